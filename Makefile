@@ -1,0 +1,45 @@
+# make run    a working demo; PORT=9000 for another port
+# make test   set-up, checks and all tests, as CI does; T=tests/unit/test_x.py for some
+# make check  formatting, lint, types
+# make debug  compiled part with bounds checks and line tracing, annotated HTML in build/debug/
+# make setup  .venv with the pinned packages and the compiled part; nothing to do takes no time
+# make clean  away with all that was made
+
+PORT ?= 8080
+T ?=
+BIN := .venv/bin
+
+.PHONY: run test check format debug setup dist clean
+
+run: setup
+	@exec $(BIN)/koko-presence serve --dev --port $(PORT)
+
+# the tests run even when a check complains, so that one CI run tells everything
+test: setup
+	@checks=0; $(MAKE) --no-print-directory check || checks=1; \
+	$(BIN)/python -m pytest $(T) && exit $$checks
+
+check: setup
+	@$(BIN)/ruff format --check --quiet . || { echo "check: run  make format"; exit 1; }
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy --no-error-summary
+	@echo "check: format, lint and types are fine"
+
+format: setup
+	@$(BIN)/ruff format --quiet .
+	@$(BIN)/ruff check --quiet --fix .
+
+debug:
+	@KOKO_DEBUG=1 .ci/setup
+	@echo "debug: compiled with bounds checks and line tracing; annotated: build/debug/_fastpath/*.html"
+	@echo "debug: make setup compiles for speed again"
+
+setup:
+	@.ci/setup
+
+dist: setup
+	@$(BIN)/python -m build --no-isolation
+
+clean:
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis _fastpath/*.so
+	find . -name __pycache__ -prune -exec rm -rf {} +

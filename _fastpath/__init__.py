@@ -1,0 +1,1 @@
+"""The compiled part: token buckets and frames. Installed as the subpackage koko_presence._fastpath."""

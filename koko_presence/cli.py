@@ -1,0 +1,318 @@
+"""The command line. Exit codes: 0 fine, 2 wrong use or configuration (no restart helps), 1 anything else.
+
+Everything beyond argparse is imported by the command that needs it, so that --help answers at once.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from .ops.config import Config
+
+OK, FAILED, WRONG_USE = 0, 1, 2
+SCOPES = ("join", "control", "broadcast", "moderate")
+DEFAULT_SCOPES = ("join", "control", "broadcast")
+
+
+class WrongUse(Exception):
+    """The command cannot be done as typed; the text says what to do."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and give its exit code."""
+    arguments = _parser().parse_args(argv)
+    command: Callable[[argparse.Namespace], int] = arguments.command
+    try:
+        return command(arguments)
+    except WrongUse as error:
+        _complain(f"koko-presence: {error}")
+        return WRONG_USE
+    except BrokenPipeError:  # as in `koko-presence default-config | head`
+        sys.stderr.close()
+        return FAILED
+
+
+def _complain(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+# --- the commands -------------------------------------------------------------------------------------------------
+
+
+def serve(arguments: argparse.Namespace) -> int:
+    """Run the server until it is told to stop."""
+    flags = {
+        "server.host": arguments.host,
+        "server.port": arguments.port,
+        "server.workers": arguments.workers,
+        "log.level": arguments.log_level,
+    }
+    config = _load(arguments, {key: value for key, value in flags.items() if value is not None}, dev=arguments.dev)
+    from . import worker
+    from .ops import logs
+
+    logs.configure(config.log, config.secrets)
+    try:
+        return worker.run(config, dev=arguments.dev)
+    except OSError as error:
+        _complain(
+            f"koko-presence: cannot serve on {config.server.host}:{config.server.port}: {error.strerror or error}."
+            " Choose another with --host and --port, or stop what uses it."
+        )
+        return FAILED
+
+
+def token(arguments: argparse.Namespace) -> int:
+    """Print a signed token."""
+    import time
+
+    rooms = dict(_room(text) for text in arguments.room)
+    config = _load(arguments)
+    if not 1 <= arguments.ttl <= config.auth.max_ttl_s:
+        raise WrongUse(f"token: --ttl is from 1 to {config.auth.max_ttl_s} seconds (auth.max_ttl_s)")
+    from .auth.tokens import issue_token
+
+    try:
+        text = issue_token(
+            config.auth.secret,
+            user=arguments.user,
+            name=arguments.name,
+            image=arguments.image,
+            rooms=rooms,
+            ttl_s=arguments.ttl,
+            now_s=int(time.time()),
+            issuer=config.auth.issuer or None,
+            audience=config.auth.audience or None,
+            algorithm=config.auth.algorithms[0],
+        )
+    except ValueError as error:
+        raise WrongUse(f"token: {error}") from None
+    print(text)
+    return OK
+
+
+def _room(text: str) -> tuple[str, list[str]]:
+    pattern, given, scopes = text.partition("=")
+    chosen = [scope.strip() for scope in scopes.split(",")] if given else list(DEFAULT_SCOPES)
+    if not pattern or "*" in pattern[:-1]:
+        raise WrongUse(f"token: --room {text!r}: the pattern is a room id, or a prefix and one * at its end")
+    for scope in chosen:
+        if scope not in SCOPES:
+            raise WrongUse(f"token: --room {text!r}: {scope!r} is no scope: use {', '.join(SCOPES)}")
+    return pattern, chosen
+
+
+def check_token(arguments: argparse.Namespace) -> int:
+    """Say who a token is for, or why it is refused."""
+    import time
+
+    if sys.stdin.isatty():
+        _complain("Paste the token and press Enter, then Ctrl-D.")
+    text = sys.stdin.read().strip()
+    if not text:
+        raise WrongUse("check-token: reads the token from standard input:  echo TOKEN | koko-presence check-token")
+    config = _load(arguments)
+    from .auth.tokens import TokenRefused, TokenVerifier
+
+    now_s = int(time.time())
+    try:
+        identity = TokenVerifier.from_config(config.auth).verify(text, now_s)
+    except TokenRefused as error:
+        print(f"refused: {error}")
+        return FAILED
+    print(f"user     {identity.user_id}")
+    print(f"name     {identity.name}")
+    print(f"image    {identity.image or '-'}")
+    print(f"expires  in {identity.expires_at_s - now_s:.0f} s")
+    print(f"presence {'on' if identity.presence else 'off'}")
+    if config.access.mode == "allow_all":
+        print('rooms    all, since access.mode = "allow_all"')
+    elif not identity.rooms:
+        print("rooms    none: the token has no claim `rooms`")
+    for pattern, scopes in (identity.rooms or {}).items():
+        print(f"room     {pattern}: {', '.join(sorted(scopes))}")
+    return OK
+
+
+def check_config(arguments: argparse.Namespace) -> int:
+    """Exit 0 and a summary, or 2 and one line per fault."""
+    config = _load(arguments)
+    server, operator = config.server, config.operator
+    origins = ", ".join(server.origins) or "the server's own"
+    print(f"configuration is fine: {arguments.config or 'no file'}, environment")
+    print(f"public    {'https' if server.tls_cert else 'http'}://{_authority(server.host, server.port)}")
+    print(
+        f"operator  http://{_authority(operator.host, operator.port)}, server API {'on' if operator.api_key else 'off'}"
+    )
+    print(f"origins   {origins}")
+    print(f"access    {config.access.mode}, tokens {', '.join(config.auth.algorithms)}")
+    print(
+        f"limits    {config.limits.max_users_per_room} users per room, {config.limits.cursor_hz:g} cursors per second"
+    )
+    return OK
+
+
+def default_config(arguments: argparse.Namespace) -> int:
+    """Print every key with its default."""
+    from .ops.config_text import default_config_text
+
+    sys.stdout.write(default_config_text())
+    return OK
+
+
+def health(arguments: argparse.Namespace) -> int:
+    """Exit 0 when the server answers."""
+    import http.client
+    import ssl
+    import urllib.error
+    import urllib.request
+
+    url, context = arguments.url, None
+    if url is None:
+        server = _load(arguments, needs_secret=False).server
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(server.host, server.host)
+        url = f"{'https' if server.tls_cert else 'http'}://{_authority(host, server.port)}/healthz"
+        if server.tls_cert:  # our own server under an address that is not in its certificate
+            context = ssl._create_unverified_context()
+    elif not url.startswith(("http://", "https://")):
+        raise WrongUse(f"health: --url {url!r} is no address: use http://HOST:PORT/healthz")
+    # a proxy from the environment has no business between a probe and its server
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
+    try:
+        with opener.open(url, timeout=2.0) as answer:
+            print(f"ready: {url} answers {answer.status}")
+        return OK
+    except urllib.error.HTTPError as error:
+        _complain(f"not ready: {url} answers {error.code}")
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        _complain(f"not ready: {url}: {getattr(error, 'reason', None) or error or type(error).__name__}")
+    return FAILED
+
+
+def version(arguments: argparse.Namespace) -> int:
+    """Print the versions that matter in a bug report."""
+    import platform
+    from importlib.metadata import version as installed
+
+    from . import __version__
+
+    print(f"koko-presence {__version__}")
+    print(f"Python {platform.python_version()}")
+    for package in ("picows", "uvloop", "msgspec"):
+        print(f"{package} {installed(package)}")
+    try:
+        from ._fastpath import build_info
+
+        print(f"compiled {build_info.VERSION} ({', '.join(f'{k} {v}' for k, v in build_info.BUILT_AGAINST.items())})")
+        build_info.check_abi()
+    except ImportError as error:
+        _complain(f"koko-presence: {error}")
+        return FAILED
+    return OK
+
+
+def _authority(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _load(
+    arguments: argparse.Namespace, flags: dict[str, Any] | None = None, *, dev: bool = False, needs_secret: bool = True
+) -> "Config":
+    from .ops.config import ConfigError, load
+
+    try:
+        return load(arguments.config, flags=flags, dev=dev, needs_secret=needs_secret)
+    except ConfigError as error:
+        for fault in error.faults:
+            _complain(fault)
+        raise SystemExit(WRONG_USE) from None
+
+
+# --- what may be typed --------------------------------------------------------------------------------------------
+
+
+class _Parser(argparse.ArgumentParser):
+    """Answers wrong use with one line instead of the whole usage."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(WRONG_USE, f"{self.prog}: {message}. Try: {self.prog} --help\n")
+
+
+_EXAMPLES = """\
+examples:
+  koko-presence serve --dev                       a working demo on this machine
+  koko-presence default-config > presence.toml    every key, to start from
+  koko-presence check-config --config presence.toml
+  koko-presence serve --config presence.toml
+
+configuration: a TOML file, then KOKO_PRESENCE_<SECTION>_<KEY> in the environment, then flags; later wins.
+exit codes: 0 fine, 2 wrong use or configuration, 1 anything else.
+"""
+_TOKEN_EXAMPLES = """\
+examples:
+  koko-presence token --user u1 --name Ada --room 'video_123=join,control,broadcast' --room 'project_*=join'
+  koko-presence token --user u1 --room '*' --ttl 60 | koko-presence check-token
+
+scopes: join (be in the room), control (playback), broadcast, moderate (take control, kick).
+"""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="koko-presence",
+        description="A real-time presence server: who is here, where they point, what they watch.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, dest="name of the command")
+
+    def add(name: str, run: Callable[[argparse.Namespace], int], what: str, **more: Any) -> argparse.ArgumentParser:
+        added = commands.add_parser(
+            name,
+            help=what,
+            description=what[0].upper() + what[1:] + ".",
+            formatter_class=parser.formatter_class,
+            **more,
+        )
+        added.set_defaults(command=run)
+        return added
+
+    def add_config(to: argparse.ArgumentParser) -> None:
+        to.add_argument("--config", metavar="FILE", help="TOML file; see koko-presence default-config")
+
+    serving = add("serve", serve, "run the server; Ctrl-C or SIGTERM drains it, SIGHUP reloads the configuration")
+    add_config(serving)
+    serving.add_argument("--host", metavar="H", help="address to listen on (server.host, default 127.0.0.1)")
+    serving.add_argument("--port", metavar="P", help="port to listen on (server.port, default 8080)")
+    serving.add_argument("--workers", metavar="N|auto", help="worker processes (server.workers, default 1)")
+    serving.add_argument("--log-level", metavar="L", help="debug, info, warning, error or critical (log.level)")
+    serving.add_argument(
+        "--dev", action="store_true", help="a demo for this machine only: own secret, every user enters every room"
+    )
+
+    making = add("token", token, "print a signed token", epilog=_TOKEN_EXAMPLES)
+    add_config(making)
+    making.add_argument("--user", required=True, metavar="ID", help="user id, the claim `sub`")
+    making.add_argument("--name", metavar="N", help="name that others see")
+    making.add_argument("--image", metavar="URL", help="picture, https only")
+    making.add_argument(
+        "--room",
+        action="append",
+        default=[],
+        metavar="PATTERN[=scope,scope]",
+        help=f"room id or prefix* and what may be done there (default {','.join(DEFAULT_SCOPES)}); may be repeated",
+    )
+    making.add_argument("--ttl", type=int, default=3600, metavar="SECONDS", help="life of the token (default 3600)")
+
+    add_config(
+        add("check-token", check_token, "read a token from standard input and say who it is for and what it may do")
+    )
+    add_config(add("check-config", check_config, "check the configuration: a summary, or one line per fault"))
+    add("default-config", default_config, "print a commented TOML file with every key, its default and its unit")
+    asking = add("health", health, "exit 0 when the server is ready; for scripts and probes")
+    add_config(asking)
+    asking.add_argument("--url", help="what to ask (default: /healthz on the configured host and port)")
+    add("version", version, "print the versions of koko-presence and of what it is built on")
+    return parser

@@ -1,0 +1,140 @@
+"""The bus between edges and owners. Above and below it nobody can tell how many workers there are.
+
+`LocalBus` serves one worker: a command is a direct call, its effects are applied before the next command, and the
+shard's time (deadlines and flush windows) is kept with one timer of the loop each. Nothing here awaits.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from koko_presence.commands import Command, EdgeNews, RoomPacket
+from koko_presence.shard import Shard
+
+
+class TimerHandle(Protocol):
+    def cancel(self) -> None: ...
+
+
+class Timers(Protocol):
+    """The part of an event loop that is needed here; tests give a fake one."""
+
+    def call_soon(self, callback: Callable[[], object]) -> Any: ...
+
+    def call_later(self, delay: float, callback: Callable[[], object]) -> TimerHandle: ...
+
+
+class EdgePort(Protocol):
+    """What the bus tells an edge."""
+
+    def on_news(self, news: EdgeNews, now: float) -> None: ...
+
+    def on_packet(self, packet: RoomPacket, now: float) -> None: ...
+
+    def on_flushed(self, now: float) -> None: ...
+
+
+class Bus(Protocol):
+    """Takes commands to whoever owns their room or user."""
+
+    def send(self, command: Command, now: float) -> None: ...
+
+
+class Alarm:
+    """One timer of the loop, always set for the earliest time asked for."""
+
+    def __init__(self, timers: Timers, clock: Callable[[], float], callback: Callable[[], None]) -> None:
+        self._timers, self._clock, self._callback = timers, clock, callback
+        self._handle: TimerHandle | None = None
+        self._at = float("inf")
+
+    def want(self, at: float | None) -> None:
+        """Ring at monotonic second `at`, or earlier if that was asked for before; None asks for nothing."""
+        if at is None or at >= self._at:
+            return
+        self.stop()
+        self._at = at
+        # the loop counts whole milliseconds and may ring early; the callback then asks again
+        self._handle = self._timers.call_later(max(0.001, at - self._clock()), self._ring)
+
+    def stop(self) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+        self._handle, self._at = None, float("inf")
+
+    def _ring(self) -> None:
+        self._handle, self._at = None, float("inf")
+        self._callback()
+
+
+class LocalBus:
+    """The bus of a single worker."""
+
+    def __init__(self, shard: Shard, timers: Timers, clock: Callable[[], float]) -> None:
+        self._shard = shard
+        self._timers = timers
+        self._clock = clock
+        self._edges: dict[int, EdgePort] = {}
+        self._queue: deque[Command] = deque()
+        self._draining = False
+        self._flush_soon = False
+        self._flush_alarm = Alarm(timers, clock, self._flush)
+        self._tick_alarm = Alarm(timers, clock, self._tick)
+
+    def attach(self, edge_id: int, edge: EdgePort) -> None:
+        """Make `edge` reachable under `edge_id`."""
+        self._edges[edge_id] = edge
+
+    def send(self, command: Command, now: float) -> None:
+        """Apply a command and all that follows from it. Called again from within, it queues."""
+        self._queue.append(command)
+        if not self._draining:
+            self._drain(now)
+
+    def stop(self) -> None:
+        """No timer rings any more."""
+        self._flush_alarm.stop()
+        self._tick_alarm.stop()
+
+    def _drain(self, now: float) -> None:
+        self._draining = True
+        try:
+            while self._queue:
+                self._shard.handle(self._queue.popleft(), now)
+                self._spread(now)
+        finally:
+            self._draining = False
+        self._plan(now)
+
+    def _spread(self, now: float) -> None:
+        for effect in self._shard.take_effects():
+            if isinstance(effect, tuple):
+                edge_id, news = effect
+                self._edges[edge_id].on_news(news, now)
+            else:
+                self._queue.append(effect)
+
+    def _plan(self, now: float) -> None:
+        flush_at = self._shard.flush_at()
+        if flush_at is not None:
+            if flush_at > now:
+                self._flush_alarm.want(flush_at)
+            elif not self._flush_soon:
+                self._flush_soon = True
+                self._timers.call_soon(self._flush)
+        self._tick_alarm.want(self._shard.next_at())
+
+    def _tick(self) -> None:
+        now = self._clock()
+        self._shard.tick(now)
+        self._spread(now)
+        self._drain(now)
+
+    def _flush(self) -> None:
+        self._flush_soon = False
+        now = self._clock()
+        for edge_id, packet in self._shard.flush_rooms(now):
+            self._edges[edge_id].on_packet(packet, now)
+        for edge in self._edges.values():
+            edge.on_flushed(now)
+        self._plan(now)

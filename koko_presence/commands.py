@@ -1,0 +1,279 @@
+"""What edges and shards say to each other: commands to the owner of a room or a user, and news for an edge.
+
+Every command names its owner by `room_id` or `user_id`; the bus finds the shard. What concerns membership goes through
+the user's owner and on to the room's, on one road, so that joins, leaves, drops and resumes of a session cannot
+overtake each other. What a member shows goes straight to the room.
+"""
+
+from msgspec import Struct
+
+from .messages import Activity, GetActive, MessageId, Privacy, RoomMessage, RoomType, SetStatus, Status
+
+
+class Visitor(Struct, kw_only=True):
+    """Who stands behind a session, as a room needs to know [A5, K1]."""
+
+    edge: int
+    session_id: str
+    user_id: str
+    name: str
+    image: str | None
+    disabled: bool = False
+    invisible: bool = False
+    share_cursor: bool = True
+    share_selection: bool = True
+
+
+class Profile(Struct, kw_only=True, frozen=True):
+    """What a person shows in all rooms [D8, D10, D13]; the user's owner writes it."""
+
+    status: Status = "active"
+    status_message: str = ""
+    activity: Activity = "active"
+
+
+# --- to the owner of a user ---------------------------------------------------------------------------------------
+
+
+class OpenSession(Struct, kw_only=True):
+    """A connection has proved who it is and wants a session: `resume` names an earlier one, `fresh` a new one."""
+
+    user_id: str
+    edge: int
+    connection: int
+    fresh: str
+    resume: str | None = None
+    privacy: Privacy | None = None
+    disabled: bool = False
+
+
+class EnterRoom(Struct, kw_only=True):
+    """A session wants into a room; the user's owner counts rooms, then the room's owner decides [C6, C10]."""
+
+    user_id: str
+    room_id: str
+    visitor: Visitor
+    room_type: RoomType | None = None
+    can_control: bool = False
+    can_broadcast: bool = False
+    moderator: bool = False
+    id: MessageId | None = None
+    privacy: Privacy | None = None
+
+
+class LeaveRoom(Struct, kw_only=True):
+    """A client's own leave, or `kicked` by a token that no longer opens the room; `reason` is user_left's."""
+
+    user_id: str
+    room_id: str
+    session_id: str
+    id: MessageId | None = None
+    reason: str = "left"
+
+
+class EndSession(Struct, kw_only=True):
+    """The socket is gone. `grace`: hold the session for a while, it may resume [D2]. `connection` tells an old
+    socket's late close from the present one's [D16]."""
+
+    user_id: str
+    session_id: str
+    connection: int
+    grace: bool
+    reason: str
+
+
+class ReportActivity(Struct, kw_only=True):
+    """What a session's heartbeats and silences say of its user; `interacted` moves lastActiveAt [D8, D11, D12]."""
+
+    user_id: str
+    session_id: str
+    activity: Activity
+    interacted: bool
+
+
+class ChangeStatus(Struct, kw_only=True):
+    user_id: str
+    session_id: str
+    message: SetStatus
+
+
+class ChangePrivacy(Struct, kw_only=True):
+    user_id: str
+    session_id: str
+    privacy: Privacy
+    id: MessageId | None = None
+
+
+class RoomLeft(Struct, kw_only=True):
+    """The room's owner tells the user's owner that a session is not, or no longer, in the room."""
+
+    user_id: str
+    room_id: str
+    session_id: str
+
+
+UserCommand = (
+    OpenSession | EnterRoom | LeaveRoom | EndSession | ReportActivity | ChangeStatus | ChangePrivacy | RoomLeft
+)
+
+
+# --- to the owner of a room ---------------------------------------------------------------------------------------
+
+
+class Admit(Struct, kw_only=True):
+    """EnterRoom, passed on by the user's owner with what it knows of the person."""
+
+    room_id: str
+    enter: EnterRoom
+    profile: Profile
+
+
+class Remove(Struct, kw_only=True):
+    """End a membership now; `reason` is user_left's [D2]. `id` belongs to a client's own leave."""
+
+    room_id: str
+    session_id: str
+    reason: str
+    id: MessageId | None = None
+
+
+class Drop(Struct, kw_only=True):
+    """The session's socket is lost: hold its place for the grace [D2]."""
+
+    room_id: str
+    session_id: str
+
+
+class Resume(Struct, kw_only=True):
+    """The session is back, on edge `edge` [D16]."""
+
+    room_id: str
+    session_id: str
+    user_id: str
+    edge: int
+
+
+class ApplyProfile(Struct, kw_only=True):
+    """The person's status changed; `session_id` is the session that caused it."""
+
+    room_id: str
+    user_id: str
+    session_id: str
+    profile: Profile
+    interacted: bool = False
+
+
+class ApplyPrivacy(Struct, kw_only=True):
+    room_id: str
+    session_id: str
+    invisible: bool
+    share_cursor: bool
+    share_selection: bool
+
+
+class Regrant(Struct, kw_only=True):
+    """The session's permissions in the room are new, after a fresh token [A4]."""
+
+    room_id: str
+    session_id: str
+    can_control: bool
+    can_broadcast: bool
+    moderator: bool
+
+
+class Act(Struct, kw_only=True):
+    """A member's message, as the client sent it."""
+
+    room_id: str
+    session_id: str
+    edge: int
+    message: RoomMessage
+
+
+class AskActive(Struct, kw_only=True):
+    """get_active, from a member or from someone who could be one [C13, C14]."""
+
+    room_id: str
+    user_id: str
+    session_id: str
+    edge: int
+    message: GetActive
+
+
+RoomCommand = Admit | Remove | Drop | Resume | ApplyProfile | ApplyPrivacy | Regrant | Act | AskActive
+Command = UserCommand | RoomCommand
+
+
+# --- to an edge ---------------------------------------------------------------------------------------------------
+
+
+class SessionOpened(Struct, kw_only=True):
+    user_id: str
+    connection: int
+    session_id: str
+    resumed: bool
+    rooms: list[str]
+    activity: Activity
+    privacy: Privacy
+
+
+class SessionRefused(Struct, kw_only=True):
+    connection: int
+    code: str
+
+
+class SessionReplaced(Struct, kw_only=True):
+    """A newer connection resumed this session [D16]: close the old one with 4409."""
+
+    session_id: str
+    connection: int
+
+
+class SessionEvicted(Struct, kw_only=True):
+    """The session was ended to make place for a new one of the same user [C11, evict_oldest]."""
+
+    session_id: str
+    connection: int
+
+
+class Reply(Struct, kw_only=True):
+    """A whole message for one session."""
+
+    session_id: str
+    payload: bytes
+    refusal: bool = False
+
+
+class RoomRefused(Struct, kw_only=True):
+    """The join failed; `payload` is the error message."""
+
+    session_id: str
+    room_id: str
+    payload: bytes
+
+
+EdgeNews = SessionOpened | SessionRefused | SessionReplaced | SessionEvicted | Reply | RoomRefused
+
+
+class Item(Struct, array_like=True):
+    """One ready frame of a room's stream and whom it is for.
+
+    `skip` is the author's session, `only` names a single receiver. `merge` marks a frame that a newer one with the
+    same mark replaces (cursor and selection of one session). `attach` makes `only` a receiver from this frame on,
+    `detach` ends that after it. `refusal` marks an error message, which the edge counts against abuse [L3].
+    """
+
+    frame: bytes
+    skip: str = ""
+    only: str = ""
+    merge: str = ""
+    attach: bool = False
+    detach: bool = False
+    refusal: bool = False
+
+
+class RoomPacket(Struct):
+    """All that one room has for one edge in one flush, in order [B11]."""
+
+    room_id: str
+    items: list[Item]

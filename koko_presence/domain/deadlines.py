@@ -1,0 +1,59 @@
+"""One heap of deadlines, so that thousands of timers cost one timer of the loop.
+
+A key has at most one deadline. Moving or cancelling leaves the old heap entry behind; it is skipped when it surfaces,
+so `set` is one push and `cancel` one dict removal.
+"""
+
+from collections.abc import Hashable, Iterator
+from heapq import heapify, heappop, heappush
+from typing import Any
+
+
+class Deadlines:
+    """Monotonic seconds by key. Entries past their time come out of `due` in order of time."""
+
+    __slots__ = ("_at", "_count", "_heap")
+
+    def __init__(self) -> None:
+        self._at: dict[Hashable, float] = {}
+        self._heap: list[tuple[float, int, Hashable]] = []
+        self._count = 0
+
+    def __len__(self) -> int:
+        return len(self._at)
+
+    def set(self, key: Hashable, at: float) -> None:
+        """Give `key` the deadline `at`, in place of any it had."""
+        if self._at.get(key) == at:
+            return
+        self._at[key] = at
+        self._count += 1
+        heappush(self._heap, (at, self._count, key))
+        if len(self._heap) > 64 and len(self._heap) > 4 * len(self._at):
+            self._drop_stale()
+
+    def cancel(self, key: Hashable) -> None:
+        """Forget `key`; nothing happens when it has no deadline."""
+        self._at.pop(key, None)
+
+    def at(self, key: Hashable) -> float | None:
+        """The deadline of `key`, if it has one."""
+        return self._at.get(key)
+
+    def next_at(self) -> float | None:
+        """The earliest deadline, or None when there is none."""
+        heap = self._heap
+        while heap and self._at.get(heap[0][2]) != heap[0][0]:
+            heappop(heap)
+        return heap[0][0] if heap else None
+
+    def due(self, now: float) -> Iterator[Any]:
+        """Take out and yield every key whose time has come, also those set meanwhile for a time already past."""
+        while (at := self.next_at()) is not None and at <= now:
+            _, _, key = heappop(self._heap)
+            del self._at[key]
+            yield key
+
+    def _drop_stale(self) -> None:
+        self._heap = [entry for entry in self._heap if self._at.get(entry[2]) == entry[0]]
+        heapify(self._heap)

@@ -1,0 +1,127 @@
+"""Who is in a room: a Person per user, a Member per session of that user. State only; the rules stand in room.py.
+
+Written by the room alone. `connected` is False while a lost session's place is held for the grace [D2].
+"""
+
+from typing import Any
+
+from msgspec import UNSET
+
+from koko_presence._fastpath.throttle import TokenBucket
+from koko_presence.commands import EnterRoom, Profile
+from koko_presence.events import PresenceUser, SyncRow
+from koko_presence.limits import Limits
+from koko_presence.messages import Cursor, RoomType, Selection
+from koko_presence.wallclock import WallClock
+
+from .playback import Viewer
+
+
+class Person:
+    """One user in one room: what the tabs share, which is the profile and the budgets of L1 [E2]."""
+
+    __slots__ = ("broadcast", "control", "cursor", "members", "playback", "profile", "selection", "typing", "user_id")
+
+    def __init__(self, user_id: str, profile: Profile, limits: Limits) -> None:
+        self.user_id = user_id
+        self.profile = profile
+        self.members: dict[str, Member] = {}
+        self.cursor = TokenBucket(limits.cursor_hz)
+        self.selection = TokenBucket(limits.selection_hz)
+        self.typing = TokenBucket(limits.typing_hz, limits.typing_burst)
+        self.playback = TokenBucket(limits.playback_hz, limits.playback_burst)
+        self.control = TokenBucket(limits.control_hz, limits.control_burst)
+        self.broadcast = TokenBucket(limits.broadcast_hz, limits.broadcast_burst)
+
+    @property
+    def visible_count(self) -> int:
+        """How many sessions others may know of [D1, K2]."""
+        return sum(1 for member in self.members.values() if member.visible)
+
+
+class Member:
+    """One session in one room, with everything it shows."""
+
+    __slots__ = (
+        "attached", "can_broadcast", "can_control", "color", "connected", "cursor", "disabled", "edge", "image",
+        "index", "invisible", "joined_at", "last_active_at", "moderator", "name", "pending", "person", "report",
+        "selection", "session_id", "share_cursor", "share_selection", "typing", "viewer", "watching",
+    )  # fmt: skip
+
+    def __init__(self, enter: EnterRoom, person: Person, limits: Limits, now: float) -> None:
+        visitor = enter.visitor
+        self.session_id = visitor.session_id
+        self.person = person
+        self.edge = visitor.edge
+        self.name = visitor.name
+        self.image = visitor.image
+        self.can_control = enter.can_control
+        self.can_broadcast = enter.can_broadcast
+        self.moderator = enter.moderator
+        self.disabled = visitor.disabled
+        self.invisible = visitor.invisible
+        self.share_cursor = visitor.share_cursor
+        self.share_selection = visitor.share_selection
+        self.color = ""
+        self.index: int | None = None
+        self.connected = True
+        self.attached = False  # receives the room's stream
+        self.joined_at = now
+        self.last_active_at = now
+        self.cursor: Cursor | None = None
+        self.selection: Selection | None = None
+        self.typing: str | None = None  # the context while typing; "" when none was named
+        self.watching = False
+        self.viewer: Viewer | None = None
+        self.report = TokenBucket(limits.report_hz, limits.report_hz)
+        self.pending: dict[str, Any] = {}  # the newest value per kind that waits for its budget [E1, L1]
+
+    @property
+    def user_id(self) -> str:
+        return self.person.user_id
+
+    @property
+    def visible(self) -> bool:
+        """May others know that this session is here [K1, K2]?"""
+        return not (self.invisible or self.disabled)
+
+    @property
+    def cursor_shown(self) -> bool:
+        return self.cursor is not None and self.visible and self.share_cursor and self.connected
+
+    @property
+    def selection_shown(self) -> bool:
+        return self.selection is not None and self.visible and self.share_selection
+
+    def row(self, room_id: str, room_type: RoomType, wall: WallClock, *, full: bool, own: bool) -> PresenceUser:
+        """This session as a PresenceUser; `full` for members of the room [C14], `own` for its own user's eyes."""
+        profile = self.person.profile
+        row = PresenceUser(
+            user_id=self.user_id,
+            session_id=self.session_id,
+            name=self.name,
+            image=self.image or UNSET,
+            color=self.color,
+            status=profile.status if self.connected else "away",
+            status_message=profile.status_message or UNSET,
+            activity=profile.activity if self.connected else "away",
+            connected=self.connected,
+            last_active_at=wall.iso(self.last_active_at),
+            room_id=room_id,
+            room_type=room_type,
+            index=UNSET if self.index is None else self.index,
+            is_typing=self.typing is not None,
+            is_watching=self.watching,
+        )
+        if not full:
+            return row
+        if self.cursor is not None and (own or self.cursor_shown):
+            row.cursor = self.cursor
+        if self.selection is not None and (own or self.selection_shown):
+            row.selection = self.selection
+        if self.typing:
+            row.typing_context = self.typing
+        if self.viewer is not None:
+            row.playback_state = self.viewer.state
+            row.viewer_sync = SyncRow(state=self.viewer.sync, drift_ms=self.viewer.drift_ms)
+        return row

@@ -1,0 +1,337 @@
+"""A room: who is in it, what they may know of each other, and the one ordered stream of events they all see.
+
+Invariants, checked by the state machine test:
+- at most `max_users_per_room` distinct users, those in their grace and the invisible included [C6, C8, C9];
+- what an invisible or disabled session does reaches nobody but its user's other sessions, and takes no `seq` [K, K7];
+- a member gets `joined` before any event of the room, and then every event after it in the owner's order [B11, C4];
+- one controller at most, always a visible session in the room [I].
+
+The room writes only itself. What leaves it goes into `out` (frames for clients, in order) and `effects` (word to the
+users' owners); the shard collects both. What members show is in showing.py, playback and control in watching.py.
+"""
+
+from typing import Any
+
+from msgspec import UNSET
+
+from koko_presence._fastpath.fanout import frame_text
+from koko_presence.commands import EnterRoom, Item, Profile, RoomLeft
+from koko_presence.errors import PresenceError
+from koko_presence.events import CursorShown, Event, Joined, LeftReply, SelectionShown, StatusShown, encode
+from koko_presence.limits import Limits, RoomOptions
+from koko_presence.messages import MessageId, RoomType
+from koko_presence.wallclock import WallClock
+
+from . import colors
+from .control import Control
+from .deadlines import Deadlines
+from .load import Load, Pace
+from .member import Member, Person
+from .playback import Playback
+from .view import joined_reply
+
+SYNCED_TYPES = frozenset(("video", "comparison"))  # where playback is synchronised unless switched off [C16]
+
+
+class Setting:
+    """What every room of a shard shares. Written once, when the shard is made; limits again on reload."""
+
+    __slots__ = ("deadlines", "effects", "limits", "options", "wall")
+
+    def __init__(self, limits: Limits, options: RoomOptions, wall: WallClock, deadlines: Deadlines) -> None:
+        self.limits = limits
+        self.options = options
+        self.wall = wall
+        self.deadlines = deadlines
+        self.effects: list[Any] = []
+
+
+class Room:
+    """One room on its owner. All methods take `now`, monotonic seconds; a broken rule raises PresenceError."""
+
+    __slots__ = (
+        "control", "created_at", "id", "load", "members", "out", "pace", "parted", "people", "playback",
+        "playback_waits", "seq",
+        "setting", "sync_enabled", "type", "urgent",
+    )  # fmt: skip
+
+    def __init__(self, room_id: str, room_type: RoomType, setting: Setting, now: float) -> None:
+        self.id = room_id
+        self.type = room_type
+        self.setting = setting
+        self.created_at = now
+        self.people: dict[str, Person] = {}
+        self.members: dict[str, Member] = {}
+        self.playback: Playback | None = None
+        self.playback_waits: tuple[str, str, str] | None = None  # user, session, action whose broadcast waits [H11]
+        self.sync_enabled = room_type in SYNCED_TYPES
+        self.control = Control()
+        self.seq = 0
+        self.out: list[Item] = []
+        self.urgent = False  # playback and control do not wait for a window
+        self.parted: set[int] = set()  # edges that still have a last word of this room to hear
+        self.pace = Pace()
+        self.load = Load(setting.limits, now)
+
+    # --- coming and going -----------------------------------------------------------------------------------------
+
+    def admit(self, enter: EnterRoom, profile: Profile, now: float) -> None:
+        """Let a session in and tell the others; joining twice only repeats the snapshot [C3].
+
+        Errors: ROOM_TYPE_MISMATCH [C1], ROOM_FULL [C6].
+        """
+        visitor = enter.visitor
+        if enter.room_type is not None and enter.room_type != self.type:
+            raise PresenceError("ROOM_TYPE_MISMATCH", f"The room is a {self.type} room.")
+        member = self.members.get(visitor.session_id)
+        if member is not None:
+            if not member.connected:
+                self.resume(member, visitor.edge, now)
+            member.edge = visitor.edge
+            member.can_control, member.can_broadcast = enter.can_control, enter.can_broadcast
+            member.moderator = enter.moderator
+            self._send_snapshot(member, enter.id, now)
+            return
+        person = self.people.get(visitor.user_id)
+        if person is None:
+            if len(self.people) >= self.setting.limits.max_users_per_room:
+                raise PresenceError("ROOM_FULL")
+            person = self.people[visitor.user_id] = Person(visitor.user_id, profile, self.setting.limits)
+        person.profile = profile
+        member = Member(enter, person, self.setting.limits, now)
+        member.color = colors.choose(visitor.user_id, self._colors_taken(member))
+        if member.visible:
+            member.index = self._free_index()
+        person.members[member.session_id] = self.members[member.session_id] = member
+        self.setting.deadlines.cancel(("empty", self.id, ""))
+        if member.visible:  # counted before the snapshot is taken, so that snapshot and stream meet exactly
+            self._emit_joined(member, now)
+        self._send_snapshot(member, enter.id, now)
+        if not member.visible:
+            self._emit_joined(member, now)
+
+    def remove(self, member: Member, reason: str, now: float, *, id: MessageId | None = None) -> None:
+        """End a membership: one user_left implies the end of all it showed [G6]."""
+        del self.members[member.session_id]
+        person = member.person
+        del person.members[member.session_id]
+        if not person.members:
+            del self.people[person.user_id]
+            self.control.withdraw(person.user_id)
+        for kind in (*member.pending, "grace", "typing_stop", "report_stale"):
+            self.setting.deadlines.cancel((kind, self.id, member.session_id))
+        self.emit("user_left", member, {"reason": reason, "sessionCount": person.visible_count}, now)
+        self.pass_control_on(member, reason, now)
+        if member.attached:
+            reply = encode(LeftReply(id=id, room_id=self.id)) if reason == "left" else None
+            self.parted.add(member.edge)
+            self.out.append(Item(frame_text(reply) if reply else b"", only=member.session_id, detach=True))
+        self.setting.effects.append(RoomLeft(user_id=person.user_id, room_id=self.id, session_id=member.session_id))
+
+    def drop(self, member: Member, now: float) -> None:
+        """The socket is lost: hide at once what would look alive, hold the place for the grace [D2, E3, G4]."""
+        if member.cursor_shown:
+            self.emit("cursor_moved", member, CursorShown(color=member.color, hidden=True), now)
+        if member.typing is not None:
+            self.stop_typing(member, "disconnected", now)
+        for kind in member.pending:
+            self.setting.deadlines.cancel((kind, self.id, member.session_id))
+        member.pending.clear()
+        member.connected = member.attached = member.watching = False
+        if member.viewer is not None:
+            member.viewer.lapse()
+        self.setting.deadlines.cancel(("report_stale", self.id, member.session_id))
+        if self.control.session_id == member.session_id:
+            self._move_control(member)  # another tab of the controller takes it, silently [I6]
+        self.setting.deadlines.set(("grace", self.id, member.session_id), now + self.setting.limits.grace_s)
+        self.emit_status(member, now)
+
+    def resume(self, member: Member, edge: int, now: float) -> None:
+        """Back inside the grace: nothing but a status_changed [D2]; events flow again once the client re-joins [C4]."""
+        self.setting.deadlines.cancel(("grace", self.id, member.session_id))
+        member.edge = edge
+        member.attached = False
+        if not member.connected:
+            member.connected = True
+            self.emit_status(member, now)
+
+    def apply_privacy(
+        self, member: Member, *, invisible: bool, share_cursor: bool, share_selection: bool, now: float
+    ) -> None:
+        """Going invisible looks like leaving, coming back like joining [K2]; hiding a cursor hides it at once [K5]."""
+        was_visible = member.visible
+        if member.cursor_shown and not share_cursor and not invisible:
+            self.emit("cursor_moved", member, CursorShown(color=member.color, hidden=True), now)
+        if member.selection_shown and not share_selection and not invisible:
+            self.emit("selection_changed", member, SelectionShown(color=member.color, cleared=True), now)
+        member.share_cursor, member.share_selection = share_cursor, share_selection
+        member.invisible = invisible
+        if was_visible and not member.visible:
+            self._vanish(member, now)
+        elif not was_visible and member.visible:
+            if member.color in self._colors_taken(member):
+                member.color = colors.choose(member.user_id, self._colors_taken(member))
+            member.index = self._free_index()
+            self._emit_joined(member, now)
+
+    def _vanish(self, member: Member, now: float) -> None:
+        member.index = None
+        member.cursor = member.selection = member.typing = None
+        for kind in (*member.pending, "typing_stop"):
+            self.setting.deadlines.cancel((kind, self.id, member.session_id))
+        member.pending.clear()
+        if member.person.visible_count == 0:
+            self.control.withdraw(member.user_id)
+        data = {"reason": "left", "sessionCount": member.person.visible_count}
+        frame = self.frame("user_left", member.user_id, member.session_id, data, now, public=True)
+        for other in self.members.values():
+            if other.attached and other.person is not member.person:
+                self.out.append(Item(frame, only=other.session_id))
+        self.pass_control_on(member, "left", now)
+
+    def apply_profile(self, person: Person, profile: Profile, session_id: str, interacted: bool, now: float) -> None:
+        """The person's status: one status_changed per room per real change [D10]."""
+        member = person.members.get(session_id)
+        if interacted and member is not None:
+            member.last_active_at = now
+        if profile == person.profile:
+            return
+        person.profile = profile
+        if member is None or not member.connected:
+            member = next((each for each in person.members.values() if each.connected and each.visible), None)
+        if member is not None:
+            self.emit_status(member, now)
+
+    # --- the stream -----------------------------------------------------------------------------------------------
+
+    def emit(
+        self, type_: str, member: Member, data: Any, now: float, *, to_self: bool = False, merge: str = ""
+    ) -> None:
+        """Put an event of `member` into the stream: to all others [B9], to its author too when `to_self`.
+
+        An invisible member's events go to the same user's other sessions alone, without a seq [K4, K7].
+        """
+        public = member.visible
+        frame = self.frame(type_, member.user_id, member.session_id, data, now, public=public)
+        if public:
+            self.out.append(Item(frame, skip="" if to_self else member.session_id, merge=merge))
+            return
+        for other in member.person.members.values():
+            if other.attached and (to_self or other is not member):
+                self.out.append(Item(frame, only=other.session_id))
+
+    def send(self, member: Member, payload: bytes | None, *, refusal: bool = False) -> None:
+        """A reply to one member, in order with the events around it; nothing when there is nothing to say."""
+        if payload is not None and member.attached:
+            self.out.append(Item(frame_text(payload), only=member.session_id, refusal=refusal))
+
+    def emit_status(self, member: Member, now: float) -> None:
+        profile = member.person.profile
+        shown = StatusShown(
+            status=profile.status if member.connected else "away",
+            status_message=profile.status_message or UNSET,
+            activity=profile.activity if member.connected else "away",
+            is_watching=member.watching,
+            connected=member.connected,
+        )
+        self.emit("status_changed", member, shown, now, to_self=True)
+
+    def frame(self, type_: str, user_id: str, session_id: str, data: Any, now: float, *, public: bool) -> bytes:
+        """An event, encoded and framed once; a public one takes the room's next number."""
+        event = Event(
+            type=type_,
+            room_id=self.id,
+            user_id=user_id,
+            session_id=session_id,
+            data=data,
+            timestamp=self.setting.wall.iso(now),
+        )
+        if public:
+            self.seq += 1
+            event.seq = self.seq
+        return frame_text(encode(event))
+
+    def _emit_joined(self, member: Member, now: float) -> None:
+        profile = member.person.profile
+        data = Joined(
+            name=member.name,
+            image=member.image or UNSET,
+            color=member.color,
+            session_count=member.person.visible_count,
+            status=profile.status,
+            activity=profile.activity,
+            status_message=profile.status_message or UNSET,
+            index=UNSET if member.index is None else member.index,
+        )
+        self.emit("user_joined", member, data, now)
+
+    def stop_typing(self, member: Member, reason: str, now: float) -> None:
+        """End what `typing` shows [G1, G4]. `reason`: stopped, timeout, changed, disconnected."""
+        context, member.typing = member.typing, None
+        self.setting.deadlines.cancel(("typing_stop", self.id, member.session_id))
+        data = {"context": context, "reason": reason} if context else {"reason": reason}
+        self.emit("typing_stopped", member, data, now)
+
+    # --- control that moves with its holder [I6] ------------------------------------------------------------------
+
+    def pass_control_on(self, member: Member, reason: str, now: float) -> None:
+        """`member` can no longer hold control: another tab of the user takes it silently, or it is released."""
+        if self.control.session_id != member.session_id or self._move_control(member):
+            return
+        self.release_control(member, reason, now)
+
+    def release_control(self, member: Member, reason: str, now: float) -> None:
+        """Nobody has control any more; playback goes on as it was [I6]."""
+        self.control.release()
+        self.urgent = True
+        data = {"reason": reason, "version": self.control.version}
+        # public even from someone who has just vanished: the holder was visible, and so is the end of it
+        frame = self.frame("control_released", member.user_id, member.session_id, data, now, public=True)
+        self.out.append(Item(frame))
+        if self.setting.options.auto_grant and (user_id := self.control.oldest()) is not None:
+            self.grant_control(self.people[user_id], None, now)
+
+    def _move_control(self, member: Member) -> bool:
+        heir = self.best_session(member.person, other_than=member)
+        if heir is not None:
+            self.control.session_id = heir.session_id
+        return heir is not None
+
+    def best_session(self, person: Person, other_than: Member | None = None) -> Member | None:
+        """The visible, connected session of a person that was active last; None when there is none."""
+        able = [m for m in person.members.values() if m.connected and m.visible and m is not other_than]
+        return max(able, key=lambda m: m.last_active_at, default=None)
+
+    def grant_control(self, person: Person, by: Member | None, now: float) -> None:
+        """Hand control to `person`; `by` is None when the room itself does [I1, I3, I6]."""
+        session = self.best_session(person)
+        if session is None:
+            raise PresenceError("TARGET_NOT_IN_ROOM")
+        before = self.control.user_id
+        self.control.give(person.user_id, session.session_id)
+        self.urgent = True
+        data: dict[str, Any] = {
+            "toUserId": person.user_id,
+            "toUserName": session.name,
+            "fromUserId": before,
+            "controllerSessionId": session.session_id,
+            "version": self.control.version,
+        }
+        if by is None:
+            data["auto"] = True
+        self.emit("control_granted", by or session, data, now, to_self=True)
+
+    # --- small things ---------------------------------------------------------------------------------------------
+
+    def _send_snapshot(self, member: Member, id: MessageId | None, now: float) -> None:
+        member.attached = True
+        reply = joined_reply(self, member, id, now)
+        self.out.append(Item(frame_text(encode(reply)), only=member.session_id, attach=True))
+
+    def _colors_taken(self, by_others_than: Member) -> set[str]:
+        # an invisible session's colour counts for nobody, or a skipped colour would give it away [K7]
+        return {m.color for m in self.members.values() if m.visible and m is not by_others_than}
+
+    def _free_index(self) -> int:
+        taken = {member.index for member in self.members.values()}
+        return next(index for index in range(len(taken) + 1) if index not in taken)

@@ -1,0 +1,177 @@
+"""What a member shows: cursor, selection, typing, broadcasts.
+
+Cursor, selection, typing and playback reports are registers: over its budget a value waits as the one pending value of
+its sender and kind, a newer one takes its place, and it is applied as soon as a token is there. So the last value
+always arrives, a stop is never lost, and no rate is ever exceeded [E1, E2, G3, L1].
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from msgspec import UNSET
+
+from koko_presence._fastpath.throttle import TokenBucket
+from koko_presence.commands import Item
+from koko_presence.errors import PresenceError
+from koko_presence.events import CursorShown, SelectionShown, encode_ack
+from koko_presence.messages import (
+    Broadcast,
+    Cursor,
+    CursorMessage,
+    Selection,
+    SelectionMessage,
+    Typing,
+    TypingData,
+    check_free_data,
+)
+
+from .member import Member
+from .room import SYNCED_TYPES, Room
+
+
+def submit(room: Room, member: Member, kind: str, value: Any, now: float) -> None:
+    """Apply a register's value now, or let it wait for its budget in place of the one that waited before."""
+    if kind not in member.pending:
+        bucket = REGISTERS[kind].budget(member)
+        if bucket.ready_at(now) <= now and room.load.budget.take(now):
+            bucket.take(now)
+            REGISTERS[kind].apply(room, member, value, now)
+            return
+        at = max(bucket.ready_at(now), room.load.budget.ready_at(now))
+        room.setting.deadlines.set((kind, room.id, member.session_id), at)
+    member.pending[kind] = value
+
+
+def release(room: Room, member: Member, kind: str, now: float) -> None:
+    """The budget for a pending value has come, unless the user's other tabs were quicker; then it waits again."""
+    value = member.pending.pop(kind)
+    submit(room, member, kind, value, now)
+
+
+def handle_cursor(room: Room, member: Member, message: CursorMessage, now: float) -> None:
+    """presence.updateCursor. Errors: INVALID_DATA for a missing timestamp in a room with a video [E4]."""
+    cursor = message.data
+    if cursor is not None and cursor.hidden:
+        cursor = None
+    if cursor is not None and cursor.timestamp is UNSET and room.type in SYNCED_TYPES:
+        raise PresenceError("INVALID_DATA", "A cursor in a video room needs data.timestamp, the second of the video.")
+    member.last_active_at = now
+    submit(room, member, "cursor", cursor, now)
+
+
+def _show_cursor(room: Room, member: Member, cursor: Cursor | None, now: float) -> None:
+    was_shown = member.cursor_shown
+    member.cursor = cursor
+    if member.cursor_shown:
+        assert cursor is not None
+        shown = CursorShown(
+            timestamp=cursor.timestamp, x=cursor.x, y=cursor.y, color=member.color, target=cursor.target
+        )
+    elif was_shown:
+        shown = CursorShown(color=member.color, hidden=True)  # once [E3]
+    else:
+        return
+    room.emit("cursor_moved", member, shown, now, merge=f"c{member.session_id}")
+
+
+def handle_selection(room: Room, member: Member, message: SelectionMessage, now: float) -> None:
+    """presence.updateSelection [F1]."""
+    member.last_active_at = now
+    submit(room, member, "selection", message.data, now)
+
+
+def _show_selection(room: Room, member: Member, selection: Selection | None, now: float) -> None:
+    was_shown = member.selection_shown
+    member.selection = selection
+    if member.selection_shown:
+        assert selection is not None
+        shown = SelectionShown(
+            start_time=selection.start_time,
+            end_time=selection.end_time,
+            color=member.color,
+            target=selection.target,
+        )
+    elif was_shown:
+        shown = SelectionShown(color=member.color, cleared=True)
+    else:
+        return
+    room.emit("selection_changed", member, shown, now, merge=f"s{member.session_id}")
+
+
+def handle_typing(room: Room, member: Member, message: Typing, now: float) -> None:
+    """presence.startTyping / stopTyping."""
+    if message.data.is_typing:
+        member.last_active_at = now
+    submit(room, member, "typing", message.data, now)
+
+
+def _show_typing(room: Room, member: Member, data: TypingData, now: float) -> None:
+    if not member.visible:
+        return  # accepted and dropped [K3]
+    context = data.context if isinstance(data.context, str) else ""
+    if not data.is_typing:
+        if member.typing is not None:
+            room.stop_typing(member, "stopped", now)
+        return
+    if member.typing is not None and member.typing != context:
+        room.stop_typing(member, "changed", now)  # one context at a time [G5]
+    room.setting.deadlines.set(("typing_stop", room.id, member.session_id), now + room.setting.limits.typing_stop_s)
+    if member.typing is None:  # a repeated true only extends the timer [G2]
+        member.typing = context
+        room.emit("typing_started", member, {"context": context} if context else {}, now)
+
+
+def handle_broadcast(room: Room, member: Member, message: Broadcast, now: float) -> None:
+    """presence.broadcast: at most once, in order, not stored [J]. Errors: FORBIDDEN, INVISIBLE, RATE_LIMITED,
+    TOO_LARGE, INVALID_DATA."""
+    if not member.visible:
+        raise PresenceError("INVISIBLE")
+    if not member.can_broadcast:
+        raise PresenceError("FORBIDDEN", "Your token has no 'broadcast' scope for this room.")
+    if len(bytes(message.data)) > room.setting.limits.max_broadcast_bytes:
+        raise PresenceError("TOO_LARGE", f"data may have {room.setting.limits.max_broadcast_bytes} bytes.")
+    check_free_data(message.data)
+    member.last_active_at = now
+    spend(room, member.person.broadcast, now)
+    if message.to is None:
+        delivered = sum(1 for other in room.members.values() if other.attached and other.visible) - 1
+        room.emit("broadcast", member, message.data, now)
+    else:
+        delivered = _send_to(room, member, message, set(message.to), now)
+    room.send(member, encode_ack(message.id, {"success": True, "delivered": delivered}))
+
+
+def _send_to(room: Room, member: Member, message: Broadcast, users: set[str], now: float) -> int:
+    frame = room.frame("broadcast", member.user_id, member.session_id, message.data, now, public=False)
+    targets = [m for m in room.members.values() if m.user_id in users and m.attached and m is not member]
+    for target in targets:
+        room.out.append(Item(frame, only=target.session_id))
+    return sum(1 for target in targets if target.visible)
+
+
+def spend(room: Room, bucket: TokenBucket, now: float) -> None:
+    """Take from a person's budget and the room's. Errors: RATE_LIMITED with the time to wait [L1, L2]."""
+    ready_at = max(bucket.ready_at(now), room.load.budget.ready_at(now))
+    if ready_at > now:
+        raise PresenceError("RATE_LIMITED", retry_after_s=ready_at - now)
+    bucket.take(now)
+    room.load.budget.take(now)
+
+
+class Register:
+    """A kind whose newest value counts: whose budget it takes, and what applying it does."""
+
+    __slots__ = ("apply", "budget")
+
+    def __init__(
+        self, budget: Callable[[Member], TokenBucket], apply: Callable[[Room, Member, Any, float], None]
+    ) -> None:
+        self.budget = budget
+        self.apply = apply
+
+
+REGISTERS: dict[str, Register] = {
+    "cursor": Register(lambda member: member.person.cursor, _show_cursor),
+    "selection": Register(lambda member: member.person.selection, _show_selection),
+    "typing": Register(lambda member: member.person.typing, _show_typing),
+}

@@ -1,0 +1,286 @@
+"""One user on their owner: all sessions wherever they are connected, the caps over them, and what the person shows.
+
+Invariants: at most `max_sessions_per_user` sessions, those in their grace included [C11]; at most `max_rooms_per_user`
+distinct rooms over all of them [C10]; one profile for all rooms and tabs [D10].
+"""
+
+from koko_presence.commands import (
+    Admit,
+    ApplyPrivacy,
+    ApplyProfile,
+    ChangePrivacy,
+    ChangeStatus,
+    Drop,
+    EndSession,
+    EnterRoom,
+    LeaveRoom,
+    OpenSession,
+    Profile,
+    Remove,
+    ReportActivity,
+    Resume,
+    SessionEvicted,
+    SessionOpened,
+    SessionRefused,
+    SessionReplaced,
+)
+from koko_presence.errors import PresenceError
+from koko_presence.messages import Activity, Privacy
+
+from .room import Setting
+
+_MANUAL = frozenset(("busy", "reviewing", "away"))
+_LIVELIEST: tuple[Activity, ...] = ("active", "idle", "away")
+
+
+class UserSession:
+    """One session: where it is connected, the rooms it is in, what it hides."""
+
+    __slots__ = (
+        "activity", "connected", "connection", "disabled", "edge", "invisible", "rooms", "share_cursor",
+        "share_selection",
+    )  # fmt: skip
+
+    def __init__(self, command: OpenSession) -> None:
+        self.edge = command.edge
+        self.connection = command.connection
+        self.connected = True
+        self.disabled = command.disabled
+        self.activity: Activity = "active"
+        self.rooms: set[str] = set()
+        self.invisible = False
+        self.share_cursor = True
+        self.share_selection = True
+
+    def hide(self, privacy: Privacy) -> bool:
+        """Take over what `privacy` says; True when something changed."""
+        before = (self.invisible, self.share_cursor, self.share_selection)
+        for name in ("invisible", "share_cursor", "share_selection"):
+            value = getattr(privacy, name)
+            if isinstance(value, bool):
+                setattr(self, name, value)
+        return before != (self.invisible, self.share_cursor, self.share_selection)
+
+    def privacy(self) -> Privacy:
+        return Privacy(invisible=self.invisible, share_cursor=self.share_cursor, share_selection=self.share_selection)
+
+
+class User:
+    """All of one user. Commands for rooms and news for edges go into `setting.effects`, in order."""
+
+    __slots__ = ("activity", "id", "manual", "sessions", "setting", "status_message")
+
+    def __init__(self, user_id: str, setting: Setting) -> None:
+        self.id = user_id
+        self.setting = setting
+        self.sessions: dict[str, UserSession] = {}
+        self.manual: str | None = None
+        self.status_message = ""
+        self.activity: Activity = "active"
+
+    @property
+    def profile(self) -> Profile:
+        """Shown status: the manual one if it says busy, reviewing or away, else the activity [D8]."""
+        status = self.manual if self.manual is not None else self.activity
+        return Profile(status=status, status_message=self.status_message, activity=self.activity)  # type: ignore[arg-type]
+
+    # --- sessions -------------------------------------------------------------------------------------------------
+
+    def open(self, command: OpenSession, now: float) -> None:
+        """A new session, or an earlier one resumed; the cap may first cost a session in its grace its place [C11]."""
+        effects = self.setting.effects
+        session = self.sessions.get(command.resume) if command.resume is not None else None
+        if session is not None and command.resume is not None:
+            session_id = command.resume
+            self.setting.deadlines.cancel(("session", self.id, session_id))
+            if session.connected:
+                effects.append((session.edge, SessionReplaced(session_id=session_id, connection=session.connection)))
+            session.edge, session.connection, session.connected = command.edge, command.connection, True
+            if command.privacy is not None:
+                self._spread_privacy(session_id, command.privacy)
+            for room_id in sorted(session.rooms):
+                effects.append(Resume(room_id=room_id, session_id=session_id, user_id=self.id, edge=command.edge))
+            self._update_activity(session_id, interacted=False)
+        else:
+            if not self._make_place(now):
+                effects.append((command.edge, SessionRefused(connection=command.connection, code="TOO_MANY_SESSIONS")))
+                return
+            session_id = command.fresh
+            session = self.sessions[session_id] = UserSession(command)
+            if command.privacy is not None:
+                self._spread_privacy(session_id, command.privacy)
+            self._update_activity(session_id, interacted=False)
+        effects.append(
+            (
+                command.edge,
+                SessionOpened(
+                    user_id=self.id,
+                    connection=command.connection,
+                    session_id=session_id,
+                    resumed=session_id == command.resume,
+                    rooms=sorted(session.rooms),
+                    activity=session.activity,
+                    privacy=session.privacy(),
+                ),
+            )
+        )
+
+    def _make_place(self, now: float) -> bool:
+        limits = self.setting.limits
+        if len(self.sessions) < limits.max_sessions_per_user:
+            return True
+        for session_id, session in self.sessions.items():  # oldest first
+            if not session.connected:
+                self._forget(session_id, "disconnected")
+                return True
+        if limits.evict_oldest:
+            session_id, session = next(iter(self.sessions.items()))
+            self.setting.effects.append(
+                (session.edge, SessionEvicted(session_id=session_id, connection=session.connection))
+            )
+            self._forget(session_id, "kicked")
+            return True
+        return False
+
+    def end(self, command: EndSession, now: float) -> None:
+        """The socket is gone: hold the session for the grace, or forget it [D2]. A late word of an old socket that a
+        resume has replaced is ignored [D16]."""
+        session = self.sessions.get(command.session_id)
+        if session is None or session.connection != command.connection or not session.connected:
+            return
+        grace_s = self.setting.limits.grace_s
+        if not command.grace or grace_s <= 0.0:
+            self._forget(command.session_id, command.reason)
+            return
+        session.connected = False
+        self.setting.deadlines.set(("session", self.id, command.session_id), now + grace_s)
+        for room_id in sorted(session.rooms):
+            self.setting.effects.append(Drop(room_id=room_id, session_id=command.session_id))
+        self._update_activity(command.session_id, interacted=False)
+
+    def expire(self, session_id: str) -> None:
+        """The grace is over; the rooms end the membership at the same time by their own deadline."""
+        self._forget(session_id, "disconnected")
+
+    def _forget(self, session_id: str, reason: str) -> None:
+        session = self.sessions.pop(session_id)
+        self.setting.deadlines.cancel(("session", self.id, session_id))
+        for room_id in sorted(session.rooms):
+            self.setting.effects.append(Remove(room_id=room_id, session_id=session_id, reason=reason))
+        self._update_activity(session_id, interacted=False)
+
+    # --- rooms ----------------------------------------------------------------------------------------------------
+
+    def enter(self, command: EnterRoom) -> None:
+        """Count the room, then let its owner decide. Errors: TOO_MANY_ROOMS [C10], NOT_IN_ROOM for a session that is
+        gone meanwhile."""
+        session = self.sessions.get(command.visitor.session_id)
+        if session is None:
+            raise PresenceError("UNAUTHENTICATED", "This session has ended. Connect again.")
+        rooms = {room_id for each in self.sessions.values() for room_id in each.rooms}
+        if command.room_id not in rooms and len(rooms) >= self.setting.limits.max_rooms_per_user:
+            raise PresenceError("TOO_MANY_ROOMS")
+        if command.privacy is not None:
+            self._spread_privacy(command.visitor.session_id, command.privacy)
+        session.rooms.add(command.room_id)
+        visitor = command.visitor
+        visitor.disabled = session.disabled
+        visitor.invisible = session.invisible
+        visitor.share_cursor, visitor.share_selection = session.share_cursor, session.share_selection
+        self.setting.effects.append(Admit(room_id=command.room_id, enter=command, profile=self.profile))
+
+    def leave(self, command: LeaveRoom) -> None:
+        """A client's own leave; the room answers it."""
+        session = self.sessions.get(command.session_id)
+        if session is not None:
+            session.rooms.discard(command.room_id)
+        self.setting.effects.append(
+            Remove(room_id=command.room_id, session_id=command.session_id, reason=command.reason, id=command.id)
+        )
+
+    def left(self, session_id: str, room_id: str) -> None:
+        """The room says that the session is not in it (any more)."""
+        session = self.sessions.get(session_id)
+        if session is not None:
+            session.rooms.discard(room_id)
+
+    # --- what the person shows ------------------------------------------------------------------------------------
+
+    def report(self, command: ReportActivity) -> None:
+        """A session's activity; the user's is the best of the connected ones [D10]."""
+        session = self.sessions.get(command.session_id)
+        if session is not None:
+            session.activity = command.activity
+            self._update_activity(command.session_id, interacted=command.interacted)
+
+    def change_status(self, command: ChangeStatus) -> dict[str, object]:
+        """setStatus: active and idle clear the manual status [D8]. Returns the fields of the acknowledgement [M5]."""
+        data = command.message.data
+        before = self.profile
+        self.manual = data.status if data.status in _MANUAL else None
+        if isinstance(data.status_message, str):
+            self.status_message = data.status_message
+        session = self.sessions.get(command.session_id)
+        if session is not None and data.status in ("active", "idle"):
+            session.activity = data.status
+            self.activity = self._liveliest()
+        self._spread_profile(command.session_id, changed=self.profile != before, interacted=True)
+        return {"success": True, "status": self.profile.status, "statusMessage": self.status_message}
+
+    def change_privacy(self, command: ChangePrivacy) -> dict[str, object]:
+        """The live switches of K1. Returns the fields of the acknowledgement. Errors: FORBIDDEN for a user whose token
+        has switched presence off and who wants to be seen."""
+        session = self.sessions.get(command.session_id)
+        if session is None:
+            raise PresenceError("UNAUTHENTICATED", "This session has ended. Connect again.")
+        if session.disabled and command.privacy.invisible is False:
+            raise PresenceError("FORBIDDEN", "Presence is switched off for you. Only your application can change that.")
+        self._spread_privacy(command.session_id, command.privacy)
+        return {
+            "success": True,
+            "invisible": session.invisible,
+            "shareCursor": session.share_cursor,
+            "shareSelection": session.share_selection,
+        }
+
+    def _spread_privacy(self, session_id: str, privacy: Privacy) -> None:
+        targets = list(self.sessions) if privacy.scope == "user" else [session_id]
+        for each in targets:
+            session = self.sessions[each]
+            if session.hide(privacy):
+                for room_id in sorted(session.rooms):
+                    self.setting.effects.append(
+                        ApplyPrivacy(
+                            room_id=room_id,
+                            session_id=each,
+                            invisible=session.invisible,
+                            share_cursor=session.share_cursor,
+                            share_selection=session.share_selection,
+                        )
+                    )
+
+    def _liveliest(self) -> Activity:
+        shown = {session.activity for session in self.sessions.values() if session.connected}
+        return next((activity for activity in _LIVELIEST if activity in shown), self.activity)
+
+    def _update_activity(self, session_id: str, *, interacted: bool) -> None:
+        before = self.activity
+        self.activity = self._liveliest()
+        self._spread_profile(session_id, changed=self.activity != before, interacted=interacted)
+
+    def _spread_profile(self, session_id: str, *, changed: bool, interacted: bool) -> None:
+        if not (changed or interacted):
+            return
+        own = self.sessions[session_id].rooms if session_id in self.sessions else set()
+        rooms = {room_id for each in self.sessions.values() for room_id in each.rooms} if changed else own
+        profile = self.profile
+        for room_id in sorted(rooms):
+            self.setting.effects.append(
+                ApplyProfile(
+                    room_id=room_id,
+                    user_id=self.id,
+                    session_id=session_id,
+                    profile=profile,
+                    interacted=interacted,
+                )
+            )

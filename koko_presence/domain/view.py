@@ -1,0 +1,83 @@
+"""What one person may see of a room: rows, counts, the snapshot at join, get_active's answer. Reads, never writes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from koko_presence.commands import AskActive
+from koko_presence.events import ActiveReply, ControlRequestRow, JoinedReply, PresenceRoom, PresenceUser
+from koko_presence.messages import MessageId
+
+from .member import Member, Person
+
+if TYPE_CHECKING:
+    from .room import Room
+
+
+def rows(room: Room, person: Person | None, *, full: bool) -> list[PresenceUser]:
+    """The sessions that `person` may know of, its own included [C7, C14, K4]."""
+    wall = room.setting.wall
+    return [
+        member.row(room.id, room.type, wall, full=full, own=member.person is person)
+        for member in room.members.values()
+        if member.visible or member.person is person
+    ]
+
+
+def counts(room: Room) -> tuple[int, int]:
+    """Distinct visible users and visible sessions [C7, C8]."""
+    return (
+        sum(1 for person in room.people.values() if person.visible_count),
+        sum(1 for member in room.members.values() if member.visible),
+    )
+
+
+def active_reply(room: Room, ask: AskActive) -> ActiveReply:
+    """The answer to get_active: everything for a member's user, less for others [C14]."""
+    person = room.people.get(ask.user_id)
+    user_count, session_count = counts(room)
+    return ActiveReply(
+        id=ask.message.id,
+        room_id=room.id,
+        users=rows(room, person, full=person is not None),
+        total_count=user_count,
+        session_count=session_count,
+    )
+
+
+def describe(room: Room, person: Person | None) -> PresenceRoom:
+    """The room as `person` sees it [PresenceRoom, C5, H5, I5]."""
+    wall = room.setting.wall
+    user_count, session_count = counts(room)
+    row = PresenceRoom(
+        id=room.id,
+        type=room.type,
+        users=rows(room, person, full=True),
+        user_count=user_count,
+        session_count=session_count,
+        sync_enabled=room.sync_enabled,
+        control_requests=[
+            ControlRequestRow(user_id=user, requester_name=ask.name, requested_at=wall.iso(ask.requested_at))
+            for user, ask in room.control.requests.items()
+        ],
+        created_at=wall.iso(room.created_at),
+    )
+    if room.control.user_id is not None and room.control.session_id is not None:
+        row.controller, row.controller_session_id = room.control.user_id, room.control.session_id
+    if room.playback is not None:
+        row.playback = room.playback.row(wall)
+    return row
+
+
+def joined_reply(room: Room, member: Member, id: MessageId | None, now: float) -> JoinedReply:
+    """What a join is answered with [C4]."""
+    return JoinedReply(
+        id=id,
+        room_id=room.id,
+        room=describe(room, member.person),
+        assigned_color=member.color,
+        session_id=member.session_id,
+        seq=room.seq,
+        server_time=room.setting.wall.ms(now),
+        send_interval_ms=room.load.advised_ms,
+    )

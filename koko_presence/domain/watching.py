@@ -1,0 +1,284 @@
+"""Watching together: playback commands, viewers' reports, and who has control [H, I]."""
+
+from msgspec import UNSET
+
+from koko_presence.commands import Item
+from koko_presence.errors import PresenceError
+from koko_presence.events import PlaybackRow, PlaybackSynced, ViewerSync, encode_ack
+from koko_presence.messages import (
+    ControlCancel,
+    ControlDeny,
+    ControlGrant,
+    ControlRelease,
+    ControlRequest,
+    PlaybackData,
+    PlaybackMessage,
+)
+
+from .member import Member
+from .playback import Playback, Viewer, acted_at
+from .room import SYNCED_TYPES, Room
+from .showing import REGISTERS, Register, spend, submit
+
+
+def handle_playback(room: Room, member: Member, message: PlaybackMessage, now: float) -> None:
+    """presence.syncPlayback. Errors: SYNC_DISABLED [H13], INVISIBLE [K3], NOT_CONTROLLER with the state [H1],
+    FORBIDDEN, STALE with the state [H16]."""
+    data = message.data
+    if room.type not in SYNCED_TYPES:
+        raise PresenceError("SYNC_DISABLED", f"A {room.type} room has no playback.")
+    if data.action in ("enable", "disable"):
+        _switch_sync(room, member, message, now)
+        return
+    if not room.sync_enabled:
+        raise PresenceError("SYNC_DISABLED")
+    if data.action == "report":
+        submit(room, member, "report", (data, acted_at(data, room.setting.wall, now)), now)
+        room.send(member, encode_ack(message.id, {"success": True}))
+        return
+    if data.action == "resync":
+        _resync(room, member, now)
+        room.send(member, encode_ack(message.id, {"success": True}))
+        return
+    _check_may_play(room, member)
+    playback = room.playback
+    if isinstance(data.base_version, int) and playback is not None and data.base_version != playback.version:
+        raise PresenceError("STALE", state=playback.row(room.setting.wall))
+    if playback is None:
+        playback = room.playback = Playback(now)
+        playback.anchor = acted_at(data, room.setting.wall, now)
+    member.last_active_at = now
+    playback.apply(data, acted_at(data, room.setting.wall, now))
+    if room.control.user_id == member.user_id:
+        room.control.session_id = member.session_id  # another tab of the controller takes over [H2]
+    room.playback_waits = (member.user_id, member.session_id, data.action)
+    bucket = member.person.playback
+    if bucket.take(now):
+        release_playback(room, now)
+    else:  # the state is a register: later commands change it, its broadcast waits [H11]
+        room.setting.deadlines.set(("playback", room.id, ""), bucket.ready_at(now))
+    room.send(member, encode_ack(message.id, {"success": True, **_as_dict(playback.row(room.setting.wall))}))
+
+
+def release_playback(room: Room, now: float) -> None:
+    """Broadcast the state after the last command, if one is owed."""
+    if room.playback_waits is None or room.playback is None:
+        return
+    user_id, session_id, action = room.playback_waits
+    room.playback_waits = None
+    room.setting.deadlines.cancel(("playback", room.id, ""))
+    room.urgent = True
+    room.out.append(Item(room.frame("playback_synced", user_id, session_id, _synced(room, action), now, public=True)))
+
+
+def _synced(room: Room, action: str) -> PlaybackSynced:
+    playback = room.playback
+    assert playback is not None
+    return PlaybackSynced(
+        is_playing=playback.is_playing,
+        current_time=playback.current_time,
+        playback_rate=playback.playback_rate,
+        action=action,
+        version=playback.version,
+        server_time=room.setting.wall.ms(playback.anchor),
+        sync_enabled=room.sync_enabled,
+        duration=UNSET if playback.duration is None else playback.duration,
+        target=UNSET if playback.target is None else playback.target,
+    )
+
+
+def _resync(room: Room, member: Member, now: float) -> None:
+    """The "Resync" button: the present state, to this member alone [H15]."""
+    if room.playback is not None:
+        data = _synced(room, "resync")
+        frame = room.frame("playback_synced", member.user_id, member.session_id, data, now, public=False)
+        room.out.append(Item(frame, only=member.session_id))
+
+
+def _switch_sync(room: Room, member: Member, message: PlaybackMessage, now: float) -> None:
+    if not member.visible:
+        raise PresenceError("INVISIBLE")
+    if not (member.moderator or (room.control.user_id == member.user_id)):
+        raise PresenceError("NOT_CONTROLLER", "Only the controller or a moderator may switch synchronisation.")
+    spend(room, member.person.playback, now)
+    room.sync_enabled = message.data.action == "enable"
+    if room.playback is None:
+        room.playback = Playback(now)
+    room.playback_waits = (member.user_id, member.session_id, message.data.action)
+    release_playback(room, now)
+    room.send(member, encode_ack(message.id, {"success": True, "syncEnabled": room.sync_enabled}))
+
+
+def _check_may_play(room: Room, member: Member) -> None:
+    if not member.visible:
+        raise PresenceError("INVISIBLE")
+    state = room.playback.row(room.setting.wall) if room.playback is not None else None
+    mode = room.setting.options.control_mode
+    if room.control.user_id is not None:
+        if room.control.user_id != member.user_id:
+            raise PresenceError("NOT_CONTROLLER", state=state)
+        return
+    if mode == "controller" or (mode == "moderators" and not member.moderator):
+        raise PresenceError("NOT_CONTROLLER", "Ask for control first, with control_request.", state=state)
+    if not member.can_control:
+        raise PresenceError("FORBIDDEN", "Your token has no 'control' scope for this room.", state=state)
+
+
+def _as_dict(row: PlaybackRow) -> dict[str, object]:
+    return {
+        "isPlaying": row.is_playing,
+        "currentTime": row.current_time,
+        "playbackRate": row.playback_rate,
+        "anchor": row.anchor,
+        "version": row.version,
+    }
+
+
+# --- viewers [H6, H7] ---------------------------------------------------------------------------------------------
+
+
+def _take_report(room: Room, member: Member, report: tuple[PlaybackData, float], now: float) -> None:
+    data, at = report
+    if member.viewer is None:
+        member.viewer = Viewer()
+    changed = member.viewer.take(data, room.playback, at, now)
+    deadlines, limits = room.setting.deadlines, room.setting.limits
+    deadlines.set(("report_stale", room.id, member.session_id), now + limits.report_fresh_s)
+    # paused counts as watching while somebody is there to look [D15]
+    _set_watching(room, member, data.is_playing is True or member.person.profile.activity == "active", now)
+    if changed:
+        _emit_viewer(room, member, now)
+
+
+def lapse_report(room: Room, member: Member, now: float) -> None:
+    """No report for 10 s: nobody knows what this viewer sees [D15, H7]."""
+    _set_watching(room, member, False, now)
+    if member.viewer is not None and member.viewer.lapse():
+        _emit_viewer(room, member, now)
+
+
+def _set_watching(room: Room, member: Member, watching: bool, now: float) -> None:
+    if member.watching != watching:
+        member.watching = watching
+        room.emit_status(member, now)
+
+
+def _emit_viewer(room: Room, member: Member, now: float) -> None:
+    viewer = member.viewer
+    assert viewer is not None
+    synced, total = sync_totals(room)
+    data = ViewerSync(state=viewer.sync, drift_ms=viewer.drift_ms, synced=synced, total=total)
+    room.emit("viewer_sync", member, data, now, to_self=True)
+
+
+def sync_totals(room: Room) -> tuple[int, int]:
+    """ "Viewers synced 4/5": visible users who follow, and how many of them are in sync. The controller is the
+    reference and counts as synced until its own reports say otherwise [H7]."""
+    synced = total = 0
+    for person in room.people.values():
+        sessions = [m for m in person.members.values() if m.visible and (m.viewer is None or m.viewer.following)]
+        if not sessions:
+            continue
+        total += 1
+        states = {m.viewer.sync for m in sessions if m.viewer is not None} - {"unknown"}
+        synced += "synced" in states or (not states and person.user_id == room.control.user_id)
+    return synced, total
+
+
+REGISTERS["report"] = Register(lambda member: member.report, _take_report)
+
+
+# --- control [I] --------------------------------------------------------------------------------------------------
+
+
+def handle_control_request(room: Room, member: Member, message: ControlRequest, now: float) -> None:
+    """presence.requestControl: granted at once when nobody has control [I1], else a pending wish [I5]."""
+    _check_may_hold(room, member)
+    spend(room, member.person.control, now)
+    member.last_active_at = now
+    control, user_id = room.control, member.user_id
+    may_take = member.moderator or room.setting.options.control_mode != "moderators"
+    if control.user_id is None and may_take:
+        room.grant_control(member.person, None, now)
+    elif control.user_id == user_id:
+        control.session_id = member.session_id
+    else:
+        life_s = room.setting.limits.control_request_s
+        is_new = control.ask(user_id, member.name, now, life_s)
+        room.setting.deadlines.set(("control_request", room.id, user_id), now + life_s)
+        if is_new:
+            room.urgent = True
+            room.emit("control_requested", member, {"requesterName": member.name}, now, to_self=True)
+    result = {"success": True, "granted": control.user_id == user_id, "controller": control.user_id}
+    room.send(member, encode_ack(message.id, result))
+
+
+def handle_control_grant(room: Room, member: Member, message: ControlGrant, now: float) -> None:
+    """presence.grantControl. Errors: NOT_CONTROLLER [I2], TARGET_NOT_IN_ROOM [I4], INVALID_DATA for oneself [I5],
+    FORBIDDEN when the target may not control."""
+    _check_may_decide(room, member)
+    target = message.data.to_user_id
+    if target == room.control.user_id:
+        raise PresenceError("INVALID_DATA", "That user has control already. Use control_release to give it up.")
+    person = room.people.get(target)
+    session = room.best_session(person) if person is not None else None
+    if person is None or session is None:
+        raise PresenceError("TARGET_NOT_IN_ROOM")
+    if not session.can_control:
+        raise PresenceError("FORBIDDEN", "That user's token has no 'control' scope for this room.")
+    member.last_active_at = now
+    room.setting.deadlines.cancel(("control_request", room.id, target))
+    room.grant_control(person, member, now)
+    room.send(member, encode_ack(message.id, {"success": True, "controller": target}))
+
+
+def handle_control_deny(room: Room, member: Member, message: ControlDeny, now: float) -> None:
+    """Refuse a pending request [I5]. Errors: NOT_CONTROLLER, TARGET_NOT_IN_ROOM when nobody of that id asks."""
+    _check_may_decide(room, member)
+    target = message.data.to_user_id
+    if not room.control.withdraw(target):
+        raise PresenceError("TARGET_NOT_IN_ROOM", "That user has no pending request.")
+    member.last_active_at = now
+    room.setting.deadlines.cancel(("control_request", room.id, target))
+    room.urgent = True
+    room.emit("control_denied", member, {"toUserId": target, "reason": "denied"}, now, to_self=True)
+    room.send(member, encode_ack(message.id, {"success": True}))
+
+
+def handle_control_release(room: Room, member: Member, message: ControlRelease, now: float) -> None:
+    """Give control up [I5]. Errors: NOT_CONTROLLER."""
+    if room.control.user_id != member.user_id:
+        raise PresenceError("NOT_CONTROLLER", "You do not have control.")
+    member.last_active_at = now
+    room.release_control(member, "released", now)
+    room.send(member, encode_ack(message.id, {"success": True}))
+
+
+def handle_control_cancel(room: Room, member: Member, message: ControlCancel, now: float) -> None:
+    """Take one's own request back [I5]; the others learn it as a control_denied with reason `cancelled`."""
+    if room.control.withdraw(member.user_id):
+        end_request(room, member, "cancelled", now)
+    room.send(member, encode_ack(message.id, {"success": True}))
+
+
+def end_request(room: Room, member: Member, reason: str, now: float) -> None:
+    """Tell the room that a pending request is over without a grant: `cancelled` or `expired`."""
+    room.setting.deadlines.cancel(("control_request", room.id, member.user_id))
+    room.urgent = True
+    room.emit("control_denied", member, {"toUserId": member.user_id, "reason": reason}, now, to_self=True)
+
+
+def _check_may_hold(room: Room, member: Member) -> None:
+    if room.type not in SYNCED_TYPES:
+        raise PresenceError("SYNC_DISABLED", f"A {room.type} room has no playback.")
+    if not member.visible:
+        raise PresenceError("INVISIBLE")
+    if not member.can_control:
+        raise PresenceError("FORBIDDEN", "Your token has no 'control' scope for this room.")
+
+
+def _check_may_decide(room: Room, member: Member) -> None:
+    if not member.visible:
+        raise PresenceError("INVISIBLE")
+    if not (member.moderator or room.control.user_id == member.user_id):
+        raise PresenceError("NOT_CONTROLLER", "Only the controller or a moderator may do that.")

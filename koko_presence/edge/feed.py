@@ -1,0 +1,81 @@
+"""One room's stream at one edge: every receiver gets the packet without its own frames, in one write."""
+
+from collections.abc import Callable
+
+from koko_presence.commands import Item
+
+from .outbox import Outbox
+
+
+class Receiver:
+    """A session that receives a room's stream. `on_attach` and `on_detach` tell it when that begins and ends,
+    `on_refusal` that one of the frames was an error."""
+
+    __slots__ = ("on_attach", "on_detach", "on_refusal", "outbox")
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        on_attach: Callable[[str], None],
+        on_detach: Callable[[str], None],
+        on_refusal: Callable[[], None],
+    ) -> None:
+        self.outbox = outbox
+        self.on_attach = on_attach
+        self.on_detach = on_detach
+        self.on_refusal = on_refusal
+
+
+class Feed:
+    """The attached sessions of one room at this edge."""
+
+    __slots__ = ("receivers", "room_id")
+
+    def __init__(self, room_id: str) -> None:
+        self.room_id = room_id
+        self.receivers: dict[str, Receiver] = {}
+
+    def deliver(self, items: list[Item], find: Callable[[str], Receiver | None]) -> None:
+        """Hand a flush's items to the receivers, in order. `find` knows the edge's sessions by id."""
+        start = 0
+        for index, item in enumerate(items):
+            if item.attach or item.detach:  # the set of receivers changes here: what came before is for the old one
+                self._fan_out(items[start:index])
+                start = index + 1
+                self._change(item, find)
+        self._fan_out(items[start:] if start else items)
+
+    def _change(self, item: Item, find: Callable[[str], Receiver | None]) -> None:
+        if item.attach:
+            receiver = find(item.only)
+            if receiver is None:
+                return
+            self.receivers[item.only] = receiver
+            receiver.outbox.write(item.frame)
+            receiver.on_attach(self.room_id)
+            return
+        leaver = self.receivers.pop(item.only, None)
+        if leaver is not None:
+            if item.frame:
+                leaver.outbox.write(item.frame)
+            leaver.on_detach(self.room_id)
+
+    def _fan_out(self, items: list[Item]) -> None:
+        if not items:
+            return
+        special: set[str] = set()
+        for item in items:
+            special.add(item.skip)
+            special.add(item.only)
+        everything = b"".join([item.frame for item in items if not item.only])
+        for session_id, receiver in self.receivers.items():
+            if session_id not in special:
+                if everything:
+                    receiver.outbox.write(everything)
+                continue
+            own = [i for i in items if i.skip != session_id and (not i.only or i.only == session_id)]
+            if own:
+                receiver.outbox.write(b"".join([item.frame for item in own]))
+                for item in own:
+                    if item.refusal:
+                        receiver.on_refusal()

@@ -1,0 +1,114 @@
+"""The HTTP side of a worker: liveness, the demo page, development tokens. Not the hot path; aiohttp's low-level server.
+
+Routes are one table of exact paths and one folder of static files, read once at start and served with an ETag.
+"""
+
+import hashlib
+import mimetypes
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+from aiohttp import web
+
+Handler = Callable[[web.BaseRequest], web.Response]
+
+# Nothing inline, nothing foreign: what the demo's names and images could at worst do [reliability reference, XSS].
+PAGE_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data: https:; "
+    "media-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
+class StaticFile(NamedTuple):
+    body: bytes
+    content_type: str
+    etag: str
+
+
+def static_files(folder: Path, prefix: str) -> dict[str, StaticFile]:
+    """Every file below `folder` by its path under `prefix`; an index.html also answers for the prefix itself."""
+    files: dict[str, StaticFile] = {}
+    for path in sorted(folder.rglob("*")):
+        if not path.is_file() or path.suffix == ".py":
+            continue
+        body = path.read_bytes()
+        content_type = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+        if content_type.startswith("text/"):
+            content_type += "; charset=utf-8"
+        file = StaticFile(body, content_type, f'"{hashlib.sha256(body).hexdigest()[:20]}"')
+        files[f"{prefix}/{path.relative_to(folder).as_posix()}"] = file
+        if path.name == "index.html" and path.parent == folder:
+            files[prefix] = files[f"{prefix}/"] = file
+    return files
+
+
+class HttpSide:
+    """Answers every HTTP request that is not an upgrade on the presence path."""
+
+    def __init__(self) -> None:
+        self._routes: dict[str, Handler] = {"/healthz": self._healthz}
+        self._files: dict[str, StaticFile] = {}
+
+    def add_demo(self, folder: Path) -> None:
+        """Serve the demo page at /demo."""
+        self._files |= static_files(folder, "/demo")
+        self._routes["/"] = _to_demo
+
+    def add_dev_tokens(self, issue: Callable[[str, str | None], str]) -> None:
+        """Give a token to whoever asks, at /dev/token?user=ID&name=NAME; for `--dev` alone."""
+
+        def dev_token(request: web.BaseRequest) -> web.Response:
+            user = request.query.get("user", "")
+            try:
+                token = issue(user, request.query.get("name"))
+            except ValueError as error:
+                return answer(400, {"error": f"{error} Ask as in /dev/token?user=ID&name=NAME"})
+            return answer(200, {"token": token})
+
+        self._routes["/dev/token"] = dev_token
+
+    def server(self) -> web.Server:
+        """What the door calls for each HTTP connection."""
+        return web.Server(self._handle, access_log=None, keepalive_timeout=75.0, tcp_keepalive=False)
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        route = self._routes.get(request.path)
+        file = self._files.get(request.path)
+        if route is None and file is None:
+            return answer(404, {"error": f"Nothing here. The WebSocket is at /presence, not {request.path[:100]}"})
+        if request.method not in ("GET", "HEAD"):
+            refused = answer(405, {"error": "Only GET is answered here."})
+            refused.headers["Allow"] = "GET, HEAD"
+            return refused
+        response = _file_answer(request, file) if file is not None else route(request)  # type: ignore[misc]
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        return response
+
+    def _healthz(self, request: web.BaseRequest) -> web.Response:
+        """This worker's loop runs, or nobody would answer."""
+        return answer(200, {"status": "ok"})
+
+
+def answer(status: int, body: object) -> web.Response:
+    """A JSON answer that no cache keeps."""
+    return web.Response(
+        status=status,
+        body=msgspec.json.encode(body),
+        content_type="application/json",
+        headers={"Cache-Control": "no-store"},
+    )
+
+
+def _file_answer(request: web.BaseRequest, file: StaticFile) -> web.Response:
+    headers = {"ETag": file.etag, "Cache-Control": "no-cache", "Content-Type": file.content_type}
+    if file.content_type.startswith("text/html"):
+        headers |= {"Content-Security-Policy": PAGE_POLICY, "Referrer-Policy": "no-referrer"}
+    if request.headers.get("If-None-Match") == file.etag:
+        return web.Response(status=304, headers=headers)
+    return web.Response(body=file.body, headers=headers)
+
+
+def _to_demo(request: web.BaseRequest) -> web.Response:
+    return web.Response(status=302, headers={"Location": "/demo"})

@@ -1,0 +1,202 @@
+"""The edge of one worker: all its sessions, the rooms they hear, and their time.
+
+The hub is where the bus delivers. It knows sessions by connection number while they are being opened and by session id
+from then on; a resumed session's old connection is replaced in one step [D16].
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from koko_presence._fastpath.fanout import frame_text
+from koko_presence.auth.access import Access
+from koko_presence.auth.tokens import ResumeTokens, TokenVerifier
+from koko_presence.cluster.bus import Alarm, Bus, Timers
+from koko_presence.commands import (
+    EdgeNews,
+    EndSession,
+    Reply,
+    RoomPacket,
+    RoomRefused,
+    SessionEvicted,
+    SessionOpened,
+    SessionRefused,
+    SessionReplaced,
+)
+from koko_presence.domain.deadlines import Deadlines
+from koko_presence.limits import Limits
+from koko_presence.wallclock import WallClock
+
+from .feed import Feed, Receiver
+from .outbox import Outbox
+from .session import Link, Session
+
+log = logging.getLogger("koko_presence.edge")
+
+
+class Hub:
+    """One worker's edge. Written by the loop's thread alone; implements EdgePort for the bus."""
+
+    def __init__(
+        self,
+        edge_id: int,
+        *,
+        bus: Bus,
+        limits: Limits,
+        verifier: TokenVerifier,
+        access: Access,
+        resume_tokens: ResumeTokens,
+        wall: WallClock,
+        clock: Callable[[], float],
+        timers: Timers,
+        new_session_id: Callable[[], str],
+    ) -> None:
+        self.edge_id = edge_id
+        self.bus = bus
+        self.limits = limits
+        self.verifier = verifier
+        self.access = access
+        self.resume_tokens = resume_tokens
+        self.wall = wall
+        self.clock = clock
+        self.timers = timers
+        self.new_session_id = new_session_id
+        self.sessions: dict[str, Session] = {}
+        self.connections: dict[int, Session] = {}
+        self._feeds: dict[str, Feed] = {}
+        self._last_connection = 0
+        self._dirty: list[Outbox] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._flush_planned = False
+        self._deadlines = Deadlines()
+        self._alarm = Alarm(timers, clock, self._tick)
+
+    # --- connections ----------------------------------------------------------------------------------------------
+
+    def accept(self, link: Link) -> Session:
+        """A new connection; the session it returns is the connection's handler."""
+        self._last_connection += 1
+        session = Session(self, self._last_connection, link)
+        self.connections[session.connection] = session
+        return session
+
+    def forget(self, session: Session) -> None:
+        """The connection is over: it hears no room any more."""
+        self.connections.pop(session.connection, None)
+        self._deadlines.cancel(session.connection)
+        self._deadlines.cancel((session.connection, "waiting"))
+        if self.sessions.get(session.session_id) is session:
+            del self.sessions[session.session_id]
+            for room_id in session.hearing:
+                feed = self._feeds.get(room_id)
+                if feed is not None:
+                    feed.receivers.pop(session.session_id, None)
+                    if not feed.receivers:
+                        del self._feeds[room_id]
+        session.hearing.clear()
+
+    def wake(self, session: Session, at: float) -> None:
+        """Call the session's `on_tick` at monotonic second `at`."""
+        self._deadlines.set(session.connection, at)
+        self._alarm.want(at)
+
+    def wake_waiting(self, session: Session, at: float) -> None:
+        """Call the session's `release_waiting` at monotonic second `at`."""
+        self._deadlines.set((session.connection, "waiting"), at)
+        self._alarm.want(at)
+
+    def await_answer(self, answer: Coroutine[Any, Any, None]) -> None:
+        """Run a check that has to ask elsewhere; the only tasks at an edge."""
+        task = asyncio.ensure_future(answer)
+        self._tasks.add(task)
+        task.add_done_callback(self._answered)
+
+    def _answered(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("a check failed", exc_info=task.exception())
+
+    def stop(self) -> None:
+        """No timer rings any more, no check goes on."""
+        self._alarm.stop()
+        for task in self._tasks:
+            task.cancel()
+
+    def _tick(self) -> None:
+        now = self.clock()
+        for key in self._deadlines.due(now):
+            if isinstance(key, tuple):
+                self.connections[key[0]].release_waiting(now)
+            elif isinstance(key, int):
+                self.connections[key].on_tick(now)
+        self._alarm.want(self._deadlines.next_at())
+
+    # --- news from owners -----------------------------------------------------------------------------------------
+
+    def on_news(self, news: EdgeNews, now: float) -> None:
+        """One piece of news for one session. A session that is gone meanwhile is no error."""
+        if isinstance(news, SessionOpened):
+            session = self.connections.get(news.connection)
+            if session is None or not session.opening:  # closed while its session was being made: no ghost
+                self.bus.send(
+                    EndSession(
+                        user_id=news.user_id,
+                        session_id=news.session_id,
+                        connection=news.connection,
+                        grace=news.resumed,
+                        reason="disconnected",
+                    ),
+                    now,
+                )
+                return
+            self.sessions[news.session_id] = session
+            session.on_opened(news, now)
+        elif isinstance(news, SessionRefused):
+            session = self.connections.get(news.connection)
+            if session is not None:
+                session.on_refused(news.code, now)
+        elif isinstance(news, (SessionReplaced, SessionEvicted)):
+            session = self.connections.get(news.connection)
+            if session is not None:
+                session.on_ended(4409 if isinstance(news, SessionReplaced) else 4429, now)
+        elif isinstance(news, RoomRefused):
+            session = self.sessions.get(news.session_id)
+            if session is not None:
+                session.on_room_refused(news.room_id, news.payload, now)
+        elif isinstance(news, Reply):
+            session = self.sessions.get(news.session_id)
+            if session is not None:
+                session.outbox.write(frame_text(news.payload))
+                if news.refusal:
+                    session.on_refusal()
+
+    def on_packet(self, packet: RoomPacket, now: float) -> None:
+        """A room's flush: copied to every receiver here."""
+        feed = self._feeds.get(packet.room_id)
+        if feed is None:
+            feed = self._feeds[packet.room_id] = Feed(packet.room_id)
+        feed.deliver(packet.items, self._find)
+        if not feed.receivers:
+            self._feeds.pop(packet.room_id, None)
+
+    def on_flushed(self, now: float) -> None:
+        """All packets of a flush have been delivered: write now, once per socket."""
+        dirty, self._dirty = self._dirty, []
+        for outbox in dirty:
+            outbox.flush()
+
+    def note_dirty(self, outbox: Outbox) -> None:
+        """An outbox holds something: write it at the end of this turn at the latest."""
+        self._dirty.append(outbox)
+        if not self._flush_planned:
+            self._flush_planned = True
+            self.timers.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flush_planned = False
+        self.on_flushed(self.clock())
+
+    def _find(self, session_id: str) -> Receiver | None:
+        session = self.sessions.get(session_id)
+        return None if session is None else session.receiver

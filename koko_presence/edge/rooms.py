@@ -1,0 +1,352 @@
+"""A session and its rooms: joins under way, memberships, and the session's own budget for what it shows in them.
+
+A room is `joining` from the join until its first frame, or its refusal, comes; what the client sends for it meanwhile
+is held, in order, because a join may take another road than what follows it. Then it is `joined`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+from msgspec import UNSET
+
+from koko_presence._fastpath.throttle import TokenBucket
+from koko_presence.auth.access import Grant, room_type_of
+from koko_presence.commands import Act, AskActive, EnterRoom, LeaveRoom, Regrant, ReportActivity, Visitor
+from koko_presence.errors import PresenceError
+from koko_presence.events import Kicked
+from koko_presence.messages import (
+    Activity,
+    Broadcast,
+    ControlCancel,
+    ControlDeny,
+    ControlGrant,
+    ControlRelease,
+    ControlRequest,
+    CursorMessage,
+    GetActive,
+    Join,
+    Leave,
+    PlaybackMessage,
+    RoomMessage,
+    SelectionMessage,
+    Typing,
+)
+
+if TYPE_CHECKING:
+    from .session import Session
+
+MAX_HELD_PER_ROOM = 64
+
+
+class Rooms:
+    """The rooms of one session at its edge."""
+
+    __slots__ = ("_buckets", "_join_bucket", "_session", "_waiting", "hearing", "joined", "joining")
+
+    def __init__(self, session: Session) -> None:
+        limits = session.hub.limits
+        self._session = session
+        self.joined: set[str] = set()
+        self.joining: dict[str, list[tuple[Any, int]]] = {}
+        self.hearing: set[str] = set()
+        self._join_bucket = TokenBucket(limits.join_hz, limits.join_burst)
+        self._buckets: dict[type, TokenBucket] = {
+            CursorMessage: TokenBucket(limits.cursor_hz),
+            SelectionMessage: TokenBucket(limits.selection_hz),
+        }
+        self._waiting: dict[tuple[type, str], CursorMessage | SelectionMessage] = {}
+
+    # --- in and out -----------------------------------------------------------------------------------------------
+
+    def join(self, message: Join, size: int, within: bool, now: float) -> None:
+        """presence.join. Errors: INVALID_MESSAGE, ROOM_TYPE_MISMATCH [C1], FORBIDDEN, RATE_LIMITED; the owners add
+        ROOM_FULL and TOO_MANY_ROOMS."""
+        _check_room_id(message.room_id)
+        if self._hold(message.room_id, message, size):
+            return
+        if not (within and self._join_bucket.take(now)):
+            raise PresenceError("RATE_LIMITED", retry_after_s=max(0.1, self._join_bucket.ready_at(now) - now))
+        self.interacted(now)
+        if message.room_id not in self.joined:
+            self.joining[message.room_id] = []
+        self._check(message.room_id, message.room_type, lambda grant: self._enter(message, grant))
+
+    def _enter(self, message: Join, grant: Grant) -> None:
+        session, now = self._session, self._session.hub.clock()
+        try:
+            room_type = _settled_type(message, grant)
+            if not grant.allow:
+                raise PresenceError("FORBIDDEN", grant.reason or "Your token does not open this room.")
+        except PresenceError as error:
+            session.refuse(error, message.id, message.room_id)
+            self.on_refused(message.room_id, now)
+            return
+        identity = session.identity
+        assert identity is not None
+        visitor = Visitor(
+            edge=session.hub.edge_id,
+            session_id=session.session_id,
+            user_id=identity.user_id,
+            name=identity.name,
+            image=identity.image,
+        )
+        session.hub.bus.send(
+            EnterRoom(
+                user_id=identity.user_id,
+                room_id=message.room_id,
+                visitor=visitor,
+                room_type=room_type,
+                can_control=grant.can_control,
+                can_broadcast=grant.can_broadcast,
+                moderator=grant.moderator,
+                id=message.id,
+                privacy=None if message.privacy is UNSET else message.privacy,
+            ),
+            now,
+        )
+
+    def leave(self, message: Leave, size: int, within: bool, now: float) -> None:
+        """presence.leave. Errors: NOT_IN_ROOM."""
+        if self._hold(message.room_id, message, size):
+            return
+        self._require(message.room_id)
+        self._forget(message.room_id)
+        self._send(
+            LeaveRoom(
+                user_id=self._session.user_id,
+                room_id=message.room_id,
+                session_id=self._session.session_id,
+                id=message.id,
+            ),
+            now,
+        )
+
+    def resume(self, rooms: list[str]) -> None:
+        """The rooms a resumed session is still in; their events come once it joins again [C4]."""
+        self.joined.update(rooms)
+
+    def on_attach(self, room_id: str) -> None:
+        """The snapshot has been written: this session is in, and hears the room."""
+        self.hearing.add(room_id)
+        self.joined.add(room_id)
+        self._release_held(room_id)
+
+    def on_detach(self, room_id: str) -> None:
+        """The room's last word to this session has been written."""
+        self.hearing.discard(room_id)
+        if room_id not in self.joining:
+            self._forget(room_id)
+
+    def on_refused(self, room_id: str, now: float) -> None:
+        """The join failed; what was held for the room gets its own answers."""
+        self._release_held(room_id)
+
+    def _release_held(self, room_id: str) -> None:
+        now = self._session.hub.clock()
+        for message, size in self.joining.pop(room_id, ()):
+            self._session.dispatch(message, size, True, now)
+
+    def _hold(self, room_id: str, message: Any, size: int) -> bool:
+        held = self.joining.get(room_id)
+        if held is None:
+            return False
+        if len(held) >= MAX_HELD_PER_ROOM:
+            raise PresenceError("RATE_LIMITED", "Wait for the reply to join.", retry_after_s=1.0)
+        held.append((message, size))
+        return True
+
+    def _forget(self, room_id: str) -> None:
+        self.joined.discard(room_id)
+        for kind in self._buckets:
+            self._waiting.pop((kind, room_id), None)
+
+    def check_again(self, now: float) -> None:
+        """A fresh token: rooms it no longer opens are left, in the others the scopes are new [A4]."""
+        for room_id in sorted(self.joined):
+            self._check(room_id, UNSET, lambda grant, room_id=room_id: self._regrant(room_id, grant))  # type: ignore[misc]
+
+    def _regrant(self, room_id: str, grant: Grant) -> None:
+        session, now = self._session, self._session.hub.clock()
+        if grant.allow:
+            self._send(
+                Regrant(
+                    room_id=room_id,
+                    session_id=session.session_id,
+                    can_control=grant.can_control,
+                    can_broadcast=grant.can_broadcast,
+                    moderator=grant.moderator,
+                ),
+                now,
+            )
+            return
+        session.send(Kicked(room_id=room_id, reason="Your new token does not open this room."))
+        self._forget(room_id)
+        self._send(
+            LeaveRoom(user_id=session.user_id, room_id=room_id, session_id=session.session_id, reason="kicked"), now
+        )
+
+    def _check(self, room_id: str, room_type: Any, then: Callable[[Grant], None]) -> None:
+        identity = self._session.identity
+        assert identity is not None
+        answer = self._session.hub.access.check(identity, room_id, None if room_type is UNSET else room_type)
+        if isinstance(answer, Grant):
+            then(answer)
+        else:
+            self._session.hub.await_answer(self._await_grant(answer, then))
+
+    async def _await_grant(self, answer: Awaitable[Grant], then: Callable[[Grant], None]) -> None:
+        grant = await answer
+        if self._session.state == "open":
+            then(grant)
+
+    # --- what is sent to rooms ------------------------------------------------------------------------------------
+
+    def act(self, message: RoomMessage, size: int, within: bool, now: float) -> None:
+        """Anything a member does that is not merged. Errors: NOT_IN_ROOM, RATE_LIMITED; the room adds its own."""
+        if self._hold(message.room_id, message, size):
+            return
+        self._require(message.room_id)
+        if not within and not isinstance(message, Typing):
+            raise PresenceError("RATE_LIMITED", retry_after_s=0.1)
+        if isinstance(message, Typing):
+            self._check_size(size)
+            if message.data.is_typing:
+                self.interacted(now)
+        elif isinstance(message, PlaybackMessage) and message.data.action == "report":
+            self._session.activity.note_stir(now)
+        else:
+            self.interacted(now)
+        self._pass_on(message, now)
+
+    def show(self, message: CursorMessage | SelectionMessage, size: int, within: bool, now: float) -> None:
+        """A cursor or selection: within the session's budget at once, else as the one value that waits [E1, E2]."""
+        if self._hold(message.room_id, message, size):
+            return
+        self._require(message.room_id)
+        self._check_size(size)
+        self.interacted(now)
+        kind = type(message)
+        key = (kind, message.room_id)
+        if key not in self._waiting and self._buckets[kind].take(now):
+            self._pass_on(message, now)
+            return
+        self._waiting[key] = message
+        self._session.hub.wake_waiting(self._session, self._next_release(now))
+
+    def release_waiting(self, now: float) -> None:
+        """Pass on what waited, the longest first, as far as the budget goes."""
+        for key in list(self._waiting):
+            if self._buckets[key[0]].take(now):
+                self._pass_on(self._waiting.pop(key), now)
+        if self._waiting:
+            self._session.hub.wake_waiting(self._session, self._next_release(now))
+
+    def _next_release(self, now: float) -> float:
+        return min(self._buckets[kind].ready_at(now) for kind, _ in self._waiting)
+
+    def ask_active(self, message: GetActive, size: int, within: bool, now: float) -> None:
+        """presence.getActive: for members, and for those who may enter [C13, C14]. Errors: FORBIDDEN, RATE_LIMITED."""
+        _check_room_id(message.room_id)
+        if self._hold(message.room_id, message, size):
+            return
+        if not (within and self._join_bucket.take(now)):
+            raise PresenceError("RATE_LIMITED", retry_after_s=max(0.1, self._join_bucket.ready_at(now) - now))
+        self._session.activity.note_stir(now)
+        if message.room_id in self.joined:
+            self._ask(message)
+        else:
+            self._check(message.room_id, message.room_type, lambda grant: self._ask_if(grant, message))
+
+    def _ask_if(self, grant: Grant, message: GetActive) -> None:
+        if grant.allow:
+            self._ask(message)
+        else:
+            error = PresenceError("FORBIDDEN", grant.reason or "Your token does not open this room.")
+            self._session.refuse(error, message.id, message.room_id)
+
+    def _ask(self, message: GetActive) -> None:
+        session = self._session
+        self._send(
+            AskActive(
+                room_id=message.room_id,
+                user_id=session.user_id,
+                session_id=session.session_id,
+                edge=session.hub.edge_id,
+                message=message,
+            ),
+            session.hub.clock(),
+        )
+
+    # --- activity -------------------------------------------------------------------------------------------------
+
+    def interacted(self, now: float) -> None:
+        """Somebody is there [D12]."""
+        self.report(self._session.activity.interact(now), now, interacted=False)
+
+    def report(self, activity: Activity | None, now: float, *, interacted: bool) -> None:
+        """Tell the user's owner of a change; nothing when there is neither a change nor an interaction."""
+        if activity is None and not interacted:
+            return
+        session = self._session
+        self._send(
+            ReportActivity(
+                user_id=session.user_id,
+                session_id=session.session_id,
+                activity=session.activity.activity,
+                interacted=interacted,
+            ),
+            now,
+        )
+
+    # --- small things ---------------------------------------------------------------------------------------------
+
+    def _require(self, room_id: str) -> None:
+        if room_id not in self.joined:
+            raise PresenceError("NOT_IN_ROOM")
+
+    def _check_size(self, size: int) -> None:
+        limit = self._session.hub.limits.max_presence_bytes
+        if size > limit:
+            raise PresenceError("TOO_LARGE", f"Such a message may have {limit} bytes.")
+
+    def _pass_on(self, message: RoomMessage, now: float) -> None:
+        session = self._session
+        command = Act(room_id=message.room_id, session_id=session.session_id, edge=session.hub.edge_id, message=message)
+        session.hub.bus.send(command, now)
+
+    def _send(self, command: Any, now: float) -> None:
+        self._session.hub.bus.send(command, now)
+
+
+def _check_room_id(room_id: str) -> None:
+    if not room_id.isprintable():  # control characters, and separators that look like nothing [C17]
+        raise PresenceError("INVALID_MESSAGE", "A roomId has 1 to 128 printable characters.")
+
+
+def _settled_type(message: Join, grant: Grant) -> Any:
+    """The room's type from the authoriser, the known prefix or the message; they must not disagree [C1, C2]."""
+    implied = grant.room_type or room_type_of(message.room_id)
+    if message.room_type is UNSET:
+        return implied
+    if implied is not None and implied != message.room_type:
+        raise PresenceError("ROOM_TYPE_MISMATCH", f"By its name this is a {implied} room.")
+    return message.room_type
+
+
+ROOM_HANDLERS: dict[type, Callable[[Rooms, Any, int, bool, float], None]] = {
+    Join: Rooms.join,
+    Leave: Rooms.leave,
+    GetActive: Rooms.ask_active,
+    CursorMessage: Rooms.show,
+    SelectionMessage: Rooms.show,
+    Typing: Rooms.act,
+    PlaybackMessage: Rooms.act,
+    ControlRequest: Rooms.act,
+    ControlGrant: Rooms.act,
+    ControlDeny: Rooms.act,
+    ControlRelease: Rooms.act,
+    ControlCancel: Rooms.act,
+    Broadcast: Rooms.act,
+}

@@ -1,0 +1,496 @@
+"""What one client may do, in which state: from `auth` to the last frame.
+
+A session's life is the table LIFE. Messages are decoded here, checked against the connection's own limits [E2, L3],
+and passed to the owner of their room or user; replies and events come back through the hub. Errors never disconnect,
+abuse does, after a warning.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+from koko_presence._fastpath.fanout import frame_text
+from koko_presence._fastpath.throttle import TokenBucket
+from koko_presence.auth.tokens import Identity, TokenRefused
+from koko_presence.commands import ChangePrivacy, ChangeStatus, EndSession, OpenSession, SessionOpened
+from koko_presence.errors import CLOSES, PresenceError
+from koko_presence.events import Authenticated, AuthExpiring, Pong, ServerNotice, encode, encode_ack, error_reply
+from koko_presence.messages import (
+    AnyClientMessage,
+    Auth,
+    BadMessage,
+    Heartbeat,
+    MessageId,
+    SetPrivacy,
+    SetStatus,
+    SetStatusAlias,
+    decode,
+)
+
+from .abuse import Abuse
+from .activity import ActivityWatch
+from .feed import Receiver
+from .outbox import Outbox, Wire
+from .rooms import ROOM_HANDLERS, Rooms
+
+if TYPE_CHECKING:
+    from .hub import Hub
+
+log = logging.getLogger("koko_presence.session")
+
+# state, event -> next state. `message` is anything but auth; a session that is opening holds messages back [A2].
+LIFE: dict[tuple[str, str], str] = {
+    ("new", "auth"): "verifying",
+    ("verifying", "verified"): "opening",
+    ("verifying", "refused"): "closed",
+    ("opening", "opened"): "open",
+    ("opening", "refused"): "closed",
+    ("new", "end"): "closed",
+    ("verifying", "end"): "closed",
+    ("opening", "end"): "closed",
+    ("open", "end"): "closed",
+}
+
+MAX_HELD = 64
+CAPS: frozenset[str] = frozenset()
+
+
+class Link(Wire, Protocol):
+    """A Connection, as a session uses it."""
+
+    def send_ping(self, data: bytes) -> None: ...
+
+    def close(self, code: int, reason: str = "") -> None: ...
+
+    def abort(self) -> None: ...
+
+
+class Session:
+    """One client. The connection calls `on_*`; everything it writes goes through its outbox."""
+
+    def __init__(self, hub: Hub, connection: int, link: Link) -> None:
+        now = hub.clock()
+        limits = hub.limits
+        self.hub = hub
+        self.connection = connection
+        self.link = link
+        self.state = "new"
+        self.session_id = ""
+        self.identity: Identity | None = None
+        self.outbox = Outbox(link, limits.send_hard_bytes, hub.note_dirty, self._on_slow)
+        self.rooms = Rooms(self)
+        self.receiver = Receiver(self.outbox, self.rooms.on_attach, self.rooms.on_detach, self.on_refusal)
+        self.activity = ActivityWatch(limits, now)
+        self.abuse = Abuse(limits)
+        self.status_bucket = TokenBucket(limits.status_hz, limits.status_burst)
+        self.opened_at = now
+        self._auth: Auth | None = None
+        self._strangers = 0  # messages before auth
+        self._held: list[tuple[AnyClientMessage, int]] = []
+        self._warned_of_expiry = False
+        self._pinged_at: float | None = None
+        self._last_ping_at = now
+        self._ponged_at = -1e9
+        hub.wake(self, now + limits.auth_timeout_s)
+
+    @property
+    def opening(self) -> bool:
+        return self.state == "opening"
+
+    @property
+    def hearing(self) -> set[str]:
+        """Rooms whose stream this session receives."""
+        return self.rooms.hearing
+
+    def move(self, event: str) -> None:
+        """Take the step of LIFE. Errors: KeyError for a step that does not exist, which is a fault of the caller."""
+        self.state = LIFE[self.state, event]
+
+    # --- what the connection calls --------------------------------------------------------------------------------
+
+    def on_open(self, connection: Any) -> None:
+        """The handshake is done; the time for `auth` has been running since the session was made [A1]."""
+
+    def on_text(self, data: bytes) -> None:
+        """A whole text message, valid UTF-8."""
+        if self.state == "closed":
+            return
+        now = self.hub.clock()
+        self.activity.note_life(now)
+        within = self.abuse.take(now)
+        if not within and self.abuse.flooding_for(now) >= self.hub.limits.flood_s:
+            self._cut_for_abuse("You send more than this connection may.")
+            return
+        try:
+            message = decode(data)
+        except BadMessage as error:
+            self.refuse(error, error.id, error.room_id)
+            return
+        if self.state != "open":
+            self._before_open(message, len(data), now)
+            return
+        self.dispatch(message, len(data), within, now)
+
+    def on_binary(self, data: bytes) -> None:
+        """Binary frames are refused [B13]."""
+        self.on_bad(PresenceError("BINARY_NOT_SUPPORTED"))
+
+    def on_too_large(self, size: int) -> None:
+        """A message above the soft limit was dropped [B10]."""
+        limit = self.hub.limits.max_message_bytes
+        self.on_bad(PresenceError("TOO_LARGE", f"The message has {size} bytes; {limit} are allowed."))
+
+    def on_bad(self, error: PresenceError) -> None:
+        """Something came that was not even a message."""
+        if self.state != "closed":
+            self.activity.note_life(self.hub.clock())
+            self.refuse(error)
+
+    def on_pong(self, data: bytes) -> None:
+        """The transport is alive [D4]."""
+        self._pinged_at = None
+
+    def on_writable(self) -> None:
+        """The socket takes bytes again; the outbox looks by itself."""
+
+    def on_unwritable(self) -> None:
+        """The socket is full; the outbox looks by itself."""
+
+    def on_close(self, code: int | None, clean: bool) -> None:
+        """The connection is gone. 1000, or a close without a code, is a leave; anything else may come back [D2]."""
+        said_goodbye = code in (1000, 1005) and clean
+        self._end(grace=not said_goodbye, reason="left" if said_goodbye else "disconnected")
+
+    # --- messages -------------------------------------------------------------------------------------------------
+
+    def _before_open(self, message: AnyClientMessage, size: int, now: float) -> None:
+        if isinstance(message, Auth) and self.state == "new":
+            self._authenticate(message, now)
+        elif self.state == "new":  # [A2]
+            self._strangers += 1
+            self.refuse(PresenceError("UNAUTHENTICATED"), message.id)
+            if self._strangers >= 3:
+                self.finish(4401)
+        elif len(self._held) < MAX_HELD:
+            self._held.append((message, size))
+        else:
+            self.refuse(PresenceError("RATE_LIMITED", "Wait for the reply to auth.", retry_after_s=1.0), message.id)
+
+    def dispatch(self, message: AnyClientMessage, size: int, within: bool, now: float) -> None:
+        """Handle a message of an open session; `within` says that the connection's rate allows it [E2]."""
+        kind = type(message)
+        try:
+            if kind in ROOM_HANDLERS:
+                ROOM_HANDLERS[kind](self.rooms, message, size, within, now)
+                return
+            if not within:
+                raise PresenceError("RATE_LIMITED", retry_after_s=0.1)
+            _HANDLERS[kind](self, message, now)
+        except PresenceError as error:
+            self.refuse(error, message.id, getattr(message, "room_id", None))
+
+    def _heartbeat(self, message: Heartbeat, now: float) -> None:
+        """presence.heartbeat: never refused for being early, answered at most every 5 s [D3, D7, D9]."""
+        if isinstance(message.status, str):
+            self.rooms.report(self.activity.claim(message.status, now), now, interacted=message.status == "active")
+        if now - self._ponged_at < self.hub.limits.heartbeat_min_interval_s:
+            return
+        self._ponged_at = now
+        wall = self.hub.wall
+        self.send(Pong(id=message.id, timestamp=wall.iso(now), server_time=wall.ms(now), echo=message.client_time))
+
+    def _set_status(self, message: SetStatus, now: float) -> None:
+        """presence.setStatus [D8]."""
+        if not self.status_bucket.take(now):
+            raise PresenceError("RATE_LIMITED", retry_after_s=self.status_bucket.ready_at(now) - now)
+        self.rooms.interacted(now)
+        if message.data.status in ("active", "idle"):
+            self.activity.claim(message.data.status, now)
+        self._send_command(ChangeStatus(user_id=self.user_id, session_id=self.session_id, message=message), now)
+
+    def _set_privacy(self, message: SetPrivacy, now: float) -> None:
+        if not self.status_bucket.take(now):
+            raise PresenceError("RATE_LIMITED", retry_after_s=self.status_bucket.ready_at(now) - now)
+        command = ChangePrivacy(user_id=self.user_id, session_id=self.session_id, privacy=message.data, id=message.id)
+        self._send_command(command, now)
+
+    # --- authentication [A] ---------------------------------------------------------------------------------------
+
+    def _authenticate(self, message: Auth, now: float) -> None:
+        self.move("auth")
+        self._auth = message
+        self._verify(message, lambda identity: self._on_verified(message, identity))
+
+    def _verify(self, message: Auth, then: Callable[[Identity], None]) -> None:
+        try:
+            answer = self.hub.verifier.verify(message.token, self.hub.wall.ms(self.hub.clock()) / 1000.0)
+        except TokenRefused as refused:
+            self._on_token_refused(message, refused)
+            return
+        if isinstance(answer, Identity):
+            then(answer)
+        else:
+            self.hub.await_answer(self._await_identity(message, answer, then))
+
+    async def _await_identity(
+        self, message: Auth, answer: Awaitable[Identity], then: Callable[[Identity], None]
+    ) -> None:
+        try:
+            identity = await answer
+        except TokenRefused as refused:
+            self._on_token_refused(message, refused)
+            return
+        if self.state != "closed":
+            then(identity)
+
+    def _on_token_refused(self, message: Auth, refused: TokenRefused) -> None:
+        error = PresenceError("UNAUTHENTICATED", f"The token was refused: {refused}.")
+        self.write(error_reply(error, message.id))
+        if self.state == "verifying":  # a refused refresh leaves the session as it is until its token ends [A4]
+            self.finish(4401)
+
+    def _on_verified(self, message: Auth, identity: Identity) -> None:
+        now = self.hub.clock()
+        self.move("verified")
+        self.identity = identity
+        resume = None
+        if message.resume_token is not None:
+            resume = self.hub.resume_tokens.read(message.resume_token, identity.user_id, self.hub.wall.ms(now) / 1000.0)
+        command = OpenSession(
+            user_id=identity.user_id,
+            edge=self.hub.edge_id,
+            connection=self.connection,
+            fresh=self.hub.new_session_id(),
+            resume=resume,
+            privacy=message.privacy,
+            disabled=not identity.presence,
+        )
+        self._send_command(command, now)
+
+    def on_opened(self, news: SessionOpened, now: float) -> None:
+        """The user's owner has made or resumed the session."""
+        self.move("opened")
+        self.session_id = news.session_id
+        self.activity.restore(news.activity, now)
+        self.rooms.resume(news.rooms)
+        message, self._auth = self._auth, None
+        assert message is not None
+        self._send_authenticated(message, news.resumed, news.rooms, now)
+        held, self._held = self._held, []
+        self.on_tick(now)
+        for waiting, size in held:
+            self.dispatch(waiting, size, True, now)
+
+    def on_refused(self, code: str, now: float) -> None:
+        """No session for this connection [C11]."""
+        self.refuse(PresenceError(code), self._auth.id if self._auth is not None else None)
+        self.finish(4429)
+
+    def _again(self, message: Auth, now: float) -> None:
+        """A second `auth`: the same user refreshes the token, another one is refused [A4]."""
+
+        def refresh(identity: Identity) -> None:
+            if identity.user_id != self.user_id:
+                self.refuse(PresenceError("ALREADY_AUTHENTICATED"), message.id)
+                return
+            now = self.hub.clock()
+            self.identity = identity
+            self._warned_of_expiry = False
+            self._send_authenticated(message, False, sorted(self.rooms.joined), now)
+            self.rooms.check_again(now)
+            self.on_tick(now)
+
+        self._verify(message, refresh)
+
+    def _send_authenticated(self, message: Auth, resumed: bool, rooms: list[str], now: float) -> None:
+        limits, wall = self.hub.limits, self.hub.wall
+        assert self.identity is not None
+        self.send(
+            Authenticated(
+                id=message.id,
+                user_id=self.user_id,
+                session_id=self.session_id,
+                resume_token=self.hub.resume_tokens.issue(
+                    self.user_id, self.session_id, self.identity.expires_at_s + int(limits.auth_grace_s)
+                ),
+                resumed=resumed,
+                rooms=rooms,
+                server_time=wall.ms(now),
+                heartbeat_interval=limits.heartbeat_interval_s,
+                limits={
+                    "maxUsersPerRoom": limits.max_users_per_room,
+                    "maxRoomsPerUser": limits.max_rooms_per_user,
+                    "maxSessionsPerUser": limits.max_sessions_per_user,
+                    "cursorHz": limits.cursor_hz,
+                    "selectionHz": limits.selection_hz,
+                    "typingHz": limits.typing_hz,
+                    "playbackHz": limits.playback_hz,
+                    "broadcastHz": limits.broadcast_hz,
+                    "maxMessageBytes": limits.max_message_bytes,
+                    "maxBroadcastBytes": limits.max_broadcast_bytes,
+                },
+                caps=[cap for cap in message.caps if cap in CAPS],
+            )
+        )
+
+    # --- time -----------------------------------------------------------------------------------------------------
+
+    def on_tick(self, now: float) -> None:
+        """Do what has become due and say when to come again: auth, pings, silence, idleness, token expiry."""
+        limits = self.hub.limits
+        if self.state == "closed":
+            return
+        if self.state != "open":
+            if now >= self.opened_at + limits.auth_timeout_s:
+                self.refuse(PresenceError("UNAUTHENTICATED", "No auth message came in time."))
+                self.finish(4408)
+            else:
+                self.hub.wake(self, self.opened_at + limits.auth_timeout_s)
+            return
+        if now >= self.activity.silent_at:  # three heartbeats missed [D4]
+            self._end(grace=False, reason="timeout")
+            self._close(4408)
+            return
+        if self._pinged_at is not None and now >= self._pinged_at + limits.ping_timeout_s:
+            self._end(grace=True, reason="disconnected")
+            self.link.abort()
+            return
+        self.rooms.report(self.activity.lapse(now), now, interacted=False)
+        times = [self.activity.next_at(), self._ping(now), self._watch_expiry(now)]
+        if self.state == "open":  # the token may have ended it
+            self.hub.wake(self, min(times))
+
+    def _ping(self, now: float) -> float:
+        limits = self.hub.limits
+        if self._pinged_at is not None:
+            return self._pinged_at + limits.ping_timeout_s
+        if now >= self._last_ping_at + limits.ping_interval_s:
+            self._pinged_at = self._last_ping_at = now
+            self.link.send_ping(b"")
+            return now + limits.ping_timeout_s
+        return self._last_ping_at + limits.ping_interval_s
+
+    def _watch_expiry(self, now: float) -> float:
+        """Warn 60 s before the token ends, cut 30 s after it has [A7]."""
+        assert self.identity is not None
+        limits, wall = self.hub.limits, self.hub.wall
+        expires_at = now + self.identity.expires_at_s - wall.ms(now) / 1000.0
+        if now >= expires_at + limits.auth_grace_s:
+            self.refuse(PresenceError("UNAUTHENTICATED", "The token has expired. Connect with a new one."))
+            self.finish(4401)
+            return now
+        if self._warned_of_expiry:
+            return expires_at + limits.auth_grace_s
+        if now >= expires_at - limits.auth_warning_s:
+            self._warned_of_expiry = True
+            self.send(AuthExpiring(expires_at=wall.iso(expires_at)))
+            return expires_at + limits.auth_grace_s
+        return expires_at - limits.auth_warning_s
+
+    def release_waiting(self, now: float) -> None:
+        """A value that waited for this session's budget may go [E2]."""
+        self.rooms.release_waiting(now)
+
+    # --- ends -----------------------------------------------------------------------------------------------------
+
+    def on_ended(self, code: int, now: float) -> None:
+        """The user's owner has given the session to a newer connection, or ended it [D16, C11]."""
+        if self.state != "closed":
+            self.move("end")
+            self.outbox.flush()
+            self.hub.forget(self)
+            self._close(code)
+
+    def on_room_refused(self, room_id: str, payload: bytes, now: float) -> None:
+        """A join failed."""
+        self.write(payload)
+        self.on_refusal()
+        self.rooms.on_refused(room_id, now)
+
+    def on_refusal(self) -> None:
+        """An error was sent to this client; too many of them are abuse [L3]."""
+        verdict = self.abuse.note_error(self.hub.clock())
+        if verdict == "warn":
+            self.send(ServerNotice(code="RATE_LIMITED", message="Too many errors. A few more and you are cut off."))
+        elif verdict == "cut" and self.state != "closed":
+            self._cut_for_abuse("Too many errors.")
+
+    def refuse(self, error: PresenceError, id: MessageId | None = None, room_id: str | None = None) -> None:
+        self.write(error_reply(error, id, room_id))
+        not_ours = error.code in ("INVALID_JSON", "UNKNOWN_TYPE", "BINARY_NOT_SUPPORTED")
+        if not_ours and self.abuse.note_protocol_error(self.hub.clock()):  # [B13]
+            self.finish(4400)
+            return
+        self.on_refusal()
+
+    def _cut_for_abuse(self, why: str) -> None:
+        wait_s = self.hub.limits.abuse_retry_after_s
+        self.send(ServerNotice(code="RATE_LIMITED", message=why, retry_after_ms=round(wait_s * 1000)))
+        self.finish(4429)
+
+    def _on_slow(self) -> None:
+        self._end(grace=True, reason="disconnected")
+        self._close(4413)
+
+    def finish(self, code: int) -> None:
+        """End the session from our side with a close code; whether it may be resumed stands in CLOSES."""
+        kicked = code == 4403
+        self._end(grace=not kicked, reason="kicked" if kicked else "disconnected")
+        self._close(code)
+
+    def _end(self, *, grace: bool, reason: str) -> None:
+        if self.state == "closed":
+            return
+        was_open = self.state in ("opening", "open")
+        self.move("end")
+        self.outbox.flush()
+        session_id, now = self.session_id, self.hub.clock()
+        self.hub.forget(self)
+        if was_open and self.identity is not None:
+            self.hub.bus.send(
+                EndSession(
+                    user_id=self.identity.user_id,
+                    session_id=session_id,
+                    connection=self.connection,
+                    grace=grace,
+                    reason=reason,
+                ),
+                now,
+            )
+
+    def _close(self, code: int) -> None:
+        self.link.close(code, CLOSES[code].reason)
+
+    # --- writing --------------------------------------------------------------------------------------------------
+
+    @property
+    def user_id(self) -> str:
+        assert self.identity is not None
+        return self.identity.user_id
+
+    def send(self, message: Any) -> None:
+        """Write one message of the server."""
+        self.write(encode(message))
+
+    def write(self, payload: bytes | None) -> None:
+        """Write one encoded message; nothing when there is none."""
+        if payload is not None and self.state != "closed":
+            self.outbox.write(frame_text(payload))
+
+    def acknowledge(self, id: MessageId | None, result: dict[str, Any]) -> None:
+        """`ack`, if the client asked for one [B8]."""
+        self.write(encode_ack(id, result))
+
+    def _send_command(self, command: Any, now: float) -> None:
+        self.hub.bus.send(command, now)
+
+
+_HANDLERS: dict[type, Callable[[Session, Any, float], None]] = {
+    Auth: Session._again,
+    Heartbeat: Session._heartbeat,
+    SetStatus: Session._set_status,
+    SetStatusAlias: Session._set_status,
+    SetPrivacy: Session._set_privacy,
+}

@@ -1,0 +1,90 @@
+"""Every number of the specification in one frozen Struct; the unit of each is in its name.
+
+The section `[limits]` of the configuration file has exactly these keys and defaults. References in brackets are to the
+specification's tables ("Connection Limits", "Message Throttling") and to the numbered decisions.
+"""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+Count = Annotated[int, Meta(ge=1, le=100_000)]
+Seconds = Annotated[float, Meta(ge=0.0, le=86_400.0)]
+Hertz = Annotated[float, Meta(gt=0.0, le=100_000.0)]
+Bytes = Annotated[int, Meta(ge=256, le=1 << 30)]
+
+
+class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What one user, session, room or socket may have. Errors: msgspec.ValidationError when decoded out of range."""
+
+    # how many [Connection Limits, C6, C10, C11]
+    max_users_per_room: Count = 100
+    max_rooms_per_user: Count = 10
+    max_sessions_per_user: Count = 5
+    evict_oldest: bool = False
+
+    # life of a session and of a room [D2, D4, D11, C12, A1]
+    heartbeat_interval_s: Seconds = 30.0
+    heartbeat_min_interval_s: Seconds = 5.0
+    missed_heartbeats: Count = 3
+    grace_s: Annotated[float, Meta(ge=0.0, le=60.0)] = 5.0
+    idle_after_s: Seconds = 120.0
+    away_after_s: Seconds = 600.0
+    typing_stop_s: Seconds = 5.0
+    room_linger_s: Seconds = 30.0
+    auth_timeout_s: Annotated[float, Meta(gt=0.0, le=600.0)] = 10.0
+    auth_warning_s: Seconds = 60.0
+    auth_grace_s: Seconds = 30.0
+    ping_interval_s: Annotated[float, Meta(gt=0.0, le=3600.0)] = 25.0
+    ping_timeout_s: Annotated[float, Meta(gt=0.0, le=3600.0)] = 10.0
+    control_request_s: Seconds = 30.0
+    report_fresh_s: Seconds = 10.0
+
+    # how often: rate, and burst where it is not 1 [Message Throttling, E2, I9, J1, L1, L2]
+    cursor_hz: Hertz = 20.0
+    selection_hz: Hertz = 20.0
+    typing_hz: Hertz = 2.0
+    typing_burst: Count = 2
+    playback_hz: Hertz = 5.0
+    playback_burst: Count = 5
+    report_hz: Hertz = 5.0
+    status_hz: Hertz = 2.0
+    status_burst: Count = 4
+    control_hz: Hertz = 0.2
+    control_burst: Count = 2
+    broadcast_hz: Hertz = 10.0
+    broadcast_burst: Count = 20
+    join_hz: Hertz = 5.0
+    join_burst: Count = 20
+    connection_hz: Hertz = 100.0
+    room_events_hz: Hertz = 2000.0
+
+    # abuse [B13, L3]
+    flood_s: Seconds = 5.0
+    max_errors: Count = 50
+    max_protocol_errors: Count = 10
+    error_window_s: Seconds = 10.0
+    abuse_retry_after_s: Seconds = 10.0
+
+    # how large [B10, C17, J2]
+    max_message_bytes: Bytes = 16 * 1024
+    max_frame_bytes: Bytes = 64 * 1024
+    max_broadcast_bytes: Bytes = 8 * 1024
+    max_presence_bytes: Bytes = 1024
+    send_soft_bytes: Bytes = 64 * 1024
+    send_hard_bytes: Bytes = 1024 * 1024
+
+    # fan-out [L4]: how long a busy room collects before it writes; 0 switches the window off
+    flush_window_ms: Annotated[float, Meta(ge=0.0, le=25.0)] = 5.0
+
+    @property
+    def silence_s(self) -> float:
+        """Seconds without any message after which a session counts as gone [presence.heartbeat rule 3, D4]."""
+        return self.heartbeat_interval_s * self.missed_heartbeats
+
+
+class RoomOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How rooms behave where the decisions leave a choice [H1, I6]; section `[rooms]` of the configuration file."""
+
+    control_mode: Literal["open", "controller", "moderators"] = "open"
+    auto_grant: bool = False

@@ -1,0 +1,348 @@
+"""The configuration: one Struct per section, read from a TOML file, then the environment, then flags; later wins.
+
+The schema below is the only list of keys. The environment's names, the flags' checks and the text of `default-config`
+are made from it. Reading never stops at the first fault: `ConfigError.faults` holds all of them, each naming its key.
+Nothing here logs or prints a value of a secret.
+"""
+
+import ipaddress
+import os
+import re
+import secrets as random_secrets
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+import msgspec
+from msgspec import Meta, Struct, inspect
+
+from ..limits import Limits, RoomOptions
+
+ENV_PREFIX = "KOKO_PRESENCE_"
+MIN_SECRET_BYTES = 32  # HS256 takes no shorter key [RFC 7518 section 3.2]
+BUILT_ACCESS_MODES = ("claims", "allow_all")
+
+Port = Annotated[int, Meta(ge=0, le=65_535)]
+
+
+class Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    pass
+
+
+class Server(Section, frozen=True):
+    host: str = "127.0.0.1"
+    port: Port = 8080
+    workers: Annotated[int, Meta(ge=1, le=1024)] | Literal["auto"] = 1
+    backlog: Annotated[int, Meta(ge=1, le=65_535)] = 1024
+    origins: tuple[str, ...] = ()
+    tls_cert: str = ""
+    tls_key: str = ""
+    demo: bool = False
+
+
+class Operator(Section, frozen=True):
+    host: str = "127.0.0.1"
+    port: Port = 9080
+    api_key: str = ""
+    api_key_file: str = ""
+
+    def __repr__(self) -> str:
+        return f"Operator(host={self.host!r}, port={self.port}, api_key={'set' if self.api_key else 'unset'})"
+
+
+class Auth(Section, frozen=True):
+    secret: str = ""
+    secret_file: str = ""
+    algorithms: Annotated[tuple[Literal["HS256", "HS384", "HS512"], ...], Meta(min_length=1)] = ("HS256",)
+    issuer: str = ""
+    audience: str = ""
+    leeway_s: Annotated[float, Meta(ge=0.0, le=300.0)] = 5.0
+    max_ttl_s: Annotated[int, Meta(ge=1, le=31_536_000)] = 86_400
+
+    def __repr__(self) -> str:
+        return f"Auth(secret={'set' if self.secret else 'unset'}, algorithms={self.algorithms!r})"
+
+
+class Access(Section, frozen=True):
+    mode: Literal["claims", "webhook", "trpc", "allow_all"] = "claims"
+
+
+class Log(Section, frozen=True):
+    level: Literal["debug", "info", "warning", "error", "critical"] = "info"
+    format: Literal["json", "console"] = "json"
+
+
+class Config(Section, frozen=True):
+    """Everything that can be set. `auth.secret` and `operator.api_key` hold what their files held."""
+
+    server: Server = Server()
+    operator: Operator = Operator()
+    auth: Auth = Auth()
+    access: Access = Access()
+    limits: Limits = Limits()
+    rooms: RoomOptions = RoomOptions()
+    log: Log = Log()
+
+    @property
+    def secrets(self) -> list[str]:
+        """What must never be logged."""
+        return [secret for secret in (self.auth.secret, self.operator.api_key) if secret]
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used. `faults` has one line for each thing to put right, naming its key."""
+
+    def __init__(self, faults: list[str]) -> None:
+        self.faults = faults
+        super().__init__("\n".join(faults))
+
+
+class Key(NamedTuple):
+    """One key of the schema."""
+
+    section: str
+    name: str
+    type: Any
+    default: Any
+
+    @property
+    def dotted(self) -> str:
+        return f"{self.section}.{self.name}"
+
+    @property
+    def variable(self) -> str:
+        return f"{ENV_PREFIX}{self.section}_{self.name}".upper()
+
+
+def keys() -> Iterator[Key]:
+    """Every key, in the order of the sections."""
+    for section in msgspec.structs.fields(Config):
+        for field in msgspec.structs.fields(section.type):
+            yield Key(section.name, field.name, field.type, getattr(section.default, field.name))
+
+
+def load(
+    path: str | Path | None = None,
+    env: Mapping[str, str] | None = None,
+    flags: Mapping[str, Any] | None = None,
+    *,
+    dev: bool = False,
+    needs_secret: bool = True,
+) -> Config:
+    """The configuration from `path` (TOML), `env` (default: this process's) and `flags` (dotted key to value).
+
+    `dev` gives the rules of `serve --dev`. `needs_secret=False` is for commands that do without a secret.
+    Errors: ConfigError with every fault found.
+    """
+    faults: list[str] = []
+    known = {key.dotted: key for key in keys()}
+    values: dict[str, Any] = {}
+    if path is not None:
+        values |= _from_file(Path(path), known, faults)
+    values |= _from_environment(os.environ if env is None else env, known, faults)
+    for dotted, value in (flags or {}).items():
+        flag = "--" + known[dotted].name.replace("_", "-") if known[dotted].section != "log" else "--log-level"
+        _put(values, known[dotted], value, f"{dotted} ({flag})", isinstance(value, str), faults)
+    if dev:
+        values |= _dev_rules(values)
+    _read_secret_file(values, "auth.secret", faults)
+    _read_secret_file(values, "operator.api_key", faults)
+    _check_rules({dotted: values.get(dotted, key.default) for dotted, key in known.items()}, dev, needs_secret, faults)
+    if faults:
+        raise ConfigError(faults)
+    sections: dict[str, dict[str, Any]] = {}
+    for dotted, value in values.items():
+        sections.setdefault(known[dotted].section, {})[known[dotted].name] = value
+    return msgspec.convert(sections, Config)
+
+
+# --- the three sources --------------------------------------------------------------------------------------------
+
+
+def _from_file(path: Path, known: Mapping[str, Key], faults: list[str]) -> dict[str, Any]:
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        faults.append(f"{path}: cannot be read: {error.strerror}")
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        faults.append(f"{path}: is not valid TOML: {error}")
+        return {}
+    values: dict[str, Any] = {}
+    sections = {key.section for key in known.values()}
+    for section, table in tables.items():
+        if section not in sections:
+            faults.append(f"{section}: no such section{_nearest(section, sections)}")
+        elif not isinstance(table, dict):
+            faults.append(f"{section}: is a section: write [{section}] and its keys below it")
+        else:
+            for name, value in table.items():
+                dotted = f"{section}.{name}"
+                if dotted in known:
+                    _put(values, known[dotted], value, dotted, False, faults)
+                else:
+                    faults.append(f"{dotted}: no such key{_nearest(dotted, known)}")
+    return values
+
+
+def _from_environment(env: Mapping[str, str], known: Mapping[str, Key], faults: list[str]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    variables = {key.variable: key for key in known.values()}
+    for variable, text in env.items():
+        if not variable.startswith(ENV_PREFIX):
+            continue
+        key = variables.get(variable)
+        if key is None:
+            faults.append(f"{variable}: no such variable{_nearest(variable, variables)}")
+        elif text != "":
+            _put(values, key, text, f"{key.dotted} ({variable})", True, faults)
+    return values
+
+
+def _put(values: dict[str, Any], key: Key, value: Any, where: str, is_text: bool, faults: list[str]) -> None:
+    kind = inspect.type_info(key.type)
+    given: Any = value
+    if is_text and isinstance(kind, inspect.VarTupleType):
+        given = [part.strip() for part in value.split(",") if part.strip()]
+    try:
+        values[key.dotted] = msgspec.convert(given, type=key.type, strict=not is_text)
+    except msgspec.ValidationError:
+        shown = "a secret that is not shown" if key.name in ("secret", "api_key") else repr(value)[:80]
+        faults.append(f"{where}: expected {expected(kind)}, got {shown}")
+
+
+def _nearest(name: str, among: Any) -> str:
+    import difflib  # only a mistake needs it
+
+    found = difflib.get_close_matches(name, list(among), n=1, cutoff=0.5)
+    return f"; did you mean {found[0]}?" if found else "; `koko-presence default-config` prints every key"
+
+
+def expected(kind: inspect.Type) -> str:
+    """What a value of this kind looks like, for people."""
+    match kind:
+        case inspect.BoolType():
+            return "true or false"
+        case inspect.IntType() | inspect.FloatType():
+            number = "a whole number" if isinstance(kind, inspect.IntType) else "a number"
+            if kind.gt is not None:
+                return f"{number} above {kind.gt:g}" + (f" and at most {kind.le:g}" if kind.le is not None else "")
+            return f"{number} from {kind.ge} to {kind.le}"
+        case inspect.LiteralType():
+            return " or ".join(f'"{value}"' for value in sorted(kind.values))
+        case inspect.VarTupleType():
+            return f"a list of {expected(kind.item_type)}" + (", not empty" if kind.min_length else "")
+        case inspect.UnionType():
+            return " or ".join(expected(part) for part in kind.types)
+    return "a text"
+
+
+# --- rules that no type can express -------------------------------------------------------------------------------
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a socket bound to `host`."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _dev_rules(values: Mapping[str, Any]) -> dict[str, Any]:
+    rules = {
+        "auth.secret": random_secrets.token_urlsafe(32),
+        "auth.secret_file": "",
+        "access.mode": "allow_all",
+        "server.demo": True,
+    }
+    return rules if "log.format" in values else rules | {"log.format": "console"}
+
+
+def _read_secret_file(values: dict[str, Any], dotted: str, faults: list[str]) -> None:
+    named = f"{dotted}_file"
+    if not values.get(named):
+        return
+    if values.get(dotted):
+        faults.append(f"{dotted}: is set, and {named} too: keep one of them")
+        return
+    # so that systemd's credentials can be named: "${CREDENTIALS_DIRECTORY}/secret"
+    path = os.path.expandvars(values[named])
+    try:
+        values[dotted] = Path(path).read_text(encoding="utf-8").strip()
+    except OSError as error:
+        faults.append(f"{named}: cannot read {path}: {error.strerror}")
+        return
+    except UnicodeDecodeError:
+        faults.append(f"{named}: {path} is not text: write the secret as text, such as base64")
+        return
+    if not values[dotted]:
+        faults.append(f"{named}: {path} is empty")
+
+
+def _check_rules(value: Mapping[str, Any], dev: bool, needs_secret: bool, faults: list[str]) -> None:
+    secret, mode = value["auth.secret"], value["access.mode"]
+    if any(fault.startswith("auth.secret") for fault in faults):
+        pass
+    elif secret and len(secret.encode()) < MIN_SECRET_BYTES:
+        faults.append(
+            f"auth.secret: has {len(secret.encode())} bytes, at least {MIN_SECRET_BYTES} are needed: "
+            "make one with  openssl rand -base64 48"
+        )
+    elif not secret and needs_secret:
+        faults.append("auth.secret: is needed (or auth.secret_file): make one with  openssl rand -base64 48")
+    if mode not in BUILT_ACCESS_MODES:
+        modes = " or ".join(f'"{mode}"' for mode in BUILT_ACCESS_MODES)
+        faults.append(f'access.mode: "{mode}" is not in this version, which has {modes}')
+    if value["server.workers"] != 1:
+        faults.append(f"server.workers: {value['server.workers']} is not in this version, which runs with 1")
+    for origin in value["server.origins"]:
+        problem = origin_problem(origin)
+        if problem:
+            faults.append(f"server.origins: {origin[:80]!r} {problem}")
+    _check_tls(value, faults)
+    if value["server.port"] == value["operator.port"] != 0:
+        faults.append(f"operator.port: {value['operator.port']} is server.port too: give them different ports")
+    if value["limits.send_soft_bytes"] > value["limits.send_hard_bytes"]:
+        faults.append("limits.send_soft_bytes: is above limits.send_hard_bytes: it must be at most that")
+    if dev:
+        for dotted in ("server.host", "operator.host"):
+            if not is_loopback(value[dotted]):
+                faults.append(
+                    f"{dotted}: --dev lets everybody in and so listens on loopback only, got {value[dotted]!r}: "
+                    "use 127.0.0.1, or serve without --dev"
+                )
+
+
+def _check_tls(value: Mapping[str, Any], faults: list[str]) -> None:
+    if bool(value["server.tls_cert"]) != bool(value["server.tls_key"]):
+        missing = "tls_key" if value["server.tls_cert"] else "tls_cert"
+        faults.append(f"server.{missing}: is needed too: TLS takes a certificate and its key")
+    for dotted in ("server.tls_cert", "server.tls_key"):
+        if value[dotted] and not os.access(value[dotted], os.R_OK):
+            faults.append(f"{dotted}: cannot read {value[dotted]}")
+
+
+_ORIGIN = re.compile(
+    r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<host>[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{1,5}))?"
+)
+_DEFAULT_PORTS = {("http", "80"), ("https", "443")}
+_OriginRule = tuple[Callable[[str], bool], str]
+_COMMON_MISTAKES: tuple[_OriginRule, ...] = (
+    (lambda origin: "*" in origin, "is a pattern: list every origin, as in https://app.example.com"),
+    (lambda origin: origin.lower() != origin, "has capitals, which browsers never send: write it in lower case"),
+    (lambda origin: origin.endswith("/"), "ends with a slash, which browsers never send: leave it out"),
+)
+
+
+def origin_problem(origin: str) -> str:
+    """Why a browser would never send exactly this Origin [RFC 6454 section 7]; empty when it may."""
+    for is_mistake, problem in _COMMON_MISTAKES:
+        if is_mistake(origin):
+            return problem
+    found = _ORIGIN.fullmatch(origin)
+    if found is None or int(found["port"] or 1) not in range(1, 65_536):
+        return "is no origin: write scheme://host or scheme://host:port, as in https://app.example.com"
+    if (found["scheme"], found["port"]) in _DEFAULT_PORTS:
+        return "names the scheme's own port, which browsers leave out: leave it out"
+    return ""

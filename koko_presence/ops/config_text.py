@@ -1,0 +1,121 @@
+"""What `koko-presence default-config` prints: every key with its meaning, unit and default, as a TOML file.
+
+The keys and defaults come from the schema. Only the meanings stand here; a key without one is a KeyError, which a test
+turns into a red build.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from .. import __version__
+from .config import Key, keys
+
+UNITS = {"_s": "seconds", "_ms": "milliseconds", "_hz": "per second", "_bytes": "bytes"}
+
+MEANINGS: Mapping[str, str] = {
+    "server.host": "Address of the public port. 0.0.0.0 or :: for every interface.",
+    "server.port": "Public port for WebSocket and HTTP. 0 lets the system choose.",
+    "server.workers": "Worker processes. This version runs with 1.",
+    "server.backlog": "Connections the kernel may hold before they are accepted.",
+    "server.origins": "Origins (scheme://host[:port]) whose pages may connect. Empty: the server's own pages and\n"
+    "clients that send no Origin, which is every client that is not a browser.",
+    "server.tls_cert": "Certificate chain, a PEM file. Empty: no TLS here, as behind a reverse proxy.",
+    "server.tls_key": "The certificate's key, a PEM file.",
+    "server.demo": "Serve the demo page at /demo.",
+    "operator.host": "Address of the operator port: metrics, readiness, server API. Keep it private.",
+    "operator.port": "Operator port. 0 lets the system choose.",
+    "operator.api_key": "Bearer key of the server API. Empty: the server API is off.",
+    "operator.api_key_file": "File that holds the key instead. ${CREDENTIALS_DIRECTORY} works.",
+    "auth.secret": "Secret that signs the tokens, at least 32 bytes, the same as in the application. Needed.",
+    "auth.secret_file": "File that holds the secret instead. ${CREDENTIALS_DIRECTORY} works.",
+    "auth.algorithms": "Signature algorithms accepted in tokens: HS256, HS384, HS512.",
+    "auth.issuer": "The `iss` a token must have. Empty: not checked.",
+    "auth.audience": "The `aud` a token must have. Empty: not checked.",
+    "auth.leeway_s": "How far the clock of whoever issues tokens may be off.",
+    "auth.max_ttl_s": "Longest life of a token; one that expires later is refused.",
+    "access.mode": '"claims": the token says in `rooms` what it may do. "allow_all": every token may enter every room.',
+    "limits.max_users_per_room": "People in one room.",
+    "limits.max_rooms_per_user": "Rooms one person is in at a time.",
+    "limits.max_sessions_per_user": "Connections (tabs) of one person.",
+    "limits.evict_oldest": "A session too many replaces the oldest instead of being refused.",
+    "limits.heartbeat_interval_s": "How often a client sends a heartbeat.",
+    "limits.heartbeat_min_interval_s": "Heartbeats closer together than this count for nothing.",
+    "limits.missed_heartbeats": "Heartbeats missed until a session counts as gone.",
+    "limits.grace_s": "How long a lost connection's place is kept for its return. 0: not at all.",
+    "limits.idle_after_s": "Without activity for this long a person shows as idle.",
+    "limits.away_after_s": "Without activity for this long a person shows as away.",
+    "limits.typing_stop_s": "Typing ends by itself after this.",
+    "limits.room_linger_s": "How long an empty room remembers its state.",
+    "limits.auth_timeout_s": "A connection that has not authenticated by then is closed.",
+    "limits.auth_warning_s": "How long before a token expires its client is told.",
+    "limits.auth_grace_s": "How long after its token expired a client may stay to bring a new one.",
+    "limits.ping_interval_s": "Silence on a connection after which the server sends a ping.",
+    "limits.ping_timeout_s": "A ping unanswered for this long closes the connection.",
+    "limits.control_request_s": "How long a request for control stands.",
+    "limits.report_fresh_s": "How long a viewer's playback report counts.",
+    "limits.cursor_hz": "Cursor moves one person may send to a room; the newest of the excess is sent late.",
+    "limits.selection_hz": "Selections one person may send to a room; the newest of the excess is sent late.",
+    "limits.typing_hz": "Typing messages.",
+    "limits.typing_burst": "Typing messages that may be saved up.",
+    "limits.playback_hz": "Playback commands.",
+    "limits.playback_burst": "Playback commands that may be saved up.",
+    "limits.report_hz": "Playback reports.",
+    "limits.status_hz": "Status changes.",
+    "limits.status_burst": "Status changes that may be saved up.",
+    "limits.control_hz": "Requests for control.",
+    "limits.control_burst": "Requests for control that may be saved up.",
+    "limits.broadcast_hz": "Custom broadcasts.",
+    "limits.broadcast_burst": "Custom broadcasts that may be saved up.",
+    "limits.join_hz": "Joins.",
+    "limits.join_burst": "Joins that may be saved up.",
+    "limits.connection_hz": "Messages of any kind on one connection.",
+    "limits.room_events_hz": "Events one room sends out, cursors and selections first to be thinned out.",
+    "limits.flood_s": "A connection over its limit for this long is closed.",
+    "limits.max_errors": "Errors within error_window_s that close a connection.",
+    "limits.max_protocol_errors": "Messages that cannot be read, within error_window_s, that close a connection.",
+    "limits.error_window_s": "The window in which errors are counted.",
+    "limits.abuse_retry_after_s": "How long a connection closed for abuse is told to stay away.",
+    "limits.max_message_bytes": "Longest message from a client.",
+    "limits.max_frame_bytes": "Longest WebSocket frame from a client.",
+    "limits.max_broadcast_bytes": "Longest `data` of a custom broadcast.",
+    "limits.max_presence_bytes": "Longest `data` of a cursor, selection or other presence message.",
+    "limits.send_soft_bytes": "Unsent data above which a slow receiver gets only the newest cursors.",
+    "limits.send_hard_bytes": "Unsent data above which a slow receiver is closed.",
+    "limits.flush_window_ms": "How long a busy room collects events before it writes. 0: not at all.",
+    "rooms.control_mode": 'Who may command playback. "open": every member; "controller": whoever has control;\n'
+    '"moderators": whoever has control, which only moderators hand out.',
+    "rooms.auto_grant": "Control that nobody has goes to the first who asks.",
+    "log.level": '"debug", "info", "warning", "error" or "critical".',
+    "log.format": '"json": one object per line. "console": for reading in a terminal.',
+}
+
+
+def unit(key: Key) -> str:
+    """The unit that a key's name ends with; empty when it has none."""
+    return next((unit for ending, unit in UNITS.items() if key.name.endswith(ending)), "")
+
+
+def default_config_text() -> str:
+    """A TOML file that says every key, its default and its unit; loading it gives the defaults."""
+    lines = [
+        f"# koko-presence {__version__}: every key with its default. Keep the lines you change, delete the rest.",
+        "# Each key is also an environment variable, KOKO_PRESENCE_<SECTION>_<KEY>, which wins over this file:",
+        "# KOKO_PRESENCE_LIMITS_CURSOR_HZ=10. Lists are comma separated there, and empty means unset.",
+    ]
+    section = ""
+    for key in keys():
+        if key.section != section:
+            section = key.section
+            lines += ["", f"[{section}]"]
+        meaning = MEANINGS[key.dotted]
+        if unit(key):
+            meaning = f"{meaning.removesuffix('.')} ({unit(key)})."
+        lines += ["", *(f"# {line}" for line in meaning.split("\n")), f"{key.name} = {_toml(key.default)}"]
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: Any) -> str:
+    # JSON's booleans, numbers, lists and plain strings are TOML's as well
+    return msgspec.json.encode(value).decode()

@@ -1,0 +1,394 @@
+"""The rooms and users of one worker: commands in, effects out, still without I/O.
+
+`handle` takes one command, `tick` what has become due; both leave their effects in `take_effects`: commands for other
+owners, news for edges, in the order they happened. A room's stream is collected in the room and leaves with
+`flush_rooms`, one packet per edge that has members, when its time has come: at once when the room is quiet or when
+playback or control are in it, else at the end of a short window, so that events share a write [L4].
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from ._fastpath.fanout import frame_text
+from .commands import (
+    Act,
+    Admit,
+    ApplyPrivacy,
+    ApplyProfile,
+    AskActive,
+    ChangePrivacy,
+    ChangeStatus,
+    Command,
+    Drop,
+    EdgeNews,
+    EndSession,
+    EnterRoom,
+    Item,
+    LeaveRoom,
+    OpenSession,
+    Regrant,
+    Remove,
+    Reply,
+    ReportActivity,
+    Resume,
+    RoomLeft,
+    RoomPacket,
+    RoomRefused,
+)
+from .domain import showing, view, watching
+from .domain.deadlines import Deadlines
+from .domain.member import Member
+from .domain.room import Room, Setting
+from .domain.user import User
+from .errors import PresenceError
+from .events import ActiveReply, ServerNotice, encode, encode_ack, error_reply
+from .limits import Limits, RoomOptions
+from .messages import (
+    Broadcast,
+    ControlCancel,
+    ControlDeny,
+    ControlGrant,
+    ControlRelease,
+    ControlRequest,
+    CursorMessage,
+    MessageId,
+    PlaybackMessage,
+    SelectionMessage,
+    Typing,
+)
+from .wallclock import WallClock
+
+Effect = tuple[int, EdgeNews] | Command
+
+_ACTIONS: dict[type, Callable[..., None]] = {
+    CursorMessage: showing.handle_cursor,
+    SelectionMessage: showing.handle_selection,
+    Typing: showing.handle_typing,
+    Broadcast: showing.handle_broadcast,
+    PlaybackMessage: watching.handle_playback,
+    ControlRequest: watching.handle_control_request,
+    ControlGrant: watching.handle_control_grant,
+    ControlDeny: watching.handle_control_deny,
+    ControlRelease: watching.handle_control_release,
+    ControlCancel: watching.handle_control_cancel,
+}
+
+
+class Shard:
+    """Owner of rooms and users. Only `handle`, `tick` and `flush_rooms` change anything."""
+
+    def __init__(self, limits: Limits, options: RoomOptions, wall: WallClock) -> None:
+        self.deadlines = Deadlines()
+        self.setting = Setting(limits, options, wall, self.deadlines)
+        self.rooms: dict[str, Room] = {}
+        self.users: dict[str, User] = {}
+        self._dirty: dict[Room, float] = {}  # rooms with something to send, and when to send it
+        self._handlers: dict[type, Callable[[Any, float], None]] = {
+            OpenSession: self._open,
+            EndSession: self._end,
+            EnterRoom: self._enter,
+            LeaveRoom: self._leave,
+            ReportActivity: self._report,
+            ChangeStatus: self._change_status,
+            ChangePrivacy: self._change_privacy,
+            RoomLeft: self._left,
+            Admit: self._admit,
+            Remove: self._remove,
+            Drop: self._drop,
+            Resume: self._resume,
+            ApplyProfile: self._apply_profile,
+            ApplyPrivacy: self._apply_privacy,
+            Regrant: self._regrant,
+            Act: self._act,
+            AskActive: self._ask_active,
+        }
+
+    def handle(self, command: Command, now: float) -> None:
+        """Apply one command at monotonic second `now`. A broken rule becomes the error reply of L6, never an
+        exception."""
+        self._handlers[type(command)](command, now)
+
+    def take_effects(self) -> list[Effect]:
+        """What `handle` and `tick` have caused since the last call, in order."""
+        effects, self.setting.effects = self.setting.effects, []
+        return effects
+
+    # --- time -----------------------------------------------------------------------------------------------------
+
+    def next_at(self) -> float | None:
+        """When `tick` is wanted next."""
+        return self.deadlines.next_at()
+
+    def tick(self, now: float) -> None:
+        """Do all that has become due."""
+        for kind, owner_id, sub_id in self.deadlines.due(now):
+            if kind == "session":
+                user = self.users.get(owner_id)
+                if user is not None and sub_id in user.sessions:
+                    user.expire(sub_id)
+                    self._drop_user_if_gone(user)
+                continue
+            room = self.rooms.get(owner_id)
+            if room is not None:
+                self._room_due(room, kind, sub_id, now)
+
+    def _room_due(self, room: Room, kind: str, sub_id: str, now: float) -> None:
+        if kind == "empty":
+            self._free(room)
+            return
+        if kind == "playback":
+            watching.release_playback(room, now)
+        elif kind == "control_request":
+            person = room.people.get(sub_id)
+            if room.control.withdraw(sub_id) and person is not None:
+                member = next(iter(person.members.values()))
+                watching.end_request(room, member, "expired", now)
+        else:
+            member = room.members[sub_id]  # a member's deadlines are cancelled when it goes
+            if kind == "grace":
+                room.remove(member, "disconnected", now)
+                self._after_removal(room, "disconnected", now)
+            elif kind == "typing_stop":
+                if member.typing is not None:
+                    room.stop_typing(member, "timeout", now)
+            elif kind == "report_stale":
+                watching.lapse_report(room, member, now)
+            else:
+                showing.release(room, member, kind, now)
+        self._touch(room, now)
+
+    # --- flushes --------------------------------------------------------------------------------------------------
+
+    def flush_at(self) -> float | None:
+        """When `flush_rooms` is wanted next: a time not after `now` means at the end of this turn."""
+        return min(self._dirty.values(), default=None)
+
+    def flush_rooms(self, now: float) -> list[tuple[int, RoomPacket]]:
+        """The packets of every room whose time has come, addressed to edges."""
+        packets: list[tuple[int, RoomPacket]] = []
+        for room in [room for room, at in self._dirty.items() if at <= now]:
+            del self._dirty[room]
+            packets.extend(self._packets(room, now))
+        return packets
+
+    def _touch(self, room: Room, now: float) -> None:
+        """Plan the flush of a room that may have something to send."""
+        if not room.out:
+            return
+        window_s = self.setting.limits.flush_window_ms / 1000.0
+        at = now if room.urgent else room.pace.flush_at(now, window_s)
+        if at <= self._dirty.get(room, at):
+            self._dirty[room] = at
+
+    def _packets(self, room: Room, now: float) -> list[tuple[int, RoomPacket]]:
+        items, room.out, room.urgent = room.out, [], False
+        room.pace.flushed(now, len(items))
+        edges = {member.edge for member in room.members.values() if member.attached} | room.parted
+        room.parted.clear()
+        return [(edge, RoomPacket(room.id, items)) for edge in sorted(edges)]
+
+    # --- commands to users ----------------------------------------------------------------------------------------
+
+    def _open(self, command: OpenSession, now: float) -> None:
+        user = self.users.get(command.user_id)
+        if user is None:
+            user = self.users[command.user_id] = User(command.user_id, self.setting)
+        user.open(command, now)
+
+    def _end(self, command: EndSession, now: float) -> None:
+        user = self.users.get(command.user_id)
+        if user is not None:
+            user.end(command, now)
+            self._drop_user_if_gone(user)
+
+    def _enter(self, command: EnterRoom, now: float) -> None:
+        try:
+            self._user(command.user_id).enter(command)
+        except PresenceError as error:
+            self._refuse(command, error)
+
+    def _leave(self, command: LeaveRoom, now: float) -> None:
+        user = self.users.get(command.user_id)
+        if user is not None:
+            user.leave(command)
+
+    def _left(self, command: RoomLeft, now: float) -> None:
+        user = self.users.get(command.user_id)
+        if user is not None:
+            user.left(command.session_id, command.room_id)
+
+    def _report(self, command: ReportActivity, now: float) -> None:
+        user = self.users.get(command.user_id)
+        if user is not None:
+            user.report(command)
+
+    def _change_status(self, command: ChangeStatus, now: float) -> None:
+        user = self.users.get(command.user_id)
+        if user is not None:
+            self._acknowledge(user, command.session_id, command.message.id, user.change_status(command))
+
+    def _change_privacy(self, command: ChangePrivacy, now: float) -> None:
+        user = self.users.get(command.user_id)
+        if user is None:
+            return
+        try:
+            self._acknowledge(user, command.session_id, command.id, user.change_privacy(command))
+        except PresenceError as error:
+            self._reply(user, command.session_id, error_reply(error, command.id))
+
+    def _acknowledge(self, user: User, session_id: str, id: MessageId | None, result: dict[str, object]) -> None:
+        payload = encode_ack(id, result)
+        if payload is not None:
+            self._reply(user, session_id, payload)
+
+    def _reply(self, user: User, session_id: str, payload: bytes) -> None:
+        session = user.sessions.get(session_id)
+        if session is not None:
+            self.setting.effects.append((session.edge, Reply(session_id=session_id, payload=payload)))
+
+    def _user(self, user_id: str) -> User:
+        user = self.users.get(user_id)
+        if user is None:
+            raise PresenceError("UNAUTHENTICATED", "This session has ended. Connect again.")
+        return user
+
+    def _drop_user_if_gone(self, user: User) -> None:
+        if not user.sessions:  # and with it the status message [D13]
+            self.users.pop(user.id, None)
+
+    # --- commands to rooms ----------------------------------------------------------------------------------------
+
+    def _admit(self, command: Admit, now: float) -> None:
+        enter = command.enter
+        room = self.rooms.get(command.room_id)
+        try:
+            if room is None:
+                if enter.room_type is None:
+                    raise PresenceError("INVALID_MESSAGE", "The first to join a room names its roomType.")  # [C2]
+                room = self.rooms[command.room_id] = Room(command.room_id, enter.room_type, self.setting, now)
+            room.admit(enter, command.profile, now)
+        except PresenceError as error:
+            self._refuse(enter, error)
+            self.setting.effects.append(
+                RoomLeft(user_id=enter.user_id, room_id=enter.room_id, session_id=enter.visitor.session_id)
+            )
+            return
+        self._touch(room, now)
+
+    def _refuse(self, enter: EnterRoom, error: PresenceError) -> None:
+        news = RoomRefused(
+            session_id=enter.visitor.session_id,
+            room_id=enter.room_id,
+            payload=error_reply(error, enter.id, enter.room_id),
+        )
+        self.setting.effects.append((enter.visitor.edge, news))
+
+    def _remove(self, command: Remove, now: float) -> None:
+        room, member = self._find(command.room_id, command.session_id)
+        if room is not None and member is not None:
+            room.remove(member, command.reason, now, id=command.id)
+            self._after_removal(room, command.reason, now)
+
+    def _after_removal(self, room: Room, reason: str, now: float) -> None:
+        self._touch(room, now)
+        if room.members:
+            return
+        if reason == "left":  # nobody can come back from that [C12]
+            self._free(room)
+        else:  # a lone viewer's reload keeps the room with its playback
+            self.deadlines.set(("empty", room.id, ""), now + self.setting.limits.room_linger_s)
+
+    def _free(self, room: Room) -> None:
+        for kind, sub_id in (("empty", ""), ("playback", "")):
+            self.deadlines.cancel((kind, room.id, sub_id))
+        for user_id in room.control.requests:
+            self.deadlines.cancel(("control_request", room.id, user_id))
+        if self.rooms.get(room.id) is room:
+            del self.rooms[room.id]
+
+    def _drop(self, command: Drop, now: float) -> None:
+        room, member = self._find(command.room_id, command.session_id)
+        if room is not None and member is not None and member.connected:
+            room.drop(member, now)
+            self._touch(room, now)
+
+    def _resume(self, command: Resume, now: float) -> None:
+        room, member = self._find(command.room_id, command.session_id)
+        if room is None or member is None:
+            self.setting.effects.append(
+                RoomLeft(user_id=command.user_id, room_id=command.room_id, session_id=command.session_id)
+            )
+            return
+        room.resume(member, command.edge, now)
+        self._touch(room, now)
+
+    def _apply_profile(self, command: ApplyProfile, now: float) -> None:
+        room = self.rooms.get(command.room_id)
+        person = room.people.get(command.user_id) if room is not None else None
+        if room is not None and person is not None:
+            room.apply_profile(person, command.profile, command.session_id, command.interacted, now)
+            self._touch(room, now)
+
+    def _apply_privacy(self, command: ApplyPrivacy, now: float) -> None:
+        room, member = self._find(command.room_id, command.session_id)
+        if room is not None and member is not None:
+            room.apply_privacy(
+                member,
+                invisible=command.invisible,
+                share_cursor=command.share_cursor,
+                share_selection=command.share_selection,
+                now=now,
+            )
+            self._touch(room, now)
+
+    def _regrant(self, command: Regrant, now: float) -> None:
+        _, member = self._find(command.room_id, command.session_id)
+        if member is not None:
+            member.can_control, member.can_broadcast = command.can_control, command.can_broadcast
+            member.moderator = command.moderator
+
+    def _act(self, command: Act, now: float) -> None:
+        room, member = self._find(command.room_id, command.session_id)
+        message = command.message
+        if room is None or member is None:
+            error = error_reply(PresenceError("NOT_IN_ROOM"), message.id, command.room_id)
+            news = Reply(session_id=command.session_id, payload=error, refusal=True)
+            self.setting.effects.append((command.edge, news))
+            return
+        if room.load.note(now):
+            self._advise(room)
+        try:
+            _ACTIONS[type(message)](room, member, message, now)
+        except PresenceError as refusal:
+            payload = error_reply(refusal, message.id, room.id)
+            if member.attached:
+                room.send(member, payload, refusal=True)
+            else:  # resumed, but not joined again yet
+                news = Reply(session_id=member.session_id, payload=payload, refusal=True)
+                self.setting.effects.append((member.edge, news))
+        self._touch(room, now)
+
+    def _advise(self, room: Room) -> None:
+        interval_ms = room.load.advised_ms
+        notice = ServerNotice(
+            code="SEND_INTERVAL",
+            message=f"Send cursors and selections at most every {interval_ms} ms in this room.",
+            room_id=room.id,
+            send_interval_ms=interval_ms,
+        )
+        room.out.append(Item(frame_text(encode(notice))))
+
+    def _ask_active(self, command: AskActive, now: float) -> None:
+        room = self.rooms.get(command.room_id)
+        if room is None:  # [C13]
+            reply = ActiveReply(
+                id=command.message.id, room_id=command.room_id, users=[], total_count=0, session_count=0
+            )
+        else:
+            reply = view.active_reply(room, command)
+        news = Reply(session_id=command.session_id, payload=encode(reply))
+        self.setting.effects.append((command.edge, news))
+
+    def _find(self, room_id: str, session_id: str) -> tuple[Room | None, Member | None]:
+        room = self.rooms.get(room_id)
+        return room, None if room is None else room.members.get(session_id)

@@ -1,0 +1,127 @@
+"""Builds the compiled part. Everything that can be said without code is in pyproject.toml.
+
+`_fastpath/` is installed as the subpackage koko_presence._fastpath. Every `_fastpath/*.pyx` becomes one extension. All
+generated files go to build/, so that no C file ever stands beside a source.
+
+Every extension gets the macros KOKO_VERSION, KOKO_PICOWS and KOKO_AIOFASTNET: the versions it was compiled against.
+A class that cimports a picows type bakes in its memory layout, and with another picows at run time it would read
+foreign memory without a word. `_fastpath/build_info.pyx` compares them at import.
+
+KOKO_DEBUG=1 builds with bounds checks, line tracing and annotated HTML (`make debug`).
+"""
+
+import os
+import re
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from setuptools import Extension, find_packages, setup
+from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
+from setuptools.command.sdist import sdist
+
+ROOT = Path(__file__).resolve().parent
+PACKAGE = "koko_presence._fastpath"
+DEBUG = os.environ.get("KOKO_DEBUG", "") not in ("", "0")
+ALSO_IN_SDIST = ("_fastpath/*.pyx", "_fastpath/*.pxd", "_fastpath/*.pyi", "CHANGELOG.md", "deploy/**/*", "docs/**/*.md")
+NEVER_SHIPPED = re.compile(r"(\.c|\.cpp|\.so|\.html|\.pyc)$|__pycache__|^build/")
+
+
+def own_version() -> str:
+    found = re.search(r'^__version__ = "(.+)"$', (ROOT / "koko_presence/__init__.py").read_text(), re.MULTILINE)
+    if found is None:
+        raise SystemExit('setup.py: koko_presence/__init__.py has no line __version__ = "..."')
+    return found[1]
+
+
+def built_against(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        raise SystemExit(
+            f"setup.py: {package} must be installed before anything is compiled. Use `make setup` or `pip install .`"
+        ) from None
+
+
+def link_package() -> Path:
+    """A directory in which the compiled part is found under its installed name, for cimport and for mypy."""
+    paths = ROOT / "build" / "paths"
+    package = paths / "koko_presence"
+    package.mkdir(parents=True, exist_ok=True)
+    (package / "__init__.py").touch()
+    link = package / "_fastpath"
+    if not link.is_symlink():
+        link.symlink_to("../../../_fastpath", target_is_directory=True)
+    return paths
+
+
+def extensions() -> list[Extension]:
+    return [
+        Extension(f"{PACKAGE}.{path.stem}", [path.relative_to(ROOT).as_posix()])
+        for path in sorted((ROOT / "_fastpath").glob("*.pyx"))
+    ]
+
+
+class CompileExtensions(build_ext):
+    """Runs Cython when, and only when, something is really compiled: sdist and metadata need no compiler."""
+
+    def finalize_options(self) -> None:
+        super().finalize_options()
+        from Cython.Build import cythonize
+
+        macros = [
+            ("KOKO_VERSION", f'"{own_version()}"'),
+            ("KOKO_PICOWS", f'"{built_against("picows")}"'),
+            ("KOKO_AIOFASTNET", f'"{built_against("aiofastnet")}"'),
+        ]
+        directives = {"language_level": 3}
+        if DEBUG:
+            directives |= {"boundscheck": True, "wraparound": True, "initializedcheck": True, "linetrace": True}
+            macros += [("CYTHON_TRACE", "1"), ("CYTHON_TRACE_NOGIL", "1")]
+            self.force = True
+        compiled = cythonize(
+            self.extensions,
+            build_dir="build/debug" if DEBUG else "build/cython",
+            include_path=[str(link_package())],
+            compiler_directives=directives,
+            annotate=DEBUG,
+            force=DEBUG,
+            quiet=True,
+        )
+        for extension in compiled:
+            extension.define_macros += macros
+            extension.depends = ["setup.py", "pyproject.toml", "koko_presence/__init__.py"]
+            extension._needs_stub = False
+        self.extensions[:] = compiled
+
+
+class BuildPackage(build_py):
+    """Leaves out of the wheel what only a build needs."""
+
+    def find_data_files(self, package: str, src_dir: str) -> list[str]:
+        return [name for name in super().find_data_files(package, src_dir) if not NEVER_SHIPPED.search(name)]
+
+
+class SourceDistribution(sdist):
+    """Says here, in place of a MANIFEST.in, what the sdist holds beyond the package."""
+
+    def make_distribution(self) -> None:
+        for pattern in ALSO_IN_SDIST:
+            self.filelist.extend(
+                path.relative_to(ROOT).as_posix() for path in sorted(ROOT.glob(pattern)) if path.is_file()
+            )
+        self.filelist.exclude_pattern(NEVER_SHIPPED, is_regex=True)
+        self.filelist.remove_duplicates()
+        super().make_distribution()
+
+
+setup(
+    version=own_version(),
+    packages=[*find_packages(include=["koko_presence", "koko_presence.*"]), PACKAGE],
+    package_dir={PACKAGE: "_fastpath"},
+    package_data={"koko_presence": ["py.typed", "*.pyi", "web/**/*"], PACKAGE: ["*.pyi", "*.pxd"]},
+    include_package_data=False,
+    ext_modules=extensions(),
+    cmdclass={"build_ext": CompileExtensions, "build_py": BuildPackage, "sdist": SourceDistribution},
+    zip_safe=False,
+)
