@@ -30,12 +30,12 @@ format: setup
 	@$(BIN)/ruff check --quiet --fix .
 
 debug:
-	@KOKO_DEBUG=1 .ci/setup
+	@KOKO_DEBUG=1 bash .ci/setup
 	@echo "debug: compiled with bounds checks and line tracing; annotated: build/debug/_fastpath/*.html"
 	@echo "debug: make setup compiles for speed again"
 
 setup:
-	@.ci/setup
+	@bash .ci/setup
 
 dist: setup
 	@$(BIN)/python -m build --no-isolation

@@ -63,36 +63,32 @@ def extensions() -> list[Extension]:
 
 
 class CompileExtensions(build_ext):
-    """Runs Cython when, and only when, something is really compiled: sdist and metadata need no compiler."""
+    """Runs Cython when, and only when, something is really compiled: an sdist needs neither it nor a compiler."""
 
-    def finalize_options(self) -> None:
-        super().finalize_options()
+    def build_extension(self, extension: Extension) -> None:
         from Cython.Build import cythonize
 
-        macros = [
+        directives: dict[str, object] = {"language_level": 3}
+        extension.define_macros = [
             ("KOKO_VERSION", f'"{own_version()}"'),
             ("KOKO_PICOWS", f'"{built_against("picows")}"'),
             ("KOKO_AIOFASTNET", f'"{built_against("aiofastnet")}"'),
         ]
-        directives = {"language_level": 3}
         if DEBUG:
             directives |= {"boundscheck": True, "wraparound": True, "initializedcheck": True, "linetrace": True}
-            macros += [("CYTHON_TRACE", "1"), ("CYTHON_TRACE_NOGIL", "1")]
-            self.force = True
-        compiled = cythonize(
-            self.extensions,
+            extension.define_macros += [("CYTHON_TRACE", "1"), ("CYTHON_TRACE_NOGIL", "1")]
+        (compiled,) = cythonize(
+            [extension],
             build_dir="build/debug" if DEBUG else "build/cython",
             include_path=[str(link_package())],
             compiler_directives=directives,
             annotate=DEBUG,
-            force=DEBUG,
+            force=self.force,
             quiet=True,
         )
-        for extension in compiled:
-            extension.define_macros += macros
-            extension.depends = ["setup.py", "pyproject.toml", "koko_presence/__init__.py"]
-            extension._needs_stub = False
-        self.extensions[:] = compiled
+        extension.sources = compiled.sources
+        extension.depends = ["setup.py", "pyproject.toml", "koko_presence/__init__.py"]
+        super().build_extension(extension)
 
 
 class BuildPackage(build_py):

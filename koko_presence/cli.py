@@ -49,19 +49,21 @@ def serve(arguments: argparse.Namespace) -> int:
         "server.workers": arguments.workers,
         "log.level": arguments.log_level,
     }
-    config = _load(arguments, {key: value for key, value in flags.items() if value is not None}, dev=arguments.dev)
+    chosen = {key: value for key, value in flags.items() if value is not None}
+    config = _load(arguments, chosen, dev=arguments.dev)
+    from msgspec import structs
+
     from . import worker
+    from .ops import config as reading
     from .ops import logs
 
+    def load_again() -> "Config":
+        again = reading.load(arguments.config, flags=chosen, dev=arguments.dev)
+        # --dev draws a new secret at every reading; tokens of this run must stay good
+        return structs.replace(again, auth=config.auth) if arguments.dev else again
+
     logs.configure(config.log, config.secrets)
-    try:
-        return worker.run(config, dev=arguments.dev)
-    except OSError as error:
-        _complain(
-            f"koko-presence: cannot serve on {config.server.host}:{config.server.port}: {error.strerror or error}."
-            " Choose another with --host and --port, or stop what uses it."
-        )
-        return FAILED
+    return worker.run(config, dev=arguments.dev, reload_config=load_again)
 
 
 def token(arguments: argparse.Namespace) -> int:
@@ -114,11 +116,20 @@ def check_token(arguments: argparse.Namespace) -> int:
     if not text:
         raise WrongUse("check-token: reads the token from standard input:  echo TOKEN | koko-presence check-token")
     config = _load(arguments)
-    from .auth.tokens import TokenRefused, TokenVerifier
+    from .auth.tokens import HmacVerifier, TokenRefused
 
+    auth = config.auth
+    verifier = HmacVerifier(
+        auth.secret,
+        algorithms=auth.algorithms,
+        issuer=auth.issuer or None,
+        audience=auth.audience or None,
+        leeway_s=auth.leeway_s,
+        max_ttl_s=auth.max_ttl_s,
+    )
     now_s = int(time.time())
     try:
-        identity = TokenVerifier.from_config(config.auth).verify(text, now_s)
+        identity = verifier.verify(text, now_s)
     except TokenRefused as error:
         print(f"refused: {error}")
         return FAILED
@@ -240,6 +251,15 @@ class _Parser(argparse.ArgumentParser):
         self.exit(WRONG_USE, f"{self.prog}: {message}. Try: {self.prog} --help\n")
 
 
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Keeps the examples as written, and the longest command on the line of what it does."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=26, width=120)
+        # argparse forgets the indentation of commands when it looks for the longest of them
+        self._action_max_length = len("    default-config")
+
+
 _EXAMPLES = """\
 examples:
   koko-presence serve --dev                       a working demo on this machine
@@ -264,7 +284,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="koko-presence",
         description="A real-time presence server: who is here, where they point, what they watch.",
         epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Help,
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, dest="name of the command")
 
@@ -273,7 +293,7 @@ def _parser() -> argparse.ArgumentParser:
             name,
             help=what,
             description=what[0].upper() + what[1:] + ".",
-            formatter_class=parser.formatter_class,
+            formatter_class=_Help,
             **more,
         )
         added.set_defaults(command=run)

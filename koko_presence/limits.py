@@ -14,6 +14,12 @@ Hertz = Annotated[float, Meta(gt=0.0, le=100_000.0)]
 Bytes = Annotated[int, Meta(ge=256, le=1 << 30)]
 
 
+# What a merged kind may be early by, in intervals, plus one. A sender's steady 50 ms reach us a little early or late; a
+# bucket without any slack would delay every value after one late one. Below 2 the rule holds to the letter: any closed
+# window of one second sees at most `hz` + 1 values [L1].
+MERGED_BURST = 1.9
+
+
 class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What one user, session, room or socket may have. Errors: msgspec.ValidationError when decoded out of range."""
 

@@ -26,6 +26,7 @@ from .edge.hub import Hub
 from .ids import new_session_id
 from .limits import Limits
 from .ops.config import Config, ConfigError, load
+from .ops.logs import BoundedHandler
 from .shard import Shard
 from .wallclock import WallClock
 
@@ -123,6 +124,9 @@ class Worker:
 
     def _sync_wall(self) -> None:
         self._wall.sync(monotonic(), time.time())
+        for handler in logging.getLogger().handlers:
+            if isinstance(handler, BoundedHandler):
+                handler.report()  # how many lines a flood has cost
         self._wall_timer = self._loop.call_later(WALL_SYNC_S, self._sync_wall)
 
     def _dev_token(self, user: str, name: str | None) -> str:
@@ -172,7 +176,7 @@ async def _serve(config: Config, dev: bool, reload_config: Callable[[], Config])
         await worker.start()
     except OSError as error:
         reason = error.strerror or str(error)
-        print(f"koko-presence: cannot serve on {address}: {reason}. Is something else there?", file=sys.stderr)
+        sys.stderr.write(f"koko-presence: cannot serve on {address}: {reason}. Is something else there?\n")
         return 2
     signals: asyncio.Queue[int] = asyncio.Queue()
     loop = asyncio.get_running_loop()
@@ -198,9 +202,10 @@ def _announce(worker: Worker, dev: bool) -> None:
     place = f"{'[' + host + ']' if ':' in host else host}:{worker.port}"
     log.info("serving", extra={"address": place, "websocket": f"ws{scheme[4:]}://{place}/presence"})
     if worker.config.server.demo:
-        print(f"Demo:  {scheme}://{place}/demo   (open it in two windows)", flush=True)
+        sys.stdout.write(f"Demo:  {scheme}://{place}/demo   (open it in two windows)\n")
     if dev:
-        print(f"Token: {scheme}://{place}/dev/token?user=ID&name=NAME   Stop with Ctrl-C", flush=True)
+        sys.stdout.write(f"Token: {scheme}://{place}/dev/token?user=ID&name=NAME   Stop with Ctrl-C\n")
+    sys.stdout.flush()
 
 
 def _reload(worker: Worker, reload_config: Callable[[], Config]) -> None:

@@ -10,7 +10,7 @@ from msgspec import UNSET
 from koko_presence._fastpath.throttle import TokenBucket
 from koko_presence.commands import EnterRoom, Profile
 from koko_presence.events import PresenceUser, SyncRow
-from koko_presence.limits import Limits
+from koko_presence.limits import MERGED_BURST, Limits
 from koko_presence.messages import Cursor, RoomType, Selection
 from koko_presence.wallclock import WallClock
 
@@ -26,8 +26,8 @@ class Person:
         self.user_id = user_id
         self.profile = profile
         self.members: dict[str, Member] = {}
-        self.cursor = TokenBucket(limits.cursor_hz)
-        self.selection = TokenBucket(limits.selection_hz)
+        self.cursor = TokenBucket(limits.cursor_hz, MERGED_BURST)
+        self.selection = TokenBucket(limits.selection_hz, MERGED_BURST)
         self.typing = TokenBucket(limits.typing_hz, limits.typing_burst)
         self.playback = TokenBucket(limits.playback_hz, limits.playback_burst)
         self.control = TokenBucket(limits.control_hz, limits.control_burst)

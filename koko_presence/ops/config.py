@@ -34,7 +34,7 @@ class Server(Section, frozen=True):
     host: str = "127.0.0.1"
     port: Port = 8080
     workers: Annotated[int, Meta(ge=1, le=1024)] | Literal["auto"] = 1
-    backlog: Annotated[int, Meta(ge=1, le=65_535)] = 1024
+    backlog: Annotated[int, Meta(ge=1, le=65_535)] = 4096
     origins: tuple[str, ...] = ()
     tls_cert: str = ""
     tls_key: str = ""
@@ -230,7 +230,7 @@ def expected(kind: inspect.Type) -> str:
                 return f"{number} above {kind.gt:g}" + (f" and at most {kind.le:g}" if kind.le is not None else "")
             return f"{number} from {kind.ge} to {kind.le}"
         case inspect.LiteralType():
-            return " or ".join(f'"{value}"' for value in sorted(kind.values))
+            return " or ".join(sorted(f'"{value}"' for value in kind.values))
         case inspect.VarTupleType():
             return f"a list of {expected(kind.item_type)}" + (", not empty" if kind.min_length else "")
         case inspect.UnionType():

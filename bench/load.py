@@ -1,0 +1,186 @@
+"""Rooms of cursors against a real server: `python -m bench.load --rooms 1 --users 100 --hz 20`.
+
+Starts the server pinned to one core, the generator (loadgen.c, compiled on first use) pinned to another, and prints
+latency percentiles, delivered ratio, join latency, and the server's CPU per delivered frame from /proc. Latency is
+measured from the send of a cursor to its receipt at every receiver, and to its last receiver.
+"""
+
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from koko_presence.auth.tokens import issue_token
+
+HERE = Path(__file__).parent
+BUILD = HERE.parent / "build"
+SECRET = "only for load tests, never anywhere else"
+TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+
+
+def generator() -> Path:
+    """The compiled load generator; compiled again when its source is newer."""
+    source, binary = HERE / "loadgen.c", BUILD / "loadgen"
+    if not binary.exists() or binary.stat().st_mtime < source.stat().st_mtime:
+        compiler = shutil.which("cc") or shutil.which("gcc")
+        if compiler is None:
+            raise SystemExit("bench: needs a C compiler: apt-get install gcc libc6-dev")
+        BUILD.mkdir(exist_ok=True)
+        subprocess.run([compiler, "-O2", "-o", binary, source, "-lm"], check=True)
+    return binary
+
+
+def cpu_s(pid: int) -> float:
+    """CPU seconds of a process and its children so far, user and system, from the scheduler's own nanoseconds."""
+    total = 0.0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        total += int((task / "schedstat").read_text().split()[0]) / 1e9
+        children = (task / "children").read_text().split()
+        total += sum(cpu_s(int(child)) for child in children)
+    return total
+
+
+def rss_kib(pid: int) -> int:
+    """Resident memory of a process in KiB."""
+    found = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
+    return int(found[1]) if found else 0
+
+
+@contextmanager
+def koko_server(port: int, core: int | None, **settings: Any) -> Iterator[int]:
+    """This server, in a process of its own; yields its pid once it answers. Keys of `settings` are SECTION_KEY."""
+    env = os.environ | {
+        "KOKO_PRESENCE_AUTH_SECRET": SECRET,
+        "KOKO_PRESENCE_ACCESS_MODE": "allow_all",
+        "KOKO_PRESENCE_LOG_LEVEL": "warning",
+        **{f"KOKO_PRESENCE_{key.upper()}": str(value) for key, value in settings.items()},
+    }
+    command = [sys.executable, "-m", "koko_presence", "serve", "--port", str(port)]
+    with server_process(command, core, env, port) as pid:
+        yield pid
+
+
+@contextmanager
+def server_process(command: list[str], core: int | None, env: dict[str, str], port: int) -> Iterator[int]:
+    """Any server's process, pinned; ended with SIGTERM."""
+    pinned = command if core is None else ["taskset", "-c", str(core), *command]
+    process = subprocess.Popen(pinned, env=env)
+    try:
+        _wait_for_port(port, process)
+        yield process.pid
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def _wait_for_port(port: int, process: "subprocess.Popen[bytes]") -> None:
+    import socket
+
+    for _ in range(200):
+        if process.poll() is not None:
+            raise SystemExit(f"bench: the server ended with {process.returncode}")
+        try:
+            socket.create_connection(("127.0.0.1", port), 0.2).close()
+            return
+        except OSError:
+            time.sleep(0.05)
+    raise SystemExit("bench: the server does not answer")
+
+
+def write_tokens(path: Path, count: int) -> None:
+    """One token per line for users u0, u1, ..."""
+    now = int(time.time())
+    with path.open("w") as file:
+        for number in range(count):
+            token = issue_token(SECRET, user=f"u{number}", name=f"User {number}", ttl_s=3600, now_s=now)
+            file.write(token + "\n")
+
+
+def run_load(
+    port: int, pid: int, *, rooms: int, users: int, hz: float, warmup_s: float, measure_s: float, core: int | None,
+    options: list[str],
+) -> dict[str, Any]:  # fmt: skip
+    """One run of the generator against a running server; its JSON with the server's CPU and memory added."""
+    with tempfile.TemporaryDirectory() as folder:
+        tokens = Path(folder) / "tokens"
+        write_tokens(tokens, rooms * users)
+        command = [
+            str(generator()), "127.0.0.1", str(port), str(rooms), str(users), str(hz), str(warmup_s), str(measure_s),
+            str(tokens), *options,
+        ]  # fmt: skip
+        pinned = command if core is None else ["taskset", "-c", str(core), *command]
+        process = subprocess.Popen(pinned, stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        marks: dict[str, tuple[float, float]] = {}
+        result: dict[str, Any] = {}
+        for line in process.stdout:
+            said = json.loads(line)
+            if len(said) == 1:
+                marks[next(iter(said))] = (cpu_s(pid), time.monotonic())
+            else:
+                result = said
+        if process.wait() != 0 or not result:
+            raise SystemExit("bench: the generator failed")
+        if "from" in marks:
+            used_s = marks["to"][0] - marks["from"][0]
+            wall_s = marks["to"][1] - marks["from"][1]
+            result["server_cores"] = round(used_s / wall_s, 4)
+            result["us_per_delivery"] = round(used_s * 1e6 / max(1, result["delivered"]), 4)
+            result["deliveries_per_s"] = round(result["delivered"] / wall_s)
+        result["server_rss_kib"] = rss_kib(pid)
+        result["generator_saturated"] = result["late_ms"]["p99"] > 5.0
+        return result
+
+
+def show(result: dict[str, Any]) -> None:
+    """The figures a person wants, one per line."""
+    for name in ("latency_ms", "last_receiver_ms", "join_ms", "typing_ms", "playback_ms", "late_ms"):
+        row = result[name]
+        if row["count"]:
+            figures = "  ".join(f"{key} {row[key]:8.2f}" for key in ("p50", "p90", "p99", "p999", "max"))
+            print(f"{name:17} {figures}  ({row['count']} samples)")
+    keys = ("ratio", "deliveries_per_s", "us_per_delivery", "server_cores", "server_rss_kib", "all_in_s", "closed")
+    print("  ".join(f"{key} {result[key]}" for key in keys if key in result))
+    if result["generator_saturated"]:
+        print("The generator was late itself (late_ms): latencies above are partly its own. Use fewer users or cores.")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rooms", type=int, default=1)
+    parser.add_argument("--users", type=int, default=100, help="users per room")
+    parser.add_argument("--hz", type=float, default=20.0, help="cursors per second and user")
+    parser.add_argument("--warmup", type=float, default=1.0, help="seconds before measuring")
+    parser.add_argument("--seconds", type=float, default=5.0, help="seconds measured")
+    parser.add_argument("--extras", action="store_true", help="typing and playback beside the cursors, in room 0")
+    parser.add_argument("--compact", action="store_true", help="ask for compact cursors")
+    parser.add_argument("--stop", type=int, default=0, help="members of room 0 that stop reading")
+    parser.add_argument("--storm", action="store_true", help="measure everybody joining at once")
+    parser.add_argument("--port", type=int, default=18080)
+    parser.add_argument("--server-core", type=int, default=0)
+    parser.add_argument("--load-core", type=int, default=1)
+    parser.add_argument("--set", action="append", default=[], metavar="SECTION_KEY=VALUE", help="server settings")
+    parser.add_argument("--json", action="store_true", help="print the raw result")
+    arguments = parser.parse_args()
+    options = ["extras=1"] * arguments.extras + ["caps=cursors"] * arguments.compact + ["storm=1"] * arguments.storm
+    options += [f"stop={arguments.stop}"] if arguments.stop else []
+    settings = dict(pair.split("=", 1) for pair in arguments.set)
+    with koko_server(arguments.port, arguments.server_core, **settings) as pid:
+        result = run_load(
+            arguments.port, pid, rooms=arguments.rooms, users=arguments.users, hz=arguments.hz,
+            warmup_s=arguments.warmup, measure_s=arguments.seconds, core=arguments.load_core, options=options,
+        )  # fmt: skip
+    print(json.dumps(result)) if arguments.json else show(result)
+
+
+if __name__ == "__main__":
+    main()

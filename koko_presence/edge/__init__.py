@@ -1,0 +1,1 @@
+"""I/O with clients: one door, connections, sessions, outboxes, HTTP."""

@@ -1,0 +1,320 @@
+"""The command line of spec: commands, flags, exit codes, and that every refusal is a line that says what to do."""
+
+import io
+import os
+import socket
+import subprocess
+import sys
+import threading
+import tomllib
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import koko_presence
+from koko_presence import cli
+from koko_presence.ops import logs
+from koko_presence.ops.config import Config
+
+SECRET = "s" * 40
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("KOKO_PRESENCE_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("KOKO_PRESENCE_AUTH_SECRET", SECRET)
+
+
+def run(*argv: str) -> int:
+    """The exit code of `koko-presence argv`, also where argparse leaves by SystemExit."""
+    try:
+        return cli.main(argv)
+    except SystemExit as left:
+        assert isinstance(left.code, int)
+        return left.code
+
+
+def refused(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
+    """The one line of wrong use."""
+    assert run(*argv) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("\n") == 1
+    return err.strip()
+
+
+# --- serve ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What `serve` would have run, instead of running it."""
+    calls: list[dict[str, Any]] = []
+
+    class FakeWorker:
+        @staticmethod
+        def run(config: Config, **more: Any) -> int:
+            calls.append({"config": config, **more})
+            return 0
+
+    monkeypatch.setitem(sys.modules, "koko_presence.worker", FakeWorker)
+    monkeypatch.setattr(koko_presence, "worker", FakeWorker, raising=False)
+    monkeypatch.setattr(logs, "configure", lambda *args, **more: calls.append({"logs": args}))
+    return calls
+
+
+def test_serve_gives_the_worker_file_environment_and_flags(
+    served: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "p.toml").write_text("[server]\nport = 1\nbacklog = 5\n")
+    monkeypatch.setenv("KOKO_PRESENCE_SERVER_PORT", "2")
+    argv = [
+        "--config",
+        str(tmp_path / "p.toml"),
+        "--host",
+        "::1",
+        "--port",
+        "3",
+        "--workers",
+        "1",
+        "--log-level",
+        "debug",
+    ]
+    assert run("serve", *argv) == 0
+    logged, ran = served
+    config: Config = ran["config"]
+    assert (config.server.host, config.server.port, config.server.backlog) == ("::1", 3, 5)
+    assert (config.log.level, ran["dev"]) == ("debug", False)
+    assert logged["logs"] == (config.log, [SECRET])
+
+
+def test_serve_reads_the_file_again_on_reload_and_flags_still_win(served: list[dict[str, Any]], tmp_path: Path) -> None:
+    (tmp_path / "p.toml").write_text("[limits]\ncursor_hz = 20\n")
+    run("serve", "--config", str(tmp_path / "p.toml"), "--port", "3")
+    (tmp_path / "p.toml").write_text("[limits]\ncursor_hz = 10\n[server]\nport = 4\n")
+    again: Config = served[1]["reload_config"]()
+    assert (again.limits.cursor_hz, again.server.port) == (10.0, 3)
+
+
+def test_serve_dev_keeps_its_secret_through_a_reload(served: list[dict[str, Any]]) -> None:
+    assert run("serve", "--dev") == 0
+    config: Config = served[1]["config"]
+    assert served[1]["dev"] is True and config.auth.secret != SECRET
+    assert served[1]["reload_config"]().auth.secret == config.auth.secret
+
+
+def test_serve_dev_refuses_what_others_could_reach(
+    served: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert refused(capsys, "serve", "--dev", "--host", "0.0.0.0").startswith("server.host: --dev lets everybody in")
+    assert served == []
+
+
+def test_serve_names_the_flag_that_is_wrong(capsys: pytest.CaptureFixture[str]) -> None:
+    assert refused(capsys, "serve", "--port", "web").startswith("server.port (--port): expected a whole number")
+    assert refused(capsys, "serve", "--log-level", "loud").startswith("log.level (--log-level): expected")
+    assert refused(capsys, "serve", "--workers", "auto").startswith("server.workers: auto is not in this version")
+
+
+# --- tokens -----------------------------------------------------------------------------------------------------------
+
+
+def check(monkeypatch: pytest.MonkeyPatch, text: str) -> int:
+    monkeypatch.setattr("sys.stdin", io.StringIO(text))
+    return run("check-token")
+
+
+def test_a_token_says_who_may_do_what(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    argv = [
+        "--user",
+        "u1",
+        "--name",
+        "Ada",
+        "--room",
+        "video_1=join,moderate",
+        "--room",
+        "project_*=join",
+        "--room",
+        "r",
+    ]
+    assert run("token", *argv, "--ttl", "60") == 0
+    token = capsys.readouterr().out
+    assert token.count("\n") == 1
+    assert check(monkeypatch, token) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[:2] == ["user     u1", "name     Ada"]
+    assert said[3] in ("expires  in 60 s", "expires  in 59 s")
+    assert sorted(said[5:]) == [
+        "room     project_*: join",
+        "room     r: broadcast, control, join",
+        "room     video_1: join, moderate",
+    ]
+
+
+def test_a_token_has_the_configured_issuer_and_audience(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("token", "--user", "u1")
+    without = capsys.readouterr().out
+    monkeypatch.setenv("KOKO_PRESENCE_AUTH_ISSUER", "https://app.example")
+    monkeypatch.setenv("KOKO_PRESENCE_AUTH_AUDIENCE", "presence")
+    run("token", "--user", "u1")
+    assert check(monkeypatch, capsys.readouterr().out) == 0
+    assert check(monkeypatch, without) == 1
+
+
+def test_a_refused_token_is_exit_1_and_says_why(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("token", "--user", "u1")
+    token = capsys.readouterr().out
+    monkeypatch.setenv("KOKO_PRESENCE_AUTH_SECRET", "t" * 40)
+    assert check(monkeypatch, token) == 1
+    assert capsys.readouterr().out.startswith("refused: ")
+    assert check(monkeypatch, "nonsense") == 1
+
+
+def test_check_token_without_a_token_is_wrong_use(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n"))
+    assert "echo TOKEN | koko-presence check-token" in refused(capsys, "check-token")
+
+
+@pytest.mark.parametrize(
+    ("argv", "told"),
+    [
+        (["--user", "u", "--room", "r=fly"], "'fly' is no scope: use join, control, broadcast, moderate"),
+        (["--user", "u", "--room", "=join"], "the pattern is a room id"),
+        (["--user", "u", "--room", "a*b"], "one * at its end"),
+        (["--user", "u", "--ttl", "0"], "--ttl is from 1 to 86400 seconds"),
+        (["--user", "u", "--ttl", "86401"], "--ttl is from 1 to 86400 seconds"),
+        (["--user", "u", "--ttl", "soon"], "invalid int value: 'soon'"),
+        (["--name", "n"], "--user"),
+    ],
+)
+def test_a_token_that_cannot_be_made_is_wrong_use(
+    capsys: pytest.CaptureFixture[str], argv: list[str], told: str
+) -> None:
+    assert told in refused(capsys, "token", *argv)
+
+
+# --- configuration ----------------------------------------------------------------------------------------------------
+
+
+def test_check_config_sums_up(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("check-config") == 0
+    out = capsys.readouterr().out
+    assert "http://127.0.0.1:8080" in out and "claims" in out and SECRET not in out
+
+
+def test_check_config_tells_every_fault_in_a_line_of_its_own(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "p.toml").write_text("[server]\nport = 'x'\n[limits]\nspeed = 1\n")
+    assert run("check-config", "--config", str(tmp_path / "p.toml")) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert [line.split(":")[0] for line in err.splitlines()] == ["server.port", "limits.speed"]
+
+
+def test_default_config_prints_toml(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("default-config") == 0
+    assert tomllib.loads(capsys.readouterr().out)["limits"]["cursor_hz"] == 20.0
+
+
+# --- health and version -----------------------------------------------------------------------------------------------
+
+
+class _Answer(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200 if self.path == "/healthz" else 503)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def server_port() -> Iterator[int]:
+    with HTTPServer(("127.0.0.1", 0), _Answer) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server.server_port
+        server.shutdown()
+        thread.join()
+
+
+def test_health_asks_the_configured_server_and_needs_no_secret(
+    server_port: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("KOKO_PRESENCE_AUTH_SECRET")
+    monkeypatch.setenv("KOKO_PRESENCE_SERVER_HOST", "0.0.0.0")
+    monkeypatch.setenv("KOKO_PRESENCE_SERVER_PORT", str(server_port))
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    assert run("health") == 0
+    assert capsys.readouterr().out == f"ready: http://127.0.0.1:{server_port}/healthz answers 200\n"
+
+
+def test_health_is_exit_1_when_the_server_says_no(server_port: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("health", "--url", f"http://127.0.0.1:{server_port}/readyz") == 1
+    assert capsys.readouterr().err.endswith("/readyz answers 503\n")
+
+
+def test_health_is_exit_1_when_nobody_is_there(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as taken:  # bound and not listening: nobody else can answer on it
+        taken.bind(("127.0.0.1", 0))
+        assert run("health", "--url", f"http://127.0.0.1:{taken.getsockname()[1]}/healthz") == 1
+    assert "refused" in capsys.readouterr().err
+
+
+def test_health_with_no_address_is_wrong_use(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "use http://HOST:PORT/healthz" in refused(capsys, "health", "--url", "file:///etc/passwd")
+
+
+def test_version_names_what_a_bug_report_needs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("version") == 0
+    names = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert names == ["koko-presence", "Python", "picows", "uvloop", "msgspec", "compiled"]
+
+
+# --- the whole --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("argv", [[], ["fly"], ["serve", "--fly"], ["version", "extra"]])
+def test_wrong_use_is_exit_2_and_one_line_that_shows_the_way(
+    capsys: pytest.CaptureFixture[str], argv: list[str]
+) -> None:
+    assert "Try: koko-presence" in refused(capsys, *argv)
+
+
+def test_help_teaches_by_example(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--help") == 0
+    said = capsys.readouterr().out
+    assert "koko-presence serve --dev" in said and "exit codes: 0 fine, 2 wrong use" in said
+    for command in ["serve", "token", "check-token", "check-config", "default-config", "health", "version"]:
+        assert f"\n    {command} " in said
+    assert run("token", "--help") == 0
+    assert "koko-presence token --user u1" in capsys.readouterr().out
+
+
+def test_help_imports_nothing_slow() -> None:
+    script = (
+        "import sys; from koko_presence.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: print(sorted({'msgspec','uvloop','picows','aiohttp','jwt','asyncio'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_python_dash_m_is_the_same_program() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "koko_presence", "fly"], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("koko-presence: ") and done.stderr.count("\n") == 1
