@@ -16,6 +16,7 @@ from koko_presence.auth.access import Grant, room_type_of
 from koko_presence.commands import Act, AskActive, EnterRoom, LeaveRoom, Regrant, ReportActivity, Visitor
 from koko_presence.errors import PresenceError
 from koko_presence.events import Kicked
+from koko_presence.limits import MERGED_BURST
 from koko_presence.messages import (
     Activity,
     Broadcast,
@@ -53,8 +54,8 @@ class Rooms:
         self.hearing: set[str] = set()
         self._join_bucket = TokenBucket(limits.join_hz, limits.join_burst)
         self._buckets: dict[type, TokenBucket] = {
-            CursorMessage: TokenBucket(limits.cursor_hz),
-            SelectionMessage: TokenBucket(limits.selection_hz),
+            CursorMessage: TokenBucket(limits.cursor_hz, MERGED_BURST),
+            SelectionMessage: TokenBucket(limits.selection_hz, MERGED_BURST),
         }
         self._waiting: dict[tuple[type, str], CursorMessage | SelectionMessage] = {}
 

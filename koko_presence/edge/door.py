@@ -1,0 +1,381 @@
+"""One port for everything: the first request decides between WebSocket (picows) and HTTP (aiohttp).
+
+A tiny protocol reads until the end of the request's head and hands the transport, with the bytes read so far, to who
+is meant; TLS is below all that. Connections are accepted by uvloop's own server, which stays calm when file
+descriptors run out (the one picows brings spins). What may come in is decided here: paths, origins, the number of
+connections, how long and how large a request's head may be.
+"""
+
+import asyncio
+import logging
+import resource
+import socket
+import ssl
+from collections.abc import Callable, Collection
+from http import HTTPStatus
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from picows import WSAutoPingStrategy
+from picows.picows import WSProtocol
+
+from .connection import Connection, Handler
+
+MAX_HEAD_BYTES = 16 * 1024
+SEND_BUFFER_BYTES = 128 * 1024
+_DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+
+# picows makes a logger per connection and writes two lines for each, unless it is given an adapter; its complaints
+# about bad frames are for the peer, not for the log.
+_silent = logging.getLogger("koko_presence.picows")
+_silent.setLevel(logging.CRITICAL)
+_SILENT = logging.LoggerAdapter(_silent, {})
+
+
+class Head(NamedTuple):
+    """The first request's line and headers; names in lower case, in the order they came."""
+
+    method: str
+    path: str
+    headers: list[tuple[str, str]]
+
+    def values(self, name: str) -> list[str]:
+        return [value for key, value in self.headers if key == name]
+
+    def tokens(self, name: str) -> list[str]:
+        """A header's comma-separated tokens in lower case [RFC 9110 section 5.6.1]."""
+        return [token.strip().lower() for value in self.values(name) for token in value.split(",")]
+
+    @property
+    def wants_websocket(self) -> bool:
+        return "websocket" in self.tokens("upgrade") and "upgrade" in self.tokens("connection")
+
+
+def read_head(data: bytes) -> Head | None:
+    """The head of a request, or None for what does not look like one."""
+    lines = data.decode("latin-1").split("\r\n")
+    parts = lines[0].split(" ")
+    if len(parts) != 3 or not parts[2].startswith("HTTP/"):
+        return None
+    headers = []
+    for line in lines[1:]:
+        name, colon, value = line.partition(":")
+        if colon:
+            headers.append((name.strip().lower(), value.strip()))
+    return Head(parts[0], parts[1], headers)
+
+
+class Door:
+    """The listening socket of one worker and all connections that came through it."""
+
+    def __init__(
+        self,
+        *,
+        make_handler: Callable[[Connection], Handler],
+        http_protocol: Callable[[], asyncio.Protocol],
+        origins: Collection[str] = (),
+        max_message_bytes: int = 16 * 1024,
+        max_frame_bytes: int = 64 * 1024,
+        backlog: int = 4096,
+        handshake_timeout_s: float = 5.0,
+        read_buffer_bytes: int = 2048,
+        max_connections: int | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+        ws_paths: Collection[str] | None = ("/presence",),
+    ) -> None:
+        """`origins` are the browsers' pages that may connect, besides those of this very host; `ws_paths` None serves
+        WebSocket on every path; `max_connections` defaults to the file-descriptor limit less a reserve."""
+        self.origins = origins
+        self.connections: set[Connection] = set()
+        self.open_count = 0
+        self.handshake_timeout_s = handshake_timeout_s
+        self.http_protocol = http_protocol
+        self.max_connections = max_connections if max_connections is not None else default_max_connections()
+        self.ws_paths = ws_paths
+        self._make_handler = make_handler
+        self._max_message_bytes = max_message_bytes
+        self._max_frame_bytes = max_frame_bytes
+        self._backlog = backlog
+        self._read_buffer_bytes = read_buffer_bytes
+        self._ssl = ssl_context
+        self._server: asyncio.Server | None = None
+        self._transports: set[asyncio.BaseTransport] = set()
+
+    @property
+    def sockets(self) -> Collection[socket.socket]:
+        """The listening sockets; empty before `open` and after `stop_accepting`."""
+        return self._server.sockets if self._server is not None else ()
+
+    async def open(self, host: str, port: int, *, reuse_port: bool = False) -> None:
+        """Listen. Errors: OSError when the address is taken or not ours."""
+        self._server = await asyncio.get_running_loop().create_server(
+            lambda: Threshold(self),
+            host,
+            port,
+            backlog=self._backlog,
+            ssl=self._ssl,
+            ssl_handshake_timeout=self.handshake_timeout_s if self._ssl is not None else None,
+            reuse_port=reuse_port or None,
+        )
+
+    def stop_accepting(self) -> None:
+        """No new connection from now on; the open ones stay."""
+        if self._server is not None:
+            self._server.close()
+
+    async def close(self) -> None:
+        """Stop accepting and cut what is still open."""
+        self.stop_accepting()
+        for transport in list(self._transports):
+            transport.abort()  # type: ignore[attr-defined]
+        await asyncio.sleep(0)
+
+    # --- called by the threshold ------------------------------------------------------------------------------------
+
+    def enter(self, transport: asyncio.BaseTransport) -> bool:
+        """Count a connection in; False when there are too many."""
+        self._transports.add(transport)
+        self.open_count += 1
+        return self.open_count <= self.max_connections
+
+    def exit(self, transport: asyncio.BaseTransport) -> None:
+        """Count a connection out."""
+        self._transports.discard(transport)
+        self.open_count -= 1
+
+    def refusal(self, head: Head) -> tuple[int, str, str] | None:
+        """Why an upgrade is refused: status, reason and an extra header; None when it is welcome."""
+        path = head.path.partition("?")[0]
+        if self.ws_paths is not None and path not in self.ws_paths:
+            return 404, "There is no WebSocket here; it is at /presence.", ""
+        if not self._origin_allowed(head):
+            return 403, "This page's origin is not on the server's list (server.origins).", ""
+        if head.values("sec-websocket-version") != ["13"]:
+            return 426, "WebSocket version 13 is spoken here.", "Sec-WebSocket-Version: 13\r\n"
+        return None
+
+    def _origin_allowed(self, head: Head) -> bool:
+        """An exact match of scheme, host and port, or the page of this very host [A8, RFC 6454]. No Origin means that
+        it is not a browser."""
+        origins = head.values("origin")
+        if not origins:
+            return True
+        if len(origins) > 1:
+            return False
+        origin = origins[0].lower()
+        if origin in self.origins:
+            return True
+        parts = urlsplit(origin)
+        try:
+            port = parts.port or _DEFAULT_PORTS.get(parts.scheme)
+        except ValueError:
+            return False
+        if parts.scheme not in ("http", "https") or parts.path or parts.query or parts.fragment or not parts.hostname:
+            return False
+        hosts = head.values("host")
+        if len(hosts) != 1:
+            return False
+        own = urlsplit(f"{parts.scheme}://{hosts[0].lower()}")
+        try:
+            return own.hostname == parts.hostname and (own.port or _DEFAULT_PORTS[parts.scheme]) == port
+        except ValueError:
+            return False
+
+    def web_socket(self) -> "DoorWebSocket":
+        """A picows protocol for one upgrade that has passed `refusal`."""
+        connection = Connection(self._max_message_bytes, self._max_frame_bytes)
+        connection.handler = Greeting(self, connection, self._make_handler)
+
+        def listener(request: Any) -> Connection:
+            # picows wants the value to be exactly "upgrade"; Firefox sends "keep-alive, Upgrade"
+            request.headers["connection"] = "upgrade"
+            request.headers["upgrade"] = "websocket"
+            return connection
+
+        protocol = picows_protocol(
+            listener,
+            handshake_timeout_s=self.handshake_timeout_s,
+            max_frame_bytes=self._max_frame_bytes,
+            read_buffer_bytes=self._read_buffer_bytes,
+        )
+        protocol.on_lost = self._exit_of(connection)
+        return protocol
+
+    def _exit_of(self, connection: Connection) -> Callable[[asyncio.BaseTransport], None]:
+        def gone(transport: asyncio.BaseTransport) -> None:
+            self.connections.discard(connection)
+            self.exit(transport)
+
+        return gone
+
+
+class DoorWebSocket(WSProtocol):  # type: ignore[misc]
+    """picows' protocol, which also says when its connection is gone, upgraded or not."""
+
+    __slots__ = ("_base", "on_lost")
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._base = transport
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self.on_lost(self._base)
+
+
+def picows_protocol(
+    listener: Callable[[Any], Connection], *, handshake_timeout_s: float, max_frame_bytes: int, read_buffer_bytes: int
+) -> DoorWebSocket:
+    """The server side of picows for one connection. Its arguments are not public: a test pins their order to the pinned
+    version."""
+    return DoorWebSocket(
+        None,  # host and port, client only
+        None,  # path, client only
+        False,  # is_client_side
+        listener,
+        _SILENT,
+        True,  # disconnect_on_exception
+        handshake_timeout_s,
+        False,  # enable_auto_ping: the session pings
+        10.0,
+        10.0,
+        WSAutoPingStrategy.PING_WHEN_IDLE,
+        False,  # enable_auto_pong: the connection answers, also between fragments and not after a close
+        max_frame_bytes,
+        None,  # extra headers
+        read_buffer_bytes,
+    )
+
+
+class Threshold(asyncio.Protocol):
+    """Reads the first request's head, then steps aside; for HTTP it stays as a thin wrapper that counts."""
+
+    __slots__ = ("_door", "_head", "_http", "_timer", "_transport")
+
+    def __init__(self, door: Door) -> None:
+        self._door = door
+        self._head = b""
+        self._http: asyncio.Protocol | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._transport: Any = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+        if not self._door.enter(transport):
+            self._refuse(503, "The server has no room for more connections. Try again in a moment.")
+            return
+        sock = transport.get_extra_info("socket")
+        if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+            # a small kernel buffer, so that the kernel does not hide megabytes from the outbox
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(self._door.handshake_timeout_s, self._too_slow)
+
+    def data_received(self, data: bytes) -> None:
+        if self._http is not None:
+            self._http.data_received(data)
+            return
+        if self._transport.is_closing():
+            return
+        self._head += data
+        end = self._head.find(b"\r\n\r\n")
+        if end < 0:
+            if len(self._head) > MAX_HEAD_BYTES:
+                self._refuse(431, "The request's head is too large.")
+            return
+        self._stop_timer()
+        head = read_head(self._head[:end])
+        if head is None or not head.wants_websocket:
+            self._become_http()
+            return
+        refusal = self._door.refusal(head)
+        if refusal is not None:
+            self._refuse(*refusal)
+            return
+        self._become_web_socket()
+
+    def _become_http(self) -> None:
+        self._http = self._door.http_protocol()
+        self._http.connection_made(self._transport)
+        self._http.data_received(self._head)
+        self._head = b""
+
+    def _become_web_socket(self) -> None:
+        protocol = self._door.web_socket()
+        self._transport.set_protocol(protocol)
+        protocol.connection_made(self._transport)
+        rest = self._head
+        while rest:  # what came behind the head belongs to the WebSocket already
+            with memoryview(protocol.get_buffer(len(rest))) as buffer:
+                size = min(len(buffer), len(rest))
+                buffer[:size] = rest[:size]
+            protocol.buffer_updated(size)
+            rest = rest[size:]
+
+    def _refuse(self, status: int, reason: str, header: str = "") -> None:
+        self._stop_timer()
+        body = reason.encode()
+        self._transport.write(
+            f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nContent-Type: text/plain; charset=utf-8\r\n{header}"
+            f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode()
+            + body
+        )
+        self._transport.close()
+
+    def _too_slow(self) -> None:
+        self._timer = None
+        self._refuse(408, "The request took too long.")
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def eof_received(self) -> bool | None:
+        return self._http.eof_received() if self._http is not None else False
+
+    def pause_writing(self) -> None:
+        if self._http is not None:
+            self._http.pause_writing()
+
+    def resume_writing(self) -> None:
+        if self._http is not None:
+            self._http.resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_timer()
+        if self._http is not None:
+            self._http.connection_lost(exc)
+        self._door.exit(self._transport)
+
+
+def default_max_connections() -> int:
+    """The file-descriptor limit less what the process needs for itself: files, listening sockets, the loop, a log."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(1, soft - (256 if soft > 1024 else 32))
+
+
+class Greeting:
+    """A connection's handler until the handshake is done; then the real one takes its place."""
+
+    def __init__(self, door: Door, connection: Connection, make_handler: Callable[[Connection], Handler]) -> None:
+        self._door, self._connection, self._make_handler = door, connection, make_handler
+
+    def on_open(self, connection: Connection) -> None:
+        self._door.connections.add(connection)
+        connection.handler = self._make_handler(connection)
+        connection.handler.on_open(connection)
+
+    def on_text(self, data: bytes) -> None: ...
+
+    def on_binary(self, data: bytes) -> None: ...
+
+    def on_too_large(self, size: int) -> None: ...
+
+    def on_pong(self, data: bytes) -> None: ...
+
+    def on_close(self, code: int | None, clean: bool) -> None: ...
+
+    def on_writable(self) -> None: ...
+
+    def on_unwritable(self) -> None: ...
