@@ -12,6 +12,7 @@ from msgspec import UNSET
 
 from koko_presence._fastpath.throttle import TokenBucket
 from koko_presence.commands import Item
+from koko_presence.decoding import check_free_data
 from koko_presence.errors import PresenceError
 from koko_presence.events import CursorShown, SelectionShown, encode_ack
 from koko_presence.messages import (
@@ -22,7 +23,6 @@ from koko_presence.messages import (
     SelectionMessage,
     Typing,
     TypingData,
-    check_free_data,
 )
 
 from .member import Member

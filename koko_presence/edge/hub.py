@@ -72,6 +72,10 @@ class Hub:
         self._deadlines = Deadlines()
         self._alarm = Alarm(timers, clock, self._tick)
 
+    def unix_s(self) -> float:
+        """Seconds since 1970, now."""
+        return self.wall.ms(self.clock()) / 1000.0
+
     # --- connections ----------------------------------------------------------------------------------------------
 
     def accept(self, link: Link) -> Session:

@@ -85,7 +85,6 @@ class Rooms:
             self.on_refused(message.room_id, now)
             return
         identity = session.identity
-        assert identity is not None
         visitor = Visitor(
             edge=session.hub.edge_id,
             session_id=session.session_id,
@@ -189,9 +188,9 @@ class Rooms:
         )
 
     def _check(self, room_id: str, room_type: Any, then: Callable[[Grant], None]) -> None:
-        identity = self._session.identity
-        assert identity is not None
-        answer = self._session.hub.access.check(identity, room_id, None if room_type is UNSET else room_type)
+        answer = self._session.hub.access.check(
+            self._session.identity, room_id, None if room_type is UNSET else room_type
+        )
         if isinstance(answer, Grant):
             then(answer)
         else:

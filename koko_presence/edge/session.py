@@ -8,30 +8,30 @@ abuse does, after a warning.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from koko_presence._fastpath.fanout import frame_text
 from koko_presence._fastpath.throttle import TokenBucket
-from koko_presence.auth.tokens import Identity, TokenRefused
-from koko_presence.commands import ChangePrivacy, ChangeStatus, EndSession, OpenSession, SessionOpened
+from koko_presence.auth.tokens import Identity
+from koko_presence.commands import ChangePrivacy, ChangeStatus, EndSession, SessionOpened
+from koko_presence.decoding import BadMessage, decode
 from koko_presence.errors import CLOSES, PresenceError
-from koko_presence.events import Authenticated, AuthExpiring, Pong, ServerNotice, encode, encode_ack, error_reply
+from koko_presence.events import Pong, ServerNotice, encode, encode_ack, error_reply
 from koko_presence.messages import (
     AnyClientMessage,
     Auth,
-    BadMessage,
     Heartbeat,
     MessageId,
     SetPrivacy,
     SetStatus,
     SetStatusAlias,
-    decode,
 )
 
 from .abuse import Abuse
 from .activity import ActivityWatch
 from .feed import Receiver
+from .login import Login
 from .outbox import Outbox, Wire
 from .rooms import ROOM_HANDLERS, Rooms
 
@@ -44,9 +44,7 @@ log = logging.getLogger("koko_presence.session")
 LIFE: dict[tuple[str, str], str] = {
     ("new", "auth"): "verifying",
     ("verifying", "verified"): "opening",
-    ("verifying", "refused"): "closed",
     ("opening", "opened"): "open",
-    ("opening", "refused"): "closed",
     ("new", "end"): "closed",
     ("verifying", "end"): "closed",
     ("opening", "end"): "closed",
@@ -54,7 +52,6 @@ LIFE: dict[tuple[str, str], str] = {
 }
 
 MAX_HELD = 64
-CAPS: frozenset[str] = frozenset()
 
 
 class Link(Wire, Protocol):
@@ -78,7 +75,7 @@ class Session:
         self.link = link
         self.state = "new"
         self.session_id = ""
-        self.identity: Identity | None = None
+        self.login = Login(self)
         self.outbox = Outbox(link, limits.send_hard_bytes, hub.note_dirty, self._on_slow)
         self.rooms = Rooms(self)
         self.receiver = Receiver(self.outbox, self.rooms.on_attach, self.rooms.on_detach, self.on_refusal)
@@ -86,10 +83,8 @@ class Session:
         self.abuse = Abuse(limits)
         self.status_bucket = TokenBucket(limits.status_hz, limits.status_burst)
         self.opened_at = now
-        self._auth: Auth | None = None
         self._strangers = 0  # messages before auth
         self._held: list[tuple[AnyClientMessage, int]] = []
-        self._warned_of_expiry = False
         self._pinged_at: float | None = None
         self._last_ping_at = now
         self._ponged_at = -1e9
@@ -167,7 +162,7 @@ class Session:
 
     def _before_open(self, message: AnyClientMessage, size: int, now: float) -> None:
         if isinstance(message, Auth) and self.state == "new":
-            self._authenticate(message, now)
+            self.login.begin(message)
         elif self.state == "new":  # [A2]
             self._strangers += 1
             self.refuse(PresenceError("UNAUTHENTICATED"), message.id)
@@ -190,6 +185,9 @@ class Session:
             _HANDLERS[kind](self, message, now)
         except PresenceError as error:
             self.refuse(error, message.id, getattr(message, "room_id", None))
+
+    def _again(self, message: Auth, now: float) -> None:
+        self.login.again(message)
 
     def _heartbeat(self, message: Heartbeat, now: float) -> None:
         """presence.heartbeat: never refused for being early, answered at most every 5 s [D3, D7, D9]."""
@@ -216,68 +214,13 @@ class Session:
         command = ChangePrivacy(user_id=self.user_id, session_id=self.session_id, privacy=message.data, id=message.id)
         self._send_command(command, now)
 
-    # --- authentication [A] ---------------------------------------------------------------------------------------
-
-    def _authenticate(self, message: Auth, now: float) -> None:
-        self.move("auth")
-        self._auth = message
-        self._verify(message, lambda identity: self._on_verified(message, identity))
-
-    def _verify(self, message: Auth, then: Callable[[Identity], None]) -> None:
-        try:
-            answer = self.hub.verifier.verify(message.token, self.hub.wall.ms(self.hub.clock()) / 1000.0)
-        except TokenRefused as refused:
-            self._on_token_refused(message, refused)
-            return
-        if isinstance(answer, Identity):
-            then(answer)
-        else:
-            self.hub.await_answer(self._await_identity(message, answer, then))
-
-    async def _await_identity(
-        self, message: Auth, answer: Awaitable[Identity], then: Callable[[Identity], None]
-    ) -> None:
-        try:
-            identity = await answer
-        except TokenRefused as refused:
-            self._on_token_refused(message, refused)
-            return
-        if self.state != "closed":
-            then(identity)
-
-    def _on_token_refused(self, message: Auth, refused: TokenRefused) -> None:
-        error = PresenceError("UNAUTHENTICATED", f"The token was refused: {refused}.")
-        self.write(error_reply(error, message.id))
-        if self.state == "verifying":  # a refused refresh leaves the session as it is until its token ends [A4]
-            self.finish(4401)
-
-    def _on_verified(self, message: Auth, identity: Identity) -> None:
-        now = self.hub.clock()
-        self.move("verified")
-        self.identity = identity
-        resume = None
-        if message.resume_token is not None:
-            resume = self.hub.resume_tokens.read(message.resume_token, identity.user_id, self.hub.wall.ms(now) / 1000.0)
-        command = OpenSession(
-            user_id=identity.user_id,
-            edge=self.hub.edge_id,
-            connection=self.connection,
-            fresh=self.hub.new_session_id(),
-            resume=resume,
-            privacy=message.privacy,
-            disabled=not identity.presence,
-        )
-        self._send_command(command, now)
-
     def on_opened(self, news: SessionOpened, now: float) -> None:
         """The user's owner has made or resumed the session."""
         self.move("opened")
         self.session_id = news.session_id
         self.activity.restore(news.activity, now)
         self.rooms.resume(news.rooms)
-        message, self._auth = self._auth, None
-        assert message is not None
-        self._send_authenticated(message, news.resumed, news.rooms, now)
+        self.login.on_opened(news, now)
         held, self._held = self._held, []
         self.on_tick(now)
         for waiting, size in held:
@@ -285,55 +228,8 @@ class Session:
 
     def on_refused(self, code: str, now: float) -> None:
         """No session for this connection [C11]."""
-        self.refuse(PresenceError(code), self._auth.id if self._auth is not None else None)
+        self.refuse(PresenceError(code), self.login.message_id)
         self.finish(4429)
-
-    def _again(self, message: Auth, now: float) -> None:
-        """A second `auth`: the same user refreshes the token, another one is refused [A4]."""
-
-        def refresh(identity: Identity) -> None:
-            if identity.user_id != self.user_id:
-                self.refuse(PresenceError("ALREADY_AUTHENTICATED"), message.id)
-                return
-            now = self.hub.clock()
-            self.identity = identity
-            self._warned_of_expiry = False
-            self._send_authenticated(message, False, sorted(self.rooms.joined), now)
-            self.rooms.check_again(now)
-            self.on_tick(now)
-
-        self._verify(message, refresh)
-
-    def _send_authenticated(self, message: Auth, resumed: bool, rooms: list[str], now: float) -> None:
-        limits, wall = self.hub.limits, self.hub.wall
-        assert self.identity is not None
-        self.send(
-            Authenticated(
-                id=message.id,
-                user_id=self.user_id,
-                session_id=self.session_id,
-                resume_token=self.hub.resume_tokens.issue(
-                    self.user_id, self.session_id, self.identity.expires_at_s + int(limits.auth_grace_s)
-                ),
-                resumed=resumed,
-                rooms=rooms,
-                server_time=wall.ms(now),
-                heartbeat_interval=limits.heartbeat_interval_s,
-                limits={
-                    "maxUsersPerRoom": limits.max_users_per_room,
-                    "maxRoomsPerUser": limits.max_rooms_per_user,
-                    "maxSessionsPerUser": limits.max_sessions_per_user,
-                    "cursorHz": limits.cursor_hz,
-                    "selectionHz": limits.selection_hz,
-                    "typingHz": limits.typing_hz,
-                    "playbackHz": limits.playback_hz,
-                    "broadcastHz": limits.broadcast_hz,
-                    "maxMessageBytes": limits.max_message_bytes,
-                    "maxBroadcastBytes": limits.max_broadcast_bytes,
-                },
-                caps=[cap for cap in message.caps if cap in CAPS],
-            )
-        )
 
     # --- time -----------------------------------------------------------------------------------------------------
 
@@ -358,7 +254,7 @@ class Session:
             self.link.abort()
             return
         self.rooms.report(self.activity.lapse(now), now, interacted=False)
-        times = [self.activity.next_at(), self._ping(now), self._watch_expiry(now)]
+        times = [self.activity.next_at(), self._ping(now), self.login.watch_expiry(now)]
         if self.state == "open":  # the token may have ended it
             self.hub.wake(self, min(times))
 
@@ -371,23 +267,6 @@ class Session:
             self.link.send_ping(b"")
             return now + limits.ping_timeout_s
         return self._last_ping_at + limits.ping_interval_s
-
-    def _watch_expiry(self, now: float) -> float:
-        """Warn 60 s before the token ends, cut 30 s after it has [A7]."""
-        assert self.identity is not None
-        limits, wall = self.hub.limits, self.hub.wall
-        expires_at = now + self.identity.expires_at_s - wall.ms(now) / 1000.0
-        if now >= expires_at + limits.auth_grace_s:
-            self.refuse(PresenceError("UNAUTHENTICATED", "The token has expired. Connect with a new one."))
-            self.finish(4401)
-            return now
-        if self._warned_of_expiry:
-            return expires_at + limits.auth_grace_s
-        if now >= expires_at - limits.auth_warning_s:
-            self._warned_of_expiry = True
-            self.send(AuthExpiring(expires_at=wall.iso(expires_at)))
-            return expires_at + limits.auth_grace_s
-        return expires_at - limits.auth_warning_s
 
     def release_waiting(self, now: float) -> None:
         """A value that waited for this session's budget may go [E2]."""
@@ -448,10 +327,10 @@ class Session:
         self.outbox.flush()
         session_id, now = self.session_id, self.hub.clock()
         self.hub.forget(self)
-        if was_open and self.identity is not None:
+        if was_open:
             self.hub.bus.send(
                 EndSession(
-                    user_id=self.identity.user_id,
+                    user_id=self.user_id,
                     session_id=session_id,
                     connection=self.connection,
                     grace=grace,
@@ -466,8 +345,13 @@ class Session:
     # --- writing --------------------------------------------------------------------------------------------------
 
     @property
+    def identity(self) -> Identity:
+        """Who this is; there once the token has been verified."""
+        assert self.login.identity is not None
+        return self.login.identity
+
+    @property
     def user_id(self) -> str:
-        assert self.identity is not None
         return self.identity.user_id
 
     def send(self, message: Any) -> None:

@@ -1,0 +1,120 @@
+"""From the bytes of a client's text message to its Struct, or to an error that says what is wrong with it [L6].
+
+The typed decoder takes the good messages. Whatever it refuses is looked at again, without types, to find the code,
+the id and the room that the error belongs to.
+"""
+
+from typing import Any
+
+import msgspec
+from msgspec import Raw, Struct
+
+from .errors import PresenceError
+from .messages import CLIENT_TYPES, AnyClientMessage
+
+
+class BadMessage(PresenceError):
+    """A message that cannot be accepted, with as much of its address as could be read [B8, L6]."""
+
+    def __init__(self, code: str, message: str = "", *, id: Any = None, room_id: str | None = None, type: str = "?"):
+        super().__init__(code, message)
+        self.id, self.room_id, self.type = id, room_id, type
+
+
+_client_decoder: msgspec.json.Decoder[AnyClientMessage] = msgspec.json.Decoder(AnyClientMessage)
+_any_decoder = msgspec.json.Decoder()
+
+
+def decode(data: bytes) -> AnyClientMessage:
+    """One client message from a whole, valid UTF-8 text message. Errors: BadMessage with a code of L6."""
+    try:
+        return _client_decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise _explained(data, error) from None
+
+
+def _explained(data: bytes, error: Exception) -> BadMessage:
+    """What is wrong with a message that the typed decoder refused; the slow path, taken for bad messages only."""
+    if isinstance(error, RecursionError):
+        return BadMessage("INVALID_JSON", "The message is nested too deeply.")
+    if not isinstance(error, msgspec.ValidationError):
+        return BadMessage("INVALID_JSON", f"The message is not valid JSON: {error}.")
+    try:
+        message = _any_decoder.decode(data)
+    except msgspec.ValidationError:
+        message = _address_only(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as worse:
+        return BadMessage("INVALID_JSON", f"The message is not valid JSON: {worse}.")
+    if not isinstance(message, dict):
+        return BadMessage("INVALID_MESSAGE", "A message is a JSON object with a type.")
+    type_, room_id, id_ = message.get("type"), message.get("roomId"), message.get("id")
+    address: dict[str, Any] = {
+        "id": id_ if _is_message_id(id_) else None,
+        "room_id": room_id if isinstance(room_id, str) and 0 < len(room_id) <= 128 else None,
+    }
+    if not isinstance(type_, str):
+        return BadMessage("INVALID_MESSAGE", 'A message needs a type, as in {"type":"heartbeat"}.', **address)
+    if type_ not in CLIENT_TYPES:
+        return BadMessage("UNKNOWN_TYPE", f"There is no message of type {type_[:64]!r}.", **address)
+    address["type"] = type_
+    text = str(error)
+    if "`$.data" in text or "field `data`" in text:
+        return BadMessage("INVALID_DATA", f"{text}.", **address)
+    return BadMessage("INVALID_MESSAGE", f"{text}.", **address)
+
+
+class _Address(Struct):
+    """What is left to read of a message in which some number is out of range for any decoder."""
+
+    type: Raw = Raw(b"null")
+    id: Raw = Raw(b"null")
+    roomId: Raw = Raw(b"null")
+
+
+def _address_only(data: bytes) -> dict[str, Any]:
+    found = msgspec.json.decode(data, type=_Address)
+    values = {}
+    for name in ("type", "id", "roomId"):
+        try:
+            values[name] = _any_decoder.decode(getattr(found, name))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            values[name] = None
+    return values
+
+
+def _is_message_id(value: Any) -> bool:
+    if isinstance(value, str):
+        return len(value) <= 64
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= 2**53
+
+
+MAX_DATA_DEPTH = 8
+_POISONED_KEYS = frozenset(("__proto__", "constructor", "prototype"))
+
+
+def check_free_data(data: Raw) -> None:
+    """A broadcast's data: a JSON object, finite, not deep, with no key that poisons a JavaScript prototype.
+
+    Raw does not look inside: an escaped lone surrogate, 1e400 or `__proto__` would travel on to every member [B14, J1].
+    Errors: PresenceError INVALID_DATA.
+    """
+    try:
+        value = _any_decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise PresenceError("INVALID_DATA", f"data cannot be relayed: {error}.") from None
+    if not isinstance(value, dict):
+        raise PresenceError("INVALID_DATA", "A broadcast's data is a JSON object.")
+    level: list[Any] = [value]
+    for _ in range(MAX_DATA_DEPTH):
+        level = [child for item in level for child in _children(item)]
+        if not level:
+            return
+    raise PresenceError("INVALID_DATA", f"data is nested deeper than {MAX_DATA_DEPTH} levels.")
+
+
+def _children(item: Any) -> list[Any]:
+    if isinstance(item, dict):
+        if not _POISONED_KEYS.isdisjoint(item):
+            raise PresenceError("INVALID_DATA", "data holds a key that JavaScript treats specially.")
+        return [value for value in item.values() if isinstance(value, (dict, list))]
+    return [value for value in item if isinstance(value, (dict, list))]

@@ -1,0 +1,166 @@
+"""Who is behind a session: from its `auth` message to its identity and session id, and on to the end of the token [A].
+
+The verifier may have to ask elsewhere; until it has answered, and until the user's owner has made the session, what the
+client sends is held back by the session.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from koko_presence.auth.tokens import Identity, TokenRefused
+from koko_presence.commands import OpenSession, SessionOpened
+from koko_presence.errors import PresenceError
+from koko_presence.events import Authenticated, AuthExpiring, error_reply
+from koko_presence.limits import Limits
+from koko_presence.messages import Auth
+
+if TYPE_CHECKING:
+    from .session import Session
+
+CAPS: frozenset[str] = frozenset()
+
+
+class Login:
+    """The identity of one session. Written by itself alone."""
+
+    __slots__ = ("_message", "_session", "_warned", "identity")
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._message: Auth | None = None  # the one that is being answered
+        self._warned = False
+        self.identity: Identity | None = None
+
+    @property
+    def message_id(self) -> str | int | None:
+        """The id of the `auth` that is being answered."""
+        return None if self._message is None else self._message.id
+
+    def begin(self, message: Auth) -> None:
+        """The first `auth` of a connection [A1]."""
+        self._session.move("auth")
+        self._message = message
+        self._verify(message, lambda identity: self._on_verified(message, identity))
+
+    def again(self, message: Auth) -> None:
+        """A second `auth`: the same user refreshes the token, another one is refused [A4]."""
+        self._verify(message, lambda identity: self._refresh(message, identity))
+
+    def _verify(self, message: Auth, then: Callable[[Identity], None]) -> None:
+        hub = self._session.hub
+        try:
+            answer = hub.verifier.verify(message.token, hub.unix_s())
+        except TokenRefused as refused:
+            self._on_token_refused(message, refused)
+            return
+        if isinstance(answer, Identity):
+            then(answer)
+        else:
+            hub.await_answer(self._await_identity(message, answer, then))
+
+    async def _await_identity(
+        self, message: Auth, answer: Awaitable[Identity], then: Callable[[Identity], None]
+    ) -> None:
+        try:
+            identity = await answer
+        except TokenRefused as refused:
+            self._on_token_refused(message, refused)
+            return
+        if self._session.state != "closed":
+            then(identity)
+
+    def _on_token_refused(self, message: Auth, refused: TokenRefused) -> None:
+        error = PresenceError("UNAUTHENTICATED", f"The token was refused: {refused}.")
+        self._session.write(error_reply(error, message.id))
+        if self._session.state == "verifying":  # a refused refresh leaves the session as it is until its token ends
+            self._session.finish(4401)
+
+    def _on_verified(self, message: Auth, identity: Identity) -> None:
+        session, hub = self._session, self._session.hub
+        session.move("verified")
+        self.identity = identity
+        resume = None
+        if message.resume_token is not None:
+            resume = hub.resume_tokens.read(message.resume_token, identity.user_id, hub.unix_s())
+        command = OpenSession(
+            user_id=identity.user_id,
+            edge=hub.edge_id,
+            connection=session.connection,
+            fresh=hub.new_session_id(),
+            resume=resume,
+            privacy=message.privacy,
+            disabled=not identity.presence,
+        )
+        hub.bus.send(command, hub.clock())
+
+    def on_opened(self, news: SessionOpened, now: float) -> None:
+        """The session is there: tell the client."""
+        message, self._message = self._message, None
+        assert message is not None
+        self._answer(message, news.resumed, news.rooms, now)
+
+    def _refresh(self, message: Auth, identity: Identity) -> None:
+        session = self._session
+        if identity.user_id != session.user_id:
+            session.refuse(PresenceError("ALREADY_AUTHENTICATED"), message.id)
+            return
+        now = session.hub.clock()
+        self.identity = identity
+        self._warned = False
+        self._answer(message, False, sorted(session.rooms.joined), now)
+        session.rooms.check_again(now)
+        session.on_tick(now)
+
+    def _answer(self, message: Auth, resumed: bool, rooms: list[str], now: float) -> None:
+        session, hub = self._session, self._session.hub
+        assert self.identity is not None
+        resume_until_s = self.identity.expires_at_s + int(hub.limits.auth_grace_s)
+        session.send(
+            Authenticated(
+                id=message.id,
+                user_id=session.user_id,
+                session_id=session.session_id,
+                resume_token=hub.resume_tokens.issue(session.user_id, session.session_id, resume_until_s),
+                resumed=resumed,
+                rooms=rooms,
+                server_time=hub.wall.ms(now),
+                heartbeat_interval=hub.limits.heartbeat_interval_s,
+                limits=_advertised(hub.limits),
+                caps=[cap for cap in message.caps if cap in CAPS],
+            )
+        )
+
+    def watch_expiry(self, now: float) -> float:
+        """Warn 60 s before the token ends, cut 30 s after it has [A7]. Returns when to look again."""
+        session, hub = self._session, self._session.hub
+        assert self.identity is not None
+        expires_at = now + self.identity.expires_at_s - hub.unix_s()
+        cut_at = expires_at + hub.limits.auth_grace_s
+        if now >= cut_at:
+            session.refuse(PresenceError("UNAUTHENTICATED", "The token has expired. Connect with a new one."))
+            session.finish(4401)
+        elif not self._warned:
+            warn_at = expires_at - hub.limits.auth_warning_s
+            if now < warn_at:
+                return warn_at
+            self._warned = True
+            session.send(AuthExpiring(expires_at=hub.wall.iso(expires_at)))
+        return cut_at
+
+
+def _advertised(limits: Limits) -> dict[str, float]:
+    """The limits that concern a client."""
+    return {
+        "maxUsersPerRoom": limits.max_users_per_room,
+        "maxRoomsPerUser": limits.max_rooms_per_user,
+        "maxSessionsPerUser": limits.max_sessions_per_user,
+        "cursorHz": limits.cursor_hz,
+        "selectionHz": limits.selection_hz,
+        "typingHz": limits.typing_hz,
+        "playbackHz": limits.playback_hz,
+        "broadcastHz": limits.broadcast_hz,
+        "maxMessageBytes": limits.max_message_bytes,
+        "maxBroadcastBytes": limits.max_broadcast_bytes,
+    }
