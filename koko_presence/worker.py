@@ -85,7 +85,7 @@ class Worker:
     @property
     def port(self) -> int:
         """The port in use, also when the configuration said 0."""
-        return int(self.door.sockets[0].getsockname()[1])
+        return int(next(iter(self.door.sockets)).getsockname()[1])
 
     async def start(self) -> None:
         """Serve. Errors: OSError when the address cannot be bound."""

@@ -1,0 +1,1 @@
+"""Who are you (tokens.py), may you enter (access.py)."""

@@ -1,35 +1,83 @@
-"""Placeholder until the real one lands."""
+"""May this user enter this room, and do what there? Behind one interface, because others than the token may answer."""
 
 from collections.abc import Awaitable
 from typing import Protocol
 
 from msgspec import Struct
 
+from koko_presence.messages import RoomType
+
+from .tokens import Identity
+
+# What a room's name says of its type, so that the first to join cannot squat on it with a wrong one [C1].
+_PREFIXES: tuple[tuple[str, RoomType], ...] = (
+    ("video_", "video"),
+    ("project_", "project"),
+    ("comment_thread_", "comment_thread"),
+    ("comparison_", "comparison"),
+)
+
+# One text for "there is no such room" and "it is not for you": an answer must not tell which rooms exist.
+REFUSED = "This room is not open to you. Ask your application for access."
+
 
 class Grant(Struct, frozen=True, kw_only=True):
+    """What a user may do in a room. `room_type` is the authoriser's word on the type, if it has one [C1]."""
+
     allow: bool
     can_control: bool = False
     can_broadcast: bool = False
     moderator: bool = False
-    room_type: str | None = None
+    room_type: RoomType | None = None
     reason: str = ""
 
 
 class Access(Protocol):
-    def check(self, identity, room_id: str, room_type: str | None) -> Grant | Awaitable[Grant]: ...
+    """Whatever can say who may enter, at once or after asking elsewhere."""
+
+    def check(self, identity: Identity, room_id: str, room_type: RoomType | None) -> Grant | Awaitable[Grant]: ...
+
+
+_NO = Grant(allow=False, reason=REFUSED)
+
+
+class ClaimsAccess:
+    """The token's `rooms` claim: the exact id, or else the longest prefix with a trailing `*` [A6]."""
+
+    def check(self, identity: Identity, room_id: str, room_type: RoomType | None) -> Grant:
+        scopes = scopes_for(identity, room_id)
+        if scopes is None or "join" not in scopes:
+            return _NO
+        return Grant(
+            allow=True,
+            can_control="control" in scopes,
+            can_broadcast="broadcast" in scopes,
+            moderator="moderate" in scopes,
+        )
 
 
 class AllowAll:
-    def check(self, identity, room_id, room_type):
-        return Grant(allow=True, can_control=True, can_broadcast=True)
+    """Everybody may enter, control and broadcast everywhere; who moderates is still the token's to say. For
+    development, and for applications whose rooms are all public."""
+
+    def check(self, identity: Identity, room_id: str, room_type: RoomType | None) -> Grant:
+        moderator = "moderate" in (scopes_for(identity, room_id) or ())
+        return Grant(allow=True, can_control=True, can_broadcast=True, moderator=moderator)
 
 
-class ClaimsAccess(AllowAll):
-    pass
+def scopes_for(identity: Identity, room_id: str) -> tuple[str, ...] | None:
+    """The scopes of the pattern that names `room_id` best, or None when none does."""
+    exact = identity.rooms.get(room_id)
+    if exact is not None:
+        return exact
+    best = max(
+        (pattern for pattern in identity.rooms if pattern.endswith("*") and room_id.startswith(pattern[:-1])),
+        key=len,
+        default=None,
+    )
+    return None if best is None else identity.rooms[best]
 
 
-def room_type_of(room_id: str):
-    for p in ("video", "project", "comment_thread", "comparison"):
-        if room_id.startswith(p + "_"):
-            return p
-    return None
+def room_type_of(room_id: str) -> RoomType | None:
+    """The type that a known prefix implies [C1]."""
+    return next((room_type for prefix, room_type in _PREFIXES if room_id.startswith(prefix)), None)

@@ -1,76 +1,266 @@
-"""Placeholder until the real one lands."""
+"""Who is it? Tokens in, identities out; and the server's own tokens for coming back.
 
+The algorithm is fixed by configuration, never by the token. Signatures are PyJWT's business; the claims are checked
+here against a time that is an argument. A refusal says what is wrong and never repeats the token.
+"""
+
+import base64
 import hashlib
 import hmac
-from collections.abc import Awaitable
-from typing import Protocol
+import unicodedata
+from collections.abc import Awaitable, Collection, Mapping
+from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 import jwt
+import msgspec
 from msgspec import Struct
+
+SCOPES = frozenset(("join", "control", "broadcast", "moderate"))
+MAX_TOKEN_CHARS = 8192
+MAX_NAME_UNITS = 100
+MAX_IMAGE_CHARS = 2048
+MAX_USER_ID_CHARS = 128
+MAX_PATTERNS = 1000
+MIN_SECRET_BYTES = 32
+RESERVED_USER = "system"  # the sender of the server's own broadcasts [J4]
+
+# Characters that turn the reading direction round, and marks that are not seen: a name must not paint over the page.
+_BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 class TokenRefused(Exception):
-    pass
+    """Why a token does not count, in words for its owner; never holds the token."""
 
 
 class Identity(Struct, frozen=True, kw_only=True):
+    """Who a verified token speaks for. `rooms` maps a room id, or a prefix with one trailing `*`, to scopes."""
+
     user_id: str
     name: str
     image: str | None
     expires_at_s: int
-    rooms: dict[str, tuple[str, ...]]
-    presence: bool = True
+    rooms: Mapping[str, tuple[str, ...]]
+    presence: bool = True  # False: the user has switched presence off [K1]
 
 
 class TokenVerifier(Protocol):
-    def verify(self, token: str, now_s: float) -> Identity | Awaitable[Identity]: ...
+    """Whatever can tell who a token belongs to, at once or after asking elsewhere."""
+
+    def verify(self, token: str, now_s: float) -> Identity | Awaitable[Identity]:
+        """The identity behind `token` at unix second `now_s`. Errors: TokenRefused."""
+        ...
 
 
 class HmacVerifier:
+    """Tokens signed with a shared secret: HS256, or its longer sisters if configured."""
+
     def __init__(
-        self, secret: str, *, algorithms=("HS256",), issuer=None, audience=None, leeway_s=5.0, max_ttl_s=86400
-    ):
-        self.secret = secret
-        self.algorithms = list(algorithms)
+        self,
+        secret: str,
+        *,
+        algorithms: Collection[str] = ("HS256",),
+        issuer: str | None = None,
+        audience: str | None = None,
+        leeway_s: float = 5.0,
+        max_ttl_s: float = 86_400.0,
+    ) -> None:
+        """`leeway_s`: seconds by which clocks may differ; `max_ttl_s`: how far ahead an expiry is believed.
+
+        Errors: ValueError for an algorithm that is not HMAC with SHA-2.
+        """
+        if not algorithms or any(name not in ("HS256", "HS384", "HS512") for name in algorithms):
+            raise ValueError("a shared secret goes with HS256, HS384 or HS512")
+        self._algorithms = list(algorithms)
+        self._jws = jwt.PyJWS(algorithms=self._algorithms)
+        self._key = self._jws.get_algorithm_by_name(self._algorithms[0]).prepare_key(secret.encode())
+        self._issuer = issuer
+        self._audience = audience
+        self._leeway_s = leeway_s
+        self._max_ttl_s = max_ttl_s
 
     def verify(self, token: str, now_s: float) -> Identity:
-        try:
-            c = jwt.decode(
-                token, self.secret, algorithms=self.algorithms, options={"verify_exp": False, "verify_aud": False}
-            )
-        except jwt.PyJWTError as e:
-            raise TokenRefused(str(e)) from None
-        if c["exp"] < now_s:
-            raise TokenRefused("it has expired")
+        """The identity behind `token` at unix second `now_s`. Errors: TokenRefused."""
+        claims = self._claims(token)
+        expires_at_s = self._check_times(claims, now_s)
+        if self._issuer is not None and claims.get("iss") != self._issuer:
+            raise TokenRefused("its issuer (iss) is not the configured one")
+        self._check_audience(claims.get("aud"))
+        user_id = _user_id(claims.get("sub"))
         return Identity(
-            user_id=c["sub"],
-            name=c.get("name") or c["sub"],
-            image=c.get("image"),
-            expires_at_s=c["exp"],
-            rooms={k: tuple(v) for k, v in c.get("rooms", {}).items()},
-            presence=c.get("presence", True),
+            user_id=user_id,
+            name=clean_name(claims.get("name"), user_id),
+            image=clean_image(claims.get("image", claims.get("picture"))),
+            expires_at_s=expires_at_s,
+            rooms=_rooms(claims.get("rooms", {})),
+            presence=_switch(claims.get("presence", True)),
         )
+
+    def _claims(self, token: str) -> dict[str, Any]:
+        if len(token) > MAX_TOKEN_CHARS:
+            raise TokenRefused(f"it is longer than {MAX_TOKEN_CHARS} characters")
+        try:
+            payload = self._jws.decode(token, self._key, algorithms=self._algorithms)
+            claims = msgspec.json.decode(payload)
+        except jwt.InvalidAlgorithmError:
+            raise TokenRefused(
+                f"it is not signed with {' or '.join(self._algorithms)}, as the server expects"
+            ) from None
+        except jwt.InvalidSignatureError:
+            raise TokenRefused("its signature does not match: was it made with another secret?") from None
+        except (jwt.PyJWTError, UnicodeError, ValueError, TypeError, RecursionError):
+            raise TokenRefused("it is not a well-formed JWT") from None
+        if not isinstance(claims, dict):
+            raise TokenRefused("its payload is not a JSON object")
+        return claims
+
+    def _check_times(self, claims: dict[str, Any], now_s: float) -> int:
+        expires_at_s = _unix(claims, "exp")
+        if expires_at_s is None:
+            raise TokenRefused("it never expires: exp is required")
+        if expires_at_s <= now_s - self._leeway_s:
+            raise TokenRefused("it has expired")
+        if expires_at_s > now_s + self._max_ttl_s + self._leeway_s:
+            raise TokenRefused(f"it expires more than {self._max_ttl_s:.0f} seconds ahead (auth.max_ttl_s)")
+        not_before_s, issued_at_s = _unix(claims, "nbf"), _unix(claims, "iat")
+        if not_before_s is not None and not_before_s > now_s + self._leeway_s:
+            raise TokenRefused("it is not valid yet (nbf)")
+        if issued_at_s is not None and issued_at_s > now_s + self._leeway_s:
+            raise TokenRefused("it was issued in the future (iat): compare the clocks")
+        return expires_at_s
+
+    def _check_audience(self, audience: Any) -> None:
+        if self._audience is None:
+            return
+        named = [audience] if isinstance(audience, str) else audience
+        if not isinstance(named, list) or self._audience not in named:
+            raise TokenRefused("its audience (aud) is not the configured one")
+
+
+def _unix(claims: dict[str, Any], name: str) -> int | None:
+    value = claims.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**53:
+        raise TokenRefused(f"{name} must be a whole number of seconds since 1970")
+    return value
+
+
+def _user_id(value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise TokenRefused("it names no user: sub must be a text")
+    if len(value) > MAX_USER_ID_CHARS:
+        raise TokenRefused(f"its user id (sub) is longer than {MAX_USER_ID_CHARS} characters")
+    if any(unicodedata.category(char) in ("Cc", "Cs") or char in _BIDI for char in value):
+        raise TokenRefused("its user id (sub) holds control characters")
+    if value == RESERVED_USER:
+        raise TokenRefused(f"the user id {RESERVED_USER!r} is reserved")
+    return value
+
+
+def _rooms(value: Any) -> dict[str, tuple[str, ...]]:
+    if not isinstance(value, dict) or len(value) > MAX_PATTERNS:
+        raise TokenRefused("rooms must be an object from room ids to lists of scopes")
+    rooms = {}
+    for pattern, scopes in value.items():
+        if not isinstance(scopes, list) or not all(isinstance(scope, str) for scope in scopes):
+            raise TokenRefused("rooms must be an object from room ids to lists of scopes")
+        if "*" in pattern[:-1]:
+            raise TokenRefused("a room pattern may have one * and only at its end")
+        # scopes of a later version are no reason to refuse: they allow nothing here
+        rooms[pattern] = tuple(scope for scope in scopes if scope in SCOPES)
+    return rooms
+
+
+def _switch(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TokenRefused("presence must be true or false")
+    return value
+
+
+def clean_name(value: Any, otherwise: str) -> str:
+    """A display name without control and direction characters, at most 100 UTF-16 units [A5, B15]; `otherwise` when
+    nothing is left."""
+    if not isinstance(value, str):
+        return clean_name(otherwise, "?") if otherwise != "?" else "?"
+    kept = "".join(char for char in value if unicodedata.category(char) not in ("Cc", "Cs") and char not in _BIDI)
+    cut = " ".join(kept.split()).encode("utf-16-le")[: 2 * MAX_NAME_UNITS].decode("utf-16-le", "ignore").strip()
+    return cut or clean_name(None, otherwise)
+
+
+def clean_image(value: Any) -> str | None:
+    """An https address of at most 2,048 characters, or None [A5]."""
+    if not isinstance(value, str) or len(value) > MAX_IMAGE_CHARS or not value.isprintable() or " " in value:
+        return None
+    try:
+        parts = urlsplit(value)
+        return value if parts.scheme == "https" and parts.hostname else None
+    except ValueError:
+        return None
 
 
 def issue_token(
-    secret, *, user, name=None, image=None, rooms=None, ttl_s=3600, now_s, issuer=None, audience=None, algorithm="HS256"
-):
-    return jwt.encode(
-        {"sub": user, "name": name, "rooms": rooms or {}, "exp": now_s + ttl_s}, secret, algorithm=algorithm
-    )
+    secret: str,
+    *,
+    user: str,
+    name: str | None = None,
+    image: str | None = None,
+    rooms: Mapping[str, Collection[str]] | None = None,
+    ttl_s: int = 3600,
+    now_s: int,
+    issuer: str | None = None,
+    audience: str | None = None,
+    algorithm: str = "HS256",
+) -> str:
+    """A signed token for `user`, good for `ttl_s` seconds from unix second `now_s`.
+
+    Errors: ValueError, with what to do, for a weak secret, an unusable user id or time, unknown scopes.
+    """
+    if len(secret.encode()) < MIN_SECRET_BYTES:
+        raise ValueError(f"The secret needs at least {MIN_SECRET_BYTES} bytes: make one with  openssl rand -base64 48")
+    if ttl_s < 1:
+        raise ValueError("The time to live must be at least 1 second.")
+    for pattern, scopes in (rooms or {}).items():
+        unknown = [scope for scope in scopes if scope not in SCOPES]
+        if unknown:
+            raise ValueError(f"{pattern}: no such scope: {', '.join(unknown)}. There are {', '.join(sorted(SCOPES))}.")
+    claims: dict[str, Any] = {"sub": user, "iat": now_s, "exp": now_s + ttl_s}
+    optional = {"name": name, "image": image, "iss": issuer, "aud": audience}
+    claims |= {key: value for key, value in optional.items() if value is not None}
+    if rooms:
+        claims["rooms"] = {pattern: list(scopes) for pattern, scopes in rooms.items()}
+    try:
+        _user_id(user)
+        _rooms(claims.get("rooms", {}))
+    except TokenRefused as refused:
+        raise ValueError(f"Such a token would be refused: {refused}.") from None
+    return jwt.encode(claims, secret, algorithm=algorithm)
 
 
 class ResumeTokens:
-    def __init__(self, secret: str):
-        self.key = hashlib.sha256(b"resume" + secret.encode()).digest()
+    """The server's own tokens for coming back to a session: signed, so that any worker with the secret can read them
+    [A1, N-c]. They name the user, the session and an end, and open nothing without a token of the user beside them."""
 
-    def issue(self, user_id, session_id, expires_at_s):
-        body = f"{session_id}|{expires_at_s}"
-        sig = hmac.new(self.key, f"{user_id}|{body}".encode(), "sha256").hexdigest()
-        return f"{body}|{sig}"
+    def __init__(self, secret: str) -> None:
+        # a key of its own: what is signed here can never be taken for a JWT of the same secret
+        self._key = hmac.digest(secret.encode(), b"koko-presence resume token", "sha256")
 
-    def read(self, token, user_id, now_s):
-        p = token.split("|")
-        if len(p) == 3 and self.issue(user_id, p[0], p[1]) == token and int(p[1]) > now_s:
-            return p[0]
-        return None
+    def issue(self, user_id: str, session_id: str, expires_at_s: int) -> str:
+        """A token for `session_id`, good until unix second `expires_at_s`."""
+        body = f"{expires_at_s}.{session_id}".encode()
+        return base64.urlsafe_b64encode(self._sign(user_id, body) + body).decode().rstrip("=")
+
+    def read(self, token: str, user_id: str, now_s: float) -> str | None:
+        """The session id, or None for a token that is forged, expired, somebody else's or no token at all."""
+        try:
+            raw = base64.b64decode(token.encode("ascii") + b"=" * (-len(token) % 4), altchars=b"-_", validate=True)
+            expires_at_s, _, session_id = raw[16:].decode().partition(".")
+            if not hmac.compare_digest(raw[:16], self._sign(user_id, raw[16:])):
+                return None
+            return session_id if int(expires_at_s) > now_s else None
+        except ValueError:
+            return None
+
+    def _sign(self, user_id: str, body: bytes) -> bytes:
+        user = user_id.encode()
+        return hmac.digest(self._key, len(user).to_bytes(4, "big") + user + body, hashlib.sha256)[:16]

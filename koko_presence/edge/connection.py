@@ -9,14 +9,13 @@ import asyncio
 import logging
 from typing import Any, Protocol
 
-from picows import WSFrame, WSListener, WSMsgType, WSTransport
+from picows import WSFrame, WSListener, WSTransport
 
 log = logging.getLogger("koko_presence.connection")
 
 CLOSE_TIMEOUT_S = 2.0
 MAX_FRAGMENTS = 1024
-TEXT, BINARY, CONTINUATION = WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.CONTINUATION
-PING, PONG, CLOSE = WSMsgType.PING, WSMsgType.PONG, WSMsgType.CLOSE
+CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10  # opcodes [RFC 6455 section 11.8]
 
 NORMAL, PROTOCOL_ERROR, NO_CODE, LOST, BAD_TEXT, TOO_BIG, INTERNAL = 1000, 1002, 1005, 1006, 1007, 1009, 1011
 # what an endpoint may put into a close frame [RFC 6455 section 7.4; IANA's registry]
@@ -43,7 +42,7 @@ class Handler(Protocol):
     def on_unwritable(self) -> None: ...
 
 
-class Connection(WSListener):  # type: ignore[misc]
+class Connection(WSListener):
     """A server's end of one WebSocket. Created by the door; `handler` is set before the first callback."""
 
     def __init__(self, max_message_bytes: int, max_frame_bytes: int) -> None:
@@ -70,10 +69,11 @@ class Connection(WSListener):  # type: ignore[misc]
             self._fail()
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
-        if self.closing and frame.msg_type != CLOSE:
+        kind: Any = frame.msg_type
+        if self.closing and kind != CLOSE:
             return
         try:
-            self._take(frame)
+            self._take(kind, frame)
         except Exception:
             self._fail()
 
@@ -94,12 +94,11 @@ class Connection(WSListener):  # type: ignore[misc]
 
     # --- frames to messages -----------------------------------------------------------------------------------------
 
-    def _take(self, frame: WSFrame) -> None:
+    def _take(self, kind: int, frame: WSFrame) -> None:
         if frame.rsv1 or frame.rsv2 or frame.rsv3:
             self.close(PROTOCOL_ERROR, "reserved bits are set")
             return
-        kind = frame.msg_type
-        if kind == TEXT or kind == BINARY:
+        if kind in (TEXT, BINARY):
             if self._parts is not None:
                 self.close(PROTOCOL_ERROR, "a new message inside an unfinished one")
             elif frame.fin:
