@@ -92,8 +92,11 @@ class ReportActivity(Struct, kw_only=True):
 
 
 class ChangeStatus(Struct, kw_only=True):
+    """setStatus, with the session's activity after it, so that both change in one step."""
+
     user_id: str
     session_id: str
+    activity: Activity
     message: SetStatus
 
 

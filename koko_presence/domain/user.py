@@ -221,8 +221,8 @@ class User:
         if isinstance(data.status_message, str):
             self.status_message = data.status_message
         session = self.sessions.get(command.session_id)
-        if session is not None and data.status in ("active", "idle"):
-            session.activity = data.status
+        if session is not None:
+            session.activity = command.activity
             self.activity = self._liveliest()
         self._spread_profile(command.session_id, changed=self.profile != before, interacted=True)
         return {"success": True, "status": self.profile.status, "statusMessage": self.status_message}

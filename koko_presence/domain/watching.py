@@ -52,19 +52,20 @@ def handle_playback(room: Room, member: Member, message: PlaybackMessage, now: f
     if room.control.user_id == member.user_id:
         room.control.session_id = member.session_id  # another tab of the controller takes over [H2]
     room.playback_waits = (member.user_id, member.session_id, data.action)
-    bucket = member.person.playback
-    if bucket.take(now):
-        release_playback(room, now)
-    else:  # the state is a register: later commands change it, its broadcast waits [H11]
-        room.setting.deadlines.set(("playback", room.id, ""), bucket.ready_at(now))
+    release_playback(room, now)
     room.send(member, encode_ack(message.id, {"success": True, **_as_dict(playback.row(room.setting.wall))}))
 
 
 def release_playback(room: Room, now: float) -> None:
-    """Broadcast the state after the last command, if one is owed."""
-    if room.playback_waits is None or room.playback is None:
+    """Broadcast the state after the last command, or let that wait for its sender's budget: the state is a register,
+    later commands change it meanwhile [H11]."""
+    if room.playback_waits is None:
         return
     user_id, session_id, action = room.playback_waits
+    person = room.people.get(user_id)  # somebody who has left meanwhile has no budget to wait for
+    if person is not None and not person.playback.take(now):
+        room.setting.deadlines.set(("playback", room.id, ""), person.playback.ready_at(now))
+        return
     room.playback_waits = None
     room.setting.deadlines.cancel(("playback", room.id, ""))
     room.urgent = True
@@ -100,7 +101,6 @@ def _switch_sync(room: Room, member: Member, message: PlaybackMessage, now: floa
         raise PresenceError("INVISIBLE")
     if not (member.moderator or (room.control.user_id == member.user_id)):
         raise PresenceError("NOT_CONTROLLER", "Only the controller or a moderator may switch synchronisation.")
-    spend(room, member.person.playback, now)
     room.sync_enabled = message.data.action == "enable"
     if room.playback is None:
         room.playback = Playback(now)

@@ -67,6 +67,7 @@ class Feed:
         for item in items:
             special.add(item.skip)
             special.add(item.only)
+        refused: list[Receiver] = []
         everything = b"".join([item.frame for item in items if not item.only])
         for session_id, receiver in self.receivers.items():
             if session_id not in special:
@@ -76,6 +77,6 @@ class Feed:
             own = [i for i in items if i.skip != session_id and (not i.only or i.only == session_id)]
             if own:
                 receiver.outbox.write(b"".join([item.frame for item in own]))
-                for item in own:
-                    if item.refusal:
-                        receiver.on_refusal()
+                refused.extend(receiver for item in own if item.refusal)
+        for receiver in refused:  # after the loop: one error too many ends a session, and with it its place here
+            receiver.on_refusal()

@@ -181,7 +181,9 @@ class Hub:
         if feed is None:
             feed = self._feeds[packet.room_id] = Feed(packet.room_id)
         feed.deliver(packet.items, self._find)
-        if not feed.receivers:
+        if feed.receivers:
+            self._feeds[packet.room_id] = feed  # a session that ended meanwhile may have taken the feed away
+        else:
             self._feeds.pop(packet.room_id, None)
 
     def on_flushed(self, now: float) -> None:

@@ -203,10 +203,13 @@ class Session:
         """presence.setStatus [D8]."""
         if not self.status_bucket.take(now):
             raise PresenceError("RATE_LIMITED", retry_after_s=self.status_bucket.ready_at(now) - now)
-        self.rooms.interacted(now)
-        if message.data.status in ("active", "idle"):
-            self.activity.claim(message.data.status, now)
-        self._send_command(ChangeStatus(user_id=self.user_id, session_id=self.session_id, message=message), now)
+        self.activity.interact(now)
+        if message.data.status == "idle":
+            self.activity.claim("idle", now)
+        command = ChangeStatus(
+            user_id=self.user_id, session_id=self.session_id, activity=self.activity.activity, message=message
+        )
+        self._send_command(command, now)
 
     def _set_privacy(self, message: SetPrivacy, now: float) -> None:
         if not self.status_bucket.take(now):

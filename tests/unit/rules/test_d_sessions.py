@@ -1,0 +1,352 @@
+"""Decisions D: sessions, heartbeats, statuses."""
+
+import pytest
+
+from tests.world import Client, World
+
+REPORT = {
+    "type": "playback",
+    "roomId": "video_123",
+    "data": {"action": "report", "isPlaying": True, "currentTime": 1, "playbackRate": 1},
+}
+
+
+@pytest.fixture
+def pair() -> tuple[Client, Client]:
+    world = World()
+    ann, bob = world.person("ann"), world.person("bob")
+    ann.take()
+    return ann, bob
+
+
+def keep_alive(client: Client, seconds: float, status: str = "idle") -> None:
+    """Let time pass while the client beats every 30 s."""
+    while seconds > 0:
+        step = min(30.0, seconds)
+        client.world.sleep(step)
+        client.send(type="heartbeat", status=status)
+        seconds -= step
+
+
+def test_d1_joined_and_left_come_per_session_with_the_persons_count(pair: tuple[Client, Client]) -> None:
+    _, bob = pair
+    tab = pair[0].world.person("ann")
+    assert bob.take("user_joined")[0]["data"]["sessionCount"] == 2
+    tab.hang_up(1000)
+    (left,) = bob.take("user_left")
+    assert left["data"] == {"reason": "left", "sessionCount": 1} and left["sessionId"] == tab.session_id
+    pair[0].hang_up(1000)
+    assert bob.take("user_left")[0]["data"]["sessionCount"] == 0
+
+
+@pytest.mark.parametrize("code", [1000, 1005])
+def test_d2_a_normal_close_is_a_leave_at_once(pair: tuple[Client, Client], code: int) -> None:
+    ann, bob = pair
+    ann.hang_up(code)
+    assert [event["type"] for event in bob.take()] == ["user_left"]
+    assert bob.last("user_left")["data"] == {"reason": "left", "sessionCount": 0}
+
+
+@pytest.mark.parametrize("code", [1001, 1006, 1011, 1012, 3000])
+def test_d2_any_other_loss_is_held_for_5_s(pair: tuple[Client, Client], code: int) -> None:
+    ann, bob = pair
+    ann.send(type="cursor", roomId="video_123", data={"timestamp": 1})
+    ann.send(type="typing", roomId="video_123", data={"isTyping": True})
+    bob.take()
+    ann.hang_up(code)
+    events = bob.take()
+    assert [event["type"] for event in events] == ["cursor_moved", "typing_stopped", "status_changed"]
+    assert events[0]["data"]["hidden"] is True and events[1]["data"]["reason"] == "disconnected"
+    assert events[2]["data"]["status"] == "away" and events[2]["data"]["connected"] is False
+    bob.send(type="get_active", roomId="video_123")
+    row = bob.last("active")["users"][0]
+    assert (row["status"], row["connected"], row["isTyping"]) == ("away", False, False) and "cursor" not in row
+    bob.take()
+    ann.world.sleep(4.9)
+    assert bob.take() == []
+    ann.world.sleep(0.1)
+    (left,) = bob.take()
+    assert left["type"] == "user_left" and left["data"] == {"reason": "disconnected", "sessionCount": 0}
+
+
+def test_d2_resumed_in_time_nothing_but_a_status_changed(pair: tuple[Client, Client]) -> None:
+    ann, bob = pair
+    color = ann.last("joined")["assignedColor"]
+    ann.hang_up(1006)
+    bob.take()
+    ann.world.sleep(4)
+    again = ann.world.client().auth("ann", resumeToken=ann.resume_token)
+    reply = again.last("authenticated")
+    assert reply["resumed"] and reply["sessionId"] == "session_1" and reply["rooms"] == ["video_123"]
+    again.join()
+    assert again.last("joined")["assignedColor"] == color
+    events = bob.take()
+    assert [event["type"] for event in events] == ["status_changed"]
+    assert events[0]["data"]["connected"] is True and events[0]["data"]["status"] == "active"
+    ann.world.sleep(20)
+    assert bob.take() == []
+    again.send(type="cursor", roomId="video_123", data={"timestamp": 2})
+    assert bob.take("cursor_moved")
+    bob.send(type="cursor", roomId="video_123", data={"timestamp": 2})
+    assert again.take("cursor_moved")
+
+
+def test_d2_after_the_grace_the_session_is_new(pair: tuple[Client, Client]) -> None:
+    ann, _ = pair
+    ann.hang_up(1006)
+    ann.world.sleep(6)
+    reply = ann.world.client().auth("ann", resumeToken=ann.resume_token).last("authenticated")
+    assert reply["resumed"] is False and reply["sessionId"] != ann.session_id and reply["rooms"] == []
+
+
+def test_d2_a_grace_of_zero_is_a_leave_at_once() -> None:
+    world = World(grace_s=0)
+    ann, bob = world.person("ann"), world.person("bob")
+    ann.hang_up(1006)
+    assert [event["type"] for event in bob.take()] == ["user_left"]
+
+
+def test_d3_early_heartbeats_are_never_refused_and_answered_every_5_s(pair: tuple[Client, Client]) -> None:
+    ann, _ = pair
+    for _ in range(10):
+        ann.send(type="heartbeat", status="active")
+        ann.world.sleep(1)
+    kinds = [message["type"] for message in ann.take()]
+    assert kinds == ["pong", "pong"]
+
+
+def test_d4_90_s_without_any_message_is_gone(pair: tuple[Client, Client]) -> None:
+    ann, bob = pair
+    for _ in range(2):
+        ann.world.sleep(44)
+        bob.send(type="heartbeat")
+    assert ann.closed is None
+    bob.take()
+    ann.world.sleep(2.1)
+    assert ann.closed == 4408
+    (left,) = bob.take()
+    assert left["type"] == "user_left" and left["data"]["reason"] == "timeout"
+
+
+def test_d4_any_message_counts_as_life(pair: tuple[Client, Client]) -> None:
+    ann, _ = pair
+    for _ in range(5):
+        ann.world.sleep(60)
+        ann.send(type="cursor", roomId="video_123", data={"timestamp": 1})
+    assert ann.closed is None
+
+
+def test_d4_a_silent_transport_is_found_within_35_s(pair: tuple[Client, Client]) -> None:
+    ann, bob = pair
+    ann.answers_pings = False
+    ann.world.sleep(34)
+    assert ann.pings == 1 and ann.closed is None
+    bob.send(type="heartbeat")
+    bob.take()
+    ann.world.sleep(1.1)
+    assert ann.closed == 1006
+    assert bob.take("status_changed")[0]["data"]["connected"] is False
+    ann.world.sleep(5)
+    assert bob.take("user_left")[0]["data"]["reason"] == "disconnected"
+
+
+def test_d7_pong_echoes_the_clients_time(pair: tuple[Client, Client]) -> None:
+    ann, _ = pair
+    ann.send(type="heartbeat", status="active", clientTime=1234.5)
+    (pong,) = ann.take()
+    assert pong == {
+        "type": "pong",
+        "timestamp": "2025-01-15T10:30:00.024Z",
+        "serverTime": 1736937000024,
+        "echo": 1234.5,
+    }
+
+
+@pytest.mark.parametrize("manual", ["busy", "reviewing", "away"])
+def test_d8_d9_a_manual_status_wins_over_activity(pair: tuple[Client, Client], manual: str) -> None:
+    ann, bob = pair
+    ann.send(type="status", data={"status": manual})
+    data = bob.take("status_changed")[0]["data"]
+    assert (data["status"], data["activity"]) == (manual, "active")
+    ann.world.sleep(10)
+    ann.send(type="heartbeat", status="active")
+    assert bob.take() == []
+    ann.send(type="heartbeat", status="idle")
+    data = bob.take("status_changed")[0]["data"]
+    assert (data["status"], data["activity"]) == (manual, "idle")
+    ann.send(type="status", data={"status": "active"})
+    assert bob.take("status_changed")[0]["data"]["status"] == "active"
+
+
+def test_d9_an_active_heartbeat_moves_last_active_at(pair: tuple[Client, Client]) -> None:
+    ann, bob = pair
+
+    def last_active() -> str:
+        bob.send(type="get_active", roomId="video_123")
+        return str(bob.last("active")["users"][0]["lastActiveAt"])
+
+    before = last_active()
+    ann.world.sleep(10)
+    ann.send(type="heartbeat", status="idle")
+    assert last_active() == before
+    ann.world.sleep(10)
+    ann.send(type="heartbeat", status="active")
+    assert last_active() > before
+
+
+def test_d10_the_persons_activity_is_the_best_of_the_tabs(pair: tuple[Client, Client]) -> None:
+    ann, bob = pair
+    tab = ann.world.person("ann")
+    bob.take()
+    ann.send(type="heartbeat", status="idle")
+    assert bob.take() == []
+    tab.send(type="heartbeat", status="idle")
+    (event,) = bob.take()
+    assert event["data"]["status"] == "idle"
+    ann.world.sleep(6)
+    tab.send(type="heartbeat", status="idle")
+    assert bob.take() == []  # no repeats
+    tab.send(type="heartbeat", status="active")
+    assert [e["data"]["status"] for e in bob.take()] == ["active"]
+
+
+def test_d10_a_manual_status_holds_in_all_rooms_one_event_each() -> None:
+    world = World()
+    ann = world.person("ann", "video_1")
+    ann.join("video_2")
+    bob = world.person("bob", "video_1").join("video_2")
+    bob.take()
+    ann.send(type="status", data={"status": "busy"})
+    events = bob.take()
+    assert sorted((e["type"], e["roomId"]) for e in events) == [
+        ("status_changed", "video_1"),
+        ("status_changed", "video_2"),
+    ]
+    ann.send(type="status", data={"status": "busy"})
+    assert bob.take() == []
+
+
+def test_d11_the_server_turns_idle_at_2_minutes_and_away_at_10_more(pair: tuple[Client, Client]) -> None:
+    ann, bob = pair
+    bob.answers_pings = True
+    ann.send(type="cursor", roomId="video_123", data={"timestamp": 1})
+    for _ in range(24):
+        ann.world.sleep(30)
+        ann.send(type="heartbeat")
+        bob.send(type="cursor", roomId="video_123", data={"timestamp": 1})
+    statuses = [e["data"]["status"] for e in bob.take("status_changed") if e["userId"] == "ann"]
+    assert statuses == ["idle", "away"]
+    ann.send(type="cursor", roomId="video_123", data={"timestamp": 2})
+    assert [e["data"]["status"] for e in bob.take("status_changed")] == ["active"]
+
+
+def test_d11_an_idle_session_is_not_idle_before_2_minutes(pair: tuple[Client, Client]) -> None:
+    ann, bob = pair
+    ann.send(type="cursor", roomId="video_123", data={"timestamp": 1})
+    for client in (ann, bob, ann, bob):
+        ann.world.sleep(29)
+        client.send(type="heartbeat")
+    assert not bob.take("status_changed")
+    ann.world.sleep(5)
+    assert bob.take("status_changed")
+
+
+@pytest.mark.parametrize(
+    ("message", "moves"),
+    [
+        ({"type": "cursor", "roomId": "video_123", "data": {"timestamp": 1}}, True),
+        ({"type": "selection", "roomId": "video_123", "data": {"startTime": 1, "endTime": 1}}, True),
+        ({"type": "typing", "roomId": "video_123", "data": {"isTyping": True}}, True),
+        ({"type": "typing", "roomId": "video_123", "data": {"isTyping": False}}, False),
+        ({"type": "playback", "roomId": "video_123", "data": {"action": "play"}}, True),
+        ({"type": "control_request", "roomId": "video_123"}, True),
+        ({"type": "broadcast", "roomId": "video_123", "data": {}}, True),
+        ({"type": "status", "data": {"status": "busy"}}, True),
+        ({"type": "heartbeat", "status": "active"}, True),
+        ({"type": "heartbeat", "status": "idle"}, False),
+        ({"type": "heartbeat"}, False),
+        (REPORT, False),
+    ],
+)
+def test_d12_what_moves_last_active_at(pair: tuple[Client, Client], message: object, moves: bool) -> None:
+    ann, bob = pair
+    before = ann.last("joined")["room"]["users"][0]["lastActiveAt"]
+    ann.world.sleep(10)
+    ann.send(message)
+    bob.send(type="get_active", roomId="video_123")
+    assert (bob.last("active")["users"][0]["lastActiveAt"] > before) is moves
+
+
+def test_d13_the_status_message_is_cleared_by_the_empty_text_and_with_the_last_session(
+    pair: tuple[Client, Client],
+) -> None:
+    ann, bob = pair
+    ann.send(type="status", data={"status": "busy", "statusMessage": "x" * 100})
+    assert bob.take()[0]["data"]["statusMessage"] == "x" * 100
+    ann.send(type="status", data={"status": "busy"})
+    assert bob.take() == []
+    ann.send(type="status", data={"status": "busy", "statusMessage": ""})
+    assert "statusMessage" not in bob.take()[0]["data"]
+    ann.send(type="status", data={"status": "busy", "statusMessage": "still here"})
+    ann.hang_up(1000)
+    row = next(u for u in ann.world.client().auth("ann").join().last("joined")["room"]["users"] if u["userId"] == "ann")
+    assert row["status"] == "active" and "statusMessage" not in row
+
+
+def test_d14_a_resume_does_not_make_an_idle_user_active(pair: tuple[Client, Client]) -> None:
+    ann, bob = pair
+    ann.send(type="heartbeat", status="idle")
+    bob.send(type="get_active", roomId="video_123")
+    before = bob.last("active")["users"][0]["lastActiveAt"]
+    ann.hang_up(1006)
+    ann.world.sleep(2)
+    bob.take()
+    ann.world.client().auth("ann", resumeToken=ann.resume_token)
+    (event,) = bob.take("status_changed")
+    assert event["data"]["status"] == "idle"
+    bob.send(type="get_active", roomId="video_123")
+    row = bob.last("active")["users"][0]
+    assert row["lastActiveAt"] == before and row["status"] == "idle"
+
+
+def test_d15_watching_needs_a_fresh_report(pair: tuple[Client, Client]) -> None:
+    ann, bob = pair
+    ann.send(REPORT)
+    assert [e["data"]["isWatching"] for e in bob.take("status_changed")] == [True]
+    ann.world.sleep(9)
+    ann.send(REPORT)
+    ann.world.sleep(9)
+    assert not bob.take("status_changed")
+    ann.world.sleep(1.1)
+    assert [e["data"]["isWatching"] for e in bob.take("status_changed")] == [False]
+
+
+def test_d16_a_resume_of_a_live_session_replaces_the_old_socket(pair: tuple[Client, Client]) -> None:
+    ann, bob = pair
+    again = ann.world.client().auth("ann", resumeToken=ann.resume_token)
+    assert again.last("authenticated")["resumed"] and ann.closed == 4409
+    again.join()
+    ann.session.on_close(1006, False)  # its late close changes nothing
+    ann.world.sleep(20)
+    assert bob.take() == []
+    bob.send(type="cursor", roomId="video_123", data={"timestamp": 1})
+    assert again.take("cursor_moved") and not ann.take("cursor_moved")
+
+
+def test_d16_a_forged_or_foreign_resume_token_gives_a_new_session(pair: tuple[Client, Client]) -> None:
+    ann, _ = pair
+    for user, token in (("bob", ann.resume_token), ("ann", ann.resume_token[:-2] + "xx"), ("ann", "")):
+        reply = ann.world.client().auth(user, resumeToken=token).last("authenticated")
+        assert reply["resumed"] is False and reply["sessionId"] != ann.session_id
+    assert ann.closed is None
+
+
+def test_d16_resume_twice_in_a_row(pair: tuple[Client, Client]) -> None:
+    ann, bob = pair
+    ann.hang_up(1006)
+    two = ann.world.client().auth("ann", resumeToken=ann.resume_token).join()
+    two.hang_up(1006)
+    three = ann.world.client().auth("ann", resumeToken=two.resume_token).join()
+    assert three.session_id == ann.session_id
+    ann.world.sleep(20)
+    assert not bob.take("user_left")

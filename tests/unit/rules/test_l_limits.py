@@ -1,0 +1,153 @@
+"""Decisions L: limits and abuse."""
+
+import pytest
+
+from koko_presence.domain import colors
+from koko_presence.errors import CLOSES, ERRORS, ComeBack
+from tests.world import Client, World
+
+
+@pytest.fixture
+def pair() -> tuple[Client, Client]:
+    world = World()
+    ann, bob = world.person("ann"), world.person("bob")
+    ann.take()
+    return ann, bob
+
+
+def test_l1_status_2_a_second_burst_4(pair: tuple[Client, Client]) -> None:
+    ann, bob = pair
+    for number in range(5):
+        ann.send(type="status", data={"status": "busy", "statusMessage": str(number)}, id=number)
+    assert [m["type"] for m in ann.take("ack", "error")] == ["ack"] * 4 + ["error"]
+    assert ann.last("error")["code"] == "RATE_LIMITED" and ann.last("error")["retryAfterMs"] <= 500
+    assert len(bob.take("status_changed")) == 4
+
+
+def test_l2_above_the_rooms_budget_cursors_merge_and_others_are_refused() -> None:
+    world = World(room_events_hz=10, cursor_hz=1000, connection_hz=10_000)
+    ann, bob = world.person("ann"), world.person("bob")
+    bob.take()
+    for number in range(60):
+        ann.post(type="cursor", roomId="video_123", data={"timestamp": number})
+        world.sleep(0.01)
+    ann.send(type="broadcast", roomId="video_123", data={}, id=1)
+    assert ann.last("error")["code"] == "RATE_LIMITED" and ann.last("error")["retryAfterMs"] > 0
+    world.sleep(2)
+    shown = [e["data"]["timestamp"] for e in bob.take("cursor_moved")]
+    assert 12 <= len(shown) <= 20 and shown[-1] == 59
+
+
+def test_l2_a_loaded_room_advises_a_longer_interval_and_takes_it_back() -> None:
+    world = World(room_events_hz=20, connection_hz=1000)
+    ann, bob = world.person("ann"), world.person("bob")
+    assert ann.last("joined")["sendIntervalMs"] == 50
+    for _ in range(250):
+        ann.post(type="cursor", roomId="video_123", data={"timestamp": 1})
+        bob.post(type="cursor", roomId="video_123", data={"timestamp": 1})
+        world.sleep(0.01)
+    advised = ann.last("server_notice")
+    assert advised["code"] == "SEND_INTERVAL" and advised["sendIntervalMs"] > 50
+    late = world.client().auth("late").join()
+    assert late.last("joined")["sendIntervalMs"] == advised["sendIntervalMs"]
+    for _ in range(30):
+        world.sleep(1)
+        ann.post(type="cursor", roomId="video_123", data={"timestamp": 1})
+        bob.post(type="heartbeat")
+    assert ann.last("server_notice")["sendIntervalMs"] == 50
+
+
+def test_l3_a_fast_mouse_is_only_merged(pair: tuple[Client, Client]) -> None:
+    ann, bob = pair
+    for number in range(900):  # 90 a second for ten seconds
+        ann.post(type="cursor", roomId="video_123", data={"timestamp": number})
+        ann.world.sleep(1 / 90)
+    ann.world.sleep(0.1)
+    assert ann.closed is None and not ann.take("error", "server_notice")
+    assert bob.take("cursor_moved")[-1]["data"]["timestamp"] == 899
+
+
+def test_l3_a_flood_for_5_s_is_cut_with_a_time_to_come_back(pair: tuple[Client, Client]) -> None:
+    ann, bob = pair
+    elapsed = 0
+    while ann.closed is None and elapsed < 2000:
+        for _ in range(3):
+            ann.post(type="cursor", roomId="video_123", data={"timestamp": 1})
+        ann.world.sleep(0.01)
+        elapsed += 1
+    assert ann.closed == 4429 and 500 <= elapsed <= 600
+    notice = ann.last("server_notice")
+    assert notice["code"] == "RATE_LIMITED" and notice["retryAfterMs"] == 10_000
+    assert bob.closed is None
+    assert ann.world.client().auth("ann").of("authenticated")  # never a ban
+
+
+def test_l3_50_errors_in_10_s_warn_and_cut(pair: tuple[Client, Client]) -> None:
+    ann, _ = pair
+    for count in range(1, 51):
+        assert ann.closed is None, count
+        ann.send(type="cursor", roomId="elsewhere", data=None)
+        if count == 25:
+            assert ann.take("server_notice")
+    assert ann.closed == 4429 and ann.last("server_notice")["retryAfterMs"] == 10_000
+
+
+def test_l3_errors_of_the_rooms_owner_count_too(pair: tuple[Client, Client]) -> None:
+    ann, bob = pair
+    bob.send(type="control_request", roomId="video_123")
+    for _ in range(50):
+        ann.send(type="playback", roomId="video_123", data={"action": "play"})
+    assert ann.closed == 4429
+
+
+def test_l6_the_error_shape(pair: tuple[Client, Client]) -> None:
+    ann, _ = pair
+    ann.send(type="leave", roomId="elsewhere", id="x")
+    error = ann.last("error")
+    assert set(error) == {"type", "code", "message", "id", "roomId"} and error["message"]
+    expected = (
+        "UNAUTHENTICATED FORBIDDEN NOT_IN_ROOM ROOM_FULL ROOM_TYPE_MISMATCH TOO_MANY_ROOMS TOO_MANY_SESSIONS RATE_LIMITED "
+        "INVALID_JSON INVALID_MESSAGE INVALID_DATA UNKNOWN_TYPE TOO_LARGE NOT_CONTROLLER TARGET_NOT_IN_ROOM SYNC_DISABLED "
+        "SESSION_REQUIRED ALREADY_AUTHENTICATED BINARY_NOT_SUPPORTED SLOW_CONSUMER INVISIBLE STALE INTERNAL"
+    )
+    assert set(ERRORS) == set(expected.split())
+
+
+def test_l7_close_codes_say_whether_to_come_back() -> None:
+    assert {4400, 4401, 4403, 4408, 4409, 4413, 4429, 1012} <= set(CLOSES)
+    assert CLOSES[4403].come_back is ComeBack.NO and CLOSES[4401].come_back is ComeBack.NEW_TOKEN
+    assert CLOSES[1012].come_back is CLOSES[4413].come_back is ComeBack.RESUME
+
+
+def test_l8_colours_are_unique_per_session_and_follow_the_user() -> None:
+    world = World()
+    seen = set()
+    for user in range(100):
+        for _ in range(2):
+            seen.add(world.client().auth(f"user{user}").join().last("joined")["assignedColor"])
+    assert len(seen) == 200
+    one = World().client().auth("ann").join("video_1").last("joined")["assignedColor"]
+    two = World().client().auth("ann").join("video_2").last("joined")["assignedColor"]
+    assert one == two
+
+
+def test_l8_a_colour_is_kept_through_a_resume_and_freed_by_a_leave(pair: tuple[Client, Client]) -> None:
+    ann, _ = pair
+    color = ann.last("joined")["assignedColor"]
+    ann.hang_up(1006)
+    other = ann.world.client().auth("ann").join()
+    assert other.last("joined")["assignedColor"] != color
+    again = ann.world.client().auth("ann", resumeToken=ann.resume_token).join()
+    assert again.last("joined")["assignedColor"] == color
+    again.send(type="leave", roomId="video_123")
+    assert again.join().last("joined")["assignedColor"] == color
+
+
+def test_l8_the_palette() -> None:
+    assert len(set(colors.PALETTE)) == 24 and colors.PALETTE[:2] == ("#3B82F6", "#10B981")
+    assert len({colors.nth(index) for index in range(600)}) >= 560
+    taken = set(colors.PALETTE)
+    for _ in range(600):
+        taken.add(colors.choose("ann", taken))
+    assert len(taken) == 624
+    assert all(len(color) == 7 and int(color[1:], 16) >= 0 for color in taken)
