@@ -23,10 +23,11 @@ cdef class TokenBucket:
 
     cpdef bint take(self, double now):
         """Take one token at monotonic second `now`; False, and nothing taken, when there is none."""
-        cdef double start = self.full_at if self.full_at > now else now
-        if start - now > self.slack_s:
+        # the very comparison of ready_at: written as `full_at - now > slack` it rounds the other way now and then, and a
+        # value whose time has come is refused for ever
+        if self.full_at - self.slack_s > now:
             return False
-        self.full_at = start + self.interval_s
+        self.full_at = (self.full_at if self.full_at > now else now) + self.interval_s
         return True
 
     cpdef double ready_at(self, double now):
