@@ -133,6 +133,7 @@ class Stage:
         self.peers: list[Peer] = []
         self.unmet: list[Peer] = []
         self.port = 0
+        self.stop: Callable[[], None] = lambda: None
 
     @property
     def url(self) -> str:
@@ -166,6 +167,13 @@ class Stage:
         self.timers.advance(0.02)
         return await self.meet()
 
+    async def meet_never(self) -> None:
+        """Nobody comes, however long one waits."""
+        for _ in range(5):
+            await settle()
+            assert not self.unmet
+            self.timers.advance(60.0)
+
     async def online(self, token: Any = "a token", **options: Any) -> tuple[PresenceClient, Peer]:
         """A client that is connected and authenticated, and its peer."""
         client = self.client(token, **options)
@@ -194,4 +202,5 @@ async def stage() -> AsyncIterator[Stage]:
     it = Stage()
     async with serve(it.serve, "127.0.0.1", 0, ping_interval=None, close_timeout=0.1) as server:
         it.port = next(iter(server.sockets)).getsockname()[1]
+        it.stop = server.server.close
         yield it

@@ -1,0 +1,75 @@
+"""Cases as files: a message in, exactly these messages out, for everybody in the room.
+
+`people` are in room video_123 when a case begins, `before` is said by them and not looked at. `get` names every message
+that each person then receives, in order, with every field: nothing more may come, nothing may be missing, key order
+apart. "*" stands for a value that no example can fix: a time, an id, a colour.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from koko_presence.messages import CLIENT_TYPES
+from tests.world import World
+
+FILES = sorted((Path(__file__).parent.parent / "cases").glob("*.json"))
+CASES = [
+    pytest.param(case, id=f"{file.stem}: {case['name']}")
+    for file in FILES
+    for case in msgspec.json.decode(file.read_bytes())
+]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_case(case: dict[str, Any]) -> None:
+    world = World()
+    people = {name: world.person(name) for name in case["people"]}
+    for name, _ in case["send"]:
+        if name not in people:
+            people[name] = world.client()
+    for name, message in case["before"]:
+        people[name].send(message)
+        world.sleep(0.1)
+    for person in people.values():
+        person.take()
+    for name, message in case["send"]:
+        people[name].send(message)
+    for name, expected in case["get"].items():
+        received = people[name].take()
+        assert len(received) == len(expected), (name, received)
+        for message, pattern in zip(received, expected, strict=True):
+            assert matches(message, pattern), f"{name} got {message}, not {pattern}"
+
+
+def matches(value: Any, pattern: Any) -> bool:
+    """Equal, types included, where the pattern says no "*"."""
+    if pattern == "*":
+        return True
+    if isinstance(pattern, dict):
+        return (
+            isinstance(value, dict)
+            and set(value) == set(pattern)
+            and all(matches(value[key], pattern[key]) for key in pattern)
+        )
+    if isinstance(pattern, list):
+        return (
+            isinstance(value, list)
+            and len(value) == len(pattern)
+            and all(matches(*pair) for pair in zip(value, pattern, strict=True))
+        )
+    return type(value) is type(pattern) and value == pattern
+
+
+def test_every_client_message_has_a_case() -> None:
+    sent = {message["type"] for case in CASES for _, message in case.values[0]["send"]}  # type: ignore[index]
+    assert sent >= CLIENT_TYPES - {"set_status"}
+
+
+def test_the_comparison_can_fail() -> None:
+    assert not matches({"a": 1}, {"a": 2})
+    assert not matches({"a": 1, "b": 2}, {"a": 1})
+    assert not matches({"a": 1}, {"a": True})
+    assert not matches([1], [1, 2])
+    assert matches({"a": [1, "x"]}, {"a": ["*", "x"]})
