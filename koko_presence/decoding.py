@@ -40,9 +40,7 @@ def _explained(data: bytes, error: Exception) -> BadMessage:
     if not isinstance(error, msgspec.ValidationError):
         return BadMessage("INVALID_JSON", f"The message is not valid JSON: {error}.")
     try:
-        message = _any_decoder.decode(data)
-    except msgspec.ValidationError:
-        message = _address_only(data)
+        message = _without_types(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as worse:
         return BadMessage("INVALID_JSON", f"The message is not valid JSON: {worse}.")
     if not isinstance(message, dict):
@@ -71,7 +69,11 @@ class _Address(Struct):
     roomId: Raw = Raw(b"null")
 
 
-def _address_only(data: bytes) -> dict[str, Any]:
+def _without_types(data: bytes) -> Any:
+    try:
+        return _any_decoder.decode(data)
+    except msgspec.ValidationError:
+        pass  # a number that no decoder takes; the address may still be readable
     found = msgspec.json.decode(data, type=_Address)
     values = {}
     for name in ("type", "id", "roomId"):

@@ -1,0 +1,144 @@
+"""100,000 mutated messages at a live room: it lives, nothing is logged as an error, the innocent see valid events only."""
+
+import json
+import logging
+import random
+from typing import Any
+
+import msgspec
+import pytest
+
+from koko_presence import events
+from tests.world import Client, World
+
+MESSAGES = 100_000
+HOSTILE = 6
+SEEDS: list[dict[str, Any]] = [
+    {"type": "auth", "token": "eve", "caps": ["cursors"], "privacy": {"invisible": False}},
+    {"type": "join", "roomId": "video_123", "roomType": "video"},
+    {"type": "leave", "roomId": "video_123"},
+    {"type": "heartbeat", "status": "active", "clientTime": 12345.5},
+    {"type": "get_active", "roomId": "video_123", "roomType": "video"},
+    {"type": "cursor", "roomId": "video_123", "data": {"timestamp": 15.5, "x": 0.45, "y": 0.62, "target": "left"}},
+    {"type": "selection", "roomId": "video_123", "data": {"startTime": 10.0, "endTime": 25.5}},
+    {"type": "status", "data": {"status": "reviewing", "statusMessage": "scene 4"}},
+    {"type": "typing", "roomId": "video_123", "data": {"isTyping": True, "context": "comment"}},
+    {
+        "type": "playback",
+        "roomId": "video_123",
+        "data": {"action": "sync", "isPlaying": True, "currentTime": 45.5, "playbackRate": 1.0, "at": 1736937000000},
+    },
+    {
+        "type": "playback",
+        "roomId": "video_123",
+        "data": {"action": "report", "isPlaying": True, "currentTime": 45.5, "playbackRate": 1.0, "buffering": False},
+    },
+    {"type": "control_request", "roomId": "video_123"},
+    {"type": "control_grant", "roomId": "video_123", "data": {"toUserId": "ann"}},
+    {"type": "control_deny", "roomId": "video_123", "data": {"toUserId": "ann"}},
+    {"type": "control_release", "roomId": "video_123"},
+    {"type": "control_cancel", "roomId": "video_123"},
+    {"type": "broadcast", "roomId": "video_123", "data": {"type": "reaction", "emoji": "👍"}, "to": ["ann"]},
+    {"type": "privacy", "data": {"invisible": True, "shareCursor": False, "scope": "user"}},
+]
+STRANGE: list[Any] = [
+    None, True, False, 0, -1, 1e308, -1e308, 5e-324, 2**53, 2**64, -(2**63), "", "x" * 300, "\x00", "‮", "𝄞" * 50,
+    [], [[]], {}, {"__proto__": {}}, {"constructor": 1}, {"a": {"a": {"a": {"a": {"a": {"a": {"a": {"a": {}}}}}}}}}, "NaN",
+]  # fmt: skip
+RAW = [b"1e999", b"-1e999", b"NaN", b"Infinity", b"[" * 3000, b'{"a":' * 2000, b"9" * 5001, b'"\\ud800"', b"01", b"+1", b"''"]
+
+
+def mutate(chance: random.Random) -> bytes:
+    """One message, damaged in one of many ways; always valid UTF-8, as the connection guarantees."""
+    message = json.loads(json.dumps(chance.choice(SEEDS)))
+    kind = chance.randrange(9)
+    if kind == 0:
+        place = message if chance.random() < 0.5 or "data" not in message else message["data"]
+        place[chance.choice([*place, "id", "extra"])] = chance.choice(STRANGE)
+    elif kind == 1:
+        place = message if chance.random() < 0.3 or not message.get("data") else message["data"]
+        del place[chance.choice(list(place))]
+    elif kind == 2:
+        message["data"] = chance.choice(STRANGE)
+    elif kind == 3:
+        other = chance.choice(SEEDS)
+        message |= {"data": other.get("data", 1), "roomId": chance.choice(["video_123", "video_9", "", "x" * 200])}
+    data = json.dumps(message, ensure_ascii=chance.random() < 0.5).encode("utf-8", "surrogatepass")
+    if kind == 4:
+        at = chance.randrange(len(data))
+        data = data[:at] + bytes([chance.randrange(128)]) + data[at + 1 :]
+    elif kind == 5:
+        data = data[: chance.randrange(len(data))]
+    elif kind == 6:
+        at = data.find(b":", chance.randrange(len(data)))
+        data = data[: at + 1] + chance.choice(RAW) + data[at + 1 :]
+    elif kind == 7:
+        field = chance.choice([b'"type":"leave",', b'"roomId":5,', b'"data":null,', b'"id":[],', b'"__proto__":{},'])
+        data = data[:1] + field + data[1:]
+    return data.decode("utf-8", "ignore").encode()
+
+
+DATA = {
+    "user_joined": events.Joined,
+    "cursor_moved": events.CursorShown,
+    "selection_changed": events.SelectionShown,
+    "status_changed": events.StatusShown,
+    "playback_synced": events.PlaybackSynced,
+    "viewer_sync": events.ViewerSync,
+}
+REPLIES = {
+    "joined": events.JoinedReply, "active": events.ActiveReply, "pong": events.Pong, "error": events.ErrorReply,
+    "server_notice": events.ServerNotice, "authenticated": events.Authenticated, "left": events.LeftReply,
+}  # fmt: skip
+FREE = {"user_left", "typing_started", "typing_stopped", "broadcast", "control_requested", "control_granted"}
+FREE |= {"control_denied", "control_released"}
+
+
+def check_event(raw: bytes) -> str:
+    """A message as a strict client reads it: known type, known shape, finite numbers. Returns the type."""
+    message = json.loads(raw, parse_constant=lambda text: pytest.fail(f"{text} in {raw!r}"))
+    type_ = str(message["type"])
+    if type_ in REPLIES:
+        msgspec.convert(message, REPLIES[type_])
+    elif type_ != "ack":
+        event = msgspec.convert(message, events.Event)
+        assert type_ in DATA or type_ in FREE, message
+        assert event.room_id == "video_123" and event.user_id and event.session_id
+        if type_ in DATA:
+            msgspec.convert(message["data"], DATA[type_])
+    return type_
+
+
+def test_100_000_mutated_messages_hurt_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    chance = random.Random(20250115)
+    world = World()
+    innocent = [world.person(name) for name in ("ann", "bob")]
+    hostile: list[Client] = []
+    cut = 0
+    seen: dict[str, int] = {}
+    with caplog.at_level(logging.WARNING):
+        for number in range(MESSAGES):
+            if len(hostile) < HOSTILE:
+                hostile.append(world.person(f"eve{chance.randrange(4)}"))
+            enemy = chance.choice(hostile)
+            enemy.post(mutate(chance))
+            if number % 20 == 0:
+                world.sleep(chance.random() * 0.2)
+            if number % 500 == 0:
+                for client in innocent:
+                    client.post(type="heartbeat", status="active")
+                    client.post(type="cursor", roomId="video_123", data={"timestamp": number, "x": 0.5, "y": 0.5})
+                for client in innocent:
+                    for raw in client.raw:
+                        type_ = check_event(raw)
+                        seen[type_] = seen.get(type_, 0) + 1
+                    client.raw.clear()
+            cut += sum(1 for client in hostile if client.closed is not None)
+            hostile = [client for client in hostile if client.closed is None]
+    assert [record.getMessage() for record in caplog.records] == []
+    assert all(client.closed is None for client in innocent)
+    assert cut > 100, "the hostile are cut off again and again"
+    assert {"cursor_moved", "typing_started", "broadcast", "user_joined", "user_left", "status_changed"} <= set(seen)
+    assert set(seen) & {"error", "server_notice"} <= {"server_notice"}, "errors go to who made them"
+    world.sleep(200)
+    assert not world.shard.rooms["video_123"].people.keys() - {"ann", "bob"} if world.shard.rooms else True
