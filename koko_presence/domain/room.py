@@ -15,7 +15,7 @@ from typing import Any
 from msgspec import UNSET
 
 from koko_presence._fastpath.fanout import frame_text
-from koko_presence.commands import EnterRoom, Item, Profile, RoomLeft
+from koko_presence.commands import EnterRoom, Item, Profile, Reply, RoomLeft
 from koko_presence.errors import PresenceError
 from koko_presence.events import CursorShown, Event, Joined, LeftReply, SelectionShown, StatusShown, encode
 from koko_presence.limits import Limits, RoomOptions
@@ -112,6 +112,13 @@ class Room:
 
     def remove(self, member: Member, reason: str, now: float, *, id: MessageId | None = None) -> None:
         """End a membership: one user_left implies the end of all it showed [G6]."""
+        if member.attached:  # first of all, so that it hears nothing of what its going causes
+            self.parted.add(member.edge)
+            frame = frame_text(encode(LeftReply(id=id, room_id=self.id))) if reason == "left" else b""
+            self.out.append(Item(frame, only=member.session_id, detach=True))
+        elif reason == "left" and member.connected:  # resumed, but not joined again
+            payload = encode(LeftReply(id=id, room_id=self.id))
+            self.setting.effects.append((member.edge, Reply(session_id=member.session_id, payload=payload)))
         del self.members[member.session_id]
         person = member.person
         del person.members[member.session_id]
@@ -122,10 +129,6 @@ class Room:
             self.setting.deadlines.cancel((kind, self.id, member.session_id))
         self.emit("user_left", member, {"reason": reason, "sessionCount": person.visible_count}, now)
         self.pass_control_on(member, reason, now)
-        if member.attached:
-            reply = encode(LeftReply(id=id, room_id=self.id)) if reason == "left" else None
-            self.parted.add(member.edge)
-            self.out.append(Item(frame_text(reply) if reply else b"", only=member.session_id, detach=True))
         self.setting.effects.append(RoomLeft(user_id=person.user_id, room_id=self.id, session_id=member.session_id))
 
     def drop(self, member: Member, now: float) -> None:

@@ -45,7 +45,19 @@ STRANGE: list[Any] = [
     None, True, False, 0, -1, 1e308, -1e308, 5e-324, 2**53, 2**64, -(2**63), "", "x" * 300, "\x00", "‮", "𝄞" * 50,
     [], [[]], {}, {"__proto__": {}}, {"constructor": 1}, {"a": {"a": {"a": {"a": {"a": {"a": {"a": {"a": {}}}}}}}}}, "NaN",
 ]  # fmt: skip
-RAW = [b"1e999", b"-1e999", b"NaN", b"Infinity", b"[" * 3000, b'{"a":' * 2000, b"9" * 5001, b'"\\ud800"', b"01", b"+1", b"''"]
+RAW = [
+    b"1e999",
+    b"-1e999",
+    b"NaN",
+    b"Infinity",
+    b"[" * 3000,
+    b'{"a":' * 2000,
+    b"9" * 5001,
+    b'"\\ud800"',
+    b"01",
+    b"+1",
+    b"''",
+]
 
 
 def mutate(chance: random.Random) -> bytes:

@@ -15,7 +15,7 @@ from .fake_server import Peer, Stage, run, settle, stage, until
 PLAYING = {"isPlaying": True, "currentTime": 5.0, "playbackRate": 1.0, "anchor": 1_736_937_000_000, "version": 3}
 
 
-# --- the start -------------------------------------------------------------------------------------------------------
+# --- the start --------------------------------------------------
 
 
 def test_the_first_message_is_auth_with_token_caps_and_privacy() -> None:
@@ -194,7 +194,7 @@ def test_close_says_1000_ends_rooms_and_open_calls_d2() -> None:
     run(test)
 
 
-# --- rooms and answers -------------------------------------------------------------------------------------------------
+# --- rooms and answers --------------------------------------------------
 
 
 def test_join_gives_the_room_as_the_server_shows_it() -> None:
@@ -420,7 +420,7 @@ def test_a_kicked_room_ends_with_the_reason() -> None:
     run(test)
 
 
-# --- what is heard -----------------------------------------------------------------------------------------------------
+# --- what is heard --------------------------------------------------
 
 
 def test_events_reach_callbacks_streams_and_the_state() -> None:
@@ -514,7 +514,7 @@ def test_messages_of_a_newer_server_do_no_harm(caplog: pytest.LogCaptureFixture)
     run(test)
 
 
-# --- what is shown -----------------------------------------------------------------------------------------------------
+# --- what is shown --------------------------------------------------
 
 
 async def shown(it: Stage, peer: Peer, seconds: float = 1.0) -> list[dict[str, object]]:
@@ -613,7 +613,7 @@ def test_reports_go_out_once_a_second_and_sooner_on_a_change_h6() -> None:
     run(test)
 
 
-# --- the session -------------------------------------------------------------------------------------------------------
+# --- the session --------------------------------------------------
 
 
 def test_heartbeats_come_by_themselves_and_tell_the_activity_d3() -> None:

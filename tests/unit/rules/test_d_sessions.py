@@ -350,3 +350,21 @@ def test_d16_resume_twice_in_a_row(pair: tuple[Client, Client]) -> None:
     assert three.session_id == ann.session_id
     ann.world.sleep(20)
     assert not bob.take("user_left")
+
+
+def test_a_resumed_session_may_leave_a_room_it_has_not_joined_again(pair: tuple[Client, Client]) -> None:
+    ann, bob = pair
+    ann.hang_up(1006)
+    again = ann.world.client().auth("ann", resumeToken=ann.resume_token)
+    again.send(type="leave", roomId="video_123", id=1)
+    assert again.last("left") == {"type": "left", "id": 1, "roomId": "video_123"}
+    assert bob.last("user_left")["data"]["reason"] == "left"
+
+
+def test_regression_the_leaving_controller_hears_nothing_after_its_leave(pair: tuple[Client, Client]) -> None:
+    ann, bob = pair
+    ann.send(type="control_request", roomId="video_123")
+    ann.take()
+    ann.send(type="leave", roomId="video_123")
+    assert [message["type"] for message in ann.take()] == ["left"]
+    assert [event["type"] for event in bob.take("user_left", "control_released")] == ["user_left", "control_released"]
