@@ -1,0 +1,85 @@
+"""A WebSocket echo on the product's own connection layer, for conformance runs: `python -m tests.echo_server HOST PORT`.
+
+Texts and binaries up to --max-bytes (default 16 MiB) come back as they are, on every path. SIGTERM and Ctrl-C stop it.
+"""
+
+import argparse
+import asyncio
+import signal
+import ssl
+import sys
+
+import uvloop
+from aiohttp import web
+
+from koko_presence.edge.connection import Connection
+from koko_presence.edge.door import Door
+
+
+class Echo:
+    """Sends back what comes."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def on_open(self, connection: Connection) -> None: ...
+
+    def on_text(self, data: bytes) -> None:
+        self._connection.send_text(data)
+
+    def on_binary(self, data: bytes) -> None:
+        self._connection.send_binary(data)
+
+    def on_too_large(self, size: int) -> None:
+        self._connection.close(1009, "too big")
+
+    def on_pong(self, data: bytes) -> None: ...
+
+    def on_close(self, code: int | None, clean: bool) -> None: ...
+
+    def on_writable(self) -> None: ...
+
+    def on_unwritable(self) -> None: ...
+
+
+async def not_found(request: web.BaseRequest) -> web.Response:
+    return web.Response(status=404, text="This is a WebSocket echo.")
+
+
+async def serve(host: str, port: int, max_bytes: int, tls: ssl.SSLContext | None) -> None:
+    """Echo until a signal comes."""
+    door = Door(
+        make_handler=Echo,
+        http_protocol=web.Server(not_found),
+        max_message_bytes=max_bytes,
+        max_frame_bytes=max_bytes,
+        ssl_context=tls,
+        ws_paths=None,
+    )
+    await door.open(host, port)
+    scheme = "wss" if tls else "ws"
+    sys.stdout.write(f"listening on {scheme}://{host}:{next(iter(door.sockets)).getsockname()[1]}/\n")
+    sys.stdout.flush()
+    stopped = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    await stopped.wait()
+    await door.close()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("host")
+    parser.add_argument("port", type=int)
+    parser.add_argument("--max-bytes", type=int, default=16 * 1024 * 1024)
+    parser.add_argument("--tls", nargs=2, metavar=("CERT", "KEY"))
+    arguments = parser.parse_args()
+    context = None
+    if arguments.tls:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*arguments.tls)
+    uvloop.run(serve(arguments.host, arguments.port, arguments.max_bytes, context))
+
+
+if __name__ == "__main__":
+    main()

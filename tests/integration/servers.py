@@ -1,0 +1,32 @@
+"""Servers as processes of their own, for tests that look at them from outside."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def process(command: list[str], ready: str, **options: object) -> Iterator[tuple["subprocess.Popen[str]", int]]:
+    """Run `command` until the block ends; yields it and the port that its line matching `ready` names."""
+    running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)  # type: ignore[call-overload]
+    try:
+        assert running.stdout is not None
+        line = running.stdout.readline()
+        found = re.search(ready, line)
+        assert found, f"the server said {line!r}"
+        yield running, int(found[1])
+    finally:
+        running.terminate()
+        try:
+            running.communicate(timeout=10)
+        except subprocess.TimeoutExpired:
+            running.kill()
+            running.communicate()
+
+
+def echo_server(*arguments: str, prefix: tuple[str, ...] = ()) -> "object":
+    """The echo server on a free port."""
+    command = [*prefix, sys.executable, "-m", "tests.echo_server", "127.0.0.1", "0", *arguments]
+    return process(command, r":(\d+)/$")
