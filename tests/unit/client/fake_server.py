@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import uvloop
 from websockets.asyncio.server import ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
 
 from koko_presence.client import PresenceClient, Room
 from tests.world import FakeHandle, FakeTimers
@@ -17,8 +18,13 @@ LIMITS = {"cursorHz": 20.0, "selectionHz": 20.0}
 
 
 def run(test: Callable[[], Awaitable[None]]) -> None:
-    """Run a test's coroutine on uvloop."""
-    uvloop.run(test())  # type: ignore[arg-type]
+    """Run a test's coroutine on uvloop, 10 s at the most."""
+
+    async def bounded() -> None:
+        async with asyncio.timeout(10.0):
+            await test()
+
+    uvloop.run(bounded())
 
 
 async def until(true: Callable[[], bool]) -> None:
@@ -120,6 +126,10 @@ class Timers(FakeTimers):
         super().__init__()
         self.delays: list[float] = []
 
+    def due_at(self) -> list[float]:
+        """When something is due that has not been cancelled."""
+        return [at for at, count, _ in self._queue if count not in self._cancelled]
+
     def call_later(self, delay: float, callback: Callable[[], object]) -> FakeHandle:
         self.delays.append(round(delay, 6))
         return super().call_later(delay, callback)
@@ -149,8 +159,12 @@ class Stage:
         peer = Peer(socket)
         self.peers.append(peer)
         self.unmet.append(peer)
-        await peer.read()
-        peer.over.set()
+        try:
+            await peer.read()
+        except ConnectionClosed:
+            pass  # with any code but 1000
+        finally:
+            peer.over.set()
 
     async def meet(self) -> Peer:
         """The next connection."""
@@ -159,13 +173,16 @@ class Stage:
 
     async def meet_after(self, seconds: float) -> Peer:
         """The next connection, which must come `seconds` after now and not sooner."""
-        await settle()
-        assert not self.unmet, "too soon"
+        await self.waits(seconds)
         self.timers.advance(seconds - 0.01)
         await settle()
         assert not self.unmet, "too soon"
         self.timers.advance(0.02)
         return await self.meet()
+
+    async def waits(self, seconds: float) -> None:
+        """Until somebody waits for just so long from now."""
+        await until(lambda: any(abs(at - self.timers.now - seconds) < 1e-6 for at in self.timers.due_at()))
 
     async def meet_never(self) -> None:
         """Nobody comes, however long one waits."""

@@ -135,7 +135,7 @@ def test_c9_someone_in_a_full_room_may_open_another_tab_and_the_grace_holds_a_pl
     ann = world.person("ann")
     assert world.client().auth("ann").join().of("joined")
     ann.hang_up(1006)
-    other = [s for s in world.hub.sessions.values()][0]
+    other = next(iter(world.hub.sessions.values()))
     other.on_close(1000, True)
     world.settle()
     assert world.client().auth("bob").join().last("error")["code"] == "ROOM_FULL"

@@ -1,0 +1,132 @@
+"""One WebSocket connection by picows: whole text messages in, one close code at the end."""
+
+import asyncio
+import logging
+import ssl
+from typing import Any, Protocol
+
+from picows import WSError, WSFrame, WSListener, WSTransport, ws_connect
+
+from .errors import PresenceOffline
+
+LOST, NO_CODE = 1006, 1005
+CLOSE_TIMEOUT_S = 2.0
+MAX_FRAME_BYTES = 16 * 1024 * 1024
+CONTINUATION, TEXT, BINARY, CLOSE = 0, 1, 2, 8  # opcodes [RFC 6455 section 11.8]
+
+# picows makes a logger per connection and writes two lines for each, unless it is given an adapter
+_silent = logging.getLogger("koko_presence.client.picows")
+_silent.setLevel(logging.CRITICAL)
+_SILENT = logging.LoggerAdapter(_silent, {})
+
+
+class LinkHandler(Protocol):
+    """What a link tells. `on_closed` comes once and last."""
+
+    def on_message(self, data: bytes) -> None: ...
+
+    def on_closed(self, code: int) -> None: ...
+
+    def on_unwritable(self) -> None: ...
+
+    def on_writable(self) -> None: ...
+
+
+class Link(WSListener):
+    """A client's end of one WebSocket. Pings are answered by picows."""
+
+    def __init__(self, handler: LinkHandler) -> None:
+        self.code = LOST  # meaningful once `closed` is set
+        self._closed = asyncio.Event()
+        self._handler = handler
+        self._transport: Any = None
+        self._parts: list[bytes] = []
+        self._closing = False
+
+    # --- what picows calls ------------------------------------------------------------------------------------------
+
+    def on_ws_connected(self, transport: WSTransport) -> None:
+        self._transport = transport
+
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        kind: Any = frame.msg_type
+        if kind == TEXT and frame.fin:
+            self._handler.on_message(frame.get_payload_as_bytes())
+        elif kind == CLOSE:
+            payload = frame.get_payload_as_bytes()
+            if not self._closing:
+                self._closing = True
+                self.code = int.from_bytes(payload[:2], "big") if len(payload) >= 2 else NO_CODE
+                self._transport.send(CLOSE, payload[:2])
+            self._transport.disconnect()
+        elif kind in (TEXT, CONTINUATION):  # a proxy may cut messages into pieces
+            self._parts.append(frame.get_payload_as_bytes())
+            if sum(map(len, self._parts)) > MAX_FRAME_BYTES:
+                self.abort()
+            elif frame.fin:
+                data, self._parts = b"".join(self._parts), []
+                self._handler.on_message(data)
+
+    def on_ws_disconnected(self, transport: WSTransport) -> None:
+        if not self.closed:
+            self._closed.set()
+            self._handler.on_closed(self.code)
+
+    def pause_writing(self) -> None:
+        self._handler.on_unwritable()
+
+    def resume_writing(self) -> None:
+        self._handler.on_writable()
+
+    # --- what the client calls --------------------------------------------------------------------------------------
+
+    @property
+    def closed(self) -> bool:
+        return self._closed.is_set()
+
+    async def wait_closed(self) -> int:
+        """The close code [L7], once there is one."""
+        await self._closed.wait()
+        return self.code
+
+    def send(self, data: bytes) -> None:
+        """One text message; nothing once the connection closes."""
+        if not self._closing:
+            self._transport.send(TEXT, data)
+
+    async def close(self, code: int) -> None:
+        """Say goodbye with `code` and wait until the connection is gone, 2 s at the most."""
+        if not self._closing:
+            self._closing = True
+            self.code = code
+            self._transport.send(CLOSE, code.to_bytes(2, "big"))
+        try:
+            await asyncio.wait_for(self._closed.wait(), CLOSE_TIMEOUT_S)
+        except TimeoutError:
+            self.abort()
+
+    def abort(self) -> None:
+        """Cut the connection without a word."""
+        self._transport.disconnect(False)
+
+
+async def open_link(url: str, handler: LinkHandler, *, ssl_context: ssl.SSLContext | None, timeout_s: float) -> Link:
+    """Connect. Errors: PresenceOffline, with the reason."""
+    link = Link(handler)
+    try:
+        async with asyncio.timeout(timeout_s):
+            await ws_connect(
+                lambda: link,
+                url,
+                ssl_context=ssl_context,
+                websocket_handshake_timeout=timeout_s,
+                logger_name=_SILENT,
+                enable_auto_pong=True,
+                max_frame_size=MAX_FRAME_BYTES,
+                max_redirects=0,
+            )
+    except TimeoutError:
+        raise PresenceOffline(f"No connection to {url} in {timeout_s:g} s. Is the address right?") from None
+    except (OSError, WSError) as error:
+        raise PresenceOffline(f"No connection to {url}: {error}. Is the server running there?") from error
+    return link

@@ -1,0 +1,312 @@
+"""The client: its rooms and what concerns the whole session."""
+
+from __future__ import annotations
+
+import asyncio
+import random as chance
+import ssl
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import msgspec
+from msgspec import UNSET
+
+from koko_presence.messages import (
+    Activity,
+    Auth,
+    GetActive,
+    Join,
+    Leave,
+    Privacy,
+    RoomType,
+    SetPrivacy,
+    SetStatus,
+    Status,
+    StatusData,
+)
+
+from . import incoming
+from .errors import PresenceOffline, PresenceRefused
+from .inbox import Inbox
+from .lifeline import Lifeline, Token
+from .listeners import Callback, Listeners, Undo
+from .requests import Requests
+from .room import Room
+from .timing import Backoff, Pacer, Timers
+
+CURSOR_GAP_S = 0.05  # [Message Throttling], until the server has told its own limits
+RETRY_JOIN_S = 1.0
+
+_encode = msgspec.json.Encoder().encode
+
+
+class PresenceClient:
+    """One session of one user: `async with PresenceClient(url, token) as client:`. Make it inside a coroutine."""
+
+    def __init__(
+        self,
+        url: str,
+        token: Token,
+        *,
+        privacy: Privacy | None = None,
+        caps: Sequence[str] = (),
+        activity: Activity = "active",
+        min_backoff_s: float = 0.25,
+        max_backoff_s: float = 20.0,
+        timeout_s: float = 10.0,
+        ssl_context: ssl.SSLContext | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        timers: Timers | None = None,
+        random: Callable[[], float] = chance.random,
+    ) -> None:
+        """`token` is a string or a function, plain or async, that gets a fresh one; only with a function the client
+        survives the token's end. `timeout_s` is how long a call waits for its answer, the wait for a connection
+        included. `clock` (monotonic seconds), `timers` and `random` are for tests. Errors: ValueError for an address
+        that is not ws:// or wss://."""
+        timers = timers if timers is not None else asyncio.get_running_loop()
+        self.user_id = self.session_id = ""
+        self.limits: dict[str, Any] = {}
+        self.caps: list[str] = []
+        self.rooms: dict[str, Room] = {}
+        self.clock = clock
+        self._line = Lifeline(
+            self,
+            url,
+            token,
+            ssl_context=ssl_context,
+            clock=clock,
+            timers=timers,
+            random=random,
+            backoff=Backoff(min_backoff_s, max_backoff_s, random),
+        )
+        self._line.activity = activity
+        self.server_clock = self._line.server_clock
+        self.cursors = Pacer(clock, timers, self.send, CURSOR_GAP_S)
+        self.selections = Pacer(clock, timers, self.send, CURSOR_GAP_S)
+        self.singles = Pacer(clock, timers, self.send, 0.0)
+        self._timers = timers
+        self._random = random
+        self._requests = Requests(self.send, timers, timeout_s)
+        self._listeners = Listeners()
+        self._raw: tuple[Callable[[bytes], object], ...] = ()
+        self._privacy = privacy
+        self._asked_caps = list(caps)
+        self._shown: StatusData | None = None
+        self._resume_token: str | None = None
+        self._inbox = Inbox(self, self._line, self._requests, self._listeners)
+
+    # --- coming and going ---------------------------------------------------------------------------------------------
+
+    @property
+    def status(self) -> str:
+        """connecting, online, offline (it comes back by itself) or closed."""
+        return self._line.status
+
+    @property
+    def close_code(self) -> int | None:
+        """Why it is closed for good [L7]."""
+        return self._line.close_code
+
+    async def __aenter__(self) -> PresenceClient:
+        await self.connect()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def connect(self) -> None:
+        """Connect and authenticate; from then on the client comes back by itself. Errors: AuthRefused with the server's
+        reason, PresenceOffline when the server cannot be reached, and what the token function raises."""
+        await self._line.connect()
+
+    async def close(self) -> None:
+        """Leave all rooms and disconnect; others see it at once [D2]."""
+        await self._line.close()
+
+    async def wait_closed(self) -> int:
+        """Wait until the client has stopped for good; returns the close code [L7], which tells why."""
+        return await self._line.wait_closed()
+
+    # --- what concerns the session ------------------------------------------------------------------------------------
+
+    def on(self, name: str, callback: Callback) -> Undo:
+        """Call `callback` for `status` (a string), `error` (a PresenceRefused that nobody awaits), `notice` or
+        `kicked`. Returns a function that undoes it."""
+        return self._listeners.add(name, callback)
+
+    def on_raw(self, callback: Callable[[bytes], object]) -> Undo:
+        """Hand every message, as bytes, to `callback` first. One that returns True has dealt with the message: it is
+        not even decoded, and the room's state does not see it. For load generators and recorders."""
+        self._raw = (*self._raw, callback)
+
+        def undo() -> None:
+            self._raw = tuple(each for each in self._raw if each is not callback)
+
+        return undo
+
+    async def join(self, room_id: str, room_type: RoomType | None = None, *, privacy: Privacy | None = None) -> Room:
+        """Enter a room, or get it when one is in it already. Errors: PresenceRefused (FORBIDDEN, ROOM_FULL,
+        ROOM_TYPE_MISMATCH, TOO_MANY_ROOMS, ...), PresenceOffline."""
+        self._check_open()
+        room = self.rooms.get(room_id)
+        if room is None:
+            room = self.rooms[room_id] = Room(self, room_id, room_type, privacy)
+        if not room.joined:
+            await asyncio.shield(self._enter(room))
+        return room
+
+    async def get_active(self, room_id: str, room_type: RoomType | None = None) -> incoming.Active:
+        """Who is in a room, without entering it [C13, C14]. Errors: PresenceRefused."""
+        message = GetActive(room_id=room_id, room_type=UNSET if room_type is None else room_type)
+        active = await self.ask(message, repeat=True)
+        assert isinstance(active, incoming.Active)
+        return active
+
+    async def set_status(self, status: Status, message: str | None = None) -> None:
+        """Show a status in all rooms, for all one's tabs; `active` goes back to the automatic one [D8]. An empty
+        `message` clears it, None leaves it. Errors: ValueError for more than 100 UTF-16 units, PresenceRefused."""
+        data = StatusData(status=status, status_message=UNSET if message is None else message)
+        await self.ask(SetStatus(data=data), repeat=True)
+        self._shown = data
+
+    async def set_privacy(
+        self,
+        *,
+        invisible: bool | None = None,
+        share_cursor: bool | None = None,
+        share_selection: bool | None = None,
+        for_all_sessions: bool = False,
+    ) -> None:
+        """What others may see of this session, or of all the user's [K1, K6]. Errors: PresenceRefused."""
+        before = self._privacy or Privacy()
+        names = {"invisible": invisible, "share_cursor": share_cursor, "share_selection": share_selection}
+        asked: dict[str, Any] = {name: UNSET if value is None else value for name, value in names.items()}
+        scope: Any = "user" if for_all_sessions else "session"
+        await self.ask(SetPrivacy(data=Privacy(**asked, scope=scope)), repeat=True)
+        kept = {name: getattr(before, name) if value is UNSET else value for name, value in asked.items()}
+        self._privacy = Privacy(**kept)
+
+    def heartbeat(self, activity: Activity | None = None) -> None:
+        """Say that one is alive and how active, from now on; the client does it every 30 s +- 10 % by itself [D3]."""
+        if activity is not None:
+            self._line.activity = activity
+        self._line.heartbeat()
+
+    def server_now_ms(self) -> float:
+        """The server's clock, in ms since 1970, as well as it is known. Errors: LookupError before the first
+        connection."""
+        return self.server_clock.now_ms(self.clock())
+
+    # --- called by rooms ----------------------------------------------------------------------------------------------
+
+    async def ask(self, message: Any, room: Room | None = None, *, repeat: bool = False) -> Any:
+        """Send a message and wait for what answers it."""
+        self._check_open()
+        ready = self.status == "online" if room is None else room.joined
+        return await self._requests.start(message, ready=ready, place=None if room is None else room.id, repeat=repeat)
+
+    def forget(self, room: Room) -> None:
+        """The room is over for this client."""
+        if self.rooms.get(room.id) is room:
+            del self.rooms[room.id]
+            self._requests.fail(PresenceRefused("NOT_IN_ROOM", "The room was left meanwhile."), room.id)
+
+    def send(self, message: Any) -> None:
+        """Write a message, if there is a connection."""
+        if self._line.connected:
+            self._line.send(_encode(message))
+
+    def _check_open(self) -> None:
+        if self.status == "closed":
+            raise PresenceOffline(
+                "This client is not connected, or closed for good. Use  async with PresenceClient(...)"
+            )
+
+    # --- entering rooms, again and again ------------------------------------------------------------------------------
+
+    def _enter(self, room: Room) -> asyncio.Future[Any]:
+        if room.entering is None:
+            message = Join(
+                room_id=room.id,
+                room_type=UNSET if room.asked_type is None else room.asked_type,
+                privacy=UNSET if room.asked_privacy is None else room.asked_privacy,
+            )
+            room.entering = self._requests.start(message, ready=self._line.status == "online", repeat=True)
+            room.entering.add_done_callback(partial(self._entered, room))
+        return room.entering
+
+    def _entered(self, room: Room, answer: asyncio.Future[Any]) -> None:
+        room.entering = None
+        error = answer.exception()
+        if error is None or self.rooms.get(room.id) is not room:
+            return
+        may_retry = isinstance(error, PresenceOffline) or getattr(error, "code", "") in ("RATE_LIMITED", "INTERNAL")
+        if not room.was_joined:
+            self.forget(room)  # join() raises it
+        elif not may_retry:
+            room.end(error if isinstance(error, Exception) else None)
+        else:
+            wait_s = (getattr(error, "retry_after_ms", None) or RETRY_JOIN_S * 1000.0) / 1000.0
+            self._timers.call_later(wait_s * (1.0 + self._random()), partial(self._reenter, room))
+
+    def _reenter(self, room: Room) -> None:
+        if self.rooms.get(room.id) is room and not room.joined and self.status == "online":
+            self._enter(room)
+
+    # --- called by the lifeline ---------------------------------------------------------------------------------------
+
+    async def authenticate(self, token: str) -> incoming.Authenticated:
+        """Say who one is: at the start of a connection, and again with a fresh token [A4]."""
+        auth = Auth(token=token, resume_token=self._resume_token, caps=self._asked_caps, privacy=self._privacy)
+        hello = await self._requests.start(auth, ready=True)
+        assert isinstance(hello, incoming.Authenticated)
+        self._resume_token = hello.resume_token
+        return hello
+
+    def on_online(self, hello: incoming.Authenticated) -> None:
+        """There is a connection: be where one was, show what one showed."""
+        self.user_id, self.session_id = hello.user_id, hello.session_id
+        self.limits, self.caps = hello.limits, hello.caps
+        self.cursors.gap_s = 1.0 / float(hello.limits.get("cursorHz", 20.0))
+        self.selections.gap_s = 1.0 / float(hello.limits.get("selectionHz", 20.0))
+        for room_id in hello.rooms:
+            if room_id not in self.rooms:
+                self.send(Leave(room_id=room_id))  # left while there was no connection
+        if self._shown is not None and not hello.resumed:
+            self.send(SetStatus(data=self._shown))
+
+    def on_status(self, status: str) -> None:
+        """connecting, online, offline, closed."""
+        if status == "online":
+            self._requests.ready(None)
+            for room in list(self.rooms.values()):
+                self._enter(room)
+        self._listeners.tell("status", status)
+
+    def on_lost(self, error: PresenceOffline) -> None:
+        """The connection is gone; it may come back."""
+        for pacer in (self.cursors, self.selections, self.singles):
+            pacer.clear()
+        for room in self.rooms.values():
+            room.joined = False
+        self._requests.on_lost(error)
+
+    def on_over(self, error: PresenceOffline | None) -> None:
+        """The connection will not come back."""
+        for room in list(self.rooms.values()):
+            room.end(error)
+        self._requests.fail(error or PresenceOffline("The client was closed before the answer came."))
+
+    def on_flow(self, writable: bool) -> None:
+        """The socket is full, or takes bytes again: what can wait does."""
+        for pacer in (self.cursors, self.selections, self.singles):
+            pacer.go_on() if writable else pacer.hold()
+
+    def on_message(self, data: bytes) -> None:
+        """One text message of the server."""
+        for callback in self._raw:
+            if callback(data) is True:
+                return
+        self._inbox.take(data)

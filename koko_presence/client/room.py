@@ -1,0 +1,322 @@
+"""A room that this client is in: its state, what one does in it, and who listens to it."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
+
+import msgspec
+from msgspec import UNSET, Raw
+
+from koko_presence.messages import (
+    MAX_MEDIA_TIME_S,
+    Broadcast,
+    ControlCancel,
+    ControlDeny,
+    ControlGrant,
+    ControlRelease,
+    ControlRequest,
+    Cursor,
+    CursorMessage,
+    Leave,
+    PlaybackAction,
+    PlaybackData,
+    PlaybackMessage,
+    Privacy,
+    RoomType,
+    Selection,
+    SelectionMessage,
+    ToUser,
+    Typing,
+    TypingData,
+)
+
+from .errors import PresenceOffline, PresenceRefused
+from .incoming import Joined
+from .listeners import Callback, EventStream, Listeners, Undo
+from .models import Playback
+from .state import RoomState
+from .timing import Slot
+
+if TYPE_CHECKING:
+    from .presence import PresenceClient
+
+TYPING_LIFE_S = 5.0  # the server ends it then [G1]; an older start is not worth sending
+TYPING_INTERVAL_S = 0.5  # [Message Throttling]
+REPORT_STEADY_S, REPORT_CHANGE_S = 1.0, 0.2  # [H6]
+
+
+class Room(RoomState):
+    """Made by `client.join`. What is awaited raises PresenceRefused when the server says no and PresenceOffline without
+    an answer; what is not awaited (cursor, selection, typing, report) never waits and never queues: the newest value
+    goes out when its turn or the connection comes."""
+
+    def __init__(
+        self, client: PresenceClient, room_id: str, room_type: RoomType | None, privacy: Privacy | None
+    ) -> None:
+        super().__init__(room_id)
+        self.joined = False
+        self.ended: Exception | None = None
+        self.was_joined = False
+        self.entering: asyncio.Future[Any] | None = None
+        self.asked_type = room_type
+        self.asked_privacy = privacy
+        self.listeners = Listeners()
+        self._client = client
+        self._cursor = Slot(client.cursors, client.cursors.gap_s)
+        self._selection = Slot(client.selections, client.selections.gap_s)
+        self._typing = Slot(client.singles, TYPING_INTERVAL_S)
+        self._report = Slot(client.singles, REPORT_STEADY_S)
+        self._streams: WeakSet[EventStream] = WeakSet()
+        self._lasting: dict[Slot, None] = {}
+        self._slots = (self._cursor, self._selection, self._typing, self._report)
+        self._reported: tuple[Any, ...] = ()
+
+    # --- listening ---------------------------------------------------------------------------------------------------
+
+    def on(self, event_type: str, callback: Callback) -> Undo:
+        """Call `callback(event)` for each event of a type, `*` for all. Besides the protocol's: `joined` (the room, at
+        every new snapshot), `error` (a PresenceRefused nobody awaits) and `closed` (why, or None after `leave`).
+        Returns a function that undoes it."""
+        return self.listeners.add(event_type, callback)
+
+    def events(self, size: int = 1000) -> EventStream:
+        """The events from now on, for `async for`; ends with the room."""
+        stream = EventStream(size)
+        if self.ended is not None:
+            stream.end()
+        self._streams.add(stream)
+        return stream
+
+    # --- what is shown: never waits --------------------------------------------------------------------------------
+
+    def cursor(
+        self, timestamp: float | None = None, x: float | None = None, y: float | None = None, target: str | None = None
+    ) -> None:
+        """Show the cursor at video second `timestamp`, at `x`, `y` in 0..1 of the picture; out of range is clamped
+        [E5]. Errors: ValueError for what is not a number, or `x` without `y`."""
+        cursor = Cursor(
+            timestamp=_clamped(timestamp, MAX_MEDIA_TIME_S),
+            x=_clamped(x, 1.0),
+            y=_clamped(y, 1.0),
+            target=UNSET if target is None else target,
+        )
+        self._show(self._cursor, CursorMessage(room_id=self.id, data=cursor), lasting=not cursor.hidden)
+
+    def hide_cursor(self) -> None:
+        """Show no cursor any more [E3]."""
+        self._show(self._cursor, CursorMessage(room_id=self.id, data=None), lasting=False)
+
+    def selection(self, start_time: float, end_time: float, target: str | None = None) -> None:
+        """Select a stretch of the timeline, in video seconds. Errors: ValueError when it ends before it starts."""
+        start, end = _clamped(start_time, MAX_MEDIA_TIME_S), _clamped(end_time, MAX_MEDIA_TIME_S)
+        selection = Selection(start_time=start, end_time=end, target=UNSET if target is None else target)
+        self._show(self._selection, SelectionMessage(room_id=self.id, data=selection), lasting=True)
+
+    def clear_selection(self) -> None:
+        """Select nothing any more [F1]."""
+        self._show(self._selection, SelectionMessage(room_id=self.id, data=None), lasting=False)
+
+    def typing(self, on: bool = True, context: str | None = None) -> None:
+        """Say that one types, for 5 s from the last call with True [G1], or has stopped."""
+        message = Typing(room_id=self.id, data=TypingData(is_typing=on, context=UNSET if context is None else context))
+        good_until = self._client.clock() + TYPING_LIFE_S if on else math.inf
+        self._typing.render = lambda now: message if now < good_until else None
+        self._offer(self._typing)
+
+    def report(
+        self,
+        is_playing: bool,
+        current_time: float,
+        playback_rate: float = 1.0,
+        *,
+        buffering: bool = False,
+        follow: bool = True,
+    ) -> None:
+        """Tell where one's own player is now, for "viewers synced" [H6]: goes out once a second, sooner on a change."""
+        reported_at = self._client.clock()
+        runs = is_playing and not buffering
+
+        def render(now: float) -> PlaybackMessage:
+            self._report.interval_s = REPORT_STEADY_S
+            position = current_time + ((now - reported_at) * playback_rate if runs else 0.0)
+            return PlaybackMessage(
+                room_id=self.id,
+                data=PlaybackData(
+                    action="report",
+                    is_playing=is_playing,
+                    current_time=_clamped(position, MAX_MEDIA_TIME_S),
+                    playback_rate=playback_rate,
+                    at=self._at(),
+                    buffering=buffering,
+                    follow=follow,
+                ),
+            )
+
+        said = (is_playing, playback_rate, buffering, follow)
+        if said != self._reported:
+            self._reported = said
+            self._report.interval_s = REPORT_CHANGE_S
+        self._report.render = render
+        self._offer(self._report)
+
+    def _show(self, slot: Slot, message: CursorMessage | SelectionMessage, *, lasting: bool) -> None:
+        slot.render = lambda now: message
+        if lasting:
+            self._lasting[slot] = None
+        else:
+            self._lasting.pop(slot, None)
+        self._offer(slot)
+
+    def _offer(self, slot: Slot) -> None:
+        slot.unsent = True
+        if self.joined:
+            slot.pacer.offer(slot)
+
+    # --- what is asked --------------------------------------------------------------------------------
+
+    async def sync_playback(
+        self,
+        action: PlaybackAction,
+        *,
+        is_playing: bool | None = None,
+        current_time: float | None = None,
+        playback_rate: float | None = None,
+        duration: float | None = None,
+        base_version: int | None = None,
+        target: str | None = None,
+    ) -> Playback | None:
+        """sync, play, pause, seek, rate, resync, enable or disable [H3]; times in video seconds. Returns the room's
+        state after it. Errors: PresenceRefused, where NOT_CONTROLLER and STALE carry the room's `state` [H1, H16];
+        ValueError for a field that the action lacks."""
+        if action == "report":
+            raise ValueError("a report is not awaited: call room.report(...)")
+        data = PlaybackData(
+            action=action,
+            is_playing=UNSET if is_playing is None else is_playing,
+            current_time=_clamped(current_time, MAX_MEDIA_TIME_S),
+            playback_rate=UNSET if playback_rate is None else playback_rate,
+            duration=UNSET if duration is None else duration,
+            base_version=UNSET if base_version is None else base_version,
+            target=UNSET if target is None else target,
+            at=self._at(),
+        )
+        try:
+            self._learn(await self._ask(PlaybackMessage(room_id=self.id, data=data)))
+        except PresenceRefused as refused:
+            self._learn(refused.state)
+            raise
+        return self.playback
+
+    async def request_control(self) -> bool:
+        """Ask for control; True when one has it now, False when the controller has been asked [I1, I5]."""
+        return (await self._ask(ControlRequest(room_id=self.id))).get("granted") is True
+
+    async def grant_control(self, user_id: str) -> None:
+        """Hand control to another user of the room [I2]."""
+        await self._ask(ControlGrant(room_id=self.id, data=ToUser(to_user_id=user_id)))
+
+    async def deny_control(self, user_id: str) -> None:
+        """Refuse a pending request [I5]."""
+        await self._ask(ControlDeny(room_id=self.id, data=ToUser(to_user_id=user_id)))
+
+    async def release_control(self) -> None:
+        """Give control up [I5]."""
+        await self._ask(ControlRelease(room_id=self.id))
+
+    async def cancel_request(self) -> None:
+        """Take one's own request for control back [I5]."""
+        await self._ask(ControlCancel(room_id=self.id))
+
+    async def broadcast(self, data: Mapping[str, Any], to: Iterable[str] | None = None) -> int:
+        """Send the application's own object to everyone here, or to at most 20 users [J]. Returns to how many sessions
+        it went."""
+        raw = Raw(msgspec.json.encode(data))
+        message = Broadcast(room_id=self.id, data=raw, to=None if to is None else list(to))
+        return int((await self._ask(message)).get("delivered", 0))
+
+    async def leave(self) -> None:
+        """Leave. Without a connection the room is forgotten here, and left when there is one again."""
+        was_joined = self.joined
+        if self.ended is None:
+            self.end(None)
+        if not was_joined:
+            return
+        try:
+            await self._client.ask(Leave(room_id=self.id))
+        except PresenceOffline:
+            pass  # the next connection leaves what the server still holds
+        except PresenceRefused as refused:
+            if refused.code != "NOT_IN_ROOM":
+                raise
+
+    async def _ask(self, message: Any) -> Any:
+        if self.ended is not None:
+            raise PresenceRefused(
+                "NOT_IN_ROOM", f"This room is over ({self.ended}). Join it again.", room_id=self.id
+            ) from self.ended
+        return await self._client.ask(message, self)
+
+    def _at(self) -> Any:
+        return self._client.server_now_ms() if self._client.server_clock.known else UNSET
+
+    def _learn(self, state: Any) -> None:
+        """Take over the playback that an answer or a refusal carries, when it is news."""
+        if not isinstance(state, dict) or "anchor" not in state:
+            return
+        known = self.playback
+        fresh = msgspec.convert(state, Playback)
+        if known is None or fresh.version > known.version:
+            if known is not None:
+                fresh.duration, fresh.target = fresh.duration or known.duration, fresh.target or known.target
+            self.playback = fresh
+
+    # --- called by the client --------------------------------------------------------------------------------------
+
+    def on_joined(self, joined: Joined) -> None:
+        """A snapshot has come: what is shown, and what is still unsent, follows it."""
+        self.replace(joined)
+        self.advise(joined.send_interval_ms)
+        self.joined = self.was_joined = True
+        for slot in self._slots:
+            if slot.unsent or slot in self._lasting:
+                slot.sent_at = -math.inf
+                self._offer(slot)
+        self.listeners.tell("joined", self)
+
+    def advise(self, send_interval_ms: int) -> None:
+        """The server says how often to send cursors and selections in this room [L2]."""
+        self.send_interval_ms = send_interval_ms
+        for slot in (self._cursor, self._selection):
+            slot.interval_s = max(slot.pacer.gap_s, send_interval_ms / 1000.0)
+
+    def on_event(self, event: Any) -> None:
+        """An event of this room."""
+        self.fold(event)
+        self.listeners.tell(event.type, event)
+        if self._streams:
+            for stream in list(self._streams):
+                stream.put(event)
+
+    def end(self, error: Exception | None) -> None:
+        """The client is not in this room any more."""
+        self.joined = False
+        for slot in self._slots:
+            slot.pacer.drop(slot)
+        self.ended = error if error is not None else PresenceRefused("NOT_IN_ROOM", "you left", room_id=self.id)
+        self._client.forget(self)
+        self.listeners.tell("closed", error)
+        for stream in list(self._streams):
+            stream.end()
+
+
+def _clamped(value: float | None, most: float) -> Any:
+    """A number in 0..most, or UNSET for None. Errors: ValueError for NaN, which JSON cannot carry."""
+    if value is None:
+        return UNSET
+    if math.isnan(value):
+        raise ValueError("not a number: leave the field out instead")
+    return min(max(float(value), 0.0), most)

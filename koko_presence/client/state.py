@@ -1,0 +1,193 @@
+"""What is known of a room: a snapshot, and every event folded into it."""
+
+from collections.abc import Callable
+from typing import Any
+
+from .incoming import (
+    ControlDenied,
+    ControlGranted,
+    ControlReleased,
+    ControlRequested,
+    CursorMoved,
+    Joined,
+    PlaybackSynced,
+    SelectionChanged,
+    StatusChanged,
+    TypingStarted,
+    TypingStopped,
+    UserJoined,
+    UserLeft,
+    ViewerSynced,
+)
+from .models import ControlWish, Playback, User, ViewerState
+
+
+class RoomState:
+    """One room as the server last told it. Rows are sessions, `people` groups them [C7]. The server does not echo what
+    one's own session shows, so the own row's cursor, selection and typing are those of the last snapshot [B9]."""
+
+    def __init__(self, room_id: str) -> None:
+        self.id = room_id
+        self.type = ""
+        self.users: dict[str, User] = {}
+        self.playback: Playback | None = None
+        self.sync_enabled = False
+        self.controller: str | None = None
+        self.controller_session_id: str | None = None
+        self.requests: dict[str, ControlWish] = {}
+        self.synced: tuple[int, int] | None = None
+        self.color = ""
+        self.seq = 0
+        self.session_id = ""
+        self.send_interval_ms = 0
+        self.created_at = ""
+
+    @property
+    def people(self) -> dict[str, list[User]]:
+        """Sessions by user id, in the order in which they came."""
+        found: dict[str, list[User]] = {}
+        for user in self.users.values():
+            found.setdefault(user.user_id, []).append(user)
+        return found
+
+    @property
+    def others(self) -> list[User]:
+        """Everyone's sessions but this one."""
+        return [user for session_id, user in self.users.items() if session_id != self.session_id]
+
+    def replace(self, joined: Joined) -> None:
+        """Take over a snapshot: nothing of what was known before stays [C4]."""
+        room = joined.room
+        self.type = room.type
+        self.users = {user.session_id: user for user in room.users}
+        self.playback = room.playback
+        self.sync_enabled = room.sync_enabled
+        self.controller, self.controller_session_id = room.controller, room.controller_session_id
+        self.requests = {wish.user_id: wish for wish in room.control_requests}
+        self.synced = None
+        self.color = joined.assigned_color
+        self.seq = joined.seq
+        self.session_id = joined.session_id
+        self.send_interval_ms = joined.send_interval_ms
+        self.created_at = room.created_at
+
+    def fold(self, event: Any) -> None:
+        """Take over an event of this room; one of an unknown session or type changes nothing but `seq`."""
+        fold = _FOLDS.get(type(event))
+        if fold is not None:
+            fold(self, event)
+        if event.seq is not None:
+            self.seq = event.seq
+
+    # --- one method per event ----------------------------------------------------------------------------------------
+
+    def _user_joined(self, event: UserJoined) -> None:
+        data = event.data
+        self.users[event.session_id] = User(
+            user_id=event.user_id,
+            session_id=event.session_id,
+            name=data.name,
+            image=data.image,
+            color=data.color,
+            status=data.status,
+            status_message=data.status_message,
+            activity=data.activity,
+            last_active_at=event.timestamp,
+            room_id=self.id,
+            room_type=self.type,
+            index=data.index,
+        )
+
+    def _user_left(self, event: UserLeft) -> None:
+        self.users.pop(event.session_id, None)
+        if event.data.session_count == 0:
+            self.requests.pop(event.user_id, None)
+
+    def _cursor_moved(self, event: CursorMoved) -> None:
+        user = self.users.get(event.session_id)
+        if user is not None:
+            user.cursor = None if event.data.hidden else event.data
+            user.last_active_at = event.timestamp
+
+    def _selection_changed(self, event: SelectionChanged) -> None:
+        user = self.users.get(event.session_id)
+        if user is not None:
+            user.selection = None if event.data.cleared else event.data
+            user.last_active_at = event.timestamp
+
+    def _typing_started(self, event: TypingStarted) -> None:
+        user = self.users.get(event.session_id)
+        if user is not None:
+            user.is_typing, user.typing_context = True, event.data.context
+            user.last_active_at = event.timestamp
+
+    def _typing_stopped(self, event: TypingStopped) -> None:
+        user = self.users.get(event.session_id)
+        if user is not None:
+            user.is_typing, user.typing_context = False, None
+
+    def _status_changed(self, event: StatusChanged) -> None:
+        data = event.data
+        own = self.users.get(event.session_id)
+        if own is not None:
+            own.connected, own.is_watching = data.connected, data.is_watching
+        for user in self.users.values():
+            if user.user_id == event.user_id:
+                user.status_message = data.status_message
+                # a session in its grace is shown as away, which is not what the person's other sessions show [D2]
+                if user is own or (data.connected and user.connected):
+                    user.status, user.activity = data.status, data.activity
+
+    def _playback_synced(self, event: PlaybackSynced) -> None:
+        data = event.data
+        self.sync_enabled = data.sync_enabled
+        if self.playback is not None and data.version < self.playback.version:
+            return
+        self.playback = Playback(
+            is_playing=data.is_playing,
+            current_time=data.current_time,
+            playback_rate=data.playback_rate,
+            anchor=data.server_time,
+            version=data.version,
+            duration=data.duration,
+            target=data.target,
+        )
+
+    def _control_requested(self, event: ControlRequested) -> None:
+        self.requests[event.user_id] = ControlWish(
+            user_id=event.user_id, requester_name=event.data.requester_name, requested_at=event.timestamp
+        )
+
+    def _control_granted(self, event: ControlGranted) -> None:
+        self.controller, self.controller_session_id = event.data.to_user_id, event.data.controller_session_id
+        self.requests.pop(event.data.to_user_id, None)
+
+    def _control_denied(self, event: ControlDenied) -> None:
+        self.requests.pop(event.data.to_user_id, None)
+
+    def _control_released(self, event: ControlReleased) -> None:
+        self.controller = self.controller_session_id = None
+
+    def _viewer_synced(self, event: ViewerSynced) -> None:
+        data = event.data
+        self.synced = (data.synced, data.total)
+        user = self.users.get(event.session_id)
+        if user is not None:
+            user.viewer_sync = ViewerState(state=data.state, drift_ms=data.drift_ms)
+
+
+_FOLDS: dict[type, Callable[[RoomState, Any], None]] = {
+    UserJoined: RoomState._user_joined,
+    UserLeft: RoomState._user_left,
+    CursorMoved: RoomState._cursor_moved,
+    SelectionChanged: RoomState._selection_changed,
+    TypingStarted: RoomState._typing_started,
+    TypingStopped: RoomState._typing_stopped,
+    StatusChanged: RoomState._status_changed,
+    PlaybackSynced: RoomState._playback_synced,
+    ControlRequested: RoomState._control_requested,
+    ControlGranted: RoomState._control_granted,
+    ControlDenied: RoomState._control_denied,
+    ControlReleased: RoomState._control_released,
+    ViewerSynced: RoomState._viewer_synced,
+}

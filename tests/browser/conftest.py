@@ -1,0 +1,128 @@
+"""A real server process and a real Chromium for the tests in this folder."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import urlencode
+from urllib.request import urlopen
+
+import pytest
+from playwright.sync_api import Browser, Dialog, Page, sync_playwright
+
+CHROMIUM_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+WAIT_MS = 10_000.0
+GRACE_S = 0.3  # a closed tab is gone after this; the default of 5 s only makes the tests wait
+
+Enter = Callable[..., Page]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "browser: needs Chromium; drives the pages as people do")
+
+
+class Server:
+    """`koko-presence serve --dev` as a process of its own. Errors: RuntimeError when it does not come up."""
+
+    def __init__(self, log: Path, port: int = 0) -> None:
+        self._log = log
+        self._log_file = log.open("a")
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "koko_presence", "serve", "--dev", "--port", str(port)],
+            stdout=subprocess.PIPE,
+            stderr=self._log_file,
+            text=True,
+            cwd=log.parent,
+            env=os.environ | {"KOKO_PRESENCE_LIMITS_GRACE_S": str(GRACE_S)},
+        )
+        self.url = self._wait_for_address()
+        self.port = int(self.url.rpartition(":")[2])
+        with urlopen(f"{self.url}/healthz", timeout=5) as answer:
+            assert answer.status == 200
+
+    def _wait_for_address(self) -> str:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            if line.startswith("Demo:"):
+                return line.split()[1].removesuffix("/demo")
+        raise RuntimeError(f"The server did not start:\n{self._log.read_text()}")
+
+    def stop(self) -> None:
+        self._process.terminate()
+        self._process.wait(timeout=10)
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+        self._log_file.close()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    running = Server(tmp_path_factory.mktemp("server") / "server.log")
+    yield running
+    running.stop()
+
+
+# Module scope, not session: while Playwright's own loop is there, no other test could call asyncio.run.
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.fail("No Chromium here. Type: make test (it installs one), or: sudo apt-get install chromium")
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def complaints() -> Iterator[list[str]]:
+    """What the pages of a test complained of in the console; a test that provokes it empties the list."""
+    found: list[str] = []
+    yield found
+    assert found == []
+
+
+@pytest.fixture
+def enter(server: Server, browser: Browser, complaints: list[str], request: pytest.FixtureRequest) -> Iterator[Enter]:
+    """Open the demo as somebody, in a browser profile of their own and a room of the test's own."""
+    contexts = []
+
+    def on_dialog(dialog: Dialog) -> None:
+        complaints.append(f"dialog: {dialog.message}")
+        dialog.dismiss()
+
+    def open_page(
+        user: str,
+        name: str,
+        *,
+        size: tuple[int, int] = (1280, 860),
+        base: str | None = None,
+        prepare: Callable[[Page], None] | None = None,
+    ) -> Page:
+        context = browser.new_context(viewport={"width": size[0], "height": size[1]})
+        contexts.append(context)
+        context.set_default_timeout(WAIT_MS)
+        page = context.new_page()
+        page.on("console", lambda said: complaints.append(said.text) if said.type in ("error", "warning") else None)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("dialog", on_dialog)
+        if prepare is not None:
+            prepare(page)
+        room = f"video_{request.node.name}"[:128]
+        page.goto(f"{base or server.url}/demo?{urlencode({'user': user, 'name': name, 'room': room})}")
+        page.wait_for_selector("body[data-state=live]")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()

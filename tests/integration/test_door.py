@@ -1,0 +1,261 @@
+"""The door: one port for WebSocket and HTTP, who may come in, and what is counted."""
+
+import asyncio
+import logging
+import ssl
+import urllib.request
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import picows
+import pytest
+import websockets
+from aiohttp import web
+
+from koko_presence.edge.door import Door
+from tests.echo_server import Echo
+from tests.integration.conftest import Run
+from tests.raw_ws import CLOSE, TEXT, RawSocket, frame, handshake
+
+
+async def hello(request: web.BaseRequest) -> web.Response:
+    return web.Response(text=f"{request.method} {request.path} {await request.text()}")
+
+
+@asynccontextmanager
+async def opened(**settings: Any) -> AsyncIterator[tuple[Door, int]]:
+    door = Door(make_handler=Echo, http_protocol=web.Server(hello), **settings)
+    await door.open("127.0.0.1", 0)
+    try:
+        yield door, next(iter(door.sockets)).getsockname()[1]
+    finally:
+        await door.close()
+
+
+async def raw(port: int, *data: bytes, **options: Any) -> str:
+    """Send bytes from a thread and give back everything until the end."""
+
+    def talk() -> str:
+        with RawSocket(port, **options) as sock:
+            for part in data:
+                sock.send(part)
+            return sock.read_to_end().decode("latin-1")
+
+    return await asyncio.to_thread(talk)
+
+
+async def upgrade(port: int, path: str = "/presence", **headers: str | None) -> str:
+    """The status line that answers an upgrade."""
+
+    def talk() -> str:
+        with RawSocket(port) as sock:
+            return sock.upgrade(path, **headers)
+
+    return await asyncio.to_thread(talk)
+
+
+def http(method: str, path: str, body: bytes = b"", *headers: str) -> bytes:
+    lines = [f"{method} {path} HTTP/1.1", "Host: x", f"Content-Length: {len(body)}", "Connection: close", *headers]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+def test_one_port_speaks_web_socket_and_http(run: Run) -> None:
+    async def test() -> None:
+        async with opened() as (_, port):
+            async with websockets.connect(f"ws://127.0.0.1:{port}/presence") as ws:
+                await ws.send("hi")
+                assert await ws.recv() == "hi"
+            assert "GET /any" in await raw(port, http("GET", "/any"))
+            assert "POST /any body" in await raw(port, http("POST", "/any", b"body"))
+            assert "200 OK" in await raw(port, http("GET", "/x")[:20], http("GET", "/x")[20:])
+
+    run(test())
+
+
+def test_tls_on_the_same_port_for_both(run: Run, certificate: tuple[Path, Path], trusting: ssl.SSLContext) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+
+    async def test() -> None:
+        async with opened(ssl_context=context) as (door, port):
+            async with websockets.connect(f"wss://localhost:{port}/presence", ssl=trusting) as ws:
+                await ws.send("x" * 10_000)
+                assert await ws.recv() == "x" * 10_000
+
+            def get() -> bytes:
+                return bytes(urllib.request.urlopen(f"https://localhost:{port}/any", context=trusting).read())
+
+            assert b"GET /any" in await asyncio.to_thread(get)
+            await until(lambda: door.open_count == 0)
+
+    run(test())
+
+
+@pytest.mark.parametrize(
+    "value", ["keep-alive, Upgrade", "upgrade", "UPGRADE", "Upgrade,keep-alive", "keep-alive ,  upgrade"]
+)
+def test_regression_firefox_sends_keep_alive_and_upgrade(run: Run, value: str) -> None:
+    async def test() -> None:
+        async with opened() as (_, port):
+            assert "101" in await upgrade(port, Connection=value)
+
+    run(test())
+
+
+ORIGINS = [
+    ("https://app.example.com", True), ("https://APP.example.com", True), (None, True), ("http://127.0.0.1", True),
+    ("https://evil.com", False), ("null", False), ("", False), ("https://app.example.com.evil.com", False),
+    ("https://evilapp.example.com", False), ("https://app.example.com:8443", False), ("http://app.example.com", False),
+    ("https://xn--pp-eka.example.com", False), ("http://127.0.0.1:81", False), ("http://127.0.0.1.evil.com", False),
+    ("ftp://127.0.0.1", False), ("http://user@127.0.0.1:99999", False), ("https://app.example.com/", False),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("origin", "welcome"), ORIGINS)
+def test_a8_origins_match_exactly_or_are_refused_before_the_upgrade(
+    run: Run, origin: str | None, welcome: bool
+) -> None:
+    async def test() -> None:
+        async with opened(origins=["https://app.example.com"]) as (_, port):
+            assert ("101" if welcome else "403") in await upgrade(port, Origin=origin)
+
+    run(test())
+
+
+def test_a8_two_origins_are_none(run: Run) -> None:
+    async def test() -> None:
+        async with opened(origins=["https://app.example.com"]) as (_, port):
+            data = handshake(Origin="https://app.example.com\r\nOrigin: https://evil.com")
+            assert "403" in await raw(port, data)
+
+    run(test())
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [({"Sec_WebSocket_Version": "8"}, "426"), ({"Sec_WebSocket_Version": None}, "426"), ({"Sec_WebSocket_Key": "short"}, "400"),
+     ({"Sec_WebSocket_Key": None}, "400")],
+)  # fmt: skip
+def test_upgrades_that_are_none(run: Run, headers: dict[str, str | None], status: str) -> None:
+    async def test() -> None:
+        async with opened() as (door, port):
+            assert status in await upgrade(port, **headers)
+            await until(lambda: door.open_count == 0)
+
+    run(test())
+
+
+def test_a_wrong_path_is_404_and_says_where_to_go(run: Run) -> None:
+    async def test() -> None:
+        async with opened() as (_, port):
+            answer = await raw(port, handshake("/elsewhere"))
+            assert "404 Not Found" in answer and "/presence" in answer
+            assert "101" in await upgrade(port, "/presence?x=1")
+
+    run(test())
+
+
+def test_a_head_without_end_is_refused(run: Run) -> None:
+    async def test() -> None:
+        async with opened() as (_, port):
+            assert "431" in await raw(port, b"GET / HTTP/1.1\r\n" + b"X: " + b"y" * 17_000)
+
+    run(test())
+
+
+def test_a_slow_head_is_cut(run: Run) -> None:
+    async def test() -> None:
+        async with opened(handshake_timeout_s=0.1) as (door, port):
+            assert "408" in await raw(port, b"GET / HT")
+            await until(lambda: door.open_count == 0)
+
+    run(test())
+
+
+def test_too_many_connections_get_503_and_room_is_made_again(run: Run) -> None:
+    async def test() -> None:
+        async with opened(max_connections=2) as (door, port):
+            async with (
+                websockets.connect(f"ws://127.0.0.1:{port}/presence"),
+                websockets.connect(f"ws://127.0.0.1:{port}/presence"),
+            ):
+                assert "503" in await raw(port, handshake())
+            await until(lambda: door.open_count == 0)
+            assert "101" in await upgrade(port)
+
+    run(test())
+
+
+async def until(condition: Any) -> None:
+    for _ in range(200):
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("it never became true")
+
+
+def test_every_kind_of_ending_is_counted_out(run: Run) -> None:
+    async def test() -> None:
+        async with opened() as (door, port):
+
+            def endings() -> None:
+                for last in (
+                    b"",
+                    frame(CLOSE, b"\x03\xe8"),
+                    frame(TEXT, b"\xff"),
+                    frame(3),
+                    frame(TEXT, b"x", fin=False),
+                ):
+                    with RawSocket(port) as ws:
+                        ws.upgrade()
+                        ws.send(last)
+                for data in (b"", b"GET / ", http("GET", "/"), handshake("/no"), handshake()[:50]):
+                    with RawSocket(port) as sock:
+                        sock.send(data)
+
+            await asyncio.to_thread(endings)
+            await until(lambda: door.open_count == 0 and not door.connections)
+
+    run(test())
+
+
+def test_no_line_is_logged_per_connection(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    async def test() -> None:
+        async with opened() as (_, port):
+            for last in (frame(CLOSE, b"\x03\xe8"), frame(TEXT, b"\xff"), frame(3), frame(TEXT, b"x", masked=False)):
+                await raw(port, handshake(), last)
+
+    with caplog.at_level(logging.DEBUG, logger="koko_presence"):
+        run(test())
+    assert [record.getMessage() for record in caplog.records if record.name.startswith("koko_presence")] == []
+
+
+def test_an_exception_in_a_handler_closes_1011_and_hurts_no_other(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(Echo):
+        def on_text(self, data: bytes) -> None:
+            if data == b"break":
+                raise RuntimeError("on purpose")
+            super().on_text(data)
+
+    async def test() -> None:
+        door = Door(make_handler=Broken, http_protocol=web.Server(hello))
+        await door.open("127.0.0.1", 0)
+        url = f"ws://127.0.0.1:{next(iter(door.sockets)).getsockname()[1]}/presence"
+        async with websockets.connect(url) as one, websockets.connect(url) as two:
+            await one.send("break")
+            with pytest.raises(websockets.ConnectionClosedError) as closed:
+                await one.recv()
+            assert closed.value.rcvd is not None and closed.value.rcvd.code == 1011
+            await two.send("fine")
+            assert await two.recv() == "fine"
+        await door.close()
+
+    run(test())
+    assert sum("on purpose" in str(record.exc_info) for record in caplog.records) == 1
+
+
+def test_picows_is_the_version_whose_private_arguments_the_door_knows() -> None:
+    """The door builds picows' protocol itself; its 15 positional arguments may change with any release."""
+    assert picows.__version__ == "2.3.1"

@@ -1,0 +1,46 @@
+"""At the file-descriptor limit: calm, quiet, and back at once."""
+
+import os
+import socket
+import time
+from pathlib import Path
+
+from tests.integration.servers import echo_server
+from tests.raw_ws import TEXT, RawSocket, frame
+
+TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+
+
+def cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
+
+
+def test_regression_the_accept_path_does_not_spin_when_descriptors_run_out() -> None:
+    with echo_server(prefix=("prlimit", "--nofile=60:60")) as (process, port):  # type: ignore[attr-defined]
+        crowd = []
+        for _ in range(100):
+            sock = socket.create_connection(("127.0.0.1", port), 5)
+            sock.setblocking(False)
+            crowd.append(sock)
+        before, began = cpu_s(process.pid), time.monotonic()
+        while time.monotonic() - began < 1.0:
+            time.sleep(0.1)
+        assert cpu_s(process.pid) - before < 0.2 * (time.monotonic() - began)
+        for sock in crowd:
+            sock.close()
+        for _ in range(100):
+            try:
+                with RawSocket(port) as ws:
+                    if "101" in ws.upgrade("/"):
+                        ws.send(frame(TEXT, b"back"))
+                        assert ws.read_frame().payload == b"back"
+                        break
+            except (EOFError, OSError):
+                pass
+            time.sleep(0.02)
+        else:
+            raise AssertionError("it does not serve again")
+        process.terminate()
+        _, said = process.communicate(timeout=10)
+        assert len(said.splitlines()) <= 5, said

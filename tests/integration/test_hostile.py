@@ -1,0 +1,76 @@
+"""Raw hostility at the real server: broken frames and bad UTF-8 beside mutated messages; the innocent notice nothing."""
+
+import asyncio
+import json
+import logging
+import random
+
+import pytest
+
+from tests.integration.conftest import Run
+from tests.integration.test_scenarios import ROOM, person
+from tests.live import Live, live
+from tests.raw_ws import BINARY, CONTINUATION, PING, TEXT, RawSocket, frame
+from tests.unit.test_fuzz import check_event, mutate
+
+MESSAGES = 5_000
+
+
+def attack(server: Live, seed: int) -> int:
+    """One hostile user, who comes back each time he is thrown out. Returns how often that was."""
+    chance = random.Random(seed)
+    port = server.worker.port
+    token = server.token(f"eve{seed}")
+    sent = ends = 0
+    while sent < MESSAGES // 4:
+        try:
+            with RawSocket(port) as ws:
+                ws.upgrade()
+                ws.send(frame(TEXT, json.dumps({"type": "auth", "token": token}).encode()))
+                ws.send(frame(TEXT, json.dumps({"type": "join", "roomId": ROOM, "roomType": "video"}).encode()))
+                for _ in range(100):
+                    data = mutate(chance)
+                    kind = chance.randrange(12)
+                    if kind == 0:
+                        data = data.replace(b"a", bytes([chance.randrange(128, 256)]), 1)
+                    elif kind == 1:
+                        ws.send(bytes(chance.randrange(256) for _ in range(20)))
+                    opcode = chance.choice([TEXT] * 20 + [BINARY, CONTINUATION, PING])
+                    ws.send(frame(opcode, data[:120] if opcode == PING else data, fin=chance.random() > 0.05))
+                    sent += 1
+        except OSError:
+            pass
+        except EOFError:
+            pass
+        ends += 1
+    return ends
+
+
+def test_hostile_bytes_on_the_wire_hurt_nobody(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    async def test() -> None:
+        async with live(join_hz=1000) as server, person(server, "ann") as ann, person(server, "bob") as bob:
+            attacks = asyncio.gather(*(asyncio.to_thread(attack, server, seed) for seed in range(4)))
+            watching = asyncio.ensure_future(watch(bob.ws))
+            number = 0
+            while not attacks.done():
+                number += 1
+                await ann.send(type="cursor", roomId=ROOM, data={"timestamp": number})
+                await asyncio.sleep(0.05)
+            assert sum(attacks.result()) > 20
+            await ann.send(type="broadcast", roomId=ROOM, data={"all": "over"})
+            seen = await asyncio.wait_for(watching, 5)
+            assert {"cursor_moved", "broadcast", "user_joined"} <= seen
+
+    with caplog.at_level(logging.WARNING, logger="koko_presence"):
+        run(test())
+    assert [record.getMessage() for record in caplog.records if record.name.startswith("koko_presence")] == []
+
+
+async def watch(ws: object) -> set[str]:
+    """Every message the innocent gets is valid; ends with the last one."""
+    seen = set()
+    async for text in ws:  # type: ignore[attr-defined]
+        seen.add(check_event(text.encode()))
+        if '"all":' in text:
+            break
+    return seen

@@ -1,0 +1,62 @@
+"""Who may enter which room: patterns, scopes, room types by name."""
+
+import pytest
+
+from koko_presence.auth.access import REFUSED, AllowAll, ClaimsAccess, room_type_of
+from koko_presence.auth.tokens import Identity
+
+ROOMS = {
+    "video_1": ("join",),
+    "video_*": ("join", "control", "broadcast"),
+    "video_secret_*": (),
+    "project_*": ("join", "moderate"),
+    "half": ("control",),
+}
+
+
+def who(rooms: dict[str, tuple[str, ...]]) -> Identity:
+    return Identity(user_id="ann", name="Ann", image=None, expires_at_s=1, rooms=rooms)
+
+
+@pytest.mark.parametrize(
+    ("room", "allow", "control", "broadcast", "moderator"),
+    [
+        ("video_1", True, False, False, False),  # the exact id beats any pattern
+        ("video_2", True, True, True, False),
+        ("video_", True, True, True, False),
+        ("video_secret_9", False, False, False, False),  # the longest prefix counts, even if it takes away
+        ("project_x", True, False, False, True),  # moderate implies nothing else
+        ("half", False, False, False, False),  # without join nothing
+        ("video", False, False, False, False),
+        ("elsewhere", False, False, False, False),
+    ],
+)
+def test_a6_claims(room: str, allow: bool, control: bool, broadcast: bool, moderator: bool) -> None:
+    grant = ClaimsAccess().check(who(ROOMS), room, None)
+    assert (grant.allow, grant.can_control, grant.can_broadcast, grant.moderator) == (
+        allow,
+        control,
+        broadcast,
+        moderator,
+    )
+    assert grant.reason == ("" if allow else REFUSED)
+
+
+def test_a6_without_a_rooms_claim_nothing_is_open() -> None:
+    assert not ClaimsAccess().check(who({}), "video_1", "video").allow
+    assert ClaimsAccess().check(who({"*": ("join",)}), "anything", None).allow
+
+
+def test_allow_all_leaves_moderation_to_the_token() -> None:
+    grant = AllowAll().check(who({}), "video_1", None)
+    assert grant.allow and grant.can_control and grant.can_broadcast and not grant.moderator
+    assert AllowAll().check(who(ROOMS), "project_1", None).moderator
+
+
+@pytest.mark.parametrize(
+    ("room", "type_"),
+    [("video_1", "video"), ("project_1", "project"), ("comment_thread_1", "comment_thread"), ("comparison_1", "comparison"),
+     ("video", None), ("my_video_1", None), ("", None)],
+)  # fmt: skip
+def test_c1_prefixes(room: str, type_: str | None) -> None:
+    assert room_type_of(room) == type_
