@@ -3,6 +3,7 @@
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from koko_presence.auth.tokens import issue_token
@@ -21,7 +22,8 @@ class Live:
 
     @property
     def url(self) -> str:
-        return f"ws://127.0.0.1:{self.worker.port}/presence"
+        scheme = "wss" if self.worker.config.server.tls_cert else "ws"
+        return f"{scheme}://127.0.0.1:{self.worker.port}/presence"
 
     def token(self, user: str, name: str | None = None, ttl_s: int = 3600, **claims: Any) -> str:
         """A token as the application's back end would sign it."""
@@ -34,10 +36,18 @@ class Live:
 
 
 @asynccontextmanager
-async def live(*, port: int = 0, access: str = "allow_all", **limits: Any) -> AsyncIterator[Live]:
-    """Serve until the block ends. `limits` are fields of Limits."""
+async def live(
+    *, port: int = 0, access: str = "allow_all", tls: tuple[Path, Path] | None = None, **limits: Any
+) -> AsyncIterator[Live]:
+    """Serve until the block ends. `tls` is a certificate and its key, `limits` are fields of Limits."""
+    cert, key = ("", "") if tls is None else map(str, tls)
     worker = Worker(
-        Config(server=Server(port=port), auth=Auth(secret=SECRET), access=Access(mode=access), limits=Limits(**limits))
+        Config(
+            server=Server(port=port, tls_cert=cert, tls_key=key),
+            auth=Auth(secret=SECRET),
+            access=Access(mode=access),
+            limits=Limits(**limits),
+        )
     )
     await worker.start()
     try:

@@ -40,7 +40,7 @@ class Link(WSListener):
         self._closed = asyncio.Event()
         self._handler = handler
         self._transport: Any = None
-        self._parts: list[bytes] = []
+        self._parts = bytearray()
         self._closing = False
 
     # --- what picows calls ------------------------------------------------------------------------------------------
@@ -60,11 +60,11 @@ class Link(WSListener):
                 self._transport.send(CLOSE, payload[:2])
             self._transport.disconnect()
         elif kind in (TEXT, CONTINUATION):  # a proxy may cut messages into pieces
-            self._parts.append(frame.get_payload_as_bytes())
-            if sum(map(len, self._parts)) > MAX_FRAME_BYTES:
+            self._parts += frame.get_payload_as_bytes()
+            if len(self._parts) > MAX_FRAME_BYTES:
                 self.abort()
             elif frame.fin:
-                data, self._parts = b"".join(self._parts), []
+                data, self._parts = bytes(self._parts), bytearray()
                 self._handler.on_message(data)
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:

@@ -43,7 +43,8 @@ class Member:
     """One session in one room, with everything it shows."""
 
     __slots__ = (
-        "attached", "can_broadcast", "can_control", "color", "connected", "cursor", "disabled", "edge", "image",
+        "attached", "can_broadcast", "can_control", "color", "connected", "cursor", "cursor_put_away", "disabled",
+        "edge", "image",
         "index", "invisible", "joined_at", "last_active_at", "moderator", "name", "pending", "person", "report",
         "selection", "session_id", "share_cursor", "share_selection", "typing", "viewer", "watching",
     )  # fmt: skip
@@ -69,6 +70,7 @@ class Member:
         self.joined_at = now
         self.last_active_at = now
         self.cursor: Cursor | None = None
+        self.cursor_put_away = False  # hidden by a lost connection until it moves again [D2, C5]
         self.selection: Selection | None = None
         self.typing: str | None = None  # the context while typing; "" when none was named
         self.watching = False
@@ -87,14 +89,14 @@ class Member:
 
     @property
     def cursor_shown(self) -> bool:
-        return self.cursor is not None and self.visible and self.share_cursor and self.connected
+        return self.cursor is not None and not self.cursor_put_away and self.visible and self.connected
 
     @property
     def selection_shown(self) -> bool:
-        return self.selection is not None and self.visible and self.share_selection
+        return self.selection is not None and self.visible
 
     def row(self, room_id: str, room_type: RoomType, wall: WallClock, *, full: bool, own: bool) -> PresenceUser:
-        """This session as a PresenceUser; `full` for members of the room [C14], `own` for its own user's eyes."""
+        """This session as a PresenceUser; `full` for members of the room [C14], `own` for its own eyes [C5]."""
         profile = self.person.profile
         row = PresenceUser(
             user_id=self.user_id,

@@ -140,6 +140,7 @@ class Room:
         for kind in member.pending:
             self.setting.deadlines.cancel((kind, self.id, member.session_id))
         member.pending.clear()
+        member.cursor_put_away = member.cursor is not None
         member.connected = member.attached = member.watching = False
         if member.viewer is not None:
             member.viewer.lapse()
@@ -167,6 +168,10 @@ class Room:
             self.emit("cursor_moved", member, CursorShown(color=member.color, hidden=True), now)
         if member.selection_shown and not share_selection and not invisible:
             self.emit("selection_changed", member, SelectionShown(color=member.color, cleared=True), now)
+        if not share_cursor:
+            member.cursor = None
+        if not share_selection:
+            member.selection = None
         member.share_cursor, member.share_selection = share_cursor, share_selection
         member.invisible = invisible
         if was_visible and not member.visible:
@@ -200,8 +205,9 @@ class Room:
         if profile == person.profile:
             return
         person.profile = profile
-        if member is None or not member.connected:
+        if member is None or not (member.connected and member.visible):
             member = next((each for each in person.members.values() if each.connected and each.visible), None)
+        member = member or person.members.get(session_id)  # nobody to see but the person's own tabs
         if member is not None:
             self.emit_status(member, now)
 

@@ -60,8 +60,10 @@ def handle_cursor(room: Room, member: Member, message: CursorMessage, now: float
 
 
 def _show_cursor(room: Room, member: Member, cursor: Cursor | None, now: float) -> None:
+    if not (member.visible and member.share_cursor):
+        return  # accepted and dropped, not kept for later [K3, K5]
     was_shown = member.cursor_shown
-    member.cursor = cursor
+    member.cursor, member.cursor_put_away = cursor, False
     if member.cursor_shown:
         assert cursor is not None
         shown = CursorShown(
@@ -81,6 +83,8 @@ def handle_selection(room: Room, member: Member, message: SelectionMessage, now:
 
 
 def _show_selection(room: Room, member: Member, selection: Selection | None, now: float) -> None:
+    if not (member.visible and member.share_selection):
+        return
     was_shown = member.selection_shown
     member.selection = selection
     if member.selection_shown:

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from .room import Room
 
 
-def rows(room: Room, person: Person | None, *, full: bool) -> list[PresenceUser]:
-    """The sessions that `person` may know of, its own included [C7, C14, K4]."""
+def rows(room: Room, person: Person | None, session_id: str, *, full: bool) -> list[PresenceUser]:
+    """The sessions that session `session_id` of `person` may know of, its own included [C7, C14, K4]."""
     wall = room.setting.wall
     return [
-        member.row(room.id, room.type, wall, full=full, own=member.person is person)
+        member.row(room.id, room.type, wall, full=full, own=member.session_id == session_id)
         for member in room.members.values()
         if member.visible or member.person is person
     ]
@@ -39,20 +39,20 @@ def active_reply(room: Room, ask: AskActive) -> ActiveReply:
     return ActiveReply(
         id=ask.message.id,
         room_id=room.id,
-        users=rows(room, person, full=person is not None),
+        users=rows(room, person, ask.session_id, full=person is not None),
         total_count=user_count,
         session_count=session_count,
     )
 
 
-def describe(room: Room, person: Person | None) -> PresenceRoom:
-    """The room as `person` sees it [PresenceRoom, C5, H5, I5]."""
+def describe(room: Room, member: Member) -> PresenceRoom:
+    """The room as `member` sees it [PresenceRoom, C5, H5, I5]."""
     wall = room.setting.wall
     user_count, session_count = counts(room)
     row = PresenceRoom(
         id=room.id,
         type=room.type,
-        users=rows(room, person, full=True),
+        users=rows(room, member.person, member.session_id, full=True),
         user_count=user_count,
         session_count=session_count,
         sync_enabled=room.sync_enabled,
@@ -74,7 +74,7 @@ def joined_reply(room: Room, member: Member, id: MessageId | None, now: float) -
     return JoinedReply(
         id=id,
         room_id=room.id,
-        room=describe(room, member.person),
+        room=describe(room, member),
         assigned_color=member.color,
         session_id=member.session_id,
         seq=room.seq,

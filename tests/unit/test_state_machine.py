@@ -10,6 +10,7 @@ from typing import Any
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from msgspec import UNSET
 
 from koko_presence.domain import view
 from tests.world import Client, World
@@ -301,19 +302,17 @@ class Presence(RuleBasedStateMachine):
             tab.read()
             for room_id, seen in tab.seen.items():
                 room = self.world.shard.rooms[room_id]
-                rows = view.rows(room, room.people[tab.user], full=True)
+                rows = view.rows(room, room.people[tab.user], tab.id, full=True)
                 truth = {row.session_id: row for row in rows}
                 assert set(seen) == set(truth)
                 for session, row in seen.items():
                     if session == tab.id:
                         continue  # what one shows oneself one knows without being told
-                    member = room.members[session]
                     assert row["connected"] == truth[session].connected
                     assert row["typing"] == truth[session].is_typing
                     assert row["color"] == truth[session].color
-                    if member.visible:
-                        assert (row["cursor"] is not None) == member.cursor_shown
-                        assert (row["selection"] is not None) == member.selection_shown
+                    assert (row["cursor"] is not None) == (truth[session].cursor is not UNSET)
+                    assert (row["selection"] is not None) == (truth[session].selection is not UNSET)
 
 
 thorough = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"

@@ -190,7 +190,10 @@ DEEDS: dict[str, Any] = {
     "stop": {"type": "typing", "data": {"isTyping": False}},
     "busy": {"type": "status", "data": {"status": "busy", "statusMessage": "on a call"}},
     "free": {"type": "status", "data": {"status": "active", "statusMessage": ""}},
+    "vanish": {"type": "privacy", "data": {"invisible": True}},
+    "appear": {"type": "privacy", "data": {"invisible": False}},
     "shy": {"type": "privacy", "data": {"shareCursor": False, "shareSelection": False}},
+    "open": {"type": "privacy", "data": {"shareCursor": True, "shareSelection": True}},
     "sync": {
         "type": "playback",
         "data": {"action": "sync", "isPlaying": True, "currentTime": 5.0, "playbackRate": 1.0},
@@ -201,7 +204,9 @@ DEEDS: dict[str, Any] = {
     "cancel": {"type": "control_cancel"},
     "grant": {"type": "control_grant", "data": {"toUserId": "bob"}},
 }
-STEPS = st.tuples(USERS, st.sampled_from([*DEEDS, "enter", "leave", "drop"]), st.sampled_from([0.0, 0.6, 3.0, 6.0]))
+STEPS = st.tuples(
+    USERS, st.sampled_from([*DEEDS, "enter", "leave", "drop", "resume"]), st.sampled_from([0.0, 0.6, 3.0, 6.0])
+)
 
 
 @settings(max_examples=150, deadline=None)
@@ -215,6 +220,11 @@ def test_snapshot_and_events_after_it_are_the_next_snapshot_b11(steps: list[tupl
         if deed == "enter" or not tabs[user]:
             if len(tabs[user]) < 3:
                 tabs[user].append(world.person(user, ROOM))
+        elif deed == "resume":
+            tab = tabs[user].pop(0)
+            tab.hang_up(1006)
+            world.sleep(wait_s)  # within the grace or after it
+            tabs[user].append(world.person(user, ROOM, resumeToken=tab.resume_token))
         elif deed in ("leave", "drop"):
             tabs[user][0].hang_up(1000 if deed == "leave" else 1006)
         else:

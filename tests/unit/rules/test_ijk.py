@@ -422,3 +422,37 @@ def test_k7_room_full_is_the_same_for_visible_and_invisible() -> None:
         world.person("someone", privacy=privacy)
         texts.append(world.client().auth("bob").join().last("error"))
     assert texts[0] == texts[1]
+
+
+def test_regression_a_status_set_from_an_invisible_tab_is_told_of_the_visible_one(trio: tuple[Client, ...]) -> None:
+    ann, bob, _ = trio
+    tab = ann.world.person("ann", privacy={"invisible": True})
+    tab.send(type="status", data={"status": "busy"})
+    (event,) = bob.take("status_changed")
+    assert event["sessionId"] == ann.session_id and event["data"]["status"] == "busy"
+
+
+def test_regression_what_was_shown_while_hidden_is_not_in_later_snapshots(trio: tuple[Client, ...]) -> None:
+    ann, *_ = trio
+    for hide, back in (({"invisible": True}, {"invisible": False}), ({"shareCursor": False}, {"shareCursor": True})):
+        ann.send(type="privacy", data=hide)
+        ann.send(say("cursor", data={"timestamp": 1}))
+        ann.world.sleep(0.1)
+        ann.send(type="privacy", data=back)
+        late = ann.world.client().auth("late").join()
+        row = next(user for user in late.last("joined")["room"]["users"] if user["userId"] == "ann")
+        assert "cursor" not in row
+        late.hang_up(1000)
+
+
+def test_regression_a_resume_does_not_bring_the_cursor_back_unseen(trio: tuple[Client, ...]) -> None:
+    ann, *_ = trio
+    ann.send(say("cursor", data={"timestamp": 1}))
+    ann.hang_up(1006)
+    again = ann.world.client().auth("ann", resumeToken=ann.resume_token).join()
+    own = next(user for user in again.last("joined")["room"]["users"] if user["userId"] == "ann")
+    assert own["cursor"] == {"timestamp": 1}  # one's own comes back [C5]
+    late = ann.world.client().auth("late").join()
+    assert "cursor" not in next(user for user in late.last("joined")["room"]["users"] if user["userId"] == "ann")
+    again.send(say("cursor", data={"timestamp": 2}))
+    assert late.last("cursor_moved")["data"]["timestamp"] == 2
