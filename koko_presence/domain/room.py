@@ -181,6 +181,8 @@ class Room:
                 member.color = colors.choose(member.user_id, self._colors_taken(member))
             member.index = self._free_index()
             self._emit_joined(member, now)
+            if not member.connected:  # user_joined says nothing of the grace
+                self.emit_status(member, now)
 
     def _vanish(self, member: Member, now: float) -> None:
         member.index = None

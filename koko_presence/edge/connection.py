@@ -11,6 +11,8 @@ from typing import Any, Protocol
 
 from picows import WSFrame, WSListener, WSTransport
 
+from koko_presence._fastpath.outbox import Outbox
+
 log = logging.getLogger("koko_presence.connection")
 
 CLOSE_TIMEOUT_S = 2.0
@@ -58,6 +60,7 @@ class Connection(WSListener):
         self._told_close = False
         self._peer_code: int | None = None
         self._close_timer: asyncio.TimerHandle | None = None
+        self._outbox: Outbox | None = None
 
     # --- what picows calls ------------------------------------------------------------------------------------------
 
@@ -78,9 +81,9 @@ class Connection(WSListener):
             self._fail()
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
+        self._stop_writing()
         if self._close_timer is not None:
             self._close_timer.cancel()
-        self.closing = True
         if not self._told_close:
             self._tell_close(LOST, clean=False)
 
@@ -152,7 +155,7 @@ class Connection(WSListener):
         if problem:
             self.close(BAD_TEXT if problem == "reason" else PROTOCOL_ERROR)
             return
-        self.closing = True
+        self._stop_writing()
         self.close_code_sent = code
         self._write_control(CLOSE, payload[:2])
         self._tell_close(code, clean=True)
@@ -201,7 +204,7 @@ class Connection(WSListener):
         still comes, and nothing else. Does nothing when the connection is closing already."""
         if self.closing:
             return
-        self.closing = True
+        self._stop_writing()
         self.close_code_sent = code
         self._parts = None
         self._write_control(CLOSE, code.to_bytes(2, "big") + _cut(reason, 123))
@@ -212,13 +215,25 @@ class Connection(WSListener):
 
     def abort(self) -> None:
         """Cut TCP at once, without a close frame."""
-        self.closing = True
+        self._stop_writing()
         self._transport.disconnect(False)
+
+    def write_through(self, outbox: Outbox) -> None:
+        """Let `outbox` write to the socket itself, past all layers; not over TLS, where there are bytes between."""
+        self._outbox = outbox
+        if not self._transport.is_secure:
+            transport = self._transport.underlying_transport
+            outbox.use_socket(transport.get_extra_info("socket").fileno(), transport)
 
     # --- small things -----------------------------------------------------------------------------------------------
 
     def _write_control(self, kind: int, payload: bytes) -> None:
         self._transport.underlying_transport.write(bytes((0x80 | kind, len(payload))) + payload)
+
+    def _stop_writing(self) -> None:
+        self.closing = True
+        if self._outbox is not None:  # before the descriptor is closed, and its number given to somebody else
+            self._outbox.release_socket()
 
     def _hang_up(self) -> None:
         if self._close_timer is not None:

@@ -2,9 +2,8 @@
 
 from collections.abc import Callable
 
+from koko_presence._fastpath.outbox import Outbox, fan_out
 from koko_presence.commands import Item
-
-from .outbox import Outbox
 
 
 class Receiver:
@@ -29,11 +28,12 @@ class Receiver:
 class Feed:
     """The attached sessions of one room at this edge."""
 
-    __slots__ = ("receivers", "room_id")
+    __slots__ = ("_outboxes", "receivers", "room_id")
 
     def __init__(self, room_id: str) -> None:
         self.room_id = room_id
         self.receivers: dict[str, Receiver] = {}
+        self._outboxes: dict[str, Outbox] = {}
 
     def deliver(self, items: list[Item], find: Callable[[str], Receiver | None]) -> None:
         """Hand a flush's items to the receivers, in order. `find` knows the edge's sessions by id."""
@@ -45,17 +45,24 @@ class Feed:
                 self._change(item, find)
         self._fan_out(items[start:] if start else items)
 
+    def drop(self, session_id: str) -> None:
+        """The session's connection is gone."""
+        self.receivers.pop(session_id, None)
+        self._outboxes.pop(session_id, None)
+
     def _change(self, item: Item, find: Callable[[str], Receiver | None]) -> None:
         if item.attach:
             receiver = find(item.only)
             if receiver is None:
                 return
             self.receivers[item.only] = receiver
+            self._outboxes[item.only] = receiver.outbox
             receiver.outbox.write(item.frame)
             receiver.on_attach(self.room_id)
             return
-        leaver = self.receivers.pop(item.only, None)
+        leaver = self.receivers.get(item.only)
         if leaver is not None:
+            self.drop(item.only)
             if item.frame:
                 leaver.outbox.write(item.frame)
             leaver.on_detach(self.room_id)
@@ -63,20 +70,12 @@ class Feed:
     def _fan_out(self, items: list[Item]) -> None:
         if not items:
             return
-        special: set[str] = set()
-        for item in items:
-            special.add(item.skip)
-            special.add(item.only)
-        refused: list[Receiver] = []
-        everything = b"".join([item.frame for item in items if not item.only])
-        for session_id, receiver in self.receivers.items():
-            if session_id not in special:
-                if everything:
-                    receiver.outbox.write(everything)
-                continue
-            own = [i for i in items if i.skip != session_id and (not i.only or i.only == session_id)]
-            if own:
-                receiver.outbox.write(b"".join([item.frame for item in own]))
-                refused.extend(receiver for item in own if item.refusal)
-        for receiver in refused:  # after the loop: one error too many ends a session, and with it its place here
-            receiver.on_refusal()
+        fan_out(
+            [item.frame for item in items],
+            [item.skip for item in items],
+            [item.only for item in items],
+            self._outboxes,
+        )
+        for item in items:  # after the loop: one error too many ends a session, and with it its place here
+            if item.refusal and (receiver := self.receivers.get(item.only)) is not None:
+                receiver.on_refusal()

@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from koko_presence._fastpath.fanout import frame_text
+from koko_presence._fastpath.outbox import Outbox
 from koko_presence.auth.access import Access
 from koko_presence.auth.tokens import ResumeTokens, TokenVerifier
 from koko_presence.cluster.bus import Alarm, Bus, Timers
@@ -29,7 +30,6 @@ from koko_presence.limits import Limits
 from koko_presence.wallclock import WallClock
 
 from .feed import Feed, Receiver
-from .outbox import Outbox
 from .session import Link, Session
 
 log = logging.getLogger("koko_presence.edge")
@@ -95,7 +95,7 @@ class Hub:
             for room_id in session.hearing:
                 feed = self._feeds.get(room_id)
                 if feed is not None:
-                    feed.receivers.pop(session.session_id, None)
+                    feed.drop(session.session_id)
                     if not feed.receivers:
                         del self._feeds[room_id]
         session.hearing.clear()

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from koko_presence._fastpath.fanout import frame_text
+from koko_presence._fastpath.outbox import Outbox
 from koko_presence._fastpath.throttle import TokenBucket
 from koko_presence.auth.tokens import Identity
 from koko_presence.commands import ChangePrivacy, ChangeStatus, EndSession, SessionOpened
@@ -32,7 +33,6 @@ from .abuse import Abuse
 from .activity import ActivityWatch
 from .feed import Receiver
 from .login import Login
-from .outbox import Outbox, Wire
 from .rooms import ROOM_HANDLERS, Rooms
 
 if TYPE_CHECKING:
@@ -54,8 +54,13 @@ LIFE: dict[tuple[str, str], str] = {
 MAX_HELD = 64
 
 
-class Link(Wire, Protocol):
+class Link(Protocol):
     """A Connection, as a session uses it."""
+
+    @property
+    def unsent_bytes(self) -> int: ...
+
+    def send_frames(self, data: bytes) -> None: ...
 
     def send_ping(self, data: bytes) -> None: ...
 
@@ -107,6 +112,7 @@ class Session:
 
     def on_open(self, connection: Any) -> None:
         """The handshake is done; the time for `auth` has been running since the session was made [A1]."""
+        connection.write_through(self.outbox)
 
     def on_text(self, data: bytes) -> None:
         """A whole text message, valid UTF-8."""

@@ -456,3 +456,12 @@ def test_regression_a_resume_does_not_bring_the_cursor_back_unseen(trio: tuple[C
     assert "cursor" not in next(user for user in late.last("joined")["room"]["users"] if user["userId"] == "ann")
     again.send(say("cursor", data={"timestamp": 2}))
     assert late.last("cursor_moved")["data"]["timestamp"] == 2
+
+
+def test_regression_a_lost_session_that_becomes_visible_is_told_as_lost(trio: tuple[Client, ...]) -> None:
+    ann, bob, _ = trio
+    lost = ann.world.person("ann", privacy={"invisible": True})
+    lost.hang_up(1006)
+    ann.send(type="privacy", data={"invisible": False, "scope": "user"})
+    events = [e for e in bob.take() if e["sessionId"] == lost.session_id]
+    assert [e["type"] for e in events] == ["user_joined", "status_changed"] and events[1]["data"]["connected"] is False

@@ -151,3 +151,13 @@ def test_l8_the_palette() -> None:
         taken.add(colors.choose("ann", taken))
     assert len(taken) == 624
     assert all(len(color) == 7 and int(color[1:], 16) >= 0 for color in taken)
+
+
+def test_j2_a_receiver_that_does_not_read_is_cut_with_4413_and_may_resume(pair: tuple[Client, Client]) -> None:
+    ann, bob = pair
+    bob.unsent_bytes = 1024 * 1024 + 1
+    ann.send(type="broadcast", roomId="video_123", data={"a": 1})
+    assert bob.closed == 4413 and ann.closed is None
+    assert ann.take("status_changed")[0]["data"]["connected"] is False
+    again = bob.world.client().auth("bob", resumeToken=bob.resume_token)
+    assert again.last("authenticated")["resumed"] is True

@@ -1,0 +1,12 @@
+cdef class Outbox:
+    cdef object _wire
+    cdef object _on_dirty
+    cdef object _on_slow
+    cdef object _transport_write
+    cdef object _transport_unsent
+    cdef list _frames
+    cdef Py_ssize_t _hard_bytes
+    cdef int _fd
+
+    cpdef write(self, bytes frames)
+    cpdef flush(self)
