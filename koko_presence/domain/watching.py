@@ -226,6 +226,7 @@ def handle_control_grant(room: Room, member: Member, message: ControlGrant, now:
         raise PresenceError("TARGET_NOT_IN_ROOM")
     if not session.can_control:
         raise PresenceError("FORBIDDEN", "That user's token has no 'control' scope for this room.")
+    spend(room, member.person.playback, now)
     member.last_active_at = now
     room.setting.deadlines.cancel(("control_request", room.id, target))
     room.grant_control(person, member, now)
@@ -249,6 +250,7 @@ def handle_control_release(room: Room, member: Member, message: ControlRelease, 
     """Give control up [I5]. Errors: NOT_CONTROLLER."""
     if room.control.user_id != member.user_id:
         raise PresenceError("NOT_CONTROLLER", "You do not have control.")
+    spend(room, member.person.playback, now)
     member.last_active_at = now
     room.release_control(member, "released", now)
     room.send(member, encode_ack(message.id, {"success": True}))

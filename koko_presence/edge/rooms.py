@@ -6,6 +6,7 @@ is held, in order, because a join may take another road than what follows it. Th
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,8 @@ from koko_presence.messages import (
 
 if TYPE_CHECKING:
     from .session import Session
+
+log = logging.getLogger("koko_presence.rooms")
 
 MAX_HELD_PER_ROOM = 64
 
@@ -194,10 +197,14 @@ class Rooms:
         if isinstance(answer, Grant):
             then(answer)
         else:
-            self._session.hub.await_answer(self._await_grant(answer, then))
+            self._session.hub.await_answer(self._await_grant(room_id, answer, then))
 
-    async def _await_grant(self, answer: Awaitable[Grant], then: Callable[[Grant], None]) -> None:
-        grant = await answer
+    async def _await_grant(self, room_id: str, answer: Awaitable[Grant], then: Callable[[Grant], None]) -> None:
+        try:
+            grant = await answer
+        except Exception:  # fail closed, and let go of what was held for the room
+            log.exception("the access check failed")
+            grant = Grant(allow=False, reason="Whether you may enter could not be checked. Try again.")
         if self._session.state == "open":
             then(grant)
 

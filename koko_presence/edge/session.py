@@ -53,6 +53,9 @@ LIFE: dict[tuple[str, str], str] = {
 
 MAX_HELD = 64
 
+# How often heartbeats may turn a session from active to idle and back: each time is an event for all in its rooms.
+CLAIM_HZ, CLAIM_BURST = 0.5, 4
+
 
 class Link(Protocol):
     """A Connection, as a session uses it."""
@@ -86,6 +89,7 @@ class Session:
         self.receiver = Receiver(self.outbox, self.rooms.on_attach, self.rooms.on_detach, self.on_refusal)
         self.activity = ActivityWatch(limits, now)
         self.abuse = Abuse(limits)
+        self._claims = TokenBucket(CLAIM_HZ, CLAIM_BURST)
         self.status_bucket = TokenBucket(limits.status_hz, limits.status_burst)
         self.opened_at = now
         self._strangers = 0  # messages before auth
@@ -197,7 +201,7 @@ class Session:
 
     def _heartbeat(self, message: Heartbeat, now: float) -> None:
         """presence.heartbeat: never refused for being early, answered at most every 5 s [D3, D7, D9]."""
-        if isinstance(message.status, str):
+        if isinstance(message.status, str) and self._claims.take(now):
             self.rooms.report(self.activity.claim(message.status, now), now, interacted=message.status == "active")
         if now - self._ponged_at < self.hub.limits.heartbeat_min_interval_s:
             return

@@ -161,3 +161,21 @@ def test_j2_a_receiver_that_does_not_read_is_cut_with_4413_and_may_resume(pair: 
     assert ann.take("status_changed")[0]["data"]["connected"] is False
     again = bob.world.client().auth("bob", resumeToken=bob.resume_token)
     assert again.last("authenticated")["resumed"] is True
+
+
+def test_heartbeats_cannot_flood_a_room_with_status_changes(pair: tuple[Client, Client]) -> None:
+    ann, bob = pair
+    for number in range(50):
+        ann.send(type="heartbeat", status="idle" if number % 2 else "active")
+        ann.world.sleep(0.02)
+    assert len(bob.take("status_changed")) <= 5
+
+
+def test_control_handed_to_and_fro_is_limited(pair: tuple[Client, Client]) -> None:
+    ann, bob = pair
+    ann.send(type="control_request", roomId="video_123")
+    for _ in range(20):
+        ann.send(type="control_grant", roomId="video_123", data={"toUserId": "bob"})
+        bob.send(type="control_grant", roomId="video_123", data={"toUserId": "ann"})
+    assert len(bob.take("control_granted")) <= 13
+    assert "RATE_LIMITED" in {error["code"] for client in pair for error in client.of("error")}
