@@ -13,56 +13,22 @@ import socket
 import ssl
 from collections.abc import Callable, Collection
 from http import HTTPStatus
-from typing import Any, NamedTuple
-from urllib.parse import urlsplit
+from typing import Any
 
 from picows import WSAutoPingStrategy
 from picows.picows import WSProtocol  # type: ignore[attr-defined]
 
 from .connection import Connection, Handler
+from .upgrade import read_head, refuse_upgrade
 
 MAX_HEAD_BYTES = 16 * 1024
 SEND_BUFFER_BYTES = 128 * 1024
-_DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
 # picows makes a logger per connection and writes two lines for each, unless it is given an adapter; its complaints
 # about bad frames are for the peer, not for the log.
 _silent = logging.getLogger("koko_presence.picows")
 _silent.setLevel(logging.CRITICAL)
 _SILENT = logging.LoggerAdapter(_silent, {})
-
-
-class Head(NamedTuple):
-    """The first request's line and headers; names in lower case, in the order they came."""
-
-    method: str
-    path: str
-    headers: list[tuple[str, str]]
-
-    def values(self, name: str) -> list[str]:
-        return [value for key, value in self.headers if key == name]
-
-    def tokens(self, name: str) -> list[str]:
-        """A header's comma-separated tokens in lower case [RFC 9110 section 5.6.1]."""
-        return [token.strip().lower() for value in self.values(name) for token in value.split(",")]
-
-    @property
-    def wants_websocket(self) -> bool:
-        return "websocket" in self.tokens("upgrade") and "upgrade" in self.tokens("connection")
-
-
-def read_head(data: bytes) -> Head | None:
-    """The head of a request, or None for what does not look like one."""
-    lines = data.decode("latin-1").split("\r\n")
-    parts = lines[0].split(" ")
-    if len(parts) != 3 or not parts[2].startswith("HTTP/"):
-        return None
-    headers = []
-    for line in lines[1:]:
-        name, colon, value = line.partition(":")
-        if colon:
-            headers.append((name.strip().lower(), value.strip()))
-    return Head(parts[0], parts[1], headers)
 
 
 class Door:
@@ -143,46 +109,8 @@ class Door:
         self._transports.discard(transport)
         self.open_count -= 1
 
-    def refusal(self, head: Head) -> tuple[int, str, str] | None:
-        """Why an upgrade is refused: status, reason and an extra header; None when it is welcome."""
-        path = head.path.partition("?")[0]
-        if self.ws_paths is not None and path not in self.ws_paths:
-            return 404, "There is no WebSocket here; it is at /presence.", ""
-        if not self._origin_allowed(head):
-            return 403, "This page's origin is not on the server's list (server.origins).", ""
-        if head.values("sec-websocket-version") != ["13"]:
-            return 426, "WebSocket version 13 is spoken here.", "Sec-WebSocket-Version: 13\r\n"
-        return None
-
-    def _origin_allowed(self, head: Head) -> bool:
-        """An exact match of scheme, host and port, or the page of this very host [A8, RFC 6454]. No Origin means that
-        it is not a browser."""
-        origins = head.values("origin")
-        if not origins:
-            return True
-        if len(origins) > 1:
-            return False
-        origin = origins[0].lower()
-        if origin in self.origins:
-            return True
-        parts = urlsplit(origin)
-        try:
-            port = parts.port or _DEFAULT_PORTS.get(parts.scheme)
-        except ValueError:
-            return False
-        if parts.scheme not in ("http", "https") or parts.path or parts.query or parts.fragment or not parts.hostname:
-            return False
-        hosts = head.values("host")
-        if len(hosts) != 1:
-            return False
-        own = urlsplit(f"{parts.scheme}://{hosts[0].lower()}")
-        try:
-            return own.hostname == parts.hostname and (own.port or _DEFAULT_PORTS[parts.scheme]) == port
-        except ValueError:
-            return False
-
     def web_socket(self) -> "DoorWebSocket":
-        """A picows protocol for one upgrade that has passed `refusal`."""
+        """A picows protocol for one upgrade that is welcome."""
         connection = Connection(self._max_message_bytes, self._max_frame_bytes)
         connection.handler = Greeting(self, connection, self._make_handler)
 
@@ -288,7 +216,7 @@ class Threshold(asyncio.Protocol):
         if head is None or not head.wants_websocket:
             self._become_http()
             return
-        refusal = self._door.refusal(head)
+        refusal = refuse_upgrade(head, self._door.ws_paths, self._door.origins)
         if refusal is not None:
             self._refuse(*refusal)
             return

@@ -1,0 +1,82 @@
+"""The head of a connection's first request, and which upgrades to WebSocket are welcome. Pure: bytes in, a word out."""
+
+from collections.abc import Collection
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+class Head(NamedTuple):
+    """The first request's line and headers; names in lower case, in the order they came."""
+
+    method: str
+    path: str
+    headers: list[tuple[str, str]]
+
+    def values(self, name: str) -> list[str]:
+        return [value for key, value in self.headers if key == name]
+
+    def tokens(self, name: str) -> list[str]:
+        """A header's comma-separated tokens in lower case [RFC 9110 section 5.6.1]."""
+        return [token.strip().lower() for value in self.values(name) for token in value.split(",")]
+
+    @property
+    def wants_websocket(self) -> bool:
+        return "websocket" in self.tokens("upgrade") and "upgrade" in self.tokens("connection")
+
+
+def read_head(data: bytes) -> Head | None:
+    """The head of a request, or None for what does not look like one."""
+    lines = data.decode("latin-1").split("\r\n")
+    parts = lines[0].split(" ")
+    if len(parts) != 3 or not parts[2].startswith("HTTP/"):
+        return None
+    headers = []
+    for line in lines[1:]:
+        name, colon, value = line.partition(":")
+        if colon:
+            headers.append((name.strip().lower(), value.strip()))
+    return Head(parts[0], parts[1], headers)
+
+
+def refuse_upgrade(
+    head: Head, ws_paths: Collection[str] | None, origins: Collection[str]
+) -> tuple[int, str, str] | None:
+    """Why an upgrade is refused: status, reason and an extra header; None when it is welcome."""
+    path = head.path.partition("?")[0]
+    if ws_paths is not None and path not in ws_paths:
+        return 404, "There is no WebSocket here; it is at /presence.", ""
+    if not origin_allowed(head, origins):
+        return 403, "This page's origin is not on the server's list (server.origins).", ""
+    if head.values("sec-websocket-version") != ["13"]:
+        return 426, "WebSocket version 13 is spoken here.", "Sec-WebSocket-Version: 13\r\n"
+    return None
+
+
+def origin_allowed(head: Head, allowed: Collection[str]) -> bool:
+    """An exact match of scheme, host and port, or the page of this very host [A8, RFC 6454]. No Origin means that
+    it is not a browser."""
+    origins = head.values("origin")
+    if not origins:
+        return True
+    if len(origins) > 1:
+        return False
+    origin = origins[0].lower()
+    if origin in allowed:
+        return True
+    parts = urlsplit(origin)
+    try:
+        port = parts.port or _DEFAULT_PORTS.get(parts.scheme)
+    except ValueError:
+        return False
+    if parts.scheme not in ("http", "https") or parts.path or parts.query or parts.fragment or not parts.hostname:
+        return False
+    hosts = head.values("host")
+    if len(hosts) != 1:
+        return False
+    own = urlsplit(f"{parts.scheme}://{hosts[0].lower()}")
+    try:
+        return own.hostname == parts.hostname and (own.port or _DEFAULT_PORTS[parts.scheme]) == port
+    except ValueError:
+        return False
