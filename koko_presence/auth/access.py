@@ -14,6 +14,8 @@ _PREFIXES: tuple[tuple[str, RoomType], ...] = (
     ("video_", "video"),
     ("project_", "project"),
     ("comment_thread_", "comment_thread"),
+    ("comment_", "comment_thread"),
+    ("thread_", "comment_thread"),
     ("comparison_", "comparison"),
 )
 
@@ -35,14 +37,22 @@ class Grant(Struct, frozen=True, kw_only=True):
 class Access(Protocol):
     """Whatever can say who may enter, at once or after asking elsewhere."""
 
-    def check(self, identity: Identity, room_id: str, room_type: RoomType | None) -> Grant | Awaitable[Grant]: ...
+    def check(self, identity: Identity, room_id: str, room_type: RoomType | None) -> Grant | Awaitable[Grant]:
+        """What `identity` may do in `room_id`; `room_type` is what the client says it is. A refusal is a Grant too, and
+        the same one whether the room is unknown or closed."""
+        ...
 
 
 _NO = Grant(allow=False, reason=REFUSED)
 
 
 class ClaimsAccess:
-    """The token's `rooms` claim: the exact id, or else the longest prefix with a trailing `*` [A6]."""
+    """The token's `rooms` claim: the exact id, or else the longest prefix with a trailing `*` [A6].
+
+    Each scope stands for itself: `moderate` is having a say over others (who has control, who must go) and brings no
+    `control` or `broadcast` with it. Without `join` the others count for nothing. Rooms are not looked up, so neither
+    the answer nor its time tells whether one exists.
+    """
 
     def check(self, identity: Identity, room_id: str, room_type: RoomType | None) -> Grant:
         scopes = scopes_for(identity, room_id)
@@ -67,15 +77,16 @@ class AllowAll:
 
 def scopes_for(identity: Identity, room_id: str) -> tuple[str, ...] | None:
     """The scopes of the pattern that names `room_id` best, or None when none does."""
-    exact = identity.rooms.get(room_id)
+    rooms = identity.rooms
+    exact = rooms.get(room_id)
     if exact is not None:
         return exact
-    best = max(
-        (pattern for pattern in identity.rooms if pattern.endswith("*") and room_id.startswith(pattern[:-1])),
-        key=len,
-        default=None,
-    )
-    return None if best is None else identity.rooms[best]
+    # from the longest prefix down: a room id has 128 characters at most [C17], a token may have hundreds of patterns
+    for length in range(len(room_id), -1, -1):
+        scopes = rooms.get(room_id[:length] + "*")
+        if scopes is not None:
+            return scopes
+    return None
 
 
 def room_type_of(room_id: str) -> RoomType | None:

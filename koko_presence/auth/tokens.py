@@ -1,12 +1,14 @@
 """Who is it? Tokens in, identities out; and the server's own tokens for coming back.
 
 The algorithm is fixed by configuration, never by the token. Signatures are PyJWT's business; the claims are checked
-here against a time that is an argument. A refusal says what is wrong and never repeats the token.
+here against a time that is an argument. A refusal says what is wrong and what to do, and never repeats the token.
 """
 
 import base64
+import functools
 import hashlib
 import hmac
+import json
 import unicodedata
 from collections.abc import Awaitable, Collection, Mapping
 from typing import Any, Protocol
@@ -14,6 +16,7 @@ from urllib.parse import urlsplit
 
 import jwt
 import msgspec
+from jwt.algorithms import HMACAlgorithm
 from msgspec import Struct
 
 SCOPES = frozenset(("join", "control", "broadcast", "moderate"))
@@ -21,12 +24,15 @@ MAX_TOKEN_CHARS = 8192
 MAX_NAME_UNITS = 100
 MAX_IMAGE_CHARS = 2048
 MAX_USER_ID_CHARS = 128
-MAX_PATTERNS = 1000
 MIN_SECRET_BYTES = 32
+ALGORITHMS = {"HS256": hashlib.sha256, "HS384": hashlib.sha384, "HS512": hashlib.sha512}
 RESERVED_USER = "system"  # the sender of the server's own broadcasts [J4]
 
 # Characters that turn the reading direction round, and marks that are not seen: a name must not paint over the page.
 _BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_CONTROLS = frozenset(("Cc", "Cs", "Zl", "Zp"))  # C0, C1, half surrogate pairs, line and paragraph separators
+_UNSEEN = frozenset(("Cf", "Mn", "Me", "Zs"))  # marks, joiners, spaces: nobody sees a name made of these alone
+_JOINER = "\u200d"
 
 
 class TokenRefused(Exception):
@@ -34,7 +40,8 @@ class TokenRefused(Exception):
 
 
 class Identity(Struct, frozen=True, kw_only=True):
-    """Who a verified token speaks for. `rooms` maps a room id, or a prefix with one trailing `*`, to scopes."""
+    """Who a verified token speaks for, until unix second `expires_at_s`. `rooms` maps a room id, or a prefix with one
+    trailing `*`, to scopes [A6]; `sid` is the application's own session id, never the one of presence [A3]."""
 
     user_id: str
     name: str
@@ -42,6 +49,7 @@ class Identity(Struct, frozen=True, kw_only=True):
     expires_at_s: int
     rooms: Mapping[str, tuple[str, ...]]
     presence: bool = True  # False: the user has switched presence off [K1]
+    sid: str | None = None
 
 
 class TokenVerifier(Protocol):
@@ -67,13 +75,13 @@ class HmacVerifier:
     ) -> None:
         """`leeway_s`: seconds by which clocks may differ; `max_ttl_s`: how far ahead an expiry is believed.
 
-        Errors: ValueError for an algorithm that is not HMAC with SHA-2.
+        Errors: ValueError for an algorithm that is not HMAC with SHA-2, and for a secret too short or of another kind.
         """
-        if not algorithms or any(name not in ("HS256", "HS384", "HS512") for name in algorithms):
-            raise ValueError("a shared secret goes with HS256, HS384 or HS512")
+        if not algorithms or not ALGORITHMS.keys() >= set(algorithms):
+            raise ValueError("a shared secret goes with HS256, HS384 or HS512: set auth.algorithms to one of them")
         self._algorithms = list(algorithms)
-        self._jws = jwt.PyJWS(algorithms=self._algorithms)
-        self._key = self._jws.get_algorithm_by_name(self._algorithms[0]).prepare_key(secret.encode())
+        self._jws = _signer()
+        self._key = _usable_key(secret)
         self._issuer = issuer
         self._audience = audience
         self._leeway_s = leeway_s
@@ -84,32 +92,41 @@ class HmacVerifier:
         claims = self._claims(token)
         expires_at_s = self._check_times(claims, now_s)
         if self._issuer is not None and claims.get("iss") != self._issuer:
-            raise TokenRefused("its issuer (iss) is not the configured one")
+            raise TokenRefused("its issuer (iss) is not the one in auth.issuer")
         self._check_audience(claims.get("aud"))
         user_id = _user_id(claims.get("sub"))
         return Identity(
             user_id=user_id,
             name=clean_name(claims.get("name"), user_id),
-            image=clean_image(claims.get("image", claims.get("picture"))),
+            image=clean_image(claims.get("image")) or clean_image(claims.get("picture")),
             expires_at_s=expires_at_s,
             rooms=_rooms(claims.get("rooms", {})),
             presence=_switch(claims.get("presence", True)),
+            sid=_sid(claims.get("sid")),
         )
 
     def _claims(self, token: str) -> dict[str, Any]:
         if len(token) > MAX_TOKEN_CHARS:
-            raise TokenRefused(f"it is longer than {MAX_TOKEN_CHARS} characters")
+            raise TokenRefused(f"it is longer than {MAX_TOKEN_CHARS} characters: name rooms by prefix, as in project_*")
+        parts = token.count(".") + 1
+        if parts == 5:
+            raise TokenRefused("it is encrypted (JWE): sign it instead")
+        if parts != 3:
+            raise TokenRefused(f"it is not a JWT, which has three parts; this has {parts}. Is it a session id?")
         try:
             payload = self._jws.decode(token, self._key, algorithms=self._algorithms)
             claims = msgspec.json.decode(payload)
+            # msgspec keeps the last of two equal names; another reader may keep the first [RFC 7519, 4]
+            json.loads(payload, object_pairs_hook=_each_once)
         except jwt.InvalidAlgorithmError:
-            raise TokenRefused(
-                f"it is not signed with {' or '.join(self._algorithms)}, as the server expects"
-            ) from None
+            expected = " or ".join(self._algorithms)
+            raise TokenRefused(f"it is not signed with {expected}, as auth.algorithms asks") from None
         except jwt.InvalidSignatureError:
             raise TokenRefused("its signature does not match: was it made with another secret?") from None
-        except (jwt.PyJWTError, UnicodeError, ValueError, TypeError, RecursionError):
-            raise TokenRefused("it is not a well-formed JWT") from None
+        except (jwt.DecodeError, UnicodeError, ValueError, RecursionError):
+            raise TokenRefused("it is not a well-formed JWT: was it cut or changed on its way?") from None
+        except jwt.InvalidTokenError:
+            raise TokenRefused("its header asks for too much: leave out crit and b64; kid is a text") from None
         if not isinstance(claims, dict):
             raise TokenRefused("its payload is not a JSON object")
         return claims
@@ -117,14 +134,14 @@ class HmacVerifier:
     def _check_times(self, claims: dict[str, Any], now_s: float) -> int:
         expires_at_s = _unix(claims, "exp")
         if expires_at_s is None:
-            raise TokenRefused("it never expires: exp is required")
+            raise TokenRefused("it never expires: exp is needed, in unix seconds")
         if expires_at_s <= now_s - self._leeway_s:
-            raise TokenRefused("it has expired")
+            raise TokenRefused("it has expired: fetch a new one")
         if expires_at_s > now_s + self._max_ttl_s + self._leeway_s:
             raise TokenRefused(f"it expires more than {self._max_ttl_s:.0f} seconds ahead (auth.max_ttl_s)")
         not_before_s, issued_at_s = _unix(claims, "nbf"), _unix(claims, "iat")
         if not_before_s is not None and not_before_s > now_s + self._leeway_s:
-            raise TokenRefused("it is not valid yet (nbf)")
+            raise TokenRefused("it is not valid yet (nbf): compare the clocks")
         if issued_at_s is not None and issued_at_s > now_s + self._leeway_s:
             raise TokenRefused("it was issued in the future (iat): compare the clocks")
         return expires_at_s
@@ -134,7 +151,43 @@ class HmacVerifier:
             return
         named = [audience] if isinstance(audience, str) else audience
         if not isinstance(named, list) or self._audience not in named:
-            raise TokenRefused("its audience (aud) is not the configured one")
+            raise TokenRefused("its audience (aud) is not the one in auth.audience")
+
+
+class _ReadyKey(HMACAlgorithm):
+    """HMAC with a key that `_usable_key` has seen. PyJWT looks for PEM, DER and JWK in the secret again with every
+    token, which takes longer than the signature; and it warns of HS512 with fewer than 64 bytes, where we ask for 32."""
+
+    def prepare_key(self, key: str | bytes) -> bytes:
+        return key if isinstance(key, bytes) else key.encode()
+
+    def check_key_length(self, key: bytes) -> None:
+        return None
+
+
+@functools.cache
+def _signer() -> jwt.PyJWS:
+    jws = jwt.PyJWS(algorithms=[])
+    for name, hash_algorithm in ALGORITHMS.items():
+        jws.register_algorithm(name, _ReadyKey(hash_algorithm))
+    return jws
+
+
+def _usable_key(secret: str) -> bytes:
+    key = secret.encode()
+    if len(key) < MIN_SECRET_BYTES:
+        raise ValueError(f"The secret needs at least {MIN_SECRET_BYTES} bytes: make one with  openssl rand -base64 48")
+    try:
+        return HMACAlgorithm(hashlib.sha256).prepare_key(key)
+    except jwt.InvalidKeyError:  # who knows a public key could sign with it
+        raise ValueError("The secret is a key pair's key or a JWK: make one with  openssl rand -base64 48") from None
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    named = dict(pairs)
+    if len(named) != len(pairs):
+        raise TokenRefused("a name stands twice in it: write each claim and each room once")
+    return named
 
 
 def _unix(claims: dict[str, Any], name: str) -> int | None:
@@ -147,19 +200,19 @@ def _unix(claims: dict[str, Any], name: str) -> int | None:
 
 
 def _user_id(value: Any) -> str:
-    if not isinstance(value, str) or not value:
-        raise TokenRefused("it names no user: sub must be a text")
+    if not isinstance(value, str) or not value.strip():
+        raise TokenRefused("it names no user: sub must be a text, not empty")
     if len(value) > MAX_USER_ID_CHARS:
         raise TokenRefused(f"its user id (sub) is longer than {MAX_USER_ID_CHARS} characters")
-    if any(unicodedata.category(char) in ("Cc", "Cs") or char in _BIDI for char in value):
+    if any(unicodedata.category(char) in _CONTROLS or char in _BIDI for char in value):
         raise TokenRefused("its user id (sub) holds control characters")
     if value == RESERVED_USER:
-        raise TokenRefused(f"the user id {RESERVED_USER!r} is reserved")
+        raise TokenRefused(f"the user id {RESERVED_USER!r} is reserved for the server: use another sub")
     return value
 
 
 def _rooms(value: Any) -> dict[str, tuple[str, ...]]:
-    if not isinstance(value, dict) or len(value) > MAX_PATTERNS:
+    if not isinstance(value, dict):
         raise TokenRefused("rooms must be an object from room ids to lists of scopes")
     rooms = {}
     for pattern, scopes in value.items():
@@ -178,14 +231,55 @@ def _switch(value: Any) -> bool:
     return value
 
 
+def _sid(value: Any) -> str | None:
+    """Nothing is decided by it, so one that cannot be used is dropped, as an image is."""
+    return value if isinstance(value, str) and 0 < len(value) <= MAX_USER_ID_CHARS and value.isprintable() else None
+
+
 def clean_name(value: Any, otherwise: str) -> str:
     """A display name without control and direction characters, at most 100 UTF-16 units [A5, B15]; `otherwise` when
-    nothing is left."""
-    if not isinstance(value, str):
-        return clean_name(otherwise, "?") if otherwise != "?" else "?"
-    kept = "".join(char for char in value if unicodedata.category(char) not in ("Cc", "Cs") and char not in _BIDI)
-    cut = " ".join(kept.split()).encode("utf-16-le")[: 2 * MAX_NAME_UNITS].decode("utf-16-le", "ignore").strip()
-    return cut or clean_name(None, otherwise)
+    nothing is left to see."""
+    for candidate in (value, otherwise):
+        if isinstance(candidate, str):
+            name = _cut(" ".join("".join(map(_shown, candidate)).split()))
+            if any(unicodedata.category(char) not in _UNSEEN for char in name):
+                return name
+    return "?"
+
+
+def _shown(char: str) -> str:
+    if unicodedata.category(char) in _CONTROLS or char in _BIDI:
+        return " " if char.isspace() else ""
+    return char
+
+
+def _cut(name: str) -> str:
+    units = name.encode("utf-16-le")
+    if len(units) <= 2 * MAX_NAME_UNITS:
+        return name
+    longest = len(units[: 2 * MAX_NAME_UNITS].decode("utf-16-le", "ignore"))
+    end = longest
+    while end and _continues(name, end):
+        end -= 1
+    return name[: end or longest].rstrip()
+
+
+def _continues(text: str, at: int) -> bool:
+    """Whether a reader sees `text[at]` as part of the character before it: accents, emoji families, skins, flags. The
+    rules of Unicode's annex 29 that names meet."""
+    char = text[at]
+    if unicodedata.category(char)[0] == "M" or char == _JOINER or text[at - 1] == _JOINER:
+        return True
+    if "\U0001f3fb" <= char <= "\U0001f3ff" or "\U000e0020" <= char <= "\U000e007f":
+        return True
+    first = at
+    while first and _is_half_flag(text[first - 1]):
+        first -= 1
+    return _is_half_flag(char) and (at - first) % 2 == 1
+
+
+def _is_half_flag(char: str) -> bool:
+    return "\U0001f1e6" <= char <= "\U0001f1ff"
 
 
 def clean_image(value: Any) -> str | None:
@@ -214,19 +308,23 @@ def issue_token(
 ) -> str:
     """A signed token for `user`, good for `ttl_s` seconds from unix second `now_s`.
 
-    Errors: ValueError, with what to do, for a weak secret, an unusable user id or time, unknown scopes.
+    Errors: ValueError, with what to do, for a secret or algorithm that HmacVerifier would not take, an unusable user id
+    or time, unknown scopes, more than fits into a token.
     """
-    if len(secret.encode()) < MIN_SECRET_BYTES:
-        raise ValueError(f"The secret needs at least {MIN_SECRET_BYTES} bytes: make one with  openssl rand -base64 48")
+    key = _usable_key(secret)
+    if algorithm not in ALGORITHMS:
+        raise ValueError(f"There is no algorithm {algorithm!r} here: use {', '.join(ALGORITHMS)}.")
+    if type(ttl_s) is not int or type(now_s) is not int:  # a bool is an int, and 1.5 would be refused as exp
+        raise ValueError("The time and the time to live are whole numbers of seconds.")
     if ttl_s < 1:
         raise ValueError("The time to live must be at least 1 second.")
     for pattern, scopes in (rooms or {}).items():
-        unknown = [scope for scope in scopes if scope not in SCOPES]
+        unknown = [scopes] if isinstance(scopes, str) else [scope for scope in scopes if scope not in SCOPES]
         if unknown:
             raise ValueError(f"{pattern}: no such scope: {', '.join(unknown)}. There are {', '.join(sorted(SCOPES))}.")
     claims: dict[str, Any] = {"sub": user, "iat": now_s, "exp": now_s + ttl_s}
     optional = {"name": name, "image": image, "iss": issuer, "aud": audience}
-    claims |= {key: value for key, value in optional.items() if value is not None}
+    claims |= {claim: value for claim, value in optional.items() if value is not None}
     if rooms:
         claims["rooms"] = {pattern: list(scopes) for pattern, scopes in rooms.items()}
     try:
@@ -234,7 +332,10 @@ def issue_token(
         _rooms(claims.get("rooms", {}))
     except TokenRefused as refused:
         raise ValueError(f"Such a token would be refused: {refused}.") from None
-    return jwt.encode(claims, secret, algorithm=algorithm)
+    token = _signer().encode(msgspec.json.encode(claims), key, algorithm=algorithm)
+    if len(token) > MAX_TOKEN_CHARS:
+        raise ValueError(f"The token would be longer than {MAX_TOKEN_CHARS} characters: name rooms by prefix.")
+    return token
 
 
 class ResumeTokens:
@@ -254,10 +355,11 @@ class ResumeTokens:
         """The session id, or None for a token that is forged, expired, somebody else's or no token at all."""
         try:
             raw = base64.b64decode(token.encode("ascii") + b"=" * (-len(token) % 4), altchars=b"-_", validate=True)
-            expires_at_s, _, session_id = raw[16:].decode().partition(".")
-            if not hmac.compare_digest(raw[:16], self._sign(user_id, raw[16:])):
-                return None
-            return session_id if int(expires_at_s) > now_s else None
+            end, _, session_id = raw[16:].decode().partition(".")
+            expires_at_s = int(end)
+            # made again and compared whole: base64 and int have several spellings of one value, this leaves one
+            genuine = hmac.compare_digest(self.issue(user_id, session_id, expires_at_s).encode(), token.encode())
+            return session_id if genuine and expires_at_s > now_s else None
         except ValueError:
             return None
 

@@ -65,18 +65,17 @@ def origin_allowed(head: Head, allowed: Collection[str]) -> bool:
     origin = origins[0].lower()
     if origin in allowed:
         return True
-    parts = urlsplit(origin)
-    try:
-        port = parts.port or _DEFAULT_PORTS.get(parts.scheme)
-    except ValueError:
-        return False
-    if parts.scheme not in ("http", "https") or parts.path or parts.query or parts.fragment or not parts.hostname:
-        return False
     hosts = head.values("host")
-    if len(hosts) != 1:
-        return False
-    own = urlsplit(f"{parts.scheme}://{hosts[0].lower()}")
+    return len(hosts) == 1 and _same_host(origin, hosts[0].lower())
+
+
+def _same_host(origin: str, host: str) -> bool:
     try:
-        return own.hostname == parts.hostname and (own.port or _DEFAULT_PORTS[parts.scheme]) == port
-    except ValueError:
+        page = urlsplit(origin)
+        own = urlsplit(f"{page.scheme}://{host}")
+        if page.scheme not in _DEFAULT_PORTS or origin != f"{page.scheme}://{page.netloc}" or "@" in page.netloc:
+            return False
+        default = _DEFAULT_PORTS[page.scheme]
+        return bool(page.hostname) and (page.hostname, page.port or default) == (own.hostname, own.port or default)
+    except ValueError:  # a port or an address that is none
         return False

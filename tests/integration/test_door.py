@@ -109,7 +109,7 @@ ORIGINS = [
     ("https://evil.com", False), ("null", False), ("", False), ("https://app.example.com.evil.com", False),
     ("https://evilapp.example.com", False), ("https://app.example.com:8443", False), ("http://app.example.com", False),
     ("https://xn--pp-eka.example.com", False), ("http://127.0.0.1:81", False), ("http://127.0.0.1.evil.com", False),
-    ("ftp://127.0.0.1", False), ("http://user@127.0.0.1:99999", False), ("https://app.example.com/", False),
+    ("http://[", False), ("http://x@127.0.0.1", False), ("ftp://127.0.0.1", False), ("http://user@127.0.0.1:99999", False), ("https://app.example.com/", False),
 ]  # fmt: skip
 
 
