@@ -101,6 +101,9 @@ class ChangeStatus(Struct, kw_only=True):
 
 
 class ChangePrivacy(Struct, kw_only=True):
+    """`disabled` is the token's word, not the client's: None when the command does not come from a token [K1]."""
+
+    disabled: bool | None = None
     user_id: str
     session_id: str
     privacy: Privacy
@@ -170,6 +173,7 @@ class ApplyPrivacy(Struct, kw_only=True):
     room_id: str
     session_id: str
     invisible: bool
+    disabled: bool
     share_cursor: bool
     share_selection: bool
 

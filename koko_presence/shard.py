@@ -36,6 +36,7 @@ from .commands import (
     RoomRefused,
 )
 from .domain import showing, view, watching
+from .domain.actions import ACTIONS
 from .domain.deadlines import Deadlines
 from .domain.member import Member
 from .domain.room import Room, Setting
@@ -43,35 +44,10 @@ from .domain.user import User
 from .errors import PresenceError
 from .events import ActiveReply, ServerNotice, encode, encode_ack, error_reply
 from .limits import Limits, RoomOptions
-from .messages import (
-    Broadcast,
-    ControlCancel,
-    ControlDeny,
-    ControlGrant,
-    ControlRelease,
-    ControlRequest,
-    CursorMessage,
-    MessageId,
-    PlaybackMessage,
-    SelectionMessage,
-    Typing,
-)
+from .messages import MessageId
 from .wallclock import WallClock
 
 Effect = tuple[int, EdgeNews] | Command
-
-_ACTIONS: dict[type, Callable[..., None]] = {
-    CursorMessage: showing.handle_cursor,
-    SelectionMessage: showing.handle_selection,
-    Typing: showing.handle_typing,
-    Broadcast: showing.handle_broadcast,
-    PlaybackMessage: watching.handle_playback,
-    ControlRequest: watching.handle_control_request,
-    ControlGrant: watching.handle_control_grant,
-    ControlDeny: watching.handle_control_deny,
-    ControlRelease: watching.handle_control_release,
-    ControlCancel: watching.handle_control_cancel,
-}
 
 
 class Shard:
@@ -83,6 +59,7 @@ class Shard:
         self.rooms: dict[str, Room] = {}
         self.users: dict[str, User] = {}
         self._dirty: dict[Room, float] = {}  # rooms with something to send, and when to send it
+        self._soonest: float | None = None  # the earliest of those times
         self._handlers: dict[type, Callable[[Any, float], None]] = {
             OpenSession: self._open,
             EndSession: self._end,
@@ -134,19 +111,23 @@ class Shard:
 
     def _room_due(self, room: Room, kind: str, sub_id: str, now: float) -> None:
         if kind == "empty":
-            self._free(room)
+            self._free(room, now)
+            return
+        if kind == "forget":
+            room.gone.pop(sub_id, None)
             return
         if kind == "playback":
             watching.release_playback(room, now)
         elif kind == "control_request":
             person = room.people.get(sub_id)
-            if room.control.withdraw(sub_id) and person is not None:
-                member = next(iter(person.members.values()))
+            member = room.best_session(person) if person is not None else None
+            if room.control.withdraw(sub_id) and member is not None:
                 watching.end_request(room, member, "expired", now)
         else:
             member = room.members[sub_id]  # a member's deadlines are cancelled when it goes
             if kind == "grace":
                 room.remove(member, "disconnected", now)
+                self.setting.effects.append(RoomLeft(user_id=member.user_id, room_id=room.id, session_id=sub_id))
                 self._after_removal(room, "disconnected", now)
             elif kind == "typing_stop":
                 if member.typing is not None:
@@ -161,7 +142,7 @@ class Shard:
 
     def flush_at(self) -> float | None:
         """When `flush_rooms` is wanted next: a time not after `now` means at the end of this turn."""
-        return min(self._dirty.values(), default=None)
+        return self._soonest
 
     def flush_rooms(self, now: float) -> list[tuple[int, RoomPacket]]:
         """The packets of every room whose time has come, addressed to edges."""
@@ -169,6 +150,7 @@ class Shard:
         for room in [room for room, at in self._dirty.items() if at <= now]:
             del self._dirty[room]
             packets.extend(self._packets(room, now))
+        self._soonest = min(self._dirty.values(), default=None)
         return packets
 
     def _touch(self, room: Room, now: float) -> None:
@@ -179,6 +161,7 @@ class Shard:
         at = now if room.urgent else room.pace.flush_at(now, window_s)
         if at <= self._dirty.get(room, at):
             self._dirty[room] = at
+            self._soonest = at if self._soonest is None else min(at, self._soonest)
 
     def _packets(self, room: Room, now: float) -> list[tuple[int, RoomPacket]]:
         items, room.out, room.urgent = room.out, [], False
@@ -269,9 +252,10 @@ class Shard:
             room.admit(enter, command.profile, now)
         except PresenceError as error:
             self._refuse(enter, error)
-            self.setting.effects.append(
-                RoomLeft(user_id=enter.user_id, room_id=enter.room_id, session_id=enter.visitor.session_id)
-            )
+            if room is None or enter.visitor.session_id not in room.members:  # a refused second join changes nothing
+                self.setting.effects.append(
+                    RoomLeft(user_id=enter.user_id, room_id=enter.room_id, session_id=enter.visitor.session_id)
+                )
             return
         self._touch(room, now)
 
@@ -286,7 +270,7 @@ class Shard:
     def _remove(self, command: Remove, now: float) -> None:
         room, member = self._find(command.room_id, command.session_id)
         if room is not None and member is not None:
-            room.remove(member, command.reason, now, id=command.id)
+            room.remove(member, command.reason, now, id=command.id)  # the user's owner said so and knows
             self._after_removal(room, command.reason, now)
 
     def _after_removal(self, room: Room, reason: str, now: float) -> None:
@@ -294,13 +278,17 @@ class Shard:
         if room.members:
             return
         if reason == "left":  # nobody can come back from that [C12]
-            self._free(room)
+            self._free(room, now)
         else:  # a lone viewer's reload keeps the room with its playback
             self.deadlines.set(("empty", room.id, ""), now + self.setting.limits.room_linger_s)
 
-    def _free(self, room: Room) -> None:
+    def _free(self, room: Room, now: float) -> None:
+        if room.out:  # its last words go before anything of a new room of the same id
+            self._dirty[room] = self._soonest = now
         for kind, sub_id in (("empty", ""), ("playback", "")):
             self.deadlines.cancel((kind, room.id, sub_id))
+        for user_id in room.gone:
+            self.deadlines.cancel(("forget", room.id, user_id))
         for user_id in room.control.requests:
             self.deadlines.cancel(("control_request", room.id, user_id))
         if self.rooms.get(room.id) is room:
@@ -309,6 +297,7 @@ class Shard:
     def _drop(self, command: Drop, now: float) -> None:
         room, member = self._find(command.room_id, command.session_id)
         if room is not None and member is not None and member.connected:
+            showing.settle(room, member, now)
             room.drop(member, now)
             self._touch(room, now)
 
@@ -335,6 +324,7 @@ class Shard:
             room.apply_privacy(
                 member,
                 invisible=command.invisible,
+                disabled=command.disabled,
                 share_cursor=command.share_cursor,
                 share_selection=command.share_selection,
                 now=now,
@@ -342,10 +332,13 @@ class Shard:
             self._touch(room, now)
 
     def _regrant(self, command: Regrant, now: float) -> None:
-        _, member = self._find(command.room_id, command.session_id)
-        if member is not None:
+        room, member = self._find(command.room_id, command.session_id)
+        if room is not None and member is not None:
             member.can_control, member.can_broadcast = command.can_control, command.can_broadcast
             member.moderator = command.moderator
+            if not member.can_control:
+                watching.lose_control(room, member, now)
+                self._touch(room, now)
 
     def _act(self, command: Act, now: float) -> None:
         room, member = self._find(command.room_id, command.session_id)
@@ -358,14 +351,10 @@ class Shard:
         if room.load.note(now):
             self._advise(room)
         try:
-            _ACTIONS[type(message)](room, member, message, now)
+            ACTIONS[type(message)](room, member, message, now)
         except PresenceError as refusal:
             payload = error_reply(refusal, message.id, room.id)
-            if member.attached:
-                room.send(member, payload, refusal=True)
-            else:  # resumed, but not joined again yet
-                news = Reply(session_id=member.session_id, payload=payload, refusal=True)
-                self.setting.effects.append((member.edge, news))
+            room.send(member, payload, refusal=True)
         self._touch(room, now)
 
     def _advise(self, room: Room) -> None:

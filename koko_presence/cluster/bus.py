@@ -4,12 +4,15 @@
 shard's time (deadlines and flush windows) is kept with one timer of the loop each. Nothing here awaits.
 """
 
+import logging
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from koko_presence.commands import Command, EdgeNews, RoomPacket
 from koko_presence.shard import Shard
+
+log = logging.getLogger("koko_presence.bus")
 
 
 class TimerHandle(Protocol):
@@ -100,8 +103,12 @@ class LocalBus:
         self._draining = True
         try:
             while self._queue:
-                self._shard.handle(self._queue.popleft(), now)
-                self._spread(now)
+                command = self._queue.popleft()
+                try:
+                    self._shard.handle(command, now)
+                    self._spread(now)
+                except Exception:  # a fault of ours in one command must not take the others with it
+                    log.exception("a command failed: %s", type(command).__name__)
         finally:
             self._draining = False
         self._plan(now)
@@ -126,15 +133,19 @@ class LocalBus:
 
     def _tick(self) -> None:
         now = self._clock()
-        self._shard.tick(now)
-        self._spread(now)
-        self._drain(now)
+        try:
+            self._shard.tick(now)
+            self._spread(now)
+        finally:
+            self._drain(now)
 
     def _flush(self) -> None:
         self._flush_soon = False
         now = self._clock()
-        for edge_id, packet in self._shard.flush_rooms(now):
-            self._edges[edge_id].on_packet(packet, now)
-        for edge in self._edges.values():
-            edge.on_flushed(now)
-        self._plan(now)
+        try:
+            for edge_id, packet in self._shard.flush_rooms(now):
+                self._edges[edge_id].on_packet(packet, now)
+        finally:
+            for edge in self._edges.values():
+                edge.on_flushed(now)
+            self._plan(now)

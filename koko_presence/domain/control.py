@@ -42,6 +42,6 @@ class Control:
         """Take a pending request away; False when there was none."""
         return self.requests.pop(user_id, None) is not None
 
-    def oldest(self) -> str | None:
-        """The user who has waited longest."""
-        return min(self.requests, key=lambda user: self.requests[user].requested_at, default=None)
+    def by_age(self) -> list[str]:
+        """The users who ask, who has waited longest first."""
+        return sorted(self.requests, key=lambda user: self.requests[user].requested_at)

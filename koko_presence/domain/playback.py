@@ -22,7 +22,8 @@ def acted_at(data: PlaybackData, wall: WallClock, now: float) -> float:
     if not isinstance(data.at, float):
         return now
     at = now + (data.at - wall.ms(now)) / 1000.0
-    return at if abs(at - now) <= MAX_CLOCK_SKEW_S else now
+    # a clock ahead of ours is believed to be ours: an anchor in the future would hold up everybody else's commands
+    return min(at, now) if abs(at - now) <= MAX_CLOCK_SKEW_S else now
 
 
 class Playback:

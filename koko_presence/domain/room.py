@@ -15,7 +15,7 @@ from typing import Any
 from msgspec import UNSET
 
 from koko_presence._fastpath.fanout import frame_text
-from koko_presence.commands import EnterRoom, Item, Profile, Reply, RoomLeft
+from koko_presence.commands import EnterRoom, Item, Profile, Reply
 from koko_presence.errors import PresenceError
 from koko_presence.events import CursorShown, Event, Joined, LeftReply, SelectionShown, StatusShown, encode
 from koko_presence.limits import Limits, RoomOptions
@@ -30,6 +30,7 @@ from .member import Member, Person
 from .playback import Playback
 from .view import joined_reply
 
+FORGET_S = 10.0  # leaving and joining again does not refill a budget [L1]
 SYNCED_TYPES = frozenset(("video", "comparison"))  # where playback is synchronised unless switched off [C16]
 
 
@@ -50,7 +51,7 @@ class Room:
     """One room on its owner. All methods take `now`, monotonic seconds; a broken rule raises PresenceError."""
 
     __slots__ = (
-        "control", "created_at", "id", "load", "members", "out", "pace", "parted", "people", "playback",
+        "control", "created_at", "gone", "id", "load", "members", "out", "pace", "parted", "people", "playback",
         "playback_waits", "seq",
         "setting", "sync_enabled", "type", "urgent",
     )  # fmt: skip
@@ -61,6 +62,7 @@ class Room:
         self.setting = setting
         self.created_at = now
         self.people: dict[str, Person] = {}
+        self.gone: dict[str, Person] = {}  # who has just left, for the budgets
         self.members: dict[str, Member] = {}
         self.playback: Playback | None = None
         self.playback_waits: tuple[str, str, str] | None = None  # user, session, action whose broadcast waits [H11]
@@ -90,13 +92,16 @@ class Room:
             member.edge = visitor.edge
             member.can_control, member.can_broadcast = enter.can_control, enter.can_broadcast
             member.moderator = enter.moderator
+            member.name, member.image = visitor.name, visitor.image
             self._send_snapshot(member, enter.id, now)
             return
         person = self.people.get(visitor.user_id)
         if person is None:
             if len(self.people) >= self.setting.limits.max_users_per_room:
                 raise PresenceError("ROOM_FULL")
-            person = self.people[visitor.user_id] = Person(visitor.user_id, profile, self.setting.limits)
+            person = self.gone.pop(visitor.user_id, None) or Person(visitor.user_id, profile, self.setting.limits)
+            self.setting.deadlines.cancel(("forget", self.id, visitor.user_id))
+            self.people[visitor.user_id] = person
         person.profile = profile
         member = Member(enter, person, self.setting.limits, now)
         member.color = colors.choose(visitor.user_id, self._colors_taken(member))
@@ -123,13 +128,13 @@ class Room:
         person = member.person
         del person.members[member.session_id]
         if not person.members:
-            del self.people[person.user_id]
+            self.gone[person.user_id] = self.people.pop(person.user_id)  # its budgets outlive a leave
+            self.setting.deadlines.set(("forget", self.id, person.user_id), now + FORGET_S)
             self.control.withdraw(person.user_id)
         for kind in (*member.pending, "grace", "typing_stop", "report_stale"):
             self.setting.deadlines.cancel((kind, self.id, member.session_id))
         self.emit("user_left", member, {"reason": reason, "sessionCount": person.visible_count}, now)
         self.pass_control_on(member, reason, now)
-        self.setting.effects.append(RoomLeft(user_id=person.user_id, room_id=self.id, session_id=member.session_id))
 
     def drop(self, member: Member, now: float) -> None:
         """The socket is lost: hide at once what would look alive, hold the place for the grace [D2, E3, G4]."""
@@ -155,25 +160,35 @@ class Room:
         self.setting.deadlines.cancel(("grace", self.id, member.session_id))
         member.edge = edge
         member.attached = False
+        # a snapshot that was under way to the old connection is not the new one's
+        self.out = [item for item in self.out if not (item.attach and item.only == member.session_id)]
         if not member.connected:
             member.connected = True
             self.emit_status(member, now)
 
     def apply_privacy(
-        self, member: Member, *, invisible: bool, share_cursor: bool, share_selection: bool, now: float
+        self,
+        member: Member,
+        *,
+        invisible: bool,
+        disabled: bool,
+        share_cursor: bool,
+        share_selection: bool,
+        now: float,
     ) -> None:
         """Going invisible looks like leaving, coming back like joining [K2]; hiding a cursor hides it at once [K5]."""
         was_visible = member.visible
-        if member.cursor_shown and not share_cursor and not invisible:
+        hides = invisible or disabled
+        if member.cursor_shown and not share_cursor and not hides:
             self.emit("cursor_moved", member, CursorShown(color=member.color, hidden=True), now)
-        if member.selection_shown and not share_selection and not invisible:
+        if member.selection_shown and not share_selection and not hides:
             self.emit("selection_changed", member, SelectionShown(color=member.color, cleared=True), now)
         if not share_cursor:
             member.cursor = None
         if not share_selection:
             member.selection = None
         member.share_cursor, member.share_selection = share_cursor, share_selection
-        member.invisible = invisible
+        member.invisible, member.disabled = invisible, disabled
         if was_visible and not member.visible:
             self._vanish(member, now)
         elif not was_visible and member.visible:
@@ -233,8 +248,13 @@ class Room:
 
     def send(self, member: Member, payload: bytes | None, *, refusal: bool = False) -> None:
         """A reply to one member, in order with the events around it; nothing when there is nothing to say."""
-        if payload is not None and member.attached:
+        if payload is None:
+            return
+        if member.attached:
             self.out.append(Item(frame_text(payload), only=member.session_id, refusal=refusal))
+        else:  # resumed, but not joined again yet: it hears no stream
+            news = Reply(session_id=member.session_id, payload=payload, refusal=refusal)
+            self.setting.effects.append((member.edge, news))
 
     def emit_status(self, member: Member, now: float) -> None:
         profile = member.person.profile
@@ -299,11 +319,18 @@ class Room:
         # public even from someone who has just vanished: the holder was visible, and so is the end of it
         frame = self.frame("control_released", member.user_id, member.session_id, data, now, public=True)
         self.out.append(Item(frame))
-        if self.setting.options.auto_grant and (user_id := self.control.oldest()) is not None:
-            self.grant_control(self.people[user_id], None, now)
+        if not self.setting.options.auto_grant:
+            return
+        for user_id in self.control.by_age():
+            heir = self.best_session(self.people[user_id])
+            if heir is not None and heir.can_control:  # not somebody in the grace, or without the scope by now
+                self.grant_control(heir.person, None, now)
+                return
 
     def _move_control(self, member: Member) -> bool:
         heir = self.best_session(member.person, other_than=member)
+        if heir is not None and not heir.can_control:
+            heir = None
         if heir is not None:
             self.control.session_id = heir.session_id
         return heir is not None

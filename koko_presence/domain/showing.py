@@ -28,6 +28,8 @@ from koko_presence.messages import (
 from .member import Member
 from .room import SYNCED_TYPES, Room
 
+CROWDED_WAIT_S = 0.02
+
 
 def submit(room: Room, member: Member, kind: str, value: Any, now: float) -> None:
     """Apply a register's value now, or let it wait for its budget in place of the one that waited before."""
@@ -37,7 +39,9 @@ def submit(room: Room, member: Member, kind: str, value: Any, now: float) -> Non
             bucket.take(now)
             REGISTERS[kind].apply(room, member, value, now)
             return
-        at = max(bucket.ready_at(now), room.load.budget.ready_at(now))
+        at = bucket.ready_at(now)
+        if room.load.budget.ready_at(now) > now:  # the room is short: all who wait would come at once, for one token
+            at = max(at, now + CROWDED_WAIT_S)
         room.setting.deadlines.set((kind, room.id, member.session_id), at)
     member.pending[kind] = value
 
@@ -46,6 +50,13 @@ def release(room: Room, member: Member, kind: str, now: float) -> None:
     """The budget for a pending value has come, unless the user's other tabs were quicker; then it waits again."""
     value = member.pending.pop(kind)
     submit(room, member, kind, value, now)
+
+
+def settle(room: Room, member: Member, now: float) -> None:
+    """The connection is lost: a selection that waited for its budget is still the last one made [C5, E1]."""
+    if "selection" in member.pending:
+        _show_selection(room, member, member.pending.pop("selection"), now)
+        room.setting.deadlines.cancel(("selection", room.id, member.session_id))
 
 
 def handle_cursor(room: Room, member: Member, message: CursorMessage, now: float) -> None:
@@ -134,11 +145,12 @@ def handle_broadcast(room: Room, member: Member, message: Broadcast, now: float)
         raise PresenceError("FORBIDDEN", "Your token has no 'broadcast' scope for this room.")
     if len(bytes(message.data)) > room.setting.limits.max_broadcast_bytes:
         raise PresenceError("TOO_LARGE", f"data may have {room.setting.limits.max_broadcast_bytes} bytes.")
+    check_budget(room, member.person.broadcast, now)  # before the work of reading 8 KiB
     check_free_data(message.data)
     member.last_active_at = now
     spend(room, member.person.broadcast, now)
     if message.to is None:
-        delivered = sum(1 for other in room.members.values() if other.attached and other.visible) - 1
+        delivered = sum(1 for m in room.members.values() if m.attached and m.visible and m is not member)
         room.emit("broadcast", member, message.data, now)
     else:
         delivered = _send_to(room, member, message, set(message.to), now)
@@ -153,11 +165,16 @@ def _send_to(room: Room, member: Member, message: Broadcast, users: set[str], no
     return sum(1 for target in targets if target.visible)
 
 
-def spend(room: Room, bucket: TokenBucket, now: float) -> None:
-    """Take from a person's budget and the room's. Errors: RATE_LIMITED with the time to wait [L1, L2]."""
+def check_budget(room: Room, bucket: TokenBucket, now: float) -> None:
+    """Is there a token in both? Errors: RATE_LIMITED with the time to wait [L1, L2]."""
     ready_at = max(bucket.ready_at(now), room.load.budget.ready_at(now))
     if ready_at > now:
         raise PresenceError("RATE_LIMITED", retry_after_s=ready_at - now)
+
+
+def spend(room: Room, bucket: TokenBucket, now: float) -> None:
+    """Take from a person's budget and the room's. Errors: RATE_LIMITED with the time to wait [L1, L2]."""
+    check_budget(room, bucket, now)
     bucket.take(now)
     room.load.budget.take(now)
 

@@ -68,7 +68,7 @@ class UserSession:
 class User:
     """All of one user. Commands for rooms and news for edges go into `setting.effects`, in order."""
 
-    __slots__ = ("activity", "id", "manual", "sessions", "setting", "status_message")
+    __slots__ = ("activity", "id", "manual", "sessions", "setting", "status_message", "wishes")
 
     def __init__(self, user_id: str, setting: Setting) -> None:
         self.id = user_id
@@ -77,6 +77,7 @@ class User:
         self.manual: str | None = None
         self.status_message = ""
         self.activity: Activity = "active"
+        self.wishes = Privacy()  # what the person has hidden with scope "user" [K6]
 
     @property
     def profile(self) -> Profile:
@@ -96,6 +97,7 @@ class User:
             if session.connected:
                 effects.append((session.edge, SessionReplaced(session_id=session_id, connection=session.connection)))
             session.edge, session.connection, session.connected = command.edge, command.connection, True
+            self._set_disabled(session_id, command.disabled)
             if command.privacy is not None:
                 self._spread_privacy(session_id, command.privacy)
             for room_id in sorted(session.rooms):
@@ -107,6 +109,7 @@ class User:
                 return
             session_id = command.fresh
             session = self.sessions[session_id] = UserSession(command)
+            session.hide(self.wishes)
             if command.privacy is not None:
                 self._spread_privacy(session_id, command.privacy)
             self._update_activity(session_id, interacted=False)
@@ -233,6 +236,8 @@ class User:
         session = self.sessions.get(command.session_id)
         if session is None:
             raise PresenceError("UNAUTHENTICATED", "This session has ended. Connect again.")
+        if command.disabled is not None:
+            self._set_disabled(command.session_id, command.disabled)
         if session.disabled and command.privacy.invisible is False:
             raise PresenceError("FORBIDDEN", "Presence is switched off for you. Only your application can change that.")
         self._spread_privacy(command.session_id, command.privacy)
@@ -244,20 +249,35 @@ class User:
         }
 
     def _spread_privacy(self, session_id: str, privacy: Privacy) -> None:
-        targets = list(self.sessions) if privacy.scope == "user" else [session_id]
+        targets = [session_id]
+        if privacy.scope == "user":
+            targets = list(self.sessions)
+            for name in ("invisible", "share_cursor", "share_selection"):  # for the tabs to come, too
+                if isinstance(value := getattr(privacy, name), bool):
+                    setattr(self.wishes, name, value)
         for each in targets:
-            session = self.sessions[each]
-            if session.hide(privacy):
-                for room_id in sorted(session.rooms):
-                    self.setting.effects.append(
-                        ApplyPrivacy(
-                            room_id=room_id,
-                            session_id=each,
-                            invisible=session.invisible,
-                            share_cursor=session.share_cursor,
-                            share_selection=session.share_selection,
-                        )
-                    )
+            if self.sessions[each].hide(privacy):
+                self._apply_privacy(each)
+
+    def _set_disabled(self, session_id: str, disabled: bool) -> None:
+        """The token's own word on presence [K1]."""
+        if self.sessions[session_id].disabled != disabled:
+            self.sessions[session_id].disabled = disabled
+            self._apply_privacy(session_id)
+
+    def _apply_privacy(self, session_id: str) -> None:
+        session = self.sessions[session_id]
+        for room_id in sorted(session.rooms):
+            self.setting.effects.append(
+                ApplyPrivacy(
+                    room_id=room_id,
+                    session_id=session_id,
+                    invisible=session.invisible,
+                    disabled=session.disabled,
+                    share_cursor=session.share_cursor,
+                    share_selection=session.share_selection,
+                )
+            )
 
     def _liveliest(self) -> Activity:
         shown = {session.activity for session in self.sessions.values() if session.connected}

@@ -64,7 +64,7 @@ def describe(room: Room, member: Member) -> PresenceRoom:
     )
     if room.control.user_id is not None and room.control.session_id is not None:
         row.controller, row.controller_session_id = room.control.user_id, room.control.session_id
-    if room.playback is not None:
+    if room.playback is not None and room.playback.version:
         row.playback = room.playback.row(wall)
     return row
 

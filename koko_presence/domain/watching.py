@@ -112,7 +112,9 @@ def _switch_sync(room: Room, member: Member, message: PlaybackMessage, now: floa
 def _check_may_play(room: Room, member: Member) -> None:
     if not member.visible:
         raise PresenceError("INVISIBLE")
-    state = room.playback.row(room.setting.wall) if room.playback is not None else None
+    state = room.playback.row(room.setting.wall) if room.playback is not None and room.playback.version else None
+    if not member.can_control:
+        raise PresenceError("FORBIDDEN", "Your token has no 'control' scope for this room.", state=state)
     mode = room.setting.options.control_mode
     if room.control.user_id is not None:
         if room.control.user_id != member.user_id:
@@ -120,8 +122,6 @@ def _check_may_play(room: Room, member: Member) -> None:
         return
     if mode == "controller" or (mode == "moderators" and not member.moderator):
         raise PresenceError("NOT_CONTROLLER", "Ask for control first, with control_request.", state=state)
-    if not member.can_control:
-        raise PresenceError("FORBIDDEN", "Your token has no 'control' scope for this room.", state=state)
 
 
 def _as_dict(row: PlaybackRow) -> dict[str, object]:
@@ -261,6 +261,14 @@ def handle_control_cancel(room: Room, member: Member, message: ControlCancel, no
     if room.control.withdraw(member.user_id):
         end_request(room, member, "cancelled", now)
     room.send(member, encode_ack(message.id, {"success": True}))
+
+
+def lose_control(room: Room, member: Member, now: float) -> None:
+    """The member's new token has no `control` scope: it neither holds nor asks for control any more [A4]."""
+    if room.control.session_id == member.session_id:
+        room.pass_control_on(member, "revoked", now)
+    if room.control.withdraw(member.user_id):
+        end_request(room, member, "cancelled", now)
 
 
 def end_request(room: Room, member: Member, reason: str, now: float) -> None:

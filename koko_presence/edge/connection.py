@@ -17,6 +17,7 @@ log = logging.getLogger("koko_presence.connection")
 
 CLOSE_TIMEOUT_S = 2.0
 MAX_FRAGMENTS = 1024
+MAX_UNSENT_PONGS_BYTES = 1024 * 1024
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10  # opcodes [RFC 6455 section 11.8]
 
 NORMAL, PROTOCOL_ERROR, NO_CODE, LOST, BAD_TEXT, TOO_BIG, INTERNAL = 1000, 1002, 1005, 1006, 1007, 1009, 1011
@@ -34,6 +35,8 @@ class Handler(Protocol):
     def on_binary(self, data: bytes) -> None: ...
 
     def on_too_large(self, size: int) -> None: ...
+
+    def on_ping(self) -> None: ...
 
     def on_pong(self, data: bytes) -> None: ...
 
@@ -115,7 +118,11 @@ class Connection(WSListener):
             else:
                 self._add_part(frame)
         elif kind == PING:
+            if self.unsent_bytes > MAX_UNSENT_PONGS_BYTES:  # it asks and asks, and reads nothing
+                self.abort()
+                return
             self._write_control(PONG, frame.get_payload_as_bytes())
+            self.handler.on_ping()
         elif kind == PONG:
             self.handler.on_pong(frame.get_payload_as_bytes())
         else:

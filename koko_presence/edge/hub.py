@@ -30,7 +30,8 @@ from koko_presence.limits import Limits
 from koko_presence.wallclock import WallClock
 
 from .feed import Feed, Receiver
-from .session import Link, Session
+from .life import Link
+from .session import Session
 
 log = logging.getLogger("koko_presence.edge")
 
@@ -129,12 +130,17 @@ class Hub:
 
     def _tick(self) -> None:
         now = self.clock()
-        for key in self._deadlines.due(now):
-            if isinstance(key, tuple):
-                self.connections[key[0]].release_waiting(now)
-            elif isinstance(key, int):
-                self.connections[key].on_tick(now)
-        self._alarm.want(self._deadlines.next_at())
+        try:
+            for key in self._deadlines.due(now):
+                session = self.connections.get(key[0] if isinstance(key, tuple) else key)
+                if session is None:
+                    continue
+                if isinstance(key, tuple):
+                    session.release_waiting(now)
+                else:
+                    session.on_tick(now)
+        finally:  # one session's trouble must not stop the clock of the others
+            self._alarm.want(self._deadlines.next_at())
 
     # --- news from owners -----------------------------------------------------------------------------------------
 
@@ -180,7 +186,9 @@ class Hub:
         feed = self._feeds.get(packet.room_id)
         if feed is None:
             feed = self._feeds[packet.room_id] = Feed(packet.room_id)
+        planned, self._flush_planned = self._flush_planned, True  # the bus flushes when all packets are delivered
         feed.deliver(packet.items, self._find)
+        self._flush_planned = planned
         if feed.receivers:
             self._feeds[packet.room_id] = feed  # a session that ended meanwhile may have taken the feed away
         else:

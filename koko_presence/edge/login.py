@@ -9,28 +9,31 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
+from koko_presence._fastpath.throttle import TokenBucket
 from koko_presence.auth.tokens import Identity, TokenRefused
-from koko_presence.commands import OpenSession, SessionOpened
+from koko_presence.commands import ChangePrivacy, OpenSession, SessionOpened
 from koko_presence.errors import PresenceError
-from koko_presence.events import Authenticated, AuthExpiring, error_reply
+from koko_presence.events import Authenticated, AuthExpiring
 from koko_presence.limits import Limits
-from koko_presence.messages import Auth
+from koko_presence.messages import Auth, Privacy
 
 if TYPE_CHECKING:
     from .session import Session
 
+AGAIN_HZ, AGAIN_BURST = 0.2, 5
 CAPS: frozenset[str] = frozenset()
 
 
 class Login:
     """The identity of one session. Written by itself alone."""
 
-    __slots__ = ("_message", "_session", "_warned", "identity")
+    __slots__ = ("_again_bucket", "_message", "_session", "_warned", "identity")
 
     def __init__(self, session: Session) -> None:
         self._session = session
         self._message: Auth | None = None  # the one that is being answered
         self._warned = False
+        self._again_bucket = TokenBucket(AGAIN_HZ, AGAIN_BURST)
         self.identity: Identity | None = None
 
     @property
@@ -45,7 +48,10 @@ class Login:
         self._verify(message, lambda identity: self._on_verified(message, identity))
 
     def again(self, message: Auth) -> None:
-        """A second `auth`: the same user refreshes the token, another one is refused [A4]."""
+        """A second `auth`: the same user refreshes the token, another one is refused [A4]. Errors: RATE_LIMITED."""
+        now = self._session.hub.clock()
+        if not self._again_bucket.take(now):
+            raise PresenceError("RATE_LIMITED", retry_after_s=self._again_bucket.ready_at(now) - now)
         self._verify(message, lambda identity: self._refresh(message, identity))
 
     def _verify(self, message: Auth, then: Callable[[Identity], None]) -> None:
@@ -73,7 +79,7 @@ class Login:
 
     def _on_token_refused(self, message: Auth, refused: TokenRefused) -> None:
         error = PresenceError("UNAUTHENTICATED", f"The token was refused: {refused}.")
-        self._session.write(error_reply(error, message.id))
+        self._session.refuse(error, message.id)
         if self._session.state == "verifying":  # a refused refresh leaves the session as it is until its token ends
             self._session.finish(4401)
 
@@ -110,6 +116,15 @@ class Login:
         self.identity = identity
         self._warned = False
         self._answer(message, False, sorted(session.rooms.joined), now)
+        session.hub.bus.send(
+            ChangePrivacy(
+                user_id=session.user_id,
+                session_id=session.session_id,
+                privacy=Privacy(),
+                disabled=not identity.presence,
+            ),
+            now,
+        )
         session.rooms.check_again(now)
         session.on_tick(now)
 

@@ -72,8 +72,10 @@ class Rooms:
             return
         if not (within and self._join_bucket.take(now)):
             raise PresenceError("RATE_LIMITED", retry_after_s=max(0.1, self._join_bucket.ready_at(now) - now))
-        self.interacted(now)
-        if message.room_id not in self.joined:
+        if (
+            message.room_id not in self.joined
+        ):  # joining again after a resume is the SDK's doing, not the person's [D14]
+            self.interacted(now)
             self.joining[message.room_id] = []
         self._check(message.room_id, message.room_type, lambda grant: self._enter(message, grant))
 
@@ -245,9 +247,9 @@ class Rooms:
     def release_waiting(self, now: float) -> None:
         """Pass on what waited, the longest first, as far as the budget goes."""
         for key in list(self._waiting):
-            if self._buckets[key[0]].take(now):
+            if self._session.state == "open" and self._buckets[key[0]].take(now):
                 self._pass_on(self._waiting.pop(key), now)
-        if self._waiting:
+        if self._waiting and self._session.state == "open":
             self._session.hub.wake_waiting(self._session, self._next_release(now))
 
     def _next_release(self, now: float) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from koko_presence._fastpath.fanout import frame_text
 from koko_presence._fastpath.outbox import Outbox
@@ -18,7 +18,7 @@ from koko_presence.auth.tokens import Identity
 from koko_presence.commands import ChangePrivacy, ChangeStatus, EndSession, SessionOpened
 from koko_presence.decoding import BadMessage, decode
 from koko_presence.errors import CLOSES, PresenceError
-from koko_presence.events import Pong, ServerNotice, encode, encode_ack, error_reply
+from koko_presence.events import Pong, ServerNotice, encode, error_reply
 from koko_presence.messages import (
     AnyClientMessage,
     Auth,
@@ -32,6 +32,7 @@ from koko_presence.messages import (
 from .abuse import Abuse
 from .activity import ActivityWatch
 from .feed import Receiver
+from .life import LIFE, Link
 from .login import Login
 from .rooms import ROOM_HANDLERS, Rooms
 
@@ -40,36 +41,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("koko_presence.session")
 
-# state, event -> next state. `message` is anything but auth; a session that is opening holds messages back [A2].
-LIFE: dict[tuple[str, str], str] = {
-    ("new", "auth"): "verifying",
-    ("verifying", "verified"): "opening",
-    ("opening", "opened"): "open",
-    ("new", "end"): "closed",
-    ("verifying", "end"): "closed",
-    ("opening", "end"): "closed",
-    ("open", "end"): "closed",
-}
-
 MAX_HELD = 64
 
 # How often heartbeats may turn a session from active to idle and back: each time is an event for all in its rooms.
 CLAIM_HZ, CLAIM_BURST = 0.5, 4
-
-
-class Link(Protocol):
-    """A Connection, as a session uses it."""
-
-    @property
-    def unsent_bytes(self) -> int: ...
-
-    def send_frames(self, data: bytes) -> None: ...
-
-    def send_ping(self, data: bytes) -> None: ...
-
-    def close(self, code: int, reason: str = "") -> None: ...
-
-    def abort(self) -> None: ...
 
 
 class Session:
@@ -153,6 +128,12 @@ class Session:
             self.activity.note_life(self.hub.clock())
             self.refuse(error)
 
+    def on_ping(self) -> None:
+        """A ping of the client's: no sign of life [D4], but it counts against floods [L3]."""
+        now = self.hub.clock()
+        if not self.abuse.take(now) and self.abuse.flooding_for(now) >= self.hub.limits.flood_s:
+            self._cut_for_abuse("You send more than this connection may.")
+
     def on_pong(self, data: bytes) -> None:
         """The transport is alive [D4]."""
         self._pinged_at = None
@@ -185,6 +166,8 @@ class Session:
 
     def dispatch(self, message: AnyClientMessage, size: int, within: bool, now: float) -> None:
         """Handle a message of an open session; `within` says that the connection's rate allows it [E2]."""
+        if self.state != "open":  # cut off by one of the messages before, which were held together
+            return
         kind = type(message)
         try:
             if kind in ROOM_HANDLERS:
@@ -235,6 +218,8 @@ class Session:
         self.rooms.resume(news.rooms)
         self.login.on_opened(news, now)
         held, self._held = self._held, []
+        if news.resumed:
+            self.rooms.check_again(now)  # the token may open less than the one before
         self.on_tick(now)
         for waiting, size in held:
             self.dispatch(waiting, size, True, now)
@@ -319,6 +304,8 @@ class Session:
 
     def _cut_for_abuse(self, why: str) -> None:
         wait_s = self.hub.limits.abuse_retry_after_s
+        if self.state == "closed":
+            return
         self.send(ServerNotice(code="RATE_LIMITED", message=why, retry_after_ms=round(wait_s * 1000)))
         self.finish(4429)
 
@@ -375,10 +362,6 @@ class Session:
         """Write one encoded message; nothing when there is none."""
         if payload is not None and self.state != "closed":
             self.outbox.write(frame_text(payload))
-
-    def acknowledge(self, id: MessageId | None, result: dict[str, Any]) -> None:
-        """`ack`, if the client asked for one [B8]."""
-        self.write(encode_ack(id, result))
 
     def _send_command(self, command: Any, now: float) -> None:
         self.hub.bus.send(command, now)

@@ -74,3 +74,25 @@ async def watch(ws: object) -> set[str]:
         if '"all":' in text:
             break
     return seen
+
+
+def test_regression_pings_from_who_never_reads_are_not_answered_for_ever(run: Run) -> None:
+    """One unauthenticated socket took half a gigabyte in six seconds."""
+
+    async def test() -> None:
+        async with live() as server:
+
+            def attack() -> bool:
+                with RawSocket(server.worker.port) as ws:
+                    ws.upgrade()
+                    pings = frame(PING, b"x" * 125) * 500
+                    try:
+                        for _ in range(2000):
+                            ws.send(pings)
+                    except OSError:
+                        return True
+                return False
+
+            assert await asyncio.to_thread(attack), "it was never cut off"
+
+    run(test())

@@ -2,7 +2,7 @@
 
 import pytest
 
-from koko_presence.edge.session import LIFE
+from koko_presence.edge.life import LIFE
 from tests.world import World
 
 STATES = ("new", "verifying", "opening", "open", "closed")

@@ -1,0 +1,234 @@
+"""One test per bug that a review found, named after it."""
+
+import logging
+from typing import Any
+
+import pytest
+
+from koko_presence.auth.access import ClaimsAccess
+from koko_presence.limits import RoomOptions
+from tests.world import Client, World
+
+
+def say(type_: str, **more: Any) -> dict[str, Any]:
+    return {"type": type_, "roomId": "video_123", **more}
+
+
+@pytest.fixture
+def pair() -> tuple[Client, Client]:
+    world = World()
+    ann, bob = world.person("ann"), world.person("bob")
+    ann.take()
+    return ann, bob
+
+
+def test_a_refused_second_join_does_not_make_a_ghost() -> None:
+    world = World()
+    ann = world.person("ann", "lobby")
+    ann.join("lobby", "project")
+    assert ann.last("error")["code"] == "ROOM_TYPE_MISMATCH"
+    ann.hang_up(1000)
+    world.sleep(100)
+    assert not world.shard.rooms and not world.shard.users
+
+
+def test_a_resume_with_a_lesser_token_leaves_what_it_no_longer_opens() -> None:
+    world = World(access=ClaimsAccess())
+    ann = world.person('ann:Ann:{"video_*":["join","broadcast"]}')
+    bob = world.person('bob:Bob:{"video_*":["join"]}')
+    ann.hang_up(1006)
+    again = world.client().auth('ann:Ann:{"project_*":["join"]}', resumeToken=ann.resume_token)
+    assert again.take("kicked")[0]["roomId"] == "video_123"
+    assert bob.last("user_left")["data"]["reason"] == "kicked"
+    again.send(say("broadcast", data={}))
+    assert again.last("error")["code"] == "NOT_IN_ROOM"
+
+
+@pytest.mark.parametrize("how", ["refresh", "resume"])
+def test_presence_switched_off_in_a_new_token_takes_effect(pair: tuple[Client, Client], how: str) -> None:
+    ann, bob = pair
+    ann.world.verifier.presence = False
+    if how == "refresh":
+        ann.auth("ann")
+    else:
+        ann.hang_up(1006)
+        ann.world.client().auth("ann", resumeToken=ann.resume_token)
+    assert bob.take("user_left")
+    bob.send(say("get_active"))
+    assert bob.last("active")["totalCount"] == 1
+
+
+def test_a_revoked_control_scope_ends_control() -> None:
+    world = World(access=ClaimsAccess())
+    ann = world.person('ann:Ann:{"video_*":["join","control"]}')
+    bob = world.person('bob:Bob:{"video_*":["join","control"]}')
+    ann.send(say("control_request"))
+    ann.auth('ann:Ann:{"video_*":["join"]}')
+    assert bob.last("control_released")["data"]["reason"] == "revoked"
+    ann.send(say("playback", data={"action": "play"}))
+    assert ann.last("error")["code"] == "FORBIDDEN"
+    bob.send(say("playback", data={"action": "play"}))
+    assert bob.last("playback_synced")["userId"] == "bob"
+
+
+def test_auto_grant_passes_over_who_is_in_the_grace() -> None:
+    world = World(RoomOptions(auto_grant=True))
+    ann, bob, carol = world.person("ann"), world.person("bob"), world.person("carol")
+    for client in (ann, bob, carol):
+        client.send(say("control_request"))
+    bob.hang_up(1006)
+    ann.send(say("leave"))
+    assert ann.last("left") and carol.last("control_granted")["data"]["toUserId"] == "carol"
+    world.sleep(6)
+    assert [e["userId"] for e in carol.of("user_left")] == ["ann", "bob"]
+
+
+def test_auto_grant_with_nobody_able_is_no_error() -> None:
+    world = World(RoomOptions(auto_grant=True))
+    ann, bob = world.person("ann"), world.person("bob")
+    ann.send(say("control_request"))
+    bob.send(say("control_request"))
+    bob.hang_up(1006)
+    ann.send(say("leave"))
+    assert ann.last("left")
+    world.sleep(40)
+    assert not world.shard.rooms
+
+
+def test_being_cut_off_among_held_messages_does_not_stop_the_clock() -> None:
+    world = World(max_errors=3)
+    other = world.person("other")
+    ann = world.client().auth("ann")
+    ann.session.rooms.joining["video_123"] = []
+    for _ in range(5):
+        ann.post(say("typing", data={"isTyping": True, "context": "x"}, padding="x" * 1500))
+    for number in range(3):
+        ann.post(say("cursor", data={"timestamp": number}))
+    ann.session.rooms.joined.add("video_123")
+    ann.session.rooms.on_refused("video_123", world.now)
+    assert ann.closed == 4429
+    world.sleep(130)
+    assert other.closed == 4408, "the other session's time went on"
+
+
+def test_leave_and_join_of_a_busy_room_within_a_window_stay_in_order() -> None:
+    world = World(join_hz=1000, cursor_hz=10_000, connection_hz=10_000)
+    ann = world.person("ann")
+    for number in range(60):
+        ann.post(say("cursor", data={"timestamp": number}))
+        world.sleep(0.0005)
+    ann.take()
+    ann.post(say("leave"))
+    ann.post(say("join", roomType="video"))
+    world.sleep(0.05)
+    assert [m["type"] for m in ann.take("left", "joined")] == ["left", "joined"]
+    ann.send(say("typing", data={"isTyping": True}))
+    assert not ann.take("error")
+
+
+def test_joining_again_after_a_resume_does_not_make_an_idle_person_active(pair: tuple[Client, Client]) -> None:
+    ann, bob = pair
+    ann.send(type="heartbeat", status="idle")
+    ann.hang_up(1006)
+    bob.take()
+    ann.world.client().auth("ann", resumeToken=ann.resume_token).join()
+    assert [e["data"]["status"] for e in bob.take("status_changed")] == ["idle"]
+
+
+def test_acks_reach_a_resumed_session_that_has_not_joined_again(pair: tuple[Client, Client]) -> None:
+    ann, bob = pair
+    ann.hang_up(1006)
+    again = ann.world.client().auth("ann", resumeToken=ann.resume_token)
+    again.send(say("broadcast", data={"a": 1}, id=5))
+    assert again.last("ack") == {"type": "ack", "id": 5, "success": True, "delivered": 1} and bob.take("broadcast")
+
+
+def test_invisible_for_all_tabs_holds_for_the_tabs_to_come(pair: tuple[Client, Client]) -> None:
+    ann, bob = pair
+    ann.send(type="privacy", data={"invisible": True, "scope": "user"})
+    bob.take()
+    ann.world.person("ann")
+    assert bob.take() == []
+
+
+def test_leaving_and_joining_does_not_refill_a_budget(pair: tuple[Client, Client]) -> None:
+    ann, bob = pair
+    bob.take()
+    for _ in range(4):
+        for _ in range(20):
+            ann.send(say("broadcast", data={}))
+        ann.send(say("leave"))
+        ann.join()
+    assert len(bob.take("broadcast")) <= 30
+
+
+def test_refused_refreshes_are_counted_and_limited(pair: tuple[Client, Client]) -> None:
+    ann, _ = pair
+    for _ in range(60):
+        ann.send(type="auth", token="bad")
+    assert ann.closed == 4429
+    assert [e["code"] for e in ann.of("error")].count("UNAUTHENTICATED") <= 6
+
+
+def test_a_client_clock_ahead_does_not_hold_up_the_others(pair: tuple[Client, Client]) -> None:
+    ann, bob = pair
+    at = ann.world.wall.ms(ann.world.now) + 1990
+    ann.send(say("playback", data={"action": "play", "currentTime": 5, "at": at}))
+    bob.send(say("playback", data={"action": "pause"}))
+    assert bob.last("playback_synced")["data"]["serverTime"] <= ann.world.wall.ms(ann.world.now)
+
+
+def test_switching_sync_off_is_not_a_first_sync() -> None:
+    world = World()
+    mod = world.person('mod:Mod:{"video_123":["moderate"]}')
+    mod.send(say("playback", data={"action": "disable"}))
+    assert "playback" not in world.client().auth("late").join().last("joined")["room"]
+
+
+def test_a_snapshot_under_way_to_the_replaced_socket_is_not_the_new_ones(pair: tuple[Client, Client]) -> None:
+    ann, bob = pair
+    world = ann.world
+    ann.post(say("join", roomType="video"))
+    again = world.client()
+    again.post(type="auth", token="ann", resumeToken=ann.resume_token)
+    world.settle()
+    assert not again.of("joined")
+    bob.send(say("broadcast", data={}))
+    assert not again.of("broadcast")
+    again.join()
+    assert again.of("joined")
+
+
+def test_a_selection_that_waited_is_kept_when_the_connection_is_lost(pair: tuple[Client, Client]) -> None:
+    ann, bob = pair
+    tab = ann.world.person("ann")
+    for end in range(1, 6):
+        tab.post(say("selection", data={"startTime": 0, "endTime": end}))
+        ann.post(say("selection", data={"startTime": 0, "endTime": 10 + end}))
+    ann.hang_up(1006)
+    ends = [e["data"]["endTime"] for e in bob.take("selection_changed") if e["sessionId"] == ann.session_id]
+    assert ends and ends == sorted(ends)
+
+
+def test_the_expiry_of_a_request_is_told_though_the_first_tab_is_invisible(pair: tuple[Client, Client]) -> None:
+    ann, bob = pair
+    ann.send(say("control_request"))
+    tab = ann.world.person("bob")
+    tab.send(say("control_request"))
+    bob.send(type="privacy", data={"invisible": True})
+    ann.world.sleep(31)
+    assert ann.last("control_denied")["data"] == {"toUserId": "bob", "reason": "expired"}
+
+
+def test_a_fault_in_one_command_is_logged_and_hurts_no_other(
+    pair: tuple[Client, Client], caplog: pytest.LogCaptureFixture
+) -> None:
+    ann, bob = pair
+    ann.world.shard.rooms["video_123"].load = None  # type: ignore[assignment]
+    with caplog.at_level(logging.ERROR):
+        ann.send(say("cursor", data={"timestamp": 1}))
+    assert "a command failed: Act" in caplog.text
+    bob.send(type="heartbeat")
+    assert bob.take("pong")
+    ann.hang_up(1000)
+    assert bob.take("user_left")
