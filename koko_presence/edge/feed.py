@@ -74,6 +74,7 @@ class Feed:
             [item.frame for item in items],
             [item.skip for item in items],
             [item.only for item in items],
+            [item.merge for item in items],
             self._outboxes,
         )
         for item in items:  # after the loop: one error too many ends a session, and with it its place here

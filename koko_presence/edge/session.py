@@ -59,7 +59,7 @@ class Session:
         self.state = "new"
         self.session_id = ""
         self.login = Login(self)
-        self.outbox = Outbox(link, limits.send_hard_bytes, hub.note_dirty, self._on_slow)
+        self.outbox = Outbox(link, limits.send_soft_bytes, limits.send_hard_bytes, hub.note_dirty, self._on_slow)
         self.rooms = Rooms(self)
         self.receiver = Receiver(self.outbox, self.rooms.on_attach, self.rooms.on_detach, self.on_refusal)
         self.activity = ActivityWatch(limits, now)
@@ -139,7 +139,9 @@ class Session:
         self._pinged_at = None
 
     def on_writable(self) -> None:
-        """The socket takes bytes again; the outbox looks by itself."""
+        """The socket takes bytes again."""
+        if self.state != "closed":
+            self.outbox.on_drained()
 
     def on_unwritable(self) -> None:
         """The socket is full; the outbox looks by itself."""

@@ -93,6 +93,7 @@ class Presence(RuleBasedStateMachine):
             join_hz=10_000, status_hz=10_000, control_hz=10_000, broadcast_hz=10_000, room_linger_s=30,
         )  # fmt: skip
         self.tabs: list[Tab] = []
+        self.hidden: set[str] = set()  # who has gone invisible for all tabs, those to come included
         self.observer = self.world.client().auth("observer")
 
     # --- the model's own arithmetic
@@ -119,6 +120,8 @@ class Presence(RuleBasedStateMachine):
     @rule(user=users, invisible=st.booleans())
     def open_a_tab(self, user: str, invisible: bool) -> None:
         mine = self.of_user(user)
+        if not mine:
+            self.hidden.discard(user)
         client = self.world.client().auth(user, **({"privacy": {"invisible": True}} if invisible else {}))
         self.expire()
         if len(self.of_user(user)) >= MAX_SESSIONS:
@@ -128,7 +131,7 @@ class Presence(RuleBasedStateMachine):
                 return
             self.tabs.remove(lost[0])
         tab = Tab(client, user)
-        tab.invisible = invisible
+        tab.invisible = invisible or user in self.hidden
         self.tabs.append(tab)
 
     @precondition(lambda self: self.open_tabs())
@@ -199,6 +202,8 @@ class Presence(RuleBasedStateMachine):
         tab = self.pick(number, self.open_tabs())
         scope = "user" if for_all else "session"
         tab.client.send(type="privacy", data={"invisible": invisible, "scope": scope})
+        if for_all:
+            (self.hidden.add if invisible else self.hidden.discard)(tab.user)
         for each in self.of_user(tab.user) if for_all else [tab]:
             each.invisible = invisible
 

@@ -36,8 +36,14 @@ NAMES = st.sampled_from(["", "a", "b", "c", "elsewhere"])
 def test_everybody_gets_everything_but_their_own_in_order_and_in_one_write(items: list[tuple[bytes, str, str]]) -> None:
     wires = {name: Wire() for name in "abc"}
     dirty: list[Outbox] = []
-    boxes: dict[str, Any] = {name: Outbox(wire, 1000, dirty.append, lambda: None) for name, wire in wires.items()}
-    fan_out([frame for frame, _, _ in items], [skip for _, skip, _ in items], [only for _, _, only in items], boxes)
+    boxes: dict[str, Any] = {name: Outbox(wire, 500, 1000, dirty.append, lambda: None) for name, wire in wires.items()}
+    fan_out(
+        [frame for frame, _, _ in items],
+        [skip for _, skip, _ in items],
+        [only for _, _, only in items],
+        [""] * len(items),
+        boxes,
+    )
     for box in dirty:
         box.flush()
     for name, wire in wires.items():
@@ -47,7 +53,7 @@ def test_everybody_gets_everything_but_their_own_in_order_and_in_one_write(items
 
 def test_j2_more_than_the_hard_limit_unsent_is_slow() -> None:
     wire, slow = Wire(), []
-    box = Outbox(wire, 1000, lambda box: None, lambda: slow.append(True))
+    box = Outbox(wire, 500, 1000, lambda box: None, lambda: slow.append(True))
     wire.unsent_bytes = 1001
     box.write(b"x")
     box.flush()

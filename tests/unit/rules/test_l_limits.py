@@ -180,3 +180,39 @@ def test_control_handed_to_and_fro_is_limited(pair: tuple[Client, Client]) -> No
         bob.send(type="control_grant", roomId="video_123", data={"toUserId": "ann"})
     assert len(bob.take("control_granted")) <= 13
     assert "RATE_LIMITED" in {error["code"] for client in pair for error in client.of("error")}
+
+
+def test_a_slow_receiver_gets_only_the_newest_cursors_once_it_drains(pair: tuple[Client, Client]) -> None:
+    ann, bob = pair
+    carol = ann.world.person("carol")
+    ann.take(), bob.take()
+
+    def move(number: int) -> None:
+        for client in (ann, carol):
+            client.post(type="cursor", roomId="video_123", data={"timestamp": number})
+        ann.world.sleep(0.06)
+
+    bob.unsent_bytes = 65 * 1024
+    move(0)
+    assert len(bob.take("cursor_moved")) == 2, "that it is slow shows with the first flush"
+    for number in range(1, 50):
+        move(number)
+    assert bob.take() == [] and len(ann.take("cursor_moved")) == 50
+    ann.send(type="typing", roomId="video_123", data={"isTyping": True})
+    got = bob.take()
+    assert [e["type"] for e in got] == ["cursor_moved", "cursor_moved", "typing_started"], (
+        "what may not be skipped comes in order"
+    )
+    assert [e["data"]["timestamp"] for e in got[:2]] == [49, 49]
+    for number in range(50, 60):
+        move(number)
+    carol.hang_up(1000)
+    assert [e["type"] for e in bob.take()][-1] == "user_left", "and no ghost's cursor after it"
+    move(60)
+    bob.unsent_bytes = 0
+    bob.session.on_writable()
+    ann.world.settle()
+    assert [e["data"]["timestamp"] for e in bob.take("cursor_moved")] == [60]
+    move(61)
+    assert [e["data"]["timestamp"] for e in bob.take("cursor_moved")] == [61]
+    assert bob.closed is None
