@@ -3,7 +3,12 @@ from typing import Any
 
 class Outbox:
     def __init__(
-        self, wire: Any, soft_bytes: int, hard_bytes: int, on_dirty: Callable[[Outbox], object], on_slow: Callable[[], object]
+        self,
+        wire: Any,
+        soft_bytes: int,
+        hard_bytes: int,
+        on_dirty: Callable[[Outbox], object],
+        on_slow: Callable[[], object],
     ) -> None: ...
     def use_socket(self, fd: int, transport: Any) -> None: ...
     def release_socket(self) -> None: ...

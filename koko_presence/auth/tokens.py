@@ -9,30 +9,22 @@ import functools
 import hashlib
 import hmac
 import json
-import unicodedata
 from collections.abc import Awaitable, Collection, Mapping
 from typing import Any, Protocol
-from urllib.parse import urlsplit
 
 import jwt
 import msgspec
 from jwt.algorithms import HMACAlgorithm
 from msgspec import Struct
 
+from .profile import clean_image, clean_name, has_controls
+
 SCOPES = frozenset(("join", "control", "broadcast", "moderate"))
 MAX_TOKEN_CHARS = 8192
-MAX_NAME_UNITS = 100
-MAX_IMAGE_CHARS = 2048
 MAX_USER_ID_CHARS = 128
 MIN_SECRET_BYTES = 32
 ALGORITHMS = {"HS256": hashlib.sha256, "HS384": hashlib.sha384, "HS512": hashlib.sha512}
 RESERVED_USER = "system"  # the sender of the server's own broadcasts [J4]
-
-# Characters that turn the reading direction round, and marks that are not seen: a name must not paint over the page.
-_BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-_CONTROLS = frozenset(("Cc", "Cs", "Zl", "Zp"))  # C0, C1, half surrogate pairs, line and paragraph separators
-_UNSEEN = frozenset(("Cf", "Mn", "Me", "Zs"))  # marks, joiners, spaces: nobody sees a name made of these alone
-_JOINER = "\u200d"
 
 
 class TokenRefused(Exception):
@@ -117,7 +109,7 @@ class HmacVerifier:
             payload = self._jws.decode(token, self._key, algorithms=self._algorithms)
             claims = msgspec.json.decode(payload)
             # msgspec keeps the last of two equal names; another reader may keep the first [RFC 7519, 4]
-            json.loads(payload, object_pairs_hook=_each_once)
+            _ONCE.decode(payload.decode())
         except jwt.InvalidAlgorithmError:
             expected = " or ".join(self._algorithms)
             raise TokenRefused(f"it is not signed with {expected}, as auth.algorithms asks") from None
@@ -155,8 +147,8 @@ class HmacVerifier:
 
 
 class _ReadyKey(HMACAlgorithm):
-    """HMAC with a key that `_usable_key` has seen. PyJWT looks for PEM, DER and JWK in the secret again with every
-    token, which takes longer than the signature; and it warns of HS512 with fewer than 64 bytes, where we ask for 32."""
+    """HMAC with a key that `_usable_key` has seen: PyJWT would look for PEM, DER and JWK in it again with every token
+    (10 us), and warn of HS512 with fewer than 64 bytes, where we ask for 32."""
 
     def prepare_key(self, key: str | bytes) -> bytes:
         return key if isinstance(key, bytes) else key.encode()
@@ -190,6 +182,9 @@ def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return named
 
 
+_ONCE = json.JSONDecoder(object_pairs_hook=_each_once)
+
+
 def _unix(claims: dict[str, Any], name: str) -> int | None:
     value = claims.get(name)
     if value is None:
@@ -204,7 +199,7 @@ def _user_id(value: Any) -> str:
         raise TokenRefused("it names no user: sub must be a text, not empty")
     if len(value) > MAX_USER_ID_CHARS:
         raise TokenRefused(f"its user id (sub) is longer than {MAX_USER_ID_CHARS} characters")
-    if any(unicodedata.category(char) in _CONTROLS or char in _BIDI for char in value):
+    if has_controls(value):
         raise TokenRefused("its user id (sub) holds control characters")
     if value == RESERVED_USER:
         raise TokenRefused(f"the user id {RESERVED_USER!r} is reserved for the server: use another sub")
@@ -234,63 +229,6 @@ def _switch(value: Any) -> bool:
 def _sid(value: Any) -> str | None:
     """Nothing is decided by it, so one that cannot be used is dropped, as an image is."""
     return value if isinstance(value, str) and 0 < len(value) <= MAX_USER_ID_CHARS and value.isprintable() else None
-
-
-def clean_name(value: Any, otherwise: str) -> str:
-    """A display name without control and direction characters, at most 100 UTF-16 units [A5, B15]; `otherwise` when
-    nothing is left to see."""
-    for candidate in (value, otherwise):
-        if isinstance(candidate, str):
-            name = _cut(" ".join("".join(map(_shown, candidate)).split()))
-            if any(unicodedata.category(char) not in _UNSEEN for char in name):
-                return name
-    return "?"
-
-
-def _shown(char: str) -> str:
-    if unicodedata.category(char) in _CONTROLS or char in _BIDI:
-        return " " if char.isspace() else ""
-    return char
-
-
-def _cut(name: str) -> str:
-    units = name.encode("utf-16-le")
-    if len(units) <= 2 * MAX_NAME_UNITS:
-        return name
-    longest = len(units[: 2 * MAX_NAME_UNITS].decode("utf-16-le", "ignore"))
-    end = longest
-    while end and _continues(name, end):
-        end -= 1
-    return name[: end or longest].rstrip()
-
-
-def _continues(text: str, at: int) -> bool:
-    """Whether a reader sees `text[at]` as part of the character before it: accents, emoji families, skins, flags. The
-    rules of Unicode's annex 29 that names meet."""
-    char = text[at]
-    if unicodedata.category(char)[0] == "M" or char == _JOINER or text[at - 1] == _JOINER:
-        return True
-    if "\U0001f3fb" <= char <= "\U0001f3ff" or "\U000e0020" <= char <= "\U000e007f":
-        return True
-    first = at
-    while first and _is_half_flag(text[first - 1]):
-        first -= 1
-    return _is_half_flag(char) and (at - first) % 2 == 1
-
-
-def _is_half_flag(char: str) -> bool:
-    return "\U0001f1e6" <= char <= "\U0001f1ff"
-
-
-def clean_image(value: Any) -> str | None:
-    """An https address of at most 2,048 characters, or None [A5]."""
-    if not isinstance(value, str) or len(value) > MAX_IMAGE_CHARS or not value.isprintable() or " " in value:
-        return None
-    try:
-        parts = urlsplit(value)
-        return value if parts.scheme == "https" and parts.hostname else None
-    except ValueError:
-        return None
 
 
 def issue_token(

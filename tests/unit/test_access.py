@@ -1,8 +1,10 @@
 """Who may enter which room: patterns, scopes, room types by name."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from koko_presence.auth.access import REFUSED, AllowAll, ClaimsAccess, room_type_of
+from koko_presence.auth.access import REFUSED, AllowAll, ClaimsAccess, room_type_of, scopes_for
 from koko_presence.auth.tokens import Identity
 
 ROOMS = {
@@ -29,6 +31,8 @@ def who(rooms: dict[str, tuple[str, ...]]) -> Identity:
         ("half", False, False, False, False),  # without join nothing
         ("video", False, False, False, False),
         ("elsewhere", False, False, False, False),
+        ("", False, False, False, False),
+        ("my_video_1", False, False, False, False),  # a prefix is of the beginning
     ],
 )
 def test_a6_claims(room: str, allow: bool, control: bool, broadcast: bool, moderator: bool) -> None:
@@ -40,6 +44,35 @@ def test_a6_claims(room: str, allow: bool, control: bool, broadcast: bool, moder
         moderator,
     )
     assert grant.reason == ("" if allow else REFUSED)
+
+
+@given(
+    st.dictionaries(st.text("ab*", max_size=4).filter(lambda p: "*" not in p[:-1]), st.sampled_from([("join",), ()])),
+    st.text("ab", max_size=6),
+)
+def test_a6_the_longest_match_as_the_rule_is_written(rooms: dict[str, tuple[str, ...]], room: str) -> None:
+    matching = [pattern for pattern in rooms if pattern.endswith("*") and room.startswith(pattern[:-1])]
+    expected = rooms[room] if room in rooms else rooms[max(matching, key=len)] if matching else None
+    assert scopes_for(who(rooms), room) == expected
+
+
+def test_a_token_full_of_patterns_costs_no_more_look_ups_than_the_room_id_is_long() -> None:
+    class Counting(dict[str, tuple[str, ...]]):
+        looked = 0
+
+        def get(self, key: str, default: object = None) -> object:  # type: ignore[override]
+            self.looked += 1
+            return super().get(key, default)  # type: ignore[call-overload]
+
+    rooms = Counting({f"p{n}_*": ("join",) for n in range(700)})
+    assert scopes_for(who(rooms), "x" * 128) is None
+    assert rooms.looked == 130
+
+
+def test_a6_no_such_room_and_not_allowed_are_one_answer() -> None:
+    closed = ClaimsAccess().check(who(ROOMS), "video_secret_9", None)
+    assert closed == ClaimsAccess().check(who(ROOMS), "elsewhere", "video")
+    assert "Ask your application" in closed.reason
 
 
 def test_a6_without_a_rooms_claim_nothing_is_open() -> None:
@@ -56,6 +89,7 @@ def test_allow_all_leaves_moderation_to_the_token() -> None:
 @pytest.mark.parametrize(
     ("room", "type_"),
     [("video_1", "video"), ("project_1", "project"), ("comment_thread_1", "comment_thread"), ("comparison_1", "comparison"),
+     ("thread_1", "comment_thread"), ("comment_1", "comment_thread"), ("comments_1", None), ("Video_1", None),
      ("video", None), ("my_video_1", None), ("", None)],
 )  # fmt: skip
 def test_c1_prefixes(room: str, type_: str | None) -> None:

@@ -1,0 +1,82 @@
+"""What others see of a user: names and images that can do no harm on their pages.
+
+A name is for text nodes: it is cleaned of what cannot be seen or paints over its surroundings, not escaped for HTML.
+"""
+
+import unicodedata
+from typing import Any
+from urllib.parse import urlsplit
+
+MAX_NAME_UNITS = 100
+MAX_IMAGE_CHARS = 2048
+
+# Characters that turn the reading direction round, and marks that are not seen: a name must not paint over the page.
+_BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_CONTROLS = frozenset(("Cc", "Cs", "Zl", "Zp"))  # C0, C1, half surrogate pairs, line and paragraph separators
+_UNSEEN = frozenset(("Cf", "Mn", "Me", "Zs"))  # marks, joiners, spaces: nobody sees a name made of these alone
+_JOINER = "\u200d"
+
+
+def has_controls(text: str) -> bool:
+    """Whether `text` holds control characters, line separators, half surrogate pairs or direction marks."""
+    if text.isprintable():  # none of these is, and nearly every text is
+        return False
+    return any(unicodedata.category(char) in _CONTROLS or char in _BIDI for char in text)
+
+
+def clean_name(value: Any, otherwise: str) -> str:
+    """A display name without control and direction characters, at most 100 UTF-16 units [A5, B15]; `otherwise` when
+    nothing is left to see."""
+    for candidate in (value, otherwise):
+        if isinstance(candidate, str):
+            shown = "".join(map(_shown, candidate)) if has_controls(candidate) else candidate
+            name = _cut(" ".join(shown.split()))
+            if any(unicodedata.category(char) not in _UNSEEN for char in name):
+                return name
+    return "?"
+
+
+def _shown(char: str) -> str:
+    if has_controls(char):
+        return " " if char.isspace() else ""
+    return char
+
+
+def _cut(name: str) -> str:
+    units = name.encode("utf-16-le")
+    if len(units) <= 2 * MAX_NAME_UNITS:
+        return name
+    longest = len(units[: 2 * MAX_NAME_UNITS].decode("utf-16-le", "ignore"))
+    end = longest
+    while end and _continues(name, end):
+        end -= 1
+    return name[: end or longest].rstrip()
+
+
+def _continues(text: str, at: int) -> bool:
+    """Whether a reader sees `text[at]` as part of the character before it: accents, emoji families, skins, flags. The
+    rules of Unicode's annex 29 that names meet."""
+    char = text[at]
+    if unicodedata.category(char)[0] == "M" or char == _JOINER or text[at - 1] == _JOINER:
+        return True
+    if "\U0001f3fb" <= char <= "\U0001f3ff" or "\U000e0020" <= char <= "\U000e007f":
+        return True
+    first = at
+    while first and _is_half_flag(text[first - 1]):
+        first -= 1
+    return _is_half_flag(char) and (at - first) % 2 == 1
+
+
+def _is_half_flag(char: str) -> bool:
+    return "\U0001f1e6" <= char <= "\U0001f1ff"
+
+
+def clean_image(value: Any) -> str | None:
+    """An https address of at most 2,048 characters, or None [A5]."""
+    if not isinstance(value, str) or len(value) > MAX_IMAGE_CHARS or not value.isprintable() or " " in value:
+        return None
+    try:
+        parts = urlsplit(value)
+        return value if parts.scheme == "https" and parts.hostname else None
+    except ValueError:
+        return None
