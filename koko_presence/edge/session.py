@@ -186,7 +186,8 @@ class Session:
 
     def _heartbeat(self, message: Heartbeat, now: float) -> None:
         """presence.heartbeat: never refused for being early, answered at most every 5 s [D3, D7, D9]."""
-        if isinstance(message.status, str) and self._claims.take(now):
+        status = message.status
+        if isinstance(status, str) and (status == self.activity.activity or self._claims.take(now)):
             self.rooms.report(self.activity.claim(message.status, now), now, interacted=message.status == "active")
         if now - self._ponged_at < self.hub.limits.heartbeat_min_interval_s:
             return

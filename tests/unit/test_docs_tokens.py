@@ -12,7 +12,8 @@ import pytest
 
 from koko_presence import cli
 from koko_presence.auth.access import ClaimsAccess
-from koko_presence.auth.tokens import HmacVerifier, Identity, TokenRefused
+from koko_presence.auth.tokens import MAX_TOKEN_CHARS, HmacVerifier, Identity, TokenRefused
+from koko_presence.decoding import BadMessage, decode
 from koko_presence.errors import CLOSES
 
 from .test_tokens import GOOD, NOW, REFUSED, make
@@ -104,6 +105,13 @@ def test_the_source_has_no_refusal_that_the_tests_do_not_meet() -> None:
     for text in raised:
         pattern = re.compile(".+".join(re.escape(part) for part in re.split(r"\{.*?\}", text)))
         assert any(pattern.fullmatch(one) for one in said), text
+
+
+def test_a_socket_refuses_a_message_with_a_token_that_is_too_long() -> None:
+    assert "`INVALID_MESSAGE` at `$.token`" in TEXT
+    with pytest.raises(BadMessage, match=r"\$\.token") as bad:
+        decode(b'{"type":"auth","token":"' + b"x" * (MAX_TOKEN_CHARS + 1) + b'"}')
+    assert bad.value.code == "INVALID_MESSAGE"
 
 
 def test_the_scopes_of_the_table_do_what_it_says() -> None:

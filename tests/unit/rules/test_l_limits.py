@@ -216,3 +216,11 @@ def test_a_slow_receiver_gets_only_the_newest_cursors_once_it_drains(pair: tuple
     move(61)
     assert [e["data"]["timestamp"] for e in bob.take("cursor_moved")] == [61]
     assert bob.closed is None
+
+
+def test_regression_heartbeats_that_change_nothing_do_not_use_up_the_changes(pair: tuple[Client, Client]) -> None:
+    ann, bob = pair
+    for _ in range(8):
+        ann.send(type="heartbeat", status="active")
+    ann.send(type="heartbeat", status="idle")
+    assert [e["data"]["status"] for e in bob.take("status_changed")] == ["idle"]
