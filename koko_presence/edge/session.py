@@ -188,7 +188,7 @@ class Session:
         """presence.heartbeat: never refused for being early, answered at most every 5 s [D3, D7, D9]."""
         status = message.status
         if isinstance(status, str) and (status == self.activity.activity or self._claims.take(now)):
-            self.rooms.report(self.activity.claim(message.status, now), now, interacted=message.status == "active")
+            self.rooms.report(self.activity.claim(status, now), now, interacted=status == "active")
         if now - self._ponged_at < self.hub.limits.heartbeat_min_interval_s:
             return
         self._ponged_at = now
