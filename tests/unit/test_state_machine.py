@@ -326,5 +326,6 @@ TestPresence.settings = settings(
     max_examples=2000 if thorough else 60,
     stateful_step_count=60 if thorough else 40,
     deadline=None,
+    derandomize=not thorough,
     suppress_health_check=list(HealthCheck),
 )
