@@ -1,0 +1,453 @@
+/* loadgen: rooms of cursors over WebSocket, measured from the send to every receiver.
+ *
+ * One thread, one epoll. Every client is a user of its own: it connects, authenticates, joins its room and then sends
+ * cursors at a fixed rate from a random phase. Each cursor carries its send time (`timestamp`, seconds since the start
+ * with microseconds) and its number (`x`), so a receiver needs nothing but the frame to tell latency and order.
+ *
+ *   loadgen HOST PORT ROOMS USERS HZ WARMUP_S MEASURE_S TOKENS_FILE [key=value ...]
+ *     caps=cursors     ask for compact cursors          extras=1   typing and playback beside the cursors, in room 0
+ *     stop=N           N members of room 0 stop reading when the measurement starts
+ *     storm=1          measure joins alone: connect, authenticate and join everybody at once
+ *
+ * Prints one JSON object. `late_us` is this program's own lateness: when its p99 is not small the figures are its own.
+ */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+#include <time.h>
+#include <unistd.h>
+
+#define PATH "/presence"
+#define RING 64
+#define MAX_US 2000000
+
+enum state { CONNECTING, UPGRADING, AUTHENTICATING, JOINING, JOINED, DEAD };
+
+struct client {
+    int fd, room, number, reading;
+    enum state state;
+    unsigned char *in;
+    size_t in_size, in_capacity;
+    int64_t join_sent, due;
+    uint32_t sequence;
+    int32_t index_in_room; /* number in compact cursors, from `index` */
+    int64_t sent_at[RING], worst[RING];
+    uint32_t seen[RING], ring_sequence[RING];
+};
+
+struct histogram {
+    uint32_t *count;
+    uint64_t total;
+    int64_t max;
+};
+
+static struct client *clients;
+static int client_count, rooms, users_per_room, epoll_fd, compact, extras, stop_readers, storm;
+static double hz, warmup_s, measure_s;
+static int64_t measure_from, measure_to, epoch;
+static struct histogram latency, last_receiver, join_latency, lateness, typing_latency, playback_latency;
+static uint64_t sent, delivered, frames_received, bytes_received, closed, expected;
+static char **tokens;
+static int32_t *by_index; /* room * 512 + index -> client number */
+
+static int64_t now_us(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
+static void note(struct histogram *h, int64_t us) {
+    if (!h->count) h->count = calloc(MAX_US + 1, sizeof *h->count);
+    if (us < 0) us = 0;
+    if (us > h->max) h->max = us;
+    h->count[us > MAX_US ? MAX_US : us]++;
+    h->total++;
+}
+
+static double percentile(struct histogram *h, double p) {
+    if (!h->total) return -1.0;
+    uint64_t rank = (uint64_t)ceil(h->total * p), sum = 0;
+    for (int us = 0; us <= MAX_US; us++) {
+        sum += h->count[us];
+        if (sum >= rank && sum) return us / 1000.0;
+    }
+    return MAX_US / 1000.0;
+}
+
+static void die(const char *what) {
+    fprintf(stderr, "loadgen: %s: %s\n", what, strerror(errno));
+    exit(1);
+}
+
+static void write_all(struct client *c, const void *data, size_t size) {
+    const char *at = data;
+    while (size) {
+        ssize_t done = write(c->fd, at, size);
+        if (done < 0) {
+            if (errno == EAGAIN) { usleep(200); continue; }
+            return; /* the read side learns of the loss */
+        }
+        at += done;
+        size -= done;
+    }
+}
+
+static void send_text(struct client *c, const char *text, size_t size) {
+    unsigned char frame[9000];
+    size_t head = 2;
+    frame[0] = 0x81;
+    if (size < 126) {
+        frame[1] = 0x80 | size;
+    } else {
+        frame[1] = 0x80 | 126;
+        frame[2] = size >> 8;
+        frame[3] = size & 255;
+        head = 4;
+    }
+    memset(frame + head, 0, 4); /* a mask of zeros leaves the payload as it is */
+    memcpy(frame + head + 4, text, size);
+    write_all(c, frame, head + 4 + size);
+}
+
+static void send_pong(struct client *c) {
+    unsigned char frame[6] = {0x8A, 0x80, 0, 0, 0, 0};
+    write_all(c, frame, sizeof frame);
+}
+
+static void send_cursor(struct client *c, int64_t now) {
+    char text[200];
+    uint32_t slot = c->sequence % RING;
+    int size = snprintf(text, sizeof text,
+        "{\"type\":\"cursor\",\"roomId\":\"video_%d\",\"data\":{\"timestamp\":%.6f,\"x\":%.4f,\"y\":0.5}}",
+        c->room, (now - epoch) / 1e6, (c->sequence % 10000) / 10000.0);
+    c->sent_at[slot] = now;
+    c->ring_sequence[slot] = c->sequence;
+    c->seen[slot] = 0;
+    c->worst[slot] = 0;
+    c->sequence++;
+    if (now >= measure_from && now < measure_to) {
+        sent++;
+        expected += users_per_room - 1;
+    }
+    send_text(c, text, size);
+}
+
+static const char *find(const char *text, size_t size, const char *what) {
+    return memmem(text, size, what, strlen(what));
+}
+
+static void note_cursor(struct client *sender, double timestamp, double x, int64_t now) {
+    int64_t at = epoch + (int64_t)llround(timestamp * 1e6);
+    if (at < measure_from || at >= measure_to) return;
+    delivered++;
+    note(&latency, now - at);
+    uint32_t number = (uint32_t)llround(x * 10000.0);
+    for (int slot = 0; sender && slot < RING; slot++) {
+        if (sender->sent_at[slot] != at || sender->ring_sequence[slot] % 10000 != number) continue;
+        if (now - at > sender->worst[slot]) sender->worst[slot] = now - at;
+        if (++sender->seen[slot] == (uint32_t)users_per_room - 1) note(&last_receiver, sender->worst[slot]);
+        break;
+    }
+}
+
+static struct client *user_of(const char *text, size_t size) {
+    const char *user = find(text, size, "\"userId\":\"u");
+    int number = user ? atoi(user + 11) : -1;
+    return number >= 0 && number < client_count ? &clients[number] : NULL;
+}
+
+static void on_compact(struct client *c, const char *text, size_t size, int64_t now) {
+    const char *at = find(text, size, "\"data\":[");
+    if (!at) return;
+    for (at += 8; *at == '[' || *at == ','; ) {
+        if (*at == ',') { at++; continue; }
+        char *end;
+        long index = strtol(at + 1, &end, 10);
+        if (*end == ',') {
+            double timestamp = strtod(end + 1, &end);
+            double x = *end == ',' ? strtod(end + 1, &end) : 0.0;
+            int32_t who = index >= 0 && index < 512 ? by_index[c->room * 512 + index] : -1;
+            note_cursor(who >= 0 ? &clients[who] : NULL, timestamp, x, now);
+        }
+        while (*end && *end != ']') end++;
+        at = end + 1;
+    }
+}
+
+static void on_text(struct client *c, const char *text, size_t size, int64_t now) {
+    frames_received++;
+    if (size > 22 && !memcmp(text, "{\"type\":\"cursor_moved\"", 22)) {
+        const char *at = find(text, size, "\"timestamp\":");
+        if (!at || now < measure_from) return;
+        const char *x = find(at, size - (at - text), "\"x\":");
+        note_cursor(user_of(text, size), strtod(at + 12, NULL), x ? strtod(x + 4, NULL) : 0.0, now);
+    } else if (size > 18 && !memcmp(text, "{\"type\":\"cursors\",", 18)) {
+        if (now >= measure_from) on_compact(c, text, size, now);
+    } else if (c->state == AUTHENTICATING && find(text, size, "\"authenticated\"")) {
+        char join[160];
+        int n = snprintf(join, sizeof join, "{\"type\":\"join\",\"roomId\":\"video_%d\",\"roomType\":\"video\"}", c->room);
+        c->state = JOINING;
+        c->join_sent = now;
+        send_text(c, join, n);
+    } else if (c->state == JOINING && find(text, size, "\"type\":\"joined\"")) {
+        c->state = JOINED;
+        note(&join_latency, now - c->join_sent);
+        char own[64];
+        snprintf(own, sizeof own, "\"userId\":\"u%d\"", c->number);
+        const char *row = find(text, size, own);
+        const char *index = row ? find(row, size - (row - text), "\"index\":") : NULL;
+        if (index) {
+            c->index_in_room = atoi(index + 8);
+            by_index[c->room * 512 + c->index_in_room] = c->number;
+        }
+    } else if (extras && find(text, size, "\"typing_started\"")) {
+        const char *at = find(text, size, "\"context\":\"");
+        if (at && now >= measure_from) note(&typing_latency, now - epoch - atoll(at + 11));
+    } else if (extras && find(text, size, "\"playback_synced\"")) {
+        const char *at = find(text, size, "\"currentTime\":");
+        if (at && now >= measure_from) note(&playback_latency, now - epoch - llround(strtod(at + 14, NULL) * 1e6));
+    } else if (find(text, size, "\"type\":\"error\"")) {
+        static int shown;
+        if (shown++ < 3) fprintf(stderr, "loadgen: %.*s\n", (int)size, text);
+    }
+}
+
+static void on_readable(struct client *c) {
+    for (;;) {
+        if (c->in_size + 65536 > c->in_capacity) c->in = realloc(c->in, c->in_capacity = (c->in_size + 65536) * 2);
+        ssize_t got = read(c->fd, c->in + c->in_size, 65536);
+        if (got == 0 || (got < 0 && errno != EAGAIN)) {
+            if (c->state != DEAD) closed++;
+            c->state = DEAD;
+            close(c->fd);
+            return;
+        }
+        if (got < 0) return;
+        c->in_size += got;
+        bytes_received += got;
+        int64_t now = now_us();
+        size_t at = 0;
+        if (c->state == UPGRADING) {
+            unsigned char *end = memmem(c->in, c->in_size, "\r\n\r\n", 4);
+            if (!end) continue;
+            if (memcmp(c->in, "HTTP/1.1 101", 12)) {
+                fprintf(stderr, "loadgen: %.*s\n", 60, (char *)c->in);
+                exit(1);
+            }
+            at = end + 4 - c->in;
+            char auth[4000];
+            int n = snprintf(auth, sizeof auth, "{\"type\":\"auth\",\"token\":\"%s\"%s}", tokens[c->number],
+                             compact ? ",\"caps\":[\"cursors\"]" : "");
+            c->state = AUTHENTICATING;
+            send_text(c, auth, n);
+        }
+        while (c->in_size - at >= 2) {
+            unsigned char *f = c->in + at;
+            uint64_t size = f[1] & 127, head = 2;
+            if (size == 126) {
+                if (c->in_size - at < 4) break;
+                size = (uint64_t)f[2] << 8 | f[3];
+                head = 4;
+            } else if (size == 127) {
+                if (c->in_size - at < 10) break;
+                size = 0;
+                for (int i = 2; i < 10; i++) size = size << 8 | f[i];
+                head = 10;
+            }
+            if (c->in_size - at < head + size) break;
+            if ((f[0] & 15) == 1) {
+                unsigned char saved = f[head + size];
+                f[head + size] = 0;
+                on_text(c, (char *)f + head, size, now);
+                f[head + size] = saved;
+            } else if ((f[0] & 15) == 9) {
+                send_pong(c);
+            }
+            at += head + size;
+        }
+        memmove(c->in, c->in + at, c->in_size - at);
+        c->in_size -= at;
+        if (got < 65536) return;
+    }
+}
+
+static void start(struct client *c, struct sockaddr_in *server) {
+    c->fd = socket(AF_INET, SOCK_STREAM, 0);
+    if (c->fd < 0) die("socket");
+    int one = 1;
+    setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    if (connect(c->fd, (struct sockaddr *)server, sizeof *server)) die("connect");
+    fcntl(c->fd, F_SETFL, O_NONBLOCK);
+    char request[400];
+    int n = snprintf(request, sizeof request,
+        "GET " PATH " HTTP/1.1\r\nHost: bench\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n");
+    c->state = UPGRADING;
+    write_all(c, request, n);
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = c};
+    epoll_ctl(epoll_fd, EPOLL_CTL_ADD, c->fd, &event);
+}
+
+static void turn(int64_t until) {
+    struct epoll_event events[512];
+    int64_t wait = until - now_us();
+    struct timespec timeout = {wait > 0 ? wait / 1000000 : 0, wait > 0 ? (wait % 1000000) * 1000 : 0};
+    int n = epoll_pwait2(epoll_fd, events, 512, &timeout, NULL);
+    for (int i = 0; i < n; i++) on_readable(events[i].data.ptr);
+}
+
+static int by_due(const void *a, const void *b) {
+    int64_t x = (*(struct client *const *)a)->due, y = (*(struct client *const *)b)->due;
+    return x < y ? -1 : x > y;
+}
+
+static void send_extras(int64_t now) {
+    static int64_t next_typing, next_playback;
+    char text[200];
+    int n;
+    if (now >= next_typing) {
+        struct client *c = &clients[users_per_room > 1 ? 1 : 0];
+        n = snprintf(text, sizeof text,
+            "{\"type\":\"typing\",\"roomId\":\"video_0\",\"data\":{\"isTyping\":true,\"context\":\"%lld\"}}",
+            (long long)(now - epoch));
+        send_text(c, text, n);
+        next_typing = now + 600000;
+    }
+    if (now >= next_playback) {
+        n = snprintf(text, sizeof text,
+            "{\"type\":\"playback\",\"roomId\":\"video_0\",\"data\":{\"action\":\"seek\",\"currentTime\":%.6f}}",
+            (now - epoch) / 1e6);
+        send_text(&clients[0], text, n);
+        next_playback = now + 250000;
+    }
+}
+
+static void print_histogram(const char *name, struct histogram *h) {
+    printf("\"%s\":{\"count\":%llu,\"p50\":%.3f,\"p90\":%.3f,\"p99\":%.3f,\"p999\":%.3f,\"max\":%.3f},", name,
+           (unsigned long long)h->total, percentile(h, 0.5), percentile(h, 0.9), percentile(h, 0.99),
+           percentile(h, 0.999), h->max / 1000.0);
+}
+
+int main(int argc, char **argv) {
+    if (argc < 9) {
+        fprintf(stderr, "usage: loadgen HOST PORT ROOMS USERS HZ WARMUP_S MEASURE_S TOKENS_FILE [key=value ...]\n");
+        return 2;
+    }
+    rooms = atoi(argv[3]);
+    users_per_room = atoi(argv[4]);
+    hz = atof(argv[5]);
+    warmup_s = atof(argv[6]);
+    measure_s = atof(argv[7]);
+    for (int i = 9; i < argc; i++) {
+        if (!strcmp(argv[i], "caps=cursors")) compact = 1;
+        if (!strcmp(argv[i], "extras=1")) extras = 1;
+        if (!strcmp(argv[i], "storm=1")) storm = 1;
+        if (!strncmp(argv[i], "stop=", 5)) stop_readers = atoi(argv[i] + 5);
+    }
+    client_count = rooms * users_per_room;
+    struct rlimit files = {client_count + 100, client_count + 100};
+    setrlimit(RLIMIT_NOFILE, &files);
+    clients = calloc(client_count, sizeof *clients);
+    tokens = calloc(client_count, sizeof *tokens);
+    by_index = malloc(rooms * 512 * sizeof *by_index);
+    memset(by_index, 0xff, rooms * 512 * sizeof *by_index);
+    FILE *file = fopen(argv[8], "r");
+    if (!file) die(argv[8]);
+    for (int i = 0; i < client_count; i++) {
+        size_t capacity = 0;
+        if (getline(&tokens[i], &capacity, file) <= 0) die("not enough tokens");
+        tokens[i][strcspn(tokens[i], "\n")] = 0;
+    }
+    struct sockaddr_in server = {.sin_family = AF_INET, .sin_port = htons(atoi(argv[2]))};
+    inet_pton(AF_INET, argv[1], &server.sin_addr);
+    epoll_fd = epoll_create1(0);
+    measure_from = INT64_MAX;
+    measure_to = INT64_MAX;
+    epoch = now_us();
+
+    int64_t storm_from = now_us();
+    for (int i = 0; i < client_count; i++) {
+        clients[i].number = i;
+        clients[i].room = i / users_per_room;
+        clients[i].reading = 1;
+        start(&clients[i], &server);
+        if (!storm) while (clients[i].state != JOINED && clients[i].state != DEAD) turn(now_us() + 5000000);
+    }
+    int joined = 0;
+    while (joined < client_count) {
+        turn(now_us() + 10000);
+        joined = 0;
+        for (int i = 0; i < client_count; i++) joined += clients[i].state == JOINED;
+        if (now_us() - storm_from > 120000000) die("joining took over 120 s");
+    }
+    double all_in_s = (now_us() - storm_from) / 1e6;
+
+    if (!storm) {
+        struct client **order = calloc(client_count, sizeof *order);
+        int64_t period = (int64_t)(1e6 / hz), begin = now_us() + 20000;
+        srandom(7);
+        for (int i = 0; i < client_count; i++) {
+            order[i] = &clients[i];
+            clients[i].due = begin + (int64_t)(random() / (double)RAND_MAX * period);
+        }
+        qsort(order, client_count, sizeof *order, by_due);
+        epoch = begin - 1000000;
+        measure_from = begin + (int64_t)(warmup_s * 1e6);
+        measure_to = measure_from + (int64_t)(measure_s * 1e6);
+        printf("{\"measuring\":true}\n");
+        fflush(stdout);
+        int stopped = 0, told = 0;
+        for (int next = 0;; next = (next + 1) % client_count) {
+            struct client *c = order[next];
+            while (now_us() < c->due) {
+                turn(c->due);
+                if (extras) send_extras(now_us());
+            }
+            int64_t now = now_us();
+            if (!told && now >= measure_from) { printf("{\"from\":true}\n"); fflush(stdout); told = 1; }
+            if (stop_readers && !stopped && now >= measure_from) {
+                for (int i = 0; i < stop_readers; i++) {
+                    epoll_ctl(epoll_fd, EPOLL_CTL_DEL, clients[users_per_room - 1 - i].fd, NULL);
+                    clients[users_per_room - 1 - i].reading = 0;
+                }
+                stopped = 1;
+            }
+            if (now >= measure_to) break;
+            if (now >= measure_from) note(&lateness, now - c->due);
+            if (c->state == JOINED && c->reading) send_cursor(c, now);
+            c->due += period;
+        }
+        printf("{\"to\":true}\n");
+        fflush(stdout);
+        int64_t drain_until = now_us() + 500000;
+        while (now_us() < drain_until) turn(drain_until);
+    }
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    printf("{");
+    print_histogram("latency_ms", &latency);
+    print_histogram("last_receiver_ms", &last_receiver);
+    print_histogram("join_ms", &join_latency);
+    print_histogram("late_ms", &lateness);
+    print_histogram("typing_ms", &typing_latency);
+    print_histogram("playback_ms", &playback_latency);
+    printf("\"clients\":%d,\"all_in_s\":%.3f,\"sent\":%llu,\"delivered\":%llu,\"expected\":%llu,\"ratio\":%.4f,"
+           "\"frames\":%llu,\"bytes\":%llu,\"closed\":%llu,\"generator_cpu_s\":%.3f}\n",
+           client_count, all_in_s, (unsigned long long)sent, (unsigned long long)delivered,
+           (unsigned long long)expected, expected ? delivered / (double)expected : 1.0,
+           (unsigned long long)frames_received, (unsigned long long)bytes_received, (unsigned long long)closed,
+           usage.ru_utime.tv_sec + usage.ru_stime.tv_sec + (usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6);
+    return 0;
+}
