@@ -275,7 +275,7 @@ examples:
   koko-presence token --user u1 --name Ada --room 'video_123=join,control,broadcast' --room 'project_*=join'
   koko-presence token --user u1 --room '*' --ttl 60 | koko-presence check-token
 
-scopes: join (be in the room), control (playback), broadcast, moderate (take control, kick).
+scopes: join (be in the room), control (playback), broadcast, moderate (take control).
 """
 
 

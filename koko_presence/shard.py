@@ -336,7 +336,7 @@ class Shard:
         if room is not None and member is not None:
             member.can_control, member.can_broadcast = command.can_control, command.can_broadcast
             member.moderator = command.moderator
-            if not member.can_control:
+            if not member.may_hold:
                 watching.lose_control(room, member, now)
                 self._touch(room, now)
 

@@ -88,6 +88,11 @@ class Member:
         return not (self.invisible or self.disabled)
 
     @property
+    def may_hold(self) -> bool:
+        """May it have control: by the `control` scope, or as a moderator, who may take it [I2, I7]?"""
+        return self.can_control or self.moderator
+
+    @property
     def cursor_shown(self) -> bool:
         return self.cursor is not None and not self.cursor_put_away and self.visible and self.connected
 

@@ -323,13 +323,13 @@ class Room:
             return
         for user_id in self.control.by_age():
             heir = self.best_session(self.people[user_id])
-            if heir is not None and heir.can_control:  # not somebody in the grace, or without the scope by now
+            if heir is not None and heir.may_hold:  # not somebody in the grace, or without the scope by now
                 self.grant_control(heir.person, None, now)
                 return
 
     def _move_control(self, member: Member) -> bool:
         heir = self.best_session(member.person, other_than=member)
-        if heir is not None and not heir.can_control:
+        if heir is not None and not heir.may_hold:
             heir = None
         if heir is not None:
             self.control.session_id = heir.session_id

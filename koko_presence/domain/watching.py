@@ -113,7 +113,7 @@ def _check_may_play(room: Room, member: Member) -> None:
     if not member.visible:
         raise PresenceError("INVISIBLE")
     state = room.playback.row(room.setting.wall) if room.playback is not None and room.playback.version else None
-    if not member.can_control:
+    if not member.may_hold:
         raise PresenceError("FORBIDDEN", "Your token has no 'control' scope for this room.", state=state)
     mode = room.setting.options.control_mode
     if room.control.user_id is not None:
@@ -224,7 +224,7 @@ def handle_control_grant(room: Room, member: Member, message: ControlGrant, now:
     session = room.best_session(person) if person is not None else None
     if person is None or session is None:
         raise PresenceError("TARGET_NOT_IN_ROOM")
-    if not session.can_control:
+    if not session.may_hold:
         raise PresenceError("FORBIDDEN", "That user's token has no 'control' scope for this room.")
     spend(room, member.person.playback, now)
     member.last_active_at = now
@@ -283,7 +283,7 @@ def _check_may_hold(room: Room, member: Member) -> None:
         raise PresenceError("SYNC_DISABLED", f"A {room.type} room has no playback.")
     if not member.visible:
         raise PresenceError("INVISIBLE")
-    if not member.can_control:
+    if not member.may_hold:
         raise PresenceError("FORBIDDEN", "Your token has no 'control' scope for this room.")
 
 

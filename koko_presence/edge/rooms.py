@@ -82,9 +82,9 @@ class Rooms:
     def _enter(self, message: Join, grant: Grant) -> None:
         session, now = self._session, self._session.hub.clock()
         try:
-            room_type = _settled_type(message, grant)
-            if not grant.allow:
+            if not grant.allow:  # before anything that could tell a stranger what kind of room there is
                 raise PresenceError("FORBIDDEN", grant.reason or "Your token does not open this room.")
+            room_type = _settled_type(message, grant)
         except PresenceError as error:
             session.refuse(error, message.id, message.room_id)
             self.on_refused(message.room_id, now)

@@ -232,3 +232,19 @@ def test_a_fault_in_one_command_is_logged_and_hurts_no_other(
     assert bob.take("pong")
     ann.hang_up(1000)
     assert bob.take("user_left")
+
+
+def test_a_moderator_without_the_control_scope_may_take_control() -> None:
+    world = World(access=ClaimsAccess())
+    ann = world.person('ann:Ann:{"video_*":["join","control"]}')
+    mod = world.person('mod:Mod:{"video_*":["join","moderate"]}')
+    ann.send(say("control_request"))
+    mod.send(say("control_grant", data={"toUserId": "mod"}))
+    assert ann.last("control_granted")["data"]["toUserId"] == "mod"
+    mod.send(say("playback", data={"action": "play"}))
+    assert ann.last("playback_synced")["userId"] == "mod"
+
+
+def test_who_may_not_enter_does_not_learn_the_rooms_type() -> None:
+    eve = World(access=ClaimsAccess()).client().auth("eve").join("video_1", "project")
+    assert eve.last("error")["code"] == "FORBIDDEN"
