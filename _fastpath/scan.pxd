@@ -1,0 +1,11 @@
+cdef struct CursorText:
+    const char* room  # the room id as it stands in the text: UTF-8 without any escape
+    Py_ssize_t room_size
+    bint has_timestamp
+    bint has_point
+    double timestamp
+    double x
+    double y
+
+
+cdef bint scan_cursor(const char* text, Py_ssize_t size, CursorText* found) noexcept nogil
