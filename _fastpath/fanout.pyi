@@ -1,1 +1,42 @@
+from .outbox import Outbox
+
 def frame_text(payload: bytes) -> bytes: ...
+
+class Item:
+    frame: bytes
+    skip: str
+    only: str
+    merge: str
+    compact: bytes | None
+    attach: bool
+    detach: bool
+    refusal: bool
+    def __init__(
+        self,
+        frame: bytes,
+        skip: str = "",
+        only: str = "",
+        merge: str = "",
+        compact: bytes | None = None,
+        attach: bool = False,
+        detach: bool = False,
+        refusal: bool = False,
+    ) -> None: ...
+
+class RoomPacket:
+    room_id: str
+    items: list[Item]
+    timestamp: str
+    def __init__(self, room_id: str, items: list[Item], timestamp: str) -> None: ...
+
+class CursorTemplate:
+    def __init__(
+        self, room_id: str, user_id: str, session_id: str, color: str, index: int | None, merge: str
+    ) -> None: ...
+    def make(self, timestamp: float | None, x: float | None, y: float | None, iso: str, seq: int) -> Item: ...
+
+class Feed:
+    room_id: str
+    outboxes: dict[str, Outbox]
+    def __init__(self, room_id: str) -> None: ...
+    def fan_out(self, items: list[Item], timestamp: str) -> None: ...

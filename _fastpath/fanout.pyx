@@ -1,8 +1,42 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
-"""Frames made once and copied from there on: server frames are not masked, so every receiver gets the same bytes."""
+"""A room's stream: events become framed bytes once, and every receiver gets them all but its own.
+
+Server frames are not masked, so every receiver gets the same bytes [RFC 6455 section 5.2]. Receivers who sent nothing in
+a flush share one byte string; the others get theirs without what they sent. Clients that asked for compact cursors get
+one `cursors` message in place of a run of cursor events [B12].
+"""
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.string cimport memcpy
+
+from msgspec.json import encode
+
+from koko_presence._fastpath.decimals cimport write_decimal, write_integer
+from koko_presence._fastpath.outbox cimport Outbox
+
+cdef enum:
+    LONGEST_HEAD = 4096  # room id, user id and session id, escaped: 128 characters of at most 12 bytes each
+
+# an event is written here, then copied out at its true size; one thread, never used across a call
+cdef char[LONGEST_HEAD + 512] scratch
+
+
+cdef inline Py_ssize_t put_head(unsigned char* out, Py_ssize_t size) noexcept:
+    """The header of one final text frame that holds `size` bytes; returns its length."""
+    cdef int i
+    out[0] = 0x81
+    if size < 126:
+        out[1] = <unsigned char>size
+        return 2
+    if size < 65536:
+        out[1] = 126
+        out[2] = <unsigned char>(size >> 8)
+        out[3] = <unsigned char>(size & 0xFF)
+        return 4
+    out[1] = 127
+    for i in range(8):
+        out[2 + i] = <unsigned char>((size >> (8 * (7 - i))) & 0xFF)
+    return 10
 
 
 cpdef bytes frame_text(bytes payload):
@@ -10,18 +44,267 @@ cpdef bytes frame_text(bytes payload):
     cdef Py_ssize_t size = PyBytes_GET_SIZE(payload)
     cdef Py_ssize_t head = 2 if size < 126 else (4 if size < 65536 else 10)
     cdef bytes framed = PyBytes_FromStringAndSize(NULL, head + size)
-    cdef unsigned char* out = <unsigned char*>PyBytes_AS_STRING(framed)
-    cdef int i
-    out[0] = 0x81
-    if head == 2:
-        out[1] = <unsigned char>size
-    elif head == 4:
-        out[1] = 126
-        out[2] = <unsigned char>(size >> 8)
-        out[3] = <unsigned char>(size & 0xFF)
-    else:
-        out[1] = 127
-        for i in range(8):
-            out[2 + i] = <unsigned char>((size >> (8 * (7 - i))) & 0xFF)
+    cdef char* out = PyBytes_AS_STRING(framed)
+    put_head(<unsigned char*>out, size)
     memcpy(out + head, PyBytes_AS_STRING(payload), size)
     return framed
+
+
+cdef class Item:
+    """One ready frame of a room's stream and whom it is for.
+
+    `skip` is the author's session, `only` names a single receiver. `merge` marks a frame that a newer one with the
+    same mark replaces (cursor and selection of one session). `compact` is the same event as a row of a `cursors`
+    message, for those who asked for it. `attach` makes `only` a receiver from this frame on, `detach` ends that after
+    it. `refusal` marks an error message, which the edge counts against abuse [L3].
+    """
+
+    def __init__(
+        self, bytes frame not None, str skip="", str only="", str merge="", bytes compact=None, bint attach=False,
+        bint detach=False, bint refusal=False,
+    ):
+        self.frame = frame
+        self.skip = skip
+        self.only = only
+        self.merge = merge
+        self.compact = compact
+        self.attach = attach
+        self.detach = detach
+        self.refusal = refusal
+
+
+cdef class RoomPacket:
+    """All that one room has for one edge in one flush, in order [B11]; `timestamp` is the flush's, ISO 8601 [B6]."""
+
+    def __init__(self, str room_id not None, list items not None, str timestamp not None):
+        self.room_id = room_id
+        self.items = items
+        self.timestamp = timestamp
+
+
+# --- encoding -----------------------------------------------------------------------------------------------------
+
+
+cdef inline char* put(char* out, const char* text, Py_ssize_t size) noexcept:
+    memcpy(out, text, size)
+    return out + size
+
+
+cdef inline char* put_bytes(char* out, bytes text) noexcept:
+    memcpy(out, PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text))
+    return out + PyBytes_GET_SIZE(text)
+
+
+cdef char* put_number(char* out, double value) except NULL:
+    cdef Py_ssize_t size = write_decimal(out, value)
+    if size:
+        return out + size
+    return put_bytes(out, encode(value))  # so small that it needs an exponent
+
+
+cdef class CursorTemplate:
+    """All of one member's `cursor_moved` but its numbers, its time and its `seq`: escaped once, copied from then on.
+
+    `index` is the member's number in compact cursors. Byte for byte what msgspec encodes for the same event.
+    """
+
+    def __init__(self, str room_id, str user_id, str session_id, str color, index, str merge):
+        # only session ids and colours are ours; room and user ids are other people's texts
+        head = b'{"type":"cursor_moved","roomId":%b,"userId":%b,"sessionId":%b,"data":{' % (
+            encode(room_id), encode(user_id), encode(session_id)
+        )
+        if len(head) > LONGEST_HEAD:
+            raise ValueError("the ids of a room and its member are too long")
+        self._head = head
+        self._tail = b'"color":%b},"timestamp":"' % encode(color)
+        self._row = None if index is None else b"[%d" % index
+        self._skip = session_id
+        self._merge = merge
+
+    cdef Item item(
+        self, bint has_timestamp, bint has_point, double timestamp, double x, double y, const char* iso,
+        unsigned long long seq,
+    ):
+        cdef char* start = scratch + 10  # the frame's header comes before, when the size is known
+        cdef char* out = put_bytes(start, self._head)
+        cdef char* x_at
+        cdef char* y_at
+        cdef char* timestamp_at
+        cdef Py_ssize_t timestamp_size = 0, x_size = 0, y_size = 0, size, head_size
+        cdef unsigned char[10] head
+        cdef Item item = Item.__new__(Item)
+        timestamp_at = x_at = y_at = out
+        if has_timestamp:
+            out = timestamp_at = put(out, b'"timestamp":', 12)
+            out = put_number(out, timestamp)
+            timestamp_size = out - timestamp_at
+            out[0] = 44
+            out += 1
+        if has_point:
+            out = x_at = put(out, b'"x":', 4)
+            out = put_number(out, x)
+            x_size = out - x_at
+            out = y_at = put(out, b',"y":', 5)
+            out = put_number(out, y)
+            y_size = out - y_at
+            out[0] = 44
+            out += 1
+        out = put_bytes(out, self._tail)
+        out = put(out, iso, 24)
+        out = put(out, b'","seq":', 8)
+        out += write_integer(out, seq)
+        out[0] = 125
+        out += 1
+        size = out - start
+        head_size = put_head(head, size)
+        memcpy(start - head_size, head, head_size)
+        item.frame = PyBytes_FromStringAndSize(start - head_size, head_size + size)
+        item.skip = self._skip
+        item.only = ""
+        item.merge = self._merge
+        if self._row is not None:
+            item.compact = self.row(timestamp_at, timestamp_size, x_at, x_size, y_at, y_size)
+        return item
+
+    cdef bytes row(
+        self, const char* timestamp, Py_ssize_t timestamp_size, const char* x, Py_ssize_t x_size, const char* y,
+        Py_ssize_t y_size,
+    ):
+        cdef char[128] text
+        cdef char* out = put_bytes(text, self._row)
+        out[0] = 44
+        if timestamp_size:
+            out = put(out + 1, timestamp, timestamp_size)
+        else:
+            out = put(out + 1, b"null", 4)
+        if x_size:
+            out[0] = 44
+            out = put(out + 1, x, x_size)
+            out[0] = 44
+            out = put(out + 1, y, y_size)
+        out[0] = 93
+        return PyBytes_FromStringAndSize(text, out + 1 - text)
+
+    def make(self, timestamp, x, y, str iso not None, unsigned long long seq):
+        """The event, None for a number that is not there. `iso` is the time of the event, 24 characters [B6]."""
+        cdef bytes text = iso.encode("ascii")
+        if PyBytes_GET_SIZE(text) != 24:
+            raise ValueError("not a time of 24 characters")
+        return self.item(
+            timestamp is not None,
+            x is not None,
+            0.0 if timestamp is None else timestamp,
+            0.0 if x is None else x,
+            0.0 if y is None else y,
+            PyBytes_AS_STRING(text),
+            seq,
+        )
+
+
+# --- fan-out ------------------------------------------------------------------------------------------------------
+
+
+cdef inline bint is_for(Item item, str session_id):
+    return item.skip != session_id and (not item.only or item.only == session_id)
+
+
+cdef inline bytes joined(list frames):
+    if not frames:
+        return None
+    return <bytes>frames[0] if len(frames) == 1 else b"".join(frames)
+
+
+cdef class Feed:
+    """One room's stream at one edge: `outboxes` holds its receivers by session id."""
+
+    def __init__(self, str room_id not None):
+        self.room_id = room_id
+        self.outboxes = {}
+
+    cpdef fan_out(self, list items, str timestamp):
+        """Give one flush to all receivers: everything, but not one's own, and what is for one alone."""
+        cdef Item item
+        cdef Outbox outbox
+        cdef set special
+        cdef str session_id
+        cdef bytes frames, all_plain = None, all_compact = None
+        cdef bint made_plain = False, made_compact = False
+        if len(items) == 1 and (<Item>items[0]).only:
+            item = <Item>items[0]
+            found = self.outboxes.get(item.only)
+            if found is not None and item.skip != item.only:
+                (<Outbox>found).write(item.frame)
+            return
+        special = set()
+        for item in items:
+            special.add(item.skip)
+            special.add(item.only)
+        for session_id, found in self.outboxes.items():
+            outbox = <Outbox>found
+            if outbox.slow:
+                self.to_slow(outbox, items, session_id, timestamp)
+                continue
+            if outbox.compact:
+                if session_id in special:
+                    frames = self.compact_for(items, session_id, timestamp)
+                else:
+                    if not made_compact:
+                        all_compact, made_compact = self.compact_for(items, "", timestamp), True
+                    frames = all_compact
+            elif session_id in special:
+                frames = self.plain_for(items, session_id)
+            else:
+                if not made_plain:
+                    all_plain, made_plain = self.plain_for(items, ""), True
+                frames = all_plain
+            if frames is not None:
+                outbox.write(frames)
+
+    cdef bytes plain_for(self, list items, str session_id):
+        """What a session gets, None when that is nothing; "" stands for those who are not named in the flush."""
+        cdef Item item
+        cdef list own = []
+        for item in items:
+            if not item.only or item.only == session_id:
+                if not session_id or item.skip != session_id:
+                    own.append(item.frame)
+        return joined(own)
+
+    cdef bytes compact_for(self, list items, str session_id, str timestamp):
+        """The same with each run of cursors as one message; other events keep their place among them [B11]."""
+        cdef Item item
+        cdef list own = [], rows = []
+        for item in items:
+            if item.only and item.only != session_id or (session_id and item.skip == session_id):
+                continue
+            if item.compact is not None:
+                rows.append(item.compact)
+                continue
+            if rows:
+                own.append(self.cursors(rows, timestamp))
+                rows = []
+            own.append(item.frame)
+        if rows:
+            own.append(self.cursors(rows, timestamp))
+        return joined(own)
+
+    cdef bytes cursors(self, list rows, str timestamp):
+        if self._head is None:
+            self._head = b'{"type":"cursors","roomId":%b,"timestamp":"' % encode(self.room_id)
+        return frame_text(b'%b%b","data":[%b]}' % (self._head, timestamp.encode("ascii"), b",".join(rows)))
+
+    cdef to_slow(self, Outbox outbox, list items, str session_id, str timestamp):
+        cdef Item item
+        cdef bytes frame
+        for item in items:
+            if not is_for(item, session_id):
+                continue
+            frame = item.frame
+            if outbox.compact and item.compact is not None:
+                if item._single is None:
+                    item._single = self.cursors([item.compact], timestamp)
+                frame = item._single
+            if item.merge:
+                outbox.merge(item.merge, frame)
+            else:
+                outbox.write(frame)

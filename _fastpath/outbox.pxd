@@ -1,17 +1,30 @@
+cdef class Turn:
+    cdef list _dirty
+    cdef object _call_soon
+    cdef bint _planned
+
+    cdef note(self, Outbox outbox)
+    cpdef hold(self)
+    cpdef write(self)
+
+
 cdef class Outbox:
+    cdef public bint compact
     cdef object _wire
-    cdef object _on_dirty
     cdef object _on_slow
-    cdef object _transport_write
-    cdef object _transport_unsent
-    cdef list _frames
+    cdef object _transport
+    cdef Turn _turn
+    cdef bytes _first
+    cdef list _more
     cdef dict _merged
     cdef Py_ssize_t _soft_bytes
     cdef Py_ssize_t _hard_bytes
-    cdef bint _slow
+    cdef bint slow
+    cdef bint _backed_up
     cdef int _fd
 
     cpdef write(self, bytes frames)
     cpdef flush(self)
     cdef merge(self, str mark, bytes frame)
     cdef catch_up(self)
+    cdef Py_ssize_t unsent(self) except -1

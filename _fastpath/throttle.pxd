@@ -5,3 +5,19 @@ cdef class TokenBucket:
 
     cpdef bint take(self, double now)
     cpdef double ready_at(self, double now)
+
+
+cdef class Trailing:
+    cdef dict _values
+
+    cdef inline bint empty(self):
+        return self._values is None
+
+    cpdef double offer(self, key, value, TokenBucket own, TokenBucket shared, double now)
+
+
+cdef class Meter:
+    cdef readonly double since
+    cdef readonly long long count
+
+    cpdef bint tick(self, double now)

@@ -260,27 +260,3 @@ class RoomRefused(Struct, kw_only=True):
 
 
 EdgeNews = SessionOpened | SessionRefused | SessionReplaced | SessionEvicted | Reply | RoomRefused
-
-
-class Item(Struct, array_like=True):
-    """One ready frame of a room's stream and whom it is for.
-
-    `skip` is the author's session, `only` names a single receiver. `merge` marks a frame that a newer one with the
-    same mark replaces (cursor and selection of one session). `attach` makes `only` a receiver from this frame on,
-    `detach` ends that after it. `refusal` marks an error message, which the edge counts against abuse [L3].
-    """
-
-    frame: bytes
-    skip: str = ""
-    only: str = ""
-    merge: str = ""
-    attach: bool = False
-    detach: bool = False
-    refusal: bool = False
-
-
-class RoomPacket(Struct):
-    """All that one room has for one edge in one flush, in order [B11]."""
-
-    room_id: str
-    items: list[Item]

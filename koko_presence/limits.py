@@ -79,9 +79,12 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_presence_bytes: Bytes = 1024
     send_soft_bytes: Bytes = 64 * 1024
     send_hard_bytes: Bytes = 1024 * 1024
+    send_stuck_s: Annotated[float, Meta(gt=0.0, le=3600.0)] = 10.0
 
-    # fan-out [L4]: how long a busy room collects before it writes; 0 switches the window off
+    # fan-out [L4]: how long a busy room collects before it writes, 0 switches the window off; and how long at most when
+    # the worker has no time to spare
     flush_window_ms: Annotated[float, Meta(ge=0.0, le=25.0)] = 5.0
+    flush_ceiling_ms: Annotated[float, Meta(ge=0.0, le=25.0)] = 16.0
 
     @property
     def silence_s(self) -> float:

@@ -2,14 +2,16 @@
 
 `handle` takes one command, `tick` what has become due; both leave their effects in `take_effects`: commands for other
 owners, news for edges, in the order they happened. A room's stream is collected in the room and leaves with
-`flush_rooms`, one packet per edge that has members, when its time has come: at once when the room is quiet or when
-playback or control are in it, else at the end of a short window, so that events share a write [L4].
+`packets`, one per edge that has members, when `plan` says that its time has come: at once when the room is quiet or
+when playback or control are in it, else at the end of a short window, so that events share a write [L4].
 """
 
 from collections.abc import Callable
 from typing import Any
 
-from ._fastpath.fanout import frame_text
+from ._fastpath.fanout import Item, RoomPacket, frame_text
+from ._fastpath.stream import FlushPlan
+from ._fastpath.wallclock import WallClock
 from .commands import (
     Act,
     Admit,
@@ -23,7 +25,6 @@ from .commands import (
     EdgeNews,
     EndSession,
     EnterRoom,
-    Item,
     LeaveRoom,
     OpenSession,
     Regrant,
@@ -32,7 +33,6 @@ from .commands import (
     ReportActivity,
     Resume,
     RoomLeft,
-    RoomPacket,
     RoomRefused,
 )
 from .domain import showing, view, watching
@@ -45,21 +45,20 @@ from .errors import PresenceError
 from .events import ActiveReply, ServerNotice, encode, encode_ack, error_reply
 from .limits import Limits, RoomOptions
 from .messages import MessageId
-from .wallclock import WallClock
 
 Effect = tuple[int, EdgeNews] | Command
 
 
 class Shard:
-    """Owner of rooms and users. Only `handle`, `tick` and `flush_rooms` change anything."""
+    """Owner of rooms and users. Only `handle`, `tick` and `packets` change anything, and a member's Lane, which is the
+    short way of its cursors."""
 
     def __init__(self, limits: Limits, options: RoomOptions, wall: WallClock) -> None:
         self.deadlines = Deadlines()
         self.setting = Setting(limits, options, wall, self.deadlines)
         self.rooms: dict[str, Room] = {}
         self.users: dict[str, User] = {}
-        self._dirty: dict[Room, float] = {}  # rooms with something to send, and when to send it
-        self._soonest: float | None = None  # the earliest of those times
+        self.plan = FlushPlan(limits.flush_window_ms / 1000.0)  # rooms with something to send, and when
         self._handlers: dict[type, Callable[[Any, float], None]] = {
             OpenSession: self._open,
             EndSession: self._end,
@@ -140,35 +139,15 @@ class Shard:
 
     # --- flushes --------------------------------------------------------------------------------------------------
 
-    def flush_at(self) -> float | None:
-        """When `flush_rooms` is wanted next: a time not after `now` means at the end of this turn."""
-        return self._soonest
-
-    def flush_rooms(self, now: float) -> list[tuple[int, RoomPacket]]:
-        """The packets of every room whose time has come, addressed to edges."""
-        packets: list[tuple[int, RoomPacket]] = []
-        for room in [room for room, at in self._dirty.items() if at <= now]:
-            del self._dirty[room]
-            packets.extend(self._packets(room, now))
-        self._soonest = min(self._dirty.values(), default=None)
-        return packets
-
-    def _touch(self, room: Room, now: float) -> None:
-        """Plan the flush of a room that may have something to send."""
-        if not room.out:
-            return
-        window_s = self.setting.limits.flush_window_ms / 1000.0
-        at = now if room.urgent else room.pace.flush_at(now, window_s)
-        if at <= self._dirty.get(room, at):
-            self._dirty[room] = at
-            self._soonest = at if self._soonest is None else min(at, self._soonest)
-
-    def _packets(self, room: Room, now: float) -> list[tuple[int, RoomPacket]]:
-        items, room.out, room.urgent = room.out, [], False
-        room.pace.flushed(now, len(items))
+    def packets(self, room: Room, items: list[Item], now: float) -> list[tuple[int, RoomPacket]]:
+        """A room's flush, addressed to the edges that have members or whose last member has just left."""
         edges = {member.edge for member in room.members.values() if member.attached} | room.parted
         room.parted.clear()
-        return [(edge, RoomPacket(room.id, items)) for edge in sorted(edges)]
+        packet = RoomPacket(room.id, items, self.setting.wall.iso(now))
+        return [(edge, packet) for edge in sorted(edges)]
+
+    def _touch(self, room: Room, now: float) -> None:
+        self.plan.touch(room, now)
 
     # --- commands to users ----------------------------------------------------------------------------------------
 
@@ -284,7 +263,7 @@ class Shard:
 
     def _free(self, room: Room, now: float) -> None:
         if room.out:  # its last words go before anything of a new room of the same id
-            self._dirty[room] = self._soonest = now
+            self.plan.urge(room, now)
         for kind, sub_id in (("empty", ""), ("playback", "")):
             self.deadlines.cancel((kind, room.id, sub_id))
         for user_id in room.gone:
@@ -348,8 +327,8 @@ class Shard:
             news = Reply(session_id=command.session_id, payload=error, refusal=True)
             self.setting.effects.append((command.edge, news))
             return
-        if room.load.note(now):
-            self._advise(room)
+        if room.meter.tick(now):
+            self.on_second(room, now)
         try:
             ACTIONS[type(message)](room, member, message, now)
         except PresenceError as refusal:
@@ -357,7 +336,10 @@ class Shard:
             room.send(member, payload, refusal=True)
         self._touch(room, now)
 
-    def _advise(self, room: Room) -> None:
+    def on_second(self, room: Room, now: float) -> None:
+        """A second's worth of a room's events has been counted: advise another interval when it helps [L2]."""
+        if not room.load.judge(now):
+            return
         interval_ms = room.load.advised_ms
         notice = ServerNotice(
             code="SEND_INTERVAL",

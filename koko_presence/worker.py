@@ -17,6 +17,9 @@ from pathlib import Path
 
 import uvloop
 
+from koko_presence._fastpath.wallclock import WallClock
+
+from ._fastpath.polling import Poller
 from .auth.access import Access, AllowAll, ClaimsAccess
 from .auth.tokens import HmacVerifier, ResumeTokens, issue_token
 from .cluster.bus import LocalBus
@@ -28,7 +31,6 @@ from .limits import Limits
 from .ops.config import Config, ConfigError, load
 from .ops.logs import BoundedHandler
 from .shard import Shard
-from .wallclock import WallClock
 
 log = logging.getLogger("koko_presence.worker")
 
@@ -53,7 +55,8 @@ class Worker:
         self._wall_timer: asyncio.TimerHandle | None = None
         self._sync_wall()
         self.shard = Shard(config.limits, config.rooms, self._wall)
-        self.bus = LocalBus(self.shard, loop, monotonic)
+        self._poller = Poller(loop)
+        self.bus = LocalBus(self.shard, self._poller, monotonic, time.thread_time)
         self.hub = Hub(
             0,
             bus=self.bus,
@@ -63,7 +66,7 @@ class Worker:
             resume_tokens=ResumeTokens(config.auth.secret),
             wall=self._wall,
             clock=monotonic,
-            timers=loop,
+            timers=self._poller,
             new_session_id=new_session_id,
         )
         self.bus.attach(0, self.hub)
@@ -80,6 +83,7 @@ class Worker:
             max_frame_bytes=config.limits.max_frame_bytes,
             backlog=config.server.backlog,
             ssl_context=_tls(config),
+            poller=self._poller,
         )
 
     @property
@@ -105,6 +109,7 @@ class Worker:
     async def stop(self) -> None:
         """Close what is open and every timer with it."""
         await self.door.close()
+        self._poller.close()
         self.hub.stop()
         self.bus.stop()
         if self._wall_timer is not None:
@@ -121,6 +126,8 @@ class Worker:
         """New limits hold for what begins from now on: sessions, people in rooms, deadlines."""
         self.hub.limits = limits
         self.shard.setting.limits = limits
+        self.bus.governor.set_limits(limits)
+        self.shard.plan.window_s = self.bus.governor.window_s
 
     def _sync_wall(self) -> None:
         self._wall.sync(monotonic(), time.time())

@@ -12,6 +12,7 @@ import sys
 import uvloop
 from aiohttp import web
 
+from koko_presence._fastpath.polling import Poller
 from koko_presence.edge.connection import Connection
 from koko_presence.edge.door import Door
 
@@ -57,6 +58,7 @@ async def serve(host: str, port: int, max_bytes: int, tls: ssl.SSLContext | None
         max_frame_bytes=max_bytes,
         ssl_context=tls,
         ws_paths=None,
+        poller=Poller(asyncio.get_running_loop()),
     )
     await door.open(host, port)
     scheme = "wss" if tls else "ws"

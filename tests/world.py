@@ -9,13 +9,13 @@ from typing import Any
 
 import msgspec
 
+from koko_presence._fastpath.wallclock import WallClock
 from koko_presence.auth.access import AllowAll
 from koko_presence.auth.tokens import Identity, ResumeTokens, TokenRefused
 from koko_presence.cluster.bus import LocalBus
 from koko_presence.edge.hub import Hub
 from koko_presence.limits import Limits, RoomOptions
 from koko_presence.shard import Shard
-from koko_presence.wallclock import WallClock
 
 UNIX_START_S = 1_736_937_000.0  # 2025-01-15T10:30:00Z, the specification's own moment
 SECRET = "a secret for tests that is long enough"

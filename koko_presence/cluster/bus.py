@@ -9,7 +9,12 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from koko_presence.commands import Command, EdgeNews, RoomPacket
+from koko_presence._fastpath.fanout import Item, RoomPacket
+from koko_presence._fastpath.outbox import Turn
+from koko_presence._fastpath.road import Lane, LocalRoad
+from koko_presence.commands import Command, EdgeNews
+from koko_presence.domain.load import Governor
+from koko_presence.domain.room import Room
 from koko_presence.shard import Shard
 
 log = logging.getLogger("koko_presence.bus")
@@ -28,7 +33,14 @@ class Timers(Protocol):
 
 
 class EdgePort(Protocol):
-    """What the bus tells an edge."""
+    """What the bus tells an edge. `feeds` (fanout.Feed by room id) and `turn` are where a flush that changes no
+    receivers may be put straight away."""
+
+    @property
+    def feeds(self) -> dict[str, Any]: ...
+
+    @property
+    def turn(self) -> Turn: ...
 
     def on_news(self, news: EdgeNews, now: float) -> None: ...
 
@@ -41,6 +53,10 @@ class Bus(Protocol):
     """Takes commands to whoever owns their room or user."""
 
     def send(self, command: Command, now: float) -> None: ...
+
+    def lane(self, room_id: str, session_id: str) -> Lane | None:
+        """The short way for a member's cursors, when there is one."""
+        ...
 
 
 class Alarm:
@@ -73,20 +89,36 @@ class Alarm:
 class LocalBus:
     """The bus of a single worker."""
 
-    def __init__(self, shard: Shard, timers: Timers, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, shard: Shard, timers: Timers, clock: Callable[[], float], cpu_clock: Callable[[], float] = lambda: 0.0
+    ) -> None:
+        """`cpu_clock` tells the CPU seconds that this worker's thread has used."""
         self._shard = shard
-        self._timers = timers
         self._clock = clock
+        self._cpu_clock = cpu_clock
         self._edges: dict[int, EdgePort] = {}
         self._queue: deque[Command] = deque()
         self._draining = False
-        self._flush_soon = False
+        self.governor = Governor(shard.setting.limits, clock(), cpu_clock())
         self._flush_alarm = Alarm(timers, clock, self._flush)
+        self._road = LocalRoad(shard.plan, timers, clock, self._flush_alarm, self._deliver, self._flushed)
         self._tick_alarm = Alarm(timers, clock, self._tick)
 
     def attach(self, edge_id: int, edge: EdgePort) -> None:
         """Make `edge` reachable under `edge_id`."""
         self._edges[edge_id] = edge
+        if len(self._edges) == 1:
+            self._road.shorten(edge.feeds, edge.turn)
+        else:
+            self._road.shorten(None, None)
+
+    def lane(self, room_id: str, session_id: str) -> Lane | None:
+        """The short way for a member's cursors, past commands and effects; None for somebody who is no member."""
+        room = self._shard.rooms.get(room_id)
+        member = None if room is None else room.members.get(session_id)
+        if room is None or member is None:
+            return None
+        return Lane(room, member, self._road, self._on_second)
 
     def send(self, command: Command, now: float) -> None:
         """Apply a command and all that follows from it. Called again from within, it queues."""
@@ -122,13 +154,7 @@ class LocalBus:
                 self._queue.append(effect)
 
     def _plan(self, now: float) -> None:
-        flush_at = self._shard.flush_at()
-        if flush_at is not None:
-            if flush_at > now:
-                self._flush_alarm.want(flush_at)
-            elif not self._flush_soon:
-                self._flush_soon = True
-                self._timers.call_soon(self._flush)
+        self._road.plan_flush(now)
         self._tick_alarm.want(self._shard.next_at())
 
     def _tick(self) -> None:
@@ -140,12 +166,17 @@ class LocalBus:
             self._drain(now)
 
     def _flush(self) -> None:
-        self._flush_soon = False
-        now = self._clock()
-        try:
-            for edge_id, packet in self._shard.flush_rooms(now):
-                self._edges[edge_id].on_packet(packet, now)
-        finally:
-            for edge in self._edges.values():
-                edge.on_flushed(now)
-            self._plan(now)
+        self._road.run()
+
+    def _deliver(self, room: Room, items: list[Item], now: float) -> None:
+        for edge_id, packet in self._shard.packets(room, items, now):
+            self._edges[edge_id].on_packet(packet, now)
+
+    def _flushed(self, now: float) -> None:
+        for edge in self._edges.values():
+            edge.on_flushed(now)
+        if self.governor.due(now):
+            self._shard.plan.window_s = self.governor.judge(now, self._cpu_clock())
+
+    def _on_second(self, room: Room, now: float) -> None:
+        self._shard.on_second(room, now)

@@ -1,8 +1,6 @@
-"""How much a room takes in and gives out: its budget, the interval it advises [L2], the pace of its flushes [L4]."""
+"""How much rooms take in and give out: budget and advised interval [L2], and the window of their flushes [L4]."""
 
-from math import exp
-
-from koko_presence._fastpath.throttle import TokenBucket
+from koko_presence._fastpath.throttle import Meter, TokenBucket
 from koko_presence.limits import Limits
 
 LONGEST_INTERVAL_MS = 1000
@@ -11,24 +9,19 @@ LONGEST_INTERVAL_MS = 1000
 class Load:
     """Counts inbound events. `budget` has one second's worth saved up; `advised_ms` grows while it is not enough."""
 
-    __slots__ = ("_count", "_hz", "_shortest_ms", "_since", "advised_ms", "budget")
+    __slots__ = ("_hz", "_shortest_ms", "advised_ms", "budget", "meter")
 
     def __init__(self, limits: Limits, now: float) -> None:
         self._hz = limits.room_events_hz
         self.budget = TokenBucket(self._hz, max(1.0, self._hz))
-        self._since = now
-        self._count = 0
+        self.meter = Meter(now)
         self._shortest_ms = round(1000.0 / limits.cursor_hz)
         self.advised_ms = self._shortest_ms
 
-    def note(self, now: float) -> bool:
-        """Count one event at monotonic second `now`; True when the advised interval has just changed."""
-        self._count += 1
-        elapsed = now - self._since
-        if elapsed < 1.0:
-            return False
-        load = self._count / elapsed / self._hz
-        self._since, self._count = now, 0
+    def judge(self, now: float) -> bool:
+        """A second's worth of events has been counted; True when the advised interval has just changed."""
+        load = self.meter.count / (now - self.meter.since) / self._hz
+        self.meter.restart(now)
         before = self.advised_ms
         if load > 1.05:
             self.advised_ms = min(LONGEST_INTERVAL_MS, round(before * min(load, 4.0)))
@@ -37,27 +30,42 @@ class Load:
         return self.advised_ms != before
 
 
-# A window that collects a single frame costs more than none, so a room waits only when it would collect several.
-BUSY_FRAMES_PER_WINDOW = 3.0
-_MEMORY_S = 0.1
+SAMPLE_S = 0.1
+FILLING, EASY = 0.75, 0.5  # shares of a core; between them the window stays, so that it cannot swing
+LONGER, SHORTER = 1.25, 0.9  # small against the gap between the two, for the same reason
 
 
-class Pace:
-    """When a room writes: at once while it is quiet, at the end of a window after its last write while it is busy."""
+class Governor:
+    """The window of busy rooms: `shortest_ms` while the worker has time, up to `longest_ms` while its loop fills up.
 
-    __slots__ = ("_flushed_at", "_recent")
+    Each sender's cursor comes at most every 50 ms, so a longer window hardly merges anything; what it saves is writes.
+    """
 
-    def __init__(self) -> None:
-        self._flushed_at = -1e9
-        self._recent = 0.0  # frames in about the last tenth of a second
+    __slots__ = ("_cpu_s", "_longest_s", "_shortest_s", "_since", "window_s")
 
-    def flush_at(self, now: float, window_s: float) -> float:
-        """The monotonic second at which what is ready at `now` should be written."""
-        if self._recent * window_s / _MEMORY_S < BUSY_FRAMES_PER_WINDOW:
-            return now
-        return max(now, self._flushed_at + window_s)
+    def __init__(self, limits: Limits, now: float, cpu_s: float) -> None:
+        self._since, self._cpu_s = now, cpu_s
+        self.window_s = 0.0
+        self.set_limits(limits)
 
-    def flushed(self, now: float, frames: int) -> None:
-        """Note that `frames` frames went out."""
-        self._recent = self._recent * exp((self._flushed_at - now) / _MEMORY_S) + frames
-        self._flushed_at = now
+    def set_limits(self, limits: Limits) -> None:
+        """New bounds; the window moves inside them."""
+        self._shortest_s = limits.flush_window_ms / 1000.0
+        self._longest_s = max(self._shortest_s, limits.flush_ceiling_ms / 1000.0)
+        if not limits.flush_window_ms:  # switched off
+            self._longest_s = 0.0
+        self.window_s = min(max(self.window_s, self._shortest_s), self._longest_s)
+
+    def due(self, now: float) -> bool:
+        """Is it time for the next sample?"""
+        return now - self._since >= SAMPLE_S
+
+    def judge(self, now: float, cpu_s: float) -> float:
+        """The window in seconds from monotonic second `now` on, when the worker has used `cpu_s` of CPU in all."""
+        busy = (cpu_s - self._cpu_s) / (now - self._since)
+        self._since, self._cpu_s = now, cpu_s
+        if busy > FILLING:
+            self.window_s = min(self._longest_s, self.window_s * LONGER)
+        elif busy < EASY:
+            self.window_s = max(self._shortest_s, self.window_s * SHORTER)
+        return self.window_s

@@ -3,16 +3,15 @@
 Written by the room alone. `connected` is False while a lost session's place is held for the grace [D2].
 """
 
-from typing import Any
-
 from msgspec import UNSET
 
+from koko_presence._fastpath.stream import Pointer
 from koko_presence._fastpath.throttle import TokenBucket
+from koko_presence._fastpath.wallclock import WallClock
 from koko_presence.commands import EnterRoom, Profile
 from koko_presence.events import PresenceUser, SyncRow
 from koko_presence.limits import MERGED_BURST, Limits
-from koko_presence.messages import Cursor, RoomType, Selection
-from koko_presence.wallclock import WallClock
+from koko_presence.messages import RoomType, Selection
 
 from .playback import Viewer
 
@@ -39,19 +38,17 @@ class Person:
         return sum(1 for member in self.members.values() if member.visible)
 
 
-class Member:
-    """One session in one room, with everything it shows."""
+class Member(Pointer):
+    """One session in one room, with everything it shows; the Pointer below it has what its cursor needs."""
 
     __slots__ = (
-        "attached", "can_broadcast", "can_control", "color", "connected", "cursor", "cursor_put_away", "disabled",
-        "edge", "image",
-        "index", "invisible", "joined_at", "last_active_at", "moderator", "name", "pending", "person", "report",
-        "selection", "session_id", "share_cursor", "share_selection", "typing", "viewer", "watching",
+        "can_broadcast", "can_control", "edge", "image", "joined_at", "moderator", "name", "person", "report",
+        "selection", "share_selection", "typing", "viewer", "watching",
     )  # fmt: skip
 
     def __init__(self, enter: EnterRoom, person: Person, limits: Limits, now: float) -> None:
         visitor = enter.visitor
-        self.session_id = visitor.session_id
+        super().__init__(person.user_id, visitor.session_id, person.cursor, now)
         self.person = person
         self.edge = visitor.edge
         self.name = visitor.name
@@ -63,29 +60,12 @@ class Member:
         self.invisible = visitor.invisible
         self.share_cursor = visitor.share_cursor
         self.share_selection = visitor.share_selection
-        self.color = ""
-        self.index: int | None = None
-        self.connected = True
-        self.attached = False  # receives the room's stream
         self.joined_at = now
-        self.last_active_at = now
-        self.cursor: Cursor | None = None
-        self.cursor_put_away = False  # hidden by a lost connection until it moves again [D2, C5]
         self.selection: Selection | None = None
         self.typing: str | None = None  # the context while typing; "" when none was named
         self.watching = False
         self.viewer: Viewer | None = None
         self.report = TokenBucket(limits.report_hz, limits.report_hz)
-        self.pending: dict[str, Any] = {}  # the newest value per kind that waits for its budget [E1, L1]
-
-    @property
-    def user_id(self) -> str:
-        return self.person.user_id
-
-    @property
-    def visible(self) -> bool:
-        """May others know that this session is here [K1, K2]?"""
-        return not (self.invisible or self.disabled)
 
     @property
     def may_hold(self) -> bool:

@@ -4,9 +4,9 @@ A state says "at monotonic second `anchor` the position was `current_time`". Not
 somebody asks. `version` counts accepted commands; the highest one is the truth [H16].
 """
 
+from koko_presence._fastpath.wallclock import WallClock
 from koko_presence.events import PlaybackRow, ViewerState
 from koko_presence.messages import MAX_MEDIA_TIME_S, PlaybackData
-from koko_presence.wallclock import WallClock
 
 # A client's own idea of the time of its action is believed this far from the receipt, as Jellyfin does [H4].
 MAX_CLOCK_SKEW_S = 2.0

@@ -14,18 +14,19 @@ from typing import Any
 
 from msgspec import UNSET
 
-from koko_presence._fastpath.fanout import frame_text
-from koko_presence.commands import EnterRoom, Item, Profile, Reply
+from koko_presence._fastpath.fanout import Item, frame_text
+from koko_presence._fastpath.stream import Stream
+from koko_presence._fastpath.wallclock import WallClock
+from koko_presence.commands import EnterRoom, Profile, Reply
 from koko_presence.errors import PresenceError
 from koko_presence.events import CursorShown, Event, Joined, LeftReply, SelectionShown, StatusShown, encode
 from koko_presence.limits import Limits, RoomOptions
 from koko_presence.messages import MessageId, RoomType
-from koko_presence.wallclock import WallClock
 
 from . import colors
 from .control import Control
 from .deadlines import Deadlines
-from .load import Load, Pace
+from .load import Load
 from .member import Member, Person
 from .playback import Playback
 from .view import joined_reply
@@ -47,17 +48,18 @@ class Setting:
         self.effects: list[Any] = []
 
 
-class Room:
+class Room(Stream):
     """One room on its owner. All methods take `now`, monotonic seconds; a broken rule raises PresenceError."""
 
     __slots__ = (
-        "control", "created_at", "gone", "id", "load", "members", "out", "pace", "parted", "people", "playback",
-        "playback_waits", "seq",
-        "setting", "sync_enabled", "type", "urgent",
+        "control", "created_at", "gone", "load", "members", "parted", "people", "playback", "playback_waits", "setting",
+        "sync_enabled", "type",
     )  # fmt: skip
 
     def __init__(self, room_id: str, room_type: RoomType, setting: Setting, now: float) -> None:
-        self.id = room_id
+        load = Load(setting.limits, now)
+        super().__init__(room_id, setting.wall, load.budget, load.meter, room_type in SYNCED_TYPES)
+        self.load = load
         self.type = room_type
         self.setting = setting
         self.created_at = now
@@ -68,12 +70,7 @@ class Room:
         self.playback_waits: tuple[str, str, str] | None = None  # user, session, action whose broadcast waits [H11]
         self.sync_enabled = room_type in SYNCED_TYPES
         self.control = Control()
-        self.seq = 0
-        self.out: list[Item] = []
-        self.urgent = False  # playback and control do not wait for a window
         self.parted: set[int] = set()  # edges that still have a last word of this room to hear
-        self.pace = Pace()
-        self.load = Load(setting.limits, now)
 
     # --- coming and going -----------------------------------------------------------------------------------------
 
@@ -124,6 +121,7 @@ class Room:
         elif reason == "left" and member.connected:  # resumed, but not joined again
             payload = encode(LeftReply(id=id, room_id=self.id))
             self.setting.effects.append((member.edge, Reply(session_id=member.session_id, payload=payload)))
+        member.attached = False
         del self.members[member.session_id]
         person = member.person
         del person.members[member.session_id]
@@ -139,7 +137,7 @@ class Room:
     def drop(self, member: Member, now: float) -> None:
         """The socket is lost: hide at once what would look alive, hold the place for the grace [D2, E3, G4]."""
         if member.cursor_shown:
-            self.emit("cursor_moved", member, CursorShown(color=member.color, hidden=True), now)
+            self.hide_cursor(member, now)
         if member.typing is not None:
             self.stop_typing(member, "disconnected", now)
         for kind in member.pending:
@@ -180,7 +178,7 @@ class Room:
         was_visible = member.visible
         hides = invisible or disabled
         if member.cursor_shown and not share_cursor and not hides:
-            self.emit("cursor_moved", member, CursorShown(color=member.color, hidden=True), now)
+            self.hide_cursor(member, now)
         if member.selection_shown and not share_selection and not hides:
             self.emit("selection_changed", member, SelectionShown(color=member.color, cleared=True), now)
         if not share_cursor:
@@ -231,20 +229,34 @@ class Room:
     # --- the stream -----------------------------------------------------------------------------------------------
 
     def emit(
-        self, type_: str, member: Member, data: Any, now: float, *, to_self: bool = False, merge: str = ""
+        self,
+        type_: str,
+        member: Member,
+        data: Any,
+        now: float,
+        *,
+        to_self: bool = False,
+        merge: str = "",
+        compact: bytes | None = None,
     ) -> None:
         """Put an event of `member` into the stream: to all others [B9], to its author too when `to_self`.
 
-        An invisible member's events go to the same user's other sessions alone, without a seq [K4, K7].
+        `merge` and `compact` are those of Item. An invisible member's events go to the same user's other sessions
+        alone, without a seq [K4, K7].
         """
         public = member.visible
         frame = self.frame(type_, member.user_id, member.session_id, data, now, public=public)
         if public:
-            self.out.append(Item(frame, skip="" if to_self else member.session_id, merge=merge))
+            self.out.append(Item(frame, skip="" if to_self else member.session_id, merge=merge, compact=compact))
             return
         for other in member.person.members.values():
             if other.attached and (to_self or other is not member):
                 self.out.append(Item(frame, only=other.session_id))
+
+    def hide_cursor(self, member: Member, now: float) -> None:
+        """Say that a member's cursor is not to be seen any more [E3]."""
+        shown = CursorShown(color=member.color, hidden=True)
+        self.emit("cursor_moved", member, shown, now, merge=f"c{member.session_id}", compact=encode((member.index,)))
 
     def send(self, member: Member, payload: bytes | None, *, refusal: bool = False) -> None:
         """A reply to one member, in order with the events around it; nothing when there is nothing to say."""

@@ -10,11 +10,11 @@ from typing import Any
 
 from msgspec import UNSET
 
-from koko_presence._fastpath.throttle import TokenBucket
-from koko_presence.commands import Item
+from koko_presence._fastpath.fanout import Item
+from koko_presence._fastpath.throttle import GO, WAITS, TokenBucket
 from koko_presence.decoding import check_free_data
 from koko_presence.errors import PresenceError
-from koko_presence.events import CursorShown, SelectionShown, encode_ack
+from koko_presence.events import CursorShown, SelectionShown, encode, encode_ack
 from koko_presence.messages import (
     Broadcast,
     Cursor,
@@ -26,36 +26,29 @@ from koko_presence.messages import (
 )
 
 from .member import Member
-from .room import SYNCED_TYPES, Room
-
-CROWDED_WAIT_S = 0.02
+from .room import Room
 
 
 def submit(room: Room, member: Member, kind: str, value: Any, now: float) -> None:
     """Apply a register's value now, or let it wait for its budget in place of the one that waited before."""
-    if kind not in member.pending:
-        bucket = REGISTERS[kind].budget(member)
-        if bucket.ready_at(now) <= now and room.load.budget.take(now):
-            bucket.take(now)
-            REGISTERS[kind].apply(room, member, value, now)
-            return
-        at = bucket.ready_at(now)
-        if room.load.budget.ready_at(now) > now:  # the room is short: all who wait would come at once, for one token
-            at = max(at, now + CROWDED_WAIT_S)
+    register = REGISTERS[kind]
+    at = member.pending.offer(kind, value, register.budget(member), room.budget, now)
+    if at == GO:
+        register.apply(room, member, value, now)
+    elif at != WAITS:
         room.setting.deadlines.set((kind, room.id, member.session_id), at)
-    member.pending[kind] = value
 
 
 def release(room: Room, member: Member, kind: str, now: float) -> None:
     """The budget for a pending value has come, unless the user's other tabs were quicker; then it waits again."""
-    value = member.pending.pop(kind)
+    value = member.pending.take(kind)
     submit(room, member, kind, value, now)
 
 
 def settle(room: Room, member: Member, now: float) -> None:
     """The connection is lost: a selection that waited for its budget is still the last one made [C5, E1]."""
     if "selection" in member.pending:
-        _show_selection(room, member, member.pending.pop("selection"), now)
+        _show_selection(room, member, member.pending.take("selection"), now)
         room.setting.deadlines.cancel(("selection", room.id, member.session_id))
 
 
@@ -64,7 +57,7 @@ def handle_cursor(room: Room, member: Member, message: CursorMessage, now: float
     cursor = message.data
     if cursor is not None and cursor.hidden:
         cursor = None
-    if cursor is not None and cursor.timestamp is UNSET and room.type in SYNCED_TYPES:
+    if cursor is not None and cursor.timestamp is UNSET and room.needs_timestamp:
         raise PresenceError("INVALID_DATA", "A cursor in a video room needs data.timestamp, the second of the video.")
     member.last_active_at = now
     submit(room, member, "cursor", cursor, now)
@@ -75,16 +68,18 @@ def _show_cursor(room: Room, member: Member, cursor: Cursor | None, now: float) 
         return  # accepted and dropped, not kept for later [K3, K5]
     was_shown = member.cursor_shown
     member.cursor, member.cursor_put_away = cursor, False
-    if member.cursor_shown:
-        assert cursor is not None
-        shown = CursorShown(
-            timestamp=cursor.timestamp, x=cursor.x, y=cursor.y, color=member.color, target=cursor.target
-        )
-    elif was_shown:
-        shown = CursorShown(color=member.color, hidden=True)  # once [E3]
-    else:
+    if not member.cursor_shown:
+        if was_shown:
+            room.hide_cursor(member, now)  # once [E3]
         return
-    room.emit("cursor_moved", member, shown, now, merge=f"c{member.session_id}")
+    assert cursor is not None
+    if cursor.target is UNSET:
+        room.show_cursor(member, cursor, now)
+        return
+    shown = CursorShown(timestamp=cursor.timestamp, x=cursor.x, y=cursor.y, color=member.color, target=cursor.target)
+    numbers = (None if each is UNSET else each for each in (cursor.timestamp, cursor.x, cursor.y))
+    row = encode((member.index, *numbers, cursor.target))
+    room.emit("cursor_moved", member, shown, now, merge=f"c{member.session_id}", compact=row)
 
 
 def handle_selection(room: Room, member: Member, message: SelectionMessage, now: float) -> None:
@@ -167,7 +162,7 @@ def _send_to(room: Room, member: Member, message: Broadcast, users: set[str], no
 
 def check_budget(room: Room, bucket: TokenBucket, now: float) -> None:
     """Is there a token in both? Errors: RATE_LIMITED with the time to wait [L1, L2]."""
-    ready_at = max(bucket.ready_at(now), room.load.budget.ready_at(now))
+    ready_at = max(bucket.ready_at(now), room.budget.ready_at(now))
     if ready_at > now:
         raise PresenceError("RATE_LIMITED", retry_after_s=ready_at - now)
 
@@ -176,7 +171,7 @@ def spend(room: Room, bucket: TokenBucket, now: float) -> None:
     """Take from a person's budget and the room's. Errors: RATE_LIMITED with the time to wait [L1, L2]."""
     check_budget(room, bucket, now)
     bucket.take(now)
-    room.load.budget.take(now)
+    room.budget.take(now)
 
 
 class Register:

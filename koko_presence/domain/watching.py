@@ -2,7 +2,7 @@
 
 from msgspec import UNSET
 
-from koko_presence.commands import Item
+from koko_presence._fastpath.fanout import Item
 from koko_presence.errors import PresenceError
 from koko_presence.events import PlaybackRow, PlaybackSynced, ViewerSync, encode_ack
 from koko_presence.messages import (

@@ -12,11 +12,11 @@ _CALM_S = 1.0
 class Abuse:
     """A budget of messages a second over all kinds, and windows of errors. Never a ban for a fast mouse."""
 
-    __slots__ = ("_bucket", "_errors", "_flood_began", "_flood_seen", "_limits", "_protocol_errors")
+    __slots__ = ("_errors", "_flood_began", "_flood_seen", "_limits", "_protocol_errors", "messages")
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._bucket = TokenBucket(limits.connection_hz, max(1.0, limits.connection_hz))
+        self.messages = TokenBucket(limits.connection_hz, max(1.0, limits.connection_hz))
         self._flood_began = 0.0
         self._flood_seen = -1e9
         self._errors: list[float] = []
@@ -24,7 +24,7 @@ class Abuse:
 
     def take(self, now: float) -> bool:
         """Count a message; False when it is above the connection's rate."""
-        if self._bucket.take(now):
+        if self.messages.take(now):
             return True
         if now - self._flood_seen > _CALM_S:
             self._flood_began = now

@@ -9,8 +9,10 @@ import asyncio
 import logging
 from typing import Any, Protocol
 
-from picows import WSFrame, WSListener, WSTransport
+from picows import WSFrame, WSTransport
 
+from koko_presence._fastpath.gate import Gate
+from koko_presence._fastpath.listener import FrameListener, forget_handshake
 from koko_presence._fastpath.outbox import Outbox
 
 log = logging.getLogger("koko_presence.connection")
@@ -47,17 +49,20 @@ class Handler(Protocol):
     def on_unwritable(self) -> None: ...
 
 
-class Connection(WSListener):
+class Connection(FrameListener):
     """A server's end of one WebSocket. Created by the door; `handler` is set before the first callback."""
+
+    __slots__ = (
+        "_close_timer", "_max_frame_bytes", "_max_message_bytes", "_outbox", "_parts_bytes", "_parts_type",
+        "_peer_code", "_told_close", "_transport", "close_code_sent", "handler",
+    )  # fmt: skip
 
     def __init__(self, max_message_bytes: int, max_frame_bytes: int) -> None:
         self.handler: Handler
-        self.closing = False
         self.close_code_sent: int | None = None
         self._max_message_bytes = max_message_bytes
         self._max_frame_bytes = max_frame_bytes
         self._transport: Any = None
-        self._parts: list[bytes] | None = None
         self._parts_bytes = 0
         self._parts_type = TEXT
         self._told_close = False
@@ -73,8 +78,10 @@ class Connection(WSListener):
             self.handler.on_open(self)
         except Exception:
             self._fail()
+        forget_handshake(transport)
 
-    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+    def on_frame(self, frame: WSFrame) -> None:
+        """Every frame but plain cursors, which went through the gate."""
         kind: Any = frame.msg_type
         if self.closing and kind != CLOSE:
             return
@@ -105,15 +112,15 @@ class Connection(WSListener):
             self.close(PROTOCOL_ERROR, "reserved bits are set")
             return
         if kind in (TEXT, BINARY):
-            if self._parts is not None:
+            if self.parts is not None:
                 self.close(PROTOCOL_ERROR, "a new message inside an unfinished one")
             elif frame.fin:
                 self._whole(kind, frame.get_payload_as_bytes())
             else:
-                self._parts, self._parts_bytes, self._parts_type = [], 0, kind
+                self.parts, self._parts_bytes, self._parts_type = [], 0, kind
                 self._add_part(frame)
         elif kind == CONTINUATION:
-            if self._parts is None:
+            if self.parts is None:
                 self.close(PROTOCOL_ERROR, "a continuation of nothing")
             else:
                 self._add_part(frame)
@@ -129,14 +136,14 @@ class Connection(WSListener):
             self._on_close_frame(frame.get_payload_as_bytes())
 
     def _add_part(self, frame: WSFrame) -> None:
-        parts = self._parts
+        parts = self.parts
         assert parts is not None
         parts.append(frame.get_payload_as_bytes())
         self._parts_bytes += frame.payload_size
         if self._parts_bytes > self._max_frame_bytes or len(parts) > MAX_FRAGMENTS:
             self.close(TOO_BIG, "the message is too big")
         elif frame.fin:
-            self._parts = None
+            self.parts = None
             self._whole(self._parts_type, b"".join(parts))
 
     def _whole(self, kind: int, data: bytes) -> None:
@@ -172,7 +179,7 @@ class Connection(WSListener):
 
     @property
     def headers(self) -> Any:
-        """The handshake's headers, case-insensitive."""
+        """The handshake's headers, case-insensitive; there until the handler's `on_open` returns."""
         return self._transport.request.headers
 
     @property
@@ -213,7 +220,7 @@ class Connection(WSListener):
             return
         self._stop_writing()
         self.close_code_sent = code
-        self._parts = None
+        self.parts = None
         self._write_control(CLOSE, code.to_bytes(2, "big") + _cut(reason, 123))
         if code in (PROTOCOL_ERROR, BAD_TEXT, TOO_BIG):
             self._hang_up()  # what else such a peer says is not worth reading
@@ -225,8 +232,10 @@ class Connection(WSListener):
         self._stop_writing()
         self._transport.disconnect(False)
 
-    def write_through(self, outbox: Outbox) -> None:
-        """Let `outbox` write to the socket itself, past all layers; not over TLS, where there are bytes between."""
+    def shorten(self, outbox: Outbox, gate: Gate) -> None:
+        """Let plain cursors in through `gate` and `outbox` write to the socket itself, past all layers; the latter not
+        over TLS, where there are bytes between."""
+        self.gate = gate
         self._outbox = outbox
         if not self._transport.is_secure:
             transport = self._transport.underlying_transport

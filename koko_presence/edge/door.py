@@ -8,6 +8,7 @@ connections, how long and how large a request's head may be.
 
 import asyncio
 import logging
+import os
 import resource
 import socket
 import ssl
@@ -17,6 +18,8 @@ from typing import Any
 
 from picows import WSAutoPingStrategy
 from picows.picows import WSProtocol  # type: ignore[attr-defined]
+
+from koko_presence._fastpath.polling import Poller
 
 from .connection import Connection, Handler
 from .upgrade import read_head, refuse_upgrade
@@ -48,9 +51,11 @@ class Door:
         max_connections: int | None = None,
         ssl_context: ssl.SSLContext | None = None,
         ws_paths: Collection[str] | None = ("/presence",),
+        poller: Poller | None = None,
     ) -> None:
         """`origins` are the browsers' pages that may connect, besides those of this very host; `ws_paths` None serves
-        WebSocket on every path; `max_connections` defaults to the file-descriptor limit less a reserve."""
+        WebSocket on every path; `max_connections` defaults to the file-descriptor limit less a reserve. `poller` reads
+        the WebSockets; without one, and over TLS, the loop's own transports do."""
         self.origins = origins
         self.connections: set[Connection] = set()
         self.open_count = 0
@@ -65,7 +70,8 @@ class Door:
         self._read_buffer_bytes = read_buffer_bytes
         self._ssl = ssl_context
         self._server: asyncio.Server | None = None
-        self._transports: set[asyncio.BaseTransport] = set()
+        self._transports: set[Any] = set()
+        self._poller = poller
 
     @property
     def sockets(self) -> Collection[socket.socket]:
@@ -93,21 +99,33 @@ class Door:
         """Stop accepting and cut what is still open."""
         self.stop_accepting()
         for transport in list(self._transports):
-            transport.abort()  # type: ignore[attr-defined]
+            transport.abort()
         await asyncio.sleep(0)
 
     # --- called by the threshold ------------------------------------------------------------------------------------
 
-    def enter(self, transport: asyncio.BaseTransport) -> bool:
+    def enter(self, transport: Any) -> bool:
         """Count a connection in; False when there are too many."""
         self._transports.add(transport)
         self.open_count += 1
         return self.open_count <= self.max_connections
 
-    def exit(self, transport: asyncio.BaseTransport) -> None:
+    def exit(self, transport: Any) -> None:
         """Count a connection out."""
         self._transports.discard(transport)
         self.open_count -= 1
+
+    def hand_over(self, transport: Any, protocol: "DoorWebSocket") -> bool:
+        """Give a connection to the poller: the loop's transport goes, the socket stays. False where that cannot be.
+        Errors: OSError when no file descriptor is left for the moment in which there are two."""
+        if self._poller is None or transport.get_extra_info("ssl_object") is not None:
+            return False
+        peer, own = (transport.get_extra_info(name) for name in ("peername", "sockname"))
+        fd = os.dup(transport.get_extra_info("socket").fileno())
+        transport.abort()  # closes its own descriptor; nothing is sent, since the connection has another one
+        self._transports.discard(transport)
+        self._transports.add(self._poller.adopt(fd, protocol, peer, own))
+        return True
 
     def web_socket(self) -> "DoorWebSocket":
         """A picows protocol for one upgrade that is welcome."""
@@ -130,7 +148,7 @@ class Door:
         return protocol
 
     def _exit_of(self, connection: Connection) -> Callable[[asyncio.BaseTransport], None]:
-        def gone(transport: asyncio.BaseTransport) -> None:
+        def gone(transport: Any) -> None:
             self.connections.discard(connection)
             self.exit(transport)
 
@@ -178,10 +196,11 @@ def picows_protocol(
 class Threshold(asyncio.Protocol):
     """Reads the first request's head, then steps aside; for HTTP it stays as a thin wrapper that counts."""
 
-    __slots__ = ("_door", "_head", "_http", "_timer", "_transport")
+    __slots__ = ("_door", "_handed_over", "_head", "_http", "_timer", "_transport")
 
     def __init__(self, door: Door) -> None:
         self._door = door
+        self._handed_over = False
         self._head = b""
         self._http: asyncio.Protocol | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -230,8 +249,14 @@ class Threshold(asyncio.Protocol):
 
     def _become_web_socket(self) -> None:
         protocol = self._door.web_socket()
-        self._transport.set_protocol(protocol)
-        protocol.connection_made(self._transport)
+        try:
+            self._handed_over = self._door.hand_over(self._transport, protocol)
+        except OSError:
+            self._refuse(503, "The server has no room for more connections. Try again in a moment.")
+            return
+        if not self._handed_over:
+            self._transport.set_protocol(protocol)
+            protocol.connection_made(self._transport)
         rest = self._head
         while rest:  # what came behind the head belongs to the WebSocket already
             with memoryview(protocol.get_buffer(len(rest))) as buffer:
@@ -274,7 +299,8 @@ class Threshold(asyncio.Protocol):
         self._stop_timer()
         if self._http is not None:
             self._http.connection_lost(exc)
-        self._door.exit(self._transport)
+        if not self._handed_over:
+            self._door.exit(self._transport)
 
 
 def default_max_connections() -> int:

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable
 
-from koko_presence._fastpath.outbox import Outbox, fan_out
-from koko_presence.commands import Item
+from koko_presence._fastpath import fanout
+from koko_presence._fastpath.fanout import Item, RoomPacket
+from koko_presence._fastpath.outbox import Outbox
 
 
 class Receiver:
@@ -25,30 +26,29 @@ class Receiver:
         self.on_refusal = on_refusal
 
 
-class Feed:
-    """The attached sessions of one room at this edge."""
+class Feed(fanout.Feed):
+    """The attached sessions of one room at this edge; the compiled Feed below has their outboxes."""
 
-    __slots__ = ("_outboxes", "receivers", "room_id")
+    __slots__ = ("receivers",)
 
     def __init__(self, room_id: str) -> None:
-        self.room_id = room_id
+        super().__init__(room_id)
         self.receivers: dict[str, Receiver] = {}
-        self._outboxes: dict[str, Outbox] = {}
 
-    def deliver(self, items: list[Item], find: Callable[[str], Receiver | None]) -> None:
-        """Hand a flush's items to the receivers, in order. `find` knows the edge's sessions by id."""
-        start = 0
+    def deliver(self, packet: RoomPacket, find: Callable[[str], Receiver | None]) -> None:
+        """Hand a flush to the receivers, in order. `find` knows the edge's sessions by id."""
+        start, items = 0, packet.items
         for index, item in enumerate(items):
             if item.attach or item.detach:  # the set of receivers changes here: what came before is for the old one
-                self._fan_out(items[start:index])
+                self._fan_out(items[start:index], packet.timestamp)
                 start = index + 1
                 self._change(item, find)
-        self._fan_out(items[start:] if start else items)
+        self._fan_out(items[start:] if start else items, packet.timestamp)
 
     def drop(self, session_id: str) -> None:
         """The session's connection is gone."""
         self.receivers.pop(session_id, None)
-        self._outboxes.pop(session_id, None)
+        self.outboxes.pop(session_id, None)
 
     def _change(self, item: Item, find: Callable[[str], Receiver | None]) -> None:
         if item.attach:
@@ -56,7 +56,7 @@ class Feed:
             if receiver is None:
                 return
             self.receivers[item.only] = receiver
-            self._outboxes[item.only] = receiver.outbox
+            self.outboxes[item.only] = receiver.outbox
             receiver.outbox.write(item.frame)
             receiver.on_attach(self.room_id)
             return
@@ -67,16 +67,10 @@ class Feed:
                 leaver.outbox.write(item.frame)
             leaver.on_detach(self.room_id)
 
-    def _fan_out(self, items: list[Item]) -> None:
+    def _fan_out(self, items: list[Item], timestamp: str) -> None:
         if not items:
             return
-        fan_out(
-            [item.frame for item in items],
-            [item.skip for item in items],
-            [item.only for item in items],
-            [item.merge for item in items],
-            self._outboxes,
-        )
+        self.fan_out(items, timestamp)
         for item in items:  # after the loop: one error too many ends a session, and with it its place here
             if item.refusal and (receiver := self.receivers.get(item.only)) is not None:
                 receiver.on_refusal()

@@ -9,8 +9,9 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from koko_presence._fastpath.fanout import frame_text
-from koko_presence._fastpath.outbox import Outbox
+from koko_presence._fastpath.fanout import RoomPacket, frame_text
+from koko_presence._fastpath.outbox import Turn
+from koko_presence._fastpath.wallclock import WallClock
 from koko_presence.auth.access import Access
 from koko_presence.auth.tokens import ResumeTokens, TokenVerifier
 from koko_presence.cluster.bus import Alarm, Bus, Timers
@@ -18,7 +19,6 @@ from koko_presence.commands import (
     EdgeNews,
     EndSession,
     Reply,
-    RoomPacket,
     RoomRefused,
     SessionEvicted,
     SessionOpened,
@@ -27,7 +27,6 @@ from koko_presence.commands import (
 )
 from koko_presence.domain.deadlines import Deadlines
 from koko_presence.limits import Limits
-from koko_presence.wallclock import WallClock
 
 from .feed import Feed, Receiver
 from .life import Link
@@ -65,11 +64,10 @@ class Hub:
         self.new_session_id = new_session_id
         self.sessions: dict[str, Session] = {}
         self.connections: dict[int, Session] = {}
-        self._feeds: dict[str, Feed] = {}
+        self.feeds: dict[str, Feed] = {}
+        self.turn = Turn(timers.call_soon)
         self._last_connection = 0
-        self._dirty: list[Outbox] = []
         self._tasks: set[asyncio.Task[None]] = set()
-        self._flush_planned = False
         self._deadlines = Deadlines()
         self._alarm = Alarm(timers, clock, self._tick)
 
@@ -94,11 +92,11 @@ class Hub:
         if self.sessions.get(session.session_id) is session:
             del self.sessions[session.session_id]
             for room_id in session.hearing:
-                feed = self._feeds.get(room_id)
+                feed = self.feeds.get(room_id)
                 if feed is not None:
                     feed.drop(session.session_id)
                     if not feed.receivers:
-                        del self._feeds[room_id]
+                        del self.feeds[room_id]
         session.hearing.clear()
 
     def wake(self, session: Session, at: float) -> None:
@@ -183,33 +181,18 @@ class Hub:
 
     def on_packet(self, packet: RoomPacket, now: float) -> None:
         """A room's flush: copied to every receiver here."""
-        feed = self._feeds.get(packet.room_id)
+        feed = self.feeds.get(packet.room_id)
         if feed is None:
-            feed = self._feeds[packet.room_id] = Feed(packet.room_id)
-        planned, self._flush_planned = self._flush_planned, True  # the bus flushes when all packets are delivered
-        feed.deliver(packet.items, self._find)
-        self._flush_planned = planned
+            feed = self.feeds[packet.room_id] = Feed(packet.room_id)
+        feed.deliver(packet, self._find)
         if feed.receivers:
-            self._feeds[packet.room_id] = feed  # a session that ended meanwhile may have taken the feed away
+            self.feeds[packet.room_id] = feed  # a session that ended meanwhile may have taken the feed away
         else:
-            self._feeds.pop(packet.room_id, None)
+            self.feeds.pop(packet.room_id, None)
 
     def on_flushed(self, now: float) -> None:
         """All packets of a flush have been delivered: write now, once per socket."""
-        dirty, self._dirty = self._dirty, []
-        for outbox in dirty:
-            outbox.flush()
-
-    def note_dirty(self, outbox: Outbox) -> None:
-        """An outbox holds something: write it at the end of this turn at the latest."""
-        self._dirty.append(outbox)
-        if not self._flush_planned:
-            self._flush_planned = True
-            self.timers.call_soon(self._flush)
-
-    def _flush(self) -> None:
-        self._flush_planned = False
-        self.on_flushed(self.clock())
+        self.turn.write()
 
     def _find(self, session_id: str) -> Receiver | None:
         session = self.sessions.get(session_id)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET
 
-from koko_presence._fastpath.throttle import TokenBucket
+from koko_presence._fastpath.throttle import GO, WAITS, TokenBucket, Trailing
 from koko_presence.auth.access import Grant, room_type_of
 from koko_presence.commands import Act, AskActive, EnterRoom, LeaveRoom, Regrant, ReportActivity, Visitor
 from koko_presence.errors import PresenceError
@@ -47,7 +47,7 @@ MAX_HELD_PER_ROOM = 64
 class Rooms:
     """The rooms of one session at its edge."""
 
-    __slots__ = ("_buckets", "_join_bucket", "_session", "_waiting", "hearing", "joined", "joining")
+    __slots__ = ("_buckets", "_join_bucket", "_session", "_waiting", "cursors", "hearing", "joined", "joining")
 
     def __init__(self, session: Session) -> None:
         limits = session.hub.limits
@@ -56,11 +56,12 @@ class Rooms:
         self.joining: dict[str, list[tuple[Any, int]]] = {}
         self.hearing: set[str] = set()
         self._join_bucket = TokenBucket(limits.join_hz, limits.join_burst)
+        self.cursors = TokenBucket(limits.cursor_hz, MERGED_BURST)
         self._buckets: dict[type, TokenBucket] = {
-            CursorMessage: TokenBucket(limits.cursor_hz, MERGED_BURST),
+            CursorMessage: self.cursors,
             SelectionMessage: TokenBucket(limits.selection_hz, MERGED_BURST),
         }
-        self._waiting: dict[tuple[type, str], CursorMessage | SelectionMessage] = {}
+        self._waiting = Trailing()  # the newest value per kind and room
 
     # --- in and out -----------------------------------------------------------------------------------------------
 
@@ -136,6 +137,9 @@ class Rooms:
         """The snapshot has been written: this session is in, and hears the room."""
         self.hearing.add(room_id)
         self.joined.add(room_id)
+        lane = self._session.hub.bus.lane(room_id, self._session.session_id)
+        if lane is not None:
+            self._session.gate.add_lane(lane)
         self._release_held(room_id)
 
     def on_detach(self, room_id: str) -> None:
@@ -164,8 +168,10 @@ class Rooms:
 
     def _forget(self, room_id: str) -> None:
         self.joined.discard(room_id)
+        self._session.gate.drop_lane(room_id)
         for kind in self._buckets:
-            self._waiting.pop((kind, room_id), None)
+            self._waiting.drop((kind, room_id))
+        self._note_crowd()
 
     def check_again(self, now: float) -> None:
         """A fresh token: rooms it no longer opens are left, in the others the scopes are new [A4]."""
@@ -237,20 +243,24 @@ class Rooms:
         self._check_size(size)
         self.interacted(now)
         kind = type(message)
-        key = (kind, message.room_id)
-        if key not in self._waiting and self._buckets[kind].take(now):
+        at = self._waiting.offer((kind, message.room_id), message, self._buckets[kind], None, now)
+        if at == GO:
             self._pass_on(message, now)
-            return
-        self._waiting[key] = message
-        self._session.hub.wake_waiting(self._session, self._next_release(now))
+        elif at != WAITS:
+            self._note_crowd()
+            self._session.hub.wake_waiting(self._session, self._next_release(now))
 
     def release_waiting(self, now: float) -> None:
         """Pass on what waited, the longest first, as far as the budget goes."""
-        for key in list(self._waiting):
+        for key in self._waiting:
             if self._session.state == "open" and self._buckets[key[0]].take(now):
-                self._pass_on(self._waiting.pop(key), now)
+                self._pass_on(self._waiting.take(key), now)
+        self._note_crowd()
         if self._waiting and self._session.state == "open":
             self._session.hub.wake_waiting(self._session, self._next_release(now))
+
+    def _note_crowd(self) -> None:
+        self._session.gate.crowded = bool(self._waiting)
 
     def _next_release(self, now: float) -> float:
         return min(self._buckets[kind].ready_at(now) for kind, _ in self._waiting)

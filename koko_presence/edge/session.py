@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from koko_presence._fastpath.fanout import frame_text
+from koko_presence._fastpath.gate import Gate
 from koko_presence._fastpath.outbox import Outbox
 from koko_presence._fastpath.throttle import TokenBucket
 from koko_presence.auth.tokens import Identity
@@ -59,11 +60,12 @@ class Session:
         self.state = "new"
         self.session_id = ""
         self.login = Login(self)
-        self.outbox = Outbox(link, limits.send_soft_bytes, limits.send_hard_bytes, hub.note_dirty, self._on_slow)
-        self.rooms = Rooms(self)
-        self.receiver = Receiver(self.outbox, self.rooms.on_attach, self.rooms.on_detach, self.on_refusal)
-        self.activity = ActivityWatch(limits, now)
+        self.outbox = Outbox(link, limits.send_soft_bytes, limits.send_hard_bytes, hub.turn, self._on_slow)
         self.abuse = Abuse(limits)
+        self.rooms = Rooms(self)
+        self.gate = Gate(self.abuse.messages, self.rooms.cursors, limits.max_presence_bytes, hub.clock, now)
+        self.receiver = Receiver(self.outbox, self.rooms.on_attach, self.rooms.on_detach, self.on_refusal)
+        self.activity = ActivityWatch(limits, now, self.gate)
         self._claims = TokenBucket(CLAIM_HZ, CLAIM_BURST)
         self.status_bucket = TokenBucket(limits.status_hz, limits.status_burst)
         self.opened_at = now
@@ -86,16 +88,17 @@ class Session:
     def move(self, event: str) -> None:
         """Take the step of LIFE. Errors: KeyError for a step that does not exist, which is a fault of the caller."""
         self.state = LIFE[self.state, event]
+        self.gate.open = self.state == "open"
 
     # --- what the connection calls --------------------------------------------------------------------------------
 
     def on_open(self, connection: Any) -> None:
         """The handshake is done; the time for `auth` has been running since the session was made [A1]."""
-        connection.write_through(self.outbox)
+        connection.shorten(self.outbox, self.gate)
 
     def on_text(self, data: bytes) -> None:
         """A whole text message, valid UTF-8."""
-        if self.state == "closed":
+        if self.state == "closed" or self.gate.take(data):
             return
         now = self.hub.clock()
         self.activity.note_life(now)

@@ -1,13 +1,19 @@
-"""Frames as RFC 6455 wants them; and everybody gets everything but their own."""
+"""Frames as RFC 6455 wants them; everybody gets everything but their own; compact cursors say the same in less."""
 
+from itertools import pairwise
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from koko_presence._fastpath.fanout import frame_text
-from koko_presence._fastpath.outbox import Outbox, fan_out
+from koko_presence._fastpath.fanout import CursorTemplate, Feed, Item, frame_text
+from koko_presence._fastpath.outbox import Outbox, Turn
+from koko_presence.events import CursorShown, Event, encode
+from tests.unit.fastpath.reference import frames_in
+
+NOW = "2025-01-15T10:30:00.123Z"
 
 
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 127, 65535, 65536, 70_000])
@@ -29,32 +35,139 @@ class Wire:
         self.writes.append(data)
 
 
+class Stage:
+    """Receivers a, b and c of one room; those in `compact` asked for compact cursors."""
+
+    def __init__(self, compact: str = "") -> None:
+        self.wires = {name: Wire() for name in "abc"}
+        self.turn = Turn(lambda callback: None)
+        self.feed = Feed("video_1")
+        for name, wire in self.wires.items():
+            box = Outbox(wire, 500, 1000, self.turn, lambda: None)
+            box.compact = name in compact
+            self.feed.outboxes[name] = box
+
+    def flush(self, items: list[Item]) -> dict[str, list[bytes]]:
+        self.feed.fan_out(items, NOW)
+        self.turn.write()
+        return {name: wire.writes for name, wire in self.wires.items()}
+
+
 NAMES = st.sampled_from(["", "a", "b", "c", "elsewhere"])
 
 
 @given(st.lists(st.tuples(st.binary(min_size=1, max_size=5), NAMES, NAMES), max_size=12))
 def test_everybody_gets_everything_but_their_own_in_order_and_in_one_write(items: list[tuple[bytes, str, str]]) -> None:
-    wires = {name: Wire() for name in "abc"}
-    dirty: list[Outbox] = []
-    boxes: dict[str, Any] = {name: Outbox(wire, 500, 1000, dirty.append, lambda: None) for name, wire in wires.items()}
-    fan_out(
-        [frame for frame, _, _ in items],
-        [skip for _, skip, _ in items],
-        [only for _, _, only in items],
-        [""] * len(items),
-        boxes,
-    )
-    for box in dirty:
-        box.flush()
-    for name, wire in wires.items():
+    writes = Stage().flush([Item(frame, skip=skip, only=only) for frame, skip, only in items])
+    for name in "abc":
         expected = b"".join(f for f, skip, only in items if skip != name and only in ("", name))
-        assert wire.writes == ([expected] if expected else [])
+        assert writes[name] == ([expected] if expected else [])
 
 
 def test_j2_more_than_the_hard_limit_unsent_is_slow() -> None:
-    wire, slow = Wire(), []
-    box = Outbox(wire, 500, 1000, lambda box: None, lambda: slow.append(True))
+    wire, slow, turn = Wire(), [], Turn(lambda callback: None)
+    box = Outbox(wire, 500, 1000, turn, lambda: slow.append(True))
     wire.unsent_bytes = 1001
     box.write(b"x")
     box.flush()
     assert slow == [True] and wire.writes == []
+
+
+def test_one_receivers_failure_leaves_the_others_their_frames() -> None:
+    stage = Stage()
+
+    def explode(data: bytes) -> None:
+        raise OSError("gone")
+
+    stage.wires["a"].send_frames = explode  # type: ignore[method-assign]
+    writes = stage.flush([Item(b"x")])
+    assert writes["b"] == writes["c"] == [b"x"]
+
+
+# --- encoding, against msgspec ------------------------------------------------------------------------------------
+
+TEXT = st.text(max_size=40)
+MEDIA = st.floats(0.0, 1e6).filter(lambda value: str(value)[0] != "-")
+UNIT = st.floats(0.0, 1.0).filter(lambda value: str(value)[0] != "-")
+
+
+@given(
+    room=st.text(min_size=1, max_size=128), user=st.text(min_size=1, max_size=128), session=st.text("abc_123", max_size=40),
+    timestamp=st.none() | MEDIA, point=st.none() | st.tuples(UNIT, UNIT), seq=st.integers(1, 2**63),
+    index=st.none() | st.integers(0, 499),
+)  # fmt: skip
+def test_a_cursor_is_byte_for_byte_what_msgspec_encodes(
+    room: str, user: str, session: str, timestamp: float | None, point: Any, seq: int, index: int | None
+) -> None:
+    x, y = point or (None, None)
+    shown = CursorShown(
+        color="#4ECDC4", **{k: v for k, v in (("timestamp", timestamp), ("x", x), ("y", y)) if v is not None}
+    )
+    expected = encode(
+        Event(type="cursor_moved", room_id=room, user_id=user, session_id=session, data=shown, timestamp=NOW, seq=seq)
+    )
+    item = CursorTemplate(room, user, session, "#4ECDC4", index, "mark").make(timestamp, x, y, NOW, seq)
+    assert item.frame == frame_text(expected)
+    assert (item.skip, item.only, item.merge) == (session, "", "mark")
+    if index is None:
+        assert item.compact is None
+    else:
+        row = [index, timestamp] if point is None else [index, timestamp, x, y]
+        assert item.compact == msgspec.json.encode(row)
+
+
+def test_the_longest_ids_of_the_strangest_letters_fit() -> None:
+    worst = "\x01" * 128
+    item = CursorTemplate(worst, worst, worst, "#4ECDC4", 99, "m").make(999999.9999999999, 1 / 3, 2 / 3, NOW, 2**63)
+    assert msgspec.json.decode(frames_in(item.frame)[0])["roomId"] == worst
+
+
+# --- compact cursors ----------------------------------------------------------------------------------------------
+
+
+def cursor(name: str, index: int, x: float) -> Item:
+    return CursorTemplate("video_1", name, name, "#4ECDC4", index, f"c{name}").make(1.5, x, 0.5, NOW, 7)
+
+
+def test_b12_one_cursors_message_per_flush_without_ones_own() -> None:
+    writes = Stage(compact="ab").flush([cursor("a", 0, 0.1), cursor("b", 1, 0.2), cursor("d", 2, 0.3)])
+    head = b'{"type":"cursors","roomId":"video_1","timestamp":"2025-01-15T10:30:00.123Z","data":'
+    assert [frames_in(write) for write in writes["a"]] == [[head + b"[[1,1.5,0.2,0.5],[2,1.5,0.3,0.5]]}"]]
+    assert [frames_in(write) for write in writes["b"]] == [[head + b"[[0,1.5,0.1,0.5],[2,1.5,0.3,0.5]]}"]]
+    assert len(frames_in(writes["c"][0])) == 3, "a plain client in the same room is untouched"
+
+
+@given(st.lists(st.tuples(st.booleans(), NAMES, NAMES), max_size=10))
+def test_compact_clients_hear_the_same_in_the_same_order(plan: list[tuple[bool, str, str]]) -> None:
+    """`plan`: is it a cursor (else a typing event), its author, its only receiver."""
+    items, said = [], []
+    for number, (is_cursor, skip, only) in enumerate(plan):
+        if is_cursor:
+            items.append(Item(frame_text(b'{"n":%d}' % number), skip=skip, merge="m", compact=b"[%d]" % number))
+        else:
+            items.append(Item(frame_text(b'{"n":%d}' % number), skip=skip, only=only))
+        said.append((number, is_cursor, skip, "" if is_cursor else only))
+    writes = Stage(compact="abc").flush(items)
+    for name in "abc":
+        heard = []
+        frames = [msgspec.json.decode(frame) for write in writes[name] for frame in frames_in(write)]
+        for frame in frames:
+            heard += [row[0] for row in frame["data"]] if "data" in frame else [frame["n"]]
+        assert heard == [number for number, _, skip, only in said if skip != name and only in ("", name)]
+        assert all(not ("data" in one and "data" in two) for one, two in pairwise(frames))
+
+
+def test_n1_a_slow_compact_client_gets_the_newest_cursor_of_each_when_it_reads_again() -> None:
+    stage = Stage(compact="a")
+    wire = stage.wires["a"]
+    wire.unsent_bytes = 600
+    stage.flush([cursor("b", 1, 0.1)])  # from now on it is known to be slow
+    wire.writes.clear()
+    for x in (0.2, 0.3, 0.4):
+        stage.flush([cursor("b", 1, x), cursor("d", 2, x)])
+    assert wire.writes == []
+    wire.unsent_bytes = 0
+    stage.feed.outboxes["a"].on_drained()
+    stage.turn.write()
+    rows = [msgspec.json.decode(frame)["data"] for write in wire.writes for frame in frames_in(write)]
+    assert rows == [[[1, 1.5, 0.4, 0.5]], [[2, 1.5, 0.4, 0.5]]]

@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 
 from koko_presence.auth.access import ClaimsAccess
+from koko_presence.domain.actions import ACTIONS
 from koko_presence.limits import RoomOptions
+from koko_presence.messages import ControlCancel
 from tests.world import Client, World
 
 
@@ -221,12 +223,12 @@ def test_the_expiry_of_a_request_is_told_though_the_first_tab_is_invisible(pair:
 
 
 def test_a_fault_in_one_command_is_logged_and_hurts_no_other(
-    pair: tuple[Client, Client], caplog: pytest.LogCaptureFixture
+    pair: tuple[Client, Client], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ann, bob = pair
-    ann.world.shard.rooms["video_123"].load = None  # type: ignore[assignment]
+    monkeypatch.setitem(ACTIONS, ControlCancel, None)
     with caplog.at_level(logging.ERROR):
-        ann.send(say("cursor", data={"timestamp": 1}))
+        ann.send(say("control_cancel"))
     assert "a command failed: Act" in caplog.text
     bob.send(type="heartbeat")
     assert bob.take("pong")

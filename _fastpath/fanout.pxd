@@ -1,0 +1,48 @@
+from koko_presence._fastpath.outbox cimport Outbox
+
+
+cdef class Item:
+    cdef readonly bytes frame
+    cdef readonly str skip
+    cdef readonly str only
+    cdef readonly str merge
+    cdef readonly bytes compact
+    cdef readonly bint attach
+    cdef readonly bint detach
+    cdef readonly bint refusal
+    cdef bytes _single
+
+
+cdef class RoomPacket:
+    cdef readonly str room_id
+    cdef readonly list items
+    cdef readonly str timestamp
+
+
+cdef class CursorTemplate:
+    cdef bytes _head
+    cdef bytes _tail
+    cdef bytes _row
+    cdef str _skip
+    cdef str _merge
+
+    cdef bytes row(
+        self, const char* timestamp, Py_ssize_t timestamp_size, const char* x, Py_ssize_t x_size, const char* y,
+        Py_ssize_t y_size,
+    )
+    cdef Item item(
+        self, bint has_timestamp, bint has_point, double timestamp, double x, double y, const char* iso,
+        unsigned long long seq,
+    )
+
+
+cdef class Feed:
+    cdef readonly str room_id
+    cdef readonly dict outboxes
+    cdef bytes _head
+
+    cpdef fan_out(self, list items, str timestamp)
+    cdef bytes plain_for(self, list items, str session_id)
+    cdef bytes compact_for(self, list items, str session_id, str timestamp)
+    cdef bytes cursors(self, list rows, str timestamp)
+    cdef to_slow(self, Outbox outbox, list items, str session_id, str timestamp)

@@ -1,0 +1,16 @@
+from koko_presence._fastpath.throttle cimport TokenBucket
+
+
+cdef class Gate:
+    cdef readonly double seen_at
+    cdef readonly double stirred_at
+    cdef public bint open
+    cdef public bint awake
+    cdef public bint crowded
+    cdef TokenBucket _messages
+    cdef TokenBucket _cursors
+    cdef Py_ssize_t _max_bytes
+    cdef object _clock
+    cdef list _lanes
+
+    cdef bint pass_through(self, const char* text, Py_ssize_t size) except -1

@@ -1,0 +1,19 @@
+from collections.abc import Callable
+
+from .road import Lane
+from .throttle import TokenBucket
+
+class Gate:
+    seen_at: float
+    stirred_at: float
+    open: bool
+    awake: bool
+    crowded: bool
+    def __init__(
+        self, messages: TokenBucket, cursors: TokenBucket, max_bytes: int, clock: Callable[[], float], now: float
+    ) -> None: ...
+    def note_life(self, now: float) -> None: ...
+    def note_stir(self, now: float) -> None: ...
+    def add_lane(self, lane: Lane) -> None: ...
+    def drop_lane(self, room_id: str) -> None: ...
+    def take(self, data: bytes) -> bool: ...

@@ -1,0 +1,38 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
+"""Where picows hands over a frame: plain cursors go through the session's gate at once, all else to Python.
+
+picows' classes are cimported, so their memory layout is compiled in: the very first thing is to make sure that it is the
+layout of the picows that runs.
+"""
+
+from koko_presence._fastpath.build_info import check_abi
+
+check_abi()
+
+from picows.picows cimport WSFrame, WSListener, WSMsgType, WSTransport
+
+from koko_presence._fastpath.gate cimport Gate
+
+
+cdef class FrameListener(WSListener):
+    """Base of the connection. `parts` is a list while the pieces of a message come in, `gate` the session's, once it
+    has one; `on_frame(frame)` gets every frame that is not a plain cursor."""
+
+    cdef public bint closing
+    cdef public list parts
+    cdef public Gate gate
+
+    cpdef on_ws_frame(self, WSTransport transport, WSFrame frame):
+        if (
+            frame.msg_type == WSMsgType.TEXT and frame.fin and self.gate is not None and self.parts is None
+            and not self.closing and not (frame.rsv1 or frame.rsv2 or frame.rsv3)
+            and self.gate.pass_through(frame.payload_ptr, frame.payload_size)
+        ):
+            return
+        self.on_frame(frame)
+
+
+def forget_handshake(WSTransport transport not None):
+    """Let go of the request and the answer, a kilobyte or two that nobody looks at after the handshake."""
+    transport.request = None
+    transport.response = None

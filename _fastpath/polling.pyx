@@ -1,0 +1,335 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
+"""Many sockets read with one epoll of their own, inside asyncio's loop: less per message, much less per connection.
+
+uvloop tells its loop of every socket by itself and keeps a kilobyte of handle and stream for each. Here the loop watches
+one descriptor, an epoll; when it is ready, everything that has come is read and handled in one go, and only then is
+written what that caused. So a turn under load has as many messages in it as the kernel has, and one write per receiver.
+"""
+
+import logging
+
+from cpython.buffer cimport PyBUF_WRITABLE, Py_buffer, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.ref cimport PyObject
+from libc.errno cimport EAGAIN, EINTR, ENOBUFS, errno
+
+cdef extern from "<sys/socket.h>" nogil:
+    ssize_t send(int fd, const void* data, size_t size, int flags)
+    ssize_t recv(int fd, void* data, size_t size, int flags)
+    int setsockopt(int fd, int level, int name, const void* value, unsigned int size)
+    int getsockopt(int fd, int level, int name, void* value, unsigned int* size)
+    int MSG_DONTWAIT
+    int MSG_NOSIGNAL
+
+cdef extern from "<unistd.h>" nogil:
+    int close(int fd)
+
+cdef extern from "<sys/epoll.h>" nogil:
+    ctypedef union epoll_data_t:
+        void* ptr
+
+    cdef struct epoll_event:
+        unsigned int events
+        epoll_data_t data
+
+    int epoll_create1(int flags)
+    int epoll_ctl(int epoll, int operation, int fd, epoll_event* event)
+    int epoll_wait(int epoll, epoll_event* events, int count, int timeout)
+    int EPOLL_CLOEXEC
+    int EPOLL_CTL_ADD
+    int EPOLL_CTL_MOD
+    int EPOLL_CTL_DEL
+    unsigned int EPOLLIN
+    unsigned int EPOLLOUT
+    unsigned int EPOLLERR
+    unsigned int EPOLLHUP
+
+log = logging.getLogger("koko_presence.polling")
+
+cdef enum:
+    EVENTS = 1024
+    READS_IN_A_ROW = 16  # then the others have their turn; what is left is told again
+
+
+cdef class Poller:
+    """All polled sockets of one loop. `call_soon` called while it handles what has come is done at the end of that.
+
+    Errors: OSError when there is no epoll to be had.
+    """
+
+    cdef object _loop
+    cdef int _epoll
+    cdef bint _busy
+    cdef list _soon
+    cdef set _transports
+    cdef list _closed
+    cdef epoll_event[EVENTS] _events
+
+    def __init__(self, loop):
+        self._loop = loop
+        self._soon = []
+        self._closed = []
+        self._transports = set()
+        self._epoll = epoll_create1(EPOLL_CLOEXEC)
+        if self._epoll < 0:
+            raise OSError(errno, "epoll_create1")
+        loop.add_reader(self._epoll, self._on_ready)
+
+    def adopt(self, int fd, protocol, peer, own):
+        """Take over the connected socket `fd` (ours from now on) and give it to `protocol`, an
+        asyncio.BufferedProtocol. `peer` and `own` are its addresses. Errors: OSError when it cannot be watched."""
+        cdef PolledTransport transport = PolledTransport.__new__(PolledTransport)
+        transport._poller = self
+        transport._fd = fd
+        transport._protocol = protocol
+        transport._peer = peer
+        transport._own = own
+        if self.watch(transport, EPOLL_CTL_ADD, EPOLLIN) < 0:
+            error = errno
+            close(fd)
+            raise OSError(error, "epoll_ctl")
+        self._transports.add(transport)
+        protocol.connection_made(transport)
+        return transport
+
+    def call_soon(self, callback):
+        """Call `callback()` before the loop waits again."""
+        if self._busy:
+            self._soon.append(callback)
+            return None
+        return self._loop.call_soon(callback)
+
+    def call_later(self, delay, callback):
+        """The loop's own."""
+        return self._loop.call_later(delay, callback)
+
+    def close(self):
+        """Cut what is still open and stop watching."""
+        if self._epoll < 0:
+            return
+        for transport in list(self._transports):
+            transport.abort()
+        self._loop.remove_reader(self._epoll)
+        close(self._epoll)
+        self._epoll = -1
+
+    def _on_ready(self):
+        cdef int count, index
+        cdef PolledTransport transport
+        cdef unsigned int events
+        count = epoll_wait(self._epoll, self._events, EVENTS, 0)
+        self._busy = True
+        try:
+            for index in range(count):
+                # alive even if it was closed a moment ago: `_closed` holds it until the end of this round
+                transport = <PolledTransport><PyObject*>self._events[index].data.ptr
+                events = self._events[index].events
+                try:
+                    if events & EPOLLOUT:
+                        transport.write_more()
+                    if events & (EPOLLIN | EPOLLERR | EPOLLHUP):
+                        transport.read()
+                except Exception:
+                    log.exception("a connection failed; it is cut")
+                    transport.abort()
+        finally:
+            self._busy = False
+            self._closed.clear()
+            self.finish_round()
+
+    cdef finish_round(self):
+        cdef list soon
+        while self._soon:
+            soon, self._soon = self._soon, []
+            for callback in soon:
+                try:
+                    callback()
+                except Exception:
+                    log.exception("a callback failed")
+
+    cdef int watch(self, PolledTransport transport, int operation, unsigned int events):
+        cdef epoll_event event
+        event.events = events
+        event.data.ptr = <void*>transport
+        return epoll_ctl(self._epoll, operation, transport._fd, &event)
+
+
+cdef class PolledTransport:
+    """The part of asyncio.Transport that picows and the outbox use, for one polled socket.
+
+    The protocol hears `pause_writing` as soon as the kernel takes less than all, `resume_writing` when it has all.
+    """
+
+    cdef Poller _poller
+    cdef object _protocol
+    cdef object _peer
+    cdef object _own
+    cdef list _unsent
+    cdef Py_ssize_t _unsent_bytes
+    cdef int _fd
+    cdef bint _closing
+    cdef bint _reading_over
+
+    # --- asyncio.Transport ------------------------------------------------------------------------------------------
+
+    def get_extra_info(self, name, default=None):
+        """`peername`, `sockname`, and `socket`: something with its `fileno` and its whole-number options."""
+        if name == "peername":
+            return self._peer
+        if name == "sockname":
+            return self._own
+        return self if name == "socket" else default
+
+    def fileno(self):
+        """The descriptor, -1 when it is closed."""
+        return self._fd
+
+    def setsockopt(self, int level, int option, int value):
+        """Errors: OSError."""
+        if setsockopt(self._fd, level, option, &value, sizeof(value)):
+            raise OSError(errno, "setsockopt")
+
+    def getsockopt(self, int level, int option):
+        """Errors: OSError."""
+        cdef int value = 0
+        cdef unsigned int size = sizeof(value)
+        if getsockopt(self._fd, level, option, &value, &size):
+            raise OSError(errno, "getsockopt")
+        return value
+
+    def is_closing(self):
+        return self._closing
+
+    def get_write_buffer_size(self):
+        """Bytes that the kernel has not taken."""
+        return self._unsent_bytes
+
+    def write(self, data):
+        """Send `data` now as far as the kernel takes it, and the rest as soon as it does."""
+        cdef bytes ready = data if type(data) is bytes else bytes(data)
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(ready)
+        cdef ssize_t sent
+        if self._closing or not size:
+            return
+        if self._unsent_bytes == 0:
+            sent = send(self._fd, PyBytes_AS_STRING(ready), size, MSG_DONTWAIT | MSG_NOSIGNAL)
+            if sent == size:
+                return
+            if sent < 0:
+                if not try_again(errno):
+                    self.lose(OSError(errno, "send"))
+                    return
+                sent = 0
+            if sent:
+                ready = ready[sent:]
+            self._unsent = [ready]
+            self._unsent_bytes = size - sent
+            self.watch()
+            self._protocol.pause_writing()
+            return
+        self._unsent.append(ready)
+        self._unsent_bytes += size
+
+    def writelines(self, parts):
+        """The same for several pieces."""
+        self.write(b"".join(parts))
+
+    def close(self):
+        """Send what waits, then close; nothing is read any more. `connection_lost(None)` follows."""
+        if self._closing:
+            return
+        self._closing = self._reading_over = True
+        if self._unsent_bytes:
+            self.watch()
+        else:
+            self.lose(None)
+
+    def abort(self):
+        """Close at once. `connection_lost(None)` follows."""
+        self._closing = True
+        self.lose(None)
+
+    # --- what the poller calls --------------------------------------------------------------------------------------
+
+    cdef read(self):
+        cdef Py_buffer buffer
+        cdef ssize_t got
+        cdef int error, turn
+        for turn in range(READS_IN_A_ROW):
+            if self._fd < 0:
+                return
+            if self._reading_over:
+                self.lose(None)  # told although only writing is watched: the other end is gone
+                return
+            view = self._protocol.get_buffer(-1)
+            PyObject_GetBuffer(view, &buffer, PyBUF_WRITABLE)
+            got = recv(self._fd, buffer.buf, buffer.len, MSG_DONTWAIT)
+            error = errno
+            size = buffer.len
+            PyBuffer_Release(&buffer)
+            if got > 0:
+                self._protocol.buffer_updated(got)
+                if got < size:
+                    return
+            elif got == 0:
+                self._protocol.eof_received()
+                self.close()
+                return
+            else:
+                if not try_again(error):
+                    self.lose(OSError(error, "recv"))
+                return
+
+    cdef write_more(self):
+        cdef bytes data
+        cdef ssize_t sent
+        if self._fd < 0 or not self._unsent_bytes:
+            return
+        data = <bytes>self._unsent[0] if len(self._unsent) == 1 else b"".join(self._unsent)
+        sent = send(self._fd, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), MSG_DONTWAIT | MSG_NOSIGNAL)
+        if sent < 0:
+            if not try_again(errno):
+                self.lose(OSError(errno, "send"))
+            return
+        self._unsent_bytes -= sent
+        if self._unsent_bytes:
+            self._unsent = [data[sent:]]
+            return
+        self._unsent = None
+        if self._closing:
+            self.lose(None)
+            return
+        self.watch()
+        self._protocol.resume_writing()
+
+    cdef watch(self):
+        self._poller.watch(
+            self,
+            EPOLL_CTL_MOD,
+            (0 if self._reading_over else EPOLLIN) | (EPOLLOUT if self._unsent_bytes else 0),
+        )
+
+    cdef lose(self, error):
+        """The socket is closed now, the protocol told in the loop's next turn, as asyncio's transports do."""
+        if self._fd < 0:
+            return
+        self._closing = self._reading_over = True
+        self._unsent = None
+        self._unsent_bytes = 0
+        self._poller.watch(self, EPOLL_CTL_DEL, 0)
+        close(self._fd)
+        self._fd = -1
+        self._poller._transports.discard(self)
+        self._poller._closed.append(self)
+        self._poller._loop.call_soon(self._lost, error)
+
+    def _lost(self, error):
+        protocol, self._protocol = self._protocol, None
+        self._poller._closed.clear()
+        protocol.connection_lost(error)
+
+
+cdef inline bint try_again(int error):
+    return error == EAGAIN or error == EINTR or error == ENOBUFS
+
+

@@ -1,0 +1,27 @@
+from collections.abc import Callable
+from typing import Any
+
+from .fanout import Feed, Item
+from .outbox import Turn
+from .stream import FlushPlan, Pointer, Stream
+
+class LocalRoad:
+    plan: FlushPlan
+    def __init__(
+        self,
+        plan: FlushPlan,
+        timers: Any,
+        clock: Callable[[], float],
+        alarm: Any,
+        deliver: Callable[[Any, list[Item], float], None],
+        flushed: Callable[[float], None],
+    ) -> None: ...
+    def shorten(self, feeds: dict[str, Any] | None, turn: Turn | None) -> None: ...
+    def plan_flush(self, now: float) -> None: ...
+    def run(self) -> None: ...
+
+class Lane:
+    key: bytes
+    def __init__(
+        self, room: Stream, pointer: Pointer, road: LocalRoad, on_second: Callable[[Any, float], None]
+    ) -> None: ...

@@ -1,0 +1,119 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
+"""The short way of a cursor on one worker: from its session's gate into its room, and from the room to the receivers.
+
+The bus (cluster/bus.py) is the long way, for everything else and for rooms that live elsewhere. Both put the same items
+into the same stream, so their order is one.
+"""
+
+import logging
+
+from libc.math cimport INFINITY
+
+from koko_presence._fastpath.fanout cimport Feed, Item
+from koko_presence._fastpath.outbox cimport Turn
+from koko_presence._fastpath.scan cimport CursorText
+from koko_presence._fastpath.stream cimport FlushPlan, Pointer, Stream
+
+log = logging.getLogger("koko_presence.bus")
+
+
+cdef class LocalRoad:
+    """Flushes rooms when `plan` says so: soon for a time that has come, else with `alarm`.
+
+    `deliver(room, items, now)` takes a flush the long way, `flushed(now)` follows when all are delivered.
+    """
+
+    def __init__(self, FlushPlan plan not None, timers, clock, alarm, deliver, flushed):
+        self.plan = plan
+        self._timers = timers
+        self._clock = clock
+        self._alarm = alarm
+        self._deliver = deliver
+        self._flushed = flushed
+        self._alarm_at = INFINITY
+
+    def shorten(self, dict feeds, Turn turn):
+        """All receivers are at one edge, whose feeds are `feeds`: a flush that changes no receivers goes straight there
+        and is written with `turn`. None ends that."""
+        self._feeds = feeds
+        self._turn = turn
+
+    cpdef plan_flush(self, double now):
+        """Make sure that `run` is called when the plan wants it."""
+        cdef double at = self.plan.soonest
+        if at <= now:
+            if not self._soon:
+                self._soon = True
+                self._timers.call_soon(self.run)
+        elif at < self._alarm_at:
+            self._alarm_at = at
+            self._alarm.want(at)
+
+    def run(self):
+        """Flush the rooms whose time has come."""
+        cdef double now = self._clock()
+        cdef Stream room
+        self._soon = False
+        self._alarm_at = INFINITY
+        if self._turn is not None:
+            self._turn.hold()
+        try:
+            for room in self.plan.take_due(now):
+                try:
+                    self.deliver(room, room.take_items(now), now)
+                except Exception:  # a fault in one room must not silence the others
+                    log.exception("a flush failed")
+        finally:
+            self._flushed(now)
+            self.plan_flush(now)
+
+    cdef deliver(self, Stream room, list items, double now):
+        cdef Item item
+        if self._feeds is not None:
+            for item in items:
+                if item.attach or item.detach or item.refusal:
+                    break
+            else:
+                feed = self._feeds.get(room.id)
+                if feed is not None:
+                    (<Feed>feed).fan_out(items, room.wall.iso(now))
+                return
+        self._deliver(room, items, now)
+
+
+cdef class Lane:
+    """The way of one session's plain cursors into one room. `on_second(room, now)` hears that a second's worth of
+    events has been counted [L2]."""
+
+    def __init__(self, Stream room not None, Pointer pointer not None, LocalRoad road not None, on_second):
+        self.key = room.id.encode()
+        self._room = room
+        self._pointer = pointer
+        self._road = road
+        self._on_second = on_second
+
+    cdef bint put(self, CursorText* cursor, double now) except -1:
+        """Show the cursor; False, and nothing done, when some rule has a word to say."""
+        cdef Stream room = self._room
+        cdef Pointer pointer = self._pointer
+        if not pointer.may_show() or (room.needs_timestamp and not cursor.has_timestamp):
+            return False
+        if pointer.cursor_bucket.ready_at(now) > now or not room.budget.take(now):
+            return False
+        pointer.cursor_bucket.take(now)
+        if room.meter.tick(now):
+            self._on_second(room, now)
+        pointer.last_active_at = now
+        pointer.cursor_put_away = False
+        pointer._unread = True
+        pointer._has_timestamp = cursor.has_timestamp
+        pointer._has_point = cursor.has_point
+        pointer._timestamp = cursor.timestamp
+        pointer._x = cursor.x
+        pointer._y = cursor.y
+        room.show(
+            pointer, cursor.has_timestamp, cursor.has_point, cursor.timestamp, cursor.x, cursor.y, now
+        )
+        self._road.plan.touch(room, now)
+        self._road.plan_flush(now)
+        return True
