@@ -18,6 +18,7 @@ cdef class Stream:
     cdef readonly TokenBucket budget
     cdef readonly Meter meter
     cdef readonly Pace pace
+    cdef readonly dict members
     cdef public list out
     cdef public bint urgent
     cdef public unsigned long long seq
@@ -57,7 +58,9 @@ cdef class FlushPlan:
     cdef list _rooms
     cdef readonly double soonest
     cdef public double window_s
+    cdef public double ceiling_s
 
+    cpdef double window_for(self, Py_ssize_t members)
     cpdef touch(self, Stream room, double now)
     cpdef urge(self, Stream room, double now)
     cpdef list take_due(self, double now)

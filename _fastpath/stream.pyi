@@ -1,7 +1,10 @@
+from typing import Any
+
+from koko_presence.messages import Cursor
+
 from .fanout import Item
 from .throttle import Meter, TokenBucket, Trailing
 from .wallclock import WallClock
-from koko_presence.messages import Cursor
 
 BUSY_FRAMES_PER_WINDOW: float
 
@@ -16,12 +19,11 @@ class Stream:
     budget: TokenBucket
     meter: Meter
     pace: Pace
+    members: dict[str, Any]
     out: list[Item]
     urgent: bool
     seq: int
-    def __init__(
-        self, id: str, wall: WallClock, budget: TokenBucket, meter: Meter, needs_timestamp: bool
-    ) -> None: ...
+    def __init__(self, id: str, wall: WallClock, budget: TokenBucket, meter: Meter, needs_timestamp: bool) -> None: ...
     def take_items(self, now: float) -> list[Item]: ...
     def show_cursor(self, pointer: Pointer, cursor: Cursor, now: float) -> None: ...
 
@@ -46,7 +48,9 @@ class Pointer:
 class FlushPlan:
     soonest: float
     window_s: float
-    def __init__(self, window_s: float) -> None: ...
+    ceiling_s: float
+    def __init__(self, window_s: float, ceiling_s: float) -> None: ...
+    def window_for(self, members: int) -> float: ...
     def touch(self, room: Stream, now: float) -> None: ...
     def urge(self, room: Stream, now: float) -> None: ...
     def take_due(self, now: float) -> list[Stream]: ...

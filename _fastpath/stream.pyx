@@ -3,7 +3,8 @@
 
 Room and Member (domain/) are subclasses and own all the rules; here is their state that is read and written 20 times a
 second per person, in C. A quiet room flushes in the same turn of the loop. A busy one waits for the end of a window
-after its last flush, so that events share a write [L4].
+after its last flush, so that events share a write [L4]. In a large room the window is longer: its writes alone, one per
+member and flush, may take a sixteenth of the worker's time, whoever else there is.
 """
 
 from libc.math cimport INFINITY, exp
@@ -20,6 +21,8 @@ BUSY_FRAMES_PER_WINDOW = 3.0
 
 cdef double BUSY = BUSY_FRAMES_PER_WINDOW
 cdef double MEMORY_S = 0.1
+cdef double WRITE_S = 5e-6  # what one socket write costs
+cdef double SHARE = 1.0 / 16.0  # how much of a worker the writes of one room may take: 8 ms for 100 members
 
 
 cdef class Pace:
@@ -54,6 +57,7 @@ cdef class Stream:
         self.meter = meter
         self.needs_timestamp = needs_timestamp  # a cursor in a room with a video says where in the video [E4]
         self.pace = Pace()
+        self.members = {}
         self.out = []
         self.seq = 0
         self.urgent = False  # playback and control do not wait for a window
@@ -161,17 +165,26 @@ cdef class Pointer:
 
 
 cdef class FlushPlan:
-    """Which rooms have something to send, and when the first of them wants to. `window_s` is a busy room's window."""
+    """Which rooms have something to send, and when the first of them wants to. `window_s` is a busy room's window, up to
+    `ceiling_s` in a large room; 0 switches windows off."""
 
-    def __init__(self, double window_s):
+    def __init__(self, double window_s, double ceiling_s):
         self._rooms = []
+        self.ceiling_s = ceiling_s
         self.soonest = INFINITY
         self.window_s = window_s
 
     cpdef touch(self, Stream room, double now):
         """Plan the flush of a room that may have something to send."""
         if room.out:
-            self.plan(room, now if room.urgent else room.pace.flush_at(now, self.window_s))
+            self.plan(room, now if room.urgent else room.pace.flush_at(now, self.window_for(len(room.members))))
+
+    cpdef double window_for(self, Py_ssize_t members):
+        """The window of a busy room of so many members, in seconds."""
+        cdef double long_enough = members * (WRITE_S / SHARE)
+        if long_enough <= self.window_s or self.window_s == 0.0:
+            return self.window_s
+        return max(self.window_s, min(long_enough, self.ceiling_s))
 
     cpdef urge(self, Stream room, double now):
         """Plan the flush of a room for now, whatever its pace."""

@@ -6,7 +6,7 @@ Each Struct is one shape of docs/protocol.md. `encode` makes the JSON once; from
 from typing import Any
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Raw, UnsetType
 
 from .errors import PresenceError
 from .messages import Activity, Cursor, MessageId, RoomType, Selection, Status, Wire
@@ -79,7 +79,7 @@ class PresenceRoom(Wire, kw_only=True):
 
     id: str
     type: RoomType
-    users: list[PresenceUser]
+    users: list[PresenceUser] | Raw
     user_count: int
     session_count: int
     sync_enabled: bool
@@ -210,7 +210,7 @@ class LeftReply(Wire, tag_field="type", tag="left", kw_only=True):
 class ActiveReply(Wire, tag_field="type", tag="active", kw_only=True):
     id: MessageId | None = None
     room_id: str
-    users: list[PresenceUser]
+    users: list[PresenceUser] | Raw
     total_count: int
     session_count: int
 

@@ -58,7 +58,8 @@ class Shard:
         self.setting = Setting(limits, options, wall, self.deadlines)
         self.rooms: dict[str, Room] = {}
         self.users: dict[str, User] = {}
-        self.plan = FlushPlan(limits.flush_window_ms / 1000.0)  # rooms with something to send, and when
+        # rooms with something to send, and when
+        self.plan = FlushPlan(limits.flush_window_ms / 1000.0, limits.flush_ceiling_ms / 1000.0)
         self._handlers: dict[type, Callable[[Any, float], None]] = {
             OpenSession: self._open,
             EndSession: self._end,

@@ -126,8 +126,7 @@ class Worker:
         """New limits hold for what begins from now on: sessions, people in rooms, deadlines."""
         self.hub.limits = limits
         self.shard.setting.limits = limits
-        self.bus.governor.set_limits(limits)
-        self.shard.plan.window_s = self.bus.governor.window_s
+        self.bus.set_limits(limits)
 
     def _sync_wall(self) -> None:
         self._wall.sync(monotonic(), time.time())

@@ -15,6 +15,7 @@ from koko_presence._fastpath.road import Lane, LocalRoad
 from koko_presence.commands import Command, EdgeNews
 from koko_presence.domain.load import Governor
 from koko_presence.domain.room import Room
+from koko_presence.limits import Limits
 from koko_presence.shard import Shard
 
 log = logging.getLogger("koko_presence.bus")
@@ -99,7 +100,7 @@ class LocalBus:
         self._edges: dict[int, EdgePort] = {}
         self._queue: deque[Command] = deque()
         self._draining = False
-        self.governor = Governor(shard.setting.limits, clock(), cpu_clock())
+        self._governor = Governor(shard.setting.limits, clock(), cpu_clock())
         self._flush_alarm = Alarm(timers, clock, self._flush)
         self._road = LocalRoad(shard.plan, timers, clock, self._flush_alarm, self._deliver, self._flushed)
         self._tick_alarm = Alarm(timers, clock, self._tick)
@@ -119,6 +120,12 @@ class LocalBus:
         if room is None or member is None:
             return None
         return Lane(room, member, self._road, self._on_second)
+
+    def set_limits(self, limits: Limits) -> None:
+        """New bounds for the windows of busy rooms."""
+        self._governor.set_limits(limits)
+        self._shard.plan.window_s = self._governor.window_s
+        self._shard.plan.ceiling_s = limits.flush_ceiling_ms / 1000.0
 
     def send(self, command: Command, now: float) -> None:
         """Apply a command and all that follows from it. Called again from within, it queues."""
@@ -175,8 +182,8 @@ class LocalBus:
     def _flushed(self, now: float) -> None:
         for edge in self._edges.values():
             edge.on_flushed(now)
-        if self.governor.due(now):
-            self._shard.plan.window_s = self.governor.judge(now, self._cpu_clock())
+        if self._governor.due(now):
+            self._shard.plan.window_s = self._governor.judge(now, self._cpu_clock())
 
     def _on_second(self, room: Room, now: float) -> None:
         self._shard.on_second(room, now)

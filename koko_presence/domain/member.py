@@ -9,7 +9,7 @@ from koko_presence._fastpath.stream import Pointer
 from koko_presence._fastpath.throttle import TokenBucket
 from koko_presence._fastpath.wallclock import WallClock
 from koko_presence.commands import EnterRoom, Profile
-from koko_presence.events import PresenceUser, SyncRow
+from koko_presence.events import PresenceUser, SyncRow, encode
 from koko_presence.limits import MERGED_BURST, Limits
 from koko_presence.messages import RoomType, Selection
 
@@ -42,8 +42,22 @@ class Member(Pointer):
     """One session in one room, with everything it shows; the Pointer below it has what its cursor needs."""
 
     __slots__ = (
-        "can_broadcast", "can_control", "edge", "image", "joined_at", "moderator", "name", "person", "report",
-        "selection", "share_selection", "typing", "viewer", "watching",
+        "_row",
+        "_row_shows",
+        "can_broadcast",
+        "can_control",
+        "edge",
+        "image",
+        "joined_at",
+        "moderator",
+        "name",
+        "person",
+        "report",
+        "selection",
+        "share_selection",
+        "typing",
+        "viewer",
+        "watching",
     )  # fmt: skip
 
     def __init__(self, enter: EnterRoom, person: Person, limits: Limits, now: float) -> None:
@@ -65,6 +79,8 @@ class Member(Pointer):
         self.typing: str | None = None  # the context while typing; "" when none was named
         self.watching = False
         self.viewer: Viewer | None = None
+        self._row = b""
+        self._row_shows: tuple[object, ...] = ()  # what `_row` was made from
         self.report = TokenBucket(limits.report_hz, limits.report_hz)
 
     @property
@@ -79,6 +95,18 @@ class Member(Pointer):
     @property
     def selection_shown(self) -> bool:
         return self.selection is not None and self.visible
+
+    def encoded_row(self, room_id: str, room_type: RoomType, wall: WallClock) -> bytes:
+        """`row` as the other members see it, as JSON; made again only when something in it has changed."""
+        viewer = self.viewer
+        shows = (
+            self.person.profile, self.connected, self.last_active_at, self.name, self.image, self.color, self.index,
+            self.typing, self.watching, self.cursor, self.cursor_shown, self.selection, self.visible,
+            None if viewer is None else (viewer.state, viewer.sync, viewer.drift_ms),
+        )  # fmt: skip
+        if shows != self._row_shows:
+            self._row, self._row_shows = encode(self.row(room_id, room_type, wall, full=True, own=False)), shows
+        return self._row
 
     def row(self, room_id: str, room_type: RoomType, wall: WallClock, *, full: bool, own: bool) -> PresenceUser:
         """This session as a PresenceUser; `full` for members of the room [C14], `own` for its own eyes [C5]."""

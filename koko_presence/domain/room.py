@@ -52,7 +52,7 @@ class Room(Stream):
     """One room on its owner. All methods take `now`, monotonic seconds; a broken rule raises PresenceError."""
 
     __slots__ = (
-        "control", "created_at", "gone", "load", "members", "parted", "people", "playback", "playback_waits", "setting",
+        "control", "created_at", "gone", "load", "parted", "people", "playback", "playback_waits", "setting",
         "sync_enabled", "type",
     )  # fmt: skip
 
@@ -65,7 +65,6 @@ class Room(Stream):
         self.created_at = now
         self.people: dict[str, Person] = {}
         self.gone: dict[str, Person] = {}  # who has just left, for the budgets
-        self.members: dict[str, Member] = {}
         self.playback: Playback | None = None
         self.playback_waits: tuple[str, str, str] | None = None  # user, session, action whose broadcast waits [H11]
         self.sync_enabled = room_type in SYNCED_TYPES

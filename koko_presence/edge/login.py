@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .session import Session
 
 AGAIN_HZ, AGAIN_BURST = 0.2, 5
-CAPS: frozenset[str] = frozenset()
+COMPACT = "cursors"  # the one capability there is: compact cursors [B12]
 
 
 class Login:
@@ -44,6 +44,7 @@ class Login:
     def begin(self, message: Auth) -> None:
         """The first `auth` of a connection [A1]."""
         self._session.move("auth")
+        self._session.outbox.compact = COMPACT in message.caps  # for as long as the connection lasts
         self._message = message
         self._verify(message, lambda identity: self._on_verified(message, identity))
 
@@ -143,7 +144,7 @@ class Login:
                 server_time=hub.wall.ms(now),
                 heartbeat_interval=hub.limits.heartbeat_interval_s,
                 limits=_advertised(hub.limits),
-                caps=[cap for cap in message.caps if cap in CAPS],
+                caps=[COMPACT] if session.outbox.compact else [],
             )
         )
 

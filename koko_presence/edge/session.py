@@ -34,6 +34,7 @@ from .abuse import Abuse
 from .activity import ActivityWatch
 from .feed import Receiver
 from .life import LIFE, Link
+from .linkwatch import LinkWatch
 from .login import Login
 from .rooms import ROOM_HANDLERS, Rooms
 
@@ -50,6 +51,12 @@ CLAIM_HZ, CLAIM_BURST = 0.5, 4
 
 class Session:
     """One client. The connection calls `on_*`; everything it writes goes through its outbox."""
+
+    __slots__ = (
+        "__weakref__", "_claims", "_held", "_link_watch", "_ponged_at", "_strangers", "abuse", "activity", "connection",
+        "gate", "hub", "link", "login", "opened_at", "outbox", "receiver", "rooms", "session_id", "state",
+        "status_bucket",
+    )  # fmt: skip
 
     def __init__(self, hub: Hub, connection: int, link: Link) -> None:
         now = hub.clock()
@@ -71,8 +78,7 @@ class Session:
         self.opened_at = now
         self._strangers = 0  # messages before auth
         self._held: list[tuple[AnyClientMessage, int]] = []
-        self._pinged_at: float | None = None
-        self._last_ping_at = now
+        self._link_watch = LinkWatch(limits, now)
         self._ponged_at = -1e9
         hub.wake(self, now + limits.auth_timeout_s)
 
@@ -139,15 +145,19 @@ class Session:
 
     def on_pong(self, data: bytes) -> None:
         """The transport is alive [D4]."""
-        self._pinged_at = None
+        self._link_watch.on_pong()
 
     def on_writable(self) -> None:
         """The socket takes bytes again."""
+        self._link_watch.on_drained()
         if self.state != "closed":
             self.outbox.on_drained()
 
     def on_unwritable(self) -> None:
-        """The socket is full; the outbox looks by itself."""
+        """The socket is full: from now on it is watched whether what waits grows less [N1]."""
+        now = self.hub.clock()
+        self._link_watch.on_full(self.link.unsent_bytes, now)
+        self.hub.wake(self, now)  # soon; that sets all times anew
 
     def on_close(self, code: int | None, clean: bool) -> None:
         """The connection is gone. 1000, or a close without a code, is a leave; anything else may come back [D2]."""
@@ -253,24 +263,19 @@ class Session:
             self._end(grace=False, reason="timeout")
             self._close(4408)
             return
-        if self._pinged_at is not None and now >= self._pinged_at + limits.ping_timeout_s:
+        if self._link_watch.is_stuck(self.link.unsent_bytes, now):
+            self._on_slow()
+            return
+        if self._link_watch.is_lost(now):
             self._end(grace=True, reason="disconnected")
             self.link.abort()
             return
         self.rooms.report(self.activity.lapse(now), now, interacted=False)
-        times = [self.activity.next_at(), self._ping(now), self.login.watch_expiry(now)]
+        if self._link_watch.take_ping(now):
+            self.link.send_ping(b"")
+        times = [self.activity.next_at(), self._link_watch.next_at(now), self.login.watch_expiry(now)]
         if self.state == "open":  # the token may have ended it
             self.hub.wake(self, min(times))
-
-    def _ping(self, now: float) -> float:
-        limits = self.hub.limits
-        if self._pinged_at is not None:
-            return self._pinged_at + limits.ping_timeout_s
-        if now >= self._last_ping_at + limits.ping_interval_s:
-            self._pinged_at = self._last_ping_at = now
-            self.link.send_ping(b"")
-            return now + limits.ping_timeout_s
-        return self._last_ping_at + limits.ping_interval_s
 
     def release_waiting(self, now: float) -> None:
         """A value that waited for this session's budget may go [E2]."""

@@ -7,12 +7,14 @@ and what each client has put together from `joined` and the events after it equa
 import os
 from typing import Any
 
+import msgspec
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from msgspec import UNSET
 
 from koko_presence.domain import view
+from koko_presence.events import PresenceUser, encode
 from tests.world import Client, World
 
 USERS = ("ann", "bob", "carol", "dave")
@@ -307,8 +309,11 @@ class Presence(RuleBasedStateMachine):
             tab.read()
             for room_id, seen in tab.seen.items():
                 room = self.world.shard.rooms[room_id]
-                rows = view.rows(room, room.people[tab.user], tab.id, full=True)
-                truth = {row.session_id: row for row in rows}
+                rows = view.rows(room, room.people[tab.user], tab.id)
+                truth = {row.session_id: row for row in msgspec.json.decode(rows, type=list[PresenceUser])}
+                for member in room.members.values():  # rows are kept; they must not be kept for too long
+                    fresh = encode(member.row(room.id, room.type, room.wall, full=True, own=False))
+                    assert member.encoded_row(room.id, room.type, room.wall) == fresh
                 assert set(seen) == set(truth)
                 for session, row in seen.items():
                     if session == tab.id:

@@ -1,0 +1,61 @@
+"""Is the other end still there, and does it read? Pings for an idle transport [D4], and a watch over a socket that is
+full [N1]. Pure: time is an argument.
+"""
+
+from koko_presence.limits import Limits
+
+LOOK_S = 1.0
+
+
+class LinkWatch:
+    """One connection's transport, as far as it can be told from here."""
+
+    __slots__ = ("_last_ping_at", "_limits", "_pinged_at", "_progress_at", "_unsent_bytes")
+
+    def __init__(self, limits: Limits, now: float) -> None:
+        self._limits = limits
+        self._last_ping_at = now
+        self._pinged_at: float | None = None
+        self._unsent_bytes: int | None = None  # the least that was seen waiting, while the socket is full
+        self._progress_at = now
+
+    def on_pong(self) -> None:
+        """The transport is alive."""
+        self._pinged_at = None
+
+    def is_lost(self, now: float) -> bool:
+        """A ping has been out for too long."""
+        return self._pinged_at is not None and now >= self._pinged_at + self._limits.ping_timeout_s
+
+    def take_ping(self, now: float) -> bool:
+        """True when a ping is due, which then counts as sent."""
+        if self._pinged_at is not None or now < self._last_ping_at + self._limits.ping_interval_s:
+            return False
+        self._pinged_at = self._last_ping_at = now
+        return True
+
+    def on_full(self, unsent_bytes: int, now: float) -> None:
+        """The kernel takes no more."""
+        self._unsent_bytes, self._progress_at = unsent_bytes, now
+
+    def on_drained(self) -> None:
+        """The kernel has taken all."""
+        self._unsent_bytes = None
+
+    def is_stuck(self, unsent_bytes: int, now: float) -> bool:
+        """Has what waits not once grown less for too long?"""
+        if self._unsent_bytes is None:
+            return False
+        if unsent_bytes < self._unsent_bytes:
+            self._unsent_bytes, self._progress_at = unsent_bytes, now
+        return now >= self._progress_at + self._limits.send_stuck_s
+
+    def next_at(self, now: float) -> float:
+        """When to look again."""
+        if self._pinged_at is not None:
+            ping_at = self._pinged_at + self._limits.ping_timeout_s
+        else:
+            ping_at = self._last_ping_at + self._limits.ping_interval_s
+        if self._unsent_bytes is None:
+            return ping_at
+        return min(ping_at, now + LOOK_S, self._progress_at + self._limits.send_stuck_s)
