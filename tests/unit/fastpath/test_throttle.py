@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from koko_presence._fastpath.throttle import TokenBucket
+from koko_presence._fastpath.throttle import GO, WAITS, Meter, TokenBucket, Trailing
 
 RATES = st.floats(0.01, 100_000.0)
 BURSTS = st.floats(1.0, 1000.0)
@@ -44,3 +44,72 @@ def test_a_bucket_gives_its_burst_and_then_its_rate() -> None:
 def test_senseless_rates_are_refused(hz: float, burst: float) -> None:
     with pytest.raises(ValueError, match="hz must be above 0"):
         TokenBucket(hz, burst)
+
+
+def test_the_newest_value_waits_and_its_time_is_told_once() -> None:
+    bucket, waiting = TokenBucket(20.0), Trailing()
+    assert waiting.offer("cursor", 1, bucket, None, 10.0) == GO
+    at = waiting.offer("cursor", 2, bucket, None, 10.01)
+    assert at == pytest.approx(10.05)
+    assert waiting.offer("cursor", 3, bucket, None, 10.02) == WAITS
+    assert list(waiting) == ["cursor"] and "cursor" in waiting and len(waiting) == 1
+    assert waiting.take("cursor") == 3 and not waiting
+    assert waiting.offer("cursor", 3, bucket, None, at) == GO
+
+
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.floats(0.0, 0.08)), min_size=1, max_size=60), st.booleans())
+def test_the_last_value_of_every_key_arrives_and_no_rate_is_exceeded(
+    plan: list[tuple[str, float]], crowded: bool
+) -> None:
+    """A sender with two kinds, each with its own budget, and one shared by all senders that is sometimes short."""
+    own = {key: TokenBucket(20.0, 1.9) for key in "ab"}
+    shared = TokenBucket(12.0 if crowded else 1000.0)
+    waiting, due, sent, now = Trailing(), {}, [], 10.0
+
+    def offer(key: str, value: int, at: float) -> None:
+        when = waiting.offer(key, value, own[key], shared, at)
+        if when == GO:
+            sent.append((at, key, value))
+        elif when != WAITS:
+            assert when > at
+            due[key] = when
+
+    def release(until: float) -> None:
+        while due and min(due.values()) <= until:
+            key = min(due, key=lambda each: due[each])
+            at = due.pop(key)
+            offer(key, waiting.take(key), at)
+
+    for value, (key, gap) in enumerate(plan):
+        now += gap
+        release(now)
+        offer(key, value, now)
+    release(now + 10.0)
+    for key in "ab":
+        values = [value for value, (each, _) in enumerate(plan) if each == key]
+        assert [value for _, each, value in sent if each == key][-1:] == values[-1:]
+        times = [at for at, each, _ in sent if each == key]
+        assert all(sum(first <= at <= first + 1.0 for at in times) <= 21 for first in times)
+    assert len(waiting) == 0
+
+
+def test_values_can_be_dropped() -> None:
+    bucket, waiting = TokenBucket(1.0), Trailing()
+    bucket.take(1.0)
+    for key in "abc":
+        waiting.offer(key, key, bucket, None, 1.0)
+    waiting.drop("a")
+    waiting.drop("never")
+    assert sorted(waiting) == ["b", "c"]
+    waiting.clear()
+    assert list(waiting) == []
+    with pytest.raises(KeyError):
+        waiting.take("b")
+
+
+def test_a_meter_counts_seconds() -> None:
+    meter = Meter(10.0)
+    assert [meter.tick(at) for at in (10.0, 10.5, 10.9, 11.0, 11.5)] == [False, False, False, True, True]
+    assert (meter.count, meter.since) == (5, 10.0)
+    meter.restart(11.5)
+    assert not meter.tick(12.0) and meter.count == 1

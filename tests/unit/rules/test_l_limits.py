@@ -224,3 +224,28 @@ def test_regression_heartbeats_that_change_nothing_do_not_use_up_the_changes(pai
         ann.send(type="heartbeat", status="active")
     ann.send(type="heartbeat", status="idle")
     assert [e["data"]["status"] for e in bob.take("status_changed")] == ["idle"]
+
+
+def test_n1_a_receiver_that_takes_nothing_for_10_s_is_cut_and_may_resume(pair: tuple[Client, Client]) -> None:
+    ann, bob = pair
+    bob.unsent_bytes = 30_000
+    bob.session.on_unwritable()
+    ann.world.sleep(9.9)
+    assert bob.closed is None
+    ann.world.sleep(0.2)
+    assert bob.closed == 4413 and ann.closed is None
+    assert bob.world.client().auth("bob", resumeToken=bob.resume_token).last("authenticated")["resumed"] is True
+
+
+def test_n1_a_receiver_that_reads_slowly_stays(pair: tuple[Client, Client]) -> None:
+    ann, bob = pair
+    bob.unsent_bytes = 30_000
+    bob.session.on_unwritable()
+    for _ in range(8):
+        ann.world.sleep(5)
+        bob.unsent_bytes -= 1000
+        ann.send(type="heartbeat"), bob.send(type="heartbeat")
+    assert bob.closed is None
+    bob.session.on_writable()
+    ann.world.sleep(20)
+    assert bob.closed is None

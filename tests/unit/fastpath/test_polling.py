@@ -1,0 +1,216 @@
+"""Polled sockets: what comes is read, what the kernel does not take waits, and every end is told once."""
+
+import asyncio
+import os
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import uvloop
+
+from koko_presence._fastpath.polling import Poller
+
+
+class Protocol(asyncio.BufferedProtocol):
+    """Notes all it is told. `buffer_bytes` is what it takes at once."""
+
+    def __init__(self, buffer_bytes: int = 64) -> None:
+        self.transport: Any = None
+        self.buffer = bytearray(buffer_bytes)
+        self.got: list[bytes] = []
+        self.told: list[str] = []
+        self.lost: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
+        self.on_data: Callable[[], None] = lambda: None
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return memoryview(self.buffer)
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.got.append(bytes(self.buffer[:nbytes]))
+        self.on_data()
+
+    def eof_received(self) -> bool:
+        self.told.append("eof")
+        return False
+
+    def pause_writing(self) -> None:
+        self.told.append("pause")
+
+    def resume_writing(self) -> None:
+        self.told.append("resume")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.lost.set_result(exc)
+
+
+@asynccontextmanager
+async def polled(count: int = 1) -> AsyncIterator[tuple[Poller, list[tuple[Protocol, socket.socket]]]]:
+    """A poller with `count` connections: our protocol and the other end, which does not block."""
+    poller, ends = Poller(asyncio.get_running_loop()), []
+    for _ in range(count):
+        ours, theirs = socket.socketpair()
+        theirs.setblocking(False)
+        protocol = Protocol()
+        poller.adopt(ours.detach(), protocol, ("127.0.0.1", 1), ("127.0.0.1", 2))
+        ends.append((protocol, theirs))
+    try:
+        yield poller, ends
+    finally:
+        poller.close()
+        for _, theirs in ends:
+            theirs.close()
+
+
+async def until(done: Callable[[], object]) -> None:
+    async with asyncio.timeout(5):
+        while not done():
+            await asyncio.sleep(0.001)
+
+
+def run(test: Any) -> None:
+    uvloop.run(test)
+
+
+def test_what_comes_is_read_in_order_in_pieces_of_the_protocols_buffer() -> None:
+    async def test() -> None:
+        async with polled() as (_, [(protocol, theirs)]):
+            data = os.urandom(5000)
+            theirs.sendall(data)
+            await until(lambda: len(b"".join(protocol.got)) == 5000)
+            assert b"".join(protocol.got) == data and max(map(len, protocol.got)) == 64
+            assert protocol.transport.get_extra_info("peername") == ("127.0.0.1", 1)
+            assert protocol.transport.get_extra_info("ssl_object") is None
+
+    run(test())
+
+
+def test_what_the_kernel_does_not_take_waits_and_goes_out_in_order() -> None:
+    async def test() -> None:
+        async with polled() as (_, [(protocol, theirs)]):
+            sent, got = b"", b""
+            for number in range(200):
+                piece = bytes([number]) * 5000
+                protocol.transport.write(piece)
+                sent += piece
+            assert protocol.told == ["pause"] and protocol.transport.get_write_buffer_size() > 0
+            while len(got) < len(sent):
+                await asyncio.sleep(0)
+                try:
+                    got += theirs.recv(100_000)
+                except BlockingIOError:
+                    continue
+            await until(lambda: protocol.told == ["pause", "resume"])
+            assert got == sent and protocol.transport.get_write_buffer_size() == 0
+
+    run(test())
+
+
+def test_close_sends_what_waits_and_nothing_after_it() -> None:
+    async def test() -> None:
+        async with polled() as (_, [(protocol, theirs)]):
+            protocol.transport.write(b"x" * 1_000_000)
+            protocol.transport.close()
+            protocol.transport.write(b"late")
+            got = 0
+            while not protocol.lost.done():
+                await asyncio.sleep(0)
+                try:
+                    got += len(theirs.recv(100_000))
+                except BlockingIOError:
+                    continue
+            assert got == 1_000_000 and protocol.lost.result() is None
+            assert protocol.transport.fileno() == -1 and protocol.transport.is_closing()
+
+    run(test())
+
+
+def test_abort_drops_what_waits() -> None:
+    async def test() -> None:
+        async with polled() as (_, [(protocol, _theirs)]):
+            protocol.transport.write(b"x" * 1_000_000)
+            protocol.transport.abort()
+            protocol.transport.abort()
+            assert protocol.transport.get_write_buffer_size() == 0
+            assert await protocol.lost is None
+
+    run(test())
+
+
+def test_the_other_end_hangs_up() -> None:
+    async def test() -> None:
+        async with polled(2) as (_, [(first, one), (second, two)]):
+            one.close()
+            assert await first.lost is None and first.told == ["eof"]
+            second.transport.write(b"x" * 1_000_000)
+            two.close()  # with bytes on the way to it
+            await second.lost
+            assert second.transport.fileno() == -1
+
+    run(test())
+
+
+def test_a_connection_closed_by_another_ones_message_in_the_same_round_is_left_alone() -> None:
+    async def test() -> None:
+        async with polled(50) as (_, ends):
+            for index, (protocol, theirs) in enumerate(ends):
+                protocol.on_data = lambda index=index: [p.transport.abort() for p, _ in ends if p is not ends[index][0]]  # type: ignore[misc]
+                theirs.send(b"x")
+            await until(lambda: sum(protocol.lost.done() for protocol, _ in ends) == 49)
+            assert sum(len(protocol.got) for protocol, _ in ends) == 1
+
+    run(test())
+
+
+def test_one_protocols_exception_ends_that_connection_alone() -> None:
+    async def test() -> None:
+        async with polled(2) as (_, [(first, one), (second, two)]):
+            first.on_data = lambda: 1 / 0
+            one.send(b"x"), two.send(b"y")
+            await first.lost
+            await until(lambda: second.got)
+            assert second.got == [b"y"] and not second.lost.done()
+
+    run(test())
+
+
+def test_call_soon_inside_a_round_comes_at_its_end_and_only_once() -> None:
+    async def test() -> None:
+        async with polled(3) as (poller, ends):
+            order: list[str] = []
+
+            def on_data(name: str) -> None:
+                order.append(name)
+                poller.call_soon(lambda: order.append(f"after {name}"))
+
+            for name, (protocol, theirs) in zip("abc", ends, strict=True):
+                protocol.on_data = lambda name=name: on_data(name)  # type: ignore[misc]
+                theirs.send(b"x")
+            await until(lambda: len(order) == 6)
+            assert order[:3] == list("abc") and order[3:] == ["after a", "after b", "after c"]
+            poller.call_soon(lambda: order.append("outside"))
+            assert len(order) == 6
+            await until(lambda: order[6:] == ["outside"])
+
+    run(test())
+
+
+def test_closing_the_poller_cuts_all_and_twice_is_once() -> None:
+    async def test() -> None:
+        async with polled(3) as (poller, ends):
+            poller.close()
+            poller.close()
+            await asyncio.gather(*(protocol.lost for protocol, _ in ends))
+
+    run(test())
+
+
+def test_no_descriptor_is_left_open() -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        test_the_other_end_hangs_up()
+        test_closing_the_poller_cuts_all_and_twice_is_once()
+    assert len(os.listdir("/proc/self/fd")) <= before
