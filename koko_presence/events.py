@@ -127,6 +127,14 @@ class CursorShown(Wire, kw_only=True):
     hidden: bool = False
 
 
+class Cursors(Wire, tag_field="type", tag="cursors", kw_only=True):
+    """Compact cursors [B12], rows of [index, timestamp, x, y, target]; _fastpath/fanout.pyx writes these very bytes."""
+
+    room_id: str
+    timestamp: str
+    data: list[list[Any]]
+
+
 class SelectionShown(Wire, kw_only=True):
     start_time: float | UnsetType = UNSET
     end_time: float | UnsetType = UNSET

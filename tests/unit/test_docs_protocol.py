@@ -25,6 +25,7 @@ REPLIES: dict[str, Any] = {
     "joined": events.JoinedReply,
     "left": events.LeftReply,
     "active": events.ActiveReply,
+    "cursors": events.Cursors,
     "pong": events.Pong,
     "error": events.ErrorReply,
     "auth_expiring": events.AuthExpiring,

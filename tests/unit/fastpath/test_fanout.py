@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from koko_presence._fastpath.fanout import CursorTemplate, Feed, Item, frame_text
 from koko_presence._fastpath.outbox import Outbox, Turn
-from koko_presence.events import CursorShown, Event, encode
+from koko_presence.events import Cursors, CursorShown, Event, encode
 from tests.unit.fastpath.reference import frames_in
 
 NOW = "2025-01-15T10:30:00.123Z"
@@ -131,9 +131,12 @@ def cursor(name: str, index: int, x: float) -> Item:
 
 def test_b12_one_cursors_message_per_flush_without_ones_own() -> None:
     writes = Stage(compact="ab").flush([cursor("a", 0, 0.1), cursor("b", 1, 0.2), cursor("d", 2, 0.3)])
-    head = b'{"type":"cursors","roomId":"video_1","timestamp":"2025-01-15T10:30:00.123Z","data":'
-    assert [frames_in(write) for write in writes["a"]] == [[head + b"[[1,1.5,0.2,0.5],[2,1.5,0.3,0.5]]}"]]
-    assert [frames_in(write) for write in writes["b"]] == [[head + b"[[0,1.5,0.1,0.5],[2,1.5,0.3,0.5]]}"]]
+
+    def cursors(*rows: list[Any]) -> list[list[bytes]]:
+        return [[encode(Cursors(room_id="video_1", timestamp=NOW, data=list(rows)))]]
+
+    assert [frames_in(write) for write in writes["a"]] == cursors([1, 1.5, 0.2, 0.5], [2, 1.5, 0.3, 0.5])
+    assert [frames_in(write) for write in writes["b"]] == cursors([0, 1.5, 0.1, 0.5], [2, 1.5, 0.3, 0.5])
     assert len(frames_in(writes["c"][0])) == 3, "a plain client in the same room is untouched"
 
 
