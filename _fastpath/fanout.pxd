@@ -42,6 +42,8 @@ cdef class Feed:
     cdef bytes _head
 
     cpdef fan_out(self, list items, str timestamp)
+    cdef fan_out_one(self, Item item, str timestamp)
+    cdef bytes single(self, Item item, str timestamp)
     cdef bytes plain_for(self, list items, str session_id)
     cdef bytes compact_for(self, list items, str session_id, str timestamp)
     cdef bytes cursors(self, list rows, str timestamp)

@@ -229,11 +229,8 @@ cdef class Feed:
         cdef str session_id
         cdef bytes frames, all_plain = None, all_compact = None
         cdef bint made_plain = False, made_compact = False
-        if len(items) == 1 and (<Item>items[0]).only:
-            item = <Item>items[0]
-            found = self.outboxes.get(item.only)
-            if found is not None and item.skip != item.only:
-                (<Outbox>found).write(item.frame)
+        if len(items) == 1:
+            self.fan_out_one(<Item>items[0], timestamp)
             return
         special = set()
         for item in items:
@@ -259,6 +256,27 @@ cdef class Feed:
                 frames = all_plain
             if frames is not None:
                 outbox.write(frames)
+
+    cdef fan_out_one(self, Item item, str timestamp):
+        """A quiet room's flush: one item, and nothing to be joined."""
+        cdef Outbox outbox
+        cdef str session_id
+        for session_id, found in self.outboxes.items():
+            if not is_for(item, session_id):
+                continue
+            outbox = <Outbox>found
+            if outbox.slow:
+                self.to_slow(outbox, [item], session_id, timestamp)
+            elif outbox.compact and item.compact is not None:
+                outbox.write(self.single(item, timestamp))
+            else:
+                outbox.write(item.frame)
+
+    cdef bytes single(self, Item item, str timestamp):
+        """A cursor as a `cursors` message of its own, made once for all who want it."""
+        if item._single is None:
+            item._single = self.cursors([item.compact], timestamp)
+        return item._single
 
     cdef bytes plain_for(self, list items, str session_id):
         """What a session gets, None when that is nothing; "" stands for those who are not named in the flush."""
@@ -301,9 +319,7 @@ cdef class Feed:
                 continue
             frame = item.frame
             if outbox.compact and item.compact is not None:
-                if item._single is None:
-                    item._single = self.cursors([item.compact], timestamp)
-                frame = item._single
+                frame = self.single(item, timestamp)
             if item.merge:
                 outbox.merge(item.merge, frame)
             else:

@@ -10,10 +10,7 @@ import logging
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 
-cdef extern from "<sys/socket.h>" nogil:
-    ssize_t send(int fd, const void* data, size_t size, int flags)
-    int MSG_DONTWAIT
-    int MSG_NOSIGNAL
+from koko_presence._fastpath.system cimport MSG_DONTWAIT, MSG_NOSIGNAL, send
 
 log = logging.getLogger("koko_presence.outbox")
 

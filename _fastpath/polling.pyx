@@ -13,42 +13,41 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.ref cimport PyObject
 from libc.errno cimport EAGAIN, EINTR, ENOBUFS, errno
 
-cdef extern from "<sys/socket.h>" nogil:
-    ssize_t send(int fd, const void* data, size_t size, int flags)
-    ssize_t recv(int fd, void* data, size_t size, int flags)
-    int setsockopt(int fd, int level, int name, const void* value, unsigned int size)
-    int getsockopt(int fd, int level, int name, void* value, unsigned int* size)
-    int MSG_DONTWAIT
-    int MSG_NOSIGNAL
-
-cdef extern from "<unistd.h>" nogil:
-    int close(int fd)
-
-cdef extern from "<sys/epoll.h>" nogil:
-    ctypedef union epoll_data_t:
-        void* ptr
-
-    cdef struct epoll_event:
-        unsigned int events
-        epoll_data_t data
-
-    int epoll_create1(int flags)
-    int epoll_ctl(int epoll, int operation, int fd, epoll_event* event)
-    int epoll_wait(int epoll, epoll_event* events, int count, int timeout)
-    int EPOLL_CLOEXEC
-    int EPOLL_CTL_ADD
-    int EPOLL_CTL_MOD
-    int EPOLL_CTL_DEL
-    unsigned int EPOLLIN
-    unsigned int EPOLLOUT
-    unsigned int EPOLLERR
-    unsigned int EPOLLHUP
+from koko_presence._fastpath.system cimport (
+    EPOLL_CLOEXEC,
+    EPOLL_CTL_ADD,
+    EPOLL_CTL_DEL,
+    EPOLL_CTL_MOD,
+    EPOLLERR,
+    EPOLLHUP,
+    EPOLLIN,
+    EPOLLOUT,
+    MSG_DONTWAIT,
+    MSG_NOSIGNAL,
+    close,
+    epoll_create1,
+    epoll_ctl,
+    epoll_event,
+    epoll_wait,
+    getsockopt,
+    monotonic,
+    recv,
+    send,
+    setsockopt,
+)
 
 log = logging.getLogger("koko_presence.polling")
 
 cdef enum:
     EVENTS = 1024
+    SHARED_BYTES = 16384
     READS_IN_A_ROW = 16  # then the others have their turn; what is left is told again
+
+# A round handles what has come for this long before it writes what that caused; the kernel tells of the rest again,
+# behind whoever has come meanwhile. Those who are only about to come in wait in a line of their own and get less, or a
+# crowd that comes back at once would hold up everybody who is there.
+cdef double LONGEST_ROUND_S = 0.008
+cdef double LONGEST_LOBBY_ROUND_S = 0.002
 
 
 cdef class Poller:
@@ -59,11 +58,13 @@ cdef class Poller:
 
     cdef object _loop
     cdef int _epoll
+    cdef int _lobby
     cdef bint _busy
     cdef list _soon
     cdef set _transports
     cdef list _closed
     cdef epoll_event[EVENTS] _events
+    cdef char[SHARED_BYTES] _shared
 
     def __init__(self, loop):
         self._loop = loop
@@ -71,17 +72,20 @@ cdef class Poller:
         self._closed = []
         self._transports = set()
         self._epoll = epoll_create1(EPOLL_CLOEXEC)
-        if self._epoll < 0:
+        self._lobby = epoll_create1(EPOLL_CLOEXEC)
+        if self._epoll < 0 or self._lobby < 0:
             raise OSError(errno, "epoll_create1")
         loop.add_reader(self._epoll, self._on_ready)
+        loop.add_reader(self._lobby, self._on_lobby)
 
     def adopt(self, int fd, protocol, peer, own):
-        """Take over the connected socket `fd` (ours from now on) and give it to `protocol`, an
-        asyncio.BufferedProtocol. `peer` and `own` are its addresses. Errors: OSError when it cannot be watched."""
+        """Take over the connected socket `fd` (ours from now on) and give it to `protocol`, an asyncio.Protocol or
+        BufferedProtocol. `peer` and `own` are its addresses. Errors: OSError when it cannot be watched."""
         cdef PolledTransport transport = PolledTransport.__new__(PolledTransport)
         transport._poller = self
         transport._fd = fd
-        transport._protocol = protocol
+        transport._epoll = self._lobby
+        transport.set_protocol(protocol)
         transport._peer = peer
         transport._own = own
         if self.watch(transport, EPOLL_CTL_ADD, EPOLLIN) < 0:
@@ -109,15 +113,23 @@ cdef class Poller:
             return
         for transport in list(self._transports):
             transport.abort()
-        self._loop.remove_reader(self._epoll)
-        close(self._epoll)
-        self._epoll = -1
+        for epoll in (self._epoll, self._lobby):
+            self._loop.remove_reader(epoll)
+            close(epoll)
+        self._epoll = self._lobby = -1
 
     def _on_ready(self):
+        self.round(self._epoll, LONGEST_ROUND_S)
+
+    def _on_lobby(self):
+        self.round(self._lobby, LONGEST_LOBBY_ROUND_S)
+
+    cdef round(self, int epoll, double longest_s):
         cdef int count, index
         cdef PolledTransport transport
         cdef unsigned int events
-        count = epoll_wait(self._epoll, self._events, EVENTS, 0)
+        cdef double until = monotonic() + longest_s
+        count = epoll_wait(epoll, self._events, EVENTS, 0)
         self._busy = True
         try:
             for index in range(count):
@@ -132,6 +144,8 @@ cdef class Poller:
                 except Exception:
                     log.exception("a connection failed; it is cut")
                     transport.abort()
+                if index & 3 == 3 and monotonic() > until:
+                    break
         finally:
             self._busy = False
             self._closed.clear()
@@ -151,7 +165,7 @@ cdef class Poller:
         cdef epoll_event event
         event.events = events
         event.data.ptr = <void*>transport
-        return epoll_ctl(self._epoll, operation, transport._fd, &event)
+        return epoll_ctl(transport._epoll, operation, transport._fd, &event)
 
 
 cdef class PolledTransport:
@@ -167,8 +181,10 @@ cdef class PolledTransport:
     cdef list _unsent
     cdef Py_ssize_t _unsent_bytes
     cdef int _fd
+    cdef int _epoll
     cdef bint _closing
     cdef bint _reading_over
+    cdef bint _buffered
 
     # --- asyncio.Transport ------------------------------------------------------------------------------------------
 
@@ -179,6 +195,30 @@ cdef class PolledTransport:
         if name == "sockname":
             return self._own
         return self if name == "socket" else default
+
+    def set_protocol(self, protocol):
+        """What comes from now on is for `protocol`."""
+        self._protocol = protocol
+        self._buffered = hasattr(protocol, "get_buffer")
+
+    def get_protocol(self):
+        return self._protocol
+
+    def promote(self):
+        """Out of the lobby: what comes from now on is read before anything of those who are still in it."""
+        if self._fd >= 0 and self._epoll != self._poller._epoll:
+            self._poller.watch(self, EPOLL_CTL_DEL, 0)
+            self._epoll = self._poller._epoll
+            self._poller.watch(self, EPOLL_CTL_ADD, self.wanted())
+
+    def detach(self):
+        """Let go of the socket, unharmed and unwatched, and return its descriptor, which is the caller's. The protocol
+        hears nothing more. Nothing may be waiting to be sent."""
+        cdef int fd = self._fd
+        self._closing = self._reading_over = True
+        self._protocol = None
+        self.forget()
+        return fd
 
     def fileno(self):
         """The descriptor, -1 when it is closed."""
@@ -261,6 +301,14 @@ cdef class PolledTransport:
             if self._reading_over:
                 self.lose(None)  # told although only writing is watched: the other end is gone
                 return
+            if not self._buffered:
+                got = recv(self._fd, self._poller._shared, SHARED_BYTES, MSG_DONTWAIT)
+                error = errno
+                if got > 0:
+                    self._protocol.data_received(self._poller._shared[:got])
+                    return
+                self.end_of_data(got, error)
+                return
             view = self._protocol.get_buffer(-1)
             PyObject_GetBuffer(view, &buffer, PyBUF_WRITABLE)
             got = recv(self._fd, buffer.buf, buffer.len, MSG_DONTWAIT)
@@ -271,14 +319,16 @@ cdef class PolledTransport:
                 self._protocol.buffer_updated(got)
                 if got < size:
                     return
-            elif got == 0:
-                self._protocol.eof_received()
-                self.close()
-                return
             else:
-                if not try_again(error):
-                    self.lose(OSError(error, "recv"))
+                self.end_of_data(got, error)
                 return
+
+    cdef end_of_data(self, ssize_t got, int error):
+        if got == 0:
+            self._protocol.eof_received()
+            self.close()
+        elif not try_again(error):
+            self.lose(OSError(error, "recv"))
 
     cdef write_more(self):
         cdef bytes data
@@ -302,12 +352,11 @@ cdef class PolledTransport:
         self.watch()
         self._protocol.resume_writing()
 
+    cdef unsigned int wanted(self):
+        return (0 if self._reading_over else EPOLLIN) | (EPOLLOUT if self._unsent_bytes else 0)
+
     cdef watch(self):
-        self._poller.watch(
-            self,
-            EPOLL_CTL_MOD,
-            (0 if self._reading_over else EPOLLIN) | (EPOLLOUT if self._unsent_bytes else 0),
-        )
+        self._poller.watch(self, EPOLL_CTL_MOD, self.wanted())
 
     cdef lose(self, error):
         """The socket is closed now, the protocol told in the loop's next turn, as asyncio's transports do."""
@@ -316,12 +365,16 @@ cdef class PolledTransport:
         self._closing = self._reading_over = True
         self._unsent = None
         self._unsent_bytes = 0
+        fd = self._fd
+        self.forget()
+        close(fd)
+        self._poller._loop.call_soon(self._lost, error)
+
+    cdef forget(self):
         self._poller.watch(self, EPOLL_CTL_DEL, 0)
-        close(self._fd)
         self._fd = -1
         self._poller._transports.discard(self)
-        self._poller._closed.append(self)
-        self._poller._loop.call_soon(self._lost, error)
+        self._poller._closed.append(self)  # its events of this round may still be to come
 
     def _lost(self, error):
         protocol, self._protocol = self._protocol, None

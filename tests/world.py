@@ -121,6 +121,8 @@ class Client:
         if self.answers_pings:
             self.session.on_pong(data)
 
+    def promote(self) -> None: ...
+
     def close(self, code: int, reason: str = "") -> None:
         self.closed = code
 

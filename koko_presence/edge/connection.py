@@ -14,6 +14,7 @@ from picows import WSFrame, WSTransport
 from koko_presence._fastpath.gate import Gate
 from koko_presence._fastpath.listener import FrameListener, forget_handshake
 from koko_presence._fastpath.outbox import Outbox
+from koko_presence._fastpath.polling import PolledTransport
 
 log = logging.getLogger("koko_presence.connection")
 
@@ -231,6 +232,12 @@ class Connection(FrameListener):
         """Cut TCP at once, without a close frame."""
         self._stop_writing()
         self._transport.disconnect(False)
+
+    def promote(self) -> None:
+        """The client is in a room: what it says is read before what newcomers say."""
+        transport = self._transport.underlying_transport
+        if isinstance(transport, PolledTransport):
+            transport.promote()
 
     def shorten(self, outbox: Outbox, gate: Gate) -> None:
         """Let plain cursors in through `gate` and `outbox` write to the socket itself, past all layers; the latter not

@@ -1,14 +1,12 @@
 """One port for everything: the first request decides between WebSocket (picows) and HTTP (aiohttp).
 
 A tiny protocol reads until the end of the request's head and hands the transport, with the bytes read so far, to who
-is meant; TLS is below all that. Connections are accepted by uvloop's own server, which stays calm when file
-descriptors run out (the one picows brings spins). What may come in is decided here: paths, origins, the number of
+is meant; TLS is below all that. What may come in is decided here: paths, origins, the number of
 connections, how long and how large a request's head may be.
 """
 
 import asyncio
 import logging
-import os
 import resource
 import socket
 import ssl
@@ -19,9 +17,10 @@ from typing import Any
 from picows import WSAutoPingStrategy
 from picows.picows import WSProtocol  # type: ignore[attr-defined]
 
-from koko_presence._fastpath.polling import Poller
+from koko_presence._fastpath.polling import PolledTransport, Poller
 
 from .connection import Connection, Handler
+from .listening import Listener
 from .upgrade import read_head, refuse_upgrade
 
 MAX_HEAD_BYTES = 16 * 1024
@@ -42,6 +41,7 @@ class Door:
         *,
         make_handler: Callable[[Connection], Handler],
         http_protocol: Callable[[], asyncio.Protocol],
+        poller: Poller,
         origins: Collection[str] = (),
         max_message_bytes: int = 16 * 1024,
         max_frame_bytes: int = 64 * 1024,
@@ -51,11 +51,10 @@ class Door:
         max_connections: int | None = None,
         ssl_context: ssl.SSLContext | None = None,
         ws_paths: Collection[str] | None = ("/presence",),
-        poller: Poller | None = None,
     ) -> None:
         """`origins` are the browsers' pages that may connect, besides those of this very host; `ws_paths` None serves
         WebSocket on every path; `max_connections` defaults to the file-descriptor limit less a reserve. `poller` reads
-        the WebSockets; without one, and over TLS, the loop's own transports do."""
+        all plain connections; over TLS the loop's own transports do."""
         self.origins = origins
         self.connections: set[Connection] = set()
         self.open_count = 0
@@ -69,35 +68,63 @@ class Door:
         self._backlog = backlog
         self._read_buffer_bytes = read_buffer_bytes
         self._ssl = ssl_context
-        self._server: asyncio.Server | None = None
+        self._listener: Listener | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
         self._transports: set[Any] = set()
         self._poller = poller
 
     @property
     def sockets(self) -> Collection[socket.socket]:
         """The listening sockets; empty before `open` and after `stop_accepting`."""
-        return self._server.sockets if self._server is not None else ()
+        return self._listener.sockets if self._listener is not None else ()
 
     async def open(self, host: str, port: int, *, reuse_port: bool = False) -> None:
         """Listen. Errors: OSError when the address is taken or not ours."""
-        self._server = await asyncio.get_running_loop().create_server(
-            lambda: Threshold(self),
-            host,
-            port,
-            backlog=self._backlog,
-            ssl=self._ssl,
-            ssl_handshake_timeout=self.handshake_timeout_s if self._ssl is not None else None,
-            reuse_port=reuse_port or None,
-        )
+        self._listener = Listener(self._on_connection)
+        await self._listener.open(host, port, backlog=self._backlog, reuse_port=reuse_port)
 
     def stop_accepting(self) -> None:
         """No new connection from now on; the open ones stay."""
-        if self._server is not None:
-            self._server.close()
+        if self._listener is not None:
+            self._listener.close()
+
+    def _on_connection(self, sock: socket.socket, peer: Any) -> None:
+        if sock.family in (socket.AF_INET, socket.AF_INET6):
+            # a small kernel buffer, so that the kernel does not hide megabytes from the outbox
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+        if self._ssl is not None:
+            self.give_to_loop(sock, lambda: Threshold(self))
+        else:
+            own = sock.getsockname()
+            self._poller.adopt(sock.detach(), Threshold(self), peer, own)
+
+    def give_to_loop(
+        self, sock: socket.socket, protocol: Callable[[], asyncio.Protocol], failed: Callable[[], None] = lambda: None
+    ) -> None:
+        """Let the loop's own transport have a connection: TLS from its beginning, HTTP once it is known to be that."""
+        task = asyncio.ensure_future(self._connect(sock, protocol, failed))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _connect(
+        self, sock: socket.socket, protocol: Callable[[], asyncio.Protocol], failed: Callable[[], None]
+    ) -> None:
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(
+                protocol,
+                sock,
+                ssl=self._ssl,
+                ssl_handshake_timeout=self.handshake_timeout_s if self._ssl is not None else None,
+            )
+        except (OSError, ssl.SSLError):  # no TLS, or gone before it was through: its own affair
+            sock.close()
+            failed()
 
     async def close(self) -> None:
         """Stop accepting and cut what is still open."""
         self.stop_accepting()
+        for task in self._tasks:
+            task.cancel()
         for transport in list(self._transports):
             transport.abort()
         await asyncio.sleep(0)
@@ -110,22 +137,15 @@ class Door:
         self.open_count += 1
         return self.open_count <= self.max_connections
 
+    def exchange(self, before: Any, transport: Any) -> None:
+        """A connection that is counted already has a new transport."""
+        self._transports.discard(before)
+        self._transports.add(transport)
+
     def exit(self, transport: Any) -> None:
         """Count a connection out."""
         self._transports.discard(transport)
         self.open_count -= 1
-
-    def hand_over(self, transport: Any, protocol: "DoorWebSocket") -> bool:
-        """Give a connection to the poller: the loop's transport goes, the socket stays. False where that cannot be.
-        Errors: OSError when no file descriptor is left for the moment in which there are two."""
-        if self._poller is None or transport.get_extra_info("ssl_object") is not None:
-            return False
-        peer, own = (transport.get_extra_info(name) for name in ("peername", "sockname"))
-        fd = os.dup(transport.get_extra_info("socket").fileno())
-        transport.abort()  # closes its own descriptor; nothing is sent, since the connection has another one
-        self._transports.discard(transport)
-        self._transports.add(self._poller.adopt(fd, protocol, peer, own))
-        return True
 
     def web_socket(self) -> "DoorWebSocket":
         """A picows protocol for one upgrade that is welcome."""
@@ -196,25 +216,24 @@ def picows_protocol(
 class Threshold(asyncio.Protocol):
     """Reads the first request's head, then steps aside; for HTTP it stays as a thin wrapper that counts."""
 
-    __slots__ = ("_door", "_handed_over", "_head", "_http", "_timer", "_transport")
+    __slots__ = ("_door", "_head", "_http", "_timer", "_transport")
 
     def __init__(self, door: Door) -> None:
         self._door = door
-        self._handed_over = False
         self._head = b""
         self._http: asyncio.Protocol | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._transport: Any = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport
+        before, self._transport = self._transport, transport
+        if before is not None:  # from the poller to the loop
+            self._door.exchange(before, transport)
+            self._become_http()
+            return
         if not self._door.enter(transport):
             self._refuse(503, "The server has no room for more connections. Try again in a moment.")
             return
-        sock = transport.get_extra_info("socket")
-        if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
-            # a small kernel buffer, so that the kernel does not hide megabytes from the outbox
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(self._door.handshake_timeout_s, self._too_slow)
 
@@ -233,7 +252,11 @@ class Threshold(asyncio.Protocol):
         self._stop_timer()
         head = read_head(self._head[:end])
         if head is None or not head.wants_websocket:
-            self._become_http()
+            if isinstance(self._transport, PolledTransport):
+                sock = socket.socket(fileno=self._transport.detach())
+                self._door.give_to_loop(sock, lambda: self, lambda: self.connection_lost(None))
+            else:
+                self._become_http()
             return
         refusal = refuse_upgrade(head, self._door.ws_paths, self._door.origins)
         if refusal is not None:
@@ -249,14 +272,8 @@ class Threshold(asyncio.Protocol):
 
     def _become_web_socket(self) -> None:
         protocol = self._door.web_socket()
-        try:
-            self._handed_over = self._door.hand_over(self._transport, protocol)
-        except OSError:
-            self._refuse(503, "The server has no room for more connections. Try again in a moment.")
-            return
-        if not self._handed_over:
-            self._transport.set_protocol(protocol)
-            protocol.connection_made(self._transport)
+        self._transport.set_protocol(protocol)
+        protocol.connection_made(self._transport)
         rest = self._head
         while rest:  # what came behind the head belongs to the WebSocket already
             with memoryview(protocol.get_buffer(len(rest))) as buffer:
@@ -299,8 +316,7 @@ class Threshold(asyncio.Protocol):
         self._stop_timer()
         if self._http is not None:
             self._http.connection_lost(exc)
-        if not self._handed_over:
-            self._door.exit(self._transport)
+        self._door.exit(self._transport)
 
 
 def default_max_connections() -> int:

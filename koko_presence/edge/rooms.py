@@ -137,6 +137,7 @@ class Rooms:
         """The snapshot has been written: this session is in, and hears the room."""
         self.hearing.add(room_id)
         self.joined.add(room_id)
+        self._session.link.promote()
         lane = self._session.hub.bus.lane(room_id, self._session.session_id)
         if lane is not None:
             self._session.gate.add_lane(lane)

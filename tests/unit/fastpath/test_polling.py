@@ -3,6 +3,7 @@
 import asyncio
 import os
 import socket
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -194,6 +195,82 @@ def test_call_soon_inside_a_round_comes_at_its_end_and_only_once() -> None:
             poller.call_soon(lambda: order.append("outside"))
             assert len(order) == 6
             await until(lambda: order[6:] == ["outside"])
+
+    run(test())
+
+
+def test_who_is_in_is_read_before_a_crowd_that_comes() -> None:
+    async def test() -> None:
+        async with polled(101) as (_, [(inside, his_end), *crowd]):
+            handled = []
+
+            def work() -> None:
+                until = time.perf_counter() + 0.001
+                while time.perf_counter() < until:
+                    pass
+                handled.append("newcomer")
+
+            inside.transport.promote()
+            inside.transport.promote()
+            inside.on_data = lambda: handled.append("inside")
+            for protocol, theirs in crowd:
+                protocol.on_data = work
+                theirs.send(b"x")
+            his_end.send(b"x")
+            await until(lambda: len(handled) == 101)
+            assert handled.index("inside") <= 20
+
+    run(test())
+
+
+def test_a_promoted_connection_still_sends_what_waits() -> None:
+    async def test() -> None:
+        async with polled() as (_, [(protocol, theirs)]):
+            protocol.transport.write(b"x" * 1_000_000)
+            protocol.transport.promote()
+            got = 0
+            while got < 1_000_000:
+                await asyncio.sleep(0)
+                try:
+                    got += len(theirs.recv(100_000))
+                except BlockingIOError:
+                    continue
+            await until(lambda: protocol.told == ["pause", "resume"])
+            theirs.send(b"y")
+            await until(lambda: protocol.got == [b"y"])
+
+    run(test())
+
+
+def test_a_detached_socket_lives_on_and_its_protocol_hears_no_more() -> None:
+    async def test() -> None:
+        async with polled() as (_, [(protocol, theirs)]):
+            with socket.socket(fileno=protocol.transport.detach()) as ours:
+                theirs.send(b"x")
+                await asyncio.sleep(0.01)
+                assert ours.recv(10) == b"x" and protocol.got == [] and not protocol.lost.done()
+                ours.send(b"y")
+                assert theirs.recv(10) == b"y"
+
+    run(test())
+
+
+def test_a_plain_protocol_gets_bytes() -> None:
+    class Plain(asyncio.Protocol):
+        def __init__(self) -> None:
+            self.got = b""
+
+        def data_received(self, data: bytes) -> None:
+            self.got += data
+
+    async def test() -> None:
+        async with polled() as (poller, _):
+            ours, other = socket.socketpair()
+            plain = Plain()
+            poller.adopt(ours.detach(), plain, "", "")
+            other.sendall(b"x" * 100_000)
+            await until(lambda: len(plain.got) == 100_000)
+            other.close()
 
     run(test())
 

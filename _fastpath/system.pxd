@@ -1,0 +1,45 @@
+"""What the compiled part asks of Linux itself."""
+
+cdef extern from "<sys/socket.h>" nogil:
+    ssize_t send(int fd, const void* data, size_t size, int flags)
+    ssize_t recv(int fd, void* data, size_t size, int flags)
+    int setsockopt(int fd, int level, int name, const void* value, unsigned int size)
+    int getsockopt(int fd, int level, int name, void* value, unsigned int* size)
+    int MSG_DONTWAIT
+    int MSG_NOSIGNAL
+
+cdef extern from "<unistd.h>" nogil:
+    int close(int fd)
+
+cdef extern from "<sys/epoll.h>" nogil:
+    ctypedef union epoll_data_t:
+        void* ptr
+
+    cdef struct epoll_event:
+        unsigned int events
+        epoll_data_t data
+
+    int epoll_create1(int flags)
+    int epoll_ctl(int epoll, int operation, int fd, epoll_event* event)
+    int epoll_wait(int epoll, epoll_event* events, int count, int timeout)
+    int EPOLL_CLOEXEC
+    int EPOLL_CTL_ADD
+    int EPOLL_CTL_MOD
+    int EPOLL_CTL_DEL
+    unsigned int EPOLLIN
+    unsigned int EPOLLOUT
+    unsigned int EPOLLERR
+    unsigned int EPOLLHUP
+
+cdef extern from "<time.h>" nogil:
+    cdef struct timespec:
+        long tv_sec
+        long tv_nsec
+
+    int clock_gettime(int clock, timespec* now)
+    int CLOCK_MONOTONIC
+
+cdef inline double monotonic() noexcept nogil:
+    cdef timespec now
+    clock_gettime(CLOCK_MONOTONIC, &now)
+    return now.tv_sec + now.tv_nsec * 1e-9

@@ -1,0 +1,83 @@
+"""The listening sockets of one worker, and a few new connections per turn of the loop.
+
+uvloop's own server takes everything that waits in one go: a thousand people who come back at once then hold up those
+who are there for a tenth of a second. It stays calm when file descriptors run out, and so does this.
+"""
+
+import asyncio
+import errno
+import logging
+import socket
+from collections.abc import Callable
+from typing import Any
+
+log = logging.getLogger("koko_presence.listening")
+
+ACCEPTS_A_TURN = 16
+PAUSE_S = 0.1
+_NO_ROOM = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
+
+
+class Listener:
+    """Calls `on_connection(sock, peer_address)` for every connection; the socket is the callee's."""
+
+    def __init__(self, on_connection: Callable[[socket.socket, Any], None]) -> None:
+        self.sockets: list[socket.socket] = []
+        self._on_connection = on_connection
+        self._loop = asyncio.get_running_loop()
+        self._pauses: dict[socket.socket, asyncio.TimerHandle] = {}
+
+    async def open(self, host: str, port: int, *, backlog: int, reuse_port: bool) -> None:
+        """Listen on every address of `host`. Errors: OSError when one is taken or not ours; then none is open."""
+        found = await self._loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        try:
+            for family, kind, proto, _, address in dict.fromkeys(found):
+                sock = socket.socket(family, kind, proto)
+                self.sockets.append(sock)
+                sock.setblocking(False)
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if reuse_port:
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+                if family == socket.AF_INET6:
+                    sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                sock.bind(address)
+                sock.listen(backlog)
+                self._loop.add_reader(sock, self._accept, sock)
+        except OSError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Take nobody any more."""
+        sockets, self.sockets = self.sockets, []
+        for sock in sockets:
+            pause = self._pauses.pop(sock, None)
+            if pause is not None:
+                pause.cancel()
+            self._loop.remove_reader(sock)
+            sock.close()
+
+    def _accept(self, listening: socket.socket) -> None:
+        for _ in range(ACCEPTS_A_TURN):
+            try:
+                sock, address = listening.accept()
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as error:
+                if error.errno in _NO_ROOM:  # the kernel would tell of the same connection again and again
+                    self._pause(listening)
+                return  # else: it was gone before it was accepted
+            sock.setblocking(False)
+            try:
+                self._on_connection(sock, address)
+            except Exception:
+                log.exception("a new connection was dropped")
+                sock.close()
+
+    def _pause(self, listening: socket.socket) -> None:
+        self._loop.remove_reader(listening)
+        self._pauses[listening] = self._loop.call_later(PAUSE_S, self._resume, listening)
+
+    def _resume(self, listening: socket.socket) -> None:
+        del self._pauses[listening]
+        self._loop.add_reader(listening, self._accept, listening)

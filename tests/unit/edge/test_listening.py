@@ -1,0 +1,109 @@
+"""A few new connections per turn, and no spinning when there is no room for another file."""
+
+import asyncio
+import errno
+import socket
+from typing import Any
+
+import pytest
+import uvloop
+
+from koko_presence.edge import listening
+from koko_presence.edge.listening import ACCEPTS_A_TURN, Listener
+
+
+def run(test: Any) -> None:
+    uvloop.run(test)
+
+
+def connect(listener: Listener, count: int) -> list[socket.socket]:
+    return [socket.create_connection(listener.sockets[0].getsockname(), 5) for _ in range(count)]
+
+
+def test_a_crowd_comes_in_over_several_turns() -> None:
+    async def test() -> None:
+        came: list[socket.socket] = []
+        listener = Listener(lambda sock, address: came.append(sock))
+        await listener.open("127.0.0.1", 0, backlog=100, reuse_port=False)
+        ends = connect(listener, 3 * ACCEPTS_A_TURN)
+        turns = []
+        while len(came) < len(ends):
+            before = len(came)
+            await asyncio.sleep(0)
+            turns.append(len(came) - before)
+        assert max(turns) <= 2 * ACCEPTS_A_TURN, "two turns of the loop may lie between two of ours"
+        assert not came[0].getblocking()
+        listener.close()
+        assert listener.sockets == []
+        for sock in (*came, *ends):
+            sock.close()
+
+    run(test())
+
+
+def test_one_connection_that_cannot_be_used_does_not_stop_the_others(caplog: pytest.LogCaptureFixture) -> None:
+    async def test() -> None:
+        came: list[socket.socket] = []
+
+        def use(sock: socket.socket, address: Any) -> None:
+            if not came:
+                came.append(sock)
+                raise OSError("no")
+            came.append(sock)
+
+        listener = Listener(use)
+        await listener.open("127.0.0.1", 0, backlog=100, reuse_port=False)
+        ends = connect(listener, 2)
+        while len(came) < 2:
+            await asyncio.sleep(0.001)
+        assert ends[0].recv(1) == b"" and "a new connection was dropped" in caplog.text
+        listener.close()
+        for sock in (*came, *ends):
+            sock.close()
+
+    run(test())
+
+
+def test_no_room_for_a_file_pauses_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full:
+        """A listening socket of a process that has all the files it may have."""
+
+        def __init__(self, sock: socket.socket) -> None:
+            self.sock, self.asked = sock, 0
+
+        def fileno(self) -> int:
+            return self.sock.fileno()
+
+        def accept(self) -> Any:
+            self.asked += 1
+            if self.asked < 3:
+                raise OSError(errno.EMFILE, "Too many open files")
+            return self.sock.accept()
+
+    async def test() -> None:
+        monkeypatch.setattr(listening, "PAUSE_S", 0.01)
+        came: list[socket.socket] = []
+        listener = Listener(lambda sock, address: came.append(sock))
+        with socket.create_server(("127.0.0.1", 0)) as sock:
+            sock.setblocking(False)
+            full: Any = Full(sock)
+            asyncio.get_running_loop().add_reader(sock, listener._accept, full)
+            with socket.create_connection(sock.getsockname()):
+                while not came:
+                    await asyncio.sleep(0.001)
+            assert full.asked <= 5, "asked again after a pause, not at once"
+            asyncio.get_running_loop().remove_reader(sock)
+        came[0].close()
+
+    run(test())
+
+
+def test_a_taken_address_is_an_error_and_leaves_nothing_open() -> None:
+    async def test() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            listener = Listener(lambda sock, address: None)
+            with pytest.raises(OSError, match="in use"):
+                await listener.open("127.0.0.1", taken.getsockname()[1], backlog=1, reuse_port=False)
+            assert listener.sockets == []
+
+    run(test())
