@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import random
 from typing import Any
 
@@ -106,9 +107,17 @@ FREE = {"user_left", "typing_started", "typing_stopped", "broadcast", "control_r
 FREE |= {"control_denied", "control_released"}
 
 
+def finite(text: str) -> float:
+    value = float(text)
+    assert math.isfinite(value), f"{text} is infinity to whoever parses it"
+    return value
+
+
 def check_event(raw: bytes) -> str:
-    """A message as a strict client reads it: known type, known shape, finite numbers. Returns the type."""
-    message = json.loads(raw, parse_constant=lambda text: pytest.fail(f"{text} in {raw!r}"))
+    """A message as a strict client reads it: UTF-8, known type, known shape, finite numbers. Returns the type."""
+    text = raw.decode()  # strict: the encoded half of a surrogate pair is no UTF-8
+    message = json.loads(text, parse_float=finite, parse_constant=finite)
+    json.dumps(message, ensure_ascii=False).encode()  # nor may an escaped half hide in a text
     type_ = str(message["type"])
     if type_ in REPLIES:
         msgspec.convert(message, REPLIES[type_])
@@ -154,3 +163,17 @@ def test_100_000_mutated_messages_hurt_nobody(caplog: pytest.LogCaptureFixture) 
     assert set(seen) & {"error", "server_notice"} <= {"server_notice"}, "errors go to who made them"
     world.sleep(200)
     assert not world.shard.rooms["video_123"].people.keys() - {"ann", "bob"} if world.shard.rooms else True
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"type":"ack","x":1e999}',
+        b'{"type":"ack","x":"\xed\xa0\x80"}',
+        b'{"type":"ack","x":"\\ud800"}',
+        b'{"type":"ack","x":NaN}',
+    ],
+)
+def test_the_checker_itself_refuses_what_no_client_could_read(raw: bytes) -> None:
+    with pytest.raises((AssertionError, UnicodeError)):
+        check_event(raw)
