@@ -289,7 +289,7 @@ cdef class Feed:
         return joined(own)
 
     cdef bytes compact_for(self, list items, str session_id, str timestamp):
-        """The same with each run of cursors as one message; other events keep their place among them [B11]."""
+        """The same with each run of cursors as one message; other events keep their place among them [B11, B12]."""
         cdef Item item
         cdef list own = [], rows = []
         for item in items:
@@ -321,6 +321,10 @@ cdef class Feed:
             if outbox.compact and item.compact is not None:
                 frame = self.single(item, timestamp)
             if item.merge:
-                outbox.merge(item.merge, frame)
-            else:
-                outbox.write(frame)
+                outbox.merge((self.room_id, item.merge), frame)
+                continue
+            # what its author showed before goes before it; what others show can still wait, and be replaced
+            if item.skip:
+                outbox.catch_up_with((self.room_id, "c" + item.skip))
+                outbox.catch_up_with((self.room_id, "s" + item.skip))
+            outbox.push(frame)

@@ -15,8 +15,8 @@ from koko_presence._fastpath.throttle cimport TokenBucket
 
 cdef class Gate:
     """One session's gate. `seen_at` is the time of its last message, `stirred_at` of the last that was not only a
-    heartbeat [D4]; the session keeps `open` (it is past auth), `awake` (nobody needs to be told that it is active) and
-    `crowded` (some value waits for the session's own budget) true.
+    heartbeat [D4]; plain cursors pass while the session says that it is `open` (past auth), `awake` (nobody needs to be told
+    that it is active) and not `crowded` (no value waits for the session's own budget).
     """
 
     def __init__(self, TokenBucket messages not None, TokenBucket cursors not None, Py_ssize_t max_bytes, clock,

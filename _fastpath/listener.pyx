@@ -5,6 +5,8 @@ picows' classes are cimported, so their memory layout is compiled in: the very f
 layout of the picows that runs.
 """
 
+import logging
+
 from koko_presence._fastpath.build_info import check_abi
 
 check_abi()
@@ -12,6 +14,8 @@ check_abi()
 from picows.picows cimport WSFrame, WSListener, WSMsgType, WSTransport
 
 from koko_presence._fastpath.gate cimport Gate
+
+log = logging.getLogger("koko_presence.connection")
 
 
 cdef class FrameListener(WSListener):
@@ -26,9 +30,13 @@ cdef class FrameListener(WSListener):
         if (
             frame.msg_type == WSMsgType.TEXT and frame.fin and self.gate is not None and self.parts is None
             and not self.closing and not (frame.rsv1 or frame.rsv2 or frame.rsv3)
-            and self.gate.pass_through(frame.payload_ptr, frame.payload_size)
         ):
-            return
+            try:
+                if self.gate.pass_through(frame.payload_ptr, frame.payload_size):
+                    return
+            except Exception:  # a fault of ours in one cursor; as on the bus, it takes nothing else with it
+                log.exception("a cursor failed")
+                return
         self.on_frame(frame)
 
 

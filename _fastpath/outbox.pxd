@@ -22,9 +22,12 @@ cdef class Outbox:
     cdef bint slow
     cdef bint _backed_up
     cdef int _fd
+    cdef long long _written
 
     cpdef write(self, bytes frames)
     cpdef flush(self)
-    cdef merge(self, str mark, bytes frame)
+    cdef push(self, bytes frames)
+    cdef merge(self, mark, bytes frame)
+    cdef catch_up_with(self, mark)
     cdef catch_up(self)
     cdef Py_ssize_t unsent(self) except -1

@@ -53,7 +53,7 @@ cdef class Outbox:
     """Ready frames for one connection, in order. `compact` says that its client asked for compact cursors.
 
     `wire` has `unsent_bytes` and `send_frames`. While more than `soft_bytes` wait that the kernel has not taken, only
-    the newest frame of each mark is kept, until the socket drains or something comes that may not be skipped.
+    the newest frame of each mark is kept, until the socket drains or an event of the same author comes.
     `on_slow()` is called at `hard_bytes`.
     """
 
@@ -80,20 +80,21 @@ cdef class Outbox:
         self._transport = None
 
     cpdef write(self, bytes frames):
-        """Add ready frames to what goes out at the end of this turn."""
-        if self._first is None:
-            self._turn.note(self)
-            if self._merged is None:  # one write a turn is the rule, and needs no list
-                self._first = frames
-                return
-            self._first = b""
+        """Add ready frames to what goes out at the end of this turn, behind all that was held back."""
         if self._merged is not None:
             self.catch_up()
+        self.push(frames)
+
+    cdef push(self, bytes frames):
+        if self._first is None:
+            self._first = frames  # one write a turn is the rule, and needs no list
+            self._turn.note(self)
+            return
         if self._more is None:
             self._more = []
         self._more.append(frames)
 
-    cdef merge(self, str mark, bytes frame):
+    cdef merge(self, mark, bytes frame):
         if self._merged is None:
             self._merged = {}
         # taken out first: the newest of all goes out last, so that no order is turned round
@@ -101,18 +102,23 @@ cdef class Outbox:
         self._merged[mark] = frame
 
     cdef catch_up(self):
-        if self._more is None:
-            self._more = []
-        self._more.extend(self._merged.values())
+        cdef dict merged = self._merged
         self._merged = None
+        for frame in merged.values():
+            self.push(frame)
+
+    cdef catch_up_with(self, mark):
+        if self._merged is not None and mark in self._merged:
+            self.push(self._merged.pop(mark))
+
+    def taken_bytes(self):
+        """What the kernel has taken of all that was ever written here, to tell a slow reader from a stuck one."""
+        return self._written - self.unsent()
 
     def on_drained(self):
         """The kernel takes bytes again: send the newest of what was held back."""
         self.slow = False
         if self._merged is not None:
-            if self._first is None:
-                self._first = b""
-                self._turn.note(self)
             self.catch_up()
 
     cdef Py_ssize_t unsent(self) except -1:
@@ -140,6 +146,7 @@ cdef class Outbox:
             self._more = None
         unsent = self.unsent()
         self.slow = unsent > self._soft_bytes
+        self._written += PyBytes_GET_SIZE(data)
         if unsent > self._hard_bytes:
             self._on_slow()
             return

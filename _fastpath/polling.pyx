@@ -88,7 +88,7 @@ cdef class Poller:
         transport.set_protocol(protocol)
         transport._peer = peer
         transport._own = own
-        if self.watch(transport, EPOLL_CTL_ADD, EPOLLIN) < 0:
+        if self.control(transport, EPOLL_CTL_ADD, EPOLLIN) < 0:
             error = errno
             close(fd)
             raise OSError(error, "epoll_ctl")
@@ -153,15 +153,16 @@ cdef class Poller:
 
     cdef finish_round(self):
         cdef list soon
-        while self._soon:
-            soon, self._soon = self._soon, []
-            for callback in soon:
-                try:
-                    callback()
-                except Exception:
-                    log.exception("a callback failed")
+        if not self._soon:
+            return
+        soon, self._soon = self._soon, []
+        for callback in soon:
+            try:
+                callback()
+            except Exception:
+                log.exception("a callback failed")
 
-    cdef int watch(self, PolledTransport transport, int operation, unsigned int events):
+    cdef int control(self, PolledTransport transport, int operation, unsigned int events):
         cdef epoll_event event
         event.events = events
         event.data.ptr = <void*>transport
@@ -181,10 +182,14 @@ cdef class PolledTransport:
     cdef list _unsent
     cdef Py_ssize_t _unsent_bytes
     cdef int _fd
+    cdef int _doomed_fd
     cdef int _epoll
     cdef bint _closing
     cdef bint _reading_over
     cdef bint _buffered
+
+    def __cinit__(self):
+        self._fd = self._doomed_fd = -1
 
     # --- asyncio.Transport ------------------------------------------------------------------------------------------
 
@@ -207,9 +212,9 @@ cdef class PolledTransport:
     def promote(self):
         """Out of the lobby: what comes from now on is read before anything of those who are still in it."""
         if self._fd >= 0 and self._epoll != self._poller._epoll:
-            self._poller.watch(self, EPOLL_CTL_DEL, 0)
+            self._poller.control(self, EPOLL_CTL_DEL, 0)
             self._epoll = self._poller._epoll
-            self._poller.watch(self, EPOLL_CTL_ADD, self.wanted())
+            self._poller.control(self, EPOLL_CTL_ADD, self.wanted())
 
     def detach(self):
         """Let go of the socket, unharmed and unwatched, and return its descriptor, which is the caller's. The protocol
@@ -295,11 +300,11 @@ cdef class PolledTransport:
         cdef Py_buffer buffer
         cdef ssize_t got
         cdef int error, turn
+        if self._reading_over:
+            self.lose(None)  # told although only writing is watched: the other end is gone
+            return
         for turn in range(READS_IN_A_ROW):
-            if self._fd < 0:
-                return
-            if self._reading_over:
-                self.lose(None)  # told although only writing is watched: the other end is gone
+            if self._reading_over:  # closed by what it has just said
                 return
             if not self._buffered:
                 got = recv(self._fd, self._poller._shared, SHARED_BYTES, MSG_DONTWAIT)
@@ -356,22 +361,22 @@ cdef class PolledTransport:
         return (0 if self._reading_over else EPOLLIN) | (EPOLLOUT if self._unsent_bytes else 0)
 
     cdef watch(self):
-        self._poller.watch(self, EPOLL_CTL_MOD, self.wanted())
+        self._poller.control(self, EPOLL_CTL_MOD, self.wanted())
 
     cdef lose(self, error):
-        """The socket is closed now, the protocol told in the loop's next turn, as asyncio's transports do."""
+        """The connection is over. The protocol is told in the loop's next turn, as asyncio's transports do, and only
+        then is the descriptor closed: whoever may write to it by its number (the outbox) lets go of it when told."""
         if self._fd < 0:
             return
         self._closing = self._reading_over = True
         self._unsent = None
         self._unsent_bytes = 0
-        fd = self._fd
+        self._doomed_fd = self._fd
         self.forget()
-        close(fd)
         self._poller._loop.call_soon(self._lost, error)
 
     cdef forget(self):
-        self._poller.watch(self, EPOLL_CTL_DEL, 0)
+        self._poller.control(self, EPOLL_CTL_DEL, 0)
         self._fd = -1
         self._poller._transports.discard(self)
         self._poller._closed.append(self)  # its events of this round may still be to come
@@ -379,7 +384,10 @@ cdef class PolledTransport:
     def _lost(self, error):
         protocol, self._protocol = self._protocol, None
         self._poller._closed.clear()
-        protocol.connection_lost(error)
+        try:
+            protocol.connection_lost(error)
+        finally:
+            close(self._doomed_fd)
 
 
 cdef inline bint try_again(int error):

@@ -171,8 +171,8 @@ cdef class FlushPlan:
     def __init__(self, double window_s, double ceiling_s):
         self._rooms = []
         self.ceiling_s = ceiling_s
+        self.window_s = min(window_s, ceiling_s)
         self.soonest = INFINITY
-        self.window_s = window_s
 
     cpdef touch(self, Stream room, double now):
         """Plan the flush of a room that may have something to send."""
@@ -184,10 +184,10 @@ cdef class FlushPlan:
         cdef double long_enough = members * (WRITE_S / SHARE)
         if long_enough <= self.window_s or self.window_s == 0.0:
             return self.window_s
-        return max(self.window_s, min(long_enough, self.ceiling_s))
+        return min(long_enough, self.ceiling_s)
 
     cpdef urge(self, Stream room, double now):
-        """Plan the flush of a room for now, whatever its pace."""
+        """The same, at once and whatever its pace: a room that ends says its last words."""
         self.plan(room, now)
 
     cdef plan(self, Stream room, double at):

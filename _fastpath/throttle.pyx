@@ -36,7 +36,8 @@ cdef class TokenBucket:
         return at if at > now else now
 
 
-GO, WAITS = 0.0, -1.0
+cdef double GO_AT = 0.0, WAITS_AT = -1.0
+GO, WAITS = GO_AT, WAITS_AT
 
 # a shared budget that is short would send everybody who waits at the same moment, for one token
 cdef double CROWDED_WAIT_S = 0.02
@@ -54,11 +55,11 @@ cdef class Trailing:
         cdef double at
         if self._values is not None and key in self._values:
             self._values[key] = value
-            return -1.0
+            return WAITS_AT
         at = own.ready_at(now)
         if at <= now and (shared is None or shared.take(now)):
             own.take(now)
-            return 0.0
+            return GO_AT
         if shared is not None and shared.ready_at(now) > now:
             at = max(at, now + CROWDED_WAIT_S)
         if self._values is None:

@@ -139,7 +139,8 @@ class Client:
         """Send without letting the loop turn."""
         if self.closed is None:
             data = message if isinstance(message, bytes) else msgspec.json.encode(message or fields)
-            self.session.on_text(data)
+            if not self.session.gate.take(data):  # as the listener does
+                self.session.on_text(data)
 
     def hang_up(self, code: int | None = 1000) -> None:
         """The browser closes: 1000 a leave, 1006 a lost connection."""

@@ -50,9 +50,9 @@ class Governor:
 
     def set_limits(self, limits: Limits) -> None:
         """New bounds; the window moves inside them."""
-        self._shortest_s = limits.flush_window_ms / 1000.0
-        self._longest_s = max(self._shortest_s, limits.flush_ceiling_ms / 1000.0)
-        if not limits.flush_window_ms:  # switched off
+        self._longest_s = limits.flush_ceiling_ms / 1000.0
+        self._shortest_s = min(limits.flush_window_ms / 1000.0, self._longest_s)
+        if not self._shortest_s:  # switched off
             self._longest_s = 0.0
         self.window_s = min(max(self.window_s, self._shortest_s), self._longest_s)
 

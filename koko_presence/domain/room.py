@@ -208,7 +208,7 @@ class Room(Stream):
         frame = self.frame("user_left", member.user_id, member.session_id, data, now, public=True)
         for other in self.members.values():
             if other.attached and other.person is not member.person:
-                self.out.append(Item(frame, only=other.session_id))
+                self.out.append(Item(frame, skip=member.session_id, only=other.session_id))
         self.pass_control_on(member, "left", now)
 
     def apply_profile(self, person: Person, profile: Profile, session_id: str, interacted: bool, now: float) -> None:

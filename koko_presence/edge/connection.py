@@ -244,8 +244,10 @@ class Connection(FrameListener):
         over TLS, where there are bytes between."""
         self.gate = gate
         self._outbox = outbox
-        if not self._transport.is_secure:
-            transport = self._transport.underlying_transport
+        transport = self._transport.underlying_transport
+        if self._transport.is_secure:
+            transport.set_write_buffer_limits(high=0)  # tell at once that something waits, and when nothing does
+        else:
             outbox.use_socket(transport.get_extra_info("socket").fileno(), transport)
 
     # --- small things -----------------------------------------------------------------------------------------------
@@ -259,8 +261,10 @@ class Connection(FrameListener):
             self._outbox.release_socket()
 
     def _hang_up(self) -> None:
-        if self._close_timer is not None:
+        if not self.unsent_bytes and self._close_timer is not None:
             self._close_timer.cancel()
+        elif self.unsent_bytes and self._close_timer is None:  # it may never take what waits
+            self._close_timer = asyncio.get_running_loop().call_later(CLOSE_TIMEOUT_S, self.abort)
         self._transport.disconnect()
 
     def _tell_close(self, code: int | None, *, clean: bool) -> None:

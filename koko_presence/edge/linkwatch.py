@@ -10,13 +10,13 @@ LOOK_S = 1.0
 class LinkWatch:
     """One connection's transport, as far as it can be told from here."""
 
-    __slots__ = ("_last_ping_at", "_limits", "_pinged_at", "_progress_at", "_unsent_bytes")
+    __slots__ = ("_last_ping_at", "_limits", "_pinged_at", "_progress_at", "_taken_bytes")
 
     def __init__(self, limits: Limits, now: float) -> None:
         self._limits = limits
         self._last_ping_at = now
         self._pinged_at: float | None = None
-        self._unsent_bytes: int | None = None  # the least that was seen waiting, while the socket is full
+        self._taken_bytes: int | None = None  # what the kernel had taken in all, while the socket is full
         self._progress_at = now
 
     def on_pong(self) -> None:
@@ -34,20 +34,20 @@ class LinkWatch:
         self._pinged_at = self._last_ping_at = now
         return True
 
-    def on_full(self, unsent_bytes: int, now: float) -> None:
-        """The kernel takes no more."""
-        self._unsent_bytes, self._progress_at = unsent_bytes, now
+    def on_full(self, taken_bytes: int, now: float) -> None:
+        """The kernel takes no more; it has taken `taken_bytes` so far."""
+        self._taken_bytes, self._progress_at = taken_bytes, now
 
     def on_drained(self) -> None:
         """The kernel has taken all."""
-        self._unsent_bytes = None
+        self._taken_bytes = None
 
-    def is_stuck(self, unsent_bytes: int, now: float) -> bool:
-        """Has what waits not once grown less for too long?"""
-        if self._unsent_bytes is None:
+    def is_stuck(self, taken_bytes: int, now: float) -> bool:
+        """Has the kernel taken nothing of what waits for too long?"""
+        if self._taken_bytes is None:
             return False
-        if unsent_bytes < self._unsent_bytes:
-            self._unsent_bytes, self._progress_at = unsent_bytes, now
+        if taken_bytes > self._taken_bytes:
+            self._taken_bytes, self._progress_at = taken_bytes, now
         return now >= self._progress_at + self._limits.send_stuck_s
 
     def next_at(self, now: float) -> float:
@@ -56,6 +56,6 @@ class LinkWatch:
             ping_at = self._pinged_at + self._limits.ping_timeout_s
         else:
             ping_at = self._last_ping_at + self._limits.ping_interval_s
-        if self._unsent_bytes is None:
+        if self._taken_bytes is None:
             return ping_at
         return min(ping_at, now + LOOK_S, self._progress_at + self._limits.send_stuck_s)

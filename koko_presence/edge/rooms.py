@@ -47,11 +47,22 @@ MAX_HELD_PER_ROOM = 64
 class Rooms:
     """The rooms of one session at its edge."""
 
-    __slots__ = ("_buckets", "_join_bucket", "_session", "_waiting", "cursors", "hearing", "joined", "joining")
+    __slots__ = (
+        "_buckets",
+        "_join_bucket",
+        "_session",
+        "_waiting",
+        "cursors",
+        "hearing",
+        "joined",
+        "joining",
+        "max_bytes",
+    )
 
     def __init__(self, session: Session) -> None:
         limits = session.hub.limits
         self._session = session
+        self.max_bytes = min(limits.max_presence_bytes, limits.max_message_bytes)
         self.joined: set[str] = set()
         self.joining: dict[str, list[tuple[Any, int]]] = {}
         self.hearing: set[str] = set()
@@ -327,9 +338,8 @@ class Rooms:
             raise PresenceError("NOT_IN_ROOM")
 
     def _check_size(self, size: int) -> None:
-        limit = self._session.hub.limits.max_presence_bytes
-        if size > limit:
-            raise PresenceError("TOO_LARGE", f"Such a message may have {limit} bytes.")
+        if size > self.max_bytes:
+            raise PresenceError("TOO_LARGE", f"Such a message may have {self.max_bytes} bytes.")
 
     def _pass_on(self, message: RoomMessage, now: float) -> None:
         session = self._session

@@ -70,7 +70,7 @@ class Session:
         self.outbox = Outbox(link, limits.send_soft_bytes, limits.send_hard_bytes, hub.turn, self._on_slow)
         self.abuse = Abuse(limits)
         self.rooms = Rooms(self)
-        self.gate = Gate(self.abuse.messages, self.rooms.cursors, limits.max_presence_bytes, hub.clock, now)
+        self.gate = Gate(self.abuse.messages, self.rooms.cursors, self.rooms.max_bytes, hub.clock, now)
         self.receiver = Receiver(self.outbox, self.rooms.on_attach, self.rooms.on_detach, self.on_refusal)
         self.activity = ActivityWatch(limits, now, self.gate)
         self._claims = TokenBucket(CLAIM_HZ, CLAIM_BURST)
@@ -104,7 +104,7 @@ class Session:
 
     def on_text(self, data: bytes) -> None:
         """A whole text message, valid UTF-8."""
-        if self.state == "closed" or self.gate.take(data):
+        if self.state == "closed":
             return
         now = self.hub.clock()
         self.activity.note_life(now)
@@ -156,7 +156,7 @@ class Session:
     def on_unwritable(self) -> None:
         """The socket is full: from now on it is watched whether what waits grows less [N1]."""
         now = self.hub.clock()
-        self._link_watch.on_full(self.link.unsent_bytes, now)
+        self._link_watch.on_full(self.outbox.taken_bytes(), now)
         self.hub.wake(self, now)  # soon; that sets all times anew
 
     def on_close(self, code: int | None, clean: bool) -> None:
@@ -263,7 +263,7 @@ class Session:
             self._end(grace=False, reason="timeout")
             self._close(4408)
             return
-        if self._link_watch.is_stuck(self.link.unsent_bytes, now):
+        if self._link_watch.is_stuck(self.outbox.taken_bytes(), now):
             self._on_slow()
             return
         if self._link_watch.is_lost(now):

@@ -33,7 +33,8 @@ def test_a_worker_with_time_to_spare_keeps_the_short_window() -> None:
 def test_a_worker_that_fills_up_waits_longer_up_to_one_display_frame() -> None:
     assert Worker(rooms=30).run(3)[-1] == 16.0
     assert Worker(rooms=50, flush_ceiling_ms=25).run(3)[-1] == 25.0
-    assert set(Worker(rooms=30, flush_ceiling_ms=0).run(3)) == {5.0}, "the ceiling is never below the window"
+    assert set(Worker(rooms=30, flush_ceiling_ms=0).run(3)) == {0.0}, "the ceiling bounds the window"
+    assert set(Worker(rooms=30, flush_ceiling_ms=2).run(3)) == {2.0}
     assert set(Worker(rooms=30, flush_window_ms=0).run(3)) == {0.0}, "0 switches the window off"
 
 

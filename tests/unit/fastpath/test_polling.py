@@ -8,9 +8,10 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
 import uvloop
 
-from koko_presence._fastpath.polling import Poller
+from koko_presence._fastpath.polling import PolledTransport, Poller
 
 
 class Protocol(asyncio.BufferedProtocol):
@@ -273,6 +274,59 @@ def test_a_plain_protocol_gets_bytes() -> None:
             other.close()
 
     run(test())
+
+
+def test_regression_a_lost_sockets_number_is_not_free_before_its_protocol_knows() -> None:
+    """The outbox wrote events of a room to the stranger who had got the number."""
+
+    async def test() -> None:
+        async with polled() as (_, [(protocol, theirs)]):
+            fd, seen = protocol.transport.fileno(), []
+            tell = protocol.connection_lost
+
+            def connection_lost(exc: Exception | None) -> None:
+                seen.append(os.fstat(fd).st_ino)
+                tell(exc)
+
+            protocol.connection_lost = connection_lost  # type: ignore[method-assign]
+            inode = os.fstat(fd).st_ino
+            theirs.close()
+            await protocol.lost
+            assert seen == [inode] and protocol.transport.fileno() == -1
+
+    run(test())
+
+
+@pytest.mark.parametrize("size", [63, 64, 65])
+def test_regression_a_close_after_a_read_that_filled_the_buffer_keeps_what_waits(size: int) -> None:
+    async def test() -> None:
+        async with polled() as (_, [(protocol, theirs)]):
+
+            def answer() -> None:
+                protocol.transport.write(b"x" * 1_000_000)
+                protocol.transport.close()
+
+            protocol.on_data = answer
+            theirs.send(b"y" * size)
+            got = 0
+            while not protocol.lost.done() or got < 1_000_000:
+                await asyncio.sleep(0)
+                try:
+                    got += len(theirs.recv(100_000))
+                except BlockingIOError:
+                    continue
+                except ConnectionResetError:
+                    break  # a byte was never read: the kernel cuts the connection, at the end
+            assert got == 1_000_000 or size == 65
+
+    run(test())
+
+
+def test_a_transport_that_nobody_adopted_is_harmless() -> None:
+    transport: Any = PolledTransport()
+    transport.abort()
+    transport.promote()
+    assert transport.fileno() == -1
 
 
 def test_closing_the_poller_cuts_all_and_twice_is_once() -> None:

@@ -53,9 +53,9 @@ def test_the_writes_of_one_room_take_a_sixteenth_of_the_worker_at_most(members: 
     assert plan.window_for(members) * 1000 == pytest.approx(window_ms, rel=0.02)
 
 
-def test_windows_can_be_switched_off_and_the_ceiling_is_never_below_the_window() -> None:
-    assert FlushPlan(0.0, 0.016).window_for(500) == 0.0
-    assert FlushPlan(0.020, 0.016).window_for(500) == 0.020
+def test_windows_can_be_switched_off_and_never_exceed_the_ceiling() -> None:
+    assert FlushPlan(0.0, 0.016).window_for(500) == FlushPlan(0.005, 0.0).window_for(500) == 0.0
+    assert FlushPlan(0.020, 0.016).window_for(2) == FlushPlan(0.020, 0.016).window_for(500) == 0.016
 
 
 def test_what_is_urgent_takes_all_that_waits_along_at_once() -> None:

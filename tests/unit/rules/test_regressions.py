@@ -7,7 +7,7 @@ import pytest
 
 from koko_presence.auth.access import ClaimsAccess
 from koko_presence.domain.actions import ACTIONS
-from koko_presence.limits import RoomOptions
+from koko_presence.limits import Limits, RoomOptions
 from koko_presence.messages import ControlCancel
 from tests.world import Client, World
 
@@ -250,3 +250,54 @@ def test_a_moderator_without_the_control_scope_may_take_control() -> None:
 def test_who_may_not_enter_does_not_learn_the_rooms_type() -> None:
     eve = World(access=ClaimsAccess()).client().auth("eve").join("video_1", "project")
     assert eve.last("error")["code"] == "FORBIDDEN"
+
+
+def test_a_slow_receiver_in_two_rooms_loses_the_hidden_cursor_of_neither() -> None:
+    world = World()
+    ann, bob = (world.client().auth(user).join("lobby", "project").join("hall", "project") for user in ("ann", "bob"))
+
+    def show(room: str, **data: float) -> None:
+        ann.send({"type": "cursor", "roomId": room, "data": data or None})
+        world.sleep(0.1)
+
+    show("lobby", x=0.1, y=0.1)
+    bob.unsent_bytes = 66 * 1024
+    show("lobby", x=0.2, y=0.2)  # the flush that finds out that bob is slow
+    bob.take()
+    show("lobby")
+    show("hall", x=0.9, y=0.9)
+    bob.unsent_bytes = 0
+    bob.session.on_writable()
+    world.settle()
+    told = [(event["roomId"], event["data"].get("hidden", False)) for event in bob.take("cursor_moved")]
+    assert told == [("lobby", True), ("hall", False)]
+
+
+def test_a_slow_receiver_sees_no_cursor_of_who_has_vanished(pair: tuple[Client, Client]) -> None:
+    ann, bob = pair
+    bob.unsent_bytes = 66 * 1024
+    for number in range(3):
+        ann.send(say("cursor", data={"timestamp": number}))
+        ann.world.sleep(0.1)
+    bob.take()
+    ann.send(type="privacy", data={"invisible": True})
+    bob.unsent_bytes = 0
+    bob.session.on_writable()
+    ann.world.settle()
+    assert [event["type"] for event in bob.take()] == ["cursor_moved", "user_left"]
+
+
+def test_new_limits_hold_alike_on_both_ways_of_a_cursor(pair: tuple[Client, Client]) -> None:
+    ann, bob = pair
+    ann.world.hub.limits = Limits(max_presence_bytes=256)
+    for x in (0.5, 0.000001):  # the second is written with an exponent, which the short way leaves alone
+        ann.send(
+            say(
+                "cursor",
+                data={"timestamp": 1, "x": x, "y": 0.5, "unknown": "x" * 200}
+                if x < 0.5
+                else {"timestamp": 1, "x": x, "y": 0.5},
+            )
+        )
+        ann.world.sleep(0.1)
+    assert len(bob.take("cursor_moved")) == 2 and not ann.of("error"), "a session keeps the limits it began with"

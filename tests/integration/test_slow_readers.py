@@ -1,0 +1,149 @@
+"""Clients that do not read, over real sockets, plain and TLS [N1]."""
+
+import asyncio
+import json
+import socket
+import ssl
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from koko_presence.edge import connection
+from koko_presence.edge.session import Session
+from tests.integration.conftest import Run
+from tests.live import Live, live
+from tests.raw_ws import CLOSE, TEXT, frame, handshake
+
+BIG = "x" * 7000
+
+
+class Member:
+    """Somebody in room_1, with as small a kernel buffer as can be had."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer, self.got = reader, writer, b""
+
+    def say(self, type_: str, **more: Any) -> None:
+        self.writer.write(frame(TEXT, json.dumps({"type": type_, "roomId": "room_1", **more}).encode()))
+
+    async def read(self) -> None:
+        while data := await self.reader.read(65536):
+            self.got += data
+
+
+async def enter(server: Live, user: str) -> Member:
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    sock.connect(("127.0.0.1", server.worker.port))
+    sock.setblocking(False)
+    context = None
+    if server.worker.config.server.tls_cert:
+        context = ssl.create_default_context(cafile=server.worker.config.server.tls_cert)
+    reader, writer = await asyncio.open_connection(
+        sock=sock, ssl=context, server_hostname="localhost" if context else None, limit=1024
+    )
+    writer.write(handshake())
+    await reader.readuntil(b"\r\n\r\n")
+    member = Member(reader, writer)
+    member.say("auth", token=server.token(user))
+    member.say("join", roomType="project")
+    return member
+
+
+async def until(done: Callable[[], object]) -> None:
+    async with asyncio.timeout(8):
+        while not done():
+            await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def stage(tls: tuple[Path, Path] | None, **limits: Any) -> AsyncIterator[tuple[Live, Member, Session, Member]]:
+    """A server, a member who does not read with its session, and one who talks and does."""
+    async with live(tls=tls, broadcast_hz=1000, broadcast_burst=1000, connection_hz=1000, **limits) as server:
+        deaf = await enter(server, "deaf")
+        await until(lambda: len(server.worker.hub.sessions) == 1)
+        session = next(iter(server.worker.hub.sessions.values()))
+        ann = await enter(server, "ann")
+        reading = asyncio.ensure_future(ann.read())
+        await until(lambda: b'"joined"' in ann.got)
+        yield server, deaf, session, ann
+        reading.cancel()
+        for member in (deaf, ann):
+            member.writer.transport.abort()
+
+
+async def fill(session: Session, ann: Member, at_least: int) -> None:
+    """Let ann talk until so much waits for the other one."""
+    for _ in range(400):
+        if session.link.unsent_bytes >= at_least:
+            return
+        ann.say("broadcast", data={"x": BIG})
+        await asyncio.sleep(0.002)
+    raise AssertionError("the kernel takes it all")
+
+
+@pytest.fixture(params=["plain", "tls"])
+def tls(request: pytest.FixtureRequest, certificate: tuple[Path, Path]) -> tuple[Path, Path] | None:
+    return certificate if request.param == "tls" else None
+
+
+def test_regression_who_was_slow_once_gets_cursors_again(run: Run, tls: tuple[Path, Path] | None) -> None:
+    """Over TLS nobody told the outbox that the socket had drained."""
+
+    async def test() -> None:
+        async with stage(tls) as (_, deaf, session, ann):
+            await fill(session, ann, 80_000)
+            ann.say("cursor", data={"x": 0.125, "y": 0.5})
+            await asyncio.sleep(0.1)
+            reading = asyncio.ensure_future(deaf.read())
+            await until(lambda: b'"x":0.125' in deaf.got)
+            ann.say("cursor", data={"x": 0.375, "y": 0.5})
+            await until(lambda: b'"x":0.375' in deaf.got)
+            reading.cancel()
+
+    run(test())
+
+
+def test_who_takes_nothing_is_cut(run: Run, tls: tuple[Path, Path] | None) -> None:
+    async def test() -> None:
+        async with stage(tls, send_stuck_s=0.5) as (_, _deaf, session, ann):
+            await fill(session, ann, 30_000)
+            await until(lambda: session.state == "closed")
+
+    run(test())
+
+
+def test_regression_who_says_goodbye_and_never_reads_keeps_no_connection(
+    run: Run, tls: tuple[Path, Path] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "CLOSE_TIMEOUT_S", 0.3)
+
+    async def test() -> None:
+        async with stage(tls) as (server, deaf, session, ann):
+            await fill(session, ann, 300_000)
+            deaf.writer.write(frame(CLOSE, b"\x03\xe8"))
+            await until(lambda: server.worker.door.open_count == 1)
+
+    run(test())
+
+
+def test_regression_a_fault_on_the_short_way_is_logged_and_cuts_nobody(
+    run: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test() -> None:
+        async with stage(None) as (server, _deaf, session, ann):
+
+            def broken(room: Any, now: float) -> None:
+                raise RuntimeError("a bug")
+
+            monkeypatch.setattr(server.worker.shard, "on_second", broken)
+            await asyncio.sleep(1.05)  # so that the next event completes a second's worth
+            ann.say("cursor", data={"x": 0.5, "y": 0.5})
+            await until(lambda: "a cursor failed" in caplog.text)
+            ann.say("heartbeat")
+            await until(lambda: b'"pong"' in ann.got)
+
+    run(test())
