@@ -55,6 +55,12 @@ def rss_kib(pid: int) -> int:
     return int(found[1]) if found else 0
 
 
+def machine_cpu_s() -> float:
+    """CPU seconds of everything on this machine so far, and what the host took away from it."""
+    user, nice, system, _idle, _wait, irq, softirq, steal = map(int, Path("/proc/stat").read_text().split()[1:9])
+    return (user + nice + system + irq + softirq + steal) / TICKS_PER_S
+
+
 @contextmanager
 def koko_server(port: int, core: int | None, **settings: Any) -> Iterator[int]:
     """This server, in a process of its own; yields its pid once it answers. Keys of `settings` are SECTION_KEY."""
@@ -120,23 +126,28 @@ def run_load(
         pinned = command if core is None else ["taskset", "-c", str(core), *command]
         process = subprocess.Popen(pinned, stdout=subprocess.PIPE, text=True)
         assert process.stdout is not None
-        marks: dict[str, tuple[float, float]] = {}
+        marks: dict[str, tuple[float, float, float, float]] = {}
+        memory_kib = 0
         result: dict[str, Any] = {}
         for line in process.stdout:
             said = json.loads(line)
             if len(said) == 1:
-                marks[next(iter(said))] = (cpu_s(pid), time.monotonic())
+                marks[next(iter(said))] = (cpu_s(pid), time.monotonic(), cpu_s(process.pid), machine_cpu_s())
+                memory_kib = rss_kib(pid)  # while everybody is connected
             else:
                 result = said
         if process.wait() != 0 or not result:
             raise SystemExit("bench: the generator failed")
         if "from" in marks:
-            used_s = marks["to"][0] - marks["from"][0]
-            wall_s = marks["to"][1] - marks["from"][1]
+            used_s, wall_s, load_s, all_s = (
+                after - before for before, after in zip(marks["from"], marks["to"], strict=True)
+            )
             result["server_cores"] = round(used_s / wall_s, 4)
+            result["generator_cores"] = round(load_s / wall_s, 4)
+            result["other_cores"] = round(max(0.0, all_s - used_s - load_s) / wall_s, 4)
             result["us_per_delivery"] = round(used_s * 1e6 / max(1, result["delivered"]), 4)
             result["deliveries_per_s"] = round(result["delivered"] / wall_s)
-        result["server_rss_kib"] = rss_kib(pid)
+        result["server_rss_kib"] = memory_kib or rss_kib(pid)
         result["generator_saturated"] = result["late_ms"]["p99"] > 5.0
         return result
 
@@ -148,7 +159,8 @@ def show(result: dict[str, Any]) -> None:
         if row["count"]:
             figures = "  ".join(f"{key} {row[key]:8.2f}" for key in ("p50", "p90", "p99", "p999", "max"))
             print(f"{name:17} {figures}  ({row['count']} samples)")
-    keys = ("ratio", "deliveries_per_s", "us_per_delivery", "server_cores", "server_rss_kib", "all_in_s", "closed")
+    keys = ["ratio", "deliveries_per_s", "us_per_delivery", "server_cores", "generator_cores", "other_cores"]
+    keys += ["server_rss_kib", "all_in_s", "closed"]
     print("  ".join(f"{key} {result[key]}" for key in keys if key in result))
     if result["generator_saturated"]:
         print("The generator was late itself (late_ms): latencies above are partly its own. Use fewer users or cores.")

@@ -6,7 +6,7 @@
  *
  *   loadgen HOST PORT ROOMS USERS HZ WARMUP_S MEASURE_S TOKENS_FILE [key=value ...]
  *     caps=cursors     ask for compact cursors          extras=1   typing and playback beside the cursors, in room 0
- *     stop=N           N members of room 0 stop reading when the measurement starts
+ *     stop=N           N members of room 0 stop reading when the measurement starts; they are not expected to get any
  *     storm=1          measure joins alone: connect, authenticate and join everybody at once
  *
  * Prints one JSON object. `late_us` is this program's own lateness: when its p99 is not small the figures are its own.
@@ -30,8 +30,10 @@
 #include <unistd.h>
 
 #define PATH "/presence"
-#define RING 64
+#define RING 80 /* cursors of one sender still under way; divides 10000, where the number in `x` starts again */
+#define STOPPED_BUFFER 4096 /* so that what a stopped reader does not take soon waits in the server, not in the kernel */
 #define MAX_US 2000000
+#define TURN 64 /* sockets read before looking at the clock again, or a burst to everybody would make the sends late */
 
 enum state { CONNECTING, UPGRADING, AUTHENTICATING, JOINING, JOINED, DEAD };
 
@@ -126,6 +128,14 @@ static void send_pong(struct client *c) {
     write_all(c, frame, sizeof frame);
 }
 
+static int stops(struct client *c) {
+    return c->room == 0 && c->number >= users_per_room - stop_readers;
+}
+
+static uint32_t receivers(struct client *c) {
+    return users_per_room - 1 - (c->room == 0 ? stop_readers : 0);
+}
+
 static void send_cursor(struct client *c, int64_t now) {
     char text[200];
     uint32_t slot = c->sequence % RING;
@@ -139,7 +149,7 @@ static void send_cursor(struct client *c, int64_t now) {
     c->sequence++;
     if (now >= measure_from && now < measure_to) {
         sent++;
-        expected += users_per_room - 1;
+        expected += receivers(c);
     }
     send_text(c, text, size);
 }
@@ -148,23 +158,30 @@ static const char *find(const char *text, size_t size, const char *what) {
     return memmem(text, size, what, strlen(what));
 }
 
+/* strtod for what a cursor holds: digits and a point. It is a third of this program's time when strtod does it. */
+static double number_at(const char *at, char **end) {
+    const char *from = at;
+    double value = 0.0, unit = 1.0;
+    for (; *at >= '0' && *at <= '9'; at++) value = value * 10.0 + (*at - '0');
+    if (*at == '.')
+        for (at++; *at >= '0' && *at <= '9'; at++, unit *= 10.0) value = value * 10.0 + (*at - '0');
+    if (at == from || *at == 'e' || *at == 'E') return strtod(from, end);
+    *end = (char *)at;
+    return value / unit;
+}
+
 static void note_cursor(struct client *sender, double timestamp, double x, int64_t now) {
     int64_t at = epoch + (int64_t)llround(timestamp * 1e6);
     if (at < measure_from || at >= measure_to) return;
     delivered++;
     note(&latency, now - at);
-    uint32_t number = (uint32_t)llround(x * 10000.0);
-    for (int slot = 0; sender && slot < RING; slot++) {
-        if (sender->sent_at[slot] != at || sender->ring_sequence[slot] % 10000 != number) continue;
-        if (now - at > sender->worst[slot]) sender->worst[slot] = now - at;
-        if (++sender->seen[slot] == (uint32_t)users_per_room - 1) note(&last_receiver, sender->worst[slot]);
-        break;
-    }
+    uint32_t number = (uint32_t)llround(x * 10000.0), slot = number % RING;
+    if (!sender || sender->sent_at[slot] != at || sender->ring_sequence[slot] % 10000 != number) return;
+    if (now - at > sender->worst[slot]) sender->worst[slot] = now - at;
+    if (++sender->seen[slot] == receivers(sender)) note(&last_receiver, sender->worst[slot]);
 }
 
-static struct client *user_of(const char *text, size_t size) {
-    const char *user = find(text, size, "\"userId\":\"u");
-    int number = user ? atoi(user + 11) : -1;
+static struct client *client_of(int number) {
     return number >= 0 && number < client_count ? &clients[number] : NULL;
 }
 
@@ -176,8 +193,8 @@ static void on_compact(struct client *c, const char *text, size_t size, int64_t 
         char *end;
         long index = strtol(at + 1, &end, 10);
         if (*end == ',') {
-            double timestamp = strtod(end + 1, &end);
-            double x = *end == ',' ? strtod(end + 1, &end) : 0.0;
+            double timestamp = number_at(end + 1, &end);
+            double x = *end == ',' ? number_at(end + 1, &end) : 0.0;
             int32_t who = index >= 0 && index < 512 ? by_index[c->room * 512 + index] : -1;
             note_cursor(who >= 0 ? &clients[who] : NULL, timestamp, x, now);
         }
@@ -189,10 +206,13 @@ static void on_compact(struct client *c, const char *text, size_t size, int64_t 
 static void on_text(struct client *c, const char *text, size_t size, int64_t now) {
     frames_received++;
     if (size > 22 && !memcmp(text, "{\"type\":\"cursor_moved\"", 22)) {
-        const char *at = find(text, size, "\"timestamp\":");
+        const char *user = find(text, size, "\"userId\":\"u"), *from = user ? user : text;
+        const char *at = find(from, size - (from - text), "\"timestamp\":");
         if (!at || now < measure_from) return;
-        const char *x = find(at, size - (at - text), "\"x\":");
-        note_cursor(user_of(text, size), strtod(at + 12, NULL), x ? strtod(x + 4, NULL) : 0.0, now);
+        char *end;
+        double timestamp = number_at(at + 12, &end);
+        const char *x = find(end, size - (end - text), "\"x\":");
+        note_cursor(user ? client_of(atoi(user + 11)) : NULL, timestamp, x ? number_at(x + 4, &end) : 0.0, now);
     } else if (size > 18 && !memcmp(text, "{\"type\":\"cursors\",", 18)) {
         if (now >= measure_from) on_compact(c, text, size, now);
     } else if (c->state == AUTHENTICATING && find(text, size, "\"authenticated\"")) {
@@ -288,6 +308,8 @@ static void start(struct client *c, struct sockaddr_in *server) {
     if (c->fd < 0) die("socket");
     int one = 1;
     setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    int small = STOPPED_BUFFER;
+    if (stops(c)) setsockopt(c->fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
     if (connect(c->fd, (struct sockaddr *)server, sizeof *server)) die("connect");
     fcntl(c->fd, F_SETFL, O_NONBLOCK);
     char request[400];
@@ -301,10 +323,10 @@ static void start(struct client *c, struct sockaddr_in *server) {
 }
 
 static void turn(int64_t until) {
-    struct epoll_event events[512];
+    struct epoll_event events[TURN];
     int64_t wait = until - now_us();
     struct timespec timeout = {wait > 0 ? wait / 1000000 : 0, wait > 0 ? (wait % 1000000) * 1000 : 0};
-    int n = epoll_pwait2(epoll_fd, events, 512, &timeout, NULL);
+    int n = epoll_pwait2(epoll_fd, events, TURN, &timeout, NULL);
     for (int i = 0; i < n; i++) on_readable(events[i].data.ptr);
 }
 
@@ -389,7 +411,12 @@ int main(int argc, char **argv) {
     while (joined < client_count) {
         turn(now_us() + 10000);
         joined = 0;
-        for (int i = 0; i < client_count; i++) joined += clients[i].state == JOINED;
+        for (int i = 0; i < client_count; i++) {
+            joined += clients[i].state == JOINED;
+            if (clients[i].state != DEAD) continue;
+            fprintf(stderr, "loadgen: the server closed a connection before everybody had joined\n");
+            return 1;
+        }
         if (now_us() - storm_from > 120000000) die("joining took over 120 s");
     }
     double all_in_s = (now_us() - storm_from) / 1e6;
@@ -416,7 +443,12 @@ int main(int argc, char **argv) {
                 if (extras) send_extras(now_us());
             }
             int64_t now = now_us();
-            if (!told && now >= measure_from) { printf("{\"from\":true}\n"); fflush(stdout); told = 1; }
+            if (!told && now >= measure_from) {
+                printf("{\"from\":true}\n");
+                fflush(stdout);
+                told = 1;
+                frames_received = bytes_received = 0; /* those of the joins are another question */
+            }
             if (stop_readers && !stopped && now >= measure_from) {
                 for (int i = 0; i < stop_readers; i++) {
                     epoll_ctl(epoll_fd, EPOLL_CTL_DEL, clients[users_per_room - 1 - i].fd, NULL);

@@ -1,0 +1,148 @@
+"""What the results of bench.load say: ratios, tables, the highest load that held. Nothing here runs anything."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from statistics import median
+from typing import Any
+
+BEGINS, ENDS = "<!-- bench.compare begins -->", "<!-- bench.compare ends -->"
+
+# A load is sustained while nearly everything arrives in time and the generator itself is not the one who is late.
+MIN_DELIVERED, MAX_P99_MS = 0.99, 50.0
+FULL_CORE = 0.9
+DISTURBED_CORES = 0.1  # what other processes, and the host, may take of the machine
+CLOSE_ENOUGH = 1.1  # the search ends when what failed is at most 10 % above what held
+
+Result = dict[str, Any]
+
+
+def progress(result: Result) -> str:
+    if "us_per_delivery" not in result:
+        return f"all in after {result['all_in_s']:.2f} s  join p99 {result['join_ms']['p99']:.1f} ms"
+    latency, late = result["latency_ms"], result["late_ms"]["p99"]
+    return (
+        f"{result['us_per_delivery']:6.2f} us/delivery  p50 {latency['p50']:6.2f}  p99 {latency['p99']:6.2f} ms"
+        f"  {result['deliveries_per_s']:>9,}/s  delivered {result['ratio']:.3f}  generator late p99 {late:.2f} ms"
+        f"{'  GENERATOR SATURATED' if result['generator_saturated'] else ''}"
+        f"{f'  others took {others(result):.2f} of a core' if others(result) > DISTURBED_CORES else ''}"
+    )
+
+
+def others(result: Result) -> float:
+    """Cores that neither the server nor the generator used; 0 where that is not measured."""
+    return float(result.get("other_cores", 0.0))
+
+
+def ratios(ours: Sequence[Result], theirs: Sequence[Result]) -> list[float]:
+    """Our CPU per delivery over theirs, round by round; rounds in which somebody delivered nothing do not count."""
+    pairs = [(mine["us_per_delivery"], other["us_per_delivery"]) for mine, other in zip(ours, theirs, strict=True)]
+    return [mine / other for mine, other in pairs if mine > 0 and other > 0]
+
+
+def middle(results: Sequence[Result], *path: str) -> float:
+    """The median over the rounds of one figure, such as `latency_ms`, `p99`."""
+
+    def figure(result: Any) -> float:
+        for key in path:
+            result = result[key]
+        return float(result)
+
+    return median(figure(result) for result in results)
+
+
+def lateness(results: Sequence[Result]) -> str:
+    saturated = any(result["generator_saturated"] for result in results)
+    return f"{middle(results, 'late_ms', 'p99'):.2f}{' (saturated)' if saturated else ''}"
+
+
+def remark(results: Sequence[Result]) -> str:
+    """What a reader must know before believing a row: a server that cannot follow looks cheaper than it is."""
+    remarks = []
+    if middle(results, "ratio") < MIN_DELIVERED or middle(results, "latency_ms", "p99") > MAX_P99_MS:
+        remarks.append("overloaded")
+    if median(map(others, results)) > DISTURBED_CORES:
+        remarks.append("disturbed by other processes")
+    return f" ({', '.join(remarks)})" if remarks else ""
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """A Markdown table."""
+    return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
+
+
+def ratio_table(results: Mapping[str, list[Result]]) -> list[str]:
+    """The first of `results` against all others."""
+    ours = next(iter(results.values()))
+    rows = []
+    for name, theirs in results.items():
+        found = ratios(ours, theirs)
+        ratio = f"**{median(found):.2f}** ({min(found):.2f} to {max(found):.2f})" if found else "nothing delivered"
+        per_delivery = median(result["bytes"] / max(1, result["delivered"]) for result in theirs)
+        rows.append([
+            name + remark(theirs), "1" if theirs is ours else ratio, f"{middle(theirs, 'us_per_delivery'):.2f}",
+            f"{middle(theirs, 'latency_ms', 'p50'):.2f}", f"{middle(theirs, 'latency_ms', 'p99'):.2f}",
+            f"{middle(theirs, 'ratio'):.3f}", f"{per_delivery:.0f}", lateness(theirs),
+        ])  # fmt: skip
+    head = "server|ours / its|us per delivery|p50 ms|p99 ms|delivered|bytes per delivery|generator late p99 ms"
+    return table(head.split("|"), rows)
+
+
+def complaint(result: Result) -> str:
+    """Why this load was not sustained; empty when it was."""
+    late, p99 = result["late_ms"]["p99"], result["latency_ms"]["p99"]
+    if not result["generator_saturated"] and result["ratio"] >= MIN_DELIVERED and p99 <= MAX_P99_MS:
+        return ""
+    if result["generator_cores"] >= FULL_CORE:
+        return f"the generator was full ({result['generator_cores']:.2f} of its core)"
+    if others(result) > DISTURBED_CORES:
+        return f"other processes took {others(result):.2f} of a core"
+    if p99 > MAX_P99_MS:
+        return f"p99 {p99:.0f} ms ({result['server_cores']:.2f} of the server's core)"
+    if result["ratio"] < MIN_DELIVERED:
+        return f"delivered {result['ratio']:.3f} ({result['server_cores']:.2f} of the server's core)"
+    return f"the generator was late ({late:.0f} ms)"
+
+
+def is_lower_bound(best: Result, why: str) -> bool:
+    """Whether a search ended for a reason that is not the server's."""
+    foreign = why.startswith(("the generator", "other processes", "the most sockets"))
+    return foreign or best["generator_cores"] >= FULL_CORE
+
+
+def search(attempt: Callable[[float], Result], start: float, most: float) -> tuple[Result | None, str]:
+    """The run with the highest load that was sustained, and why the next was not. What fails is tried twice."""
+    best: Result | None = None
+    held, failed, why = 0.0, math.inf, ""
+    rooms = start
+    while failed > held * CLOSE_ENOUGH:
+        for _ in range(2):
+            try:
+                result = attempt(rooms)
+                trouble = complaint(result)
+            except SystemExit as error:
+                trouble = str(error)
+            if not trouble:
+                held, best = rooms, result
+                break
+        else:
+            failed, why = rooms, trouble
+        if failed == math.inf:
+            if rooms >= most:
+                return best, "the most sockets that may be open here"
+            rooms = min(most, held * 2)
+        elif held == 0.0:
+            rooms = failed / 2
+            if rooms < start / 32:
+                break
+        else:
+            rooms = math.sqrt(held * failed)
+    return best, why
+
+
+def between_markers(text: str, block: str) -> str:
+    """`text` with `block` in place of what stands between the markers. Errors: SystemExit when they are not there."""
+    before, begins, rest = text.partition(BEGINS)
+    _, ends, after = rest.partition(ENDS)
+    if not begins or not ends:
+        raise SystemExit(f"bench: docs/performance.md lacks the lines to write between:\n  {BEGINS}\n  {ENDS}")
+    return f"{before}{BEGINS}\n\n{block.strip()}\n\n{ENDS}{after}"
