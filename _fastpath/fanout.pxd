@@ -39,6 +39,7 @@ cdef class CursorTemplate:
 cdef class Feed:
     cdef readonly str room_id
     cdef readonly dict outboxes
+    cdef public bint any_compact
     cdef bytes _head
 
     cpdef fan_out(self, list items, str timestamp)

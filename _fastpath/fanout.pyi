@@ -38,5 +38,6 @@ class CursorTemplate:
 class Feed:
     room_id: str
     outboxes: dict[str, Outbox]
+    any_compact: bool
     def __init__(self, room_id: str) -> None: ...
     def fan_out(self, items: list[Item], timestamp: str) -> None: ...

@@ -6,6 +6,7 @@ a flush share one byte string; the others get theirs without what they sent. Cli
 one `cursors` message in place of a run of cursor events [B12].
 """
 
+cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.string cimport memcpy
 
@@ -50,6 +51,8 @@ cpdef bytes frame_text(bytes payload):
     return framed
 
 
+@cython.no_gc  # bytes and texts alone: no cycle can go through it, and the collector need not look
+@cython.freelist(64)
 cdef class Item:
     """One ready frame of a room's stream and whom it is for.
 
@@ -215,7 +218,8 @@ cdef inline bytes joined(list frames):
 
 
 cdef class Feed:
-    """One room's stream at one edge: `outboxes` holds its receivers by session id."""
+    """One room's stream at one edge: `outboxes` holds its receivers by session id, `any_compact` says whether one of
+    them ever asked for compact cursors."""
 
     def __init__(self, str room_id not None):
         self.room_id = room_id

@@ -5,11 +5,14 @@ A gate lets a message through only when every rule of the session would say yes 
 of it. At the least doubt it does nothing at all and the message goes the long way, through edge/session.py.
 """
 
+from time import monotonic as real_clock
+
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.string cimport memcmp
 
 from koko_presence._fastpath.road cimport Lane
 from koko_presence._fastpath.scan cimport CursorText, scan_cursor
+from koko_presence._fastpath.system cimport monotonic
 from koko_presence._fastpath.throttle cimport TokenBucket
 
 
@@ -65,7 +68,7 @@ cdef class Gate:
                 break
         else:
             return False
-        now = self._clock()
+        now = monotonic() if self._clock is real_clock else self._clock()
         if self._messages.ready_at(now) > now or self._cursors.ready_at(now) > now or not lane.put(&cursor, now):
             return False
         self._messages.take(now)

@@ -22,22 +22,23 @@ cdef class FrameListener(WSListener):
     """Base of the connection. `parts` is a list while the pieces of a message come in, `gate` the session's, once it
     has one; `on_frame(frame)` gets every frame that is not a plain cursor."""
 
-    cdef public bint closing
-    cdef public list parts
-    cdef public Gate gate
-
     cpdef on_ws_frame(self, WSTransport transport, WSFrame frame):
         if (
-            frame.msg_type == WSMsgType.TEXT and frame.fin and self.gate is not None and self.parts is None
-            and not self.closing and not (frame.rsv1 or frame.rsv2 or frame.rsv3)
+            frame.msg_type == WSMsgType.TEXT and frame.fin and not (frame.rsv1 or frame.rsv2 or frame.rsv3)
+            and self.take_text(frame.payload_ptr, frame.payload_size)
         ):
-            try:
-                if self.gate.pass_through(frame.payload_ptr, frame.payload_size):
-                    return
-            except Exception:  # a fault of ours in one cursor; as on the bus, it takes nothing else with it
-                log.exception("a cursor failed")
-                return
+            return
         self.on_frame(frame)
+
+    cdef bint take_text(self, const char* text, Py_ssize_t size):
+        """A whole text message has come; True when it was a plain cursor and is on its way."""
+        if self.gate is None or self.parts is not None or self.closing:
+            return False
+        try:
+            return self.gate.pass_through(text, size)
+        except Exception:  # a fault of ours in one cursor; as on the bus, it takes nothing else with it
+            log.exception("a cursor failed")
+            return True
 
 
 def forget_handshake(WSTransport transport not None):

@@ -10,6 +10,8 @@ cdef class LocalRoad:
     cdef object _alarm
     cdef object _deliver
     cdef object _flushed
+    cdef object _judge
+    cdef double _judge_at
     cdef dict _feeds
     cdef Turn _turn
     cdef bint _soon

@@ -6,6 +6,7 @@ into the same stream, so their order is one.
 """
 
 import logging
+from time import monotonic as real_clock
 
 from libc.math cimport INFINITY
 
@@ -13,6 +14,9 @@ from koko_presence._fastpath.fanout cimport Feed, Item
 from koko_presence._fastpath.outbox cimport Turn
 from koko_presence._fastpath.scan cimport CursorText
 from koko_presence._fastpath.stream cimport FlushPlan, Pointer, Stream
+from koko_presence._fastpath.system cimport monotonic
+
+cdef double SAMPLE_S = 0.1
 
 log = logging.getLogger("koko_presence.bus")
 
@@ -20,16 +24,19 @@ log = logging.getLogger("koko_presence.bus")
 cdef class LocalRoad:
     """Flushes rooms when `plan` says so: soon for a time that has come, else with `alarm`.
 
-    `deliver(room, items, now)` takes a flush the long way, `flushed(now)` follows when all are delivered.
+    `deliver(room, items, now)` takes a flush the long way, `flushed(now)` follows when all are delivered, and `judge(now)`
+    about every tenth of a second in which something is flushed.
     """
 
-    def __init__(self, FlushPlan plan not None, timers, clock, alarm, deliver, flushed):
+    def __init__(self, FlushPlan plan not None, timers, clock, alarm, deliver, flushed, judge):
         self.plan = plan
         self._timers = timers
         self._clock = clock
         self._alarm = alarm
         self._deliver = deliver
         self._flushed = flushed
+        self._judge = judge
+        self._judge_at = -INFINITY
         self._alarm_at = INFINITY
 
     def shorten(self, dict feeds, Turn turn):
@@ -51,7 +58,7 @@ cdef class LocalRoad:
 
     def run(self):
         """Flush the rooms whose time has come."""
-        cdef double now = self._clock()
+        cdef double now = monotonic() if self._clock is real_clock else self._clock()
         cdef Stream room
         self._soon = False
         self._alarm_at = INFINITY
@@ -64,7 +71,13 @@ cdef class LocalRoad:
                 except Exception:  # a fault in one room must not silence the others
                     log.exception("a flush failed")
         finally:
-            self._flushed(now)
+            if self._turn is not None:
+                self._turn.write()
+            else:
+                self._flushed(now)
+            if now >= self._judge_at:
+                self._judge_at = now + SAMPLE_S
+                self._judge(now)
             self.plan_flush(now)
 
     cdef deliver(self, Stream room, list items, double now):
@@ -76,7 +89,7 @@ cdef class LocalRoad:
             else:
                 feed = self._feeds.get(room.id)
                 if feed is not None:
-                    (<Feed>feed).fan_out(items, room.wall.iso(now))
+                    (<Feed>feed).fan_out(items, room.wall.iso(now) if (<Feed>feed).any_compact else "")
                 return
         self._deliver(room, items, now)
 

@@ -5,6 +5,7 @@ they ask for is done by the loop.
 """
 
 import asyncio
+import gc
 import logging
 import random
 import resource
@@ -180,6 +181,7 @@ async def _serve(config: Config, dev: bool, reload_config: Callable[[], Config])
     try:
         worker = Worker(config, dev=dev)
         await worker.start()
+        _calm_collector()
     except OSError as error:
         reason = error.strerror or str(error)
         sys.stderr.write(f"koko-presence: cannot serve on {address}: {reason}. Is something else there?\n")
@@ -200,6 +202,13 @@ async def _serve(config: Config, dev: bool, reload_config: Callable[[], Config])
     await worker.stop()
     log.info("stopped")
     return 0
+
+
+def _calm_collector() -> None:
+    """What is there at the start stays; and a busy worker's short-lived lists are no reason to look at every object."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
 
 
 def _announce(worker: Worker, dev: bool) -> None:

@@ -102,7 +102,7 @@ class LocalBus:
         self._draining = False
         self._governor = Governor(shard.setting.limits, clock(), cpu_clock())
         self._flush_alarm = Alarm(timers, clock, self._flush)
-        self._road = LocalRoad(shard.plan, timers, clock, self._flush_alarm, self._deliver, self._flushed)
+        self._road = LocalRoad(shard.plan, timers, clock, self._flush_alarm, self._deliver, self._flushed, self._judge)
         self._tick_alarm = Alarm(timers, clock, self._tick)
 
     def attach(self, edge_id: int, edge: EdgePort) -> None:
@@ -182,8 +182,9 @@ class LocalBus:
     def _flushed(self, now: float) -> None:
         for edge in self._edges.values():
             edge.on_flushed(now)
-        if self._governor.due(now):
-            self._shard.plan.window_s = self._governor.judge(now, self._cpu_clock())
+
+    def _judge(self, now: float) -> None:
+        self._shard.plan.window_s = self._governor.judge(now, self._cpu_clock())
 
     def _on_second(self, room: Room, now: float) -> None:
         self._shard.on_second(room, now)

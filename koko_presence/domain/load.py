@@ -30,7 +30,6 @@ class Load:
         return self.advised_ms != before
 
 
-SAMPLE_S = 0.1
 FILLING, EASY = 0.75, 0.5  # shares of a core; between them the window stays, so that it cannot swing
 LONGER, SHORTER = 1.25, 0.9  # small against the gap between the two, for the same reason
 
@@ -56,12 +55,11 @@ class Governor:
             self._longest_s = 0.0
         self.window_s = min(max(self.window_s, self._shortest_s), self._longest_s)
 
-    def due(self, now: float) -> bool:
-        """Is it time for the next sample?"""
-        return now - self._since >= SAMPLE_S
-
     def judge(self, now: float, cpu_s: float) -> float:
-        """The window in seconds from monotonic second `now` on, when the worker has used `cpu_s` of CPU in all."""
+        """The window in seconds from monotonic second `now` on, when the worker has used `cpu_s` of CPU in all. Asked
+        about ten times a second while there is something to write."""
+        if now <= self._since:
+            return self.window_s
         busy = (cpu_s - self._cpu_s) / (now - self._since)
         self._since, self._cpu_s = now, cpu_s
         if busy > FILLING:

@@ -281,6 +281,8 @@ class Threshold(asyncio.Protocol):
                 buffer[:size] = rest[:size]
             protocol.buffer_updated(size)
             rest = rest[size:]
+        if isinstance(self._transport, PolledTransport) and protocol.listener is not None:
+            self._transport.begin_frames(protocol.listener, self._head[self._head.find(b"\r\n\r\n") + 4 :])
 
     def _refuse(self, status: int, reason: str, header: str = "") -> None:
         self._stop_timer()

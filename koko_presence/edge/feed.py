@@ -57,6 +57,7 @@ class Feed(fanout.Feed):
                 return
             self.receivers[item.only] = receiver
             self.outboxes[item.only] = receiver.outbox
+            self.any_compact = self.any_compact or receiver.outbox.compact
             receiver.outbox.write(item.frame)
             receiver.on_attach(self.room_id)
             return
