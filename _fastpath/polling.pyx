@@ -11,40 +11,16 @@ import logging
 from cpython.buffer cimport PyBUF_WRITABLE, Py_buffer, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.ref cimport PyObject
-from libc.string cimport memcpy
 from libc.errno cimport EAGAIN, EINTR, ENOBUFS, errno
 
-from koko_presence._fastpath.frames cimport Frames, small_text, walk
-from koko_presence._fastpath.listener cimport FrameListener
-from koko_presence._fastpath.system cimport (
-    EPOLL_CLOEXEC,
-    EPOLL_CTL_ADD,
-    EPOLL_CTL_DEL,
-    EPOLL_CTL_MOD,
-    EPOLLERR,
-    EPOLLHUP,
-    EPOLLIN,
-    EPOLLOUT,
-    MSG_DONTWAIT,
-    MSG_NOSIGNAL,
-    close,
-    epoll_create1,
-    epoll_ctl,
-    epoll_event,
-    epoll_wait,
-    getsockopt,
-    monotonic,
-    recv,
-    send,
-    setsockopt,
-)
+from koko_presence._fastpath.reader cimport FrameReader
+from koko_presence._fastpath.system cimport *
 
 log = logging.getLogger("koko_presence.polling")
 
 cdef enum:
     EVENTS = 1024
     SHARED_BYTES = 16384
-    LONGEST_TEXT = 1024  # plain cursors are not longer [C17]
     READS_IN_A_ROW = 16  # then the others have their turn; what is left is told again
 
 # A round handles what has come for this long before it writes what that caused; the kernel tells of the rest again,
@@ -69,7 +45,6 @@ cdef class Poller:
     cdef list _closed
     cdef epoll_event[EVENTS] _events
     cdef char[SHARED_BYTES] _shared
-    cdef char[LONGEST_TEXT] _text
 
     def __init__(self, loop):
         self._loop = loop
@@ -192,8 +167,7 @@ cdef class PolledTransport:
     cdef bint _closing
     cdef bint _reading_over
     cdef bint _buffered
-    cdef FrameListener _listener
-    cdef Frames _frames
+    cdef FrameReader _reader
 
     def __cinit__(self):
         self._fd = self._doomed_fd = -1
@@ -216,11 +190,9 @@ cdef class PolledTransport:
     def get_protocol(self):
         return self._protocol
 
-    def begin_frames(self, listener, bytes first not None):
-        """The handshake is over: from now on WebSocket frames come, of which the protocol has got `first` already.
-        Plain cursors among them go to `listener` at once, past the protocol."""
-        walk(&self._frames, first, len(first))
-        self._listener = listener
+    def begin_frames(self, FrameReader reader not None):
+        """The handshake is over: from now on WebSocket frames come, and `reader` looks at them before the protocol."""
+        self._reader = reader
 
     def promote(self):
         """Out of the lobby: what comes from now on is read before anything of those who are still in it."""
@@ -327,12 +299,12 @@ cdef class PolledTransport:
                     return
                 self.end_of_data(got, error)
                 return
-            if self._listener is not None and self._frames.owed == 0 and self._frames.head_size == 0:
+            if self._reader is not None and self._reader.at_boundary():
                 got = recv(self._fd, self._poller._shared, SHARED_BYTES, MSG_DONTWAIT)
                 if got <= 0:
                     self.end_of_data(got, errno)
                     return
-                self.take_frames(self._poller._shared, got)
+                self._reader.take(self, self._poller._shared, got)
                 if got < SHARED_BYTES:
                     return
                 continue
@@ -341,8 +313,8 @@ cdef class PolledTransport:
             got = recv(self._fd, buffer.buf, buffer.len, MSG_DONTWAIT)
             error = errno
             size = buffer.len
-            if got > 0:
-                walk(&self._frames, <char*>buffer.buf, got)
+            if got > 0 and self._reader is not None:
+                self._reader.note(<char*>buffer.buf, got)
             PyBuffer_Release(&buffer)
             if got > 0:
                 self._protocol.buffer_updated(got)
@@ -351,27 +323,6 @@ cdef class PolledTransport:
             else:
                 self.end_of_data(got, error)
                 return
-
-    cdef take_frames(self, char* data, Py_ssize_t size):
-        """`data` begins a frame: as long as plain cursors come, the protocol sees nothing of them."""
-        cdef Py_buffer buffer
-        cdef Py_ssize_t used = 0, text, step
-        while size:
-            text = small_text(data, size, self._poller._text, LONGEST_TEXT, &used)
-            if text < 0 or not self._listener.take_text(self._poller._text, text):
-                break
-            data += used
-            size -= used
-        walk(&self._frames, data, size)
-        while size and not self._reading_over:
-            view = self._protocol.get_buffer(size)
-            PyObject_GetBuffer(view, &buffer, PyBUF_WRITABLE)
-            step = min(size, buffer.len)
-            memcpy(buffer.buf, data, step)
-            PyBuffer_Release(&buffer)
-            data += step
-            size -= step
-            self._protocol.buffer_updated(step)
 
     cdef end_of_data(self, ssize_t got, int error):
         if got == 0:

@@ -18,6 +18,7 @@ from picows import WSAutoPingStrategy
 from picows.picows import WSProtocol  # type: ignore[attr-defined]
 
 from koko_presence._fastpath.polling import PolledTransport, Poller
+from koko_presence._fastpath.reader import FrameReader
 
 from .connection import Connection, Handler
 from .listening import Listener
@@ -282,7 +283,8 @@ class Threshold(asyncio.Protocol):
             protocol.buffer_updated(size)
             rest = rest[size:]
         if isinstance(self._transport, PolledTransport) and protocol.listener is not None:
-            self._transport.begin_frames(protocol.listener, self._head[self._head.find(b"\r\n\r\n") + 4 :])
+            behind = self._head[self._head.find(b"\r\n\r\n") + 4 :]
+            self._transport.begin_frames(FrameReader(protocol.listener, protocol, behind))
 
     def _refuse(self, status: int, reason: str, header: str = "") -> None:
         self._stop_timer()
