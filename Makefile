@@ -1,6 +1,7 @@
 # make run    a working demo; PORT=9000 for another port
 # make test   set-up, checks and all tests, as CI does; T=tests/unit/test_x.py for some
 # make check  formatting, lint, types
+# make bench  beside other servers, half an hour; make bench-check: ratios against the baseline; make instructions: counts
 # make debug  compiled part with bounds checks and line tracing, annotated HTML in build/debug/
 # make setup  .venv with the pinned packages and the compiled part; nothing to do takes no time
 # make clean  away with all that was made
@@ -9,7 +10,9 @@ PORT ?= 8080
 T ?=
 BIN := .venv/bin
 
-.PHONY: run test check format debug setup dist clean
+BENCH :=
+
+.PHONY: run test check format bench bench-check instructions debug setup dist clean
 
 run: setup
 	@exec $(BIN)/koko-presence serve --dev --port $(PORT)
@@ -29,6 +32,15 @@ check: setup
 format: setup
 	@$(BIN)/ruff format --quiet .
 	@$(BIN)/ruff check --quiet --fix .
+
+bench: setup
+	@$(BIN)/python -m bench.compare $(BENCH)
+
+bench-check: setup
+	@$(BIN)/python -m bench.check $(BENCH)
+
+instructions: setup
+	@$(BIN)/python -m bench.instructions $(BENCH)
 
 debug:
 	@KOKO_DEBUG=1 bash .ci/setup

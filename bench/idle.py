@@ -1,0 +1,98 @@
+"""What it costs to be here: start-up, memory per idle joined connection, and CPU while nobody does anything.
+
+python -m bench.idle                  2,000 connections in rooms of 20
+python -m bench.idle --users 500 --rooms-of 2
+"""
+
+import argparse
+import json
+import resource
+import socket
+import subprocess
+import sys
+import time
+from contextlib import suppress
+
+from koko_presence.auth.tokens import issue_token
+
+from .load import SECRET, cpu_s, koko_server, rss_kib
+
+PORT = 18085
+WARM = 200  # connections before the first look, so that buffers that everybody shares are there
+HANDSHAKE = (
+    b"GET /presence HTTP/1.1\r\nHost: bench\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+
+
+def message(**fields: str) -> bytes:
+    """A message as a masked text frame, with a mask of zeros."""
+    data = json.dumps(fields).encode()
+    if len(data) < 126:
+        return bytes((0x81, 0x80 | len(data))) + bytes(4) + data
+    return bytes((0x81, 0xFE)) + len(data).to_bytes(2, "big") + bytes(4) + data
+
+
+def join(number: int, room: int) -> socket.socket:
+    """Somebody who joins a room and says nothing more."""
+    sock = socket.create_connection(("127.0.0.1", PORT), 10)
+    sock.sendall(HANDSHAKE)
+    sock.recv(1000)
+    token = issue_token(SECRET, user=f"u{number}", name=f"User {number}", ttl_s=3600, now_s=int(time.time()))
+    sock.sendall(message(type="auth", token=token))
+    sock.recv(5000)
+    sock.sendall(message(type="join", roomId=f"video_{room}", roomType="video"))
+    sock.recv(100_000)
+    return sock
+
+
+def start_up_s() -> float:
+    """Seconds from the command to the first accepted connection, the least of three."""
+    least = 60.0
+    for _ in range(3):
+        began = time.perf_counter()
+        environment = {"KOKO_PRESENCE_AUTH_SECRET": SECRET, "KOKO_PRESENCE_ACCESS_MODE": "allow_all"}
+        environment["KOKO_PRESENCE_LOG_LEVEL"] = "warning"
+        command = [sys.executable, "-m", "koko_presence", "serve", "--port", str(PORT)]
+        process = subprocess.Popen(command, env=environment)
+        while time.perf_counter() - began < 30.0:
+            with suppress(OSError):
+                socket.create_connection(("127.0.0.1", PORT), 0.2).close()
+                least = min(least, time.perf_counter() - began)
+                break
+            time.sleep(0.001)
+        process.terminate()
+        process.wait(timeout=30)
+    return least
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--users", type=int, default=2000)
+    parser.add_argument("--rooms-of", type=int, default=20, help="people in each room")
+    parser.add_argument("--seconds", type=float, default=5.0, help="how long to watch them do nothing")
+    parser.add_argument("--server-core", type=int, default=0)
+    arguments = parser.parse_args()
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    print(f"start-up: {start_up_s():.2f} s from the command to the first connection", flush=True)
+    with koko_server(PORT, arguments.server_core) as pid:
+        base_kib = rss_kib(pid)
+        people = [join(number, number // arguments.rooms_of) for number in range(WARM)]
+        time.sleep(0.5)
+        before_kib = rss_kib(pid)
+        print(f"joining: {arguments.users} people", flush=True)
+        people += [join(WARM + n, (WARM + n) // arguments.rooms_of) for n in range(arguments.users)]
+        time.sleep(0.5)
+        each_kib = (rss_kib(pid) - before_kib) / arguments.users
+        print(f"memory: {each_kib:.1f} KiB per idle joined connection; {base_kib / 1024:.0f} MiB without any")
+        used_s, began = cpu_s(pid), time.monotonic()
+        time.sleep(arguments.seconds)
+        share = (cpu_s(pid) - used_s) / (time.monotonic() - began)
+        print(f"idle: {share:.2%} of a core with {len(people)} connections")
+        for sock in people:
+            sock.close()
+
+
+if __name__ == "__main__":
+    main()
