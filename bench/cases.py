@@ -1,0 +1,252 @@
+"""The hot paths, each as a `run(n)` that does one thing n times: what test_*.py times and instructions.py counts.
+
+Nothing here waits: the clock is a number that each operation moves on, the loop is a list of callbacks, the wires keep
+their last frame and forget it at the next. Time moves so that nobody ever meets a limit.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from itertools import chain, count, cycle, islice, repeat
+from operator import getitem
+from typing import Any
+from unittest import mock
+
+import msgspec
+
+from koko_presence._fastpath.fanout import CursorTemplate, Feed, Item
+from koko_presence._fastpath.frames import unmasked
+from koko_presence._fastpath.outbox import Outbox, Turn
+from koko_presence._fastpath.scan import scanned
+from koko_presence._fastpath.throttle import TokenBucket, Trailing
+from koko_presence.decoding import BadMessage, decode
+from tests.raw_ws import TEXT, frame
+from tests.world import Client, World
+
+Run = Callable[[int], Any]
+
+ROOM = "video_123"
+ISO = "2025-01-15T10:30:00.123Z"
+BATCH = 10
+PEOPLE = 100
+STEP_S = 0.001  # between two cursors; everybody sends every 100 ms, half as often as they may
+ROUNDS = 200
+
+
+def measure(benchmark: Any, run: Run, n: int) -> Any:
+    """Time `run(n)` again and again; gives its result back. Once and untimed with --benchmark-disable."""
+    return benchmark.pedantic(run, args=(n,), rounds=ROUNDS, warmup_rounds=5)
+
+
+def cursor_numbers(number: int) -> tuple[float, float, float]:
+    """Second of the video, x and y, as a browser rounds them."""
+    return 15.5 + number * 0.05, number * 2617 % 10_000 / 10_000, number * 7919 % 10_000 / 10_000
+
+
+def cursor_text(number: int, room: str = ROOM) -> bytes:
+    timestamp, x, y = cursor_numbers(number)
+    data = {"timestamp": timestamp, "x": x, "y": y}
+    return msgspec.json.encode({"type": "cursor", "roomId": room, "data": data})
+
+
+CURSORS = [cursor_text(number) for number in range(20)]
+FRAMES = [frame(TEXT, data) for data in CURSORS]
+TYPING = b'{"type":"typing","roomId":"video_123","data":{"isTyping":true,"context":"comment"}}'
+HEARTBEAT = b'{"type":"heartbeat","clientTime":1736937000123,"status":"active"}'
+BAD = b'{"type":"cursor","id":7,"roomId":"video_123","data":{"timestamp":15.5,"x":1.5,"y":0.3}}'
+
+
+# --- one message --------------------------------------------------------------------------------------------------
+
+
+def last(results: Iterable[Any]) -> Any:
+    """Go through all of them in C: what is to be measured is not the loop around it."""
+    return deque(results, maxlen=1).pop()
+
+
+def unmask_cursor(n: int) -> Any:
+    return last(map(unmasked, islice(cycle(FRAMES), n)))
+
+
+def scan_cursor(n: int) -> Any:
+    return last(map(scanned, islice(cycle(CURSORS), n)))
+
+
+def decode_cursor(n: int) -> Any:
+    return last(map(decode, islice(cycle(CURSORS), n)))
+
+
+def decode_again(data: bytes, n: int) -> Any:
+    return last(map(decode, repeat(data, n)))
+
+
+def explain(n: int) -> BadMessage:
+    for _ in repeat(None, n):
+        try:
+            decode(BAD)
+        except BadMessage as error:
+            found = error
+    return found
+
+
+# --- budgets and encoding -----------------------------------------------------------------------------------------
+
+
+def times(n: int, step_s: float) -> Iterator[float]:
+    """n moments, step_s apart."""
+    return islice(count(step_s, step_s), n)
+
+
+def take_token(n: int) -> int:
+    """A bucket of 20 Hz asked at 40 Hz: every second one is refused. Gives the number of tokens."""
+    return sum(map(TokenBucket(20.0).take, times(n, 0.025)))
+
+
+def offer_value(n: int) -> float:
+    """Values that all go through, each of which is a 0.0."""
+    own, shared = repeat(TokenBucket(20.0)), repeat(TokenBucket(2000.0, 2000.0))
+    return sum(map(Trailing().offer, repeat("cursor"), repeat(None), own, shared, times(n, 0.051)))
+
+
+def template(number: int = 0, index: int | None = None) -> CursorTemplate:
+    return CursorTemplate(ROOM, f"user_{number}", f"session_{number}", "#3b82f6", index, f"csession_{number}")
+
+
+def make_cursor(n: int) -> Item:
+    seconds, xs, ys = zip(*map(cursor_numbers, range(20)), strict=True)
+    return last(map(template().make, cycle(seconds), cycle(xs), cycle(ys), repeat(ISO), range(1000, 1000 + n)))
+
+
+# --- a flush ------------------------------------------------------------------------------------------------------
+
+
+class Wire:
+    """Takes everything and remembers the last."""
+
+    unsent_bytes = 0
+
+    def __init__(self) -> None:
+        self.last: deque[bytes] = deque(maxlen=1)
+        self.send_frames = self.last.append
+
+
+class Batch:
+    """A flush of ten cursors to so many receivers, the first ten of whom are the authors, or all of them in turn."""
+
+    def __init__(self, receivers: int, *, compact: bool = False) -> None:
+        self.turn = Turn(lambda callback: None)
+        self.feed = Feed(ROOM)
+        self.wires = {f"session_{number}": Wire() for number in range(receivers)}
+        for session_id, wire in self.wires.items():
+            outbox = Outbox(wire, 64 * 1024, 1024 * 1024, self.turn, lambda: None)
+            outbox.compact = compact
+            self.feed.outboxes[session_id] = outbox
+        makers = [template(number % receivers, number).make for number in range(BATCH)]
+        self.items = [make(*cursor_numbers(seq), ISO, seq) for seq, make in enumerate(makers)]
+
+    def run(self, n: int) -> dict[str, Wire]:
+        fan_out, turn, items = self.feed.fan_out, self.turn, self.items
+        for _ in repeat(None, n):
+            turn.hold()
+            fan_out(items, ISO)
+            turn.write()
+        return self.wires
+
+
+# --- the whole server ---------------------------------------------------------------------------------------------
+
+
+class Loop:
+    """The loop's timers for World: what is to be called soon is a list, what is to be called later never is.
+
+    Clock and list are the interpreter's own, without a line of Python to be counted.
+    """
+
+    def __init__(self) -> None:
+        self.time = [1000.0]
+        self.clock = partial(getitem, self.time, 0)
+        self.soon: list[Callable[[], object]] = []
+        self.call_soon = self.soon.append
+
+    @property
+    def now(self) -> float:
+        return self.time[0]
+
+    def call_later(self, delay: float, callback: Callable[[], object]) -> "Loop":
+        return self
+
+    def cancel(self) -> None:
+        """As the handle of a timer."""
+
+    def turn(self) -> None:
+        for callback in self.soon:  # with those that are added meanwhile
+            callback()
+        self.soon.clear()
+
+    def advance(self, seconds: float) -> None:
+        self.time[0] += seconds
+        self.turn()
+
+
+class Browser(Client):
+    """A client that forgets what it gets, but for the last write."""
+
+    def __init__(self, world: World) -> None:
+        self.last: deque[bytes] = deque(maxlen=1)
+        self.send_frames = self.last.append  # type: ignore[method-assign]
+        super().__init__(world)
+
+
+class Rooms:
+    """A hundred people in rooms of `size`, on a worker that flushes at once."""
+
+    def __init__(self, size: int) -> None:
+        with mock.patch("tests.world.FakeTimers", Loop):
+            self.world = World(flush_window_ms=0.0, join_hz=100_000.0, join_burst=100_000)
+        self.loop: Any = self.world.timers
+        names = [f"video_{number // size}" for number in range(PEOPLE)]
+        self.people = [
+            Browser(self.world).auth(f"user_{number}").join(room, "video") for number, room in enumerate(names)
+        ]
+        texts = [cursor_text(number, room) for number, room in enumerate(names)]
+        self.members = list(chain.from_iterable(room.members.values() for room in self.world.shard.rooms.values()))
+        self._sends = cycle(zip((browser.session.gate.take for browser in self.people), texts, strict=True))
+        self._join = msgspec.json.encode({"type": "join", "roomId": names[-1], "roomType": "video"})
+        self._leave = msgspec.json.encode({"type": "leave", "roomId": names[-1]})
+        self.echo(PEOPLE)  # everybody shows a cursor
+
+    def echo(self, n: int) -> list[Any]:
+        """n cursors, one after the other: from the text of a message to the write at every receiver."""
+        time, soon = self.loop.time, self.loop.soon
+        for take, data in islice(self._sends, n):
+            time[0] += STEP_S
+            take(data)  # as the listener does; what is refused here would go the long way, and be nothing to flush
+            soon.pop()()
+        return self.people
+
+    def join_again(self, n: int) -> Any:
+        """The last of them asks for the snapshot; nobody has moved meanwhile."""
+        return self._say_last([self._join], n)
+
+    def join_after_moves(self, n: int) -> Any:
+        """The same while everybody moves, so that every row has to be made anew."""
+        for _ in repeat(None, n):
+            now = self.loop.now
+            for member in self.members:
+                member.last_active_at = now
+            frames = self._say_last([self._join], 1)
+        return frames
+
+    def leave_and_join(self, n: int) -> Any:
+        """The last of them leaves and comes back, and the others hear of it."""
+        return self._say_last([self._leave, self._join], n)
+
+    def _say_last(self, texts: Iterable[bytes], n: int) -> Any:
+        browser, loop = self.people[-1], self.loop
+        on_text = browser.session.on_text
+        for _ in repeat(None, n):
+            for text in texts:
+                loop.time[0] += 0.02  # the rate of a connection
+                on_text(text)
+                loop.turn()
+        return browser.last[0]

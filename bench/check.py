@@ -1,0 +1,95 @@
+"""Has anything grown slower against its reference? Runs bench/test_*.py and compares ratios with bench/baseline.json.
+
+Each case is timed beside a reference in the same run (msgspec, or plain Python): the baseline holds only the ratios of
+the two, which say the same on a slow machine as on a fast one. A busy machine disturbs them, so the least time of
+each is what counts, and before anything fails all is run again, up to three times.
+
+  python -m bench.check                                    compare; 1 when something is more than 25 % slower
+  python -m bench.check --accept "joins are checked now"   today's ratios become the baseline, with the reason
+  python -m pytest bench --benchmark-enable -k echo        the times themselves
+
+What costs more instructions is found more exactly by `python -m bench.instructions`.
+"""
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from .baselines import Baseline, Row, better, compare, reason, table, worse
+
+ROOT = Path(__file__).parents[1]
+BASELINE = Path(__file__).with_name("baseline.json")
+TOLERANCE = 0.25
+RUNS = 3
+
+
+def least_times() -> dict[str, float]:
+    """Every case and every reference of bench/test_*.py once: its least time in seconds by the name of the test."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "times.json"
+        command = [sys.executable, "-m", "pytest", "bench", "-q", "--benchmark-enable", f"--benchmark-json={path}"]
+        run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        if run.returncode:
+            raise SystemExit(f"{run.stdout}{run.stderr}\nbench-check: the cases themselves fail")
+        return {each["name"]: each["stats"]["min"] for each in json.loads(path.read_text())["benchmarks"]}
+
+
+def ratios(times: dict[str, float]) -> dict[str, float]:
+    """Case divided by reference, from `test_x[ours-2]` and `test_x[reference-2]`, as `x: 2`."""
+    return {
+        _title(name): time / times[name.replace("ours", "reference")] for name, time in times.items() if "ours" in name
+    }
+
+
+def _title(name: str) -> str:
+    words, _, parameters = name.removeprefix("test_").removesuffix("]").replace("_", " ").partition("[")
+    rest = re.sub("-?ours-?", "", parameters).replace("-", " ")
+    return f"{words}: {rest}" if rest else words
+
+
+def run_until_good(before: Baseline, runs: int) -> list[Row]:
+    """Run and compare until nothing is worse, `runs` times at most."""
+    least: dict[str, float] = {}
+    for run in range(1, runs + 1):
+        for name, time in least_times().items():
+            least[name] = min(time, least.get(name, time))
+        rows = compare(before.figures, ratios(least))
+        slower = worse(rows, TOLERANCE)
+        if not slower:
+            break
+        if before.figures:
+            print(f"bench-check: run {run} of {runs}: slower:", *(f"\n  {row.name}" for row in slower), file=sys.stderr)
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.check", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--accept", metavar="REASON", type=reason, help="make today's ratios the baseline")
+    arguments = parser.parse_args()
+    before = Baseline.read(BASELINE)
+    if arguments.accept:
+        rows = run_until_good(Baseline({}), RUNS)  # there is nothing to be good against: all runs
+        now = {row.name: round(row.now, 3) for row in rows if row.now is not None}
+        Baseline(now, arguments.accept).write(BASELINE)
+        print(table(compare(before.figures, now), ".3f", TOLERANCE))
+        return
+    rows = run_until_good(before, RUNS)
+    print(table(rows, ".3f", TOLERANCE))
+    if worse(rows, TOLERANCE):
+        raise SystemExit(
+            f"bench-check: slower than {TOLERANCE:.0%} above the baseline ({before.reason}).\n"
+            "Find the cause with  python -m bench.instructions --annotate NAME , or, if it is worth its price,\n"
+            'say so:  python -m bench.check --accept "why it is"'
+        )
+    if better(rows, TOLERANCE):
+        print('bench-check: faster by more than that; keep it:  python -m bench.check --accept "what was done"')
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,45 @@
+"""How much does it cost to know what a message says, against msgspec making a plain dict of it?"""
+
+from functools import partial
+from itertools import cycle, islice
+from typing import Any
+
+import msgspec
+import pytest
+
+from koko_presence.messages import Cursor, CursorMessage
+
+from . import cases
+from .cases import BAD, CURSORS, Run, last, measure
+
+N = 2000
+LAST = cases.cursor_numbers((N - 1) % len(CURSORS))
+
+
+def untyped(texts: list[bytes], n: int) -> Any:
+    return last(map(msgspec.json.Decoder().decode, islice(cycle(texts), n)))
+
+
+@pytest.mark.parametrize("run", [cases.scan_cursor, partial(untyped, CURSORS)], ids=["ours", "reference"])
+def test_scanning_a_plain_cursor(benchmark: Any, run: Run) -> None:
+    found = measure(benchmark, run, N)
+    timestamp, x, y = LAST
+    if isinstance(found, dict):
+        assert found["data"] == {"timestamp": timestamp, "x": x, "y": y}
+    else:
+        assert found == (b"video_123", timestamp, x, y)
+
+
+@pytest.mark.parametrize("run", [cases.decode_cursor, partial(untyped, CURSORS)], ids=["ours", "reference"])
+def test_decoding_a_cursor(benchmark: Any, run: Run) -> None:
+    message = measure(benchmark, run, N)
+    if not isinstance(message, dict):
+        assert isinstance(message, CursorMessage) and isinstance(message.data, Cursor)
+        assert (message.data.timestamp, message.data.x, message.data.y) == LAST
+
+
+@pytest.mark.parametrize("run", [cases.explain, partial(untyped, [BAD])], ids=["ours", "reference"])
+def test_explaining_a_bad_message(benchmark: Any, run: Run) -> None:
+    found = measure(benchmark, run, N // 10)
+    if not isinstance(found, dict):
+        assert (found.code, found.id, found.room_id, found.type) == ("INVALID_DATA", 7, "video_123", "cursor")
