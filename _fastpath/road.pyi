@@ -1,7 +1,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from .fanout import Feed, Item
+from .fanout import Item
 from .outbox import Turn
 from .stream import FlushPlan, Pointer, Stream
 
