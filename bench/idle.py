@@ -14,34 +14,27 @@ import time
 from contextlib import suppress
 
 from koko_presence.auth.tokens import issue_token
+from tests.raw_ws import TEXT, frame, handshake
 
 from .load import SECRET, cpu_s, koko_server, rss_kib
 
 PORT = 18085
 WARM = 200  # connections before the first look, so that buffers that everybody shares are there
-HANDSHAKE = (
-    b"GET /presence HTTP/1.1\r\nHost: bench\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-)
 
 
-def message(**fields: str) -> bytes:
-    """A message as a masked text frame, with a mask of zeros."""
-    data = json.dumps(fields).encode()
-    if len(data) < 126:
-        return bytes((0x81, 0x80 | len(data))) + bytes(4) + data
-    return bytes((0x81, 0xFE)) + len(data).to_bytes(2, "big") + bytes(4) + data
+def say(**fields: str) -> bytes:
+    return frame(TEXT, json.dumps(fields).encode())
 
 
 def join(number: int, room: int) -> socket.socket:
     """Somebody who joins a room and says nothing more."""
     sock = socket.create_connection(("127.0.0.1", PORT), 10)
-    sock.sendall(HANDSHAKE)
+    sock.sendall(handshake())
     sock.recv(1000)
     token = issue_token(SECRET, user=f"u{number}", name=f"User {number}", ttl_s=3600, now_s=int(time.time()))
-    sock.sendall(message(type="auth", token=token))
+    sock.sendall(say(type="auth", token=token))
     sock.recv(5000)
-    sock.sendall(message(type="join", roomId=f"video_{room}", roomType="video"))
+    sock.sendall(say(type="join", roomId=f"video_{room}", roomType="video"))
     sock.recv(100_000)
     return sock
 
