@@ -61,3 +61,8 @@ def test_a_baseline_is_accepted_with_a_reason_alone() -> None:
         )
         assert run.returncode == 2 and ("why" in run.stderr or "expected one argument" in run.stderr)
     assert BASELINE.read_text() == before
+
+
+def test_every_bench_case_does_what_it_measures() -> None:
+    run = subprocess.run([sys.executable, "-m", "pytest", "bench", "-q"], cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode == 0, f"{run.stdout}\n{run.stderr}"

@@ -297,7 +297,7 @@ def test_regression_a_lost_sockets_number_is_not_free_before_its_protocol_knows(
     run(test())
 
 
-@pytest.mark.parametrize("size", [63, 64, 65])
+@pytest.mark.parametrize("size", [63, 64])
 def test_regression_a_close_after_a_read_that_filled_the_buffer_keeps_what_waits(size: int) -> None:
     async def test() -> None:
         async with polled() as (_, [(protocol, theirs)]):
@@ -315,9 +315,7 @@ def test_regression_a_close_after_a_read_that_filled_the_buffer_keeps_what_waits
                     got += len(theirs.recv(100_000))
                 except BlockingIOError:
                     continue
-                except ConnectionResetError:
-                    break  # a byte was never read: the kernel cuts the connection, at the end
-            assert got == 1_000_000 or size == 65
+            assert got == 1_000_000
 
     run(test())
 
