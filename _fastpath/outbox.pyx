@@ -53,7 +53,7 @@ cdef class Outbox:
     """Ready frames for one connection, in order. `compact` says that its client asked for compact cursors.
 
     `wire` has `unsent_bytes` and `send_frames`. While more than `soft_bytes` wait that the kernel has not taken, only
-    the newest frame of each mark is kept, until the socket drains or an event of the same author comes.
+    the newest frame of each mark (room, and what it says of whom) is kept, until the socket drains or an event of the same author comes.
     `on_slow()` is called at `hard_bytes`.
     """
 
@@ -110,6 +110,11 @@ cdef class Outbox:
     cdef catch_up_with(self, mark):
         if self._merged is not None and mark in self._merged:
             self.push(self._merged.pop(mark))
+
+    def forget(self, room_id):
+        """The client is out of a room: nothing of it that was held back is wanted any more."""
+        if self._merged is not None:
+            self._merged = {mark: frame for mark, frame in self._merged.items() if mark[0] != room_id} or None
 
     def taken_bytes(self):
         """What the kernel has taken of all that was ever written here, to tell a slow reader from a stuck one."""

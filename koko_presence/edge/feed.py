@@ -66,6 +66,8 @@ class Feed(fanout.Feed):
             self.drop(item.only)
             if item.frame:
                 leaver.outbox.write(item.frame)
+            else:  # thrown out: what it has missed meanwhile is not for it
+                leaver.outbox.forget(self.room_id)
             leaver.on_detach(self.room_id)
 
     def _fan_out(self, items: list[Item], timestamp: str) -> None:

@@ -290,14 +290,32 @@ def test_a_slow_receiver_sees_no_cursor_of_who_has_vanished(pair: tuple[Client, 
 def test_new_limits_hold_alike_on_both_ways_of_a_cursor(pair: tuple[Client, Client]) -> None:
     ann, bob = pair
     ann.world.hub.limits = Limits(max_presence_bytes=256)
-    for x in (0.5, 0.000001):  # the second is written with an exponent, which the short way leaves alone
-        ann.send(
-            say(
-                "cursor",
-                data={"timestamp": 1, "x": x, "y": 0.5, "unknown": "x" * 200}
-                if x < 0.5
-                else {"timestamp": 1, "x": x, "y": 0.5},
-            )
-        )
+    for x in (b"0.5", b"5e-1"):  # the short way leaves exponents alone
+        text = b'{"type":"cursor","roomId":"video_123","data":{"timestamp":1,"x":%b,"y":0.5}}' % x
+        ann.send(text + b" " * 300)
         ann.world.sleep(0.1)
     assert len(bob.take("cursor_moved")) == 2 and not ann.of("error"), "a session keeps the limits it began with"
+    cat = ann.world.person("cat")
+    for x in (b"0.5", b"5e-1"):
+        cat.send(b'{"type":"cursor","roomId":"video_123","data":{"timestamp":1,"x":%b,"y":0.5}}' % x + b" " * 300)
+    assert [error["code"] for error in cat.of("error")] == ["TOO_LARGE", "TOO_LARGE"]
+    assert not bob.take("cursor_moved")
+
+
+def test_who_is_thrown_out_gets_nothing_that_was_held_back() -> None:
+    world = World(access=ClaimsAccess())
+    ann = world.person('ann:Ann:{"video_*":["join"]}')
+    bob = world.person('bob:Bob:{"video_*":["join"]}')
+    bob.unsent_bytes = 66 * 1024
+    for number in range(3):
+        ann.send(say("cursor", data={"timestamp": number}))
+        world.sleep(0.1)
+    bob.take()
+    ann.post(say("cursor", data={"timestamp": 9}))  # in the same flush as the end of his place
+    bob.post({"type": "auth", "token": 'bob:Bob:{"other":["join"]}'})  # a token that does not open the room any more
+    bob.unsent_bytes = 0
+    world.settle()
+    bob.session.on_writable()
+    world.settle()
+    types = [message["type"] for message in bob.take()]
+    assert "kicked" in types and "cursor_moved" not in types[types.index("kicked") :]
