@@ -265,8 +265,12 @@ cdef class Feed:
         """A quiet room's flush: one item, and nothing to be joined."""
         cdef Outbox outbox
         cdef str session_id
-        for session_id, found in self.outboxes.items():
-            if not is_for(item, session_id):
+        cdef dict receivers = self.outboxes
+        if item.only:  # found, not looked for among all
+            found = receivers.get(item.only)
+            receivers = {} if found is None else {item.only: found}
+        for session_id, found in receivers.items():
+            if item.skip == session_id:
                 continue
             outbox = <Outbox>found
             if outbox.slow:

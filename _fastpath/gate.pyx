@@ -5,21 +5,18 @@ A gate lets a message through only when every rule of the session would say yes 
 of it. At the least doubt it does nothing at all and the message goes the long way, through edge/session.py.
 """
 
-from time import monotonic as real_clock
-
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.string cimport memcmp
 
-from koko_presence._fastpath.road cimport Lane
+from koko_presence._fastpath.road cimport Lane, read_clock
 from koko_presence._fastpath.scan cimport CursorText, scan_cursor
-from koko_presence._fastpath.system cimport monotonic
 from koko_presence._fastpath.throttle cimport TokenBucket
 
 
 cdef class Gate:
     """One session's gate. `seen_at` is the time of its last message, `stirred_at` of the last that was not only a
-    heartbeat [D4]; plain cursors pass while the session says that it is `open` (past auth), `awake` (nobody needs to be told
-    that it is active) and not `crowded` (no value waits for the session's own budget).
+    heartbeat [D4]; plain cursors pass while the session says that it is `open` (past auth), `awake` (nobody needs to
+    be told that it is active) and not `crowded` (no value waits for the session's own budget).
     """
 
     def __init__(self, TokenBucket messages not None, TokenBucket cursors not None, Py_ssize_t max_bytes, clock,
@@ -68,7 +65,7 @@ cdef class Gate:
                 break
         else:
             return False
-        now = monotonic() if self._clock is real_clock else self._clock()
+        now = read_clock(self._clock)
         if self._messages.ready_at(now) > now or self._cursors.ready_at(now) > now or not lane.put(&cursor, now):
             return False
         self._messages.take(now)

@@ -187,9 +187,6 @@ cdef class PolledTransport:
         self._protocol = protocol
         self._buffered = hasattr(protocol, "get_buffer")
 
-    def get_protocol(self):
-        return self._protocol
-
     def begin_frames(self, FrameReader reader not None):
         """The handshake is over: from now on WebSocket frames come, and `reader` looks at them before the protocol."""
         self._reader = reader

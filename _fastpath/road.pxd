@@ -3,6 +3,9 @@ from koko_presence._fastpath.scan cimport CursorText
 from koko_presence._fastpath.stream cimport FlushPlan, Pointer, Stream
 
 
+cdef double read_clock(clock) except? -1.0
+
+
 cdef class LocalRoad:
     cdef readonly FlushPlan plan
     cdef object _timers

@@ -18,6 +18,12 @@ from koko_presence._fastpath.system cimport monotonic
 
 cdef double SAMPLE_S = 0.1
 
+
+cdef double read_clock(clock) except? -1.0:
+    """`clock()`, without a Python call when it is the real one."""
+    return monotonic() if clock is real_clock else clock()
+
+
 log = logging.getLogger("koko_presence.bus")
 
 
@@ -58,7 +64,7 @@ cdef class LocalRoad:
 
     def run(self):
         """Flush the rooms whose time has come."""
-        cdef double now = monotonic() if self._clock is real_clock else self._clock()
+        cdef double now = read_clock(self._clock)
         cdef Stream room
         self._soon = False
         self._alarm_at = INFINITY

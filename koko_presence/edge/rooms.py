@@ -48,16 +48,8 @@ class Rooms:
     """The rooms of one session at its edge."""
 
     __slots__ = (
-        "_buckets",
-        "_join_bucket",
-        "_session",
-        "_waiting",
-        "cursors",
-        "hearing",
-        "joined",
-        "joining",
-        "max_bytes",
-    )
+        "_buckets", "_join_bucket", "_session", "_waiting", "cursors", "hearing", "joined", "joining", "max_bytes",
+    )  # fmt: skip
 
     def __init__(self, session: Session) -> None:
         limits = session.hub.limits
