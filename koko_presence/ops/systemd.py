@@ -1,0 +1,78 @@
+"""What the main process tells systemd (Type=notify): ready, reloading, stopping, alive [sd_notify(3)].
+
+Without NOTIFY_SOCKET every method does nothing, and none ever raises: a server does not fall because its manager is
+gone or busy.
+"""
+
+import os
+import socket
+import time
+from collections.abc import MutableMapping
+
+SEND_TIMEOUT_S = 0.1  # datagrams on this machine: either they go at once or systemd is in trouble
+
+
+class Notifier:
+    """Sends states to the socket at `address`; `watchdog_interval_s` is how often `watchdog` is due, None for never."""
+
+    def __init__(self, address: str = "", watchdog_interval_s: float | None = None) -> None:
+        # "@name" is Linux's abstract namespace, where the first byte is zero; what is neither is of no use here
+        self._address = "\0" + address[1:] if address.startswith("@") else address if address.startswith("/") else ""
+        self._watchdog_interval_s = watchdog_interval_s if self._address else None
+
+    @classmethod
+    def from_environment(cls, environment: MutableMapping[str, str] = os.environ) -> "Notifier":
+        """The one systemd asked for. Takes the variables away, so that no child process believes they are meant."""
+        address = environment.pop("NOTIFY_SOCKET", "")
+        period_us = environment.pop("WATCHDOG_USEC", "")
+        pid = environment.pop("WATCHDOG_PID", "")
+        ours = pid in ("", str(os.getpid()))
+        given = ours and period_us.isdecimal() and int(period_us) > 0
+        return cls(address, int(period_us) / 2_000_000 if given else None)
+
+    @property
+    def watchdog_interval_s(self) -> float | None:
+        """Seconds between two calls of `watchdog`: half of what systemd waits. None: nobody waits."""
+        return self._watchdog_interval_s
+
+    @property
+    def enabled(self) -> bool:
+        """Whether anybody listens."""
+        return bool(self._address)
+
+    def ready(self, status: str = "") -> None:
+        """Start or reload is complete; `status` is the line that `systemctl status` shows."""
+        self._send("READY=1", *([_status(status)] if status else []))
+
+    def reloading(self) -> None:
+        """A reload begins; `ready` ends it."""
+        # Type=notify-reload matches this time with its own, so it is the kernel's clock, not one of ours
+        self._send("RELOADING=1", f"MONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
+
+    def stopping(self, extend_s: float) -> None:
+        """The end begins and takes up to `extend_s` from now. May be said again while it lasts."""
+        self._send("STOPPING=1", f"EXTEND_TIMEOUT_USEC={max(0, int(extend_s * 1_000_000))}")
+
+    def watchdog(self) -> None:
+        """Everything that should run does. Left out, systemd ends the service after WatchdogSec and starts it again."""
+        self._send("WATCHDOG=1")
+
+    def status(self, text: str) -> None:
+        """The line that `systemctl status` shows."""
+        self._send(_status(text))
+
+    def _send(self, *assignments: str) -> None:
+        if not self._address:
+            return
+        message = "\n".join(assignments).encode("utf-8", "backslashreplace")
+        try:
+            # opened each time: systemd makes a new socket when it is upgraded, and nothing is inherited
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
+                sender.settimeout(SEND_TIMEOUT_S)
+                sender.sendto(message, self._address)
+        except (OSError, ValueError):  # ValueError: an address with a zero byte inside
+            return
+
+
+def _status(text: str) -> str:
+    return "STATUS=" + " ".join(text.split())  # a line break would begin another assignment
