@@ -2,12 +2,17 @@
 
 Every command names its owner by `room_id` or `user_id`; the bus finds the shard. What concerns membership goes through
 the user's owner and on to the room's, on one road, so that joins, leaves, drops and resumes of a session cannot
-overtake each other. What a member shows goes straight to the room.
+overtake each other. What a member shows goes straight to the room. Between workers they travel as msgpack
+(cluster/letters.py), so each has a tag.
 """
 
 from msgspec import Struct
 
 from .messages import Activity, GetActive, MessageId, Privacy, RoomMessage, RoomType, SetStatus, Status
+
+
+class Letter(Struct, tag=True):
+    """Base of all that goes from worker to worker."""
 
 
 class Visitor(Struct, kw_only=True):
@@ -18,6 +23,7 @@ class Visitor(Struct, kw_only=True):
     user_id: str
     name: str
     image: str | None
+    connection: int = 0
     disabled: bool = False
     invisible: bool = False
     share_cursor: bool = True
@@ -35,19 +41,21 @@ class Profile(Struct, kw_only=True, frozen=True):
 # --- to the owner of a user ---------------------------------------------------------------------------------------
 
 
-class OpenSession(Struct, kw_only=True):
-    """A connection has proved who it is and wants a session: `resume` names an earlier one, `fresh` a new one."""
+class OpenSession(Letter, kw_only=True):
+    """A connection has proved who it is and wants a session: `resume` names an earlier one, `fresh` a new one. `at` is
+    the monotonic second, the same for all workers of a host: of two connections the later one has the session."""
 
     user_id: str
     edge: int
     connection: int
+    at: float = 0.0
     fresh: str
     resume: str | None = None
     privacy: Privacy | None = None
     disabled: bool = False
 
 
-class EnterRoom(Struct, kw_only=True):
+class EnterRoom(Letter, kw_only=True):
     """A session wants into a room; the user's owner counts rooms, then the room's owner decides [C6, C10]."""
 
     user_id: str
@@ -61,7 +69,7 @@ class EnterRoom(Struct, kw_only=True):
     privacy: Privacy | None = None
 
 
-class LeaveRoom(Struct, kw_only=True):
+class LeaveRoom(Letter, kw_only=True):
     """A client's own leave, or `kicked` by a token that no longer opens the room; `reason` is user_left's."""
 
     user_id: str
@@ -71,7 +79,7 @@ class LeaveRoom(Struct, kw_only=True):
     reason: str = "left"
 
 
-class EndSession(Struct, kw_only=True):
+class EndSession(Letter, kw_only=True):
     """The socket is gone. `grace`: hold the session for a while, it may resume [D2]. `connection` tells an old
     socket's late close from the present one's [D16]."""
 
@@ -82,7 +90,7 @@ class EndSession(Struct, kw_only=True):
     reason: str
 
 
-class ReportActivity(Struct, kw_only=True):
+class ReportActivity(Letter, kw_only=True):
     """What a session's heartbeats and silences say of its user; `interacted` moves lastActiveAt [D8, D11, D12]."""
 
     user_id: str
@@ -91,7 +99,7 @@ class ReportActivity(Struct, kw_only=True):
     interacted: bool
 
 
-class ChangeStatus(Struct, kw_only=True):
+class ChangeStatus(Letter, kw_only=True):
     """setStatus, with the session's activity after it, so that both change in one step."""
 
     user_id: str
@@ -100,7 +108,7 @@ class ChangeStatus(Struct, kw_only=True):
     message: SetStatus
 
 
-class ChangePrivacy(Struct, kw_only=True):
+class ChangePrivacy(Letter, kw_only=True):
     """`disabled` is the token's word, not the client's: None when the command does not come from a token [K1]."""
 
     disabled: bool | None = None
@@ -110,12 +118,14 @@ class ChangePrivacy(Struct, kw_only=True):
     id: MessageId | None = None
 
 
-class RoomLeft(Struct, kw_only=True):
-    """The room's owner tells the user's owner that a session is not, or no longer, in the room."""
+class RoomLeft(Letter, kw_only=True):
+    """The room's owner tells the user's owner that a session is not, or no longer, in the room. `stay` is the one that
+    has ended: this word may come late, when the session is in again."""
 
     user_id: str
     room_id: str
     session_id: str
+    stay: int
 
 
 UserCommand = (
@@ -126,15 +136,16 @@ UserCommand = (
 # --- to the owner of a room ---------------------------------------------------------------------------------------
 
 
-class Admit(Struct, kw_only=True):
-    """EnterRoom, passed on by the user's owner with what it knows of the person."""
+class Admit(Letter, kw_only=True):
+    """EnterRoom, passed on by the user's owner with what it knows of the person. `stay` numbers the user's stays."""
 
     room_id: str
     enter: EnterRoom
+    stay: int
     profile: Profile
 
 
-class Remove(Struct, kw_only=True):
+class Remove(Letter, kw_only=True):
     """End a membership now; `reason` is user_left's [D2]. `id` belongs to a client's own leave."""
 
     room_id: str
@@ -143,23 +154,26 @@ class Remove(Struct, kw_only=True):
     id: MessageId | None = None
 
 
-class Drop(Struct, kw_only=True):
-    """The session's socket is lost: hold its place for the grace [D2]."""
+class Drop(Letter, kw_only=True):
+    """The session's socket is lost: hold its place for the grace [D2], unless it has another `connection` already."""
 
     room_id: str
     session_id: str
+    connection: int
 
 
-class Resume(Struct, kw_only=True):
+class Resume(Letter, kw_only=True):
     """The session is back, on edge `edge` [D16]."""
 
     room_id: str
     session_id: str
     user_id: str
     edge: int
+    connection: int
+    stay: int
 
 
-class ApplyProfile(Struct, kw_only=True):
+class ApplyProfile(Letter, kw_only=True):
     """The person's status changed; `session_id` is the session that caused it."""
 
     room_id: str
@@ -169,7 +183,7 @@ class ApplyProfile(Struct, kw_only=True):
     interacted: bool = False
 
 
-class ApplyPrivacy(Struct, kw_only=True):
+class ApplyPrivacy(Letter, kw_only=True):
     room_id: str
     session_id: str
     invisible: bool
@@ -178,7 +192,7 @@ class ApplyPrivacy(Struct, kw_only=True):
     share_selection: bool
 
 
-class Regrant(Struct, kw_only=True):
+class Regrant(Letter, kw_only=True):
     """The session's permissions in the room are new, after a fresh token [A4]."""
 
     room_id: str
@@ -188,7 +202,7 @@ class Regrant(Struct, kw_only=True):
     moderator: bool
 
 
-class Act(Struct, kw_only=True):
+class Act(Letter, kw_only=True):
     """A member's message, as the client sent it."""
 
     room_id: str
@@ -197,7 +211,7 @@ class Act(Struct, kw_only=True):
     message: RoomMessage
 
 
-class AskActive(Struct, kw_only=True):
+class AskActive(Letter, kw_only=True):
     """get_active, from a member or from someone who could be one [C13, C14]."""
 
     room_id: str
@@ -214,7 +228,7 @@ Command = UserCommand | RoomCommand
 # --- to an edge ---------------------------------------------------------------------------------------------------
 
 
-class SessionOpened(Struct, kw_only=True):
+class SessionOpened(Letter, kw_only=True):
     user_id: str
     connection: int
     session_id: str
@@ -224,26 +238,26 @@ class SessionOpened(Struct, kw_only=True):
     privacy: Privacy
 
 
-class SessionRefused(Struct, kw_only=True):
+class SessionRefused(Letter, kw_only=True):
     connection: int
     code: str
 
 
-class SessionReplaced(Struct, kw_only=True):
+class SessionReplaced(Letter, kw_only=True):
     """A newer connection resumed this session [D16]: close the old one with 4409."""
 
     session_id: str
     connection: int
 
 
-class SessionEvicted(Struct, kw_only=True):
+class SessionEvicted(Letter, kw_only=True):
     """The session was ended to make place for a new one of the same user [C11, evict_oldest]."""
 
     session_id: str
     connection: int
 
 
-class Reply(Struct, kw_only=True):
+class Reply(Letter, kw_only=True):
     """A whole message for one session."""
 
     session_id: str
@@ -251,7 +265,13 @@ class Reply(Struct, kw_only=True):
     refusal: bool = False
 
 
-class RoomRefused(Struct, kw_only=True):
+class SessionLost(Letter, kw_only=True):
+    """The owners know nothing of what this session believes, after the loss of a worker: it has to come again."""
+
+    session_id: str
+
+
+class RoomRefused(Letter, kw_only=True):
     """The join failed; `payload` is the error message."""
 
     session_id: str
@@ -259,4 +279,4 @@ class RoomRefused(Struct, kw_only=True):
     payload: bytes
 
 
-EdgeNews = SessionOpened | SessionRefused | SessionReplaced | SessionEvicted | Reply | RoomRefused
+EdgeNews = SessionOpened | SessionRefused | SessionReplaced | SessionEvicted | SessionLost | Reply | RoomRefused

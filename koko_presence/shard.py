@@ -127,7 +127,9 @@ class Shard:
             member = room.members[sub_id]  # a member's deadlines are cancelled when it goes
             if kind == "grace":
                 room.remove(member, "disconnected", now)
-                self.setting.effects.append(RoomLeft(user_id=member.user_id, room_id=room.id, session_id=sub_id))
+                self.setting.effects.append(
+                    RoomLeft(user_id=member.user_id, room_id=room.id, session_id=sub_id, stay=member.stay)
+                )
                 self._after_removal(room, "disconnected", now)
             elif kind == "typing_stop":
                 if member.typing is not None:
@@ -166,7 +168,7 @@ class Shard:
 
     def _enter(self, command: EnterRoom, now: float) -> None:
         try:
-            self._user(command.user_id).enter(command)
+            self._user(command.user_id).enter(command, now)
         except PresenceError as error:
             self._refuse(command, error)
 
@@ -178,7 +180,7 @@ class Shard:
     def _left(self, command: RoomLeft, now: float) -> None:
         user = self.users.get(command.user_id)
         if user is not None:
-            user.left(command.session_id, command.room_id)
+            user.left(command.session_id, command.room_id, command.stay)
 
     def _report(self, command: ReportActivity, now: float) -> None:
         user = self.users.get(command.user_id)
@@ -229,12 +231,17 @@ class Shard:
                 if enter.room_type is None:
                     raise PresenceError("INVALID_MESSAGE", "The first to join a room names its roomType.")  # [C2]
                 room = self.rooms[command.room_id] = Room(command.room_id, enter.room_type, self.setting, now)
-            room.admit(enter, command.profile, now)
+            room.admit(enter, command.stay, command.profile, now)
         except PresenceError as error:
             self._refuse(enter, error)
             if room is None or enter.visitor.session_id not in room.members:  # a refused second join changes nothing
                 self.setting.effects.append(
-                    RoomLeft(user_id=enter.user_id, room_id=enter.room_id, session_id=enter.visitor.session_id)
+                    RoomLeft(
+                        user_id=enter.user_id,
+                        room_id=enter.room_id,
+                        session_id=enter.visitor.session_id,
+                        stay=command.stay,
+                    )
                 )
             return
         self._touch(room, now)
@@ -276,7 +283,7 @@ class Shard:
 
     def _drop(self, command: Drop, now: float) -> None:
         room, member = self._find(command.room_id, command.session_id)
-        if room is not None and member is not None and member.connected:
+        if room is not None and member is not None and member.connected and member.connection == command.connection:
             showing.settle(room, member, now)
             room.drop(member, now)
             self._touch(room, now)
@@ -285,10 +292,17 @@ class Shard:
         room, member = self._find(command.room_id, command.session_id)
         if room is None or member is None:
             self.setting.effects.append(
-                RoomLeft(user_id=command.user_id, room_id=command.room_id, session_id=command.session_id)
+                RoomLeft(
+                    user_id=command.user_id,
+                    room_id=command.room_id,
+                    session_id=command.session_id,
+                    stay=command.stay,
+                )
             )
             return
-        room.resume(member, command.edge, now)
+        if member.connected and (member.edge, member.connection) == (command.edge, command.connection):
+            return  # said once more by the heir of an owner who had said it
+        room.resume(member, command.edge, command.connection, now)
         self._touch(room, now)
 
     def _apply_profile(self, command: ApplyProfile, now: float) -> None:

@@ -4,7 +4,9 @@ Messages are msgpack with a 4-byte length before each. The worker's end is read 
 that the loop runs, which no side thread could.
 """
 
-from collections.abc import Iterator
+import asyncio
+import socket
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -13,6 +15,7 @@ from msgspec import Struct
 from .ring import View
 
 MAX_MESSAGE_BYTES = 64 << 20
+READ_BYTES = 256 << 10
 
 
 class Message(Struct, kw_only=True, tag=True):
@@ -136,3 +139,71 @@ class Unpacker:
             body = bytes(self._data[4 : 4 + size])
             del self._data[: 4 + size]
             yield _decoder.decode(body)
+
+
+class Channel:
+    """One end of the socket pair on a loop. `on_lost` is called once, when the other end is gone or talks nonsense;
+    not after `close`."""
+
+    def __init__(self, sock: socket.socket, on_message: Callable[[Any], None], on_lost: Callable[[], None]) -> None:
+        self._sock = sock
+        self._on_message, self._on_lost = on_message, on_lost
+        self._loop = asyncio.get_running_loop()
+        self._unpacker = Unpacker()
+        self._unsent = bytearray()
+        self._open = True
+        sock.setblocking(False)
+        self._loop.add_reader(sock, self._read)
+
+    def send(self, message: Message) -> None:
+        """Written before this returns, unless the other end is behind: news of a death must not wait for a turn of the
+        loop. To an end that is gone it is lost; `on_lost` tells."""
+        if not self._open:
+            return
+        data = pack(message)
+        if not self._unsent:
+            data = data[self._write(data) :]
+        if data:
+            if not self._unsent:
+                self._loop.add_writer(self._sock, self._write_more)
+            self._unsent += data
+
+    def close(self) -> None:
+        """Nothing is read, written or told any more."""
+        if self._open:
+            self._open = False
+            self._loop.remove_reader(self._sock)
+            self._loop.remove_writer(self._sock)
+            self._sock.close()
+
+    def _write(self, data: bytes | bytearray) -> int:
+        try:
+            return self._sock.send(data)
+        except (BlockingIOError, InterruptedError):
+            return 0
+        except OSError:  # gone; the reader sees its end
+            return len(data)
+
+    def _write_more(self) -> None:
+        del self._unsent[: self._write(self._unsent)]
+        if not self._unsent:
+            self._loop.remove_writer(self._sock)
+
+    def _read(self) -> None:
+        try:
+            data = self._sock.recv(READ_BYTES)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            data = b""
+        try:
+            messages = list(self._unpacker.feed(data))
+        except ValueError:
+            messages, data = [], b""
+        for message in messages:
+            self._on_message(message)
+            if not self._open:
+                return
+        if not data:
+            self.close()
+            self._on_lost()

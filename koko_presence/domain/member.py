@@ -42,15 +42,17 @@ class Member(Pointer):
     """One session in one room, with everything it shows; the Pointer below it has what its cursor needs."""
 
     __slots__ = (
-        "_row", "_row_shows", "can_broadcast", "can_control", "edge", "image", "joined_at", "moderator", "name",
-        "person", "report", "selection", "share_selection", "typing", "viewer", "watching",
+        "_row", "_row_shows", "can_broadcast", "can_control", "connection", "edge", "image", "joined_at", "moderator", "name",
+        "person", "report", "selection", "share_selection", "stay", "typing", "viewer", "watching",
     )  # fmt: skip
 
-    def __init__(self, enter: EnterRoom, person: Person, limits: Limits, now: float) -> None:
+    def __init__(self, enter: EnterRoom, stay: int, person: Person, limits: Limits, now: float) -> None:
         visitor = enter.visitor
         super().__init__(person.user_id, visitor.session_id, person.cursor, now)
         self.person = person
         self.edge = visitor.edge
+        self.connection = visitor.connection
+        self.stay = stay
         self.name = visitor.name
         self.image = visitor.image
         self.can_control = enter.can_control

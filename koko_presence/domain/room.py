@@ -73,7 +73,7 @@ class Room(Stream):
 
     # --- coming and going -----------------------------------------------------------------------------------------
 
-    def admit(self, enter: EnterRoom, profile: Profile, now: float) -> None:
+    def admit(self, enter: EnterRoom, stay: int, profile: Profile, now: float) -> None:
         """Let a session in and tell the others; joining twice only repeats the snapshot [C3].
 
         Errors: ROOM_TYPE_MISMATCH [C1], ROOM_FULL [C6].
@@ -84,8 +84,8 @@ class Room(Stream):
         member = self.members.get(visitor.session_id)
         if member is not None:
             if not member.connected:
-                self.resume(member, visitor.edge, now)
-            member.edge = visitor.edge
+                self.resume(member, visitor.edge, visitor.connection, now)
+            member.edge, member.connection, member.stay = visitor.edge, visitor.connection, stay
             member.can_control, member.can_broadcast = enter.can_control, enter.can_broadcast
             member.moderator = enter.moderator
             member.name, member.image = visitor.name, visitor.image
@@ -99,7 +99,7 @@ class Room(Stream):
             self.setting.deadlines.cancel(("forget", self.id, visitor.user_id))
             self.people[visitor.user_id] = person
         person.profile = profile
-        member = Member(enter, person, self.setting.limits, now)
+        member = Member(enter, stay, person, self.setting.limits, now)
         member.color = colors.choose(visitor.user_id, self._colors_taken(member))
         if member.visible:
             member.index = self._free_index()
@@ -152,10 +152,10 @@ class Room(Stream):
         self.setting.deadlines.set(("grace", self.id, member.session_id), now + self.setting.limits.grace_s)
         self.emit_status(member, now)
 
-    def resume(self, member: Member, edge: int, now: float) -> None:
+    def resume(self, member: Member, edge: int, connection: int, now: float) -> None:
         """Back inside the grace: nothing but a status_changed [D2]; events flow again once the client re-joins [C4]."""
         self.setting.deadlines.cancel(("grace", self.id, member.session_id))
-        member.edge = edge
+        member.edge, member.connection = edge, connection
         member.attached = False
         # a snapshot that was under way to the old connection is not the new one's
         self.out = [item for item in self.out if not (item.attach and item.only == member.session_id)]

@@ -37,17 +37,18 @@ class UserSession:
     """One session: where it is connected, the rooms it is in, what it hides."""
 
     __slots__ = (
-        "activity", "connected", "connection", "disabled", "edge", "invisible", "rooms", "share_cursor",
+        "activity", "at", "connected", "connection", "disabled", "edge", "invisible", "rooms", "share_cursor",
         "share_selection",
     )  # fmt: skip
 
     def __init__(self, command: OpenSession) -> None:
         self.edge = command.edge
         self.connection = command.connection
+        self.at = command.at
         self.connected = True
         self.disabled = command.disabled
         self.activity: Activity = "active"
-        self.rooms: set[str] = set()
+        self.rooms: dict[str, int] = {}  # and the number of the stay, which tells a late RoomLeft from a present one
         self.invisible = False
         self.share_cursor = True
         self.share_selection = True
@@ -68,7 +69,7 @@ class UserSession:
 class User:
     """All of one user. Commands for rooms and news for edges go into `setting.effects`, in order."""
 
-    __slots__ = ("activity", "id", "manual", "sessions", "setting", "status_message", "wishes")
+    __slots__ = ("activity", "id", "manual", "revision", "sessions", "setting", "stays", "status_message", "wishes")
 
     def __init__(self, user_id: str, setting: Setting) -> None:
         self.id = user_id
@@ -77,6 +78,8 @@ class User:
         self.manual: str | None = None
         self.status_message = ""
         self.activity: Activity = "active"
+        self.stays = 0
+        self.revision = 0  # counts changes, so that of two records the newer one is known
         self.wishes = Privacy()  # what the person has hidden with scope "user" [K6]
 
     @property
@@ -87,27 +90,44 @@ class User:
 
     # --- sessions -------------------------------------------------------------------------------------------------
 
-    def open(self, command: OpenSession, now: float) -> None:
-        """A new session, or an earlier one resumed; the cap may first cost a session in its grace its place [C11]."""
+    def open(self, command: OpenSession, now: float, *, trusting: bool = False) -> None:
+        """A new session, or an earlier one resumed; the cap may first cost a session in its grace its place [C11].
+        `trusting`: an owner has just been lost, and a session that is not known here may well have been to it."""
         effects = self.setting.effects
-        session = self.sessions.get(command.resume) if command.resume is not None else None
-        if session is not None and command.resume is not None:
-            session_id = command.resume
+        session_id = command.resume if command.resume in self.sessions else command.fresh
+        session = self.sessions.get(session_id)
+        if session is not None and session.connection == command.connection:
+            pass  # said once more by the heir of an owner who had opened it
+        elif session is not None and session.connected and session.at > command.at:  # came late: a newer one has it
+            effects.append((command.edge, SessionReplaced(session_id=session_id, connection=command.connection)))
+            return
+        elif session is not None:
             self.setting.deadlines.cancel(("session", self.id, session_id))
             if session.connected:
                 effects.append((session.edge, SessionReplaced(session_id=session_id, connection=session.connection)))
             session.edge, session.connection, session.connected = command.edge, command.connection, True
+            session.at = command.at
             self._set_disabled(session_id, command.disabled)
             if command.privacy is not None:
                 self._spread_privacy(session_id, command.privacy)
             for room_id in sorted(session.rooms):
-                effects.append(Resume(room_id=room_id, session_id=session_id, user_id=self.id, edge=command.edge))
+                effects.append(
+                    Resume(
+                        room_id=room_id,
+                        session_id=session_id,
+                        user_id=self.id,
+                        edge=command.edge,
+                        connection=command.connection,
+                        stay=session.rooms[room_id],
+                    )
+                )
             self._update_activity(session_id, interacted=False)
         else:
             if not self._make_place(now):
                 effects.append((command.edge, SessionRefused(connection=command.connection, code="TOO_MANY_SESSIONS")))
                 return
-            session_id = command.fresh
+            if trusting and command.resume is not None:  # signed, and its owner was lost with all it knew [N-c]
+                session_id = command.resume
             session = self.sessions[session_id] = UserSession(command)
             session.hide(self.wishes)
             if command.privacy is not None:
@@ -149,17 +169,21 @@ class User:
         """The socket is gone: hold the session for the grace, or forget it [D2]. A late word of an old socket that a
         resume has replaced is ignored [D16]."""
         session = self.sessions.get(command.session_id)
-        if session is None or session.connection != command.connection or not session.connected:
+        if session is None or session.connection != command.connection:
             return
-        grace_s = self.setting.limits.grace_s
-        if not command.grace or grace_s <= 0.0:
+        if not command.grace or self.setting.limits.grace_s <= 0.0:
             self._forget(command.session_id, command.reason)
-            return
+        elif session.connected:
+            self.hold(command.session_id, now)
+
+    def hold(self, session_id: str, now: float) -> None:
+        """The session's connection is lost: it may resume until the grace is over [D2]."""
+        session = self.sessions[session_id]
         session.connected = False
-        self.setting.deadlines.set(("session", self.id, command.session_id), now + grace_s)
+        self.setting.deadlines.set(("session", self.id, session_id), now + self.setting.limits.grace_s)
         for room_id in sorted(session.rooms):
-            self.setting.effects.append(Drop(room_id=room_id, session_id=command.session_id))
-        self._update_activity(command.session_id, interacted=False)
+            self.setting.effects.append(Drop(room_id=room_id, session_id=session_id, connection=session.connection))
+        self._update_activity(session_id, interacted=False)
 
     def expire(self, session_id: str) -> None:
         """The grace is over; the rooms end the membership at the same time by their own deadline."""
@@ -174,7 +198,7 @@ class User:
 
     # --- rooms ----------------------------------------------------------------------------------------------------
 
-    def enter(self, command: EnterRoom) -> None:
+    def enter(self, command: EnterRoom, now: float) -> None:
         """Count the room, then let its owner decide. Errors: TOO_MANY_ROOMS [C10], NOT_IN_ROOM for a session that is
         gone meanwhile."""
         session = self.sessions.get(command.visitor.session_id)
@@ -185,27 +209,32 @@ class User:
             raise PresenceError("TOO_MANY_ROOMS")
         if command.privacy is not None:
             self._spread_privacy(command.visitor.session_id, command.privacy)
-        session.rooms.add(command.room_id)
+        # above every number of an owner before this one, whose clock is the same
+        self.stays = max(self.stays + 1, int(now * 1e6))
+        session.rooms[command.room_id] = self.stays
         visitor = command.visitor
         visitor.disabled = session.disabled
         visitor.invisible = session.invisible
         visitor.share_cursor, visitor.share_selection = session.share_cursor, session.share_selection
-        self.setting.effects.append(Admit(room_id=command.room_id, enter=command, profile=self.profile))
+        visitor.connection = session.connection
+        self.setting.effects.append(
+            Admit(room_id=command.room_id, enter=command, stay=self.stays, profile=self.profile)
+        )
 
     def leave(self, command: LeaveRoom) -> None:
         """A client's own leave; the room answers it."""
         session = self.sessions.get(command.session_id)
         if session is not None:
-            session.rooms.discard(command.room_id)
+            session.rooms.pop(command.room_id, None)
         self.setting.effects.append(
             Remove(room_id=command.room_id, session_id=command.session_id, reason=command.reason, id=command.id)
         )
 
-    def left(self, session_id: str, room_id: str) -> None:
+    def left(self, session_id: str, room_id: str, stay: int) -> None:
         """The room says that the session is not in it (any more)."""
         session = self.sessions.get(session_id)
-        if session is not None:
-            session.rooms.discard(room_id)
+        if session is not None and session.rooms.get(room_id) == stay:
+            del session.rooms[room_id]
 
     # --- what the person shows ------------------------------------------------------------------------------------
 
@@ -291,7 +320,7 @@ class User:
     def _spread_profile(self, session_id: str, *, changed: bool, interacted: bool) -> None:
         if not (changed or interacted):
             return
-        own = self.sessions[session_id].rooms if session_id in self.sessions else set()
+        own = set(self.sessions[session_id].rooms) if session_id in self.sessions else set()
         rooms = {room_id for each in self.sessions.values() for room_id in each.rooms} if changed else own
         profile = self.profile
         for room_id in sorted(rooms):

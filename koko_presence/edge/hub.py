@@ -21,6 +21,7 @@ from koko_presence.commands import (
     Reply,
     RoomRefused,
     SessionEvicted,
+    SessionLost,
     SessionOpened,
     SessionRefused,
     SessionReplaced,
@@ -66,7 +67,7 @@ class Hub:
         self.connections: dict[int, Session] = {}
         self.feeds: dict[str, Feed] = {}
         self.turn = Turn(timers.call_soon)
-        self._last_connection = 0
+        self._last_connection = edge_id << 32  # so that no two workers give the same number
         self._tasks: set[asyncio.Task[None]] = set()
         self._deadlines = Deadlines()
         self._alarm = Alarm(timers, clock, self._tick)
@@ -146,6 +147,8 @@ class Hub:
         """One piece of news for one session. A session that is gone meanwhile is no error."""
         if isinstance(news, SessionOpened):
             session = self.connections.get(news.connection)
+            if session is not None and session.session_id == news.session_id and session.state == "open":
+                return  # said once more by the heir of an owner who had said it
             if session is None or not session.opening:  # closed while its session was being made: no ghost
                 self.bus.send(
                     EndSession(
@@ -168,6 +171,10 @@ class Hub:
             session = self.connections.get(news.connection)
             if session is not None:
                 session.on_ended(4409 if isinstance(news, SessionReplaced) else 4429, now)
+        elif isinstance(news, SessionLost):
+            session = self.sessions.get(news.session_id)
+            if session is not None:
+                session.finish(1012)
         elif isinstance(news, RoomRefused):
             session = self.sessions.get(news.session_id)
             if session is not None:
