@@ -53,7 +53,6 @@ def serve(arguments: argparse.Namespace) -> int:
     config = _load(arguments, chosen, dev=arguments.dev)
     from msgspec import structs
 
-    from . import worker
     from .ops import config as reading
     from .ops import logs
 
@@ -63,7 +62,33 @@ def serve(arguments: argparse.Namespace) -> int:
         return structs.replace(again, auth=config.auth) if arguments.dev else again
 
     logs.configure(config.log, config.secrets)
-    return worker.run(config, dev=arguments.dev, reload_config=load_again)
+    if config.server.worker_count == 1:
+        from . import worker_process
+
+        return worker_process.run(config, dev=arguments.dev, reload_config=load_again)
+    from . import supervisor
+
+    return supervisor.run(config, dev=arguments.dev, reload_config=load_again)
+
+
+def reload(arguments: argparse.Namespace) -> int:
+    """Make the running server read its configuration again, or replace its workers."""
+    from .ops import runtime
+
+    flags = {} if arguments.port is None else {"server.port": arguments.port}
+    config = _load(arguments, flags, needs_secret=False)
+    if config.server.port == 0 and not config.server.runtime_dir:
+        raise WrongUse("reload: a server on port 0 is found by its folder only: set server.runtime_dir")
+    try:
+        pid = runtime.tell_server(runtime.runtime_dir(config, config.server.port), rolling=arguments.rolling)
+    except runtime.OneWorker as fault:
+        raise WrongUse(f"reload: {fault}") from None
+    except runtime.RuntimeFault as fault:
+        _complain(f"koko-presence: reload: {fault}")
+        return FAILED
+    what = "replaces its workers one at a time" if arguments.rolling else "reads its configuration again"
+    print(f"process {pid} {what}; its log says how that went")
+    return OK
 
 
 def token(arguments: argparse.Namespace) -> int:
@@ -174,31 +199,23 @@ def default_config(arguments: argparse.Namespace) -> int:
 
 
 def health(arguments: argparse.Namespace) -> int:
-    """Exit 0 when the server answers."""
-    import http.client
-    import ssl
-    import urllib.error
-    import urllib.request
+    """Exit 0 when the server is ready."""
+    from .ops import probe
 
-    url, context = arguments.url, None
+    url = arguments.url
     if url is None:
-        server = _load(arguments, needs_secret=False).server
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(server.host, server.host)
-        url = f"{'https' if server.tls_cert else 'http'}://{_authority(host, server.port)}/healthz"
-        if server.tls_cert:  # our own server under an address that is not in its certificate
-            context = ssl._create_unverified_context()
+        operator = _load(arguments, needs_secret=False).operator
+        if operator.port == 0:
+            raise WrongUse("health: operator.port is 0, so nobody knows it: set a port, or use --url")
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(operator.host, operator.host)
+        url = f"http://{_authority(host, operator.port)}/readyz"
     elif not url.startswith(("http://", "https://")):
         raise WrongUse(f"health: --url {url!r} is no address: use http://HOST:PORT/healthz")
-    # a proxy from the environment has no business between a probe and its server
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
-    try:
-        with opener.open(url, timeout=2.0) as answer:
-            print(f"ready: {url} answers {answer.status}")
+    ready, line = probe.ask(url)
+    if ready:
+        print(line)
         return OK
-    except urllib.error.HTTPError as error:
-        _complain(f"not ready: {url} answers {error.code}")
-    except (OSError, ValueError, http.client.HTTPException) as error:
-        _complain(f"not ready: {url}: {getattr(error, 'reason', None) or error or type(error).__name__}")
+    _complain(line)
     return FAILED
 
 
@@ -265,10 +282,27 @@ examples:
   koko-presence serve --dev                       a working demo on this machine
   koko-presence default-config > presence.toml    every key, to start from
   koko-presence check-config --config presence.toml
-  koko-presence serve --config presence.toml
+  koko-presence serve --config presence.toml --workers auto
+  koko-presence reload --config presence.toml     after changes in the file
 
 configuration: a TOML file, then KOKO_PRESENCE_<SECTION>_<KEY> in the environment, then flags; later wins.
 exit codes: 0 fine, 2 wrong use or configuration, 1 anything else.
+"""
+_SERVE_NOTES = """\
+signals:
+  SIGTERM, Ctrl-C   drain: clients are sent elsewhere within 10 seconds, then exit; a second one does not wait
+  SIGHUP            read the configuration again            (koko-presence reload)
+  SIGUSR2           replace the workers, one at a time      (koko-presence reload --rolling)
+"""
+_RELOAD_NOTES = """\
+Limits, origins, keys and the log level change at once, and no connection is touched. --rolling also takes a new
+certificate, access mode, room options and a new version of the program: each worker hands over to a new one, and its
+clients reconnect. Host, port, number of workers and the operator's address take a restart.
+
+examples:
+  koko-presence check-config --config presence.toml && koko-presence reload --config presence.toml
+  koko-presence reload --config presence.toml --rolling
+  koko-presence reload --port 9000                a server that was started with --port 9000
 """
 _TOKEN_EXAMPLES = """\
 examples:
@@ -302,7 +336,12 @@ def _parser() -> argparse.ArgumentParser:
     def add_config(to: argparse.ArgumentParser) -> None:
         to.add_argument("--config", metavar="FILE", help="TOML file; see koko-presence default-config")
 
-    serving = add("serve", serve, "run the server; Ctrl-C or SIGTERM drains it, SIGHUP reloads the configuration")
+    serving = add(
+        "serve",
+        serve,
+        "run the server; Ctrl-C or SIGTERM drains it, SIGHUP reloads the configuration",
+        epilog=_SERVE_NOTES,
+    )
     add_config(serving)
     serving.add_argument("--host", metavar="H", help="address to listen on (server.host, default 127.0.0.1)")
     serving.add_argument("--port", metavar="P", help="port to listen on (server.port, default 8080)")
@@ -311,6 +350,11 @@ def _parser() -> argparse.ArgumentParser:
     serving.add_argument(
         "--dev", action="store_true", help="a demo for this machine only: own secret, every user enters every room"
     )
+
+    renewing = add("reload", reload, "make the running server read its configuration again", epilog=_RELOAD_NOTES)
+    add_config(renewing)
+    renewing.add_argument("--port", metavar="P", help="the server's port, when serve was given --port")
+    renewing.add_argument("--rolling", action="store_true", help="replace every worker, one at a time")
 
     making = add("token", token, "print a signed token", epilog=_TOKEN_EXAMPLES)
     add_config(making)
@@ -333,6 +377,6 @@ def _parser() -> argparse.ArgumentParser:
     add("default-config", default_config, "print a commented TOML file with every key, its default and its unit")
     asking = add("health", health, "exit 0 when the server is ready; for scripts and probes")
     add_config(asking)
-    asking.add_argument("--url", help="what to ask (default: /healthz on the configured host and port)")
+    asking.add_argument("--url", help="what to ask (default: /readyz on the operator port)")
     add("version", version, "print the versions of koko-presence and of what it is built on")
     return parser

@@ -1,22 +1,17 @@
 """One worker: the only place that names concrete classes and reads the clocks.
 
-Builds the house from the roof down (door, hub, bus, shard), runs it until a signal, drains it. Signals only queue: what
-they ask for is done by the loop.
+Builds the house from the roof down (door, hub, bus, shard), starts it, drains it, stops it. The process around it is
+`worker_process`.
 """
 
 import asyncio
-import gc
 import logging
 import random
-import resource
-import signal
 import ssl
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-
-import uvloop
+from typing import NamedTuple
 
 from koko_presence._fastpath.wallclock import WallClock
 
@@ -24,12 +19,13 @@ from ._fastpath.polling import Poller
 from .auth.access import Access, AllowAll, ClaimsAccess
 from .auth.tokens import HmacVerifier, ResumeTokens, issue_token
 from .cluster.bus import LocalBus
+from .cluster.ring import View
 from .edge.door import Door
 from .edge.http import HttpSide
 from .edge.hub import Hub
 from .ids import new_session_id
 from .limits import Limits
-from .ops.config import Config, ConfigError, load
+from .ops.config import Config
 from .ops.logs import BoundedHandler
 from .shard import Shard
 
@@ -40,16 +36,29 @@ DEMO_TOKEN_TTL_S = 3600
 WALL_SYNC_S = 1.0
 DRAIN_LONGEST_S = 10.0
 DRAIN_CLOSES_PER_S = 500.0
+DRAIN_LINGER_S = 1.0
 
 monotonic = time.monotonic
+
+
+class Place(NamedTuple):
+    """Which of several workers one is. `mesh_address` is the Unix socket where the others reach it."""
+
+    id: int
+    slot: int
+    mesh_address: str
 
 
 class Worker:
     """A running server on one loop. `start`, then `drain` and `stop`."""
 
-    def __init__(self, config: Config, *, dev: bool = False) -> None:
+    def __init__(self, config: Config, *, dev: bool = False, place: Place | None = None) -> None:
+        """`place` is None for a server of one worker. Errors: OSError, ssl.SSLError for a certificate of no use."""
         self.config = config
         self.dev = dev
+        self.place = place
+        self.on_serving: Callable[[int], None] = lambda epoch: None
+        self.on_link_renewed: Callable[[int], None] = lambda peer: None
         loop = asyncio.get_running_loop()
         self._loop = loop
         self._wall = WallClock()
@@ -57,9 +66,10 @@ class Worker:
         self._sync_wall()
         self.shard = Shard(config.limits, config.rooms, self._wall)
         self._poller = Poller(loop)
-        self.bus = LocalBus(self.shard, self._poller, monotonic, time.thread_time)
+        self.bus = self._make_bus()
+        edge_id = place.id if place is not None else 0
         self.hub = Hub(
-            0,
+            edge_id,
             bus=self.bus,
             limits=config.limits,
             verifier=_verifier(config),
@@ -70,7 +80,7 @@ class Worker:
             timers=self._poller,
             new_session_id=new_session_id,
         )
-        self.bus.attach(0, self.hub)
+        self.bus.attach(edge_id, self.hub)
         self._http = HttpSide()
         if config.server.demo:
             self._http.add_demo(DEMO_FOLDER)
@@ -98,14 +108,21 @@ class Worker:
 
     async def drain(self, longest_s: float = DRAIN_LONGEST_S) -> None:
         """Stop accepting and ask the clients to come back elsewhere: 1012, in a random order, over at most
-        `longest_s` seconds [N-d]."""
+        `longest_s` seconds [N-d]. Then wait up to a second for their answers, and for those who were just coming in."""
         self.door.stop_accepting()
         sessions = list(self.hub.connections.values())
         random.shuffle(sessions)
         pause_s = min(longest_s / max(1, len(sessions)), 1.0 / DRAIN_CLOSES_PER_S)
+        at = monotonic()
         for session in sessions:
             session.finish(1012)
-            await asyncio.sleep(pause_s)
+            at += pause_s
+            await asyncio.sleep(max(0.0, at - monotonic()))
+        patience = monotonic() + DRAIN_LINGER_S
+        while self.door.open_count and monotonic() < patience:
+            for session in list(self.hub.connections.values()):
+                session.finish(1012)
+            await asyncio.sleep(0.02)
 
     async def stop(self) -> None:
         """Close what is open and every timer with it."""
@@ -117,9 +134,11 @@ class Worker:
             self._wall_timer.cancel()
 
     def reload(self, config: Config) -> None:
-        """Take over new limits, origins and log level without touching a connection."""
+        """Take over new limits, origins, keys and log level without touching a connection."""
         self.config = config
         self.set_limits(config.limits)
+        self.hub.verifier = _verifier(config)
+        self.hub.resume_tokens = ResumeTokens(config.auth.secret)
         self.door.origins = config.server.origins
         logging.getLogger("koko_presence").setLevel(config.log.level.upper())
 
@@ -128,6 +147,23 @@ class Worker:
         self.hub.limits = limits
         self.shard.setting.limits = limits
         self.bus.set_limits(limits)
+        self.door.set_limits(limits.max_message_bytes, limits.max_frame_bytes)
+
+    # --- the seam to the other workers ------------------------------------------------------------------------------
+
+    def _make_bus(self) -> LocalBus:
+        """The bus: to this worker's own shard, or to all workers when it has a `place` among them."""
+        return LocalBus(self.shard, self._poller, monotonic, time.thread_time)
+
+    async def open_mesh(self) -> None:
+        """Listen at `place.mesh_address`; after this the worker may be put into a view. Errors: OSError."""
+
+    def on_view(self, view: View) -> None:
+        """Take over a view of the workers; `on_serving` is called with its epoch when every link it names is there,
+        and `on_link_renewed` with a worker's id whenever the link to it was lost and made again."""
+        self.on_serving(view.epoch)
+
+    # --- clocks, tokens ---------------------------------------------------------------------------------------------
 
     def _sync_wall(self) -> None:
         self._wall.sync(monotonic(), time.time())
@@ -165,68 +201,3 @@ def _tls(config: Config) -> ssl.SSLContext | None:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.load_cert_chain(config.server.tls_cert, config.server.tls_key)
     return context
-
-
-def run(config: Config, *, dev: bool = False, reload_config: Callable[[], Config] | None = None) -> int:
-    """Serve until SIGINT or SIGTERM; SIGHUP reads the configuration again. Returns the process's exit code: 0 after a
-    drain, 2 when the address or the certificate cannot be used, which no restart helps."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < hard:  # every connection is a file; the soft limit of 1024 is for programs that use select()
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return uvloop.run(_serve(config, dev, reload_config or load))
-
-
-async def _serve(config: Config, dev: bool, reload_config: Callable[[], Config]) -> int:
-    address = f"{config.server.host}:{config.server.port}"
-    try:
-        worker = Worker(config, dev=dev)
-        await worker.start()
-        _calm_collector()
-    except OSError as error:
-        reason = error.strerror or str(error)
-        sys.stderr.write(f"koko-presence: cannot serve on {address}: {reason}. Is something else there?\n")
-        return 2
-    signals: asyncio.Queue[int] = asyncio.Queue()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(number, signals.put_nowait, number)
-    _announce(worker, dev)
-    while (await signals.get()) == signal.SIGHUP:
-        _reload(worker, reload_config)
-    log.info("draining", extra={"connections": len(worker.hub.connections)})
-    drained = asyncio.ensure_future(worker.drain())
-    second = asyncio.ensure_future(signals.get())  # a second Ctrl-C does not wait
-    await asyncio.wait((drained, second), return_when=asyncio.FIRST_COMPLETED)
-    for task in (drained, second):
-        task.cancel()
-    await worker.stop()
-    log.info("stopped")
-    return 0
-
-
-def _calm_collector() -> None:
-    """What is there at the start stays; and a busy worker's short-lived lists are no reason to look at every object."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 50)
-
-
-def _announce(worker: Worker, dev: bool) -> None:
-    scheme = "https" if worker.config.server.tls_cert else "http"
-    host = worker.config.server.host
-    place = f"{'[' + host + ']' if ':' in host else host}:{worker.port}"
-    log.info("serving", extra={"address": place, "websocket": f"ws{scheme[4:]}://{place}/presence"})
-    if worker.config.server.demo:
-        sys.stdout.write(f"Demo:  {scheme}://{place}/demo   (open it in two windows)\n")
-    if dev:
-        sys.stdout.write(f"Token: {scheme}://{place}/dev/token?user=ID&name=NAME   Stop with Ctrl-C\n")
-    sys.stdout.flush()
-
-
-def _reload(worker: Worker, reload_config: Callable[[], Config]) -> None:
-    try:
-        worker.reload(reload_config())
-        log.info("configuration reloaded")
-    except ConfigError as error:
-        for fault in error.faults:
-            log.error("configuration not reloaded: %s", fault)

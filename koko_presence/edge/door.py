@@ -10,7 +10,7 @@ import logging
 import resource
 import socket
 import ssl
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from http import HTTPStatus
 from typing import Any
 
@@ -79,10 +79,19 @@ class Door:
         """The listening sockets; empty before `open` and after `stop_accepting`."""
         return self._listener.sockets if self._listener is not None else ()
 
-    async def open(self, host: str, port: int, *, reuse_port: bool = False) -> None:
+    async def open(self, host: str, port: int) -> None:
         """Listen. Errors: OSError when the address is taken or not ours."""
         self._listener = Listener(self._on_connection)
-        await self._listener.open(host, port, backlog=self._backlog, reuse_port=reuse_port)
+        await self._listener.open(host, port, backlog=self._backlog)
+
+    def take(self, sockets: Iterable[socket.socket]) -> None:
+        """Accept from sockets that listen already, which others may hold as well."""
+        self._listener = Listener(self._on_connection)
+        self._listener.take(sockets)
+
+    def set_limits(self, max_message_bytes: int, max_frame_bytes: int) -> None:
+        """New limits for the connections to come."""
+        self._max_message_bytes, self._max_frame_bytes = max_message_bytes, max_frame_bytes
 
     def stop_accepting(self) -> None:
         """No new connection from now on; the open ones stay."""

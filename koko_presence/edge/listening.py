@@ -8,7 +8,7 @@ import asyncio
 import errno
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 log = logging.getLogger("koko_presence.listening")
@@ -27,28 +27,21 @@ class Listener:
         self._loop = asyncio.get_running_loop()
         self._pauses: dict[socket.socket, asyncio.TimerHandle] = {}
 
-    async def open(self, host: str, port: int, *, backlog: int, reuse_port: bool) -> None:
+    async def open(self, host: str, port: int, *, backlog: int) -> None:
         """Listen on every address of `host`. Errors: OSError when one is taken or not ours; then none is open."""
         found = await self._loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        try:
-            for family, kind, proto, _, address in dict.fromkeys(found):
-                sock = socket.socket(family, kind, proto)
-                self.sockets.append(sock)
-                sock.setblocking(False)
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                if reuse_port:
-                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-                if family == socket.AF_INET6:
-                    sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-                sock.bind(address)
-                sock.listen(backlog)
-                self._loop.add_reader(sock, self._accept, sock)
-        except OSError:
-            self.close()
-            raise
+        (sockets,) = listening_sockets(found, 1, backlog=backlog)
+        self.take(sockets)
+
+    def take(self, sockets: Iterable[socket.socket]) -> None:
+        """Accept from sockets that listen already. They are this listener's, but others may hold the same ones."""
+        for sock in sockets:
+            sock.setblocking(False)
+            self.sockets.append(sock)
+            self._loop.add_reader(sock, self._accept, sock)
 
     def close(self) -> None:
-        """Take nobody any more."""
+        """Take nobody any more. Who waits to be accepted is cut off, unless another process holds the socket too."""
         sockets, self.sockets = self.sockets, []
         for sock in sockets:
             pause = self._pauses.pop(sock, None)
@@ -81,3 +74,41 @@ class Listener:
     def _resume(self, listening: socket.socket) -> None:
         del self._pauses[listening]
         self._loop.add_reader(listening, self._accept, listening)
+
+
+def listening_sockets(found: Iterable[Any], slots: int, *, backlog: int) -> list[list[socket.socket]]:
+    """For each of `slots` processes its own listening sockets, one on each address of `found` (as getaddrinfo gives
+    them), all with one port; port 0 is chosen once.
+
+    The kernel spreads new connections over the slots (SO_REUSEPORT). That would also let a second server share the port
+    in silence, so the first socket is bound before it is given the option: then a taken port is an error [socket(7)].
+    Errors: OSError when an address is taken or not ours; then none is open.
+    """
+    made: list[list[socket.socket]] = [[] for _ in range(slots)]
+    port = 0
+    try:
+        for family, kind, proto, _, address in dict.fromkeys(found):
+            place = (address[0], port or address[1], *address[2:])
+            for slot in range(slots):
+                sock = socket.socket(family, kind, proto)
+                made[slot].append(sock)
+                sock.setblocking(False)
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if family == socket.AF_INET6:
+                    sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                if slot:
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+                sock.bind(place)
+                if slots > 1 and slot == 0:
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+                port = sock.getsockname()[1]
+                place = (address[0], port, *address[2:])
+        for sockets in made:
+            for sock in sockets:
+                sock.listen(backlog)
+    except OSError:
+        for sockets in made:
+            for sock in sockets:
+                sock.close()
+        raise
+    return made

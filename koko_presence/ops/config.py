@@ -34,11 +34,17 @@ class Server(Section, frozen=True):
     host: str = "127.0.0.1"
     port: Port = 8080
     workers: Annotated[int, Meta(ge=1, le=1024)] | Literal["auto"] = 1
+    runtime_dir: str = ""
     backlog: Annotated[int, Meta(ge=1, le=65_535)] = 4096
     origins: tuple[str, ...] = ()
     tls_cert: str = ""
     tls_key: str = ""
     demo: bool = False
+
+    @property
+    def worker_count(self) -> int:
+        """How many worker processes: with "auto" one for each CPU that this process may use."""
+        return len(os.sched_getaffinity(0)) if self.workers == "auto" else self.workers
 
 
 class Operator(Section, frozen=True):
@@ -146,8 +152,9 @@ def load(
         _put(values, known[dotted], value, f"{dotted} ({flag})", isinstance(value, str), faults)
     if dev:
         values |= _dev_rules(values)
-    _read_secret_file(values, "auth.secret", faults)
-    _read_secret_file(values, "operator.api_key", faults)
+    if needs_secret:  # others, such as a probe of another user, may not read them
+        _read_secret_file(values, "auth.secret", faults)
+        _read_secret_file(values, "operator.api_key", faults)
     _check_rules({dotted: values.get(dotted, key.default) for dotted, key in known.items()}, dev, needs_secret, faults)
     if faults:
         raise ConfigError(faults)
@@ -294,8 +301,6 @@ def _check_rules(value: Mapping[str, Any], dev: bool, needs_secret: bool, faults
     if mode not in BUILT_ACCESS_MODES:
         modes = " or ".join(f'"{mode}"' for mode in BUILT_ACCESS_MODES)
         faults.append(f'access.mode: "{mode}" is not in this version, which has {modes}')
-    if value["server.workers"] != 1:
-        faults.append(f"server.workers: {value['server.workers']} is not in this version, which runs with 1")
     for origin in value["server.origins"]:
         problem = origin_problem(origin)
         if problem:

@@ -17,7 +17,9 @@ UNITS = {"_s": "seconds", "_ms": "milliseconds", "_hz": "per second", "_bytes": 
 MEANINGS: Mapping[str, str] = {
     "server.host": "Address of the public port. 0.0.0.0 or :: for every interface.",
     "server.port": "Public port for WebSocket and HTTP. 0 lets the system choose.",
-    "server.workers": "Worker processes. This version runs with 1.",
+    "server.workers": 'Worker processes; "auto" for one on each CPU. From 2 on a supervisor watches and replaces them.',
+    "server.runtime_dir": "Folder for the workers' sockets and supervisor.pid, this user's alone (0700).\n"
+    "Empty: systemd's RUNTIME_DIRECTORY, or koko-presence-<uid>-<port> in the folder for temporary files.",
     "server.backlog": "Connections the kernel may hold before they are accepted.",
     "server.origins": "Origins (scheme://host[:port]) whose pages may connect. Empty: the server's own pages and\n"
     "clients that send no Origin, which is every client that is not a browser.",

@@ -1,10 +1,13 @@
 """The command line of spec: commands, flags, exit codes, and that every refusal is a line that says what to do."""
 
+import functools
 import io
 import os
+import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import tomllib
 from collections.abc import Iterator
@@ -18,6 +21,7 @@ import koko_presence
 from koko_presence import cli
 from koko_presence.ops import logs
 from koko_presence.ops.config import Config
+from koko_presence.ops.runtime import RuntimeFolder
 
 SECRET = "s" * 40
 
@@ -60,8 +64,10 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
             calls.append({"config": config, **more})
             return 0
 
-    monkeypatch.setitem(sys.modules, "koko_presence.worker", FakeWorker)
-    monkeypatch.setattr(koko_presence, "worker", FakeWorker, raising=False)
+    for name in ("worker_process", "supervisor"):
+        fake = type(name, (FakeWorker,), {"run": staticmethod(functools.partial(FakeWorker.run, by=name))})
+        monkeypatch.setitem(sys.modules, f"koko_presence.{name}", fake)
+        monkeypatch.setattr(koko_presence, name, fake, raising=False)
     monkeypatch.setattr(logs, "configure", lambda *args, **more: calls.append({"logs": args}))
     return calls
 
@@ -87,7 +93,7 @@ def test_serve_gives_the_worker_file_environment_and_flags(
     logged, ran = served
     config: Config = ran["config"]
     assert (config.server.host, config.server.port, config.server.backlog) == ("::1", 3, 5)
-    assert (config.log.level, ran["dev"]) == ("debug", False)
+    assert (config.log.level, ran["dev"], ran["by"]) == ("debug", False, "worker_process")
     assert logged["logs"] == (config.log, [SECRET])
 
 
@@ -97,6 +103,11 @@ def test_serve_reads_the_file_again_on_reload_and_flags_still_win(served: list[d
     (tmp_path / "p.toml").write_text("[limits]\ncursor_hz = 10\n[server]\nport = 4\n")
     again: Config = served[1]["reload_config"]()
     assert (again.limits.cursor_hz, again.server.port) == (10.0, 3)
+
+
+def test_serve_with_several_workers_has_a_supervisor(served: list[dict[str, Any]]) -> None:
+    assert run("serve", "--workers", "2") == 0
+    assert served[1]["by"] == "supervisor" and served[1]["config"].server.worker_count == 2
 
 
 def test_serve_dev_keeps_its_secret_through_a_reload(served: list[dict[str, Any]]) -> None:
@@ -116,7 +127,9 @@ def test_serve_dev_refuses_what_others_could_reach(
 def test_serve_names_the_flag_that_is_wrong(capsys: pytest.CaptureFixture[str]) -> None:
     assert refused(capsys, "serve", "--port", "web").startswith("server.port (--port): expected a whole number")
     assert refused(capsys, "serve", "--log-level", "loud").startswith("log.level (--log-level): expected")
-    assert refused(capsys, "serve", "--workers", "auto").startswith("server.workers: auto is not in this version")
+    assert refused(capsys, "serve", "--workers", "all").startswith(
+        "server.workers (--workers): expected a whole number"
+    )
 
 
 # --- tokens -----------------------------------------------------------------------------------------------------------
@@ -231,9 +244,11 @@ def test_default_config_prints_toml(capsys: pytest.CaptureFixture[str]) -> None:
 
 class _Answer(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
-        self.send_response(200 if self.path == "/healthz" else 503)
-        self.send_header("Content-Length", "0")
+        body = b"{}" if self.path == "/readyz" else b'{"reason":"draining"}'
+        self.send_response(200 if self.path == "/readyz" else 503)
+        self.send_header("Content-Length", str(len(body)))
         self.end_headers()
+        self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:
         pass
@@ -249,20 +264,21 @@ def server_port() -> Iterator[int]:
         thread.join()
 
 
-def test_health_asks_the_configured_server_and_needs_no_secret(
+def test_health_asks_the_operator_port_and_needs_no_secret(
     server_port: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("KOKO_PRESENCE_AUTH_SECRET")
-    monkeypatch.setenv("KOKO_PRESENCE_SERVER_HOST", "0.0.0.0")
-    monkeypatch.setenv("KOKO_PRESENCE_SERVER_PORT", str(server_port))
+    monkeypatch.setenv("KOKO_PRESENCE_AUTH_SECRET_FILE", "/not/for/you")
+    monkeypatch.setenv("KOKO_PRESENCE_OPERATOR_HOST", "0.0.0.0")
+    monkeypatch.setenv("KOKO_PRESENCE_OPERATOR_PORT", str(server_port))
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     assert run("health") == 0
-    assert capsys.readouterr().out == f"ready: http://127.0.0.1:{server_port}/healthz answers 200\n"
+    assert capsys.readouterr().out == f"ready: http://127.0.0.1:{server_port}/readyz answers 200\n"
 
 
 def test_health_is_exit_1_when_the_server_says_no(server_port: int, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("health", "--url", f"http://127.0.0.1:{server_port}/readyz") == 1
-    assert capsys.readouterr().err.endswith("/readyz answers 503\n")
+    assert run("health", "--url", f"http://127.0.0.1:{server_port}/other") == 1
+    assert capsys.readouterr().err.endswith("/other answers 503: draining\n")
 
 
 def test_health_is_exit_1_when_nobody_is_there(capsys: pytest.CaptureFixture[str]) -> None:
@@ -274,6 +290,86 @@ def test_health_is_exit_1_when_nobody_is_there(capsys: pytest.CaptureFixture[str
 
 def test_health_with_no_address_is_wrong_use(capsys: pytest.CaptureFixture[str]) -> None:
     assert "use http://HOST:PORT/healthz" in refused(capsys, "health", "--url", "file:///etc/passwd")
+
+
+def test_health_cannot_guess_a_port_that_the_system_chose(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KOKO_PRESENCE_OPERATOR_PORT", "0")
+    assert "set a port, or use --url" in refused(capsys, "health")
+
+
+# --- reload -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A server's folder, with a short path as sockets need it."""
+    with tempfile.TemporaryDirectory(prefix="koko") as path:
+        monkeypatch.setenv("KOKO_PRESENCE_SERVER_RUNTIME_DIR", f"{path}/run")
+        yield Path(path) / "run"
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """Signals that would have been sent."""
+    sent: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "kill", lambda *what: sent.append(what))
+    return sent
+
+
+def test_reload_signals_the_server_of_the_folder(
+    folder: Path, told: list[tuple[int, int]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    running = RuntimeFolder(folder, 2)
+    assert run("reload") == 0 and run("reload", "--rolling") == 0
+    assert told == [(os.getpid(), signal.SIGHUP), (os.getpid(), signal.SIGUSR2)]
+    assert "reads its configuration again" in capsys.readouterr().out
+    running.close()
+    assert run("reload") == 1 and not folder.exists()
+    assert "no server runs with" in capsys.readouterr().err
+
+
+def test_reload_rolling_of_one_worker_is_refused_before_a_signal_is_sent(
+    folder: Path, told: list[tuple[int, int]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    running = RuntimeFolder(folder, 1)
+    assert "serve with --workers 2 or more" in refused(capsys, "reload", "--rolling")
+    assert run("reload") == 0 and len(told) == 1
+    running.close()
+
+
+def test_reload_never_signals_whoever_has_the_pid_of_a_dead_server(
+    folder: Path, told: list[tuple[int, int]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder.mkdir(mode=0o700)
+    (folder / "supervisor.pid").write_text(f"{os.getpid()}\nworkers 2\n")
+    assert run("reload") == 1 and told == []
+    assert "give the same --config and --port" in capsys.readouterr().err
+
+
+def test_reload_of_another_users_server_says_who_may(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def not_permitted(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    running = RuntimeFolder(folder, 1)
+    monkeypatch.setattr(os, "kill", not_permitted)
+    assert run("reload") == 1
+    assert "run this as the user that serves" in capsys.readouterr().err
+    running.close()
+
+
+def test_reload_cannot_guess_a_port_that_the_system_chose(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "set server.runtime_dir" in refused(capsys, "reload", "--port", "0")
+
+
+def test_reload_with_a_faulty_file_tells_the_fault_instead(
+    told: list[tuple[int, int]], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "p.toml").write_text("[limits]\ncursor_hz = 'x'\n")
+    assert refused(capsys, "reload", "--config", str(tmp_path / "p.toml")).startswith("limits.cursor_hz") and told == []
 
 
 def test_version_names_what_a_bug_report_needs(capsys: pytest.CaptureFixture[str]) -> None:
@@ -296,7 +392,7 @@ def test_help_teaches_by_example(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--help") == 0
     said = capsys.readouterr().out
     assert "koko-presence serve --dev" in said and "exit codes: 0 fine, 2 wrong use" in said
-    for command in ["serve", "token", "check-token", "check-config", "default-config", "health", "version"]:
+    for command in ["serve", "reload", "token", "check-token", "check-config", "default-config", "health", "version"]:
         assert f"\n    {command} " in said
     assert run("token", "--help") == 0
     assert "koko-presence token --user u1" in capsys.readouterr().out

@@ -1,5 +1,6 @@
 """The configuration: what it takes, what it refuses, and that it tells every fault at once with its key."""
 
+import os
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -88,8 +89,8 @@ def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
         ("server = 1", "server: is a section: write [server] and its keys below it"),
         ("[server]\nport = 9080", "operator.port: 9080 is server.port too: give them different ports"),
         ("[server]\ntls_key = '/'", "server.tls_cert: is needed too: TLS takes a certificate and its key"),
-        ("[server]\nworkers = 2", "server.workers: 2 is not in this version, which runs with 1"),
-        ("[server]\nworkers = 'auto'", "server.workers: auto is not in this version, which runs with 1"),
+        ("[server]\nworkers = 0", 'server.workers: expected a whole number from 1 to 1024 or "auto", got 0'),
+        ("[server]\nworkers = 'all'", "server.workers: expected a whole number from 1 to 1024 or \"auto\", got 'all'"),
         ('[access]\nmode = "trpc"', 'access.mode: "trpc" is not in this version, which has "claims" or "allow_all"'),
         (
             "[limits]\nsend_soft_bytes = 2000\nsend_hard_bytes = 1000",
@@ -177,6 +178,16 @@ def test_no_repr_shows_a_secret() -> None:
 
 def test_a_secret_is_not_needed_where_none_is_used() -> None:
     assert load(env={}, needs_secret=False).auth.secret == ""
+    env = {"KOKO_PRESENCE_AUTH_SECRET_FILE": "/not/for/you", "KOKO_PRESENCE_OPERATOR_API_KEY_FILE": "/not/for/you"}
+    assert load(env=env, needs_secret=False).auth.secret == ""
+
+
+def test_workers_are_a_number_or_one_for_each_cpu() -> None:
+    count = {
+        text: load(env=WITH_SECRET | {"KOKO_PRESENCE_SERVER_WORKERS": text}).server.worker_count
+        for text in ("3", "auto")
+    }
+    assert count == {"3": 3, "auto": len(os.sched_getaffinity(0))} and load(env=WITH_SECRET).server.worker_count == 1
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ def test_a_crowd_comes_in_over_several_turns() -> None:
     async def test() -> None:
         came: list[socket.socket] = []
         listener = Listener(lambda sock, address: came.append(sock))
-        await listener.open("127.0.0.1", 0, backlog=100, reuse_port=False)
+        await listener.open("127.0.0.1", 0, backlog=100)
         ends = connect(listener, 3 * ACCEPTS_A_TURN)
         turns = []
         while len(came) < len(ends):
@@ -52,7 +52,7 @@ def test_one_connection_that_cannot_be_used_does_not_stop_the_others(caplog: pyt
             came.append(sock)
 
         listener = Listener(use)
-        await listener.open("127.0.0.1", 0, backlog=100, reuse_port=False)
+        await listener.open("127.0.0.1", 0, backlog=100)
         ends = connect(listener, 2)
         while len(came) < 2:
             await asyncio.sleep(0.001)
@@ -103,7 +103,7 @@ def test_a_taken_address_is_an_error_and_leaves_nothing_open() -> None:
         with socket.create_server(("127.0.0.1", 0)) as taken:
             listener = Listener(lambda sock, address: None)
             with pytest.raises(OSError, match="in use"):
-                await listener.open("127.0.0.1", taken.getsockname()[1], backlog=1, reuse_port=False)
+                await listener.open("127.0.0.1", taken.getsockname()[1], backlog=1)
             assert listener.sockets == []
 
     run(test())

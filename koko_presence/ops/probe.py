@@ -1,0 +1,35 @@
+"""Is a server ready? For `koko-presence health`."""
+
+import http.client
+import json
+import urllib.error
+import urllib.request
+from typing import NamedTuple
+
+TIMEOUT_S = 2.0
+
+
+class Answer(NamedTuple):
+    ready: bool
+    line: str  # for people
+
+
+def ask(url: str) -> Answer:
+    """What `url` answers within two seconds; a status of 200 is ready."""
+    # a proxy from the environment has no business between a probe and its server
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(url, timeout=TIMEOUT_S) as answer:
+            return Answer(True, f"ready: {url} answers {answer.status}")
+    except urllib.error.HTTPError as error:
+        return Answer(False, f"not ready: {url} answers {error.code}{_reason(error)}")
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        reason = getattr(error, "reason", None) or error or type(error).__name__
+        return Answer(False, f"not ready: {url}: {reason}")
+
+
+def _reason(error: urllib.error.HTTPError) -> str:
+    try:
+        return f": {json.loads(error.read(10_000))['reason']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""

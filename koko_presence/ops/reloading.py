@@ -1,0 +1,56 @@
+"""What a new configuration may change in a server that runs, and what has to wait."""
+
+import logging
+from collections.abc import Callable
+from typing import NamedTuple
+
+import msgspec
+
+from .config import Config, ConfigError, keys
+
+log = logging.getLogger("koko_presence.reload")
+
+# the process has these from its start on
+AT_RESTART = frozenset(
+    f"{section}.{name}"
+    for section, names in (("server", "host port workers backlog runtime_dir"), ("operator", "host port"))
+    for name in names.split()
+)
+# a worker has these from its start on; new workers take the new values
+AT_ROLLING = frozenset(
+    ("server.tls_cert", "server.tls_key", "server.demo", "access.mode", "rooms.control_mode", "rooms.auto_grant")
+)
+
+
+class Settled(NamedTuple):
+    """`config` is the new one with the old values of the keys that cannot change now, which are `held`."""
+
+    config: Config
+    held: list[str]
+
+
+def settle(old: Config, new: Config, *, rolling: bool) -> Settled:
+    """What of `new` holds from now on; with `rolling`, for workers that are made new."""
+    fixed = AT_RESTART if rolling else AT_RESTART | AT_ROLLING
+    held = []
+    for key in keys():
+        before = getattr(getattr(old, key.section), key.name)
+        if key.dotted in fixed and getattr(getattr(new, key.section), key.name) != before:
+            held.append(key.dotted)
+            section = msgspec.structs.replace(getattr(new, key.section), **{key.name: before})
+            new = msgspec.structs.replace(new, **{key.section: section})
+    return Settled(new, held)
+
+
+def read_again(read: Callable[[], Config], old: Config, *, rolling: bool) -> Config | None:
+    """The configuration to go on with, or None: then every fault is in the log, and nothing changes."""
+    try:
+        config, held = settle(old, read(), rolling=rolling)
+    except ConfigError as error:
+        for fault in error.faults:
+            log.error("configuration not reloaded: %s", fault)
+        return None
+    for dotted in held:
+        how = "koko-presence reload --rolling" if dotted in AT_ROLLING else "a restart"
+        log.warning("%s has changed, which takes %s; the old value stays", dotted, how, extra={"key": dotted})
+    return config

@@ -1,0 +1,172 @@
+"""What a running server leaves on the disk, and what it says first: its folder, its pid file, the address it serves.
+
+The folder belongs to this user alone, since whoever can write to the workers' sockets in it speaks for everybody. The
+pid file is locked for as long as the server lives, so that a file left by one that was killed, or a pid that was given
+to another program meanwhile, is never mistaken for a server.
+"""
+
+import contextlib
+import fcntl
+import os
+import signal
+import stat
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from .config import Config
+
+PID_FILE = "supervisor.pid"
+MAX_SOCKET_PATH_BYTES = 107  # sun_path, less its zero [unix(7)]
+LONGEST_SOCKET_NAME = "w4294967295.sock"
+
+
+class RuntimeFault(Exception):
+    """The folder cannot be used, or no server can be found by it; the text says what to do."""
+
+
+class NoServer(RuntimeFault):
+    """Nobody serves there."""
+
+
+class OneWorker(RuntimeFault):
+    """A server of one worker cannot replace it while it serves."""
+
+
+class Running(NamedTuple):
+    """A server found by its pid file."""
+
+    pid: int
+    workers: int
+
+
+def runtime_dir(config: Config, port: int, env: Mapping[str, str] = os.environ) -> Path:
+    """Where the server on `port` keeps its sockets and its pid."""
+    if config.server.runtime_dir:
+        return Path(config.server.runtime_dir)
+    # systemd names several with colons between them when the unit asks for several
+    given = env.get("RUNTIME_DIRECTORY", "").split(":")[0]
+    return Path(given) if given else Path(tempfile.gettempdir()) / f"koko-presence-{os.getuid()}-{port}"
+
+
+class RuntimeFolder:
+    """The folder of a server that runs: made, locked, and cleared at the end."""
+
+    def __init__(self, path: Path, workers: int) -> None:
+        """Errors: RuntimeFault when the folder is not ours alone, or another server's."""
+        self.path = path.absolute()
+        if len(os.fsencode(self.path)) + 1 + len(LONGEST_SOCKET_NAME) > MAX_SOCKET_PATH_BYTES:
+            raise RuntimeFault(f"{self.path} is too long for sockets in it: set server.runtime_dir to a shorter path")
+        try:
+            self._made = _make_private(self.path)
+            self._lock = os.open(self.path / PID_FILE, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        except OSError as error:
+            raise RuntimeFault(f"{self.path} cannot be used: {error.strerror}: set server.runtime_dir") from None
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(self._lock)
+            raise RuntimeFault(
+                f"another koko-presence uses {self.path}: stop it, or set another server.runtime_dir"
+            ) from None
+        for stale in self.path.glob("w*.sock"):
+            stale.unlink(missing_ok=True)
+        os.truncate(self._lock, 0)
+        os.write(self._lock, f"{os.getpid()}\nworkers {workers}\n".encode())
+
+    def forget(self, address: str) -> None:
+        """Remove the socket of a worker that is gone."""
+        Path(address).unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Remove what the server has left, and the folder if the server made it."""
+        for path in (*self.path.glob("w*.sock"), self.path / PID_FILE):
+            path.unlink(missing_ok=True)
+        os.close(self._lock)
+        if self._made:
+            with contextlib.suppress(OSError):  # somebody else's files in it are theirs
+                self.path.rmdir()
+
+
+def find_server(path: Path) -> Running:
+    """The server whose folder this is. Errors: NoServer, RuntimeFault."""
+    try:
+        opened = os.open(path / PID_FILE, os.O_RDONLY | os.O_NOFOLLOW)
+    except PermissionError:
+        raise RuntimeFault(f"{path} belongs to another user: run this as the user that serves") from None
+    except OSError:
+        raise NoServer(_nobody(path)) from None
+    with os.fdopen(opened) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:  # held by the server, as it should be
+            lines = file.read().split()
+            return Running(int(lines[0]), int(lines[2]))
+    raise NoServer(_nobody(path))
+
+
+def tell_server(path: Path, *, rolling: bool) -> int:
+    """Send the server whose folder this is SIGHUP, or SIGUSR2 for a rolling reload; gives its pid.
+
+    Errors: NoServer, OneWorker, RuntimeFault."""
+    server = find_server(path)
+    if rolling and server.workers == 1:
+        raise OneWorker(
+            "one worker cannot be replaced while it serves: leave --rolling out, or serve with --workers 2 or more"
+        )
+    try:
+        os.kill(server.pid, signal.SIGUSR2 if rolling else signal.SIGHUP)
+    except ProcessLookupError:
+        raise NoServer(_nobody(path)) from None
+    except PermissionError:
+        raise RuntimeFault(f"process {server.pid} is another user's: run this as the user that serves") from None
+    return server.pid
+
+
+def _nobody(path: Path) -> str:
+    return (
+        f"no server runs with {path}: give the same --config and --port as to serve; "
+        "under systemd, use  systemctl reload koko-presence"
+    )
+
+
+def _make_private(path: Path) -> bool:
+    """Whether the folder was made just now. Errors: OSError, RuntimeFault for one that is not ours alone."""
+    made = False
+    try:
+        path.mkdir(mode=0o700)
+        made = True
+    except FileExistsError:
+        pass
+    found = path.lstat()
+    if not stat.S_ISDIR(found.st_mode):
+        raise RuntimeFault(f"{path} is no folder: set another server.runtime_dir")
+    if found.st_uid != os.getuid():
+        raise RuntimeFault(f"{path} belongs to another user: set another server.runtime_dir")
+    if found.st_mode & 0o077:
+        raise RuntimeFault(f"{path} is open to other users: chmod 700 it, or set RuntimeDirectoryMode=0700 in systemd")
+    return made
+
+
+def announce(config: Config, port: int, *, dev: bool) -> None:
+    """Tell a person at a terminal where the demo is."""
+    scheme = "https" if config.server.tls_cert else "http"
+    place = authority(config.server.host, port)
+    if config.server.demo:
+        print(f"Demo:  {scheme}://{place}/demo   (open it in two windows)")
+    if dev:
+        print(f"Token: {scheme}://{place}/dev/token?user=ID&name=NAME   Stop with Ctrl-C")
+    sys.stdout.flush()
+
+
+def serving_fields(config: Config, port: int) -> dict[str, str]:
+    """The addresses, for the log."""
+    place, safe = authority(config.server.host, port), "s" if config.server.tls_cert else ""
+    return {"address": place, "websocket": f"ws{safe}://{place}/presence"}
+
+
+def authority(host: str, port: int) -> str:
+    """`host:port` as addresses write it."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,0 +1,359 @@
+"""N workers under a small supervisor: it starts, watches and replaces them, and does no presence work itself.
+
+What is to be done is decided by `cluster.fleet`; here are the processes, sockets and signals. Signals only queue. The
+supervisor owns the listening sockets, one for each slot and address: they outlive their worker, so whoever waits to be
+accepted by one that died or hangs is served by its successor, and a rolling reload refuses nobody. Workers are new
+programs, never forks of a running loop; all they need to know comes by their control channel.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import uvloop
+
+from .cluster import control
+from .cluster.control import AskSnapshot, Begin, Channel, Snapshot
+from .cluster.crew import Action, Exit, Kill, Phase, Spawn, Tell
+from .cluster.fleet import DRAIN_LONGEST_S, Fleet
+from .edge.listening import listening_sockets
+from .ops import logs, reloading, runtime
+from .ops.config import Config, load
+from .ops.operator import OperatorPort, exposition
+from .ops.systemd import Notifier
+
+log = logging.getLogger("koko_presence.supervisor")
+
+TICK_S = 0.1
+SNAPSHOT_WITHIN_S = 1.0
+STOP_EXTEND_S = 10.0
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2)
+MIGRATE = Path("/proc/sys/net/ipv4/tcp_migrate_req")
+
+monotonic = time.monotonic
+
+
+def run(config: Config, *, dev: bool = False, reload_config: Callable[[], Config] | None = None) -> int:
+    """Serve until SIGINT or SIGTERM. SIGHUP reads the configuration again, SIGUSR2 replaces the workers one at a time.
+
+    Returns the process's exit code: 0 after a drain; 2 when an address or the certificate cannot be used, which no
+    restart helps; 1 when workers die faster than it makes sense to replace them. That stops the service at once, since
+    the fault may be one that a new start mends; systemd's StartLimitBurst= decides how often it is tried.
+    """
+    return uvloop.run(_serve(config, dev, reload_config or load))
+
+
+async def _serve(config: Config, dev: bool, reload_config: Callable[[], Config]) -> int:
+    server, loop = config.server, asyncio.get_running_loop()
+    folder: runtime.RuntimeFolder | None = None
+    sockets: list[list[socket.socket]] = []
+    try:
+        found = await loop.getaddrinfo(server.host, server.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        sockets = listening_sockets(found, server.worker_count, backlog=server.backlog)
+        port = int(sockets[0][0].getsockname()[1])
+        folder = runtime.RuntimeFolder(runtime.runtime_dir(config, port), server.worker_count)
+        return await Supervisor(config, dev, reload_config, sockets, folder).serve(port)
+    except runtime.RuntimeFault as fault:
+        return _complain(2, str(fault))
+    except OSError as error:
+        place = runtime.authority(server.host, server.port)
+        return _complain(2, f"cannot serve on {place}: {error.strerror or error}. Is something else there?")
+    finally:
+        for sock in [sock for slot in sockets for sock in slot]:
+            sock.close()
+        if folder is not None:
+            folder.close()
+
+
+def _complain(code: int, line: str) -> int:
+    sys.stderr.write(f"koko-presence: {line}\n")
+    return code
+
+
+class WorkerProcess:
+    """A worker as the supervisor sees it: a process, and a channel to it."""
+
+    def __init__(self, slot: int, process: "subprocess.Popen[bytes]", pidfd: int) -> None:
+        self.slot, self.process, self.pidfd = slot, process, pidfd
+        self.channel: Channel
+
+
+class Question:
+    """Workers asked for their counters. `complete` is done when all have answered."""
+
+    def __init__(self, asked: set[int], complete: "asyncio.Future[None]") -> None:
+        self.asked, self.complete = asked, complete
+        self.answers: dict[int, bytes] = {}
+
+
+class Supervisor:
+    """Carries out what the fleet decides, and tells it what happens."""
+
+    def __init__(
+        self,
+        config: Config,
+        dev: bool,
+        reload_config: Callable[[], Config],
+        sockets: list[list[socket.socket]],
+        folder: runtime.RuntimeFolder,
+    ) -> None:
+        """`sockets` are the listening sockets of each slot."""
+        self._config, self._dev, self._reload_config = config, dev, reload_config
+        self._sockets, self._folder = sockets, folder
+        self._loop = asyncio.get_running_loop()
+        self._fleet = Fleet(len(sockets), str(folder.path))
+        self._workers: dict[int, WorkerProcess] = {}
+        self._signals: asyncio.Queue[int] = asyncio.Queue()
+        self._over: asyncio.Future[Exit] = self._loop.create_future()
+        self._notifier = Notifier.from_environment()
+        self._watchdog_at = 0.0
+        self._status = ""
+        self._announced = False
+        self._rolling = False
+        self._questions: dict[int, Question] = {}
+        self._asked_times = 0
+
+    async def serve(self, port: int) -> int:
+        """The whole life of the service. Errors: OSError for the operator port."""
+        for number in SIGNALS:
+            self._loop.add_signal_handler(number, self._signals.put_nowait, number)
+        operator = OperatorPort(lambda: self._fleet.unready(monotonic()), self._metrics)
+        try:
+            await operator.start(self._config.operator, dev=self._dev)
+        except OSError as error:
+            where = self._config.operator
+            place = runtime.authority(where.host, where.port)
+            return _complain(
+                2, f"cannot open the operator port {place}: {error.strerror or error}. Set operator.port to a free one"
+            )
+        self._port = port
+        _tell_of_migration()
+        self._do(self._fleet.begin(monotonic()))
+        self._tick()
+        listening = asyncio.ensure_future(self._listen())
+        end = await self._over
+        listening.cancel()
+        await operator.stop()
+        if end.line:
+            return _complain(end.code, end.line)
+        log.info("stopped")
+        return end.code
+
+    # --- what people ask for --------------------------------------------------------------------------------------
+
+    async def _listen(self) -> None:
+        while True:
+            number = await self._signals.get()
+            if number == signal.SIGHUP:
+                self._reload()
+            elif number == signal.SIGUSR2:
+                self._roll()
+            else:
+                self._drain()
+
+    def _reload(self) -> None:
+        self._notifier.reloading()
+        config = reloading.read_again(self._reload_config, self._config, rolling=False)
+        if config is not None:
+            self._config = config
+            logs.configure(config.log, config.secrets)
+            told = control.Reload(config=msgspec.msgpack.encode(config))
+            for worker in self._workers.values():
+                worker.channel.send(told)
+            log.info("configuration reloaded")
+        if not self._rolling:
+            self._notifier.ready(self._status)
+
+    def _roll(self) -> None:
+        if not self._fleet.rolling:
+            config = reloading.read_again(self._reload_config, self._config, rolling=True)
+            if config is None:
+                return
+            self._config = config
+        try:
+            actions = self._fleet.roll(monotonic())
+        except ValueError as refusal:
+            log.warning("no rolling reload now: %s", refusal)
+            return
+        log.info("rolling reload: every worker is replaced, one at a time", extra={"workers": self._fleet.slots})
+        self._rolling = True
+        self._notifier.reloading()
+        self._do(actions)
+
+    def _drain(self) -> None:
+        if self._fleet.phase in (Phase.BOOT, Phase.RUNNING):
+            log.info("draining", extra={"workers": len(self._workers)})
+            self._notifier.stopping(DRAIN_LONGEST_S + STOP_EXTEND_S)
+            for sock in [sock for slot in self._sockets for sock in slot]:
+                sock.close()  # so that who comes now is refused, and goes elsewhere, once the workers have let go too
+        self._do(self._fleet.drain(monotonic(), DRAIN_LONGEST_S))
+
+    # --- what the fleet decides -----------------------------------------------------------------------------------
+
+    def _do(self, actions: list[Action]) -> None:
+        for action in actions:
+            if isinstance(action, Tell):
+                worker = self._workers.get(action.id)
+                if worker is not None:
+                    worker.channel.send(action.message)
+            elif isinstance(action, Spawn):
+                self._spawn(action.id, action.slot)
+            elif isinstance(action, Kill):
+                if action.id in self._workers:
+                    self._workers[action.id].process.kill()
+            elif not self._over.done():
+                self._over.set_result(action)
+        self._show_state()
+
+    def _spawn(self, id: int, slot: int) -> None:
+        ours, theirs = socket.socketpair()
+        listening = [sock.fileno() for sock in self._sockets[slot]]
+        with theirs:
+            process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "koko_presence.worker_process", str(theirs.fileno())],
+                pass_fds=(theirs.fileno(), *listening),
+                stdin=subprocess.DEVNULL,
+                env=_environment(),
+                start_new_session=True,  # Ctrl-C is for the supervisor
+            )
+        pidfd = os.pidfd_open(process.pid)
+        worker = self._workers[id] = WorkerProcess(slot, process, pidfd)
+        worker.channel = Channel(ours, partial(self._on_message, id), partial(self._on_lost, id))
+        self._loop.add_reader(pidfd, self._on_reaped, id)
+        log.info("worker started", extra={"worker": slot, "id": id, "pid": process.pid})
+        worker.channel.send(
+            Begin(
+                id=id,
+                slot=slot,
+                mesh_address=self._fleet.address(id),
+                listening=listening,
+                config=msgspec.msgpack.encode(self._config),
+                dev=self._dev,
+            )
+        )
+
+    # --- what happens to the workers ------------------------------------------------------------------------------
+
+    def _on_message(self, id: int, message: Any) -> None:
+        now = monotonic()
+        if isinstance(message, control.Beat):
+            self._fleet.on_beat(id, now)
+        elif isinstance(message, control.Ready):
+            self._do(self._fleet.on_ready(id, now))
+        elif isinstance(message, control.Serving):
+            self._do(self._fleet.on_serving(id, message.epoch, now))
+        elif isinstance(message, control.LinkRenewed):
+            self._do(self._fleet.on_link_renewed(id, message.peer, now))
+        elif isinstance(message, control.Drained):
+            self._do(self._fleet.on_drained(id, now))
+        elif isinstance(message, control.Failed):
+            self._do(self._fleet.on_failed(id, message.reason, message.final, now))
+        elif isinstance(message, Snapshot):
+            self._on_snapshot(id, message)
+
+    def _on_lost(self, id: int) -> None:
+        if self._workers[id].process.poll() is not None:
+            self._on_reaped(id)  # says more: how it ended
+        else:
+            self._do(self._fleet.on_lost(id, monotonic()))
+
+    def _on_reaped(self, id: int) -> None:
+        worker = self._workers.get(id)
+        status = worker.process.poll() if worker is not None else None
+        if worker is None or status is None:
+            return
+        del self._workers[id]
+        self._loop.remove_reader(worker.pidfd)
+        os.close(worker.pidfd)
+        worker.channel.close()
+        self._do(self._fleet.on_reaped(id, status, monotonic()))
+        self._folder.forget(self._fleet.address(id))
+
+    def _tick(self) -> None:
+        now = monotonic()
+        self._loop.call_later(TICK_S, self._tick)
+        self._do(self._fleet.tick(now))
+        interval_s = self._notifier.watchdog_interval_s
+        if interval_s is not None and now >= self._watchdog_at and self._fleet.fresh(now):
+            self._watchdog_at = now + interval_s
+            self._notifier.watchdog()
+
+    def _show_state(self) -> None:
+        """Tell systemd, the log and a person at the terminal what has changed."""
+        reason = self._fleet.unready(monotonic())
+        status = reason or f"{self._fleet.slots} workers serve"
+        was_rolling, self._rolling = self._rolling, self._fleet.rolling
+        if status == self._status and self._rolling == was_rolling:
+            return
+        self._status = status
+        if reason:
+            self._notifier.status(reason)
+            if self._announced and self._fleet.phase is Phase.RUNNING:
+                log.warning("not ready: %s", reason)
+        elif not self._announced:
+            self._announced = True
+            log.info("serving", extra=runtime.serving_fields(self._config, self._port))
+            runtime.announce(self._config, self._port, dev=self._dev)
+            self._notifier.ready(status)
+        elif not self._rolling:
+            log.info("ready")
+            self._notifier.ready(status)
+
+    # --- counters -------------------------------------------------------------------------------------------------
+
+    async def _metrics(self) -> str:
+        """Every worker's counters; who has not answered within a second counts as missing."""
+        owners = {slot: self._fleet.owner(slot) for slot in range(self._fleet.slots)}
+        asked = {owner.id: slot for slot, owner in owners.items() if owner is not None}
+        self._asked_times += 1
+        number, question = self._asked_times, Question(set(asked), self._loop.create_future())
+        self._questions[number] = question
+        for id in asked:
+            self._workers[id].channel.send(AskSnapshot(number=number))
+        try:
+            await asyncio.wait([question.complete], timeout=SNAPSHOT_WITHIN_S if asked else 0.0)
+        finally:
+            del self._questions[number]
+        answered = sorted((asked[id], counters) for id, counters in question.answers.items())
+        missing = sorted(owners.keys() - {slot for slot, _ in answered})
+        return exposition([(str(slot), counters) for slot, counters in answered], [str(slot) for slot in missing])
+
+    def _on_snapshot(self, id: int, snapshot: Snapshot) -> None:
+        question = self._questions.get(snapshot.number)
+        if question is not None:
+            question.answers[id] = snapshot.counters
+            if question.answers.keys() >= question.asked and not question.complete.done():
+                question.complete.set_result(None)
+
+
+def _environment() -> dict[str, str]:
+    """What a worker inherits: nothing of the configuration, which comes by the channel, and the same import path."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("KOKO_PRESENCE_")}
+    return inherited | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+
+
+def _tell_of_migration() -> None:
+    """Say when the kernel would reset who waits at a listening socket that closes while its siblings stay.
+
+    The supervisor holds every listening socket for as long as the service runs, so no death, hang or reload of a worker
+    closes one. It matters only in the moment when the whole service stops.
+    """
+    try:
+        off = MIGRATE.read_text().strip() == "0"
+    except OSError:
+        return
+    if off:
+        log.info(
+            "when the service stops, connections not accepted yet are reset; to hand them to workers that still "
+            "accept: sysctl -w net.ipv4.tcp_migrate_req=1"
+        )

@@ -1,0 +1,284 @@
+"""The process around a worker: alone, or as one of several under a supervisor.
+
+Alone it is the whole service: signals, operator port, what systemd wants to know. Under a supervisor it is
+`python -m koko_presence.worker_process FD`: FD is its end of the control channel, by which everything else comes, the
+configuration included, so that no secret stands in a command line or an environment. It beats from its own loop, and
+ends with the channel.
+"""
+
+import asyncio
+import ctypes
+import gc
+import logging
+import os
+import resource
+import signal
+import socket
+import ssl
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import uvloop
+
+from .cluster import control
+from .cluster.control import Beat, Begin, Channel, Drained, Failed, Ready, Serving, Snapshot
+from .ops import logs, reloading, runtime
+from .ops.config import Config, load
+from .ops.operator import OperatorPort, exposition
+from .ops.systemd import Notifier
+from .worker import DRAIN_LONGEST_S, Place, Worker, monotonic
+
+log = logging.getLogger("koko_presence.worker")
+
+BEAT_S = 0.5
+STOP_EXTEND_S = 5.0
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2)
+PR_SET_PDEATHSIG = 1
+
+
+def prepare() -> None:
+    """Every connection is a file; the soft limit of 1024 is for programs that use select()."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def calm_collector() -> None:
+    """What is there at the start stays; and a busy worker's short-lived lists are no reason to look at every object."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
+
+
+def cannot_serve(config: Config, error: OSError) -> str:
+    """The line for an address or a certificate that is of no use."""
+    place = runtime.authority(config.server.host, config.server.port)
+    if isinstance(error, ssl.SSLError):
+        return f"cannot serve on {place}: {config.server.tls_cert} and its key are no certificate: {error}"
+    return f"cannot serve on {place}: {error.strerror or error}. Is something else there?"
+
+
+def no_operator_port(config: Config, error: OSError) -> str:
+    """The line for an operator port that is taken."""
+    place = runtime.authority(config.operator.host, config.operator.port)
+    return f"cannot open the operator port {place}: {error.strerror or error}. Set operator.port to a free one"
+
+
+# --- alone --------------------------------------------------------------------------------------------------------
+
+
+def run(config: Config, *, dev: bool = False, reload_config: Callable[[], Config] | None = None) -> int:
+    """Serve with one worker until SIGINT or SIGTERM; SIGHUP reads the configuration again. Returns the process's exit
+    code: 0 after a drain, 2 when an address or the certificate cannot be used, which no restart helps."""
+    prepare()
+    return uvloop.run(Alone(config, dev, reload_config or load).serve())
+
+
+class Alone:
+    """A service of one worker."""
+
+    def __init__(self, config: Config, dev: bool, reload_config: Callable[[], Config]) -> None:
+        self._config, self._dev, self._reload_config = config, dev, reload_config
+        self._reason = "starting"
+        self._notifier = Notifier.from_environment()
+        self._worker: Worker
+
+    async def serve(self) -> int:
+        config, line = self._config, ""
+        operator = OperatorPort(lambda: self._reason, self._metrics)
+        folder: runtime.RuntimeFolder | None = None
+        try:
+            self._worker = Worker(config, dev=self._dev)
+            await self._worker.start()
+        except OSError as error:
+            sys.stderr.write(f"koko-presence: {cannot_serve(config, error)}\n")
+            return 2
+        port = self._worker.port
+        try:
+            folder = runtime.RuntimeFolder(runtime.runtime_dir(config, port), 1)
+            await operator.start(config.operator, dev=self._dev)
+        except runtime.RuntimeFault as fault:
+            line = str(fault)
+        except OSError as error:
+            line = no_operator_port(config, error)
+        if line:
+            sys.stderr.write(f"koko-presence: {line}\n")
+        else:
+            calm_collector()
+            log.info("serving", extra=runtime.serving_fields(config, port))
+            await self._until_told(port)
+        await operator.stop()
+        await self._worker.stop()
+        if folder is not None:
+            folder.close()
+        return 2 if line else 0
+
+    async def _until_told(self, port: int) -> None:
+        signals: asyncio.Queue[int] = asyncio.Queue()
+        for number in SIGNALS:
+            asyncio.get_running_loop().add_signal_handler(number, signals.put_nowait, number)
+        self._reason = ""
+        runtime.announce(self._config, port, dev=self._dev)
+        self._notifier.ready("serving")
+        self._watch()
+        while (told := await signals.get()) in (signal.SIGHUP, signal.SIGUSR2):
+            if told == signal.SIGHUP:
+                self._reload()
+            else:
+                log.warning(
+                    "one worker cannot be replaced while it serves: restart, or set server.workers to 2 or more"
+                )
+        self._reason = "draining"
+        self._notifier.stopping(DRAIN_LONGEST_S + STOP_EXTEND_S)
+        log.info("draining", extra={"connections": len(self._worker.hub.connections)})
+        drained = asyncio.ensure_future(self._worker.drain())
+        second = asyncio.ensure_future(_next_end(signals))  # a second Ctrl-C does not wait
+        await asyncio.wait((drained, second), return_when=asyncio.FIRST_COMPLETED)
+        for task in (drained, second):
+            task.cancel()
+        log.info("stopped")
+
+    def _watch(self) -> None:
+        interval_s = self._notifier.watchdog_interval_s
+        if interval_s is not None:
+            self._notifier.watchdog()
+            asyncio.get_running_loop().call_later(interval_s, self._watch)
+
+    def _reload(self) -> None:
+        self._notifier.reloading()
+        config = reloading.read_again(self._reload_config, self._config, rolling=False)
+        if config is not None:
+            self._config = config
+            logs.configure(config.log, config.secrets)
+            self._worker.reload(config)
+            log.info("configuration reloaded")
+        self._notifier.ready("serving")
+
+    async def _metrics(self) -> str:
+        return exposition([("0", snapshot_of(self._worker))])
+
+
+async def _next_end(signals: "asyncio.Queue[int]") -> None:
+    while await signals.get() not in (signal.SIGINT, signal.SIGTERM):
+        pass
+
+
+def snapshot_of(worker: Worker) -> bytes:
+    """The worker's counters."""
+    counters: Callable[[], bytes] = getattr(worker, "snapshot", bytes)
+    return counters()
+
+
+# --- one of several -----------------------------------------------------------------------------------------------
+
+
+def main(argv: list[str]) -> int:
+    """Serve until the supervisor says Stop, or is gone."""
+    for number in SIGNALS:  # these are the supervisor's affair, also when somebody sends them to the whole group
+        signal.signal(number, signal.SIG_IGN)
+    # a worker whose loop hangs sees no end of the channel, and would hold the port against the next supervisor
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    prepare()
+    return uvloop.run(_serve(socket.socket(fileno=int(argv[0]))))
+
+
+async def _serve(sock: socket.socket) -> int:
+    return await Member(sock).serve()
+
+
+class Member:
+    """One worker among several: does what comes by the channel."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._worker: Worker | None = None
+        self._listening: list[socket.socket] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._channel = Channel(sock, self._on_message, self._end)
+
+    async def serve(self) -> int:
+        await self._over
+        if self._worker is not None:
+            await self._worker.stop()
+        return 0
+
+    def _end(self) -> None:
+        if not self._over.done():
+            self._over.set_result(None)
+
+    def _on_message(self, message: Any) -> None:
+        worker = self._worker
+        if isinstance(message, Begin):
+            self._begin(message)
+        elif isinstance(message, control.Stop) or worker is None:
+            self._end()
+        elif isinstance(message, control.Workers):
+            worker.on_view(message.view)
+        elif isinstance(message, control.Reload):
+            config = msgspec.msgpack.decode(message.config, type=Config)
+            self._log_as(config)
+            worker.reload(config)
+        elif isinstance(message, control.Drain):
+            self._start(self._drain(worker, message.longest_s))
+        elif isinstance(message, control.AskSnapshot):
+            self._channel.send(Snapshot(number=message.number, counters=snapshot_of(worker)))
+
+    def _begin(self, begin: Begin) -> None:
+        self._place = Place(begin.id, begin.slot, begin.mesh_address)
+        self._listening = [socket.socket(fileno=number) for number in begin.listening]
+        config = msgspec.msgpack.decode(begin.config, type=Config)
+        self._log_as(config)
+        try:
+            worker = self._worker = Worker(config, dev=begin.dev, place=self._place)
+        except OSError as error:
+            self._fail(cannot_serve(config, error), final=True)
+            return
+        worker.on_serving = self._on_serving
+        worker.on_link_renewed = lambda peer: self._channel.send(control.LinkRenewed(peer=peer))
+        self._beat()
+        self._start(self._get_ready(worker))
+
+    async def _get_ready(self, worker: Worker) -> None:
+        try:
+            await worker.open_mesh()
+        except OSError as error:
+            self._fail(f"cannot listen on {self._place.mesh_address}: {error.strerror or error}", final=False)
+            return
+        calm_collector()
+        self._channel.send(Ready())
+
+    def _on_serving(self, epoch: int) -> None:
+        if self._listening and self._worker is not None:
+            self._worker.door.take(self._listening)
+            self._listening = []
+        self._channel.send(Serving(epoch=epoch))
+
+    async def _drain(self, worker: Worker, longest_s: float) -> None:
+        self._listening = []  # nobody comes in any more, whatever view is still on its way
+        log.info("draining", extra={"connections": len(worker.hub.connections)})
+        await worker.drain(longest_s)
+        self._channel.send(Drained())
+
+    def _beat(self) -> None:
+        self._channel.send(Beat(at=monotonic()))
+        asyncio.get_running_loop().call_later(BEAT_S, self._beat)
+
+    def _fail(self, reason: str, *, final: bool) -> None:
+        self._channel.send(Failed(reason=reason, final=final))
+        self._end()
+
+    def _log_as(self, config: Config) -> None:
+        logs.configure(config.log, config.secrets, fields={"worker": self._place.slot, "id": self._place.id})
+
+    def _start(self, work: Any) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+if __name__ == "__main__":
+    status = main(sys.argv[1:])
+    sys.stderr.flush()
+    os._exit(status)  # nothing is left to be tidied up, and a big heap takes its time
