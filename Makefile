@@ -5,6 +5,8 @@
 # make debug  compiled part with bounds checks and line tracing, annotated HTML in build/debug/
 # make setup  .venv with the pinned packages and the compiled part; nothing to do takes no time
 # make clean  away with all that was made
+# make install-systemd    as root: a systemd service on this host, or its upgrade; make uninstall-systemd: away with it
+#                         DESTDIR=/folder, WHEEL=dist/x.whl, PYTHON=/usr/bin/python3: deploy/install.sh says what they do
 
 PORT ?= 8080
 T ?=
@@ -12,7 +14,7 @@ BIN := .venv/bin
 
 BENCH :=
 
-.PHONY: run test check format bench bench-check instructions debug setup dist clean
+.PHONY: run test check format bench bench-check instructions debug setup dist clean install-systemd uninstall-systemd
 
 run: setup
 	@exec $(BIN)/koko-presence serve --dev --port $(PORT)
@@ -56,3 +58,10 @@ dist: setup
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis _fastpath/*.so
 	find . -name __pycache__ -prune -exec rm -rf {} +
+
+# the service's own environment, not .venv
+install-systemd:
+	@bash deploy/install.sh install
+
+uninstall-systemd:
+	@bash deploy/install.sh uninstall

@@ -1,0 +1,318 @@
+"""What an operator is given: the unit, the files beside it, the proxies in front, and the script that installs them."""
+
+import json
+import os
+import re
+import shutil
+import socket
+import ssl
+import stat
+import subprocess
+import sys
+import sysconfig
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from websockets.sync.client import connect
+
+from koko_presence import __version__
+from koko_presence.ops.config import load
+
+from .servers import process
+
+ROOT = Path(__file__).resolve().parents[2]
+DEPLOY = ROOT / "deploy"
+UNIT = DEPLOY / "koko-presence.service"
+HIGHEST_EXPOSURE = 15  # of 100; a unit without hardening has 96
+
+needs_root = pytest.mark.skipif(os.getuid() != 0, reason="files of root are made")
+
+
+def call(*command: str | Path, **env: str) -> str:
+    """Run a command that must succeed and give what it said."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "KOKO_"))} | env
+    done = subprocess.run(
+        command, env=clean, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
+    return done.stdout
+
+
+def tool(name: str) -> str:
+    found = shutil.which(name, path=os.environ["PATH"] + ":/usr/sbin:/sbin")
+    if found is None:
+        pytest.skip(f"{name} is not installed here")
+    return found
+
+
+def settings(unit: Path) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for line in unit.read_text().splitlines():
+        if "=" in line and not line.startswith("#"):
+            name, value = line.split("=", 1)
+            found.setdefault(name, []).append(value)
+    return found
+
+
+# --- systemd ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def unit(tmp_path: Path) -> Path:
+    """The unit with a program that exists here; all else is as it is."""
+    copy = tmp_path / UNIT.name
+    text, changed = re.subn(r"^ExecStart=\S+", "ExecStart=/bin/true", UNIT.read_text(), flags=re.MULTILINE)
+    assert changed == 1
+    copy.write_text(text)
+    return copy
+
+
+def test_systemd_has_nothing_to_say_about_the_unit(unit: Path) -> None:
+    assert call(tool("systemd-analyze"), "verify", unit) == ""
+
+
+def test_the_unit_is_as_closed_as_it_can_be(unit: Path) -> None:
+    analyze = (tool("systemd-analyze"), "security", "--no-pager", "--offline=true")
+    call(*analyze, f"--threshold={HIGHEST_EXPOSURE}", unit)
+    unit.write_text(re.sub("^(Protect|Private).*$", "", unit.read_text(), flags=re.MULTILINE))
+    loose = subprocess.run([*analyze, f"--threshold={HIGHEST_EXPOSURE}", unit], capture_output=True, check=False)
+    assert loose.returncode == 1
+
+
+def test_the_unit_is_what_the_server_expects() -> None:
+    unit = settings(UNIT)
+    assert unit["Type"] == ["notify"] and unit["NotifyAccess"] == ["main"]
+    assert unit["RestartPreventExitStatus"] == ["2"] and unit["Restart"] == ["on-failure"]
+    assert unit["KillMode"] == ["mixed"] and unit["OOMPolicy"] == ["continue"]
+    assert unit["RuntimeDirectoryMode"] == ["0700"] and int(unit["TimeoutStopSec"][0]) > 10
+    names = [value.partition(":")[0] for value in unit["LoadCredential"]]
+    config = (DEPLOY / "koko-presence.toml").read_text()
+    assert re.findall(r"\$\{CREDENTIALS_DIRECTORY\}/(\w+)", config) == sorted(names)
+
+
+@needs_root
+def test_tmpfiles_puts_permissions_right(tmp_path: Path) -> None:
+    etc = tmp_path / "etc/koko-presence"
+    etc.mkdir(parents=True, mode=0o777)
+    for name in ("koko-presence.toml", "secret", "api_key"):
+        (etc / name).write_text("")
+        (etc / name).chmod(0o666)
+    call(tool("systemd-tmpfiles"), f"--root={tmp_path}", "--create", DEPLOY / "tmpfiles.d/koko-presence.conf")
+    assert modes(etc) == {"koko-presence.toml": 0o644, "secret": 0o600, "api_key": 0o600}
+    assert stat.S_IMODE(etc.stat().st_mode) == 0o755
+
+
+def test_every_kernel_setting_exists_and_has_a_reason() -> None:
+    lines = (DEPLOY / "sysctl.d/90-koko-presence.conf").read_text().splitlines()
+    wanted = [line for line in lines if line and not line.startswith("#")]
+    assert len(wanted) >= 4
+    for line in wanted:
+        name, value = (part.strip() for part in line.split("="))
+        path = Path("/proc/sys") / name.removeprefix("-").replace(".", "/")
+        assert path.exists() or name.startswith("-") or "/core/" in str(path), f"{path}: {value}"
+        above = lines[lines.index(line) - 1]
+        assert above.startswith("#") or "=" in above
+
+
+# --- the script ---------------------------------------------------------------------------------------------------
+
+
+def modes(folder: Path) -> dict[str, int]:
+    return {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}
+
+
+def make(target: str, root: Path, **variables: str) -> str:
+    words = [f"{name}={value}" for name, value in {"DESTDIR": str(root), "PYTHON": sys.executable, **variables}.items()]
+    return call(tool("make"), "--no-print-directory", "-C", ROOT, target, *words)
+
+
+def test_a_first_install_is_complete_and_a_second_changes_nothing_of_the_operators(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = make("install-systemd", tmp_path, PACKAGE="no")
+    assert "systemctl enable --now koko-presence" in said and "made /etc/koko-presence/secret" in said
+    etc = tmp_path / "etc/koko-presence"
+    assert modes(etc) == {"koko-presence.toml": 0o644, "secret": 0o600, "api_key": 0o600}
+    assert (tmp_path / "etc/systemd/system/koko-presence.service").read_text() == UNIT.read_text()
+    for name in ("sysctl.d/90-koko-presence.conf", "tmpfiles.d/koko-presence.conf"):
+        assert (tmp_path / "etc" / name).read_text() == (DEPLOY / name).read_text()
+
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(etc))
+    config = load(etc / "koko-presence.toml", {})
+    assert len(config.auth.secret) >= 64 and len(config.operator.api_key) >= 64
+    assert config.auth.secret != config.operator.api_key
+
+    (etc / "koko-presence.toml").write_text("# mine\n")
+    before = {path: path.read_bytes() for path in etc.iterdir()}
+    (tmp_path / "etc/systemd/system/koko-presence.service").write_text("of the version before\n")
+    said = make("install-systemd", tmp_path, PACKAGE="no")
+    assert "made" not in said
+    assert {path: path.read_bytes() for path in etc.iterdir()} == before
+    assert (tmp_path / "etc/systemd/system/koko-presence.service").read_text() == UNIT.read_text()
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built from a copy of the tree, with what is compiled already."""
+    tree = tmp_path_factory.mktemp("tree") / "source"
+    skipped = shutil.ignore_patterns(".git", ".venv", "dist", "*.egg-info", "*.so", "__pycache__", ".*_cache", "lib.*")
+    shutil.copytree(ROOT, tree, ignore=skipped, symlinks=True)
+    compiled = tree / f"build/lib.{sysconfig.get_platform()}-{sys.implementation.cache_tag}/koko_presence/_fastpath"
+    compiled.mkdir(parents=True)
+    for extension in (ROOT / "_fastpath").glob("*.so"):
+        shutil.copyfile(extension, compiled / extension.name)  # newer than its sources, so nothing is compiled again
+    out = tree.parent / "out"
+    pip = (sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check")
+    call(*pip, "--no-deps", "--no-build-isolation", "-w", out, tree)
+    (path,) = out.glob("*.whl")
+    return path
+
+
+def test_the_package_goes_into_an_environment_of_its_own_and_upgrades_beside_it(wheel: Path, tmp_path: Path) -> None:
+    make("install-systemd", tmp_path, WHEEL=str(wheel))
+    home = tmp_path / "opt/koko-presence"
+    first = (home / "venv").readlink()
+    said = call(home / "venv/bin/python", "-I", "-m", "koko_presence", "version")
+    assert f"koko-presence {__version__}" in said
+    # what is started is named as the unit names it, wherever it was made
+    (program,) = re.findall(r"^ExecStart=(\S+)", UNIT.read_text(), re.MULTILINE)
+    script = tmp_path / program.removeprefix("/")
+    assert script.stat().st_mode & 0o111 and script.read_text().startswith("#!/opt/koko-presence/venv/bin/python")
+    assert program in (tmp_path / "usr/local/bin/koko-presence").read_text()
+
+    broken = tmp_path / "broken-1.0-py3-none-any.whl"
+    broken.write_text("no wheel")
+    with pytest.raises(AssertionError, match="what was installed before is untouched"):
+        make("install-systemd", tmp_path, WHEEL=str(broken))
+    assert (home / "venv").readlink() == first and len(list((home / "releases").iterdir())) == 1
+
+    make("uninstall-systemd", tmp_path)
+    left = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+    assert left == {broken.name} | {f"etc/koko-presence/{name}" for name in ("koko-presence.toml", "secret", "api_key")}
+    make("uninstall-systemd", tmp_path, PURGE="1")
+    assert not (tmp_path / "etc/koko-presence").exists()
+
+
+def test_a_wrong_call_says_what_to_do(tmp_path: Path) -> None:
+    script = DEPLOY / "install.sh"
+    for word, env, says in (
+        ("remove", {}, "use install or uninstall"),
+        ("install", {"WHEEL": "none.whl"}, "WHEEL=none.whl is no file"),
+        ("install", {"PYTHON": "/nowhere/python"}, "apt-get install -y python3 python3-venv"),
+    ):
+        with pytest.raises(AssertionError, match=re.escape(says)):
+            call("bash", script, word, DESTDIR=str(tmp_path), **env)
+    assert not (tmp_path / "etc").exists()
+
+
+# --- the proxies --------------------------------------------------------------------------------------------------
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """The port of a server that lets everybody in."""
+    monkeypatch.setenv("KOKO_PRESENCE_OPERATOR_PORT", "0")
+    command = [sys.executable, "-m", "koko_presence", "serve", "--dev", "--port", "0", "--log-level", "error"]
+    with process(command, r":(\d+)/demo") as (_running, port):
+        yield port
+
+
+@contextmanager
+def proxy(port: int, folder: Path, *command: str) -> Iterator[None]:
+    """A proxy that accepts on `port` while the block runs."""
+    log = folder / "proxy.log"
+    env = os.environ | {"XDG_DATA_HOME": str(folder), "XDG_CONFIG_HOME": str(folder)}
+    with log.open("w") as said:
+        running = subprocess.Popen(command, stdout=said, stderr=said, env=env)
+    try:
+        deadline = time.monotonic() + 10
+        while running.poll() is None and time.monotonic() < deadline:
+            try:
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                break
+            except ConnectionRefusedError:
+                time.sleep(0.05)
+        else:
+            pytest.fail(log.read_text())
+        yield
+    finally:
+        running.terminate()
+        running.wait(10)
+
+
+def enter_a_room(port: int, security: ssl.SSLContext | None, server: int) -> None:
+    """Log in and join as a page of this very host does, through the proxy on `port`."""
+    with socket.create_connection(("127.0.0.1", server)) as plain:
+        plain.sendall(b"GET /dev/token?user=u1&name=Ada HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        answer = b"".join(iter(lambda: plain.recv(4096), b""))
+    token = json.loads(answer[answer.index(b"{") : answer.rindex(b"}") + 1])["token"]
+    secure = "s" if security else ""
+    url, origin = f"ws{secure}://localhost:{port}/presence", f"http{secure}://localhost:{port}"
+    # a proxy that does not pass the host and its port on gets 403 for this origin
+    with connect(url, ssl=security, origin=origin, proxy=None, open_timeout=5) as ws:  # type: ignore[arg-type]
+        ws.send(json.dumps({"type": "auth", "token": token}))
+        ws.send(json.dumps({"type": "join", "roomId": "video_1", "roomType": "video"}))
+        heard = [json.loads(ws.recv(timeout=5))["type"] for _ in range(2)]
+    assert "joined" in heard
+
+
+def nginx_settings(folder: Path, certificate: tuple[Path, Path], port: int, server: int) -> Path:
+    text = (DEPLOY / "nginx.conf").read_text()
+    for old, new in (
+        ("/etc/ssl/presence.example.com/fullchain.pem", str(certificate[0])),
+        ("/etc/ssl/presence.example.com/privkey.pem", str(certificate[1])),
+        ("listen 80;", f"listen 127.0.0.1:{free_port()};"),
+        ("    listen [::]:80;\n", ""),
+        ("listen 443 ssl;", f"listen 127.0.0.1:{port} ssl;"),
+        ("    listen [::]:443 ssl;\n", ""),
+        ("server 127.0.0.1:8080", f"server 127.0.0.1:{server}"),
+    ):
+        assert old in text
+        text = text.replace(old, new)
+    site, whole = folder / "site.conf", folder / "nginx.conf"
+    site.write_text(text)
+    temp = " ".join(f"{kind}_temp_path {folder};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+    whole.write_text(
+        f"pid {folder}/pid; daemon off; error_log stderr; events {{}} http {{ access_log off; {temp} include {site}; }}"
+    )
+    return whole
+
+
+def test_behind_nginx(tmp_path: Path, certificate: tuple[Path, Path], trusting: ssl.SSLContext, server: int) -> None:
+    nginx, port = tool("nginx"), free_port()
+    whole = nginx_settings(tmp_path, certificate, port, server)
+    said = call(nginx, "-t", "-p", tmp_path, "-c", whole)
+    assert "test is successful" in said and "[warn]" not in said.replace('the "user" directive', "")
+    with proxy(port, tmp_path, nginx, "-p", str(tmp_path), "-c", str(whole)):
+        enter_a_room(port, trusting, server)
+
+
+def test_nginx_waits_longer_than_the_server_is_silent() -> None:
+    limits = load(None, {"KOKO_PRESENCE_AUTH_SECRET": "x" * 32}).limits
+    silent_s = limits.ping_interval_s + limits.ping_timeout_s
+    timeouts = re.findall(r"proxy_(?:read|send)_timeout (\d+)s;", (DEPLOY / "nginx.conf").read_text())
+    assert len(timeouts) == 2 and min(map(int, timeouts)) > max(60, 2 * silent_s)
+
+
+def test_behind_caddy(tmp_path: Path, server: int) -> None:
+    caddy, port = tool("caddy"), free_port()
+    assert "Valid configuration" in call(
+        caddy, "validate", "--adapter", "caddyfile", "--config", DEPLOY / "Caddyfile", XDG_DATA_HOME=str(tmp_path)
+    )
+    text = (DEPLOY / "Caddyfile").read_text()
+    changed = text.replace("presence.example.com", f"http://localhost:{port}").replace(
+        "127.0.0.1:8080", f"127.0.0.1:{server}"
+    )
+    assert changed.count("localhost") == 1
+    config = tmp_path / "Caddyfile"
+    config.write_text("{\n\tadmin off\n\tauto_https off\n}\n" + changed)
+    with proxy(port, tmp_path, caddy, "run", "--adapter", "caddyfile", "--config", str(config)):
+        enter_a_room(port, None, server)
