@@ -10,6 +10,7 @@ cdef class Item:
     cdef readonly bint attach
     cdef readonly bint detach
     cdef readonly bint refusal
+    cdef unsigned char kind  # of counters.pyx; 0 until somebody looks
     cdef bytes _single
 
 

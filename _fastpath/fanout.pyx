@@ -12,6 +12,7 @@ from libc.string cimport memcpy
 
 from msgspec.json import encode
 
+from koko_presence._fastpath.counters cimport CURSOR_KIND, hot, kind_of
 from koko_presence._fastpath.decimals cimport write_decimal, write_integer
 from koko_presence._fastpath.outbox cimport Outbox
 
@@ -165,6 +166,7 @@ cdef class CursorTemplate:
         item.skip = self._skip
         item.only = ""
         item.merge = self._merge
+        item.kind = CURSOR_KIND
         if self._row is not None:
             item.compact = self.row(timestamp_at, timestamp_size, x_at, x_size, y_at, y_size)
         return item
@@ -233,13 +235,19 @@ cdef class Feed:
         cdef str session_id
         cdef bytes frames, all_plain = None, all_compact = None
         cdef bint made_plain = False, made_compact = False
+        cdef Py_ssize_t receivers
         if len(items) == 1:
             self.fan_out_one(<Item>items[0], timestamp)
             return
+        receivers = len(self.outboxes)
         special = set()
         for item in items:
             special.add(item.skip)
             special.add(item.only)
+            if not item.kind:
+                item.kind = kind_of(item.frame)
+            if not item.only:  # what some do not get is taken off when it is their turn
+                hot.sent[item.kind] += receivers
         for session_id, found in self.outboxes.items():
             outbox = <Outbox>found
             if outbox.slow:
@@ -266,11 +274,18 @@ cdef class Feed:
         cdef Outbox outbox
         cdef str session_id
         cdef dict receivers = self.outboxes
+        if not item.kind:
+            item.kind = kind_of(item.frame)
         if item.only:  # found, not looked for among all
             found = receivers.get(item.only)
             receivers = {} if found is None else {item.only: found}
+            if found is not None and not (<Outbox>found).slow:
+                hot.sent[item.kind] += 1
+        else:
+            hot.sent[item.kind] += len(receivers)
         for session_id, found in receivers.items():
             if item.skip == session_id:
+                hot.sent[item.kind] -= 1
                 continue
             outbox = <Outbox>found
             if outbox.slow:
@@ -291,9 +306,15 @@ cdef class Feed:
         cdef Item item
         cdef list own = []
         for item in items:
-            if not item.only or item.only == session_id:
-                if not session_id or item.skip != session_id:
-                    own.append(item.frame)
+            if not item.only:
+                if session_id and item.skip == session_id:
+                    hot.sent[item.kind] -= 1
+                    continue
+            elif item.only != session_id or item.skip == session_id:
+                continue
+            else:
+                hot.sent[item.kind] += 1
+            own.append(item.frame)
         return joined(own)
 
     cdef bytes compact_for(self, list items, str session_id, str timestamp):
@@ -301,8 +322,14 @@ cdef class Feed:
         cdef Item item
         cdef list own = [], rows = []
         for item in items:
-            if item.only and item.only != session_id or (session_id and item.skip == session_id):
+            if not item.only:
+                if session_id and item.skip == session_id:
+                    hot.sent[item.kind] -= 1
+                    continue
+            elif item.only != session_id or item.skip == session_id:
                 continue
+            else:
+                hot.sent[item.kind] += 1
             if item.compact is not None:
                 rows.append(item.compact)
                 continue
@@ -324,13 +351,18 @@ cdef class Feed:
         cdef bytes frame
         for item in items:
             if not is_for(item, session_id):
+                if not item.only:
+                    hot.sent[item.kind] -= 1
                 continue
             frame = item.frame
             if outbox.compact and item.compact is not None:
                 frame = self.single(item, timestamp)
-            if item.merge:
+            if item.merge:  # counted as sent when it goes
+                hot.sent[item.kind] -= 1
                 outbox.merge((self.room_id, item.merge), frame)
                 continue
+            if item.only:
+                hot.sent[item.kind] += 1
             # what its author showed before goes before it; what others show can still wait, and be replaced
             if item.skip:
                 outbox.catch_up_with((self.room_id, "c" + item.skip))

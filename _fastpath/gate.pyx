@@ -8,6 +8,7 @@ of it. At the least doubt it does nothing at all and the message goes the long w
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.string cimport memcmp
 
+from koko_presence._fastpath.counters cimport hot
 from koko_presence._fastpath.road cimport Lane, read_clock
 from koko_presence._fastpath.scan cimport CursorText, scan_cursor
 from koko_presence._fastpath.throttle cimport TokenBucket
@@ -45,6 +46,14 @@ cdef class Gate:
         key = room_id.encode()
         self._lanes = [each for each in self._lanes if (<Lane>each).key != key]
 
+    def last_cursor(self, str room_id not None):
+        """The last cursor that went to another worker's room by its lane; None when there was none."""
+        key = room_id.encode()
+        for each in self._lanes:
+            if (<Lane>each).key == key:
+                return (<Lane>each).last()
+        return None
+
     def take(self, bytes data not None):
         """True when `data` was a plain cursor and is on its way; False, and nothing done, for all else."""
         return self.pass_through(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
@@ -71,4 +80,5 @@ cdef class Gate:
         self._messages.take(now)
         self._cursors.take(now)
         self.seen_at = self.stirred_at = now
+        hot.cursors_received += 1
         return True

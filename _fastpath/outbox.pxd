@@ -19,7 +19,7 @@ cdef class Outbox:
     cdef dict _merged
     cdef Py_ssize_t _soft_bytes
     cdef Py_ssize_t _hard_bytes
-    cdef bint slow
+    cdef readonly bint slow
     cdef bint _backed_up
     cdef int _fd
     cdef long long _written

@@ -10,6 +10,7 @@ import logging
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 
+from koko_presence._fastpath.counters cimport hot, kind_of
 from koko_presence._fastpath.system cimport MSG_DONTWAIT, MSG_NOSIGNAL, send
 
 log = logging.getLogger("koko_presence.outbox")
@@ -98,18 +99,26 @@ cdef class Outbox:
         if self._merged is None:
             self._merged = {}
         # taken out first: the newest of all goes out last, so that no order is turned round
-        self._merged.pop(mark, None)
+        if self._merged.pop(mark, None) is not None:
+            if (<str>mark[1])[0] == u"c":
+                hot.cursors_merged += 1
+            else:
+                hot.selections_merged += 1
         self._merged[mark] = frame
 
     cdef catch_up(self):
         cdef dict merged = self._merged
         self._merged = None
         for frame in merged.values():
+            hot.sent[kind_of(frame)] += 1
             self.push(frame)
 
     cdef catch_up_with(self, mark):
+        cdef bytes frame
         if self._merged is not None and mark in self._merged:
-            self.push(self._merged.pop(mark))
+            frame = self._merged.pop(mark)
+            hot.sent[kind_of(frame)] += 1
+            self.push(frame)
 
     def forget(self, room_id):
         """The client is out of a room: nothing of it that was held back is wanted any more."""
@@ -119,6 +128,16 @@ cdef class Outbox:
     def taken_bytes(self):
         """What the kernel has taken of all that was ever written here, to tell a slow reader from a stuck one."""
         return self._written - self.unsent()
+
+    def waiting_bytes(self):
+        """All that waits for this socket: here, for the end of the turn or for the socket, and in the transport."""
+        cdef Py_ssize_t size = self.unsent()
+        if self._first is not None:
+            size += PyBytes_GET_SIZE(self._first)
+        for frames in (self._more or (), self._merged.values() if self._merged is not None else ()):
+            for frame in frames:
+                size += PyBytes_GET_SIZE(frame)
+        return size
 
     def on_drained(self):
         """The kernel takes bytes again: send the newest of what was held back."""
@@ -155,6 +174,7 @@ cdef class Outbox:
         if unsent > self._hard_bytes:
             self._on_slow()
             return
+        hot.fanout_bytes += PyBytes_GET_SIZE(data)
         if self._fd < 0:
             self._wire.send_frames(data)
             return

@@ -21,6 +21,7 @@ cdef class LocalRoad:
     cdef double _alarm_at
 
     cpdef plan_flush(self, double now)
+    cdef count(self, list due, double now)
     cdef deliver(self, Stream room, list items, double now)
 
 

@@ -10,6 +10,7 @@ from time import monotonic as real_clock
 
 from libc.math cimport INFINITY
 
+from koko_presence._fastpath.counters cimport hot, observe
 from koko_presence._fastpath.fanout cimport Feed, Item
 from koko_presence._fastpath.outbox cimport Turn
 from koko_presence._fastpath.scan cimport CursorText
@@ -66,12 +67,13 @@ cdef class LocalRoad:
         """Flush the rooms whose time has come."""
         cdef double now = read_clock(self._clock)
         cdef Stream room
+        cdef list due = self.plan.take_due(now)
         self._soon = False
         self._alarm_at = INFINITY
         if self._turn is not None:
             self._turn.hold()
         try:
-            for room in self.plan.take_due(now):
+            for room in due:
                 try:
                     self.deliver(room, room.take_items(now), now)
                 except Exception:  # a fault in one room must not silence the others
@@ -81,10 +83,19 @@ cdef class LocalRoad:
                 self._turn.write()
             else:
                 self._flushed(now)
+            self.count(due, now)
             if now >= self._judge_at:
                 self._judge_at = now + SAMPLE_S
                 self._judge(now)
             self.plan_flush(now)
+
+    cdef count(self, list due, double now):
+        """All of these have been written; `now` is when that began."""
+        if self._clock is real_clock:  # any other one stands still in a turn
+            now = monotonic()
+        hot.flushes += len(due)
+        for room in due:
+            observe(&hot.broadcast, now - (<Stream>room).flushing_since)
 
     cdef deliver(self, Stream room, list items, double now):
         cdef Item item
@@ -110,6 +121,10 @@ cdef class Lane:
         self._pointer = pointer
         self._road = road
         self._on_second = on_second
+
+    def last(self):
+        """The last cursor, where the room itself does not know it."""
+        return None
 
     cdef bint put(self, CursorText* cursor, double now) except -1:
         """Show the cursor; False, and nothing done, when some rule has a word to say."""

@@ -179,6 +179,8 @@ cdef class FlushPlan:
     cpdef touch(self, Stream room, double now):
         """Plan the flush of a room that may have something to send."""
         if room.out:
+            if room.planned_at == INFINITY:
+                room.touched_at = now
             self.plan(room, now if room.urgent else room.pace.flush_at(now, self.window_for(len(room.members))))
 
     cpdef double window_for(self, Py_ssize_t members):
@@ -190,6 +192,8 @@ cdef class FlushPlan:
 
     cpdef urge(self, Stream room, double now):
         """The same, at once and whatever its pace: a room that ends says its last words."""
+        if room.planned_at == INFINITY:
+            room.touched_at = now
         self.plan(room, now)
 
     cdef plan(self, Stream room, double at):
@@ -209,6 +213,7 @@ cdef class FlushPlan:
         for room in self._rooms:
             if room.planned_at <= now:
                 room.planned_at = INFINITY
+                room.flushing_since = room.touched_at
                 due.append(room)
             else:
                 later.append(room)

@@ -13,7 +13,7 @@ COMPILED = ROOT / "_fastpath"
 BESIDE = ("auth", "ops")  # beside floors 4 to 7
 FLOORS = {
     "": 0,
-    **dict.fromkeys(("messages", "decoding", "events", "commands", "errors", "limits", "ids"), 0),
+    **dict.fromkeys(("messages", "decoding", "events", "commands", "errors", "limits", "ids", "counts"), 0),
     "_fastpath": 1,
     "domain": 2,
     "shard": 3,
