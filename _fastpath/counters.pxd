@@ -1,0 +1,35 @@
+cdef enum:
+    BOUNDS = 16  # of BOUNDS_S in koko_presence/counts.py
+    KINDS = 32  # room for SENT_TYPES there
+    CURSOR_KIND = 1
+
+cdef struct Histogram:
+    unsigned long long[17] buckets
+    double sum_s
+
+# what is counted on a cursor's path
+cdef struct Hot:
+    unsigned long long cursors_received
+    unsigned long long cursors_merged  # replaced by a newer one before a slow receiver took it
+    unsigned long long selections_merged
+    unsigned long long fanout_bytes
+    unsigned long long flushes
+    unsigned long long forwards
+    unsigned long long mesh_bytes
+    unsigned long long[32] sent  # by kind
+    Histogram broadcast
+    Histogram join
+    Histogram lag
+
+cdef Hot hot
+cdef double[16] bounds
+
+cdef unsigned char kind_of(bytes frame) noexcept
+
+
+cdef inline void observe(Histogram* histogram, double seconds) noexcept:
+    cdef int i = 0
+    while i < BOUNDS and seconds > bounds[i]:
+        i += 1
+    histogram.buckets[i] += 1
+    histogram.sum_s += seconds if seconds > 0.0 else 0.0

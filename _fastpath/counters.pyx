@@ -1,0 +1,162 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
+"""Counters: an addition where something happens, and all of them read at once when somebody asks.
+
+A worker is a process, so they are the process's, and they only grow: who wants the numbers of a stretch of time takes
+the difference of two readings. What is counted for every cursor is a field of `hot`, for whoever cimports it; the rest
+goes through `tally`, a call each.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.string cimport memcmp, memcpy
+
+from koko_presence.counts import (
+    AUTH_RESULTS,
+    BOUNDS_S,
+    CLOSE_CODES,
+    INVALID,
+    OTHER,
+    RECEIVED_TYPES,
+    SENT_TYPES,
+    SLOW_RECEIVER,
+    SUPERSEDED,
+    Tallies,
+)
+from koko_presence.counts import Histogram as Reading
+
+cdef enum:
+    LONGEST_NAME = 32
+
+cdef char[32][LONGEST_NAME] names  # by kind; 0 is a frame at which nobody has looked yet
+cdef Py_ssize_t[32] sizes
+cdef int other = 0
+
+
+def _prepare():
+    global other
+    if len(BOUNDS_S) != BOUNDS or len(SENT_TYPES) >= KINDS or SENT_TYPES[CURSOR_KIND - 1] != "cursor_moved":
+        raise ImportError("koko_presence/counts.py and _fastpath/counters.pxd differ")
+    for i, bound in enumerate(BOUNDS_S):
+        bounds[i] = bound
+    for i, name in enumerate(SENT_TYPES):
+        text = name.encode()
+        memcpy(names[i + 1], PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text))
+        sizes[i + 1] = PyBytes_GET_SIZE(text)
+    other = SENT_TYPES.index(OTHER) + 1
+
+
+_prepare()
+
+
+cdef unsigned char kind_of(bytes frame) noexcept:
+    """The type of a server message, framed or not, as its place in SENT_TYPES, from 1; the last of them is `other`."""
+    cdef const unsigned char* text = <const unsigned char*>PyBytes_AS_STRING(frame)
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(frame), length = 0
+    cdef int head = 0, i
+    if size > 2 and text[0] == 0x81:  # the header of a final text frame
+        head = 2 if text[1] < 126 else (4 if text[1] == 126 else 10)
+    text += head
+    size -= head
+    if size < 10 or memcmp(text, b'{"type":"', 9) != 0:  # every Struct and Event begins so
+        return <unsigned char>other
+    text += 9
+    size -= 9
+    while length < size and length < LONGEST_NAME and text[length] != 34:
+        length += 1
+    for i in range(1, other):
+        if sizes[i] == length and memcmp(text, names[i], length) == 0:
+            return <unsigned char>i
+    if length == 7 and memcmp(text, b"cursors", 7) == 0:
+        return CURSOR_KIND
+    return <unsigned char>other
+
+
+cdef reading(Histogram* histogram):
+    return Reading(buckets=[histogram.buckets[i] for i in range(BOUNDS + 1)], sum_s=histogram.sum_s)
+
+
+cdef class Tally:
+    """What is counted once in a while. `view_epoch` and `recovering` are states, set by the cluster's bus."""
+
+    cdef public unsigned long long accepted
+    cdef public unsigned long long refused
+    cdef public unsigned long long joins
+    cdef public long long view_epoch
+    cdef public bint recovering
+    cdef dict _auth
+    cdef dict _disconnects
+    cdef dict _received
+    cdef dict _dropped
+
+    def __init__(self):
+        self._auth = dict.fromkeys(AUTH_RESULTS, 0)
+        self._disconnects = dict.fromkeys((*CLOSE_CODES, OTHER), 0)
+        self._received = dict.fromkeys(RECEIVED_TYPES, 0)
+        # cursors and selections are dropped by design; every other pair is there once it has happened
+        self._dropped = {(kind, SUPERSEDED): 0 for kind in ("cursor", "selection", "typing", "playback")}
+
+    def auth(self, str result not None):
+        """An `auth` was answered, with one of AUTH_RESULTS."""
+        self._auth[result] += 1
+
+    def closed(self, code):
+        """A WebSocket is gone; `code` is the close code, None when there was none."""
+        name = "1006" if code is None else str(code)
+        self._disconnects[name if name in self._disconnects else OTHER] += 1
+
+    def received(self, str type not None):
+        """A message that is not a plain cursor has come; all but the types of clients count as invalid."""
+        self._received[type if type in self._received else INVALID] += 1
+
+    def sent(self, bytes message not None):
+        """A message, framed or not, goes to one client, and not through fan_out."""
+        hot.sent[kind_of(message)] += 1
+
+    def dropped(self, str type not None, str reason not None):
+        """A client's message has no effect; `reason` is a code of ERRORS or SUPERSEDED."""
+        key = (type if type in self._received else INVALID, reason.lower())
+        self._dropped[key] = self._dropped.get(key, 0) + 1
+
+    def joined(self, double seconds):
+        """A snapshot was written so long after the join had come."""
+        self.joins += 1
+        observe(&hot.join, seconds)
+
+    def lagged(self, double seconds):
+        """The loop was so late for a timer."""
+        observe(&hot.lag, seconds)
+
+    def forwarded(self, Py_ssize_t size):
+        """A command of `size` bytes goes to another worker."""
+        hot.forwards += 1
+        hot.mesh_bytes += size
+
+    def read(self):
+        """All of them, as Tallies."""
+        cdef int i
+        received, dropped = dict(self._received), {}
+        received["cursor"] += hot.cursors_received
+        merged = {("cursor", SLOW_RECEIVER): hot.cursors_merged, ("selection", SLOW_RECEIVER): hot.selections_merged}
+        for (type_, reason), count in {**self._dropped, **merged}.items():
+            dropped.setdefault(type_, {})[reason] = count
+        return Tallies(
+            accepted=self.accepted,
+            refused=self.refused,
+            joins=self.joins,
+            auth=dict(self._auth),
+            disconnects=dict(self._disconnects),
+            received=received,
+            sent={name: hot.sent[i + 1] for i, name in enumerate(SENT_TYPES)},
+            dropped=dropped,
+            fanout_bytes=hot.fanout_bytes,
+            flushes=hot.flushes,
+            forwards=hot.forwards,
+            mesh_bytes=hot.mesh_bytes,
+            broadcast=reading(&hot.broadcast),
+            join=reading(&hot.join),
+            lag=reading(&hot.lag),
+            view_epoch=self.view_epoch,
+            recovering=self.recovering,
+        )
+
+
+tally = Tally()

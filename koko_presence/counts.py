@@ -1,0 +1,80 @@
+"""What is counted: the names that may stand in a label, the bounds of the histograms, and a worker's `Counters`.
+
+Every label comes from a table here, so that no stranger's text and no number without end ever becomes one.
+"""
+
+from msgspec import Struct
+
+from .errors import CLOSES, ERRORS
+from .messages import CLIENT_TYPES
+
+INVALID = "invalid"  # what came and was no message of ours
+OTHER = "other"
+
+RECEIVED_TYPES = (*sorted(CLIENT_TYPES), INVALID)
+# the type of a frame is looked up in this order; a compact `cursors` message counts as its cursors
+SENT_TYPES = (
+    "cursor_moved", "selection_changed", "status_changed", "user_joined", "user_left", "typing_started",
+    "typing_stopped", "playback_synced", "viewer_sync", "broadcast", "control_requested", "control_granted",
+    "control_denied", "control_released", "pong", "ack", "error", "authenticated", "joined", "left", "active",
+    "server_notice", "auth_expiring", "kicked", OTHER,
+)  # fmt: skip
+SUPERSEDED, SLOW_RECEIVER = "superseded", "slow_receiver"
+DROP_REASONS = (SUPERSEDED, SLOW_RECEIVER, *sorted(code.lower() for code in ERRORS))
+AUTH_RESULTS = ("accepted", "resumed", "refreshed", "refused", "session_limit", "timeout")
+CLOSE_CODES = tuple(str(code) for code in sorted({1000, 1001, 1005, 1006, *CLOSES}))
+ROOM_TYPES = ("project", "video", "comment_thread", "comparison")
+
+# upper bounds in seconds; the last bucket has none
+BOUNDS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+class Histogram(Struct, kw_only=True):
+    """How often something took how long: `buckets` counts per bound of BOUNDS_S and above all, `sum_s` is seconds."""
+
+    buckets: list[int]
+    sum_s: float
+
+    @property
+    def count(self) -> int:
+        return sum(self.buckets)
+
+
+class Tallies(Struct, kw_only=True):
+    """What is counted while it happens, since the process began."""
+
+    accepted: int
+    refused: int
+    joins: int
+    auth: dict[str, int]
+    disconnects: dict[str, int]
+    received: dict[str, int]
+    sent: dict[str, int]
+    dropped: dict[str, dict[str, int]]  # message type -> reason -> count
+    fanout_bytes: int
+    flushes: int
+    forwards: int
+    mesh_bytes: int
+    broadcast: Histogram
+    join: Histogram
+    lag: Histogram
+    view_epoch: int
+    recovering: bool
+
+
+class Counters(Struct, kw_only=True):
+    """One worker at the moment of a scrape: its tallies, and what is looked up only now."""
+
+    tallies: Tallies
+    versions: dict[str, str]
+    connections: int
+    sessions: int
+    users: int
+    rooms: dict[str, int]
+    room_members_max: int
+    send_queue_bytes: int
+    slow_receivers: int
+    lag_max_s: float
+    cpu_s: float
+    resident_bytes: int
+    started_s: float
