@@ -1,6 +1,8 @@
 from collections.abc import Callable
 from typing import Any
 
+from koko_presence.messages import Cursor
+
 from .fanout import Item
 from .outbox import Turn
 from .stream import FlushPlan, Pointer, Stream
@@ -23,6 +25,7 @@ class LocalRoad:
 
 class Lane:
     key: bytes
+    def last(self) -> Cursor | None: ...
     def __init__(
         self, room: Stream, pointer: Pointer, road: LocalRoad, on_second: Callable[[Any, float], None]
     ) -> None: ...

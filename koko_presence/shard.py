@@ -44,7 +44,7 @@ from .domain.user import User
 from .errors import PresenceError
 from .events import ActiveReply, ServerNotice, encode, encode_ack, error_reply
 from .limits import Limits, RoomOptions
-from .messages import MessageId
+from .messages import Broadcast, CursorMessage, MessageId
 
 Effect = tuple[int, EdgeNews] | Command
 
@@ -58,6 +58,7 @@ class Shard:
         self.setting = Setting(limits, options, wall, self.deadlines)
         self.rooms: dict[str, Room] = {}
         self.users: dict[str, User] = {}
+        self.trust_until = 0.0  # a resume token is believed without a session to it, since an owner was lost [N-c]
         # rooms with something to send, and when
         self.plan = FlushPlan(limits.flush_window_ms / 1000.0, limits.flush_ceiling_ms / 1000.0)
         self._handlers: dict[type, Callable[[Any, float], None]] = {
@@ -84,6 +85,8 @@ class Shard:
         """Apply one command at monotonic second `now`. A broken rule becomes the error reply of L6, never an
         exception."""
         self._handlers[type(command)](command, now)
+        if self.setting.kept and (user_id := getattr(command, "user_id", None)) is not None:
+            self.setting.touched_users.add(user_id)
 
     def take_effects(self) -> list[Effect]:
         """What `handle` and `tick` have caused since the last call, in order."""
@@ -103,6 +106,7 @@ class Shard:
                 user = self.users.get(owner_id)
                 if user is not None and sub_id in user.sessions:
                     user.expire(sub_id)
+                    self.setting.touched_users.add(owner_id)
                     self._drop_user_if_gone(user)
                 continue
             room = self.rooms.get(owner_id)
@@ -130,7 +134,7 @@ class Shard:
                 self.setting.effects.append(
                     RoomLeft(user_id=member.user_id, room_id=room.id, session_id=sub_id, stay=member.stay)
                 )
-                self._after_removal(room, "disconnected", now)
+                self._after_removal(room, sub_id, "disconnected", now)
             elif kind == "typing_stop":
                 if member.typing is not None:
                     room.stop_typing(member, "timeout", now)
@@ -138,18 +142,38 @@ class Shard:
                 watching.lapse_report(room, member, now)
             else:
                 showing.release(room, member, kind, now)
-        self._touch(room, now)
+                if kind == "cursor":  # moves too often to be kept; the edges know it
+                    self._touch(room, now)
+                    return
+        self._touch(room, now, sub_id)
 
     # --- flushes --------------------------------------------------------------------------------------------------
 
-    def packets(self, room: Room, items: list[Item], now: float) -> list[tuple[int, RoomPacket]]:
-        """A room's flush, addressed to the edges that have members or whose last member has just left."""
+    def edges_of(self, room: Room) -> list[int]:
+        """Where a room's flush has to go: the edges that have members or whose last member has just left."""
         edges = {member.edge for member in room.members.values() if member.attached} | room.parted
         room.parted.clear()
-        packet = RoomPacket(room.id, items, self.setting.wall.iso(now))
-        return [(edge, packet) for edge in sorted(edges)]
+        return sorted(edges)
 
-    def _touch(self, room: Room, now: float) -> None:
+    def packet(self, room: Room, items: list[Item], now: float) -> RoomPacket:
+        """A room's flush."""
+        return RoomPacket(room.id, items, self.setting.wall.iso(now))
+
+    def changed_room(self, room: Room, now: float) -> None:
+        """Anything in a room may have changed: for those who keep a record, and those who hear it."""
+        self._touch(room, now, "", *room.members)
+
+    def changed_user(self, user: User, now: float) -> None:
+        """Anything of a user may have changed."""
+        self.setting.touched_users.add(user.id)
+        self._drop_user_if_gone(user)
+
+    def _touch(self, room: Room, now: float, *session_ids: str) -> None:
+        """Something is to be sent; and of these sessions records have to be written anew."""
+        if self.setting.kept and session_ids:
+            room.changed.update(session_ids)
+            self.plan.urge(room, now) if not room.out else self.plan.touch(room, now)
+            return
         self.plan.touch(room, now)
 
     # --- commands to users ----------------------------------------------------------------------------------------
@@ -158,7 +182,7 @@ class Shard:
         user = self.users.get(command.user_id)
         if user is None:
             user = self.users[command.user_id] = User(command.user_id, self.setting)
-        user.open(command, now)
+        user.open(command, now, trusting=now < self.trust_until)
 
     def _end(self, command: EndSession, now: float) -> None:
         user = self.users.get(command.user_id)
@@ -244,7 +268,7 @@ class Shard:
                     )
                 )
             return
-        self._touch(room, now)
+        self._touch(room, now, enter.visitor.session_id)
 
     def _refuse(self, enter: EnterRoom, error: PresenceError) -> None:
         news = RoomRefused(
@@ -258,10 +282,10 @@ class Shard:
         room, member = self._find(command.room_id, command.session_id)
         if room is not None and member is not None:
             room.remove(member, command.reason, now, id=command.id)  # the user's owner said so and knows
-            self._after_removal(room, command.reason, now)
+            self._after_removal(room, member.session_id, command.reason, now)
 
-    def _after_removal(self, room: Room, reason: str, now: float) -> None:
-        self._touch(room, now)
+    def _after_removal(self, room: Room, session_id: str, reason: str, now: float) -> None:
+        self._touch(room, now, session_id)
         if room.members:
             return
         if reason == "left":  # nobody can come back from that [C12]
@@ -280,13 +304,15 @@ class Shard:
             self.deadlines.cancel(("control_request", room.id, user_id))
         if self.rooms.get(room.id) is room:
             del self.rooms[room.id]
+            if self.setting.kept:
+                self.setting.freed.append(room)
 
     def _drop(self, command: Drop, now: float) -> None:
         room, member = self._find(command.room_id, command.session_id)
         if room is not None and member is not None and member.connected and member.connection == command.connection:
             showing.settle(room, member, now)
             room.drop(member, now)
-            self._touch(room, now)
+            self._touch(room, now, member.session_id)
 
     def _resume(self, command: Resume, now: float) -> None:
         room, member = self._find(command.room_id, command.session_id)
@@ -303,14 +329,14 @@ class Shard:
         if member.connected and (member.edge, member.connection) == (command.edge, command.connection):
             return  # said once more by the heir of an owner who had said it
         room.resume(member, command.edge, command.connection, now)
-        self._touch(room, now)
+        self._touch(room, now, member.session_id)
 
     def _apply_profile(self, command: ApplyProfile, now: float) -> None:
         room = self.rooms.get(command.room_id)
         person = room.people.get(command.user_id) if room is not None else None
         if room is not None and person is not None:
             room.apply_profile(person, command.profile, command.session_id, command.interacted, now)
-            self._touch(room, now)
+            self._touch(room, now, *person.members)
 
     def _apply_privacy(self, command: ApplyPrivacy, now: float) -> None:
         room, member = self._find(command.room_id, command.session_id)
@@ -323,7 +349,7 @@ class Shard:
                 share_selection=command.share_selection,
                 now=now,
             )
-            self._touch(room, now)
+            self._touch(room, now, member.session_id)
 
     def _regrant(self, command: Regrant, now: float) -> None:
         room, member = self._find(command.room_id, command.session_id)
@@ -332,7 +358,7 @@ class Shard:
             member.moderator = command.moderator
             if not member.may_hold:
                 watching.lose_control(room, member, now)
-                self._touch(room, now)
+            self._touch(room, now, member.session_id)
 
     def _act(self, command: Act, now: float) -> None:
         room, member = self._find(command.room_id, command.session_id)
@@ -349,7 +375,10 @@ class Shard:
         except PresenceError as refusal:
             payload = error_reply(refusal, message.id, room.id)
             room.send(member, payload, refusal=True)
-        self._touch(room, now)
+        if isinstance(message, (CursorMessage, Broadcast)):
+            self._touch(room, now)
+        else:
+            self._touch(room, now, member.session_id)
 
     def on_second(self, room: Room, now: float) -> None:
         """A second's worth of a room's events has been counted: advise another interval when it helps [L2]."""

@@ -1,9 +1,12 @@
-"""A whole worker without sockets: the real hub, sessions, bus, shard and rooms on a fake clock.
+"""Whole workers without sockets: the real hub, sessions, bus, shard and rooms on a fake clock.
 
-`World` moves time; `Client` is a browser's end of one connection, as bytes. Nothing here decides anything.
+`World` moves time; `Client` is a browser's end of one connection, as bytes. Nothing here decides anything. With several
+workers each new client comes to the next one, and a test cannot tell: `World.default_workers` makes every world of a
+test one of several.
 """
 
 import heapq
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +15,10 @@ import msgspec
 from koko_presence._fastpath.wallclock import WallClock
 from koko_presence.auth.access import AllowAll
 from koko_presence.auth.tokens import Identity, ResumeTokens, TokenRefused
+from koko_presence._fastpath.wire import Opener
 from koko_presence.cluster.bus import LocalBus
+from koko_presence.cluster.cluster_bus import ClusterBus
+from koko_presence.cluster.ring import Peer, View
 from koko_presence.edge.hub import Hub
 from koko_presence.limits import Limits, RoomOptions
 from koko_presence.shard import Shard
@@ -99,7 +105,7 @@ class Client:
         self.answers_pings = True
         self.unsent_bytes = 0
         self.writes = 0
-        self.session = world.hub.accept(self)
+        self.session = world.next_hub().accept(self)
 
     # the connection, as the session sees it
     def send_frames(self, data: bytes) -> None:
@@ -176,31 +182,163 @@ class Client:
         return str(self.last("authenticated")["resumeToken"])
 
 
-class World:
-    """One worker on a fake clock."""
+class FakeLink:
+    """One direction between two workers: bytes arrive in order, `delay()` seconds later. While `cut` they wait."""
 
-    def __init__(self, options: RoomOptions | None = None, access: Any = None, **limits: Any) -> None:
+    def __init__(self, world: "World", sender: int, receiver: int) -> None:
+        self._world, self._sender, self._receiver = world, sender, receiver
+        self._opener = Opener(1 << 24)
+        self._waiting: deque[bytes] = deque()
+        self._arrives_at = 0.0
+        self.cut = False
+        self.closed = False
+
+    def write(self, data: bytes) -> None:
+        self._waiting.append(data)
+        if not self.cut:
+            self._send()
+
+    def mend(self) -> None:
+        self.cut = False
+        for _ in range(len(self._waiting)):
+            self._send()
+
+    def _send(self) -> None:
+        now = self._world.now
+        self._arrives_at = max(self._arrives_at, now + self._world.link_delay_s())
+        self._world.timers.call_later(self._arrives_at - now, self._arrive)
+
+    def _arrive(self) -> None:
+        if self.cut or not self._waiting:
+            return
+        data = self._waiting.popleft()
+        node = self._world.nodes.get(self._receiver)
+        if node is not None and not self.closed:
+            node.receive(self._sender, self._opener.feed(data))
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Node:
+    """One worker of a world."""
+
+    def __init__(self, world: "World", number: int, alone: bool) -> None:
+        self.world = world
+        self.number = number
+        self.links: dict[int, FakeLink] = {}
+        self.stopped: list[tuple[int, list[tuple[int, bytes]]]] | None = None  # what came while it did not run
+        self.served = 0
+        timers = world.timers
+        self.shard = Shard(world.limits, world.options, world.wall)
+        self.bus: LocalBus | ClusterBus
+        if alone:
+            self.bus = LocalBus(self.shard, timers, timers.clock)
+        else:
+            self.bus = ClusterBus(
+                number, self.shard, timers, timers.clock, open_link=self._open_link, on_serving=self._on_serving
+            )
+        self.hub = Hub(
+            number,
+            bus=self.bus,
+            limits=world.limits,
+            verifier=world.verifier,
+            access=world.access,
+            resume_tokens=ResumeTokens(SECRET),
+            wall=world.wall,
+            clock=timers.clock,
+            timers=timers,
+            new_session_id=world._new_session_id,
+        )
+        self.bus.attach(number, self.hub)
+
+    def _open_link(self, peer: Peer) -> FakeLink:
+        self.links[peer.id] = FakeLink(self.world, self.number, peer.id)
+        return self.links[peer.id]
+
+    def _on_serving(self, epoch: int) -> None:
+        self.served = epoch
+
+    def receive(self, sender: int, found: list[tuple[int, bytes]]) -> None:
+        if self.stopped is not None:
+            self.stopped.append((sender, found))
+        else:
+            assert isinstance(self.bus, ClusterBus)
+            self.bus.on_letters(sender, found)
+
+
+class Merged:
+    """The shards of all workers, seen as one."""
+
+    def __init__(self, world: "World") -> None:
+        self._world = world
+
+    @property
+    def rooms(self) -> dict[str, Any]:
+        return {room_id: room for node in self._world.nodes.values() for room_id, room in node.shard.rooms.items()}
+
+    @property
+    def users(self) -> dict[str, Any]:
+        return {user_id: user for node in self._world.nodes.values() for user_id, user in node.shard.users.items()}
+
+
+class World:
+    """Workers on a fake clock."""
+
+    default_workers = 1
+
+    def __init__(
+        self, options: RoomOptions | None = None, access: Any = None, workers: int | None = None, **limits: Any
+    ) -> None:
         self.limits = Limits(**limits)
+        self.options = options or RoomOptions()
+        self.access = access or AllowAll()
         self.timers = FakeTimers()
         self.wall = WallClock()
         self.wall.sync(self.timers.now, UNIX_START_S)
-        self.shard = Shard(self.limits, options or RoomOptions(), self.wall)
-        self.bus = LocalBus(self.shard, self.timers, self.timers.clock)
         self.verifier = FakeVerifier()
+        self.link_delay_s: Callable[[], float] = lambda: 0.0
         self._sessions = 0
-        self.hub = Hub(
-            0,
-            bus=self.bus,
-            limits=self.limits,
-            verifier=self.verifier,
-            access=access or AllowAll(),
-            resume_tokens=ResumeTokens(SECRET),
-            wall=self.wall,
-            clock=self.timers.clock,
-            timers=self.timers,
-            new_session_id=self._new_session_id,
+        self._clients = 0
+        self.epoch = 0
+        self.nodes: dict[int, Node] = {}
+        self.slots: dict[int, int] = {}  # worker -> slot
+        count = workers or self.default_workers
+        for slot in range(count):
+            self.nodes[slot + 1] = Node(self, slot + 1, count == 1)
+            self.slots[slot + 1] = slot
+        if count > 1:
+            self.publish()
+            self.timers.advance(0.0)
+
+    def publish(self, leaving: frozenset[int] = frozenset()) -> None:
+        """The supervisor's part: a new view of the workers that are there."""
+        self.epoch += 1
+        peers = tuple(
+            Peer(id=number, slot=self.slots[number], address="", owns=number not in leaving) for number in self.nodes
         )
-        self.bus.attach(0, self.hub)
+        view = View(epoch=self.epoch, peers=peers)
+        for node in list(self.nodes.values()):
+            if isinstance(node.bus, ClusterBus):
+                node.bus.on_view(view, self.now)
+
+    def next_hub(self) -> Hub:
+        """Where the kernel puts a new connection: any worker."""
+        nodes = list(self.nodes.values())
+        self._clients += 1
+        return nodes[self._clients % len(nodes)].hub
+
+    @property
+    def shard(self) -> Any:
+        return next(iter(self.nodes.values())).shard if len(self.nodes) == 1 else Merged(self)
+
+    @property
+    def hub(self) -> Hub:
+        return next(iter(self.nodes.values())).hub
+
+    @property
+    def bus(self) -> Any:
+        return next(iter(self.nodes.values())).bus
 
     def _new_session_id(self) -> str:
         self._sessions += 1

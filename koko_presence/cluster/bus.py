@@ -6,7 +6,7 @@ shard's time (deadlines and flush windows) is kept with one timer of the loop ea
 
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from koko_presence._fastpath.fanout import Item, RoomPacket
@@ -16,6 +16,8 @@ from koko_presence.commands import Command, EdgeNews
 from koko_presence.domain.load import Governor
 from koko_presence.domain.room import Room
 from koko_presence.limits import Limits
+from koko_presence.messages import Cursor
+from koko_presence.records import SessionRecord
 from koko_presence.shard import Shard
 
 log = logging.getLogger("koko_presence.bus")
@@ -48,6 +50,22 @@ class EdgePort(Protocol):
     def on_packet(self, packet: RoomPacket, now: float) -> None: ...
 
     def on_flushed(self, now: float) -> None: ...
+
+    def on_lane(self, session_id: str, lane: Lane) -> None:
+        """A session in a room gets a short way for its cursors."""
+        ...
+
+    def drop_lanes(self, room_ids: Iterable[str]) -> None:
+        """These rooms get another owner: no short way any more."""
+        ...
+
+    def presences(self) -> dict[str, dict[str, tuple[bool, Cursor | None]]]:
+        """Of every room: which sessions of this edge are in it, whether they hear it, where they point."""
+        ...
+
+    def session_words(self) -> dict[str, list[SessionRecord]]:
+        """Of every user: the sessions that are connected here."""
+        ...
 
 
 class Bus(Protocol):
@@ -144,21 +162,26 @@ class LocalBus:
             while self._queue:
                 command = self._queue.popleft()
                 try:
-                    self._shard.handle(command, now)
-                    self._spread(now)
+                    self._apply(command, now)
                 except Exception:  # a fault of ours in one command must not take the others with it
                     log.exception("a command failed: %s", type(command).__name__)
         finally:
             self._draining = False
         self._plan(now)
 
+    def _apply(self, command: Command, now: float) -> None:
+        self._shard.handle(command, now)
+        self._spread(now)
+
     def _spread(self, now: float) -> None:
         for effect in self._shard.take_effects():
             if isinstance(effect, tuple):
-                edge_id, news = effect
-                self._edges[edge_id].on_news(news, now)
+                self._tell(effect[0], effect[1], now)
             else:
                 self._queue.append(effect)
+
+    def _tell(self, edge_id: int, news: EdgeNews, now: float) -> None:
+        self._edges[edge_id].on_news(news, now)
 
     def _plan(self, now: float) -> None:
         self._road.plan_flush(now)
@@ -176,7 +199,8 @@ class LocalBus:
         self._road.run()
 
     def _deliver(self, room: Room, items: list[Item], now: float) -> None:
-        for edge_id, packet in self._shard.packets(room, items, now):
+        packet = self._shard.packet(room, items, now)
+        for edge_id in self._shard.edges_of(room):
             self._edges[edge_id].on_packet(packet, now)
 
     def _flushed(self, now: float) -> None:

@@ -42,8 +42,8 @@ class Member(Pointer):
     """One session in one room, with everything it shows; the Pointer below it has what its cursor needs."""
 
     __slots__ = (
-        "_row", "_row_shows", "can_broadcast", "can_control", "connection", "edge", "image", "joined_at", "moderator", "name",
-        "person", "report", "selection", "share_selection", "stay", "typing", "viewer", "watching",
+        "_row", "_row_shows", "can_broadcast", "can_control", "connection", "edge", "image", "joined_at", "moderator",
+        "name", "person", "report", "selection", "share_selection", "stay", "typing", "viewer", "watching",
     )  # fmt: skip
 
     def __init__(self, enter: EnterRoom, stay: int, person: Person, limits: Limits, now: float) -> None:

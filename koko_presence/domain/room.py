@@ -38,7 +38,7 @@ SYNCED_TYPES = frozenset(("video", "comparison"))  # where playback is synchroni
 class Setting:
     """What every room of a shard shares. Written once, when the shard is made; limits again on reload."""
 
-    __slots__ = ("deadlines", "effects", "limits", "options", "wall")
+    __slots__ = ("deadlines", "effects", "freed", "kept", "limits", "options", "touched_users", "wall")
 
     def __init__(self, limits: Limits, options: RoomOptions, wall: WallClock, deadlines: Deadlines) -> None:
         self.limits = limits
@@ -46,14 +46,17 @@ class Setting:
         self.wall = wall
         self.deadlines = deadlines
         self.effects: list[Any] = []
+        self.kept = False  # do other workers keep records of what is here?
+        self.touched_users: set[str] = set()  # whose record is not what it was
+        self.freed: list[Room] = []  # of which nothing needs to be kept any more
 
 
 class Room(Stream):
     """One room on its owner. All methods take `now`, monotonic seconds; a broken rule raises PresenceError."""
 
     __slots__ = (
-        "control", "created_at", "gone", "load", "parted", "people", "playback", "playback_waits", "setting",
-        "sync_enabled", "type",
+        "changed", "control", "created_at", "edges", "gone", "keepers", "load", "moved", "parted", "people",
+        "playback", "playback_waits", "revision", "setting", "sync_enabled", "type",
     )  # fmt: skip
 
     def __init__(self, room_id: str, room_type: RoomType, setting: Setting, now: float) -> None:
@@ -70,6 +73,11 @@ class Room(Stream):
         self.sync_enabled = room_type in SYNCED_TYPES
         self.control = Control()
         self.parted: set[int] = set()  # edges that still have a last word of this room to hear
+        self.changed: set[str] = set()  # sessions of which other workers keep an old record; "" for the room itself
+        self.keepers: set[int] = set()  # workers that have a record of the room
+        self.edges: list[int] = []  # with members that hear the room; the bus keeps it
+        self.revision = 0  # of the records
+        self.moved = False  # another worker owns it by now
 
     # --- coming and going -----------------------------------------------------------------------------------------
 
@@ -89,7 +97,7 @@ class Room(Stream):
             member.can_control, member.can_broadcast = enter.can_control, enter.can_broadcast
             member.moderator = enter.moderator
             member.name, member.image = visitor.name, visitor.image
-            self._send_snapshot(member, enter.id, now)
+            self.send_snapshot(member, enter.id, now)
             return
         person = self.people.get(visitor.user_id)
         if person is None:
@@ -107,7 +115,7 @@ class Room(Stream):
         self.setting.deadlines.cancel(("empty", self.id, ""))
         if member.visible:  # counted before the snapshot is taken, so that snapshot and stream meet exactly
             self._emit_joined(member, now)
-        self._send_snapshot(member, enter.id, now)
+        self.send_snapshot(member, enter.id, now)
         if not member.visible:
             self._emit_joined(member, now)
 
@@ -372,7 +380,8 @@ class Room(Stream):
 
     # --- small things ---------------------------------------------------------------------------------------------
 
-    def _send_snapshot(self, member: Member, id: MessageId | None, now: float) -> None:
+    def send_snapshot(self, member: Member, id: MessageId | None, now: float) -> None:
+        """The room as it is now; the member hears its stream from there on [C4]."""
         member.attached = True
         reply = joined_reply(self, member, id, now)
         self.out.append(Item(frame_text(encode(reply)), only=member.session_id, attach=True))

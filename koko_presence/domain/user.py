@@ -69,7 +69,7 @@ class UserSession:
 class User:
     """All of one user. Commands for rooms and news for edges go into `setting.effects`, in order."""
 
-    __slots__ = ("activity", "id", "manual", "revision", "sessions", "setting", "stays", "status_message", "wishes")
+    __slots__ = ("activity", "id", "manual", "revision", "sessions", "setting", "status_message", "stays", "wishes")
 
     def __init__(self, user_id: str, setting: Setting) -> None:
         self.id = user_id
@@ -255,7 +255,7 @@ class User:
         session = self.sessions.get(command.session_id)
         if session is not None:
             session.activity = command.activity
-            self.activity = self._liveliest()
+            self.activity = self.liveliest()
         self._spread_profile(command.session_id, changed=self.profile != before, interacted=True)
         return {"success": True, "status": self.profile.status, "statusMessage": self.status_message}
 
@@ -308,13 +308,14 @@ class User:
                 )
             )
 
-    def _liveliest(self) -> Activity:
+    def liveliest(self) -> Activity:
+        """The best activity of the connected sessions [D10]."""
         shown = {session.activity for session in self.sessions.values() if session.connected}
         return next((activity for activity in _LIVELIEST if activity in shown), self.activity)
 
     def _update_activity(self, session_id: str, *, interacted: bool) -> None:
         before = self.activity
-        self.activity = self._liveliest()
+        self.activity = self.liveliest()
         self._spread_profile(session_id, changed=self.activity != before, interacted=interacted)
 
     def _spread_profile(self, session_id: str, *, changed: bool, interacted: bool) -> None:

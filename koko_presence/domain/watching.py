@@ -56,14 +56,14 @@ def handle_playback(room: Room, member: Member, message: PlaybackMessage, now: f
     room.send(member, encode_ack(message.id, {"success": True, **_as_dict(playback.row(room.setting.wall))}))
 
 
-def release_playback(room: Room, now: float) -> None:
+def release_playback(room: Room, now: float, *, at_once: bool = False) -> None:
     """Broadcast the state after the last command, or let that wait for its sender's budget: the state is a register,
-    later commands change it meanwhile [H11]."""
+    later commands change it meanwhile [H11]. `at_once`: the budget does not matter any more."""
     if room.playback_waits is None:
         return
     user_id, session_id, action = room.playback_waits
     person = room.people.get(user_id)  # somebody who has left meanwhile has no budget to wait for
-    if person is not None and not person.playback.take(now):
+    if person is not None and not person.playback.take(now) and not at_once:
         room.setting.deadlines.set(("playback", room.id, ""), person.playback.ready_at(now))
         return
     room.playback_waits = None

@@ -6,11 +6,12 @@ from then on; a resumed session's old connection is replaced in one step [D16].
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 from koko_presence._fastpath.fanout import RoomPacket, frame_text
 from koko_presence._fastpath.outbox import Turn
+from koko_presence._fastpath.road import Lane
 from koko_presence._fastpath.wallclock import WallClock
 from koko_presence.auth.access import Access
 from koko_presence.auth.tokens import ResumeTokens, TokenVerifier
@@ -28,6 +29,8 @@ from koko_presence.commands import (
 )
 from koko_presence.domain.deadlines import Deadlines
 from koko_presence.limits import Limits
+from koko_presence.messages import Cursor
+from koko_presence.records import SessionRecord
 
 from .feed import Feed, Receiver
 from .life import Link
@@ -200,6 +203,38 @@ class Hub:
     def on_flushed(self, now: float) -> None:
         """All packets of a flush have been delivered: write now, once per socket."""
         self.turn.write()
+
+    # --- when owners change [N-b] ---------------------------------------------------------------------------------
+
+    def on_lane(self, session_id: str, lane: Lane) -> None:
+        """A short way for a session's cursors, if it is still in the room."""
+        session = self.sessions.get(session_id)
+        if session is not None and lane.key.decode() in session.hearing:
+            session.gate.add_lane(lane)
+
+    def drop_lanes(self, room_ids: Iterable[str]) -> None:
+        """These rooms get another owner: until it gives new lanes, cursors go the long way."""
+        for room_id in room_ids:
+            feed = self.feeds.get(room_id)
+            for session_id in feed.receivers if feed is not None else ():
+                self.sessions[session_id].gate.drop_lane(room_id)
+
+    def presences(self) -> dict[str, dict[str, tuple[bool, Cursor | None]]]:
+        """Of every room: which sessions of this edge are in it, whether they hear it, where they point."""
+        found: dict[str, dict[str, tuple[bool, Cursor | None]]] = {}
+        for session in self.sessions.values():
+            for room_id in session.rooms.joined:
+                hears = room_id in session.hearing
+                found.setdefault(room_id, {})[session.session_id] = (hears, session.gate.last_cursor(room_id))
+        return found
+
+    def session_words(self) -> dict[str, list[SessionRecord]]:
+        """Of every user: the sessions that are connected here."""
+        found: dict[str, list[SessionRecord]] = {}
+        for session in self.sessions.values():
+            if session.state == "open":
+                found.setdefault(session.user_id, []).append(session.record())
+        return found
 
     def _find(self, session_id: str) -> Receiver | None:
         session = self.sessions.get(session_id)

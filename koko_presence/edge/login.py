@@ -95,7 +95,7 @@ class Login:
             user_id=identity.user_id,
             edge=hub.edge_id,
             connection=session.connection,
-            at=hub.clock(),
+            at=session.opened_at,
             fresh=hub.new_session_id(),
             resume=resume,
             privacy=message.privacy,

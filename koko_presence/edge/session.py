@@ -25,10 +25,13 @@ from koko_presence.messages import (
     Auth,
     Heartbeat,
     MessageId,
+    Privacy,
     SetPrivacy,
     SetStatus,
     SetStatusAlias,
 )
+
+from koko_presence.records import SessionRecord
 
 from .abuse import Abuse
 from .activity import ActivityWatch
@@ -54,7 +57,7 @@ class Session:
 
     __slots__ = (
         "__weakref__", "_claims", "_held", "_link_watch", "_ponged_at", "_strangers", "abuse", "activity", "connection",
-        "gate", "hub", "link", "login", "opened_at", "outbox", "receiver", "rooms", "session_id", "state",
+        "gate", "hub", "link", "login", "opened_at", "outbox", "privacy", "receiver", "rooms", "session_id", "state",
         "status_bucket",
     )  # fmt: skip
 
@@ -80,6 +83,7 @@ class Session:
         self._held: list[tuple[AnyClientMessage, int]] = []
         self._link_watch = LinkWatch(limits, now)
         self._ponged_at = -1e9
+        self.privacy = Privacy()  # what it hides, as far as this edge knows
         hub.wake(self, now + limits.auth_timeout_s)
 
     @property
@@ -223,6 +227,9 @@ class Session:
     def _set_privacy(self, message: SetPrivacy, now: float) -> None:
         if not self.status_bucket.take(now):
             raise PresenceError("RATE_LIMITED", retry_after_s=self.status_bucket.ready_at(now) - now)
+        for name in ("invisible", "share_cursor", "share_selection"):
+            if isinstance(value := getattr(message.data, name), bool):
+                setattr(self.privacy, name, value)
         command = ChangePrivacy(user_id=self.user_id, session_id=self.session_id, privacy=message.data, id=message.id)
         self._send_command(command, now)
 
@@ -230,6 +237,7 @@ class Session:
         """The user's owner has made or resumed the session."""
         self.move("opened")
         self.session_id = news.session_id
+        self.privacy = news.privacy
         self.activity.restore(news.activity, now)
         self.rooms.resume(news.rooms)
         self.login.on_opened(news, now)
@@ -364,6 +372,23 @@ class Session:
     @property
     def user_id(self) -> str:
         return self.identity.user_id
+
+    def record(self) -> SessionRecord:
+        """This session, for the next owner of its user [N-b]."""
+        hidden = self.privacy
+        return SessionRecord(
+            session_id=self.session_id,
+            edge=self.hub.edge_id,
+            connection=self.connection,
+            at=self.opened_at,
+            connected=True,
+            disabled=not self.identity.presence,
+            invisible=hidden.invisible is True,
+            share_cursor=hidden.share_cursor is not False,
+            share_selection=hidden.share_selection is not False,
+            activity=self.activity.activity,
+            rooms=dict.fromkeys(self.rooms.joined, 0),
+        )
 
     def send(self, message: Any) -> None:
         """Write one message of the server."""

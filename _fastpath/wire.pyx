@@ -1,0 +1,310 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
+"""What goes between workers, as bytes: letters with their length before them, cursors as plain numbers, a room's flush.
+
+A letter is 4 bytes of length, one of its kind, and a body. Cursors of one turn share a letter, 32 bytes each, so that a
+cursor costs no object on either side. All workers run on one host and in one version: numbers are the machine's own.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+
+from libc.stdlib cimport free, realloc
+from libc.string cimport memcpy
+
+from msgspec import UNSET
+
+from koko_presence._fastpath.fanout cimport Item, RoomPacket
+from koko_presence._fastpath.road cimport Lane
+from koko_presence._fastpath.scan cimport CursorText
+from koko_presence.messages import Cursor
+
+CURSORS = 1  # the kind of a letter of cursors; all other kinds are cluster/letters.py's
+
+cdef struct CursorRecord:
+    double timestamp
+    double x
+    double y
+    unsigned int handle
+    unsigned int has  # 1: a timestamp, 2: a point
+
+cdef enum:
+    HEAD = 5
+    HAS_COMPACT = 1
+    ATTACH = 2
+    DETACH = 4
+    REFUSAL = 8
+    CURSOR_OF_SKIP = 16  # merge is "c" + skip, as of every cursor: not said twice
+
+
+cdef class Letters:
+    """What waits to be written to one worker, in order. `plan()` is called when the first of a turn is put."""
+
+    def __init__(self, plan):
+        self._plan = plan
+        self._batch_at = -1
+
+    def __dealloc__(self):
+        free(self._data)
+
+    cdef char* grow(self, Py_ssize_t more) except NULL:
+        """Room for `more` bytes behind what is there, which is counted as used."""
+        cdef char* data
+        cdef Py_ssize_t room = self._room
+        if self._size + more > room:
+            room = max(4096, 2 * (self._size + more))
+            data = <char*>realloc(self._data, room)
+            if data == NULL:
+                raise MemoryError()
+            self._data, self._room = data, room
+        data = self._data + self._size
+        self._size += more
+        self.put_bytes += more
+        return data
+
+    cdef plan(self):
+        if not self._planned:
+            self._planned = True
+            self._plan()
+
+    cpdef put(self, int kind, bytes body):
+        """One letter."""
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(body)
+        cdef unsigned int length = <unsigned int>(size + 1)
+        cdef char* out = self.grow(HEAD + size)
+        self._batch_at = -1
+        memcpy(out, &length, 4)
+        out[4] = <char>kind
+        memcpy(out + HEAD, PyBytes_AS_STRING(body), size)
+        self.plan()
+
+    cdef put_cursor(self, unsigned int handle, CursorText* cursor):
+        cdef CursorRecord record
+        cdef unsigned int length
+        cdef char* out
+        if self._batch_at < 0:
+            self._batch_at = self._size
+            out = self.grow(HEAD)
+            length = 1
+            memcpy(out, &length, 4)
+            out[4] = 1
+            self.plan()
+        record.handle = handle
+        record.has = (1 if cursor.has_timestamp else 0) | (2 if cursor.has_point else 0)
+        record.timestamp, record.x, record.y = cursor.timestamp, cursor.x, cursor.y
+        out = self.grow(sizeof(CursorRecord))
+        memcpy(out, &record, sizeof(CursorRecord))
+        memcpy(&length, self._data + self._batch_at, 4)
+        length += sizeof(CursorRecord)
+        memcpy(self._data + self._batch_at, &length, 4)
+
+    cpdef bytes take(self):
+        """All that waits, to be written now."""
+        cdef bytes data = PyBytes_FromStringAndSize(self._data, self._size)
+        self._size = 0
+        self._batch_at = -1
+        self._planned = False
+        if self._room > 1 << 20:  # a storm's buffer is not kept for ever
+            free(self._data)
+            self._data, self._room = NULL, 0
+        return data
+
+
+class LetterTooLong(ValueError):
+    """The other end is no worker of ours, or has gone mad."""
+
+
+cdef class Opener:
+    """Whole letters out of a stream of bytes; `longest` bytes are the most that one may have."""
+
+    cdef bytes _rest
+    cdef Py_ssize_t _longest
+
+    def __init__(self, Py_ssize_t longest):
+        self._rest = b""
+        self._longest = longest
+
+    def feed(self, bytes data):
+        """The letters, as (kind, body), that are complete with `data`. Errors: LetterTooLong."""
+        cdef list found = []
+        cdef Py_ssize_t at = 0, size
+        cdef unsigned int length
+        cdef const char* text
+        if self._rest:
+            data = self._rest + data
+        text = PyBytes_AS_STRING(data)
+        size = PyBytes_GET_SIZE(data)
+        while size - at >= HEAD:
+            memcpy(&length, text + at, 4)
+            if length < 1 or length > self._longest:
+                raise LetterTooLong(f"a letter of {length} bytes")
+            if size - at - 4 < length:
+                break
+            found.append((<unsigned char>text[at + 4], PyBytes_FromStringAndSize(text + at + HEAD, length - 1)))
+            at += 4 + length
+        self._rest = data[at:]
+        return found
+
+
+cdef class RemoteLane(Lane):
+    """The way of one session's plain cursors to a room that another worker owns: the owner checks them, and takes those
+    to which some rule has a word to say the long way there."""
+
+    def __init__(self, str room_id not None, unsigned int handle, Letters letters not None):
+        self.key = room_id.encode()
+        self.room_id = room_id
+        self.handle = handle
+        self._letters = letters
+        self.open = True
+
+    cdef bint put(self, CursorText* cursor, double now) except -1:
+        if not self.open:
+            return False
+        self._letters.put_cursor(self.handle, cursor)
+        self._last = cursor[0]
+        self._moved = True
+        return True
+
+    def last(self):
+        """The last cursor that went this way, None when there was none: for the room's next owner."""
+        if not self._moved:
+            return None
+        return Cursor(
+            timestamp=self._last.timestamp if self._last.has_timestamp else UNSET,
+            x=self._last.x if self._last.has_point else UNSET,
+            y=self._last.y if self._last.has_point else UNSET,
+        )
+
+
+def show_cursors(bytes body not None, dict lanes not None, double now, refused):
+    """Put a letter of cursors into their rooms; `lanes` are the owner's own by handle. `refused(handle, cursor)` is
+    called for one that has to go the long way."""
+    cdef CursorRecord record
+    cdef CursorText cursor
+    cdef Py_ssize_t at = 0, size = PyBytes_GET_SIZE(body)
+    cdef Lane lane
+    while at + <Py_ssize_t>sizeof(CursorRecord) <= size:
+        memcpy(&record, PyBytes_AS_STRING(body) + at, sizeof(CursorRecord))
+        at += sizeof(CursorRecord)
+        found = lanes.get(record.handle)
+        if found is None:
+            continue
+        lane = <Lane>found
+        cursor.room, cursor.room_size = NULL, 0
+        cursor.has_timestamp, cursor.has_point = record.has & 1, record.has >> 1
+        cursor.timestamp, cursor.x, cursor.y = record.timestamp, record.x, record.y
+        if not lane.put(&cursor, now):
+            refused(
+                record.handle,
+                Cursor(
+                    timestamp=record.timestamp if record.has & 1 else UNSET,
+                    x=record.x if record.has & 2 else UNSET,
+                    y=record.y if record.has & 2 else UNSET,
+                ),
+            )
+
+
+# --- a room's flush -----------------------------------------------------------------------------------------------
+
+
+cdef inline char* put_text(char* out, bytes text) noexcept:
+    cdef unsigned int size = <unsigned int>PyBytes_GET_SIZE(text)
+    memcpy(out, &size, 4)
+    memcpy(out + 4, PyBytes_AS_STRING(text), size)
+    return out + 4 + size
+
+
+def pack_packet(RoomPacket packet not None, unsigned long long epoch, bytes memo not None):
+    """A flush as the body of a letter. `memo` is for the worker that keeps the room's record."""
+    cdef list parts = [packet.room_id.encode(), packet.timestamp.encode(), memo]
+    cdef Item item
+    cdef bytes compact, skip, only, merge, data
+    cdef Py_ssize_t size = 8 + 12
+    cdef unsigned char flags
+    cdef char* out
+    for part in parts:
+        size += PyBytes_GET_SIZE(<bytes>part)
+    cdef list heads = []
+    for item in packet.items:
+        skip, only = item.skip.encode(), item.only.encode()
+        flags = (ATTACH if item.attach else 0) | (DETACH if item.detach else 0) | (REFUSAL if item.refusal else 0)
+        if item.merge and item.merge[0] == "c" and item.merge[1:] == item.skip:
+            flags |= CURSOR_OF_SKIP
+            merge = b""
+        else:
+            merge = item.merge.encode()
+        compact = b""
+        if item.compact is not None:
+            flags |= HAS_COMPACT
+            compact = item.compact
+        heads.append((flags, item.frame, skip, only, merge, compact))
+        size += 21 + PyBytes_GET_SIZE(item.frame) + PyBytes_GET_SIZE(skip) + PyBytes_GET_SIZE(only)
+        size += PyBytes_GET_SIZE(merge) + PyBytes_GET_SIZE(compact)
+    data = PyBytes_FromStringAndSize(NULL, size)
+    out = PyBytes_AS_STRING(data)
+    memcpy(out, &epoch, 8)
+    out += 8
+    for part in parts:
+        out = put_text(out, <bytes>part)
+    for head in heads:
+        out[0] = <char><unsigned char>head[0]
+        out += 1
+        for part in head[1:]:
+            out = put_text(out, <bytes>part)
+    return data
+
+
+cdef class _Cut:
+    """Reads texts one after the other; a body that ends in the middle of one is not ours."""
+
+    cdef const char* text
+    cdef Py_ssize_t left
+
+    cdef bytes cut(self):
+        cdef unsigned int size
+        cdef bytes found
+        if self.left < 4:
+            raise ValueError("a packet that ends too early")
+        memcpy(&size, self.text, 4)
+        if self.left - 4 < size:
+            raise ValueError("a packet that ends too early")
+        found = PyBytes_FromStringAndSize(self.text + 4, size)
+        self.text += 4 + size
+        self.left -= 4 + size
+        return found
+
+    cdef str cut_str(self):
+        return self.cut().decode()
+
+
+def unpack_packet(bytes data not None):
+    """The flush in a letter's body: packet, epoch and memo. Errors: ValueError for what pack_packet did not make."""
+    cdef _Cut cut = _Cut.__new__(_Cut)
+    cdef Item item
+    cdef unsigned long long epoch
+    cdef unsigned char flags
+    cdef list items = []
+    cdef bytes memo
+    cdef str room_id, timestamp
+    if PyBytes_GET_SIZE(data) < 8:
+        raise ValueError("a packet that ends too early")
+    cut.text = PyBytes_AS_STRING(data) + 8
+    cut.left = PyBytes_GET_SIZE(data) - 8
+    memcpy(&epoch, PyBytes_AS_STRING(data), 8)
+    room_id, timestamp, memo = cut.cut_str(), cut.cut_str(), cut.cut()
+    while cut.left > 0:
+        flags = <unsigned char>cut.text[0]
+        cut.text += 1
+        cut.left -= 1
+        item = Item.__new__(Item)
+        item.frame = cut.cut()
+        item.skip = cut.cut_str()
+        item.only = cut.cut_str()
+        item.merge = cut.cut_str()
+        if flags & CURSOR_OF_SKIP:
+            item.merge = "c" + item.skip
+        item.compact = cut.cut()
+        if not flags & HAS_COMPACT:
+            item.compact = None
+        item.attach, item.detach = flags & ATTACH != 0, flags & DETACH != 0
+        item.refusal = flags & REFUSAL != 0
+        items.append(item)
+    return RoomPacket(room_id, items, timestamp), epoch, memo

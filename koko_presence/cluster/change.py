@@ -1,0 +1,83 @@
+"""How workers go from one view to the next together: in three stages, each behind all that was sent before it.
+
+1. SEALED: I send no more commands to owners that are not to be owners; what I have sent is before this.
+2. RELEASED (everybody has sealed): what was mine and is not to be has been flushed, and its record given to the next.
+3. ANNOUNCED (everybody has released): I have told the next owners who is connected here.
+
+When everybody has announced, the next owners put together what they were told and begin. A worker that does not answer
+holds the others up for `PATIENCE_S` at most; what it says later is still understood. Pure: time is an argument.
+"""
+
+from collections.abc import Iterable
+
+from .ring import Ring, View
+
+SEALED, RELEASED, ANNOUNCED = 1, 2, 3
+STEADY = 0
+PATIENCE_S = 0.25
+
+
+class Change:
+    """The stage of one worker on its way to the newest view. `stage` is the last that it has begun, STEADY between
+    changes; `rings` are the views since it was steady, the first of them being the one that it leaves."""
+
+    __slots__ = ("_done", "_me", "deadline", "rings", "stage")
+
+    def __init__(self, me: int) -> None:
+        self._me = me
+        self._done: dict[int, tuple[int, int]] = {}  # worker -> epoch and stage that it has done
+        self.rings: list[Ring] = []
+        self.stage = STEADY
+        self.deadline = 0.0
+
+    @property
+    def target(self) -> Ring:
+        """The newest view's owners."""
+        return self.rings[-1]
+
+    @property
+    def epoch(self) -> int:
+        return self.rings[-1].view.epoch if self.rings else 0
+
+    def begin(self, view: View, now: float) -> None:
+        """A new view; a change that is under way begins again, with all that has moved meanwhile."""
+        if not self.rings:  # newborn: what is there belongs to those who were there before
+            others = tuple(peer for peer in view.peers if peer.id != self._me)
+            if any(peer.owns for peer in others):
+                self.rings.append(Ring(View(epoch=view.epoch - 1, peers=others)))
+        self.rings.append(Ring(view))
+        self.stage = SEALED
+        self.deadline = now + PATIENCE_S
+
+    def moved(self, key: str) -> bool:
+        """Has `key` had more than one owner in the views of this change?"""
+        return len({ring.owner(key) for ring in self.rings}) > 1
+
+    def note(self, worker: int, epoch: int, stage: int) -> None:
+        """A worker says that it has done a stage."""
+        self._done[worker] = max(self._done.get(worker, (0, 0)), (epoch, stage))
+
+    def may_go_on(self, now: float) -> bool:
+        """Has everybody done the present stage, or has it taken too long?"""
+        if self.stage == STEADY:
+            return False
+        if now >= self.deadline:
+            return True
+        wanted = (self.epoch, self.stage)
+        return all(self._done.get(worker, (0, 0)) >= wanted for worker in self.target.view.ids if worker != self._me)
+
+    def announced(self) -> set[int]:
+        """The workers that have told who is connected with them, this one included."""
+        wanted = (self.epoch, ANNOUNCED)
+        others = {worker for worker in self.target.view.ids if self._done.get(worker, (0, 0)) >= wanted}
+        return others | {self._me}
+
+    def settle(self) -> None:
+        """The newest view is the only one."""
+        del self.rings[:-1]
+        self.stage = STEADY
+
+    def forget(self, workers: Iterable[int]) -> None:
+        """These workers are gone; their ids are not used again."""
+        for worker in workers:
+            self._done.pop(worker, None)

@@ -1,0 +1,320 @@
+"""The bus of one worker among several: what it owns is done here, the rest is a letter to the owner [N-a].
+
+A room's flush goes once to every worker with members, whatever their number, and a memo of what changed with it: to
+those workers and to the room's heir, who has it when nobody else is left. How owners change is in handover.py.
+"""
+
+import logging
+from collections.abc import Callable
+
+import msgspec
+
+from koko_presence._fastpath.fanout import Item
+from koko_presence._fastpath.road import Lane
+from koko_presence._fastpath.wire import RemoteLane, pack_packet, show_cursors, unpack_packet
+from koko_presence.commands import Act, Command, EdgeNews
+from koko_presence.domain import keeping
+from koko_presence.domain.room import Room
+from koko_presence.errors import PresenceError
+from koko_presence.messages import Cursor, CursorMessage
+from koko_presence.records import RoomMemo, UserRecord
+from koko_presence.shard import Shard
+
+from . import letters
+from .bus import EdgePort, LocalBus, Timers
+from .courier import Courier, PeerLink
+from .handover import Handover
+from .letters import key_of
+from .ring import Peer, View, room_key, user_key
+from .shelf import Shelf
+
+log = logging.getLogger("koko_presence.cluster")
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class ClusterBus(LocalBus):
+    """`open_link(peer)` makes the way to another worker; the letters that come from there go to `on_letters`."""
+
+    def __init__(
+        self,
+        me: int,
+        shard: Shard,
+        timers: Timers,
+        clock: Callable[[], float],
+        cpu_clock: Callable[[], float] = lambda: 0.0,
+        *,
+        open_link: Callable[[Peer], PeerLink],
+        on_serving: Callable[[int], None] = lambda epoch: None,
+    ) -> None:
+        super().__init__(shard, timers, clock, cpu_clock)
+        self.me = me
+        self.couriers: dict[int, Courier] = {}
+        self.shelf = Shelf()
+        self.forwards = 0  # commands sent to other workers
+        self._timers = timers
+        self._open_link = open_link
+        self._flushing = False
+        self._lanes: dict[int, Lane] = {}
+        self._lane_of: dict[tuple[str, str], int] = {}
+        self._places: dict[int, tuple[str, str]] = {}  # the other way round
+        self._last_lane = 0
+        self.handover = Handover(self, clock, timers, on_serving)
+        shard.setting.kept = True
+
+    @property
+    def shard(self) -> Shard:
+        return self._shard
+
+    @property
+    def edge(self) -> EdgePort:
+        """This worker's own edge."""
+        return self._edges[self.me]
+
+    def attach(self, edge_id: int, edge: EdgePort) -> None:
+        """Make this worker's edge reachable."""
+        self._edges[edge_id] = edge
+
+    def on_view(self, view: View, now: float) -> None:
+        """The supervisor's newest view."""
+        lost = [peer for peer in self.couriers if peer not in view.ids]
+        for worker in lost:
+            courier = self.couriers.pop(worker)
+            courier.close()
+            self.handover.orphans.extend(courier.kept)
+        for peer in view.peers:
+            if peer.id != self.me and peer.id not in self.couriers:
+                self.couriers[peer.id] = Courier(self._open_link(peer), self._plan_letters)
+        self.handover.begin(view, lost, now)
+
+    def lane(self, room_id: str, session_id: str) -> Lane | None:
+        """The short way into a room of this worker; the owner of another gives one with a letter."""
+        return super().lane(room_id, session_id)
+
+    # --- commands -------------------------------------------------------------------------------------------------
+
+    def _apply(self, command: Command, now: float) -> None:
+        owner = self.handover.place(key_of(command), command)
+        if owner == self.me:
+            super()._apply(command, now)
+            self._write_down_users()
+        elif owner is not None:
+            self.forwards += 1
+            self.couriers[owner].post(command)
+
+    def _tell(self, edge_id: int, news: EdgeNews, now: float) -> None:
+        if edge_id == self.me:
+            self.edge.on_news(news, now)
+        elif edge_id in self.couriers:
+            self.couriers[edge_id].letters.put(letters.NEWS, letters.encode(news))
+
+    def _tick(self) -> None:
+        super()._tick()
+        self._write_down_users()
+
+    def _plan(self, now: float) -> None:
+        self._end_records(now)
+        super()._plan(now)
+
+    def spread(self, now: float) -> None:
+        """Send out what changes made outside of a command have caused."""
+        self._spread(now)
+        self._drain(now)
+        self._write_down_users()
+
+    # --- letters --------------------------------------------------------------------------------------------------
+
+    def _plan_letters(self) -> None:
+        if not self._flushing:
+            self._flushing = True
+            self._timers.call_soon(self._flush_letters)
+
+    def _flush_letters(self) -> None:
+        self._flushing = False
+        couriers = list(self.couriers.values())
+        for courier in couriers:
+            courier.flush()
+        for courier in couriers:
+            courier.confirm()
+
+    def on_letters(self, sender: int, found: list[tuple[int, bytes]]) -> None:
+        """What another worker has written, in its order. A letter that cannot be read is dropped, with a line in the
+        log; from a worker that is not in the view, all are."""
+        courier = self.couriers.get(sender)
+        if courier is None:
+            return
+        now = self._clock()
+        for kind, body in found:
+            try:
+                self._on_letter(sender, courier, kind, body, now)
+            except (msgspec.MsgspecError, PresenceError, ValueError, KeyError):
+                log.exception("a letter of worker %d could not be read", sender)
+        self.edge.on_flushed(now)
+        self._plan_letters()  # to confirm
+
+    def _on_letter(self, sender: int, courier: Courier, kind: int, body: bytes, now: float) -> None:
+        if kind == letters.CURSORS:
+            show_cursors(body, self._lanes, now, self._on_refused_cursor)
+        elif kind == letters.PACKET:
+            self._on_packet(sender, body, now)
+        elif kind in (letters.COMMAND, letters.KEPT_COMMAND):
+            if kind == letters.KEPT_COMMAND:
+                courier.on_kept_command()
+            self.handover.on_command(letters.decode_command(body), now)
+        elif kind == letters.GOT:
+            courier.on_got(letters.decode(kind, body))
+        elif kind == letters.NEWS:
+            self.edge.on_news(letters.decode(kind, body), now)
+        elif kind == letters.LANE:
+            given = letters.decode(kind, body)
+            lane = RemoteLane(given.room_id, given.handle, courier.letters)
+            self.edge.on_lane(given.session_id, lane)
+        elif kind == letters.USER_KEPT:
+            self.shelf.keep_user(letters.decode(kind, body))
+        else:
+            self.handover.on_letter(sender, kind, letters.decode(kind, body), now)
+
+    def _on_refused_cursor(self, handle: int, cursor: Cursor) -> None:
+        """Some rule has a word to say to a cursor that came the short way: it goes the long one from here."""
+        room_id, session_id = self._places[handle]
+        member = self._shard.rooms[room_id].members.get(session_id) if room_id in self._shard.rooms else None
+        edge = self.me if member is None else member.edge
+        message = CursorMessage(room_id=room_id, data=cursor)
+        self.send(Act(room_id=room_id, session_id=session_id, edge=edge, message=message), self._clock())
+
+    # --- flushes --------------------------------------------------------------------------------------------------
+
+    def _on_packet(self, sender: int, body: bytes, now: float) -> None:
+        packet, epoch, memo = unpack_packet(body)
+        if not self.handover.admits(sender, packet.room_id, epoch, body):
+            return
+        if memo:
+            self.shelf.keep_room(packet.room_id, memo)
+        if packet.items:
+            self.edge.on_packet(packet, now)
+
+    def _deliver(self, room: Room, items: list[Item], now: float) -> None:
+        if room.moved:
+            return
+        memos: dict[int, bytes] = {}
+        edges = room.edges
+        if room.changed or room.parted:
+            edges = self._shard.edges_of(room)
+            memos = self._memos(room, now)
+        if not items and not memos:
+            return
+        packet = self._shard.packet(room, items, now)
+        plain = b""
+        for edge_id in edges:
+            if edge_id == self.me:
+                self.edge.on_packet(packet, now)
+            elif edge_id in self.couriers:
+                memo = memos.pop(edge_id, b"")
+                if memo:
+                    body = pack_packet(packet, self.handover.epoch, memo)
+                else:
+                    plain = body = plain or pack_packet(packet, self.handover.epoch, b"")
+                self.couriers[edge_id].letters.put(letters.PACKET, body)
+                self._give_lanes(room, edge_id, items)
+        for worker, memo in memos.items():
+            self._send_memo(worker, room, memo, now)
+
+    def _memos(self, room: Room, now: float) -> dict[int, bytes]:
+        """What each keeper of the room has to know of its change. Also takes stock of the room's edges."""
+        room.edges = edges = self._shard.edges_of(room)
+        changed, room.changed = room.changed, set()
+        if not changed:
+            return {}
+        room.revision = keeping.next_revision(room.revision, now)
+        for session_id in changed:
+            if session_id not in room.members:
+                self._drop_lane(room.id, session_id)
+        wanted = {*edges, self.handover.heir(room_key(room.id))} - {self.me}
+        part = _encode(keeping.memo_of(room, changed)) if wanted & room.keepers else b""
+        whole = _encode(keeping.whole_memo(room)) if wanted - room.keepers else b""
+        memos = {worker: part if worker in room.keepers else whole for worker in wanted}
+        over = [worker for worker in room.keepers - wanted if worker in self.couriers]
+        if over:
+            word = _encode(_over(room))
+            memos |= dict.fromkeys(over, word)
+        room.keepers = wanted
+        return memos
+
+    def _send_memo(self, worker: int, room: Room, memo: bytes, now: float) -> None:
+        courier = self.couriers.get(worker)
+        if courier is not None:
+            courier.letters.put(
+                letters.PACKET, pack_packet(self._shard.packet(room, [], now), self.handover.epoch, memo)
+            )
+
+    def _end_records(self, now: float) -> None:
+        """Rooms that are gone need not be kept any more."""
+        freed, self._shard.setting.freed = self._shard.setting.freed, []
+        for room in freed:
+            room.revision = keeping.next_revision(room.revision, now)
+            for worker in room.keepers:
+                self._send_memo(worker, room, _encode(_over(room)), now)
+            room.keepers = set()
+            for session_id in room.changed:
+                self._drop_lane(room.id, session_id)
+            # its last words are for the edges alone
+            room.edges = self._shard.edges_of(room)
+            room.changed = set()
+
+    def _write_down_users(self) -> None:
+        """Let the heirs of users know what has changed."""
+        touched, self._shard.setting.touched_users = self._shard.setting.touched_users, set()
+        for user_id in sorted(touched):
+            user = self._shard.users.get(user_id)
+            heir = self.handover.heir(user_key(user_id))
+            courier = self.couriers.get(heir)
+            if courier is None:
+                continue
+            if user is None:
+                revision = int(self._clock() * 1e6)
+                record = UserRecord(
+                    user_id=user_id, revision=revision, manual=None, status_message="", wishes=(None, None, None),
+                    sessions=[],
+                )  # fmt: skip
+            else:
+                user.revision = keeping.next_revision(user.revision, self._clock())
+                record = keeping.user_record(user)
+            courier.letters.put(letters.USER_KEPT, letters.encode(record))
+
+    # --- short ways -----------------------------------------------------------------------------------------------
+
+    def _give_lanes(self, room: Room, edge_id: int, items: list[Item]) -> None:
+        for item in items:
+            if item.attach and (member := room.members.get(item.only)) is not None and member.edge == edge_id:
+                self.give_lane(room, item.only, edge_id)
+
+    def give_lane(self, room: Room, session_id: str, edge_id: int) -> None:
+        """Tell an edge the short way of a member's cursors."""
+        lane = super().lane(room.id, session_id)
+        if lane is None or edge_id not in self.couriers:
+            return
+        self._drop_lane(room.id, session_id)
+        self._last_lane += 1
+        handle = self._lane_of[(room.id, session_id)] = self._last_lane
+        self._places[handle] = (room.id, session_id)
+        self._lanes[handle] = lane
+        given = letters.LaneGiven(room.id, session_id, handle)
+        self.couriers[edge_id].letters.put(letters.LANE, letters.encode(given))
+
+    def _drop_lane(self, room_id: str, session_id: str) -> None:
+        handle = self._lane_of.pop((room_id, session_id), None)
+        if handle is not None:
+            del self._lanes[handle], self._places[handle]
+
+    def flush_now(self, room: Room, now: float) -> None:
+        """Send what a room has to say, whatever its pace."""
+        self._deliver(room, room.take_items(now), now)
+
+    def drop_lanes(self, room: Room) -> None:
+        """The room is another's now."""
+        for session_id in room.members:
+            self._drop_lane(room.id, session_id)
+
+
+def _over(room: Room) -> RoomMemo:
+    return RoomMemo(seq=room.seq, revision=room.revision, head=None, members=[], gone=[], over=True)

@@ -1,0 +1,67 @@
+"""One worker's letters to another: put in order, written once per turn, and kept until confirmed where that matters."""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+from koko_presence._fastpath.wire import Letters
+from koko_presence.commands import Command
+
+from . import letters
+
+
+class PeerLink(Protocol):
+    """What carries bytes to one worker, in order and without loss while both live."""
+
+    def write(self, data: bytes) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Courier:
+    """The way to one worker. `kept` are commands that it has not confirmed: should it die, its heirs get them."""
+
+    __slots__ = ("_confirmed", "_got", "_link", "_said_got", "kept", "letters")
+
+    def __init__(self, link: PeerLink, plan: Callable[[], object]) -> None:
+        self._link = link
+        self.letters = Letters(plan)
+        self.kept: deque[Command] = deque()
+        self._confirmed = 0
+        self._got = 0  # how many kept commands have come from there
+        self._said_got = 0
+
+    def post(self, command: Command) -> None:
+        """A command for an owner there."""
+        if letters.is_kept(command):
+            self.kept.append(command)
+            self.letters.put(letters.KEPT_COMMAND, letters.encode_command(command))
+        else:
+            self.letters.put(letters.COMMAND, letters.encode_command(command))
+
+    def on_kept_command(self) -> None:
+        """One of the other side's kept commands has been read."""
+        self._got += 1
+
+    def on_got(self, count: int) -> None:
+        """The other side has done `count` of ours in all."""
+        for _ in range(count - self._confirmed):
+            self.kept.popleft()
+        self._confirmed = count
+
+    def flush(self) -> None:
+        """Write what waits."""
+        data = self.letters.take()
+        if data:
+            self._link.write(data)
+
+    def confirm(self) -> None:
+        """Say how many of the other side's commands are done; after everything that they have caused was written."""
+        if self._got != self._said_got:
+            self._said_got = self._got
+            self.letters.put(letters.GOT, letters.encode(self._got))
+            self.flush()
+
+    def close(self) -> None:
+        """The worker is gone, or to be treated so."""
+        self._link.close()

@@ -1,0 +1,312 @@
+"""How this worker goes from one view to the next: what it lets go of, what it takes over, what has to wait meanwhile.
+
+The order is in change.py. While owners change, commands for what moves wait, here or with the new owner; nobody leaves,
+nobody is refused, and everything else goes on as if nothing had happened.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from koko_presence.commands import Command
+from koko_presence.domain import keeping
+from koko_presence.records import Presence, RoomRecord, SessionRecord, UserRecord
+from koko_presence.succession import (
+    GatheredRoom,
+    GatheredUser,
+    let_room_go,
+    let_user_go,
+    part_with,
+    take_room,
+    take_user,
+)
+
+from . import letters
+from .bus import Alarm, Timers
+from .change import ANNOUNCED, RELEASED, SEALED, STEADY, Change
+from .letters import key_of
+from .ring import Ring, View, room_key, user_key
+
+if TYPE_CHECKING:
+    from .cluster_bus import ClusterBus
+
+log = logging.getLogger("koko_presence.handover")
+
+
+class Handover:
+    """`orphans` are commands that a lost worker has not confirmed."""
+
+    def __init__(
+        self, bus: ClusterBus, clock: Callable[[], float], timers: Timers, on_serving: Callable[[int], None]
+    ) -> None:
+        self._bus = bus
+        self._clock = clock
+        self._on_serving = on_serving
+        self._change = Change(bus.me)
+        self._alarm = Alarm(timers, clock, self._on_alarm)
+        self._owners: Ring | None = None  # whom commands go to
+        self._held: deque[Command] = deque()  # for an owner that lets go
+        self._early: deque[Command] = deque()  # for us, who do not own it yet
+        self._early_packets: list[tuple[int, bytes]] = []
+        self._rooms: dict[str, GatheredRoom] = {}
+        self._users: dict[str, GatheredUser] = {}
+        self._lost_some = False
+        self.orphans: list[Command] = []
+
+    @property
+    def epoch(self) -> int:
+        """The view by which flushes are sent."""
+        return self._owners.view.epoch if self._owners is not None else 0
+
+    @property
+    def recovering(self) -> bool:
+        """Is a change of owners under way?"""
+        return self._change.stage != STEADY
+
+    def heir(self, key: str) -> int:
+        """Who is to keep the record of `key`, besides those who need it anyway."""
+        return self._owners.heir(key) if self._owners is not None else self._bus.me
+
+    # --- where commands go ----------------------------------------------------------------------------------------
+
+    def place(self, key: str, command: Command) -> int | None:
+        """The worker that gets a command now; None when it waits here."""
+        if self._owners is None:
+            self._held.append(command)
+            return None
+        owner = self._owners.owner(key)
+        stage = self._change.stage
+        if stage == STEADY or not self._change.moved(key):
+            return owner
+        if owner == self._bus.me:
+            if stage == SEALED:
+                return owner  # still ours
+            self._early.append(command)
+        else:
+            self._held.append(command)
+        return None
+
+    def on_command(self, command: Command, now: float) -> None:
+        """A command from another worker, which believes us to be the owner, or about to be."""
+        if self._change.stage == SEALED and self._change.rings:
+            key = key_of(command)
+            owner = self._owners.owner(key) if self._owners is not None else None
+            if owner != self._bus.me and self._change.target.owner(key) == self._bus.me:
+                self._early.append(command)
+                return
+        self._bus.send(command, now)
+
+    def admits(self, sender: int, room_id: str, epoch: int, body: bytes) -> bool:
+        """Whether a flush may be shown: from the room's owner alone, and behind all that its predecessor sent."""
+        assert self._owners is not None
+        if self.recovering:
+            if epoch >= self._change.epoch:
+                self._early_packets.append((sender, body))
+                return False
+            return any(ring.owner(room_key(room_id)) == sender for ring in self._change.rings)
+        if epoch > self.epoch:  # our own view is late
+            self._early_packets.append((sender, body))
+            return False
+        return self._owners.owner(room_key(room_id)) == sender
+
+    # --- the stages -----------------------------------------------------------------------------------------------
+
+    def begin(self, view: View, lost: list[int], now: float) -> None:
+        """A new view has come."""
+        self._change.forget(lost)
+        self._lost_some = self._lost_some or bool(lost)
+        self._change.begin(view, now)
+        if self._owners is None:
+            self._owners = self._change.rings[0]
+        self._say(SEALED)
+        self._alarm.want(self._change.deadline)
+        self._go_on(now)
+
+    def on_letter(self, sender: int, kind: int, letter: Any, now: float) -> None:
+        """What other workers say while owners change."""
+        if kind == letters.STAGE:
+            self._change.note(sender, letter.epoch, letter.stage)
+            self._go_on(now)
+        elif kind == letters.ROOM:
+            self._gather_room(letter.room_id).add_record(sender, letter.record)
+        elif kind == letters.USER:
+            self._gather_user(letter.user_id).add_record(letter)
+        elif kind == letters.PRESENCE:
+            self._gather_room(letter.room_id).presences[sender] = letter.sessions
+        elif kind == letters.SESSIONS:
+            self._gather_user(letter.user_id).words[sender] = letter.sessions
+        if kind != letters.STAGE and not self.recovering:  # from somebody who was too late
+            self._take_over(now)
+
+    def _on_alarm(self) -> None:
+        now = self._clock()
+        if self.recovering and now >= self._change.deadline:
+            waited_for = self._change.target.view.ids - self._change.announced()
+            log.warning("workers did not answer in time", extra={"workers": sorted(waited_for)})
+        self._go_on(now)
+        if self.recovering:
+            self._alarm.want(max(self._change.deadline, now + 0.001))
+
+    def _go_on(self, now: float) -> None:
+        while self._change.may_go_on(now):
+            if self._change.stage == SEALED:
+                self._release(now)
+                self._say(RELEASED)
+            elif self._change.stage == RELEASED:
+                self._announce()
+                self._say(ANNOUNCED)
+            else:
+                self._settle(now)
+
+    def _say(self, stage: int) -> None:
+        self._change.stage = stage
+        body = letters.encode(letters.Stage(self._change.epoch, stage))
+        for courier in self._bus.couriers.values():
+            courier.letters.put(letters.STAGE, body)
+
+    def _release(self, now: float) -> None:
+        """Flush and give away what is another's by the newest view; and what is kept here of others' that moves."""
+        bus, moved = self._bus, self._change.moved
+        going = [room for room in bus.shard.rooms.values() if moved(room_key(room.id))]
+        for room in going:
+            keeping.release_waiting(room, now)
+            bus.flush_now(room, now)
+        kept = {room_id: record for room_id, record in bus.shelf.rooms.items() if moved(room_key(room_id))}
+        bus.edge.drop_lanes([room.id for room in going])
+        for room in going:
+            bus.drop_lanes(room)
+            kept[room.id] = bus.shelf.rooms[room.id] = let_room_go(bus.shard, room, now)
+        users = {user_id: record for user_id, record in bus.shelf.users.items() if moved(user_key(user_id))}
+        for user_id in [user_id for user_id in bus.shard.users if moved(user_key(user_id))]:
+            users[user_id] = bus.shelf.users[user_id] = let_user_go(bus.shard, user_id, now)
+        self._owners = self._change.target
+        for room_id, record in kept.items():
+            self._give_room(room_id, record)
+        for user_id, user in users.items():
+            self._give_user(user_id, user)
+        for room_id in [room_id for room_id in self._rooms if self._owner_of_room(room_id) != bus.me]:
+            self._pass_on_room(room_id, self._rooms.pop(room_id))
+        for user_id in [user_id for user_id in self._users if self._owners.owner(user_key(user_id)) != bus.me]:
+            self._pass_on_user(user_id, self._users.pop(user_id))
+
+    def _announce(self) -> None:
+        """Tell the next owners who is connected here."""
+        bus = self._bus
+        for room_id, sessions in bus.edge.presences().items():
+            if self._change.moved(room_key(room_id)):
+                owner = self._owner_of_room(room_id)
+                if owner == bus.me:
+                    self._gather_room(room_id).presences[bus.me] = sessions
+                else:
+                    self._post(owner, letters.PRESENCE, Presence(room_id=room_id, sessions=sessions))
+                bus.edge.drop_lanes([room_id])
+        for user_id, words in bus.edge.session_words().items():
+            if self._change.moved(user_key(user_id)):
+                assert self._owners is not None
+                owner = self._owners.owner(user_key(user_id))
+                if owner == bus.me:
+                    self._gather_user(user_id).words[bus.me] = words
+                else:
+                    self._post(owner, letters.SESSIONS, letters.SessionsLetter(user_id, words))
+
+    def _settle(self, now: float) -> None:
+        """Everybody has said what there is to say: begin."""
+        bus = self._bus
+        self._take_over(now)
+        self._change.settle()
+        self._alarm.stop()
+        part_with(bus.shard, self._change.target.view.ids, self._lost_some, now)
+        self._lost_some = False
+        self._renew_records(now)
+        waiting = [*self.orphans, *self._held, *self._early]
+        self.orphans = []
+        self._held.clear()
+        self._early.clear()
+        for command in waiting:
+            bus.send(command, now)
+        bus.spread(now)
+        packets, self._early_packets = self._early_packets, []
+        for sender, body in packets:
+            bus.on_letters(sender, [(letters.PACKET, body)])
+        self._on_serving(self._change.epoch)
+
+    def _take_over(self, now: float) -> None:
+        bus, announced = self._bus, self._change.announced()
+        rooms, self._rooms = self._rooms, {}
+        users, self._users = self._users, {}
+        for room_id, room in rooms.items():
+            take_room(bus.shard, room_id, room, announced, now)
+            bus.shelf.rooms.pop(room_id, None)
+            if room_id in bus.shard.rooms:
+                self._give_lanes(room_id)
+        for user_id, user in users.items():
+            take_user(bus.shard, user_id, user, announced, now)
+            bus.shelf.users.pop(user_id, None)
+        if not self.recovering:
+            bus.spread(now)
+
+    def _give_lanes(self, room_id: str) -> None:
+        room = self._bus.shard.rooms[room_id]
+        for member in room.members.values():
+            if member.attached and member.edge == self._bus.me:
+                lane = self._bus.lane(room_id, member.session_id)
+                if lane is not None:
+                    self._bus.edge.on_lane(member.session_id, lane)
+            elif member.attached:
+                self._bus.give_lane(room, member.session_id, member.edge)
+
+    def _renew_records(self, now: float) -> None:
+        """By the new view other workers may be the heirs of what is here, and this one of less."""
+        bus = self._bus
+        for room in bus.shard.rooms.values():
+            room.keepers &= bus.couriers.keys()
+            if self.heir(room_key(room.id)) not in {bus.me, *room.keepers} or not room.edges:
+                bus.shard.changed_room(room, now)
+        bus.shard.setting.touched_users.update(bus.shard.users)
+        bus.shelf.sweep(
+            lambda room_id: room_id in bus.edge.feeds or self.heir(room_key(room_id)) == bus.me,
+            lambda user_id: self.heir(user_key(user_id)) == bus.me,
+        )
+
+    # --- to and from the gathered ---------------------------------------------------------------------------------
+
+    def _owner_of_room(self, room_id: str) -> int:
+        assert self._owners is not None
+        return self._owners.owner(room_key(room_id))
+
+    def _gather_room(self, room_id: str) -> GatheredRoom:
+        return self._rooms.setdefault(room_id, GatheredRoom())
+
+    def _gather_user(self, user_id: str) -> GatheredUser:
+        return self._users.setdefault(user_id, GatheredUser())
+
+    def _give_room(self, room_id: str, record: RoomRecord) -> None:
+        owner = self._owner_of_room(room_id)
+        if owner == self._bus.me:
+            self._gather_room(room_id).add_record(self._bus.me, record)
+        else:
+            self._post(owner, letters.ROOM, letters.RoomLetter(room_id, record))
+
+    def _give_user(self, user_id: str, record: UserRecord) -> None:
+        assert self._owners is not None
+        owner = self._owners.owner(user_key(user_id))
+        if owner == self._bus.me:
+            self._gather_user(user_id).add_record(record)
+        else:
+            self._post(owner, letters.USER, record)
+
+    def _pass_on_room(self, room_id: str, room: GatheredRoom) -> None:
+        if room.best is not None:
+            self._give_room(room_id, room.best)
+
+    def _pass_on_user(self, user_id: str, user: GatheredUser) -> None:
+        if user.best is not None:
+            self._give_user(user_id, user.best)
+
+    def _post(self, worker: int, kind: int, letter: RoomRecord | UserRecord | SessionRecord | Any) -> None:
+        courier = self._bus.couriers.get(worker)
+        if courier is not None:
+            courier.letters.put(kind, letters.encode(letter))

@@ -1,0 +1,138 @@
+"""The letters that workers write to each other: what each kind holds, and its bytes.
+
+Everything but cursors and flushes is msgpack. A client's message travels as the JSON it was, and is decoded again by
+the owner: a relay looks at nothing inside.
+"""
+
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from koko_presence import commands
+from koko_presence._fastpath import wire
+from koko_presence.commands import Act, Command, EdgeNews
+from koko_presence.decoding import decode as decode_message
+from koko_presence.messages import Broadcast, CursorMessage
+from koko_presence.records import Presence, RoomRecord, SessionRecord, UserRecord
+
+from .ring import room_key, user_key
+
+# Kinds. The order of letters between two workers is never changed, so a stage (cluster/change.py) closes what is before.
+CURSORS = wire.CURSORS
+COMMAND, KEPT_COMMAND, GOT, NEWS, PACKET, LANE, STAGE, ROOM, USER, PRESENCE, SESSIONS, USER_KEPT = range(2, 14)
+
+MAX_LETTER_BYTES = 64 << 20
+
+
+class RelayedAct(commands.Letter, kw_only=True):
+    """An Act between workers: `text` is the client's message as JSON."""
+
+    room_id: str
+    session_id: str
+    edge: int
+    text: bytes
+
+
+class LaneGiven(Struct, array_like=True):
+    """The owner's short way for one member's cursors: its number there."""
+
+    room_id: str
+    session_id: str
+    handle: int
+
+
+class Stage(Struct, array_like=True):
+    """The sender has done this stage of the change to view `epoch`."""
+
+    epoch: int
+    stage: int
+
+
+class RoomLetter(Struct, array_like=True):
+    room_id: str
+    record: RoomRecord
+
+
+class SessionsLetter(Struct, array_like=True):
+    """An edge's word on the sessions of one user that are connected there."""
+
+    user_id: str
+    sessions: list[SessionRecord]
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_command: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(
+    commands.OpenSession
+    | commands.EnterRoom
+    | commands.LeaveRoom
+    | commands.EndSession
+    | commands.ReportActivity
+    | commands.ChangeStatus
+    | commands.ChangePrivacy
+    | commands.RoomLeft
+    | commands.Admit
+    | commands.Remove
+    | commands.Drop
+    | commands.Resume
+    | commands.ApplyProfile
+    | commands.ApplyPrivacy
+    | commands.Regrant
+    | commands.AskActive
+    | RelayedAct
+)
+_decoders: dict[int, msgspec.msgpack.Decoder[Any]] = {
+    GOT: msgspec.msgpack.Decoder(int),
+    NEWS: msgspec.msgpack.Decoder(EdgeNews),
+    LANE: msgspec.msgpack.Decoder(LaneGiven),
+    STAGE: msgspec.msgpack.Decoder(Stage),
+    ROOM: msgspec.msgpack.Decoder(RoomLetter),
+    USER: msgspec.msgpack.Decoder(UserRecord),
+    USER_KEPT: msgspec.msgpack.Decoder(UserRecord),
+    PRESENCE: msgspec.msgpack.Decoder(Presence),
+    SESSIONS: msgspec.msgpack.Decoder(SessionsLetter),
+}
+
+
+# of these the user's owner decides, although they name a room
+_FOR_USERS = (commands.EnterRoom, commands.LeaveRoom, commands.RoomLeft)
+
+
+def key_of(command: Command) -> str:
+    """Whose business a command is: the ring's key of a room or a user."""
+    if isinstance(command, _FOR_USERS) or not hasattr(command, "room_id"):
+        return user_key(command.user_id)
+    return room_key(command.room_id)
+
+
+def encode(body: Any) -> bytes:
+    """The body of a letter that is neither a command, nor cursors, nor a flush."""
+    return _encode(body)
+
+
+def encode_command(command: Command) -> bytes:
+    """The body of a command's letter."""
+    if isinstance(command, Act):
+        text = msgspec.json.encode(command.message)
+        return _encode(RelayedAct(room_id=command.room_id, session_id=command.session_id, edge=command.edge, text=text))
+    return _encode(command)
+
+
+def decode_command(body: bytes) -> Command:
+    """Errors: msgspec.MsgspecError, PresenceError for what no worker of ours writes."""
+    command = _command.decode(body)
+    if isinstance(command, RelayedAct):
+        message: Any = decode_message(command.text)
+        return Act(room_id=command.room_id, session_id=command.session_id, edge=command.edge, message=message)
+    return command  # type: ignore[no-any-return]
+
+
+def decode(kind: int, body: bytes) -> Any:
+    """Any other letter but cursors and flushes. Errors: KeyError, msgspec.MsgspecError."""
+    return _decoders[kind].decode(body)
+
+
+def is_kept(command: Command) -> bool:
+    """Whether a command is said again to the heir of an owner who is lost before it has confirmed it. All may be, that
+    do no harm when they are done twice; a broadcast is delivered at most once [J2], a cursor is followed by the next."""
+    return not (isinstance(command, Act) and isinstance(command.message, (Broadcast, CursorMessage)))

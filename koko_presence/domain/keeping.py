@@ -1,0 +1,340 @@
+"""What is kept of a room or a user elsewhere, and how it becomes one again on its next owner [N-b].
+
+Pure: `record_of` and `memo_of` read, `restore_*` make a new one, `reconcile` holds what an edge says is connected against
+what the room believes. All of it may be done twice, or late, without harm.
+"""
+
+from collections.abc import Collection, Iterable
+
+from msgspec import UNSET
+
+from koko_presence.commands import EnterRoom, Visitor
+from koko_presence.messages import Cursor, Privacy
+from koko_presence.records import (
+    MemberRecord,
+    PlaybackRecord,
+    RoomHead,
+    RoomMemo,
+    RoomRecord,
+    SessionRecord,
+    UserRecord,
+)
+
+from . import watching
+from .control import Request
+from .member import Member, Person
+from .playback import Playback
+from .room import Room, Setting
+from .showing import REGISTERS, submit
+from .user import User, UserSession
+
+SEQ_JUMP = 1000  # above every number that a lost owner can have given and nobody left has seen
+
+
+# --- rooms --------------------------------------------------------------------------------------------------------
+
+
+def member_record(member: Member) -> MemberRecord:
+    """All of a member that has to outlive its room's owner."""
+    return MemberRecord(
+        session_id=member.session_id,
+        user_id=member.user_id,
+        edge=member.edge,
+        connection=member.connection,
+        stay=member.stay,
+        name=member.name,
+        image=member.image,
+        can_control=member.can_control,
+        can_broadcast=member.can_broadcast,
+        moderator=member.moderator,
+        disabled=member.disabled,
+        invisible=member.invisible,
+        share_cursor=member.share_cursor,
+        share_selection=member.share_selection,
+        color=member.color,
+        index=member.index,
+        joined_at=member.joined_at,
+        last_active_at=member.last_active_at,
+        connected=member.connected,
+        attached=member.attached,
+        cursor=member.cursor,
+        cursor_put_away=member.cursor_put_away,
+        selection=member.selection,
+        typing=member.typing,
+        watching=member.watching,
+        profile=member.person.profile,
+    )
+
+
+def head_of(room: Room) -> RoomHead:
+    """All of a room but its members and numbers."""
+    playback = room.playback
+    return RoomHead(
+        type=room.type,
+        created_at=room.created_at,
+        sync_enabled=room.sync_enabled,
+        playback=None
+        if playback is None
+        else PlaybackRecord(
+            is_playing=playback.is_playing,
+            current_time=playback.current_time,
+            playback_rate=playback.playback_rate,
+            anchor=playback.anchor,
+            version=playback.version,
+            duration=playback.duration,
+            target=playback.target,
+        ),
+        controller=room.control.user_id,
+        controller_session=room.control.session_id,
+        control_version=room.control.version,
+        requests=[(user_id, *request) for user_id, request in room.control.requests.items()],
+    )
+
+
+def next_revision(before: int, now: float) -> int:
+    """Above all that were before, also on other owners: their clock is the same."""
+    return max(before + 1, int(now * 1e6))
+
+
+def whole_memo(room: Room) -> RoomMemo:
+    """Everything, for somebody who keeps nothing of the room yet; of the room's present revision."""
+    members = [member_record(member) for member in room.members.values()]
+    return RoomMemo(
+        seq=room.seq, revision=room.revision, head=head_of(room), members=members, gone=[], whole=True
+    )
+
+
+def memo_of(room: Room, session_ids: Iterable[str]) -> RoomMemo:
+    """What those who keep the room have to know of these sessions, and of the room."""
+    members = {session_id: room.members.get(session_id) for session_id in session_ids if session_id}
+    return RoomMemo(
+        seq=room.seq,
+        revision=room.revision,
+        head=head_of(room),
+        members=[member_record(member) for member in members.values() if member is not None],
+        gone=[session_id for session_id, member in members.items() if member is None],
+    )
+
+
+def release_waiting(room: Room, now: float) -> None:
+    """Show what waits for a budget: the next owner would not know of it [E1]."""
+    for member in list(room.members.values()):
+        for kind in member.pending:
+            value = member.pending.take(kind)
+            room.setting.deadlines.cancel((kind, room.id, member.session_id))
+            REGISTERS[kind].apply(room, member, value, now)
+    watching.release_playback(room, now, at_once=True)
+
+
+def forget_deadlines(room: Room) -> None:
+    """Nothing of this room rings any more on this owner."""
+    cancel = room.setting.deadlines.cancel
+    for kind in ("empty", "playback"):
+        cancel((kind, room.id, ""))
+    for user_id in room.gone:
+        cancel(("forget", room.id, user_id))
+    for user_id in room.control.requests:
+        cancel(("control_request", room.id, user_id))
+    for member in room.members.values():
+        for kind in (*member.pending, "grace", "typing_stop", "report_stale"):
+            cancel((kind, room.id, member.session_id))
+
+
+def record_of(room: Room, now: float) -> RoomRecord:
+    """The whole room, written by its owner when it lets go."""
+    return RoomRecord(
+        seq=room.seq,
+        revision=next_revision(room.revision, now),
+        head=head_of(room),
+        members={session_id: member_record(member) for session_id, member in room.members.items()},
+        final=True,
+    )
+
+
+def restore_room(room_id: str, record: RoomRecord, setting: Setting, now: float) -> Room:
+    """The room as it was when the record was written, with its deadlines begun anew."""
+    head, limits, deadlines = record.head, setting.limits, setting.deadlines
+    room = Room(room_id, head.type, setting, now)
+    room.created_at = head.created_at
+    room.sync_enabled = head.sync_enabled
+    room.seq = record.seq if record.final else record.seq + SEQ_JUMP
+    room.revision = record.revision
+    if head.playback is not None:
+        room.playback = Playback(now)
+        for name in PlaybackRecord.__struct_fields__:
+            setattr(room.playback, name, getattr(head.playback, name))
+    for each in record.members.values():
+        _restore_member(room, each, now)
+    control = room.control
+    control.version = head.control_version
+    if head.controller_session in room.members:
+        control.user_id, control.session_id = head.controller, head.controller_session
+    for user_id, name, requested_at, expires_at in head.requests:
+        if user_id in room.people:
+            control.requests[user_id] = Request(name, requested_at, expires_at)
+            deadlines.set(("control_request", room.id, user_id), max(expires_at, now))
+    if not room.members:
+        deadlines.set(("empty", room.id, ""), now + limits.room_linger_s)
+    return room
+
+
+def _restore_member(room: Room, record: MemberRecord, now: float) -> None:
+    setting = room.setting
+    limits, deadlines = setting.limits, setting.deadlines
+    person = room.people.get(record.user_id)
+    if person is None:
+        person = room.people[record.user_id] = Person(record.user_id, record.profile, limits)
+    visitor = Visitor(
+        edge=record.edge,
+        session_id=record.session_id,
+        user_id=record.user_id,
+        name=record.name,
+        image=record.image,
+        connection=record.connection,
+        disabled=record.disabled,
+        invisible=record.invisible,
+        share_cursor=record.share_cursor,
+        share_selection=record.share_selection,
+    )
+    enter = EnterRoom(
+        user_id=record.user_id,
+        room_id=room.id,
+        visitor=visitor,
+        can_control=record.can_control,
+        can_broadcast=record.can_broadcast,
+        moderator=record.moderator,
+    )
+    member = Member(enter, record.stay, person, limits, now)
+    for name in (
+        "color", "index", "joined_at", "last_active_at", "connected", "attached", "cursor", "cursor_put_away",
+        "selection", "typing", "watching",
+    ):  # fmt: skip
+        setattr(member, name, getattr(record, name))
+    person.members[member.session_id] = room.members[member.session_id] = member
+    if not member.connected:
+        deadlines.set(("grace", room.id, member.session_id), now + limits.grace_s)
+    if member.typing is not None:
+        deadlines.set(("typing_stop", room.id, member.session_id), now + limits.typing_stop_s)
+    if member.watching:
+        deadlines.set(("report_stale", room.id, member.session_id), now + limits.report_fresh_s)
+
+
+def reconcile(room: Room, edge: int, sessions: dict[str, tuple[bool, Cursor | None]], now: float) -> list[str]:
+    """Hold an edge's word against the room: who is not connected there any more is dropped into the grace, who is comes
+    back from it, with the cursor it last showed. Returns the sessions that the room knows nothing of."""
+    for member in list(room.members.values()):
+        if member.edge == edge and member.connected and member.session_id not in sessions:
+            room.drop(member, now)
+    lost = []
+    for session_id, (hears, cursor) in sessions.items():
+        found = room.members.get(session_id)
+        if found is None:
+            if hears:  # who does not hear the room is told of it when it joins again
+                lost.append(session_id)
+            continue
+        if found.edge != edge:
+            continue
+        if not found.connected:
+            room.resume(found, edge, found.connection, now)
+        found.attached = hears
+        if cursor is not None and cursor != found.cursor:
+            submit(room, found, "cursor", cursor, now)
+    return lost
+
+
+def drop_absent(room: Room, edges: Collection[int], now: float) -> bool:
+    """Hold the places of those whose edge is gone; True when there were any."""
+    absent = [member for member in room.members.values() if member.connected and member.edge not in edges]
+    for member in absent:
+        room.drop(member, now)
+    return bool(absent)
+
+
+# --- users --------------------------------------------------------------------------------------------------------
+
+
+def session_record(session_id: str, session: UserSession) -> SessionRecord:
+    """One session, as its user's owner has it."""
+    return SessionRecord(
+        session_id=session_id,
+        edge=session.edge,
+        connection=session.connection,
+        at=session.at,
+        connected=session.connected,
+        disabled=session.disabled,
+        invisible=session.invisible,
+        share_cursor=session.share_cursor,
+        share_selection=session.share_selection,
+        activity=session.activity,
+        rooms=dict(session.rooms),
+    )
+
+
+def user_record(user: User) -> UserRecord:
+    """The whole user."""
+    wishes = (user.wishes.invisible, user.wishes.share_cursor, user.wishes.share_selection)
+    return UserRecord(
+        user_id=user.id,
+        revision=user.revision,
+        manual=user.manual,
+        status_message=user.status_message,
+        wishes=tuple(wish if isinstance(wish, bool) else None for wish in wishes),  # type: ignore[arg-type]
+        sessions=[session_record(session_id, session) for session_id, session in user.sessions.items()],
+    )
+
+
+def restore_user(user_id: str, record: UserRecord | None, setting: Setting, now: float) -> User:
+    """The user as it was when the record was written; a new one when there is none."""
+    user = User(user_id, setting)
+    if record is None:
+        return user
+    user.revision, user.manual, user.status_message = record.revision, record.manual, record.status_message
+    names = ("invisible", "share_cursor", "share_selection")
+    user.wishes = Privacy(
+        **{name: UNSET if wish is None else wish for name, wish in zip(names, record.wishes, strict=True)}
+    )
+    for each in record.sessions:
+        user.sessions[each.session_id] = _restored_session(each)
+        if not each.connected:
+            setting.deadlines.set(("session", user_id, each.session_id), now + setting.limits.grace_s)
+    user.activity = user.liveliest()
+    return user
+
+
+def _restored_session(record: SessionRecord) -> UserSession:
+    session = UserSession.__new__(UserSession)
+    for name in UserSession.__slots__:
+        setattr(session, name, getattr(record, name))
+    session.rooms = dict(record.rooms)
+    return session
+
+
+def meet(user: User, word: SessionRecord, now: float) -> SessionRecord | None:
+    """Take over an edge's word on one of the user's sessions. Returns the loser when two connections claim the session:
+    the later one has it [D16]."""
+    session = user.sessions.get(word.session_id)
+    if session is None:
+        user.sessions[word.session_id] = _restored_session(word)
+        return None
+    if session.connection != word.connection:
+        if session.at > word.at:
+            return word
+        loser = session_record(word.session_id, session) if session.connected else None
+        session.edge, session.connection, session.at = word.edge, word.connection, word.at
+    else:
+        loser = None
+    session.connected = True
+    session.activity = word.activity
+    user.setting.deadlines.cancel(("session", user.id, word.session_id))
+    for room_id in word.rooms:
+        session.rooms.setdefault(room_id, 0)  # the number comes with the next join
+    return loser
+
+
+def hold_absent(user: User, edges: Collection[int], named: dict[int, set[str]], now: float) -> None:
+    """Begin the grace of every session that is connected at no edge any more: its edge is not among `edges`, or has
+    announced its sessions (`named`, by edge) without it."""
+    for session_id, session in list(user.sessions.items()):
+        at_edge = session.edge in edges and session_id in named.get(session.edge, (session_id,))
+        if session.connected and not at_edge:
+            user.hold(session_id, now)

@@ -1,0 +1,137 @@
+"""What other workers keep of a room or a user, so that nobody is lost with its owner [N-b].
+
+An owner writes these, edges and heirs keep them without looking inside, and give them to the next owner. Budgets and
+values that wait for them are not kept: at worst somebody may send a little earlier.
+"""
+
+from msgspec import Struct
+
+from .commands import Profile
+from .messages import Activity, Cursor, RoomType, Selection
+
+
+class MemberRecord(Struct, array_like=True, kw_only=True):
+    """One session in a room, as domain/member.py has it."""
+
+    session_id: str
+    user_id: str
+    edge: int
+    connection: int
+    stay: int
+    name: str
+    image: str | None
+    can_control: bool
+    can_broadcast: bool
+    moderator: bool
+    disabled: bool
+    invisible: bool
+    share_cursor: bool
+    share_selection: bool
+    color: str
+    index: int | None
+    joined_at: float
+    last_active_at: float
+    connected: bool
+    attached: bool
+    cursor: Cursor | None
+    cursor_put_away: bool
+    selection: Selection | None
+    typing: str | None
+    watching: bool
+    profile: Profile
+
+
+class PlaybackRecord(Struct, array_like=True, kw_only=True):
+    """domain/playback.py's state; `anchor` is a monotonic second, the same for all workers of a host."""
+
+    is_playing: bool
+    current_time: float
+    playback_rate: float
+    anchor: float
+    version: int
+    duration: float | None
+    target: str | None
+
+
+class RoomHead(Struct, array_like=True, kw_only=True):
+    """What a room knows besides its members. `requests` are user, name, asked at, expires at."""
+
+    type: RoomType
+    created_at: float
+    sync_enabled: bool
+    playback: PlaybackRecord | None
+    controller: str | None
+    controller_session: str | None
+    control_version: int
+    requests: list[tuple[str, str, float, float]]
+
+
+class RoomMemo(Struct, array_like=True, kw_only=True):
+    """What has changed in a room since the last memo. `revision` counts memos, over all owners; `whole` says that there
+    is nothing but what stands here, `over` that the room is gone."""
+
+    seq: int
+    revision: int
+    head: RoomHead | None
+    members: list[MemberRecord]
+    gone: list[str]
+    whole: bool = False
+    over: bool = False
+
+
+class RoomRecord(Struct, array_like=True, kw_only=True):
+    """A whole room. `final` says that its owner wrote it when it let go, so that nothing can have come after it."""
+
+    seq: int
+    revision: int
+    head: RoomHead
+    members: dict[str, MemberRecord]
+    final: bool = False
+
+    def apply(self, memo: RoomMemo) -> None:
+        """Take over a memo; one that is older changes nothing."""
+        if memo.revision < self.revision:
+            return
+        self.seq, self.revision = memo.seq, memo.revision
+        if memo.whole:
+            self.members.clear()
+        if memo.head is not None:
+            self.head = memo.head
+        for member in memo.members:
+            self.members[member.session_id] = member
+        for session_id in memo.gone:
+            self.members.pop(session_id, None)
+
+
+class SessionRecord(Struct, array_like=True, kw_only=True):
+    """One session of a user. `rooms` has the number of each stay. From an edge it says what is connected there."""
+
+    session_id: str
+    edge: int
+    connection: int
+    at: float
+    connected: bool
+    disabled: bool
+    invisible: bool
+    share_cursor: bool
+    share_selection: bool
+    activity: Activity
+    rooms: dict[str, int]
+
+
+class UserRecord(Struct, array_like=True, kw_only=True):
+    """A whole user; `revision` counts changes, over all owners."""
+
+    user_id: str
+    revision: int
+    manual: str | None
+    status_message: str
+    wishes: tuple[bool | None, bool | None, bool | None]
+    sessions: list[SessionRecord]
+
+
+class Presence(Struct, array_like=True, kw_only=True):
+    """An edge's word on one room: which sessions here are in it, whether they hear it, and where they point."""
+
+    room_id: str
+    sessions: dict[str, tuple[bool, Cursor | None]]

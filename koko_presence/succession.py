@@ -1,0 +1,131 @@
+"""How a shard lets go of rooms and users that are to be another's, and takes over those that are now its own.
+
+What the new owner is told is gathered first, from the old owner, from whoever kept a record, and from the edges, who
+alone know who is connected. Then it is put together, once: nobody hears of anything in between.
+"""
+
+from collections.abc import Collection
+
+from .commands import SessionLost, SessionReplaced
+from .domain import keeping
+from .domain.room import Room
+from .messages import Cursor
+from .records import RoomRecord, SessionRecord, UserRecord
+from .shard import Shard
+
+TRUST_S = 1.0  # how much longer than the grace a resume token is believed after an owner was lost
+
+
+class GatheredRoom:
+    """What has been said of one room that is to be ours."""
+
+    __slots__ = ("best", "presences", "seqs")
+
+    def __init__(self) -> None:
+        self.best: RoomRecord | None = None
+        self.presences: dict[int, dict[str, tuple[bool, Cursor | None]]] = {}
+        self.seqs: dict[int, int] = {}  # how far each worker has got
+
+    def add_record(self, sender: int, record: RoomRecord) -> None:
+        """The newest record is the truth about who was in the room."""
+        self.seqs[sender] = max(record.seq, self.seqs.get(sender, 0))
+        if self.best is None or record.revision > self.best.revision:
+            self.best = record
+
+
+class GatheredUser:
+    """What has been said of one user that is to be ours."""
+
+    __slots__ = ("best", "words")
+
+    def __init__(self) -> None:
+        self.best: UserRecord | None = None
+        self.words: dict[int, list[SessionRecord]] = {}
+
+    def add_record(self, record: UserRecord) -> None:
+        if self.best is None or record.revision > self.best.revision:
+            self.best = record
+
+
+def let_room_go(shard: Shard, room: Room, now: float) -> RoomRecord:
+    """The room is not ours any more; what it still had to say must have been flushed."""
+    keeping.forget_deadlines(room)
+    del shard.rooms[room.id]
+    room.moved = True
+    return keeping.record_of(room, now)
+
+
+def let_user_go(shard: Shard, user_id: str, now: float) -> UserRecord:
+    """The user is not ours any more."""
+    user = shard.users.pop(user_id)
+    for session_id in user.sessions:
+        shard.setting.deadlines.cancel(("session", user_id, session_id))
+    user.revision = keeping.next_revision(user.revision, now)
+    return keeping.user_record(user)
+
+
+def take_room(shard: Shard, room_id: str, gathered: GatheredRoom, announced: Collection[int], now: float) -> None:
+    """Put a room together again. `announced` are the edges whose silence about a session means that it is not there.
+    A room that is here already only learns what the edges say."""
+    room = shard.rooms.get(room_id)
+    made = room is None
+    if room is None:
+        if gathered.best is None:
+            _lose(shard, {edge: set(sessions) for edge, sessions in gathered.presences.items()})
+            return
+        room = shard.rooms[room_id] = keeping.restore_room(room_id, gathered.best, shard.setting, now)
+    lost: dict[int, set[str]] = {}
+    for edge in set(gathered.presences) | (set(announced) if made else set()):
+        lost[edge] = set(keeping.reconcile(room, edge, gathered.presences.get(edge, {}), now))
+    _lose(shard, lost)
+    if made and gathered.best is not None and not gathered.best.final:
+        _catch_up(room, gathered, now)
+    shard.changed_room(room, now)
+
+
+def _catch_up(room: Room, gathered: GatheredRoom, now: float) -> None:
+    """The old owner may have died in the middle of a flush: who has not got all of it sees the room anew."""
+    assert gathered.best is not None
+    for member in room.members.values():
+        if member.attached and gathered.seqs.get(member.edge, 0) < gathered.best.seq:
+            room.send_snapshot(member, None, now)
+
+
+def _lose(shard: Shard, sessions: dict[int, set[str]]) -> None:
+    for edge, lost in sorted(sessions.items()):
+        for session_id in sorted(lost):
+            shard.setting.effects.append((edge, SessionLost(session_id=session_id)))
+
+
+def take_user(shard: Shard, user_id: str, gathered: GatheredUser, announced: Collection[int], now: float) -> None:
+    """Put a user together again."""
+    user = shard.users.get(user_id)
+    made = user is None
+    if user is None:
+        user = shard.users[user_id] = keeping.restore_user(user_id, gathered.best, shard.setting, now)
+    for _, words in sorted(gathered.words.items()):
+        for word in words:
+            loser = keeping.meet(user, word, now)
+            if loser is not None:
+                news = SessionReplaced(session_id=loser.session_id, connection=loser.connection)
+                shard.setting.effects.append((loser.edge, news))
+    named = {edge: {word.session_id for word in words} for edge, words in gathered.words.items()}
+    if made:
+        for edge in announced:
+            named.setdefault(edge, set())
+    edges = set(announced) | {session.edge for session in user.sessions.values()}
+    keeping.hold_absent(user, edges, named, now)
+    shard.changed_user(user, now)
+
+
+def part_with(shard: Shard, edges: Collection[int], lost_some: bool, now: float) -> None:
+    """These are the edges that are left: hold the places of everybody who was at another."""
+    for room in list(shard.rooms.values()):
+        if keeping.drop_absent(room, edges, now):
+            shard.changed_room(room, now)
+    for user in list(shard.users.values()):
+        if any(session.connected and session.edge not in edges for session in user.sessions.values()):
+            keeping.hold_absent(user, edges, {}, now)
+            shard.changed_user(user, now)
+    if lost_some:
+        shard.trust_until = now + shard.setting.limits.grace_s + TRUST_S
