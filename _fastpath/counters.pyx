@@ -78,7 +78,7 @@ cdef class Tally:
     """What is counted once in a while. `view_epoch` and `recovering` are states, set by the cluster's bus."""
 
     cdef public unsigned long long accepted
-    cdef public unsigned long long refused
+    cdef public unsigned long long turned_away
     cdef public unsigned long long joins
     cdef public long long view_epoch
     cdef public bint recovering
@@ -103,17 +103,35 @@ cdef class Tally:
         name = "1006" if code is None else str(code)
         self._disconnects[name if name in self._disconnects else OTHER] += 1
 
-    def received(self, str type not None):
-        """A message that is not a plain cursor has come; all but the types of clients count as invalid."""
-        self._received[type if type in self._received else INVALID] += 1
+    def received(self, message):
+        """A client's message has come, and not through a gate."""
+        self._received[message.__struct_config__.tag] += 1
+
+    def bad(self, error):
+        """Something came that is no message of ours; `error` is the PresenceError with which it is answered."""
+        type_ = getattr(error, "type", INVALID)  # as far as it could be read
+        type_ = type_ if type_ in self._received else INVALID
+        self._received[type_] += 1
+        self._drop(type_, error.code)
 
     def sent(self, bytes message not None):
         """A message, framed or not, goes to one client, and not through fan_out."""
         hot.sent[kind_of(message)] += 1
 
-    def dropped(self, str type not None, str reason not None):
-        """A client's message has no effect; `reason` is a code of ERRORS or SUPERSEDED."""
-        key = (type if type in self._received else INVALID, reason.lower())
+    def refused(self, message, str code not None):
+        """A client's message was answered with an error; `code` is a key of ERRORS."""
+        self._drop(message.__struct_config__.tag, code)
+
+    def join_refused(self, str code not None):
+        """The owner of a user or a room has answered a join with an error."""
+        self._drop("join", code)
+
+    def superseded(self, str type not None):
+        """A newer value of the same sender took the place of one that waited for its budget."""
+        self._drop(type, SUPERSEDED)
+
+    cdef _drop(self, str type, str reason):
+        key = (type, reason.lower())
         self._dropped[key] = self._dropped.get(key, 0) + 1
 
     def joined(self, double seconds):
@@ -140,7 +158,7 @@ cdef class Tally:
             dropped.setdefault(type_, {})[reason] = count
         return Tallies(
             accepted=self.accepted,
-            refused=self.refused,
+            turned_away=self.turned_away,
             joins=self.joins,
             auth=dict(self._auth),
             disconnects=dict(self._disconnects),

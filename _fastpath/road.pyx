@@ -93,9 +93,10 @@ cdef class LocalRoad:
         """All of these have been written; `now` is when that began."""
         if self._clock is real_clock:  # any other one stands still in a turn
             now = monotonic()
-        hot.flushes += len(due)
         for room in due:
-            observe(&hot.broadcast, now - (<Stream>room).flushing_since)
+            if (<Stream>room).flushing_since >= 0.0:
+                hot.flushes += 1
+                observe(&hot.broadcast, now - (<Stream>room).flushing_since)
 
     cdef deliver(self, Stream room, list items, double now):
         cdef Item item

@@ -24,7 +24,7 @@ cdef class Stream:
     cdef public unsigned long long seq
     cdef double planned_at
     cdef double touched_at  # when the first of what waits came
-    cdef double flushing_since  # the same of what is being flushed
+    cdef double flushing_since  # the same of what is being flushed; below 0 for nothing
 
     cpdef list take_items(self, double now)
     cdef show(self, Pointer pointer, bint has_timestamp, bint has_point, double timestamp, double x, double y, double now)

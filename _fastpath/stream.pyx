@@ -213,7 +213,7 @@ cdef class FlushPlan:
         for room in self._rooms:
             if room.planned_at <= now:
                 room.planned_at = INFINITY
-                room.flushing_since = room.touched_at
+                room.flushing_since = room.touched_at if room.out else -1.0
                 due.append(room)
             else:
                 later.append(room)

@@ -44,7 +44,7 @@ class Tallies(Struct, kw_only=True):
     """What is counted while it happens, since the process began."""
 
     accepted: int
-    refused: int
+    turned_away: int
     joins: int
     auth: dict[str, int]
     disconnects: dict[str, int]

@@ -9,6 +9,7 @@ when playback or control are in it, else at the end of a short window, so that e
 from collections.abc import Callable
 from typing import Any
 
+from ._fastpath.counters import tally
 from ._fastpath.fanout import Item, RoomPacket, frame_text
 from ._fastpath.stream import FlushPlan
 from ._fastpath.wallclock import WallClock
@@ -271,6 +272,7 @@ class Shard:
         self._touch(room, now, enter.visitor.session_id)
 
     def _refuse(self, enter: EnterRoom, error: PresenceError) -> None:
+        tally.join_refused(error.code)
         news = RoomRefused(
             session_id=enter.visitor.session_id,
             room_id=enter.room_id,
@@ -364,6 +366,7 @@ class Shard:
         room, member = self._find(command.room_id, command.session_id)
         message = command.message
         if room is None or member is None:
+            tally.refused(message, "NOT_IN_ROOM")
             error = error_reply(PresenceError("NOT_IN_ROOM"), message.id, command.room_id)
             news = Reply(session_id=command.session_id, payload=error, refusal=True)
             self.setting.effects.append((command.edge, news))
@@ -373,6 +376,7 @@ class Shard:
         try:
             ACTIONS[type(message)](room, member, message, now)
         except PresenceError as refusal:
+            tally.refused(message, refusal.code)
             payload = error_reply(refusal, message.id, room.id)
             room.send(member, payload, refusal=True)
         if isinstance(message, (CursorMessage, Broadcast)):

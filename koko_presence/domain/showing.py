@@ -10,6 +10,7 @@ from typing import Any
 
 from msgspec import UNSET
 
+from koko_presence._fastpath.counters import tally
 from koko_presence._fastpath.fanout import Item
 from koko_presence._fastpath.throttle import GO, WAITS, TokenBucket
 from koko_presence.decoding import check_free_data
@@ -35,7 +36,9 @@ def submit(room: Room, member: Member, kind: str, value: Any, now: float) -> Non
     at = member.pending.offer(kind, value, register.budget(member), room.budget, now)
     if at == GO:
         register.apply(room, member, value, now)
-    elif at != WAITS:
+    elif at == WAITS:
+        tally.superseded("playback" if kind == "report" else kind)
+    else:
         room.setting.deadlines.set((kind, room.id, member.session_id), at)
 
 

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from picows import WSFrame, WSTransport
 
+from koko_presence._fastpath.counters import tally
 from koko_presence._fastpath.gate import Gate
 from koko_presence._fastpath.listener import FrameListener, forget_handshake
 from koko_presence._fastpath.outbox import Outbox
@@ -93,6 +94,7 @@ class Connection(FrameListener):
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         self._stop_writing()
+        tally.closed(self.close_code_sent)
         if self._close_timer is not None:
             self._close_timer.cancel()
         if not self._told_close:

@@ -17,6 +17,7 @@ from typing import Any
 from picows import WSAutoPingStrategy
 from picows.picows import WSProtocol  # type: ignore[attr-defined]
 
+from koko_presence._fastpath.counters import tally
 from koko_presence._fastpath.polling import PolledTransport, Poller
 from koko_presence._fastpath.reader import FrameReader
 
@@ -297,6 +298,7 @@ class Threshold(asyncio.Protocol):
 
     def _refuse(self, status: int, reason: str, header: str = "") -> None:
         self._stop_timer()
+        tally.turned_away += 1
         body = reason.encode()
         self._transport.write(
             f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nContent-Type: text/plain; charset=utf-8\r\n{header}"

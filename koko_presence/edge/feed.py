@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from koko_presence._fastpath import fanout
+from koko_presence._fastpath.counters import tally
 from koko_presence._fastpath.fanout import Item, RoomPacket
 from koko_presence._fastpath.outbox import Outbox
 
@@ -58,6 +59,7 @@ class Feed(fanout.Feed):
             self.receivers[item.only] = receiver
             self.outboxes[item.only] = receiver.outbox
             self.any_compact = self.any_compact or receiver.outbox.compact
+            tally.sent(item.frame)
             receiver.outbox.write(item.frame)
             receiver.on_attach(self.room_id)
             return
@@ -65,6 +67,7 @@ class Feed(fanout.Feed):
         if leaver is not None:
             self.drop(item.only)
             if item.frame:
+                tally.sent(item.frame)
                 leaver.outbox.write(item.frame)
             else:  # thrown out: what it has missed meanwhile is not for it
                 leaver.outbox.forget(self.room_id)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
+from koko_presence._fastpath.counters import tally
 from koko_presence._fastpath.throttle import TokenBucket
 from koko_presence.auth.tokens import Identity, TokenRefused
 from koko_presence.commands import ChangePrivacy, OpenSession, SessionOpened
@@ -79,6 +80,7 @@ class Login:
             then(identity)
 
     def _on_token_refused(self, message: Auth, refused: TokenRefused) -> None:
+        tally.auth("refused")
         error = PresenceError("UNAUTHENTICATED", f"The token was refused: {refused}.")
         self._session.refuse(error, message.id)
         if self._session.state == "verifying":  # a refused refresh leaves the session as it is until its token ends
@@ -107,6 +109,7 @@ class Login:
         """The session is there: tell the client."""
         message, self._message = self._message, None
         assert message is not None
+        tally.auth("resumed" if news.resumed else "accepted")
         self._answer(message, news.resumed, news.rooms, now)
 
     def _refresh(self, message: Auth, identity: Identity) -> None:
@@ -117,6 +120,7 @@ class Login:
         now = session.hub.clock()
         self.identity = identity
         self._warned = False
+        tally.auth("refreshed")
         self._answer(message, False, sorted(session.rooms.joined), now)
         session.hub.bus.send(
             ChangePrivacy(
