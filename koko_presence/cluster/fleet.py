@@ -42,6 +42,7 @@ class Fleet:
         self._retries: dict[int, float] = {}
         self._ticked_at: float | None = None
         self._exit = Exit(0, "")
+        self._over = False
         self._actions: list[Action] = []
 
     def address(self, id: int) -> str:
@@ -145,7 +146,8 @@ class Fleet:
         """The process is over; `status` is its exit code, or a signal's number below 0."""
         member = self.members.get(id)
         if member is not None:
-            self._lose(member, f"it was killed by signal {-status}" if status < 0 else f"it exited with {status}", now)
+            why = f"it was killed by signal {-status}" if status < 0 else f"it exited with {status}"
+            self._lose(member, why, now, kill=False)
             del self.members[id]
         return self._settle(now)
 
@@ -230,15 +232,16 @@ class Fleet:
             member.entered = member.entered or epoch
             self._actions.append(Tell(member.id, Workers(view=self.view)))
 
-    def _lose(self, member: Member, why: str, now: float, *, counts: bool = True) -> None:
+    def _lose(self, member: Member, why: str, now: float, *, counts: bool = True, kill: bool = True) -> None:
         if member.lost:
             return
         was_there, member.lost = member.present, True
         if self._roll is not None and member.id == self._roll.new:
             self._give_up_roll(member.slot, why)
-        if was_there:
+        if was_there and self.phase is not Phase.BOOT:
             self._publish()
-        self._actions.append(Kill(member.id))
+        if kill:
+            self._actions.append(Kill(member.id))
         if member.gone_by is not None or self.phase is Phase.STOPPING:
             return
         log.error("a worker died: %s", why, extra={"worker": member.slot, "id": member.id})
@@ -284,7 +287,8 @@ class Fleet:
             member.drained or member.lost or member.gone_by is not None for member in self.members.values()
         ):
             self._stop(0, "", now)
-        if self.phase is Phase.STOPPING and not self.members:
+        if self.phase is Phase.STOPPING and not self.members and not self._over:
+            self._over = True
             self._actions.append(self._exit)
         return self._take()
 

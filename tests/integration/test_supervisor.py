@@ -1,0 +1,465 @@
+"""Several workers as real processes: boot, deaths, hangs, signals, reloads, the end."""
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from koko_presence.auth.tokens import issue_token
+from tests.raw_ws import CLOSE, TEXT, RawSocket, frame
+
+SECRET = "a secret for the supervisor's tests, long enough"
+CONFIG = """
+[server]
+port = {port}
+workers = {workers}
+origins = {origins}
+runtime_dir = "{folder}/run"
+{server}
+[operator]
+port = 0
+[auth]
+secret = "{secret}"
+[access]
+mode = "allow_all"
+[limits]
+max_users_per_room = {most}
+"""
+
+
+def until(condition: Callable[[], Any], within_s: float = 10.0) -> Any:
+    """The first true value of `condition`."""
+    end = time.monotonic() + within_s
+    while not (value := condition()):
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.005)
+    return value
+
+
+class Service:
+    """`koko-presence serve` in a folder of its own, and what it logs."""
+
+    def __init__(self, folder: Path, **settings: Any) -> None:
+        self.folder = folder
+        self.settings = {"port": 0, "workers": 3, "origins": "[]", "most": 50, "server": "", "secret": SECRET}
+        self.configure(**settings)
+        self.errors = (folder / "stderr").open("wb")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "koko_presence", "serve", "--config", str(self.config)], stderr=self.errors
+        )
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "koko.toml"
+
+    def configure(self, **settings: Any) -> None:
+        self.settings |= settings
+        self.config.write_text(CONFIG.format(folder=self.folder, **self.settings))
+
+    def said(self) -> str:
+        return (self.folder / "stderr").read_text()
+
+    def log(self, message: str = "", **fields: Any) -> list[dict[str, Any]]:
+        """The lines whose text contains `message`."""
+        whole = self.said().rpartition("\n")[0]
+        lines = [json.loads(line) for line in whole.split("\n") if line.startswith("{")]
+        return [line for line in lines if message in line["msg"] and fields.items() <= line.items()]
+
+    def wait(self, message: str, within_s: float = 10.0, **fields: Any) -> dict[str, Any]:
+        return until(lambda: self.log(message, **fields), within_s)[-1]  # type: ignore[no-any-return]
+
+    def up(self) -> "Service":
+        self.wait("serving")
+        return self
+
+    @property
+    def port(self) -> int:
+        return int(self.wait("serving")["address"].rpartition(":")[2])
+
+    def ask(self, path: str) -> tuple[int, str]:
+        """Status and body from the operator port."""
+        port = int(self.wait("operator port")["address"].rpartition(":")[2])
+        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=5)) as asking:
+            asking.request("GET", path)
+            answer = asking.getresponse()
+            return answer.status, answer.read().decode()
+
+    def ready(self) -> bool:
+        return self.ask("/readyz")[0] == 200
+
+    def pid(self, id: int) -> int:
+        return int(self.wait("worker started", id=id)["pid"])
+
+    def alive(self) -> list[int]:
+        """The pids of the workers that are there."""
+        return [line["pid"] for line in self.log("worker started") if is_alive(line["pid"])]
+
+    def signal(self, number: int) -> None:
+        self.process.send_signal(number)
+
+    def connect(self, user: str = "ann") -> RawSocket:
+        """Somebody who has authenticated."""
+        ws = RawSocket(self.port)
+        assert "101" in ws.upgrade()
+        token = issue_token(SECRET, user=user, now_s=int(time.time()))
+        ws.send(frame(TEXT, json.dumps({"type": "auth", "token": token}).encode()))
+        assert b"authenticated" in ws.read_frame().payload
+        return ws
+
+    def end(self) -> None:
+        """Whatever is left is ended."""
+        self.process.kill()
+        self.process.wait(10)
+        until(lambda: not self.alive())  # they go with it, which is tested below
+        self.errors.close()
+
+
+def is_alive(pid: int) -> bool:
+    """Whether worker `pid` is there, and not another process that got its number."""
+    try:
+        return b"worker_process" in Path(f"/proc/{pid}/cmdline").read_bytes()  # empty for a zombie
+    except OSError:
+        return False
+
+
+@contextmanager
+def service(**settings: Any) -> Iterator[Service]:
+    with tempfile.TemporaryDirectory(prefix="koko") as folder:  # pytest's are too long for sockets
+        it = Service(Path(folder), **settings)
+        try:
+            yield it
+        finally:
+            it.end()
+
+
+class Stream:
+    """New connections, one after another, until the block ends."""
+
+    def __init__(self, port: int) -> None:
+        self.port, self.served, self.faults = port, 0, []
+        self._over = threading.Event()
+        self._threads = [threading.Thread(target=self._go) for _ in range(2)]
+
+    faults: list[str]
+
+    def __enter__(self) -> "Stream":
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _go(self) -> None:
+        while not self._over.is_set():
+            try:
+                with RawSocket(self.port) as ws:
+                    answer = ws.upgrade()
+                    if "101" not in answer:
+                        self.faults.append(answer)
+                    self.served += 1
+                    ws.send(frame(CLOSE, b"\x03\xe8"))
+            except (OSError, EOFError) as error:
+                self.faults.append(type(error).__name__)
+            time.sleep(0.002)
+
+
+# --- the start --------------------------------------------------------------------------------------------------------
+
+
+def test_three_workers_boot_into_one_view_and_all_take_connections() -> None:
+    with service() as it:
+        it.up()
+        assert it.ask("/readyz") == (200, '{"status":"ready"}') and it.ask("/healthz")[0] == 200
+        assert [(line["worker"], line["id"]) for line in it.log("worker started")] == [(0, 1), (1, 2), (2, 3)]
+        sockets = [it.connect(f"u{number}") for number in range(30)]
+        folder = it.folder / "run"
+        assert folder.stat().st_mode & 0o777 == 0o700
+        assert (folder / "supervisor.pid").read_text() == f"{it.process.pid}\nworkers 3\n"
+        it.signal(signal.SIGTERM)
+        assert {ws.read_close() for ws in sockets} == {1012}
+        assert it.process.wait(10) == 0 and not folder.exists() and it.alive() == []
+        counts = [line["connections"] for line in it.log("draining") if "connections" in line]
+        assert sum(counts) == 30 and min(counts) > 0, "the kernel spreads them"
+        for ws in sockets:
+            ws.sock.close()
+
+
+def test_no_secret_is_in_a_command_line_or_an_environment() -> None:
+    with service() as it:
+        it.up()
+        for pid in it.alive():
+            seen = Path(f"/proc/{pid}/cmdline").read_bytes() + Path(f"/proc/{pid}/environ").read_bytes()
+            assert SECRET.encode() not in seen and b"worker_process" in seen
+        assert SECRET not in it.said()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_taken_port_is_exit_2_with_one_line_also_when_it_is_another_of_us(workers: int) -> None:
+    with service(workers=2) as first:
+        port = first.port
+        with service(workers=workers, port=port) as second:
+            assert second.process.wait(10) == 2
+            (line,) = second.said().splitlines()
+            assert line.startswith(f"koko-presence: cannot serve on 127.0.0.1:{port}: Address already in use")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_taken_operator_port_is_exit_2_with_one_line(workers: int) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken, tempfile.TemporaryDirectory(prefix="koko") as folder:
+        port = str(taken.getsockname()[1])
+        env = os.environ | {"KOKO_PRESENCE_AUTH_SECRET": SECRET, "KOKO_PRESENCE_OPERATOR_PORT": port}
+        env |= {"KOKO_PRESENCE_SERVER_RUNTIME_DIR": f"{folder}/run"}
+        command = [sys.executable, "-m", "koko_presence", "serve", "--port", "0", "--workers", str(workers)]
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=20)
+        assert done.returncode == 2
+        (line,) = done.stderr.splitlines()
+        assert f"operator port 127.0.0.1:{port}" in line and "Set operator.port" in line
+        # several demos on one machine are fine
+        command += ["--dev"]
+        with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as demo:
+            assert demo.stdout is not None and "Demo:" in demo.stdout.readline()
+            demo.terminate()
+            assert "the operator port is taken" in demo.communicate(timeout=10)[1]
+
+
+@pytest.mark.parametrize(
+    ("server", "told"),
+    [
+        ("tls_cert = '/etc/hostname'\ntls_key = '/etc/hostname'", "cannot serve on 127.0.0.1:0: /etc/hostname"),
+        ("speed = 1", "server.speed: no such key"),
+    ],
+)
+def test_what_no_restart_helps_is_exit_2_with_one_line(server: str, told: str) -> None:
+    with service(server=server) as it:
+        assert it.process.wait(10) == 2
+        (line,) = [line for line in it.said().splitlines() if not line.startswith("{")]
+        assert told in line
+
+
+def test_a_folder_that_others_can_write_to_is_refused() -> None:
+    with tempfile.TemporaryDirectory(prefix="koko") as folder:
+        run = Path(folder) / "run"
+        run.mkdir()
+        run.chmod(0o777)
+        it = Service(Path(folder))
+        assert it.process.wait(10) == 2 and "is open to other users: chmod 700" in it.said()
+        it.end()
+
+
+# --- deaths -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_killed_worker_is_replaced_within_a_second_and_nobody_is_refused() -> None:
+    with service() as it:
+        with Stream(it.port) as stream:
+            until(lambda: stream.served > 20)
+            os.kill(it.pid(2), signal.SIGKILL)
+            killed_at = time.monotonic()
+            until(lambda: it.log("worker started", id=4))
+            assert not it.ready()
+            until(it.ready)
+            took_s = time.monotonic() - killed_at
+            served = stream.served
+            until(lambda: stream.served > served + 50)
+        assert "ConnectionRefusedError" not in stream.faults and "TimeoutError" not in stream.faults
+        assert len(stream.faults) <= 2, "those that the dead worker had accepted"
+        assert it.log("a worker died")[-1]["id"] == 2
+        assert it.log("worker started")[-1]["worker"] == 1, "the same slot"
+        assert took_s < 1.0
+
+
+def test_a_worker_that_hangs_is_replaced_within_4_seconds_and_who_waits_at_it_is_served() -> None:
+    with service(workers=2) as it:
+        port = it.port
+        os.kill(it.pid(1), signal.SIGSTOP)
+        stopped_at = time.monotonic()
+        waiting = [RawSocket(port) for _ in range(20)]
+        answers = [ws.upgrade() for ws in waiting]
+        assert time.monotonic() - stopped_at < 4.5
+        assert {answer[:12] for answer in answers} == {"HTTP/1.1 101"}
+        until(it.ready)
+        assert time.monotonic() - stopped_at < 4.5 and not is_alive(it.pid(1)) and it.pid(3)
+        for ws in waiting:
+            ws.sock.close()
+
+
+def test_workers_that_die_and_die_end_the_service_with_exit_1() -> None:
+    with service(workers=2) as it:
+        it.up()
+        killed: set[int] = set()
+        while it.process.poll() is None:
+            for pid in set(it.alive()) - killed:
+                killed.add(pid)
+                os.kill(pid, signal.SIGKILL)
+            time.sleep(0.01)
+        assert it.process.returncode == 1
+        last = it.said().splitlines()[-1]
+        assert last.startswith("koko-presence: 5 workers died within 10 s, the last one because")
+        assert until(lambda: it.alive() == [])
+
+
+def test_the_workers_go_when_the_supervisor_is_killed_also_those_that_hang() -> None:
+    with service() as it:
+        it.up()
+        pids = it.alive()
+        assert len(pids) == 3
+        os.kill(pids[0], signal.SIGSTOP)
+        it.signal(signal.SIGKILL)
+        until(lambda: not any(map(is_alive, pids)), 2.0)
+        with service(port=it.port, workers=2) as heir:
+            heir.up()
+
+
+def test_a_supervisor_that_was_stopped_for_a_while_kills_nobody() -> None:
+    with service(workers=2) as it:
+        it.up()
+        it.signal(signal.SIGSTOP)
+        end = time.monotonic() + 3.5
+        until(lambda: time.monotonic() > end)
+        it.signal(signal.SIGCONT)
+        served = it.connect()
+        until(it.ready)
+        assert len(it.log("worker started")) == 2
+        served.sock.close()
+
+
+# --- the end ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_second_signal_does_not_wait_and_ctrl_c_is_not_the_workers_affair() -> None:
+    with service(workers=2) as it:
+        it.up()
+        for pid in it.alive():
+            os.kill(pid, signal.SIGINT)
+            os.kill(pid, signal.SIGTERM)
+        ws = it.connect()
+        os.kill(it.alive()[0], signal.SIGSTOP)  # will not drain
+        it.signal(signal.SIGINT)
+        it.wait("draining")
+        assert not it.ready()
+        began_at = time.monotonic()
+        it.signal(signal.SIGINT)
+        assert it.process.wait(5) == 0 and time.monotonic() - began_at < 1.5
+        ws.sock.close()
+
+
+# --- reloads ----------------------------------------------------------------------------------------------------------
+
+
+def test_sighup_changes_origins_and_limits_without_touching_a_connection() -> None:
+    def origin_of(it: Service) -> str:
+        with RawSocket(it.port) as ws:
+            return ws.upgrade(Origin="https://a.example")
+
+    with service() as it:
+        ws = it.connect()
+        assert {origin_of(it)[9:12] for _ in range(10)} == {"403"}
+        it.configure(origins='["https://a.example"]', server="backlog = 99", workers=4)
+        assert reload(it).returncode == 0
+        it.wait("configuration reloaded")
+        until(lambda: {origin_of(it)[9:12] for _ in range(10)} == {"101"})
+        held = {line["key"] for line in it.log("the old value stays")}
+        assert held == {"server.backlog", "server.workers"}
+        it.configure(origins="[]", most="'many'")
+        it.signal(signal.SIGHUP)
+        fault = it.wait("configuration not reloaded")
+        assert "limits.max_users_per_room" in fault["msg"]
+        assert {origin_of(it)[9:12] for _ in range(10)} == {"101"}
+        ws.send(frame(TEXT, b'{"type":"heartbeat"}'))
+        assert b"pong" in ws.read_frame().payload and len(it.log("worker started")) == 3
+        ws.sock.close()
+
+
+def test_sighup_takes_a_new_secret_for_the_tokens_to_come() -> None:
+    with service(workers=2) as it:
+        it.up()
+        before = it.connect()
+        it.configure(secret="another secret that is long enough for this")
+        it.signal(signal.SIGHUP)
+        it.wait("configuration reloaded")
+
+        def refused() -> bool:
+            with RawSocket(it.port) as ws:
+                ws.upgrade()
+                token = issue_token(SECRET, user="x", now_s=int(time.time()))
+                ws.send(frame(TEXT, json.dumps({"type": "auth", "token": token}).encode()))
+                return b"authenticated" not in ws.read_frame().payload
+
+        until(refused)
+        before.send(frame(TEXT, b'{"type":"heartbeat"}'))
+        assert b"pong" in before.read_frame().payload
+        before.sock.close()
+
+
+def test_a_rolling_reload_replaces_every_worker_and_refuses_nobody() -> None:
+    with service() as it:
+        port, old = it.port, set(it.alive())
+        ws = it.connect()
+        with Stream(port) as stream:
+            until(lambda: stream.served > 20)
+            it.configure(server="demo = true")
+            assert reload(it, "--rolling").returncode == 0
+            it.wait("rolling reload: every worker is replaced")
+            reload(it, "--rolling")
+            it.wait("no rolling reload now: a rolling reload is under way already")
+            was_ready = []
+            until(lambda: was_ready.append(it.ready()) or it.log("every worker was replaced"), 20.0)
+            served = stream.served
+            until(lambda: stream.served > served + 50)
+        assert stream.faults == [] and all(was_ready), "somebody was refused, or it was not ready meanwhile"
+        assert ws.read_close() == 1012 and not any(map(is_alive, old)) and len(it.alive()) == 3
+        assert [(line["worker"], line["id"]) for line in it.log("a worker was replaced")] == [(0, 4), (1, 5), (2, 6)]
+        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=5)) as asking:
+            asking.request("GET", "/demo")
+            assert asking.getresponse().status == 200, "the new workers have the new configuration"
+        ws.sock.close()
+
+
+def test_a_rolling_reload_to_something_that_cannot_serve_leaves_the_old_workers() -> None:
+    with service(workers=2) as it:
+        ws = it.connect()
+        it.configure(server="tls_cert = '/etc/hostname'\ntls_key = '/etc/hostname'")
+        it.signal(signal.SIGUSR2)
+        it.wait("the rolling reload ends here")
+        until(lambda: len(it.alive()) == 2)
+        assert it.ready()
+        ws.send(frame(TEXT, b'{"type":"heartbeat"}'))
+        assert b"pong" in ws.read_frame().payload
+        ws.sock.close()
+
+
+def reload(it: Service, *more: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "koko_presence", "reload", "--config", str(it.config), *more]
+    return subprocess.run(command, capture_output=True, text=True, timeout=20)
+
+
+# --- one worker -------------------------------------------------------------------------------------------------------
+
+
+def test_one_worker_has_an_operator_port_and_a_pid_file_and_cannot_roll() -> None:
+    with service(workers=1) as it:
+        it.up()
+        assert it.ask("/readyz") == (200, '{"status":"ready"}') and it.ask("/metrics")[0] == 200
+        refused = reload(it, "--rolling")
+        assert refused.returncode == 2 and "serve with --workers 2 or more" in refused.stderr
+        assert reload(it).returncode == 0
+        it.wait("configuration reloaded")
+        it.signal(signal.SIGUSR2)
+        it.wait("one worker cannot be replaced while it serves")
+        it.signal(signal.SIGTERM)
+        assert it.process.wait(10) == 0 and reload(it).returncode == 1
