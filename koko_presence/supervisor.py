@@ -11,12 +11,12 @@ import logging
 import os
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from subprocess import Popen
 from typing import Any
 
 import msgspec
@@ -30,6 +30,7 @@ from .edge.listening import listening_sockets
 from .ops import logs, reloading, runtime
 from .ops.config import Config, load
 from .ops.operator import OperatorPort, exposition
+from .ops.processes import SIGNALS, prepare, start_worker
 from .ops.systemd import Notifier
 
 log = logging.getLogger("koko_presence.supervisor")
@@ -37,7 +38,6 @@ log = logging.getLogger("koko_presence.supervisor")
 TICK_S = 0.1
 SNAPSHOT_WITHIN_S = 1.0
 STOP_EXTEND_S = 10.0
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2)
 MIGRATE = Path("/proc/sys/net/ipv4/tcp_migrate_req")
 
 monotonic = time.monotonic
@@ -50,6 +50,7 @@ def run(config: Config, *, dev: bool = False, reload_config: Callable[[], Config
     restart helps; 1 when workers die faster than it makes sense to replace them. That stops the service at once, since
     the fault may be one that a new start mends; systemd's StartLimitBurst= decides how often it is tried.
     """
+    prepare()
     return uvloop.run(_serve(config, dev, reload_config or load))
 
 
@@ -83,7 +84,7 @@ def _complain(code: int, line: str) -> int:
 class WorkerProcess:
     """A worker as the supervisor sees it: a process, and a channel to it."""
 
-    def __init__(self, slot: int, process: "subprocess.Popen[bytes]", pidfd: int) -> None:
+    def __init__(self, slot: int, process: "Popen[bytes]", pidfd: int) -> None:
         self.slot, self.process, self.pidfd = slot, process, pidfd
         self.channel: Channel
 
@@ -109,6 +110,7 @@ class Supervisor:
     ) -> None:
         """`sockets` are the listening sockets of each slot."""
         self._config, self._dev, self._reload_config = config, dev, reload_config
+        self._config_before = config  # what to go back to when a rolling reload fails
         self._sockets, self._folder = sockets, folder
         self._loop = asyncio.get_running_loop()
         self._fleet = Fleet(len(sockets), str(folder.path))
@@ -131,11 +133,7 @@ class Supervisor:
         try:
             await operator.start(self._config.operator, dev=self._dev)
         except OSError as error:
-            where = self._config.operator
-            place = runtime.authority(where.host, where.port)
-            return _complain(
-                2, f"cannot open the operator port {place}: {error.strerror or error}. Set operator.port to a free one"
-            )
+            return _complain(2, runtime.no_operator_port(self._config, error))
         self._port = port
         _tell_of_migration()
         self._do(self._fleet.begin(monotonic()))
@@ -165,6 +163,7 @@ class Supervisor:
         self._notifier.reloading()
         config = reloading.read_again(self._reload_config, self._config, rolling=False)
         if config is not None:
+            self._config_before = reloading.settle(self._config_before, config, rolling=False).config
             self._config = config
             logs.configure(config.log, config.secrets)
             told = control.Reload(config=msgspec.msgpack.encode(config))
@@ -175,20 +174,18 @@ class Supervisor:
             self._notifier.ready(self._status)
 
     def _roll(self) -> None:
-        if not self._fleet.rolling:
-            config = reloading.read_again(self._reload_config, self._config, rolling=True)
-            if config is None:
-                return
-            self._config = config
-        try:
-            actions = self._fleet.roll(monotonic())
-        except ValueError as refusal:
+        refusal = self._fleet.no_roll()
+        if refusal:
             log.warning("no rolling reload now: %s", refusal)
             return
+        config = reloading.read_again(self._reload_config, self._config, rolling=True)
+        if config is None:
+            return
+        self._config, self._config_before = config, self._config
         log.info("rolling reload: every worker is replaced, one at a time", extra={"workers": self._fleet.slots})
         self._rolling = True
         self._notifier.reloading()
-        self._do(actions)
+        self._do(self._fleet.roll(monotonic()))
 
     def _drain(self) -> None:
         if self._fleet.phase in (Phase.BOOT, Phase.RUNNING):
@@ -207,7 +204,7 @@ class Supervisor:
                 if worker is not None:
                     worker.channel.send(action.message)
             elif isinstance(action, Spawn):
-                self._spawn(action.id, action.slot)
+                self._loop.call_soon(self._spawn, action.id, action.slot)  # takes milliseconds: news goes first
             elif isinstance(action, Kill):
                 if action.id in self._workers:
                     self._workers[action.id].process.kill()
@@ -216,31 +213,33 @@ class Supervisor:
         self._show_state()
 
     def _spawn(self, id: int, slot: int) -> None:
+        if not self._fleet.wants(id):  # decided otherwise in the same turn
+            self._do(self._fleet.on_reaped(id, 0, monotonic()))
+            return
         ours, theirs = socket.socketpair()
         listening = [sock.fileno() for sock in self._sockets[slot]]
-        with theirs:
-            process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "koko_presence.worker_process", str(theirs.fileno())],
-                pass_fds=(theirs.fileno(), *listening),
-                stdin=subprocess.DEVNULL,
-                env=_environment(),
-                start_new_session=True,  # Ctrl-C is for the supervisor
-            )
-        pidfd = os.pidfd_open(process.pid)
+        try:
+            with theirs:
+                process = start_worker(theirs.fileno(), listening)
+            pidfd = os.pidfd_open(process.pid)
+        except OSError as error:  # no memory, no process to be had: not the worker's fault
+            ours.close()
+            self._do(self._fleet.on_failed(id, f"cannot start a worker: {error.strerror}", True, monotonic()))
+            self._do(self._fleet.on_reaped(id, 1, monotonic()))
+            return
         worker = self._workers[id] = WorkerProcess(slot, process, pidfd)
         worker.channel = Channel(ours, partial(self._on_message, id), partial(self._on_lost, id))
         self._loop.add_reader(pidfd, self._on_reaped, id)
         log.info("worker started", extra={"worker": slot, "id": id, "pid": process.pid})
-        worker.channel.send(
-            Begin(
-                id=id,
-                slot=slot,
-                mesh_address=self._fleet.address(id),
-                listening=listening,
-                config=msgspec.msgpack.encode(self._config),
-                dev=self._dev,
-            )
+        begin = Begin(
+            id=id,
+            slot=slot,
+            mesh_address=self._fleet.address(id),
+            listening=listening,
+            config=msgspec.msgpack.encode(self._config),
+            dev=self._dev,
         )
+        worker.channel.send(begin)
 
     # --- what happens to the workers ------------------------------------------------------------------------------
 
@@ -293,6 +292,8 @@ class Supervisor:
         reason = self._fleet.unready(monotonic())
         status = reason or f"{self._fleet.slots} workers serve"
         was_rolling, self._rolling = self._rolling, self._fleet.rolling
+        if was_rolling and not self._rolling and not self._fleet.rolled:
+            self._config = self._config_before
         if status == self._status and self._rolling == was_rolling:
             return
         self._status = status
@@ -334,12 +335,6 @@ class Supervisor:
             question.answers[id] = snapshot.counters
             if question.answers.keys() >= question.asked and not question.complete.done():
                 question.complete.set_result(None)
-
-
-def _environment() -> dict[str, str]:
-    """What a worker inherits: nothing of the configuration, which comes by the channel, and the same import path."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("KOKO_PRESENCE_")}
-    return inherited | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
 
 
 def _tell_of_migration() -> None:

@@ -11,7 +11,6 @@ import ctypes
 import gc
 import logging
 import os
-import resource
 import signal
 import socket
 import ssl
@@ -27,6 +26,7 @@ from .cluster.control import Beat, Begin, Channel, Drained, Failed, Ready, Servi
 from .ops import logs, reloading, runtime
 from .ops.config import Config, load
 from .ops.operator import OperatorPort, exposition
+from .ops.processes import SIGNALS, prepare
 from .ops.systemd import Notifier
 from .worker import DRAIN_LONGEST_S, Place, Worker, monotonic
 
@@ -34,15 +34,7 @@ log = logging.getLogger("koko_presence.worker")
 
 BEAT_S = 0.5
 STOP_EXTEND_S = 5.0
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2)
 PR_SET_PDEATHSIG = 1
-
-
-def prepare() -> None:
-    """Every connection is a file; the soft limit of 1024 is for programs that use select()."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def calm_collector() -> None:
@@ -58,12 +50,6 @@ def cannot_serve(config: Config, error: OSError) -> str:
     if isinstance(error, ssl.SSLError):
         return f"cannot serve on {place}: {config.server.tls_cert} and its key are no certificate: {error}"
     return f"cannot serve on {place}: {error.strerror or error}. Is something else there?"
-
-
-def no_operator_port(config: Config, error: OSError) -> str:
-    """The line for an operator port that is taken."""
-    place = runtime.authority(config.operator.host, config.operator.port)
-    return f"cannot open the operator port {place}: {error.strerror or error}. Set operator.port to a free one"
 
 
 # --- alone --------------------------------------------------------------------------------------------------------
@@ -102,7 +88,7 @@ class Alone:
         except runtime.RuntimeFault as fault:
             line = str(fault)
         except OSError as error:
-            line = no_operator_port(config, error)
+            line = runtime.no_operator_port(config, error)
         if line:
             sys.stderr.write(f"koko-presence: {line}\n")
         else:

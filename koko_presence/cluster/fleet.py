@@ -37,6 +37,7 @@ class Fleet:
         self.view = View(epoch=0, peers=())
         self._folder = folder
         self._last_id = 0
+        self.rolled = False  # whether the last rolling reload came to its end
         self._roll: Roll | None = None
         self._deaths: deque[float] = deque()
         self._retries: dict[int, float] = {}
@@ -59,6 +60,11 @@ class Fleet:
         """The worker that owns what belongs to `slot`: the newest that is there and stays."""
         there = [member for member in self.members.values() if member.slot == slot and member.present]
         return max((member for member in there if not member.retiring), key=lambda member: member.id, default=None)
+
+    def wants(self, id: int) -> bool:
+        """Whether a worker that was to be started is still to be started."""
+        member = self.members.get(id)
+        return member is not None and not member.lost and member.gone_by is None
 
     def unready(self, now: float) -> str:
         """Why the service is not ready, in words; empty when every worker serves."""
@@ -175,12 +181,18 @@ class Fleet:
 
     # --- what people ask for --------------------------------------------------------------------------------------
 
+    def no_roll(self) -> str:
+        """Why no rolling reload can begin now, in words; empty when it can."""
+        if self._roll is not None:
+            return "a rolling reload is under way already"
+        return "" if self.phase is Phase.RUNNING else f"the server is {self.phase.value}"
+
     def roll(self, now: float) -> list[Action]:
         """Replace every worker, one at a time. Errors: ValueError, in words, when that is not possible now."""
-        if self._roll is not None:
-            raise ValueError("a rolling reload is under way already")
-        if self.phase is not Phase.RUNNING:
-            raise ValueError(f"the server is {self.phase.value}")
+        refusal = self.no_roll()
+        if refusal:
+            raise ValueError(refusal)
+        self.rolled = False
         self._roll = Roll(range(self.slots), self._last_id + 1)
         return self._settle(now)
 
@@ -319,7 +331,7 @@ class Fleet:
         """Begin with the next slot. False: not now, or no more."""
         if not roll.slots:
             log.info("every worker was replaced")
-            self._roll = None
+            self._roll, self.rolled = None, True
             return False
         if any((owner := self.owner(slot)) is None or not owner.serving for slot in range(self.slots)):
             return False  # one at a time

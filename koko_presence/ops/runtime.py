@@ -170,3 +170,9 @@ def serving_fields(config: Config, port: int) -> dict[str, str]:
 def authority(host: str, port: int) -> str:
     """`host:port` as addresses write it."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def no_operator_port(config: Config, error: OSError) -> str:
+    """The line for an operator port that cannot be opened."""
+    place = authority(config.operator.host, config.operator.port)
+    return f"cannot open the operator port {place}: {error.strerror or error}. Set operator.port to a free one"

@@ -440,12 +440,60 @@ def test_a_rolling_reload_to_something_that_cannot_serve_leaves_the_old_workers(
         assert it.ready()
         ws.send(frame(TEXT, b'{"type":"heartbeat"}'))
         assert b"pong" in ws.read_frame().payload
+        os.kill(it.pid(2), signal.SIGKILL)
+        until(lambda: it.log("worker started", id=4))
+        until(it.ready)  # with the configuration that works
         ws.sock.close()
 
 
 def reload(it: Service, *more: str) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "koko_presence", "reload", "--config", str(it.config), *more]
     return subprocess.run(command, capture_output=True, text=True, timeout=20)
+
+
+# --- what others are told ---------------------------------------------------------------------------------------------
+
+
+def test_metrics_name_the_worker_that_does_not_answer() -> None:
+    with service() as it:
+        it.up()
+        up = [f'koko_presence_worker_up{{worker="{slot}"}}' for slot in range(3)]
+        assert all(f"{name} 1\n" in it.ask("/metrics")[1] for name in up)
+        os.kill(it.pid(2), signal.SIGSTOP)
+        began_at = time.monotonic()
+        told = it.ask("/metrics")[1]
+        assert time.monotonic() - began_at < 1.5
+        assert f"{up[0]} 1\n" in told and f"{up[1]} 0\n" in told and f"{up[2]} 1\n" in told
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_systemd_is_told(workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    with tempfile.TemporaryDirectory(prefix="koko") as folder, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told:
+        told.bind(f"{folder}/notify")
+        told.settimeout(10)
+        monkeypatch.setenv("NOTIFY_SOCKET", f"{folder}/notify")
+        monkeypatch.setenv("WATCHDOG_USEC", "400000")
+
+        def wait(what: str) -> None:
+            while what not in told.recv(4096).decode().split("\n"):
+                pass
+
+        with service(workers=workers) as it:
+            wait("READY=1")
+            assert it.ready()
+            for _ in range(3):
+                wait("WATCHDOG=1")
+            it.signal(signal.SIGHUP)
+            wait("RELOADING=1")
+            wait("READY=1")
+            if workers > 1:
+                it.signal(signal.SIGUSR2)
+                wait("RELOADING=1")
+                wait("READY=1")
+                assert len(it.log("a worker was replaced")) == workers
+            it.signal(signal.SIGTERM)
+            wait("STOPPING=1")
+            assert it.process.wait(10) == 0
 
 
 # --- one worker -------------------------------------------------------------------------------------------------------

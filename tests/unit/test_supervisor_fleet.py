@@ -243,6 +243,7 @@ def test_rolling_replaces_slot_by_slot_and_the_successor_serves_before_the_old_o
     assert kinds(drained) == ["Workers"] * 3 + ["Stop", "Spawn"] and yard.view.ids == {2, 3, 4}
     yard.settle()
     assert owners(yard.view) == {0: 4, 1: 5, 2: 6} and not yard.fleet.rolling and set(yard.alive) == {4, 5, 6}
+    assert yard.fleet.rolled
     assert yard.exit is None and yard.unready() == ""
 
 
@@ -270,7 +271,7 @@ def test_a_successor_that_fails_leaves_the_old_one_in_place(ready_first: bool) -
         yard.do(yard.fleet.on_ready(4, yard.now))
     yard.do(yard.fleet.on_failed(4, "no certificate", True, yard.now))
     yard.die(4, 0)
-    assert owners(yard.view) == {0: 1, 1: 2, 2: 3} and not yard.fleet.rolling
+    assert owners(yard.view) == {0: 1, 1: 2, 2: 3} and not yard.fleet.rolling and not yard.fleet.rolled
     assert yard.settle().pass_time(2 * RETRY_S).unready() == "" and set(yard.alive) == {1, 2, 3}
 
 

@@ -3,13 +3,14 @@
 import asyncio
 import errno
 import socket
+import time
 from typing import Any
 
 import pytest
 import uvloop
 
 from koko_presence.edge import listening
-from koko_presence.edge.listening import ACCEPTS_A_TURN, Listener
+from koko_presence.edge.listening import ACCEPTS_A_TURN, Listener, listening_sockets
 
 
 def run(test: Any) -> None:
@@ -107,3 +108,46 @@ def test_a_taken_address_is_an_error_and_leaves_nothing_open() -> None:
             assert listener.sockets == []
 
     run(test())
+
+
+def test_a_listener_that_stops_leaves_those_who_wait_to_whoever_holds_the_socket_too() -> None:
+    async def test() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as held:
+            first, second = [], []
+            listener = Listener(lambda sock, address: first.append(sock))
+            listener.take([held.dup()])
+            with socket.create_connection(held.getsockname()):
+                while not first:
+                    await asyncio.sleep(0.001)
+            listener.close()
+            with socket.create_connection(held.getsockname(), 5) as waiting:
+                used_s = time.thread_time()
+                for _ in range(20):
+                    await asyncio.sleep(0.005)
+                assert time.thread_time() - used_s < 0.05, "the loop is not woken by what it no longer reads"
+                assert len(first) == 1
+                heir = Listener(lambda sock, address: second.append(sock))
+                heir.take([held.dup()])
+                while not second:
+                    await asyncio.sleep(0.001)
+                second[0].send(b"x")
+                assert waiting.recv(1) == b"x"
+                heir.close()
+            for sock in (*first, *second):
+                sock.close()
+
+    run(test())
+
+
+def test_the_sockets_of_several_slots_share_a_port_that_nobody_else_can_have() -> None:
+    found = socket.getaddrinfo("127.0.0.1", 0, type=socket.SOCK_STREAM)
+    slots = listening_sockets(found, 3, backlog=10)
+    (port,) = {sock.getsockname()[1] for (sock,) in slots}
+    again = socket.getaddrinfo("127.0.0.1", port, type=socket.SOCK_STREAM)
+    for count in (1, 2):
+        with pytest.raises(OSError, match="in use"):
+            listening_sockets(again, count, backlog=10)
+    for (sock,) in slots:
+        sock.close()
+    for (sock,) in listening_sockets(again, 2, backlog=10):
+        sock.close()

@@ -1,0 +1,37 @@
+"""Starting worker processes, and what every process of ours asks of the system."""
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2)
+
+
+def prepare() -> None:
+    """To be called first: a reload that is asked for before anybody can listen must not end the server, and every
+    connection is a file, where the soft limit of 1024 is for programs that use select()."""
+    for number in (signal.SIGHUP, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def start_worker(channel: int, listening: Sequence[int]) -> "subprocess.Popen[bytes]":
+    """A new worker process that has the descriptors given, under the same numbers. Errors: OSError."""
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", "koko_presence.worker_process", str(channel)],
+        pass_fds=(channel, *listening),
+        stdin=subprocess.DEVNULL,
+        env=_environment(),
+        start_new_session=True,  # Ctrl-C is for the supervisor
+    )
+
+
+def _environment() -> dict[str, str]:
+    """What a worker inherits: nothing of the configuration, which comes by the channel, and the same import path."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("KOKO_PRESENCE_")}
+    return inherited | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
