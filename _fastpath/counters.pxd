@@ -14,7 +14,7 @@ cdef struct Hot:
     unsigned long long selections_merged
     unsigned long long fanout_bytes
     unsigned long long flushes
-    unsigned long long forwards
+    unsigned long long forwards  # cursors to another worker's room
     unsigned long long mesh_bytes
     unsigned long long[32] sent  # by kind
     Histogram broadcast

@@ -75,13 +75,11 @@ cdef reading(Histogram* histogram):
 
 
 cdef class Tally:
-    """What is counted once in a while. `view_epoch` and `recovering` are states, set by the cluster's bus."""
+    """What is counted once in a while."""
 
     cdef public unsigned long long accepted
     cdef public unsigned long long turned_away
     cdef public unsigned long long joins
-    cdef public long long view_epoch
-    cdef public bint recovering
     cdef dict _auth
     cdef dict _disconnects
     cdef dict _received
@@ -143,11 +141,6 @@ cdef class Tally:
         """The loop was so late for a timer."""
         observe(&hot.lag, seconds)
 
-    def forwarded(self, Py_ssize_t size):
-        """A command of `size` bytes goes to another worker."""
-        hot.forwards += 1
-        hot.mesh_bytes += size
-
     def read(self):
         """All of them, as Tallies."""
         cdef int i
@@ -172,8 +165,6 @@ cdef class Tally:
             broadcast=reading(&hot.broadcast),
             join=reading(&hot.join),
             lag=reading(&hot.lag),
-            view_epoch=self.view_epoch,
-            recovering=self.recovering,
         )
 
 

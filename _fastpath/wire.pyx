@@ -12,6 +12,7 @@ from libc.string cimport memcpy
 
 from msgspec import UNSET
 
+from koko_presence._fastpath.counters cimport hot
 from koko_presence._fastpath.fanout cimport Item, RoomPacket
 from koko_presence._fastpath.road cimport Lane
 from koko_presence._fastpath.scan cimport CursorText
@@ -90,6 +91,7 @@ cdef class Letters:
         record.handle = handle
         record.has = (1 if cursor.has_timestamp else 0) | (2 if cursor.has_point else 0)
         record.timestamp, record.x, record.y = cursor.timestamp, cursor.x, cursor.y
+        hot.forwards += 1
         out = self.grow(sizeof(CursorRecord))
         memcpy(out, &record, sizeof(CursorRecord))
         memcpy(&length, self._data + self._batch_at, 4)
@@ -99,6 +101,7 @@ cdef class Letters:
     cpdef bytes take(self):
         """All that waits, to be written now."""
         cdef bytes data = PyBytes_FromStringAndSize(self._data, self._size)
+        hot.mesh_bytes += self._size
         self._size = 0
         self._batch_at = -1
         self._planned = False

@@ -58,8 +58,6 @@ class Tallies(Struct, kw_only=True):
     broadcast: Histogram
     join: Histogram
     lag: Histogram
-    view_epoch: int
-    recovering: bool
 
 
 class Counters(Struct, kw_only=True):
@@ -78,3 +76,5 @@ class Counters(Struct, kw_only=True):
     cpu_s: float
     resident_bytes: int
     started_s: float
+    view_epoch: int
+    recovering: bool

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from koko_presence._fastpath.counters import tally
 from koko_presence._fastpath.wallclock import WallClock
 
 from ._fastpath.polling import Poller
@@ -25,6 +26,7 @@ from .edge.http import HttpSide
 from .edge.hub import Hub
 from .ids import new_session_id
 from .limits import Limits
+from .ops.collect import LoopLag, collect
 from .ops.config import Config
 from .ops.logs import BoundedHandler
 from .shard import Shard
@@ -64,6 +66,7 @@ class Worker:
         self._wall = WallClock()
         self._wall_timer: asyncio.TimerHandle | None = None
         self._sync_wall()
+        self._lag = LoopLag(loop, tally)
         self.shard = Shard(config.limits, config.rooms, self._wall)
         self._poller = Poller(loop)
         self.bus = self._make_bus()
@@ -130,6 +133,7 @@ class Worker:
         self._poller.close()
         self.hub.stop()
         self.bus.stop()
+        self._lag.stop()
         if self._wall_timer is not None:
             self._wall_timer.cancel()
 
@@ -148,6 +152,10 @@ class Worker:
         self.shard.setting.limits = limits
         self.bus.set_limits(limits)
         self.door.set_limits(limits.max_message_bytes, limits.max_frame_bytes)
+
+    def snapshot(self) -> bytes:
+        """This worker's Counters as msgpack, for ops/metrics.py."""
+        return collect(tally, self._lag, door=self.door, hub=self.hub, shard=self.shard, bus=self.bus)
 
     # --- the seam to the other workers ------------------------------------------------------------------------------
 

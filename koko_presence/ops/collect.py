@@ -1,0 +1,114 @@
+"""One worker's counters at a scrape: what was counted meanwhile, and gauges that are looked up only now.
+
+Gauges are walks over sessions and rooms, a microsecond or less for each: nothing of theirs is kept up to date while
+nobody asks.
+"""
+
+import os
+import platform
+import time
+from asyncio import AbstractEventLoop, TimerHandle
+from collections import Counter, deque
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from koko_presence import __version__
+from koko_presence.counts import ROOM_TYPES, Counters, Tallies
+
+LAG_EVERY_S = 0.1
+LAG_SLOT_S, LAG_SLOTS = 10.0, 6  # the longest lag of the last minute
+
+_STARTED_S = time.time()
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class Tally(Protocol):
+    """The process's counters (_fastpath/counters.pyx)."""
+
+    def lagged(self, seconds: float) -> None: ...
+
+    def read(self) -> Tallies: ...
+
+
+class LoopLag:
+    """How late the loop is for a timer that rings every tenth of a second."""
+
+    def __init__(self, loop: AbstractEventLoop, tally: Tally) -> None:
+        self._loop, self._tally = loop, tally
+        self._slots: deque[float] = deque([0.0], LAG_SLOTS)
+        self._slot_ends = time.monotonic() + LAG_SLOT_S
+        self._handle: TimerHandle | None = None
+        self._due = 0.0
+        self._plan()
+
+    @property
+    def longest_s(self) -> float:
+        """The longest of the last minute, up to now: a loop that only just moves again has not told its timer yet."""
+        return max(*self._slots, time.monotonic() - self._due)
+
+    def stop(self) -> None:
+        """Watch no more."""
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
+    def _plan(self) -> None:
+        self._due = time.monotonic() + LAG_EVERY_S
+        self._handle = self._loop.call_later(LAG_EVERY_S, self._ring)
+
+    def _ring(self) -> None:
+        now = time.monotonic()
+        late_s = max(0.0, now - self._due)
+        self._tally.lagged(late_s)
+        if now >= self._slot_ends:
+            self._slots.append(0.0)
+            self._slot_ends = now + LAG_SLOT_S
+        self._slots[-1] = max(self._slots[-1], late_s)
+        self._plan()
+
+
+def collect(tally: Tally, lag: LoopLag, *, door: Any, hub: Any, shard: Any, bus: Any) -> bytes:
+    """The Counters of the worker that has these, as msgpack."""
+    tallies = tally.read()
+    tallies.forwards += getattr(bus, "forwards", 0)
+    handover = getattr(bus, "handover", None)  # of a worker among several
+    outboxes = [session.outbox for session in hub.sessions.values()]
+    rooms = Counter(room.type for room in shard.rooms.values())
+    return _encode(
+        Counters(
+            tallies=tallies,
+            versions=_versions(),
+            connections=len(door.connections),
+            sessions=len(outboxes),
+            users=len(shard.users),
+            rooms={type_: rooms[type_] for type_ in ROOM_TYPES},
+            room_members_max=max((len(room.members) for room in shard.rooms.values()), default=0),
+            send_queue_bytes=sum(outbox.waiting_bytes() for outbox in outboxes),
+            slow_receivers=sum(outbox.slow for outbox in outboxes),
+            lag_max_s=lag.longest_s,
+            cpu_s=time.process_time(),
+            resident_bytes=_resident_bytes(),
+            started_s=_STARTED_S,
+            view_epoch=0 if handover is None else handover.epoch,
+            recovering=handover is not None and handover.recovering,
+        )
+    )
+
+
+@cache
+def _versions() -> dict[str, str]:
+    return {
+        "version": __version__,
+        "python": platform.python_version(),
+        "picows": version("picows"),
+        "uvloop": version("uvloop"),
+    }
+
+
+def _resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE_BYTES

@@ -1,0 +1,254 @@
+"""The counters of all workers as one text for Prometheus (exposition format 0.0.4).
+
+Workers are summed: a user is counted by the worker that owns them and a session by the one it is connected to, so
+nobody is counted twice. What tells workers apart, and nothing else, has a label `worker`, the number of its slot.
+docs/metrics.md says what every family is for.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Literal, NamedTuple
+
+import msgspec
+
+from koko_presence.counts import BOUNDS_S, Counters, Histogram
+
+PREFIX = "koko_presence_"
+
+Labels = tuple[tuple[str, str], ...]
+Values = Mapping[Labels, float]
+Sample = tuple[str, Labels, float]  # what comes behind the family's name, labels, value
+Type = Literal["counter", "gauge", "histogram"]
+
+_decode = msgspec.msgpack.Decoder(Counters).decode
+
+
+class Family(NamedTuple):
+    """One family: `read` gives a worker's values by their labels, `join` makes one of the values of all workers; with
+    `join` None every worker has its own, under its label."""
+
+    name: str
+    type: Type
+    help: str
+    read: Callable[[Counters], Values | Histogram]
+    join: Callable[[list[float]], float] | None = sum
+
+
+def _one(read: Callable[[Counters], float]) -> Callable[[Counters], Values | Histogram]:
+    return lambda counters: {(): read(counters)}
+
+
+def _by(label: str, read: Callable[[Counters], Mapping[str, float]]) -> Callable[[Counters], Values | Histogram]:
+    return lambda counters: {((label, key),): value for key, value in read(counters).items()}
+
+
+def _drops(counters: Counters) -> Values:
+    return {
+        (("type", type_), ("reason", reason)): count
+        for type_, reasons in counters.tallies.dropped.items()
+        for reason, count in reasons.items()
+    }
+
+
+FAMILIES = (
+    Family(
+        "connections", "gauge", "Open WebSocket connections, with or without a session.", _one(lambda c: c.connections)
+    ),
+    Family(
+        "sessions",
+        "gauge",
+        "Sessions that are connected, counted by the worker they are connected to.",
+        _one(lambda c: c.sessions),
+    ),
+    Family(
+        "users",
+        "gauge",
+        "Users with a session, connected or in its grace, counted by the worker that owns them.",
+        _one(lambda c: c.users),
+    ),
+    Family(
+        "rooms",
+        "gauge",
+        "Rooms that exist, by type, counted by the worker that owns them.",
+        _by("type", lambda c: c.rooms),
+    ),
+    Family(
+        "room_members_max", "gauge", "Sessions in the room that has the most.", _one(lambda c: c.room_members_max), max
+    ),
+    Family(
+        "connections_accepted_total",
+        "counter",
+        "WebSocket handshakes that were completed.",
+        _one(lambda c: c.tallies.accepted),
+    ),
+    Family(
+        "connections_refused_total",
+        "counter",
+        "Requests answered with 403, 404, 408, 426, 431 or 503 at the door.",
+        _one(lambda c: c.tallies.turned_away),
+    ),
+    Family(
+        "joins_total", "counter", "Joins answered with a snapshot, repeated ones too.", _one(lambda c: c.tallies.joins)
+    ),
+    Family("auth_total", "counter", "Answers to auth, by result.", _by("result", lambda c: c.tallies.auth)),
+    Family(
+        "disconnects_total",
+        "counter",
+        "WebSocket connections that ended, by close code; 1006 without any.",
+        _by("code", lambda c: c.tallies.disconnects),
+    ),
+    Family(
+        "messages_received_total",
+        "counter",
+        "Messages from clients, by type.",
+        _by("type", lambda c: c.tallies.received),
+    ),
+    Family(
+        "messages_sent_total",
+        "counter",
+        "Messages to clients, by type, one for each that gets it; a compact cursor counts as one.",
+        _by("type", lambda c: c.tallies.sent),
+    ),
+    Family(
+        "messages_dropped_total",
+        "counter",
+        "Messages of clients, by type, that were refused or replaced by a newer one, by reason.",
+        _drops,
+    ),
+    Family(
+        "fanout_bytes_total",
+        "counter",
+        "Bytes of messages given to the sockets of clients.",
+        _one(lambda c: c.tallies.fanout_bytes),
+    ),
+    Family(
+        "flushes_total",
+        "counter",
+        "Flushes: what a room had for its members, sent in one go.",
+        _one(lambda c: c.tallies.flushes),
+    ),
+    Family(
+        "broadcast_duration_seconds",
+        "histogram",
+        "From the first event of a flush to the write to its last receiver here, or to the other workers.",
+        lambda c: c.tallies.broadcast,
+    ),
+    Family(
+        "join_duration_seconds",
+        "histogram",
+        "From a join to its snapshot, which is written at the end of the same turn.",
+        lambda c: c.tallies.join,
+    ),
+    Family("send_queue_bytes", "gauge", "Bytes that wait for clients to read.", _one(lambda c: c.send_queue_bytes)),
+    Family(
+        "slow_receivers",
+        "gauge",
+        "Sessions for which so much waits that only the newest cursors are kept.",
+        _one(lambda c: c.slow_receivers),
+    ),
+    Family(
+        "shard_forwards_total",
+        "counter",
+        "Commands and cursors that went to another worker.",
+        _one(lambda c: c.tallies.forwards),
+        None,
+    ),
+    Family("mesh_bytes_total", "counter", "Bytes written to other workers.", _one(lambda c: c.tallies.mesh_bytes)),
+    Family(
+        "view_epoch",
+        "gauge",
+        "Number of the newest view of the workers; 0 with a single worker.",
+        _one(lambda c: c.view_epoch),
+        max,
+    ),
+    Family(
+        "recovering",
+        "gauge",
+        "Whether rooms and users are on their way to other workers.",
+        _one(lambda c: c.recovering),
+        max,
+    ),
+    Family(
+        "loop_lag_seconds",
+        "histogram",
+        "How late the event loop is for a timer, ten times a second.",
+        lambda c: c.tallies.lag,
+        None,
+    ),
+    Family(
+        "loop_lag_max_seconds", "gauge", "The longest of these in the last minute.", _one(lambda c: c.lag_max_s), None
+    ),
+    Family("cpu_seconds_total", "counter", "CPU time of the worker.", _one(lambda c: c.cpu_s), None),
+    Family(
+        "resident_memory_bytes", "gauge", "Memory of the worker that is in RAM.", _one(lambda c: c.resident_bytes), None
+    ),
+    Family(
+        "worker_start_time_seconds",
+        "gauge",
+        "When the worker began, in seconds since 1970.",
+        _one(lambda c: c.started_s),
+        None,
+    ),
+)
+
+
+def render(snapshots: Sequence[tuple[str, bytes | None]], *, restarts: int = 0) -> str:
+    """The text. `snapshots` has the slot of each worker and what its `snapshot` gave, None for no answer; `restarts` is
+    how many workers the supervisor has had to replace."""
+    workers = [(worker, _decode(data)) for worker, data in snapshots if data]
+    builds: list[Sample] = [("", tuple(c.versions.items()), 1.0) for _, c in workers]
+    up: list[Sample] = [("", (("worker", worker),), float(bool(data))) for worker, data in snapshots]
+    lines = [
+        *_text("build_info", "gauge", "The versions that run.", list(dict.fromkeys(builds))),
+        *_text("worker_up", "gauge", "Whether the worker answers.", up),
+        *_text(
+            "worker_restarts_total", "counter", "Workers that died or hung and were replaced.", [("", (), restarts)]
+        ),
+    ]
+    for family in FAMILIES:
+        lines += _text(family.name, family.type, family.help, _samples(family, workers))
+    return "\n".join(lines) + "\n"
+
+
+def _samples(family: Family, workers: Sequence[tuple[str, Counters]]) -> Iterator[Sample]:
+    histograms: dict[Labels, list[Histogram]] = {}
+    numbers: dict[Labels, list[float]] = {}
+    for worker, counters in workers:
+        own: Labels = () if family.join is not None else (("worker", worker),)
+        found = family.read(counters)
+        if isinstance(found, Histogram):
+            histograms.setdefault(own, []).append(found)
+            continue
+        for labels, value in found.items():
+            numbers.setdefault((*labels, *own), []).append(value)
+    for labels, values in numbers.items():
+        yield "", labels, (family.join or sum)(values)
+    for labels, same in histograms.items():
+        yield from _histogram(labels, same)
+
+
+def _histogram(labels: Labels, histograms: list[Histogram]) -> Iterator[Sample]:
+    count = 0
+    for i, bound in enumerate((*BOUNDS_S, float("inf"))):
+        count += sum(histogram.buckets[i] for histogram in histograms)
+        yield "_bucket", (*labels, ("le", _number(bound))), count
+    yield "_sum", labels, sum(histogram.sum_s for histogram in histograms)
+    yield "_count", labels, count
+
+
+def _text(name: str, type_: Type, help_: str, samples: Iterable[Sample]) -> Iterator[str]:
+    yield f"# HELP {PREFIX}{name} {_escaped(help_)}"
+    yield f"# TYPE {PREFIX}{name} {type_}"
+    for end, labels, value in samples:
+        shown = ",".join(f'{label}="{_escaped(text, quote=True)}"' for label, text in labels)
+        yield f"{PREFIX}{name}{end}{f'{{{shown}}}' if shown else ''} {_number(value)}"
+
+
+def _escaped(text: str, *, quote: bool = False) -> str:
+    text = text.replace("\\", r"\\").replace("\n", r"\n")
+    return text.replace('"', r"\"") if quote else text
+
+
+def _number(value: float) -> str:
+    if value == float("inf"):
+        return "+Inf"
+    return str(int(value)) if value == int(value) else repr(float(value))
