@@ -6,11 +6,11 @@ docs/metrics.md says what every family is for.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from koko_presence.counts import BOUNDS_S, Counters, Histogram
+from koko_presence.counts import BOUNDS_S, Counters, Histogram, Tallies
 
 PREFIX = "koko_presence_"
 
@@ -191,10 +191,47 @@ FAMILIES = (
 )
 
 
-def render(snapshots: Sequence[tuple[str, bytes | None]], *, restarts: int = 0) -> str:
+class Ledger:
+    """What was counted by workers that are gone, or do not answer just now.
+
+    A sum that falls looks to Prometheus like a counter that began anew, and then all of it like an increase: so nothing
+    that was ever in a sum leaves it. One for as long as the supervisor lives.
+    """
+
+    def __init__(self) -> None:
+        self._last: dict[str, Counters] = {}
+        self._gone: Any = {}
+
+    def add(self, worker: str, counters: Counters) -> None:
+        """A worker has answered; with another start than before it is a new one in the same place."""
+        before = self._last.get(worker)
+        if before is not None and before.started_s != counters.started_s:
+            self._gone = _plus(self._gone, msgspec.to_builtins(before.tallies))
+        self._last[worker] = counters
+
+    def all(self) -> list[Counters]:
+        """Counters of all workers that ever were, the gone ones as one."""
+        known = list(self._last.values())
+        if self._gone and known:
+            known.append(msgspec.structs.replace(known[0], tallies=msgspec.convert(self._gone, Tallies)))
+        return known
+
+
+def _plus(a: Any, b: Any) -> Any:
+    if isinstance(b, dict):
+        return {key: _plus(a.get(key), b.get(key)) for key in a | b}
+    if isinstance(b, list):
+        return [_plus(x, y) for x, y in zip(a or [0] * len(b), b, strict=True)]
+    return (a or 0) + (b or 0)
+
+
+def render(snapshots: Sequence[tuple[str, bytes | None]], *, restarts: int = 0, ledger: Ledger | None = None) -> str:
     """The text. `snapshots` has the slot of each worker and what its `snapshot` gave, None for no answer; `restarts` is
-    how many workers the supervisor has had to replace."""
+    how many workers had to be replaced. With several workers `ledger` is the same one at every scrape."""
+    ledger = ledger or Ledger()
     workers = [(worker, _decode(data)) for worker, data in snapshots if data]
+    for worker, counters in workers:
+        ledger.add(worker, counters)
     builds: list[Sample] = [("", tuple(c.versions.items()), 1.0) for _, c in workers]
     up: list[Sample] = [("", (("worker", worker),), float(bool(data))) for worker, data in snapshots]
     lines = [
@@ -204,8 +241,10 @@ def render(snapshots: Sequence[tuple[str, bytes | None]], *, restarts: int = 0) 
             "worker_restarts_total", "counter", "Workers that died or hung and were replaced.", [("", (), restarts)]
         ),
     ]
+    ever = [("", counters) for counters in ledger.all()]
     for family in FAMILIES:
-        lines += _text(family.name, family.type, family.help, _samples(family, workers))
+        grows = family.type != "gauge" and family.join is not None
+        lines += _text(family.name, family.type, family.help, _samples(family, ever if grows else workers))
     return "\n".join(lines) + "\n"
 
 
