@@ -296,8 +296,8 @@ signals:
 """
 _RELOAD_NOTES = """\
 Limits, origins, keys and the log level change at once, and no connection is touched. --rolling also takes a new
-certificate, access mode, room options and a new version of the program: each worker hands over to a new one, and its
-clients reconnect. Host, port, number of workers and the operator's address take a restart.
+certificate, access mode, room options and demo: each worker hands over to a new one, and its clients reconnect. Host,
+port, number of workers, the operator's address and a new version of the program take a restart.
 
 examples:
   koko-presence check-config --config presence.toml && koko-presence reload --config presence.toml

@@ -29,7 +29,8 @@ from .cluster.fleet import DRAIN_LONGEST_S, Fleet
 from .edge.listening import listening_sockets
 from .ops import logs, reloading, runtime
 from .ops.config import Config, load
-from .ops.operator import OperatorPort, exposition
+from .ops.metrics import render
+from .ops.operator import OperatorPort
 from .ops.processes import SIGNALS, prepare, start_worker
 from .ops.systemd import Notifier
 
@@ -325,9 +326,8 @@ class Supervisor:
             await asyncio.wait([question.complete], timeout=SNAPSHOT_WITHIN_S if asked else 0.0)
         finally:
             del self._questions[number]
-        answered = sorted((asked[id], counters) for id, counters in question.answers.items())
-        missing = sorted(owners.keys() - {slot for slot, _ in answered})
-        return exposition([(str(slot), counters) for slot, counters in answered], [str(slot) for slot in missing])
+        counters = {asked[id]: answer for id, answer in question.answers.items()}
+        return render([(str(slot), counters.get(slot)) for slot in owners], restarts=self._fleet.deaths)
 
     def _on_snapshot(self, id: int, snapshot: Snapshot) -> None:
         question = self._questions.get(snapshot.number)

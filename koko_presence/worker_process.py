@@ -25,7 +25,8 @@ from .cluster import control
 from .cluster.control import Beat, Begin, Channel, Drained, Failed, Ready, Serving, Snapshot
 from .ops import logs, reloading, runtime
 from .ops.config import Config, load
-from .ops.operator import OperatorPort, exposition
+from .ops.metrics import render
+from .ops.operator import OperatorPort
 from .ops.processes import SIGNALS, prepare
 from .ops.systemd import Notifier
 from .worker import DRAIN_LONGEST_S, Place, Worker, monotonic
@@ -143,18 +144,12 @@ class Alone:
         self._notifier.ready("serving")
 
     async def _metrics(self) -> str:
-        return exposition([("0", snapshot_of(self._worker))])
+        return render([("0", self._worker.snapshot())])
 
 
 async def _next_end(signals: "asyncio.Queue[int]") -> None:
     while await signals.get() not in (signal.SIGINT, signal.SIGTERM):
         pass
-
-
-def snapshot_of(worker: Worker) -> bytes:
-    """The worker's counters."""
-    counters: Callable[[], bytes] = getattr(worker, "snapshot", bytes)
-    return counters()
 
 
 # --- one of several -----------------------------------------------------------------------------------------------
@@ -209,7 +204,7 @@ class Member:
         elif isinstance(message, control.Drain):
             self._start(self._drain(worker, message.longest_s))
         elif isinstance(message, control.AskSnapshot):
-            self._channel.send(Snapshot(number=message.number, counters=snapshot_of(worker)))
+            self._channel.send(Snapshot(number=message.number, counters=worker.snapshot()))
 
     def _begin(self, begin: Begin) -> None:
         self._place = Place(begin.id, begin.slot, begin.mesh_address)

@@ -39,7 +39,8 @@ class Fleet:
         self._last_id = 0
         self.rolled = False  # whether the last rolling reload came to its end
         self._roll: Roll | None = None
-        self._deaths: deque[float] = deque()
+        self.deaths = 0  # of workers that were to live, ever
+        self._lately: deque[float] = deque()
         self._retries: dict[int, float] = {}
         self._ticked_at: float | None = None
         self._exit = Exit(0, "")
@@ -256,6 +257,7 @@ class Fleet:
             self._actions.append(Kill(member.id))
         if member.gone_by is not None or self.phase is Phase.STOPPING:
             return
+        self.deaths += 1
         log.error("a worker died: %s", why, extra={"worker": member.slot, "id": member.id})
         if self.phase is Phase.DRAINING:
             return
@@ -263,10 +265,10 @@ class Fleet:
             if not any(other.slot == member.slot and other.covers for other in self.members.values()):
                 self._retries[member.slot] = now + RETRY_S
             return
-        self._deaths.append(now)
-        while self._deaths[0] <= now - DEATHS_WITHIN_S:
-            self._deaths.popleft()
-        if len(self._deaths) >= DEATHS:
+        self._lately.append(now)
+        while self._lately[0] <= now - DEATHS_WITHIN_S:
+            self._lately.popleft()
+        if len(self._lately) >= DEATHS:
             self._stop(1, f"{DEATHS} workers died within {DEATHS_WITHIN_S:g} s, the last one because {why}", now)
         else:
             self._cover(member.slot, now)

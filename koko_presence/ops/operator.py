@@ -5,7 +5,7 @@ It belongs to the supervisor, or to the only worker. Further routes (the server 
 
 import errno
 import logging
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable
 
 import msgspec
 from aiohttp import web
@@ -75,11 +75,3 @@ def _answer(status: int, body: object) -> web.Response:
         content_type="application/json",
         headers={"Cache-Control": "no-store"},
     )
-
-
-def exposition(snapshots: list[tuple[str, bytes]], missing: Collection[str] = ()) -> str:
-    """The workers' counters, summed, as Prometheus reads them; `missing` are workers that did not answer."""
-    lines = ["# HELP koko_presence_worker_up Whether the worker answers.", "# TYPE koko_presence_worker_up gauge"]
-    lines += [f'koko_presence_worker_up{{worker="{worker}"}} 1' for worker, _ in snapshots]
-    lines += [f'koko_presence_worker_up{{worker="{worker}"}} 0' for worker in missing]
-    return "\n".join(lines) + "\n"

@@ -463,6 +463,7 @@ def test_metrics_name_the_worker_that_does_not_answer() -> None:
         began_at = time.monotonic()
         told = it.ask("/metrics")[1]
         assert time.monotonic() - began_at < 1.5
+        assert "koko_presence_worker_restarts_total 0\n" in told
         assert f"{up[0]} 1\n" in told and f"{up[1]} 0\n" in told and f"{up[2]} 1\n" in told
 
 
