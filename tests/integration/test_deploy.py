@@ -85,7 +85,7 @@ def test_the_unit_is_as_closed_as_it_can_be(unit: Path) -> None:
 def test_the_unit_is_what_the_server_expects() -> None:
     unit = settings(UNIT)
     assert unit["Type"] == ["notify"] and unit["NotifyAccess"] == ["main"]
-    assert unit["RestartPreventExitStatus"] == ["2"] and unit["Restart"] == ["on-failure"]
+    assert unit["RestartPreventExitStatus"] == ["2 CREDENTIALS"] and unit["Restart"] == ["on-failure"]
     assert unit["KillMode"] == ["mixed"] and unit["OOMPolicy"] == ["continue"]
     assert unit["RuntimeDirectoryMode"] == ["0700"] and int(unit["TimeoutStopSec"][0]) > 10
     names = [value.partition(":")[0] for value in unit["LoadCredential"]]

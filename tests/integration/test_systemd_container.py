@@ -1,0 +1,320 @@
+"""The service under a real systemd, in a container over this machine's own files. Off by default: it takes a minute,
+root, systemd-nspawn (package systemd-container) and overlay mounts. KOKO_SYSTEMD_TEST=1 turns it on; WHEEL=file.whl
+installs that instead of this checkout.
+"""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SERVICE = "koko-presence"
+NSPAWN = ("--register=no", "--keep-unit", "--private-network", "--machine=koko-test", "--console=pipe")
+CONFIG = Path("etc/koko-presence/koko-presence.toml")
+
+pytestmark = pytest.mark.skipif(
+    os.environ.get("KOKO_SYSTEMD_TEST") != "1" or os.getuid() != 0 or not shutil.which("systemd-nspawn"),
+    reason="set KOKO_SYSTEMD_TEST=1, as root, where systemd-nspawn is installed",
+)
+
+# stands in the container's network: logs in, says so, waits for the end and prints its code
+CLIENT = """
+import json, sys
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+with connect("ws://127.0.0.1:8080/presence", proxy=None) as ws:
+    ws.send(json.dumps({"type": "auth", "token": sys.argv[1]}))
+    try:
+        print(json.loads(ws.recv())["type"], flush=True)
+        while True:
+            ws.recv()
+    except ConnectionClosed as end:
+        print(end.rcvd.code if end.rcvd else "lost", flush=True)
+"""
+# connects again and again until told to stop, and counts how often it was refused
+KNOCKER = """
+import socket, sys, threading, time
+stop = threading.Event()
+threading.Thread(target=lambda: (sys.stdin.read(), stop.set()), daemon=True).start()
+tried = refused = 0
+while not stop.is_set():
+    tried += 1
+    try:
+        socket.create_connection(("127.0.0.1", 8080), 2).close()
+    except ConnectionRefusedError:
+        refused += 1
+    time.sleep(0.005)
+print(tried, refused)
+"""
+
+
+def within(seconds: float, what: Callable[[], object], why: str) -> None:
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline, why
+        time.sleep(0.1)
+
+
+class Machine:
+    """A booted container; commands run inside it."""
+
+    def __init__(self, root: Path, init: int) -> None:
+        self.root, self.init = root, init
+        self.helpers: list[subprocess.Popen[str]] = []
+
+    def run(self, *command: str, check: bool = True) -> str:
+        words = ["nsenter", "-t", str(self.init), "-m", "-u", "-i", "-n", "-p", *command]
+        done = subprocess.run(words, capture_output=True, text=True, timeout=90, check=False)
+        assert not check or done.returncode == 0, done.stdout + done.stderr + self.journal()
+        return done.stdout.strip()
+
+    def python(self, code: str, *arguments: str) -> "subprocess.Popen[str]":
+        """Our Python with the tests' packages, in the container's network only."""
+        words = ["nsenter", "-t", str(self.init), "-n", sys.executable, "-c", code, *arguments]
+        helper = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.helpers.append(helper)
+        return helper
+
+    def send_helpers_home(self) -> None:
+        while self.helpers:
+            with self.helpers.pop() as helper:  # closes its pipes and waits for it
+                helper.kill()
+
+    def journal(self) -> str:
+        words = ["nsenter", "-t", str(self.init), "-m", "-p", "journalctl", "-u", SERVICE, "--no-pager", "-n", "60"]
+        return subprocess.run(words, capture_output=True, text=True, timeout=30, check=False).stdout
+
+    def show(self, name: str) -> str:
+        return self.run("systemctl", "show", "-P", name, SERVICE)
+
+    @property
+    def main_pid(self) -> int:
+        return int(self.show("MainPID"))
+
+    @property
+    def restarts(self) -> int:
+        return int(self.show("NRestarts"))
+
+    @property
+    def workers(self) -> set[int]:
+        """The main process's children, by their pids in the container."""
+        return {int(pid) for pid in self.run("pgrep", "-P", str(self.main_pid), check=False).split()}
+
+    @property
+    def ready(self) -> bool:
+        code = self.run("curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "127.0.0.1:9080/readyz", check=False)
+        return code == "200"
+
+    def kill(self, number: int, pid: int) -> None:
+        self.run("kill", f"-{number}", str(pid))
+
+    def configure(self, text: str) -> None:
+        (self.root / CONFIG).write_text(text)
+
+    def client(self) -> "subprocess.Popen[str]":
+        """Somebody who is logged in."""
+        token = self.run(SERVICE, "token", "--user", "u1", "--room", "*", "--config", f"/{CONFIG}")
+        client = self.python(CLIENT, token)
+        assert client.stdout is not None and client.stdout.readline().strip() == "authenticated"
+        return client
+
+
+@pytest.fixture(scope="module")
+def booted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    overlay = tmp_path_factory.mktemp("overlay")
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", overlay], check=True)
+    root = overlay / "merged"
+    nspawn: subprocess.Popen[bytes] | None = None
+    try:
+        for name in ("upper", "work", "merged"):
+            (overlay / name).mkdir()
+        layers = f"lowerdir=/,upperdir={overlay}/upper,workdir={overlay}/work"
+        subprocess.run(["mount", "-t", "overlay", "overlay", "-o", layers, root], check=True)
+        (root / "etc/machine-id").unlink(missing_ok=True)
+        for wanted in (root / "etc/systemd/system").glob("*.wants/*"):
+            wanted.unlink()
+        for waits in ("systemd-networkd.service", "systemd-networkd.socket", "systemd-networkd-wait-online.service"):
+            mask = root / "etc/systemd/system" / waits
+            mask.unlink(missing_ok=True)
+            mask.symlink_to("/dev/null")  # there is no network to wait for
+        install(root)
+        drop_in = root / f"etc/systemd/system/{SERVICE}.service.d/test.conf"
+        drop_in.parent.mkdir()
+        drop_in.write_text("[Service]\nWatchdogSec=3\n")  # as it is, only sooner
+        nspawn = subprocess.Popen(
+            ["systemd-nspawn", "-q", "-D", root, *NSPAWN, "-b", "systemd.unit=multi-user.target"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        machine = Machine(root, _init_of(nspawn.pid))
+        states = ("running", "degraded")
+        within(30, lambda: machine.run("systemctl", "is-system-running", check=False) in states, "it does not boot")
+        yield machine
+    finally:
+        if nspawn is not None:
+            nspawn.terminate()
+            try:
+                nspawn.wait(20)
+            except subprocess.TimeoutExpired:
+                nspawn.kill()
+                nspawn.wait()
+        subprocess.run(["umount", "-l", root], check=False)
+        subprocess.run(["umount", "-l", overlay], check=False)
+
+
+def install(root: Path) -> None:
+    env = os.environ | {"DESTDIR": str(root), "PYTHON": "/usr/bin/python3"}
+    subprocess.run(["bash", ROOT / "deploy/install.sh"], env=env, check=True, stdout=subprocess.DEVNULL)
+
+
+def _init_of(nspawn: int) -> int:
+    """The container's first process, seen from here."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        found = subprocess.run(["pgrep", "-P", str(nspawn)], capture_output=True, text=True, check=False).stdout.split()
+        for pid in found:
+            if Path(f"/proc/{pid}/comm").read_text().strip() == "systemd":
+                return int(pid)
+        time.sleep(0.1)
+    pytest.fail("the container has no systemd")
+
+
+SETTINGS = """
+[server]
+workers = {workers}
+[operator]
+api_key_file = "${{CREDENTIALS_DIRECTORY}}/api_key"
+[auth]
+secret_file = "${{CREDENTIALS_DIRECTORY}}/secret"
+"""
+
+
+@pytest.fixture(params=[1, 3])
+def machine(booted: Machine, request: pytest.FixtureRequest) -> Iterator[Machine]:
+    """The service runs, with one worker and with three."""
+    booted.configure(SETTINGS.format(workers=request.param))
+    booted.run("systemctl", "restart", SERVICE)  # returns when READY=1 has come
+    assert booted.ready and booted.run("systemctl", "is-active", SERVICE) == "active"
+    assert len(booted.workers) == (0 if request.param == 1 else request.param)
+    yield booted
+    booted.send_helpers_home()
+    booted.run("systemctl", "stop", SERVICE)
+    booted.run("systemctl", "reset-failed", SERVICE, check=False)
+
+
+def test_it_starts_closed_and_says_so(machine: Machine) -> None:
+    assert "serv" in machine.show("StatusText")
+    found = re.search(r"exposure level for \S+: ([\d.]+)", machine.run("systemd-analyze", "security", SERVICE))
+    assert found and float(found[1]) <= 1.5
+    status = Path(machine.root / "proc") and machine.run("cat", f"/proc/{machine.main_pid}/status")
+    assert "NoNewPrivs:\t1" in status and "Seccomp:\t2" in status and re.search(r"CapEff:\t0+\n", status)
+    assert machine.run("stat", "-Lc", "%a", f"/run/{SERVICE}") == "700"
+
+
+def test_a_main_process_that_hangs_is_replaced(machine: Machine) -> None:
+    before, restarts = machine.main_pid, machine.restarts
+    machine.kill(signal.SIGSTOP, before)
+    within(15, lambda: machine.restarts == restarts + 1 and machine.ready, "the watchdog did not strike")
+    assert machine.main_pid != before
+    assert "Watchdog timeout" in machine.journal()
+
+
+def test_a_main_process_that_is_killed_is_replaced_and_leaves_nothing(machine: Machine) -> None:
+    before, restarts, orphans = machine.main_pid, machine.restarts, machine.workers
+    machine.kill(signal.SIGKILL, before)
+    within(10, lambda: machine.restarts == restarts + 1 and machine.ready, "it was not started again")
+    assert machine.main_pid != before and not orphans & machine.workers
+    assert [pid for pid in orphans if machine.run("ps", "-p", str(pid), "-o", "pid=", check=False)] == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+@pytest.mark.parametrize("machine", [3], indirect=True)
+def test_a_worker_is_replaced_by_its_supervisor_and_nobody_is_refused(machine: Machine, number: int) -> None:
+    main, restarts, before = machine.main_pid, machine.restarts, machine.workers
+    victim = min(before)
+    knocker = machine.python(KNOCKER)
+    machine.kill(number, victim)
+    within(15, lambda: victim not in machine.workers and len(machine.workers) == 3 and machine.ready, "not replaced")
+    tried, refused = knocker.communicate(timeout=10)[0].split()
+    assert int(tried) > 10 and refused == "0"
+    assert (machine.main_pid, machine.restarts) == (main, restarts)
+
+
+def test_a_reload_touches_no_connection(machine: Machine) -> None:
+    main, workers, client = machine.main_pid, machine.workers, machine.client()
+    machine.configure((machine.root / CONFIG).read_text() + "[limits]\ncursor_hz = 7\n")
+    machine.run("systemctl", "reload", SERVICE)
+    within(5, lambda: "configuration reloaded" in machine.journal(), "it was not read")
+    within(5, lambda: machine.run("systemctl", "is-active", SERVICE) == "active", "READY=1 did not follow")
+    machine.configure("[limits]\ncursor_hz = 'many'\n")
+    machine.run("systemctl", "reload", SERVICE)
+    within(5, lambda: "configuration not reloaded" in machine.journal(), "the fault was not told")
+    assert (machine.main_pid, machine.workers) == (main, workers)
+    assert client.poll() is None
+
+
+@pytest.mark.parametrize("machine", [3], indirect=True)
+def test_a_rolling_reload_replaces_every_worker_and_refuses_nobody(machine: Machine) -> None:
+    main, before = machine.main_pid, machine.workers
+    client, knocker = machine.client(), machine.python(KNOCKER)
+    machine.run(SERVICE, "reload", "--rolling", "--config", f"/{CONFIG}")
+    within(60, lambda: len(machine.workers) == 3 and not machine.workers & before and machine.ready, "not replaced")
+    within(5, lambda: machine.run("systemctl", "is-active", SERVICE) == "active", "READY=1 did not follow")
+    tried, refused = knocker.communicate(timeout=10)[0].split()
+    assert int(tried) > 10 and refused == "0"
+    assert client.communicate(timeout=15)[0].strip() == "1012"
+    assert machine.main_pid == main
+
+
+@pytest.mark.parametrize("machine", [3], indirect=True)
+def test_after_an_upgrade_a_rolling_reload_runs_the_new_workers(machine: Machine) -> None:
+    main, before, link = machine.main_pid, machine.workers, machine.root / "opt/koko-presence/venv"
+    old = link.readlink()
+    install(machine.root)
+    new = link.readlink()
+    assert new != old and machine.ready
+    machine.run(SERVICE, "reload", "--rolling", "--config", f"/{CONFIG}")
+    within(60, lambda: len(machine.workers) == 3 and not machine.workers & before and machine.ready, "not replaced")
+    for worker in machine.workers:
+        loaded = machine.run("cat", f"/proc/{worker}/maps")
+        assert f"/{new}/" in loaded and f"/{old}/" not in loaded
+    assert machine.main_pid == main and f"/{old}/" in machine.run("cat", f"/proc/{main}/maps")
+
+
+def test_a_stop_drains(machine: Machine) -> None:
+    client = machine.client()
+    machine.run("systemctl", "stop", SERVICE)
+    assert client.communicate(timeout=10)[0].strip() == "1012"
+    assert machine.show("Result") == "success" and machine.show("ExecMainStatus") == "0"
+
+
+@pytest.mark.parametrize("fault", ["[server]\nport = 'eighty'\n", "[operator]\nport = 8080\n"])
+def test_a_wrong_configuration_stays_down(booted: Machine, fault: str) -> None:
+    booted.configure(fault)
+    booted.run("systemctl", "restart", SERVICE, check=False)
+    within(5, lambda: booted.run("systemctl", "is-failed", SERVICE, check=False) == "failed", "it did not fail")
+    assert (booted.show("ExecMainStatus"), booted.restarts) == ("2", 0)
+    booted.run("systemctl", "reset-failed", SERVICE)
+
+
+def test_a_missing_secret_is_told(booted: Machine) -> None:
+    secret = booted.root / "etc/koko-presence/secret"
+    text = secret.read_text()
+    secret.unlink()
+    try:
+        booted.run("systemctl", "start", SERVICE, check=False)
+        assert booted.show("Result") == "exit-code" and booted.show("ExecMainStatus") == "243"  # EXIT_CREDENTIALS
+    finally:
+        booted.run("systemctl", "stop", SERVICE)
+        booted.run("systemctl", "reset-failed", SERVICE, check=False)
+        secret.write_text(text)
+        secret.chmod(0o600)
