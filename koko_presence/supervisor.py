@@ -29,7 +29,7 @@ from .cluster.fleet import DRAIN_LONGEST_S, Fleet
 from .edge.listening import listening_sockets
 from .ops import logs, reloading, runtime
 from .ops.config import Config, load
-from .ops.metrics import render
+from .ops.metrics import Ledger, render
 from .ops.operator import OperatorPort
 from .ops.processes import SIGNALS, prepare, start_worker
 from .ops.systemd import Notifier
@@ -123,6 +123,7 @@ class Supervisor:
         self._status = ""
         self._announced = False
         self._rolling = False
+        self._ledger = Ledger()
         self._questions: dict[int, Question] = {}
         self._asked_times = 0
 
@@ -327,7 +328,9 @@ class Supervisor:
         finally:
             del self._questions[number]
         counters = {asked[id]: answer for id, answer in question.answers.items()}
-        return render([(str(slot), counters.get(slot)) for slot in owners], restarts=self._fleet.deaths)
+        return render(
+            [(str(slot), counters.get(slot)) for slot in owners], restarts=self._fleet.deaths, ledger=self._ledger
+        )
 
     def _on_snapshot(self, id: int, snapshot: Snapshot) -> None:
         question = self._questions.get(snapshot.number)

@@ -196,6 +196,7 @@ class Member:
         elif isinstance(message, control.Stop) or worker is None:
             self._end()
         elif isinstance(message, control.Workers):
+            log.debug("view", extra={"epoch": message.view.epoch, "peers": sorted(message.view.ids)})
             worker.on_view(message.view)
         elif isinstance(message, control.Reload):
             config = msgspec.msgpack.decode(message.config, type=Config)

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -281,6 +282,18 @@ def test_a_killed_worker_is_replaced_within_a_second_and_nobody_is_refused() -> 
         assert it.log("a worker died")[-1]["id"] == 2
         assert it.log("worker started")[-1]["worker"] == 1, "the same slot"
         assert took_s < 1.0
+
+
+def test_the_others_hear_of_a_death_at_once() -> None:
+    with service(workers=4, server="[log]\nlevel = 'debug'") as it:
+        it.up()
+        killed_at = time.time()
+        os.kill(it.pid(2), signal.SIGKILL)
+        told = {id: it.wait("view", epoch=2, id=id) for id in (1, 3, 4)}
+        for line in told.values():
+            assert line["peers"] == "[1, 3, 4]"
+            late_s = datetime.fromisoformat(line["ts"]).timestamp() - killed_at
+            assert late_s < 0.1, "5 ms on a quiet machine; a busy one may keep any process waiting"
 
 
 def test_a_worker_that_hangs_is_replaced_within_4_seconds_and_who_waits_at_it_is_served() -> None:

@@ -1,0 +1,219 @@
+"""Around the supervisor: its folder, what a reload may change, the channel to a worker."""
+
+import asyncio
+import logging
+import os
+import socket
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import uvloop
+
+from koko_presence.cluster.control import Beat, Begin, Channel, Ready, Unpacker, pack
+from koko_presence.limits import Limits
+from koko_presence.ops.config import Auth, Config, ConfigError, Operator, Server
+from koko_presence.ops.reloading import AT_RESTART, AT_ROLLING, read_again, settle
+from koko_presence.ops.runtime import NoServer, RuntimeFault, RuntimeFolder, find_server, runtime_dir
+
+# --- the folder -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="koko") as path:  # pytest's are too long for sockets
+        yield Path(path) / "run"
+
+
+def test_the_folder_is_where_the_configuration_or_systemd_says_else_by_user_and_port() -> None:
+    config = Config(server=Server(runtime_dir="/run/a"))
+    assert runtime_dir(config, 1, {"RUNTIME_DIRECTORY": "/run/b"}) == Path("/run/a")
+    assert runtime_dir(Config(), 1, {"RUNTIME_DIRECTORY": "/run/b:/run/c"}) == Path("/run/b")
+    assert runtime_dir(Config(), 8123, {}) == Path(tempfile.gettempdir()) / f"koko-presence-{os.getuid()}-8123"
+
+
+def test_the_folder_is_made_private_cleared_of_old_sockets_and_removed_at_the_end(place: Path) -> None:
+    old = os.umask(0)
+    try:
+        folder = RuntimeFolder(place, 2)
+    finally:
+        os.umask(old)
+    assert place.stat().st_mode & 0o777 == 0o700 and (place / "supervisor.pid").stat().st_mode & 0o777 == 0o600
+    assert find_server(place) == (os.getpid(), 2)
+    (place / "w7.sock").touch()
+    folder.forget(str(place / "w7.sock"))
+    (place / "w8.sock").touch()
+    folder.close()
+    assert not place.exists()
+
+
+def test_a_folder_that_was_there_stays_and_stale_sockets_go(place: Path) -> None:
+    place.mkdir(mode=0o700)
+    (place / "w1.sock").touch()
+    folder = RuntimeFolder(place, 2)
+    assert [path.name for path in place.iterdir()] == ["supervisor.pid"]
+    folder.close()
+    assert list(place.iterdir()) == []
+    with pytest.raises(NoServer, match="no server runs"):
+        find_server(place)
+
+
+def test_one_folder_is_one_servers(place: Path) -> None:
+    first = RuntimeFolder(place, 2)
+    with pytest.raises(RuntimeFault, match="another koko-presence uses"):
+        RuntimeFolder(place, 2)
+    assert find_server(place).pid == os.getpid()
+    first.close()
+
+
+def test_a_folder_that_is_not_ours_alone_is_refused(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place.mkdir()
+    place.chmod(0o750)
+    with pytest.raises(RuntimeFault, match="open to other users"):
+        RuntimeFolder(place, 2)
+    place.chmod(0o700)
+    link = place.parent / "link"
+    link.symlink_to(place)
+    with pytest.raises(RuntimeFault, match="is no folder"):
+        RuntimeFolder(link, 2)
+    monkeypatch.setattr(os, "getuid", lambda: 12345)
+    with pytest.raises(RuntimeFault, match="belongs to another user"):
+        RuntimeFolder(place, 2)
+
+
+def test_a_path_that_no_socket_can_have_or_nobody_can_make_is_refused(place: Path) -> None:
+    with pytest.raises(RuntimeFault, match="too long"):
+        RuntimeFolder(place / ("x" * 100), 2)
+    with pytest.raises(RuntimeFault, match="cannot be used: No such file"):
+        RuntimeFolder(place / "a" / "b", 2)
+
+
+# --- reloading --------------------------------------------------------------------------------------------------------
+
+OLD = Config(auth=Auth(secret="s" * 40))
+NEW = Config(
+    server=Server(port=1, workers=3, origins=("https://a.example",), demo=True),
+    operator=Operator(port=2, api_key="k" * 40),
+    auth=Auth(secret="t" * 40),
+    limits=Limits(max_users_per_room=7),
+)
+
+
+def test_a_reload_takes_what_it_can_and_names_the_rest() -> None:
+    config, held = settle(OLD, NEW, rolling=False)
+    assert held == ["server.port", "server.workers", "server.demo", "operator.port"]
+    assert (config.server.port, config.server.demo, config.operator.port) == (8080, False, 9080)
+    assert (config.server.origins, config.limits, config.secrets) == (NEW.server.origins, NEW.limits, NEW.secrets)
+
+
+def test_new_workers_take_more() -> None:
+    config, held = settle(OLD, NEW, rolling=True)
+    assert config.server.demo and held == ["server.port", "server.workers", "operator.port"]
+
+
+def test_nothing_changed_is_nothing_held() -> None:
+    assert settle(OLD, OLD, rolling=False) == (OLD, [])
+
+
+def test_the_tables_name_keys_that_exist() -> None:
+    from koko_presence.ops.config import keys
+
+    assert {key.dotted for key in keys()} >= AT_RESTART | AT_ROLLING
+
+
+def test_faults_are_logged_and_nothing_changes(caplog: pytest.LogCaptureFixture) -> None:
+    def broken() -> Config:
+        raise ConfigError(["limits.x: no such key", "log.level: no"])
+
+    with caplog.at_level(logging.WARNING):
+        assert read_again(broken, OLD, rolling=False) is None
+        assert [line.getMessage() for line in caplog.records] == [
+            "configuration not reloaded: limits.x: no such key",
+            "configuration not reloaded: log.level: no",
+        ]
+        caplog.clear()
+        read_again(lambda: NEW, OLD, rolling=False)
+    told = [line.getMessage() for line in caplog.records]
+    assert "server.port has changed, which takes a restart; the old value stays" in told
+    assert "server.demo has changed, which takes koko-presence reload --rolling; the old value stays" in told
+
+
+# --- the channel ------------------------------------------------------------------------------------------------------
+
+
+class End:
+    def __init__(self, sock: socket.socket) -> None:
+        self.got: list[Any] = []
+        self.lost = 0
+        self.channel = Channel(sock, self.got.append, self._on_lost)
+
+    def _on_lost(self) -> None:
+        self.lost += 1
+
+
+async def pause(condition: Any) -> None:
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+def test_a_channel_carries_messages_of_any_size_in_order_and_tells_the_end_once() -> None:
+    async def test() -> None:
+        one, two = map(End, socket.socketpair())
+        config = msgspec.msgpack.encode(OLD)
+        begin = Begin(
+            id=1, slot=0, mesh_address="/x", listening=[5], config=config * 20_000
+        )  # more than a socket takes
+        sent: list[Any] = [Ready(), begin, Beat(at=1.5), begin, Ready()]
+        for message in sent:
+            one.channel.send(message)
+        await pause(lambda: len(two.got) == len(sent))
+        assert two.got == sent and msgspec.msgpack.decode(config, type=Config) == OLD
+        one.channel.close()
+        one.channel.send(Ready())
+        await pause(lambda: two.lost)
+        two.channel.send(Ready())
+        await asyncio.sleep(0.01)
+        assert (one.lost, two.lost) == (0, 1)
+
+    uvloop.run(test())
+
+
+def test_a_message_is_written_before_send_returns() -> None:
+    async def test() -> None:
+        here, there = socket.socketpair()
+        end = End(here)
+        end.channel.send(Ready())
+        assert list(Unpacker().feed(there.recv(100))) == [Ready()], "without a turn of the loop"
+        end.channel.close()
+        there.close()
+
+    uvloop.run(test())
+
+
+@pytest.mark.parametrize("nonsense", [b"\xff\xff\xff\xff", (5).to_bytes(4, "big") + b"hello"])
+def test_nonsense_ends_the_channel(nonsense: bytes) -> None:
+    async def test() -> None:
+        here, there = socket.socketpair()
+        end = End(here)
+        there.send(nonsense)
+        await pause(lambda: end.lost)
+        there.close()
+
+    uvloop.run(test())
+
+
+def test_a_handler_may_close_the_channel_between_two_messages() -> None:
+    async def test() -> None:
+        here, there = socket.socketpair()
+        end = End(here)
+        end.channel._on_message = lambda message: (end.got.append(message), end.channel.close())
+        there.send(pack(Ready()) + pack(Ready()))
+        await pause(lambda: end.got)
+        assert end.got == [Ready()] and end.lost == 0
+        there.close()
+
+    uvloop.run(test())
