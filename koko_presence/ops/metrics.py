@@ -218,10 +218,11 @@ class Ledger:
 
 
 def _plus(a: Any, b: Any) -> Any:
-    if isinstance(b, dict):
-        return {key: _plus(a.get(key), b.get(key)) for key in a | b}
-    if isinstance(b, list):
-        return [_plus(x, y) for x, y in zip(a or [0] * len(b), b, strict=True)]
+    if isinstance(a or b, dict):
+        a, b = a or {}, b or {}
+        return {key: _plus(a.get(key), b.get(key)) for key in {**a, **b}}
+    if isinstance(a or b, list):
+        return [x + y for x, y in zip(a, b, strict=True)] if a and b else a or b
     return (a or 0) + (b or 0)
 
 
