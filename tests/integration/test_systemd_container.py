@@ -297,6 +297,38 @@ def test_a_stop_drains(machine: Machine) -> None:
     assert machine.show("Result") == "success" and machine.show("ExecMainStatus") == "0"
 
 
+TLS_BY_CREDENTIALS = """
+[server]
+workers = 2
+tls_key = "/run/credentials/koko-presence.service/tls_key"
+tls_cert = "/run/credentials/koko-presence.service/tls_cert"
+[auth]
+secret_file = "${CREDENTIALS_DIRECTORY}/secret"
+"""
+
+
+def test_a_certificate_is_a_credential_and_the_proxy_the_only_client(
+    booted: Machine, certificate: tuple[Path, Path]
+) -> None:
+    drop_in = booted.root / f"etc/systemd/system/{SERVICE}.service.d/tls.conf"
+    lines = ["[Service]", "IPAddressDeny=any", "IPAddressAllow=localhost"]
+    for name, path in zip(("tls_cert", "tls_key"), certificate, strict=True):
+        shutil.copyfile(path, booted.root / "etc/koko-presence" / name)
+        (booted.root / "etc/koko-presence" / name).chmod(0o600)
+        lines.append(f"LoadCredential={name}:/etc/koko-presence/{name}")
+    drop_in.write_text("\n".join(lines))
+    try:
+        booted.configure(TLS_BY_CREDENTIALS)
+        booted.run("systemctl", "daemon-reload")
+        booted.run("systemctl", "restart", SERVICE)
+        assert booted.run("curl", "-fsSk", "https://127.0.0.1:8080/healthz")
+        assert "configuration is fine" in booted.run(SERVICE, "check-config", "--config", f"/{CONFIG}")
+    finally:
+        drop_in.unlink()
+        booted.run("systemctl", "stop", SERVICE)
+        booted.run("systemctl", "daemon-reload")
+
+
 @pytest.mark.parametrize("fault", ["[server]\nport = 'eighty'\n", "[operator]\nport = 8080\n"])
 def test_a_wrong_configuration_stays_down(booted: Machine, fault: str) -> None:
     booted.configure(fault)
