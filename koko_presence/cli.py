@@ -202,21 +202,34 @@ def health(arguments: argparse.Namespace) -> int:
     """Exit 0 when the server is ready."""
     from .ops import probe
 
-    url = arguments.url
-    if url is None:
-        operator = _load(arguments, needs_secret=False).operator
-        if operator.port == 0:
-            raise WrongUse("health: operator.port is 0, so nobody knows it: set a port, or use --url")
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(operator.host, operator.host)
-        url = f"http://{_authority(host, operator.port)}/readyz"
-    elif not url.startswith(("http://", "https://")):
-        raise WrongUse(f"health: --url {url!r} is no address: use http://HOST:PORT/healthz")
-    ready, line = probe.ask(url)
+    ready, line = probe.ask(_operator_url(arguments, "health", "readyz"))
     if ready:
         print(line)
         return OK
     _complain(line)
     return FAILED
+
+
+def top(arguments: argparse.Namespace) -> int:
+    """Show what the server does, live."""
+    from .ops import top as screen
+
+    if not 0.1 <= arguments.interval <= 60:
+        raise WrongUse("top: --interval is from 0.1 to 60 seconds")
+    return screen.run(_operator_url(arguments, "top", "metrics"), arguments.interval, arguments.once)
+
+
+def _operator_url(arguments: argparse.Namespace, command: str, path: str) -> str:
+    url: str | None = arguments.url
+    if url is None:
+        operator = _load(arguments, needs_secret=False).operator
+        if operator.port == 0:
+            raise WrongUse(f"{command}: operator.port is 0, so nobody knows it: set a port, or use --url")
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(operator.host, operator.host)
+        return f"http://{_authority(host, operator.port)}/{path}"
+    if not url.startswith(("http://", "https://")):
+        raise WrongUse(f"{command}: --url {url!r} is no address: use http://HOST:PORT/{path}")
+    return url
 
 
 def version(arguments: argparse.Namespace) -> int:
@@ -378,5 +391,10 @@ def _parser() -> argparse.ArgumentParser:
     asking = add("health", health, "exit 0 when the server is ready; for scripts and probes")
     add_config(asking)
     asking.add_argument("--url", help="what to ask (default: /readyz on the operator port)")
+    watching = add("top", top, "show connections, messages, latencies and workers live, from the operator port")
+    add_config(watching)
+    watching.add_argument("--url", help="what to read (default: /metrics on operator.host and operator.port)")
+    watching.add_argument("--interval", type=float, default=1.0, metavar="SECONDS", help="between readings (default 1)")
+    watching.add_argument("--once", action="store_true", help="one plain screen from two readings; for scripts")
     add("version", version, "print the versions of koko-presence and of what it is built on")
     return parser

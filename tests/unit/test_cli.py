@@ -289,7 +289,7 @@ def test_health_is_exit_1_when_nobody_is_there(capsys: pytest.CaptureFixture[str
 
 
 def test_health_with_no_address_is_wrong_use(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "use http://HOST:PORT/healthz" in refused(capsys, "health", "--url", "file:///etc/passwd")
+    assert "use http://HOST:PORT/readyz" in refused(capsys, "health", "--url", "file:///etc/passwd")
 
 
 def test_health_cannot_guess_a_port_that_the_system_chose(
