@@ -128,8 +128,26 @@ class RoomLeft(Letter, kw_only=True):
     stay: int
 
 
+class ClaimMember(Letter, kw_only=True):
+    """A room tells the new owner of a user of a session that it has, which the old one may have had news of [N-b]."""
+
+    user_id: str
+    room_id: str
+    session_id: str
+    stay: int
+    connection: int
+
+
 UserCommand = (
-    OpenSession | EnterRoom | LeaveRoom | EndSession | ReportActivity | ChangeStatus | ChangePrivacy | RoomLeft
+    OpenSession
+    | EnterRoom
+    | LeaveRoom
+    | EndSession
+    | ReportActivity
+    | ChangeStatus
+    | ChangePrivacy
+    | RoomLeft
+    | ClaimMember
 )
 
 

@@ -92,7 +92,7 @@ class RoomRecord(Struct, array_like=True, kw_only=True):
         """Take over a memo; one that is older changes nothing."""
         if memo.revision < self.revision:
             return
-        self.seq, self.revision = memo.seq, memo.revision
+        self.seq, self.revision, self.final = memo.seq, memo.revision, False
         if memo.whole:
             self.members.clear()
         if memo.head is not None:
@@ -130,8 +130,13 @@ class UserRecord(Struct, array_like=True, kw_only=True):
     sessions: list[SessionRecord]
 
 
+Present = dict[str, tuple[bool, int, Cursor | None]]
+
+
 class Presence(Struct, array_like=True, kw_only=True):
-    """An edge's word on one room: which sessions here are in it, whether they hear it, and where they point."""
+    """An edge's word on one room: which sessions here are in it, by which connection, whether they hear it, and where
+    they point."""
 
     room_id: str
-    sessions: dict[str, tuple[bool, Cursor | None]]
+    edge: int
+    sessions: Present

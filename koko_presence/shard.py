@@ -21,6 +21,7 @@ from .commands import (
     AskActive,
     ChangePrivacy,
     ChangeStatus,
+    ClaimMember,
     Command,
     Drop,
     EdgeNews,
@@ -71,6 +72,7 @@ class Shard:
             ChangeStatus: self._change_status,
             ChangePrivacy: self._change_privacy,
             RoomLeft: self._left,
+            ClaimMember: self._claim,
             Admit: self._admit,
             Remove: self._remove,
             Drop: self._drop,
@@ -206,6 +208,14 @@ class Shard:
         user = self.users.get(command.user_id)
         if user is not None:
             user.left(command.session_id, command.room_id, command.stay)
+
+    def _claim(self, command: ClaimMember, now: float) -> None:
+        user = self.users.get(command.user_id)
+        if user is not None:
+            user.claim(command)
+        else:
+            drop = Drop(room_id=command.room_id, session_id=command.session_id, connection=command.connection)
+            self.setting.effects.append(drop)
 
     def _report(self, command: ReportActivity, now: float) -> None:
         user = self.users.get(command.user_id)

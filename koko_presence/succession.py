@@ -9,8 +9,7 @@ from collections.abc import Collection
 from .commands import SessionLost, SessionReplaced
 from .domain import keeping
 from .domain.room import Room
-from .messages import Cursor
-from .records import RoomRecord, SessionRecord, UserRecord
+from .records import Present, RoomRecord, SessionRecord, UserRecord
 from .shard import Shard
 
 TRUST_S = 1.0  # how much longer than the grace a resume token is believed after an owner was lost
@@ -23,7 +22,7 @@ class GatheredRoom:
 
     def __init__(self) -> None:
         self.best: RoomRecord | None = None
-        self.presences: dict[int, dict[str, tuple[bool, Cursor | None]]] = {}
+        self.presences: dict[int, Present] = {}
         self.seqs: dict[int, int] = {}  # how far each worker has got
 
     def add_record(self, sender: int, record: RoomRecord) -> None:
@@ -64,19 +63,27 @@ def let_user_go(shard: Shard, user_id: str, now: float) -> UserRecord:
     return keeping.user_record(user)
 
 
-def take_room(shard: Shard, room_id: str, gathered: GatheredRoom, announced: Collection[int], now: float) -> None:
+def take_room(
+    shard: Shard,
+    room_id: str,
+    gathered: GatheredRoom,
+    announced: Collection[int],
+    edges: Collection[int],
+    now: float,
+) -> None:
     """Put a room together again. `announced` are the edges whose silence about a session means that it is not there.
-    A room that is here already only learns what the edges say."""
+    `edges` are all that are left. A room that is here already only learns what the edges say."""
     room = shard.rooms.get(room_id)
     made = room is None
     if room is None:
         if gathered.best is None:
             _lose(shard, {edge: set(sessions) for edge, sessions in gathered.presences.items()})
             return
-        room = shard.rooms[room_id] = keeping.restore_room(room_id, gathered.best, shard.setting, now)
+        seq = max(gathered.seqs.values())
+        room = shard.rooms[room_id] = keeping.restore_room(room_id, gathered.best, seq, shard.setting, now)
     lost: dict[int, set[str]] = {}
     for edge in set(gathered.presences) | (set(announced) if made else set()):
-        lost[edge] = set(keeping.reconcile(room, edge, gathered.presences.get(edge, {}), now))
+        lost[edge] = set(keeping.reconcile(room, edge, gathered.presences.get(edge, {}), edges, now))
     _lose(shard, lost)
     if made and gathered.best is not None and not gathered.best.final:
         _catch_up(room, gathered, now)
@@ -85,9 +92,8 @@ def take_room(shard: Shard, room_id: str, gathered: GatheredRoom, announced: Col
 
 def _catch_up(room: Room, gathered: GatheredRoom, now: float) -> None:
     """The old owner may have died in the middle of a flush: who has not got all of it sees the room anew."""
-    assert gathered.best is not None
     for member in room.members.values():
-        if member.attached and gathered.seqs.get(member.edge, 0) < gathered.best.seq:
+        if member.attached and gathered.seqs.get(member.edge, 0) < max(gathered.seqs.values()):
             room.send_snapshot(member, None, now)
 
 
@@ -103,7 +109,8 @@ def take_user(shard: Shard, user_id: str, gathered: GatheredUser, announced: Col
     made = user is None
     if user is None:
         user = shard.users[user_id] = keeping.restore_user(user_id, gathered.best, shard.setting, now)
-    for _, words in sorted(gathered.words.items()):
+    late = [] if made or gathered.best is None else [word for word in gathered.best.sessions if word.connected]
+    for words in (late, *(words for _, words in sorted(gathered.words.items()))):
         for word in words:
             loser = keeping.meet(user, word, now)
             if loser is not None:

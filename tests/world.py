@@ -95,7 +95,7 @@ class FakeVerifier:
 class Client:
     """One connection, seen from the browser. `got` is every message so far, decoded; `take` hands over the new ones."""
 
-    def __init__(self, world: "World") -> None:
+    def __init__(self, world: "World", hub: Hub | None = None) -> None:
         self.world = world
         self.raw: list[bytes] = []
         self.got: list[dict[str, Any]] = []
@@ -105,7 +105,7 @@ class Client:
         self.answers_pings = True
         self.unsent_bytes = 0
         self.writes = 0
-        self.session = world.next_hub().accept(self)
+        self.session = (hub or world.next_hub()).accept(self)
 
     # the connection, as the session sees it
     def send_frames(self, data: bytes) -> None:
@@ -220,6 +220,21 @@ class FakeLink:
         self.closed = True
 
 
+class NodeTimers:
+    """The world's timers for one worker: while it is stopped they ring late, once it is dead never."""
+
+    def __init__(self, node: "Node") -> None:
+        self._node = node
+        self._timers = node.world.timers
+        self.clock = self._timers.clock
+
+    def call_soon(self, callback: Callable[[], object]) -> "FakeHandle":
+        return self.call_later(0.0, callback)
+
+    def call_later(self, delay: float, callback: Callable[[], object]) -> "FakeHandle":
+        return self._timers.call_later(delay, lambda: self._node.do(callback))
+
+
 class Node:
     """One worker of a world."""
 
@@ -227,9 +242,10 @@ class Node:
         self.world = world
         self.number = number
         self.links: dict[int, FakeLink] = {}
-        self.stopped: list[tuple[int, list[tuple[int, bytes]]]] | None = None  # what came while it did not run
+        self.stopped: list[Callable[[], object]] | None = None  # what should have happened while it did not run
+        self.dead = False
         self.served = 0
-        timers = world.timers
+        timers = NodeTimers(self)
         self.shard = Shard(world.limits, world.options, world.wall)
         self.bus: LocalBus | ClusterBus
         if alone:
@@ -259,12 +275,25 @@ class Node:
     def _on_serving(self, epoch: int) -> None:
         self.served = epoch
 
-    def receive(self, sender: int, found: list[tuple[int, bytes]]) -> None:
+    def do(self, callback: Callable[[], object]) -> None:
+        """Let the worker do something: now, when it runs again, or never."""
+        if self.dead:
+            return
         if self.stopped is not None:
-            self.stopped.append((sender, found))
+            self.stopped.append(callback)
         else:
-            assert isinstance(self.bus, ClusterBus)
-            self.bus.on_letters(sender, found)
+            callback()
+
+    def go_on(self) -> None:
+        """Run again after a stop."""
+        missed, self.stopped = self.stopped or [], None
+        for callback in missed:
+            self.do(callback)
+
+    def receive(self, sender: int, found: list[tuple[int, bytes]]) -> None:
+        assert isinstance(self.bus, ClusterBus)
+        bus = self.bus
+        self.do(lambda: bus.on_letters(sender, found))
 
 
 class Merged:
@@ -311,13 +340,23 @@ class World:
             self.publish()
             self.timers.advance(0.0)
 
-    def publish(self, leaving: frozenset[int] = frozenset()) -> None:
+    def add(self, number: int, slot: int) -> Node:
+        """One more worker; it is in no view yet."""
+        self.slots[number] = slot
+        self.nodes[number] = Node(self, number, alone=False)
+        return self.nodes[number]
+
+    def next_view(self, leaving: frozenset[int] = frozenset()) -> View:
         """The supervisor's part: a new view of the workers that are there."""
         self.epoch += 1
         peers = tuple(
             Peer(id=number, slot=self.slots[number], address="", owns=number not in leaving) for number in self.nodes
         )
-        view = View(epoch=self.epoch, peers=peers)
+        return View(epoch=self.epoch, peers=peers)
+
+    def publish(self, leaving: frozenset[int] = frozenset()) -> None:
+        """Tell all workers of a new view."""
+        view = self.next_view(leaving)
         for node in list(self.nodes.values()):
             if isinstance(node.bus, ClusterBus):
                 node.bus.on_view(view, self.now)

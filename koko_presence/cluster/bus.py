@@ -16,8 +16,7 @@ from koko_presence.commands import Command, EdgeNews
 from koko_presence.domain.load import Governor
 from koko_presence.domain.room import Room
 from koko_presence.limits import Limits
-from koko_presence.messages import Cursor
-from koko_presence.records import SessionRecord
+from koko_presence.records import Present, SessionRecord
 from koko_presence.shard import Shard
 
 log = logging.getLogger("koko_presence.bus")
@@ -59,8 +58,13 @@ class EdgePort(Protocol):
         """These rooms get another owner: no short way any more."""
         ...
 
-    def presences(self) -> dict[str, dict[str, tuple[bool, Cursor | None]]]:
-        """Of every room: which sessions of this edge are in it, whether they hear it, where they point."""
+    def presences(self) -> dict[str, Present]:
+        """Of every room: which sessions of this edge are in it, by which connection, whether they hear it, where they
+        point."""
+        ...
+
+    def say_again(self, now: float) -> None:
+        """An owner was lost: ask once more what has not been answered."""
         ...
 
     def session_words(self) -> dict[str, list[SessionRecord]]:

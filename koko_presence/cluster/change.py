@@ -5,7 +5,7 @@
 3. ANNOUNCED (everybody has released): I have told the next owners who is connected here.
 
 When everybody has announced, the next owners put together what they were told and begin. A worker that does not answer
-holds the others up for `PATIENCE_S` at most; what it says later is still understood. Pure: time is an argument.
+holds the others up for `PATIENCE_S` at most, once; what it says later is still understood. Pure: time is an argument.
 """
 
 from collections.abc import Iterable
@@ -14,18 +14,19 @@ from .ring import Ring, View
 
 SEALED, RELEASED, ANNOUNCED = 1, 2, 3
 STEADY = 0
-PATIENCE_S = 0.25
+PATIENCE_S = 0.2
 
 
 class Change:
     """The stage of one worker on its way to the newest view. `stage` is the last that it has begun, STEADY between
     changes; `rings` are the views since it was steady, the first of them being the one that it leaves."""
 
-    __slots__ = ("_done", "_me", "deadline", "rings", "stage")
+    __slots__ = ("_done", "_given_up", "_me", "deadline", "rings", "stage")
 
     def __init__(self, me: int) -> None:
         self._me = me
         self._done: dict[int, tuple[int, int]] = {}  # worker -> epoch and stage that it has done
+        self._given_up: set[int] = set()  # for this change: they did not answer in time
         self.rings: list[Ring] = []
         self.stage = STEADY
         self.deadline = 0.0
@@ -46,7 +47,12 @@ class Change:
             if any(peer.owns for peer in others):
                 self.rings.append(Ring(View(epoch=view.epoch - 1, peers=others)))
         self.rings.append(Ring(view))
-        self.stage = SEALED
+        self._given_up.clear()
+        self.enter(SEALED, now)
+
+    def enter(self, stage: int, now: float) -> None:
+        """Begin a stage, and wait anew."""
+        self.stage = stage
         self.deadline = now + PATIENCE_S
 
     def moved(self, key: str) -> bool:
@@ -57,20 +63,32 @@ class Change:
         """A worker says that it has done a stage."""
         self._done[worker] = max(self._done.get(worker, (0, 0)), (epoch, stage))
 
+    def missing(self) -> set[int]:
+        """Those that have not done the present stage."""
+        wanted = (self.epoch, self.stage)
+        others = self.target.view.ids - self._given_up - {self._me}
+        return {worker for worker in others if self._done.get(worker, (0, 0)) < wanted}
+
     def may_go_on(self, now: float) -> bool:
-        """Has everybody done the present stage, or has it taken too long?"""
+        """Has everybody done the present stage? Who has not when the time is up is not waited for any more."""
         if self.stage == STEADY:
             return False
-        if now >= self.deadline:
+        missing = self.missing()
+        if missing and now >= self.deadline:
+            self._given_up |= missing
             return True
-        wanted = (self.epoch, self.stage)
-        return all(self._done.get(worker, (0, 0)) >= wanted for worker in self.target.view.ids if worker != self._me)
+        return not missing
 
     def announced(self) -> set[int]:
         """The workers that have told who is connected with them, this one included."""
         wanted = (self.epoch, ANNOUNCED)
         others = {worker for worker in self.target.view.ids if self._done.get(worker, (0, 0)) >= wanted}
         return others | {self._me}
+
+    @property
+    def gave_up(self) -> bool:
+        """Was somebody not waited for?"""
+        return bool(self._given_up)
 
     def settle(self) -> None:
         """The newest view is the only one."""

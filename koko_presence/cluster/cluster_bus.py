@@ -21,7 +21,7 @@ from koko_presence.records import RoomMemo, UserRecord
 from koko_presence.shard import Shard
 
 from . import letters
-from .bus import EdgePort, LocalBus, Timers
+from .bus import Alarm, EdgePort, LocalBus, Timers
 from .courier import Courier, PeerLink
 from .handover import Handover
 from .letters import key_of
@@ -29,6 +29,8 @@ from .ring import Peer, View, room_key, user_key
 from .shelf import Shelf
 
 log = logging.getLogger("koko_presence.cluster")
+
+CONFIRM_S = 0.03  # longer than any room's window: what a command has caused is written by then
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -59,6 +61,7 @@ class ClusterBus(LocalBus):
         self._lane_of: dict[tuple[str, str], int] = {}
         self._places: dict[int, tuple[str, str]] = {}  # the other way round
         self._last_lane = 0
+        self._confirm_alarm = Alarm(timers, clock, self._confirm)
         self.handover = Handover(self, clock, timers, on_serving)
         shard.setting.kept = True
 
@@ -131,11 +134,13 @@ class ClusterBus(LocalBus):
 
     def _flush_letters(self) -> None:
         self._flushing = False
-        couriers = list(self.couriers.values())
-        for courier in couriers:
+        for courier in self.couriers.values():
             courier.flush()
-        for courier in couriers:
-            courier.confirm()
+
+    def _confirm(self) -> None:
+        more = [courier.confirm() for courier in self.couriers.values()]
+        if any(more):
+            self._confirm_alarm.want(self._clock() + CONFIRM_S)
 
     def on_letters(self, sender: int, found: list[tuple[int, bytes]]) -> None:
         """What another worker has written, in its order. A letter that cannot be read is dropped, with a line in the
@@ -150,7 +155,6 @@ class ClusterBus(LocalBus):
             except (msgspec.MsgspecError, PresenceError, ValueError, KeyError):
                 log.exception("a letter of worker %d could not be read", sender)
         self.edge.on_flushed(now)
-        self._plan_letters()  # to confirm
 
     def _on_letter(self, sender: int, courier: Courier, kind: int, body: bytes, now: float) -> None:
         if kind == letters.CURSORS:
@@ -160,6 +164,7 @@ class ClusterBus(LocalBus):
         elif kind in (letters.COMMAND, letters.KEPT_COMMAND):
             if kind == letters.KEPT_COMMAND:
                 courier.on_kept_command()
+                self._confirm_alarm.want(now + CONFIRM_S)
             self.handover.on_command(letters.decode_command(body), now)
         elif kind == letters.GOT:
             courier.on_got(letters.decode(kind, body))
@@ -169,6 +174,12 @@ class ClusterBus(LocalBus):
             given = letters.decode(kind, body)
             lane = RemoteLane(given.room_id, given.handle, courier.letters)
             self.edge.on_lane(given.session_id, lane)
+        elif kind == letters.WANT:
+            room = self._shard.rooms.get(letters.decode(kind, body))
+            if room is not None:
+                room.keepers.discard(sender)
+                self._shard.changed_room(room, now)
+                self._plan(now)
         elif kind == letters.USER_KEPT:
             self.shelf.keep_user(letters.decode(kind, body))
         else:
@@ -185,12 +196,13 @@ class ClusterBus(LocalBus):
     # --- flushes --------------------------------------------------------------------------------------------------
 
     def _on_packet(self, sender: int, body: bytes, now: float) -> None:
-        packet, epoch, memo = unpack_packet(body)
+        packet, epoch, seq, memo = unpack_packet(body)
         if not self.handover.admits(sender, packet.room_id, epoch, body):
             return
-        if memo:
-            self.shelf.keep_room(packet.room_id, memo)
+        if memo and not self.shelf.keep_room(packet.room_id, memo) and sender in self.couriers:
+            self.couriers[sender].letters.put(letters.WANT, letters.encode(packet.room_id))
         if packet.items:
+            self.shelf.note_seq(packet.room_id, seq)
             self.edge.on_packet(packet, now)
 
     def _deliver(self, room: Room, items: list[Item], now: float) -> None:
@@ -211,9 +223,9 @@ class ClusterBus(LocalBus):
             elif edge_id in self.couriers:
                 memo = memos.pop(edge_id, b"")
                 if memo:
-                    body = pack_packet(packet, self.handover.epoch, memo)
+                    body = pack_packet(packet, self.handover.epoch, room.seq, memo)
                 else:
-                    plain = body = plain or pack_packet(packet, self.handover.epoch, b"")
+                    plain = body = plain or pack_packet(packet, self.handover.epoch, room.seq, b"")
                 self.couriers[edge_id].letters.put(letters.PACKET, body)
                 self._give_lanes(room, edge_id, items)
         for worker, memo in memos.items():
@@ -243,9 +255,8 @@ class ClusterBus(LocalBus):
     def _send_memo(self, worker: int, room: Room, memo: bytes, now: float) -> None:
         courier = self.couriers.get(worker)
         if courier is not None:
-            courier.letters.put(
-                letters.PACKET, pack_packet(self._shard.packet(room, [], now), self.handover.epoch, memo)
-            )
+            packet = self._shard.packet(room, [], now)
+            courier.letters.put(letters.PACKET, pack_packet(packet, self.handover.epoch, room.seq, memo))
 
     def _end_records(self, now: float) -> None:
         """Rooms that are gone need not be kept any more."""

@@ -21,7 +21,7 @@ class PeerLink(Protocol):
 class Courier:
     """The way to one worker. `kept` are commands that it has not confirmed: should it die, its heirs get them."""
 
-    __slots__ = ("_confirmed", "_got", "_link", "_said_got", "kept", "letters")
+    __slots__ = ("_confirmed", "_done", "_got", "_link", "_said_done", "kept", "letters")
 
     def __init__(self, link: PeerLink, plan: Callable[[], object]) -> None:
         self._link = link
@@ -29,7 +29,8 @@ class Courier:
         self.kept: deque[Command] = deque()
         self._confirmed = 0
         self._got = 0  # how many kept commands have come from there
-        self._said_got = 0
+        self._done = 0  # and of how many all that they caused has been written
+        self._said_done = 0
 
     def post(self, command: Command) -> None:
         """A command for an owner there."""
@@ -55,12 +56,14 @@ class Courier:
         if data:
             self._link.write(data)
 
-    def confirm(self) -> None:
-        """Say how many of the other side's commands are done; after everything that they have caused was written."""
-        if self._got != self._said_got:
-            self._said_got = self._got
-            self.letters.put(letters.GOT, letters.encode(self._got))
-            self.flush()
+    def confirm(self) -> bool:
+        """Say how many of the other side's commands had come when this was called last: between two calls all that they
+        have caused is written, the flush of their rooms included. Returns whether there is more to confirm."""
+        if self._done != self._said_done:
+            self._said_done = self._done
+            self.letters.put(letters.GOT, letters.encode(self._done))
+        self._done = self._got
+        return self._done != self._said_done
 
     def close(self) -> None:
         """The worker is gone, or to be treated so."""

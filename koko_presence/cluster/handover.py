@@ -11,7 +11,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from koko_presence.commands import Command
+from msgspec import structs
+
+from koko_presence.commands import ClaimMember, Command
 from koko_presence.domain import keeping
 from koko_presence.records import Presence, RoomRecord, SessionRecord, UserRecord
 from koko_presence.succession import (
@@ -82,8 +84,8 @@ class Handover:
         if stage == STEADY or not self._change.moved(key):
             return owner
         if owner == self._bus.me:
-            if stage == SEALED:
-                return owner  # still ours
+            if stage == SEALED and self._change.rings[0].owner(key) == self._bus.me:
+                return owner  # ours already, and still
             self._early.append(command)
         else:
             self._held.append(command)
@@ -121,8 +123,8 @@ class Handover:
         self._change.begin(view, now)
         if self._owners is None:
             self._owners = self._change.rings[0]
-        self._say(SEALED)
-        self._alarm.want(self._change.deadline)
+            self._lost_some = True  # perhaps: a newborn cannot know who was there before it
+        self._say(SEALED, now)
         self._go_on(now)
 
     def on_letter(self, sender: int, kind: int, letter: Any, now: float) -> None:
@@ -130,39 +132,46 @@ class Handover:
         if kind == letters.STAGE:
             self._change.note(sender, letter.epoch, letter.stage)
             self._go_on(now)
-        elif kind == letters.ROOM:
-            self._gather_room(letter.room_id).add_record(sender, letter.record)
+            return
+        key = user_key(letter.user_id) if kind in (letters.USER, letters.SESSIONS) else room_key(letter.room_id)
+        assert self._owners is not None
+        owner = self._owners.owner(key)
+        if owner != self._bus.me and not (self.recovering and self._change.target.owner(key) == self._bus.me):
+            self._post(owner, kind, letter)  # the sender's view is late
+            return
+        if kind == letters.ROOM:
+            self._gather_room(letter.room_id).add_record(letter.keeper, letter.record)
         elif kind == letters.USER:
             self._gather_user(letter.user_id).add_record(letter)
         elif kind == letters.PRESENCE:
-            self._gather_room(letter.room_id).presences[sender] = letter.sessions
+            self._gather_room(letter.room_id).presences[letter.edge] = letter.sessions
         elif kind == letters.SESSIONS:
-            self._gather_user(letter.user_id).words[sender] = letter.sessions
-        if kind != letters.STAGE and not self.recovering:  # from somebody who was too late
+            self._gather_user(letter.user_id).words[letter.edge] = letter.sessions
+        if not self.recovering:
             self._take_over(now)
 
     def _on_alarm(self) -> None:
         now = self._clock()
         if self.recovering and now >= self._change.deadline:
-            waited_for = self._change.target.view.ids - self._change.announced()
-            log.warning("workers did not answer in time", extra={"workers": sorted(waited_for)})
+            log.warning("workers did not answer in time", extra={"workers": sorted(self._change.missing())})
         self._go_on(now)
-        if self.recovering:
-            self._alarm.want(max(self._change.deadline, now + 0.001))
 
     def _go_on(self, now: float) -> None:
         while self._change.may_go_on(now):
             if self._change.stage == SEALED:
                 self._release(now)
-                self._say(RELEASED)
+                self._say(RELEASED, now)
             elif self._change.stage == RELEASED:
                 self._announce()
-                self._say(ANNOUNCED)
+                self._say(ANNOUNCED, now)
             else:
                 self._settle(now)
+        if self.recovering:
+            self._alarm.stop()
+            self._alarm.want(max(self._change.deadline, now + 0.001))
 
-    def _say(self, stage: int) -> None:
-        self._change.stage = stage
+    def _say(self, stage: int, now: float) -> None:
+        self._change.enter(stage, now)
         body = letters.encode(letters.Stage(self._change.epoch, stage))
         for courier in self._bus.couriers.values():
             courier.letters.put(letters.STAGE, body)
@@ -178,13 +187,14 @@ class Handover:
         bus.edge.drop_lanes([room.id for room in going])
         for room in going:
             bus.drop_lanes(room)
-            kept[room.id] = bus.shelf.rooms[room.id] = let_room_go(bus.shard, room, now)
+            kept[room.id] = record = let_room_go(bus.shard, room, now)
+            bus.shelf.rooms[room.id] = structs.replace(record, final=False)  # for the case that the next is lost at once
         users = {user_id: record for user_id, record in bus.shelf.users.items() if moved(user_key(user_id))}
         for user_id in [user_id for user_id in bus.shard.users if moved(user_key(user_id))]:
             users[user_id] = bus.shelf.users[user_id] = let_user_go(bus.shard, user_id, now)
         self._owners = self._change.target
         for room_id, record in kept.items():
-            self._give_room(room_id, record)
+            self._give_room(room_id, record, bus.me)
         for user_id, user in users.items():
             self._give_user(user_id, user)
         for room_id in [room_id for room_id in self._rooms if self._owner_of_room(room_id) != bus.me]:
@@ -201,7 +211,7 @@ class Handover:
                 if owner == bus.me:
                     self._gather_room(room_id).presences[bus.me] = sessions
                 else:
-                    self._post(owner, letters.PRESENCE, Presence(room_id=room_id, sessions=sessions))
+                    self._post(owner, letters.PRESENCE, Presence(room_id=room_id, edge=bus.me, sessions=sessions))
                 bus.edge.drop_lanes([room_id])
         for user_id, words in bus.edge.session_words().items():
             if self._change.moved(user_key(user_id)):
@@ -210,23 +220,27 @@ class Handover:
                 if owner == bus.me:
                     self._gather_user(user_id).words[bus.me] = words
                 else:
-                    self._post(owner, letters.SESSIONS, letters.SessionsLetter(user_id, words))
+                    self._post(owner, letters.SESSIONS, letters.SessionsLetter(user_id, bus.me, words))
 
     def _settle(self, now: float) -> None:
         """Everybody has said what there is to say: begin."""
         bus = self._bus
         self._take_over(now)
+        claims = self._claims()
         self._change.settle()
         self._alarm.stop()
         part_with(bus.shard, self._change.target.view.ids, self._lost_some, now)
+        say_again = self._lost_some or self._change.gave_up
         self._lost_some = False
         self._renew_records(now)
         waiting = [*self.orphans, *self._held, *self._early]
         self.orphans = []
         self._held.clear()
         self._early.clear()
-        for command in waiting:
+        for command in [*waiting, *claims]:
             bus.send(command, now)
+        if say_again:
+            bus.edge.say_again(now)
         bus.spread(now)
         packets, self._early_packets = self._early_packets, []
         for sender, body in packets:
@@ -238,7 +252,7 @@ class Handover:
         rooms, self._rooms = self._rooms, {}
         users, self._users = self._users, {}
         for room_id, room in rooms.items():
-            take_room(bus.shard, room_id, room, announced, now)
+            take_room(bus.shard, room_id, room, announced, self._change.target.view.ids, now)
             bus.shelf.rooms.pop(room_id, None)
             if room_id in bus.shard.rooms:
                 self._give_lanes(room_id)
@@ -257,6 +271,22 @@ class Handover:
                     self._bus.edge.on_lane(member.session_id, lane)
             elif member.attached:
                 self._bus.give_lane(room, member.session_id, member.edge)
+
+    def _claims(self) -> list[Command]:
+        """For the new owners of users: who of them is in the rooms here. The old ones may have known that somebody has
+        gone, and have taken it with them."""
+        return [
+            ClaimMember(
+                user_id=member.user_id,
+                room_id=room.id,
+                session_id=member.session_id,
+                stay=member.stay,
+                connection=member.connection,
+            )
+            for room in self._bus.shard.rooms.values()
+            for member in room.members.values()
+            if self._change.moved(user_key(member.user_id))
+        ]
 
     def _renew_records(self, now: float) -> None:
         """By the new view other workers may be the heirs of what is here, and this one of less."""
@@ -283,12 +313,12 @@ class Handover:
     def _gather_user(self, user_id: str) -> GatheredUser:
         return self._users.setdefault(user_id, GatheredUser())
 
-    def _give_room(self, room_id: str, record: RoomRecord) -> None:
+    def _give_room(self, room_id: str, record: RoomRecord, keeper: int) -> None:
         owner = self._owner_of_room(room_id)
         if owner == self._bus.me:
-            self._gather_room(room_id).add_record(self._bus.me, record)
+            self._gather_room(room_id).add_record(keeper, record)
         else:
-            self._post(owner, letters.ROOM, letters.RoomLetter(room_id, record))
+            self._post(owner, letters.ROOM, letters.RoomLetter(room_id, keeper, record))
 
     def _give_user(self, user_id: str, record: UserRecord) -> None:
         assert self._owners is not None
@@ -299,12 +329,18 @@ class Handover:
             self._post(owner, letters.USER, record)
 
     def _pass_on_room(self, room_id: str, room: GatheredRoom) -> None:
+        """What was gathered for a room that has got yet another owner meanwhile."""
         if room.best is not None:
-            self._give_room(room_id, room.best)
+            self._give_room(room_id, room.best, self._bus.me)
+        for edge, sessions in room.presences.items():
+            self._post(self._owner_of_room(room_id), letters.PRESENCE, Presence(room_id=room_id, edge=edge, sessions=sessions))
 
     def _pass_on_user(self, user_id: str, user: GatheredUser) -> None:
+        assert self._owners is not None
         if user.best is not None:
             self._give_user(user_id, user.best)
+        for edge, words in user.words.items():
+            self._post(self._owners.owner(user_key(user_id)), letters.SESSIONS, letters.SessionsLetter(user_id, edge, words))
 
     def _post(self, worker: int, kind: int, letter: RoomRecord | UserRecord | SessionRecord | Any) -> None:
         courier = self._bus.couriers.get(worker)

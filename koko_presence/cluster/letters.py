@@ -20,7 +20,7 @@ from .ring import room_key, user_key
 
 # Kinds. The order of letters between two workers is never changed, so a stage (cluster/change.py) closes what is before.
 CURSORS = wire.CURSORS
-COMMAND, KEPT_COMMAND, GOT, NEWS, PACKET, LANE, STAGE, ROOM, USER, PRESENCE, SESSIONS, USER_KEPT = range(2, 14)
+COMMAND, KEPT_COMMAND, GOT, NEWS, PACKET, LANE, STAGE, ROOM, USER, PRESENCE, SESSIONS, USER_KEPT, WANT = range(2, 15)
 
 MAX_LETTER_BYTES = 64 << 20
 
@@ -50,7 +50,10 @@ class Stage(Struct, array_like=True):
 
 
 class RoomLetter(Struct, array_like=True):
+    """What `keeper` has of a room."""
+
     room_id: str
+    keeper: int
     record: RoomRecord
 
 
@@ -58,6 +61,7 @@ class SessionsLetter(Struct, array_like=True):
     """An edge's word on the sessions of one user that are connected there."""
 
     user_id: str
+    edge: int
     sessions: list[SessionRecord]
 
 
@@ -71,6 +75,7 @@ _command: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(
     | commands.ChangeStatus
     | commands.ChangePrivacy
     | commands.RoomLeft
+    | commands.ClaimMember
     | commands.Admit
     | commands.Remove
     | commands.Drop
@@ -88,6 +93,7 @@ _decoders: dict[int, msgspec.msgpack.Decoder[Any]] = {
     STAGE: msgspec.msgpack.Decoder(Stage),
     ROOM: msgspec.msgpack.Decoder(RoomLetter),
     USER: msgspec.msgpack.Decoder(UserRecord),
+    WANT: msgspec.msgpack.Decoder(str),
     USER_KEPT: msgspec.msgpack.Decoder(UserRecord),
     PRESENCE: msgspec.msgpack.Decoder(Presence),
     SESSIONS: msgspec.msgpack.Decoder(SessionsLetter),
@@ -95,7 +101,7 @@ _decoders: dict[int, msgspec.msgpack.Decoder[Any]] = {
 
 
 # of these the user's owner decides, although they name a room
-_FOR_USERS = (commands.EnterRoom, commands.LeaveRoom, commands.RoomLeft)
+_FOR_USERS = (commands.EnterRoom, commands.LeaveRoom, commands.RoomLeft, commands.ClaimMember)
 
 
 def key_of(command: Command) -> str:

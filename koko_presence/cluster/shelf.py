@@ -1,13 +1,10 @@
 """The records that this worker keeps of rooms and users that others own, for their next owner [N-b]."""
 
-import logging
 from collections.abc import Callable
 
 import msgspec
 
 from koko_presence.records import RoomMemo, RoomRecord, UserRecord
-
-log = logging.getLogger("koko_presence.shelf")
 
 _memo_decoder = msgspec.msgpack.Decoder(RoomMemo)
 
@@ -21,8 +18,8 @@ class Shelf:
         self.rooms: dict[str, RoomRecord] = {}
         self.users: dict[str, UserRecord] = {}
 
-    def keep_room(self, room_id: str, memo_bytes: bytes) -> None:
-        """Take over an owner's memo."""
+    def keep_room(self, room_id: str, memo_bytes: bytes) -> bool:
+        """Take over an owner's memo; False when it says only what has changed, in something that is not here."""
         memo = _memo_decoder.decode(memo_bytes)
         record = self.rooms.get(room_id)
         if memo.over:
@@ -35,7 +32,14 @@ class Shelf:
             record.apply(memo)
             self.rooms[room_id] = record
         else:
-            log.error("a memo came of a room of which nothing is kept")
+            return False
+        return True
+
+    def note_seq(self, room_id: str, seq: int) -> None:
+        """How far this edge has heard the room."""
+        record = self.rooms.get(room_id)
+        if record is not None and seq > record.seq:
+            record.seq = seq
 
     def keep_user(self, record: UserRecord) -> None:
         """Take over an owner's record; one without sessions ends it."""

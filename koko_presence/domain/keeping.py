@@ -9,10 +9,11 @@ from collections.abc import Collection, Iterable
 from msgspec import UNSET
 
 from koko_presence.commands import EnterRoom, Visitor
-from koko_presence.messages import Cursor, Privacy
+from koko_presence.messages import Privacy
 from koko_presence.records import (
     MemberRecord,
     PlaybackRecord,
+    Present,
     RoomHead,
     RoomMemo,
     RoomRecord,
@@ -106,7 +107,7 @@ def whole_memo(room: Room) -> RoomMemo:
 
 def memo_of(room: Room, session_ids: Iterable[str]) -> RoomMemo:
     """What those who keep the room have to know of these sessions, and of the room."""
-    members = {session_id: room.members.get(session_id) for session_id in session_ids if session_id}
+    members = {session_id: room.members.get(session_id) for session_id in sorted(session_ids) if session_id}
     return RoomMemo(
         seq=room.seq,
         revision=room.revision,
@@ -151,13 +152,14 @@ def record_of(room: Room, now: float) -> RoomRecord:
     )
 
 
-def restore_room(room_id: str, record: RoomRecord, setting: Setting, now: float) -> Room:
-    """The room as it was when the record was written, with its deadlines begun anew."""
+def restore_room(room_id: str, record: RoomRecord, seq: int, setting: Setting, now: float) -> Room:
+    """The room as it was when the record was written, with its deadlines begun anew. `seq` is the highest that anybody
+    has heard."""
     head, limits, deadlines = record.head, setting.limits, setting.deadlines
     room = Room(room_id, head.type, setting, now)
     room.created_at = head.created_at
     room.sync_enabled = head.sync_enabled
-    room.seq = record.seq if record.final else record.seq + SEQ_JUMP
+    room.seq = seq if record.final else seq + SEQ_JUMP
     room.revision = record.revision
     if head.playback is not None:
         room.playback = Playback(now)
@@ -219,23 +221,24 @@ def _restore_member(room: Room, record: MemberRecord, now: float) -> None:
         deadlines.set(("report_stale", room.id, member.session_id), now + limits.report_fresh_s)
 
 
-def reconcile(room: Room, edge: int, sessions: dict[str, tuple[bool, Cursor | None]], now: float) -> list[str]:
+def reconcile(room: Room, edge: int, sessions: Present, edges: Collection[int], now: float) -> list[str]:
     """Hold an edge's word against the room: who is not connected there any more is dropped into the grace, who is comes
-    back from it, with the cursor it last showed. Returns the sessions that the room knows nothing of."""
+    back from it, with the cursor it last showed, unless it is connected at another of `edges`. Returns the sessions that
+    the room knows nothing of."""
     for member in list(room.members.values()):
         if member.edge == edge and member.connected and member.session_id not in sessions:
             room.drop(member, now)
     lost = []
-    for session_id, (hears, cursor) in sessions.items():
+    for session_id, (hears, connection, cursor) in sessions.items():
         found = room.members.get(session_id)
         if found is None:
             if hears:  # who does not hear the room is told of it when it joins again
                 lost.append(session_id)
             continue
-        if found.edge != edge:
+        if found.edge != edge and found.connected and found.edge in edges:
             continue
-        if not found.connected:
-            room.resume(found, edge, found.connection, now)
+        if not found.connected or found.edge != edge:
+            room.resume(found, edge, connection, now)
         found.attached = hears
         if cursor is not None and cursor != found.cursor:
             submit(room, found, "cursor", cursor, now)

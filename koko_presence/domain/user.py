@@ -10,6 +10,7 @@ from koko_presence.commands import (
     ApplyProfile,
     ChangePrivacy,
     ChangeStatus,
+    ClaimMember,
     Drop,
     EndSession,
     EnterRoom,
@@ -96,7 +97,7 @@ class User:
         effects = self.setting.effects
         session_id = command.resume if command.resume in self.sessions else command.fresh
         session = self.sessions.get(session_id)
-        if session is not None and session.connection == command.connection:
+        if session is not None and session.connection == command.connection and session.connected:
             pass  # said once more by the heir of an owner who had opened it
         elif session is not None and session.connected and session.at > command.at:  # came late: a newer one has it
             effects.append((command.edge, SessionReplaced(session_id=session_id, connection=command.connection)))
@@ -140,7 +141,8 @@ class User:
                     user_id=self.id,
                     connection=command.connection,
                     session_id=session_id,
-                    resumed=session_id == command.resume,
+                    # one with rooms has been answered before; should it be gone by now, it has a grace
+                    resumed=session_id == command.resume or bool(session.rooms),
                     rooms=sorted(session.rooms),
                     activity=session.activity,
                     privacy=session.privacy(),
@@ -204,6 +206,10 @@ class User:
         session = self.sessions.get(command.visitor.session_id)
         if session is None:
             raise PresenceError("UNAUTHENTICATED", "This session has ended. Connect again.")
+        if not session.connected:  # it is: a lost owner had resumed it
+            session.edge, session.connection = command.visitor.edge, command.visitor.connection
+            session.connected = True
+            self.setting.deadlines.cancel(("session", self.id, command.visitor.session_id))
         rooms = {room_id for each in self.sessions.values() for room_id in each.rooms}
         if command.room_id not in rooms and len(rooms) >= self.setting.limits.max_rooms_per_user:
             raise PresenceError("TOO_MANY_ROOMS")
@@ -235,6 +241,26 @@ class User:
         session = self.sessions.get(session_id)
         if session is not None and session.rooms.get(room_id) == stay:
             del session.rooms[room_id]
+
+    def claim(self, command: ClaimMember) -> None:
+        """A room has this session: hold that against what is known here, and tell the room of the difference [N-b]."""
+        room_id, session_id = command.room_id, command.session_id
+        session = self.sessions.get(session_id)
+        if session is None or not session.connected or room_id not in session.rooms:  # it may still join again
+            drop = Drop(room_id=room_id, session_id=session_id, connection=command.connection)
+            self.setting.effects.append(drop)
+        elif session.connection != command.connection:
+            resume = Resume(
+                room_id=room_id,
+                session_id=session_id,
+                user_id=self.id,
+                edge=session.edge,
+                connection=session.connection,
+                stay=command.stay,
+            )
+            self.setting.effects.append(resume)
+        if session is not None and session.rooms.get(room_id) == 0:
+            session.rooms[room_id] = command.stay
 
     # --- what the person shows ------------------------------------------------------------------------------------
 

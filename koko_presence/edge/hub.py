@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
+from koko_presence._fastpath.counters import tally
 from koko_presence._fastpath.fanout import RoomPacket, frame_text
 from koko_presence._fastpath.outbox import Turn
 from koko_presence._fastpath.road import Lane
@@ -29,8 +30,7 @@ from koko_presence.commands import (
 )
 from koko_presence.domain.deadlines import Deadlines
 from koko_presence.limits import Limits
-from koko_presence.messages import Cursor
-from koko_presence.records import SessionRecord
+from koko_presence.records import Present, SessionRecord
 
 from .feed import Feed, Receiver
 from .life import Link
@@ -84,6 +84,7 @@ class Hub:
     def accept(self, link: Link) -> Session:
         """A new connection; the session it returns is the connection's handler."""
         self._last_connection += 1
+        tally.accepted += 1
         session = Session(self, self._last_connection, link)
         self.connections[session.connection] = session
         return session
@@ -102,6 +103,14 @@ class Hub:
                     if not feed.receivers:
                         del self.feeds[room_id]
         session.hearing.clear()
+
+    def mute(self, session: Session, room_id: str) -> None:
+        """The session hears nothing more of a room, neither what comes nor what was held back for it."""
+        feed = self.feeds.get(room_id)
+        if feed is not None:
+            feed.drop(session.session_id)
+        session.outbox.forget(room_id)
+        session.hearing.discard(room_id)
 
     def wake(self, session: Session, at: float) -> None:
         """Call the session's `on_tick` at monotonic second `at`."""
@@ -185,6 +194,7 @@ class Hub:
         elif isinstance(news, Reply):
             session = self.sessions.get(news.session_id)
             if session is not None:
+                tally.sent(news.payload)
                 session.outbox.write(frame_text(news.payload))
                 if news.refusal:
                     session.on_refusal()
@@ -219,14 +229,21 @@ class Hub:
             for session_id in feed.receivers if feed is not None else ():
                 self.sessions[session_id].gate.drop_lane(room_id)
 
-    def presences(self) -> dict[str, dict[str, tuple[bool, Cursor | None]]]:
+    def presences(self) -> dict[str, Present]:
         """Of every room: which sessions of this edge are in it, whether they hear it, where they point."""
-        found: dict[str, dict[str, tuple[bool, Cursor | None]]] = {}
+        found: dict[str, Present] = {}
         for session in self.sessions.values():
             for room_id in session.rooms.joined:
                 hears = room_id in session.hearing
-                found.setdefault(room_id, {})[session.session_id] = (hears, session.gate.last_cursor(room_id))
+                cursor = session.gate.last_cursor(room_id)
+                found.setdefault(room_id, {})[session.session_id] = (hears, session.connection, cursor)
         return found
+
+    def say_again(self, now: float) -> None:
+        """An owner was lost: what nobody has answered yet is asked once more."""
+        for session in list(self.connections.values()):
+            session.login.say_again(now)
+            session.rooms.say_again(now)
 
     def session_words(self) -> dict[str, list[SessionRecord]]:
         """Of every user: the sessions that are connected here."""

@@ -28,11 +28,12 @@ COMPACT = "cursors"  # the one capability there is: compact cursors [B12]
 class Login:
     """The identity of one session. Written by itself alone."""
 
-    __slots__ = ("_again_bucket", "_message", "_session", "_warned", "identity")
+    __slots__ = ("_again_bucket", "_message", "_opening", "_session", "_warned", "identity")
 
     def __init__(self, session: Session) -> None:
         self._session = session
         self._message: Auth | None = None  # the one that is being answered
+        self._opening: OpenSession | None = None  # not answered yet
         self._warned = False
         self._again_bucket = TokenBucket(AGAIN_HZ, AGAIN_BURST)
         self.identity: Identity | None = None
@@ -93,7 +94,7 @@ class Login:
         resume = None
         if message.resume_token is not None:
             resume = hub.resume_tokens.read(message.resume_token, identity.user_id, hub.unix_s())
-        command = OpenSession(
+        command = self._opening = OpenSession(
             user_id=identity.user_id,
             edge=hub.edge_id,
             connection=session.connection,
@@ -105,9 +106,15 @@ class Login:
         )
         hub.bus.send(command, hub.clock())
 
+    def say_again(self, now: float) -> None:
+        """An owner was lost: perhaps it had the session that is not opened yet."""
+        if self._opening is not None and self._session.opening:
+            self._session.hub.bus.send(self._opening, now)
+
     def on_opened(self, news: SessionOpened, now: float) -> None:
         """The session is there: tell the client."""
         message, self._message = self._message, None
+        self._opening = None
         assert message is not None
         tally.auth("resumed" if news.resumed else "accepted")
         self._answer(message, news.resumed, news.rooms, now)

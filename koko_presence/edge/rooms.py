@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET
 
+from koko_presence._fastpath.counters import tally
 from koko_presence._fastpath.throttle import GO, WAITS, TokenBucket, Trailing
 from koko_presence.auth.access import Grant, room_type_of
 from koko_presence.commands import Act, AskActive, EnterRoom, LeaveRoom, Regrant, ReportActivity, Visitor
 from koko_presence.errors import PresenceError
-from koko_presence.events import Kicked
+from koko_presence.events import Kicked, LeftReply
 from koko_presence.limits import MERGED_BURST
 from koko_presence.messages import (
     Activity,
@@ -48,7 +49,8 @@ class Rooms:
     """The rooms of one session at its edge."""
 
     __slots__ = (
-        "_buckets", "_join_bucket", "_session", "_waiting", "cursors", "hearing", "joined", "joining", "max_bytes",
+        "_began", "_buckets", "_join_bucket", "_session", "_waiting", "cursors", "entering", "hearing", "joined",
+        "joining", "leaving", "max_bytes",
     )  # fmt: skip
 
     def __init__(self, session: Session) -> None:
@@ -57,7 +59,10 @@ class Rooms:
         self.max_bytes = min(limits.max_presence_bytes, limits.max_message_bytes)
         self.joined: set[str] = set()
         self.joining: dict[str, list[tuple[Any, int]]] = {}
+        self.entering: dict[str, EnterRoom] = {}  # joins that no owner has answered yet
+        self.leaving: dict[str, LeaveRoom] = {}  # and leaves
         self.hearing: set[str] = set()
+        self._began: dict[str, float] = {}  # when the joins that are under way came
         self._join_bucket = TokenBucket(limits.join_hz, limits.join_burst)
         self.cursors = TokenBucket(limits.cursor_hz, MERGED_BURST)
         self._buckets: dict[type, TokenBucket] = {
@@ -81,6 +86,7 @@ class Rooms:
         ):  # joining again after a resume is the SDK's doing, not the person's [D14]
             self.interacted(now)
             self.joining[message.room_id] = []
+        self._began[message.room_id] = now
         self._check(message.room_id, message.room_type, lambda grant: self._enter(message, grant))
 
     def _enter(self, message: Join, grant: Grant) -> None:
@@ -90,6 +96,7 @@ class Rooms:
                 raise PresenceError("FORBIDDEN", grant.reason or "Your token does not open this room.")
             room_type = _settled_type(message, grant)
         except PresenceError as error:
+            tally.refused(message, error.code)
             session.refuse(error, message.id, message.room_id)
             self.on_refused(message.room_id, now)
             return
@@ -100,21 +107,20 @@ class Rooms:
             user_id=identity.user_id,
             name=identity.name,
             image=identity.image,
+            connection=session.connection,
         )
-        session.hub.bus.send(
-            EnterRoom(
-                user_id=identity.user_id,
-                room_id=message.room_id,
-                visitor=visitor,
-                room_type=room_type,
-                can_control=grant.can_control,
-                can_broadcast=grant.can_broadcast,
-                moderator=grant.moderator,
-                id=message.id,
-                privacy=None if message.privacy is UNSET else message.privacy,
-            ),
-            now,
+        command = self.entering[message.room_id] = EnterRoom(
+            user_id=identity.user_id,
+            room_id=message.room_id,
+            visitor=visitor,
+            room_type=room_type,
+            can_control=grant.can_control,
+            can_broadcast=grant.can_broadcast,
+            moderator=grant.moderator,
+            id=message.id,
+            privacy=None if message.privacy is UNSET else message.privacy,
         )
+        self._send(command, now)
 
     def leave(self, message: Leave, size: int, within: bool, now: float) -> None:
         """presence.leave. Errors: NOT_IN_ROOM."""
@@ -122,15 +128,15 @@ class Rooms:
             return
         self._require(message.room_id)
         self._forget(message.room_id)
-        self._send(
-            LeaveRoom(
-                user_id=self._session.user_id,
-                room_id=message.room_id,
-                session_id=self._session.session_id,
-                id=message.id,
-            ),
-            now,
+        command = LeaveRoom(
+            user_id=self._session.user_id,
+            room_id=message.room_id,
+            session_id=self._session.session_id,
+            id=message.id,
         )
+        if message.room_id in self.hearing:
+            self.leaving[message.room_id] = command
+        self._send(command, now)
 
     def resume(self, rooms: list[str]) -> None:
         """The rooms a resumed session is still in; their events come once it joins again [C4]."""
@@ -140,6 +146,8 @@ class Rooms:
         """The snapshot has been written: this session is in, and hears the room."""
         self.hearing.add(room_id)
         self.joined.add(room_id)
+        if room_id in self._began:
+            tally.joined(self._session.hub.clock() - self._began.pop(room_id))
         self._session.link.promote()
         lane = self._session.hub.bus.lane(room_id, self._session.session_id)
         if lane is not None:
@@ -149,14 +157,27 @@ class Rooms:
     def on_detach(self, room_id: str) -> None:
         """The room's last word to this session has been written."""
         self.hearing.discard(room_id)
+        self.leaving.pop(room_id, None)
         if room_id not in self.joining:
             self._forget(room_id)
 
     def on_refused(self, room_id: str, now: float) -> None:
         """The join failed; what was held for the room gets its own answers."""
+        self._began.pop(room_id, None)
         self._release_held(room_id)
 
+    def say_again(self, now: float) -> None:
+        """An owner was lost: perhaps it had the joins and leaves that are not answered yet."""
+        for enter in list(self.entering.values()):
+            self._send(enter, now)
+        leaving, self.leaving = self.leaving, {}
+        for room_id, leave in leaving.items():  # whoever owns the room now may know of no member to say good-bye to
+            self._session.hub.mute(self._session, room_id)
+            self._session.send(LeftReply(id=leave.id, room_id=room_id))
+            self._send(leave, now)
+
     def _release_held(self, room_id: str) -> None:
+        self.entering.pop(room_id, None)
         now = self._session.hub.clock()
         for message, size in self.joining.pop(room_id, ()):
             self._session.dispatch(message, size, True, now)
@@ -197,6 +218,7 @@ class Rooms:
             )
             return
         session.send(Kicked(room_id=room_id, reason="Your new token does not open this room."))
+        session.hub.mute(session, room_id)  # before the owner knows: it may be another worker
         self._forget(room_id)
         self._send(
             LeaveRoom(user_id=session.user_id, room_id=room_id, session_id=session.session_id, reason="kicked"), now
@@ -250,7 +272,9 @@ class Rooms:
         at = self._waiting.offer((kind, message.room_id), message, self._buckets[kind], None, now)
         if at == GO:
             self._pass_on(message, now)
-        elif at != WAITS:
+        elif at == WAITS:
+            tally.superseded("cursor" if kind is CursorMessage else "selection")
+        else:
             self._note_crowd()
             self._session.hub.wake_waiting(self._session, self._next_release(now))
 
@@ -286,6 +310,7 @@ class Rooms:
         if grant.allow:
             self._ask(message)
         else:
+            tally.refused(message, "FORBIDDEN")
             error = PresenceError("FORBIDDEN", grant.reason or "Your token does not open this room.")
             self._session.refuse(error, message.id, message.room_id)
 

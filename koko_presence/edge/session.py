@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from koko_presence._fastpath.counters import tally
 from koko_presence._fastpath.fanout import frame_text
 from koko_presence._fastpath.gate import Gate
 from koko_presence._fastpath.outbox import Outbox
@@ -119,8 +120,10 @@ class Session:
         try:
             message = decode(data)
         except BadMessage as error:
+            tally.bad(error)
             self.refuse(error, error.id, error.room_id)
             return
+        tally.received(message)
         if self.state != "open":
             self._before_open(message, len(data), now)
             return
@@ -138,6 +141,7 @@ class Session:
     def on_bad(self, error: PresenceError) -> None:
         """Something came that was not even a message."""
         if self.state != "closed":
+            tally.bad(error)
             self.activity.note_life(self.hub.clock())
             self.refuse(error)
 
@@ -175,12 +179,14 @@ class Session:
             self.login.begin(message)
         elif self.state == "new":  # [A2]
             self._strangers += 1
+            tally.refused(message, "UNAUTHENTICATED")
             self.refuse(PresenceError("UNAUTHENTICATED"), message.id)
             if self._strangers >= 3:
                 self.finish(4401)
         elif len(self._held) < MAX_HELD:
             self._held.append((message, size))
         else:
+            tally.refused(message, "RATE_LIMITED")
             self.refuse(PresenceError("RATE_LIMITED", "Wait for the reply to auth.", retry_after_s=1.0), message.id)
 
     def dispatch(self, message: AnyClientMessage, size: int, within: bool, now: float) -> None:
@@ -196,6 +202,7 @@ class Session:
                 raise PresenceError("RATE_LIMITED", retry_after_s=0.1)
             _HANDLERS[kind](self, message, now)
         except PresenceError as error:
+            tally.refused(message, error.code)
             self.refuse(error, message.id, getattr(message, "room_id", None))
 
     def _again(self, message: Auth, now: float) -> None:
@@ -220,7 +227,10 @@ class Session:
         if message.data.status == "idle":
             self.activity.claim("idle", now)
         command = ChangeStatus(
-            user_id=self.user_id, session_id=self.session_id, activity=self.activity.activity, message=message
+            user_id=self.user_id,
+            session_id=self.session_id,
+            activity=self.activity.activity,
+            message=SetStatus(id=message.id, data=message.data),  # one name for both
         )
         self._send_command(command, now)
 
@@ -250,6 +260,7 @@ class Session:
 
     def on_refused(self, code: str, now: float) -> None:
         """No session for this connection [C11]."""
+        tally.auth("session_limit")
         self.refuse(PresenceError(code), self.login.message_id)
         self.finish(4429)
 
@@ -262,6 +273,7 @@ class Session:
             return
         if self.state != "open":
             if now >= self.opened_at + limits.auth_timeout_s:
+                tally.auth("timeout")
                 self.refuse(PresenceError("UNAUTHENTICATED", "No auth message came in time."))
                 self.finish(4408)
             else:
@@ -397,6 +409,7 @@ class Session:
     def write(self, payload: bytes | None) -> None:
         """Write one encoded message; nothing when there is none."""
         if payload is not None and self.state != "closed":
+            tally.sent(payload)
             self.outbox.write(frame_text(payload))
 
     def _send_command(self, command: Any, now: float) -> None:

@@ -7,7 +7,7 @@ UNICODE, ASCII = "▁▂▃▄▅▆▇█", ".:-=+*%#"
 
 def amount(value: float) -> str:
     """A count or a rate in at most seven characters."""
-    if value and value < 9.95:
+    if value < 9.95 and value != int(value):
         return f"{value:.1f}"
     if value < 99_999.5:
         return f"{value:,.0f}"

@@ -49,7 +49,7 @@ def draw(
     width = min(width, WIDEST)
     step = Between(before, now)
     steps = [Between(a, b) for a, b in pairwise(trail)] or [step]
-    across = max(0, min(30, width - 58))
+    across = min(30, max(0, width - 30) // 3) if trail else 0
 
     def history(of: Callable[[Between], float | None]) -> Part:
         return f"  {spark([of(each) for each in steps], across, marks)}  " if across else "  ", "spark"
@@ -172,6 +172,7 @@ def _workers(step: Between, room: int, cells: int, marks: str) -> list[Line]:
         cpu = step.rate("cpu_seconds_total", worker=name)
         lag = step.quantile(0.99, "loop_lag_seconds", worker=name)
         longest = step.now.value("loop_lag_max_seconds", worker=name)
+        lag = None if lag is None else min(lag, longest)  # straight between two bounds is a guess
         rows.append(
             [
                 (f"{name:<8}", "bold"),

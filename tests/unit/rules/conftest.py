@@ -1,13 +1,19 @@
-"""Every rule holds on one worker and on four, and nobody can tell which: the tests are the same."""
+"""Every rule holds on one worker and on four, and nobody can tell which: the tests are the same.
 
-from collections.abc import Iterator
+Those marked `one_worker` look at a worker's inside, or at the order in which two people's words of the same instant
+arrive, which nobody has promised.
+"""
 
 import pytest
 
 from tests.world import World
 
 
-@pytest.fixture(autouse=True, params=[1, 4], ids=["1 worker", "4 workers"])
-def workers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    inside = metafunc.definition.get_closest_marker("one_worker") is not None
+    metafunc.parametrize("_workers", [1] if inside else [1, 4], ids=lambda count: f"{count} workers", indirect=True)
+
+
+@pytest.fixture(autouse=True)
+def _workers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(World, "default_workers", request.param)
-    yield request.param

@@ -91,6 +91,7 @@ def test_target_is_a_fifth_value_and_what_is_missing_is_null(world: World) -> No
     assert rows(cat) == [[1, None, 0.5, 0.5]]
 
 
+@pytest.mark.one_worker
 def test_one_message_per_flush_and_other_events_keep_their_place(world: World) -> None:
     ann = compact_person(world, "ann")
     people = [world.person(f"u{number}") for number in range(6)]
@@ -112,6 +113,7 @@ def test_one_message_per_flush_and_other_events_keep_their_place(world: World) -
     ]
 
 
+@pytest.mark.one_worker
 def test_an_index_is_never_used_for_two_people_in_one_run(world: World) -> None:
     ann, bob = compact_person(world, "ann"), world.person("bob")
     ann.take()

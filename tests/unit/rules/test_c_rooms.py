@@ -46,6 +46,7 @@ def test_c3_joining_twice_only_repeats_the_snapshot() -> None:
     assert second["room"]["sessionCount"] == 2 and bob.take() == []
 
 
+@pytest.mark.one_worker
 def test_c4_join_is_answered_before_any_event_of_the_room() -> None:
     world = World()
     ann, bob = world.person("ann"), world.client().auth("bob")
@@ -130,6 +131,7 @@ def test_c8_the_invisible_take_a_place_but_are_in_no_number() -> None:
     assert world.client().auth("bob").join().last("error")["code"] == "ROOM_FULL"
 
 
+@pytest.mark.one_worker
 def test_c9_someone_in_a_full_room_may_open_another_tab_and_the_grace_holds_a_place() -> None:
     world = World(max_users_per_room=1)
     ann = world.person("ann")

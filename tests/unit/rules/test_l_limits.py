@@ -182,6 +182,7 @@ def test_control_handed_to_and_fro_is_limited(pair: tuple[Client, Client]) -> No
     assert "RATE_LIMITED" in {error["code"] for client in pair for error in client.of("error")}
 
 
+@pytest.mark.one_worker
 def test_a_slow_receiver_gets_only_the_newest_cursors_once_it_drains(pair: tuple[Client, Client]) -> None:
     ann, bob = pair
     carol = ann.world.person("carol")

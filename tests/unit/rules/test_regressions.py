@@ -287,6 +287,7 @@ def test_a_slow_receiver_sees_no_cursor_of_who_has_vanished(pair: tuple[Client, 
     assert [event["type"] for event in bob.take()] == ["cursor_moved", "user_left"]
 
 
+@pytest.mark.one_worker
 def test_new_limits_hold_alike_on_both_ways_of_a_cursor(pair: tuple[Client, Client]) -> None:
     ann, bob = pair
     ann.world.hub.limits = Limits(max_presence_bytes=256)

@@ -1,0 +1,432 @@
+"""Workers, their links and a crowd of people on a fake clock, with everything going wrong that can, from one seed.
+
+The shards, rings, buses and edges are the real ones. Delays differ from link to link, links are cut and mended, workers
+crash, stop for a while, are replaced and rolled; people come, point, talk, lose their connection and come back. After
+every step the invariants of `Story.check` hold, and once it is quiet again those of `Story.check_calm`. The same seed
+gives the same story to the last byte.
+
+    python -m tests.sim 1 1000        seeds 1 to 1000; the first that fails is told with its story
+"""
+
+import hashlib
+import logging
+import random
+import sys
+import time
+from typing import Any
+
+from koko_presence.cluster.cluster_bus import ClusterBus
+from tests.world import Client, Node, World
+
+ROOMS = ("video_1", "video_2", "video_3")
+GRACE_S = 5.0
+MARGIN_S = 0.5  # nobody is blamed for a grace that was nearly over
+CAPS = {"max_users_per_room": 5, "max_rooms_per_user": 2, "max_sessions_per_user": 4}
+
+
+class Broken(AssertionError):
+    """An invariant does not hold."""
+
+
+class Complaints(logging.Handler):
+    """What the code under test logs as an error is one."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.found: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.found.append(logging.Formatter().format(record))
+
+
+COMPLAINTS = Complaints()
+logging.getLogger("koko_presence").addHandler(COMPLAINTS)
+
+
+class Person:
+    """One tab of one user: what it wants, and what it believes of the rooms that it is in."""
+
+    def __init__(self, story: "Story", name: str, user: str) -> None:
+        self.story, self.name, self.user = story, name, user
+        self.wants: set[str] = set()
+        self.client: Client | None = None
+        self.node: Node | None = None
+        self.token: str | None = None
+        self.session = ""
+        self.lost_at: float | None = None
+        self.seen: dict[str, dict[str, str]] = {}  # room -> session -> user
+        self.seq: dict[str, int] = {}
+        self.controller: dict[str, str | None] = {}
+        self.read = 0
+
+    @property
+    def here(self) -> bool:
+        return self.client is not None and self.client.closed is None and self.node is not None and not self.node.dead
+
+    def come(self) -> None:
+        """Connect to some worker, with the token of the session before, and go into the rooms again."""
+        story = self.story
+        running = [node for node in story.world.nodes.values() if node.stopped is None and node.served]
+        if self.here:
+            return
+        if not running:
+            story.later(0.1, self.come)
+            return
+        self.node = story.random.choice(running)
+        self.client = Client(story.world, self.node.hub)
+        self.read = 0
+        self.seen, self.seq, self.controller = {}, {}, {}
+        more = {} if self.token is None else {"resumeToken": self.token}
+        self.say(type="auth", token=self.user, **more)
+        for room in sorted(self.wants):
+            self.say(type="join", roomId=room, roomType="video")
+
+    def say(self, **message: Any) -> None:
+        self.story.note(f"{self.name} > {message.get('type')} {message.get('roomId', '')}")
+        client, node = self.client, self.node
+        if client is not None and node is not None:
+            node.do(lambda: client.post(message))
+
+    def lose(self) -> None:
+        """The connection breaks; it comes back after a while."""
+        if self.here:
+            client, node = self.client, self.node
+            assert client is not None and node is not None
+            node.do(lambda: client.session.on_close(1006, False))
+            client.closed = 1006
+        self.note_lost()
+
+    def note_lost(self) -> None:
+        self.lost_at = self.story.world.now
+        self.story.later(self.story.random.uniform(0.02, 0.8), self.come)
+
+    def go(self) -> None:
+        """Close the tab for good."""
+        self.wants.clear()
+        self.token = None
+        if self.here:
+            client, node = self.client, self.node
+            assert client is not None and node is not None
+            node.do(lambda: client.session.on_close(1000, True))
+            client.closed = 1000
+
+    # --- what it hears
+
+    def hear(self) -> None:
+        if self.client is None:
+            return
+        got = self.client.got
+        while self.read < len(got):
+            message = got[self.read]
+            self.read += 1
+            self.story.note(f"{self.name} < {message['type']} {message.get('roomId', '')} {message.get('userId', '')} {message.get('seq', '')}")
+            self.understand(message)
+        if self.client.closed is not None and self.client.closed not in (1000, 1006):
+            code, self.client = self.client.closed, None
+            self.story.note(f"{self.name} was closed with {code}")
+            if code in (4429, 4401):
+                self.token = None
+            self.note_lost()
+
+    def understand(self, message: dict[str, Any]) -> None:
+        kind, room = message["type"], message.get("roomId", "")
+        if kind == "authenticated":
+            if self.token is not None and not message["resumed"]:
+                self.story.on_not_resumed(self)
+            self.token, self.session = message["resumeToken"], message["sessionId"]
+            self.lost_at = None
+            for room in message["rooms"]:  # left while nobody could hear it
+                if room not in self.wants:
+                    self.say(type="leave", roomId=room)
+        elif kind == "joined":
+            self.seen[room] = {row["sessionId"]: row["userId"] for row in message["room"]["users"]}
+            self.seq[room] = message["seq"]
+            self.controller[room] = message["room"].get("controller")
+            self.story.note(f"{self.name} is {self.session} in {room} with {sorted(self.seen[room])}")
+        elif kind == "left":
+            self.seen.pop(room, None)
+        elif kind == "error":
+            if message["code"] in ("ROOM_FULL", "TOO_MANY_ROOMS"):
+                self.wants.discard(room)
+        elif room in self.seen and "timestamp" in message:
+            if "seq" in message:
+                if message["seq"] <= self.seq[room]:
+                    raise Broken(f"{self.name}: {kind} of {room} has seq {message['seq']} after {self.seq[room]}")
+                self.seq[room] = message["seq"]
+            if kind == "user_joined":
+                self.seen[room][message["sessionId"]] = message["userId"]
+            elif kind == "user_left":
+                self.seen[room].pop(message["sessionId"], None)
+                self.story.on_user_left(message, room)
+            elif kind == "control_granted":
+                self.controller[room] = message["data"]["toUserId"]
+            elif kind == "control_released":
+                self.controller[room] = None
+
+
+class Story:
+    """One seed."""
+
+    def __init__(self, seed: int, workers: int = 3, people: int = 8) -> None:
+        self.seed = seed
+        self.random = random.Random(seed)
+        self.world = World(workers=workers, grace_s=GRACE_S, **CAPS)  # type: ignore[arg-type]
+        self.world.link_delay_s = lambda: self.random.choice((0.0001, 0.0005, 0.002, 0.02)) * self.random.random()
+        self.lines: list[str] = []
+        self.next_id = workers + 1
+        self.people = [Person(self, f"p{n}", f"user{n * 2 // 3}") for n in range(people)]
+        self.views: dict[int, float] = {}
+        self.rolling = False
+
+    # --- telling
+
+    def note(self, line: str) -> None:
+        self.lines.append(f"{self.world.now:.6f} {line}")
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256("\n".join(self.lines).encode()).hexdigest()
+
+    def later(self, delay: float, callback: Any) -> None:
+        self.world.timers.call_later(delay, callback)
+
+    # --- the supervisor
+
+    def publish(self, leaving: frozenset[int] = frozenset()) -> None:
+        """A new view; every worker hears of it at its own time, but never in another order."""
+        world = self.world
+        view = world.next_view(leaving)
+        for node in list(world.nodes.values()):
+            at = max(self.views.get(node.number, 0.0), world.now + self.random.uniform(0.0002, 0.005))
+            self.views[node.number] = at
+            bus = node.bus
+            assert isinstance(bus, ClusterBus)
+            self.later(at - world.now, lambda node=node, bus=bus: node.do(lambda: bus.on_view(view, world.now)))
+
+    def crash(self, node: Node) -> None:
+        """kill -9: the supervisor sees it and starts another in its slot."""
+        world = self.world
+        if node.dead or not any(other is not node and other.number not in self.leaving() for other in world.nodes.values()):
+            return  # the last owner takes everything with it: that is another story
+        self.note(f"worker {node.number} dies")
+        node.dead = True
+        del world.nodes[node.number]
+        for person in self.people:
+            if person.node is node and person.client is not None:
+                person.client.closed = person.client.closed or 1006
+                person.note_lost()
+        self.publish(self.leaving())
+        slot = world.slots[node.number]
+        self.later(self.random.uniform(0.05, 0.3), lambda: self.start(slot))
+
+    def start(self, slot: int) -> Node | None:
+        if any(self.world.slots[number] == slot for number in self.world.nodes):
+            return None
+        return self._start(slot, self.leaving())
+
+    def leaving(self) -> frozenset[int]:
+        return frozenset(number for number, node in self.world.nodes.items() if getattr(node, "leaves", False))
+
+    def _start(self, slot: int, leaving: frozenset[int]) -> Node:
+        number, self.next_id = self.next_id, self.next_id + 1
+        self.note(f"worker {number} starts in slot {slot}")
+        node = self.world.add(number, slot)
+        self.publish(leaving)
+        return node
+
+    def roll(self) -> None:
+        """Replace one worker: its successor first, then it sends its people away, then it goes."""
+        candidates = [n for n in self.world.nodes.values() if n.stopped is None and n.served]
+        if self.rolling or len(candidates) < 2:
+            return
+        self.rolling = True
+        old = self.random.choice(candidates)
+        self.note(f"worker {old.number} is rolled")
+        old.leaves = True  # type: ignore[attr-defined]
+        successor = self._start(self.world.slots[old.number], self.leaving())
+
+        def drain() -> None:
+            if old.dead or not successor.served:
+                if not old.dead and not successor.dead:
+                    self.later(0.05, drain)
+                else:
+                    self.rolling = False
+                return
+            for session in list(old.hub.connections.values()):
+                old.do(lambda session=session: session.finish(1012))
+            self.later(0.2, end)
+
+        def end() -> None:
+            self.rolling = False
+            if not old.dead:
+                old.dead = True
+                del self.world.nodes[old.number]
+                for person in self.people:
+                    if person.node is old and person.client is not None and person.client.closed is None:
+                        person.client.closed = 1006
+                        person.note_lost()
+                self.publish(self.leaving())
+
+        self.later(0.1, drain)
+
+    # --- what may happen
+
+    def step(self) -> None:
+        chance, person = self.random.random(), self.random.choice(self.people)
+        room = self.random.choice(ROOMS)
+        if chance < 0.22:
+            if not person.here:
+                person.come()
+            person.wants.add(room)
+            person.say(type="join", roomId=room, roomType="video")
+        elif chance < 0.28:
+            person.wants.discard(room)
+            person.say(type="leave", roomId=room)
+        elif chance < 0.42:
+            person.say(type="cursor", roomId=room, data={"timestamp": self.random.randrange(100)})
+        elif chance < 0.50:
+            person.say(type="typing", roomId=room, data={"isTyping": self.random.random() < 0.6})
+        elif chance < 0.55:
+            person.say(type="status", data={"status": self.random.choice(("busy", "active", "away"))})
+        elif chance < 0.65:
+            kind = self.random.choice(("control_request", "control_release"))
+            person.say(type=kind, roomId=room)
+        elif chance < 0.72:
+            person.say(type="playback", roomId=room, data={"action": "play", "currentTime": self.random.randrange(99)})
+        elif chance < 0.78:
+            person.lose()
+        elif chance < 0.81:
+            person.go()
+        elif chance < 0.86:
+            owners = [node for node in self.world.nodes.values() if node.number not in self.leaving()]
+            if len(owners) > 1:
+                self.crash(self.random.choice(owners))
+        elif chance < 0.90:
+            self.stop()
+        elif chance < 0.93:
+            self.roll()
+        elif chance < 0.97:
+            self.cut()
+
+    def stop(self) -> None:
+        running = [node for node in self.world.nodes.values() if node.stopped is None]
+        if len(running) < 2:
+            return
+        node = self.random.choice(running)
+        node.stopped = []
+        length = self.random.choice((0.05, 0.2, 0.6, 3.5))
+        self.note(f"worker {node.number} stops for {length} s")
+        if length > 3.0:  # found by its missed beats, and killed
+            self.later(3.0, lambda: self.crash(node))
+        else:
+            self.later(length, node.go_on)
+
+    def cut(self) -> None:
+        node = self.random.choice(list(self.world.nodes.values()))
+        if node.links:
+            link = node.links[self.random.choice(sorted(node.links))]
+            link.cut = True
+            self.note(f"a link of worker {node.number} is cut")
+            self.later(self.random.choice((0.01, 0.1, 0.5)), link.mend)
+
+    # --- what must hold
+
+    def on_user_left(self, message: dict[str, Any], room: str) -> None:
+        """A user_left is for somebody who left, or was away for the whole grace."""
+        for person in self.people:
+            if person.session != message["sessionId"] or room not in person.wants or person.token is None:
+                continue
+            away_s = 0.0 if person.lost_at is None else self.world.now - person.lost_at
+            if away_s < GRACE_S - MARGIN_S and message["data"]["reason"] != "left":
+                raise Broken(f"user_left of {person.name} in {room} ({message['data']}), who was away {away_s:.3f} s")
+
+    def on_not_resumed(self, person: Person) -> None:
+        away_s = 0.0 if person.lost_at is None else self.world.now - person.lost_at
+        if away_s < GRACE_S - MARGIN_S:
+            raise Broken(f"{person.name} came back after {away_s:.3f} s and was not resumed")
+
+    def check(self) -> None:
+        """After every step."""
+        if COMPLAINTS.found:
+            found, COMPLAINTS.found = COMPLAINTS.found, []
+            raise Broken("\n".join(found))
+        for person in self.people:
+            person.hear()
+        owners: dict[str, int] = {}
+        for node in self.world.nodes.values():
+            if node.stopped is not None:
+                continue
+            for room in node.shard.rooms.values():
+                if room.id in owners:
+                    raise Broken(f"{room.id} is on workers {owners[room.id]} and {node.number}")
+                owners[room.id] = node.number
+                if len(room.people) > CAPS["max_users_per_room"]:
+                    raise Broken(f"{len(room.people)} people in {room.id}")
+                if room.control.session_id is not None and room.control.session_id not in room.members:
+                    raise Broken(f"the controller of {room.id} is not in it")
+            for user in node.shard.users.values():
+                if len(user.sessions) > CAPS["max_sessions_per_user"]:
+                    raise Broken(f"{user.id} has {len(user.sessions)} sessions")
+
+    def check_calm(self) -> None:
+        """When nothing has gone wrong for longer than the grace."""
+        truth: dict[str, set[str]] = {room: set() for room in ROOMS}
+        for person in self.people:
+            if person.here:
+                for room in person.wants & set(person.seen):
+                    truth[room].add(person.session)
+                if missing := person.wants - set(person.seen):
+                    raise Broken(f"{person.name} wants {missing} and is not in")
+        rooms = self.world.shard.rooms
+        for room_id in ROOMS:
+            members = set(rooms[room_id].members) if room_id in rooms else set()
+            if members != truth[room_id]:
+                raise Broken(f"{room_id} has {sorted(members)}, but there are {sorted(truth[room_id])}")
+            for person in self.people:
+                if not person.here or room_id not in person.seen:
+                    continue
+                if set(person.seen[room_id]) != members:
+                    raise Broken(f"{person.name} sees {sorted(person.seen[room_id])} in {room_id}, not {sorted(members)}")
+                if person.controller[room_id] != rooms[room_id].control.user_id:
+                    controller = rooms[room_id].control.user_id
+                    raise Broken(f"{person.name} sees {person.controller[room_id]} control {room_id}, not {controller}")
+        sessions = {sid for user in self.world.shard.users.values() for sid in user.sessions}
+        connected = {person.session for person in self.people if person.here}
+        if sessions != connected:
+            raise Broken(f"the owners know {sorted(sessions)}, but there are {sorted(connected)}")
+
+    def run(self, steps: int = 60) -> str:
+        """The whole story; its digest. Errors: Broken, with the seed and the last of what happened."""
+        try:
+            for person in self.people[:5]:
+                person.wants = {self.random.choice(ROOMS)}
+                person.come()
+            for _ in range(steps):
+                self.step()
+                self.world.sleep(self.random.choice((0.0, 0.001, 0.01, 0.05, 0.3)))
+                self.check()
+            for _ in range(20):  # everything is mended, everybody comes back
+                self.world.sleep(0.25)
+                self.check()
+            for person in self.people:
+                if not person.here and person.token is not None:
+                    person.come()
+            for _ in range(14):
+                self.world.sleep(0.5)
+                self.check()
+            self.check_calm()
+        except Exception as broken:
+            tail = "\n".join(self.lines[-60:])
+            raise Broken(f"seed {self.seed}: {broken}\n{tail}") from broken
+        return self.digest
+
+
+def main(first: int, last: int) -> None:
+    began = time.monotonic()
+    for seed in range(first, last + 1):
+        Story(seed).run()
+    print(f"{last - first + 1} seeds in {time.monotonic() - began:.1f} s")
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2] if len(sys.argv) > 2 else sys.argv[1]))
