@@ -258,7 +258,7 @@ def run(url: str, interval_s: float = 1.0, once: bool = False, out: TextIO | Non
             out.write(draw(before, ask(url), width, 1000, marks=marks) + "\n")
             return 0
     except Unreachable as error:
-        print(f"top: {error}", file=sys.stderr)
+        print(f"koko-presence: top: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 0
