@@ -253,8 +253,8 @@ class Supervisor:
             self._do(self._fleet.on_ready(id, now))
         elif isinstance(message, control.Serving):
             self._do(self._fleet.on_serving(id, message.epoch, now))
-        elif isinstance(message, control.LinkRenewed):
-            self._do(self._fleet.on_link_renewed(id, message.peer, now))
+        elif isinstance(message, control.PeerStuck):
+            self._do(self._fleet.on_peer_stuck(id, message.peer, now))
         elif isinstance(message, control.Drained):
             self._do(self._fleet.on_drained(id, now))
         elif isinstance(message, control.Failed):

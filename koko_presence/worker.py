@@ -20,6 +20,8 @@ from ._fastpath.polling import Poller
 from .auth.access import Access, AllowAll, ClaimsAccess
 from .auth.tokens import HmacVerifier, ResumeTokens, issue_token
 from .cluster.bus import LocalBus
+from .cluster.cluster_bus import ClusterBus
+from .cluster.mesh import Mesh
 from .cluster.ring import View
 from .edge.door import Door
 from .edge.http import HttpSide
@@ -43,6 +45,17 @@ DRAIN_LINGER_S = 1.0
 monotonic = time.monotonic
 
 
+def busy_time() -> float:
+    """Seconds for which this process has run or waited for a core since it began: where workers are more than cores, it
+    is the waiting that tells that there is no time to spare. Linux; elsewhere the running alone."""
+    try:
+        with open("/proc/self/schedstat", "rb") as file:
+            ran, waited, _ = file.read().split()
+    except (OSError, ValueError):
+        return time.thread_time()
+    return (int(ran) + int(waited)) / 1e9
+
+
 class Place(NamedTuple):
     """Which of several workers one is. `mesh_address` is the Unix socket where the others reach it."""
 
@@ -60,7 +73,8 @@ class Worker:
         self.dev = dev
         self.place = place
         self.on_serving: Callable[[int], None] = lambda epoch: None
-        self.on_link_renewed: Callable[[int], None] = lambda peer: None
+        self.on_peer_stuck: Callable[[int], None] = lambda peer: None
+        self._mesh: Mesh | None = None
         loop = asyncio.get_running_loop()
         self._loop = loop
         self._wall = WallClock()
@@ -133,6 +147,8 @@ class Worker:
         self._poller.close()
         self.hub.stop()
         self.bus.stop()
+        if self._mesh is not None:
+            self._mesh.close()
         self._lag.stop()
         if self._wall_timer is not None:
             self._wall_timer.cancel()
@@ -161,15 +177,38 @@ class Worker:
 
     def _make_bus(self) -> LocalBus:
         """The bus: to this worker's own shard, or to all workers when it has a `place` among them."""
-        return LocalBus(self.shard, self._poller, monotonic, time.thread_time)
+        if self.place is None:
+            return LocalBus(self.shard, self._poller, monotonic, time.thread_time)
+        self._mesh = Mesh(self.place.id, self.place.mesh_address, self._on_letters, self._on_stuck)
+        return ClusterBus(
+            self.place.id,
+            self.shard,
+            self._poller,
+            monotonic,
+            busy_time,
+            open_link=self._mesh.open_link,
+            on_serving=lambda epoch: self.on_serving(epoch),
+        )
+
+    def _on_letters(self, sender: int, found: list[tuple[int, bytes]]) -> None:
+        assert isinstance(self.bus, ClusterBus)
+        self.bus.on_letters(sender, found)
+
+    def _on_stuck(self, peer: int) -> None:
+        log.error("a worker does not read what others write to it", extra={"peer": peer})
+        self.on_peer_stuck(peer)
 
     async def open_mesh(self) -> None:
         """Listen at `place.mesh_address`; after this the worker may be put into a view. Errors: OSError."""
+        if self._mesh is not None:
+            await self._mesh.open()
 
     def on_view(self, view: View) -> None:
-        """Take over a view of the workers; `on_serving` is called with its epoch when every link it names is there,
-        and `on_link_renewed` with a worker's id whenever the link to it was lost and made again."""
-        self.on_serving(view.epoch)
+        """Take over a view of the workers; `on_serving` is called with its epoch when everything that moves has moved,
+        and `on_peer_stuck` with the id of a worker that does not read what is written to it."""
+        assert isinstance(self.bus, ClusterBus) and self._mesh is not None
+        self.bus.on_view(view, monotonic())
+        self._mesh.forget(view.ids)
 
     # --- clocks, tokens ---------------------------------------------------------------------------------------------
 

@@ -218,7 +218,7 @@ class Member:
             self._fail(cannot_serve(config, error), final=True)
             return
         worker.on_serving = self._on_serving
-        worker.on_link_renewed = lambda peer: self._channel.send(control.LinkRenewed(peer=peer))
+        worker.on_peer_stuck = lambda peer: self._channel.send(control.PeerStuck(peer=peer))
         self._beat()
         self._start(self._get_ready(worker))
 

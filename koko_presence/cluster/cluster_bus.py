@@ -57,6 +57,8 @@ class ClusterBus(LocalBus):
         self._timers = timers
         self._open_link = open_link
         self._flushing = False
+        self._newest = 0  # the highest id of a worker so far
+        self._strangers: list[tuple[int, list[tuple[int, bytes]]]] = []
         self._lanes: dict[int, Lane] = {}
         self._lane_of: dict[tuple[str, str], int] = {}
         self._places: dict[int, tuple[str, str]] = {}  # the other way round
@@ -88,7 +90,11 @@ class ClusterBus(LocalBus):
         for peer in view.peers:
             if peer.id != self.me and peer.id not in self.couriers:
                 self.couriers[peer.id] = Courier(self._open_link(peer), self._plan_letters)
+        self._newest = max(self._newest, *view.ids)
         self.handover.begin(view, lost, now)
+        strangers, self._strangers = self._strangers, []
+        for sender, found in strangers:
+            self.on_letters(sender, found)
 
     def lane(self, room_id: str, session_id: str) -> Lane | None:
         """The short way into a room of this worker; the owner of another gives one with a letter."""
@@ -147,6 +153,8 @@ class ClusterBus(LocalBus):
         log; from a worker that is not in the view, all are."""
         courier = self.couriers.get(sender)
         if courier is None:
+            if sender > self._newest:  # in a view that is still on its way here
+                self._strangers.append((sender, found))
             return
         now = self._clock()
         for kind, body in found:

@@ -84,8 +84,8 @@ class Beat(Message):
     at: float
 
 
-class LinkRenewed(Message):
-    """The link to worker `peer`, which is alive, was lost and made again."""
+class PeerStuck(Message):
+    """Worker `peer` does not read what this one writes to it."""
 
     peer: int
 
@@ -109,7 +109,7 @@ class Failed(Message):
 
 
 ToWorker = Begin | Workers | Reload | Drain | Stop | AskSnapshot
-ToSupervisor = Ready | Serving | Beat | LinkRenewed | Drained | Snapshot | Failed
+ToSupervisor = Ready | Serving | Beat | PeerStuck | Drained | Snapshot | Failed
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(ToWorker | ToSupervisor)

@@ -116,11 +116,12 @@ class Fleet:
         if id in self.members:
             self.members[id].heard_at = now
 
-    def on_link_renewed(self, id: int, peer: int, now: float) -> list[Action]:
-        """Two live workers have missed something of each other: a new view says so to all."""
-        ends = (self.members.get(id), self.members.get(peer))
-        if self.phase is not Phase.BOOT and all(member is not None and member.present for member in ends):
-            self._publish(renewed=((min(id, peer), max(id, peer)),))
+    def on_peer_stuck(self, id: int, peer: int, now: float) -> list[Action]:
+        """Worker `id` has too much that worker `peer` does not read. What it writes to it from now on is lost, so `peer`
+        has to be replaced, whatever its beats say."""
+        member = self.members.get(peer)
+        if member is not None and id in self.members:
+            self._lose(member, f"it does not read what worker {id} writes to it", now)
         return self._settle(now)
 
     def on_drained(self, id: int, now: float) -> list[Action]:
@@ -230,7 +231,7 @@ class Fleet:
         if not any(member.slot == slot and member.covers for member in self.members.values()):
             self._spawn(slot, now)
 
-    def _publish(self, renewed: tuple[tuple[int, int], ...] = ()) -> None:
+    def _publish(self) -> None:
         epoch = self.view.epoch + 1
         there = sorted((member for member in self.members.values() if member.present), key=lambda member: member.id)
         owners = {owner.id for slot in range(self.slots) if (owner := self.owner(slot)) is not None}
@@ -240,7 +241,7 @@ class Fleet:
             Peer(id=member.id, slot=member.slot, address=self.address(member.id), owns=member.id in owners)
             for member in there
         )
-        self.view = View(epoch=epoch, peers=peers, renewed=renewed)
+        self.view = View(epoch=epoch, peers=peers)
         for member in there:
             member.entered = member.entered or epoch
             self._actions.append(Tell(member.id, Workers(view=self.view)))

@@ -23,12 +23,10 @@ class Peer(Struct, frozen=True, kw_only=True):
 
 
 class View(Struct, frozen=True, kw_only=True):
-    """The workers that are there, as of `epoch`. `renewed` names pairs of workers whose link was lost and made again:
-    they cannot know what the other has missed, so everything is announced once more."""
+    """The workers that are there, as of `epoch`."""
 
     epoch: int
     peers: tuple[Peer, ...]
-    renewed: tuple[tuple[int, int], ...] = ()
 
     @property
     def ids(self) -> frozenset[int]:

@@ -209,14 +209,12 @@ def test_a_replacement_that_cannot_run_is_tried_again_and_stops_nobody_else() ->
     assert yard.unready() == "" and owners(yard.view) == {0: 1, 1: 4}
 
 
-def test_a_renewed_link_is_a_new_view_that_names_it() -> None:
+def test_a_worker_that_does_not_read_is_replaced_whatever_its_beats_say() -> None:
     yard = Yard().boot()
-    yard.do(yard.fleet.on_link_renewed(3, 1, yard.now))
-    assert yard.view.renewed == ((1, 3),) and yard.view.epoch == 2 and yard.view.ids == {1, 2, 3}
-    yard.do(yard.fleet.on_link_renewed(3, 9, yard.now))
-    assert yard.view.epoch == 2, "nobody has the number 9"
-    yard.die(2)
-    assert yard.view.renewed == ()
+    yard.do(yard.fleet.on_peer_stuck(3, 9, yard.now))
+    assert yard.view.ids == {1, 2, 3}, "nobody has the number 9"
+    yard.do(yard.fleet.on_peer_stuck(3, 1, yard.now))
+    assert 1 not in yard.view.ids
 
 
 @pytest.mark.parametrize("call", ["on_ready", "on_lost", "on_drained"])

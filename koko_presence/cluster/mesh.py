@@ -1,0 +1,256 @@
+"""The sockets between workers: one Unix stream from each to each other, in order, and without loss while both live.
+
+The one who writes connects. It keeps what it has written until the other end has counted it, so that after a lost
+connection it goes on where the other stopped. A worker that does not read for so long that `QUEUE_BYTES` wait for it is
+told of, once, and what else is written to it is dropped: it is about to be replaced, and its heirs are told everything.
+
+On the wire: the writer says GREETING and its id, the reader answers with 8 bytes, how many it has had so far, and does
+so again as they come, and once a second as a sign of life. Between them go letters (_fastpath/wire.pyx).
+"""
+
+import asyncio
+import logging
+import os
+import socket
+import struct
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from koko_presence._fastpath.wire import LetterTooLong, Opener
+
+from .letters import MAX_LETTER_BYTES
+from .ring import Peer
+
+log = logging.getLogger("koko_presence.mesh")
+
+GREETING = b"koko mesh 1\n"
+QUEUE_BYTES = 64 << 20
+RETRY_S = 0.02
+COUNT_S = 1.0
+COUNT_BYTES = 256 * 1024
+SILENT_S = 3.0
+SOCKET_BUFFER_BYTES = 1 << 20
+
+OnLetters = Callable[[int, list[tuple[int, bytes]]], None]
+
+
+class OutLink(asyncio.Protocol):
+    """The way to one worker; `on_stuck(peer)` when it does not read."""
+
+    def __init__(self, me: int, peer: Peer, on_stuck: Callable[[int], None]) -> None:
+        self._me, self._peer, self._on_stuck = me, peer, on_stuck
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None  # once the other end has said how far it is
+        self._greeting: asyncio.Transport | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._counts = b""
+        self._kept: deque[bytes] = deque()  # written, but not counted by the other end
+        self._kept_bytes = 0
+        self._counted = 0
+        self._stuck = self._closed = False
+        self.heard_at = self._loop.time()
+        self._connect()
+
+    def write(self, data: bytes) -> None:
+        """Send, now or when there is a connection."""
+        if self._closed or self._stuck:
+            return
+        self._kept.append(data)
+        self._kept_bytes += len(data)
+        if self._kept_bytes > QUEUE_BYTES:
+            self._stuck = True
+            self._kept.clear()
+            self._on_stuck(self._peer.id)
+        elif self._transport is not None:
+            self._transport.write(data)
+
+    def close(self) -> None:
+        """The worker is gone."""
+        self._closed = True
+        self._kept.clear()
+        if self._task is not None:
+            self._task.cancel()
+        for transport in (self._transport, self._greeting):
+            if transport is not None:
+                transport.abort()
+
+    def _connect(self) -> None:
+        if not self._closed:
+            self._task = self._loop.create_task(self._open())
+
+    async def _open(self) -> None:
+        try:
+            await self._loop.create_unix_connection(lambda: self, self._peer.address)
+        except OSError:
+            self._loop.call_later(RETRY_S, self._connect)
+
+    def connection_made(self, transport: Any) -> None:
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER_BYTES)
+        self._greeting, self._counts = transport, b""
+        transport.write(GREETING + struct.pack("<q", self._me))
+
+    def data_received(self, data: bytes) -> None:
+        self.heard_at = self._loop.time()
+        self._counts += data
+        whole = len(self._counts) // 8 * 8
+        for (count,) in struct.iter_unpack("<q", self._counts[:whole]):
+            self._on_count(count)
+        self._counts = self._counts[whole:]
+
+    def _on_count(self, count: int) -> None:
+        while self._kept and self._counted + len(self._kept[0]) <= count:
+            size = len(self._kept.popleft())
+            self._counted += size
+            self._kept_bytes -= size
+        if self._transport is None and self._greeting is not None:  # the first: go on from there
+            self._transport, self._greeting = self._greeting, None
+            begun = count - self._counted
+            for data in self._kept:
+                self._transport.write(data[begun:] if begun else data)
+                begun = 0
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._transport = self._greeting = None
+        if not self._closed:
+            log.warning("a link between workers was lost", extra={"peer": self._peer.id})
+            self._loop.call_later(RETRY_S, self._connect)
+
+
+class _Incoming:
+    """What has come from one worker, over all its connections."""
+
+    __slots__ = ("count", "opener", "reader")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.opener = Opener(MAX_LETTER_BYTES)
+        self.reader: InLink | None = None
+
+
+class InLink(asyncio.Protocol):
+    """One connection on which another worker writes to this one."""
+
+    def __init__(self, mesh: "Mesh") -> None:
+        self._mesh = mesh
+        self._head = b""
+        self._incoming: _Incoming | None = None
+        self._sender = 0
+        self._said = 0
+        self._transport: Any = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
+        sock = transport.get_extra_info("socket")
+        _, uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        if uid != os.getuid():
+            log.error("somebody else knocked at the mesh", extra={"uid": uid})
+            transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        if self._incoming is None:
+            self._head += data
+            size = len(GREETING) + 8
+            if len(self._head) < size:
+                return
+            if not self._head.startswith(GREETING):
+                log.error("what came at the mesh is no worker of this version")
+                self._transport.abort()
+                return
+            self._sender = struct.unpack_from("<q", self._head, len(GREETING))[0]
+            self._begin()
+            data = self._head[size:]
+        self._take(data)
+
+    def _begin(self) -> None:
+        self._incoming = self._mesh.incoming.setdefault(self._sender, _Incoming())
+        if self._incoming.reader is not None:
+            self._incoming.reader.abort()  # it has come anew: nothing more is to be read from there
+        self._incoming.reader = self
+        self._count()
+
+    def abort(self) -> None:
+        """Read nothing more."""
+        self._incoming = None
+        self._head = b""
+        self._transport.abort()
+
+    def _take(self, data: bytes) -> None:
+        incoming = self._incoming
+        if incoming is None or not data:
+            return
+        incoming.count += len(data)
+        try:
+            found = incoming.opener.feed(data)
+        except LetterTooLong:
+            log.exception("worker %d writes nonsense", self._sender)
+            self._transport.abort()
+            return
+        if found:
+            self._mesh.on_letters(self._sender, found)
+        if incoming.count - self._said > COUNT_BYTES:
+            self._count()
+
+    def _count(self) -> None:
+        if self._incoming is None:
+            return
+        self._said = self._incoming.count
+        self._transport.write(struct.pack("<q", self._said))
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._mesh.loop.call_later(COUNT_S, self._count)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._incoming is not None and self._incoming.reader is self:
+            self._incoming.reader = None
+        self._incoming = None
+
+
+class Mesh:
+    """This worker's end of it. `on_letters(sender, letters)` hears what others write, `on_stuck(peer)` of one that does
+    not read."""
+
+    def __init__(self, me: int, address: str, on_letters: OnLetters, on_stuck: Callable[[int], None]) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.incoming: dict[int, _Incoming] = {}
+        self.on_letters = on_letters
+        self._me, self._address, self._on_stuck = me, address, on_stuck
+        self._server: asyncio.AbstractServer | None = None
+        self._links: dict[int, OutLink] = {}
+
+    async def open(self) -> None:
+        """Listen. Errors: OSError."""
+        self._server = await self.loop.create_unix_server(lambda: InLink(self), self._address, backlog=1024)
+        os.chmod(self._address, 0o600)
+
+    def open_link(self, peer: Peer) -> OutLink:
+        """The way to another worker."""
+        link = self._links[peer.id] = OutLink(self._me, peer, self._on_stuck)
+        return link
+
+    def forget(self, workers: "set[int] | frozenset[int]") -> None:
+        """These are left; what others have written and will write does not matter any more."""
+        for worker in [worker for worker in self.incoming if worker not in workers]:
+            incoming = self.incoming[worker]
+            if incoming.reader is not None and worker < max(workers):  # a higher one is only not in the view yet
+                incoming.reader.abort()
+                del self.incoming[worker]
+        self._links = {worker: link for worker, link in self._links.items() if worker in workers}
+
+    def silent(self) -> list[int]:
+        """Workers that have given no sign of life for too long."""
+        now = self.loop.time()
+        return [worker for worker, link in self._links.items() if now - link.heard_at > SILENT_S]
+
+    def close(self) -> None:
+        """Close all."""
+        if self._server is not None:
+            self._server.close()
+        for link in self._links.values():
+            link.close()
+        for incoming in self.incoming.values():
+            if incoming.reader is not None:
+                incoming.reader.abort()
