@@ -1,29 +1,53 @@
-"""The real worker on a free loopback port, in the same loop as the test: sockets, tokens and all."""
+"""The real worker on a free loopback port, in the same loop as the test: sockets, tokens and all.
 
+Several workers share the port, as under the supervisor, and are joined by the real mesh. The kernel spreads a handful of
+connections as it likes, so each of them listens on a port of its own as well, and `Live.url` names the next one's:
+whoever connects next comes to another worker.
+"""
+
+import asyncio
+import itertools
+import socket
+import tempfile
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from koko_presence.auth.tokens import issue_token
+from koko_presence.cluster.ring import Peer, View
+from koko_presence.edge.listening import listening_sockets
 from koko_presence.limits import Limits
 from koko_presence.ops.config import Access, Auth, Config, Server
-from koko_presence.worker import Worker
+from koko_presence.worker import Place, Worker
 
 SECRET = "a secret for live tests that is long enough"
 
 
 class Live:
-    """A running server. `url` is where WebSocket clients go."""
+    """A running server. `worker` is its first worker."""
 
-    def __init__(self, worker: Worker) -> None:
-        self.worker = worker
+    default_workers = 1
+
+    def __init__(self, workers: Sequence[Worker]) -> None:
+        self.workers = workers
+        self.worker = workers[0]
+        self._next = itertools.cycle(workers)
 
     @property
     def url(self) -> str:
+        """Where WebSocket clients go: of several workers the next one, each time that somebody asks."""
+        return self._url(list(next(self._next).door.sockets)[-1])
+
+    @property
+    def shared_url(self) -> str:
+        """The port of all workers, where the kernel decides."""
+        return self._url(next(iter(self.worker.door.sockets)))
+
+    def _url(self, sock: socket.socket) -> str:
         scheme = "wss" if self.worker.config.server.tls_cert else "ws"
-        return f"{scheme}://127.0.0.1:{self.worker.port}/presence"
+        return f"{scheme}://127.0.0.1:{sock.getsockname()[1]}/presence"
 
     def token(self, user: str, name: str | None = None, ttl_s: int = 3600, **claims: Any) -> str:
         """A token as the application's back end would sign it."""
@@ -31,26 +55,70 @@ class Live:
 
     def cut(self) -> None:
         """Cut every connection without a close frame, as a dead network does."""
-        for session in list(self.worker.hub.connections.values()):
-            session.link.abort()
+        for worker in self.workers:
+            for session in list(worker.hub.connections.values()):
+                session.link.abort()
 
 
 @asynccontextmanager
 async def live(
-    *, port: int = 0, access: str = "allow_all", tls: tuple[Path, Path] | None = None, **limits: Any
+    *,
+    workers: int | None = None,
+    port: int = 0,
+    access: str = "allow_all",
+    tls: tuple[Path, Path] | None = None,
+    **limits: Any,
 ) -> AsyncIterator[Live]:
     """Serve until the block ends. `tls` is a certificate and its key, `limits` are fields of Limits."""
     cert, key = ("", "") if tls is None else map(str, tls)
-    worker = Worker(
-        Config(
-            server=Server(port=port, tls_cert=cert, tls_key=key),
-            auth=Auth(secret=SECRET),
-            access=Access(mode=access),
-            limits=Limits(**limits),
-        )
+    config = Config(
+        server=Server(port=port, tls_cert=cert, tls_key=key),
+        auth=Auth(secret=SECRET),
+        access=Access(mode=access),
+        limits=Limits(**limits),
     )
-    await worker.start()
-    try:
-        yield Live(worker)
-    finally:
-        await worker.stop()
+    async with AsyncExitStack() as stack:
+        count = workers or Live.default_workers
+        if count == 1:
+            alone = Worker(config)
+            await alone.start()
+            stack.push_async_callback(alone.stop)
+            yield Live([alone])
+        else:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="koko")))
+            yield Live(await _mesh_of(config, count, folder, stack))
+
+
+async def _mesh_of(config: Config, count: int, folder: Path, stack: AsyncExitStack) -> list[Worker]:
+    """The supervisor's part: workers that listen to each other, one view with all, and then the doors."""
+    workers = [Worker(config, place=Place(slot + 1, slot, str(folder / f"{slot + 1}"))) for slot in range(count)]
+    for worker in workers:
+        stack.push_async_callback(worker.stop)
+        await worker.open_mesh()
+    serving = [_serving(worker) for worker in workers]
+    places = [worker.place for worker in workers if worker.place is not None]
+    peers = tuple(Peer(id=place.id, slot=place.slot, address=place.mesh_address) for place in places)
+    for worker in workers:
+        worker.on_view(View(epoch=1, peers=peers))
+    async with asyncio.timeout(5):
+        await asyncio.gather(*serving)
+    for worker, sockets in zip(workers, _listening(config, count), strict=True):
+        worker.door.take(sockets)
+    return workers
+
+
+def _serving(worker: Worker) -> "asyncio.Future[int]":
+    """Done with the epoch of the next view that the worker serves in."""
+    served: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    worker.on_serving = lambda epoch: served.done() or served.set_result(epoch)
+    return served
+
+
+def _listening(config: Config, count: int) -> list[list[socket.socket]]:
+    """For every worker its part of the port and a port of its own."""
+
+    def at(port: int, slots: int) -> list[list[socket.socket]]:
+        found = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", (config.server.host, port))]
+        return listening_sockets(found, slots, backlog=config.server.backlog)
+
+    return [[*shared, *at(0, 1)[0]] for shared in at(config.server.port, count)]

@@ -1,4 +1,8 @@
-"""The specification's "Testing Scenarios", line by line, over real sockets, with a client that is not ours."""
+"""The specification's "Testing Scenarios", line by line, over real sockets, with a client that is not ours.
+
+Each of them on one worker and on four, in this process joined by the real mesh, as processes under the supervisor; who
+connects comes to the next worker. Those marked `one_worker` start a worker themselves, drain one alone, or start none.
+"""
 
 import asyncio
 import json
@@ -25,6 +29,17 @@ from tests.integration.servers import process
 from tests.live import SECRET, Live, live
 
 ROOM = "video_123"
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    alone = metafunc.definition.get_closest_marker("one_worker") is not None
+    metafunc.parametrize("_workers", [1] if alone else [1, 4], ids=lambda count: f"{count} workers", indirect=True)
+
+
+@pytest.fixture(autouse=True)
+def _workers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Live, "default_workers", request.param)
+    monkeypatch.setenv("KOKO_PRESENCE_SERVER_WORKERS", str(request.param))
 
 
 class Person:
@@ -298,6 +313,7 @@ def test_playback_desync_handling(run: Run) -> None:
         async with live() as server, person(server, "ann") as ann, person(server, "bob") as bob:
             state = {"isPlaying": False, "playbackRate": 1}
             await ann.send(type="playback", roomId=ROOM, data={"action": "sync", "currentTime": 10, **state})
+            await bob.get("playback_synced")  # what two people say at the same instant may come in either order
             await bob.send(type="playback", roomId=ROOM, data={"action": "report", "currentTime": 9.1, **state})
             data = (await ann.get("viewer_sync"))["data"]
             assert data == {"state": "behind", "driftMs": -900, "synced": 0, "total": 2}
@@ -372,6 +388,7 @@ def test_d4_the_server_pings_and_cuts_who_does_not_answer(run: Run) -> None:
     run(test())
 
 
+@pytest.mark.one_worker
 def test_nd_a_drain_closes_everybody_with_1012(run: Run) -> None:
     async def test() -> None:
         async with live() as server, person(server, "ann") as ann, person(server, "bob") as bob:
@@ -385,6 +402,7 @@ def test_nd_a_drain_closes_everybody_with_1012(run: Run) -> None:
     run(test())
 
 
+@pytest.mark.one_worker
 def test_tls_end_to_end(run: Run, certificate: tuple[Path, Path], trusting: ssl.SSLContext) -> None:
     async def test() -> None:
         server = Server(port=0, tls_cert=str(certificate[0]), tls_key=str(certificate[1]))
@@ -516,5 +534,6 @@ ws.onclose = () => console.log([...new Set(seen)].sort().join());
 """
 
 
+@pytest.mark.one_worker
 def test_limits_are_configurable_and_one_struct() -> None:
     assert Limits().max_users_per_room == 100 and Limits().silence_s == 90
