@@ -215,12 +215,15 @@ cdef inline char* put_text(char* out, bytes text) noexcept:
     return out + 4 + size
 
 
-def pack_packet(RoomPacket packet not None, unsigned long long epoch, unsigned long long seq, bytes memo not None):
-    """A flush as the body of a letter: behind it the room is at `seq`. `memo` is for who keeps the room's record."""
+def pack_packet(
+    RoomPacket packet not None, unsigned long long epoch, unsigned long long before, unsigned long long seq,
+    bytes memo not None,
+):
+    """A flush as the body of a letter: the room was at `before`, and is at `seq` with it. `memo` is for who keeps the room's record."""
     cdef list parts = [packet.room_id.encode(), packet.timestamp.encode(), memo]
     cdef Item item
     cdef bytes compact, skip, only, merge, data
-    cdef Py_ssize_t size = 16 + 12
+    cdef Py_ssize_t size = 24 + 12
     cdef unsigned char flags
     cdef char* out
     for part in parts:
@@ -244,8 +247,9 @@ def pack_packet(RoomPacket packet not None, unsigned long long epoch, unsigned l
     data = PyBytes_FromStringAndSize(NULL, size)
     out = PyBytes_AS_STRING(data)
     memcpy(out, &epoch, 8)
-    memcpy(out + 8, &seq, 8)
-    out += 16
+    memcpy(out + 8, &before, 8)
+    memcpy(out + 16, &seq, 8)
+    out += 24
     for part in parts:
         out = put_text(out, <bytes>part)
     for head in heads:
@@ -280,20 +284,21 @@ cdef class _Cut:
 
 
 def unpack_packet(bytes data not None):
-    """The flush in a letter's body: packet, epoch, seq and memo. Errors: ValueError for what pack_packet did not make."""
+    """The flush in a letter's body: packet, epoch, before, seq and memo. Errors: ValueError for what pack_packet did not make."""
     cdef _Cut cut = _Cut.__new__(_Cut)
     cdef Item item
-    cdef unsigned long long epoch, seq
+    cdef unsigned long long epoch, before, seq
     cdef unsigned char flags
     cdef list items = []
     cdef bytes memo
     cdef str room_id, timestamp
-    if PyBytes_GET_SIZE(data) < 16:
+    if PyBytes_GET_SIZE(data) < 24:
         raise ValueError("a packet that ends too early")
-    cut.text = PyBytes_AS_STRING(data) + 16
-    cut.left = PyBytes_GET_SIZE(data) - 16
+    cut.text = PyBytes_AS_STRING(data) + 24
+    cut.left = PyBytes_GET_SIZE(data) - 24
     memcpy(&epoch, PyBytes_AS_STRING(data), 8)
-    memcpy(&seq, PyBytes_AS_STRING(data) + 8, 8)
+    memcpy(&before, PyBytes_AS_STRING(data) + 8, 8)
+    memcpy(&seq, PyBytes_AS_STRING(data) + 16, 8)
     room_id, timestamp, memo = cut.cut_str(), cut.cut_str(), cut.cut()
     while cut.left > 0:
         flags = <unsigned char>cut.text[0]
@@ -312,4 +317,4 @@ def unpack_packet(bytes data not None):
         item.attach, item.detach = flags & ATTACH != 0, flags & DETACH != 0
         item.refusal = flags & REFUSAL != 0
         items.append(item)
-    return RoomPacket(room_id, items, timestamp), epoch, seq, memo
+    return RoomPacket(room_id, items, timestamp), epoch, before, seq, memo

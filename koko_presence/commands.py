@@ -16,7 +16,7 @@ class Letter(Struct, tag=True):
 
 
 class Visitor(Struct, kw_only=True):
-    """Who stands behind a session, as a room needs to know [A5, K1]."""
+    """Who stands behind a session, as a room needs to know [A5, K1]; connected at `edge` by `connection` since `at`."""
 
     edge: int
     session_id: str
@@ -24,6 +24,7 @@ class Visitor(Struct, kw_only=True):
     name: str
     image: str | None
     connection: int = 0
+    at: float = 0.0
     disabled: bool = False
     invisible: bool = False
     share_cursor: bool = True
@@ -181,7 +182,7 @@ class Drop(Letter, kw_only=True):
 
 
 class Resume(Letter, kw_only=True):
-    """The session is back, on edge `edge` [D16]."""
+    """The session is back, on edge `edge` [D16]. `hears`: it was never away, only out of sight, and hears the room."""
 
     room_id: str
     session_id: str
@@ -189,6 +190,7 @@ class Resume(Letter, kw_only=True):
     edge: int
     connection: int
     stay: int
+    hears: bool = False
 
 
 class ApplyProfile(Letter, kw_only=True):

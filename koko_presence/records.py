@@ -103,8 +103,12 @@ class RoomRecord(Struct, array_like=True, kw_only=True):
             self.members.pop(session_id, None)
 
 
+HEARS = 1  # in place of a stay's number, which an edge does not know: the session hears the room
+
+
 class SessionRecord(Struct, array_like=True, kw_only=True):
-    """One session of a user. `rooms` has the number of each stay. From an edge it says what is connected there."""
+    """One session of a user. `rooms` has the number of each stay. From an edge it says what is connected there, and
+    which rooms it hears."""
 
     session_id: str
     edge: int
@@ -135,8 +139,13 @@ Present = dict[str, tuple[bool, int, Cursor | None]]
 
 class Presence(Struct, array_like=True, kw_only=True):
     """An edge's word on one room: which sessions here are in it, by which connection, whether they hear it, and where
-    they point."""
+    they point. Of connections above `newest` nothing is said."""
 
-    room_id: str
     edge: int
+    newest: int
     sessions: Present
+
+
+class RoomPresence(Struct, array_like=True, kw_only=True):
+    room_id: str
+    presence: Presence

@@ -341,6 +341,7 @@ class Shard:
         if member.connected and (member.edge, member.connection) == (command.edge, command.connection):
             return  # said once more by the heir of an owner who had said it
         room.resume(member, command.edge, command.connection, now)
+        member.attached = command.hears
         self._touch(room, now, member.session_id)
 
     def _apply_profile(self, command: ApplyProfile, now: float) -> None:

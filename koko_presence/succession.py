@@ -9,9 +9,10 @@ from collections.abc import Collection
 from .commands import SessionLost, SessionReplaced
 from .domain import keeping
 from .domain.room import Room
-from .records import Present, RoomRecord, SessionRecord, UserRecord
+from .records import Presence, RoomRecord, SessionRecord, UserRecord
 from .shard import Shard
 
+ALL = 1 << 62  # above the number of any connection
 TRUST_S = 1.0  # how much longer than the grace a resume token is believed after an owner was lost
 
 
@@ -22,7 +23,7 @@ class GatheredRoom:
 
     def __init__(self) -> None:
         self.best: RoomRecord | None = None
-        self.presences: dict[int, Present] = {}
+        self.presences: dict[int, Presence] = {}
         self.seqs: dict[int, int] = {}  # how far each worker has got
 
     def add_record(self, sender: int, record: RoomRecord) -> None:
@@ -77,24 +78,18 @@ def take_room(
     made = room is None
     if room is None:
         if gathered.best is None:
-            _lose(shard, {edge: set(sessions) for edge, sessions in gathered.presences.items()})
+            _lose(shard, {edge: set(presence.sessions) for edge, presence in gathered.presences.items()})
             return
         seq = max(gathered.seqs.values())
         room = shard.rooms[room_id] = keeping.restore_room(room_id, gathered.best, seq, shard.setting, now)
     lost: dict[int, set[str]] = {}
-    for edge in set(gathered.presences) | (set(announced) if made else set()):
-        lost[edge] = set(keeping.reconcile(room, edge, gathered.presences.get(edge, {}), edges, now))
+    silent = {edge: Presence(edge=edge, newest=ALL, sessions={}) for edge in (announced if made else ())}
+    for edge, presence in sorted((silent | gathered.presences).items()):
+        if made:  # and so nothing has happened in the room since
+            presence.newest = ALL
+        lost[edge] = set(keeping.reconcile(room, presence, edges, now))
     _lose(shard, lost)
-    if made and gathered.best is not None and not gathered.best.final:
-        _catch_up(room, gathered, now)
     shard.changed_room(room, now)
-
-
-def _catch_up(room: Room, gathered: GatheredRoom, now: float) -> None:
-    """The old owner may have died in the middle of a flush: who has not got all of it sees the room anew."""
-    for member in room.members.values():
-        if member.attached and gathered.seqs.get(member.edge, 0) < max(gathered.seqs.values()):
-            room.send_snapshot(member, None, now)
 
 
 def _lose(shard: Shard, sessions: dict[int, set[str]]) -> None:

@@ -201,12 +201,14 @@ class Story:
             self.views[node.number] = at
             bus = node.bus
             assert isinstance(bus, ClusterBus)
-            self.later(at - world.now, lambda node=node, bus=bus: node.do(lambda: bus.on_view(view, world.now)))
+            self.later(at - world.now, lambda node=node, bus=bus: node.do(lambda: bus.on_view(view, world.now), first=True))
 
     def crash(self, node: Node) -> None:
         """kill -9: the supervisor sees it and starts another in its slot."""
         world = self.world
         if node.dead or not any(other is not node and other.number not in self.leaving() for other in world.nodes.values()):
+            if node.stopped is not None and not node.dead:
+                self.later(0.2, lambda: self.crash(node))
             return  # the last owner takes everything with it: that is another story
         self.note(f"worker {node.number} dies")
         node.dead = True
@@ -249,8 +251,9 @@ class Story:
             if old.dead or not successor.served:
                 if not old.dead and not successor.dead:
                     self.later(0.05, drain)
-                else:
-                    self.rolling = False
+                else:  # a rolling that fails leaves the old one in place
+                    self.rolling = old.leaves = False  # type: ignore[attr-defined]
+                    self.publish(self.leaving())
                 return
             for session in list(old.hub.connections.values()):
                 old.do(lambda session=session: session.finish(1012))

@@ -243,9 +243,10 @@ class Node:
         self.number = number
         self.links: dict[int, FakeLink] = {}
         self.stopped: list[Callable[[], object]] | None = None  # what should have happened while it did not run
+        self.urgent = 0
         self.dead = False
         self.served = 0
-        timers = NodeTimers(self)
+        timers: Any = world.timers if alone else NodeTimers(self)
         self.shard = Shard(world.limits, world.options, world.wall)
         self.bus: LocalBus | ClusterBus
         if alone:
@@ -275,18 +276,20 @@ class Node:
     def _on_serving(self, epoch: int) -> None:
         self.served = epoch
 
-    def do(self, callback: Callable[[], object]) -> None:
-        """Let the worker do something: now, when it runs again, or never."""
+    def do(self, callback: Callable[[], object], *, first: bool = False) -> None:
+        """Let the worker do something: now, when it runs again, or never. `first`: word of the supervisor, which a
+        worker reads before anything else when it has not run for a while."""
         if self.dead:
             return
         if self.stopped is not None:
-            self.stopped.append(callback)
+            self.stopped.insert(self.urgent if first else len(self.stopped), callback)
+            self.urgent += first
         else:
             callback()
 
     def go_on(self) -> None:
         """Run again after a stop."""
-        missed, self.stopped = self.stopped or [], None
+        missed, self.stopped, self.urgent = self.stopped or [], None, 0
         for callback in missed:
             self.do(callback)
 

@@ -58,6 +58,11 @@ class EdgePort(Protocol):
         """These rooms get another owner: no short way any more."""
         ...
 
+    @property
+    def newest(self) -> int:
+        """Up to this number every connection is a session or gone; what later ones become is not certain yet."""
+        ...
+
     def presences(self) -> dict[str, Present]:
         """Of every room: which sessions of this edge are in it, by which connection, whether they hear it, where they
         point."""

@@ -53,6 +53,7 @@ class ClusterBus(LocalBus):
         self.me = me
         self.couriers: dict[int, Courier] = {}
         self.shelf = Shelf()
+        self.heard: dict[str, int] = {}  # how far this edge has heard the rooms that others own
         self.forwards = 0  # commands sent to other workers
         self._timers = timers
         self._open_link = open_link
@@ -182,6 +183,14 @@ class ClusterBus(LocalBus):
             given = letters.decode(kind, body)
             lane = RemoteLane(given.room_id, given.handle, courier.letters)
             self.edge.on_lane(given.session_id, lane)
+        elif kind == letters.REFRESH:
+            room = self._shard.rooms.get(letters.decode(kind, body))
+            for member in room.members.values() if room is not None else ():
+                if room is not None and member.attached and member.edge == sender:
+                    room.send_snapshot(member, None, now)
+            if room is not None:
+                self._shard.changed_room(room, now)
+                self._plan(now)
         elif kind == letters.WANT:
             room = self._shard.rooms.get(letters.decode(kind, body))
             if room is not None:
@@ -204,14 +213,21 @@ class ClusterBus(LocalBus):
     # --- flushes --------------------------------------------------------------------------------------------------
 
     def _on_packet(self, sender: int, body: bytes, now: float) -> None:
-        packet, epoch, seq, memo = unpack_packet(body)
+        packet, epoch, before, seq, memo = unpack_packet(body)
         if not self.handover.admits(sender, packet.room_id, epoch, body):
             return
         if memo and not self.shelf.keep_room(packet.room_id, memo) and sender in self.couriers:
             self.couriers[sender].letters.put(letters.WANT, letters.encode(packet.room_id))
-        if packet.items:
-            self.shelf.note_seq(packet.room_id, seq)
-            self.edge.on_packet(packet, now)
+        if not packet.items:
+            return
+        heard = self.heard.pop(packet.room_id, before)
+        if heard < before and packet.room_id in self.edge.feeds and sender in self.couriers:
+            # an owner was lost, or cut off, in the middle of what it said: those here see the room anew
+            self.couriers[sender].letters.put(letters.REFRESH, letters.encode(packet.room_id))
+        self.shelf.note_seq(packet.room_id, seq)
+        self.edge.on_packet(packet, now)
+        if packet.room_id in self.edge.feeds:
+            self.heard[packet.room_id] = max(heard, seq)
 
     def _deliver(self, room: Room, items: list[Item], now: float) -> None:
         if room.moved:
@@ -225,15 +241,16 @@ class ClusterBus(LocalBus):
             return
         packet = self._shard.packet(room, items, now)
         plain = b""
+        before, room.flushed_seq = room.flushed_seq, room.seq
         for edge_id in edges:
             if edge_id == self.me:
                 self.edge.on_packet(packet, now)
             elif edge_id in self.couriers:
                 memo = memos.pop(edge_id, b"")
                 if memo:
-                    body = pack_packet(packet, self.handover.epoch, room.seq, memo)
+                    body = pack_packet(packet, self.handover.epoch, before, room.seq, memo)
                 else:
-                    plain = body = plain or pack_packet(packet, self.handover.epoch, room.seq, b"")
+                    plain = body = plain or pack_packet(packet, self.handover.epoch, before, room.seq, b"")
                 self.couriers[edge_id].letters.put(letters.PACKET, body)
                 self._give_lanes(room, edge_id, items)
         for worker, memo in memos.items():
@@ -264,7 +281,7 @@ class ClusterBus(LocalBus):
         courier = self.couriers.get(worker)
         if courier is not None:
             packet = self._shard.packet(room, [], now)
-            courier.letters.put(letters.PACKET, pack_packet(packet, self.handover.epoch, room.seq, memo))
+            courier.letters.put(letters.PACKET, pack_packet(packet, self.handover.epoch, room.seq, room.seq, memo))
 
     def _end_records(self, now: float) -> None:
         """Rooms that are gone need not be kept any more."""

@@ -45,7 +45,9 @@ class Courier:
         self._got += 1
 
     def on_got(self, count: int) -> None:
-        """The other side has done `count` of ours in all."""
+        """The other side has done `count` of ours in all. Errors: ValueError when that cannot be."""
+        if not 0 <= count - self._confirmed <= len(self.kept):
+            raise ValueError(f"{count} commands are confirmed after {self._confirmed}, {len(self.kept)} are left")
         for _ in range(count - self._confirmed):
             self.kept.popleft()
         self._confirmed = count

@@ -15,7 +15,7 @@ from msgspec import structs
 
 from koko_presence.commands import ClaimMember, Command
 from koko_presence.domain import keeping
-from koko_presence.records import Presence, RoomRecord, SessionRecord, UserRecord
+from koko_presence.records import Presence, RoomPresence, RoomRecord, SessionRecord, UserRecord
 from koko_presence.succession import (
     GatheredRoom,
     GatheredUser,
@@ -144,7 +144,7 @@ class Handover:
         elif kind == letters.USER:
             self._gather_user(letter.user_id).add_record(letter)
         elif kind == letters.PRESENCE:
-            self._gather_room(letter.room_id).presences[letter.edge] = letter.sessions
+            self._gather_room(letter.room_id).presences[letter.presence.edge] = letter.presence
         elif kind == letters.SESSIONS:
             self._gather_user(letter.user_id).words[letter.edge] = letter.sessions
         if not self.recovering:
@@ -187,6 +187,7 @@ class Handover:
         bus.edge.drop_lanes([room.id for room in going])
         for room in going:
             bus.drop_lanes(room)
+            bus.heard[room.id] = room.seq
             kept[room.id] = record = let_room_go(bus.shard, room, now)
             bus.shelf.rooms[room.id] = structs.replace(record, final=False)  # for the case that the next is lost at once
         users = {user_id: record for user_id, record in bus.shelf.users.items() if moved(user_key(user_id))}
@@ -207,11 +208,12 @@ class Handover:
         bus = self._bus
         for room_id, sessions in bus.edge.presences().items():
             if self._change.moved(room_key(room_id)):
+                presence = Presence(edge=bus.me, newest=bus.edge.newest, sessions=sessions)
                 owner = self._owner_of_room(room_id)
                 if owner == bus.me:
-                    self._gather_room(room_id).presences[bus.me] = sessions
+                    self._gather_room(room_id).presences[bus.me] = presence
                 else:
-                    self._post(owner, letters.PRESENCE, Presence(room_id=room_id, edge=bus.me, sessions=sessions))
+                    self._post(owner, letters.PRESENCE, RoomPresence(room_id=room_id, presence=presence))
                 bus.edge.drop_lanes([room_id])
         for user_id, words in bus.edge.session_words().items():
             if self._change.moved(user_key(user_id)):
@@ -254,6 +256,7 @@ class Handover:
         for room_id, room in rooms.items():
             take_room(bus.shard, room_id, room, announced, self._change.target.view.ids, now)
             bus.shelf.rooms.pop(room_id, None)
+            bus.heard.pop(room_id, None)
             if room_id in bus.shard.rooms:
                 self._give_lanes(room_id)
         for user_id, user in users.items():
@@ -332,8 +335,9 @@ class Handover:
         """What was gathered for a room that has got yet another owner meanwhile."""
         if room.best is not None:
             self._give_room(room_id, room.best, self._bus.me)
-        for edge, sessions in room.presences.items():
-            self._post(self._owner_of_room(room_id), letters.PRESENCE, Presence(room_id=room_id, edge=edge, sessions=sessions))
+        for presence in room.presences.values():
+            word = RoomPresence(room_id=room_id, presence=presence)
+            self._post(self._owner_of_room(room_id), letters.PRESENCE, word)
 
     def _pass_on_user(self, user_id: str, user: GatheredUser) -> None:
         assert self._owners is not None

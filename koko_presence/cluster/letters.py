@@ -14,13 +14,13 @@ from koko_presence._fastpath import wire
 from koko_presence.commands import Act, Command, EdgeNews
 from koko_presence.decoding import decode as decode_message
 from koko_presence.messages import Broadcast, CursorMessage
-from koko_presence.records import Presence, RoomRecord, SessionRecord, UserRecord
+from koko_presence.records import RoomPresence, RoomRecord, SessionRecord, UserRecord
 
 from .ring import room_key, user_key
 
 # Kinds. The order of letters between two workers is never changed, so a stage (cluster/change.py) closes what is before.
 CURSORS = wire.CURSORS
-COMMAND, KEPT_COMMAND, GOT, NEWS, PACKET, LANE, STAGE, ROOM, USER, PRESENCE, SESSIONS, USER_KEPT, WANT = range(2, 15)
+COMMAND, KEPT_COMMAND, GOT, NEWS, PACKET, LANE, STAGE, ROOM, USER, PRESENCE, SESSIONS, USER_KEPT, WANT, REFRESH = range(2, 16)
 
 MAX_LETTER_BYTES = 64 << 20
 
@@ -93,9 +93,10 @@ _decoders: dict[int, msgspec.msgpack.Decoder[Any]] = {
     STAGE: msgspec.msgpack.Decoder(Stage),
     ROOM: msgspec.msgpack.Decoder(RoomLetter),
     USER: msgspec.msgpack.Decoder(UserRecord),
+    REFRESH: msgspec.msgpack.Decoder(str),
     WANT: msgspec.msgpack.Decoder(str),
     USER_KEPT: msgspec.msgpack.Decoder(UserRecord),
-    PRESENCE: msgspec.msgpack.Decoder(Presence),
+    PRESENCE: msgspec.msgpack.Decoder(RoomPresence),
     SESSIONS: msgspec.msgpack.Decoder(SessionsLetter),
 }
 
@@ -138,7 +139,13 @@ def decode(kind: int, body: bytes) -> Any:
     return _decoders[kind].decode(body)
 
 
+# said again by the edge that waits for the answer, or by the room when owners change
+_ASKED_AGAIN = (commands.OpenSession, commands.EnterRoom, commands.LeaveRoom, commands.Admit, commands.ClaimMember)
+
+
 def is_kept(command: Command) -> bool:
     """Whether a command is said again to the heir of an owner who is lost before it has confirmed it. All may be, that
     do no harm when they are done twice; a broadcast is delivered at most once [J2], a cursor is followed by the next."""
-    return not (isinstance(command, Act) and isinstance(command.message, (Broadcast, CursorMessage)))
+    if isinstance(command, Act):
+        return not isinstance(command.message, (Broadcast, CursorMessage))
+    return not isinstance(command, _ASKED_AGAIN)

@@ -104,11 +104,17 @@ class OutLink(asyncio.Protocol):
             self._counted += size
             self._kept_bytes -= size
         if self._transport is None and self._greeting is not None:  # the first: go on from there
-            self._transport, self._greeting = self._greeting, None
-            begun = count - self._counted
-            for data in self._kept:
-                self._transport.write(data[begun:] if begun else data)
-                begun = 0
+            self._go_on(self._greeting, count - self._counted)
+
+    def _go_on(self, transport: asyncio.Transport, begun: int) -> None:
+        if not 0 <= begun <= (len(self._kept[0]) if self._kept else 0):
+            log.error("a worker has forgotten what it had", extra={"peer": self._peer.id})  # we are not in its view
+            self.close()
+            return
+        self._transport, self._greeting = transport, None
+        for data in self._kept:
+            transport.write(data[begun:] if begun else data)
+            begun = 0
 
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = self._greeting = None
@@ -118,11 +124,12 @@ class OutLink(asyncio.Protocol):
 
 
 class _Incoming:
-    """What has come from one worker, over all its connections."""
+    """What has come from one worker, over all its connections; nothing more once it was `broken`."""
 
-    __slots__ = ("count", "opener", "reader")
+    __slots__ = ("broken", "count", "opener", "reader")
 
     def __init__(self) -> None:
+        self.broken = False
         self.count = 0
         self.opener = Opener(MAX_LETTER_BYTES)
         self.reader: InLink | None = None
@@ -178,14 +185,14 @@ class InLink(asyncio.Protocol):
 
     def _take(self, data: bytes) -> None:
         incoming = self._incoming
-        if incoming is None or not data:
-            return
+        if incoming is None or incoming.broken or not data:
+            return  # not counted any more: who writes nonsense finds out that nobody reads it
         incoming.count += len(data)
         try:
             found = incoming.opener.feed(data)
         except LetterTooLong:
             log.exception("worker %d writes nonsense", self._sender)
-            self._transport.abort()
+            incoming.broken = True
             return
         if found:
             self._mesh.on_letters(self._sender, found)
@@ -220,6 +227,7 @@ class Mesh:
         self._me, self._address, self._on_stuck = me, address, on_stuck
         self._server: asyncio.AbstractServer | None = None
         self._links: dict[int, OutLink] = {}
+        self._known: set[int] = set()  # all that have been in a view; their ids are not used again
 
     async def open(self) -> None:
         """Listen. Errors: OSError."""
@@ -232,12 +240,13 @@ class Mesh:
         return link
 
     def forget(self, workers: "set[int] | frozenset[int]") -> None:
-        """These are left; what others have written and will write does not matter any more."""
-        for worker in [worker for worker in self.incoming if worker not in workers]:
-            incoming = self.incoming[worker]
-            if incoming.reader is not None and worker < max(workers):  # a higher one is only not in the view yet
+        """These are left; what those who were there before have written and will write does not matter any more. Who
+        was never there is not in the view yet, and is listened to."""
+        for worker in self._known - workers:
+            incoming = self.incoming.pop(worker, None)
+            if incoming is not None and incoming.reader is not None:
                 incoming.reader.abort()
-                del self.incoming[worker]
+        self._known |= workers
         self._links = {worker: link for worker, link in self._links.items() if worker in workers}
 
     def silent(self) -> list[int]:

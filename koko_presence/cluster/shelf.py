@@ -36,10 +36,10 @@ class Shelf:
         return True
 
     def note_seq(self, room_id: str, seq: int) -> None:
-        """How far this edge has heard the room."""
+        """How far the room is."""
         record = self.rooms.get(room_id)
-        if record is not None and seq > record.seq:
-            record.seq = seq
+        if record is not None:
+            record.seq = max(record.seq, seq)
 
     def keep_user(self, record: UserRecord) -> None:
         """Take over an owner's record; one without sessions ends it."""

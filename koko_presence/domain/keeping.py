@@ -8,12 +8,13 @@ from collections.abc import Collection, Iterable
 
 from msgspec import UNSET
 
-from koko_presence.commands import EnterRoom, Visitor
+from koko_presence.commands import EnterRoom, Resume, Visitor
 from koko_presence.messages import Privacy
 from koko_presence.records import (
+    HEARS,
     MemberRecord,
     PlaybackRecord,
-    Present,
+    Presence,
     RoomHead,
     RoomMemo,
     RoomRecord,
@@ -159,6 +160,7 @@ def restore_room(room_id: str, record: RoomRecord, seq: int, setting: Setting, n
     room = Room(room_id, head.type, setting, now)
     room.created_at = head.created_at
     room.sync_enabled = head.sync_enabled
+    room.flushed_seq = seq
     room.seq = seq if record.final else seq + SEQ_JUMP
     room.revision = record.revision
     if head.playback is not None:
@@ -221,13 +223,15 @@ def _restore_member(room: Room, record: MemberRecord, now: float) -> None:
         deadlines.set(("report_stale", room.id, member.session_id), now + limits.report_fresh_s)
 
 
-def reconcile(room: Room, edge: int, sessions: Present, edges: Collection[int], now: float) -> list[str]:
+def reconcile(room: Room, presence: Presence, edges: Collection[int], now: float) -> list[str]:
     """Hold an edge's word against the room: who is not connected there any more is dropped into the grace, who is comes
     back from it, with the cursor it last showed, unless it is connected at another of `edges`. Returns the sessions that
     the room knows nothing of."""
+    edge, sessions = presence.edge, presence.sessions
     for member in list(room.members.values()):
-        if member.edge == edge and member.connected and member.session_id not in sessions:
-            room.drop(member, now)
+        if member.edge == edge and member.connected and member.connection <= presence.newest:
+            if member.session_id not in sessions:
+                room.drop(member, now)
     lost = []
     for session_id, (hears, connection, cursor) in sessions.items():
         found = room.members.get(session_id)
@@ -316,22 +320,41 @@ def meet(user: User, word: SessionRecord, now: float) -> SessionRecord | None:
     """Take over an edge's word on one of the user's sessions. Returns the loser when two connections claim the session:
     the later one has it [D16]."""
     session = user.sessions.get(word.session_id)
+    loser = None
     if session is None:
-        user.sessions[word.session_id] = _restored_session(word)
-        return None
-    if session.connection != word.connection:
+        session = user.sessions[word.session_id] = _restored_session(word)
+        session.rooms = dict.fromkeys(session.rooms, 0)
+        session.connected = False
+    elif session.connection != word.connection:
         if session.at > word.at:
             return word
         loser = session_record(word.session_id, session) if session.connected else None
         session.edge, session.connection, session.at = word.edge, word.connection, word.at
-    else:
-        loser = None
-    session.connected = True
+        session.connected = False
     session.activity = word.activity
     user.setting.deadlines.cancel(("session", user.id, word.session_id))
     for room_id in word.rooms:
-        session.rooms.setdefault(room_id, 0)  # the number comes with the next join
+        session.rooms.setdefault(room_id, 0)  # the number comes with the next join, or with the room's claim
+    if not session.connected:
+        session.connected = True
+        _tell_rooms(user, session, word)
     return loser
+
+
+def _tell_rooms(user: User, session: UserSession, word: SessionRecord) -> None:
+    """They may have been told that it is away."""
+    for room_id in sorted(word.rooms):
+        user.setting.effects.append(
+            Resume(
+                room_id=room_id,
+                session_id=word.session_id,
+                user_id=user.id,
+                edge=session.edge,
+                connection=session.connection,
+                stay=session.rooms[room_id],
+                hears=word.rooms[room_id] == HEARS,
+            )
+        )
 
 
 def hold_absent(user: User, edges: Collection[int], named: dict[int, set[str]], now: float) -> None:

@@ -55,7 +55,7 @@ class Room(Stream):
     """One room on its owner. All methods take `now`, monotonic seconds; a broken rule raises PresenceError."""
 
     __slots__ = (
-        "changed", "control", "created_at", "edges", "gone", "keepers", "load", "moved", "parted", "people",
+        "changed", "control", "created_at", "edges", "flushed_seq", "gone", "keepers", "load", "moved", "parted", "people",
         "playback", "playback_waits", "revision", "setting", "sync_enabled", "type",
     )  # fmt: skip
 
@@ -77,6 +77,7 @@ class Room(Stream):
         self.keepers: set[int] = set()  # workers that have a record of the room
         self.edges: list[int] = []  # with members that hear the room; the bus keeps it
         self.revision = 0  # of the records
+        self.flushed_seq = 0  # how far the edges have been told
         self.moved = False  # another worker owns it by now
 
     # --- coming and going -----------------------------------------------------------------------------------------

@@ -206,9 +206,12 @@ class User:
         session = self.sessions.get(command.visitor.session_id)
         if session is None:
             raise PresenceError("UNAUTHENTICATED", "This session has ended. Connect again.")
-        if not session.connected:  # it is: a lost owner had resumed it
+        if command.visitor.at < session.at:
+            return  # said once more for a connection that is no more
+        if not session.connected or session.connection != command.visitor.connection:
+            # a lost owner had given it the session
             session.edge, session.connection = command.visitor.edge, command.visitor.connection
-            session.connected = True
+            session.at, session.connected = command.visitor.at, True
             self.setting.deadlines.cancel(("session", self.id, command.visitor.session_id))
         rooms = {room_id for each in self.sessions.values() for room_id in each.rooms}
         if command.room_id not in rooms and len(rooms) >= self.setting.limits.max_rooms_per_user:
@@ -222,7 +225,6 @@ class User:
         visitor.disabled = session.disabled
         visitor.invisible = session.invisible
         visitor.share_cursor, visitor.share_selection = session.share_cursor, session.share_selection
-        visitor.connection = session.connection
         self.setting.effects.append(
             Admit(room_id=command.room_id, enter=command, stay=self.stays, profile=self.profile)
         )

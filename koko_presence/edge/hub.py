@@ -229,11 +229,17 @@ class Hub:
             for session_id in feed.receivers if feed is not None else ():
                 self.sessions[session_id].gate.drop_lane(room_id)
 
+    @property
+    def newest(self) -> int:
+        """Up to this number every connection is a session or gone; what later ones become is not certain yet."""
+        coming = [number for number, session in self.connections.items() if session.state != "open"]
+        return min(coming, default=self._last_connection + 1) - 1
+
     def presences(self) -> dict[str, Present]:
         """Of every room: which sessions of this edge are in it, whether they hear it, where they point."""
         found: dict[str, Present] = {}
         for session in self.sessions.values():
-            for room_id in session.rooms.joined:
+            for room_id in session.rooms.joined | (session.hearing & session.rooms.leaving.keys()):
                 hears = room_id in session.hearing
                 cursor = session.gate.last_cursor(room_id)
                 found.setdefault(room_id, {})[session.session_id] = (hears, session.connection, cursor)

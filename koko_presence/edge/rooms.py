@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("koko_presence.rooms")
 
 MAX_HELD_PER_ROOM = 64
+LEAVING_S = 10.0  # longer than any worker that hangs is left alone
 
 
 class Rooms:
@@ -60,7 +61,7 @@ class Rooms:
         self.joined: set[str] = set()
         self.joining: dict[str, list[tuple[Any, int]]] = {}
         self.entering: dict[str, EnterRoom] = {}  # joins that no owner has answered yet
-        self.leaving: dict[str, LeaveRoom] = {}  # and leaves
+        self.leaving: dict[str, tuple[LeaveRoom, float]] = {}  # leaves of late, by which an owner may have died
         self.hearing: set[str] = set()
         self._began: dict[str, float] = {}  # when the joins that are under way came
         self._join_bucket = TokenBucket(limits.join_hz, limits.join_burst)
@@ -108,7 +109,9 @@ class Rooms:
             name=identity.name,
             image=identity.image,
             connection=session.connection,
+            at=session.opened_at,
         )
+        self.leaving.pop(message.room_id, None)
         command = self.entering[message.room_id] = EnterRoom(
             user_id=identity.user_id,
             room_id=message.room_id,
@@ -134,8 +137,8 @@ class Rooms:
             session_id=self._session.session_id,
             id=message.id,
         )
-        if message.room_id in self.hearing:
-            self.leaving[message.room_id] = command
+        self.entering.pop(message.room_id, None)
+        self.leaving[message.room_id] = (command, now)
         self._send(command, now)
 
     def resume(self, rooms: list[str]) -> None:
@@ -170,10 +173,13 @@ class Rooms:
         """An owner was lost: perhaps it had the joins and leaves that are not answered yet."""
         for enter in list(self.entering.values()):
             self._send(enter, now)
-        leaving, self.leaving = self.leaving, {}
-        for room_id, leave in leaving.items():  # whoever owns the room now may know of no member to say good-bye to
-            self._session.hub.mute(self._session, room_id)
-            self._session.send(LeftReply(id=leave.id, room_id=room_id))
+        self.leaving = {
+            room_id: (leave, at) for room_id, (leave, at) in self.leaving.items() if now - at < LEAVING_S
+        }
+        for room_id, (leave, _) in self.leaving.items():
+            if room_id in self.hearing:  # whoever owns the room now may know of no member to say good-bye to
+                self._session.hub.mute(self._session, room_id)
+                self._session.send(LeftReply(id=leave.id, room_id=room_id))
             self._send(leave, now)
 
     def _release_held(self, room_id: str) -> None:

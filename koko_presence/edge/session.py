@@ -32,7 +32,7 @@ from koko_presence.messages import (
     SetStatusAlias,
 )
 
-from koko_presence.records import SessionRecord
+from koko_presence.records import HEARS, SessionRecord
 
 from .abuse import Abuse
 from .activity import ActivityWatch
@@ -399,7 +399,7 @@ class Session:
             share_cursor=hidden.share_cursor is not False,
             share_selection=hidden.share_selection is not False,
             activity=self.activity.activity,
-            rooms=dict.fromkeys(self.rooms.joined, 0),
+            rooms={room_id: HEARS if room_id in self.rooms.hearing else 0 for room_id in self.rooms.joined},
         )
 
     def send(self, message: Any) -> None:
