@@ -98,16 +98,20 @@ def _lose(shard: Shard, sessions: dict[int, set[str]]) -> None:
             shard.setting.effects.append((edge, SessionLost(session_id=session_id)))
 
 
-def take_user(shard: Shard, user_id: str, gathered: GatheredUser, announced: Collection[int], now: float) -> None:
-    """Put a user together again."""
+def take_user(
+    shard: Shard, user_id: str, gathered: GatheredUser, announced: Collection[int], *, late: bool, now: float
+) -> None:
+    """Put a user together again. `late`: rooms have been told already that nothing is known of the user."""
     user = shard.users.get(user_id)
     made = user is None
     if user is None:
         user = shard.users[user_id] = keeping.restore_user(user_id, gathered.best, shard.setting, now)
-    late = [] if made or gathered.best is None else [word for word in gathered.best.sessions if word.connected]
-    for words in (late, *(words for _, words in sorted(gathered.words.items()))):
+    stale: list[SessionRecord] = []
+    if not made and gathered.best is not None:  # may know of a later connection, but not of sessions that have ended
+        stale = [word for word in gathered.best.sessions if word.connected and word.session_id in user.sessions]
+    for words in (stale, *(words for _, words in sorted(gathered.words.items()))):
         for word in words:
-            loser = keeping.meet(user, word, now)
+            loser = keeping.meet(user, word, now, tell=late)
             if loser is not None:
                 news = SessionReplaced(session_id=loser.session_id, connection=loser.connection)
                 shard.setting.effects.append((loser.edge, news))

@@ -221,7 +221,7 @@ class ClusterBus(LocalBus):
         if not packet.items:
             return
         heard = self.heard.pop(packet.room_id, before)
-        if heard < before and packet.room_id in self.edge.feeds and sender in self.couriers:
+        if heard != before and packet.room_id in self.edge.feeds and sender in self.couriers:
             # an owner was lost, or cut off, in the middle of what it said: those here see the room anew
             self.couriers[sender].letters.put(letters.REFRESH, letters.encode(packet.room_id))
         self.shelf.note_seq(packet.room_id, seq)

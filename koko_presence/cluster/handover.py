@@ -53,6 +53,7 @@ class Handover:
         self._held: deque[Command] = deque()  # for an owner that lets go
         self._early: deque[Command] = deque()  # for us, who do not own it yet
         self._early_packets: list[tuple[int, bytes]] = []
+        self._early_rooms: set[str] = set()  # theirs
         self._rooms: dict[str, GatheredRoom] = {}
         self._users: dict[str, GatheredUser] = {}
         self._lost_some = False
@@ -104,14 +105,13 @@ class Handover:
     def admits(self, sender: int, room_id: str, epoch: int, body: bytes) -> bool:
         """Whether a flush may be shown: from the room's owner alone, and behind all that its predecessor sent."""
         assert self._owners is not None
-        if self.recovering:
-            if epoch >= self._change.epoch:
-                self._early_packets.append((sender, body))
-                return False
-            return any(ring.owner(room_key(room_id)) == sender for ring in self._change.rings)
-        if epoch > self.epoch:  # our own view is late
+        known = self._change.epoch - 1 if self.recovering else self.epoch
+        if epoch > known or room_id in self._early_rooms:
             self._early_packets.append((sender, body))
+            self._early_rooms.add(room_id)
             return False
+        if self.recovering:
+            return any(ring.owner(room_key(room_id)) == sender for ring in self._change.rings)
         return self._owners.owner(room_key(room_id)) == sender
 
     # --- the stages -----------------------------------------------------------------------------------------------
@@ -245,6 +245,7 @@ class Handover:
             bus.edge.say_again(now)
         bus.spread(now)
         packets, self._early_packets = self._early_packets, []
+        self._early_rooms.clear()
         for sender, body in packets:
             bus.on_letters(sender, [(letters.PACKET, body)])
         self._on_serving(self._change.epoch)
@@ -260,7 +261,7 @@ class Handover:
             if room_id in bus.shard.rooms:
                 self._give_lanes(room_id)
         for user_id, user in users.items():
-            take_user(bus.shard, user_id, user, announced, now)
+            take_user(bus.shard, user_id, user, announced, late=not self.recovering, now=now)
             bus.shelf.users.pop(user_id, None)
         if not self.recovering:
             bus.spread(now)

@@ -316,9 +316,9 @@ def _restored_session(record: SessionRecord) -> UserSession:
     return session
 
 
-def meet(user: User, word: SessionRecord, now: float) -> SessionRecord | None:
+def meet(user: User, word: SessionRecord, now: float, *, tell: bool) -> SessionRecord | None:
     """Take over an edge's word on one of the user's sessions. Returns the loser when two connections claim the session:
-    the later one has it [D16]."""
+    the later one has it [D16]. `tell`: the rooms are told in any case."""
     session = user.sessions.get(word.session_id)
     loser = None
     if session is None:
@@ -335,7 +335,7 @@ def meet(user: User, word: SessionRecord, now: float) -> SessionRecord | None:
     user.setting.deadlines.cancel(("session", user.id, word.session_id))
     for room_id in word.rooms:
         session.rooms.setdefault(room_id, 0)  # the number comes with the next join, or with the room's claim
-    if not session.connected:
+    if tell or not session.connected:
         session.connected = True
         _tell_rooms(user, session, word)
     return loser
