@@ -19,23 +19,14 @@ from .commands import (
     ApplyPrivacy,
     ApplyProfile,
     AskActive,
-    ChangePrivacy,
-    ChangeStatus,
-    ClaimMember,
     Command,
     Drop,
     EdgeNews,
-    EndSession,
-    EnterRoom,
-    LeaveRoom,
-    OpenSession,
     Regrant,
     Remove,
     Reply,
-    ReportActivity,
     Resume,
     RoomLeft,
-    RoomRefused,
 )
 from .domain import showing, view, watching
 from .domain.actions import ACTIONS
@@ -44,9 +35,10 @@ from .domain.member import Member
 from .domain.room import Room, Setting
 from .domain.user import User
 from .errors import PresenceError
-from .events import ActiveReply, ServerNotice, encode, encode_ack, error_reply
+from .events import ActiveReply, ServerNotice, encode, error_reply
 from .limits import Limits, RoomOptions
-from .messages import Broadcast, CursorMessage, MessageId
+from .messages import Broadcast, CursorMessage
+from .userdesk import UserDesk, refuse_join
 
 Effect = tuple[int, EdgeNews] | Command
 
@@ -63,16 +55,9 @@ class Shard:
         self.trust_until = 0.0  # a resume token is believed without a session to it, since an owner was lost [N-c]
         # rooms with something to send, and when
         self.plan = FlushPlan(limits.flush_window_ms / 1000.0, limits.flush_ceiling_ms / 1000.0)
+        self._desk = UserDesk(self)
         self._handlers: dict[type, Callable[[Any, float], None]] = {
-            OpenSession: self._open,
-            EndSession: self._end,
-            EnterRoom: self._enter,
-            LeaveRoom: self._leave,
-            ReportActivity: self._report,
-            ChangeStatus: self._change_status,
-            ChangePrivacy: self._change_privacy,
-            RoomLeft: self._left,
-            ClaimMember: self._claim,
+            **self._desk.handlers,
             Admit: self._admit,
             Remove: self._remove,
             Drop: self._drop,
@@ -110,7 +95,7 @@ class Shard:
                 if user is not None and sub_id in user.sessions:
                     user.expire(sub_id)
                     self.setting.touched_users.add(owner_id)
-                    self._drop_user_if_gone(user)
+                    self._desk.drop_if_gone(user)
                 continue
             room = self.rooms.get(owner_id)
             if room is not None:
@@ -169,7 +154,7 @@ class Shard:
     def changed_user(self, user: User, now: float) -> None:
         """Anything of a user may have changed."""
         self.setting.touched_users.add(user.id)
-        self._drop_user_if_gone(user)
+        self._desk.drop_if_gone(user)
 
     def _touch(self, room: Room, now: float, *session_ids: str) -> None:
         """Something is to be sent; and of these sessions records have to be written anew."""
@@ -178,83 +163,6 @@ class Shard:
             self.plan.urge(room, now) if not room.out else self.plan.touch(room, now)
             return
         self.plan.touch(room, now)
-
-    # --- commands to users ----------------------------------------------------------------------------------------
-
-    def _open(self, command: OpenSession, now: float) -> None:
-        user = self.users.get(command.user_id)
-        if user is None:
-            user = self.users[command.user_id] = User(command.user_id, self.setting)
-        user.open(command, now, trusting=now < self.trust_until)
-
-    def _end(self, command: EndSession, now: float) -> None:
-        user = self.users.get(command.user_id)
-        if user is not None:
-            user.end(command, now)
-            self._drop_user_if_gone(user)
-
-    def _enter(self, command: EnterRoom, now: float) -> None:
-        try:
-            self._user(command.user_id).enter(command, now)
-        except PresenceError as error:
-            self._refuse(command, error)
-
-    def _leave(self, command: LeaveRoom, now: float) -> None:
-        user = self.users.get(command.user_id)
-        if user is not None:
-            user.leave(command)
-
-    def _left(self, command: RoomLeft, now: float) -> None:
-        user = self.users.get(command.user_id)
-        if user is not None:
-            user.left(command.session_id, command.room_id, command.stay)
-
-    def _claim(self, command: ClaimMember, now: float) -> None:
-        user = self.users.get(command.user_id)
-        if user is not None:
-            user.claim(command)
-        else:
-            drop = Drop(room_id=command.room_id, session_id=command.session_id, connection=command.connection)
-            self.setting.effects.append(drop)
-
-    def _report(self, command: ReportActivity, now: float) -> None:
-        user = self.users.get(command.user_id)
-        if user is not None:
-            user.report(command)
-
-    def _change_status(self, command: ChangeStatus, now: float) -> None:
-        user = self.users.get(command.user_id)
-        if user is not None:
-            self._acknowledge(user, command.session_id, command.message.id, user.change_status(command))
-
-    def _change_privacy(self, command: ChangePrivacy, now: float) -> None:
-        user = self.users.get(command.user_id)
-        if user is None:
-            return
-        try:
-            self._acknowledge(user, command.session_id, command.id, user.change_privacy(command))
-        except PresenceError as error:
-            self._reply(user, command.session_id, error_reply(error, command.id))
-
-    def _acknowledge(self, user: User, session_id: str, id: MessageId | None, result: dict[str, object]) -> None:
-        payload = encode_ack(id, result)
-        if payload is not None:
-            self._reply(user, session_id, payload)
-
-    def _reply(self, user: User, session_id: str, payload: bytes) -> None:
-        session = user.sessions.get(session_id)
-        if session is not None:
-            self.setting.effects.append((session.edge, Reply(session_id=session_id, payload=payload)))
-
-    def _user(self, user_id: str) -> User:
-        user = self.users.get(user_id)
-        if user is None:
-            raise PresenceError("UNAUTHENTICATED", "This session has ended. Connect again.")
-        return user
-
-    def _drop_user_if_gone(self, user: User) -> None:
-        if not user.sessions:  # and with it the status message [D13]
-            self.users.pop(user.id, None)
 
     # --- commands to rooms ----------------------------------------------------------------------------------------
 
@@ -268,7 +176,7 @@ class Shard:
                 room = self.rooms[command.room_id] = Room(command.room_id, enter.room_type, self.setting, now)
             room.admit(enter, command.stay, command.profile, now)
         except PresenceError as error:
-            self._refuse(enter, error)
+            refuse_join(self.setting, enter, error)
             if room is None or enter.visitor.session_id not in room.members:  # a refused second join changes nothing
                 self.setting.effects.append(
                     RoomLeft(
@@ -280,15 +188,6 @@ class Shard:
                 )
             return
         self._touch(room, now, enter.visitor.session_id)
-
-    def _refuse(self, enter: EnterRoom, error: PresenceError) -> None:
-        tally.join_refused(error.code)
-        news = RoomRefused(
-            session_id=enter.visitor.session_id,
-            room_id=enter.room_id,
-            payload=error_reply(error, enter.id, enter.room_id),
-        )
-        self.setting.effects.append((enter.visitor.edge, news))
 
     def _remove(self, command: Remove, now: float) -> None:
         room, member = self._find(command.room_id, command.session_id)

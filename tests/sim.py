@@ -119,7 +119,9 @@ class Person:
         while self.read < len(got):
             message = got[self.read]
             self.read += 1
-            self.story.note(f"{self.name} < {message['type']} {message.get('roomId', '')} {message.get('userId', '')} {message.get('seq', '')}")
+            self.story.note(
+                f"{self.name} < {message['type']} {message.get('roomId', '')} {message.get('userId', '')} {message.get('seq', '')}"
+            )
             self.understand(message)
         if self.client.closed is not None and self.client.closed not in (1000, 1006):
             code, self.client = self.client.closed, None
@@ -201,12 +203,16 @@ class Story:
             self.views[node.number] = at
             bus = node.bus
             assert isinstance(bus, ClusterBus)
-            self.later(at - world.now, lambda node=node, bus=bus: node.do(lambda: bus.on_view(view, world.now), first=True))
+            self.later(
+                at - world.now, lambda node=node, bus=bus: node.do(lambda: bus.on_view(view, world.now), first=True)
+            )
 
     def crash(self, node: Node) -> None:
         """kill -9: the supervisor sees it and starts another in its slot."""
         world = self.world
-        if node.dead or not any(other is not node and other.number not in self.leaving() for other in world.nodes.values()):
+        if node.dead or not any(
+            other is not node and other.number not in self.leaving() for other in world.nodes.values()
+        ):
             if node.stopped is not None and not node.dead:
                 self.later(0.2, lambda: self.crash(node))
             return  # the last owner takes everything with it: that is another story
@@ -389,7 +395,9 @@ class Story:
                 if not person.here or room_id not in person.seen:
                     continue
                 if set(person.seen[room_id]) != members:
-                    raise Broken(f"{person.name} sees {sorted(person.seen[room_id])} in {room_id}, not {sorted(members)}")
+                    raise Broken(
+                        f"{person.name} sees {sorted(person.seen[room_id])} in {room_id}, not {sorted(members)}"
+                    )
                 if person.controller[room_id] != rooms[room_id].control.user_id:
                     controller = rooms[room_id].control.user_id
                     raise Broken(f"{person.name} sees {person.controller[room_id]} control {room_id}, not {controller}")

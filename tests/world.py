@@ -13,9 +13,9 @@ from typing import Any
 import msgspec
 
 from koko_presence._fastpath.wallclock import WallClock
+from koko_presence._fastpath.wire import Opener
 from koko_presence.auth.access import AllowAll
 from koko_presence.auth.tokens import Identity, ResumeTokens, TokenRefused
-from koko_presence._fastpath.wire import Opener
 from koko_presence.cluster.bus import LocalBus
 from koko_presence.cluster.cluster_bus import ClusterBus
 from koko_presence.cluster.ring import Peer, View

@@ -117,8 +117,8 @@ class Fleet:
             self.members[id].heard_at = now
 
     def on_peer_stuck(self, id: int, peer: int, now: float) -> list[Action]:
-        """Worker `id` has too much that worker `peer` does not read. What it writes to it from now on is lost, so `peer`
-        has to be replaced, whatever its beats say."""
+        """Worker `id` has too much that worker `peer` does not read. What it writes to it from now on is lost, so
+        `peer` has to be replaced, whatever its beats say."""
         member = self.members.get(peer)
         if member is not None and id in self.members:
             self._lose(member, f"it does not read what worker {id} writes to it", now)

@@ -189,7 +189,9 @@ class Handover:
             bus.drop_lanes(room)
             bus.heard[room.id] = room.seq
             kept[room.id] = record = let_room_go(bus.shard, room, now)
-            bus.shelf.rooms[room.id] = structs.replace(record, final=False)  # for the case that the next is lost at once
+            bus.shelf.rooms[room.id] = structs.replace(
+                record, final=False
+            )  # for the case that the next is lost at once
         users = {user_id: record for user_id, record in bus.shelf.users.items() if moved(user_key(user_id))}
         for user_id in [user_id for user_id in bus.shard.users if moved(user_key(user_id))]:
             users[user_id] = bus.shelf.users[user_id] = let_user_go(bus.shard, user_id, now)
@@ -345,7 +347,9 @@ class Handover:
         if user.best is not None:
             self._give_user(user_id, user.best)
         for edge, words in user.words.items():
-            self._post(self._owners.owner(user_key(user_id)), letters.SESSIONS, letters.SessionsLetter(user_id, edge, words))
+            self._post(
+                self._owners.owner(user_key(user_id)), letters.SESSIONS, letters.SessionsLetter(user_id, edge, words)
+            )
 
     def _post(self, worker: int, kind: int, letter: RoomRecord | UserRecord | SessionRecord | Any) -> None:
         courier = self._bus.couriers.get(worker)

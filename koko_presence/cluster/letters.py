@@ -18,9 +18,11 @@ from koko_presence.records import RoomPresence, RoomRecord, SessionRecord, UserR
 
 from .ring import room_key, user_key
 
-# Kinds. The order of letters between two workers is never changed, so a stage (cluster/change.py) closes what is before.
+# Kinds. The order of letters between two workers is never changed: a stage (cluster/change.py) closes what is before it.
 CURSORS = wire.CURSORS
-COMMAND, KEPT_COMMAND, GOT, NEWS, PACKET, LANE, STAGE, ROOM, USER, PRESENCE, SESSIONS, USER_KEPT, WANT, REFRESH = range(2, 16)
+COMMAND, KEPT_COMMAND, GOT, NEWS, PACKET, LANE, STAGE, ROOM, USER, PRESENCE, SESSIONS, USER_KEPT, WANT, REFRESH = range(
+    2, 16
+)
 
 MAX_LETTER_BYTES = 64 << 20
 
@@ -145,7 +147,7 @@ _ASKED_AGAIN = (commands.OpenSession, commands.EnterRoom, commands.LeaveRoom, co
 
 def is_kept(command: Command) -> bool:
     """Whether a command is said again to the heir of an owner who is lost before it has confirmed it. All may be, that
-    do no harm when they are done twice; a broadcast is delivered at most once [J2], a cursor is followed by the next."""
+    do no harm when they are done twice; a broadcast is delivered at most once [J2], after a cursor comes the next."""
     if isinstance(command, Act):
         return not isinstance(command.message, (Broadcast, CursorMessage))
     return not isinstance(command, _ASKED_AGAIN)

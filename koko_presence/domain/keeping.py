@@ -1,15 +1,12 @@
 """What is kept of a room or a user elsewhere, and how it becomes one again on its next owner [N-b].
 
-Pure: `record_of` and `memo_of` read, `restore_*` make a new one, `reconcile` holds what an edge says is connected against
-what the room believes. All of it may be done twice, or late, without harm.
+Pure: `record_of` and `memo_of` read, `restore_*` make a new one, `reconcile` holds what an edge says is connected
+against what the room believes. All of it may be done twice, or late, without harm.
 """
 
 from collections.abc import Collection, Iterable
 
-from msgspec import UNSET
-
 from koko_presence.commands import EnterRoom, Resume, Visitor
-from koko_presence.messages import Privacy
 from koko_presence.records import (
     HEARS,
     MemberRecord,
@@ -101,9 +98,7 @@ def next_revision(before: int, now: float) -> int:
 def whole_memo(room: Room) -> RoomMemo:
     """Everything, for somebody who keeps nothing of the room yet; of the room's present revision."""
     members = [member_record(member) for member in room.members.values()]
-    return RoomMemo(
-        seq=room.seq, revision=room.revision, head=head_of(room), members=members, gone=[], whole=True
-    )
+    return RoomMemo(seq=room.seq, revision=room.revision, head=head_of(room), members=members, gone=[], whole=True)
 
 
 def memo_of(room: Room, session_ids: Iterable[str]) -> RoomMemo:
@@ -225,13 +220,13 @@ def _restore_member(room: Room, record: MemberRecord, now: float) -> None:
 
 def reconcile(room: Room, presence: Presence, edges: Collection[int], now: float) -> list[str]:
     """Hold an edge's word against the room: who is not connected there any more is dropped into the grace, who is comes
-    back from it, with the cursor it last showed, unless it is connected at another of `edges`. Returns the sessions that
-    the room knows nothing of."""
+    back from it, with the cursor it last showed, unless it is connected at another of `edges`. Returns the sessions
+    that the room knows nothing of."""
     edge, sessions = presence.edge, presence.sessions
     for member in list(room.members.values()):
-        if member.edge == edge and member.connected and member.connection <= presence.newest:
-            if member.session_id not in sessions:
-                room.drop(member, now)
+        spoken_of = member.edge == edge and member.connection <= presence.newest
+        if spoken_of and member.connected and member.session_id not in sessions:
+            room.drop(member, now)
     lost = []
     for session_id, (hears, connection, cursor) in sessions.items():
         found = room.members.get(session_id)
@@ -296,10 +291,9 @@ def restore_user(user_id: str, record: UserRecord | None, setting: Setting, now:
     if record is None:
         return user
     user.revision, user.manual, user.status_message = record.revision, record.manual, record.status_message
-    names = ("invisible", "share_cursor", "share_selection")
-    user.wishes = Privacy(
-        **{name: UNSET if wish is None else wish for name, wish in zip(names, record.wishes, strict=True)}
-    )
+    for name, wish in zip(("invisible", "share_cursor", "share_selection"), record.wishes, strict=True):
+        if wish is not None:
+            setattr(user.wishes, name, wish)
     for each in record.sessions:
         user.sessions[each.session_id] = _restored_session(each)
         if not each.connected:

@@ -55,8 +55,8 @@ class Room(Stream):
     """One room on its owner. All methods take `now`, monotonic seconds; a broken rule raises PresenceError."""
 
     __slots__ = (
-        "changed", "control", "created_at", "edges", "flushed_seq", "gone", "keepers", "load", "moved", "parted", "people",
-        "playback", "playback_waits", "revision", "setting", "sync_enabled", "type",
+        "changed", "control", "created_at", "edges", "flushed_seq", "gone", "keepers", "load", "moved", "parted",
+        "people", "playback", "playback_waits", "revision", "setting", "sync_enabled", "type",
     )  # fmt: skip
 
     def __init__(self, room_id: str, room_type: RoomType, setting: Setting, now: float) -> None:

@@ -37,21 +37,22 @@ from koko_presence.messages import (
     Typing,
 )
 
+from .unanswered import Unanswered
+
 if TYPE_CHECKING:
     from .session import Session
 
 log = logging.getLogger("koko_presence.rooms")
 
 MAX_HELD_PER_ROOM = 64
-LEAVING_S = 10.0  # longer than any worker that hangs is left alone
 
 
 class Rooms:
     """The rooms of one session at its edge."""
 
     __slots__ = (
-        "_began", "_buckets", "_join_bucket", "_session", "_waiting", "cursors", "entering", "hearing", "joined",
-        "joining", "leaving", "max_bytes",
+        "_began", "_buckets", "_join_bucket", "_session", "_waiting", "cursors", "hearing", "joined", "joining",
+        "max_bytes", "unanswered",
     )  # fmt: skip
 
     def __init__(self, session: Session) -> None:
@@ -60,8 +61,7 @@ class Rooms:
         self.max_bytes = min(limits.max_presence_bytes, limits.max_message_bytes)
         self.joined: set[str] = set()
         self.joining: dict[str, list[tuple[Any, int]]] = {}
-        self.entering: dict[str, EnterRoom] = {}  # joins that no owner has answered yet
-        self.leaving: dict[str, tuple[LeaveRoom, float]] = {}  # leaves of late, by which an owner may have died
+        self.unanswered = Unanswered()
         self.hearing: set[str] = set()
         self._began: dict[str, float] = {}  # when the joins that are under way came
         self._join_bucket = TokenBucket(limits.join_hz, limits.join_burst)
@@ -111,8 +111,7 @@ class Rooms:
             connection=session.connection,
             at=session.opened_at,
         )
-        self.leaving.pop(message.room_id, None)
-        command = self.entering[message.room_id] = EnterRoom(
+        command = EnterRoom(
             user_id=identity.user_id,
             room_id=message.room_id,
             visitor=visitor,
@@ -123,6 +122,7 @@ class Rooms:
             id=message.id,
             privacy=None if message.privacy is UNSET else message.privacy,
         )
+        self.unanswered.enter(command)
         self._send(command, now)
 
     def leave(self, message: Leave, size: int, within: bool, now: float) -> None:
@@ -137,8 +137,7 @@ class Rooms:
             session_id=self._session.session_id,
             id=message.id,
         )
-        self.entering.pop(message.room_id, None)
-        self.leaving[message.room_id] = (command, now)
+        self.unanswered.leave(command, now)
         self._send(command, now)
 
     def resume(self, rooms: list[str]) -> None:
@@ -160,7 +159,7 @@ class Rooms:
     def on_detach(self, room_id: str) -> None:
         """The room's last word to this session has been written."""
         self.hearing.discard(room_id)
-        self.leaving.pop(room_id, None)
+        self.unanswered.left(room_id)
         if room_id not in self.joining:
             self._forget(room_id)
 
@@ -170,20 +169,16 @@ class Rooms:
         self._release_held(room_id)
 
     def say_again(self, now: float) -> None:
-        """An owner was lost: perhaps it had the joins and leaves that are not answered yet."""
-        for enter in list(self.entering.values()):
-            self._send(enter, now)
-        self.leaving = {
-            room_id: (leave, at) for room_id, (leave, at) in self.leaving.items() if now - at < LEAVING_S
-        }
-        for room_id, (leave, _) in self.leaving.items():
-            if room_id in self.hearing:  # whoever owns the room now may know of no member to say good-bye to
-                self._session.hub.mute(self._session, room_id)
-                self._session.send(LeftReply(id=leave.id, room_id=room_id))
-            self._send(leave, now)
+        """An owner was lost: perhaps it had what is not answered yet."""
+        for command in self.unanswered.again(now):
+            if isinstance(command, LeaveRoom) and command.room_id in self.hearing:
+                # whoever owns the room now may know of no member to say good-bye to
+                self._session.hub.mute(self._session, command.room_id)
+                self._session.send(LeftReply(id=command.id, room_id=command.room_id))
+            self._send(command, now)
 
     def _release_held(self, room_id: str) -> None:
-        self.entering.pop(room_id, None)
+        self.unanswered.entered(room_id)
         now = self._session.hub.clock()
         for message, size in self.joining.pop(room_id, ()):
             self._session.dispatch(message, size, True, now)

@@ -17,10 +17,10 @@ from koko_presence._fastpath.gate import Gate
 from koko_presence._fastpath.outbox import Outbox
 from koko_presence._fastpath.throttle import TokenBucket
 from koko_presence.auth.tokens import Identity
-from koko_presence.commands import ChangePrivacy, ChangeStatus, EndSession, SessionOpened
+from koko_presence.commands import EndSession, SessionOpened
 from koko_presence.decoding import BadMessage, decode
 from koko_presence.errors import CLOSES, PresenceError
-from koko_presence.events import Pong, ServerNotice, encode, error_reply
+from koko_presence.events import ServerNotice, encode, error_reply
 from koko_presence.messages import (
     AnyClientMessage,
     Auth,
@@ -31,7 +31,6 @@ from koko_presence.messages import (
     SetStatus,
     SetStatusAlias,
 )
-
 from koko_presence.records import HEARS, SessionRecord
 
 from .abuse import Abuse
@@ -40,6 +39,7 @@ from .feed import Receiver
 from .life import LIFE, Link
 from .linkwatch import LinkWatch
 from .login import Login
+from .oneself import handle_heartbeat, handle_privacy, handle_status
 from .rooms import ROOM_HANDLERS, Rooms
 
 if TYPE_CHECKING:
@@ -57,9 +57,9 @@ class Session:
     """One client. The connection calls `on_*`; everything it writes goes through its outbox."""
 
     __slots__ = (
-        "__weakref__", "_claims", "_held", "_link_watch", "_ponged_at", "_strangers", "abuse", "activity", "connection",
-        "gate", "hub", "link", "login", "opened_at", "outbox", "privacy", "receiver", "rooms", "session_id", "state",
-        "status_bucket",
+        "__weakref__", "_held", "_link_watch", "_strangers", "abuse", "activity", "claims", "connection",
+        "gate", "hub", "link", "login", "opened_at", "outbox", "ponged_at", "privacy", "receiver", "rooms",
+        "session_id", "state", "status_bucket",
     )  # fmt: skip
 
     def __init__(self, hub: Hub, connection: int, link: Link) -> None:
@@ -77,13 +77,13 @@ class Session:
         self.gate = Gate(self.abuse.messages, self.rooms.cursors, self.rooms.max_bytes, hub.clock, now)
         self.receiver = Receiver(self.outbox, self.rooms.on_attach, self.rooms.on_detach, self.on_refusal)
         self.activity = ActivityWatch(limits, now, self.gate)
-        self._claims = TokenBucket(CLAIM_HZ, CLAIM_BURST)
+        self.claims = TokenBucket(CLAIM_HZ, CLAIM_BURST)
         self.status_bucket = TokenBucket(limits.status_hz, limits.status_burst)
         self.opened_at = now
         self._strangers = 0  # messages before auth
         self._held: list[tuple[AnyClientMessage, int]] = []
         self._link_watch = LinkWatch(limits, now)
-        self._ponged_at = -1e9
+        self.ponged_at = -1e9
         self.privacy = Privacy()  # what it hides, as far as this edge knows
         hub.wake(self, now + limits.auth_timeout_s)
 
@@ -207,41 +207,6 @@ class Session:
 
     def _again(self, message: Auth, now: float) -> None:
         self.login.again(message)
-
-    def _heartbeat(self, message: Heartbeat, now: float) -> None:
-        """presence.heartbeat: never refused for being early, answered at most every 5 s [D3, D7, D9]."""
-        status = message.status
-        if isinstance(status, str) and (status == self.activity.activity or self._claims.take(now)):
-            self.rooms.report(self.activity.claim(status, now), now, interacted=status == "active")
-        if now - self._ponged_at < self.hub.limits.heartbeat_min_interval_s:
-            return
-        self._ponged_at = now
-        wall = self.hub.wall
-        self.send(Pong(id=message.id, timestamp=wall.iso(now), server_time=wall.ms(now), echo=message.client_time))
-
-    def _set_status(self, message: SetStatus, now: float) -> None:
-        """presence.setStatus [D8]."""
-        if not self.status_bucket.take(now):
-            raise PresenceError("RATE_LIMITED", retry_after_s=self.status_bucket.ready_at(now) - now)
-        self.activity.interact(now)
-        if message.data.status == "idle":
-            self.activity.claim("idle", now)
-        command = ChangeStatus(
-            user_id=self.user_id,
-            session_id=self.session_id,
-            activity=self.activity.activity,
-            message=SetStatus(id=message.id, data=message.data),  # one name for both
-        )
-        self._send_command(command, now)
-
-    def _set_privacy(self, message: SetPrivacy, now: float) -> None:
-        if not self.status_bucket.take(now):
-            raise PresenceError("RATE_LIMITED", retry_after_s=self.status_bucket.ready_at(now) - now)
-        for name in ("invisible", "share_cursor", "share_selection"):
-            if isinstance(value := getattr(message.data, name), bool):
-                setattr(self.privacy, name, value)
-        command = ChangePrivacy(user_id=self.user_id, session_id=self.session_id, privacy=message.data, id=message.id)
-        self._send_command(command, now)
 
     def on_opened(self, news: SessionOpened, now: float) -> None:
         """The user's owner has made or resumed the session."""
@@ -418,8 +383,8 @@ class Session:
 
 _HANDLERS: dict[type, Callable[[Session, Any, float], None]] = {
     Auth: Session._again,
-    Heartbeat: Session._heartbeat,
-    SetStatus: Session._set_status,
-    SetStatusAlias: Session._set_status,
-    SetPrivacy: Session._set_privacy,
+    Heartbeat: handle_heartbeat,
+    SetStatus: handle_status,
+    SetStatusAlias: handle_status,
+    SetPrivacy: handle_privacy,
 }

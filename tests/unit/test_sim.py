@@ -37,7 +37,7 @@ def test_different_seeds_tell_different_stories() -> None:
 def test_a_ghost_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody who goes without a word to the server stays in the rooms: the simulation must see it."""
     monkeypatch.setattr(Person, "go", lambda self: (self.wants.clear(), setattr(self, "token", None)))
-    with pytest.raises(Broken, match="but there are|sees"):
+    with pytest.raises(Broken, match=r"but there are|sees"):
         for seed in range(1, 40):
             Story(seed).run()
 

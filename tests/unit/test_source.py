@@ -13,10 +13,10 @@ COMPILED = ROOT / "_fastpath"
 BESIDE = ("auth", "ops")  # beside floors 4 to 7
 FLOORS = {
     "": 0,
-    **dict.fromkeys(("messages", "decoding", "events", "commands", "errors", "limits", "ids", "counts"), 0),
+    **dict.fromkeys(("messages", "decoding", "events", "commands", "errors", "limits", "ids", "counts", "records"), 0),
     "_fastpath": 1,
     "domain": 2,
-    "shard": 3,
+    **dict.fromkeys(("shard", "userdesk", "succession"), 3),
     "cluster": 4,
     "edge": 5,
     **dict.fromkeys(("worker", "worker_process", "supervisor"), 6),

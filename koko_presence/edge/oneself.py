@@ -1,0 +1,52 @@
+"""What a client says of itself: heartbeats, status, privacy. The session checks the rates; the user's owner decides."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from koko_presence.commands import ChangePrivacy, ChangeStatus
+from koko_presence.errors import PresenceError
+from koko_presence.events import Pong
+from koko_presence.messages import Heartbeat, SetPrivacy, SetStatus
+
+if TYPE_CHECKING:
+    from .session import Session
+
+
+def handle_heartbeat(session: Session, message: Heartbeat, now: float) -> None:
+    """presence.heartbeat: never refused for being early, answered at most every 5 s [D3, D7, D9]."""
+    status = message.status
+    if isinstance(status, str) and (status == session.activity.activity or session.claims.take(now)):
+        session.rooms.report(session.activity.claim(status, now), now, interacted=status == "active")
+    if now - session.ponged_at < session.hub.limits.heartbeat_min_interval_s:
+        return
+    session.ponged_at = now
+    wall = session.hub.wall
+    session.send(Pong(id=message.id, timestamp=wall.iso(now), server_time=wall.ms(now), echo=message.client_time))
+
+
+def handle_status(session: Session, message: SetStatus, now: float) -> None:
+    """presence.setStatus [D8]."""
+    if not session.status_bucket.take(now):
+        raise PresenceError("RATE_LIMITED", retry_after_s=session.status_bucket.ready_at(now) - now)
+    session.activity.interact(now)
+    if message.data.status == "idle":
+        session.activity.claim("idle", now)
+    command = ChangeStatus(
+        user_id=session.user_id,
+        session_id=session.session_id,
+        activity=session.activity.activity,
+        message=SetStatus(id=message.id, data=message.data),  # one name for both
+    )
+    session.hub.bus.send(command, now)
+
+
+def handle_privacy(session: Session, message: SetPrivacy, now: float) -> None:
+    """presence.setPrivacy [K1]."""
+    if not session.status_bucket.take(now):
+        raise PresenceError("RATE_LIMITED", retry_after_s=session.status_bucket.ready_at(now) - now)
+    for name in ("invisible", "share_cursor", "share_selection"):
+        if isinstance(value := getattr(message.data, name), bool):
+            setattr(session.privacy, name, value)
+    command = ChangePrivacy(user_id=session.user_id, session_id=session.session_id, privacy=message.data, id=message.id)
+    session.hub.bus.send(command, now)

@@ -1,0 +1,137 @@
+"""What a shard does for its users: sessions, statuses, and who counts the rooms; rooms are in shard.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from ._fastpath.counters import tally
+from .commands import (
+    ChangePrivacy,
+    ChangeStatus,
+    ClaimMember,
+    Drop,
+    EndSession,
+    EnterRoom,
+    LeaveRoom,
+    OpenSession,
+    Reply,
+    ReportActivity,
+    RoomLeft,
+    RoomRefused,
+)
+from .domain.room import Setting
+from .domain.user import User
+from .errors import PresenceError
+from .events import encode_ack, error_reply
+from .messages import MessageId
+
+if TYPE_CHECKING:
+    from .shard import Shard
+
+
+class UserDesk:
+    """The users' side of one shard: it alone writes `shard.users`."""
+
+    def __init__(self, shard: Shard) -> None:
+        self._shard = shard
+        self._setting = shard.setting
+        self._users = shard.users
+        self.handlers: dict[type, Callable[[Any, float], None]] = {
+            OpenSession: self._open,
+            EndSession: self._end,
+            EnterRoom: self._enter,
+            LeaveRoom: self._leave,
+            ReportActivity: self._report,
+            ChangeStatus: self._change_status,
+            ChangePrivacy: self._change_privacy,
+            RoomLeft: self._left,
+            ClaimMember: self._claim,
+        }
+
+    def _open(self, command: OpenSession, now: float) -> None:
+        user = self._users.get(command.user_id)
+        if user is None:
+            user = self._users[command.user_id] = User(command.user_id, self._setting)
+        user.open(command, now, trusting=now < self._shard.trust_until)
+
+    def _end(self, command: EndSession, now: float) -> None:
+        user = self._users.get(command.user_id)
+        if user is not None:
+            user.end(command, now)
+            self.drop_if_gone(user)
+
+    def _enter(self, command: EnterRoom, now: float) -> None:
+        try:
+            self._user(command.user_id).enter(command, now)
+        except PresenceError as error:
+            refuse_join(self._setting, command, error)
+
+    def _leave(self, command: LeaveRoom, now: float) -> None:
+        user = self._users.get(command.user_id)
+        if user is not None:
+            user.leave(command)
+
+    def _left(self, command: RoomLeft, now: float) -> None:
+        user = self._users.get(command.user_id)
+        if user is not None:
+            user.left(command.session_id, command.room_id, command.stay)
+
+    def _claim(self, command: ClaimMember, now: float) -> None:
+        user = self._users.get(command.user_id)
+        if user is not None:
+            user.claim(command)
+        else:
+            drop = Drop(room_id=command.room_id, session_id=command.session_id, connection=command.connection)
+            self._setting.effects.append(drop)
+
+    def _report(self, command: ReportActivity, now: float) -> None:
+        user = self._users.get(command.user_id)
+        if user is not None:
+            user.report(command)
+
+    def _change_status(self, command: ChangeStatus, now: float) -> None:
+        user = self._users.get(command.user_id)
+        if user is not None:
+            self._acknowledge(user, command.session_id, command.message.id, user.change_status(command))
+
+    def _change_privacy(self, command: ChangePrivacy, now: float) -> None:
+        user = self._users.get(command.user_id)
+        if user is None:
+            return
+        try:
+            self._acknowledge(user, command.session_id, command.id, user.change_privacy(command))
+        except PresenceError as error:
+            self._reply(user, command.session_id, error_reply(error, command.id))
+
+    def _acknowledge(self, user: User, session_id: str, id: MessageId | None, result: dict[str, object]) -> None:
+        payload = encode_ack(id, result)
+        if payload is not None:
+            self._reply(user, session_id, payload)
+
+    def _reply(self, user: User, session_id: str, payload: bytes) -> None:
+        session = user.sessions.get(session_id)
+        if session is not None:
+            self._setting.effects.append((session.edge, Reply(session_id=session_id, payload=payload)))
+
+    def _user(self, user_id: str) -> User:
+        user = self._users.get(user_id)
+        if user is None:
+            raise PresenceError("UNAUTHENTICATED", "This session has ended. Connect again.")
+        return user
+
+    def drop_if_gone(self, user: User) -> None:
+        """A user without sessions is forgotten."""
+        if not user.sessions:  # and with it the status message [D13]
+            self._users.pop(user.id, None)
+
+
+def refuse_join(setting: Setting, enter: EnterRoom, error: PresenceError) -> None:
+    """Tell the edge that a join has failed."""
+    tally.join_refused(error.code)
+    news = RoomRefused(
+        session_id=enter.visitor.session_id,
+        room_id=enter.room_id,
+        payload=error_reply(error, enter.id, enter.room_id),
+    )
+    setting.effects.append((enter.visitor.edge, news))
