@@ -408,6 +408,7 @@ class Story:
 
     def run(self, steps: int = 60) -> str:
         """The whole story; its digest. Errors: Broken, with the seed and the last of what happened."""
+        COMPLAINTS.found.clear()
         try:
             for person in self.people[:5]:
                 person.wants = {self.random.choice(ROOMS)}

@@ -18,7 +18,7 @@ from koko_presence.records import RoomPresence, RoomRecord, SessionRecord, UserR
 
 from .ring import room_key, user_key
 
-# Kinds. The order of letters between two workers is never changed: a stage (cluster/change.py) closes what is before it.
+# Kinds. The order of letters between two workers is never changed: a stage (change.py) closes what is before it.
 CURSORS = wire.CURSORS
 COMMAND, KEPT_COMMAND, GOT, NEWS, PACKET, LANE, STAGE, ROOM, USER, PRESENCE, SESSIONS, USER_KEPT, WANT, REFRESH = range(
     2, 16
