@@ -23,6 +23,8 @@ class Item:
         refusal: bool = False,
     ) -> None: ...
 
+def is_plain(items: list[Item]) -> bool: ...
+
 class RoomPacket:
     room_id: str
     items: list[Item]

@@ -219,6 +219,15 @@ cdef inline bytes joined(list frames):
     return <bytes>frames[0] if len(frames) == 1 else b"".join(frames)
 
 
+def is_plain(list items not None):
+    """Does this flush neither change who receives it nor hold an error for anybody?"""
+    cdef Item item
+    for item in items:
+        if item.attach or item.detach or item.refusal:
+            return False
+    return True
+
+
 cdef class Feed:
     """One room's stream at one edge: `outboxes` holds its receivers by session id, `any_compact` says whether one of
     them ever asked for compact cursors."""

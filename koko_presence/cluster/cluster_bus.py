@@ -11,6 +11,7 @@ import msgspec
 
 from koko_presence._fastpath.fanout import Item
 from koko_presence._fastpath.road import Lane
+from koko_presence._fastpath.stream import Pace
 from koko_presence._fastpath.wire import RemoteLane, pack_packet, show_cursors, unpack_packet
 from koko_presence.commands import Act, Command, EdgeNews
 from koko_presence.domain import keeping
@@ -30,6 +31,9 @@ from .shelf import Shelf
 
 log = logging.getLogger("koko_presence.cluster")
 
+# A quiet worker writes to the others at the end of the turn, one with more than about 1.5 MB/s at most this often:
+# reading a letter costs more than what is in it.
+LETTERS_WINDOW_S = 0.002
 CONFIRM_S = 0.03  # longer than any room's window: what a command has caused is written by then
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -58,6 +62,8 @@ class ClusterBus(LocalBus):
         self._timers = timers
         self._open_link = open_link
         self._flushing = False
+        self._pace = Pace()  # by the KiB
+        self._put_bytes = 0
         self._newest = 0  # the highest id of a worker so far
         self._strangers: list[tuple[int, list[tuple[int, bytes]]]] = []
         self._lanes: dict[int, Lane] = {}
@@ -135,12 +141,21 @@ class ClusterBus(LocalBus):
     # --- letters --------------------------------------------------------------------------------------------------
 
     def _plan_letters(self) -> None:
-        if not self._flushing:
-            self._flushing = True
+        if self._flushing:
+            return
+        self._flushing = True
+        now = self._clock()
+        wait_s = self._pace.flush_at(now, LETTERS_WINDOW_S) - now
+        if wait_s <= 0.0:
             self._timers.call_soon(self._flush_letters)
+        else:
+            self._timers.call_later(wait_s, self._flush_letters)
 
     def _flush_letters(self) -> None:
         self._flushing = False
+        put_bytes = sum(courier.letters.put_bytes for courier in self.couriers.values())
+        self._pace.flushed(self._clock(), (put_bytes - self._put_bytes) // 1024)
+        self._put_bytes = put_bytes
         for courier in self.couriers.values():
             courier.flush()
 

@@ -118,7 +118,7 @@ class OutLink(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = self._greeting = None
-        if not self._closed:
+        if not (self._closed or self._stuck):
             log.warning("a link between workers was lost", extra={"peer": self._peer.id})
             self._loop.call_later(RETRY_S, self._connect)
 

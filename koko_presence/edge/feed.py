@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from koko_presence._fastpath import fanout
 from koko_presence._fastpath.counters import tally
-from koko_presence._fastpath.fanout import Item, RoomPacket
+from koko_presence._fastpath.fanout import Item, RoomPacket, is_plain
 from koko_presence._fastpath.outbox import Outbox
 
 
@@ -39,6 +39,9 @@ class Feed(fanout.Feed):
     def deliver(self, packet: RoomPacket, find: Callable[[str], Receiver | None]) -> None:
         """Hand a flush to the receivers, in order. `find` knows the edge's sessions by id."""
         start, items = 0, packet.items
+        if is_plain(items):
+            self.fan_out(items, packet.timestamp)
+            return
         for index, item in enumerate(items):
             if item.attach or item.detach:  # the set of receivers changes here: what came before is for the old one
                 self._fan_out(items[start:index], packet.timestamp)
