@@ -1,0 +1,171 @@
+"""The sockets between workers, real ones: nothing is lost, nothing comes twice, nobody else gets in."""
+
+import asyncio
+import socket
+import struct
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from koko_presence._fastpath.wire import Letters
+from koko_presence.cluster import mesh
+from koko_presence.cluster.mesh import GREETING, Mesh
+from koko_presence.cluster.ring import Peer
+from tests.integration.conftest import Run
+
+
+class End:
+    """One worker's mesh, and what it has read."""
+
+    def __init__(self, number: int, folder: Path) -> None:
+        self.peer = Peer(id=number, slot=number, address=str(folder / f"w{number}.sock"))
+        self.got: list[tuple[int, bytes]] = []
+        self.stuck: list[int] = []
+        self.mesh = Mesh(number, self.peer.address, self._on_letters, self.stuck.append)
+
+    def _on_letters(self, sender: int, found: list[tuple[int, bytes]]) -> None:
+        self.got += [(sender, body) for _, body in found]
+
+
+def letter(number: int, size: int = 0) -> bytes:
+    out = Letters(lambda: None)
+    out.put(9, struct.pack("<I", number) + b"." * size)
+    return out.take()
+
+
+def numbers(end: End) -> list[int]:
+    return [struct.unpack_from("<I", body)[0] for _, body in end.got]
+
+
+async def until(true: Callable[[], bool]) -> None:
+    while not true():
+        await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def two(folder: Path) -> AsyncIterator[tuple[End, End]]:
+    ends = End(1, folder), End(2, folder)
+    for end in ends:
+        await end.mesh.open()
+    try:
+        yield ends
+    finally:
+        for end in ends:
+            end.mesh.close()
+
+
+def test_letters_arrive_in_order_and_a_peer_that_is_not_there_yet_gets_them_later(run: Run, tmp_path: Path) -> None:
+    async def test() -> None:
+        early, late = End(1, tmp_path), End(2, tmp_path)
+        await early.mesh.open()
+        link = early.mesh.open_link(late.peer)
+        for number in range(50):
+            link.write(letter(number))
+        await asyncio.sleep(0.05)
+        await late.mesh.open()
+        await until(lambda: len(late.got) == 50)
+        assert numbers(late) == list(range(50)) and {sender for sender, _ in late.got} == {1}
+        early.mesh.close()
+        late.mesh.close()
+
+    run(test())
+
+
+@pytest.mark.parametrize("side", ["writer", "reader"])
+def test_a_lost_connection_loses_nothing_and_repeats_nothing(run: Run, tmp_path: Path, side: str) -> None:
+    async def test() -> None:
+        async with two(tmp_path) as (one, other):
+            link = one.mesh.open_link(other.peer)
+            for number in range(300):
+                link.write(letter(number, 5000))
+                if number % 30 == 10:
+                    await asyncio.sleep(0.02)
+                    if side == "writer" and link._transport is not None:
+                        link._transport.abort()
+                    elif side == "reader" and (reader := other.mesh.incoming[1].reader) is not None:
+                        reader._transport.abort()
+            await until(lambda: len(other.got) >= 300)
+            await asyncio.sleep(0.05)
+            assert numbers(other) == list(range(300))
+
+    run(test())
+
+
+def test_what_the_other_side_has_counted_is_not_kept(run: Run, tmp_path: Path) -> None:
+    async def test() -> None:
+        async with two(tmp_path) as (one, other):
+            link = one.mesh.open_link(other.peer)
+            for number in range(40):
+                link.write(letter(number, 50_000))
+            await until(lambda: len(other.got) == 40 and link._kept_bytes < 2 * mesh.COUNT_BYTES)
+
+    run(test())
+
+
+def test_a_worker_that_does_not_read_is_told_of_once_and_memory_is_bounded(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mesh, "QUEUE_BYTES", 3 << 20)
+
+    async def test() -> None:
+        one = End(1, tmp_path)
+        deaf = Peer(id=2, slot=2, address=str(tmp_path / "deaf.sock"))
+        listening = socket.socket(socket.AF_UNIX)
+        listening.bind(deaf.address)
+        listening.listen()
+        link = one.mesh.open_link(deaf)
+        for number in range(100):
+            link.write(letter(number, 100_000))
+        assert one.stuck == [2] and not link._kept
+        link.close()
+        listening.close()
+
+    run(test())
+
+
+@pytest.mark.parametrize("said", [b"GET / HTTP/1.1\r\n\r\n" + b" " * 20, b"koko mesh 0\n" + b"\0" * 8])
+def test_nonsense_and_other_versions_are_refused(run: Run, tmp_path: Path, said: bytes) -> None:
+    async def test() -> None:
+        async with two(tmp_path) as (_, other):
+            reader, writer = await asyncio.open_unix_connection(other.peer.address)
+            writer.write(said)
+            assert await reader.read() == b"" and other.got == []
+            writer.close()
+
+    run(test())
+
+
+STRANGER = """
+import os, socket, sys
+sock = socket.socket(socket.AF_UNIX)
+os.setuid(65534)
+sock.connect(sys.argv[1])
+try:
+    sock.sendall(bytes.fromhex(sys.argv[2]))
+    print(len(sock.recv(100)))
+except OSError:
+    print(0)
+"""
+
+
+def test_another_user_of_the_machine_is_refused(run: Run, tmp_path: Path) -> None:
+    if subprocess.run(["id", "-u"], capture_output=True, text=True, check=True).stdout.strip() != "0":
+        pytest.skip("only root can be somebody else")
+
+    async def test() -> None:
+        async with two(tmp_path) as (_, other):
+            for path in (tmp_path, *tmp_path.parents):  # the folder's own rights would keep it out before
+                if path != Path("/") and path != Path("/tmp"):
+                    path.chmod(0o755)
+            Path(other.peer.address).chmod(0o666)
+            hello = (GREETING + struct.pack("<q", 1)).hex()
+            command = [sys.executable, "-c", STRANGER, other.peer.address, hello]
+            child = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+            said, _ = await child.communicate()
+            assert said.strip() == b"0" and not other.mesh.incoming
+
+    run(test())
