@@ -1,0 +1,151 @@
+"""Workers killed and rolled under load: `python -m bench.chaos --rounds 20`, or `--only rolling`.
+
+Starts a server of four workers and a crowd (crowd.py): every room has a controller and a video that plays. Each round
+kills one worker with SIGKILL; its people come back with their resume tokens after 50 to 800 ms. Counted are user_left
+of people who came back, ghosts 6 s after the kill, rooms that take longer than 300 ms to serve those who were not cut
+off, jumps of the video, control that was lost. Then a rolling reload under the same load. Exit 1 when a bar is missed.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import uvloop
+
+from .crowd import Crowd, Watch
+from .load import SECRET, koko_server
+
+ROUND_S = 7.0
+GRACE_S = 5.0
+SERVE_BAR_S, JUMP_BAR_S = 0.3, 0.1
+
+
+def workers_of(supervisor: int) -> list[int]:
+    """The pids of a supervisor's workers."""
+    children = Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split()
+    return [int(child) for child in children if b"worker_process" in Path(f"/proc/{child}/cmdline").read_bytes()]
+
+
+def false_leaves(watch: Watch, crowd: Crowd) -> list[tuple[float, str, str]]:
+    """user_left of somebody who is there, and did not ask to leave."""
+    here = {client.session_id for client in crowd.clients if client.view is not None}
+    return [left for left in watch.left if left[1] in here and left[2] != "left"]
+
+
+async def probe_until(crowd: Crowd, end: float) -> None:
+    """Every 20 ms, in each room, somebody who was not cut off says something to another such one."""
+    while time.monotonic() < end:
+        for room in crowd.rooms:
+            if room.id not in crowd.watch.served:
+                here = [client for client in room.clients if client.view is not None and not client.lost_at]
+                if len(here) > 1:
+                    crowd.probe(here[0], here[1])
+        await asyncio.sleep(0.02)
+
+
+async def kill_rounds(crowd: Crowd, supervisor: int, rounds: int) -> dict[str, float]:
+    """Kill one worker after the other; the worst and the sums."""
+    sums: dict[str, float] = {"false_left": 0, "ghosts": 0, "not_resumed": 0, "late_rooms": 0, "jumps": 0, "control": 0}
+    slowest = jump = 0.0
+    for number in range(rounds):
+        workers = workers_of(supervisor)
+        watch = crowd.watch = Watch()
+        for client in crowd.clients:
+            client.lost_at = 0.0
+        watch.probes_from = time.monotonic()
+        os.kill(workers[number % len(workers)], signal.SIGKILL)
+        await probe_until(crowd, time.monotonic() + 1.0)
+        await asyncio.sleep(ROUND_S - 1.0)
+        ghosts, missing, _ = crowd.differences()
+        served = [at - watch.probes_from if at > watch.probes_from else at for at in watch.served.values()]
+        slowest = max([slowest, *served])
+        jump = max([jump, *(abs(jumped) for jumped, _ in watch.jumps)])
+        row = {
+            "false_left": len(false_leaves(watch, crowd)),
+            "ghosts": len(ghosts) + len(missing),
+            "not_resumed": len(watch.not_resumed),
+            "late_rooms": sum(1 for one in served if one > SERVE_BAR_S) + len(crowd.rooms) - len(served),
+            "jumps": sum(1 for jumped, _ in watch.jumps if abs(jumped) > JUMP_BAR_S),
+            "control": len(watch.control_lost),
+        }
+        for name, value in row.items():
+            sums[name] += value
+        print(
+            f"round {number + 1:2} cut {len(watch.cut):4} slowest room {max(served, default=0):.3f} s  {row}",
+            flush=True,
+        )
+    return sums | {"slowest_room_s": round(slowest, 3), "worst_jump_s": round(jump, 3)}
+
+
+async def rolling(crowd: Crowd, supervisor: int, port: int) -> dict[str, float]:
+    """One rolling reload, with fresh connections all the time."""
+    before, watch = set(workers_of(supervisor)), Watch()
+    crowd.watch, crowd.jitter_s = watch, (0.0, 0.1)
+    refused = tried = 0
+    os.kill(supervisor, signal.SIGUSR2)
+    end = time.monotonic() + 90.0
+    while time.monotonic() < end and (before & set(workers_of(supervisor))):
+        tried += 1
+        try:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            refused += b" 200 " not in await asyncio.wait_for(reader.read(), 5)
+            writer.close()
+        except (OSError, TimeoutError):
+            refused += 1
+        await asyncio.sleep(0.02)
+    await asyncio.sleep(ROUND_S)
+    ghosts, missing, _ = crowd.differences()
+    return {
+        "tried": tried,
+        "refused": refused + watch.failed_connects,
+        "false_left": len(false_leaves(watch, crowd)),
+        "ghosts": len(ghosts) + len(missing),
+        "not_resumed": len(watch.not_resumed),
+        "jumps": sum(1 for jumped, _ in watch.jumps if abs(jumped) > JUMP_BAR_S),
+        "control": len(watch.control_lost),
+        "replaced": len(before - set(workers_of(supervisor))),
+    }
+
+
+async def run(arguments: argparse.Namespace, supervisor: int) -> bool:
+    crowd = Crowd(arguments.port, SECRET, rooms=arguments.rooms, people=arguments.people, hz=arguments.hz)
+    print(f"{len(crowd.clients)} people come into {arguments.rooms} rooms", flush=True)
+    await crowd.come()
+    fine = True
+    bars = ("false_left", "ghosts", "not_resumed", "late_rooms", "jumps", "control", "refused")
+    if arguments.only in ("", "kill"):
+        result = await kill_rounds(crowd, supervisor, arguments.rounds)
+        print("kill   ", json.dumps(result), flush=True)
+        fine = fine and not any(result.get(bar) for bar in bars)
+    if arguments.only in ("", "rolling"):
+        result = await rolling(crowd, supervisor, arguments.port)
+        print("rolling", json.dumps(result), flush=True)
+        fine = fine and not any(result.get(bar) for bar in bars)
+    crowd.end()
+    await asyncio.sleep(0.1)
+    return fine
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rooms", type=int, default=50)
+    parser.add_argument("--people", type=int, default=20, help="per room")
+    parser.add_argument("--hz", type=float, default=1.0, help="cursors per second and person")
+    parser.add_argument("--rounds", type=int, default=20, help="workers killed")
+    parser.add_argument("--workers", type=int, default=4)
+    parser.add_argument("--only", choices=("", "kill", "rolling"), default="")
+    parser.add_argument("--port", type=int, default=18090)
+    arguments = parser.parse_args()
+    with koko_server(arguments.port, None, server_workers=arguments.workers, operator_port=0) as supervisor:
+        time.sleep(1.0)
+        fine = uvloop.run(run(arguments, supervisor))
+    raise SystemExit(0 if fine else 1)
+
+
+if __name__ == "__main__":
+    main()
