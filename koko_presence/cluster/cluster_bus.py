@@ -246,7 +246,9 @@ class ClusterBus(LocalBus):
         self.shelf.note_seq(packet.room_id, seq)
         self.edge.on_packet(packet, now)
         if packet.room_id in self.edge.feeds:
-            self.heard[packet.room_id] = max(heard, seq)
+            self.heard[packet.room_id] = seq  # not the highest ever: a room of the same id may have begun anew
+        if len(self.heard) > 2 * len(self.edge.feeds) + 64:  # whose last hearer here has just hung up
+            self.heard = {room_id: seq for room_id, seq in self.heard.items() if room_id in self.edge.feeds}
 
     def _deliver(self, room: Room, items: list[Item], now: float) -> None:
         if room.moved:

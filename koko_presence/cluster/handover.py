@@ -187,7 +187,8 @@ class Handover:
         bus.edge.drop_lanes([room.id for room in going])
         for room in going:
             bus.drop_lanes(room)
-            bus.heard[room.id] = room.seq
+            if room.id in bus.edge.feeds:
+                bus.heard[room.id] = room.seq
             kept[room.id] = record = let_room_go(bus.shard, room, now)
             bus.shelf.rooms[room.id] = structs.replace(
                 record, final=False

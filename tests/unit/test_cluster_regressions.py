@@ -1,0 +1,45 @@
+"""Faults of several workers that a review has found, one test each."""
+
+from koko_presence.cluster.cluster_bus import ClusterBus
+from koko_presence.cluster.ring import Ring, room_key, user_key
+from tests.world import Client, Node, World
+
+
+def ring_of(world: World) -> Ring:
+    """Who owns what, as all workers of a calm world see it."""
+    return Ring(world.next_view())
+
+
+def bus_of(node: Node) -> ClusterBus:
+    assert isinstance(node.bus, ClusterBus)
+    return node.bus
+
+
+def test_a_room_that_begins_anew_is_not_shown_again_and_again() -> None:
+    """An edge remembered how far it had heard a room whose people had all hung up there; the next room of that id began
+    with 1, and each of its flushes had everybody sent a new snapshot, whose flush did the same, without an end."""
+    world = World(workers=4)
+    owner = ring_of(world).owner(room_key("video_1"))
+    hub = next(node.hub for number, node in world.nodes.items() if number != owner)
+    first = Client(world, hub).auth("ada").join("video_1")
+    for n in range(20):
+        first.send(type="typing", roomId="video_1", data={"isTyping": n % 2 == 0})
+        world.sleep(1.0)
+    first.hang_up(1006)
+    world.sleep(world.limits.grace_s + world.limits.room_linger_s + 1.0)
+    assert not world.shard.rooms
+    ada = Client(world, hub).auth("ada").join("video_1")
+    Client(world, hub).auth("bob").join("video_1")
+    world.sleep(2.0)
+    assert len(ada.of("joined")) == 1
+
+
+def test_rooms_that_nobody_hears_any_more_are_not_remembered() -> None:
+    """Every room whose last member at an edge hung up left its number there for ever."""
+    world = World(workers=4)
+    for n in range(400):
+        client = world.client().auth("ada").join(f"video_{n}")
+        client.hang_up(1006)
+        world.sleep(world.limits.grace_s + 0.1)
+    world.sleep(world.limits.room_linger_s)
+    assert max(len(bus_of(node).heard) for node in world.nodes.values()) <= 65
