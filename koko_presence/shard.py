@@ -73,8 +73,8 @@ class Shard:
         """Apply one command at monotonic second `now`. A broken rule becomes the error reply of L6, never an
         exception."""
         self._handlers[type(command)](command, now)
-        if self.setting.kept and (user_id := getattr(command, "user_id", None)) is not None:
-            self.setting.touched_users.add(user_id)
+        if self.setting.kept and type(command) in self._desk.handlers:  # what goes to rooms names users of others, too
+            self.setting.touched_users.add(command.user_id)  # type: ignore[union-attr]
 
     def take_effects(self) -> list[Effect]:
         """What `handle` and `tick` have caused since the last call, in order."""

@@ -43,3 +43,22 @@ def test_rooms_that_nobody_hears_any_more_are_not_remembered() -> None:
         world.sleep(world.limits.grace_s + 0.1)
     world.sleep(world.limits.room_linger_s)
     assert max(len(bus_of(node).heard) for node in world.nodes.values()) <= 65
+
+
+def test_a_room_does_not_end_the_record_of_a_user_whom_it_does_not_own() -> None:
+    """A room's owner that was told of a user's new status wrote to the user's heir that the user is gone: with the
+    user's owner the manual status, the message and what is hidden were lost [N-b, D8]."""
+    world = World(workers=4)
+    ring = ring_of(world)
+    owner, heir = ring.owner(user_key("ada")), ring.heir(user_key("ada"))
+    rooms = [f"video_{n}" for n in range(40)]
+    room = next(room for room in rooms if ring.owner(room_key(room)) not in (owner, heir))
+    edge = next(node for number, node in world.nodes.items() if number not in (owner, heir))
+    ada = Client(world, edge.hub).auth("ada").join(room)
+    ada.send(type="status", data={"status": "busy", "statusMessage": "in a call"})
+    world.sleep(0.1)
+    assert bus_of(world.nodes[heir]).shelf.users["ada"].manual == "busy"
+    del world.nodes[owner]
+    world.publish()
+    world.sleep(1.0)
+    assert world.shard.users["ada"].profile.status_message == "in a call"
