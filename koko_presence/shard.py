@@ -191,7 +191,7 @@ class Shard:
 
     def _remove(self, command: Remove, now: float) -> None:
         room, member = self._find(command.room_id, command.session_id)
-        if room is not None and member is not None:
+        if room is not None and member is not None and not 0 < command.stay < member.stay:
             room.remove(member, command.reason, now, id=command.id)  # the user's owner said so and knows
             self._after_removal(room, member.session_id, command.reason, now)
 

@@ -62,3 +62,26 @@ def test_a_room_does_not_end_the_record_of_a_user_whom_it_does_not_own() -> None
     world.publish()
     world.sleep(1.0)
     assert world.shard.users["ada"].profile.status_message == "in a call"
+
+
+def test_a_leave_that_is_said_again_ends_no_later_stay() -> None:
+    """The owner of a room was lost just after it had done a leave and the next join of the same session: the user's
+    owner said the leave again to the next one, which put the session out, with a user_left for all [N-b]."""
+    world = World(workers=4)
+    ring = ring_of(world)
+    user_owner = ring.owner(user_key("ada"))
+    room = next(f"video_{n}" for n in range(40) if ring.owner(room_key(f"video_{n}")) != user_owner)
+    room_owner = ring.owner(room_key(room))
+    edge = next(node for number, node in world.nodes.items() if number not in (user_owner, room_owner))
+    ada = Client(world, edge.hub).auth("ada").join(room)
+    bob = Client(world, edge.hub).auth("bob").join(room)
+    world.sleep(1.0)
+    ada.send(type="leave", roomId=room)
+    ada.join(room)
+    for client in (ada, bob):
+        client.take()
+    del world.nodes[room_owner]
+    world.publish()
+    world.sleep(1.0)
+    assert ada.session_id in world.shard.rooms[room].members
+    assert not ada.take("left") and not bob.take("user_left")
