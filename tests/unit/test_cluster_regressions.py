@@ -1,7 +1,8 @@
 """Faults of several workers that a review has found, one test each."""
 
+from koko_presence.cluster.change import ANNOUNCED, PATIENCE_S, RELEASED, SEALED, Change
 from koko_presence.cluster.cluster_bus import ClusterBus
-from koko_presence.cluster.ring import Ring, room_key, user_key
+from koko_presence.cluster.ring import Peer, Ring, View, room_key, user_key
 from tests.world import Client, Node, World
 
 
@@ -85,3 +86,22 @@ def test_a_leave_that_is_said_again_ends_no_later_stay() -> None:
     world.sleep(1.0)
     assert ada.session_id in world.shard.rooms[room].members
     assert not ada.take("left") and not bob.take("user_left")
+
+
+def test_who_has_begun_with_a_later_view_has_not_announced_for_this_one() -> None:
+    """A worker that heard of the next view first said SEALED of that one. Others took it for ANNOUNCED of theirs, and
+    its silence for the absence of all who are connected there: a false user_left when the grace was over [N-b]."""
+    peers = tuple(Peer(id=id, slot=id, address="") for id in (1, 2))
+    change = Change(me=1)
+    change.begin(View(epoch=1, peers=peers), 0.0)
+    for stage in (SEALED, RELEASED, ANNOUNCED):
+        change.enter(stage, 0.0)
+        change.note(2, 1, stage)
+        assert change.may_go_on(0.0)
+    change.settle()
+    change.begin(View(epoch=2, peers=peers), 1.0)
+    change.note(2, 3, SEALED)
+    assert not change.may_go_on(1.0) and change.announced() == {1}
+    assert change.may_go_on(1.0 + PATIENCE_S) and change.gave_up
+    change.begin(View(epoch=3, peers=peers), 1.1)
+    assert change.may_go_on(1.1) and not change.gave_up, "what it said early still counts"
