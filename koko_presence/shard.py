@@ -239,6 +239,8 @@ class Shard:
             return
         if member.connected and (member.edge, member.connection) == (command.edge, command.connection):
             return  # said once more by the heir of an owner who had said it
+        if 0 < command.stay < member.stay:
+            return  # said once more too, but the session has another connection by now, and has joined by that
         room.resume(member, command.edge, command.connection, now)
         member.attached = command.hears
         self._touch(room, now, member.session_id)

@@ -3,6 +3,7 @@
 from koko_presence.cluster.change import ANNOUNCED, PATIENCE_S, RELEASED, SEALED, Change
 from koko_presence.cluster.cluster_bus import ClusterBus
 from koko_presence.cluster.ring import Peer, Ring, View, room_key, user_key
+from koko_presence.commands import Resume
 from tests.world import Client, Node, World
 
 
@@ -105,3 +106,22 @@ def test_who_has_begun_with_a_later_view_has_not_announced_for_this_one() -> Non
     assert change.may_go_on(1.0 + PATIENCE_S) and change.gave_up
     change.begin(View(epoch=3, peers=peers), 1.1)
     assert change.may_go_on(1.1) and not change.gave_up, "what it said early still counts"
+
+
+def test_a_resume_that_is_said_again_does_not_bring_an_old_connection_back() -> None:
+    """A kept Resume of a connection before the present one gave the member back to that one's edge: when that edge
+    went, so did the member, though it was connected elsewhere [N-b, D16]."""
+    world = World(workers=1)
+    first = world.client().auth("ada").join("video_1")
+    member = world.shard.rooms["video_1"].members[first.session_id]
+    old = Resume(
+        room_id="video_1", session_id=first.session_id, user_id="ada", edge=member.edge, connection=member.connection,
+        stay=member.stay,
+    )  # fmt: skip
+    first.hang_up(1006)
+    second = world.client().auth("ada", resumeToken=first.resume_token).join("video_1")
+    world.bus.send(old, world.now)
+    world.settle()
+    assert member.connection == second.session.connection
+    second.send(type="typing", roomId="video_1", data={"isTyping": True})
+    assert member.attached and member.typing is not None
