@@ -125,3 +125,22 @@ def test_a_resume_that_is_said_again_does_not_bring_an_old_connection_back() -> 
     assert member.connection == second.session.connection
     second.send(type="typing", roomId="video_1", data={"isTyping": True})
     assert member.attached and member.typing is not None
+
+
+def test_the_next_owner_shows_its_own_people_what_the_last_one_could_not() -> None:
+    """The last owner had told one edge of a newcomer, and not the one that was to be the next owner: whoever was
+    connected there never heard of the newcomer [N-b, C4]."""
+    world = World(workers=4)
+    ring = ring_of(world)
+    owner, heir = ring.owner(room_key("video_1")), ring.heir(room_key("video_1"))
+    edge = next(node for number, node in world.nodes.items() if number not in (owner, heir))
+    user = next(f"u{n}" for n in range(40) if ring.owner(user_key(f"u{n}")) == edge.number)
+    bob = Client(world, world.nodes[heir].hub).auth("bob").join("video_1")
+    world.sleep(1.0)
+    world.nodes[owner].links[heir].cut = True
+    newcomer = Client(world, edge.hub).auth(user).join("video_1")
+    assert newcomer.of("joined") and not bob.of("user_joined")
+    del world.nodes[owner]
+    world.publish()
+    world.sleep(1.0)
+    assert {row["userId"] for row in bob.last("joined")["room"]["users"]} == {"bob", user}
