@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable
 
 import msgspec
+from msgspec import UNSET
 
 from koko_presence._fastpath.fanout import Item
 from koko_presence._fastpath.road import Lane
@@ -17,7 +18,7 @@ from koko_presence.commands import Act, Command, EdgeNews
 from koko_presence.domain import keeping
 from koko_presence.domain.room import Room
 from koko_presence.errors import PresenceError
-from koko_presence.messages import Cursor, CursorMessage
+from koko_presence.messages import Cursor, CursorMessage, PlaybackMessage
 from koko_presence.records import RoomMemo, UserRecord
 from koko_presence.shard import Shard
 
@@ -110,6 +111,10 @@ class ClusterBus(LocalBus):
     # --- commands -------------------------------------------------------------------------------------------------
 
     def _apply(self, command: Command, now: float) -> None:
+        if isinstance(command, Act) and isinstance(command.message, PlaybackMessage):
+            data = command.message.data
+            if data.at is UNSET and data.action != "report":  # said again to an heir, it must not mean a later moment
+                data.at = float(self._shard.setting.wall.ms(now))
         owner = self.handover.place(key_of(command), command)
         if owner == self.me:
             super()._apply(command, now)

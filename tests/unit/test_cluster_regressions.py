@@ -144,3 +144,24 @@ def test_the_next_owner_shows_its_own_people_what_the_last_one_could_not() -> No
     world.publish()
     world.sleep(1.0)
     assert {row["userId"] for row in bob.last("joined")["room"]["users"]} == {"bob", user}
+
+
+def test_a_play_that_is_said_again_does_not_put_the_video_back() -> None:
+    """The owner of a room was lost just after a play: the edge said it again to the next owner, for whom it began then,
+    so that the video jumped back by all the time in between [N-b, H4]."""
+    world = World(workers=4)
+    ring = ring_of(world)
+    owner = ring.owner(room_key("video_1"))
+    edge = next(node for number, node in world.nodes.items() if number != owner)
+    ada = Client(world, edge.hub).auth("ada").join("video_1")
+    ada.send(type="control_request", roomId="video_1")
+    world.sleep(1.0)
+    began_at = world.now
+    ada.send(type="playback", roomId="video_1", data={"action": "play", "currentTime": 10.0})
+    world.nodes[owner].dead = True
+    del world.nodes[owner]
+    world.sleep(0.25)
+    world.publish()
+    world.sleep(1.0)
+    playback = world.shard.rooms["video_1"].playback
+    assert abs(playback.position(world.now) - (10.0 + world.now - began_at)) < 0.01
