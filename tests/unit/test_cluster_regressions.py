@@ -4,6 +4,8 @@ from koko_presence.cluster.change import ANNOUNCED, PATIENCE_S, RELEASED, SEALED
 from koko_presence.cluster.cluster_bus import ClusterBus
 from koko_presence.cluster.ring import Peer, Ring, View, room_key, user_key
 from koko_presence.commands import Resume
+from koko_presence.domain.keeping import reconcile
+from koko_presence.records import Presence
 from tests.world import Client, Node, World
 
 
@@ -165,3 +167,20 @@ def test_a_play_that_is_said_again_does_not_put_the_video_back() -> None:
     world.sleep(1.0)
     playback = world.shard.rooms["video_1"].playback
     assert abs(playback.position(world.now) - (10.0 + world.now - began_at)) < 0.01
+
+
+def test_the_late_word_of_an_edge_does_not_deafen_who_has_joined_since() -> None:
+    """An edge that had been held up said "not yet heard" of a session whose join had been answered meanwhile: it got
+    nothing of the room any more, for as long as it stayed [N-b, C4]."""
+    world = World(workers=1)
+    ada = world.person("ada")
+    bob = world.person("bob")
+    room = world.shard.rooms["video_123"]
+    member = room.members[ada.session_id]
+    word = Presence(
+        edge=member.edge, newest=member.connection, sessions={ada.session_id: (False, member.connection, None)}
+    )
+    assert reconcile(room, word, (member.edge,), world.now, late=True) == []
+    ada.take()
+    bob.send(type="typing", roomId="video_123", data={"isTyping": True})
+    assert ada.take("typing_started")
