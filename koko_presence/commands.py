@@ -165,11 +165,13 @@ class Admit(Letter, kw_only=True):
 
 
 class Remove(Letter, kw_only=True):
-    """End a membership now; `reason` is user_left's [D2]. `id` belongs to a client's own leave."""
+    """End a membership now; `reason` is user_left's [D2]. `stay` is the one that ends, 0 when that is not known: this
+    word may be said again, when the session is in again. `id` belongs to a client's own leave."""
 
     room_id: str
     session_id: str
     reason: str
+    stay: int = 0
     id: MessageId | None = None
 
 

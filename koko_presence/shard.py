@@ -73,8 +73,8 @@ class Shard:
         """Apply one command at monotonic second `now`. A broken rule becomes the error reply of L6, never an
         exception."""
         self._handlers[type(command)](command, now)
-        if self.setting.kept and (user_id := getattr(command, "user_id", None)) is not None:
-            self.setting.touched_users.add(user_id)
+        if self.setting.kept and type(command) in self._desk.handlers:  # what goes to rooms names users of others, too
+            self.setting.touched_users.add(command.user_id)  # type: ignore[union-attr]
 
     def take_effects(self) -> list[Effect]:
         """What `handle` and `tick` have caused since the last call, in order."""
@@ -191,7 +191,7 @@ class Shard:
 
     def _remove(self, command: Remove, now: float) -> None:
         room, member = self._find(command.room_id, command.session_id)
-        if room is not None and member is not None:
+        if room is not None and member is not None and not 0 < command.stay < member.stay:
             room.remove(member, command.reason, now, id=command.id)  # the user's owner said so and knows
             self._after_removal(room, member.session_id, command.reason, now)
 
@@ -239,6 +239,8 @@ class Shard:
             return
         if member.connected and (member.edge, member.connection) == (command.edge, command.connection):
             return  # said once more by the heir of an owner who had said it
+        if 0 < command.stay < member.stay:
+            return  # said once more too, but the session has another connection by now, and has joined by that
         room.resume(member, command.edge, command.connection, now)
         member.attached = command.hears
         self._touch(room, now, member.session_id)

@@ -87,7 +87,7 @@ def take_room(
     for edge, presence in sorted((silent | gathered.presences).items()):
         if made:  # and so nothing has happened in the room since
             presence.newest = ALL
-        lost[edge] = set(keeping.reconcile(room, presence, edges, now))
+        lost[edge] = set(keeping.reconcile(room, presence, edges, now, late=not made))
     _lose(shard, lost)
     shard.changed_room(room, now)
 

@@ -23,7 +23,7 @@ import msgspec
 import uvloop
 
 from .cluster import control
-from .cluster.control import AskSnapshot, Begin, Channel, Snapshot
+from .cluster.control import LAST_WORDS, AskSnapshot, Begin, Channel, Snapshot
 from .cluster.crew import Action, Exit, Kill, Phase, Spawn, Tell
 from .cluster.fleet import DRAIN_LONGEST_S, Fleet
 from .edge.listening import listening_sockets
@@ -280,6 +280,7 @@ class Supervisor:
         self._loop.remove_reader(worker.pidfd)
         os.close(worker.pidfd)
         worker.channel.close()
+        self._ledger.end(str(id))
         self._do(self._fleet.on_reaped(id, status, monotonic()))
         self._folder.forget(self._fleet.address(id))
 
@@ -320,9 +321,10 @@ class Supervisor:
     async def _metrics(self) -> str:
         """Every worker's counters; who has not answered within a second counts as missing."""
         owners = {slot: self._fleet.owner(slot) for slot in range(self._fleet.slots)}
-        asked = {owner.id: slot for slot, owner in owners.items() if owner is not None}
+        ids = {str(slot): str(owner.id) for slot, owner in owners.items() if owner is not None}
+        asked = {member.id for member in self._fleet.members.values() if member.present}
         self._asked_times += 1
-        number, question = self._asked_times, Question(set(asked), self._loop.create_future())
+        number, question = self._asked_times, Question(asked, self._loop.create_future())
         self._questions[number] = question
         for id in asked:
             self._workers[id].channel.send(AskSnapshot(number=number))
@@ -330,14 +332,15 @@ class Supervisor:
             await asyncio.wait([question.complete], timeout=SNAPSHOT_WITHIN_S if asked else 0.0)
         finally:
             del self._questions[number]
-        counters = {asked[id]: answer for id, answer in question.answers.items()}
-        return render(
-            [(str(slot), counters.get(slot)) for slot in owners], restarts=self._fleet.deaths, ledger=self._ledger
-        )
+        answers = {str(id): answer for id, answer in question.answers.items() if id in self._workers}
+        snapshots = [(str(slot), answers.pop(ids.get(str(slot), ""), None)) for slot in owners]
+        return render(snapshots, restarts=self._fleet.deaths, ledger=self._ledger, ids=ids, leaving=answers)
 
     def _on_snapshot(self, id: int, snapshot: Snapshot) -> None:
         question = self._questions.get(snapshot.number)
-        if question is not None:
+        if snapshot.number == LAST_WORDS:
+            self._ledger.hear(str(id), snapshot.counters)
+        elif question is not None:
             question.answers[id] = snapshot.counters
             if question.answers.keys() >= question.asked and not question.complete.done():
                 question.complete.set_result(None)

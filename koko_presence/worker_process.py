@@ -245,6 +245,7 @@ class Member:
         self._listening = []  # nobody comes in any more, whatever view is still on its way
         log.info("draining", extra={"connections": len(worker.hub.connections)})
         await worker.drain(longest_s)
+        self._channel.send(Snapshot(number=control.LAST_WORDS, counters=worker.snapshot()))
         self._channel.send(Drained())
 
     def _beat(self) -> None:

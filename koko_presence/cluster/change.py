@@ -25,7 +25,7 @@ class Change:
 
     def __init__(self, me: int) -> None:
         self._me = me
-        self._done: dict[int, tuple[int, int]] = {}  # worker -> epoch and stage that it has done
+        self._done: dict[int, dict[int, int]] = {}  # worker -> epoch -> stage that it has done
         self._given_up: set[int] = set()  # for this change: they did not answer in time
         self.rings: list[Ring] = []
         self.stage = STEADY
@@ -60,14 +60,15 @@ class Change:
         return len({ring.owner(key) for ring in self.rings}) > 1
 
     def note(self, worker: int, epoch: int, stage: int) -> None:
-        """A worker says that it has done a stage."""
-        self._done[worker] = max(self._done.get(worker, (0, 0)), (epoch, stage))
+        """A worker says that it has done a stage. Who has begun with a later view has not done this one for that: it
+        may never have told who is connected there."""
+        done = self._done.get(worker, {})
+        self._done[worker] = {known: each for known, each in done.items() if known >= self.epoch} | {epoch: stage}
 
     def missing(self) -> set[int]:
         """Those that have not done the present stage."""
-        wanted = (self.epoch, self.stage)
         others = self.target.view.ids - self._given_up - {self._me}
-        return {worker for worker in others if self._done.get(worker, (0, 0)) < wanted}
+        return {worker for worker in others if self._stage_of(worker) < self.stage}
 
     def may_go_on(self, now: float) -> bool:
         """Has everybody done the present stage? Who has not when the time is up is not waited for any more."""
@@ -81,9 +82,10 @@ class Change:
 
     def announced(self) -> set[int]:
         """The workers that have told who is connected with them, this one included."""
-        wanted = (self.epoch, ANNOUNCED)
-        others = {worker for worker in self.target.view.ids if self._done.get(worker, (0, 0)) >= wanted}
-        return others | {self._me}
+        return {worker for worker in self.target.view.ids if self._stage_of(worker) >= ANNOUNCED} | {self._me}
+
+    def _stage_of(self, worker: int) -> int:
+        return self._done.get(worker, {}).get(self.epoch, STEADY)
 
     @property
     def gave_up(self) -> bool:

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable
 
 import msgspec
+from msgspec import UNSET
 
 from koko_presence._fastpath.fanout import Item
 from koko_presence._fastpath.road import Lane
@@ -17,7 +18,7 @@ from koko_presence.commands import Act, Command, EdgeNews
 from koko_presence.domain import keeping
 from koko_presence.domain.room import Room
 from koko_presence.errors import PresenceError
-from koko_presence.messages import Cursor, CursorMessage
+from koko_presence.messages import Cursor, CursorMessage, PlaybackMessage
 from koko_presence.records import RoomMemo, UserRecord
 from koko_presence.shard import Shard
 
@@ -110,6 +111,10 @@ class ClusterBus(LocalBus):
     # --- commands -------------------------------------------------------------------------------------------------
 
     def _apply(self, command: Command, now: float) -> None:
+        if isinstance(command, Act) and isinstance(command.message, PlaybackMessage):
+            data = command.message.data
+            if data.at is UNSET and data.action != "report":  # said again to an heir, it must not mean a later moment
+                data.at = float(self._shard.setting.wall.ms(now))
         owner = self.handover.place(key_of(command), command)
         if owner == self.me:
             super()._apply(command, now)
@@ -204,11 +209,8 @@ class ClusterBus(LocalBus):
             self.edge.on_lane(given.session_id, lane)
         elif kind == letters.REFRESH:
             room = self._shard.rooms.get(letters.decode(kind, body))
-            for member in room.members.values() if room is not None else ():
-                if room is not None and member.attached and member.edge == sender:
-                    room.send_snapshot(member, None, now)
             if room is not None:
-                self._shard.changed_room(room, now)
+                self.show_anew(room, sender, now)
                 self._plan(now)
         elif kind == letters.WANT:
             room = self._shard.rooms.get(letters.decode(kind, body))
@@ -237,16 +239,17 @@ class ClusterBus(LocalBus):
             return
         if memo and not self.shelf.keep_room(packet.room_id, memo) and sender in self.couriers:
             self.couriers[sender].letters.put(letters.WANT, letters.encode(packet.room_id))
-        if not packet.items:
-            return
         heard = self.heard.pop(packet.room_id, before)
         if heard != before and packet.room_id in self.edge.feeds and sender in self.couriers:
             # an owner was lost, or cut off, in the middle of what it said: those here see the room anew
             self.couriers[sender].letters.put(letters.REFRESH, letters.encode(packet.room_id))
         self.shelf.note_seq(packet.room_id, seq)
-        self.edge.on_packet(packet, now)
+        if packet.items:
+            self.edge.on_packet(packet, now)
         if packet.room_id in self.edge.feeds:
-            self.heard[packet.room_id] = max(heard, seq)
+            self.heard[packet.room_id] = seq  # not the highest ever: a room of the same id may have begun anew
+        if len(self.heard) > 2 * len(self.edge.feeds) + 64:  # whose last hearer here has just hung up
+            self.heard = {room_id: seq for room_id, seq in self.heard.items() if room_id in self.edge.feeds}
 
     def _deliver(self, room: Room, items: list[Item], now: float) -> None:
         if room.moved:
@@ -360,6 +363,13 @@ class ClusterBus(LocalBus):
         handle = self._lane_of.pop((room_id, session_id), None)
         if handle is not None:
             del self._lanes[handle], self._places[handle]
+
+    def show_anew(self, room: Room, edge_id: int, now: float) -> None:
+        """Those at an edge that has missed something see the whole room."""
+        for member in room.members.values():
+            if member.attached and member.edge == edge_id:
+                room.send_snapshot(member, None, now)
+        self._shard.changed_room(room, now)
 
     def flush_now(self, room: Room, now: float) -> None:
         """Send what a room has to say, whatever its pace."""

@@ -94,8 +94,11 @@ class Drained(Message):
     """Every client has been sent elsewhere."""
 
 
+LAST_WORDS = 0  # a snapshot's number when nobody has asked
+
+
 class Snapshot(Message):
-    """The worker's counters, as ops/metrics.py encodes them."""
+    """The worker's counters, as ops/metrics.py encodes them. Asked for, or the last words of one that has drained."""
 
     number: int
     counters: bytes

@@ -17,7 +17,7 @@ log = logging.getLogger("koko_presence.fleet")
 SILENT_S = 3.0  # a worker that has not beaten for so long is dead: 4 s to its replacement, less its start
 FRESH_S = 1.5  # a worker that has not beaten for so long is not counted on: three beats
 READY_WITHIN_S = 20.0
-DEATHS, DEATHS_WITHIN_S = 5, 10.0  # so many in so short a time are a crash loop
+DEATHS, DEATHS_WITHIN_S = 5, 10.0  # so many of one slot in so short a time are a crash loop
 RETRY_S = 5.0  # between replacements that say themselves that they cannot run
 DRAIN_LONGEST_S = 10.0
 STOP_WITHIN_S = 2.0  # from Stop to SIGKILL
@@ -40,7 +40,7 @@ class Fleet:
         self.rolled = False  # whether the last rolling reload came to its end
         self._roll: Roll | None = None
         self.deaths = 0  # of workers that were to live, ever
-        self._lately: deque[float] = deque()
+        self._lately: deque[tuple[float, int]] = deque()  # deaths: when, and in which slot
         self._retries: dict[int, float] = {}
         self._ticked_at: float | None = None
         self._exit = Exit(0, "")
@@ -266,11 +266,15 @@ class Fleet:
             if not any(other.slot == member.slot and other.covers for other in self.members.values()):
                 self._retries[member.slot] = now + RETRY_S
             return
-        self._lately.append(now)
-        while self._lately[0] <= now - DEATHS_WITHIN_S:
+        self._lately.append((now, member.slot))
+        while self._lately[0][0] <= now - DEATHS_WITHIN_S:
             self._lately.popleft()
-        if len(self._lately) >= DEATHS:
-            self._stop(1, f"{DEATHS} workers died within {DEATHS_WITHIN_S:g} s, the last one because {why}", now)
+        # at the start they die of the same thing; later on five of many may be chance, five of one are not
+        if sum(slot == member.slot or self.phase is Phase.BOOT for _, slot in self._lately) >= DEATHS:
+            line = f"worker {member.slot} died {DEATHS} times within {DEATHS_WITHIN_S:g} s"
+            if self.phase is Phase.BOOT:
+                line = f"{DEATHS} workers died within {DEATHS_WITHIN_S:g} s"
+            self._stop(1, f"{line}, the last one because {why}", now)
         else:
             self._cover(member.slot, now)
 

@@ -187,7 +187,8 @@ class Handover:
         bus.edge.drop_lanes([room.id for room in going])
         for room in going:
             bus.drop_lanes(room)
-            bus.heard[room.id] = room.seq
+            if room.id in bus.edge.feeds:
+                bus.heard[room.id] = room.seq
             kept[room.id] = record = let_room_go(bus.shard, room, now)
             bus.shelf.rooms[room.id] = structs.replace(
                 record, final=False
@@ -259,8 +260,11 @@ class Handover:
         for room_id, room in rooms.items():
             take_room(bus.shard, room_id, room, announced, self._change.target.view.ids, now)
             bus.shelf.rooms.pop(room_id, None)
-            bus.heard.pop(room_id, None)
-            if room_id in bus.shard.rooms:
+            heard = bus.heard.pop(room_id, None)
+            taken = bus.shard.rooms.get(room_id)
+            if taken is not None:
+                if heard is not None and heard != taken.flushed_seq:  # the last owner's last words had not come here
+                    bus.show_anew(taken, bus.me, now)
                 self._give_lanes(room_id)
         for user_id, user in users.items():
             take_user(bus.shard, user_id, user, announced, late=not self.recovering, now=now)

@@ -218,10 +218,11 @@ def _restore_member(room: Room, record: MemberRecord, now: float) -> None:
         deadlines.set(("report_stale", room.id, member.session_id), now + limits.report_fresh_s)
 
 
-def reconcile(room: Room, presence: Presence, edges: Collection[int], now: float) -> list[str]:
+def reconcile(room: Room, presence: Presence, edges: Collection[int], now: float, *, late: bool = False) -> list[str]:
     """Hold an edge's word against the room: who is not connected there any more is dropped into the grace, who is comes
-    back from it, with the cursor it last showed, unless it is connected at another of `edges`. Returns the sessions
-    that the room knows nothing of."""
+    back from it, with the cursor it last showed, unless it is connected at another of `edges`. `late`: the room may
+    have answered a join since the edge said that the session does not hear it. Returns the sessions that the room knows
+    nothing of."""
     edge, sessions = presence.edge, presence.sessions
     for member in list(room.members.values()):
         spoken_of = member.edge == edge and member.connection <= presence.newest
@@ -238,7 +239,7 @@ def reconcile(room: Room, presence: Presence, edges: Collection[int], now: float
             continue
         if not found.connected or found.edge != edge:
             room.resume(found, edge, connection, now)
-        found.attached = hears
+        found.attached = hears or (late and found.attached)  # a resume has ended what another connection heard
         if cursor is not None and cursor != found.cursor:
             submit(room, found, "cursor", cursor, now)
     return lost

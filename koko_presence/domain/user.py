@@ -194,8 +194,8 @@ class User:
     def _forget(self, session_id: str, reason: str) -> None:
         session = self.sessions.pop(session_id)
         self.setting.deadlines.cancel(("session", self.id, session_id))
-        for room_id in sorted(session.rooms):
-            self.setting.effects.append(Remove(room_id=room_id, session_id=session_id, reason=reason))
+        for room_id, stay in sorted(session.rooms.items()):
+            self.setting.effects.append(Remove(room_id=room_id, session_id=session_id, reason=reason, stay=stay))
         self._update_activity(session_id, interacted=False)
 
     # --- rooms ----------------------------------------------------------------------------------------------------
@@ -232,10 +232,11 @@ class User:
     def leave(self, command: LeaveRoom) -> None:
         """A client's own leave; the room answers it."""
         session = self.sessions.get(command.session_id)
-        if session is not None:
-            session.rooms.pop(command.room_id, None)
+        stay = session.rooms.pop(command.room_id, 0) if session is not None else 0
         self.setting.effects.append(
-            Remove(room_id=command.room_id, session_id=command.session_id, reason=command.reason, id=command.id)
+            Remove(
+                room_id=command.room_id, session_id=command.session_id, reason=command.reason, stay=stay, id=command.id
+            )
         )
 
     def left(self, session_id: str, room_id: str, stay: int) -> None:
@@ -261,8 +262,8 @@ class User:
                 stay=command.stay,
             )
             self.setting.effects.append(resume)
-        if session is not None and session.rooms.get(room_id) == 0:
-            session.rooms[room_id] = command.stay
+        if session is not None and room_id in session.rooms:
+            session.rooms[room_id] = max(session.rooms[room_id], command.stay)
 
     # --- what the person shows ------------------------------------------------------------------------------------
 

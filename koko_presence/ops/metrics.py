@@ -201,19 +201,30 @@ class Ledger:
     def __init__(self) -> None:
         self._last: dict[str, Counters] = {}
         self._gone: Any = {}
+        self._any: Counters | None = None
 
     def add(self, worker: str, counters: Counters) -> None:
         """A worker has answered; with another start than before it is a new one in the same place."""
         before = self._last.get(worker)
         if before is not None and before.started_s != counters.started_s:
             self._gone = _plus(self._gone, msgspec.to_builtins(before.tallies))
-        self._last[worker] = counters
+        self._last[worker] = self._any = counters
+
+    def hear(self, worker: str, data: bytes) -> None:
+        """What a worker says before it goes."""
+        self.add(worker, _decode(data))
+
+    def end(self, worker: str) -> None:
+        """This worker is gone for good."""
+        last = self._last.pop(worker, None)
+        if last is not None:
+            self._gone = _plus(self._gone, msgspec.to_builtins(last.tallies))
 
     def all(self) -> list[Counters]:
         """Counters of all workers that ever were, the gone ones as one."""
         known = list(self._last.values())
-        if self._gone and known:
-            known.append(msgspec.structs.replace(known[0], tallies=msgspec.convert(self._gone, Tallies)))
+        if self._gone and self._any is not None:
+            known.append(msgspec.structs.replace(self._any, tallies=msgspec.convert(self._gone, Tallies)))
         return known
 
 
@@ -226,13 +237,24 @@ def _plus(a: Any, b: Any) -> Any:
     return (a or 0) + (b or 0)
 
 
-def render(snapshots: Sequence[tuple[str, bytes | None]], *, restarts: int = 0, ledger: Ledger | None = None) -> str:
+def render(
+    snapshots: Sequence[tuple[str, bytes | None]],
+    *,
+    restarts: int = 0,
+    ledger: Ledger | None = None,
+    ids: Mapping[str, str] | None = None,
+    leaving: Mapping[str, bytes] | None = None,
+) -> str:
     """The text. `snapshots` has the slot of each worker and what its `snapshot` gave, None for no answer; `restarts` is
-    how many workers had to be replaced. With several workers `ledger` is the same one at every scrape."""
-    ledger = ledger or Ledger()
+    how many workers had to be replaced. With several workers `ledger` is the same one at every scrape, `ids` names a
+    slot's worker in it, and `leaving` has those, by id, that still drain beside their slot's next worker."""
+    ledger, ids = ledger or Ledger(), ids or {}
     workers = [(worker, _decode(data)) for worker, data in snapshots if data]
+    going = [(id, _decode(data)) for id, data in (leaving or {}).items()]
     for worker, counters in workers:
-        ledger.add(worker, counters)
+        ledger.add(ids.get(worker, worker), counters)
+    for id, counters in going:
+        ledger.add(id, counters)
     builds: list[Sample] = [("", tuple(c.versions.items()), 1.0) for _, c in workers]
     up: list[Sample] = [("", (("worker", worker),), float(bool(data))) for worker, data in snapshots]
     lines = [
@@ -245,7 +267,8 @@ def render(snapshots: Sequence[tuple[str, bytes | None]], *, restarts: int = 0, 
     ever = [("", counters) for counters in ledger.all()]
     for family in FAMILIES:
         grows = family.type != "gauge" and family.join is not None
-        lines += _text(family.name, family.type, family.help, _samples(family, ever if grows else workers))
+        now = workers if family.join is None else [*workers, *going]
+        lines += _text(family.name, family.type, family.help, _samples(family, ever if grows else now))
     return "\n".join(lines) + "\n"
 
 

@@ -103,6 +103,8 @@ def find_server(path: Path) -> Running:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except OSError:  # held by the server, as it should be
             lines = file.read().split()
+            if len(lines) < 3:  # it has only just locked the file
+                raise NoServer(f"the server with {path} is only just starting: ask again in a moment") from None
             return Running(int(lines[0]), int(lines[2]))
     raise NoServer(_nobody(path))
 

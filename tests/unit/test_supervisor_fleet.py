@@ -186,7 +186,16 @@ def test_crash_loop_five_deaths_in_ten_seconds_stop_the_service() -> None:
         if death < DEATHS - 1:
             yard.settle().pass_time(1.0)
     yard.settle()
-    assert yard.exit is not None and yard.exit.code == 1 and "5 workers died within 10 s" in yard.exit.line
+    assert yard.exit is not None and yard.exit.code == 1 and "worker 2 died 5 times within 10 s" in yard.exit.line
+
+
+def test_five_workers_of_many_that_die_once_each_are_no_crash_loop() -> None:
+    """Whoever killed every worker of a big host in turn stopped the service with the fifth."""
+    yard = Yard(8).boot()
+    for id in range(1, 9):
+        yard.die(id)
+        yard.settle().pass_time(1.0)
+    assert yard.exit is None and len(yard.alive) == 8
 
 
 def test_deaths_that_are_far_apart_are_no_crash_loop() -> None:

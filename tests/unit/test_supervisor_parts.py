@@ -69,6 +69,15 @@ def test_one_folder_is_one_servers(place: Path) -> None:
     first.close()
 
 
+def test_a_server_that_has_only_just_locked_its_folder_is_not_there_yet(place: Path) -> None:
+    """It was an IndexError."""
+    folder = RuntimeFolder(place, 2)
+    os.truncate(place / "supervisor.pid", 0)
+    with pytest.raises(NoServer, match="only just starting"):
+        find_server(place)
+    folder.close()
+
+
 def test_a_folder_that_is_not_ours_alone_is_refused(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place.mkdir()
     place.chmod(0o750)

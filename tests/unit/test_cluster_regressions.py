@@ -1,0 +1,186 @@
+"""Faults of several workers that a review has found, one test each."""
+
+from koko_presence.cluster.change import ANNOUNCED, PATIENCE_S, RELEASED, SEALED, Change
+from koko_presence.cluster.cluster_bus import ClusterBus
+from koko_presence.cluster.ring import Peer, Ring, View, room_key, user_key
+from koko_presence.commands import Resume
+from koko_presence.domain.keeping import reconcile
+from koko_presence.records import Presence
+from tests.world import Client, Node, World
+
+
+def ring_of(world: World) -> Ring:
+    """Who owns what, as all workers of a calm world see it."""
+    return Ring(world.next_view())
+
+
+def bus_of(node: Node) -> ClusterBus:
+    assert isinstance(node.bus, ClusterBus)
+    return node.bus
+
+
+def test_a_room_that_begins_anew_is_not_shown_again_and_again() -> None:
+    """An edge remembered how far it had heard a room whose people had all hung up there; the next room of that id began
+    with 1, and each of its flushes had everybody sent a new snapshot, whose flush did the same, without an end."""
+    world = World(workers=4)
+    owner = ring_of(world).owner(room_key("video_1"))
+    hub = next(node.hub for number, node in world.nodes.items() if number != owner)
+    first = Client(world, hub).auth("ada").join("video_1")
+    for n in range(20):
+        first.send(type="typing", roomId="video_1", data={"isTyping": n % 2 == 0})
+        world.sleep(1.0)
+    first.hang_up(1006)
+    world.sleep(world.limits.grace_s + world.limits.room_linger_s + 1.0)
+    assert not world.shard.rooms
+    ada = Client(world, hub).auth("ada").join("video_1")
+    Client(world, hub).auth("bob").join("video_1")
+    world.sleep(2.0)
+    assert len(ada.of("joined")) == 1
+
+
+def test_rooms_that_nobody_hears_any_more_are_not_remembered() -> None:
+    """Every room whose last member at an edge hung up left its number there for ever."""
+    world = World(workers=4)
+    for n in range(400):
+        client = world.client().auth("ada").join(f"video_{n}")
+        client.hang_up(1006)
+        world.sleep(world.limits.grace_s + 0.1)
+    world.sleep(world.limits.room_linger_s)
+    assert max(len(bus_of(node).heard) for node in world.nodes.values()) <= 65
+
+
+def test_a_room_does_not_end_the_record_of_a_user_whom_it_does_not_own() -> None:
+    """A room's owner that was told of a user's new status wrote to the user's heir that the user is gone: with the
+    user's owner the manual status, the message and what is hidden were lost [N-b, D8]."""
+    world = World(workers=4)
+    ring = ring_of(world)
+    owner, heir = ring.owner(user_key("ada")), ring.heir(user_key("ada"))
+    rooms = [f"video_{n}" for n in range(40)]
+    room = next(room for room in rooms if ring.owner(room_key(room)) not in (owner, heir))
+    edge = next(node for number, node in world.nodes.items() if number not in (owner, heir))
+    ada = Client(world, edge.hub).auth("ada").join(room)
+    ada.send(type="status", data={"status": "busy", "statusMessage": "in a call"})
+    world.sleep(0.1)
+    assert bus_of(world.nodes[heir]).shelf.users["ada"].manual == "busy"
+    del world.nodes[owner]
+    world.publish()
+    world.sleep(1.0)
+    assert world.shard.users["ada"].profile.status_message == "in a call"
+
+
+def test_a_leave_that_is_said_again_ends_no_later_stay() -> None:
+    """The owner of a room was lost just after it had done a leave and the next join of the same session: the user's
+    owner said the leave again to the next one, which put the session out, with a user_left for all [N-b]."""
+    world = World(workers=4)
+    ring = ring_of(world)
+    user_owner = ring.owner(user_key("ada"))
+    room = next(f"video_{n}" for n in range(40) if ring.owner(room_key(f"video_{n}")) != user_owner)
+    room_owner = ring.owner(room_key(room))
+    edge = next(node for number, node in world.nodes.items() if number not in (user_owner, room_owner))
+    ada = Client(world, edge.hub).auth("ada").join(room)
+    bob = Client(world, edge.hub).auth("bob").join(room)
+    world.sleep(1.0)
+    ada.send(type="leave", roomId=room)
+    ada.join(room)
+    for client in (ada, bob):
+        client.take()
+    del world.nodes[room_owner]
+    world.publish()
+    world.sleep(1.0)
+    assert ada.session_id in world.shard.rooms[room].members
+    assert not ada.take("left") and not bob.take("user_left")
+
+
+def test_who_has_begun_with_a_later_view_has_not_announced_for_this_one() -> None:
+    """A worker that heard of the next view first said SEALED of that one. Others took it for ANNOUNCED of theirs, and
+    its silence for the absence of all who are connected there: a false user_left when the grace was over [N-b]."""
+    peers = tuple(Peer(id=id, slot=id, address="") for id in (1, 2))
+    change = Change(me=1)
+    change.begin(View(epoch=1, peers=peers), 0.0)
+    for stage in (SEALED, RELEASED, ANNOUNCED):
+        change.enter(stage, 0.0)
+        change.note(2, 1, stage)
+        assert change.may_go_on(0.0)
+    change.settle()
+    change.begin(View(epoch=2, peers=peers), 1.0)
+    change.note(2, 3, SEALED)
+    assert not change.may_go_on(1.0) and change.announced() == {1}
+    assert change.may_go_on(1.0 + PATIENCE_S) and change.gave_up
+    change.begin(View(epoch=3, peers=peers), 1.1)
+    assert change.may_go_on(1.1) and not change.gave_up, "what it said early still counts"
+
+
+def test_a_resume_that_is_said_again_does_not_bring_an_old_connection_back() -> None:
+    """A kept Resume of a connection before the present one gave the member back to that one's edge: when that edge
+    went, so did the member, though it was connected elsewhere [N-b, D16]."""
+    world = World(workers=1)
+    first = world.client().auth("ada").join("video_1")
+    member = world.shard.rooms["video_1"].members[first.session_id]
+    old = Resume(
+        room_id="video_1", session_id=first.session_id, user_id="ada", edge=member.edge, connection=member.connection,
+        stay=member.stay,
+    )  # fmt: skip
+    first.hang_up(1006)
+    second = world.client().auth("ada", resumeToken=first.resume_token).join("video_1")
+    world.bus.send(old, world.now)
+    world.settle()
+    assert member.connection == second.session.connection
+    second.send(type="typing", roomId="video_1", data={"isTyping": True})
+    assert member.attached and member.typing is not None
+
+
+def test_the_next_owner_shows_its_own_people_what_the_last_one_could_not() -> None:
+    """The last owner had told one edge of a newcomer, and not the one that was to be the next owner: whoever was
+    connected there never heard of the newcomer [N-b, C4]."""
+    world = World(workers=4)
+    ring = ring_of(world)
+    owner, heir = ring.owner(room_key("video_1")), ring.heir(room_key("video_1"))
+    edge = next(node for number, node in world.nodes.items() if number not in (owner, heir))
+    user = next(f"u{n}" for n in range(40) if ring.owner(user_key(f"u{n}")) == edge.number)
+    bob = Client(world, world.nodes[heir].hub).auth("bob").join("video_1")
+    world.sleep(1.0)
+    world.nodes[owner].links[heir].cut = True
+    newcomer = Client(world, edge.hub).auth(user).join("video_1")
+    assert newcomer.of("joined") and not bob.of("user_joined")
+    del world.nodes[owner]
+    world.publish()
+    world.sleep(1.0)
+    assert {row["userId"] for row in bob.last("joined")["room"]["users"]} == {"bob", user}
+
+
+def test_a_play_that_is_said_again_does_not_put_the_video_back() -> None:
+    """The owner of a room was lost just after a play: the edge said it again to the next owner, for whom it began then,
+    so that the video jumped back by all the time in between [N-b, H4]."""
+    world = World(workers=4)
+    ring = ring_of(world)
+    owner = ring.owner(room_key("video_1"))
+    edge = next(node for number, node in world.nodes.items() if number != owner)
+    ada = Client(world, edge.hub).auth("ada").join("video_1")
+    ada.send(type="control_request", roomId="video_1")
+    world.sleep(1.0)
+    began_at = world.now
+    ada.send(type="playback", roomId="video_1", data={"action": "play", "currentTime": 10.0})
+    world.nodes[owner].dead = True
+    del world.nodes[owner]
+    world.sleep(0.25)
+    world.publish()
+    world.sleep(1.0)
+    playback = world.shard.rooms["video_1"].playback
+    assert abs(playback.position(world.now) - (10.0 + world.now - began_at)) < 0.01
+
+
+def test_the_late_word_of_an_edge_does_not_deafen_who_has_joined_since() -> None:
+    """An edge that had been held up said "not yet heard" of a session whose join had been answered meanwhile: it got
+    nothing of the room any more, for as long as it stayed [N-b, C4]."""
+    world = World(workers=1)
+    ada = world.person("ada")
+    bob = world.person("bob")
+    room = world.shard.rooms["video_123"]
+    member = room.members[ada.session_id]
+    word = Presence(
+        edge=member.edge, newest=member.connection, sessions={ada.session_id: (False, member.connection, None)}
+    )
+    assert reconcile(room, word, (member.edge,), world.now, late=True) == []
+    ada.take()
+    bob.send(type="typing", roomId="video_123", data={"isTyping": True})
+    assert ada.take("typing_started")
