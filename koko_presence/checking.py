@@ -26,6 +26,8 @@ def check(config: Config, token: str, now_s: int) -> tuple[bool, list[str]]:
     ]
     if config.access.mode == "allow_all":
         lines.append('rooms    all, since access.mode = "allow_all"')
+    elif config.access.mode != "claims":
+        return True, [*lines, f'rooms    the application says, as access.mode = "{config.access.mode}" asks it']
     elif not identity.rooms:
         lines.append("rooms    none: the token has no claim `rooms`")
     return True, lines + [

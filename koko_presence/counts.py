@@ -23,6 +23,7 @@ SUPERSEDED, SLOW_RECEIVER = "superseded", "slow_receiver"
 DROP_REASONS = (SUPERSEDED, SLOW_RECEIVER, *sorted(code.lower() for code in ERRORS))
 AUTH_RESULTS = ("accepted", "resumed", "refreshed", "refused", "unavailable", "session_limit", "timeout")
 CLOSE_CODES = tuple(str(code) for code in sorted({1000, 1001, 1005, 1006, *CLOSES}))
+WEBHOOK_RESULTS = ("delivered", "given_up", "dropped")
 ROOM_TYPES = ("project", "video", "comment_thread", "comparison")
 
 # upper bounds in seconds; the last bucket has none
@@ -55,6 +56,7 @@ class Tallies(Struct, kw_only=True):
     flushes: int
     forwards: int
     mesh_bytes: int
+    webhooks: dict[str, int] = {}  # events for the application's back end, by WEBHOOK_RESULTS
     broadcast: Histogram
     join: Histogram
     lag: Histogram
@@ -76,5 +78,6 @@ class Counters(Struct, kw_only=True):
     cpu_s: float
     resident_bytes: int
     started_s: float
+    webhook_queue: int = 0
     view_epoch: int
     recovering: bool

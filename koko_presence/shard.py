@@ -28,11 +28,12 @@ from .commands import (
     Resume,
     RoomLeft,
 )
-from .domain import showing, view, watching
+from .domain import notes, showing, view, watching
 from .domain.actions import ACTIONS
 from .domain.deadlines import Deadlines
 from .domain.member import Member
-from .domain.room import Room, Setting
+from .domain.room import Room
+from .domain.setting import Setting
 from .domain.user import User
 from .errors import PresenceError
 from .events import ActiveReply, ServerNotice, encode, error_reply
@@ -169,6 +170,7 @@ class Shard:
     def _admit(self, command: Admit, now: float) -> None:
         enter = command.enter
         room = self.rooms.get(command.room_id)
+        made, known = room is None, room is not None and enter.visitor.session_id in room.members
         try:
             if room is None:
                 if enter.room_type is None:
@@ -187,6 +189,8 @@ class Shard:
                     )
                 )
             return
+        if not known:
+            notes.entered(room, room.members[enter.visitor.session_id], now, made=made)
         self._touch(room, now, enter.visitor.session_id)
 
     def _remove(self, command: Remove, now: float) -> None:
@@ -215,6 +219,7 @@ class Shard:
             self.deadlines.cancel(("control_request", room.id, user_id))
         if self.rooms.get(room.id) is room:
             del self.rooms[room.id]
+            notes.emptied(room, now)
             if self.setting.kept:
                 self.setting.freed.append(room)
 

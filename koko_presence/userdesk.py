@@ -20,7 +20,7 @@ from .commands import (
     RoomLeft,
     RoomRefused,
 )
-from .domain.room import Setting
+from .domain.setting import Setting
 from .domain.user import User
 from .errors import PresenceError
 from .events import encode_ack, error_reply

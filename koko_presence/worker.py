@@ -18,8 +18,11 @@ from koko_presence._fastpath.wallclock import WallClock
 
 from ._fastpath.polling import Poller
 from .auth.access import Access, AllowAll, ClaimsAccess
+from .auth.asking import Asker
 from .auth.callers import Callers
 from .auth.tokens import ResumeTokens, issue_token
+from .auth.trpc_access import TrpcAccess
+from .auth.webhook_access import WebhookAccess
 from .cluster.bus import LocalBus
 from .cluster.cluster_bus import ClusterBus
 from .cluster.mesh import Mesh
@@ -32,6 +35,8 @@ from .limits import Limits
 from .ops.collect import LoopLag, collect
 from .ops.config import Config
 from .ops.logs import BoundedHandler
+from .ops.webhooks import Webhooks
+from .probe_rules import parse_rule
 from .shard import Shard
 from .verifiers import Verifiers
 
@@ -43,6 +48,9 @@ WALL_SYNC_S = 1.0
 DRAIN_LONGEST_S = 10.0
 DRAIN_CLOSES_PER_S = 500.0
 DRAIN_LINGER_S = 1.0
+WEBHOOK_TIMEOUT_S = 5.0
+WEBHOOKS_LINGER_S = 3.0  # for what is still to be told at a drain,
+DRAIN_EXTRA_S = 2.5  # and how much longer than it was told to a drain takes at most
 
 monotonic = time.monotonic
 
@@ -90,6 +98,10 @@ class Worker:
         self._sync_wall()
         self._lag = LoopLag(loop, tally)
         self.shard = Shard(config.limits, config.rooms, self._wall)
+        self.webhooks: Webhooks | None = None
+        self._webhook_asker: Asker | None = None
+        self._closing: set[asyncio.Future[None]] = set()  # what is not needed any more
+        self._tell_webhooks(config)
         self._poller = Poller(loop)
         self.bus = self._make_bus()
         edge_id = place.id if place is not None else 0
@@ -137,7 +149,9 @@ class Worker:
 
     async def drain(self, longest_s: float = DRAIN_LONGEST_S) -> None:
         """Stop accepting and ask the clients to come back elsewhere: 1012, in a random order, over at most
-        `longest_s` seconds [N-d]. Then wait up to a second for their answers, and for those who were just coming in."""
+        `longest_s` seconds [N-d]. Then wait up to a second for their answers, and for those who were just coming in;
+        and up to three for events that are to be told by webhook."""
+        end = monotonic() + longest_s + DRAIN_EXTRA_S
         self.door.stop_accepting()
         sessions = list(self.hub.connections.values())
         random.shuffle(sessions)
@@ -152,6 +166,8 @@ class Worker:
             for session in list(self.hub.connections.values()):
                 session.finish(1012)
             await asyncio.sleep(0.02)
+        if self.webhooks is not None:
+            await self.webhooks.finish(min(WEBHOOKS_LINGER_S, end - monotonic()))
 
     async def stop(self) -> None:
         """Close what is open and every timer with it."""
@@ -159,15 +175,24 @@ class Worker:
         self._poller.close()
         self.hub.stop()
         await self._verifiers.close()
+        self._close_access(self.hub.access)
+        await asyncio.gather(*self._closing)
         self.bus.stop()
         if self._mesh is not None:
             self._mesh.close()
         self._lag.stop()
+        if self.webhooks is not None:
+            self.webhooks.stop()
+        if self._webhook_asker is not None:
+            await self._webhook_asker.close()
         if self._wall_timer is not None:
             self._wall_timer.cancel()
 
     def reload(self, config: Config) -> None:
         """Take over new limits, origins, keys and log level without touching a connection."""
+        if config.access != self.config.access:
+            before, self.hub.access = self.hub.access, _access(config)
+            self._close_access(before)
         self.config = config
         self.set_limits(config.limits)
         self.hub.verifier = self.callers.verifier = self._verifiers.make(config)
@@ -175,6 +200,7 @@ class Worker:
         self.callers.cookie = self.door.cookie = config.auth.cookie
         self.hub.resume_tokens = ResumeTokens(config.auth.secret)
         self.door.origins = config.server.origins
+        self._tell_webhooks(config)
         logging.getLogger("koko_presence").setLevel(config.log.level.upper())
 
     def set_limits(self, limits: Limits) -> None:
@@ -186,7 +212,23 @@ class Worker:
 
     def snapshot(self) -> bytes:
         """This worker's Counters as msgpack, for ops/metrics.py."""
-        return collect(tally, self._lag, door=self.door, hub=self.hub, shard=self.shard, bus=self.bus)
+        return collect(
+            tally, self._lag, door=self.door, hub=self.hub, shard=self.shard, bus=self.bus, webhooks=self.webhooks
+        )
+
+    def _close_access(self, access: Access) -> None:
+        closing = asyncio.ensure_future(access.close())
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
+
+    def _tell_webhooks(self, config: Config) -> None:
+        """Switch webhooks on or off, or give them what is new."""
+        if config.webhooks.url and self.webhooks is None:
+            self._webhook_asker = Asker(timeout_s=WEBHOOK_TIMEOUT_S, connections=1)
+            self.webhooks = Webhooks(config.webhooks, self._webhook_asker)
+        elif config.webhooks.url and self.webhooks is not None:
+            self.webhooks.reload(config.webhooks)
+        self.shard.setting.happenings = self.webhooks if config.webhooks.url else None
 
     # --- the seam to the other workers ------------------------------------------------------------------------------
 
@@ -247,7 +289,13 @@ class Worker:
 
 
 def _access(config: Config) -> Access:
-    return AllowAll() if config.access.mode == "allow_all" else ClaimsAccess()
+    access = config.access
+    if access.mode == "webhook":
+        return WebhookAccess(access.webhook.url, access.webhook.secret)
+    if access.mode == "trpc":
+        trpc, rules = access.trpc, [parse_rule(rule) for rule in access.trpc.rules]
+        return TrpcAccess(trpc.url, rules, scopes=trpc.scopes, ttl_s=trpc.ttl_s, superjson=trpc.superjson)
+    return AllowAll() if access.mode == "allow_all" else ClaimsAccess()
 
 
 def _tls(config: Config) -> ssl.SSLContext | None:

@@ -20,9 +20,11 @@ from koko_presence.cluster.ring import Peer, View
 from koko_presence.edge.listening import listening_sockets
 from koko_presence.limits import Limits
 from koko_presence.ops.config import Access, Auth, Config, Server
+from koko_presence.ops.outgoing_config import Webhooks
 from koko_presence.worker import Place, Worker
 
 SECRET = "a secret for live tests that is long enough"
+NO_WEBHOOKS = Webhooks()
 
 
 class Live:
@@ -65,7 +67,8 @@ async def live(
     *,
     workers: int | None = None,
     port: int = 0,
-    access: str = "allow_all",
+    access: str | Access = "allow_all",
+    webhooks: Webhooks = NO_WEBHOOKS,
     tls: tuple[Path, Path] | None = None,
     **limits: Any,
 ) -> AsyncIterator[Live]:
@@ -74,7 +77,8 @@ async def live(
     config = Config(
         server=Server(port=port, tls_cert=cert, tls_key=key),
         auth=Auth(secret=SECRET),
-        access=Access(mode=access),
+        access=Access(mode=access) if isinstance(access, str) else access,
+        webhooks=webhooks,
         limits=Limits(**limits),
     )
     async with AsyncExitStack() as stack:

@@ -20,6 +20,7 @@ from koko_presence.cluster.bus import LocalBus
 from koko_presence.cluster.cluster_bus import ClusterBus
 from koko_presence.cluster.ring import Peer, View
 from koko_presence.edge.hub import Hub
+from koko_presence.happenings import AnyHappening
 from koko_presence.limits import Limits, RoomOptions
 from koko_presence.shard import Shard
 
@@ -248,6 +249,7 @@ class Node:
         self.served = 0
         timers: Any = world.timers if alone else NodeTimers(self)
         self.shard = Shard(world.limits, world.options, world.wall)
+        self.shard.setting.happenings = world.told
         self.bus: LocalBus | ClusterBus
         if alone:
             self.bus = LocalBus(self.shard, timers, timers.clock)
@@ -320,8 +322,15 @@ class World:
     default_workers = 1
 
     def __init__(
-        self, options: RoomOptions | None = None, access: Any = None, workers: int | None = None, **limits: Any
+        self,
+        options: RoomOptions | None = None,
+        access: Any = None,
+        workers: int | None = None,
+        telling: bool = False,
+        **limits: Any,
     ) -> None:
+        """`telling`: whatever happens in rooms is put into `told`, as for webhooks."""
+        self.told: list[AnyHappening] | None = [] if telling else None
         self.limits = Limits(**limits)
         self.options = options or RoomOptions()
         self.access = access or AllowAll()

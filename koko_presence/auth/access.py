@@ -1,13 +1,14 @@
 """May this user enter this room, and do what there? Behind one interface, because others than the token may answer."""
 
-from collections.abc import Awaitable
-from typing import Protocol
+from collections.abc import Awaitable, Collection
+from typing import Literal, Protocol
 
 from msgspec import Struct
 
+from koko_presence.errors import PresenceError
 from koko_presence.messages import RoomType
 
-from .tokens import Identity
+from .identity import Identity
 
 # What a room's name says of its type, so that the first to join cannot squat on it with a wrong one [C1].
 _PREFIXES: tuple[tuple[str, RoomType], ...] = (
@@ -24,7 +25,11 @@ REFUSED = "This room is not open to you. Ask your application for access."
 
 
 class Grant(Struct, frozen=True, kw_only=True):
-    """What a user may do in a room. `room_type` is the authoriser's word on the type, if it has one [C1]."""
+    """What a user may do in a room. `room_type` is the authoriser's word on the type, if it has one [C1].
+
+    `retry_after_s` goes with a refusal for want of an answer: nobody who could be asked has said no. It keeps out who
+    wants in, and changes nothing for who is in.
+    """
 
     allow: bool
     can_control: bool = False
@@ -32,21 +37,47 @@ class Grant(Struct, frozen=True, kw_only=True):
     moderator: bool = False
     room_type: RoomType | None = None
     reason: str = ""
+    retry_after_s: float | None = None
+
+    def refusal(self) -> PresenceError:
+        """What somebody is told who may not enter."""
+        return PresenceError("FORBIDDEN", self.reason, retry_after_s=self.retry_after_s)
+
+
+Action = Literal["join", "get_active"]
+
+NO = Grant(allow=False, reason=REFUSED)
+UNSURE = Grant(
+    allow=False, reason="Whether you may enter could not be checked. Try again in a moment.", retry_after_s=2.0
+)
 
 
 class Access(Protocol):
     """Whatever can say who may enter, at once or after asking elsewhere."""
 
-    def check(self, identity: Identity, room_id: str, room_type: RoomType | None) -> Grant | Awaitable[Grant]:
-        """What `identity` may do in `room_id`; `room_type` is what the client says it is. A refusal is a Grant too, and
-        the same one whether the room is unknown or closed."""
+    def check(
+        self,
+        identity: Identity,
+        room_id: str,
+        room_type: RoomType | None,
+        *,
+        session_id: str = "",
+        action: Action = "join",
+    ) -> Grant | Awaitable[Grant]:
+        """What `identity` may do in `room_id`; `room_type` is what the client says it is, `session_id` the session that
+        wants to know. A refusal is a Grant too, and the same one whether the room is unknown or closed."""
         ...
 
+    def forget(self, user_id: str | None = None, room_id: str | None = None) -> None:
+        """Answers about this user, this room, or both count no more: the next check asks anew [N12]. None is any."""
+        return
 
-_NO = Grant(allow=False, reason=REFUSED)
+    async def close(self) -> None:
+        """Nothing is asked any more."""
+        return
 
 
-class ClaimsAccess:
+class ClaimsAccess(Access):
     """The token's `rooms` claim: the exact id, or else the longest prefix with a trailing `*` [A6].
 
     Each scope stands for itself: `moderate` is having a say over others (who has control, who must go) and brings no
@@ -54,25 +85,29 @@ class ClaimsAccess:
     the answer nor its time tells whether one exists.
     """
 
-    def check(self, identity: Identity, room_id: str, room_type: RoomType | None) -> Grant:
+    def check(self, identity: Identity, room_id: str, room_type: RoomType | None, **_: str) -> Grant:
         scopes = scopes_for(identity, room_id)
-        if scopes is None or "join" not in scopes:
-            return _NO
-        return Grant(
-            allow=True,
-            can_control="control" in scopes,
-            can_broadcast="broadcast" in scopes,
-            moderator="moderate" in scopes,
-        )
+        return NO if scopes is None or "join" not in scopes else granted(scopes)
 
 
-class AllowAll:
+class AllowAll(Access):
     """Everybody may enter, control and broadcast everywhere; who moderates is still the token's to say. For
     development, and for applications whose rooms are all public."""
 
-    def check(self, identity: Identity, room_id: str, room_type: RoomType | None) -> Grant:
+    def check(self, identity: Identity, room_id: str, room_type: RoomType | None, **_: str) -> Grant:
         moderator = "moderate" in (scopes_for(identity, room_id) or ())
         return Grant(allow=True, can_control=True, can_broadcast=True, moderator=moderator)
+
+
+def granted(scopes: Collection[str], room_type: RoomType | None = None) -> Grant:
+    """The Grant of somebody who may enter and has these scopes."""
+    return Grant(
+        allow=True,
+        can_control="control" in scopes,
+        can_broadcast="broadcast" in scopes,
+        moderator="moderate" in scopes,
+        room_type=room_type,
+    )
 
 
 def scopes_for(identity: Identity, room_id: str) -> tuple[str, ...] | None:
@@ -92,3 +127,15 @@ def scopes_for(identity: Identity, room_id: str) -> tuple[str, ...] | None:
 def room_type_of(room_id: str) -> RoomType | None:
     """The type that a known prefix implies [C1]."""
     return next((room_type for prefix, room_type in _PREFIXES if room_id.startswith(prefix)), None)
+
+
+def settled_type(room_id: str, claimed: RoomType | None, grant: Grant) -> RoomType | None:
+    """A room's type from the authoriser, the known prefix or the client; they must not disagree [C1, C2].
+
+    Errors: ROOM_TYPE_MISMATCH."""
+    implied = grant.room_type or room_type_of(room_id)
+    if claimed is None:
+        return implied
+    if implied is not None and implied != claimed:
+        raise PresenceError("ROOM_TYPE_MISMATCH", f"By its name this is a {implied} room.")
+    return claimed

@@ -23,7 +23,8 @@ from . import watching
 from .control import Request
 from .member import Member, Person
 from .playback import Playback
-from .room import Room, Setting
+from .room import Room
+from .setting import Setting
 from .showing import REGISTERS, submit
 from .user import User, UserSession
 

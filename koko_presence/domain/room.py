@@ -16,39 +16,21 @@ from msgspec import UNSET
 
 from koko_presence._fastpath.fanout import Item, frame_text
 from koko_presence._fastpath.stream import Stream
-from koko_presence._fastpath.wallclock import WallClock
 from koko_presence.commands import EnterRoom, Profile, Reply
 from koko_presence.errors import PresenceError
 from koko_presence.events import CursorShown, Event, Joined, LeftReply, SelectionShown, StatusShown, encode
-from koko_presence.limits import Limits, RoomOptions
 from koko_presence.messages import MessageId, RoomType
 
-from . import colors
+from . import colors, notes
 from .control import Control
-from .deadlines import Deadlines
 from .load import Load
 from .member import Member, Person
 from .playback import Playback
+from .setting import Setting
 from .view import joined_reply
 
 FORGET_S = 10.0  # leaving and joining again does not refill a budget [L1]
 SYNCED_TYPES = frozenset(("video", "comparison"))  # where playback is synchronised unless switched off [C16]
-
-
-class Setting:
-    """What every room of a shard shares. Written once, when the shard is made; limits again on reload."""
-
-    __slots__ = ("deadlines", "effects", "freed", "kept", "limits", "options", "touched_users", "wall")
-
-    def __init__(self, limits: Limits, options: RoomOptions, wall: WallClock, deadlines: Deadlines) -> None:
-        self.limits = limits
-        self.options = options
-        self.wall = wall
-        self.deadlines = deadlines
-        self.effects: list[Any] = []
-        self.kept = False  # do other workers keep records of what is here?
-        self.touched_users: set[str] = set()  # whose record is not what it was
-        self.freed: list[Room] = []  # of which nothing needs to be kept any more
 
 
 class Room(Stream):
@@ -140,6 +122,7 @@ class Room(Stream):
         for kind in (*member.pending, "grace", "typing_stop", "report_stale"):
             self.setting.deadlines.cancel((kind, self.id, member.session_id))
         self.emit("user_left", member, {"reason": reason, "sessionCount": person.visible_count}, now)
+        notes.left(self, member, reason, now)
         self.pass_control_on(member, reason, now)
 
     def drop(self, member: Member, now: float) -> None:
@@ -339,6 +322,7 @@ class Room(Stream):
         # public even from someone who has just vanished: the holder was visible, and so is the end of it
         frame = self.frame("control_released", member.user_id, member.session_id, data, now, public=True)
         self.out.append(Item(frame))
+        notes.control_changed(self, member.user_id, reason, now)
         if not self.setting.options.auto_grant:
             return
         for user_id in self.control.by_age():
@@ -378,6 +362,7 @@ class Room(Stream):
         if by is None:
             data["auto"] = True
         self.emit("control_granted", by or session, data, now, to_self=True)
+        notes.control_changed(self, before, "auto" if by is None else "granted", now)
 
     # --- small things ---------------------------------------------------------------------------------------------
 

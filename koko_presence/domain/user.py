@@ -28,7 +28,7 @@ from koko_presence.commands import (
 from koko_presence.errors import PresenceError
 from koko_presence.messages import Activity, Privacy
 
-from .room import Setting
+from .setting import Setting
 
 _MANUAL = frozenset(("busy", "reviewing", "away"))
 _LIVELIEST: tuple[Activity, ...] = ("active", "idle", "away")

@@ -14,7 +14,7 @@ from msgspec import UNSET
 
 from koko_presence._fastpath.counters import tally
 from koko_presence._fastpath.throttle import GO, WAITS, TokenBucket, Trailing
-from koko_presence.auth.access import Grant, room_type_of
+from koko_presence.auth.access import UNSURE, Action, Grant, settled_type
 from koko_presence.commands import Act, AskActive, EnterRoom, LeaveRoom, Regrant, ReportActivity, Visitor
 from koko_presence.errors import PresenceError
 from koko_presence.events import Kicked, LeftReply
@@ -94,8 +94,8 @@ class Rooms:
         session, now = self._session, self._session.hub.clock()
         try:
             if not grant.allow:  # before anything that could tell a stranger what kind of room there is
-                raise PresenceError("FORBIDDEN", grant.reason or "Your token does not open this room.")
-            room_type = _settled_type(message, grant)
+                raise grant.refusal()
+            room_type = settled_type(message.room_id, _known(message.room_type), grant)
         except PresenceError as error:
             tally.refused(message, error.code)
             session.refuse(error, message.id, message.room_id)
@@ -218,6 +218,8 @@ class Rooms:
                 now,
             )
             return
+        if grant.retry_after_s is not None:  # nobody could say: who is in stays in
+            return
         session.send(Kicked(room_id=room_id, reason="Your new token does not open this room."))
         session.hub.mute(session, room_id)  # before the owner knows: it may be another worker
         self._forget(room_id)
@@ -225,9 +227,10 @@ class Rooms:
             LeaveRoom(user_id=session.user_id, room_id=room_id, session_id=session.session_id, reason="kicked"), now
         )
 
-    def _check(self, room_id: str, room_type: Any, then: Callable[[Grant], None]) -> None:
-        answer = self._session.hub.access.check(
-            self._session.identity, room_id, None if room_type is UNSET else room_type
+    def _check(self, room_id: str, room_type: Any, then: Callable[[Grant], None], action: Action = "join") -> None:
+        session, type_ = self._session, None if room_type is UNSET else room_type
+        answer = session.hub.access.check(
+            session.identity, room_id, type_, session_id=session.session_id, action=action
         )
         if isinstance(answer, Grant):
             then(answer)
@@ -239,7 +242,7 @@ class Rooms:
             grant = await answer
         except Exception:  # fail closed, and let go of what was held for the room
             log.exception("the access check failed")
-            grant = Grant(allow=False, reason="Whether you may enter could not be checked. Try again.")
+            grant = UNSURE
         if self._session.state == "open":
             then(grant)
 
@@ -305,15 +308,14 @@ class Rooms:
         if message.room_id in self.joined:
             self._ask(message)
         else:
-            self._check(message.room_id, message.room_type, lambda grant: self._ask_if(grant, message))
+            self._check(message.room_id, message.room_type, lambda grant: self._ask_if(grant, message), "get_active")
 
     def _ask_if(self, grant: Grant, message: GetActive) -> None:
         if grant.allow:
             self._ask(message)
         else:
             tally.refused(message, "FORBIDDEN")
-            error = PresenceError("FORBIDDEN", grant.reason or "Your token does not open this room.")
-            self._session.refuse(error, message.id, message.room_id)
+            self._session.refuse(grant.refusal(), message.id, message.room_id)
 
     def _ask(self, message: GetActive) -> None:
         session = self._session
@@ -373,14 +375,8 @@ def _check_room_id(room_id: str) -> None:
         raise PresenceError("INVALID_MESSAGE", "A roomId has 1 to 128 printable characters.")
 
 
-def _settled_type(message: Join, grant: Grant) -> Any:
-    """The room's type from the authoriser, the known prefix or the message; they must not disagree [C1, C2]."""
-    implied = grant.room_type or room_type_of(message.room_id)
-    if message.room_type is UNSET:
-        return implied
-    if implied is not None and implied != message.room_type:
-        raise PresenceError("ROOM_TYPE_MISMATCH", f"By its name this is a {implied} room.")
-    return message.room_type
+def _known(room_type: Any) -> Any:
+    return None if room_type is UNSET else room_type
 
 
 ROOM_HANDLERS: dict[type, Callable[[Rooms, Any, int, bool, float], None]] = {

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import msgspec
 
 from koko_presence import __version__
-from koko_presence.counts import ROOM_TYPES, Counters, Tallies
+from koko_presence.counts import ROOM_TYPES, WEBHOOK_RESULTS, Counters, Tallies
 
 LAG_EVERY_S = 0.1
 LAG_SLOT_S, LAG_SLOTS = 10.0, 6  # the longest lag of the last minute
@@ -72,10 +72,11 @@ class LoopLag:
         self._plan()
 
 
-def collect(tally: Tally, lag: LoopLag, *, door: Any, hub: Any, shard: Any, bus: Any) -> bytes:
-    """The Counters of the worker that has these, as msgpack."""
+def collect(tally: Tally, lag: LoopLag, *, door: Any, hub: Any, shard: Any, bus: Any, webhooks: Any = None) -> bytes:
+    """The Counters of the worker that has these, as msgpack. `webhooks` is None where they are off."""
     tallies = tally.read()
     tallies.forwards += getattr(bus, "forwards", 0)
+    tallies.webhooks = dict.fromkeys(WEBHOOK_RESULTS, 0) if webhooks is None else webhooks.counts
     handover = getattr(bus, "handover", None)  # of a worker among several
     outboxes = [session.outbox for session in hub.sessions.values()]
     rooms = Counter(room.type for room in shard.rooms.values())
@@ -94,6 +95,7 @@ def collect(tally: Tally, lag: LoopLag, *, door: Any, hub: Any, shard: Any, bus:
             cpu_s=time.process_time(),
             resident_bytes=_resident_bytes(),
             started_s=_STARTED_S,
+            webhook_queue=0 if webhooks is None else webhooks.waiting,
             view_epoch=0 if handover is None else handover.epoch,
             recovering=handover is not None and handover.recovering,
         )

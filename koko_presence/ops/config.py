@@ -18,6 +18,7 @@ from msgspec import Meta, Struct, inspect
 
 from ..limits import Limits, RoomOptions
 from .auth_config import SECRET_NAMES, Auth, Section, check_auth, is_loopback
+from .outgoing_config import Access, Webhooks, check_outgoing
 
 __all__ = [
     "Access",
@@ -34,7 +35,11 @@ __all__ = [
 ]
 
 ENV_PREFIX = "KOKO_PRESENCE_"
-BUILT_ACCESS_MODES = ("claims", "allow_all")
+# may come from a file, which the key with _file at its end names
+SECRETS = (
+    "auth.secret", "operator.api_key", "auth.introspect.authorization", "auth.public_key", "access.webhook.secret",
+    "webhooks.secret",
+)  # fmt: skip
 
 Port = Annotated[int, Meta(ge=0, le=65_535)]
 
@@ -66,10 +71,6 @@ class Operator(Section, frozen=True):
         return f"Operator(host={self.host!r}, port={self.port}, api_key={'set' if self.api_key else 'unset'})"
 
 
-class Access(Section, frozen=True):
-    mode: Literal["claims", "webhook", "trpc", "allow_all"] = "claims"
-
-
 class Log(Section, frozen=True):
     level: Literal["debug", "info", "warning", "error", "critical"] = "info"
     format: Literal["json", "console"] = "json"
@@ -84,12 +85,14 @@ class Config(Section, frozen=True):
     access: Access = Access()
     limits: Limits = Limits()
     rooms: RoomOptions = RoomOptions()
+    webhooks: Webhooks = Webhooks()
     log: Log = Log()
 
     @property
     def secrets(self) -> list[str]:
         """What must never be logged."""
-        found = (self.auth.secret, self.auth.introspect.authorization, self.operator.api_key)
+        auth, outgoing = self.auth, (self.access.webhook.secret, self.webhooks.secret)
+        found = (auth.secret, auth.introspect.authorization, self.operator.api_key, *outgoing)
         return [secret for secret in found if secret]
 
 
@@ -167,10 +170,8 @@ def load(
     if dev:
         values |= _dev_rules(values)
     if needs_secret:  # others, such as a probe of another user, may not read them
-        _read_secret_file(values, "auth.secret", faults)
-        _read_secret_file(values, "operator.api_key", faults)
-        _read_secret_file(values, "auth.introspect.authorization", faults)
-        _read_secret_file(values, "auth.public_key", faults)
+        for dotted in SECRETS:
+            _read_secret_file(values, dotted, faults)
     _check_rules({dotted: values.get(dotted, key.default) for dotted, key in known.items()}, dev, needs_secret, faults)
     if faults:
         raise ConfigError(faults)
@@ -319,11 +320,8 @@ def _read_secret_file(values: dict[str, Any], dotted: str, faults: list[str]) ->
 
 
 def _check_rules(value: Mapping[str, Any], dev: bool, needs_secret: bool, faults: list[str]) -> None:
-    mode = value["access.mode"]
     check_auth(value, needs_secret, faults)
-    if mode not in BUILT_ACCESS_MODES:
-        modes = " or ".join(f'"{mode}"' for mode in BUILT_ACCESS_MODES)
-        faults.append(f'access.mode: "{mode}" is not in this version, which has {modes}')
+    check_outgoing(value, needs_secret, faults)
     for origin in value["server.origins"]:
         problem = origin_problem(origin)
         if problem:

@@ -62,7 +62,18 @@ MEANINGS: Mapping[str, str] = {
     "auth.introspect.rooms": "Where the rooms and scopes stand, as in the claim `rooms`.",
     "auth.introspect.cache_s": "How long an answer is believed.",
     "auth.introspect.session_s": "How long one may stay before the application is asked again.",
-    "access.mode": '"claims": the token says in `rooms` what it may do. "allow_all": every token may enter every room.',
+    "access.mode": 'Who says who may enter a room. "claims": the token, in `rooms`. "webhook": the application,\n'
+    'asked by a signed POST. "trpc": its own tRPC API, asked as the user. "allow_all": nobody, every token may\n'
+    "enter every room.",
+    "access.webhook.url": "Where the application is asked who may enter. See docs/access.md.",
+    "access.webhook.secret": "Secret that signs the questions, at least 32 bytes. Needed with a url.",
+    "access.webhook.secret_file": "File that holds the secret instead. ${CREDENTIALS_DIRECTORY} works.",
+    "access.trpc.url": "Where the application's procedures are, as https://app.example.com/trpc.",
+    "access.trpc.rules": 'Which rooms are what: "video_* -> video.getById(id)" asks for what the star stands for.\n'
+    "The first rule that fits counts, a room without one is closed.",
+    "access.trpc.scopes": "What those may do to whom the application shows it: join, control, broadcast, moderate.",
+    "access.trpc.ttl_s": "How long a yes counts before the application is asked again.",
+    "access.trpc.superjson": "The application's tRPC has superjson as its transformer.",
     "limits.max_users_per_room": "People in one room.",
     "limits.max_rooms_per_user": "Rooms one person is in at a time.",
     "limits.max_sessions_per_user": "Connections (tabs) of one person.",
@@ -116,6 +127,14 @@ MEANINGS: Mapping[str, str] = {
     "rooms.control_mode": 'Who may command playback. "open": every member; "controller": whoever has control;\n'
     '"moderators": whoever has control, which only moderators hand out.',
     "rooms.auto_grant": "Control that nobody has goes to the first who asks.",
+    "webhooks.url": "Where events of rooms are told by POST. Empty: nowhere. See docs/webhooks.md.",
+    "webhooks.secret": "Secret that signs them, at least 32 bytes. Needed with a url.",
+    "webhooks.secret_file": "File that holds the secret instead. ${CREDENTIALS_DIRECTORY} works.",
+    "webhooks.events": "Which ones: user_entered, user_left, room_created, room_emptied, room_full, control_changed.",
+    "webhooks.batch_events": "Events in one request at most.",
+    "webhooks.batch_s": "How long events are collected for one request.",
+    "webhooks.queue_events": "Events of one worker that may wait; the oldest of more are dropped, and counted.",
+    "webhooks.tries": "How often a request is tried, with growing pauses of up to a minute, before it is given up.",
     "log.level": '"debug", "info", "warning", "error" or "critical".',
     "log.format": '"json": one object per line. "console": for reading in a terminal.',
 }

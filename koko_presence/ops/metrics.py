@@ -154,6 +154,13 @@ FAMILIES = (
     ),
     Family("mesh_bytes_total", "counter", "Bytes written to other workers.", _one(lambda c: c.tallies.mesh_bytes)),
     Family(
+        "webhook_events_total",
+        "counter",
+        "Events for the webhook, by what became of them; dropped: there was no place or no time for them.",
+        _by("result", lambda c: c.tallies.webhooks),
+    ),
+    Family("webhook_queue_events", "gauge", "Events that wait for the webhook.", _one(lambda c: c.webhook_queue)),
+    Family(
         "view_epoch",
         "gauge",
         "Number of the newest view of the workers; 0 with a single worker.",

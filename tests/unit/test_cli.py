@@ -167,6 +167,18 @@ def test_a_token_says_who_may_do_what(capsys: pytest.CaptureFixture[str], monkey
     ]
 
 
+def test_check_token_says_when_the_application_is_asked(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("token", "--user", "u1")
+    token = capsys.readouterr().out
+    monkeypatch.setenv("KOKO_PRESENCE_ACCESS_MODE", "webhook")
+    monkeypatch.setenv("KOKO_PRESENCE_ACCESS_WEBHOOK_URL", "https://app.example/access")
+    monkeypatch.setenv("KOKO_PRESENCE_ACCESS_WEBHOOK_SECRET", "w" * 40)
+    assert check(monkeypatch, token) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("rooms    the application says")
+
+
 def test_a_token_has_the_configured_issuer_and_audience(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

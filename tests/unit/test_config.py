@@ -92,7 +92,10 @@ def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
         ("[server]\ntls_key = '/'", "server.tls_cert: is needed too: TLS takes a certificate and its key"),
         ("[server]\nworkers = 0", 'server.workers: expected a whole number from 1 to 1024 or "auto", got 0'),
         ("[server]\nworkers = 'all'", "server.workers: expected a whole number from 1 to 1024 or \"auto\", got 'all'"),
-        ('[access]\nmode = "trpc"', 'access.mode: "trpc" is not in this version, which has "claims" or "allow_all"'),
+        (
+            '[access]\nmode = "nobody"',
+            'access.mode: expected "allow_all" or "claims" or "trpc" or "webhook", got \'nobody\'',
+        ),
         (
             "[limits]\nsend_soft_bytes = 2000\nsend_hard_bytes = 1000",
             "limits.send_soft_bytes: is above limits.send_hard_bytes: it must be at most that",

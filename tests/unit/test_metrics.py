@@ -40,6 +40,7 @@ def counters(**changes: Any) -> Counters:
         "flushes": 50,
         "forwards": 9,
         "mesh_bytes": 300,
+        "webhooks": {"delivered": 20, "given_up": 4, "dropped": 1},
         "broadcast": histogram(b0=3, b5=1, b16=1),
         "join": histogram(b2=4),
         "lag": histogram(b1=10),
@@ -57,6 +58,7 @@ def counters(**changes: Any) -> Counters:
         "cpu_s": 1.25,
         "resident_bytes": 60_000_000,
         "started_s": 1_736_937_000.5,
+        "webhook_queue": 6,
         "view_epoch": 3,
         "recovering": False,
     }

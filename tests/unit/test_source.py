@@ -13,7 +13,23 @@ COMPILED = ROOT / "_fastpath"
 BESIDE = ("auth", "ops")  # beside floors 4 to 7
 FLOORS = {
     "": 0,
-    **dict.fromkeys(("messages", "decoding", "events", "commands", "errors", "limits", "ids", "counts", "records"), 0),
+    **dict.fromkeys(
+        (
+            "messages",
+            "decoding",
+            "events",
+            "commands",
+            "errors",
+            "limits",
+            "ids",
+            "counts",
+            "records",
+            "happenings",
+            "signing",
+            "probe_rules",
+        ),
+        0,
+    ),
     "_fastpath": 1,
     "domain": 2,
     **dict.fromkeys(("shard", "userdesk", "succession"), 3),

@@ -1,0 +1,82 @@
+"""Access by webhook: the application is asked by a signed POST who may enter a room, and with which scopes [A6]."""
+
+import time
+from collections.abc import Callable
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, Struct
+
+from koko_presence import signing
+from koko_presence.messages import RoomType
+
+from .access import NO, Action, Grant, granted
+from .asked import ASK_TIMEOUT_S, CONNECTIONS, LONGEST_TTL_S, REFUSAL_TTL_S, AskedAccess, Question, Unsure, from_server
+from .asking import Asker
+from .identity import Identity
+
+
+class WebhookQuestion(Struct, kw_only=True, rename="camel"):
+    """The body of the POST."""
+
+    user_id: str
+    session_id: str
+    room_id: str
+    room_type: RoomType | None
+    action: Action
+
+
+class WebhookAnswer(Struct, kw_only=True, rename="camel"):
+    """What the application answers with status 200. Without `scopes` the user may look on; `ttl` is in seconds and at
+    most 60. Scopes that are none of ours count for nothing."""
+
+    allow: bool
+    scopes: Annotated[list[str], Meta(max_length=100)] = msgspec.field(default_factory=list)
+    ttl: float = LONGEST_TTL_S
+    room_type: RoomType | None = None
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(WebhookAnswer).decode
+
+
+class WebhookAccess(AskedAccess):
+    """`wall` gives unix seconds."""
+
+    def __init__(
+        self,
+        url: str,
+        secret: str,
+        *,
+        asker: Asker | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        super().__init__(asker or Asker(timeout_s=ASK_TIMEOUT_S, connections=CONNECTIONS), clock=clock)
+        self._url, self._secret, self._wall = url, secret, wall
+
+    def _question(self, identity: Identity, room_id: str, room_type: RoomType | None, action: Action) -> Question:
+        return Question(identity.user_id, room_id, room_type, action)
+
+    async def _ask(self, question: Question, identity: Identity, session_id: str) -> tuple[Grant, float]:
+        body = _encode(
+            WebhookQuestion(
+                user_id=question.user_id,
+                session_id=session_id,
+                room_id=question.room_id,
+                room_type=question.room_type,
+                action=question.action,
+            )
+        )
+        headers = {
+            "content-type": "application/json",
+            signing.HEADER: signing.sign(self._secret, body, self._wall()),
+        }
+        answer = from_server(await self._asker.post(self._url, headers, body))
+        if answer.status != 200:
+            raise Unsure(f"it answers with status {answer.status}")
+        try:
+            found = _decode(answer.body)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            raise Unsure('its answer is not {"allow": true or false, "scopes": [...], "ttl": seconds}') from None
+        return (granted(found.scopes, found.room_type), found.ttl) if found.allow else (NO, REFUSAL_TTL_S)

@@ -1,0 +1,109 @@
+"""What a room notes for the application's back end [M10], when its setting has a sink for it; otherwise nothing at all.
+
+Only a room's owner notes, and only what it does itself: a room that was taken over is not created again, and nobody in
+it enters again; who does not come back leaves it there.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from koko_presence.happenings import (
+    AnyHappening,
+    ControlChanged,
+    RoomCounts,
+    RoomCreated,
+    RoomEmptied,
+    RoomFull,
+    UserEntered,
+    UserLeft,
+    happening_id,
+)
+
+if TYPE_CHECKING:
+    from .member import Member
+    from .room import Room
+
+
+def entered(room: Room, member: Member, now: float, *, made: bool) -> None:
+    """A session is in; `made`: the room was made for it. It may have taken the last free place."""
+    if room.setting.happenings is None:
+        return
+    stay = (room.id, member.session_id, member.stay)
+    if made:
+        _note(room, RoomCreated, now, stay)
+    _note(
+        room,
+        UserEntered,
+        now,
+        stay,
+        user_id=member.user_id,
+        session_id=member.session_id,
+        name=member.name,
+        invisible=not member.visible,
+        session_count=len(member.person.members),
+    )
+    limit = room.setting.limits.max_users_per_room
+    if len(room.people) == limit and len(member.person.members) == 1:
+        _note(room, RoomFull, now, stay, limit=limit)
+
+
+def left(room: Room, member: Member, reason: str, now: float) -> None:
+    """A session has been taken out of the room."""
+    if room.setting.happenings is None:
+        return
+    _note(
+        room,
+        UserLeft,
+        now,
+        (room.id, member.session_id, member.stay),
+        user_id=member.user_id,
+        session_id=member.session_id,
+        name=member.name,
+        invisible=not member.visible,
+        session_count=len(member.person.members),
+        reason=reason,
+    )
+
+
+def emptied(room: Room, now: float) -> None:
+    """The room is gone."""
+    if room.setting.happenings is not None:
+        _note(room, RoomEmptied, now, (room.id, room.created_at))
+
+
+def control_changed(room: Room, from_user_id: str | None, reason: str, now: float) -> None:
+    """Control has gone from `from_user_id` to whom it belongs now."""
+    if room.setting.happenings is None:
+        return
+    control = room.control
+    _note(
+        room,
+        ControlChanged,
+        now,
+        (room.id, room.created_at, control.version),
+        from_user_id=from_user_id,
+        to_user_id=control.user_id,
+        reason=reason,
+        version=control.version,
+    )
+
+
+def _note(room: Room, kind: type[AnyHappening], now: float, key: tuple[object, ...], **fields: Any) -> None:
+    sink = room.setting.happenings
+    assert sink is not None
+    members = room.members.values()
+    happening = kind(
+        id=happening_id(kind.__struct_config__.tag, *key),
+        timestamp=room.setting.wall.iso(now),
+        room_id=room.id,
+        room_type=room.type,
+        room=RoomCounts(
+            users=len(room.people),
+            sessions=len(room.members),
+            visible_users=len({member.user_id for member in members if member.visible}),
+            visible_sessions=sum(member.visible for member in members),
+        ),
+        **fields,
+    )
+    sink.append(happening)

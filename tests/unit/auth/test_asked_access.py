@@ -1,0 +1,460 @@
+"""Access that asks the application, on a fake clock: what is asked, what counts for how long, and what nobody answers."""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from koko_presence.auth.access import NO, REFUSED, UNSURE, Access, AllowAll, ClaimsAccess, Grant
+from koko_presence.auth.asked import MAX_QUESTIONS, STAYS_OPEN_S, Breaker
+from koko_presence.auth.asking import Answer, AskFailed
+from koko_presence.auth.identity import Identity
+from koko_presence.auth.trpc_access import TrpcAccess
+from koko_presence.auth.webhook_access import WebhookAccess
+from koko_presence.probe_rules import Rule, parse_rule
+from koko_presence.signing import verify
+
+SECRET = "a secret of at least 32 bytes, from your vault"
+URL = "https://app.example.com/hooks/access"
+NOW_S = 1_736_937_000.0
+COOKIE = (("cookie", "better-auth.session_token=abc"),)
+
+
+def who(user_id: str = "ann", forward: tuple[tuple[str, str], ...] = COOKIE) -> Identity:
+    return Identity(user_id=user_id, name="Ann", image=None, expires_at_s=1, rooms={}, forward=forward)
+
+
+class FakeAsker:
+    """An application that gives `answer` to everything, or fails with it; `gate` holds its answers back."""
+
+    def __init__(self, answer: Any = b"", status: int = 200) -> None:
+        self.answer = answer if isinstance(answer, bytes | Exception) else json.dumps(answer).encode()
+        self.status = status
+        self.gate: asyncio.Event | None = None
+        self.asked: list[tuple[str, Mapping[str, str], bytes]] = []
+        self.closed = False
+
+    async def post(self, url: str, headers: Mapping[str, str] | None, body: bytes) -> Answer:
+        self.asked.append((url, dict(headers or {}), body))
+        if self.gate is not None:
+            await self.gate.wait()
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return Answer(self.status, self.answer)
+
+    async def get(self, url: str, headers: Mapping[str, str] | None = None) -> Answer:
+        return await self.post(url, headers, b"")
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def webhook(asker: Any) -> tuple[WebhookAccess, Clock]:
+    clock = Clock()
+    return WebhookAccess(URL, SECRET, asker=asker, clock=clock, wall=lambda: NOW_S), clock
+
+
+def trpc(asker: Any, *rules: str, **options: Any) -> TrpcAccess:
+    parsed = [parse_rule(rule) for rule in rules or ("video_* -> video.getById(id)",)]
+    return TrpcAccess(
+        "https://app.example.com/trpc/", parsed, scopes=("join", "control"), asker=asker, clock=Clock(), **options
+    )
+
+
+async def ask(access: Access, user_id: str = "ann", room_id: str = "video_1", **more: Any) -> Grant:
+    answer = access.check(who(user_id), room_id, more.pop("room_type", None), **more)
+    return answer if isinstance(answer, Grant) else await answer
+
+
+# --- the webhook
+
+
+def test_a6_the_webhook_gets_a_signed_question() -> None:
+    async def test() -> None:
+        asker = FakeAsker({"allow": True, "scopes": ["join", "control", "paint"], "ttl": 30})
+        access, _ = webhook(asker)
+        grant = await ask(access, room_type="video", session_id="session_1")
+        assert grant == Grant(allow=True, can_control=True)
+        ((url, headers, body),) = asker.asked
+        assert url == URL and headers["content-type"] == "application/json"
+        assert json.loads(body) == {
+            "userId": "ann", "sessionId": "session_1", "roomId": "video_1", "roomType": "video", "action": "join",
+        }  # fmt: skip
+        assert verify(SECRET, body, headers["koko-signature"], NOW_S)
+
+    asyncio.run(test())
+
+
+@pytest.mark.parametrize(
+    ("answer", "counts_s"),
+    [
+        ({"allow": True, "ttl": 30}, 30),
+        ({"allow": True}, 60),
+        ({"allow": True, "ttl": 3600}, 60),  # longest [A6]
+        ({"allow": True, "ttl": 0}, 0),
+        ({"allow": True, "ttl": -5}, 0),
+        ({"allow": False}, 5),
+        ({"allow": False, "ttl": 60}, 5),
+        ({"allow": False, "scopes": ["join"]}, 5),
+    ],
+)
+def test_a6_an_answer_counts_for_its_ttl(answer: dict[str, Any], counts_s: float) -> None:
+    async def test() -> None:
+        asker = FakeAsker(answer)
+        access, clock = webhook(asker)
+        first = await ask(access)
+        assert first.allow is answer["allow"]
+        if counts_s:
+            clock.now += counts_s - 0.1
+            assert access.check(who(), "video_1", None) == first, "at once, without a task"
+        assert len(asker.asked) == 1
+        clock.now += 0.2
+        await ask(access)
+        assert len(asker.asked) == 2
+
+    asyncio.run(test())
+
+
+@pytest.mark.parametrize("action", ["join", "get_active"])
+def test_a6_the_answer_may_differ_by_user_room_type_and_action(action: Any) -> None:
+    async def test() -> None:
+        asker = FakeAsker({"allow": True})
+        access, _ = webhook(asker)
+        for more in ({}, {"user_id": "bob"}, {"room_id": "video_2"}, {"room_type": "video"}):
+            await ask(access, action=action, **more)  # type: ignore[arg-type]
+            await ask(access, action=action, session_id="session_2", **more)  # type: ignore[arg-type]
+        assert len(asker.asked) == 4
+
+    asyncio.run(test())
+
+
+def test_a6_many_who_want_to_know_the_same_ask_once() -> None:
+    async def test() -> None:
+        asker = FakeAsker({"allow": True})
+        asker.gate = asyncio.Event()
+        access, _ = webhook(asker)
+        asking = [asyncio.ensure_future(ask(access)) for _ in range(100)]
+        await asyncio.sleep(0)
+        asker.gate.set()
+        assert all(grant.allow for grant in await asyncio.gather(*asking))
+        assert len(asker.asked) == 1
+
+    asyncio.run(test())
+
+
+def test_n12_what_is_forgotten_is_asked_anew() -> None:
+    async def test() -> None:
+        asker = FakeAsker({"allow": True})
+        access, _ = webhook(asker)
+        pairs = [("ann", "video_1"), ("ann", "video_2"), ("bob", "video_1"), ("bob", "video_2")]
+
+        async def asked_anew(**which: str) -> list[tuple[str, str]]:
+            for user, room in pairs:
+                await ask(access, user, room)
+            asker.asked.clear()
+            access.forget(**which)
+            for user, room in pairs:
+                await ask(access, user, room)
+            return [(json.loads(body)["userId"], json.loads(body)["roomId"]) for _, _, body in asker.asked]
+
+        assert await asked_anew(user_id="ann") == pairs[:2]
+        assert await asked_anew(room_id="video_2") == [pairs[1], pairs[3]]
+        assert await asked_anew(user_id="bob", room_id="video_1") == [pairs[2]]
+        assert await asked_anew() == pairs
+
+    asyncio.run(test())
+
+
+def test_n12_an_answer_that_was_on_its_way_when_it_was_forgotten_is_not_kept() -> None:
+    async def test() -> None:
+        asker = FakeAsker({"allow": True})
+        asker.gate = asyncio.Event()
+        access, _ = webhook(asker)
+        early = asyncio.ensure_future(ask(access))
+        await asyncio.sleep(0)
+        access.forget(user_id="ann")
+        asker.gate.set()
+        assert (await early).allow
+        asker.answer = b'{"allow": false}'
+        assert not (await ask(access)).allow
+
+    asyncio.run(test())
+
+
+@pytest.mark.parametrize(
+    ("answer", "status"),
+    [
+        (AskFailed("it did not answer within 2 s"), 200),
+        (b"", 200),
+        (b"ok", 200),
+        (b'{"allow": "true"}', 200),
+        (b'{"allow": 1}', 200),
+        (b'{"scopes": ["join"]}', 200),
+        (b'{"allow": true, "ttl": NaN}', 200),
+        (b'{"allow": true, "scopes": "join"}', 200),
+        (b'{"allow": true, "roomType": "castle"}', 200),
+        (b"\xff\xfe", 200),
+        (b"[" * 100_000, 200),
+        (b'{"allow": true}', 201),
+        (b'{"allow": true}', 500),
+        (b'{"allow": true}', 503),
+        (b'{"allow": true}', 403),
+    ],
+)
+def test_a6_no_answer_is_no_and_says_try_again_and_is_not_remembered(answer: Any, status: int) -> None:
+    async def test() -> None:
+        asker = FakeAsker(answer, status)
+        access, _ = webhook(asker)
+        grant = await ask(access)
+        assert grant == UNSURE and not grant.allow and "Try again" in grant.reason
+        refusal = grant.refusal()
+        assert (refusal.code, refusal.retry_after_ms) == ("FORBIDDEN", 2000)
+        asker.answer, asker.status = b'{"allow": true}', 200
+        assert (await ask(access)).allow
+
+    asyncio.run(test())
+
+
+def test_a6_closed_and_unknown_rooms_are_refused_with_the_same_words() -> None:
+    async def test() -> None:
+        access, _ = webhook(FakeAsker({"allow": False, "reason": "no such video"}))
+        grant = await ask(access)
+        assert grant == NO and grant.reason == REFUSED and grant.refusal().retry_after_ms is None
+
+    asyncio.run(test())
+
+
+# --- nobody answers
+
+
+def test_the_breaker_opens_after_five_in_a_row_and_lets_one_through_every_two_seconds() -> None:
+    breaker = Breaker()
+    for _ in range(4):
+        breaker.failed(100.0)
+    breaker.answered()
+    for _ in range(5):
+        assert breaker.lets_pass(100.0)
+        breaker.failed(100.0)
+    assert not breaker.lets_pass(100.0) and not breaker.lets_pass(101.9)
+    assert breaker.lets_pass(102.0) and not breaker.lets_pass(102.0)
+    breaker.failed(104.0)
+    assert [breaker.lets_pass(at) for at in (104.0, 104.1, 105.9, 106.1)] == [True, False, False, True]
+    breaker.answered()
+    assert breaker.lets_pass(106.1) and breaker.lets_pass(106.1)
+
+
+def test_a_dead_webhook_is_asked_a_few_times_and_thousands_are_refused_at_once() -> None:
+    async def test() -> None:
+        asker = FakeAsker(AskFailed("it could not be asked: Connection refused"))
+        access, clock = webhook(asker)
+        for n in range(3000):
+            assert await ask(access, f"user{n}") == UNSURE
+        assert len(asker.asked) == 5
+        asker.answer = b'{"allow": true}'
+        clock.now += STAYS_OPEN_S
+        assert (await ask(access, "first")).allow and (await ask(access, "second")).allow
+
+    asyncio.run(test())
+
+
+def test_only_so_many_questions_are_on_their_way() -> None:
+    async def test() -> None:
+        asker = FakeAsker({"allow": True})
+        asker.gate = asyncio.Event()
+        access, _ = webhook(asker)
+        asking = [asyncio.ensure_future(ask(access, f"user{n}")) for n in range(MAX_QUESTIONS + 10)]
+        for _ in range(4):
+            await asyncio.sleep(0)
+        assert len(asker.asked) == MAX_QUESTIONS
+        assert [task.done() for task in asking].count(True) == 10
+        asker.gate.set()
+        assert [grant.allow for grant in await asyncio.gather(*asking)].count(True) == MAX_QUESTIONS
+
+    asyncio.run(test())
+
+
+def test_strange_answers_do_not_open_the_breaker() -> None:
+    """Somebody could make them with odd room ids, and so keep everybody out."""
+
+    async def test() -> None:
+        asker = FakeAsker(b"boom", 500)
+        access, _ = webhook(asker)
+        for n in range(20):
+            await ask(access, room_id=f"video_{n}")
+        assert len(asker.asked) == 20
+
+    asyncio.run(test())
+
+
+def test_closing_closes_the_connections_and_gives_up_what_is_asked() -> None:
+    async def test() -> None:
+        asker = FakeAsker({"allow": True})
+        asker.gate = asyncio.Event()
+        access, _ = webhook(asker)
+        asking = asyncio.ensure_future(ask(access))
+        await asyncio.sleep(0)
+        await access.close()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        assert asker.closed
+
+    asyncio.run(test())
+
+
+def test_the_others_have_nothing_to_forget() -> None:
+    for access in (ClaimsAccess(), AllowAll()):
+        access.forget(user_id="ann")
+        asyncio.run(access.close())
+        assert isinstance(access.check(who(), "video_1", None, session_id="s", action="get_active"), Grant)
+
+
+# --- the tRPC probe
+
+
+def failure(code: str, message: str = "no") -> dict[str, Any]:
+    return {"error": {"message": message, "code": -32003, "data": {"code": code, "httpStatus": 403, "path": "x"}}}
+
+
+def test_a6_the_applications_api_is_asked_as_the_user() -> None:
+    async def test() -> None:
+        asker = FakeAsker({"result": {"data": {"id": "1", "title": "Reel"}}})
+        assert await ask(trpc(asker)) == Grant(allow=True, can_control=True)
+        ((url, headers, _),) = asker.asked
+        assert url == "https://app.example.com/trpc/video.getById?input=%7B%22id%22%3A%221%22%7D"
+        assert headers == dict(COOKIE)
+
+    asyncio.run(test())
+
+
+@pytest.mark.parametrize(
+    ("rule", "room", "room_type", "procedure", "input_"),
+    [
+        ("video_* -> video.getById(id)", "video_42", None, "video.getById", {"id": "42"}),
+        ("video_*->video.getById( id = roomId )", "video_42", None, "video.getById", {"id": "video_42"}),
+        ("video -> video.getById(videoId)", "v42", "video", "video.getById", {"videoId": "v42"}),
+        ("video -> video.getById(videoId)", "video_42", None, "video.getById", {"videoId": "video_42"}),
+        ("project_* -> canSee(p)", "project_a/b?c=d&e#f", None, "canSee", {"p": "a/b?c=d&e#f"}),
+        ("x_* -> a.b.c(id)", 'x_"},"z":{"', None, "a.b.c", {"id": '"},"z":{"'}),
+        ("x_* -> a.b.c(id)", "x_../../é%2e ", None, "a.b.c", {"id": "../../é%2e "}),
+    ],
+)
+def test_a6_rules_and_what_they_ask(rule: str, room: str, room_type: Any, procedure: str, input_: Any) -> None:
+    async def test() -> None:
+        asker = FakeAsker({"result": {"data": 1}})
+        assert (await ask(trpc(asker, rule), room_id=room, room_type=room_type)).allow
+        url = urlsplit(asker.asked[0][0])
+        assert (url.netloc, url.path, url.fragment) == ("app.example.com", f"/trpc/{procedure}", "")
+        assert {key: [json.loads(v) for v in vs] for key, vs in parse_qs(url.query).items()} == {"input": [input_]}
+
+    asyncio.run(test())
+
+
+@pytest.mark.parametrize(
+    ("room", "room_type"), [("project_1", None), ("video_", None), ("v42", "project"), ("v42", None), ("", None)]
+)
+def test_a6_a_room_without_a_rule_is_closed_and_nobody_is_asked(room: str, room_type: Any) -> None:
+    async def test() -> None:
+        asker = FakeAsker({"result": {"data": 1}})
+        assert await ask(trpc(asker, "video_* -> video.getById(id)"), room_id=room, room_type=room_type) == NO
+        assert asker.asked == []
+
+    asyncio.run(test())
+
+
+def test_a6_somebody_whom_the_application_does_not_know_is_not_asked_for() -> None:
+    access = trpc(FakeAsker({"result": {"data": 1}}))
+    assert access.check(who(forward=()), "video_1", None) == NO
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "grant"),
+    [
+        ({"result": {"data": {"id": 1}}}, 200, True),
+        ({"result": {"data": True}}, 200, True),
+        ({"result": {"data": []}}, 200, True),
+        ({"result": {"data": None}}, 200, False),  # a query that finds nothing
+        ({"result": {"data": False}}, 200, False),
+        ({"result": {}}, 200, False),
+        (failure("FORBIDDEN"), 403, False),
+        (failure("NOT_FOUND"), 404, False),
+        (failure("UNAUTHORIZED"), 401, False),
+        (failure("NOT_FOUND", 'No procedure found on path "video.getById"'), 404, False),
+        (failure("BAD_REQUEST"), 400, None),
+        (failure("INTERNAL_SERVER_ERROR"), 500, None),
+        (failure("TOO_MANY_REQUESTS"), 429, None),
+        ({"result": {"data": 1}}, 500, None),
+        ({"result": {"data": 1}, "error": {"message": "?"}}, 200, None),
+        ([{"result": {"data": 1}}], 200, None),
+        ({"error": "FORBIDDEN"}, 403, None),
+        ({"error": {"data": {"code": ["FORBIDDEN"]}}}, 403, None),
+        (b"<html>403 Forbidden</html>", 403, None),
+        (b"\xff", 200, None),
+        (b"", 204, None),
+        (AskFailed("it answers with a redirect (status 302), which is not followed"), 302, None),
+    ],
+)
+def test_a6_a_result_allows_and_three_errors_deny(answer: Any, status: int, grant: bool | None) -> None:
+    async def test() -> None:
+        found = await ask(trpc(FakeAsker(answer, status)))
+        assert found == UNSURE if grant is None else found.allow is grant
+        assert found.allow or found.reason == (UNSURE.reason if grant is None else REFUSED)
+
+    asyncio.run(test())
+
+
+def test_a6_superjson() -> None:
+    async def test() -> None:
+        asker = FakeAsker({"result": {"data": {"json": {"id": "1"}}}})
+        assert (await ask(trpc(asker, superjson=True))).allow
+        query = parse_qs(urlsplit(asker.asked[0][0]).query)
+        assert json.loads(query["input"][0]) == {"json": {"id": "1"}}
+        nothing = {"result": {"data": {"json": None, "meta": {"values": ["undefined"], "v": 1}}}}
+        assert await ask(trpc(FakeAsker(nothing), superjson=True)) == NO
+        denied = FakeAsker({"error": {"json": failure("FORBIDDEN")["error"]}}, 403)
+        assert await ask(trpc(denied, superjson=True)) == NO
+
+    asyncio.run(test())
+
+
+def test_a6_other_credentials_of_the_same_user_are_asked_for_themselves_and_nobody_sees_them() -> None:
+    async def test() -> None:
+        asker = FakeAsker({"result": {"data": 1}})
+        access = trpc(asker)
+        for forward in (COOKIE, COOKIE, (("authorization", "Bearer of-less"),)):
+            answer = access.check(who(forward=forward), "video_1", None)
+            assert (answer if isinstance(answer, Grant) else await answer).allow
+        assert len(asker.asked) == 2
+        kept = repr(access._memory._kept)
+        assert "of-less" not in kept and "session_token" not in kept
+        access.forget(user_id="ann")
+        assert len(access._memory) == 0
+
+    asyncio.run(test())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "video_*", "video_* -> video.getById", "video_* -> video.getById()", "video_* -> /etc/passwd(id)",
+        "video_* -> video..getById(id)", "video_* -> video.getById(id=other)", "castle -> a(b)", "* -> a(b)",
+        "video_* => a(b)", "a_*b -> a(b)", "video_* -> a?x=1(b)", "video_* -> https://evil.example/a(b)",
+    ],
+)  # fmt: skip
+def test_what_is_no_rule_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"is no rule|names no type"):
+        parse_rule(text)
+
+
+def test_a_rule_as_it_is_read() -> None:
+    assert parse_rule("video_* -> video.getById(id)") == Rule("video_", None, "video.getById", "id", False)
+    assert parse_rule("comparison -> c(id)") == Rule("", "comparison", "c", "id", True)

@@ -1,0 +1,108 @@
+"""What waits for the webhook, on a fake clock: batches by count and time, pauses before a try, bounds."""
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from koko_presence.happenings import HAPPENING_TYPES, AnyHappening, RoomCounts, RoomCreated, UserEntered, UserLeft
+from koko_presence.ops.webhook_queue import RETRY_FIRST_S, RETRY_LONGEST_S, WebhookQueue
+
+NOBODY = RoomCounts(users=0, sessions=0, visible_users=0, visible_sessions=0)
+
+
+def event(number: int) -> AnyHappening:
+    return RoomCreated(id=f"evt_{number}", timestamp="", room_id="r", room_type="video", room=NOBODY)
+
+
+def queue(chance: float = 1.0, **changes: Any) -> WebhookQueue:
+    options = {"limit": 10, "batch_events": 3, "batch_s": 1.0, "tries": 4} | changes
+    return WebhookQueue(**options, chance=lambda: chance)
+
+
+def ids(of: WebhookQueue) -> list[str]:
+    return [each.id for each in of.take()]
+
+
+def test_m10_a_batch_is_due_when_its_first_event_is_a_second_old_or_when_it_is_full() -> None:
+    q = queue()
+    assert q.due_at() is None
+    q.put(event(1), 100.0)
+    q.put(event(2), 100.5)
+    assert q.due_at() == 101.0
+    assert q.due_at(hurry=True) == 100.0
+    q.put(event(3), 100.6)
+    assert q.due_at() == 100.0
+    assert ids(q) == ["evt_1", "evt_2", "evt_3"]
+
+
+def test_m10_the_next_batch_waits_for_the_one_that_is_tried_again() -> None:
+    q = queue()
+    for number in range(5):
+        q.put(event(number), 100.0)
+    first = ids(q)
+    assert not q.failed(101.0)
+    assert ids(q) == first, "the same again, and nothing that came later with it"
+    q.told()
+    assert ids(q) == ["evt_3", "evt_4"]
+    q.told()
+    assert (q.delivered, q.given_up, q.dropped, len(q), q.due_at()) == (5, 0, 0, 0, None)
+
+
+def test_m10_pauses_double_up_to_a_minute_and_any_part_of_them_is_as_likely() -> None:
+    for chance in (0.0, 0.25, 1.0):
+        q = queue(chance, tries=20)
+        q.put(event(1), 0.0)
+        q.take()
+        pauses = []
+        for _ in range(10):
+            assert not q.failed(1000.0)
+            pauses.append((q.due_at() or 0.0) - 1000.0)
+        longest = [min(RETRY_LONGEST_S, RETRY_FIRST_S * 2**n) for n in range(10)]
+        assert pauses == [chance * pause for pause in longest] and longest[-1] == 60.0
+
+
+def test_m10_after_its_last_try_a_batch_is_given_up_and_the_next_one_has_all_its_tries() -> None:
+    q = queue(batch_events=1, tries=3)
+    for number in range(2):
+        q.put(event(number), 0.0)
+    for number in range(2):
+        assert ids(q) == [f"evt_{number}"]
+        assert [q.failed(1.0), q.failed(2.0), q.failed(3.0)] == [False, False, True]
+    assert (q.delivered, q.given_up, len(q)) == (0, 2, 0)
+
+
+def test_m10_the_oldest_of_too_many_is_dropped_and_counted() -> None:
+    q = queue(limit=4)
+    q.put(event(0), 0.0)
+    assert ids(q) == ["evt_0"], "under way, and so not among those that may be dropped"
+    for number in range(1, 8):
+        q.put(event(number), 0.0)
+    assert (q.dropped, len(q)) == (3, 5)
+    q.told()
+    assert ids(q) == ["evt_4", "evt_5", "evt_6"]
+    assert q.drop_all() == 4 and q.dropped == 7 and q.due_at() is None
+
+
+@given(st.lists(st.sampled_from(["put", "tell", "fail"]), max_size=60))
+def test_m10_every_event_is_told_given_up_or_dropped_once_and_in_order(story: list[str]) -> None:
+    q, put, told = queue(limit=5, tries=2), 0, []
+    for step in story:
+        if step == "put":
+            q.put(event(put), 0.0)
+            put += 1
+        elif q.due_at() is not None:
+            batch = [int(each.id.removeprefix("evt_")) for each in q.take()]
+            if step == "tell":
+                told += batch
+                q.told()
+            else:
+                q.failed(0.0)
+        assert q.delivered + q.given_up + q.dropped + len(q) == put
+        assert len(q) <= 5 + 3
+    assert told == sorted(set(told)) and len(told) == q.delivered
+
+
+def test_every_type_of_event_has_its_name_in_the_configuration() -> None:
+    assert {kind.__struct_config__.tag for kind in (RoomCreated, UserEntered, UserLeft)} < set(HAPPENING_TYPES)
+    assert {kind.__struct_config__.tag for kind in AnyHappening.__args__} == set(HAPPENING_TYPES)  # type: ignore[attr-defined]

@@ -1,0 +1,103 @@
+"""docs/webhooks.md and docs/access.md: their examples are what is sent and taken, and their code checks signatures."""
+
+import re
+import subprocess
+import time
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from koko_presence import signing
+from koko_presence.auth.access import UNSURE
+from koko_presence.auth.webhook_access import WebhookAnswer, WebhookQuestion
+from koko_presence.events import error_reply
+from koko_presence.happenings import HAPPENING_TYPES, AnyHappening
+from koko_presence.ops.config import Config
+from koko_presence.probe_rules import parse_rule
+
+DOCS = Path(__file__).parents[2] / "docs"
+WEBHOOKS, ACCESS = (DOCS / "webhooks.md").read_text(), (DOCS / "access.md").read_text()
+SECRET = "a secret of at least 32 bytes, from your vault"
+BODY = '{"id": "evt_1", "events": [], "name": "Zoë"}'.encode()
+
+
+def snippets(text: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+
+
+class Batch(msgspec.Struct, forbid_unknown_fields=True):
+    id: str
+    events: list[AnyHappening]
+
+
+def test_the_batch_has_an_example_of_every_event_with_every_field() -> None:
+    (text,) = snippets(WEBHOOKS, "json batch")
+    batch = msgspec.json.decode(text, type=Batch)
+    assert sorted(each.__struct_config__.tag for each in batch.events) == sorted(HAPPENING_TYPES)
+    assert msgspec.to_builtins(batch) == msgspec.json.decode(text)
+    table = set(re.findall(r"^\| `(\w+)` \|", WEBHOOKS, re.MULTILINE))
+    assert table == set(HAPPENING_TYPES)
+
+
+def test_the_question_and_the_answers_are_those_of_the_code() -> None:
+    (question,) = snippets(ACCESS, "json question")
+    assert msgspec.to_builtins(msgspec.json.decode(question, type=WebhookQuestion)) == msgspec.json.decode(question)
+    yes, no = (msgspec.json.decode(text, type=WebhookAnswer) for text in snippets(ACCESS, "json answer"))
+    assert (yes.allow, yes.scopes, yes.ttl, no.allow) == (True, ["join", "control", "broadcast"], 60, False)
+
+
+def test_the_refusal_is_what_the_server_says() -> None:
+    (text,) = snippets(ACCESS, "json error")
+    assert msgspec.json.decode(error_reply(UNSURE.refusal(), None, "video_123")) == msgspec.json.decode(text)
+
+
+@pytest.mark.parametrize("text", snippets(WEBHOOKS, "toml") + snippets(ACCESS, "toml"))
+def test_every_piece_of_configuration_is_one(text: str) -> None:
+    tables = tomllib.loads(text)
+    config = msgspec.convert(tables, Config)
+    for rule in config.access.trpc.rules:
+        parse_rule(rule)
+
+
+def headers() -> list[tuple[bool, str]]:
+    good = signing.sign(SECRET, BODY, time.time())
+    return [
+        (True, good),
+        (False, signing.sign(SECRET, BODY, time.time() - 400)),
+        (False, signing.sign(SECRET + "x", BODY, time.time())),
+        (False, signing.sign(SECRET, BODY + b" ", time.time())),
+        (False, good[:-1]),
+        (False, ""),
+    ]
+
+
+def test_the_python_code_checks_signatures() -> None:
+    (code,) = snippets(WEBHOOKS, "python")
+    names: dict[str, Any] = {}
+    exec(code, names)
+    for good, header in headers():
+        assert names["is_from_presence"](SECRET, header, BODY) is good, header
+
+
+def test_the_node_code_checks_signatures(tmp_path: Path) -> None:
+    (code,) = snippets(WEBHOOKS, "js")
+    assert re.findall(r'from "(.*?)"', code) == ["node:crypto"]
+    calls = ", ".join(f"isFromPresence(secret, {msgspec.json.encode(h).decode()}, body)" for _, h in headers())
+    script = tmp_path / "check.mjs"
+    script.write_text(
+        f"{code}\nconst secret = {msgspec.json.encode(SECRET).decode()};\n"
+        f"const body = Buffer.from({msgspec.json.encode(BODY.decode()).decode()});\n"
+        f"console.log(JSON.stringify([{calls}, isFromPresence(secret, undefined, body)]));\n"
+    )
+    run = subprocess.run(["node", str(script)], capture_output=True, text=True, timeout=20, check=True)
+    assert msgspec.json.decode(run.stdout) == [*(good for good, _ in headers()), False]
+
+
+def test_the_hono_handler_is_javascript(tmp_path: Path) -> None:
+    (code,) = snippets(ACCESS, "js")
+    script = tmp_path / "handler.mjs"
+    script.write_text(code)
+    subprocess.run(["node", "--check", str(script)], capture_output=True, timeout=20, check=True)

@@ -1,0 +1,118 @@
+"""What is told of rooms while their owners come and go [M10, N-b]: nobody enters again, and who leaves is not forgotten."""
+
+from collections import Counter
+
+import pytest
+
+from koko_presence.happenings import ControlChanged, RoomCreated, RoomEmptied, UserEntered, UserLeft
+from tests.sim import ROOMS, Story
+from tests.world import Client, Node, World
+
+
+def owner_of(world: World, room_id: str) -> Node:
+    (owner,) = [node for node in world.nodes.values() if room_id in node.shard.rooms]
+    return owner
+
+
+def kill(world: World, node: Node, *clients: Client) -> None:
+    """kill -9, and a successor in the same slot."""
+    node.dead = True
+    del world.nodes[node.number]
+    for client in clients:
+        if client.session.hub is node.hub:
+            client.closed = 1006
+    world.publish()
+    world.sleep(0.3)
+    world.add(max(world.slots) + 1, world.slots[node.number])
+    world.publish()
+    world.sleep(0.3)
+
+
+@pytest.fixture
+def scene() -> tuple[World, list[Client]]:
+    world = World(workers=3, telling=True)
+    people = [world.person(name) for name in ("ann", "bob", "carol", "dave")]
+    world.sleep(0.1)
+    assert world.told is not None
+    world.told.clear()
+    return world, people
+
+
+def test_n_b_a_room_that_is_taken_over_is_not_created_and_nobody_enters_again(
+    scene: tuple[World, list[Client]],
+) -> None:
+    world, people = scene
+    dead = owner_of(world, "video_123")
+    kill(world, dead, *people)
+    for person in people:
+        if person.closed:
+            world.client().auth(person.got[0]["userId"], resumeToken=person.resume_token).join()
+    world.sleep(60.0)
+    assert owner_of(world, "video_123").number != dead.number
+    assert world.told == []
+
+
+def test_n_b_who_does_not_come_back_after_the_loss_of_a_worker_has_left_once(
+    scene: tuple[World, list[Client]],
+) -> None:
+    world, people = scene
+    dead = owner_of(world, "video_123")
+    gone = {person.session_id for person in people if person.session.hub is dead.hub}
+    assert gone, "somebody was connected to it"
+    kill(world, dead, *people)
+    world.sleep(world.limits.grace_s + 1.0)
+    assert world.told is not None
+    assert Counter(type(each) for each in world.told) == {UserLeft: len(gone)}
+    assert {each.session_id for each in world.told if isinstance(each, UserLeft)} == gone
+    assert {each.reason for each in world.told if isinstance(each, UserLeft)} == {"disconnected"}
+
+
+def test_n_b_who_leaves_a_room_that_was_taken_over_is_told_by_the_new_owner(
+    scene: tuple[World, list[Client]],
+) -> None:
+    world, people = scene
+    dead = owner_of(world, "video_123")
+    stayers = [person for person in people if person.session.hub is not dead.hub]
+    kill(world, dead, *people)
+    stayers[0].send({"type": "control_request", "roomId": "video_123"})
+    for person in stayers:
+        person.send({"type": "leave", "roomId": "video_123"})
+    world.sleep(60.0)
+    assert world.told is not None
+    left = {each.session_id for each in world.told if isinstance(each, UserLeft) and each.reason == "left"}
+    assert left == {person.session_id for person in stayers}
+    assert [type(each) for each in world.told].count(RoomEmptied) == 1
+    assert [each.reason for each in world.told if isinstance(each, ControlChanged)] == ["auto", "left"]
+    assert len({each.id for each in world.told}) == len(world.told)
+
+
+@pytest.mark.parametrize("chunk", range(4))
+def test_n_d_rolling_hanging_and_cut_links_lose_nothing_and_double_nothing(
+    chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Story, "crash", lambda self, node: node.stopped is not None and node.go_on())
+    for seed in range(1 + chunk * 40, 41 + chunk * 40):
+        story = Story(seed)
+        world = story.world
+        world.told = told = []
+        for node in world.nodes.values():
+            node.shard.setting.happenings = told
+        story.run()
+        here: dict[str, set[str]] = {room: set() for room in ROOMS}
+        there: set[str] = set()
+        for each in told:
+            if isinstance(each, RoomCreated):
+                assert each.room_id not in there, seed
+                there.add(each.room_id)
+            elif isinstance(each, RoomEmptied):
+                there.remove(each.room_id)
+                assert not here[each.room_id], seed
+            elif isinstance(each, UserEntered):
+                assert each.session_id not in here[each.room_id], seed
+                here[each.room_id].add(each.session_id)
+            elif isinstance(each, UserLeft):
+                here[each.room_id].remove(each.session_id)
+        rooms = world.shard.rooms
+        assert here == {room: set(rooms[room].members) if room in rooms else set() for room in ROOMS}, seed
+        assert there == set(rooms), seed
+        assert len({each.id for each in told}) == len(told), seed
