@@ -1,0 +1,1 @@
+let t;onmessage=e=>{clearTimeout(t);if(e.data)t=setTimeout(postMessage,e.data,0)}
