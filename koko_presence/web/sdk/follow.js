@@ -1,84 +1,84 @@
 /**
  * Following a person's playhead [N14]. Whoever follows says so in a broadcast `koko:follow`; whoever is followed sends
  * where they are in `koko:playhead`, to the followers alone. Everybody knows who follows whom, so a circle is never begun,
- * and one that two people begin in the same moment is broken by the one whose user id sorts last.
+ * and one that is begun from several sides in the same moment is broken by the person whose user id sorts last.
  */
 
 const FOLLOW = "koko:follow";
 const PLAYHEAD = "koko:playhead";
+const MOST = 20; // users whom a broadcast may name [J3]
 
-export function createFollow({ hub, room, store, notify, tell }) {
-  const chain = new Map(); // user id -> whom they follow
+export function createFollow({ room, set, get, notify, emit, say, company }) {
+  const whom = new Map(); // user id -> user id whom they follow
   let head = null; // where the person whom we follow is, shaped as a playback
 
-  const mine = () => store.get().following;
-  const announce = (to) => hub.send({ type: "broadcast", roomId: room.id, data: { type: FOLLOW, user: mine() }, to });
-  const myId = () => store.get().self?.userId;
+  const myId = () => get().self?.userId;
+  const person = () => (get().following === `${get().following}` ? get().following : "");
+  const announce = (to) => company() && say("broadcast", { type: FOLLOW, user: person() }, to);
+  const followers = () => [...whom].filter(([, followed]) => followed === myId()).map(([userId]) => userId);
 
-  /** The people from `userId` on, each following the next; it ends with someone who follows nobody, or is here twice. */
+  /** Those behind whom one would be when following `userId`: that person, whom they follow, and so on. */
   function line(userId) {
-    const found = [];
-    while (userId && !found.includes(userId)) {
-      found.push(userId);
-      userId = userId === myId() ? mine() : chain.get(userId);
-      if (typeof userId === "boolean") break;
+    const found = new Set();
+    while (userId && !found.has(userId)) {
+      found.add(userId);
+      userId = userId === myId() ? person() : whom.get(userId);
     }
     return found;
   }
 
-  function set(following, reason) {
-    const told = typeof mine() === "string" || typeof following === "string";
+  function change(following, reason) {
+    const before = person();
     head = null;
-    store.set({ following });
-    if (told && store.company) announce();
-    tell("follow", { following, reason });
+    set({ following });
+    if (before !== person()) announce();
+    emit("follow", { following, reason });
     notify();
   }
 
-  const followers = () => [...chain].filter(([, whom]) => whom === myId()).map(([userId]) => userId);
-
   return {
+    followers,
     /** What the attached video goes after; null: nothing. */
     goal() {
-      const following = mine();
-      return following === true ? (store.get().syncEnabled ? store.get().playback : null) : following && head;
+      const { following, syncEnabled, playback } = get();
+      return following === true ? (syncEnabled ? playback : null) : following && head;
     },
-    start(whom) {
-      if (typeof whom === "string" && (!room.others.some(({ userId }) => userId === whom) || line(whom).includes(myId()))) {
-        return false;
-      }
-      if (whom !== mine()) set(whom, "asked");
+    /** False if the person is not here, or follows us. */
+    start(following) {
+      if (following === `${following}` && (!room.others.some(({ userId }) => userId === following) || line(following).has(myId()))) return false;
+      if (following !== get().following) change(following, "asked");
       return true;
     },
     /** The person's hand is on the player. */
-    touch() {
-      if (mine()) set(false, "touch");
-    },
+    touch: () => get().following && change(false, "touch"),
     /** Tell the followers where we are; `state` is shaped as a playback. */
     lead(state) {
-      const to = followers().slice(0, 20);
-      if (to.length) hub.send({ type: "broadcast", roomId: room.id, data: { type: PLAYHEAD, ...state }, to });
+      const to = followers().slice(0, MOST);
+      if (to.length) say("broadcast", { type: PLAYHEAD, ...state }, to);
     },
-    isOwn: ({ type, data }) => type === "broadcast" && (data.type === FOLLOW || data.type === PLAYHEAD),
+    /** True if the event is about following, and not the application's. */
     hear({ type, userId, data }) {
-      const whom = mine();
       if (type === "joined") {
-        chain.clear();
-        if (typeof whom === "string") announce();
+        whom.clear();
+        if (person()) announce();
       } else if (type === "user_joined") {
-        if (typeof whom === "string") announce([userId]);
+        if (person()) announce([userId]);
       } else if (type === "user_left" && !data.sessionCount) {
-        chain.delete(userId);
-        if (whom === userId) set(false, "left");
+        whom.delete(userId);
+        if (person() === userId) change(false, "left");
       } else if (type === "broadcast" && data.type === FOLLOW) {
-        chain.set(userId, data.user);
-        const circle = line(myId());
-        const closed = circle.length > 1 && chain.get(circle.at(-1)) === myId();
-        if (closed && circle.every((each) => each <= myId())) set(false, "loop");
-        return data.user === myId();
-      } else if (type === "broadcast" && data.type === PLAYHEAD && userId === whom) {
+        whom.set(userId, `${data.user}`);
+        const circle = [...line(myId())];
+        if (person() && whom.get(circle.at(-1)) === myId() && circle.every((each) => each <= myId())) change(false, "loop");
+        return true;
+      } else if (type === "broadcast" && data.type === PLAYHEAD) {
         const { isPlaying, currentTime, playbackRate, anchor } = data;
-        if ([currentTime, playbackRate, anchor].every(Number.isFinite)) head = { isPlaying: !!isPlaying, currentTime, playbackRate, anchor };
+        const sound = [currentTime, playbackRate, anchor].every(Number.isFinite) && playbackRate > 0;
+        if (userId === person() && sound) {
+          head = { isPlaying: !!isPlaying, currentTime, playbackRate, anchor };
+          emit("change", get());
+        }
+        return true;
       }
     },
   };

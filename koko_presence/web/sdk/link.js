@@ -2,6 +2,8 @@
 
 import { localNow } from "./timing.js";
 
+const page = globalThis;
+
 const FIRST_MS = 250; // full jitter between 0 and this, doubled at each attempt ...
 const LONGEST_MS = 20_000; // ... up to this
 const STABLE_MS = 5000; // a connection that held less long does not make the next wait shorter
@@ -9,66 +11,52 @@ const ATTEMPT_MS = 15_000; // token, handshake and `authenticated` together
 const PONG_MS = 10_000; // no answer and no other message for so long: the connection is dead
 const BEAT_MIN_MS = 5000; // faster heartbeats are not answered [D3]
 const TOKENS = 3; // so many refused in a row, and the person is not wanted
+const LOST = 1006;
+const KEEP = 3000; // we close, and may resume: 1000 or no code would be a leave [D2]
 
-/** Close codes that do not mean "at once, with the resume token" [L7]. */
-const COME_BACK = { 1000: "no", 1003: "no", 1011: "later", 1013: "later", 4400: "later", 4401: "new_token", 4403: "no", 4409: "no", 4429: "later" };
+/** What a close code asks for [L7], by what the code is not in: at once, jittered, with the resume token. */
+const OVER = [0, 1000, 1003, 4403, 4409]; // stop; 0 is an address that no socket can be made for
+const LATER = [1011, 1013, 4400, 4429]; // after retryAfterMs of the last notice, or a long wait
+const NEW_TOKEN = 4401;
 
-export const comeBack = (code) => COME_BACK[code] ?? "resume";
-
-/** Ms to wait before attempt number `attempt` (0, 1, ...). */
-export function waitFor(how, attempt, retryAfterMs) {
-  const jitter = Math.random() * Math.min(LONGEST_MS, FIRST_MS * 2 ** attempt);
-  if (how !== "later") return jitter;
-  return retryAfterMs ? retryAfterMs + jitter : LONGEST_MS * (0.5 + Math.random() / 2);
-}
-
-const BEAT_IN_WORKER = "let t;onmessage=e=>{clearTimeout(t);if(e.data)t=setTimeout(postMessage,e.data,0)}";
-
-/** A timer that hidden tabs do not slow down where a Web Worker is allowed [D5]. */
-function createBeatTimer(fire, worker) {
+/** A timer that hidden tabs do not slow down, where a Web Worker is allowed [D5]; one that every page has, elsewhere. */
+function createBeat(fire, worker) {
   let timer;
   let thread;
-  let ms = 0;
-  const set = (wait) => {
-    ms = wait;
+  const set = (ms) => {
     clearTimeout(timer);
     if (thread) thread.postMessage(ms);
     else if (ms) timer = setTimeout(fire, ms);
   };
   try {
-    if (worker) {
-      const url = worker === true ? URL.createObjectURL(new Blob([BEAT_IN_WORKER], { type: "text/javascript" })) : worker;
-      thread = new Worker(url);
-      if (worker === true) URL.revokeObjectURL(url);
-      thread.onmessage = () => fire();
-      thread.onerror = (event) => { // a policy forbids it
-        event.preventDefault();
-        thread = null;
-        set(ms);
-      };
-    }
+    const code = "onmessage=e=>{clearTimeout(self.t);if(e.data)t=setTimeout(postMessage,e.data,0)}"; // timer.js is the same
+    thread = worker && new Worker(worker === true ? URL.createObjectURL(new Blob([code])) : worker);
+    thread.onmessage = fire;
+    thread.onerror = () => { // the page's policy forbids it
+      thread = 0;
+      fire();
+    };
   } catch {
     // no workers here
   }
-  return {
-    set,
-    stop() {
-      set(0);
-      thread?.terminate();
-      thread = null;
-    },
+  return (ms) => {
+    set(ms);
+    if (ms === undefined) thread?.terminate();
   };
 }
 
 /**
- * `owner` is told: `hello(message)` at each new connection, `message(message)`, `down()` when it is lost,
- * `status(status)`, `error(error)`, `hide()` when the window loses the person's attention.
+ * Functions of the owner, in this order (by place, so that a minifier may shorten their names): more fields for `auth`; told
+ * at each new connection, at each message, when it is lost, when it is over, when the status changes, of errors, and when
+ * the page loses the person's attention. Returns start, stop, send, status, online, full.
  */
-export function createLink({ url, auth, WebSocket: Socket = globalThis.WebSocket, idleMs = 120_000, worker = true }, clock, owner) {
+export function createLink(options, clock, greeting, onHello, onMessage, onDown, onOver, onStatus, onError, onHide) {
+  const { url, auth, WebSocket: Socket = page.WebSocket, idleMs = 120_000, worker = true } = options;
   let status = "idle";
   let socket;
   let online = false;
-  let onlineAt = 0;
+  let sentAt; // of `auth`
+  let onlineAt;
   let life = 0; // number of the attempt; what belongs to an earlier one is ignored
   let attempts = 0;
   let refused = 0;
@@ -76,191 +64,167 @@ export function createLink({ url, auth, WebSocket: Socket = globalThis.WebSocket
   let resumeToken; // in memory only: a duplicated tab must not take over this one's session
   let retryAfterMs;
   let retryTimer;
-  let obeying = false; // the server said when to come back
-  let attemptTimer;
-  let pongTimer;
+  let obeying; // ms that the server wants to be left alone, or false
+  let deadline; // something must come from the server before it
   let idleTimer;
   let beat;
-  let beatMs = 30_000;
-  let beatAt = -Infinity;
+  let beatMs;
+  let beatAt;
   let activity = "active";
-  let touchedAt = localNow();
-  let undo = [];
+  let told; // the activity that the server knows
+  let touchedAt;
+  let document;
+  let listening;
 
   const setStatus = (next) => {
-    if (next === status) return;
-    status = next;
-    owner.status(next);
+    if (next !== status) onStatus((status = next));
   };
   const write = (message) => socket.send(JSON.stringify(message));
+  const expect = (ms) => {
+    clearTimeout(deadline);
+    deadline = setTimeout(lost, ms, LOST);
+  };
+  const fetchToken = async () => {
+    try {
+      return await auth();
+    } catch (error) {
+      onError({ code: "TOKEN", message: `${error}` });
+    }
+  };
 
   async function open() {
     clearTimeout(retryTimer);
     retryTimer = 0;
     const mine = ++life;
-    attemptTimer = setTimeout(lost, ATTEMPT_MS, 1006);
-    try {
-      token ??= await auth();
-    } catch (error) {
-      if (mine === life) {
-        owner.error({ code: "TOKEN", message: String(error?.message ?? error) });
-        lost(1006);
-      }
-      return;
-    }
+    expect(ATTEMPT_MS);
+    token ??= await fetchToken();
     if (mine !== life) return;
-    const address = new URL(url, globalThis.location?.href);
-    const ws = (socket = new Socket(address.href.replace(/^http/, "ws")));
-    let sentAt;
-    ws.onopen = () => {
-      if (mine !== life) return;
+    if (!token) return lost(LOST);
+    try {
+      socket = new Socket(new URL(url, page.location).href.replace(/^http/, "ws"));
+    } catch (error) { // not an address, or one that the page's policy forbids
+      return lost(0, error);
+    }
+    socket.onopen = () => {
       sentAt = localNow();
-      write({ type: "auth", token, resumeToken, caps: ["cursors"], privacy: owner.privacy });
+      write({ type: "auth", token, resumeToken, caps: ["cursors"], ...greeting() });
     };
-    ws.onmessage = ({ data }) => {
-      if (mine !== life) return;
-      clearTimeout(pongTimer);
-      let message;
-      try {
-        message = JSON.parse(data);
-      } catch {
-        return owner.error({ code: "PROTOCOL", message: "A message of the server is not JSON." });
-      }
-      receive(message, sentAt);
-    };
-    ws.onerror = () => {}; // `close` follows
-    ws.onclose = ({ code }) => mine === life && lost(code);
+    socket.onmessage = ({ data }) => receive(JSON.parse(data));
+    socket.onclose = ({ code }) => lost(code);
+    socket.onerror = () => {}; // its close follows
   }
 
-  function receive(message, sentAt) {
-    const { type } = message;
+  function receive(message) {
+    const { type, serverTime } = message;
+    clearTimeout(deadline);
     if (type === "authenticated") {
       resumeToken = message.resumeToken;
       refused = 0;
       if (online) return; // the answer to a fresh token
-      clearTimeout(attemptTimer);
       online = true;
       onlineAt = localNow();
-      clock.note(sentAt, onlineAt, message.serverTime);
-      beatMs = message.heartbeatInterval * 1000 || beatMs;
+      clock.note(sentAt, onlineAt, serverTime);
+      beatMs = message.heartbeatInterval * 1000;
       beatAt = -Infinity;
-      owner.hello(message);
+      onHello(message);
       setStatus("live");
-      return online && heartbeat();
-    }
-    if (type === "pong") {
-      clock.note(message.echo, localNow(), message.serverTime);
+      heartbeat();
+    } else if (type === "pong") {
+      clock.note(message.echo, localNow(), serverTime);
     } else if (type === "auth_expiring") {
-      renew();
+      renew(life);
     } else {
-      if (message.retryAfterMs && (type === "server_notice" || !online)) retryAfterMs = message.retryAfterMs;
-      owner.message(message);
+      if (type === "server_notice" || !online) retryAfterMs = message.retryAfterMs ?? retryAfterMs;
+      onMessage(message);
     }
   }
 
-  async function renew() {
-    const mine = life;
-    try {
-      token = await auth();
-      if (mine === life && online) write({ type: "auth", token });
-    } catch (error) {
-      owner.error({ code: "TOKEN", message: String(error?.message ?? error) });
-    }
+  async function renew(mine) {
+    const fresh = await fetchToken();
+    if (fresh && mine === life) write({ type: "auth", token: (token = fresh) });
   }
 
   function drop(code) {
     life++;
-    const ws = socket;
-    socket = undefined;
     online = false;
-    for (const timer of [attemptTimer, pongTimer, retryTimer]) clearTimeout(timer);
-    beat?.set(0);
-    try {
-      ws?.close(code); // no code, or 1000, would be a leave [D2]
-    } catch {
-      // it was never open
-    }
+    clearTimeout(deadline);
+    clearTimeout(retryTimer);
+    retryTimer = 0;
+    beat?.(0);
+    if (!socket) return;
+    socket.onopen = socket.onmessage = socket.onclose = null;
+    socket.close(code);
+    socket = null;
   }
 
-  function lost(code) {
-    const wasOnline = online;
-    drop(3000);
-    if (wasOnline && localNow() - onlineAt >= STABLE_MS) attempts = 0;
-    owner.down(wasOnline);
-    const how = comeBack(code);
-    if (how === "new_token") {
+  function lost(code, error) {
+    if (online && localNow() - onlineAt >= STABLE_MS) attempts = 0;
+    drop(KEEP);
+    onDown();
+    if (code === NEW_TOKEN) {
       token = undefined;
       refused++;
     }
-    if (how === "no" || refused > TOKENS) {
-      stop();
-      return owner.over(code);
+    if (OVER.includes(code) || refused > TOKENS) {
+      onOver(code, error);
+      return stop();
     }
     setStatus(resumeToken ? "reconnecting" : "connecting");
-    obeying = how === "later";
-    retryTimer = setTimeout(open, waitFor(how, attempts++, retryAfterMs));
-    retryAfterMs = undefined;
+    obeying = LATER.includes(code) && (retryAfterMs || (LONGEST_MS * (1 + Math.random())) / 2);
+    retryTimer = setTimeout(open, Math.random() * Math.min(LONGEST_MS, FIRST_MS * 2 ** attempts++) + +obeying);
+    retryAfterMs = 0;
   }
 
   // --- heartbeats and activity ------------------------------------------------------------------------------------
 
   function heartbeat() {
     if (!online) return;
-    const now = localNow();
-    write({ type: "heartbeat", status: activity, clientTime: now });
-    if (now - beatAt >= BEAT_MIN_MS) {
-      beatAt = now;
-      clearTimeout(pongTimer);
-      pongTimer = setTimeout(lost, PONG_MS, 1006);
-    }
-    beat.set(beatMs * (0.9 + Math.random() * 0.2));
+    beat(beatMs * (0.9 + Math.random() / 5));
+    const clientTime = localNow();
+    const due = clientTime - beatAt >= BEAT_MIN_MS;
+    if (!due && activity === told) return;
+    write({ type: "heartbeat", status: (told = activity), clientTime });
+    if (!due) return;
+    beatAt = clientTime;
+    expect(PONG_MS);
   }
 
+  /** Is the person active, idle or away? Tells the server. */
   function assess() {
     clearTimeout(idleTimer);
-    const { document } = globalThis;
     const left = touchedAt + idleMs - localNow();
-    const next = !document ? "active" : document.hidden ? "away" : left > 0 ? "active" : "idle";
-    if (next === "active" && document) idleTimer = setTimeout(assess, left);
-    if (next === activity) return false;
-    activity = next;
+    if (document) activity = document.hidden ? "away" : left > 0 ? "active" : "idle";
+    if (document && left > 0) idleTimer = setTimeout(assess, left);
     heartbeat();
-    return true;
   }
 
-  const touch = () => {
+  function touch() {
     touchedAt = localNow();
     if (activity !== "active") assess();
-  };
+  }
 
-  /** The person, the page or the network is back: is the connection still there? */
-  const wake = () => {
-    if (!globalThis.document?.hidden) touchedAt = localNow();
-    const told = assess();
-    if (online && !told && localNow() - beatAt >= BEAT_MIN_MS) heartbeat();
+  /** The person, the page or the network is back, or gone: is the connection still there? */
+  function wake() {
+    touchedAt = localNow();
+    assess();
     if (retryTimer && !obeying) open();
-  };
+  }
 
   function start() {
-    if (status !== "idle" && status !== "closed") return;
+    if (listening) return;
     attempts = refused = 0;
-    beat = createBeatTimer(heartbeat, worker && globalThis.Worker && globalThis.document && worker);
-    const listen = (target, types, listener) => {
-      for (const type of types) {
-        const options = { passive: true, capture: true };
-        target?.addEventListener?.(type, listener, options);
-        undo.push(() => target?.removeEventListener?.(type, listener, options));
-      }
+    touchedAt = localNow();
+    document = page.document;
+    beat = createBeat(heartbeat, document && worker);
+    listening = new AbortController();
+    const listen = (types, listener, capture) => {
+      for (const type of types) page.addEventListener?.(type, listener, { capture, signal: listening.signal });
     };
-    listen(globalThis, ["pointermove", "pointerdown", "keydown", "wheel"], touch);
-    listen(globalThis, ["focus", "online", "pageshow"], wake);
-    listen(globalThis.document, ["visibilitychange"], () => {
-      if (globalThis.document.hidden) owner.hide();
-      wake();
-    });
-    listen(globalThis, ["blur"], (event) => event.target === globalThis && owner.hide());
+    listen(["pointermove", "pointerdown", "keydown", "wheel"], touch, true);
+    listen(["blur", "visibilitychange"], onHide);
+    listen(["focus", "online", "pageshow", "visibilitychange"], wake);
     // a page that the browser keeps for "back" may return; any other that goes has left
-    listen(globalThis, ["pagehide"], ({ persisted }) => persisted || drop(1000));
+    listen(["pagehide"], ({ persisted }) => persisted || drop(1000));
     setStatus("connecting");
     assess();
     open();
@@ -269,33 +233,20 @@ export function createLink({ url, auth, WebSocket: Socket = globalThis.WebSocket
   function stop() {
     drop(1000);
     clearTimeout(idleTimer);
-    beat?.stop();
-    for (const each of undo) each();
-    undo = [];
-    resumeToken = undefined;
+    beat?.();
+    listening?.abort();
+    listening = beat = resumeToken = undefined;
     setStatus("closed");
   }
 
-  return {
+  return [
     start,
     stop,
-    /** Send a message; false when there is no connection. */
-    send(message) {
-      if (online && socket.readyState === 1) {
-        write(message);
-        return true;
-      }
-      return false;
-    },
-    get online() {
-      return online;
-    },
-    get status() {
-      return status;
-    },
-    /** So many bytes wait for the network that newer values had better replace older ones here. */
-    get full() {
-      return socket?.bufferedAmount > 16_384;
-    },
-  };
+    // send a message, or nothing when there is no connection
+    (message) => online && write(message),
+    () => status,
+    () => online,
+    // so many bytes wait for the network that newer values had better replace older ones here
+    () => socket?.bufferedAmount > 16_384,
+  ];
 }

@@ -1,6 +1,7 @@
 /**
  * Presence, cursors, typing and shared playback over one WebSocket. The types are in presence.d.ts, the protocol is in
- * docs/protocol.md. link.js owns the socket, store.js what is known of a room, room.js what one does in it.
+ * docs/protocol.md. link.js owns the socket, room.js what one does in a room, store.js what is known of it; this file has
+ * the rooms, and the questions that wait for an answer or for a connection.
  */
 
 import { createEvents } from "./events.js";
@@ -9,175 +10,124 @@ import { createRoom } from "./room.js";
 import { createClock } from "./timing.js";
 
 const QUEUE = 100;
-const OFFLINE = { success: false, code: "OFFLINE", message: "There was no connection in time." };
+
+const OFFLINE = { success: false, code: "OFFLINE", message: "No connection, or not in the room." };
 
 export function createPresence(options) {
+  const { signal: life, throttleMs = 50 } = options;
   const rooms = new Map();
-  const events = createEvents();
+  const { on, emit } = createEvents();
   const clock = createClock();
-  const asked = new Map(); // id -> { resolve, roomId, join }
-  let queue = []; // what waits for a connection: { message(), resolve, roomId, key }
+  const asked = new Map(); // id -> { message, key, resolve, sent }: what waits for an answer, or to be sent at all
   let ids = 0;
-  let me = null;
-  let limits = {};
+  let hello = {};
   let status; // the person's own, set by hand
-  let entering = 0;
+  let { privacy } = options;
 
-  const tell = (error) => {
-    events.emit("error", error);
-    for (const room of rooms.values()) room.tell("error", error);
+  const settle = (reply, which) => {
+    for (const [id, entry] of asked) if (which(entry)) asked.delete(id) && entry.resolve(reply);
   };
+  const each = (method, argument) => {
+    for (const room of [...rooms.values()]) room[method](argument);
+  };
+  const flush = () => {
+    for (const entry of asked.values()) {
+      const { message, sent } = entry;
+      const { type, roomId } = message;
+      if (!sent && online() && (!roomId || type === "join" || rooms.get(roomId)?.live())) send(message, (entry.sent = true));
+    }
+  };
+  /** Resolves with the answer, never rejects. Without a connection it waits; of one `key` only the last does. */
+  const ask = (message, key) => new Promise((resolve) => {
+    if (key) settle(OFFLINE, (old) => !old.sent && old.key === key);
+    asked.set(++ids, { message: { ...message, id: ids }, key, resolve });
+    flush();
+    const [oldest] = asked.values();
+    if (asked.size > QUEUE) settle(OFFLINE, (entry) => entry === oldest);
+  });
 
-  function answer(id, reply) {
-    const waiting = asked.get(id);
-    asked.delete(id);
-    waiting?.resolve(reply);
-    return waiting;
-  }
-
-  const hub = {
-    clock,
+  const [start, stop, send, getStatus, online, full] = createLink(
     options,
-    get me() {
-      return me;
+    clock,
+    () => ({ privacy }),
+    (message) => {
+      hello = message;
+      if (status && !message.resumed) send({ type: "status", data: status });
+      for (const roomId of message.rooms) if (!rooms.has(roomId)) send({ type: "leave", roomId });
+      each("join");
+      flush();
     },
-    get limits() {
-      return limits;
-    },
-    get full() {
-      return link.full;
-    },
-    send: (message) => link.send(message),
-    /** Send and resolve with the answer; never rejects. */
-    ask(message, roomId) {
-      return new Promise((resolve) => {
-        const id = ++ids;
-        if (link.send({ ...message, id })) asked.set(id, { resolve, roomId, join: message.type === "join" });
-        else resolve(OFFLINE);
-      });
-    },
-    /** Ask now if `ready`, else when there is a connection (and the room is live); of one `key` only the last. */
-    request(render, roomId, key, ready) {
-      if (ready) return hub.ask(render(), roomId);
-      return new Promise((resolve) => {
-        const outdated = key && queue.find((each) => each.key === key && each.roomId === roomId);
-        if (outdated) outdated.resolve({ ...OFFLINE, code: "REPLACED" });
-        queue = queue.filter((each) => each !== outdated);
-        if (queue.length >= QUEUE) queue.shift().resolve(OFFLINE);
-        queue.push({ render, resolve, roomId, key });
-      });
-    },
-    /** Send what waited for this room; without one, what belongs to no room. */
-    flush(roomId) {
-      const ready = queue.filter((each) => each.roomId === roomId);
-      queue = queue.filter((each) => each.roomId !== roomId);
-      for (const { render, resolve } of ready) hub.ask(render(), roomId).then(resolve);
-    },
-    setStatus(data) {
-      status = data;
-      return hub.request(() => ({ type: "status", data }), undefined, "status", link.online);
-    },
-    setPrivacy(data) {
-      owner.privacy = { ...owner.privacy, ...data };
-      return hub.request(() => ({ type: "privacy", data }), undefined, "", link.online);
-    },
-    /** The room is over: nothing of it is awaited any more. */
-    forget(roomId, reply) {
-      rooms.delete(roomId);
-      for (const [id, each] of asked) if (each.roomId === roomId) answer(id, reply);
-      for (const each of queue) if (each.roomId === roomId) each.resolve(reply);
-      queue = queue.filter((each) => each.roomId !== roomId);
-      // after the caller's own turn: who goes from room to room keeps the connection
-      queueMicrotask(() => rooms.size || close());
-    },
-  };
-
-  const owner = {
-    privacy: options.privacy,
-    hello(hello) {
-      me = hello;
-      limits = hello.limits ?? {};
-      if (status && !hello.resumed && !queue.some((each) => each.key === "status")) link.send({ type: "status", data: status });
-      hub.flush();
-      for (const roomId of hello.rooms ?? []) if (!rooms.has(roomId)) link.send({ type: "leave", roomId });
-      for (const room of rooms.values()) room.join();
-    },
-    message(message) {
+    (message) => {
       const { type, id, roomId } = message;
-      const room = rooms.get(roomId);
-      if (type === "error") {
-        const error = { ...message, success: false };
-        const waiting = answer(id, error);
-        const there = room ?? rooms.get(waiting?.roomId);
-        if (there) there.refused(error, waiting?.join);
-        else tell(error);
-        return events.emit(type, error);
-      }
-      if (type === "joined" && !room) return link.send({ type: "leave", roomId });
-      room?.receive(message);
-      if (id !== undefined) answer(id, message);
-      if (!room && (type === "kicked" || type === "server_notice")) {
-        for (const each of rooms.values()) each.receive(message);
-      }
+      const entry = asked.get(id);
+      const room = rooms.get(roomId ?? entry?.message.roomId);
+      const failed = type === "error";
+      settle({ success: !failed, ...message }, (each) => each === entry);
+      if (type === "joined" && !room) send({ type: "leave", roomId }); // given up meanwhile
+      else if (room) room.message(message);
+      else if (!roomId) each("message", message);
+      if (failed && !room) emit(type, message);
     },
-    down() {
-      for (const id of [...asked.keys()]) answer(id, OFFLINE);
-      for (const room of rooms.values()) room.down();
+    () => {
+      settle(OFFLINE, (entry) => entry.sent);
+      each("down");
     },
-    over(closeCode) {
-      const text = `The server closed the connection with ${closeCode}; it will not come back by itself.`;
-      const error = { code: "CLOSED", message: text, closeCode };
-      events.emit("error", error);
-      for (const room of [...rooms.values()]) room.end(error);
-      for (const each of queue) each.resolve({ ...OFFLINE, closeCode });
-      queue = [];
+    (closeCode, reason = closeCode) => {
+      const error = { code: "CLOSED", message: `Closed: ${reason}`, closeCode };
+      emit("error", error);
+      close(error);
     },
-    status(next) {
-      for (const room of rooms.values()) room.status(next);
-      events.emit("status", next);
+    (next) => {
+      each("status", next);
+      emit("status", next);
     },
-    error: tell,
-    hide() {
-      for (const room of rooms.values()) room.room.updateCursor(null);
+    (error) => {
+      emit("error", error);
+      each("error", error);
     },
-  };
-  const link = createLink(options, clock, owner);
+    () => each("hide"),
+  );
 
-  function close() {
-    for (const room of [...rooms.values()]) room.end(null);
-    if (link.status !== "idle") link.stop();
-    for (const id of [...asked.keys()]) answer(id, OFFLINE);
-    for (const each of queue) each.resolve(OFFLINE);
-    queue = [];
+  function close(error = null) {
+    each("end", error);
+    stop();
+    settle(OFFLINE, () => true);
   }
-  options.signal?.addEventListener("abort", close, { once: true });
+  const setStatus = (data) => ask({ type: "status", data: (status = data) }, "status");
+  const setPrivacy = (data) => {
+    privacy = { ...privacy, ...data };
+    return ask({ type: "privacy", data }, "privacy");
+  };
+  const forget = (roomId) => {
+    rooms.delete(roomId);
+    settle(OFFLINE, (entry) => entry.message.roomId === roomId);
+    // after the caller's own turn: who goes from room to room keeps the connection
+    queueMicrotask(() => rooms.size || stop());
+  };
+
+  life?.addEventListener("abort", () => close());
 
   return {
     clock,
-    on: events.on,
-    close,
+    on,
+    close: () => close(),
     get status() {
-      return link.status;
+      return getStatus();
     },
     get userId() {
-      return me?.userId ?? null;
+      return hello.userId ?? null;
     },
-    enter(roomId, { type, privacy, signal } = {}) {
-      let inside = rooms.get(roomId);
-      if (!inside) {
-        inside = createRoom(hub, roomId, type, privacy);
-        if (options.signal?.aborted) {
-          inside.end(null);
-          return inside.room;
-        }
-        rooms.set(roomId, inside);
-        if (link.online) inside.join();
-        else link.start();
+    enter(roomId, { type: roomType, privacy, signal } = {}) {
+      const entered = rooms.get(roomId) ?? createRoom(clock, ask, flush, throttleMs, send, full, () => hello, setStatus, setPrivacy, forget, { type: "join", roomId, roomType, privacy });
+      const { room } = entered;
+      if (!entered.count++) {
+        rooms.set(roomId, entered);
+        if (online()) entered.join();
+        else start();
       }
-      inside.count++;
-      if (signal?.aborted) inside.room.leave();
-      else signal?.addEventListener("abort", () => inside.room.leave(), { once: true });
-      return inside.room;
+      signal?.addEventListener("abort", room.leave);
+      if (signal?.aborted || life?.aborted) room.leave();
+      return room;
     },
   };
 }

@@ -3,11 +3,9 @@
 /** Local ms since 1970 that never jump, unlike Date.now(). */
 export const localNow = () => performance.timeOrigin + performance.now();
 
-const SAMPLES = 8;
-
-/** The server's clock, from exchanges of heartbeats: the one with the shortest way is the truest [D7]. */
+/** The server's clock, from exchanges of heartbeats [D7]. The one with the shortest way is the truest; it is forgotten
+ * slowly, because clocks drift, are set, and sleep. */
 export function createClock() {
-  let samples = []; // [round trip, offset]
   const clock = {
     offset: 0,
     rtt: Infinity,
@@ -15,58 +13,42 @@ export function createClock() {
     /** Sent and received at these local ms; the answer said `serverTime`. */
     note(sent, received, serverTime) {
       const rtt = received - sent;
-      const offset = serverTime - (sent + received) / 2;
-      if (!(rtt >= 0) || !Number.isFinite(offset)) return;
-      // two truths that exclude each other: one of the clocks was set, or slept; what was known is worth nothing
-      samples = samples.filter(([r, o]) => Math.abs(o - offset) <= (r + rtt) / 2 + 20);
-      samples = [...samples, [rtt, offset]].slice(-SAMPLES);
-      [clock.rtt, clock.offset] = samples.reduce((a, b) => (b[0] < a[0] ? b : a));
+      const known = clock.rtt * 1.25;
+      if (rtt > known) clock.rtt = known;
+      else if (rtt >= 0) Object.assign(clock, { rtt, offset: serverTime - (sent + received) / 2 });
     },
   };
   return clock;
 }
 
 /**
- * The newest value of one kind. It is sent at most once per `interval` ms, the last one always [E1]; while `may()` says
- * no it waits without a timer, until `go`.
+ * The newest value of one kind. It is sent when `wait` ms have passed since the last one, the last value always [E1]; while
+ * `may()` says no it waits without a timer, until `go`.
  */
-export function createSlot(send, may, interval) {
+export function createSlot(send, may) {
   let timer;
-  let due = 0;
   let sentAt = -Infinity;
-  const fire = () => {
-    slot.stop();
-    if (!slot.waiting || !may()) return;
-    slot.waiting = false;
-    sentAt = localNow();
-    send(slot.value);
-  };
   const slot = {
-    interval,
+    wait: 0,
     value: null,
     waiting: false,
-    /** Send the value as soon as `wait` ms have passed since the last one. */
-    offer(value, wait = slot.interval) {
-      slot.value = value;
-      slot.waiting = true;
-      slot.go(wait);
+    offer(value, wait = slot.wait) {
+      Object.assign(slot, { value, wait, waiting: true });
+      slot.go();
     },
-    /** Whatever waits may try again. */
-    go(wait = slot.interval) {
-      if (!slot.waiting || !may()) return;
-      const at = sentAt + wait;
-      if (timer && due <= at) return;
+    /** What waits may try again; now, with `left` 0. */
+    go(left = sentAt + slot.wait - localNow()) {
       slot.stop();
-      if (at <= localNow()) return fire();
-      due = at;
-      timer = setTimeout(fire, at - localNow());
+      if (!slot.waiting || !may()) return;
+      if (left > 0) {
+        timer = setTimeout(slot.go, left, 0);
+      } else {
+        slot.waiting = false;
+        sentAt = localNow();
+        send(slot.value);
+      }
     },
-    /** Send what waits, now. */
-    fire,
-    stop() {
-      clearTimeout(timer);
-      timer = 0;
-    },
+    stop: () => clearTimeout(timer),
   };
   return slot;
 }

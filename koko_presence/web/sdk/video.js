@@ -1,133 +1,140 @@
 /** A `<video>` in step with the room: reports where it is [H6], corrects drift [H8], never fights the person's hand. */
 
-import { positionOf } from "./store.js";
-import { localNow } from "./timing.js";
+import { positionOf } from "./media.js";
 
-export const DRIFT = { ignore: 0.08, seek: 2, settle: 3000, done: 0.02, step: 0.25, frame: 0.03 };
+const IGNORE_S = 0.08; // less is not corrected ...
+const DONE_S = 0.02; // ... but what is being corrected goes on until here, else it would flutter
+const FAST_S = 1; // more is corrected by 10 % instead of 5 %
+const SEEK_S = 2; // more is jumped over
+const STEP_S = 0.25; // a new command is jumped to if it is farther than this
+const FRAME_S = 0.03; // a paused picture is the right one within this
+const SETTLE_MS = 3000; // after a jump nothing is corrected
 const TICK_MS = 250;
+const REPORT_MS = 1000;
+const REPORT_PAUSED_MS = 5000; // a report is good for 10 s
 
-/**
- * What to do about `drift` seconds (own minus room; behind is negative): "seek", or a factor for the speed. `correcting`
- * says that the speed is being corrected already: then it goes on until the drift is gone, else it would flutter at 80 ms.
- */
+/** What to do about `drift` seconds (own minus room, behind is negative): "seek", or a factor for the speed [H8]. */
 export function correction(drift, correcting) {
   const off = Math.abs(drift);
-  if (off > DRIFT.seek) return "seek";
-  if (off < (correcting ? DRIFT.done : DRIFT.ignore)) return 1;
-  return 1 - Math.sign(drift) * (off > 1 ? 0.1 : 0.05);
+  if (off > SEEK_S) return "seek";
+  if (off < (correcting ? DONE_S : IGNORE_S)) return 1;
+  return 1 - Math.sign(drift) * (off > FAST_S ? 0.1 : 0.05);
 }
 
-export function attachVideo(video, { room, store, follow, say, tell, options }) {
+export function attachVideo(video, { room, follow, playback, emit, options: { correct = true, whenNotAllowed } }) {
   const { document } = globalThis;
   const { clock } = room;
   let seekS = 0.05; // how long a seek takes here, measured
-  let seekAt; // local ms at which our own seek began
-  let settleUntil = 0;
+  let seekAt = 0; // local ms at which our own seek began, 0: none is under way
+  let settleAt = 0;
   let correcting = false;
   let buffering = false;
   let blocked = false; // the browser wants a click first
-  let last; // the goal as it was at the last tick
-  let toldAt = 0;
-  let ours = 0; // own play() calls that are not settled yet
+  let last; // the goal at the last tick
+  let reportAt = 0;
+  let paused = video.paused; // as it should be, by us or by the last hand
 
-  const position = () => video.currentTime;
-  const jump = (to, moving, rate) => {
-    seekAt = localNow();
-    settleUntil = seekAt + DRIFT.settle;
+  const follows = () => room.getSnapshot().following;
+  const jump = (to, rate) => {
+    seekAt = performance.now();
+    settleAt = seekAt + SETTLE_MS;
     correcting = false;
-    video.currentTime = Math.max(0, to + (moving ? seekS * rate : 0));
+    video.currentTime = to + seekS * rate;
   };
-  const speed = (rate) => {
+  const setSpeed = (rate) => {
     if (Math.abs(video.playbackRate - rate) > 1e-4) video.playbackRate = rate;
   };
 
   function report(changed) {
-    const playing = !video.paused && !video.ended;
-    const now = localNow();
-    if (!changed && now - toldAt < (playing ? 1000 : 5000)) return; // a report is good for 10 s
-    toldAt = now;
-    const state = { isPlaying: playing, currentTime: position(), playbackRate: video.playbackRate };
-    say({ ...state, buffering, follow: store.get().following === true });
-    follow.lead({ ...state, anchor: clock.now(), playbackRate: video.defaultPlaybackRate || 1 });
+    const now = performance.now();
+    if (!changed && now < reportAt) return;
+    const isPlaying = !video.paused && !video.ended;
+    reportAt = now + (isPlaying ? REPORT_MS : REPORT_PAUSED_MS) - TICK_MS / 2;
+    const { currentTime, playbackRate } = video;
+    playback({ action: "report", isPlaying, currentTime, playbackRate, buffering, follow: follows() === true });
+    follow.lead({ isPlaying: isPlaying && !buffering, currentTime, playbackRate, anchor: clock.now() });
   }
 
   async function play() {
-    if (blocked) return;
-    ours++;
     try {
       await video.play();
     } catch (error) {
-      if (error?.name === "NotAllowedError") {
-        blocked = true;
-        tell("autoplay_blocked", { video });
-      }
+      if (error?.name !== "NotAllowedError") return; // else: a pause came in between
+      blocked = true;
+      emit("autoplay_blocked", { video });
     }
-    ours--;
   }
 
-  /** Bring the video to its goal. */
+  /** Bring the video to where its goal is. */
   function steer() {
     const goal = follow.goal();
     const news = goal !== last;
     last = goal;
-    if (!goal || options.correct === false) return;
+    if (!goal || !correct) return;
     const { isPlaying, playbackRate } = goal;
-    if (isPlaying === video.paused && !video.ended) {
-      if (isPlaying) play();
-      else video.pause();
-    }
     const to = positionOf({ ...goal, duration: Math.min(goal.duration ?? Infinity, video.duration || Infinity) }, clock.now());
-    const drift = position() - to;
+    const drift = video.currentTime - to;
     if (!isPlaying) {
-      speed(playbackRate);
-      if (Math.abs(drift) > DRIFT.frame && seekAt === undefined) jump(to, false);
+      paused = true;
+      if (!video.paused) video.pause();
+      setSpeed(playbackRate);
+      if (Math.abs(drift) > FRAME_S && !seekAt) jump(to, 0);
       return;
     }
+    if (video.paused && !blocked && !(video.ended && drift > -STEP_S)) {
+      paused = false;
+      play();
+    }
     if (buffering || video.seeking || document?.hidden) return;
-    if (news && Math.abs(drift) > DRIFT.step) return jump(to, true, playbackRate);
-    if (localNow() < settleUntil) return speed(playbackRate);
-    const what = correction(drift, correcting);
-    if (what === "seek") return jump(to, true, playbackRate);
-    correcting = what !== 1;
-    speed(playbackRate * what);
+    if (news && Math.abs(drift) > STEP_S) return jump(to, playbackRate);
+    if (performance.now() < settleAt) return setSpeed(playbackRate);
+    const how = correction(drift, correcting);
+    if (how === "seek") return jump(to, playbackRate);
+    correcting = how !== 1;
+    setSpeed(playbackRate * how);
   }
 
-  /** The person did something to the player itself. */
+  /** The person did something to the player itself: it becomes a command, or the end of following. */
   function byHand(command) {
-    const following = store.get().following;
-    if (following === true && room.mayControl) {
-      room.playback({ at: clock.now(), currentTime: position(), ...command });
+    settleAt = 0;
+    if (follows() === true && room.mayControl) {
+      playback({ currentTime: video.currentTime, ...command });
       last = follow.goal();
-    } else if (following === true && options.whenNotAllowed === "snap") {
-      last = undefined;
-      settleUntil = 0;
+    } else if (follows() === true && whenNotAllowed === "snap") {
+      last = null;
+      steer();
     } else {
       follow.touch();
     }
   }
 
-  const on = {
+  const listeners = {
     play() {
       blocked = false;
-      if (!ours && follow.goal()?.isPlaying !== true) byHand({ action: "play" });
+      if (paused) byHand({ action: "play" });
+      paused = false;
       report(true);
     },
     pause() {
       // the browser itself pauses at the end, and what nobody sees
-      if (follow.goal()?.isPlaying && !video.ended && !document?.hidden) byHand({ action: "pause" });
+      if (!paused && !video.ended && !document?.hidden) {
+        paused = true;
+        byHand({ action: "pause" });
+      }
       report(true);
     },
     seeking() {
-      if (seekAt === undefined) byHand({ action: "seek" });
+      if (!seekAt) byHand({ action: "seek" });
     },
     seeked() {
-      if (seekAt !== undefined) seekS = Math.min(1, seekS * 0.5 + ((localNow() - seekAt) / 1000) * 0.5);
-      seekAt = undefined;
+      if (seekAt) seekS = Math.min(1, (seekS + (performance.now() - seekAt) / 1000) / 2);
+      seekAt = 0;
       report(true);
     },
     ratechange() {
       const rate = follow.goal()?.playbackRate;
-      if (rate && Math.abs(video.playbackRate / rate - 1) > 0.101) byHand({ action: "rate", playbackRate: video.playbackRate });
+      const { playbackRate } = video;
+      if (rate && Math.abs(playbackRate / rate - 1) > 0.11) byHand({ action: "rate", playbackRate });
     },
     waiting() {
       buffering = true;
@@ -137,24 +144,20 @@ export function attachVideo(video, { room, store, follow, say, tell, options }) 
       buffering = false;
       report(true);
     },
-    loadedmetadata: () => tick(),
   };
-
-  function tick() {
+  const tick = () => {
     steer();
-    report(false);
-  }
-
-  const undo = Object.entries(on).map(([type, listener]) => {
-    video.addEventListener(type, listener);
-    return () => video.removeEventListener(type, listener);
-  });
-  undo.push(room.on("change", () => follow.goal() !== last && tick()));
+    report();
+  };
+  const life = new AbortController();
+  for (const type in listeners) video.addEventListener(type, listeners[type], { signal: life.signal });
+  const undo = room.on("change", () => follow.goal() !== last && tick());
   const timer = setInterval(tick, TICK_MS);
   tick();
   return () => {
     clearInterval(timer);
-    for (const each of undo) each();
-    say({ isPlaying: false, currentTime: position(), playbackRate: 1, follow: false });
+    undo();
+    life.abort();
+    if (correcting) setSpeed(last?.playbackRate ?? 1);
   };
 }
