@@ -19,6 +19,9 @@ const OVER = [0, 1000, 1003, 4403, 4409]; // stop; 0 is an address that no socke
 const LATER = [1011, 1013, 4400, 4429]; // after retryAfterMs of the last notice, or a long wait
 const NEW_TOKEN = 4401;
 
+/** timer.js, for pages whose policy lets workers come from data. */
+const TIMER = "data:text/javascript,onmessage=e=>{clearTimeout(self.t);if(e.data)t=setTimeout(postMessage,e.data,0)}";
+
 /** A timer that hidden tabs do not slow down, where a Web Worker is allowed [D5]; one that every page has, elsewhere. */
 function createBeat(fire, worker) {
   let timer;
@@ -29,11 +32,10 @@ function createBeat(fire, worker) {
     else if (ms) timer = setTimeout(fire, ms);
   };
   try {
-    const code = "onmessage=e=>{clearTimeout(self.t);if(e.data)t=setTimeout(postMessage,e.data,0)}"; // timer.js is the same
-    thread = worker && new Worker(worker === true ? URL.createObjectURL(new Blob([code])) : worker);
+    thread = worker && new Worker(worker);
     thread.onmessage = fire;
     thread.onerror = () => { // the page's policy forbids it
-      thread = 0;
+      thread = null;
       fire();
     };
   } catch {
@@ -41,7 +43,7 @@ function createBeat(fire, worker) {
   }
   return (ms) => {
     set(ms);
-    if (ms === undefined) thread?.terminate();
+    if (ms === undefined && thread) thread.terminate();
   };
 }
 
@@ -51,7 +53,7 @@ function createBeat(fire, worker) {
  * the page loses the person's attention. Returns start, stop, send, status, online, full.
  */
 export function createLink(options, clock, greeting, onHello, onMessage, onDown, onOver, onStatus, onError, onHide) {
-  const { url, auth, WebSocket: Socket = page.WebSocket, idleMs = 120_000, worker = true } = options;
+  const { url, auth, WebSocket: Socket = page.WebSocket, idleMs = 120_000, worker = TIMER } = options;
   let status = "idle";
   let socket;
   let online = false;

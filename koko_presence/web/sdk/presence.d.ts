@@ -101,8 +101,9 @@ export interface RoomSnapshot {
   readonly following: boolean | string;
 }
 
-/** From the server, or `OFFLINE` (no connection in time, queue full), `TOKEN` (your `auth` failed), `KICKED`,
- * `CLOSED` (the room is over), `PROTOCOL` (a message that could not be read). */
+/** From the server, or `OFFLINE` (no connection or room in time, or a later value took its place), `TOKEN` (your `auth`
+ * failed; it is tried again), `KICKED` (from this room), `CLOSED` (the connection is over, see `closeCode`), `REPLACED` (a
+ * seek by a later one), `LOAD` (media.js could not be loaded). */
 export interface PresenceError {
   readonly code: string;
   readonly message: string;
@@ -263,9 +264,9 @@ export interface Room {
 
   /** Keep a `<video>` in step, report where it is, and turn the person's hand on it into commands. Returns its undo. */
   attach(video: HTMLVideoElement, options?: AttachOptions): Undo;
-  /** Follow the room (true, also resynchronises), nothing (false), or a person's playhead (user id). False if the person
-   * is not here, or follows you (a circle). */
-  follow(whom: boolean | string): boolean;
+  /** Follow the room (true, also resynchronises), nothing (false), or a person's playhead (user id). Resolves false if the
+   * person is not here, or follows you, directly or through others. */
+  follow(whom: boolean | string): Promise<boolean>;
 
   /** Send your own JSON object, at most 8 KiB, to everybody here or to at most 20 users. Not stored. */
   broadcast(data: Record<string, unknown>, to?: readonly string[]): Promise<Answer<{ delivered: number }>>;
@@ -290,9 +291,9 @@ export interface PresenceOptions {
   throttleMs?: number;
   /** Without interaction for so long a person is idle, ms. Default 120000. */
   idleMs?: number;
-  /** Heartbeats from a Web Worker, which hidden tabs do not slow down. True (default): made of a Blob, needs
-   * `worker-src blob:`; a string: address of the SDK's timer.js, for a strict policy; false: none. */
-  worker?: boolean | string | URL;
+  /** Heartbeats come from a Web Worker, which hidden tabs do not slow down. By default it is made of a data address; where
+   * the page's policy forbids that (`worker-src data:`), give the address of the SDK's timer.js, or false for none. */
+  worker?: string | URL | false;
   privacy?: Privacy;
   /** Closes everything when it aborts. */
   signal?: AbortSignal;

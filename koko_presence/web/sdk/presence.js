@@ -11,7 +11,7 @@ import { createClock } from "./timing.js";
 
 const QUEUE = 100;
 
-const OFFLINE = { success: false, code: "OFFLINE", message: "No connection, or not in the room." };
+const OFFLINE = { success: false, code: "OFFLINE", message: "Not connected." };
 
 export function createPresence(options) {
   const { signal: life, throttleMs = 50 } = options;

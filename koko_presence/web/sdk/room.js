@@ -32,7 +32,7 @@ export function createRoom(clock, ask, flush, throttleMs, send, full, hello, set
   let media;
 
   const notify = () => dirty() && emit("change", get());
-  const say = (type, data) => send({ type, roomId, data });
+  const say = (type, data, to) => send({ type, roomId, data, to });
 
   // the newest value, when its turn has come and somebody is there to see it
   const seen = () => live && company() && !full();

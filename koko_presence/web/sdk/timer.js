@@ -1,1 +1,2 @@
-let t;onmessage=e=>{clearTimeout(t);if(e.data)t=setTimeout(postMessage,e.data,0)}
+/** The worker that link.js makes of a data address, as a file for pages whose policy forbids that. */
+onmessage=e=>{clearTimeout(self.t);if(e.data)t=setTimeout(postMessage,e.data,0)}

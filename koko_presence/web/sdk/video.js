@@ -26,6 +26,7 @@ export function attachVideo(video, { room, follow, playback, emit, options: { co
   const { clock } = room;
   let seekS = 0.05; // how long a seek takes here, measured
   let seekAt = 0; // local ms at which our own seek began, 0: none is under way
+  let aim; // where to
   let settleAt = 0;
   let correcting = false;
   let buffering = false;
@@ -39,7 +40,7 @@ export function attachVideo(video, { room, follow, playback, emit, options: { co
     seekAt = performance.now();
     settleAt = seekAt + SETTLE_MS;
     correcting = false;
-    video.currentTime = to + seekS * rate;
+    video.currentTime = aim = to + seekS * rate;
   };
   const setSpeed = (rate) => {
     if (Math.abs(video.playbackRate - rate) > 1e-4) video.playbackRate = rate;
@@ -81,7 +82,8 @@ export function attachVideo(video, { room, follow, playback, emit, options: { co
       if (Math.abs(drift) > FRAME_S && !seekAt) jump(to, 0);
       return;
     }
-    if (video.paused && !blocked && !(video.ended && drift > -STEP_S)) {
+    if (blocked) return;
+    if (video.paused && !(video.ended && drift > -STEP_S)) {
       paused = false;
       play();
     }
@@ -110,6 +112,7 @@ export function attachVideo(video, { room, follow, playback, emit, options: { co
 
   const listeners = {
     play() {
+      if (blocked) last = settleAt = 0; // the click that was wanted: on, from where the others are
       blocked = false;
       if (paused) byHand({ action: "play" });
       paused = false;
@@ -124,7 +127,7 @@ export function attachVideo(video, { room, follow, playback, emit, options: { co
       report(true);
     },
     seeking() {
-      if (!seekAt) byHand({ action: "seek" });
+      if (!seekAt || Math.abs(video.currentTime - aim) > STEP_S) byHand({ action: "seek" });
     },
     seeked() {
       if (seekAt) seekS = Math.min(1, (seekS + (performance.now() - seekAt) / 1000) / 2);
