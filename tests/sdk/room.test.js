@@ -314,9 +314,13 @@ test("the snapshot is the same object until something changes, and subscribers h
   assert.deepEqual([room.getSnapshot() === before, changes], [true, 0]);
   await socket.say(event("typing_started", "jane", {}));
   assert.deepEqual([room.getSnapshot() === before, changes], [false, 1]);
+  room.on("control_released", () => room.getSnapshot());
+  await socket.say(event("control_granted", "jane", { toUserId: "jane", toUserName: "", fromUserId: null, controllerSessionId: "jane-1", version: 1 }));
+  await socket.say(event("control_released", "jane", { reason: "left", version: 2 }));
+  assert.equal(changes, 3, "also when somebody looked before the subscribers were told");
   undo();
   await socket.say(event("typing_stopped", "jane", {}));
-  assert.equal(changes, 1);
+  assert.equal(changes, 3);
 });
 
 test("privacy is said now, and again by the next connection before anybody can see", async () => {

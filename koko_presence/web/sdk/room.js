@@ -22,7 +22,7 @@ function clamped(data) {
 /** `joining` is the message that enters. Returns what the presence calls, with what the application gets as `room`. */
 export function createRoom(clock, ask, flush, throttleMs, send, full, hello, setStatus, setPrivacy, forget, joining) {
   const { roomId, roomType = roomId } = joining;
-  const [set, update, fold, expand, company, dirty, get] = createStore(roomId);
+  const [set, update, fold, expand, company, get] = createStore(roomId);
   const { on, emit } = createEvents();
   const shown = {}; // what the server has of us
   let live = false;
@@ -30,8 +30,9 @@ export function createRoom(clock, ask, flush, throttleMs, send, full, hello, set
   let typingUntil = 0;
   let watching; // promise of what media.js makes
   let media;
+  let told = get(); // the snapshot that listeners know
 
-  const notify = () => dirty() && emit("change", get());
+  const notify = () => told !== get() && emit("change", (told = get()));
   const say = (type, data, to) => send({ type, roomId, data, to });
 
   // the newest value, when its turn has come and somebody is there to see it

@@ -10,21 +10,19 @@ function merge(sessions) {
   return { ...person, color: sessions[0].color, sessions };
 }
 
-/** Returns set, update, fold, expand, company, dirty, get: by place, so that a minifier may shorten their names. */
+/** Returns set, update, fold, expand, company, get: by place, so that a minifier may shorten their names. */
 export function createStore(roomId) {
   const members = new Map(); // session id -> member
   const numbers = new Map(); // number in compact cursors -> session id
   const stale = new Set(); // user ids whose person is out of date
   let people = new Map(); // user id -> person
   let me = {};
-  let dirty = false;
   const watching = { playback: null, controller: null, controllerSessionId: null, synced: null };
   let snapshot = {
     roomId, status: "connecting", error: null, self: null, others: [], syncEnabled: false, requests: [], following: true, ...watching,
   };
 
   const set = (patch) => {
-    dirty = true;
     snapshot = { ...snapshot, ...patch };
   };
   const put = (member) => {
@@ -85,8 +83,6 @@ export function createStore(roomId) {
     },
     // company: are there other sessions, one's own tabs included?
     () => members.size > members.has(me.sessionId),
-    // dirty: has anything changed since the last `get`?
-    () => dirty || stale.size > 0,
     // get
     () => {
       if (stale.size) {
@@ -105,7 +101,6 @@ export function createStore(roomId) {
         const same = others.length === snapshot.others.length && others.every((each, i) => each === snapshot.others[i]);
         set(same ? { self } : { self, others });
       }
-      dirty = false;
       return snapshot;
     },
   ];
