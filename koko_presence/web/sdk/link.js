@@ -136,7 +136,7 @@ export function createLink(options, clock, greeting, onHello, onMessage, onDown,
     } else if (type === "auth_expiring") {
       renew(life);
     } else {
-      if (type === "server_notice" || !online) retryAfterMs = message.retryAfterMs ?? retryAfterMs;
+      if (type === "server_notice" || !online) ({ retryAfterMs } = message);
       onMessage(message);
     }
   }

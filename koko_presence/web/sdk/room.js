@@ -33,6 +33,11 @@ export function createRoom(clock, ask, flush, throttleMs, send, full, hello, set
   let told = get(); // the snapshot that listeners know
 
   const notify = () => told !== get() && emit("change", (told = get()));
+  const become = (status, error = null) => {
+    set({ status, error });
+    emit("status", status);
+    notify();
+  };
   const say = (type, data, to) => send({ type, roomId, data, to });
 
   // the newest value, when its turn has come and somebody is there to see it
@@ -111,11 +116,10 @@ export function createRoom(clock, ask, flush, throttleMs, send, full, hello, set
     __proto__: null,
     joined({ sendIntervalMs }) {
       live = true;
-      set({ status: "live" });
       advise(sendIntervalMs);
       for (const slot of slots.slice(0, 2)) if (slot.value) slot.offer(slot.value);
       flush();
-      emit("status", "live");
+      become("live");
     },
     server_notice: ({ sendIntervalMs }) => sendIntervalMs && advise(sendIntervalMs),
     kicked: ({ reason: message }) => entry.end({ code: "KICKED", message }),
@@ -129,7 +133,7 @@ export function createRoom(clock, ask, flush, throttleMs, send, full, hello, set
     hide: () => room.updateCursor(null),
     async join() {
       clearTimeout(retryTimer);
-      if (/^(vid|compar)/.test(roomType)) await watch();
+      if (/^(video|comp)/.test(roomType)) await watch();
       const reply = await ask(joining);
       const { code, retryAfterMs = RETRY_MS } = reply;
       if (/^(RATE|INT)/.test(code)) retryTimer = setTimeout(entry.join, retryAfterMs * (1 + Math.random()));
@@ -137,23 +141,19 @@ export function createRoom(clock, ask, flush, throttleMs, send, full, hello, set
     },
     status(status) {
       if (status === "live" || over()) return; // the room is live when it is joined
-      set({ status });
-      emit("status", status);
-      notify();
+      become(status);
     },
     down() {
       live = false;
       for (const slot of slots) slot.stop();
       shown.cursor = shown.selection = null;
     },
-    end(error, told) {
+    end(error, known) {
       entry.down();
       clearTimeout(retryTimer);
-      set({ status: "closed", error });
       forget(roomId);
-      if (error && !told) emit("error", error);
-      emit("status", "closed");
-      notify();
+      if (error && !known) emit("error", error);
+      become("closed", error);
     },
     message(event) {
       const { type, data } = event;
