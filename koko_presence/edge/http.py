@@ -37,9 +37,7 @@ class StaticFile(NamedTuple):
     headers: Mapping[str, str]
 
 
-def static_files(
-    folder: Path, prefix: str, headers: Mapping[str, str] = MappingProxyType({})
-) -> dict[str, StaticFile]:
+def static_files(folder: Path, prefix: str, headers: Mapping[str, str] = MappingProxyType({})) -> dict[str, StaticFile]:
     """Every file below `folder` by its path under `prefix`; an index.html also answers for the prefix itself."""
     files: dict[str, StaticFile] = {}
     for path in sorted(folder.rglob("*")):
@@ -120,7 +118,7 @@ def answer(status: int, body: object) -> web.Response:
 
 
 def _file_answer(request: web.BaseRequest, file: StaticFile) -> web.Response:
-    headers = {"ETag": file.etag, "Cache-Control": "no-cache", "Content-Type": file.content_type} | file.headers
+    headers = {"ETag": file.etag, "Cache-Control": "no-cache", "Content-Type": file.content_type, **file.headers}
     if file.content_type.startswith("text/html"):
         headers |= {"Content-Security-Policy": PAGE_POLICY, "Referrer-Policy": "no-referrer"}
     if request.headers.get("If-None-Match") == file.etag:

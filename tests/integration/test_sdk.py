@@ -6,10 +6,13 @@ import re
 import subprocess
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from tests.integration.conftest import Run
 from tests.live import Live, live
+
+SDK = Path(__file__).parents[2] / "koko_presence" / "web" / "sdk"
 
 TESTS = Path(__file__).parents[1] / "sdk"
 FILES = sorted(TESTS.glob("*.test.js"))
@@ -23,6 +26,32 @@ def test_under_node(path: Path) -> None:
     )
     passed = re.search(r"^# pass (\d+)$", done.stdout, re.MULTILINE)
     assert done.returncode == 0 and passed is not None and int(passed[1]) > 0, done.stdout[-8000:] + done.stderr[-4000:]
+
+
+def test_it_is_served_to_any_page_with_its_types_and_an_etag(run: Run) -> None:
+    async def test() -> None:
+        async with live() as server, aiohttp.ClientSession() as http:
+            base = server.url.replace("ws:", "http:").removesuffix("/presence")
+            for name, content_type in (
+                ("presence.js", "text/javascript"),
+                ("media.js", "text/javascript"),
+                ("presence.d.ts", "text/plain"),
+                ("package.json", "application/json"),
+            ):
+                async with http.get(f"{base}/sdk/{name}") as answer:
+                    assert (answer.status, answer.content_type) == (200, content_type)
+                    assert await answer.read() == (SDK / name).read_bytes()
+                    assert answer.headers["Access-Control-Allow-Origin"] == "*"
+                    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+                    etag = answer.headers["ETag"]
+                async with http.get(f"{base}/sdk/{name}", headers={"If-None-Match": etag}) as again:
+                    assert again.status == 304 and again.headers["Access-Control-Allow-Origin"] == "*"
+            async with http.get(f"{base}/healthz") as answer:
+                assert "Access-Control-Allow-Origin" not in answer.headers
+            async with http.get(f"{base}/sdk/../worker.py") as answer:
+                assert answer.status == 404
+
+    run(test())
 
 
 async def scenario(server: Live, name: str, *, cut_at: str = "") -> str:
