@@ -42,6 +42,7 @@ from .verifiers import Verifiers
 
 log = logging.getLogger("koko_presence.worker")
 
+SDK_FOLDER = Path(__file__).parent / "web" / "sdk"
 DEMO_FOLDER = Path(__file__).parent / "web" / "demo"
 DEMO_TOKEN_TTL_S = 3600
 WALL_SYNC_S = 1.0
@@ -121,6 +122,7 @@ class Worker:
         )
         self.bus.attach(edge_id, self.hub)
         self._http = HttpSide()
+        self._http.add_sdk(SDK_FOLDER)
         if config.server.demo:
             self._http.add_demo(DEMO_FOLDER)
         if dev:

@@ -1,12 +1,14 @@
-"""The HTTP side of a worker: liveness, the demo page, development tokens. Not the hot path; aiohttp's low-level server.
+"""The HTTP side of a worker: liveness, the browser SDK, the demo page, development tokens. Not the hot path; aiohttp's
+low-level server.
 
-Routes are one table of exact paths and one folder of static files, read once at start and served with an ETag.
+Routes are one table of exact paths and folders of static files, read once at start and served with an ETag.
 """
 
 import hashlib
 import mimetypes
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import msgspec
@@ -20,24 +22,34 @@ PAGE_POLICY = (
     "media-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 
+# What the host's own table may not know or may call application/javascript; a module needs a JavaScript type, and
+# `.ts` is a film to Python's table.
+CONTENT_TYPES = {".js": "text/javascript", ".ts": "text/plain", ".css": "text/css", ".json": "application/json"}
+
+# Nothing in the SDK is secret or personal, so any page may load it from here.
+OPEN_TO_ALL = {"Access-Control-Allow-Origin": "*", "Cross-Origin-Resource-Policy": "cross-origin"}
+
 
 class StaticFile(NamedTuple):
     body: bytes
     content_type: str
     etag: str
+    headers: Mapping[str, str]
 
 
-def static_files(folder: Path, prefix: str) -> dict[str, StaticFile]:
+def static_files(folder: Path, prefix: str, headers: Mapping[str, str] = MappingProxyType({})) -> dict[str, StaticFile]:
     """Every file below `folder` by its path under `prefix`; an index.html also answers for the prefix itself."""
     files: dict[str, StaticFile] = {}
     for path in sorted(folder.rglob("*")):
         if not path.is_file() or path.suffix == ".py":
             continue
         body = path.read_bytes()
-        content_type = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+        content_type = (
+            CONTENT_TYPES.get(path.suffix) or mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+        )
         if content_type.startswith("text/"):
             content_type += "; charset=utf-8"
-        file = StaticFile(body, content_type, f'"{hashlib.sha256(body).hexdigest()[:20]}"')
+        file = StaticFile(body, content_type, f'"{hashlib.sha256(body).hexdigest()[:20]}"', headers)
         files[f"{prefix}/{path.relative_to(folder).as_posix()}"] = file
         if path.name == "index.html" and path.parent == folder:
             files[prefix] = files[f"{prefix}/"] = file
@@ -50,6 +62,10 @@ class HttpSide:
     def __init__(self) -> None:
         self._routes: dict[str, Handler] = {"/healthz": self._healthz}
         self._files: dict[str, StaticFile] = {}
+
+    def add_sdk(self, folder: Path) -> None:
+        """Serve the browser SDK at /sdk, to pages of any origin."""
+        self._files |= static_files(folder, "/sdk", OPEN_TO_ALL)
 
     def add_demo(self, folder: Path) -> None:
         """Serve the demo page at /demo."""
@@ -102,7 +118,7 @@ def answer(status: int, body: object) -> web.Response:
 
 
 def _file_answer(request: web.BaseRequest, file: StaticFile) -> web.Response:
-    headers = {"ETag": file.etag, "Cache-Control": "no-cache", "Content-Type": file.content_type}
+    headers = {"ETag": file.etag, "Cache-Control": "no-cache", "Content-Type": file.content_type, **file.headers}
     if file.content_type.startswith("text/html"):
         headers |= {"Content-Security-Policy": PAGE_POLICY, "Referrer-Policy": "no-referrer"}
     if request.headers.get("If-None-Match") == file.etag:

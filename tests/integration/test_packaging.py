@@ -17,7 +17,15 @@ from koko_presence import __version__
 from koko_presence._fastpath import build_info
 
 ROOT = Path(__file__).resolve().parents[2]
-NOT_SOURCE = shutil.ignore_patterns(".git", ".venv", "build", "dist", "*.egg-info", "*.so", "__pycache__", ".*_cache")
+NOT_SOURCE = shutil.ignore_patterns(
+    ".git", ".venv", "build", "dist", "node_modules", "*.egg-info", "*.so", "__pycache__", ".*_cache"
+)
+
+WEB = {
+    path.relative_to(ROOT).as_posix()
+    for path in (ROOT / "koko_presence/web").rglob("*")
+    if path.suffix in (".js", ".ts", ".css", ".json", ".md", ".html")
+}
 
 
 def call(*command: str | Path, cwd: Path) -> str:
@@ -36,8 +44,6 @@ def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for stray in ("_fastpath/stray.c", "koko_presence/stray.c", "koko_presence/web/stray.so", "build/stray.py"):
         (tree / stray).parent.mkdir(exist_ok=True)
         (tree / stray).write_text("")
-    (tree / "koko_presence/web/sdk").mkdir(parents=True, exist_ok=True)
-    (tree / "koko_presence/web/sdk/shipped.js").write_text("export {};\n")
     call(sys.executable, "-m", "build", "--no-isolation", cwd=tree)
     return tree / "dist"
 
@@ -64,8 +70,8 @@ def wheel_names(wheel: Path) -> set[str]:
 def test_the_sdist_holds_all_it_takes_to_build(sdist_names: set[str]) -> None:
     ours = {path.relative_to(ROOT).as_posix() for path in (ROOT / "koko_presence").rglob("*.py")}
     compiled = {path.relative_to(ROOT).as_posix() for path in (ROOT / "_fastpath").glob("*.p[yx]*")}
-    needed = {"pyproject.toml", "setup.py", "LICENSE", "koko_presence/py.typed", "koko_presence/web/sdk/shipped.js"}
-    assert ours | compiled | needed <= sdist_names
+    needed = {"pyproject.toml", "setup.py", "LICENSE", "koko_presence/py.typed"}
+    assert ours | compiled | needed | WEB <= sdist_names
     assert any(name.endswith(".pyx") for name in compiled) and any(name.endswith(".pyi") for name in compiled)
 
 
@@ -76,7 +82,7 @@ def test_the_sdist_holds_nothing_generated(sdist_names: set[str]) -> None:
 def test_the_wheel_holds_the_package_its_stubs_and_the_web(wheel_names: set[str]) -> None:
     ours = {path.relative_to(ROOT).as_posix() for path in (ROOT / "koko_presence").rglob("*.py")}
     stubs = {f"koko_presence/_fastpath/{path.name}" for path in (ROOT / "_fastpath").glob("*.pyi")}
-    assert ours | stubs | {"koko_presence/py.typed", "koko_presence/web/sdk/shipped.js"} <= wheel_names
+    assert ours | stubs | WEB | {"koko_presence/py.typed"} <= wheel_names
     for source in (ROOT / "_fastpath").glob("*.pyx"):
         assert any(re.fullmatch(rf"koko_presence/_fastpath/{source.stem}\..*\.so", name) for name in wheel_names)
 

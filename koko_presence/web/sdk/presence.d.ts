@@ -1,0 +1,316 @@
+/** The browser SDK of koko_presence: presence, cursors, typing and shared playback over one WebSocket. */
+
+export type RoomType = "project" | "video" | "comment_thread" | "comparison";
+export type Status = "active" | "idle" | "away" | "busy" | "reviewing";
+export type Activity = "active" | "idle" | "away";
+
+/** `connecting` until the first snapshot, `reconnecting` after a loss, `closed` for good (see `error`). */
+export type ConnectionStatus = "connecting" | "live" | "reconnecting" | "closed";
+
+export interface Cursor {
+  /** Second of the video; required in `video` and `comparison` rooms. */
+  timestamp?: number;
+  /** 0 to 1 of the picture, not of the element; both or neither. Clamped. */
+  x?: number;
+  y?: number;
+  /** Which of two videos, at most 64 characters. */
+  target?: string;
+}
+
+export interface Selection {
+  startTime: number;
+  endTime: number;
+  target?: string;
+}
+
+export interface ViewerSync {
+  state: "synced" | "behind" | "ahead" | "paused" | "playing" | "buffering" | "unknown";
+  /** Reported minus room position: behind is negative. */
+  driftMs: number;
+}
+
+/** The room's playback: `currentTime` was right at `anchor` (server ms). `room.position()` does the arithmetic. */
+export interface Playback {
+  readonly isPlaying: boolean;
+  readonly currentTime: number;
+  readonly playbackRate: number;
+  readonly anchor: number;
+  readonly version: number;
+  readonly duration?: number;
+  readonly target?: string;
+}
+
+/** One session (a tab, a device) of a person. */
+export interface Member {
+  readonly userId: string;
+  readonly sessionId: string;
+  readonly name: string;
+  readonly image?: string;
+  readonly color: string;
+  readonly status: Status;
+  readonly statusMessage?: string;
+  readonly activity: Activity;
+  /** False while the session may still come back; it has no cursor then. */
+  readonly connected: boolean;
+  readonly lastActiveAt: string;
+  readonly isTyping: boolean;
+  readonly typingContext?: string;
+  readonly isWatching: boolean;
+  readonly cursor?: Readonly<Cursor>;
+  readonly selection?: Readonly<Selection>;
+  readonly viewerSync?: Readonly<ViewerSync>;
+  readonly playbackState?: { readonly isPlaying: boolean; readonly currentTime: number; readonly playbackRate: number };
+  readonly index?: number;
+}
+
+/**
+ * A person, whatever the number of tabs. The fields are those of their first session, filled up from the others:
+ * `isTyping` if any types, `connected` if any is, `status` of one that is connected, `color` of the first session.
+ */
+export interface Person extends Member {
+  /** In the order in which they came. Cursors are per session: draw these. */
+  readonly sessions: readonly Member[];
+}
+
+export interface ControlRequest {
+  readonly userId: string;
+  readonly requesterName: string;
+  readonly requestedAt: string;
+}
+
+/** Immutable: a change makes a new one; what did not change keeps its identity, person by person. */
+export interface RoomSnapshot {
+  readonly roomId: string;
+  readonly type?: RoomType;
+  readonly status: ConnectionStatus;
+  /** Why the room is closed, if not by `leave`. */
+  readonly error: PresenceError | null;
+  /** You with all your tabs in this room; `sessionId` and `color` are this tab's. Null before the first snapshot. */
+  readonly self: Person | null;
+  /** Everybody else, in the order in which they came. */
+  readonly others: readonly Person[];
+  readonly playback: Playback | null;
+  readonly syncEnabled: boolean;
+  /** User id of who has control; null: everybody may. */
+  readonly controller: string | null;
+  readonly controllerSessionId: string | null;
+  readonly requests: readonly ControlRequest[];
+  /** Viewers in step, as of the last `viewer_sync`; null before it. */
+  readonly synced: { readonly synced: number; readonly total: number } | null;
+  /** What the attached video follows: the room (true), nothing (false), or a person (user id). */
+  readonly following: boolean | string;
+}
+
+/** From the server, or `OFFLINE` (no connection or room in time, or a later value took its place), `TOKEN` (your `auth`
+ * failed; it is tried again), `KICKED` (from this room), `CLOSED` (the connection is over, see `closeCode`), `REPLACED` (a
+ * seek by a later one), `LOAD` (media.js could not be loaded). */
+export interface PresenceError {
+  readonly code: string;
+  readonly message: string;
+  readonly roomId?: string;
+  readonly retryAfterMs?: number;
+  /** With NOT_CONTROLLER and STALE: the room's playback. */
+  readonly state?: unknown;
+  /** The WebSocket's close code, when that was the end. */
+  readonly closeCode?: number;
+}
+
+/** Answers are never rejections: `success` tells. A refusal also comes as the event `error`. */
+export type Answer<T = {}> = ({ readonly success: true } & T) | ({ readonly success: false } & PresenceError);
+
+export interface Privacy {
+  invisible?: boolean;
+  shareCursor?: boolean;
+  shareSelection?: boolean;
+  scope?: "session" | "user";
+}
+
+export type PlaybackCommand = {
+  /** Your estimate of the server's ms when the person acted; filled in. */
+  at?: number;
+  duration?: number;
+  baseVersion?: number;
+  target?: string;
+} & (
+  | { action: "sync"; isPlaying: boolean; currentTime: number; playbackRate: number }
+  | { action: "play" | "pause"; currentTime?: number }
+  | { action: "seek"; currentTime: number }
+  | { action: "rate"; playbackRate: number; currentTime?: number }
+  | { action: "resync" | "enable" | "disable" }
+);
+
+/** Where your own player is; `room.attach(video)` sends it by itself. */
+export interface PlaybackReport {
+  action: "report";
+  isPlaying: boolean;
+  currentTime: number;
+  playbackRate: number;
+  buffering?: boolean;
+  follow?: boolean;
+}
+
+export interface RoomEvent<T extends string, D> {
+  readonly type: T;
+  readonly roomId: string;
+  readonly userId: string;
+  readonly sessionId: string;
+  readonly data: D;
+  readonly timestamp: string;
+  readonly seq?: number;
+}
+
+type Event<T extends string, D> = RoomEvent<T, D>;
+
+/** The protocol's events (docs/protocol.md) after they were folded into the snapshot, and some of the SDK's own. */
+export interface RoomEvents {
+  user_joined: Event<"user_joined", {
+    name: string; image?: string; color: string; sessionCount: number; status: Status; activity: Activity; index: number;
+  }>;
+  user_left: Event<"user_left", { reason: "left" | "disconnected" | "timeout" | "kicked"; sessionCount: number }>;
+  /** Also made of each row of compact cursors. `hidden`: no cursor any more. */
+  cursor_moved: Event<"cursor_moved", Cursor & { color: string; hidden?: true }>;
+  selection_changed: Event<"selection_changed", Partial<Selection> & { color: string; cleared?: true }>;
+  typing_started: Event<"typing_started", { context?: string }>;
+  typing_stopped: Event<"typing_stopped", { context?: string; reason: "stopped" | "timeout" | "changed" | "disconnected" }>;
+  status_changed: Event<"status_changed", {
+    status: Status; statusMessage?: string; activity: Activity; isWatching: boolean; connected: boolean;
+  }>;
+  playback_synced: Event<"playback_synced", {
+    isPlaying: boolean; currentTime: number; playbackRate: number; action: string; version: number; serverTime: number;
+    syncEnabled: boolean; duration?: number; target?: string;
+  }>;
+  viewer_sync: Event<"viewer_sync", ViewerSync & { synced: number; total: number }>;
+  control_requested: Event<"control_requested", { requesterName: string }>;
+  control_granted: Event<"control_granted", {
+    toUserId: string; toUserName: string; fromUserId: string | null; controllerSessionId: string; version: number; auto?: boolean;
+  }>;
+  control_denied: Event<"control_denied", { toUserId: string; reason: "denied" | "cancelled" | "expired" }>;
+  control_released: Event<"control_released", { reason: string; version: number }>;
+  /** `data` is the sender's own object: treat it as text, never as HTML. */
+  broadcast: Event<"broadcast", { readonly type?: string; readonly [key: string]: unknown }>;
+  server_notice: { readonly type: "server_notice"; readonly code: string; readonly message: string; readonly retryAfterMs?: number; readonly sendIntervalMs?: number };
+  /** A fresh snapshot is there: at the first entry and after each reconnect. */
+  joined: { readonly type: "joined"; readonly roomId: string };
+  /** The connection's state changed. */
+  status: ConnectionStatus;
+  /** Anything refused or failed. Nothing is thrown or rejected instead. */
+  error: PresenceError;
+  /** Any change of the snapshot; at most once per message of the server. */
+  change: RoomSnapshot;
+  /** What the attached video follows has changed, and why. */
+  follow: { readonly following: boolean | string; readonly reason: "asked" | "touch" | "left" | "loop" };
+  /** The browser refused to start the attached video: show a play button; a click on it is enough. */
+  autoplay_blocked: { readonly video: HTMLVideoElement };
+}
+
+export type Undo = () => void;
+
+export interface Clock {
+  /** The server's time now, in ms since 1970, as well as is known. */
+  now(): number;
+  /** Server ms minus local ms. */
+  readonly offset: number;
+  /** Round trip of the best sample, ms; Infinity before the first. */
+  readonly rtt: number;
+}
+
+export interface AttachOptions {
+  /** Keep the video in step with the room; false only reports. Default true. */
+  correct?: boolean;
+  /**
+   * What the person's own play, pause, seek or speed does when somebody else has control. `release` (default): the video
+   * follows nothing any more until `room.follow(true)`. `snap`: it goes back to the room.
+   */
+  whenNotAllowed?: "release" | "snap";
+}
+
+export interface Room {
+  readonly id: string;
+  readonly status: ConnectionStatus;
+  readonly self: Person | null;
+  readonly others: readonly Person[];
+  readonly clock: Clock;
+
+  /** For useSyncExternalStore: the same object until something changes. */
+  getSnapshot(): RoomSnapshot;
+  /** Call back after each change; returns its undo. */
+  subscribe(callback: () => void): Undo;
+  /** Call back for an event; returns its undo. A listener that throws is reported and harms no other. */
+  on<E extends keyof RoomEvents>(event: E, callback: (event: RoomEvents[E]) => void): Undo;
+  /** Resolves true when the room is live, false when it is closed. Never rejects. */
+  ready(): Promise<boolean>;
+
+  /** Show your cursor; null hides it. At most 20 a second travel, the last one always does; none while you are alone. */
+  updateCursor(cursor: Cursor | null): void;
+  /** Show a stretch of the timeline; null clears it. */
+  updateSelection(selection: Selection | null): void;
+  /** Call at every key press with true; it stops by itself 5 s after the last one, or at once with false. */
+  typing(isTyping: boolean, context?: string): void;
+  setStatus(status: Status, statusMessage?: string): Promise<Answer<{ status: Status; statusMessage?: string }>>;
+  setPrivacy(privacy: Privacy): Promise<Answer<Required<Omit<Privacy, "scope">>>>;
+
+  /** Play, pause, seek... for everybody. The snapshot shows it at once, the server's answer settles it. */
+  playback(command: PlaybackCommand): Promise<Answer<Partial<Playback>>>;
+  playback(report: PlaybackReport): void;
+  /** Second of the video at which the room is, now or at a server time in ms; 0 before the first command. */
+  position(serverTime?: number): number;
+  /** May this person play, pause and seek, as far as the snapshot tells? */
+  readonly mayControl: boolean;
+  requestControl(): Promise<Answer<{ granted: boolean; controller: string | null }>>;
+  cancelRequest(): Promise<Answer>;
+  grantControl(userId: string): Promise<Answer>;
+  denyControl(userId: string): Promise<Answer>;
+  releaseControl(): Promise<Answer>;
+
+  /** Keep a `<video>` in step, report where it is, and turn the person's hand on it into commands. Returns its undo. */
+  attach(video: HTMLVideoElement, options?: AttachOptions): Undo;
+  /** Follow the room (true, also resynchronises), nothing (false), or a person's playhead (user id). Resolves false if the
+   * person is not here, or follows you, directly or through others. */
+  follow(whom: boolean | string): Promise<boolean>;
+
+  /** Send your own JSON object, at most 8 KiB, to everybody here or to at most 20 users. Not stored. */
+  broadcast(data: Record<string, unknown>, to?: readonly string[]): Promise<Answer<{ delivered: number }>>;
+  /** Undoes one `enter`. With the last one the room is left, listeners and timers are gone. */
+  leave(): void;
+}
+
+export interface EnterOptions {
+  /** May be left out when the id begins with `video_`, `project_`, `comment_thread_` or `comparison_`. */
+  type?: RoomType;
+  privacy?: Privacy;
+  /** Leaves the room when it aborts. */
+  signal?: AbortSignal;
+}
+
+export interface PresenceOptions {
+  /** `wss://host/presence`, or an address relative to the page. */
+  url: string | URL;
+  /** Gives a token; called at the first connection and whenever the old token is not good any more. */
+  auth: () => Promise<string> | string;
+  /** Least time between two cursors of a room, ms. Default 50; the server may ask for more. */
+  throttleMs?: number;
+  /** Without interaction for so long a person is idle, ms. Default 120000. */
+  idleMs?: number;
+  /** Heartbeats come from a Web Worker, which hidden tabs do not slow down. By default it is made of a data address; where
+   * the page's policy forbids that (`worker-src data:`), give the address of the SDK's timer.js, or false for none. */
+  worker?: string | URL | false;
+  privacy?: Privacy;
+  /** Closes everything when it aborts. */
+  signal?: AbortSignal;
+  /** For Node, where there is none: the class from the package `ws`. */
+  WebSocket?: unknown;
+}
+
+export interface Presence {
+  readonly status: ConnectionStatus | "idle";
+  readonly clock: Clock;
+  /** Your user id, null before the first connection. */
+  readonly userId: string | null;
+  /** Enter a room: at once an object, live a moment later. Entering the same room again gives the same object. */
+  enter(roomId: string, options?: EnterOptions): Room;
+  on<E extends "status" | "error">(event: E, callback: (event: E extends "error" ? PresenceError : Presence["status"]) => void): Undo;
+  /** Leave all rooms and close the connection. */
+  close(): void;
+}
+
+export function createPresence(options: PresenceOptions): Presence;

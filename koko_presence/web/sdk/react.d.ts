@@ -1,0 +1,58 @@
+/** Hooks for React 19, made with the page's own React. */
+
+import type { Answer, Person, Playback, PlaybackCommand, Presence, Privacy, Room, RoomSnapshot, RoomType, Undo } from "./presence.js";
+
+/** What is used of React; the `React` of your page fits. */
+export interface ReactLike {
+  createContext: Function;
+  createElement: Function;
+  useCallback: Function;
+  useContext: Function;
+  useEffect: Function;
+  useRef: Function;
+  useState: Function;
+  useSyncExternalStore: Function;
+}
+
+export interface RoomProviderProps {
+  presence: Presence;
+  /** The room's id; another one leaves this room and enters that. */
+  id: string;
+  type?: RoomType;
+  privacy?: Privacy;
+  children?: any;
+}
+
+export interface PlaybackHook extends Pick<RoomSnapshot, "playback" | "controller" | "requests" | "synced" | "following" | "syncEnabled"> {
+  /** For `<video ref={attach}>`: keeps it in step. */
+  attach(video: HTMLVideoElement | null): Undo | undefined;
+  mayControl: boolean;
+  position(serverTime?: number): number;
+  command(command: PlaybackCommand): Promise<Answer<Partial<Playback>>> | undefined;
+}
+
+export interface PresenceHooks {
+  /** Enters the room while it is mounted; everything below it uses the hooks. */
+  RoomProvider: (props: RoomProviderProps) => any;
+  /** The room, or null before the first effect. */
+  useRoom(): Room | null;
+  /** Any part of the snapshot. Renders when it changes by `isEqual` (default: the same, or arrays of the same). */
+  useSnapshot(): RoomSnapshot;
+  useSnapshot<T>(select: (snapshot: RoomSnapshot) => T, isEqual?: (a: T, b: T) => boolean): T;
+  /** The others, one per person, or what `select` makes of them. */
+  useOthers(): readonly Person[];
+  useOthers<T>(select: (others: readonly Person[]) => T, isEqual?: (a: T, b: T) => boolean): T;
+  /** Oneself; null before the first snapshot. */
+  useSelf(): Person | null;
+  useSelf<T>(select: (self: Person) => T, isEqual?: (a: T, b: T) => boolean): T | null;
+  /** Handlers for the element over which your cursor is shown; `time` gives the second of the video. */
+  useCursor(time?: () => number): {
+    onPointerMove(event: { clientX: number; clientY: number; currentTarget: Element }): void;
+    onPointerLeave(): void;
+  };
+  /** Who types (in this context), and what to call at each key press (true) and at the end (false). */
+  useTyping(context?: string): [readonly Person[], (isTyping: boolean) => void];
+  usePlayback(): PlaybackHook;
+}
+
+export function createHooks(React: ReactLike): PresenceHooks;

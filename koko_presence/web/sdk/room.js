@@ -1,0 +1,178 @@
+/** What one does in a room: cursors, selection, typing, broadcasts. Its state is the store's; the presence has the link. */
+
+import { createEvents } from "./events.js";
+import { createStore } from "./store.js";
+import { createSlot } from "./timing.js";
+
+const TYPING_MS = 3000; // refreshed so often while keys are pressed; the server ends it after 5 s [G1]
+const TYPING_LIFE_MS = 5000;
+const RETRY_MS = 1000;
+const MAX_S = 1e6;
+
+/** Numbers in their range, rounded to what anybody can see [E5]. */
+function clamped(data) {
+  const result = data && { ...data };
+  for (const key in result) {
+    const most = /^[xy]$/.test(key) ? 1 : MAX_S;
+    if (result[key] > -Infinity) result[key] = +Math.min(Math.max(result[key], 0), most).toFixed(4);
+  }
+  return result;
+}
+
+/** `joining` is the message that enters. Returns what the presence calls, with what the application gets as `room`. */
+export function createRoom(clock, ask, flush, throttleMs, send, full, hello, setStatus, setPrivacy, forget, joining) {
+  const { roomId, roomType = roomId } = joining;
+  const [set, update, fold, expand, company, get] = createStore(roomId);
+  const { on, emit } = createEvents();
+  const shown = {}; // what the server has of us
+  let live = false;
+  let retryTimer;
+  let typingUntil = 0;
+  let watching; // promise of what media.js makes
+  let media;
+  let told = get(); // the snapshot that listeners know
+
+  const notify = () => told !== get() && emit("change", (told = get()));
+  const become = (status, error = null) => {
+    set({ status, error });
+    emit("status", status);
+    notify();
+  };
+  const say = (type, data, to) => send({ type, roomId, data, to });
+
+  // the newest value, when its turn has come and somebody is there to see it
+  const seen = () => live && company() && !full();
+  const showing = (type) => createSlot((data) => say(type, (shown[type] = data)), seen);
+  const cursor = showing("cursor");
+  const selection = showing("selection");
+  const typing = createSlot((data) => clock.now() < typingUntil && say("typing", data), seen);
+  const slots = [cursor, selection, typing];
+  const show = (slot, type, data) => (data || shown[type] || slot.waiting) && slot.offer(clamped(data));
+  const advise = (ms = 0) => {
+    cursor.wait = selection.wait = Math.max(throttleMs, ms, 1000 / hello().limits.cursorHz);
+  };
+
+  /** Playback, control and video come in a file of their own; rooms that may need it load it before they are entered. */
+  const watch = () => (watching ??= import("./media.js").then(
+    ({ createMedia }) => (media = createMedia(room, createSlot, slots, set, update, get, notify, emit, say, ask, seen, isLive, company)),
+    ({ message }) => emit("error", { code: "LOAD", message }),
+  ));
+  const isLive = () => live;
+  const over = () => get().status === "closed";
+
+  const room = {
+    id: roomId,
+    clock,
+    on,
+    get status() {
+      return get().status;
+    },
+    get self() {
+      return get().self;
+    },
+    get others() {
+      return get().others;
+    },
+    get mayControl() {
+      const { controller, self } = get();
+      return !controller || controller === self?.userId;
+    },
+    getSnapshot: get,
+    subscribe: (callback) => on("change", callback),
+    ready: () => new Promise((resolve) => {
+      const check = () => (live || over()) && resolve(live);
+      check();
+      on("status", check);
+    }),
+    updateCursor: (data) => show(cursor, "cursor", data),
+    updateSelection: (data) => show(selection, "selection", data),
+    typing(isTyping, context) {
+      const now = clock.now();
+      const old = now < typingUntil && typing.value;
+      if (!isTyping && !old.isTyping) return;
+      typingUntil = now + TYPING_LIFE_MS;
+      typing.offer({ isTyping, context }, isTyping && old.isTyping && old.context === context ? TYPING_MS : 0);
+    },
+    setStatus: (status, statusMessage) => setStatus({ status, statusMessage }),
+    setPrivacy,
+    position: (at) => media?.position(at) ?? 0,
+    broadcast: (data, to) => ask({ type: "broadcast", roomId, data, to }),
+    attach(video, options) {
+      const undo = watch().then(() => media?.attach(video, options));
+      return () => void undo.then((detach) => detach?.());
+    },
+    leave() {
+      if (--entry.count > 0 || over()) return;
+      if (live) say("leave");
+      entry.end(null);
+    },
+  };
+
+  for (const name of "playback follow requestControl cancelRequest grantControl denyControl releaseControl".split(" ")) {
+    room[name] = (...args) => watch().then(() => media?.[name](...args));
+  }
+
+  const own = {
+    __proto__: null,
+    joined({ sendIntervalMs }) {
+      live = true;
+      advise(sendIntervalMs);
+      for (const slot of slots.slice(0, 2)) if (slot.value) slot.offer(slot.value);
+      flush();
+      become("live");
+    },
+    server_notice: ({ sendIntervalMs }) => sendIntervalMs && advise(sendIntervalMs),
+    kicked: ({ reason: message }) => entry.end({ code: "KICKED", message }),
+  };
+
+  const entry = {
+    room,
+    count: 0, // how often entered
+    live: isLive,
+    error: (error) => emit("error", error),
+    hide: () => room.updateCursor(null),
+    async join() {
+      clearTimeout(retryTimer);
+      if (/^(video|comp)/.test(roomType)) await watch();
+      const reply = await ask(joining);
+      const { code, retryAfterMs = RETRY_MS } = reply;
+      if (/^(RATE|INT)/.test(code)) retryTimer = setTimeout(entry.join, retryAfterMs * (1 + Math.random()));
+      else if (code && code !== "OFFLINE") entry.end(reply, true);
+    },
+    status(status) {
+      if (status === "live" || over()) return; // the room is live when it is joined
+      become(status);
+    },
+    down() {
+      live = false;
+      for (const slot of slots) slot.stop();
+      shown.cursor = shown.selection = null;
+    },
+    end(error, known) {
+      entry.down();
+      clearTimeout(retryTimer);
+      forget(roomId);
+      if (error && !known) emit("error", error);
+      become("closed", error);
+    },
+    message(event) {
+      const { type, data } = event;
+      if (!live && type !== "joined" && type !== "error") return;
+      if (type === "cursors") {
+        for (const row of data) {
+          const moved = expand(row, event);
+          if (!moved) continue;
+          fold(moved);
+          emit(moved.type, moved);
+        }
+        return notify();
+      }
+      fold(event);
+      own[type]?.(event);
+      for (const slot of slots) slot.go();
+      if (!media?.fold(event)) emit(type, event);
+      notify();
+    },
+  };
+  return entry;
+}

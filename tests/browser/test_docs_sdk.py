@@ -1,0 +1,134 @@
+"""Every block of docs/sdk.md does what it says, in Chromium, against a real server, with the real React and Vue."""
+
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page
+
+from .conftest import WAIT_MS, Server
+
+pytestmark = pytest.mark.browser
+
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "docs" / "sdk.md").read_text()
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+EMPTY = "<!doctype html><div id=app></div>"
+
+
+def block(language: str) -> str:
+    """The one block in that language."""
+    (found,) = (text for name, text in BLOCKS if name == language)
+    return found
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    made = browser.new_context()
+    made.set_default_timeout(WAIT_MS)
+    yield made
+    made.close()
+
+
+def open_page(context: BrowserContext, server: Server, html: str, complaints: list[str], script: str = "") -> Page:
+    """A page of the server's own origin with this text."""
+    page = context.new_page()
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
+    page.route("**/clip.mp4", lambda route: route.fulfill(body=b"", content_type="video/mp4", status=200))
+    page.route("**/bundle.js", lambda route: route.fulfill(body=script, content_type="text/javascript"))
+    page.goto(f"{server.url}/healthz")  # a page that the test itself answers would count as one of another network
+    page.set_content(html)
+    return page
+
+
+def bundled(language: str, folder: Path) -> str:
+    source, out = folder / f"snippet.{language}", folder / "bundle.js"
+    source.write_text(block(language))
+    done = subprocess.run(
+        ["node", ROOT / "tests/sdk/bundle.js", source, out],
+        capture_output=True, text=True, timeout=60, env=os.environ, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return out.read_text()
+
+
+# Somebody else in the room, by the SDK itself.
+OTHER = """async (room) => {
+  const { createPresence } = await import("/sdk/presence.js");
+  const auth = async () => (await (await fetch("/dev/token?user=tom&name=Tom")).json()).token;
+  window.tom = createPresence({ url: "/presence", auth, worker: false }).enter(room, { type: "video" });
+  return Promise.race([window.tom.ready(), new Promise((resolve) => setTimeout(resolve, 8000, "never"))]);
+}"""
+
+
+def other(context: BrowserContext, server: Server, complaints: list[str], room: str) -> Page:
+    page = open_page(context, server, EMPTY, complaints)
+    assert page.evaluate(OTHER, room) is True
+    return page
+
+
+def test_every_block_is_run_here() -> None:
+    assert {language for language, _ in BLOCKS} == {"html", "jsx", "vue", "js"}
+
+
+def test_plain_html(server: Server, context: BrowserContext, complaints: list[str]) -> None:
+    page = open_page(context, server, block("html"), complaints)
+    tom = other(context, server, complaints, "video_html")
+    page.wait_for_function("document.querySelector('#people').textContent === 'Tom'")
+    tom.evaluate("tom.typing(true)")
+    page.wait_for_function("document.querySelector('#people').textContent === 'Tom is typing...'")
+    page.mouse.move(50, 50)
+    tom.wait_for_function("tom.others[0].cursor && tom.others[0].cursor.timestamp === 0")
+    page.mouse.move(1200, 700)
+    tom.wait_for_function("!tom.others[0].cursor")
+    page.close()
+    tom.wait_for_function("tom.others.length === 0")
+
+
+def test_react(server: Server, context: BrowserContext, complaints: list[str], tmp_path: Path) -> None:
+    html = f"{EMPTY}<script type=module src=/bundle.js></script>"
+    page = open_page(context, server, html, complaints, bundled("jsx", tmp_path))
+    tom = other(context, server, complaints, "video_react")
+    page.wait_for_function("document.querySelector('#me').textContent === 'Jane'")
+    page.wait_for_function("document.querySelector('#names').textContent === 'Tom'")
+    tom.evaluate("tom.typing(true, 'comment')")
+    page.wait_for_function("document.querySelector('#typing').textContent === 'Tom is typing...'")
+    page.type("textarea", "hello")
+    tom.wait_for_function("tom.others[0].typingContext === 'comment'")
+    page.click("button")
+    tom.wait_for_function("tom.getSnapshot().playback?.isPlaying")
+    page.wait_for_function("document.querySelector('button').textContent === 'Pause'")
+
+
+def test_vue(server: Server, context: BrowserContext, complaints: list[str], tmp_path: Path) -> None:
+    html = f"{EMPTY}<script type=module src=/bundle.js></script>"
+    page = open_page(context, server, html, complaints, bundled("vue", tmp_path))
+    tom = other(context, server, complaints, "video_vue")
+    page.wait_for_function("document.querySelector('#me').textContent === 'Jane'")
+    page.wait_for_function("document.querySelector('#people').textContent.trim() === 'Tom'")
+    tom.evaluate("tom.typing(true)")
+    page.wait_for_selector("#people em")
+    page.type("textarea", "hello")
+    tom.wait_for_function("tom.others[0].isTyping")
+
+
+def test_the_calls_one_after_the_other(server: Server, context: BrowserContext, complaints: list[str]) -> None:
+    tom = other(context, server, complaints, "video_calls")
+    tom.evaluate("window.heard = []; tom.on('broadcast', ({ data }) => heard.push(data.emoji))")
+    calls = "\n".join(text for language, text in BLOCKS if language == "js")
+    script = f"""
+      import {{ createPresence }} from "/sdk/presence.js";
+      const url = "/presence";
+      const auth = async () => (await (await fetch("/dev/token?user=jane&name=Jane")).json()).token;
+      {calls}
+      window.done = [room.status, second.status, presence.status, sent.delivered, granted, answer.code];"""
+    html = f"{EMPTY}<video muted></video><script type=module src=/bundle.js></script>"
+    page = open_page(context, server, html, complaints, script)
+    page.wait_for_function("window.done")
+    assert page.evaluate("done") == ["closed", "closed", "closed", 1, True, "NOT_CONTROLLER"]
+    tom.wait_for_function("heard.join() === '👍'")
+    tom.wait_for_function("tom.others.length === 0")

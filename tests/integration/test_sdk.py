@@ -1,0 +1,113 @@
+"""The browser SDK: its own tests under Node, and the SDK against the real server."""
+
+import asyncio
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from tests.integration.conftest import Run
+from tests.live import Live, live
+
+SDK = Path(__file__).parents[2] / "koko_presence" / "web" / "sdk"
+
+TESTS = Path(__file__).parents[1] / "sdk"
+FILES = sorted(TESTS.glob("*.test.js"))
+ENV = {**os.environ, "NODE_NO_WARNINGS": "1", "FORCE_COLOR": "0"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=[path.name.removesuffix(".test.js") for path in FILES])
+def test_under_node(path: Path) -> None:
+    done = subprocess.run(
+        ["node", "--test", path], capture_output=True, text=True, timeout=120, env=ENV, cwd=TESTS, check=False
+    )
+    passed = re.search(r"^# pass (\d+)$", done.stdout, re.MULTILINE)
+    assert done.returncode == 0 and passed is not None and int(passed[1]) > 0, done.stdout[-8000:] + done.stderr[-4000:]
+
+
+def test_it_is_served_to_any_page_with_its_types_and_an_etag(run: Run) -> None:
+    async def test() -> None:
+        async with live() as server, aiohttp.ClientSession() as http:
+            base = server.url.replace("ws:", "http:").removesuffix("/presence")
+            for name, content_type in (
+                ("presence.js", "text/javascript"),
+                ("media.js", "text/javascript"),
+                ("presence.d.ts", "text/plain"),
+                ("package.json", "application/json"),
+            ):
+                async with http.get(f"{base}/sdk/{name}") as answer:
+                    assert (answer.status, answer.content_type) == (200, content_type)
+                    assert await answer.read() == (SDK / name).read_bytes()
+                    assert answer.headers["Access-Control-Allow-Origin"] == "*"
+                    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+                    etag = answer.headers["ETag"]
+                async with http.get(f"{base}/sdk/{name}", headers={"If-None-Match": etag}) as again:
+                    assert again.status == 304 and again.headers["Access-Control-Allow-Origin"] == "*"
+            async with http.get(f"{base}/healthz") as answer:
+                assert "Access-Control-Allow-Origin" not in answer.headers
+            async with http.get(f"{base}/sdk/../worker.py") as answer:
+                assert answer.status == 404
+
+    run(test())
+
+
+async def scenario(server: Live, name: str, *, cut_at: str = "") -> str:
+    """Run a scenario of tests/sdk/live.js. When it says `cut_at` the server cuts every connection, and says so."""
+    process = await asyncio.create_subprocess_exec(
+        "node", str(TESTS / "live.js"), name, server.url, server.token("ann", "Ann"), server.token("bob", "Bob"),
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, env=ENV,
+    )  # fmt: skip
+    assert process.stdin is not None and process.stdout is not None
+    said = []
+    async with asyncio.timeout(30):
+        while line := (await process.stdout.readline()).decode():
+            said.append(line)
+            if cut_at and line.strip() == cut_at:
+                server.cut()
+                process.stdin.write(b"cut\n")
+        code = await process.wait()
+    assert code == 0, "".join(said)
+    return "".join(said)
+
+
+def test_two_people_meet_point_type_select_ask_and_go(run: Run) -> None:
+    async def test() -> None:
+        async with live() as server:
+            await scenario(server, "meet")
+
+    run(test())
+
+
+def test_after_a_cut_the_same_session_is_there_and_nobody_has_left(run: Run) -> None:
+    async def test() -> None:
+        async with live() as server:
+            await scenario(server, "resume", cut_at="cut me")
+
+    run(test())
+
+
+def test_a_late_joiner_lands_on_the_position_of_the_room(run: Run) -> None:
+    async def test() -> None:
+        async with live() as server:
+            await scenario(server, "late")
+
+    run(test())
+
+
+def test_a_hundred_cursors_in_compact_form_arrive_as_they_were(run: Run) -> None:
+    async def test() -> None:
+        async with live() as server:
+            await scenario(server, "cursors")
+
+    run(test())
+
+
+def test_invisible_nobody_sees_and_the_sdk_goes_on(run: Run) -> None:
+    async def test() -> None:
+        async with live() as server:
+            await scenario(server, "invisible")
+
+    run(test())

@@ -1,0 +1,382 @@
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { afterEach, beforeEach, test } from "node:test";
+import { Socket, Time, finish, inside, later, page, presence, settle } from "./fake.js";
+
+let time;
+beforeEach(() => (time = new Time()));
+afterEach(() => finish(time));
+
+/** What docs/protocol.md says of close codes, and a unit test holds that against the server. */
+const table = [...readFileSync(new URL("../../docs/protocol.md", import.meta.url), "utf8").matchAll(/^\| (\d{4}) \| .+ \| `(\w+)` \|$/gm)];
+assert.ok(table.length > 15, "the table of close codes is found");
+
+for (const [, code, how] of table) {
+  test(`close code ${code} means ${how} [L7]`, async () => {
+    let tokens = 0;
+    const { presence, room, socket } = await inside([], {}, { auth: async () => `token ${++tokens}` });
+    const sockets = Socket.all.length;
+    await socket.lose(Number(code));
+    if (how === "no") {
+      assert.deepEqual([room.status, presence.status, room.getSnapshot().error.closeCode], ["closed", "closed", Number(code)]);
+      await time.advance(60_000);
+      assert.equal(Socket.all.length, sockets);
+      return;
+    }
+    assert.equal(room.status, "reconnecting");
+    const [wait] = time.waits;
+    if (how === "later") assert.ok(wait >= 10_000 && wait <= 20_250, `a long wait, not ${wait}`);
+    else assert.equal(wait, 125); // half of 250: Math.random is 0.5 here
+    await time.advance(wait);
+    assert.equal(Socket.all.length, sockets + 1);
+    Socket.last.open({ resumed: true });
+    await settle();
+    const { token, resumeToken } = Socket.last.of("auth")[0];
+    assert.equal(token, how === "new_token" ? "token 2" : "token 1");
+    assert.equal(resumeToken, "resume");
+    assert.equal(Socket.last.of("join").length, 1);
+  });
+}
+
+test("waits double up to 20 s, with full jitter", async () => {
+  const { socket } = await inside();
+  const waits = [];
+  await socket.lose();
+  for (let i = 0; i < 9; i++) {
+    waits.push(time.waits[0] * 2);
+    await time.advance(time.waits[0]);
+    await Socket.last.lose();
+  }
+  assert.deepEqual(waits, [250, 500, 1000, 2000, 4000, 8000, 16_000, 20_000, 20_000]);
+  for (const [random, wait] of [[0, 0], [0.999, 19_980]]) {
+    await time.advance(20_000);
+    Math.random = () => random;
+    await Socket.last.lose();
+    assert.equal(time.waits[0], wait);
+  }
+});
+
+test("only a connection that held resets the wait", async () => {
+  const { socket } = await inside();
+  await socket.lose();
+  for (const [held, wait] of [[1000, 250], [6000, 125]]) {
+    await time.advance(time.waits[0]);
+    Socket.last.open();
+    await time.advance(held);
+    await Socket.last.lose();
+    assert.equal(time.waits[0], wait);
+  }
+});
+
+test("retryAfterMs of the last notice is obeyed, also when the network comes back", async () => {
+  const window = page();
+  const { socket } = await inside();
+  await socket.say({ type: "server_notice", code: "RATE_LIMITED", message: "Too many.", retryAfterMs: 7000 });
+  const sockets = Socket.all.length;
+  await socket.lose(4429);
+  await window.fire("online");
+  await time.advance(6999);
+  assert.equal(Socket.all.length, sockets);
+  await time.advance(200);
+  assert.equal(Socket.all.length, sockets + 1);
+});
+
+test("of an error of a request retryAfterMs says nothing about the connection", async () => {
+  const { socket } = await inside();
+  await socket.say({ type: "error", code: "RATE_LIMITED", message: "", roomId: "video_1", retryAfterMs: 90_000 });
+  await socket.lose(1013);
+  assert.ok(time.waits[0] <= 20_250);
+});
+
+test("a token that is refused again and again is given up", async () => {
+  let tokens = 0;
+  const errors = [];
+  const made = presence({ auth: () => `bad ${++tokens}` });
+  made.on("error", (error) => errors.push(error.code));
+  const room = made.enter("video_1");
+  for (let i = 0; i < 4; i++) {
+    await time.advance(5000);
+    Socket.last.onopen();
+    await Socket.last.say({ type: "error", code: "UNAUTHENTICATED", message: "no" });
+    await Socket.last.lose(4401);
+  }
+  assert.equal(tokens, 4);
+  assert.deepEqual(errors, ["UNAUTHENTICATED", "UNAUTHENTICATED", "UNAUTHENTICATED", "UNAUTHENTICATED", "CLOSED"]);
+  assert.deepEqual([room.status, await room.ready()], ["closed", false]);
+});
+
+test("auth that throws is told, and tried again", async () => {
+  let calls = 0;
+  const errors = [];
+  const made = presence({
+    auth() {
+      if (++calls < 3) throw new Error("the back end sleeps");
+      return "token";
+    },
+  });
+  made.on("error", (error) => errors.push(error));
+  made.enter("video_1");
+  await time.advance(2000);
+  assert.deepEqual(errors.map(({ code }) => code), ["TOKEN", "TOKEN"]);
+  assert.match(errors[0].message, /back end sleeps/);
+  assert.equal(Socket.all.length, 1);
+});
+
+test("auth that never answers, and a socket that never opens, are given up after 15 s", async () => {
+  let calls = 0;
+  const made = presence({ auth: () => (++calls === 1 ? new Promise(() => {}) : "token") });
+  made.enter("video_1");
+  await time.advance(15_000);
+  await time.advance(1000);
+  assert.deepEqual([calls, Socket.all.length], [2, 1]);
+  await time.advance(15_000);
+  assert.equal(Socket.all[0].closedWith, 3000);
+  await time.advance(1000);
+  assert.equal(Socket.all.length, 2);
+});
+
+test("an address that is none ends it with an error, and throws nothing", async () => {
+  const errors = [];
+  const made = presence({ url: "http://[nonsense" });
+  made.on("error", (error) => errors.push(error));
+  const room = made.enter("video_1");
+  await settle();
+  assert.deepEqual([room.status, errors[0].code], ["closed", "CLOSED"]);
+  assert.match(errors[0].message, /Invalid URL/);
+});
+
+test("a token that ends is replaced on the same connection, and the new one is used from then on [A7]", async () => {
+  let tokens = 0;
+  const { socket, room } = await inside([], {}, { auth: async () => `token ${++tokens}` });
+  await socket.say({ type: "auth_expiring", expiresAt: "2025-01-15T11:30:00.000Z" });
+  assert.deepEqual(socket.sent, [{ type: "auth", token: "token 2" }]);
+  await socket.say({ type: "authenticated", resumeToken: "resume 2", userId: "me", sessionId: "s0" });
+  assert.equal(room.status, "live");
+  await socket.lose();
+  await time.advance(250);
+  Socket.last.onopen();
+  const [{ token, resumeToken }] = Socket.last.sent;
+  assert.deepEqual([token, resumeToken], ["token 2", "resume 2"]);
+});
+
+test("http addresses become ws addresses", async () => {
+  presence({ url: "https://host/presence" }).enter("video_1");
+  await settle();
+  assert.equal(Socket.last.url, "wss://host/presence");
+});
+
+// --- heartbeats --------------------------------------------------------------------------------------------------
+
+test("heartbeats go out at once and then every 30 s +- 10 % [D3]", async () => {
+  presence().enter("video_1");
+  await settle();
+  const gaps = [];
+  for (const random of [0, 0.5, 1]) {
+    const started = time.now;
+    Math.random = () => random;
+    if (!gaps.length) Socket.last.open();
+    const before = Socket.last.of("heartbeat").length;
+    assert.equal(before, gaps.length + 1);
+    if (gaps.length) await time.advance(1); // the beat that was waited for sets the next one
+    while (Socket.last.of("heartbeat").length === before) {
+      await time.advance(100);
+      await Socket.last.say({ type: "pong" });
+    }
+    gaps.push(time.now - started);
+  }
+  assert.deepEqual(gaps.map((gap) => Math.round(gap / 1000)), [27, 27, 30]); // each is set by the chance before it
+});
+
+test("no answer to a heartbeat for 10 s: the connection is dead, and is closed so that it can be resumed", async () => {
+  const { socket, room } = await inside();
+  await time.advance(30_000);
+  assert.equal(socket.of("heartbeat").length, 1);
+  await time.advance(9_900);
+  assert.equal(room.status, "live");
+  await time.advance(200);
+  assert.deepEqual([room.status, socket.closedWith], ["reconnecting", 3000]);
+});
+
+test("any message is an answer", async () => {
+  const { socket, room } = await inside();
+  await time.advance(35_000);
+  await socket.say({ type: "user_left", roomId: "video_1", userId: "jane", sessionId: "jane-1", data: { sessionCount: 0 } });
+  await time.advance(10_000);
+  assert.equal(room.status, "live");
+});
+
+test("pongs set the clock", async () => {
+  const { presence, socket } = await inside();
+  const echo = performance.timeOrigin + performance.now();
+  await time.advance(10);
+  await socket.say({ type: "pong", echo, serverTime: echo + 5 + 777 });
+  assert.equal(presence.clock.rtt, 0); // the hello took no time in this test, so it stays the truest
+  assert.equal(presence.clock.offset, 0);
+});
+
+// --- activity ----------------------------------------------------------------------------------------------------
+
+const statuses = (socket) => socket.of("heartbeat").map(({ status }) => status);
+/** Live on for ms, with a server that answers. */
+async function live(ms) {
+  for (let gone = 0; gone < ms; gone += 1000) {
+    await time.advance(Math.min(1000, ms - gone));
+    await Socket.last.say({ type: "pong" });
+  }
+}
+
+test("idle after two minutes without interaction, active at once at the next touch [D11]", async () => {
+  const window = page();
+  const { socket } = await inside();
+  await live(60_000);
+  await window.fire("pointermove");
+  await live(119_000);
+  assert.ok(statuses(socket).every((status) => status === "active"));
+  await live(1500);
+  assert.equal(statuses(socket).at(-1), "idle");
+  await window.fire("keydown");
+  assert.equal(statuses(socket).at(-1), "active");
+});
+
+test("hidden is away at once, for three minutes and more; coming back is active at once", async () => {
+  const window = page();
+  const { socket, room } = await inside();
+  await window.hide();
+  assert.deepEqual(statuses(socket), ["away"]);
+  await live(180_000);
+  assert.ok(statuses(socket).length >= 6 && statuses(socket).every((status) => status === "away"));
+  assert.equal(room.status, "live");
+  await window.hide(false);
+  assert.equal(statuses(socket).at(-1), "active");
+});
+
+test("focus checks the connection: a heartbeat at once, but not within 5 s of the last one", async () => {
+  const window = page();
+  const { socket } = await inside();
+  await window.fire("focus");
+  assert.equal(socket.sent.length, 0);
+  await time.advance(5000);
+  await window.fire("focus");
+  assert.equal(socket.of("heartbeat").length, 1);
+});
+
+for (const type of ["online", "pageshow", "focus", "visibilitychange"]) {
+  test(`${type} tries again at once`, async () => {
+    const window = page();
+    const { socket } = await inside();
+    await socket.lose();
+    for (let i = 0; i < 6; i++) {
+      await time.advance(time.waits[0]);
+      await Socket.last.lose();
+    }
+    const sockets = Socket.all.length;
+    await window.fire(type);
+    assert.equal(Socket.all.length, sockets + 1);
+  });
+}
+
+test("a page that goes for good leaves; one that is kept for `back` does not", async () => {
+  const window = page();
+  const { socket } = await inside();
+  await window.fire("pagehide", { persisted: true });
+  assert.equal(socket.closedWith, null);
+  await window.fire("pagehide", { persisted: false });
+  assert.equal(socket.closedWith, 1000);
+});
+
+test("blur hides the cursor [E3]", async () => {
+  const window = page();
+  const { room, socket } = await inside();
+  room.updateCursor({ timestamp: 1, x: 0.5, y: 0.5 });
+  await time.advance(100);
+  await window.fire("blur");
+  assert.deepEqual(socket.of("cursor").map(({ data }) => data), [{ timestamp: 1, x: 0.5, y: 0.5 }, null]);
+  await window.fire("blur");
+  await time.advance(100);
+  assert.equal(socket.of("cursor").length, 2);
+});
+
+test("without interaction and without a page (Node) one is active", async () => {
+  const { socket } = await inside();
+  await live(300_000);
+  assert.ok(statuses(socket).length >= 9 && statuses(socket).every((status) => status === "active"));
+});
+
+test("heartbeats come from a worker where one is allowed, and it ends with the connection [D5]", async () => {
+  page();
+  const workers = [];
+  globalThis.Worker = class {
+    posted = [];
+    constructor(url) {
+      this.url = url;
+      workers.push(this);
+    }
+    postMessage(ms) {
+      this.posted.push(ms);
+    }
+    terminate() {
+      this.ended = true;
+    }
+  };
+  const { presence, socket } = await inside([], {}, { worker: "/sdk/timer.js" });
+  const [worker] = workers;
+  assert.deepEqual([worker.url, worker.posted.at(-1)], ["/sdk/timer.js", 30_000]);
+  await time.advance(30_000);
+  assert.equal(socket.of("heartbeat").length, 0);
+  worker.onmessage();
+  assert.equal(socket.of("heartbeat").length, 1);
+  presence.close();
+  assert.deepEqual([worker.posted.at(-1), worker.ended], [undefined, true]);
+});
+
+test("where the policy forbids workers, the page's own timers take over", async () => {
+  page();
+  let worker;
+  globalThis.Worker = class {
+    constructor() {
+      worker = this;
+    }
+    postMessage() {}
+    terminate() {}
+  };
+  const { socket } = await inside();
+  worker.onerror({});
+  await time.advance(30_000);
+  assert.equal(socket.of("heartbeat").length, 1);
+  globalThis.Worker = class {
+    constructor() {
+      throw new Error("SecurityError");
+    }
+  };
+  const second = await inside();
+  await time.advance(30_000);
+  assert.equal(second.socket.of("heartbeat").length, 1);
+});
+
+test("timer.js and the worker's own text do the same", async () => {
+  const text = readFileSync(new URL("../../koko_presence/web/sdk/timer.js", import.meta.url), "utf8");
+  const link = readFileSync(new URL("../../koko_presence/web/sdk/link.js", import.meta.url), "utf8");
+  assert.ok(link.includes(`"data:text/javascript,${text.split("\n")[1]}"`));
+  const posted = [];
+  Object.assign(globalThis, { self: globalThis, postMessage: (value) => posted.push(value) });
+  later(() => ["self", "postMessage", "onmessage", "t"].forEach((name) => delete globalThis[name]));
+  new Function(text)();
+  onmessage({ data: 100 });
+  onmessage({ data: 200 });
+  assert.deepEqual(time.waits, [200]);
+  await time.advance(200);
+  assert.deepEqual(posted, [0]);
+  onmessage({ data: 300 });
+  onmessage({ data: 0 });
+  assert.deepEqual(time.waits, []);
+});
+
+test("closing leaves with 1000 and takes every listener away", async () => {
+  const window = page();
+  const { presence, socket } = await inside();
+  presence.close();
+  assert.deepEqual([socket.closedWith, presence.status], [1000, "closed"]);
+  await window.fire("online");
+  await window.fire("focus");
+  assert.equal(Socket.all.length, 1);
+});

@@ -1,0 +1,183 @@
+/** The hooks with the real React 19 and react-dom, in a small DOM, on the real SDK with fake sockets. */
+
+import assert from "node:assert/strict";
+import { afterEach, beforeEach, test } from "node:test";
+import { Window } from "happy-dom";
+import { createHooks } from "../../koko_presence/web/sdk/react.js";
+import { Socket, event, presence, row, snapshot } from "./fake.js";
+
+const window = new Window();
+Object.assign(globalThis, { window, document: window.document, IS_REACT_ACT_ENVIRONMENT: true });
+for (const name of ["HTMLElement", "HTMLIFrameElement", "Node", "navigator"]) {
+  Object.defineProperty(globalThis, name, { value: window[name], configurable: true });
+}
+const React = (await import("react")).default;
+const { createRoot } = await import("react-dom/client");
+const { act, createElement: h, StrictMode } = React;
+const { RoomProvider, useRoom, useOthers, useSelf, useCursor, useTyping, usePlayback, useSnapshot } = createHooks(React);
+
+let root;
+let made;
+let place;
+beforeEach(() => {
+  made = presence();
+  place = window.document.createElement("div");
+  root = createRoot(place);
+});
+afterEach(async () => {
+  await act(() => root.unmount());
+  made.close();
+  Socket.all.length = 0;
+});
+
+const turn = () => act(async () => {
+  for (let i = 0; i < 6; i++) await new Promise((resolve) => setImmediate(resolve));
+});
+const say = (message) => act(async () => {
+  await Socket.last.say(message);
+});
+async function show(...children) {
+  await act(() => root.render(h(RoomProvider, { presence: made, id: "video_1", type: "video" }, ...children)));
+  await turn();
+  await act(async () => Socket.last.open());
+  await turn();
+  await say({ ...snapshot([row("jane"), row("tom")]), id: Socket.last.of("join")[0].id });
+  Socket.last.clear();
+}
+
+test("others, oneself and the room", async () => {
+  const seen = [];
+  function Page() {
+    const others = useOthers();
+    const self = useSelf();
+    seen.push(useRoom()?.status ?? "no room");
+    return h("p", null, [self?.name ?? "?", ...others.map((person) => person.name)].join(" "));
+  }
+  await act(() => root.render(h(RoomProvider, { presence: made, id: "video_1", type: "video" }, h(Page))));
+  assert.equal(place.textContent, "?");
+  await turn();
+  await act(async () => Socket.last.open());
+  await turn();
+  await say({ ...snapshot([row("jane")]), id: Socket.last.of("join")[0].id });
+  assert.equal(place.textContent, "ME JANE");
+  await say(event("user_left", "jane", { sessionCount: 0 }));
+  assert.equal(place.textContent, "ME");
+  assert.deepEqual([seen[0], seen.at(-1)], ["no room", "live"]);
+});
+
+test("a component renders when what it selects changes, and not else", async () => {
+  const renders = { names: 0, typing: 0, self: 0, count: 0 };
+  const Names = () => {
+    renders.names++;
+    return h("b", null, useOthers((others) => others.map((person) => person.name)).join());
+  };
+  const Typing = () => {
+    renders.typing++;
+    return h("i", null, useOthers((others) => others.some((person) => person.isTyping)) ? "types" : "");
+  };
+  const Self = () => {
+    renders.self++;
+    return h("u", null, useSelf((self) => self.color));
+  };
+  const Count = () => {
+    renders.count++;
+    return useOthers((others) => ({ count: others.length }), (a, b) => a.count === b.count).count;
+  };
+  await show(h(Names), h(Typing), h(Self), h(Count));
+  assert.equal(place.querySelector("u").textContent, "#abcdef");
+  const before = { ...renders };
+  for (let i = 0; i < 20; i++) await say(event("cursor_moved", "jane", { timestamp: i, color: "#123456" }));
+  assert.deepEqual(renders, before, "twenty cursors rendered nothing that does not show cursors");
+  await say(event("typing_started", "jane", {}));
+  assert.equal(place.querySelector("i").textContent, "types");
+  assert.deepEqual(renders, { ...before, typing: before.typing + 1 });
+});
+
+test("useTyping: who types where, and saying so", async () => {
+  let setTyping;
+  function Comment() {
+    const [people, set] = useTyping("reply");
+    setTyping = set;
+    return people.map((person) => person.name).join(" and ");
+  }
+  await show(h(Comment));
+  await say(event("typing_started", "jane", { context: "other" }));
+  assert.equal(place.textContent, "");
+  await say(event("typing_started", "tom", { context: "reply" }));
+  assert.equal(place.textContent, "TOM");
+  setTyping(true);
+  assert.deepEqual(Socket.last.of("typing").map(({ data }) => data), [{ isTyping: true, context: "reply" }]);
+});
+
+test("useCursor: pointer events become cursors of the element, and go with it", async () => {
+  function Picture() {
+    return h("div", { id: "picture", ...useCursor(() => 7.5) });
+  }
+  await show(h(Picture));
+  const picture = place.querySelector("#picture");
+  picture.getBoundingClientRect = () => ({ left: 100, top: 50, width: 200, height: 100 });
+  const pointer = (type, more) => act(() => void picture.dispatchEvent(Object.assign(new window.Event(type, { bubbles: true }), more)));
+  window.document.body.append(place);
+  await pointer("pointermove", { clientX: 150, clientY: 75 });
+  assert.deepEqual(Socket.last.of("cursor").map(({ data }) => data), [{ timestamp: 7.5, x: 0.25, y: 0.25 }]);
+  await act(() => root.render(h(RoomProvider, { presence: made, id: "video_1", type: "video" })));
+  await new Promise((resolve) => setTimeout(resolve, 60));
+  assert.equal(Socket.last.of("cursor").at(-1).data, null);
+});
+
+test("usePlayback: the state, commands, and a video that is attached by its ref and detached with it", async () => {
+  let hook;
+  const attached = [];
+  function Player() {
+    hook = usePlayback();
+    return h("video", { ref: hook.attach });
+  }
+  await show();
+  const room = made.enter("video_1");
+  room.leave();
+  room.attach = (video) => {
+    attached.push(video.tagName);
+    return () => attached.push("detached");
+  };
+  await act(() => root.render(h(RoomProvider, { presence: made, id: "video_1", type: "video" }, h(Player))));
+  assert.deepEqual([attached, hook.mayControl, hook.playback, hook.position()], [["VIDEO"], true, null, 0]);
+  await act(async () => void hook.command({ action: "play", currentTime: 5 }));
+  await turn();
+  assert.equal(Socket.last.of("playback")[0].data.action, "play");
+  assert.equal(hook.playback.isPlaying, true);
+  await act(() => root.render(h(RoomProvider, { presence: made, id: "video_1", type: "video" })));
+  assert.deepEqual(attached, ["VIDEO", "detached"]);
+});
+
+test("StrictMode enters once and leaves once", async () => {
+  const Names = () => useOthers((others) => others.map((person) => person.name)).join();
+  await act(() => root.render(h(StrictMode, null, h(RoomProvider, { presence: made, id: "video_1", type: "video" }, h(Names)))));
+  await turn();
+  await act(async () => Socket.last.open());
+  await turn();
+  const sent = () => Socket.all.flatMap((socket) => socket.sent.map(({ type }) => type)).filter((type) => type !== "heartbeat");
+  assert.deepEqual(sent(), ["auth", "join"]);
+  await say({ ...snapshot([row("jane")]), id: Socket.last.of("join")[0].id });
+  assert.equal(place.textContent, "JANE");
+  await act(() => root.render(null));
+  await turn();
+  assert.deepEqual(sent(), ["auth", "join", "leave"]);
+  assert.equal(made.status, "closed");
+});
+
+test("another id leaves one room and enters the other, on the same connection", async () => {
+  const Status = () => useSnapshot(({ roomId, status }) => `${roomId} ${status}`);
+  await show(h(Status));
+  assert.equal(place.textContent, "video_1 live");
+  await act(() => root.render(h(RoomProvider, { presence: made, id: "project_2" }, h(Status))));
+  await turn();
+  assert.equal(place.textContent, "project_2 connecting");
+  assert.deepEqual(Socket.last.sent.map(({ type, roomId }) => [type, roomId]).sort(), [["join", "project_2"], ["leave", "video_1"]]);
+  assert.equal(Socket.all.length, 1);
+});
+
+test("without a provider the hooks show an empty room", async () => {
+  const Page = () => `${useOthers().length} ${useSelf()} ${useRoom()} ${useTyping()[0].length} ${usePlayback().mayControl}`;
+  await act(() => root.render(h(Page)));
+  assert.equal(place.textContent, "0 null null 0 false");
+});

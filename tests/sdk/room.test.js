@@ -1,0 +1,451 @@
+import assert from "node:assert/strict";
+import { afterEach, beforeEach, test } from "node:test";
+import { Socket, Time, event, finish, inside, later, presence, row, settle, snapshot } from "./fake.js";
+
+let time;
+beforeEach(() => (time = new Time()));
+afterEach(() => finish(time));
+
+const joined = (socket, users = [row("jane")], more) => socket.say({ ...snapshot(users, more), id: socket.of("join").at(-1)?.id });
+async function back(options) {
+  await time.advance(time.waits[0]);
+  Socket.last.open(options);
+  await settle();
+  return Socket.last;
+}
+
+test("the first message is auth, and asks for compact cursors; then the room is joined", async () => {
+  const made = presence({ privacy: { invisible: true } });
+  const room = made.enter("video_1", { type: "video", privacy: { shareCursor: false } });
+  assert.deepEqual([room.status, made.status, room.self, room.others.length], ["connecting", "connecting", null, 0]);
+  await settle();
+  Socket.last.open();
+  await settle();
+  const [auth, , join] = Socket.last.sent;
+  assert.deepEqual(auth, { type: "auth", token: "token", caps: ["cursors"], privacy: { invisible: true } });
+  assert.deepEqual(join, { type: "join", roomId: "video_1", roomType: "video", privacy: { shareCursor: false }, id: 1 });
+  const seen = [];
+  room.on("status", (status) => seen.push(status));
+  room.on("joined", () => seen.push(room.status, room.others.length));
+  const ready = room.ready();
+  await joined(Socket.last);
+  assert.deepEqual([await ready, seen, made.userId], [true, ["live", "live", 1], "me"]);
+});
+
+test("20 cursors a second at most, rounded and in their range, the last one always [E1, E5]", async () => {
+  const { room, socket } = await inside();
+  for (let i = 0; i <= 100; i++) {
+    room.updateCursor({ timestamp: i / 3, x: 1.5, y: -2 });
+    await time.advance(10);
+  }
+  await time.advance(100);
+  const cursors = socket.of("cursor");
+  assert.ok(cursors.length <= 22, `${cursors.length}`);
+  assert.deepEqual(cursors.at(-1), { type: "cursor", roomId: "video_1", data: { timestamp: 33.3333, x: 1, y: 0 } });
+  room.updateSelection({ startTime: -1, endTime: 2e6 });
+  room.updateSelection(null);
+  await time.advance(100);
+  assert.deepEqual(socket.of("selection").map(({ data }) => data), [{ startTime: 0, endTime: 1e6 }, null]);
+});
+
+test("a room that is loaded asks for fewer, with joined and with a notice [L2]", async () => {
+  const { room, socket } = await inside();
+  await socket.say({ type: "server_notice", code: "SEND_INTERVAL", message: "", roomId: "video_1", sendIntervalMs: 200 });
+  for (let i = 0; i < 100; i++) {
+    room.updateCursor({ timestamp: i });
+    await time.advance(10);
+  }
+  assert.ok(socket.of("cursor").length <= 6);
+  await socket.lose();
+  const again = await back({ limits: { cursorHz: 10 } });
+  await joined(again);
+  again.clear();
+  for (let i = 0; i < 100; i++) {
+    room.updateCursor({ timestamp: i });
+    await time.advance(10);
+  }
+  assert.ok(again.of("cursor").length <= 11 && again.of("cursor").length >= 9);
+});
+
+test("a full socket is not filled further; the newest cursor goes when it drains", async () => {
+  const { room, socket } = await inside();
+  socket.bufferedAmount = 100_000;
+  for (let i = 0; i < 10; i++) room.updateCursor({ timestamp: i });
+  await time.advance(200);
+  assert.equal(socket.of("cursor").length, 0);
+  socket.bufferedAmount = 0;
+  await socket.say({ type: "viewer_sync", roomId: "video_1", userId: "jane", sessionId: "jane-1", data: { state: "synced", driftMs: 0, synced: 1, total: 1 } });
+  assert.deepEqual(socket.of("cursor").map(({ data }) => data.timestamp), [9]);
+});
+
+test("who is alone sends nothing; who comes then is shown what is", async () => {
+  const { room, socket } = await inside([]);
+  for (let i = 0; i < 10; i++) {
+    room.updateCursor({ timestamp: i });
+    room.updateSelection({ startTime: i, endTime: 20 });
+    room.typing(true, "comment");
+    room.playback({ action: "report", isPlaying: true, currentTime: i, playbackRate: 1 });
+    await time.advance(100);
+  }
+  assert.deepEqual(socket.sent, []);
+  await socket.say(event("user_joined", "tom", { name: "Tom", color: "#1", sessionCount: 1, status: "active", activity: "active", index: 1 }));
+  assert.deepEqual(socket.sent.map(({ type, data }) => [type, data.timestamp ?? data.startTime ?? data.isTyping ?? data.action]), [
+    ["cursor", 9], ["selection", 9], ["typing", true], ["playback", "report"],
+  ]);
+});
+
+test("what is old is not said to who comes: typing after 5 s, a report after 1.5 s", async () => {
+  const { room, socket } = await inside([]);
+  room.typing(true);
+  room.playback({ action: "report", isPlaying: true, currentTime: 1, playbackRate: 1 });
+  await time.advance(6000);
+  await socket.say(event("user_joined", "tom", { name: "Tom", color: "#1", sessionCount: 1, status: "active", activity: "active", index: 1 }));
+  assert.deepEqual(socket.sent, []);
+});
+
+test("typing is refreshed every 3 s while keys are pressed, and stops at once [G1]", async () => {
+  const { room, socket } = await inside();
+  const said = () => socket.of("typing").map(({ data }) => [time.now, data.isTyping, data.context]);
+  for (let i = 0; i < 70; i++) {
+    room.typing(true, "comment");
+    await time.advance(100);
+  }
+  assert.equal(said().length, 3);
+  room.typing(true, "reply"); // elsewhere: at once
+  assert.equal(said().at(-1)[2], "reply");
+  room.typing(false, "reply");
+  assert.deepEqual(said().at(-1).slice(1), [false, "reply"]);
+  socket.clear();
+  room.typing(false);
+  await time.advance(10_000);
+  assert.deepEqual(socket.of("typing"), [], "nothing more to stop");
+  room.typing(true, "comment");
+  assert.equal(said().length, 1);
+});
+
+test("after a loss the room is joined again, the same session, and what is shown is shown again", async () => {
+  const { presence: made, room, socket } = await inside();
+  room.updateCursor({ timestamp: 1, x: 0.1, y: 0.2 });
+  room.updateSelection({ startTime: 1, endTime: 2 });
+  room.setStatus("reviewing", "scene 4");
+  await socket.say({ type: "ack", id: socket.of("status")[0].id, success: true, status: "reviewing" });
+  await socket.lose();
+  assert.equal(room.status, "reconnecting");
+  room.updateCursor({ timestamp: 2, x: 0.3, y: 0.4 });
+  room.updateCursor({ timestamp: 3, x: 0.5, y: 0.6 });
+  const again = await back({ resumed: false });
+  assert.equal(again.of("auth")[0].resumeToken, "resume");
+  assert.deepEqual(again.of("status").map(({ data }) => data), [{ status: "reviewing", statusMessage: "scene 4" }]);
+  assert.equal(again.of("cursor").length, 0, "not before the room is joined");
+  await joined(again, [row("jane"), row("tom")]);
+  assert.deepEqual(again.of("cursor").map(({ data }) => data.timestamp), [3], "a slot, not a queue");
+  assert.deepEqual(again.of("selection").length, 1);
+  assert.deepEqual(room.others.map(({ userId }) => userId), ["jane", "tom"]);
+  assert.equal(made.enter("video_1"), room);
+});
+
+test("a resumed session has its status still", async () => {
+  const { room, socket } = await inside();
+  room.setStatus("busy");
+  await socket.say({ type: "ack", id: socket.of("status")[0].id, success: true });
+  await socket.lose();
+  const again = await back({ resumed: true, rooms: ["video_1", "video_left_long_ago"] });
+  assert.deepEqual(again.of("status"), []);
+  assert.deepEqual(again.of("leave"), [{ type: "leave", roomId: "video_left_long_ago" }]);
+});
+
+test("what is asked without a connection waits: 100 at most, the oldest give way, of a kind that is a value the last counts", async () => {
+  const { room, socket } = await inside();
+  await socket.lose();
+  const answers = [];
+  for (let i = 0; i < 103; i++) room.broadcast({ n: i }).then((answer) => answers.push([i, answer.code]));
+  room.setStatus("busy").then((answer) => answers.push(["busy", answer.code]));
+  room.setStatus("away").then((answer) => answers.push(["away", answer.success]));
+  await settle();
+  assert.deepEqual(answers.slice(0, 3), [[0, "OFFLINE"], [1, "OFFLINE"], [2, "OFFLINE"]]);
+  assert.ok(answers.some(([what, code]) => what === "busy" && code === "OFFLINE"));
+  const again = await back();
+  assert.equal(again.of("broadcast").length, 0);
+  assert.deepEqual(again.of("status").map(({ data }) => data.status).at(-1), "away");
+  await joined(again);
+  const sent = again.of("broadcast").map(({ data }) => data.n);
+  assert.deepEqual([sent.length, sent.at(-1)], [98, 102]); // the status and the join count as well
+  assert.deepEqual(sent, [...sent].sort((a, b) => a - b), "in their order");
+});
+
+test("answers belong to questions; a refusal is an answer and an event, and nothing is rejected", async () => {
+  const { room, socket } = await inside();
+  const errors = [];
+  room.on("error", ({ code }) => errors.push(code));
+  const first = room.broadcast({ type: "reaction", emoji: "👍" }, ["jane"]);
+  const second = room.grantControl("nobody");
+  await settle();
+  const [{ id: a, to }, { id: b, data }] = socket.sent;
+  assert.deepEqual([to, data], [["jane"], { toUserId: "nobody" }]);
+  await socket.say({ type: "error", id: b, code: "TARGET_NOT_IN_ROOM", message: "That user is not in the room." });
+  await socket.say({ type: "ack", id: a, success: true, delivered: 3 });
+  assert.deepEqual([(await first).delivered, (await second).success, (await second).code], [3, false, "TARGET_NOT_IN_ROOM"]);
+  assert.deepEqual(errors, ["TARGET_NOT_IN_ROOM"]);
+});
+
+test("what was asked and not answered when the connection was lost is answered with OFFLINE", async () => {
+  const { room, socket } = await inside();
+  const asked = room.broadcast({ n: 1 });
+  await settle();
+  await socket.lose();
+  assert.equal((await asked).code, "OFFLINE");
+  const again = await back();
+  await joined(again);
+  assert.deepEqual(again.of("broadcast"), [], "at most once [J2]");
+});
+
+test("a join that is refused ends the room and says why; the connection goes with the last room", async () => {
+  const made = presence();
+  const room = made.enter("video_1");
+  const errors = [];
+  room.on("error", ({ code }) => errors.push(code));
+  await settle();
+  Socket.last.open();
+  await settle();
+  await Socket.last.say({ type: "error", id: Socket.last.of("join")[0].id, code: "ROOM_FULL", message: "This room is full.", roomId: "video_1" });
+  assert.deepEqual([room.status, room.getSnapshot().error.code, errors, await room.ready()], ["closed", "ROOM_FULL", ["ROOM_FULL"], false]);
+  assert.equal(Socket.last.closedWith, 1000);
+});
+
+test("a join that came too fast is tried again when the server said", async () => {
+  const made = presence();
+  const room = made.enter("video_1");
+  await settle();
+  Socket.last.open();
+  await settle();
+  const [{ id }] = Socket.last.of("join");
+  await Socket.last.say({ type: "error", id, code: "RATE_LIMITED", message: "", roomId: "video_1", retryAfterMs: 400 });
+  await time.advance(399);
+  assert.equal(Socket.last.of("join").length, 1);
+  await time.advance(400);
+  assert.equal(Socket.last.of("join").length, 2);
+  await joined(Socket.last);
+  assert.equal(room.status, "live");
+});
+
+test("kicked is over for that room only", async () => {
+  const { presence: made, room, socket } = await inside();
+  const other = made.enter("project_1");
+  await settle();
+  await socket.say({ ...snapshot([]), roomId: "project_1", id: socket.of("join")[0].id });
+  await socket.say({ type: "kicked", roomId: "video_1", reason: "Your new token does not open this room." });
+  assert.deepEqual([room.status, room.getSnapshot().error.code, other.status], ["closed", "KICKED", "live"]);
+  assert.match(room.getSnapshot().error.message, /does not open/);
+  assert.equal(socket.closedWith, null);
+});
+
+test("leave says so, and going from room to room keeps the connection", async () => {
+  const { presence: made, room, socket } = await inside();
+  room.leave();
+  const next = made.enter("project_2");
+  await settle();
+  assert.deepEqual(socket.sent.map(({ type, roomId }) => [type, roomId]), [["leave", "video_1"], ["join", "project_2"]]);
+  assert.equal(socket.closedWith, null);
+  next.leave();
+  await settle();
+  assert.deepEqual([socket.closedWith, made.status, time.timers], [1000, "closed", 0]);
+  room.updateCursor({ timestamp: 1 });
+  assert.equal((await Promise.race([room.broadcast({}), settle()])) ?? "waits", "waits");
+});
+
+test("a room entered twice is left with the second leave", async () => {
+  const { presence: made, room } = await inside();
+  assert.equal(made.enter("video_1"), room);
+  room.leave();
+  assert.equal(room.status, "live");
+  room.leave();
+  assert.equal(room.status, "closed");
+  assert.notEqual(made.enter("video_1"), room, "entered again it is a new one");
+});
+
+test("signals leave and close, also those that were aborted before", async () => {
+  const leave = new AbortController();
+  const close = new AbortController();
+  const made = presence({ signal: close.signal });
+  const one = made.enter("video_1", { signal: leave.signal });
+  const two = made.enter("video_2");
+  await settle();
+  leave.abort();
+  assert.deepEqual([one.status, two.status], ["closed", "connecting"]);
+  close.abort();
+  assert.deepEqual([two.status, made.status, time.timers], ["closed", "closed", 0]);
+  assert.equal(made.enter("video_3").status, "closed");
+  await settle();
+  assert.equal(time.timers, 0);
+});
+
+test("listeners: each has its own undo, one that throws harms nobody", async () => {
+  const { room, socket } = await inside();
+  const heard = [];
+  const reported = [];
+  globalThis.reportError = (error) => reported.push(error.message);
+  later(() => delete globalThis.reportError);
+  const listener = ({ data }) => heard.push(data.n);
+  const undo = [room.on("broadcast", listener), room.on("broadcast", () => { throw new Error("mine"); }), room.on("broadcast", listener)];
+  await socket.say(event("broadcast", "jane", { n: 1 }));
+  undo[0]();
+  undo[0]();
+  await socket.say(event("broadcast", "jane", { n: 2 }));
+  assert.deepEqual([heard, reported], [[1, 1, 2], ["mine", "mine"]]);
+});
+
+test("compact cursors: one message, one change, a cursor_moved for each row", async () => {
+  const { room, socket } = await inside([row("jane", "jane-1", { index: 1 }), row("tom", "tom-1", { index: 2 })]);
+  const moved = [];
+  let changes = 0;
+  room.on("cursor_moved", ({ userId, data }) => moved.push([userId, data.timestamp ?? "hidden"]));
+  room.subscribe(() => changes++);
+  await socket.say({ type: "cursors", roomId: "video_1", timestamp: "now", data: [[1, 5, 0.1, 0.2], [2, 6, 0.3, 0.4], [9, 1], [1]] });
+  assert.deepEqual(moved, [["jane", 5], ["tom", 6], ["jane", "hidden"]]);
+  assert.deepEqual([changes, room.others[0].cursor, room.others[1].cursor.x], [1, undefined, 0.3]);
+});
+
+test("the snapshot is the same object until something changes, and subscribers hear of changes only", async () => {
+  const { room, socket } = await inside();
+  let changes = 0;
+  const undo = room.subscribe(() => changes++);
+  const before = room.getSnapshot();
+  await socket.say(event("broadcast", "jane", {}));
+  assert.deepEqual([room.getSnapshot() === before, changes], [true, 0]);
+  await socket.say(event("typing_started", "jane", {}));
+  assert.deepEqual([room.getSnapshot() === before, changes], [false, 1]);
+  room.on("control_released", () => room.getSnapshot());
+  await socket.say(event("control_granted", "jane", { toUserId: "jane", toUserName: "", fromUserId: null, controllerSessionId: "jane-1", version: 1 }));
+  await socket.say(event("control_released", "jane", { reason: "left", version: 2 }));
+  assert.equal(changes, 3, "also when somebody looked before the subscribers were told");
+  undo();
+  await socket.say(event("typing_stopped", "jane", {}));
+  assert.equal(changes, 3);
+});
+
+test("privacy is said now, and again by the next connection before anybody can see", async () => {
+  const { room, socket } = await inside();
+  room.setPrivacy({ invisible: true });
+  assert.deepEqual(socket.of("privacy")[0].data, { invisible: true });
+  room.setPrivacy({ shareCursor: false });
+  await socket.lose();
+  const again = await back();
+  assert.deepEqual(again.of("auth")[0].privacy, { invisible: true, shareCursor: false });
+});
+
+// --- playback and control -----------------------------------------------------------------------------------------
+
+const playing = { isPlaying: true, currentTime: 10, playbackRate: 1, anchor: performance.timeOrigin, version: 3 };
+
+test("a command shows at once, the answer settles it [H2]", async () => {
+  const { room, socket } = await inside([row("jane")], { playback: { ...playing, anchor: performance.timeOrigin + time.now } });
+  await time.advance(2000);
+  assert.equal(room.position(), 12);
+  const answer = room.playback({ action: "pause" });
+  await settle();
+  assert.deepEqual([room.getSnapshot().playback.isPlaying, room.position()], [false, 12]);
+  const [{ id, data }] = socket.of("playback");
+  assert.deepEqual(data, { action: "pause", at: room.clock.now() });
+  await socket.say({ type: "ack", id, success: true, isPlaying: false, currentTime: 12.01, playbackRate: 1, anchor: 5, version: 4 });
+  assert.deepEqual([(await answer).version, room.position(), room.getSnapshot().playback.version], [4, 12.01, 4]);
+});
+
+test("the echo of an earlier command does not undo a later one", async () => {
+  const { room, socket } = await inside([row("jane")], { playback: playing });
+  room.playback({ action: "pause", currentTime: 1 });
+  room.playback({ action: "play", currentTime: 2 });
+  await settle();
+  const [first, second] = socket.of("playback").map(({ id }) => id);
+  const state = (isPlaying, currentTime, version) => ({ isPlaying, currentTime, playbackRate: 1, version });
+  const echo = (more) => event("playback_synced", "me", { ...more, serverTime: 5, syncEnabled: true, action: "pause" }, { sessionId: "s0" });
+  await socket.say(echo(state(false, 1, 4)));
+  await socket.say({ type: "ack", id: first, success: true, anchor: 5, ...state(false, 1, 4) });
+  assert.equal(room.getSnapshot().playback.isPlaying, true);
+  await socket.say({ type: "ack", id: second, success: true, anchor: 5, ...state(true, 2, 5) });
+  assert.deepEqual([room.getSnapshot().playback.isPlaying, room.getSnapshot().playback.version], [true, 5]);
+  await socket.say(event("playback_synced", "jane", { ...state(false, 0, 2), serverTime: 1, syncEnabled: true, action: "pause" }));
+  assert.equal(room.getSnapshot().playback.version, 5, "what is older is ignored");
+});
+
+test("seeks while scrubbing are merged, the last one travels, and play does not overtake it [H11]", async () => {
+  const { room, socket } = await inside([row("jane")], { playback: playing });
+  const answers = [];
+  for (let i = 0; i <= 20; i++) {
+    room.playback({ action: "seek", currentTime: i }).then(({ code }) => answers.push(code));
+    await time.advance(20);
+  }
+  room.playback({ action: "play" });
+  await settle();
+  const sent = socket.of("playback").map(({ data }) => [data.action, data.currentTime]);
+  assert.ok(sent.length <= 5, JSON.stringify(sent));
+  assert.deepEqual(sent.slice(-2), [["seek", 20], ["play", undefined]]);
+  assert.ok(answers.includes("REPLACED"));
+});
+
+test("refused with NOT_CONTROLLER the state snaps back to the server's [H1]", async () => {
+  const { room, socket } = await inside([row("jane")], { playback: playing });
+  const answer = room.playback({ action: "seek", currentTime: 100 });
+  await settle();
+  assert.equal(room.getSnapshot().playback.currentTime, 100);
+  await socket.say({ type: "error", id: socket.of("playback")[0].id, code: "NOT_CONTROLLER", message: "", roomId: "video_1", state: playing });
+  assert.deepEqual([(await answer).code, room.getSnapshot().playback.currentTime], ["NOT_CONTROLLER", 10]);
+});
+
+test("someone else has control: a command does not even show", async () => {
+  const { room, socket } = await inside([row("jane")], { playback: playing, controller: "jane", controllerSessionId: "jane-1" });
+  assert.equal(room.mayControl, false);
+  room.playback({ action: "pause" });
+  await settle();
+  assert.equal(room.getSnapshot().playback.isPlaying, true);
+  await socket.say(event("control_granted", "jane", { toUserId: "me", toUserName: "Me", fromUserId: "jane", controllerSessionId: "s0", version: 2 }));
+  assert.equal(room.mayControl, true);
+});
+
+test("commands without a connection become one state, which counts only if nobody said something since [H16]", async () => {
+  const { room, socket } = await inside([row("jane")], { playback: playing });
+  await socket.lose();
+  room.playback({ action: "seek", currentTime: 50 });
+  room.playback({ action: "pause" });
+  await settle();
+  const again = await back();
+  await joined(again, [row("jane")], { playback: { ...playing, version: 9 } });
+  const [{ data, id }, ...more] = again.of("playback");
+  assert.deepEqual([more.length, data.action, data.isPlaying, data.baseVersion], [0, "sync", false, 3]);
+  assert.ok(Math.abs(data.currentTime - 50) < 0.01);
+  await again.say({ type: "error", id, code: "STALE", message: "", roomId: "video_1", state: { ...playing, version: 9 } });
+  assert.equal(room.getSnapshot().playback.version, 9);
+});
+
+test("control: who has it, who asks, what becomes of it", async () => {
+  const { room, socket } = await inside();
+  await socket.say(event("control_granted", "jane", { toUserId: "jane", toUserName: "Jane", fromUserId: null, controllerSessionId: "jane-1", version: 1, auto: true }));
+  await socket.say(event("control_requested", "tom", { requesterName: "Tom" }));
+  await socket.say(event("control_requested", "tom", { requesterName: "Tom" }));
+  assert.deepEqual([room.getSnapshot().controller, room.getSnapshot().requests.length], ["jane", 1]);
+  await socket.say(event("control_denied", "jane", { toUserId: "tom", reason: "denied" }));
+  assert.deepEqual(room.getSnapshot().requests, []);
+  await socket.say(event("control_requested", "jane", { requesterName: "Jane" }));
+  await socket.say(event("control_released", "jane", { reason: "left", version: 2 }));
+  await socket.say(event("user_left", "jane", { reason: "left", sessionCount: 0 }));
+  assert.deepEqual([room.getSnapshot().controller, room.getSnapshot().requests], [null, []]);
+  for (const [method, type] of [["requestControl", "control_request"], ["cancelRequest", "control_cancel"], ["releaseControl", "control_release"], ["denyControl", "control_deny"]]) {
+    socket.clear();
+    room[method]("tom");
+    await settle();
+    assert.equal(socket.sent[0].type, type);
+  }
+});
+
+test("a room of another type asks for no watching together before it is used", async () => {
+  const made = presence();
+  const room = made.enter("project_1", { type: "project" });
+  await settle();
+  Socket.last.open();
+  await settle();
+  await Socket.last.say({ ...snapshot([row("jane")], { type: "project", syncEnabled: false }), roomId: "project_1", id: Socket.last.of("join")[0].id });
+  assert.deepEqual([room.status, room.position(), room.getSnapshot().playback, room.getSnapshot().requests], ["live", 0, null, []]);
+  const answer = room.playback({ action: "play" });
+  await settle();
+  await Socket.last.say({ type: "error", id: Socket.last.of("playback")[0].id, code: "SYNC_DISABLED", message: "", roomId: "project_1" });
+  assert.equal((await answer).code, "SYNC_DISABLED");
+});

@@ -1,0 +1,115 @@
+// Compiled, never run: each call as its documentation shows it, and mistakes that must not compile.
+import * as React from "react";
+import {
+  createPresence,
+  type Answer,
+  type Person,
+  type Presence,
+  type PresenceError,
+  type Room,
+  type RoomSnapshot,
+} from "../../../koko_presence/web/sdk/presence.js";
+import { createHooks } from "../../../koko_presence/web/sdk/react.js";
+
+const controller = new AbortController();
+const presence: Presence = createPresence({
+  url: new URL("wss://host/presence"), auth: async () => "token", throttleMs: 50, idleMs: 1000, worker: "/sdk/timer.js",
+  privacy: { invisible: true, scope: "user" }, signal: controller.signal, WebSocket,
+});
+createPresence({ url: "/presence", auth: () => "token", worker: false });
+// @ts-expect-error auth is missing
+createPresence({ url: "/presence" });
+// @ts-expect-error a token is a string
+createPresence({ url: "/presence", auth: async () => 5 });
+
+const room: Room = presence.enter("video_1", { type: "video", privacy: { shareCursor: false }, signal: controller.signal });
+presence.enter("video_2");
+// @ts-expect-error no such type of room
+presence.enter("video_1", { type: "movie" });
+
+const undo: () => void = room.on("cursor_moved", ({ userId, data }) => console.log(userId, data.timestamp, data.hidden, data.color));
+undo();
+room.on("user_left", ({ data }) => data.reason === "kicked" && data.sessionCount === 0);
+room.on("broadcast", ({ data }) => data.type === "reaction");
+room.on("error", (error: PresenceError) => error.code + error.retryAfterMs);
+room.on("status", (status) => status === "reconnecting");
+room.on("change", (snapshot: RoomSnapshot) => snapshot.others.length);
+room.on("follow", ({ following, reason }) => reason === "loop" && following === false);
+room.on("autoplay_blocked", ({ video }) => (video.controls = true));
+room.on("viewer_sync", ({ data }) => data.state === "behind" && data.driftMs < 0 && data.synced < data.total);
+// @ts-expect-error no such event
+room.on("user_arrived", () => {});
+// @ts-expect-error no such field
+room.on("typing_started", ({ data }) => data.name);
+presence.on("status", (status) => status === "idle");
+presence.on("error", ({ closeCode }) => closeCode);
+
+const others: readonly Person[] = room.others;
+for (const person of others) {
+  console.log(person.name, person.color, person.status === "busy", person.sessions.map(({ cursor, viewerSync }) => [cursor?.x, viewerSync?.driftMs]));
+}
+// @ts-expect-error snapshots are not written to
+room.others.push(others[0]!);
+// @ts-expect-error nor are people
+room.self!.name = "Me";
+
+room.updateCursor({ timestamp: 1, x: 0.5, y: 0.5, target: "left" });
+room.updateCursor(null);
+// @ts-expect-error numbers
+room.updateCursor({ x: "left" });
+room.updateSelection({ startTime: 1, endTime: 2 });
+room.updateSelection(null);
+// @ts-expect-error an end
+room.updateSelection({ startTime: 1 });
+room.typing(true, "comment");
+room.playback({ action: "report", isPlaying: true, currentTime: 1, playbackRate: 1, buffering: false, follow: true });
+// @ts-expect-error a seek has a time
+room.playback({ action: "seek" });
+// @ts-expect-error no such status
+room.setStatus("asleep");
+
+async function answers() {
+  const played = await room.playback({ action: "play", currentTime: 3 });
+  if (played.success) console.log(played.version);
+  else console.log(played.code, played.message, played.state);
+  const asked: Answer<{ granted: boolean; controller: string | null }> = await room.requestControl();
+  if (asked.success) console.log(asked.granted);
+  // @ts-expect-error only if it was successful
+  asked.granted;
+  const { success } = await room.setStatus("reviewing", "scene 4");
+  await room.setPrivacy({ invisible: success });
+  await room.grantControl("jane");
+  await room.denyControl("jane");
+  await room.cancelRequest();
+  await room.releaseControl();
+  await room.broadcast({ type: "reaction", emoji: "👍" }, ["jane"]);
+  const live: boolean = (await room.ready()) && (await room.follow("jane"));
+  return live;
+}
+answers();
+
+const detach: () => void = room.attach(document.createElement("video"), { correct: true, whenNotAllowed: "snap" });
+detach();
+const second: number = room.position() + room.position(room.clock.now()) + room.clock.offset + room.clock.rtt;
+const { playback, controller: holder, requests, synced, following, error, self } = room.getSnapshot();
+console.log(second, playback?.anchor, holder, requests[0]?.requesterName, synced?.total, following, error?.code, self?.sessionId);
+room.leave();
+presence.close();
+
+const { RoomProvider, useRoom, useOthers, useSelf, useCursor, useTyping, usePlayback, useSnapshot } = createHooks(React);
+function Page() {
+  const names: string[] = useOthers((people) => people.map((person) => person.name));
+  const count: { n: number } = useOthers((people) => ({ n: people.length }), (a, b) => a.n === b.n);
+  const everyone: readonly Person[] = useOthers();
+  const me: string | null = useSelf((person) => person.name);
+  const status = useSnapshot((snapshot) => snapshot.status);
+  const [people, setTyping] = useTyping("comment");
+  const { attach, command, position, mayControl } = usePlayback();
+  const pointer = useCursor(() => 5);
+  setTyping(true);
+  // @ts-expect-error a name is a string
+  const wrong: number = useSelf((person) => person.name);
+  return React.createElement("div", pointer, names, count.n, everyone.length, me, status, people.length, mayControl, position(), wrong,
+    React.createElement("video", { ref: attach, onClick: () => command({ action: "pause" }) }), useRoom()?.id);
+}
+React.createElement(RoomProvider, { presence, id: "video_1", type: "video" }, React.createElement(Page));
