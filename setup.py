@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parent
 PACKAGE = "koko_presence._fastpath"
 DEBUG = os.environ.get("KOKO_DEBUG", "") not in ("", "0")
 ALSO_IN_SDIST = ("_fastpath/*.pyx", "_fastpath/*.pxd", "_fastpath/*.pyi", "CHANGELOG.md", "deploy/**/*", "docs/**/*.md")
-NEVER_SHIPPED = re.compile(r"(\.c|\.cpp|\.so|\.html|\.pyc)$|__pycache__|^build/")
+NEVER_SHIPPED = re.compile(r"(\.c|\.cpp|\.so|\.pyc)$|_fastpath/.*\.html$|__pycache__|^build/")
 
 
 def own_version() -> str:
