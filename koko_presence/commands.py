@@ -360,7 +360,7 @@ class SessionActed(Letter, kw_only=True):
     knows what the session hides from now on."""
 
     session_id: str
-    activity: Activity = "active"
+    activity: Activity | None = None
     privacy: Privacy | None = None
 
 
