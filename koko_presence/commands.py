@@ -151,7 +151,7 @@ class RenewLeases(Letter, kw_only=True):
     user_id: str
     session_id: str
     activity: Activity | None
-    call: Call
+    call: Call | None = None
 
 
 class RoomLeft(Letter, kw_only=True):

@@ -157,7 +157,8 @@ class UserDesk:
                 raise leases.nothing_to_renew()
             leases.renew(user, command, now)
         except PresenceError as error:
-            answers.refuse(self._setting, command.call, error)
+            if command.call is not None:
+                answers.refuse(self._setting, command.call, error)
 
     def _spender(self, command: ChangeStatus | ChangePrivacy, now: float) -> User:
         """The user whom a call changes, after it has paid for it: a socket's session has such a budget at its edge.

@@ -24,6 +24,7 @@ from koko_presence.errors import PresenceError
 from .user import User
 from .usersession import UserSession
 
+_LEASE_ID_CHARS = 38
 _ONE_ROOM = "A session held over HTTP is for one room. Join without a sessionId to hold another."
 
 
@@ -34,6 +35,11 @@ def lease_id(user_id: str, room_id: str, client_key: str) -> str:
         data = part.encode()
         found.update(len(data).to_bytes(4, "big") + data)
     return "lease_" + found.hexdigest()
+
+
+def is_lease(session_id: str) -> bool:
+    """Is this the id of a lease, of anybody and at any time?"""
+    return session_id.startswith("lease_") and len(session_id) == _LEASE_ID_CHARS
 
 
 def unknown_session() -> PresenceError:
@@ -119,9 +125,9 @@ def leave(user: User, command: LeaveRoom) -> bool:
     if command.all:
         leavers = there
     elif command.session_id:
-        if command.session_id not in user.sessions:
+        if command.session_id not in user.sessions and not is_lease(command.session_id):
             raise unknown_session()
-        leavers = [command.session_id]
+        leavers = [command.session_id] if command.session_id in user.sessions else []  # a lease that has ended has left
     elif command.lease in there:
         leavers = [command.lease]
     elif len(there) == 1:
