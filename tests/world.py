@@ -449,6 +449,17 @@ class World:
             if isinstance(node.bus, ClusterBus):
                 node.bus.on_view(view, self.now)
 
+    def kill(self, node: Node) -> None:
+        """kill -9, and the supervisor's word of it to the others."""
+        node.dead = True
+        del self.nodes[node.number]
+        self.publish()
+        self.settle()
+
+    def owner_of(self, room_id: str = "", user_id: str = "") -> Node:
+        """The worker that has the room, or the user."""
+        return next(n for n in self.nodes.values() if room_id in n.shard.rooms or user_id in n.shard.users)
+
     def next_hub(self) -> Hub:
         """Where the kernel puts a new connection: any worker."""
         nodes = list(self.nodes.values())
