@@ -64,10 +64,12 @@ def test_m1_the_input_names_the_session_before_the_header_does(scene: tuple[Worl
     bob.take()
     http.call("updateCursor", **ROOM, sessionId=tab.session_id, timestamp=1)
     assert bob.take("cursor_moved")[0]["sessionId"] == tab.session_id
+    world.sleep(0.1)
     http.call("updateCursor", **ROOM, timestamp=2)
     assert bob.take("cursor_moved")[0]["sessionId"] == ann.session_id
     assert world.http("ann").refused("updateCursor", **ROOM, timestamp=3).code == "SESSION_REQUIRED"  # which of two?
     tab.hang_up()
+    world.sleep(0.1)
     bob.take()
     world.http("ann").call("updateCursor", **ROOM, timestamp=4)
     assert bob.take("cursor_moved")[0]["sessionId"] == ann.session_id
@@ -222,7 +224,7 @@ def test_m2_it_is_renewed_by_join_and_by_heartbeat(by: str) -> None:
     bob.send(type="heartbeat", status="idle")
     assert bob.take("user_left") == []
     world.sleep(1.1)
-    assert types(bob) == ["pong", "user_left"]
+    assert types(bob) == ["user_left"]
 
 
 def test_d6_a_heartbeat_renews_all_leases_tells_the_activity_and_answers_like_pong() -> None:
@@ -588,9 +590,9 @@ def test_l3_one_user_cannot_flood_the_owners() -> None:
     world.sleep(2.0)
     assert all(http.start("getActive", **ROOM).error is None for _ in range(int(CALL_BURST)))
     world.settle()
-    for number in range(100):
+    for number in range(900):  # for 5.4 s
         world.http(f"user{number}").call("getActive", **ROOM)
-    assert len(world.hub.procedures._budgets) + len(world.hub.procedures._earlier) <= 102
+    assert len(world.hub.procedures._budgets) + len(world.hub.procedures._earlier) < 800  # who has gone is forgotten
 
 
 # --- wrong inputs -------------------------------------------------------------------------------------------------
