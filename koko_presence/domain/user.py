@@ -100,6 +100,7 @@ class User:
                         user_id=self.id,
                         edge=command.edge,
                         connection=command.connection,
+                        at=command.at,
                         stay=session.rooms[room_id],
                     )
                 )
@@ -269,6 +270,7 @@ class User:
                 user_id=self.id,
                 edge=session.edge,
                 connection=session.connection,
+                at=session.at,
                 stay=command.stay,
             )
             self.setting.effects.append(resume)
