@@ -173,6 +173,7 @@ class ClaimMember(Letter, kw_only=True):
     session_id: str
     stay: int
     connection: int
+    connected: bool = True
     visitor: Visitor | None = None
 
 

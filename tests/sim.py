@@ -109,6 +109,7 @@ class Person:
             assert client is not None and node is not None
             node.do(lambda: client.session.on_close(1000, True))
             client.closed = 1000
+            self.client = None  # nobody reads what comes now
 
     # --- what it hears
 
@@ -136,7 +137,8 @@ class Person:
             if self.token is not None and not message["resumed"]:
                 self.story.on_not_resumed(self)
             self.token, self.session = message["resumeToken"], message["sessionId"]
-            self.lost_at = None
+            if self.here:  # and not lost again before this was read
+                self.lost_at = None
             for room in message["rooms"]:  # left while nobody could hear it
                 if room not in self.wants:
                     self.say(type="leave", roomId=room)

@@ -269,7 +269,7 @@ class Handover:
             bus.shelf.users.pop(user_id, None)
         if not self.recovering:
             found = [bus.shard.rooms[room_id] for room_id in late if room_id in bus.shard.rooms]
-            for claim in _claims(found, lambda user_id: True):  # their owners may have changed meanwhile
+            for claim in _claims(found, lambda user_id: False):
                 bus.send(claim, now)
             bus.spread(now)
 
@@ -346,9 +346,10 @@ class Handover:
             courier.letters.put(kind, letters.encode(letter))
 
 
-def _claims(rooms: Iterable[Room], of: Callable[[str], bool]) -> list[Command]:
+def _claims(rooms: Iterable[Room], moved: Callable[[str], bool]) -> list[Command]:
     """For the new owners of users: who of them is in these rooms. The old ones may have known that somebody has gone,
-    and have taken it with them; or of a lease, of which no edge can tell."""
+    and have taken it with them. Leases are claimed in any case: no edge can tell of them, and a room's owner that is
+    lost may not have done so."""
     return [
         ClaimMember(
             user_id=member.user_id,
@@ -356,9 +357,10 @@ def _claims(rooms: Iterable[Room], of: Callable[[str], bool]) -> list[Command]:
             session_id=member.session_id,
             stay=member.stay,
             connection=member.connection,
+            connected=member.connected,
             visitor=keeping.visitor_of(member) if member.leased else None,
         )
         for room in rooms
         for member in room.members.values()
-        if of(member.user_id)
+        if member.leased or moved(member.user_id)
     ]

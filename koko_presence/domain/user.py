@@ -40,17 +40,8 @@ class User:
     """All of one user. Commands for rooms and news for edges go into `setting.effects`, in order."""
 
     __slots__ = (
-        "activity",
-        "budget",
-        "id",
-        "manual",
-        "revision",
-        "sessions",
-        "setting",
-        "status_message",
-        "stays",
-        "wishes",
-    )
+        "activity", "budget", "id", "manual", "revision", "sessions", "setting", "status_message", "stays", "wishes",
+    )  # fmt: skip
 
     def __init__(self, user_id: str, setting: Setting) -> None:
         self.id = user_id
@@ -263,7 +254,7 @@ class User:
         if session is None or not session.connected or room_id not in session.rooms:  # it may still join again
             drop = Drop(room_id=room_id, session_id=session_id, connection=command.connection)
             self.setting.effects.append(drop)
-        elif session.connection != command.connection:
+        elif session.connection != command.connection or not command.connected:
             resume = Resume(
                 room_id=room_id,
                 session_id=session_id,
@@ -272,6 +263,8 @@ class User:
                 connection=session.connection,
                 at=session.at,
                 stay=command.stay,
+                # it was dropped by mistake, and its edge has gone on hearing the room
+                hears=session.connection == command.connection,
             )
             self.setting.effects.append(resume)
         if session is not None and session.rooms.get(room_id) == 0:
