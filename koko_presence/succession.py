@@ -36,15 +36,20 @@ class GatheredRoom:
 class GatheredUser:
     """What has been said of one user that is to be ours."""
 
-    __slots__ = ("best", "words")
+    __slots__ = ("best", "newest", "words")
 
     def __init__(self) -> None:
         self.best: UserRecord | None = None
         self.words: dict[int, list[SessionRecord]] = {}
+        self.newest: dict[int, int] = {}  # up to which connection each edge has spoken
 
     def add_record(self, record: UserRecord) -> None:
         if self.best is None or record.revision > self.best.revision:
             self.best = record
+
+    def add_words(self, edge: int, words: list[SessionRecord], newest: int) -> None:
+        """An edge's word, in place of an earlier one."""
+        self.words[edge], self.newest[edge] = words, newest
 
 
 def let_room_go(shard: Shard, room: Room, now: float) -> RoomRecord:
@@ -124,7 +129,7 @@ def take_user(
         for edge in announced:
             named.setdefault(edge, set())
     edges = set(announced) | {session.edge for session in user.sessions.values()}
-    keeping.hold_absent(user, edges, named, now)
+    keeping.hold_absent(user, edges, named, now, {} if made else gathered.newest)
     shard.changed_user(user, now)
 
 

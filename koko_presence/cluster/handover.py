@@ -147,7 +147,7 @@ class Handover:
         elif kind == letters.PRESENCE:
             self._gather_room(letter.room_id).presences[letter.presence.edge] = letter.presence
         elif kind == letters.SESSIONS:
-            self._gather_user(letter.user_id).words[letter.edge] = letter.sessions
+            self._gather_user(letter.user_id).add_words(letter.edge, letter.sessions, letter.newest)
         if not self.recovering:
             self._take_over(now)
 
@@ -223,9 +223,10 @@ class Handover:
                 assert self._owners is not None
                 owner = self._owners.owner(user_key(user_id))
                 if owner == bus.me:
-                    self._gather_user(user_id).words[bus.me] = words
+                    self._gather_user(user_id).add_words(bus.me, words, bus.edge.newest)
                 else:
-                    self._post(owner, letters.SESSIONS, letters.SessionsLetter(user_id, bus.me, words))
+                    letter = letters.SessionsLetter(user_id, bus.me, words, bus.edge.newest)
+                    self._post(owner, letters.SESSIONS, letter)
 
     def _settle(self, now: float) -> None:
         """Everybody has said what there is to say: begin."""
@@ -336,9 +337,8 @@ class Handover:
         if user.best is not None:
             self._give_user(user_id, user.best)
         for edge, words in user.words.items():
-            self._post(
-                self._owners.owner(user_key(user_id)), letters.SESSIONS, letters.SessionsLetter(user_id, edge, words)
-            )
+            letter = letters.SessionsLetter(user_id, edge, words, user.newest[edge])
+            self._post(self._owners.owner(user_key(user_id)), letters.SESSIONS, letter)
 
     def _post(self, worker: int, kind: int, letter: RoomRecord | UserRecord | SessionRecord | Any) -> None:
         courier = self._bus.couriers.get(worker)

@@ -61,11 +61,13 @@ class RoomLetter(Struct, array_like=True):
 
 
 class SessionsLetter(Struct, array_like=True):
-    """An edge's word on the sessions of one user that are connected there."""
+    """An edge's word on the sessions of one user that are connected there. Of connections above `newest` it says
+    nothing."""
 
     user_id: str
     edge: int
     sessions: list[SessionRecord]
+    newest: int
 
 
 _encode = msgspec.msgpack.Encoder().encode

@@ -4,7 +4,7 @@ Pure: `record_of` and `memo_of` read, `restore_*` make a new one, `reconcile` ho
 against what the room believes. All of it may be done twice, or late, without harm.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 from koko_presence.commands import EnterRoom, Resume, Visitor
 from koko_presence.records import (
@@ -29,6 +29,7 @@ from .showing import REGISTERS, submit
 from .user import User
 from .usersession import UserSession
 
+NOBODY_NEWER: Mapping[int, int] = {}
 SEQ_JUMP = 1000  # above every number that a lost owner can have given and nobody left has seen
 
 
@@ -384,10 +385,15 @@ def _tell_rooms(user: User, session: UserSession, word: SessionRecord) -> None:
         )
 
 
-def hold_absent(user: User, edges: Collection[int], named: dict[int, set[str]], now: float) -> None:
+def hold_absent(
+    user: User, edges: Collection[int], named: dict[int, set[str]], now: float, newest: Mapping[int, int] = NOBODY_NEWER
+) -> None:
     """Begin the grace of every session that is connected at no edge any more: its edge is not among `edges`, or has
-    announced its sessions (`named`, by edge) without it. Leases are at none anyway."""
+    announced its sessions (`named`, by edge) without it, and not before it came (`newest`, by edge: up to which
+    connection that edge has spoken). Leases are at none anyway."""
     for session_id, session in list(user.sessions.items()):
-        at_edge = session.leased or (session.edge in edges and session_id in named.get(session.edge, (session_id,)))
-        if session.connected and not at_edge:
+        if session.leased or not session.connected:
+            continue
+        missed = session_id not in named.get(session.edge, (session_id,))
+        if session.edge not in edges or (missed and session.connection <= newest.get(session.edge, session.connection)):
             user.hold(session_id, now)

@@ -197,10 +197,12 @@ class User:
             if command.visitor.at < session.at:
                 return  # said once more for a connection that is no more
             if not session.connected or session.connection != command.visitor.connection:
-                # a lost owner had given it the session
+                # a lost owner had given it the session, or an edge's word of it came too late
+                hears = session.connection == command.visitor.connection
                 session.edge, session.connection = command.visitor.edge, command.visitor.connection
                 session.at, session.connected = command.visitor.at, True
                 self.setting.deadlines.cancel(("session", self.id, command.visitor.session_id))
+                self._tell_back(command.visitor.session_id, command.room_id, hears=hears)
         self.check_rooms(command.room_id)
         if command.privacy is not None:
             self.spread_privacy(command.visitor.session_id, command.privacy)
@@ -214,6 +216,23 @@ class User:
         self.setting.effects.append(
             Admit(room_id=command.room_id, enter=command, stay=self.stays, profile=self.profile)
         )
+
+    def _tell_back(self, session_id: str, but: str, *, hears: bool) -> None:
+        """The session is connected after all: all its rooms but one are told."""
+        session = self.sessions[session_id]
+        for room_id in sorted(session.rooms.keys() - {but}):
+            self.setting.effects.append(
+                Resume(
+                    room_id=room_id,
+                    session_id=session_id,
+                    user_id=self.id,
+                    edge=session.edge,
+                    connection=session.connection,
+                    at=session.at,
+                    stay=session.rooms[room_id],
+                    hears=hears,
+                )
+            )
 
     def check_rooms(self, room_id: str) -> None:
         """Errors: TOO_MANY_ROOMS when `room_id` would be one too many [C10]."""
