@@ -57,6 +57,7 @@ class Shard:
         self.rooms: dict[str, Room] = {}
         self.users: dict[str, User] = {}
         self.trust_until = 0.0  # a resume token is believed without a session to it, since an owner was lost [N-c]
+        self.denied: set[str] = set()  # users of whom a room has been told that nothing is known, since the last change
         # rooms with something to send, and when
         self.plan = FlushPlan(limits.flush_window_ms / 1000.0, limits.flush_ceiling_ms / 1000.0)
         self._desk = UserDesk(self)

@@ -107,6 +107,7 @@ def take_user(
     shard: Shard, user_id: str, gathered: GatheredUser, announced: Collection[int], *, late: bool, now: float
 ) -> None:
     """Put a user together again. `late`: rooms have been told already that nothing is known of the user."""
+    late = late or user_id in shard.denied
     user = shard.users.get(user_id)
     made = user is None
     if user is None:
@@ -135,6 +136,7 @@ def take_user(
 
 def part_with(shard: Shard, edges: Collection[int], lost_some: bool, now: float) -> None:
     """These are the edges that are left: hold the places of everybody who was at another."""
+    shard.denied.clear()
     for room in list(shard.rooms.values()):
         if keeping.drop_absent(room, edges, now):
             shard.changed_room(room, now)

@@ -110,6 +110,7 @@ class UserDesk:
         elif user is not None:
             user.claim(command)
         else:
+            self._shard.denied.add(command.user_id)
             drop = Drop(room_id=command.room_id, session_id=command.session_id, connection=command.connection)
             self._setting.effects.append(drop)
 
