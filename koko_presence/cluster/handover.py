@@ -262,8 +262,10 @@ class Handover:
         for room_id, room in rooms.items():
             take_room(bus.shard, room_id, room, announced, self._change.target.view.ids, now)
             bus.shelf.rooms.pop(room_id, None)
-            bus.heard.pop(room_id, None)
+            heard = bus.heard.pop(room_id, None)
             if room_id in bus.shard.rooms:
+                if heard is not None and heard < max(room.seqs.values(), default=0):
+                    self._refresh(room_id, now)
                 self._give_lanes(room_id)
         for user_id, user in users.items():
             take_user(bus.shard, user_id, user, announced, late=not self.recovering, now=now)
@@ -273,6 +275,14 @@ class Handover:
             for claim in _claims(found, lambda user_id: False):
                 bus.send(claim, now)
             bus.spread(now)
+
+    def _refresh(self, room_id: str, now: float) -> None:
+        """Somebody has heard more of a room that is now ours than this edge has: those here see it anew, as other
+        edges ask for by themselves."""
+        room = self._bus.shard.rooms[room_id]
+        for member in room.members.values():
+            if member.attached and member.edge == self._bus.me:
+                room.send_snapshot(member, None, now)
 
     def _give_lanes(self, room_id: str) -> None:
         room = self._bus.shard.rooms[room_id]
