@@ -12,6 +12,9 @@ from typing import NamedTuple
 import msgspec
 from aiohttp import web
 
+from . import trpc_http
+from .trpc_http import TrpcHttp
+
 Handler = Callable[[web.BaseRequest], web.Response]
 
 # Nothing inline, nothing foreign: what the demo's names and images could at worst do [reliability reference, XSS].
@@ -19,6 +22,9 @@ PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data: https:; "
     "media-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+
+
+MAX_LINE_BYTES = 16 * 1024  # a batch of queries stands in the request's line; the door takes no longer head
 
 
 class StaticFile(NamedTuple):
@@ -50,6 +56,11 @@ class HttpSide:
     def __init__(self) -> None:
         self._routes: dict[str, Handler] = {"/healthz": self._healthz}
         self._files: dict[str, StaticFile] = {}
+        self._trpc: TrpcHttp | None = None
+
+    def add_trpc(self, trpc: TrpcHttp) -> None:
+        """Answer calls below /trpc/ [M6]."""
+        self._trpc = trpc
 
     def add_demo(self, folder: Path) -> None:
         """Serve the demo page at /demo."""
@@ -71,9 +82,13 @@ class HttpSide:
 
     def server(self) -> web.Server:
         """What the door calls for each HTTP connection."""
-        return web.Server(self._handle, access_log=None, keepalive_timeout=75.0, tcp_keepalive=False)
+        return web.Server(
+            self._handle, access_log=None, keepalive_timeout=75.0, tcp_keepalive=False, max_line_size=MAX_LINE_BYTES
+        )
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        if self._trpc is not None and request.path.startswith(trpc_http.PATH):
+            return await self._trpc.handle(request)
         route = self._routes.get(request.path)
         file = self._files.get(request.path)
         if route is None and file is None:

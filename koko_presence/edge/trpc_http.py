@@ -1,0 +1,175 @@
+"""`/trpc/presence.<procedure>` on the HTTP side: who asks, from which page, and the calls of one request together.
+
+Holds no state of its own. What a request and an answer look like is in `trpc`, what a procedure does in `procedures`.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from typing import Any, NamedTuple, Protocol
+
+from aiohttp import web
+from msgspec import UNSET
+
+from koko_presence.auth.tokens import Identity, TokenRefused
+from koko_presence.errors import PresenceError
+
+from . import trpc
+from .trpc import Asked, Call, Kind, Outcome, Request, TrpcError
+from .upgrade import Head, origin_allowed
+
+log = logging.getLogger("koko_presence.trpc")
+
+PATH = "/trpc/"
+SESSION_HEADER = "x-presence-session"
+BODY_TIMEOUT_S = 10.0
+PREFLIGHT = {
+    "access-control-allow-methods": "GET, POST, OPTIONS",
+    "access-control-allow-headers": f"content-type, authorization, trpc-accept, {SESSION_HEADER}",
+    "access-control-max-age": "7200",
+}
+
+
+class Caller(NamedTuple):
+    """Who calls, and for which live session: "" when the request names none."""
+
+    identity: Identity
+    session_id: str
+
+
+class Procedures(Protocol):
+    """What tRPC can call, by name without `presence.`."""
+
+    KINDS: Mapping[str, Any]
+
+    async def call(self, caller: Any, name: str, input: Any) -> Any:
+        """The procedure's data. Errors: PresenceError."""
+        ...
+
+
+class Callers(Protocol):
+    """Who is behind a request's headers."""
+
+    def identify(
+        self, headers: Mapping[str, str], *, origin_allowed: bool, now_s: float
+    ) -> Identity | Awaitable[Identity]:
+        """Errors: TokenRefused."""
+        ...
+
+
+def unauthorized(refused: TokenRefused) -> TrpcError:
+    """No token, or one of no use."""
+    return trpc.from_presence(PresenceError("UNAUTHENTICATED", f"The token was refused: {refused}."))
+
+
+class TrpcHttp:
+    """tRPC over HTTP. `origins` gives the pages that may call, besides the server's own; `unix_s` the time."""
+
+    def __init__(
+        self,
+        procedures: Procedures,
+        callers: Callable[[], Callers],
+        origins: Callable[[], Collection[str]],
+        unix_s: Callable[[], float],
+    ) -> None:
+        self._procedures = procedures
+        self._callers = callers
+        self._origins = origins
+        self._unix_s = unix_s
+        self._kinds: dict[str, Kind] = {**procedures.KINDS, trpc.EVENTS: "subscription"}
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request below /trpc/."""
+        headers = [(name.lower(), value) for name, value in request.headers.items()]
+        head = Head(request.method, request.path, headers)
+        origin = head.values("origin")
+        if not origin_allowed(head, self._origins()):
+            error = TrpcError("FORBIDDEN", "This page's origin is not on the server's list (server.origins).")
+            return _response(trpc.refuse(error), {})
+        cors = {"access-control-allow-origin": origin[0], "access-control-allow-credentials": "true"} if origin else {}
+        if request.method == "OPTIONS":
+            return web.Response(status=204, headers={**cors, **(PREFLIGHT if origin else {}), "vary": "Origin"})
+        if request.method == "HEAD":
+            return web.Response(status=204, headers=cors)
+        if origin:
+            cors["access-control-expose-headers"] = "retry-after"
+        try:
+            asked = await self._read(request)
+            calls = Request(asked, self._kinds)
+        except TrpcError as error:
+            response = _response(trpc.refuse(error), cors)
+            if error.code in ("PAYLOAD_TOO_LARGE", "TIMEOUT"):
+                response.force_close()  # the rest of the body is not worth reading
+            return response
+        outcomes = await self._run(request, calls)
+        return _response(trpc.answer(asked, calls, outcomes), cors)
+
+    async def _read(self, request: web.BaseRequest) -> Asked:
+        return Asked(
+            method=request.method,
+            paths=request.path[len(PATH) :],
+            batch=request.query.get("batch") == "1",
+            query_input=request.query.get("input"),
+            body=b"" if request.method == "GET" else await _body(request),
+            content_type=request.headers.get("content-type"),
+            jsonl=request.headers.get("trpc-accept") == "application/jsonl",
+        )
+
+    async def _run(self, request: web.BaseRequest, calls: Request) -> list[Outcome]:
+        """All calls at once, each of them once."""
+        if all(call.refusal is not None for call in calls.calls):
+            return [call.refusal for call in calls.calls]
+        try:
+            # an Origin that is here has passed the list; without one it is not another site's page that asks
+            answer = self._callers().identify(request.headers, origin_allowed=True, now_s=self._unix_s())
+            identity = answer if isinstance(answer, Identity) else await answer
+        except TokenRefused as refused:
+            error = unauthorized(refused)
+            return [call.refusal or error for call in calls.calls]
+        caller = Caller(identity, request.headers.get(SESSION_HEADER, ""))
+        return list(await asyncio.gather(*(self._try(caller, calls, index) for index in range(len(calls.calls)))))
+
+    async def _try(self, caller: Caller, calls: Request, index: int) -> Outcome:
+        call = calls.calls[index]
+        if call.refusal is not None:
+            return call.refusal
+        try:
+            value = calls.input(index)
+        except TrpcError as error:
+            return error
+        return await outcome_of(self._procedures, caller, call, value)
+
+
+async def outcome_of(procedures: Procedures, caller: Caller, call: Call, value: Any) -> Outcome:
+    """What a call gives; a fault of ours is logged and not shown."""
+    try:
+        data = await procedures.call(caller, call.name, value)
+    except PresenceError as error:
+        return trpc.from_presence(error)
+    except Exception:
+        log.exception("a procedure failed", extra={"procedure": call.name})
+        return trpc.INTERNAL
+    return UNSET if data is None else data
+
+
+async def _body(request: web.BaseRequest) -> bytes:
+    """The whole body. Errors: TrpcError PAYLOAD_TOO_LARGE, TIMEOUT."""
+    too_large = TrpcError("PAYLOAD_TOO_LARGE", f"A request may have {trpc.MAX_BODY_BYTES} bytes.", reason="TOO_LARGE")
+    if (request.content_length or 0) > trpc.MAX_BODY_BYTES:
+        raise too_large
+    body = bytearray()
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            async for chunk in request.content.iter_any():
+                body += chunk
+                if len(body) > trpc.MAX_BODY_BYTES:
+                    raise too_large
+    except TimeoutError:
+        raise TrpcError("TIMEOUT", "The request's body took too long.") from None
+    except web.RequestPayloadError:
+        raise TrpcError("BAD_REQUEST", "The request's body cannot be read.") from None
+    return bytes(body)
+
+
+def _response(answer: trpc.Answer, cors: Mapping[str, str]) -> web.Response:
+    return web.Response(status=answer.status, headers={**answer.headers, **cors}, body=answer.body)
