@@ -23,9 +23,14 @@ from .cluster.bus import LocalBus
 from .cluster.cluster_bus import ClusterBus
 from .cluster.mesh import Mesh
 from .cluster.ring import View
+from .edge.connection import Connection, Handler
 from .edge.door import Door
 from .edge.http import HttpSide
 from .edge.hub import Hub
+from .edge.procedures import Procedures
+from .edge.trpc_http import TrpcHttp
+from .edge.trpc_ws import PATH as TRPC_PATH
+from .edge.trpc_ws import TrpcSockets
 from .ids import new_session_id
 from .limits import Limits
 from .ops.collect import LoopLag, collect
@@ -98,13 +103,20 @@ class Worker:
             new_session_id=new_session_id,
         )
         self.bus.attach(edge_id, self.hub)
+        self._callers = _Bearer(self.hub)
+        procedures = Procedures(self.hub)
+        self._sockets = TrpcSockets(self.hub, procedures, lambda: self._callers)
         self._http = HttpSide()
+        self._http.add_trpc(
+            TrpcHttp(procedures, lambda: self._callers, lambda: self.config.server.origins, self.hub.unix_s)
+        )
         if config.server.demo:
             self._http.add_demo(DEMO_FOLDER)
         if dev:
             self._http.add_dev_tokens(self._dev_token)
         self.door = Door(
-            make_handler=self.hub.accept,
+            make_handler=self._handler,
+            ws_paths=("/presence", TRPC_PATH),
             http_protocol=self._http.server(),
             origins=config.server.origins,
             max_message_bytes=config.limits.max_message_bytes,
@@ -172,6 +184,12 @@ class Worker:
     def snapshot(self) -> bytes:
         """This worker's Counters as msgpack, for ops/metrics.py."""
         return collect(tally, self._lag, door=self.door, hub=self.hub, shard=self.shard, bus=self.bus)
+
+    def _handler(self, connection: Connection) -> Handler:
+        """Who speaks with a new WebSocket: a session, by tRPC or by the presence protocol."""
+        if connection.target.partition("?")[0] == TRPC_PATH:
+            return self._sockets.accept(connection)
+        return self.hub.accept(connection)
 
     # --- the seam to the other workers ------------------------------------------------------------------------------
 
@@ -248,3 +266,18 @@ def _tls(config: Config) -> ssl.SSLContext | None:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.load_cert_chain(config.server.tls_cert, config.server.tls_key)
     return context
+
+
+class _Bearer:
+    """Until there are Callers."""
+
+    def __init__(self, hub):
+        self.hub = hub
+
+    def identify(self, headers, *, origin_allowed, now_s):
+        from .auth.tokens import TokenRefused
+
+        text = {name.lower(): value for name, value in headers.items()}.get("authorization", "")
+        if not text.startswith("Bearer "):
+            raise TokenRefused("there is none")
+        return self.hub.verifier.verify(text[7:], now_s)

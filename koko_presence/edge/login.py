@@ -50,6 +50,16 @@ class Login:
         self._message = message
         self._verify(message, lambda identity: self._on_verified(message, identity))
 
+    def begin_known(self, answer: Identity | Awaitable[Identity]) -> None:
+        """The first step of a connection that another way has told of, as a cookie does."""
+        self._session.move("auth")
+        message = self._message = Auth(token="")
+        if isinstance(answer, Identity):
+            self._on_verified(message, answer)
+        else:
+            hub = self._session.hub
+            hub.await_answer(self._await_identity(message, answer, lambda known: self._on_verified(message, known)))
+
     def again(self, message: Auth) -> None:
         """A second `auth`: the same user refreshes the token, another one is refused [A4]. Errors: RATE_LIMITED."""
         now = self._session.hub.clock()

@@ -35,11 +35,15 @@ CODES: dict[str, tuple[int, int]] = {
     "UNSUPPORTED_MEDIA_TYPE": (-32015, 415),
     "TOO_MANY_REQUESTS": (-32029, 429),
     "INTERNAL_SERVER_ERROR": (-32603, 500),
+    "NOT_IMPLEMENTED": (-32603, 501),
+    "BAD_GATEWAY": (-32603, 502),
+    "SERVICE_UNAVAILABLE": (-32603, 503),
+    "GATEWAY_TIMEOUT": (-32603, 504),
 }
 
 
 class TrpcError(Exception):
-    """A call, or a whole request, that failed. `code` is a key of CODES, `reason` our own code [L6] where there is one."""
+    """A call, or a whole request, that failed. `code` is a key of CODES, `reason` our own code [L6] or ""."""
 
     def __init__(
         self,
@@ -281,9 +285,7 @@ def answer(asked: Asked, request: Request, outcomes: Sequence[Outcome]) -> Answe
     wrapped = request.wrapped
     if asked.jsonl:
         return _one_line(request, outcomes, errors)
-    envelopes = [
-        envelope(call.path, outcome, wrapped) for call, outcome in zip(request.calls, outcomes, strict=True)
-    ]
+    envelopes = [envelope(call.path, outcome, wrapped) for call, outcome in zip(request.calls, outcomes, strict=True)]
     status = statuses.pop() if len(statuses) == 1 else 207
     return Answer(status, _headers(errors), encode(envelopes if asked.batch else envelopes[0]))
 

@@ -6,7 +6,7 @@ Holds no state of its own. What a request and an answer look like is in `trpc`, 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from aiohttp import web
 from msgspec import UNSET
@@ -15,6 +15,7 @@ from koko_presence.auth.tokens import Identity, TokenRefused
 from koko_presence.errors import PresenceError
 
 from . import trpc
+from .procedures import Caller, Procedures
 from .trpc import Asked, Call, Kind, Outcome, Request, TrpcError
 from .upgrade import Head, origin_allowed
 
@@ -28,23 +29,6 @@ PREFLIGHT = {
     "access-control-allow-headers": f"content-type, authorization, trpc-accept, {SESSION_HEADER}",
     "access-control-max-age": "7200",
 }
-
-
-class Caller(NamedTuple):
-    """Who calls, and for which live session: "" when the request names none."""
-
-    identity: Identity
-    session_id: str
-
-
-class Procedures(Protocol):
-    """What tRPC can call, by name without `presence.`."""
-
-    KINDS: Mapping[str, Any]
-
-    async def call(self, caller: Any, name: str, input: Any) -> Any:
-        """The procedure's data. Errors: PresenceError."""
-        ...
 
 
 class Callers(Protocol):
