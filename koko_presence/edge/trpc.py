@@ -88,9 +88,8 @@ class TrpcError(Exception):
 def from_presence(error: PresenceError) -> TrpcError:
     """A broken rule as tRPC says it [M6b]."""
     kind = ERRORS[error.code]
-    return TrpcError(
-        kind.trpc, error.message, reason=error.code, retry_after_ms=error.retry_after_ms, state=error.state
-    )
+    message = error.message.replace("retryAfterMs", "retryAfter")  # its name here, in seconds
+    return TrpcError(kind.trpc, message, reason=error.code, retry_after_ms=error.retry_after_ms, state=error.state)
 
 
 INTERNAL = from_presence(PresenceError("INTERNAL"))

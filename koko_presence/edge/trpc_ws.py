@@ -87,8 +87,8 @@ class TrpcSocket:
     """One client's socket."""
 
     __slots__ = (
-        "_authenticated", "_calls", "_connection", "_headers", "_held", "_session", "_shared", "_subscriptions",
-        "_wants_params",
+        "_authenticated", "_calls", "_connection", "_headers", "_hearing", "_held", "_session", "_shared", "_starting",
+        "_subscriptions", "_wants_params",
     )  # fmt: skip
 
     def __init__(self, shared: TrpcSockets, connection: "Connection") -> None:
@@ -96,6 +96,8 @@ class TrpcSocket:
         self._connection = connection
         self._session: Session = shared.hub.accept(self)
         self._subscriptions: dict[int | str, Subscription] = {}
+        self._starting: dict[bytes, int | str] = {}  # their `started` waits to be written
+        self._hearing: dict[int | str, Subscription] = {}  # it has been
         self._held: list[Asking] = []
         self._calls = 0  # being answered
         self._authenticated: bytes | None = None
@@ -151,7 +153,8 @@ class TrpcSocket:
         self._session.on_pong(data)
 
     def on_close(self, code: int | None, clean: bool) -> None:
-        self._subscriptions.clear()
+        for each in (self._subscriptions, self._starting, self._hearing):
+            each.clear()
         self._held.clear()
         self._session.on_close(code, clean)
 
@@ -216,6 +219,7 @@ class TrpcSocket:
         method, params = message.get("method"), message.get("params")
         if method == "subscription.stop":
             if self._subscriptions.pop(id_, None) is not None:
+                self._hearing.pop(id_, None)
                 self._write(trpc.encode({"id": id_, "result": {"type": "stopped"}}))
             return
         if not isinstance(params, dict) or not isinstance(path := params.get("path"), str):
@@ -281,10 +285,18 @@ class TrpcSocket:
         if problem:
             self._fail(id_, path, TrpcError("BAD_REQUEST", problem), given.wrapped)
             return
-        subscription = self._subscriptions[id_] = Subscription(room_id, given.wrapped)
-        self._write(trpc.encode({"id": id_, "result": {"type": "started"}}))
-        if self._authenticated is not None:
-            self._write(_event(id_, subscription, self._authenticated))
+        self._subscriptions[id_] = Subscription(room_id, given.wrapped)
+        started = trpc.encode({"id": id_, "result": {"type": "started"}})
+        self._starting[started] = id_
+        self._write(started)
+
+    def _begin(self, id_: int | str) -> Iterator[bytes]:
+        """`started` is out: from here on events are for this subscription; the first says whose session it is."""
+        subscription = self._subscriptions.get(id_)
+        if subscription is not None:
+            self._hearing[id_] = subscription
+            if self._authenticated is not None:
+                yield _event(id_, subscription, self._authenticated)
 
     # --- what the session calls -------------------------------------------------------------------------------------
 
@@ -301,6 +313,8 @@ class TrpcSocket:
                 out += map(frame_text, self._translate(payload))
             else:
                 out.append(frame_text(payload))
+                if payload in self._starting:
+                    out += map(frame_text, self._begin(self._starting.pop(payload)))
         if out:
             self._connection.send_frames(b"".join(out))
 
@@ -316,7 +330,7 @@ class TrpcSocket:
             payload = _without_id(payload)
         if told.type == "authenticated":
             self._opened(payload)
-        for id_, subscription in self._subscriptions.items():
+        for id_, subscription in self._hearing.items():
             if subscription.wants(told):
                 yield _event(id_, subscription, payload)
 
