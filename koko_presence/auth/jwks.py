@@ -1,8 +1,8 @@
 """An identity provider's public keys, from the address where it publishes them [RFC 7517 section 5].
 
-Fetched at the start, every ten minutes, and when a token names a key that is not known, for which strangers can make us
-ask twice a minute at most. Who needs a key that is known never waits, and the last good keys stay while the address does
-not answer. Written on one loop; `clock` is monotonic, in seconds.
+Fetched at the start, every ten minutes, and when a token names a key that is not known, which can make us ask twice a
+minute at most. Who needs a key that is known never waits, and the last good keys stay while the address does not answer.
+Written on one loop; `clock` is monotonic, in seconds.
 """
 
 import asyncio
@@ -39,6 +39,7 @@ class Jwks:
         self._why_not = ""  # the last answer was of no use
         self._fetching: asyncio.Future[None] | None = None
         self._refreshing: asyncio.Task[None] | None = None
+        self._closed = False
 
     def start(self) -> None:
         """Fetch the keys now, and again every ten minutes."""
@@ -46,7 +47,8 @@ class Jwks:
             self._refreshing = asyncio.ensure_future(self._keep_fresh())
 
     async def close(self) -> None:
-        """Ask no more; who waits for an answer is refused."""
+        """Ask no more; who waits for an answer is told to come back."""
+        self._closed = True
         if self._refreshing is not None:
             self._refreshing.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -110,7 +112,8 @@ class Jwks:
             keys = keys_from_jwks(answer.body)
         except (AskFailed, ValueError) as failure:
             self._why_not = str(failure)
-            log.warning("keys not read, the last good ones stay", extra={"url": self.url, "why": self._why_not})
+            if not self._closed:
+                log.warning("keys not read, the last good ones stay", extra={"url": self.url, "why": self._why_not})
         else:
             names = {key.kid for key in keys if key.kid is not None}
             if not self._keys or names != self._names:

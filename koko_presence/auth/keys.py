@@ -86,8 +86,8 @@ def _key_from_jwk(jwk: Any) -> Key | None:
         return None
     try:
         material = reader.from_jwk(jwk)
-    except (jwt.InvalidKeyError, jwt.PyJWTError, ValueError, TypeError, KeyError, AttributeError, UnsupportedAlgorithm):
-        return None
+    except (jwt.PyJWTError, ArithmeticError, AttributeError, LookupError, TypeError, UnsupportedAlgorithm, ValueError):
+        return None  # whatever stands in it: PyJWT looks at the outside only
     algorithms = _algorithms_of(material)
     if "alg" in jwk:
         algorithms = tuple(name for name in algorithms if name == jwk["alg"])
