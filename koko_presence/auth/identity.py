@@ -1,0 +1,59 @@
+"""Who somebody is, once a token of theirs is believed; and what is said when it is not."""
+
+from collections.abc import Awaitable, Mapping
+from typing import Any, Protocol
+
+from msgspec import Struct
+
+# How near a refused token came, so that of several refusals the one that helps most is shown.
+FORM, ALGORITHM, SIGNATURE, CLAIMS = range(4)
+
+
+class TokenRefused(Exception):
+    """Why a token does not count, in words for its owner; never holds the token. `came` is one of FORM (not of the kind
+    that the verifier reads), ALGORITHM, SIGNATURE, and CLAIMS: it is genuine, and yet not good."""
+
+    def __init__(self, reason: str, came: int = CLAIMS) -> None:
+        super().__init__(reason)
+        self.came = came
+
+
+class VerifierUnavailable(TokenRefused):
+    """Nobody can say now whether the token counts: what would have to be asked does not answer. Come back after
+    `retry_after_s` seconds."""
+
+    def __init__(self, reason: str, retry_after_s: float = 2.0) -> None:
+        super().__init__(reason, SIGNATURE)
+        self.retry_after_s = retry_after_s
+
+
+class Identity(Struct, frozen=True, kw_only=True):
+    """Who a verified token speaks for, until unix second `expires_at_s`. `rooms` maps a room id, or a prefix with one
+    trailing `*`, to scopes [A6]; `sid` is the application's own session id, never the one of presence [A3].
+
+    `forward` are the headers by which the application's own API knows this user; empty unless the configured access
+    asks it. They are as good as the user's password: no repr shows them, and nothing may send them anywhere else.
+    """
+
+    user_id: str
+    name: str
+    image: str | None
+    expires_at_s: int
+    rooms: Mapping[str, tuple[str, ...]]
+    presence: bool = True  # False: the user has switched presence off [K1]
+    sid: str | None = None
+    forward: tuple[tuple[str, str], ...] = ()
+
+    def __repr__(self) -> str:
+        return f"Identity(user_id={self.user_id!r}, name={self.name!r}, expires_at_s={self.expires_at_s})"
+
+    def __rich_repr__(self) -> Any:  # msgspec has one that shows every field
+        yield "user_id", self.user_id
+
+
+class TokenVerifier(Protocol):
+    """Whatever can tell who a token belongs to, at once or after asking elsewhere."""
+
+    def verify(self, token: str, now_s: float) -> Identity | Awaitable[Identity]:
+        """The identity behind `token` at unix second `now_s`. Errors: TokenRefused, VerifierUnavailable."""
+        ...

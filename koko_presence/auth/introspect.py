@@ -1,0 +1,211 @@
+"""Tokens that mean nothing by themselves, such as session ids: the application is asked whose they are.
+
+Answers are kept by the token's SHA-256, for a minute at most and never past their end, and one question is asked at a time
+for each. Without an answer nobody gets in, and everybody is told to try again.
+"""
+
+import hashlib
+import logging
+import re
+from collections.abc import Awaitable
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote_plus
+
+import msgspec
+from msgspec import Struct, structs
+
+from .asking import Answer, Asker, AskFailed
+from .claims import check_rooms, check_user_id
+from .identity import FORM, SIGNATURE, Identity, TokenRefused, VerifierUnavailable
+from .jws import check_length, looks_signed
+from .memory import Kept, Memory
+from .profile import clean_image, clean_name
+from .tokens import bearer
+
+log = logging.getLogger("koko_presence.introspect")
+
+TIMEOUT_S = 2.0
+MAX_REMEMBERED = 20_000
+NOBODY_S = 5.0  # for how long it is remembered that a token is nobody's
+RETRY_AFTER_S = 5.0
+# what may stand in a cookie's value [RFC 6265 section 4.1.1], and so also behind Bearer
+_PRINTABLE = re.compile(r"[\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]+")
+COOKIE_PREFIXES = ("__Secure-", "__Host-", "")
+
+NOBODY = "the application knows no such session: sign in again"
+Remembered = Memory[bytes, Identity | str]  # whose a token is, or why it is nobody's
+
+
+class Question(Struct, frozen=True, kw_only=True):
+    """How to ask whose a token is, and where in the answer that stands: `id` and the others are names joined by dots.
+
+    `token_in` says how the token goes out: "bearer", "cookie", "header", "form" or "json"; `token_name` is the name of
+    the cookie, header or field. `authorization` is a header by which we are known ourselves.
+    """
+
+    url: str
+    method: str
+    token_in: str
+    token_name: str
+    id: str
+    name: str
+    image: str
+    expires: str
+    rooms: str
+    authorization: str = ""
+
+    def __repr__(self) -> str:
+        return f"Question(url={self.url!r}, token_in={self.token_in!r})"
+
+
+class IntrospectVerifier:
+    """Whoever the application says that it is."""
+
+    def __init__(
+        self,
+        question: Question,
+        asker: Asker,
+        remembered: Remembered,
+        *,
+        cache_s: float,
+        session_s: float,
+        skips_signed: bool = False,
+        forwards: bool = False,
+    ) -> None:
+        """`cache_s`: how long an answer is believed; `session_s`: how long whoever got in by it may stay without asking
+        again. `skips_signed`: tokens in the form of a JWT are another verifier's. `forwards`: identities bring along
+        how the application knows them."""
+        self._question = question
+        self._asker = asker
+        self._remembered = remembered
+        self._cache_s = cache_s
+        self._session_s = session_s
+        self._skips_signed = skips_signed
+        self._forwards = forwards
+
+    def verify(self, token: str, now_s: float) -> Identity | Awaitable[Identity]:
+        """The identity behind `token` at unix second `now_s`: at once when it was asked for lately. Errors:
+        TokenRefused; the answer that comes later has VerifierUnavailable too."""
+        check_length(token)
+        if self._skips_signed and looks_signed(token):
+            raise TokenRefused("it is a JWT, which auth.introspect is not asked for", FORM)
+        if not _PRINTABLE.fullmatch(token):
+            raise TokenRefused("it holds characters that no session id has", FORM)
+        key = hashlib.sha256(token.encode()).digest()
+        known = self._remembered.get(key, now_s)
+        return self._ask(key, token, now_s) if known is None else self._told(known, token)
+
+    async def _ask(self, key: bytes, token: str, now_s: float) -> Identity:
+        return self._told(await self._remembered.ask(key, now_s, lambda: self._answer(token, now_s)), token)
+
+    def _told(self, known: Identity | str, token: str) -> Identity:
+        if isinstance(known, str):
+            raise TokenRefused(known, SIGNATURE)
+        return structs.replace(known, forward=self._forward(token)) if self._forwards else known
+
+    async def _answer(self, token: str, now_s: float) -> Kept[Identity | str]:
+        question = self._question
+        headers, body = _carried(question, token)
+        try:
+            if question.method == "GET":
+                answer = await self._asker.get(question.url, headers)
+            else:
+                answer = await self._asker.post(question.url, headers, body)
+            said = _said(answer)
+        except AskFailed as failure:
+            log.warning("nobody says whose a token is", extra={"url": question.url, "why": str(failure)})
+            raise VerifierUnavailable("the application does not say now whose it is", RETRY_AFTER_S) from None
+        try:
+            identity = self._identity(said, now_s)
+        except TokenRefused as refused:
+            return Kept(str(refused), now_s + NOBODY_S)
+        return Kept(identity, min(now_s + self._cache_s, identity.expires_at_s))
+
+    def _identity(self, said: Any, now_s: float) -> Identity:
+        question = self._question
+        user_id = _at(said, question.id)
+        if isinstance(user_id, int) and not isinstance(user_id, bool):
+            user_id = str(user_id)
+        if not user_id or _at(said, "active") is False:  # [RFC 7662 section 2.2]
+            raise TokenRefused(NOBODY)
+        user_id = check_user_id(user_id)
+        end_s = _unix(_at(said, question.expires))
+        if end_s is not None and end_s <= now_s:
+            raise TokenRefused("it has expired: fetch a new one")
+        longest_s = now_s + self._session_s
+        rooms = _at(said, question.rooms)
+        return Identity(
+            user_id=user_id,
+            name=clean_name(_at(said, question.name), user_id),
+            image=clean_image(_at(said, question.image)),
+            expires_at_s=int(longest_s if end_s is None else min(longest_s, end_s)),
+            rooms={} if rooms is None else check_rooms(rooms),
+        )
+
+    def _forward(self, token: str) -> tuple[tuple[str, str], ...]:
+        question = self._question
+        if question.token_in == "cookie":
+            return (("cookie", cookies(question.token_name, token)),)
+        return ((question.token_name.lower(), token),) if question.token_in == "header" else bearer(token)
+
+
+def cookies(name: str, value: str) -> str:
+    """A Cookie header with `value` under each name that it may have, for whoever looks for one of them."""
+    return "; ".join(f"{prefix}{name}={value}" for prefix in COOKIE_PREFIXES)
+
+
+def _carried(question: Question, token: str) -> tuple[dict[str, str], bytes]:
+    """Headers and body of the question about `token`."""
+    name, body = question.token_name, b""
+    headers = {"authorization": question.authorization} if question.authorization else {}
+    match question.token_in:
+        case "bearer":
+            headers["authorization"] = f"Bearer {token}"
+        case "cookie":
+            headers["cookie"] = cookies(name, token)
+        case "header":
+            headers[name] = token
+        case "form":
+            headers["content-type"] = "application/x-www-form-urlencoded"
+            body = f"{quote_plus(name)}={quote_plus(token)}".encode()
+        case _:
+            headers["content-type"] = "application/json"
+            body = msgspec.json.encode({name: token})
+    return headers, body
+
+
+def _said(answer: Answer) -> Any:
+    """What the application says; None for "nobody". Errors: AskFailed when it is no answer to the question."""
+    if answer.status in (401, 403):
+        return None
+    if answer.status != 200:
+        raise AskFailed(f"it answers with status {answer.status}")
+    try:
+        said = msgspec.json.decode(answer.body)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        raise AskFailed("its answer is not JSON") from None
+    if said is not None and not isinstance(said, dict):
+        raise AskFailed("its answer is neither an object nor null")
+    return said
+
+
+def _at(said: Any, path: str) -> Any:
+    """What stands at names joined by dots; None when nothing does."""
+    for name in path.split(".") if path else ("",):
+        said = said.get(name) if isinstance(said, dict) else None
+    return said
+
+
+def _unix(value: Any) -> float | None:
+    """A moment as unix seconds: a number of seconds or, when it is too large for that, milliseconds; or a date of
+    ISO 8601. None when it is missing. Errors: TokenRefused."""
+    if value is None:
+        return None
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e15:
+        return value / 1000.0 if value > 1e11 else float(value)
+    try:
+        at = datetime.fromisoformat(value)
+        return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+    except (TypeError, ValueError, OverflowError):
+        raise TokenRefused("the application says no time that can be read for its end") from None
