@@ -18,6 +18,7 @@ from koko_presence._fastpath.wallclock import WallClock
 
 from ._fastpath.polling import Poller
 from .auth.access import Access, AllowAll, ClaimsAccess
+from .auth.callers import Callers
 from .auth.tokens import HmacVerifier, ResumeTokens, issue_token
 from .cluster.bus import LocalBus
 from .cluster.cluster_bus import ClusterBus
@@ -103,13 +104,11 @@ class Worker:
             new_session_id=new_session_id,
         )
         self.bus.attach(edge_id, self.hub)
-        self._callers = _Bearer(self.hub)
+        self._callers = Callers(self.hub.verifier)
         procedures = Procedures(self.hub)
-        self._sockets = TrpcSockets(self.hub, procedures, lambda: self._callers)
+        self._sockets = TrpcSockets(self.hub, procedures, self._callers)
         self._http = HttpSide()
-        self._http.add_trpc(
-            TrpcHttp(procedures, lambda: self._callers, lambda: self.config.server.origins, self.hub.unix_s)
-        )
+        self._http.add_trpc(TrpcHttp(procedures, self._callers, lambda: self.door.origins, self.hub.unix_s))
         if config.server.demo:
             self._http.add_demo(DEMO_FOLDER)
         if dev:
@@ -169,7 +168,7 @@ class Worker:
         """Take over new limits, origins, keys and log level without touching a connection."""
         self.config = config
         self.set_limits(config.limits)
-        self.hub.verifier = _verifier(config)
+        self.hub.verifier = self._callers.verifier = _verifier(config)
         self.hub.resume_tokens = ResumeTokens(config.auth.secret)
         self.door.origins = config.server.origins
         logging.getLogger("koko_presence").setLevel(config.log.level.upper())
@@ -266,18 +265,3 @@ def _tls(config: Config) -> ssl.SSLContext | None:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.load_cert_chain(config.server.tls_cert, config.server.tls_key)
     return context
-
-
-class _Bearer:
-    """Until there are Callers."""
-
-    def __init__(self, hub):
-        self.hub = hub
-
-    def identify(self, headers, *, origin_allowed, now_s):
-        from .auth.tokens import TokenRefused
-
-        text = {name.lower(): value for name, value in headers.items()}.get("authorization", "")
-        if not text.startswith("Bearer "):
-            raise TokenRefused("there is none")
-        return self.hub.verifier.verify(text[7:], now_s)

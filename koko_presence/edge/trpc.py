@@ -66,8 +66,8 @@ class TrpcError(Exception):
 
     @property
     def retry_after_s(self) -> int | None:
-        """Whole seconds to wait, for RATE_LIMITED alone: when a full room will have room nobody knows [M6b]."""
-        if self.retry_after_ms is None or self.reason != "RATE_LIMITED":
+        """Whole seconds to wait; when a full room will have room nobody knows [M6b]."""
+        if self.retry_after_ms is None or self.reason not in ("RATE_LIMITED", "UNAVAILABLE"):
             return None
         return -(-self.retry_after_ms // 1000)
 
@@ -78,7 +78,7 @@ class TrpcError(Exception):
             data["path"] = path
         if self.reason:
             data["reason"] = self.reason
-        if self.retry_after_ms is not None and self.reason == "RATE_LIMITED":
+        if self.retry_after_s is not None and self.retry_after_ms is not None:
             data["retryAfter"] = self.retry_after_ms / 1000
         if self.state is not None:
             data["state"] = self.state

@@ -5,13 +5,14 @@ Holds no state of its own. What a request and an answer look like is in `trpc`, 
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
 
 from aiohttp import web
 from msgspec import UNSET
 
-from koko_presence.auth.tokens import Identity, TokenRefused
+from koko_presence.auth.callers import Callers
+from koko_presence.auth.identity import Identity, TokenRefused, VerifierUnavailable
 from koko_presence.errors import PresenceError
 
 from . import trpc
@@ -31,18 +32,10 @@ PREFLIGHT = {
 }
 
 
-class Callers(Protocol):
-    """Who is behind a request's headers."""
-
-    def identify(
-        self, headers: Mapping[str, str], *, origin_allowed: bool, now_s: float
-    ) -> Identity | Awaitable[Identity]:
-        """Errors: TokenRefused."""
-        ...
-
-
 def unauthorized(refused: TokenRefused) -> TrpcError:
-    """No token, or one of no use."""
+    """No token, one of no use, or nobody who could say so."""
+    if isinstance(refused, VerifierUnavailable):
+        return trpc.from_presence(PresenceError("UNAVAILABLE", f"{refused}.", retry_after_s=refused.retry_after_s))
     return trpc.from_presence(PresenceError("UNAUTHENTICATED", f"The token was refused: {refused}."))
 
 
@@ -52,7 +45,7 @@ class TrpcHttp:
     def __init__(
         self,
         procedures: Procedures,
-        callers: Callable[[], Callers],
+        callers: Callers,
         origins: Callable[[], Collection[str]],
         unix_s: Callable[[], float],
     ) -> None:
@@ -104,8 +97,9 @@ class TrpcHttp:
         if all(call.refusal is not None for call in calls.calls):
             return [call.refusal for call in calls.calls]
         try:
-            # an Origin that is here has passed the list; without one it is not another site's page that asks
-            answer = self._callers().identify(request.headers, origin_allowed=True, now_s=self._unix_s())
+            answer = self._callers.identify(
+                request.headers, origin_allowed=_cookie_counts(request.headers), now_s=self._unix_s()
+            )
             identity = answer if isinstance(answer, Identity) else await answer
         except TokenRefused as refused:
             error = unauthorized(refused)
@@ -134,6 +128,12 @@ async def outcome_of(procedures: Procedures, caller: Caller, call: Call, value: 
         log.exception("a procedure failed", extra={"procedure": call.name})
         return trpc.INTERNAL
     return UNSET if data is None else data
+
+
+def _cookie_counts(headers: Mapping[str, str]) -> bool:
+    """May this request be somebody's by their cookie? An Origin that is here has passed the list. Browsers send none
+    along with a GET of a server's own page, nor of another's that cannot read the answer; those say what they are."""
+    return "origin" in headers or headers.get("sec-fetch-site", "none") in ("none", "same-origin")
 
 
 async def _body(request: web.BaseRequest) -> bytes:

@@ -7,7 +7,7 @@ and cut off as a session's messages are [E2, L3]. Written by the loop's thread a
 """
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qs
 
@@ -15,7 +15,8 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from koko_presence._fastpath.fanout import frame_text
-from koko_presence.auth.tokens import TokenRefused
+from koko_presence.auth.callers import Callers
+from koko_presence.auth.identity import TokenRefused, VerifierUnavailable
 from koko_presence.errors import PresenceError
 from koko_presence.messages import Join, RoomId
 
@@ -23,7 +24,7 @@ from . import trpc
 from .procedures import Caller, Procedures
 from .session import Session
 from .trpc import Call, Input, Kind, TrpcError
-from .trpc_http import Callers, outcome_of, unauthorized
+from .trpc_http import outcome_of, unauthorized
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -74,7 +75,7 @@ class Asking(NamedTuple):
 class TrpcSockets:
     """What all tRPC sockets of a worker share."""
 
-    def __init__(self, hub: "Hub", procedures: Procedures, callers: Callable[[], Callers]) -> None:
+    def __init__(self, hub: "Hub", procedures: Procedures, callers: Callers) -> None:
         self.hub, self.procedures, self.callers = hub, procedures, callers
         self.kinds: dict[str, Kind] = {**procedures.KINDS, trpc.EVENTS: "subscription"}
 
@@ -101,7 +102,7 @@ class TrpcSocket:
         self._held: list[Asking] = []
         self._calls = 0  # being answered
         self._authenticated: bytes | None = None
-        self._headers: dict[str, str] = {}
+        self._headers: Any = None  # of the handshake, while somebody may look into them
         self._wants_params = False
 
     # --- what the connection calls ----------------------------------------------------------------------------------
@@ -109,7 +110,7 @@ class TrpcSocket:
     def on_open(self, connection: "Connection") -> None:
         """The handshake is done: who is it, or does the first message say so?"""
         connection.take_long()
-        self._headers = dict(connection.headers.items())
+        self._headers = connection.headers
         self._wants_params = parse_qs(connection.target.partition("?")[2]).get("connectionParams") == ["1"]
         if not self._wants_params:
             self._enter_by_headers()
@@ -173,6 +174,7 @@ class TrpcSocket:
             self._session.refuse(PresenceError("INVALID_MESSAGE", "The first message has to be connectionParams."))
             self._session.finish(4401)
         elif isinstance(data, dict) and "token" in data:
+            self._headers = None
             known = {name: data[name] for name in ("token", "resumeToken") if data.get(name) is not None}
             self._session.on_text(trpc.encode({"type": "auth", **known}))
             if self._session.state == "new":  # not even a token to be verified
@@ -181,12 +183,16 @@ class TrpcSocket:
             self._enter_by_headers()
 
     def _enter_by_headers(self) -> None:
-        session = self._session
-        try:  # the origin was looked at before the upgrade
-            answer = self._shared.callers().identify(self._headers, origin_allowed=True, now_s=session.hub.unix_s())
+        session, headers, self._headers = self._session, self._headers, None
+        # whether another page's upgrade is welcome was asked before; a cookie counts from a known page alone [A8]
+        try:
+            answer = self._shared.callers.identify(
+                headers, origin_allowed="origin" in headers, now_s=session.hub.unix_s()
+            )
         except TokenRefused as refused:
-            session.refuse(PresenceError("UNAUTHENTICATED", unauthorized(refused).message))
-            session.finish(4401)
+            error = unauthorized(refused)
+            session.refuse(PresenceError(error.reason, error.message))
+            session.finish(1013 if isinstance(refused, VerifierUnavailable) else 4401)
             return
         session.login.begin_known(answer)
 
