@@ -151,7 +151,7 @@ class RenewLeases(Letter, kw_only=True):
     user_id: str
     session_id: str
     activity: Activity | None
-    call: Call
+    call: Call | None = None
 
 
 class RoomLeft(Letter, kw_only=True):
@@ -360,7 +360,7 @@ class SessionActed(Letter, kw_only=True):
     knows what the session hides from now on."""
 
     session_id: str
-    activity: Activity = "active"
+    activity: Activity | None = None
     privacy: Privacy | None = None
 
 

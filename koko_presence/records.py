@@ -18,6 +18,7 @@ class MemberRecord(Struct, array_like=True, kw_only=True):
     edge: int
     connection: int
     stay: int
+    lease_until: float
     name: str
     image: str | None
     can_control: bool
@@ -114,6 +115,7 @@ class SessionRecord(Struct, array_like=True, kw_only=True):
     edge: int
     connection: int
     at: float
+    lease_until: float
     connected: bool
     disabled: bool
     invisible: bool

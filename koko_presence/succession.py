@@ -108,7 +108,11 @@ def take_user(
         user = shard.users[user_id] = keeping.restore_user(user_id, gathered.best, shard.setting, now)
     stale: list[SessionRecord] = []
     if not made and gathered.best is not None:  # may know of a later connection, but not of sessions that have ended
-        stale = [word for word in gathered.best.sessions if word.connected and word.session_id in user.sessions]
+        stale = [
+            word
+            for word in gathered.best.sessions
+            if word.connected and not word.lease_until and word.session_id in user.sessions
+        ]
     for words in (stale, *(words for _, words in sorted(gathered.words.items()))):
         for word in words:
             loser = keeping.meet(user, word, now, tell=late)
@@ -130,7 +134,8 @@ def part_with(shard: Shard, edges: Collection[int], lost_some: bool, now: float)
         if keeping.drop_absent(room, edges, now):
             shard.changed_room(room, now)
     for user in list(shard.users.values()):
-        if any(session.connected and session.edge not in edges for session in user.sessions.values()):
+        sessions = user.sessions.values()
+        if any(each.connected and not each.leased and each.edge not in edges for each in sessions):
             keeping.hold_absent(user, edges, {}, now)
             shard.changed_user(user, now)
     if lost_some:

@@ -288,6 +288,7 @@ class Handover:
                 session_id=member.session_id,
                 stay=member.stay,
                 connection=member.connection,
+                visitor=keeping.visitor_of(member) if member.leased else None,
             )
             for room in self._bus.shard.rooms.values()
             for member in room.members.values()

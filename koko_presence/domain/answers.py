@@ -6,7 +6,7 @@ from koko_presence.commands import Call, CallAnswered
 from koko_presence.errors import PresenceError
 from koko_presence.events import encode, error_reply
 
-from .room import Setting
+from .setting import Setting
 
 
 def answer(setting: Setting, call: Call, result: Any) -> None:

@@ -23,9 +23,11 @@ from . import watching
 from .control import Request
 from .member import Member, Person
 from .playback import Playback
-from .room import Room, Setting
+from .room import Room
+from .setting import Setting
 from .showing import REGISTERS, submit
-from .user import User, UserSession
+from .user import User
+from .usersession import UserSession
 
 SEQ_JUMP = 1000  # above every number that a lost owner can have given and nobody left has seen
 
@@ -41,6 +43,7 @@ def member_record(member: Member) -> MemberRecord:
         edge=member.edge,
         connection=member.connection,
         stay=member.stay,
+        lease_until=member.lease_until,
         name=member.name,
         image=member.image,
         can_control=member.can_control,
@@ -62,6 +65,23 @@ def member_record(member: Member) -> MemberRecord:
         typing=member.typing,
         watching=member.watching,
         profile=member.person.profile,
+    )
+
+
+def visitor_of(member: Member) -> Visitor:
+    """Who stands behind a member, as a room was told."""
+    return Visitor(
+        edge=member.edge,
+        session_id=member.session_id,
+        user_id=member.user_id,
+        name=member.name,
+        image=member.image,
+        connection=member.connection,
+        lease_until=member.lease_until,
+        disabled=member.disabled,
+        invisible=member.invisible,
+        share_cursor=member.share_cursor,
+        share_selection=member.share_selection,
     )
 
 
@@ -190,6 +210,7 @@ def _restore_member(room: Room, record: MemberRecord, now: float) -> None:
         name=record.name,
         image=record.image,
         connection=record.connection,
+        lease_until=record.lease_until,
         disabled=record.disabled,
         invisible=record.invisible,
         share_cursor=record.share_cursor,
@@ -212,6 +233,7 @@ def _restore_member(room: Room, record: MemberRecord, now: float) -> None:
     person.members[member.session_id] = room.members[member.session_id] = member
     if not member.connected:
         deadlines.set(("grace", room.id, member.session_id), now + limits.grace_s)
+    room.prolong(member, member.lease_until)
     if member.typing is not None:
         deadlines.set(("typing_stop", room.id, member.session_id), now + limits.typing_stop_s)
     if member.watching:
@@ -245,8 +267,12 @@ def reconcile(room: Room, presence: Presence, edges: Collection[int], now: float
 
 
 def drop_absent(room: Room, edges: Collection[int], now: float) -> bool:
-    """Hold the places of those whose edge is gone; True when there were any."""
-    absent = [member for member in room.members.values() if member.connected and member.edge not in edges]
+    """Hold the places of those whose edge is gone; True when there were any. Leases never had one."""
+    absent = [
+        member
+        for member in room.members.values()
+        if member.connected and member.edge not in edges and not member.leased
+    ]
     for member in absent:
         room.drop(member, now)
     return bool(absent)
@@ -262,6 +288,7 @@ def session_record(session_id: str, session: UserSession) -> SessionRecord:
         edge=session.edge,
         connection=session.connection,
         at=session.at,
+        lease_until=session.lease_until,
         connected=session.connected,
         disabled=session.disabled,
         invisible=session.invisible,
@@ -298,6 +325,8 @@ def restore_user(user_id: str, record: UserRecord | None, setting: Setting, now:
         user.sessions[each.session_id] = _restored_session(each)
         if not each.connected:
             setting.deadlines.set(("session", user_id, each.session_id), now + setting.limits.grace_s)
+        elif each.lease_until:
+            setting.deadlines.set(("session", user_id, each.session_id), each.lease_until)
     user.activity = user.liveliest()
     return user
 
@@ -353,8 +382,8 @@ def _tell_rooms(user: User, session: UserSession, word: SessionRecord) -> None:
 
 def hold_absent(user: User, edges: Collection[int], named: dict[int, set[str]], now: float) -> None:
     """Begin the grace of every session that is connected at no edge any more: its edge is not among `edges`, or has
-    announced its sessions (`named`, by edge) without it."""
+    announced its sessions (`named`, by edge) without it. Leases are at none anyway."""
     for session_id, session in list(user.sessions.items()):
-        at_edge = session.edge in edges and session_id in named.get(session.edge, (session_id,))
+        at_edge = session.leased or (session.edge in edges and session_id in named.get(session.edge, (session_id,)))
         if session.connected and not at_edge:
             user.hold(session_id, now)

@@ -72,9 +72,13 @@ class Calls:
 
     def say_again(self, now: float) -> None:
         """An owner was lost: joins and leaves are asked once more, as sessions do; the other commands are kept by the
-        road they went (letters.is_kept), or must not be done twice."""
+        road they went (letters.is_kept), or must not be done twice. So must a leave that names no session: the second
+        time it might find another."""
         for answer, command in list(self._pending.values()):
-            if isinstance(command, (EnterRoom, LeaveRoom)) and not answer.done():
+            again = isinstance(command, EnterRoom) or (
+                isinstance(command, LeaveRoom) and (command.all or command.session_id != "")
+            )
+            if again and not answer.done():
                 self._bus.send(command, now)
 
     def stop(self) -> None:

@@ -77,7 +77,7 @@ class Rooms:
     def join(self, message: Join, size: int, within: bool, now: float) -> None:
         """presence.join. Errors: INVALID_MESSAGE, ROOM_TYPE_MISMATCH [C1], FORBIDDEN, RATE_LIMITED; the owners add
         ROOM_FULL and TOO_MANY_ROOMS."""
-        _check_room_id(message.room_id)
+        check_room_id(message.room_id)
         if self._hold(message.room_id, message, size):
             return
         if not (within and self._join_bucket.take(now)):
@@ -95,7 +95,7 @@ class Rooms:
         try:
             if not grant.allow:  # before anything that could tell a stranger what kind of room there is
                 raise PresenceError("FORBIDDEN", grant.reason or "Your token does not open this room.")
-            room_type = _settled_type(message, grant)
+            room_type = settled_type(message, grant)
         except PresenceError as error:
             tally.refused(message, error.code)
             session.refuse(error, message.id, message.room_id)
@@ -296,7 +296,7 @@ class Rooms:
 
     def ask_active(self, message: GetActive, size: int, within: bool, now: float) -> None:
         """presence.getActive: for members, and for those who may enter [C13, C14]. Errors: FORBIDDEN, RATE_LIMITED."""
-        _check_room_id(message.room_id)
+        check_room_id(message.room_id)
         if self._hold(message.room_id, message, size):
             return
         if not (within and self._join_bucket.take(now)):
@@ -368,13 +368,15 @@ class Rooms:
         self._session.hub.bus.send(command, now)
 
 
-def _check_room_id(room_id: str) -> None:
+def check_room_id(room_id: str) -> None:
+    """Errors: INVALID_MESSAGE for what no room is called."""
     if not room_id.isprintable():  # control characters, and separators that look like nothing [C17]
         raise PresenceError("INVALID_MESSAGE", "A roomId has 1 to 128 printable characters.")
 
 
-def _settled_type(message: Join, grant: Grant) -> Any:
-    """The room's type from the authoriser, the known prefix or the message; they must not disagree [C1, C2]."""
+def settled_type(message: Join, grant: Grant) -> Any:
+    """The room's type from the authoriser, the known prefix or the message; they must not disagree [C1, C2]. Errors:
+    ROOM_TYPE_MISMATCH."""
     implied = grant.room_type or room_type_of(message.room_id)
     if message.room_type is UNSET:
         return implied

@@ -358,6 +358,7 @@ class Session:
             edge=self.hub.edge_id,
             connection=self.connection,
             at=self.opened_at,
+            lease_until=0.0,
             connected=True,
             disabled=not self.identity.presence,
             invisible=hidden.invisible is True,
