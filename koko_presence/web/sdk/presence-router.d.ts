@@ -185,7 +185,7 @@ export interface ControlGranted {
   fromUserId: string | null;
   controllerSessionId: string;
   version: number;
-  auto?: boolean;
+  auto: boolean;
 }
 
 export interface ViewerSync {
