@@ -28,7 +28,6 @@ from .edge.connection import Connection, Handler
 from .edge.door import Door
 from .edge.http import HttpSide
 from .edge.hub import Hub
-from .edge.procedures import Procedures
 from .edge.trpc_http import TrpcHttp
 from .edge.trpc_ws import PATH as TRPC_PATH
 from .edge.trpc_ws import TrpcSockets
@@ -105,10 +104,9 @@ class Worker:
         )
         self.bus.attach(edge_id, self.hub)
         self._callers = Callers(self.hub.verifier)
-        procedures = Procedures(self.hub)
-        self._sockets = TrpcSockets(self.hub, procedures, self._callers)
+        self._sockets = TrpcSockets(self.hub, self._callers)
         self._http = HttpSide()
-        self._http.add_trpc(TrpcHttp(procedures, self._callers, lambda: self.door.origins, self.hub.unix_s))
+        self._http.add_trpc(TrpcHttp(self.hub.procedures, self._callers, lambda: self.door.origins, self.hub.unix_s))
         if config.server.demo:
             self._http.add_demo(DEMO_FOLDER)
         if dev:

@@ -75,9 +75,9 @@ class Asking(NamedTuple):
 class TrpcSockets:
     """What all tRPC sockets of a worker share."""
 
-    def __init__(self, hub: "Hub", procedures: Procedures, callers: Callers) -> None:
-        self.hub, self.procedures, self.callers = hub, procedures, callers
-        self.kinds: dict[str, Kind] = {**procedures.KINDS, trpc.EVENTS: "subscription"}
+    def __init__(self, hub: "Hub", callers: Callers) -> None:
+        self.hub, self.callers = hub, callers
+        self.kinds: dict[str, Kind] = {**Procedures.KINDS, trpc.EVENTS: "subscription"}
 
     def accept(self, connection: "Connection") -> "TrpcSocket":
         """The handler of a new connection."""
@@ -258,7 +258,7 @@ class TrpcSocket:
     async def _answer(self, asking: Asking) -> None:
         caller = Caller(self._session.identity, self._session.session_id)
         try:
-            outcome = await outcome_of(self._shared.procedures, caller, asking.call, asking.input.value)
+            outcome = await outcome_of(self._session.hub.procedures, caller, asking.call, asking.input.value)
         finally:
             self._calls -= 1
         if isinstance(outcome, TrpcError):

@@ -31,7 +31,9 @@ def interfaces() -> dict[str, tuple[tuple[str, ...], Fields]]:
     """Every interface: what it extends, and its own fields."""
     text = re.sub(r"/\*.*?\*/", "", SOURCE, flags=re.S)
     found = {}
-    for name, extends, body in re.findall(r"export interface (\w+)(?:<.*?>)?(?: extends ([^{]+))? \{(.*?)\}\n", text, re.S):
+    for name, extends, body in re.findall(
+        r"export interface (\w+)(?:<.*?>)?(?: extends ([^{]+))? \{(.*?)\}\n", text, re.S
+    ):
         fields = {
             key: (type_.strip(), bool(optional)) for key, optional, type_ in re.findall(r"(\w+)(\??): ([^;]+);", body)
         }
@@ -138,7 +140,9 @@ def input_fields(name: str) -> Fields:
     if shape.message is messages.Broadcast:
         found["data"] = ("Record<string, unknown>", False)
     elif shape.flat and data is not None:
-        struct = next(each for each in (data.type, *get_args(data.type)) if isinstance(each, type) and each is not NoneType)
+        struct = next(
+            each for each in (data.type, *get_args(data.type)) if isinstance(each, type) and each is not NoneType
+        )
         under = expected(struct)
         alternative = NoneType in get_args(data.type)  # null says something of its own: data may be given instead
         defaults = dict(shape.default)
