@@ -51,15 +51,19 @@ def serve(arguments: argparse.Namespace) -> int:
     }
     chosen = {key: value for key, value in flags.items() if value is not None}
     config = _load(arguments, chosen, dev=arguments.dev)
-    from msgspec import structs
-
     from .ops import config as reading
     from .ops import logs
+    from .verifiers import key_faults
+
+    config = reading.with_secret(config)
 
     def load_again() -> "Config":
         again = reading.load(arguments.config, flags=chosen, dev=arguments.dev)
+        faults = key_faults(again)
+        if faults:
+            raise reading.ConfigError(faults)
         # --dev draws a new secret at every reading; tokens of this run must stay good
-        return structs.replace(again, auth=config.auth) if arguments.dev else again
+        return reading.with_secret(again, config.auth.secret, anyhow=arguments.dev)
 
     logs.configure(config.log, config.secrets)
     if config.server.worker_count == 1:
@@ -101,6 +105,8 @@ def token(arguments: argparse.Namespace) -> int:
         raise WrongUse(f"token: --ttl is from 1 to {config.auth.max_ttl_s} seconds (auth.max_ttl_s)")
     from .auth.tokens import issue_token
 
+    if not config.auth.secret_algorithms:
+        raise WrongUse("token: here others sign the tokens: auth.algorithms has none of HS256, HS384, HS512")
     try:
         text = issue_token(
             config.auth.secret,
@@ -112,7 +118,7 @@ def token(arguments: argparse.Namespace) -> int:
             now_s=int(time.time()),
             issuer=config.auth.issuer or None,
             audience=config.auth.audience or None,
-            algorithm=config.auth.algorithms[0],
+            algorithm=config.auth.secret_algorithms[0],
         )
     except ValueError as error:
         raise WrongUse(f"token: {error}") from None
@@ -141,35 +147,11 @@ def check_token(arguments: argparse.Namespace) -> int:
     if not text:
         raise WrongUse("check-token: reads the token from standard input:  echo TOKEN | koko-presence check-token")
     config = _load(arguments)
-    from .auth.tokens import HmacVerifier, TokenRefused
+    from .checking import check
 
-    auth = config.auth
-    verifier = HmacVerifier(
-        auth.secret,
-        algorithms=auth.algorithms,
-        issuer=auth.issuer or None,
-        audience=auth.audience or None,
-        leeway_s=auth.leeway_s,
-        max_ttl_s=auth.max_ttl_s,
-    )
-    now_s = int(time.time())
-    try:
-        identity = verifier.verify(text, now_s)
-    except TokenRefused as error:
-        print(f"refused: {error}")
-        return FAILED
-    print(f"user     {identity.user_id}")
-    print(f"name     {identity.name}")
-    print(f"image    {identity.image or '-'}")
-    print(f"expires  in {identity.expires_at_s - now_s:.0f} s")
-    print(f"presence {'on' if identity.presence else 'off'}")
-    if config.access.mode == "allow_all":
-        print('rooms    all, since access.mode = "allow_all"')
-    elif not identity.rooms:
-        print("rooms    none: the token has no claim `rooms`")
-    for pattern, scopes in (identity.rooms or {}).items():
-        print(f"room     {pattern}: {', '.join(sorted(scopes))}")
-    return OK
+    good, lines = check(config, text, int(time.time()))
+    print("\n".join(lines))
+    return OK if good else FAILED
 
 
 def check_config(arguments: argparse.Namespace) -> int:
@@ -183,11 +165,18 @@ def check_config(arguments: argparse.Namespace) -> int:
         f"operator  http://{_authority(operator.host, operator.port)}, server API {'on' if operator.api_key else 'off'}"
     )
     print(f"origins   {origins}")
-    print(f"access    {config.access.mode}, tokens {', '.join(config.auth.algorithms)}")
+    print(f"access    {config.access.mode}, tokens {_tokens(config)}")
     print(
         f"limits    {config.limits.max_users_per_room} users per room, {config.limits.cursor_hz:g} cursors per second"
     )
     return OK
+
+
+def _tokens(config: "Config") -> str:
+    auth = config.auth
+    named = {"jwt": ", ".join(auth.algorithms), "introspect": f"asked for at {auth.introspect.url}"}
+    cookie = f", or the cookie {auth.cookie}" if auth.cookie else ""
+    return "; ".join(named[name] for name in auth.verifiers) + cookie
 
 
 def default_config(arguments: argparse.Namespace) -> int:
@@ -264,11 +253,19 @@ def _load(
     from .ops.config import ConfigError, load
 
     try:
-        return load(arguments.config, flags=flags, dev=dev, needs_secret=needs_secret)
+        config = load(arguments.config, flags=flags, dev=dev, needs_secret=needs_secret)
+        faults = []
+        if needs_secret:
+            from .verifiers import key_faults
+
+            faults = key_faults(config)
     except ConfigError as error:
-        for fault in error.faults:
+        faults = error.faults
+    if faults:
+        for fault in faults:
             _complain(fault)
-        raise SystemExit(WRONG_USE) from None
+        raise SystemExit(WRONG_USE)
+    return config
 
 
 # --- what may be typed --------------------------------------------------------------------------------------------

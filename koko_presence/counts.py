@@ -21,7 +21,7 @@ SENT_TYPES = (
 )  # fmt: skip
 SUPERSEDED, SLOW_RECEIVER = "superseded", "slow_receiver"
 DROP_REASONS = (SUPERSEDED, SLOW_RECEIVER, *sorted(code.lower() for code in ERRORS))
-AUTH_RESULTS = ("accepted", "resumed", "refreshed", "refused", "session_limit", "timeout")
+AUTH_RESULTS = ("accepted", "resumed", "refreshed", "refused", "unavailable", "session_limit", "timeout")
 CLOSE_CODES = tuple(str(code) for code in sorted({1000, 1001, 1005, 1006, *CLOSES}))
 ROOM_TYPES = ("project", "video", "comment_thread", "comparison")
 

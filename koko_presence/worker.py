@@ -19,7 +19,7 @@ from koko_presence._fastpath.wallclock import WallClock
 from ._fastpath.polling import Poller
 from .auth.access import Access, AllowAll, ClaimsAccess
 from .auth.callers import Callers
-from .auth.tokens import HmacVerifier, ResumeTokens, issue_token
+from .auth.tokens import ResumeTokens, issue_token
 from .cluster.bus import LocalBus
 from .cluster.cluster_bus import ClusterBus
 from .cluster.mesh import Mesh
@@ -30,13 +30,14 @@ from .edge.http import HttpSide
 from .edge.hub import Hub
 from .edge.trpc_http import TrpcHttp
 from .edge.trpc_ws import PATH as TRPC_PATH
-from .edge.trpc_ws import TrpcSockets
+from .edge.trpc_ws import TrpcSocket
 from .ids import new_session_id
 from .limits import Limits
 from .ops.collect import LoopLag, collect
 from .ops.config import Config
 from .ops.logs import BoundedHandler
 from .shard import Shard
+from .verifiers import Verifiers
 
 log = logging.getLogger("koko_presence.worker")
 
@@ -90,11 +91,13 @@ class Worker:
         self._poller = Poller(loop)
         self.bus = self._make_bus()
         edge_id = place.id if place is not None else 0
+        self._verifiers = Verifiers(monotonic)
+        self.callers = Callers(self._verifiers.make(config), config.auth.cookie)
         self.hub = Hub(
             edge_id,
             bus=self.bus,
             limits=config.limits,
-            verifier=_verifier(config),
+            verifier=self.callers.verifier,
             access=_access(config),
             resume_tokens=ResumeTokens(config.auth.secret),
             wall=self._wall,
@@ -103,10 +106,8 @@ class Worker:
             new_session_id=new_session_id,
         )
         self.bus.attach(edge_id, self.hub)
-        self._callers = Callers(self.hub.verifier)
-        self._sockets = TrpcSockets(self.hub, self._callers)
         self._http = HttpSide()
-        self._http.add_trpc(TrpcHttp(self.hub.procedures, self._callers, lambda: self.door.origins, self.hub.unix_s))
+        self._http.add_trpc(TrpcHttp(self.hub.procedures, self.callers, lambda: self.door.origins, self.hub.unix_s))
         if config.server.demo:
             self._http.add_demo(DEMO_FOLDER)
         if dev:
@@ -116,12 +117,14 @@ class Worker:
             ws_paths=("/presence", TRPC_PATH),
             http_protocol=self._http.server(),
             origins=config.server.origins,
+            cookie=config.auth.cookie,
             max_message_bytes=config.limits.max_message_bytes,
             max_frame_bytes=config.limits.max_frame_bytes,
             backlog=config.server.backlog,
             ssl_context=_tls(config),
             poller=self._poller,
         )
+        self._verifiers.start()
 
     @property
     def port(self) -> int:
@@ -155,6 +158,7 @@ class Worker:
         await self.door.close()
         self._poller.close()
         self.hub.stop()
+        await self._verifiers.close()
         self.bus.stop()
         if self._mesh is not None:
             self._mesh.close()
@@ -166,7 +170,9 @@ class Worker:
         """Take over new limits, origins, keys and log level without touching a connection."""
         self.config = config
         self.set_limits(config.limits)
-        self.hub.verifier = self._callers.verifier = _verifier(config)
+        self.hub.verifier = self.callers.verifier = self._verifiers.make(config)
+        self._verifiers.start()
+        self.callers.cookie = self.door.cookie = config.auth.cookie
         self.hub.resume_tokens = ResumeTokens(config.auth.secret)
         self.door.origins = config.server.origins
         logging.getLogger("koko_presence").setLevel(config.log.level.upper())
@@ -185,7 +191,7 @@ class Worker:
     def _handler(self, connection: Connection) -> Handler:
         """Who speaks with a new WebSocket: a session, by tRPC or by the presence protocol."""
         if connection.target.partition("?")[0] == TRPC_PATH:
-            return self._sockets.accept(connection)
+            return TrpcSocket(self.hub, connection)
         return self.hub.accept(connection)
 
     # --- the seam to the other workers ------------------------------------------------------------------------------
@@ -236,20 +242,14 @@ class Worker:
 
     def _dev_token(self, user: str, name: str | None) -> str:
         return issue_token(
-            self.config.auth.secret, user=user, name=name, ttl_s=DEMO_TOKEN_TTL_S, now_s=int(time.time())
+            self.config.auth.secret,
+            user=user,
+            name=name,
+            ttl_s=DEMO_TOKEN_TTL_S,
+            now_s=int(time.time()),
+            issuer=self.config.auth.issuer or None,
+            audience=self.config.auth.audience or None,
         )
-
-
-def _verifier(config: Config) -> HmacVerifier:
-    auth = config.auth
-    return HmacVerifier(
-        auth.secret,
-        algorithms=tuple(auth.algorithms),
-        issuer=auth.issuer or None,
-        audience=auth.audience or None,
-        leeway_s=auth.leeway_s,
-        max_ttl_s=auth.max_ttl_s,
-    )
 
 
 def _access(config: Config) -> Access:

@@ -8,7 +8,7 @@ from .identity import FORM, Identity, TokenRefused, TokenVerifier
 
 
 class Callers:
-    """Identities of HTTP requests. The worker exchanges `verifier` and `cookie` when the configuration is read again."""
+    """Identities of HTTP requests. The worker exchanges `verifier` and `cookie` at a reload."""
 
     def __init__(self, verifier: TokenVerifier, cookie: str = "") -> None:
         """`cookie` is the name in auth.cookie; empty: cookies do not count."""

@@ -1,7 +1,7 @@
 """Tokens that mean nothing by themselves, such as session ids: the application is asked whose they are.
 
-Answers are kept by the token's SHA-256, for a minute at most and never past their end, and one question is asked at a time
-for each. Without an answer nobody gets in, and everybody is told to try again.
+Answers are kept by the token's SHA-256, for a minute at most and never past their end, and one question is asked at a
+time for each. Without an answer nobody gets in, and everybody is told to try again.
 """
 
 import hashlib

@@ -1,7 +1,7 @@
 """An identity provider's public keys, from the address where it publishes them [RFC 7517 section 5].
 
 Fetched at the start, every ten minutes, and when a token names a key that is not known, which can make us ask twice a
-minute at most. Who needs a key that is known never waits, and the last good keys stay while the address does not answer.
+minute at most. Who needs a key that is known never waits, and the last good keys stay while nobody answers there.
 Written on one loop; `clock` is monotonic, in seconds.
 """
 

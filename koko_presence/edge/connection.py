@@ -16,6 +16,7 @@ from koko_presence._fastpath.gate import Gate
 from koko_presence._fastpath.listener import FrameListener, forget_handshake
 from koko_presence._fastpath.outbox import Outbox
 from koko_presence._fastpath.polling import PolledTransport
+from koko_presence.auth.cookies import SessionCookie
 
 log = logging.getLogger("koko_presence.connection")
 
@@ -56,11 +57,13 @@ class Connection(FrameListener):
 
     __slots__ = (
         "_close_timer", "_max_frame_bytes", "_max_message_bytes", "_outbox", "_parts_bytes", "_parts_type",
-        "_peer_code", "_told_close", "_transport", "close_code_sent", "handler",
+        "_peer_code", "_told_close", "_transport", "close_code_sent", "cookie",
+        "handler",
     )  # fmt: skip
 
     def __init__(self, max_message_bytes: int, max_frame_bytes: int) -> None:
         self.handler: Handler
+        self.cookie: SessionCookie | str | None = None  # what the upgrade brought; the session takes it over
         self.close_code_sent: int | None = None
         self._max_message_bytes = max_message_bytes
         self._max_frame_bytes = max_frame_bytes

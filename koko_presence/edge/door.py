@@ -20,10 +20,11 @@ from picows.picows import WSProtocol  # type: ignore[attr-defined]
 from koko_presence._fastpath.counters import tally
 from koko_presence._fastpath.polling import PolledTransport, Poller
 from koko_presence._fastpath.reader import FrameReader
+from koko_presence.auth.cookies import SessionCookie
 
 from .connection import Connection, Handler
 from .listening import Listener
-from .upgrade import read_head, refuse_upgrade
+from .upgrade import read_head, refuse_upgrade, session_cookie
 
 MAX_HEAD_BYTES = 16 * 1024
 SEND_BUFFER_BYTES = 128 * 1024
@@ -45,6 +46,7 @@ class Door:
         http_protocol: Callable[[], asyncio.Protocol],
         poller: Poller,
         origins: Collection[str] = (),
+        cookie: str = "",
         max_message_bytes: int = 16 * 1024,
         max_frame_bytes: int = 64 * 1024,
         backlog: int = 4096,
@@ -54,10 +56,12 @@ class Door:
         ssl_context: ssl.SSLContext | None = None,
         ws_paths: Collection[str] | None = ("/presence",),
     ) -> None:
-        """`origins` are the browsers' pages that may connect, besides those of this very host; `ws_paths` None serves
-        WebSocket on every path; `max_connections` defaults to the file-descriptor limit less a reserve. `poller` reads
-        all plain connections; over TLS the loop's own transports do."""
+        """`origins` are the browsers' pages that may connect, besides those of this very host; `cookie` is the name of
+        the cookie by which they may say who they are, if there is one; `ws_paths` None serves WebSocket on every path;
+        `max_connections` defaults to the file-descriptor limit less a reserve. `poller` reads all plain connections;
+        over TLS the loop's own transports do."""
         self.origins = origins
+        self.cookie = cookie
         self.connections: set[Connection] = set()
         self.open_count = 0
         self.handshake_timeout_s = handshake_timeout_s
@@ -158,9 +162,10 @@ class Door:
         self._transports.discard(transport)
         self.open_count -= 1
 
-    def web_socket(self) -> "DoorWebSocket":
-        """A picows protocol for one upgrade that is welcome."""
+    def web_socket(self, cookie: SessionCookie | str | None) -> "DoorWebSocket":
+        """A picows protocol for one upgrade that is welcome, and the cookie that came with it."""
         connection = Connection(self._max_message_bytes, self._max_frame_bytes)
+        connection.cookie = cookie
         connection.handler = Greeting(self, connection, self._make_handler)
 
         def listener(request: Any) -> Connection:
@@ -273,7 +278,7 @@ class Threshold(asyncio.Protocol):
         if refusal is not None:
             self._refuse(*refusal)
             return
-        self._become_web_socket()
+        self._become_web_socket(session_cookie(head, self._door.cookie, self._door.origins))
 
     def _become_http(self) -> None:
         self._http = self._door.http_protocol()
@@ -281,8 +286,8 @@ class Threshold(asyncio.Protocol):
         self._http.data_received(self._head)
         self._head = b""
 
-    def _become_web_socket(self) -> None:
-        protocol = self._door.web_socket()
+    def _become_web_socket(self, cookie: SessionCookie | str | None) -> None:
+        protocol = self._door.web_socket(cookie)
         self._transport.set_protocol(protocol)
         protocol.connection_made(self._transport)
         rest = self._head

@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
+from msgspec import UNSET
+
 from koko_presence._fastpath.counters import tally
 from koko_presence._fastpath.throttle import TokenBucket
-from koko_presence.auth.tokens import Identity, TokenRefused
+from koko_presence.auth.cookies import SessionCookie, verify_cookie
+from koko_presence.auth.tokens import Identity, TokenRefused, VerifierUnavailable
 from koko_presence.commands import ChangePrivacy, OpenSession, SessionOpened
 from koko_presence.errors import PresenceError
 from koko_presence.events import Authenticated, AuthExpiring
@@ -28,7 +31,7 @@ COMPACT = "cursors"  # the one capability there is: compact cursors [B12]
 class Login:
     """The identity of one session. Written by itself alone."""
 
-    __slots__ = ("_again_bucket", "_message", "_opening", "_session", "_warned", "identity")
+    __slots__ = ("_again_bucket", "_message", "_opening", "_session", "_warned", "cookie", "identity")
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -37,6 +40,8 @@ class Login:
         self._warned = False
         self._again_bucket = TokenBucket(AGAIN_HZ, AGAIN_BURST)
         self.identity: Identity | None = None
+        # what came with the upgrade: kept while the client may come back to it, which is until it has sent a token
+        self.cookie: SessionCookie | str | None = None
 
     @property
     def message_id(self) -> str | int | None:
@@ -44,33 +49,30 @@ class Login:
         return None if self._message is None else self._message.id
 
     def begin(self, message: Auth) -> None:
-        """The first `auth` of a connection [A1]."""
+        """The first `auth` of a connection [A1]. Errors: INVALID_MESSAGE."""
+        self._check(message)
         self._session.move("auth")
         self._session.outbox.compact = COMPACT in message.caps  # for as long as the connection lasts
         self._message = message
         self._verify(message, lambda identity: self._on_verified(message, identity))
 
-    def begin_known(self, answer: Identity | Awaitable[Identity]) -> None:
-        """The first step of a connection that another way has told of, as a cookie does."""
-        self._session.move("auth")
-        message = self._message = Auth(token="")
-        if isinstance(answer, Identity):
-            self._on_verified(message, answer)
-        else:
-            hub = self._session.hub
-            hub.await_answer(self._await_identity(message, answer, lambda known: self._on_verified(message, known)))
-
     def again(self, message: Auth) -> None:
-        """A second `auth`: the same user refreshes the token, another one is refused [A4]. Errors: RATE_LIMITED."""
+        """A second `auth`: the same user refreshes the token, another one is refused [A4]. Errors: RATE_LIMITED,
+        INVALID_MESSAGE."""
+        self._check(message)
         now = self._session.hub.clock()
         if not self._again_bucket.take(now):
             raise PresenceError("RATE_LIMITED", retry_after_s=self._again_bucket.ready_at(now) - now)
         self._verify(message, lambda identity: self._refresh(message, identity))
 
+    def _check(self, message: Auth) -> None:
+        if message.token is UNSET and self.cookie is None:
+            raise PresenceError("INVALID_MESSAGE", "Object missing required field `token`.")
+
     def _verify(self, message: Auth, then: Callable[[Identity], None]) -> None:
         hub = self._session.hub
         try:
-            answer = hub.verifier.verify(message.token, hub.unix_s())
+            answer = self._ask(message, hub.unix_s())
         except TokenRefused as refused:
             self._on_token_refused(message, refused)
             return
@@ -78,6 +80,14 @@ class Login:
             then(answer)
         else:
             hub.await_answer(self._await_identity(message, answer, then))
+
+    def _ask(self, message: Auth, now_s: float) -> Identity | Awaitable[Identity]:
+        verifier, cookie = self._session.hub.verifier, self.cookie
+        if message.token is not UNSET:
+            return verifier.verify(message.token, now_s)
+        if isinstance(cookie, SessionCookie):
+            return verify_cookie(verifier, cookie, now_s)
+        raise TokenRefused(cookie or "there is none")
 
     async def _await_identity(
         self, message: Auth, answer: Awaitable[Identity], then: Callable[[Identity], None]
@@ -87,20 +97,31 @@ class Login:
         except TokenRefused as refused:
             self._on_token_refused(message, refused)
             return
+        except Exception:  # the hub logs it
+            self._on_token_refused(message, VerifierUnavailable("something went wrong, and was logged"))
+            raise
         if self._session.state != "closed":
             then(identity)
 
     def _on_token_refused(self, message: Auth, refused: TokenRefused) -> None:
-        tally.auth("refused")
-        error = PresenceError("UNAUTHENTICATED", f"The token was refused: {refused}.")
+        what = "cookie" if message.token is UNSET else "token"
+        if isinstance(refused, VerifierUnavailable):  # it may be good: come back with the same one
+            tally.auth("unavailable")
+            text, retry_after_s, code = f"The {what} cannot be checked now", refused.retry_after_s, 1013
+        else:
+            tally.auth("refused")
+            text, retry_after_s, code = f"The {what} was refused", None, 4401
+        error = PresenceError("UNAUTHENTICATED", f"{text}: {refused}.", retry_after_s=retry_after_s)
         self._session.refuse(error, message.id)
         if self._session.state == "verifying":  # a refused refresh leaves the session as it is until its token ends
-            self._session.finish(4401)
+            self._session.finish(code)
 
     def _on_verified(self, message: Auth, identity: Identity) -> None:
         session, hub = self._session, self._session.hub
         session.move("verified")
         self.identity = identity
+        if message.token is not UNSET:
+            self.cookie = None
         resume = None
         if message.resume_token is not None:
             resume = hub.resume_tokens.read(message.resume_token, identity.user_id, hub.unix_s())

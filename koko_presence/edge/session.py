@@ -106,6 +106,7 @@ class Session:
     def on_open(self, connection: Any) -> None:
         """The handshake is done; the time for `auth` has been running since the session was made [A1]."""
         connection.shorten(self.outbox, self.gate)
+        self.login.cookie, connection.cookie = connection.cookie, None
 
     def on_text(self, data: bytes) -> None:
         """A whole text message, valid UTF-8."""
@@ -176,7 +177,11 @@ class Session:
 
     def _before_open(self, message: AnyClientMessage, size: int, now: float) -> None:
         if isinstance(message, Auth) and self.state == "new":
-            self.login.begin(message)
+            try:
+                self.login.begin(message)
+            except PresenceError as error:
+                tally.refused(message, error.code)
+                self.refuse(error, message.id)
         elif self.state == "new":  # [A2]
             self._strangers += 1
             tally.refused(message, "UNAUTHENTICATED")

@@ -25,6 +25,7 @@ log = logging.getLogger("koko_presence.trpc")
 PATH = "/trpc/"
 SESSION_HEADER = "x-presence-session"
 BODY_TIMEOUT_S = 10.0
+KINDS: dict[str, Kind] = {**Procedures.KINDS, trpc.EVENTS: "subscription"}
 PREFLIGHT = {
     "access-control-allow-methods": "GET, POST, OPTIONS",
     "access-control-allow-headers": f"content-type, authorization, trpc-accept, {SESSION_HEADER}",
@@ -53,7 +54,6 @@ class TrpcHttp:
         self._callers = callers
         self._origins = origins
         self._unix_s = unix_s
-        self._kinds: dict[str, Kind] = {**procedures.KINDS, trpc.EVENTS: "subscription"}
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request below /trpc/."""
@@ -72,7 +72,7 @@ class TrpcHttp:
             cors["access-control-expose-headers"] = "retry-after"
         try:
             asked = await self._read(request)
-            calls = Request(asked, self._kinds)
+            calls = Request(asked, KINDS)
         except TrpcError as error:
             response = _response(trpc.refuse(error), cors)
             if error.code in ("PAYLOAD_TOO_LARGE", "TIMEOUT"):
@@ -104,6 +104,9 @@ class TrpcHttp:
         except TokenRefused as refused:
             error = unauthorized(refused)
             return [call.refusal or error for call in calls.calls]
+        except Exception:
+            log.exception("it could not be told who calls")
+            return [call.refusal or trpc.INTERNAL for call in calls.calls]
         caller = Caller(identity, request.headers.get(SESSION_HEADER, ""))
         return list(await asyncio.gather(*(self._try(caller, calls, index) for index in range(len(calls.calls)))))
 

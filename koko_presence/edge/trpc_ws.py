@@ -15,16 +15,14 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from koko_presence._fastpath.fanout import frame_text
-from koko_presence.auth.callers import Callers
-from koko_presence.auth.identity import TokenRefused, VerifierUnavailable
 from koko_presence.errors import PresenceError
 from koko_presence.messages import Join, RoomId
 
 from . import trpc
-from .procedures import Caller, Procedures
+from .procedures import Caller
 from .session import Session
-from .trpc import Call, Input, Kind, TrpcError
-from .trpc_http import outcome_of, unauthorized
+from .trpc import Call, Input, TrpcError
+from .trpc_http import KINDS, outcome_of
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -35,6 +33,7 @@ log = logging.getLogger("koko_presence.trpc")
 PATH = "/trpc"
 MAX_WAITING = 64  # calls before the session is open, and calls that are being answered
 MAX_SUBSCRIPTIONS = 8  # each gets a copy of every event
+NO_TOKEN = "There is no token: give wsLink connectionParams, as in () => ({ token: await getToken() })."
 RECONNECT = b'{"id":null,"method":"reconnect"}'
 _OWN_HEAD = b'{"type":"'  # how every message of a session begins, and no envelope
 _REPLIES = frozenset(("ack", "pong", "active"))  # the procedures have answered already
@@ -72,48 +71,36 @@ class Asking(NamedTuple):
     input: Input
 
 
-class TrpcSockets:
-    """What all tRPC sockets of a worker share."""
-
-    def __init__(self, hub: "Hub", callers: Callers) -> None:
-        self.hub, self.callers = hub, callers
-        self.kinds: dict[str, Kind] = {**Procedures.KINDS, trpc.EVENTS: "subscription"}
-
-    def accept(self, connection: "Connection") -> "TrpcSocket":
-        """The handler of a new connection."""
-        return TrpcSocket(self, connection)
-
-
 class TrpcSocket:
     """One client's socket."""
 
     __slots__ = (
-        "_authenticated", "_calls", "_connection", "_headers", "_hearing", "_held", "_session", "_shared", "_starting",
+        "_authenticated", "_bearer", "_calls", "_connection", "_hearing", "_held", "_session", "_starting",
         "_subscriptions", "_wants_params",
     )  # fmt: skip
 
-    def __init__(self, shared: TrpcSockets, connection: "Connection") -> None:
-        self._shared = shared
+    def __init__(self, hub: "Hub", connection: "Connection") -> None:
         self._connection = connection
-        self._session: Session = shared.hub.accept(self)
+        self._session: Session = hub.accept(self)
         self._subscriptions: dict[int | str, Subscription] = {}
         self._starting: dict[bytes, int | str] = {}  # their `started` waits to be written
         self._hearing: dict[int | str, Subscription] = {}  # it has been
         self._held: list[Asking] = []
         self._calls = 0  # being answered
         self._authenticated: bytes | None = None
-        self._headers: Any = None  # of the handshake, while somebody may look into them
+        self._bearer = ""  # the token of the handshake
         self._wants_params = False
 
     # --- what the connection calls ----------------------------------------------------------------------------------
 
     def on_open(self, connection: "Connection") -> None:
-        """The handshake is done: who is it, or does the first message say so?"""
+        """The handshake is done: do its headers say who it is, or will the first message?"""
         connection.take_long()
-        self._headers = connection.headers
+        self._session.login.cookie, connection.cookie = connection.cookie, None
+        self._bearer = _bearer(connection.headers.get("authorization", ""))
         self._wants_params = parse_qs(connection.target.partition("?")[2]).get("connectionParams") == ["1"]
         if not self._wants_params:
-            self._enter_by_headers()
+            self._enter({})
 
     def on_text(self, data: bytes) -> None:
         """A whole text message: a call, an array of calls, or a sign of life."""
@@ -173,28 +160,21 @@ class TrpcSocket:
         if not isinstance(message, dict) or message.get("method") != "connectionParams":
             self._session.refuse(PresenceError("INVALID_MESSAGE", "The first message has to be connectionParams."))
             self._session.finish(4401)
-        elif isinstance(data, dict) and "token" in data:
-            self._headers = None
-            known = {name: data[name] for name in ("token", "resumeToken") if data.get(name) is not None}
-            self._session.on_text(trpc.encode({"type": "auth", **known}))
-            if self._session.state == "new":  # not even a token to be verified
-                self._session.finish(4401)
         else:
-            self._enter_by_headers()
+            self._enter(data if isinstance(data, dict) else {})
 
-    def _enter_by_headers(self) -> None:
-        session, headers, self._headers = self._session, self._headers, None
-        # whether another page's upgrade is welcome was asked before; a cookie counts from a known page alone [A8]
-        try:
-            answer = self._shared.callers.identify(
-                headers, origin_allowed="origin" in headers, now_s=session.hub.unix_s()
-            )
-        except TokenRefused as refused:
-            error = unauthorized(refused)
-            session.refuse(PresenceError(error.reason, error.message))
-            session.finish(1013 if isinstance(refused, VerifierUnavailable) else 4401)
-            return
-        session.login.begin_known(answer)
+    def _enter(self, params: dict[str, Any]) -> None:
+        """Say to the session who it is: by a token, or by the cookie that came with the upgrade [A8]."""
+        session, bearer, self._bearer = self._session, self._bearer, ""
+        auth = {name: params[name] for name in ("token", "resumeToken") if params.get(name) is not None}
+        if bearer:
+            auth.setdefault("token", bearer)
+        if "token" not in auth and session.login.cookie is None:
+            session.refuse(PresenceError("UNAUTHENTICATED", NO_TOKEN))
+        else:
+            session.on_text(trpc.encode({"type": "auth", **auth}))
+        if session.state == "new":  # nothing that could be verified
+            session.finish(4401)
 
     def _opened(self, payload: bytes) -> None:
         first, self._authenticated = self._authenticated is None, payload
@@ -232,7 +212,7 @@ class TrpcSocket:
             self._fail(id_, None, TrpcError("BAD_REQUEST", "A call has params with a path."), False)
             return
         given = trpc.unwrap(params["input"]) if "input" in params else trpc.NOTHING
-        kind = trpc.kind_of(path, self._shared.kinds)
+        kind = trpc.kind_of(path, KINDS)
         if kind is None or kind != method:
             error = TrpcError("NOT_FOUND", f'No "{str(method)[:20]}"-procedure on path "{path[:200]}"')
             self._fail(id_, path, error, given.wrapped)
@@ -361,6 +341,11 @@ class TrpcSocket:
         """One message to the client, behind what waits."""
         if self._session.state != "closed":
             self._session.outbox.write(frame_text(payload))
+
+
+def _bearer(header: str) -> str:
+    scheme, _, token = header.strip().partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
 
 
 def _id_of(message: Any) -> int | str | None:

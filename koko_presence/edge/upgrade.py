@@ -4,6 +4,9 @@ from collections.abc import Collection
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from koko_presence.auth.cookies import SessionCookie, find_cookie
+from koko_presence.auth.tokens import TokenRefused
+
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -52,6 +55,19 @@ def refuse_upgrade(
     if head.values("sec-websocket-version") != ["13"]:
         return 426, "WebSocket version 13 is spoken here.", "Sec-WebSocket-Version: 13\r\n"
     return None
+
+
+def session_cookie(head: Head, name: str, origins: Collection[str]) -> SessionCookie | str | None:
+    """The application's cookie that an upgrade brought, or why none counts; None when `name` is empty: cookies are not
+    wanted. Browsers send cookies along for any page, so they count only from one that is known [A8]."""
+    if not name:
+        return None
+    if not head.values("origin") or not origin_allowed(head, origins):
+        return "a cookie counts only from a page on the list server.origins: send a token"
+    try:
+        return find_cookie(head.values("cookie"), name)
+    except TokenRefused as refused:
+        return str(refused)
 
 
 def origin_allowed(head: Head, allowed: Collection[str]) -> bool:

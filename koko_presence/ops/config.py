@@ -5,7 +5,6 @@ are made from it. Reading never stops at the first fault: `ConfigError.faults` h
 Nothing here logs or prints a value of a secret.
 """
 
-import ipaddress
 import os
 import re
 import secrets as random_secrets
@@ -18,16 +17,26 @@ import msgspec
 from msgspec import Meta, Struct, inspect
 
 from ..limits import Limits, RoomOptions
+from .auth_config import SECRET_NAMES, Auth, Section, check_auth, is_loopback
+
+__all__ = [
+    "Access",
+    "Auth",
+    "Config",
+    "ConfigError",
+    "Log",
+    "Operator",
+    "Section",
+    "Server",
+    "is_loopback",
+    "load",
+    "with_secret",
+]
 
 ENV_PREFIX = "KOKO_PRESENCE_"
-MIN_SECRET_BYTES = 32  # HS256 takes no shorter key [RFC 7518 section 3.2]
 BUILT_ACCESS_MODES = ("claims", "allow_all")
 
 Port = Annotated[int, Meta(ge=0, le=65_535)]
-
-
-class Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    pass
 
 
 class Server(Section, frozen=True):
@@ -57,19 +66,6 @@ class Operator(Section, frozen=True):
         return f"Operator(host={self.host!r}, port={self.port}, api_key={'set' if self.api_key else 'unset'})"
 
 
-class Auth(Section, frozen=True):
-    secret: str = ""
-    secret_file: str = ""
-    algorithms: Annotated[tuple[Literal["HS256", "HS384", "HS512"], ...], Meta(min_length=1)] = ("HS256",)
-    issuer: str = ""
-    audience: str = ""
-    leeway_s: Annotated[float, Meta(ge=0.0, le=300.0)] = 5.0
-    max_ttl_s: Annotated[int, Meta(ge=1, le=31_536_000)] = 86_400
-
-    def __repr__(self) -> str:
-        return f"Auth(secret={'set' if self.secret else 'unset'}, algorithms={self.algorithms!r})"
-
-
 class Access(Section, frozen=True):
     mode: Literal["claims", "webhook", "trpc", "allow_all"] = "claims"
 
@@ -93,7 +89,8 @@ class Config(Section, frozen=True):
     @property
     def secrets(self) -> list[str]:
         """What must never be logged."""
-        return [secret for secret in (self.auth.secret, self.operator.api_key) if secret]
+        found = (self.auth.secret, self.auth.introspect.authorization, self.operator.api_key)
+        return [secret for secret in found if secret]
 
 
 class ConfigError(Exception):
@@ -105,7 +102,7 @@ class ConfigError(Exception):
 
 
 class Key(NamedTuple):
-    """One key of the schema."""
+    """One key of the schema. `section` is `auth.jwks` for a table within a section."""
 
     section: str
     name: str
@@ -118,14 +115,31 @@ class Key(NamedTuple):
 
     @property
     def variable(self) -> str:
-        return f"{ENV_PREFIX}{self.section}_{self.name}".upper()
+        return f"{ENV_PREFIX}{self.dotted}".replace(".", "_").upper()
+
+    def of(self, config: "Config") -> Any:
+        """The key's value."""
+        table: Any = config
+        for name in self.dotted.split("."):
+            table = getattr(table, name)
+        return table
 
 
 def keys() -> Iterator[Key]:
-    """Every key, in the order of the sections."""
+    """Every key, in the order of the sections; a section's own keys before those of its tables."""
     for section in msgspec.structs.fields(Config):
-        for field in msgspec.structs.fields(section.type):
-            yield Key(section.name, field.name, field.type, getattr(section.default, field.name))
+        yield from _keys_of(section.name, section.type, section.default)
+
+
+def _keys_of(section: str, table: Any, defaults: Any) -> Iterator[Key]:
+    tables = []
+    for field in msgspec.structs.fields(table):
+        if isinstance(field.type, type) and issubclass(field.type, Struct):
+            tables.append(field)
+        else:
+            yield Key(section, field.name, field.type, getattr(defaults, field.name))
+    for field in tables:
+        yield from _keys_of(f"{section}.{field.name}", field.type, getattr(defaults, field.name))
 
 
 def load(
@@ -155,13 +169,26 @@ def load(
     if needs_secret:  # others, such as a probe of another user, may not read them
         _read_secret_file(values, "auth.secret", faults)
         _read_secret_file(values, "operator.api_key", faults)
+        _read_secret_file(values, "auth.introspect.authorization", faults)
+        _read_secret_file(values, "auth.public_key", faults)
     _check_rules({dotted: values.get(dotted, key.default) for dotted, key in known.items()}, dev, needs_secret, faults)
     if faults:
         raise ConfigError(faults)
-    sections: dict[str, dict[str, Any]] = {}
+    sections: dict[str, Any] = {}
     for dotted, value in values.items():
-        sections.setdefault(known[dotted].section, {})[known[dotted].name] = value
+        table = sections
+        for name in known[dotted].section.split("."):
+            table = table.setdefault(name, {})
+        table[known[dotted].name] = value
     return msgspec.convert(sections, Config)
+
+
+def with_secret(config: Config, otherwise: str = "", *, anyhow: bool = False) -> Config:
+    """`config` with a secret for resume tokens: its own, or when it has none `otherwise`, or when that is empty one
+    drawn for this run. `anyhow` prefers `otherwise`. What a resume token leads to is gone after a restart, so such a
+    secret is as good as one that stays."""
+    secret = (otherwise if anyhow else "") or config.auth.secret or otherwise or random_secrets.token_urlsafe(32)
+    return msgspec.structs.replace(config, auth=msgspec.structs.replace(config.auth, secret=secret))
 
 
 # --- the three sources --------------------------------------------------------------------------------------------
@@ -181,16 +208,25 @@ def _from_file(path: Path, known: Mapping[str, Key], faults: list[str]) -> dict[
     for section, table in tables.items():
         if section not in sections:
             faults.append(f"{section}: no such section{_nearest(section, sections)}")
-        elif not isinstance(table, dict):
-            faults.append(f"{section}: is a section: write [{section}] and its keys below it")
         else:
-            for name, value in table.items():
-                dotted = f"{section}.{name}"
-                if dotted in known:
-                    _put(values, known[dotted], value, dotted, False, faults)
-                else:
-                    faults.append(f"{dotted}: no such key{_nearest(dotted, known)}")
+            _from_table(section, table, sections, known, values, faults)
     return values
+
+
+def _from_table(
+    section: str, table: Any, sections: set[str], known: Mapping[str, Key], values: dict[str, Any], faults: list[str]
+) -> None:
+    if not isinstance(table, dict):
+        faults.append(f"{section}: is a section: write [{section}] and its keys below it")
+        return
+    for name, value in table.items():
+        dotted = f"{section}.{name}"
+        if dotted in known:
+            _put(values, known[dotted], value, dotted, False, faults)
+        elif dotted in sections:
+            _from_table(dotted, value, sections, known, values, faults)
+        else:
+            faults.append(f"{dotted}: no such key{_nearest(dotted, {*known, *sections})}")
 
 
 def _from_environment(env: Mapping[str, str], known: Mapping[str, Key], faults: list[str]) -> dict[str, Any]:
@@ -215,7 +251,7 @@ def _put(values: dict[str, Any], key: Key, value: Any, where: str, is_text: bool
     try:
         values[key.dotted] = msgspec.convert(given, type=key.type, strict=not is_text)
     except msgspec.ValidationError:
-        shown = "a secret that is not shown" if key.name in ("secret", "api_key") else repr(value)[:80]
+        shown = "a secret that is not shown" if key.name in SECRET_NAMES else repr(value)[:80]
         faults.append(f"{where}: expected {expected(kind)}, got {shown}")
 
 
@@ -248,18 +284,13 @@ def expected(kind: inspect.Type) -> str:
 # --- rules that no type can express -------------------------------------------------------------------------------
 
 
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach a socket bound to `host`."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 def _dev_rules(values: Mapping[str, Any]) -> dict[str, Any]:
     rules = {
         "auth.secret": random_secrets.token_urlsafe(32),
         "auth.secret_file": "",
+        # the tokens of /dev/token, besides what else is configured
+        "auth.verifiers": tuple(dict.fromkeys(("jwt", *values.get("auth.verifiers", ())))),
+        "auth.algorithms": tuple(dict.fromkeys(("HS256", *values.get("auth.algorithms", ())))),
         "access.mode": "allow_all",
         "server.demo": True,
     }
@@ -288,16 +319,8 @@ def _read_secret_file(values: dict[str, Any], dotted: str, faults: list[str]) ->
 
 
 def _check_rules(value: Mapping[str, Any], dev: bool, needs_secret: bool, faults: list[str]) -> None:
-    secret, mode = value["auth.secret"], value["access.mode"]
-    if any(fault.startswith("auth.secret") for fault in faults):
-        pass
-    elif secret and len(secret.encode()) < MIN_SECRET_BYTES:
-        faults.append(
-            f"auth.secret: has {len(secret.encode())} bytes, at least {MIN_SECRET_BYTES} are needed: "
-            "make one with  openssl rand -base64 48"
-        )
-    elif not secret and needs_secret:
-        faults.append("auth.secret: is needed (or auth.secret_file): make one with  openssl rand -base64 48")
+    mode = value["access.mode"]
+    check_auth(value, needs_secret, faults)
     if mode not in BUILT_ACCESS_MODES:
         modes = " or ".join(f'"{mode}"' for mode in BUILT_ACCESS_MODES)
         faults.append(f'access.mode: "{mode}" is not in this version, which has {modes}')

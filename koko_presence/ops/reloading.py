@@ -34,8 +34,8 @@ def settle(old: Config, new: Config, *, rolling: bool) -> Settled:
     fixed = AT_RESTART if rolling else AT_RESTART | AT_ROLLING
     held = []
     for key in keys():
-        before = getattr(getattr(old, key.section), key.name)
-        if key.dotted in fixed and getattr(getattr(new, key.section), key.name) != before:
+        before = key.of(old)
+        if key.dotted in fixed and key.of(new) != before:
             held.append(key.dotted)
             section = msgspec.structs.replace(getattr(new, key.section), **{key.name: before})
             new = msgspec.structs.replace(new, **{key.section: section})
