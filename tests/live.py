@@ -67,13 +67,15 @@ async def live(
     port: int = 0,
     access: str = "allow_all",
     tls: tuple[Path, Path] | None = None,
+    origins: Sequence[str] = (),
+    cookie: str = "",
     **limits: Any,
 ) -> AsyncIterator[Live]:
     """Serve until the block ends. `tls` is a certificate and its key, `limits` are fields of Limits."""
     cert, key = ("", "") if tls is None else map(str, tls)
     config = Config(
-        server=Server(port=port, tls_cert=cert, tls_key=key),
-        auth=Auth(secret=SECRET),
+        server=Server(port=port, origins=tuple(origins), tls_cert=cert, tls_key=key),
+        auth=Auth(secret=SECRET, cookie=cookie),
         access=Access(mode=access),
         limits=Limits(**limits),
     )

@@ -6,7 +6,7 @@ Holds no state of its own. What a request and an answer look like is in `trpc`, 
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from aiohttp import web
 from msgspec import UNSET
@@ -38,6 +38,14 @@ def unauthorized(refused: TokenRefused) -> TrpcError:
     if isinstance(refused, VerifierUnavailable):
         return trpc.from_presence(PresenceError("UNAVAILABLE", f"{refused}.", retry_after_s=refused.retry_after_s))
     return trpc.from_presence(PresenceError("UNAUTHENTICATED", f"The token was refused: {refused}."))
+
+
+class CanCall(Protocol):
+    """The procedures, or what stands before them."""
+
+    async def call(self, caller: Caller, name: str, input: Any) -> Any:
+        """Errors: PresenceError."""
+        ...
 
 
 class TrpcHttp:
@@ -121,7 +129,7 @@ class TrpcHttp:
         return await outcome_of(self._procedures, caller, call, value)
 
 
-async def outcome_of(procedures: Procedures, caller: Caller, call: Call, value: Any) -> Outcome:
+async def outcome_of(procedures: CanCall, caller: Caller, call: Call, value: Any) -> Outcome:
     """What a call gives; a fault of ours is logged and not shown."""
     try:
         data = await procedures.call(caller, call.name, value)

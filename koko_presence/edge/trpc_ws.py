@@ -6,7 +6,6 @@ Calls go to the procedures with the session's own id; what the session would wri
 and cut off as a session's messages are [E2, L3]. Written by the loop's thread alone.
 """
 
-import logging
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qs
@@ -16,10 +15,11 @@ from msgspec import UNSET, Raw, UnsetType
 
 from koko_presence._fastpath.fanout import frame_text
 from koko_presence.errors import PresenceError
-from koko_presence.messages import Join, RoomId
+from koko_presence.messages import Heartbeat, Join, RoomId
 
 from . import trpc
-from .procedures import Caller
+from .inputs import HeartbeatInput, read
+from .procedures import Caller, HeartbeatResult
 from .session import Session
 from .trpc import Call, Input, TrpcError
 from .trpc_http import KINDS, outcome_of
@@ -27,8 +27,6 @@ from .trpc_http import KINDS, outcome_of
 if TYPE_CHECKING:
     from .connection import Connection
     from .hub import Hub
-
-log = logging.getLogger("koko_presence.trpc")
 
 PATH = "/trpc"
 MAX_WAITING = 64  # calls before the session is open, and calls that are being answered
@@ -45,6 +43,9 @@ class _Told(msgspec.Struct, rename="camel"):
     type: str
     id: Any = None
     room_id: str | UnsetType = UNSET
+
+
+_told = msgspec.json.Decoder(_Told)
 
 
 class _Filter(msgspec.Struct, rename="camel"):
@@ -238,7 +239,7 @@ class TrpcSocket:
     async def _answer(self, asking: Asking) -> None:
         caller = Caller(self._session.identity, self._session.session_id)
         try:
-            outcome = await outcome_of(self._session.hub.procedures, caller, asking.call, asking.input.value)
+            outcome = await outcome_of(self, caller, asking.call, asking.input.value)
         finally:
             self._calls -= 1
         if isinstance(outcome, TrpcError):
@@ -248,6 +249,19 @@ class TrpcSocket:
             {"type": "data"} if outcome is UNSET else {"type": "data", "data": trpc.wrap(outcome, asking.input.wrapped)}
         )
         self._write(trpc.encode({"id": asking.id, "result": result}))
+
+    async def call(self, caller: Caller, name: str, input: Any) -> Any:
+        """A procedure, as this socket means it: its own heartbeat is a session's and no lease's [D3, D7]."""
+        if name == "heartbeat":
+            asked = read(input, HeartbeatInput)
+            if (asked.room_id, asked.session_id, asked.client_key) == (UNSET, UNSET, UNSET):
+                session, now = self._session, self._session.hub.clock()
+                session.dispatch(Heartbeat(status=asked.status, client_time=asked.client_time), 0, True, now)
+                wall = session.hub.wall
+                return HeartbeatResult(
+                    success=True, renewed=0, timestamp=wall.iso(now), server_time=wall.ms(now), echo=asked.client_time
+                )
+        return await self._session.hub.procedures.call(caller, name, input)
 
     def _fail(self, id_: int | str | None, path: str | None, error: TrpcError, wrapped: bool) -> None:
         self._write(trpc.encode({"id": id_, "error": trpc.wrap(error.shape(path), wrapped)}))
@@ -305,7 +319,7 @@ class TrpcSocket:
             self._connection.send_frames(b"".join(out))
 
     def _translate(self, payload: bytes) -> Iterator[bytes]:
-        told = msgspec.json.decode(payload, type=_Told)
+        told = _told.decode(payload)
         if told.type in _REPLIES:
             return
         if told.type == "error":

@@ -402,7 +402,8 @@ export interface LeaveResult extends Success {
 
 export interface StatusResult extends Success {
   status: Status;
-  statusMessage?: string;
+  /** Empty when there is none. */
+  statusMessage: string;
 }
 
 /** The room's state after the command; `syncEnabled` alone after `enable` and `disable`, nothing after a report. */
