@@ -17,7 +17,9 @@ from koko_presence import __version__
 from koko_presence._fastpath import build_info
 
 ROOT = Path(__file__).resolve().parents[2]
-NOT_SOURCE = shutil.ignore_patterns(".git", ".venv", "build", "dist", "*.egg-info", "*.so", "__pycache__", ".*_cache")
+NOT_SOURCE = shutil.ignore_patterns(
+    ".git", ".venv", "build", "dist", "node_modules", "*.egg-info", "*.so", "__pycache__", ".*_cache"
+)
 
 
 def call(*command: str | Path, cwd: Path) -> str:
