@@ -217,11 +217,13 @@ class FakeLoop(asyncio.AbstractEventLoop):
 
 
 class Started:
-    """A call under way; `result` and `error` stay None until its answer comes."""
+    """A call under way; `result` and `error` stay None until its answer comes. `fault` is an error that none of the
+    callers is to see."""
 
     def __init__(self, world: "World", coroutine: Coroutine[Any, Any, Any]) -> None:
         self.result: Any = None
         self.error: PresenceError | None = None
+        self.fault: Exception | None = None
         self.done = False
         self.task = asyncio.Task(self._wait(coroutine), loop=world.loop)
         self.task._log_destroy_pending = False  # type: ignore[attr-defined]
@@ -231,6 +233,8 @@ class Started:
             self.result = msgspec.json.decode(msgspec.json.encode(await coroutine))
         except PresenceError as error:
             self.error = error
+        except Exception as error:
+            self.fault = error
         self.done = True
 
 
@@ -252,8 +256,8 @@ class Http:
         """Call and wait for the answer. Errors: PresenceError."""
         started = self.start(name, input, **fields)
         self.world.settle()
-        if started.error is not None:
-            raise started.error
+        if (error := started.fault or started.error) is not None:
+            raise error
         assert started.done, "nobody answered"
         return started.result
 
@@ -448,6 +452,17 @@ class World:
         for node in list(self.nodes.values()):
             if isinstance(node.bus, ClusterBus):
                 node.bus.on_view(view, self.now)
+
+    def kill(self, node: Node) -> None:
+        """kill -9, and the supervisor's word of it to the others."""
+        node.dead = True
+        del self.nodes[node.number]
+        self.publish()
+        self.settle()
+
+    def owner_of(self, room_id: str = "", user_id: str = "") -> Node:
+        """The worker that has the room, or the user."""
+        return next(n for n in self.nodes.values() if room_id in n.shard.rooms or user_id in n.shard.users)
 
     def next_hub(self) -> Hub:
         """Where the kernel puts a new connection: any worker."""

@@ -31,8 +31,8 @@ from koko_presence.domain.leases import is_lease, lease_id
 from koko_presence.errors import PresenceError
 from koko_presence.messages import Join, SetPrivacy, SetStatus, Wire
 
+from .entering import check_room_id, settled_type
 from .inputs import HeartbeatInput, LeaveInput, RoomTarget, Target, read, read_message
-from .rooms import check_room_id, settled_type
 
 if TYPE_CHECKING:
     from .hub import Hub

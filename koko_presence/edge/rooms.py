@@ -14,7 +14,7 @@ from msgspec import UNSET
 
 from koko_presence._fastpath.counters import tally
 from koko_presence._fastpath.throttle import GO, WAITS, TokenBucket, Trailing
-from koko_presence.auth.access import Grant, room_type_of
+from koko_presence.auth.access import Grant
 from koko_presence.commands import Act, AskActive, EnterRoom, LeaveRoom, Regrant, ReportActivity, Visitor
 from koko_presence.errors import PresenceError
 from koko_presence.events import Kicked, LeftReply
@@ -37,6 +37,7 @@ from koko_presence.messages import (
     Typing,
 )
 
+from .entering import check_room_id, settled_type
 from .unanswered import Unanswered
 
 if TYPE_CHECKING:
@@ -366,23 +367,6 @@ class Rooms:
 
     def _send(self, command: Any, now: float) -> None:
         self._session.hub.bus.send(command, now)
-
-
-def check_room_id(room_id: str) -> None:
-    """Errors: INVALID_MESSAGE for what no room is called."""
-    if not room_id.isprintable():  # control characters, and separators that look like nothing [C17]
-        raise PresenceError("INVALID_MESSAGE", "A roomId has 1 to 128 printable characters.")
-
-
-def settled_type(message: Join, grant: Grant) -> Any:
-    """The room's type from the authoriser, the known prefix or the message; they must not disagree [C1, C2]. Errors:
-    ROOM_TYPE_MISMATCH."""
-    implied = grant.room_type or room_type_of(message.room_id)
-    if message.room_type is UNSET:
-        return implied
-    if implied is not None and implied != message.room_type:
-        raise PresenceError("ROOM_TYPE_MISMATCH", f"By its name this is a {implied} room.")
-    return message.room_type
 
 
 ROOM_HANDLERS: dict[type, Callable[[Rooms, Any, int, bool, float], None]] = {
