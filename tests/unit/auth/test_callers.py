@@ -1,0 +1,151 @@
+"""Who calls over HTTP, and cookies: which origin, which cookie, and what goes along."""
+
+import asyncio
+from collections.abc import Awaitable, Mapping
+from typing import Any
+
+import pytest
+from multidict import CIMultiDict
+
+from koko_presence.auth.callers import Callers
+from koko_presence.auth.cookies import SessionCookie, find_cookie, verify_cookie
+from koko_presence.auth.identity import Identity, TokenRefused
+from koko_presence.auth.tokens import HmacVerifier
+from koko_presence.edge.upgrade import Head, refuse_upgrade, session_cookie
+from tests.unit.test_tokens import SECRET, make
+
+from .fakes import NOW
+from .test_introspect import SESSION, answering, verifier
+
+NAME = "better-auth.session_token"
+TOKEN = make()
+
+
+def callers(cookie: str = NAME) -> Callers:
+    return Callers(HmacVerifier(SECRET), cookie)
+
+
+def who(headers: Mapping[str, str], origin_allowed: bool = True, cookie: str = NAME) -> Identity:
+    answer = callers(cookie).identify(headers, origin_allowed=origin_allowed, now_s=NOW)
+    assert isinstance(answer, Identity)
+    return answer
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"authorization": f"Bearer {TOKEN}"},
+        {"Authorization": f"bearer  {TOKEN} "},
+        CIMultiDict({"AUTHORIZATION": f"Bearer {TOKEN}"}),
+    ],
+)
+def test_a_bearer_token_counts_from_anywhere(headers: Mapping[str, str]) -> None:
+    assert who(headers, origin_allowed=False, cookie="").user_id == "ann"
+
+
+@pytest.mark.parametrize("prefix", ["", "__Secure-", "__Host-"])
+def test_a_cookie_counts_from_an_origin_that_may(prefix: str) -> None:
+    headers = {"cookie": f"a=1; {prefix}{NAME}={TOKEN}; b=2"}
+    assert who(headers).user_id == "ann"
+    with pytest.raises(TokenRefused, match=r"only from a page on the list server\.origins"):
+        who(headers, origin_allowed=False)
+    with pytest.raises(TokenRefused, match="there is none: send the header"):
+        who(headers, cookie="")
+
+
+@pytest.mark.parametrize(
+    ("headers", "reason"),
+    [
+        ({}, "there is no cookie"), ({"cookie": ""}, "there is no cookie"), ({"cookie": f"x{NAME}={TOKEN}"}, "there is no cookie"),
+        ({"cookie": f"{NAME.upper()}={TOKEN}"}, "there is no cookie"), ({"cookie": NAME}, "three parts"),
+        ({"authorization": "Basic YTpi"}, "is not `Bearer` and a token"), ({"authorization": "Bearer"}, "is not `Bearer`"), ({"authorization": ""}, "is not `Bearer`"),
+        (CIMultiDict([("Authorization", f"Bearer {TOKEN}"), ("Authorization", "Bearer x")]), "is not `Bearer`"),
+        ({"authorization": "Bearer x", "cookie": f"{NAME}={TOKEN}"}, "three parts"),
+        ({"cookie": f"{NAME}={TOKEN}; {NAME}=evil"}, "several cookies"),
+        (CIMultiDict([("Cookie", f"{NAME}={TOKEN}"), ("Cookie", f"{NAME}=evil")]), "several cookies"),
+    ],
+)  # fmt: skip
+def test_what_does_not_say_who_it_is(headers: Mapping[str, str], reason: str) -> None:
+    with pytest.raises(TokenRefused, match=reason):
+        who(headers)
+
+
+def test_a_prefixed_cookie_goes_before_one_that_a_neighbour_may_have_set() -> None:
+    header = f"{NAME}=evil; __Secure-{NAME}=good"
+    assert find_cookie([header], NAME) == SessionCookie(f"__Secure-{NAME}", "good")
+    assert find_cookie([f"{NAME}=a", f"{NAME}=a"], NAME).value == "a", "twice the same is one"
+
+
+def test_a_cookie_keeps_its_value_to_the_letter_and_no_repr_shows_it() -> None:
+    cookie = find_cookie([f"{NAME}=abc.de%2Ff%3D; x=y"], NAME)
+    assert cookie.value == "abc.de%2Ff%3D" and "abc" not in repr(cookie) and "abc" not in f"{cookie}"
+
+
+def test_the_application_gets_back_the_cookie_as_it_came() -> None:
+    cookie = SessionCookie(f"__Secure-{NAME}", "abc.def")
+
+    async def test(**more: Any) -> Any:
+        answer = verify_cookie(verifier(answering(SESSION), **more), cookie, NOW)
+        assert isinstance(answer, Awaitable)
+        return (await answer).forward
+
+    assert asyncio.run(test(forwards=True)) == (("cookie", f"__Secure-{NAME}=abc.def"),)
+    assert asyncio.run(test()) == ()
+    at_once = verify_cookie(HmacVerifier(SECRET, forwards=True), SessionCookie("jwt", TOKEN), NOW)
+    assert isinstance(at_once, Identity) and at_once.forward == (("cookie", f"jwt={TOKEN}"),)
+
+
+LISTED = ("https://app.example.com", "http://localhost:3000", "https://xn--bcher-kva.example")
+# what comes as Origin, whether the upgrade is welcome, and whether its cookie counts
+ORIGINS: list[tuple[str, list[str], bool, bool]] = [
+    ("the application's page", ["https://app.example.com"], True, True),
+    ("the same in capitals", ["HTTPS://App.Example.Com"], True, True),
+    ("this very host", ["https://presence.example.com"], True, True),
+    ("a development server", ["http://localhost:3000"], True, True),
+    ("an international name", ["https://xn--bcher-kva.example"], True, True),
+    ("none: no browser", [], True, False),
+    ("an empty one", [""], False, False),
+    ("null: a sandbox, a file", ["null"], False, False),
+    ("another site", ["https://evil.example"], False, False),
+    ("one that ends alike", ["https://evil-app.example.com"], False, False),
+    ("one that begins alike", ["https://app.example.com.evil.example"], False, False),
+    ("a domain below", ["https://x.app.example.com"], False, False),
+    ("the domain above", ["https://example.com"], False, False),
+    ("without TLS", ["http://app.example.com"], False, False),
+    ("another port", ["https://app.example.com:8443"], False, False),
+    ("a port that others leave out", ["https://app.example.com:443"], False, False),
+    ("with a path", ["https://app.example.com/"], False, False),
+    ("with a user", ["https://app.example.com@evil.example"], False, False),
+    ("the same name in its own letters", ["https://bücher.example"], False, False),
+    ("two of them", ["https://app.example.com", "https://evil.example"], False, False),
+    ("twice the same", ["https://app.example.com", "https://app.example.com"], False, False),
+]  # fmt: skip
+
+
+def upgrade(origins: list[str], cookie: str = f"{NAME}=abc.def", host: str = "presence.example.com") -> Head:
+    headers = [("host", host), ("upgrade", "websocket"), ("connection", "upgrade"), ("sec-websocket-version", "13")]
+    return Head("GET", "/presence", [*headers, ("cookie", cookie), *(("origin", origin) for origin in origins)])
+
+
+@pytest.mark.parametrize(
+    ("origins", "welcome", "counts"), [case[1:] for case in ORIGINS], ids=[case[0] for case in ORIGINS]
+)
+def test_a8_origins_and_whether_their_cookies_count(origins: list[str], welcome: bool, counts: bool) -> None:
+    head = upgrade(origins)
+    refusal = refuse_upgrade(head, ("/presence",), LISTED)
+    assert refusal is None if welcome else refusal is not None and refusal[0] == 403
+    found = session_cookie(head, NAME, LISTED)
+    if counts:
+        assert found == SessionCookie(NAME, "abc.def")
+    else:
+        assert found == "a cookie counts only from a page on the list server.origins: send a token"
+    assert session_cookie(head, "", LISTED) is None, "without auth.cookie none is looked for"
+
+
+def test_there_are_twelve_origins_and_more() -> None:
+    assert len(ORIGINS) >= 12
+
+
+def test_a_page_without_the_cookie_is_told_so() -> None:
+    found = session_cookie(upgrade([LISTED[0]], "a=b"), NAME, LISTED)
+    assert found == f"there is no cookie {NAME}: sign in first, or send a token"

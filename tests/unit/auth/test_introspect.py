@@ -1,0 +1,230 @@
+"""Session ids that the application is asked about: presets, what an answer may be, how long it is believed."""
+
+import asyncio
+import json
+from collections.abc import Coroutine
+from typing import Any
+
+import pytest
+from msgspec import structs
+
+from koko_presence.auth.identity import Identity, TokenRefused, VerifierUnavailable
+from koko_presence.auth.introspect import IntrospectVerifier, Question
+from koko_presence.auth.memory import Memory
+from koko_presence.ops.config import Auth, Config, load
+from koko_presence.verifiers import Verifiers
+from tests.unit.test_config import written
+
+from .fakes import NOW, FakeAsker
+
+SESSION = {
+    "session": {"token": "abc", "userId": "ann", "expiresAt": "2023-11-14T22:33:20.000Z"},  # NOW + 1200
+    "user": {"id": "ann", "name": "Ann", "email": "ann@x.example", "image": "https://x.example/ann.png"},
+}
+BETTER_AUTH = Question(
+    url="https://app.example/api/auth/get-session", method="GET", token_in="cookie", token_name="better-auth.session_token",
+    id="user.id", name="user.name", image="user.image", expires="session.expiresAt", rooms="",
+)  # fmt: skip
+GENERIC = Question(
+    url="https://id.example/introspect", method="POST", token_in="form", token_name="token",
+    id="sub", name="name", image="picture", expires="exp", rooms="rooms", authorization="Basic c2VjcmV0",
+)  # fmt: skip
+
+
+def verifier(asker: FakeAsker, question: Question = BETTER_AUTH, **more: Any) -> IntrospectVerifier:
+    return IntrospectVerifier(question, asker, Memory(100), **({"cache_s": 30.0, "session_s": 3600.0} | more))  # type: ignore[arg-type]
+
+
+def answering(said: Any, status: int = 200) -> FakeAsker:
+    return FakeAsker(json.dumps(said).encode(), status)
+
+
+def told(asking: IntrospectVerifier, token: str = "abc.def", now_s: float = NOW) -> Identity:
+    answer = asking.verify(token, now_s)
+    return asyncio.run(answer) if isinstance(answer, Coroutine) else answer  # type: ignore[arg-type,return-value]
+
+
+def test_better_auth_by_cookie_goes_out_under_every_name_that_it_may_have() -> None:
+    asker = answering(SESSION)
+    who = told(verifier(asker))
+    assert (who.user_id, who.name, who.image, who.expires_at_s) == (
+        "ann",
+        "Ann",
+        "https://x.example/ann.png",
+        NOW + 1200,
+    )
+    ((url, headers, body),) = asker.asked
+    assert (url, body) == ("https://app.example/api/auth/get-session", b"")
+    sent = headers["cookie"].split("; ")
+    assert {"better-auth.session_token=abc.def", "__Secure-better-auth.session_token=abc.def"} <= set(sent)
+    assert "authorization" not in headers
+
+
+def test_better_auth_by_bearer_token() -> None:
+    asker = answering(SESSION)
+    assert told(verifier(asker, structs.replace(BETTER_AUTH, token_in="bearer"))).user_id == "ann"
+    assert asker.asked[0][1] == {"authorization": "Bearer abc.def"}
+
+
+@pytest.mark.parametrize(
+    ("token_in", "headers", "body"),
+    [
+        ("form", {"authorization": "Basic c2VjcmV0", "content-type": "application/x-www-form-urlencoded"}, b"token=a%2Bb%26c%3D"),
+        ("json", {"authorization": "Basic c2VjcmV0", "content-type": "application/json"}, b'{"token":"a+b&c="}'),
+        ("header", {"authorization": "Basic c2VjcmV0", "token": "a+b&c="}, b""),
+    ],
+)  # fmt: skip
+def test_a_token_goes_where_the_application_expects_it(token_in: str, headers: dict[str, str], body: bytes) -> None:
+    asker = answering({"active": True, "sub": "ann", "exp": NOW + 60, "rooms": {"video_*": ["join", "fly"]}})
+    who = told(verifier(asker, structs.replace(GENERIC, token_in=token_in)), "a+b&c=")
+    assert asker.asked == [("https://id.example/introspect", headers, body)]
+    assert (who.user_id, who.name, who.expires_at_s, who.rooms) == ("ann", "ann", NOW + 60, {"video_*": ("join",)})
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        None,
+        {},
+        {"session": None, "user": None},
+        {"user": {}},
+        {"user": {"id": ""}},
+        {"user": "ann"},
+        {"user": {"id": None}},
+    ],
+)
+def test_nobody_is_refused_and_remembered_for_a_moment(said: Any) -> None:
+    asker = answering(said)
+    asking = verifier(asker)
+    for at, questions in ((0, 1), (4.9, 1), (5.0, 2)):
+        with pytest.raises(TokenRefused, match="knows no such session") as refused:
+            told(asking, now_s=NOW + at)
+        assert not isinstance(refused.value, VerifierUnavailable) and len(asker.asked) == questions
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refusal_by_status_is_one(status: int) -> None:
+    with pytest.raises(TokenRefused, match="knows no such session"):
+        told(verifier(answering({"error": "no"}, status)))
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ({"active": False, "sub": "ann"}, "knows no such session"),
+        ({"sub": "system"}, "reserved"), ({"sub": "x" * 129}, "longer than 128"), ({"sub": "a\nb"}, "control characters"),
+        ({"sub": ["ann"]}, "names no user"), ({"sub": True}, "names no user"), ({"sub": 1.5}, "names no user"),
+        ({"sub": "ann", "exp": NOW}, "has expired"), ({"sub": "ann", "exp": "2023-11-14T22:13:20Z"}, "has expired"),
+        ({"sub": "ann", "exp": "soon"}, "no time that can be read"), ({"sub": "ann", "exp": -1}, "no time"),
+        ({"sub": "ann", "exp": 1e308}, "no time"), ({"sub": "ann", "exp": True}, "no time"), ({"sub": "ann", "exp": []}, "no time"),
+        ({"sub": "ann", "rooms": ["video_1"]}, "rooms must be an object"), ({"sub": "ann", "rooms": {"a*b": []}}, "only at its end"),
+    ],
+)  # fmt: skip
+def test_an_answer_that_cannot_be_believed_lets_nobody_in(said: dict[str, Any], reason: str) -> None:
+    with pytest.raises(TokenRefused, match=reason):
+        told(verifier(answering(said), GENERIC))
+
+
+@pytest.mark.parametrize(
+    ("exp", "expires_at_s"),
+    [(NOW + 60, NOW + 60), (NOW * 1000 + 60_000, NOW + 60), ("2023-11-14T22:14:20Z", NOW + 60), ("2023-11-14T23:14:20+01:00", NOW + 60),
+     ("2023-11-14T22:14:20", NOW + 60), (NOW + 9_999_999, NOW + 3600), (None, NOW + 3600), (NOW + 60.9, NOW + 60)],
+)  # fmt: skip
+def test_an_end_in_any_writing_and_an_hour_at_most(exp: Any, expires_at_s: int) -> None:
+    assert told(verifier(answering({"sub": 17, "exp": exp}), GENERIC)).expires_at_s == expires_at_s
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [(None, 200), (b"", 200), (b"<html>", 200), (b"[]", 200), (b'"ann"', 200), (b"[" * 5000, 200), (b"\xff", 200), (b"{}", 500), (b"{}", 404), (b"{}", 429), (b"{}", 201)],
+)  # fmt: skip
+def test_without_an_answer_nobody_gets_in_and_everybody_may_try_again(body: bytes | None, status: int) -> None:
+    asker = FakeAsker(body, status)
+    asking = verifier(asker)
+    for _ in range(2):
+        with pytest.raises(VerifierUnavailable, match="does not say now"):
+            told(asking)
+    assert len(asker.asked) == 2, "a failure is not remembered"
+
+
+def test_an_answer_is_believed_for_its_time_and_never_past_the_sessions_end() -> None:
+    asker = answering({"sub": "ann", "exp": NOW + 50})
+    asking = verifier(asker, GENERIC)
+    for at, questions in ((0, 1), (29, 1), (30, 2), (49, 2)):
+        assert told(asking, now_s=NOW + at).user_id == "ann" and len(asker.asked) == questions
+    with pytest.raises(TokenRefused, match="has expired"):
+        told(asking, now_s=NOW + 50)
+    assert len(asker.asked) == 3
+
+
+def test_many_who_come_with_one_token_are_one_question_and_two_tokens_are_two() -> None:
+    async def test() -> None:
+        asker = answering(SESSION)
+        asking = verifier(asker)
+        answers = [asking.verify(token, NOW) for token in ("abc",) * 50 + ("def",) * 50]
+        assert all([await answer for answer in answers])  # type: ignore[misc]
+        assert len(asker.asked) == 2
+        assert isinstance(asking.verify("abc", NOW), Identity), "at once, from now on"
+
+    asyncio.run(test())
+
+
+@pytest.mark.parametrize(
+    "token", ["", "a b", "a\r\nx-evil: 1", "a;b", "a,b", 'a"b', "é", "a\x00", "\ud800", "x" * 8193]
+)
+def test_what_no_session_id_holds_is_not_asked_about(token: str) -> None:
+    asker = answering(SESSION)
+    with pytest.raises(TokenRefused):
+        told(verifier(asker), token)
+    assert asker.asked == []
+
+
+def test_what_is_remembered_is_no_token() -> None:
+    memory: Any = Memory(100)
+    told(
+        IntrospectVerifier(BETTER_AUTH, answering(SESSION), memory, cache_s=30, session_s=3600, forwards=True),
+        "s3cret.token",
+    )  # type: ignore[arg-type]
+    assert len(memory) == 1 and "s3cret" not in repr(vars(memory))
+
+
+def test_the_application_knows_its_user_again_by_what_goes_along() -> None:
+    asker = answering(SESSION)
+    assert told(verifier(asker)).forward == ()
+    by_cookie = told(verifier(asker, forwards=True)).forward
+    assert by_cookie[0][0] == "cookie" and "better-auth.session_token=abc.def" in by_cookie[0][1]
+    bearer = structs.replace(BETTER_AUTH, token_in="bearer")
+    assert told(verifier(asker, bearer, forwards=True)).forward == (("authorization", "Bearer abc.def"),)
+    header = structs.replace(BETTER_AUTH, token_in="header", token_name="X-Session")
+    assert told(verifier(asker, header, forwards=True)).forward == (("x-session", "abc.def"),)
+
+
+def test_no_repr_shows_how_we_are_known() -> None:
+    assert "c2VjcmV0" not in repr(GENERIC)
+
+
+@pytest.mark.parametrize(
+    ("toml", "sent"),
+    [
+        ('preset = "better-auth-cookie"', ("GET", "cookie", "better-auth.session_token", "user.id", "session.expiresAt")),
+        ('preset = "better-auth-bearer"', ("GET", "bearer", "better-auth.session_token", "user.id", "session.expiresAt")),
+        ('preset = "generic"', ("POST", "form", "token", "sub", "exp")),
+        ('token_in = "json"\nid = "data.uid"\ntoken_name = "sid"', ("POST", "json", "sid", "data.uid", "exp")),
+    ],
+)  # fmt: skip
+def test_presets_and_what_is_set_beside_them(tmp_path: Any, toml: str, sent: tuple[str, ...]) -> None:
+    text = f'[auth]\nverifiers = ["introspect"]\n[auth.introspect]\nurl = "https://app.example/x"\n{toml}'
+    asking: Any = Verifiers().make(load(written(tmp_path, text), {}))
+    asked = asking._question
+    assert (asked.method, asked.token_in, asked.token_name, asked.id, asked.expires) == sent
+
+
+def test_the_cookie_that_browsers_bring_is_the_one_that_the_application_reads(tmp_path: Any) -> None:
+    text = '[server]\norigins = ["https://app.example"]\n[auth]\nverifiers = ["introspect"]\ncookie = "koko.session_token"\n'
+    text += '[auth.introspect]\npreset = "better-auth-cookie"\nurl = "https://app.example/x"'
+    asking: Any = Verifiers().make(load(written(tmp_path, text), {}))
+    assert asking._question.token_name == "koko.session_token"
+
+
+def test_the_default_is_no_introspection() -> None:
+    assert "introspect" not in Config(auth=Auth(secret="s" * 32)).auth.verifiers

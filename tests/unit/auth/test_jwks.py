@@ -1,0 +1,211 @@
+"""An identity provider's keys: when they are asked for, what stays when they cannot be had, and that nobody is refused
+for a key that is only new."""
+
+import asyncio
+from collections.abc import Awaitable, Coroutine
+from typing import Any
+
+import pytest
+
+from koko_presence.auth.claims import ClaimRules
+from koko_presence.auth.identity import Identity, TokenRefused, VerifierUnavailable
+from koko_presence.auth.jwks import ASK_S, FIRST_S, Jwks
+from koko_presence.auth.signed import KeyVerifier
+from tests.provider import jwk, jwk_set, signed
+
+from .fakes import GOOD, NOW, Clock, FakeAsker
+
+URL = "https://id.example/jwks"
+
+
+class Setting:
+    def __init__(self, body: bytes | None = None) -> None:
+        self.asker, self.clock = FakeAsker(body), Clock()
+        self.jwks = Jwks(URL, self.asker, self.clock)  # type: ignore[arg-type]
+        self.verifier = KeyVerifier(self.jwks, ["EdDSA", "ES256"], ClaimRules())
+
+    @property
+    def fetches(self) -> int:
+        return len(self.asker.asked)
+
+    def at_once(self, number: int, **headers: Any) -> Identity:
+        answer = self.verifier.verify(signed("EdDSA", GOOD, number, **headers), NOW)
+        assert isinstance(answer, Identity)
+        return answer
+
+    async def later(self, number: int, **headers: Any) -> Identity:
+        answer = self.verifier.verify(signed("EdDSA", GOOD, number, **headers), NOW)
+        assert isinstance(answer, Awaitable)
+        return await answer
+
+
+def on_a_loop(test: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(test)
+
+
+def test_a_key_that_is_known_answers_at_once_and_one_that_is_not_is_asked_for() -> None:
+    async def test() -> None:
+        s = Setting(jwk_set(jwk("EdDSA")))
+        assert (await s.later(0)).user_id == "ann"
+        assert s.at_once(0).user_id == "ann" and s.fetches == 1
+
+    on_a_loop(test())
+
+
+def test_who_comes_while_the_question_is_under_way_waits_for_the_same_answer() -> None:
+    async def test() -> None:
+        s = Setting(jwk_set(jwk("EdDSA")))
+        s.asker.hold = asyncio.Event()
+        waiting = [asyncio.ensure_future(s.later(0)) for _ in range(100)]
+        await asyncio.sleep(0)
+        s.asker.hold.set()
+        assert len(await asyncio.gather(*waiting)) == 100 and s.fetches == 1
+
+    on_a_loop(test())
+
+
+def test_a_thousand_unknown_kids_are_one_question_per_30_s_and_the_known_key_goes_on_meanwhile() -> None:
+    async def test() -> None:
+        s = Setting(jwk_set(jwk("EdDSA")))
+        await s.later(0)
+        begin = s.fetches
+        outcomes = []
+        for number in range(1000):  # over 100 s
+            s.clock.now += 0.1
+            try:
+                await s.later(0, kid=f"unknown {number}")
+            except TokenRefused as refused:
+                outcomes.append(type(refused))
+            s.at_once(0)
+        assert outcomes.count(TokenRefused) == s.fetches - begin == 3  # at 30, 60 and 90 s
+        assert outcomes.count(VerifierUnavailable) == 997
+
+    on_a_loop(test())
+
+
+def test_a_thousand_unknown_kids_at_one_moment_are_one_question() -> None:
+    async def test() -> None:
+        s = Setting(jwk_set(jwk("EdDSA")))
+        await s.jwks.fetch()
+        answers = [asyncio.ensure_future(s.later(0, kid=f"unknown {number}")) for number in range(1000)]
+        refusals = await asyncio.gather(*answers, return_exceptions=True)
+        assert all(isinstance(refused, TokenRefused) for refused in refusals) and s.fetches == 2
+
+    on_a_loop(test())
+
+
+def test_whoever_comes_too_early_for_a_question_is_told_when_to_come_again_and_then_gets_in() -> None:
+    """A key may be new: its token is not refused before the keys have been read again."""
+
+    async def test() -> None:
+        s = Setting(jwk_set(jwk("EdDSA")))
+        await s.later(0)
+        s.clock.now += ASK_S
+        with pytest.raises(TokenRefused, match="not among those"):
+            await s.later(0, kid="a stranger's, which uses the question up")
+        s.asker.body = jwk_set(jwk("EdDSA"), jwk("EdDSA", 1))
+        s.clock.now += 10
+        with pytest.raises(VerifierUnavailable, match="too early") as unavailable:
+            await s.later(1)
+        assert unavailable.value.retry_after_s == pytest.approx(ASK_S - 10)
+        s.clock.now += unavailable.value.retry_after_s
+        assert (await s.later(1)).user_id == "ann"
+
+    on_a_loop(test())
+
+
+def test_a_token_that_came_during_a_question_is_not_refused_by_an_answer_older_than_itself() -> None:
+    async def test() -> None:
+        s = Setting(jwk_set(jwk("EdDSA")))
+        s.asker.hold = asyncio.Event()
+        refreshing = asyncio.ensure_future(s.jwks.fetch())
+        await asyncio.sleep(0)
+        waiting = asyncio.ensure_future(s.later(1))
+        await asyncio.sleep(0)
+        s.asker.hold.set()
+        await refreshing
+        s.asker.body = jwk_set(jwk("EdDSA"), jwk("EdDSA", 1))
+        assert (await waiting).user_id == "ann" and s.fetches == 2
+
+    on_a_loop(test())
+
+
+def test_the_last_good_keys_stay_when_the_address_fails_or_answers_nonsense() -> None:
+    async def test() -> None:
+        s = Setting(jwk_set(jwk("EdDSA")))
+        await s.later(0)
+        for body, status in (
+            (None, 200),
+            (b"", 200),
+            (b'{"keys":[]}', 200),
+            (jwk_set(jwk("EdDSA", 5)), 500),
+            (b"<html>", 200),
+        ):
+            s.asker.body, s.asker.status = body, status
+            await s.jwks.fetch()
+            assert s.at_once(0).user_id == "ann"
+            s.clock.now += ASK_S
+            with pytest.raises(VerifierUnavailable, match="cannot be read now"):
+                await s.later(5)
+
+    on_a_loop(test())
+
+
+def test_a_key_that_is_withdrawn_counts_no_more() -> None:
+    async def test() -> None:
+        s = Setting(jwk_set(jwk("EdDSA"), jwk("EdDSA", 1)))
+        await s.later(0)
+        s.asker.body = jwk_set(jwk("EdDSA", 1))
+        await s.jwks.fetch()
+        s.clock.now += ASK_S
+        with pytest.raises(TokenRefused, match="not among those"):
+            await s.later(0)
+        assert s.at_once(1).user_id == "ann"
+
+    on_a_loop(test())
+
+
+def test_without_any_key_one_may_come_back_soon() -> None:
+    """A provider that starts together with this server holds nobody up for half a minute."""
+
+    async def test() -> None:
+        s = Setting(None)
+        for _ in range(2):
+            with pytest.raises(VerifierUnavailable) as unavailable:
+                await s.later(0)
+            assert unavailable.value.retry_after_s <= FIRST_S
+        assert s.fetches == 1
+        s.clock.now += FIRST_S
+        s.asker.body = jwk_set(jwk("EdDSA"))
+        assert (await s.later(0)).user_id == "ann"
+
+    on_a_loop(test())
+
+
+def test_without_a_kid_the_only_key_of_that_algorithm_is_meant() -> None:
+    async def test() -> None:
+        s = Setting(jwk_set(jwk("EdDSA", kid=None), jwk("ES256")))
+        assert (await s.later(0, kid=None)).user_id == "ann"
+        s.asker.body = jwk_set(jwk("EdDSA", 1, kid=None), jwk("ES256"))  # exchanged, and nothing tells
+        s.clock.now += ASK_S
+        assert (await s.later(1, kid=None)).user_id == "ann"
+        s.asker.body = jwk_set(jwk("EdDSA"), jwk("EdDSA", 1))
+        await s.jwks.fetch()
+        with pytest.raises(TokenRefused, match="does not say which of several keys"):
+            s.at_once(1, kid=None)
+
+    on_a_loop(test())
+
+
+def test_the_keys_are_read_at_the_start_and_a_server_that_stops_asks_no_more() -> None:
+    async def test() -> None:
+        s = Setting(jwk_set(jwk("EdDSA")))
+        s.jwks.start()
+        s.jwks.start()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert s.at_once(0).user_id == "ann" and s.fetches == 1
+        await s.jwks.close()
+        assert s.asker.closed and len(asyncio.all_tasks()) == 1
+
+    on_a_loop(test())
