@@ -21,18 +21,26 @@ USERS = ("ann", "bob", "tom", "eve")
 ROUTER = Path(koko_presence.__file__).parent / "web" / "sdk" / "presence-router.d.ts"
 
 
-@pytest.fixture(scope="session")
-def program() -> Path:
-    """client.ts as JavaScript. It is compiled beside the packages, which is where it finds them."""
-    folder = PACKAGES / "check"
+def compile_ts(name: str, sources: dict[str, str], files: list[str]) -> Path:
+    """TypeScript as JavaScript; returns its folder. It lies beside the packages, which is where it finds them."""
+    folder = PACKAGES / name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    for source in (HERE / "client.ts", HERE / "tsconfig.json", ROUTER):
-        shutil.copy(source, folder)
+    for file, code in sources.items():
+        (folder / file).write_text(code)
+    settings = json.loads((HERE / "tsconfig.json").read_text()) | {"files": files}
+    (folder / "tsconfig.json").write_text(json.dumps(settings))
     compiler = PACKAGES / "node_modules" / "typescript" / "bin" / "tsc"
     done = subprocess.run(["node", str(compiler), "-p", str(folder)], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    return folder / "out" / "client.js"
+    return folder / "out"
+
+
+@pytest.fixture(scope="session")
+def program() -> Path:
+    """client.ts as JavaScript."""
+    sources = {"client.ts": (HERE / "client.ts").read_text(), "presence-router.d.ts": ROUTER.read_text()}
+    return compile_ts("check", sources, ["client.ts"]) / "client.js"
 
 
 class Client:
