@@ -83,7 +83,12 @@ class HttpSide:
     def server(self) -> web.Server:
         """What the door calls for each HTTP connection."""
         return web.Server(
-            self._handle, access_log=None, keepalive_timeout=75.0, tcp_keepalive=False, max_line_size=MAX_LINE_BYTES
+            self._handle,
+            access_log=None,
+            keepalive_timeout=75.0,
+            tcp_keepalive=False,
+            max_line_size=MAX_LINE_BYTES,
+            auto_decompress=False,
         )
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -92,7 +97,10 @@ class HttpSide:
         route = self._routes.get(request.path)
         file = self._files.get(request.path)
         if route is None and file is None:
-            return answer(404, {"error": f"Nothing here. The WebSocket is at /presence, not {request.path[:100]}"})
+            return answer(
+                404,
+                {"error": f"Nothing here. The WebSocket is at /presence, not {trpc_http.clean(request.path[:100])}"},
+            )
         if request.method not in ("GET", "HEAD"):
             refused = answer(405, {"error": "Only GET is answered here."})
             refused.headers["Allow"] = "GET, HEAD"

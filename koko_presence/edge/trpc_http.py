@@ -90,13 +90,14 @@ class TrpcHttp:
         return _response(trpc.answer(asked, calls, outcomes), cors)
 
     async def _read(self, request: web.BaseRequest) -> Asked:
+        content_type, query_input = request.headers.get("content-type"), request.query.get("input")
         return Asked(
             method=request.method,
-            paths=request.path[len(PATH) :],
+            paths=clean(request.path[len(PATH) :]),
             batch=request.query.get("batch") == "1",
-            query_input=request.query.get("input"),
+            query_input=None if query_input is None else clean(query_input),
             body=b"" if request.method == "GET" else await _body(request),
-            content_type=request.headers.get("content-type"),
+            content_type=None if content_type is None else clean(content_type),
             jsonl=request.headers.get("trpc-accept") == "application/jsonl",
         )
 
@@ -115,7 +116,7 @@ class TrpcHttp:
         except Exception:
             log.exception("it could not be told who calls")
             return [call.refusal or trpc.INTERNAL for call in calls.calls]
-        caller = Caller(identity, request.headers.get(SESSION_HEADER, ""))
+        caller = Caller(identity, clean(request.headers.get(SESSION_HEADER, "")))
         return list(await asyncio.gather(*(self._try(caller, calls, index) for index in range(len(calls.calls)))))
 
     async def _try(self, caller: Caller, calls: Request, index: int) -> Outcome:
@@ -141,6 +142,11 @@ async def outcome_of(procedures: CanCall, caller: Caller, call: Call, value: Any
     return UNSET if data is None else data
 
 
+def clean(text: str) -> str:
+    """Bytes that are not UTF-8 come as lone surrogates from aiohttp, which no JSON can hold."""
+    return text.encode(errors="replace").decode()
+
+
 def _cookie_counts(headers: Mapping[str, str]) -> bool:
     """May this request be somebody's by their cookie? An Origin that is here has passed the list. Browsers send none
     along with a GET of a server's own page, nor of another's that cannot read the answer; those say what they are."""
@@ -152,6 +158,8 @@ async def _body(request: web.BaseRequest) -> bytes:
     too_large = TrpcError("PAYLOAD_TOO_LARGE", f"A request may have {trpc.MAX_BODY_BYTES} bytes.", reason="TOO_LARGE")
     if (request.content_length or 0) > trpc.MAX_BODY_BYTES:
         raise too_large
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise TrpcError("UNSUPPORTED_MEDIA_TYPE", "Send the body as it is, without a content-encoding.")
     body = bytearray()
     try:
         async with asyncio.timeout(BODY_TIMEOUT_S):

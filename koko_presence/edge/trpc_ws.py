@@ -6,22 +6,21 @@ Calls go to the procedures with the session's own id; what the session would wri
 and cut off as a session's messages are [E2, L3]. Written by the loop's thread alone.
 """
 
-from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qs
 
-import msgspec
-from msgspec import UNSET, Raw, UnsetType
+from msgspec import UNSET
 
 from koko_presence._fastpath.fanout import frame_text
 from koko_presence.errors import PresenceError
-from koko_presence.messages import Heartbeat, Join, RoomId
+from koko_presence.messages import Heartbeat, Join
 
 from . import trpc
 from .inputs import HeartbeatInput, read
 from .procedures import Caller, HeartbeatResult
 from .session import Session
 from .trpc import Call, Input, TrpcError
+from .trpc_events import OWN_HEAD, Id, Subscriptions, id_of, payloads
 from .trpc_http import KINDS, outcome_of
 
 if TYPE_CHECKING:
@@ -30,44 +29,14 @@ if TYPE_CHECKING:
 
 PATH = "/trpc"
 MAX_WAITING = 64  # calls before the session is open, and calls that are being answered
-MAX_SUBSCRIPTIONS = 8  # each gets a copy of every event
 NO_TOKEN = "There is no token: give wsLink connectionParams, as in () => ({ token: await getToken() })."
 RECONNECT = b'{"id":null,"method":"reconnect"}'
-_OWN_HEAD = b'{"type":"'  # how every message of a session begins, and no envelope
-_REPLIES = frozenset(("ack", "pong", "active"))  # the procedures have answered already
-
-
-class _Told(msgspec.Struct, rename="camel"):
-    """As much as is needed of a session's message."""
-
-    type: str
-    id: Any = None
-    room_id: str | UnsetType = UNSET
-
-
-_told = msgspec.json.Decoder(_Told)
-
-
-class _Filter(msgspec.Struct, rename="camel"):
-    """presence.onEvent's input."""
-
-    room_id: RoomId | UnsetType = UNSET
-
-
-class Subscription(NamedTuple):
-    """One live `presence.onEvent`: of one room, or of all when `room_id` is UNSET."""
-
-    room_id: str | UnsetType
-    wrapped: bool
-
-    def wants(self, told: _Told) -> bool:
-        return self.room_id is UNSET or told.room_id is UNSET or told.room_id == self.room_id
 
 
 class Asking(NamedTuple):
     """One call of this socket."""
 
-    id: int | str
+    id: Id
     call: Call
     input: Input
 
@@ -76,19 +45,16 @@ class TrpcSocket:
     """One client's socket."""
 
     __slots__ = (
-        "_authenticated", "_bearer", "_calls", "_connection", "_hearing", "_held", "_session", "_starting",
-        "_subscriptions", "_wants_params",
+        "_bearer", "_calls", "_connection", "_held", "_open", "_session", "_subscriptions", "_wants_params",
     )  # fmt: skip
 
     def __init__(self, hub: "Hub", connection: "Connection") -> None:
         self._connection = connection
         self._session: Session = hub.accept(self)
-        self._subscriptions: dict[int | str, Subscription] = {}
-        self._starting: dict[bytes, int | str] = {}  # their `started` waits to be written
-        self._hearing: dict[int | str, Subscription] = {}  # it has been
+        self._subscriptions = Subscriptions()
         self._held: list[Asking] = []
         self._calls = 0  # being answered
-        self._authenticated: bytes | None = None
+        self._open = False
         self._bearer = ""  # the token of the handshake
         self._wants_params = False
 
@@ -142,8 +108,7 @@ class TrpcSocket:
         self._session.on_pong(data)
 
     def on_close(self, code: int | None, clean: bool) -> None:
-        for each in (self._subscriptions, self._starting, self._hearing):
-            each.clear()
+        self._subscriptions.clear()
         self._held.clear()
         self._session.on_close(code, clean)
 
@@ -177,10 +142,8 @@ class TrpcSocket:
         if session.state == "new":  # nothing that could be verified
             session.finish(4401)
 
-    def _opened(self, payload: bytes) -> None:
-        first, self._authenticated = self._authenticated is None, payload
-        if not first:
-            return
+    def _opened(self) -> None:
+        """The session is there: what waited for it goes on."""
         session, now = self._session, self._session.hub.clock()
         for room_id in sorted(session.rooms.joined):  # a resumed session hears its rooms once it has joined again [C4]
             session.dispatch(Join(room_id=room_id), 0, True, now)
@@ -199,15 +162,15 @@ class TrpcSocket:
         return within
 
     def _take(self, message: Any, within: bool) -> None:
-        id_ = _id_of(message)
+        id_ = id_of(message)
         if id_ is None:
             self._session.on_bad(PresenceError("INVALID_MESSAGE", "`id` is required: a number or a short string."))
             return
         method, params = message.get("method"), message.get("params")
         if method == "subscription.stop":
-            if self._subscriptions.pop(id_, None) is not None:
-                self._hearing.pop(id_, None)
-                self._write(trpc.encode({"id": id_, "result": {"type": "stopped"}}))
+            stopped = self._subscriptions.stop(id_)
+            if stopped is not None:
+                self._write(stopped)
             return
         if not isinstance(params, dict) or not isinstance(path := params.get("path"), str):
             self._fail(id_, None, TrpcError("BAD_REQUEST", "A call has params with a path."), False)
@@ -218,7 +181,10 @@ class TrpcSocket:
             error = TrpcError("NOT_FOUND", f'No "{str(method)[:20]}"-procedure on path "{path[:200]}"')
             self._fail(id_, path, error, given.wrapped)
         elif kind == "subscription":
-            self._subscribe(id_, path, given)
+            try:
+                self._write(self._subscriptions.add(id_, given))
+            except TrpcError as error:
+                self._fail(id_, path, error, given.wrapped)
         else:
             self._ask(Asking(id_, Call(path, path.removeprefix(trpc.PREFIX), None), given), within)
 
@@ -227,7 +193,7 @@ class TrpcSocket:
             why = "Too many calls at once. Wait for the answers." if within else ""
             busy = PresenceError("RATE_LIMITED", why, retry_after_s=1.0 if within else 0.1)
             self._fail(asking.id, asking.call.path, trpc.from_presence(busy), asking.input.wrapped)
-        elif self._authenticated is None:
+        elif not self._open:
             self._held.append(asking)
         else:
             self._start(asking)
@@ -263,40 +229,10 @@ class TrpcSocket:
                 )
         return await self._session.hub.procedures.call(caller, name, input)
 
-    def _fail(self, id_: int | str | None, path: str | None, error: TrpcError, wrapped: bool) -> None:
+    def _fail(self, id_: Id | None, path: str | None, error: TrpcError, wrapped: bool) -> None:
         self._write(trpc.encode({"id": id_, "error": trpc.wrap(error.shape(path), wrapped)}))
         if self._session.state != "closed":
             self._session.on_refusal()
-
-    # --- events -----------------------------------------------------------------------------------------------------
-
-    def _subscribe(self, id_: int | str, path: str, given: Input) -> None:
-        problem = ""
-        room_id: str | UnsetType = UNSET
-        try:
-            if given.value is not UNSET and given.value is not None:
-                room_id = msgspec.convert(given.value, _Filter).room_id
-        except msgspec.ValidationError as error:
-            problem = f"{error}."
-        if id_ in self._subscriptions:
-            problem = f"Duplicate id {id_}"
-        elif len(self._subscriptions) >= MAX_SUBSCRIPTIONS:
-            problem = f"A socket may have {MAX_SUBSCRIPTIONS} subscriptions."
-        if problem:
-            self._fail(id_, path, TrpcError("BAD_REQUEST", problem), given.wrapped)
-            return
-        self._subscriptions[id_] = Subscription(room_id, given.wrapped)
-        started = trpc.encode({"id": id_, "result": {"type": "started"}})
-        self._starting[started] = id_
-        self._write(started)
-
-    def _begin(self, id_: int | str) -> Iterator[bytes]:
-        """`started` is out: from here on events are for this subscription; the first says whose session it is."""
-        subscription = self._subscriptions.get(id_)
-        if subscription is not None:
-            self._hearing[id_] = subscription
-            if self._authenticated is not None:
-                yield _event(id_, subscription, self._authenticated)
 
     # --- what the session calls -------------------------------------------------------------------------------------
 
@@ -308,31 +244,17 @@ class TrpcSocket:
     def send_frames(self, data: bytes) -> None:
         """What the outbox writes: envelopes as they are, a session's messages in those that are wanted."""
         out: list[bytes] = []
-        for payload in _payloads(data):
-            if payload.startswith(_OWN_HEAD):
-                out += map(frame_text, self._translate(payload))
+        for payload in payloads(data):
+            if payload.startswith(OWN_HEAD):
+                out += map(frame_text, self._subscriptions.translate(payload))
             else:
                 out.append(frame_text(payload))
-                if payload in self._starting:
-                    out += map(frame_text, self._begin(self._starting.pop(payload)))
+                out += map(frame_text, self._subscriptions.begin(payload))
         if out:
             self._connection.send_frames(b"".join(out))
-
-    def _translate(self, payload: bytes) -> Iterator[bytes]:
-        told = _told.decode(payload)
-        if told.type in _REPLIES:
-            return
-        if told.type == "error":
-            if told.id is None:  # an answer to no call; those have theirs
-                yield trpc.encode({"id": None, "error": _error_of(payload).shape(None)})
-            return
-        if told.id is not None:
-            payload = _without_id(payload)
-        if told.type == "authenticated":
-            self._opened(payload)
-        for id_, subscription in self._hearing.items():
-            if subscription.wants(told):
-                yield _event(id_, subscription, payload)
+        if self._subscriptions.authenticated is not None and not self._open:
+            self._open = True
+            self._opened()
 
     def send_ping(self, data: bytes) -> None:
         """Ask for a sign of life, of the transport and of the script: tRPC's client answers PONG by itself."""
@@ -360,43 +282,3 @@ class TrpcSocket:
 def _bearer(header: str) -> str:
     scheme, _, token = header.strip().partition(" ")
     return token.strip() if scheme.lower() == "bearer" else ""
-
-
-def _id_of(message: Any) -> int | str | None:
-    """A request's id, None when it has none that can be used."""
-    value = message.get("id") if isinstance(message, dict) else None
-    if isinstance(value, str):
-        return value if len(value) <= 64 else None
-    return value if isinstance(value, int) and not isinstance(value, bool) and abs(value) <= 2**53 else None
-
-
-def _payloads(data: bytes) -> Iterator[bytes]:
-    """The texts of whole unmasked frames [RFC 6455 section 5.2]."""
-    at = 0
-    while at < len(data):
-        size, head = data[at + 1], 2
-        if size == 126:
-            size, head = int.from_bytes(data[at + 2 : at + 4], "big"), 4
-        elif size == 127:
-            size, head = int.from_bytes(data[at + 2 : at + 10], "big"), 10
-        yield data[at + head : at + head + size]
-        at += head + size
-
-
-def _event(id_: int | str, subscription: Subscription, payload: bytes) -> bytes:
-    data = b'{"json":%b}' % payload if subscription.wrapped else payload
-    return b'{"id":%b,"result":{"type":"data","data":%b}}' % (trpc.encode(id_), data)
-
-
-def _without_id(payload: bytes) -> bytes:
-    fields = msgspec.json.decode(payload, type=dict[str, Raw])
-    del fields["id"]
-    return trpc.encode(fields)
-
-
-def _error_of(payload: bytes) -> TrpcError:
-    """A session's error message as tRPC has it."""
-    fields: Mapping[str, Any] = msgspec.json.decode(payload)
-    error = PresenceError(fields["code"], fields["message"], state=fields.get("state"))
-    error.retry_after_ms = fields.get("retryAfterMs")
-    return trpc.from_presence(error)

@@ -183,6 +183,37 @@ def test_a_body_has_64_kib_however_it_comes(run: Run) -> None:
     run(story())
 
 
+ODD = [  # what no client of ours sends, and the status that it gets
+    (b"GET /trpc/presence.%ff HTTP/1.1\r\n\r\n", 404),
+    (b"GET /%ff HTTP/1.1\r\n\r\n", 404),
+    (b"GET /trpc/presence.getActive?input=%22%ff%22 HTTP/1.1\r\nTOKEN\r\n\r\n", 400),
+    (b"GET /trpc/presence.getActive HTTP/1.1\r\nAuthorization: Bearer \xff\r\n\r\n", 401),
+    (b"GET /trpc/presence.getActive?input=%7B%22roomId%22:%22r%22%7D HTTP/1.1\r\nX-Presence-Session: \xff\r\nTOKEN\r\n\r\n", 200),
+    (b"GET /trpc/presence.getActive HTTP/1.1\r\nOrigin: http://x\r\nOrigin: http://x\r\n\r\n", 403),
+    (b"POST /trpc/presence.join HTTP/1.1\r\nContent-Type: \xff\r\nContent-Length: 2\r\n\r\n{}", 415),
+    (b"POST /trpc/presence.join HTTP/1.1\r\nContent-Type: application/json\r\nContent-Encoding: gzip\r\n"
+     b"Content-Length: 2\r\n\r\n{}", 415),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("request_", "status"), ODD, ids=range(len(ODD)))
+def test_odd_bytes_are_answered_and_not_logged(
+    run: Run, request_: bytes, status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def story() -> None:
+        async with calling() as ann:
+            token = b"Authorization: " + ann.headers["authorization"].encode()
+            data = request_.replace(b"HTTP/1.1\r\n", b"HTTP/1.1\r\nHost: x\r\n").replace(b"TOKEN", token)
+            with RawSocket(ann.server.worker.port) as raw:
+                raw.send(data)
+                answer = await asyncio.to_thread(raw.read_head)
+            assert answer.startswith(f"HTTP/1.1 {status}")
+            assert "content-type: application/json" in answer.lower()
+
+    run(story())
+    assert caplog.text == ""
+
+
 def test_a_body_that_never_comes_is_not_waited_for(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trpc_http, "BODY_TIMEOUT_S", 0.05)
 

@@ -13,7 +13,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from koko_presence.edge import trpc_ws
+from koko_presence.edge import trpc_events, trpc_ws
 from tests.integration.conftest import Run
 from tests.live import Live, live
 from tests.raw_ws import TEXT, frame, handshake
@@ -243,7 +243,7 @@ def test_subscriptions_stop_and_do_not_share_an_id(run: Run) -> None:
             await ann.ask("mutation", "join", ROOM)
             await ann.say(ann.call("subscription", "onEvent", id=4))
             assert (await ann.answer(4))["result"] == {"type": "started"}
-            for number in range(trpc_ws.MAX_SUBSCRIPTIONS - 1):
+            for number in range(trpc_events.MAX_SUBSCRIPTIONS - 1):
                 await ann.say(ann.call("subscription", "onEvent", id=f"s{number}"))
                 assert (await ann.answer(f"s{number}"))["result"] == {"type": "started"}
             await ann.say(ann.call("subscription", "onEvent", id="more"))

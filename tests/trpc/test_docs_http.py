@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from koko_presence.auth.tokens import issue_token
-from koko_presence.edge import trpc, trpc_ws
+from koko_presence.edge import trpc, trpc_events, trpc_ws
 from koko_presence.edge.procedures import Procedures
 from tests.integration.test_supervisor import SECRET, Service, service
 
@@ -108,5 +108,5 @@ def test_the_table_has_every_procedure() -> None:
 
 def test_the_numbers_are_those_of_the_server() -> None:
     assert f"at most {trpc.MAX_BATCH};" in TEXT and trpc.MAX_BODY_BYTES == 64 * 1024
-    assert f"may have {trpc_ws.MAX_SUBSCRIPTIONS} subscriptions, and {trpc_ws.MAX_WAITING} calls" in TEXT
+    assert f"may have {trpc_events.MAX_SUBSCRIPTIONS} subscriptions, and {trpc_ws.MAX_WAITING} calls" in TEXT
     assert PACKAGES.exists()

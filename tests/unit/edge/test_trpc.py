@@ -4,6 +4,8 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec import UNSET
 
 from koko_presence.edge import trpc
@@ -269,3 +271,48 @@ def test_superjson_wraps_the_line_of_jsonl() -> None:
     asked = get(f"{ACTIVE},{ACTIVE}", {"0": UNDEFINED, "1": UNDEFINED}, batch=True, jsonl=True)
     line = json.loads(answered(asked, DATA, DATA).body)
     assert line == {"json": {"0": [[{"result": {"data": DATA}}]], "1": [[{"result": {"data": DATA}}]]}}
+
+
+# --- anything at all ----------------------------------------------------------------------------------------------
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**60), 2**60)
+    | st.text(max_size=8)
+    | st.sampled_from(["undefined", "json"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["json", "meta", "values", "0", "1", "a.b", "a", "\\\\.", ""]), inner, max_size=3
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(
+    body=st.binary(max_size=40) | JSON.map(lambda value: json.dumps(value).encode()),
+    paths=st.sampled_from([ACTIVE, JOIN, f"{JOIN},{LEAVE}", f"{ACTIVE},x.y", "", ",", "presence.onEvent"])
+    | st.text(max_size=30),
+    method=st.sampled_from(["GET", "POST", "PUT"]),
+    batch=st.booleans(),
+    jsonl=st.booleans(),
+)
+def test_whatever_comes_is_answered(body: bytes, paths: str, method: str, batch: bool, jsonl: bool) -> None:
+    query_input = body.decode(errors="replace")
+    asked = Asked(method, paths, batch, query_input, body, "application/json", jsonl)
+    try:
+        request = Request(asked, KINDS)
+    except TrpcError as error:
+        assert json.loads(trpc.refuse(error).body)["error"]["data"]["httpStatus"] == error.status
+        return
+    outcomes: list[Any] = []
+    for index, call in enumerate(request.calls):
+        try:
+            outcomes.append(call.refusal or request.input(index))
+        except TrpcError as error:
+            outcomes.append(error)
+    answer = trpc.answer(asked, request, outcomes)
+    assert answer.status in (200, 207, 400, 404, 405)
+    json.loads(answer.body)
