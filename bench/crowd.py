@@ -179,6 +179,7 @@ class Watch:
         self.cut: list[tuple[str, int]] = []  # who lost the connection, and how
         self.errors: Counter[str] = Counter()
         self.failed_connects = 0
+        self.stayed_away = 0
         self.not_resumed: list[str] = []
         self.back_after: list[float] = []  # from the loss to `joined`
         self.jumps: list[tuple[float, str]] = []  # of the position in a snapshot, seconds, in which room
@@ -199,7 +200,16 @@ class Room:
         self.clients: list[Client] = []
         self.controller: Client | None = None
         self.newest: Playback | None = None
+        self.wanted: tuple[float, float] | None = None  # where the controller sought to, and when (ms)
         self.events: dict[int, tuple[str, str]] = {}
+
+    @property
+    def has_sought(self) -> bool:
+        """Whether the last seek of a controller who has not lost the connection meanwhile has come back to it."""
+        if self.wanted is None or self.newest is None or self.controller is None or self.controller.lost_at:
+            return True
+        to, at_ms = self.wanted
+        return abs(self.newest.position(at_ms) - to) < 1.0
 
     def truth(self) -> set[str]:
         """The sessions that are really here."""
@@ -272,7 +282,10 @@ class Client:
         was_in, self.view = self.view is not None, None
         self.connection = None
         watch = self.crowd.watch
-        if not self.returns or self.crowd.over:
+        if self.crowd.over:
+            return
+        if not self.returns:
+            watch.stayed_away += 1
             return
         watch.closes[code] += 1
         if was_in or self.lost_at <= self.back_at:
@@ -421,6 +434,15 @@ class Crowd:
         self._ticked_at = monotonic()
         self._tick()
 
+    async def replace(self, tired: list[Client]) -> None:
+        """Those of `tired` who were cut and stayed away make place for others; the rest goes on."""
+        for client in tired:
+            client.returns = True
+            if client.view is None:
+                client.room.clients.remove(client)
+                self.make(client.room).connect()
+        await self.all_in(10.0)
+
     async def all_in(self, within_s: float) -> None:
         await until(lambda: all(client.view is not None for client in self.clients), within_s, "not everybody is in")
 
@@ -444,6 +466,7 @@ class Crowd:
         if room.controller is not None and room.newest is not None:
             to = room.newest.position(time.time() * 1000) + 10.0
             room.controller.send({"type": "playback", "data": {"action": "seek", "currentTime": round(to, 3)}})
+            room.wanted = (to, time.time() * 1000)
 
     @staticmethod
     def probe(sender: Client, receiver: Client) -> None:

@@ -31,7 +31,7 @@ from .ops import logs, reloading, runtime
 from .ops.config import Config, load
 from .ops.metrics import Ledger, render
 from .ops.operator import OperatorPort
-from .ops.processes import SIGNALS, prepare, start_worker
+from .ops.processes import SIGNALS, Terminal, prepare, start_worker
 from .ops.systemd import Notifier
 
 log = logging.getLogger("koko_presence.supervisor")
@@ -51,11 +51,12 @@ def run(config: Config, *, dev: bool = False, reload_config: Callable[[], Config
     restart helps; 1 when workers die faster than it makes sense to replace them. That stops the service at once, since
     the fault may be one that a new start mends; systemd's StartLimitBurst= decides how often it is tried.
     """
+    terminal = Terminal()
     prepare()
-    return uvloop.run(_serve(config, dev, reload_config or load))
+    return uvloop.run(_serve(config, dev, reload_config or load, terminal))
 
 
-async def _serve(config: Config, dev: bool, reload_config: Callable[[], Config]) -> int:
+async def _serve(config: Config, dev: bool, reload_config: Callable[[], Config], terminal: Terminal) -> int:
     server, loop = config.server, asyncio.get_running_loop()
     folder: runtime.RuntimeFolder | None = None
     sockets: list[list[socket.socket]] = []
@@ -64,7 +65,7 @@ async def _serve(config: Config, dev: bool, reload_config: Callable[[], Config])
         sockets = listening_sockets(found, server.worker_count, backlog=server.backlog)
         port = int(sockets[0][0].getsockname()[1])
         folder = runtime.RuntimeFolder(runtime.runtime_dir(config, port), server.worker_count)
-        return await Supervisor(config, dev, reload_config, sockets, folder).serve(port)
+        return await Supervisor(config, dev, reload_config, terminal, sockets, folder).serve(port)
     except runtime.RuntimeFault as fault:
         return _complain(2, str(fault))
     except OSError as error:
@@ -106,11 +107,13 @@ class Supervisor:
         config: Config,
         dev: bool,
         reload_config: Callable[[], Config],
+        terminal: Terminal,
         sockets: list[list[socket.socket]],
         folder: runtime.RuntimeFolder,
     ) -> None:
         """`sockets` are the listening sockets of each slot."""
         self._config, self._dev, self._reload_config = config, dev, reload_config
+        self._terminal = terminal
         self._config_before = config  # what to go back to when a rolling reload fails
         self._sockets, self._folder = sockets, folder
         self._loop = asyncio.get_running_loop()
@@ -154,7 +157,7 @@ class Supervisor:
     async def _listen(self) -> None:
         while True:
             number = await self._signals.get()
-            if number == signal.SIGHUP:
+            if number == signal.SIGHUP and not self._terminal.is_gone:
                 self._reload()
             elif number == signal.SIGUSR2:
                 self._roll()

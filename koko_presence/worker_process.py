@@ -27,7 +27,7 @@ from .ops import logs, reloading, runtime
 from .ops.config import Config, load
 from .ops.metrics import render
 from .ops.operator import OperatorPort
-from .ops.processes import SIGNALS, prepare
+from .ops.processes import SIGNALS, Terminal, prepare
 from .ops.systemd import Notifier
 from .worker import DRAIN_LONGEST_S, Place, Worker, monotonic
 
@@ -59,15 +59,17 @@ def cannot_serve(config: Config, error: OSError) -> str:
 def run(config: Config, *, dev: bool = False, reload_config: Callable[[], Config] | None = None) -> int:
     """Serve with one worker until SIGINT or SIGTERM; SIGHUP reads the configuration again. Returns the process's exit
     code: 0 after a drain, 2 when an address or the certificate cannot be used, which no restart helps."""
+    terminal = Terminal()
     prepare()
-    return uvloop.run(Alone(config, dev, reload_config or load).serve())
+    return uvloop.run(Alone(config, dev, reload_config or load, terminal).serve())
 
 
 class Alone:
     """A service of one worker."""
 
-    def __init__(self, config: Config, dev: bool, reload_config: Callable[[], Config]) -> None:
+    def __init__(self, config: Config, dev: bool, reload_config: Callable[[], Config], terminal: Terminal) -> None:
         self._config, self._dev, self._reload_config = config, dev, reload_config
+        self._terminal = terminal
         self._reason = "starting"
         self._notifier = Notifier.from_environment()
         self._worker: Worker
@@ -111,6 +113,8 @@ class Alone:
         self._notifier.ready("serving")
         self._watch()
         while (told := await signals.get()) in (signal.SIGHUP, signal.SIGUSR2):
+            if told == signal.SIGHUP and self._terminal.is_gone:
+                break
             if told == signal.SIGHUP:
                 self._reload()
             else:

@@ -159,6 +159,10 @@ class ClusterBus(LocalBus):
         for courier in self.couriers.values():
             courier.flush()
 
+    def _flushed(self, now: float) -> None:
+        super()._flushed(now)
+        self._flush_letters()  # rooms have their own windows: a second one would only make their flushes late
+
     def _confirm(self) -> None:
         more = [courier.confirm() for courier in self.couriers.values()]
         if any(more):

@@ -30,6 +30,7 @@ RETRY_S = 0.02
 COUNT_S = 1.0
 COUNT_BYTES = 256 * 1024
 SILENT_S = 3.0
+COMPLAIN_AFTER_S = 0.5  # a worker that is gone for good is taken out of the view before
 SOCKET_BUFFER_BYTES = 1 << 20
 
 OnLetters = Callable[[int, list[tuple[int, bytes]]], None]
@@ -49,6 +50,7 @@ class OutLink(asyncio.Protocol):
         self._kept_bytes = 0
         self._counted = 0
         self._stuck = self._closed = False
+        self._complaint: asyncio.TimerHandle | None = None
         self.heard_at = self._loop.time()
         self._connect()
 
@@ -69,6 +71,7 @@ class OutLink(asyncio.Protocol):
         """The worker is gone."""
         self._closed = True
         self._kept.clear()
+        self._lose_complaint()
         if self._task is not None:
             self._task.cancel()
         for transport in (self._transport, self._greeting):
@@ -112,6 +115,7 @@ class OutLink(asyncio.Protocol):
             self.close()
             return
         self._transport, self._greeting = transport, None
+        self._lose_complaint()
         for data in self._kept:
             transport.write(data[begun:] if begun else data)
             begun = 0
@@ -119,8 +123,18 @@ class OutLink(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = self._greeting = None
         if not (self._closed or self._stuck):
-            log.warning("a link between workers was lost", extra={"peer": self._peer.id})
+            if self._complaint is None:
+                self._complaint = self._loop.call_later(COMPLAIN_AFTER_S, self._complain)
             self._loop.call_later(RETRY_S, self._connect)
+
+    def _complain(self) -> None:
+        self._complaint = None
+        log.warning("a link between workers is lost", extra={"peer": self._peer.id})
+
+    def _lose_complaint(self) -> None:
+        if self._complaint is not None:
+            self._complaint.cancel()
+            self._complaint = None
 
 
 class _Incoming:

@@ -20,6 +20,28 @@ def prepare() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
+class Terminal:
+    """The terminal at which the server was started, if at any. Closing its window sends SIGHUP, as an operator does for
+    a reload; but nobody who closes it wants a server to go on that nobody sees. Make it before `prepare`: what nohup
+    has started is to stay."""
+
+    def __init__(self) -> None:
+        self._had = signal.getsignal(signal.SIGHUP) != signal.SIG_IGN and _has_terminal()
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether there was one, and its window is closed."""
+        return self._had and not _has_terminal()
+
+
+def _has_terminal() -> bool:
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
+
+
 def start_worker(channel: int, listening: Sequence[int]) -> "subprocess.Popen[bytes]":
     """A new worker process that has the descriptors given, under the same numbers. Errors: OSError."""
     return subprocess.Popen(

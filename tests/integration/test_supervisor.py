@@ -1,13 +1,16 @@
 """Several workers as real processes: boot, deaths, hangs, signals, reloads, the end."""
 
+import fcntl
 import http.client
 import json
 import os
+import pty
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import termios
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -527,3 +530,26 @@ def test_one_worker_has_an_operator_port_and_a_pid_file_and_cannot_roll() -> Non
         it.wait("one worker cannot be replaced while it serves")
         it.signal(signal.SIGTERM)
         assert it.process.wait(10) == 0 and reload(it).returncode == 1
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_server_ends_with_the_window_it_was_started_in(workers: int) -> None:
+    """A closed window sends SIGHUP, which was taken for a reload: the server went on and kept its port."""
+    window, terminal = pty.openpty()
+    server = subprocess.Popen(
+        [sys.executable, "-m", "koko_presence", "serve", "--dev", "--port", "0", "--workers", str(workers)],
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )
+    os.close(terminal)
+    said = b""
+    while b"Stop with Ctrl-C" not in said:
+        said += os.read(window, 4096)
+    server.send_signal(signal.SIGHUP)  # while it is open that is a reload
+    while b"configuration reloaded" not in said:
+        said += os.read(window, 4096)
+    os.close(window)
+    assert server.wait(10) == 0
