@@ -223,13 +223,15 @@ class Drop(Letter, kw_only=True):
 
 
 class Resume(Letter, kw_only=True):
-    """The session is back, on edge `edge` [D16]. `hears`: it was never away, only out of sight, and hears the room."""
+    """The session is back, on edge `edge` [D16]. `hears`: it was never away, only out of sight, and hears the room.
+    `at` is the connection's, which tells a late Resume, said again by an heir, from the present one."""
 
     room_id: str
     session_id: str
     user_id: str
     edge: int
     connection: int
+    at: float = 0.0
     stay: int
     hears: bool = False
 

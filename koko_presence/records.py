@@ -17,6 +17,7 @@ class MemberRecord(Struct, array_like=True, kw_only=True):
     user_id: str
     edge: int
     connection: int
+    at: float
     stay: int
     lease_until: float
     name: str

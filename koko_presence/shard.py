@@ -274,6 +274,9 @@ class Shard:
             return
         if member.connected and (member.edge, member.connection) == (command.edge, command.connection):
             return  # said once more by the heir of an owner who had said it
+        if command.at < member.at:
+            return  # and this one so late that a newer connection has the session
+        member.at = command.at
         room.resume(member, command.edge, command.connection, now)
         member.attached = command.hears
         self._touch(room, now, member.session_id)

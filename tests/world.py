@@ -187,9 +187,9 @@ class Client:
 
 
 class FakeLoop(asyncio.AbstractEventLoop):
-    """As much of an event loop as a coroutine needs to wait for an answer, on the world's timers."""
+    """As much of an event loop as a coroutine of one worker needs to wait for an answer, on the world's timers."""
 
-    def __init__(self, timers: FakeTimers) -> None:
+    def __init__(self, timers: "FakeTimers | NodeTimers") -> None:
         self._timers = timers
 
     def get_debug(self) -> bool:
@@ -220,12 +220,12 @@ class Started:
     """A call under way; `result` and `error` stay None until its answer comes. `fault` is an error that none of the
     callers is to see."""
 
-    def __init__(self, world: "World", coroutine: Coroutine[Any, Any, Any]) -> None:
+    def __init__(self, loop: FakeLoop, coroutine: Coroutine[Any, Any, Any]) -> None:
         self.result: Any = None
         self.error: PresenceError | None = None
         self.fault: Exception | None = None
         self.done = False
-        self.task = asyncio.Task(self._wait(coroutine), loop=world.loop)
+        self.task = asyncio.Task(self._wait(coroutine), loop=loop)
         self.task._log_destroy_pending = False  # type: ignore[attr-defined]
 
     async def _wait(self, coroutine: Coroutine[Any, Any, Any]) -> None:
@@ -249,8 +249,9 @@ class Http:
     def start(self, name: str, input: Any = UNSET, *, hub: Hub | None = None, **fields: Any) -> Started:
         """Begin a call; the loop has not turned yet."""
         hub = hub or self.world.next_hub()
+        loop = next(node.loop for node in self.world.nodes.values() if node.hub is hub)
         caller = Caller(self.identity, self.session)
-        return Started(self.world, hub.procedures.call(caller, name, fields or input))
+        return Started(loop, hub.procedures.call(caller, name, fields or input))
 
     def call(self, name: str, input: Any = UNSET, **fields: Any) -> Any:
         """Call and wait for the answer. Errors: PresenceError."""
@@ -335,6 +336,7 @@ class Node:
         self.dead = False
         self.served = 0
         timers: Any = world.timers if alone else NodeTimers(self)
+        self.loop = FakeLoop(timers)
         self.shard = Shard(world.limits, world.options, world.wall)
         self.bus: LocalBus | ClusterBus
         if alone:
@@ -414,7 +416,6 @@ class World:
         self.options = options or RoomOptions()
         self.access = access or AllowAll()
         self.timers = FakeTimers()
-        self.loop = FakeLoop(self.timers)
         self.wall = WallClock()
         self.wall.sync(self.timers.now, UNIX_START_S)
         self.verifier = FakeVerifier()

@@ -2,7 +2,8 @@
 
 A lease is a session at no edge. It is in one room and lives for three heartbeats, `Limits.silence_s`, from its last
 renewal; its user's owner and its room's owner each hold that deadline, so neither needs the other to end it. It counts
-as a session [C11] and its room as a room [C10].
+as a session, and its room as a room [C10]. It takes nobody's place, not even one that is held for a grace; a socket
+takes a lease's [C11].
 """
 
 import hashlib
@@ -54,7 +55,7 @@ def prepare(user: User, command: EnterRoom, now: float) -> None:
     session = user.sessions.get(visitor.session_id)
     if session is None and command.lease:
         user.check_rooms(command.room_id)
-        if not user.make_place(for_lease=True):
+        if user.full:
             raise PresenceError("TOO_MANY_SESSIONS")
         session = _begin(user, visitor)
     if session is None or not session.connected:
@@ -175,8 +176,7 @@ def adopt(user: User, command: ClaimMember, now: float) -> None:
     assert visitor is not None
     session = user.sessions.get(command.session_id)
     if session is None:
-        full = len(user.sessions) >= user.setting.limits.max_sessions_per_user
-        if visitor.lease_until <= now or full:
+        if visitor.lease_until <= now or user.full:
             word = Remove(room_id=command.room_id, session_id=command.session_id, reason="timeout")
             user.setting.effects.append(word)
             return

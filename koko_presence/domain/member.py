@@ -42,7 +42,7 @@ class Member(Pointer):
     """One session in one room, with everything it shows; the Pointer below it has what its cursor needs."""
 
     __slots__ = (
-        "_row", "_row_shows", "can_broadcast", "can_control", "connection", "edge", "image", "joined_at",
+        "_row", "_row_shows", "at", "can_broadcast", "can_control", "connection", "edge", "image", "joined_at",
         "lease_until", "moderator", "name", "person", "report", "selection", "share_selection", "stay", "typing",
         "viewer", "watching",
     )  # fmt: skip
@@ -53,6 +53,7 @@ class Member(Pointer):
         self.person = person
         self.edge = visitor.edge
         self.connection = visitor.connection
+        self.at = visitor.at
         self.stay = stay
         self.lease_until = visitor.lease_until
         self.name = visitor.name

@@ -76,7 +76,7 @@ class Room(Stream):
         if member is not None:
             if not member.connected:
                 self.resume(member, visitor.edge, visitor.connection, now)
-            member.edge, member.connection, member.stay = visitor.edge, visitor.connection, stay
+            member.edge, member.connection, member.at, member.stay = visitor.edge, visitor.connection, visitor.at, stay
             member.can_control, member.can_broadcast = enter.can_control, enter.can_broadcast
             member.moderator = enter.moderator
             member.name, member.image = visitor.name, visitor.image

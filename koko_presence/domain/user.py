@@ -100,12 +100,13 @@ class User:
                         user_id=self.id,
                         edge=command.edge,
                         connection=command.connection,
+                        at=command.at,
                         stay=session.rooms[room_id],
                     )
                 )
             self.update_activity(session_id, interacted=False)
         else:
-            if not self.make_place():
+            if not self._make_place():
                 effects.append((command.edge, SessionRefused(connection=command.connection, code="TOO_MANY_SESSIONS")))
                 return
             if trusting and command.resume is not None:  # signed, and its owner was lost with all it knew [N-c]
@@ -133,18 +134,21 @@ class User:
             )
         )
 
-    def make_place(self, *, for_lease: bool = False) -> bool:
-        """Room for one session more: one in its grace goes first [C11], then, for a socket, the lease that ends first:
+    @property
+    def full(self) -> bool:
+        """Has the user as many sessions as one may have, those in their grace included [C11]?"""
+        return len(self.sessions) >= self.setting.limits.max_sessions_per_user
+
+    def _make_place(self) -> bool:
+        """Room for one more socket: a session in its grace goes first [C11], then the lease that ends first, because
         what nobody looks at must not shut a person's own tab out."""
         limits = self.setting.limits
-        if len(self.sessions) < limits.max_sessions_per_user:
+        if not self.full:
             return True
         for session_id, session in self.sessions.items():  # oldest first
             if not session.connected:
                 self.forget(session_id, "disconnected")
                 return True
-        if for_lease:
-            return False
         leases = [session_id for session_id, session in self.sessions.items() if session.leased]
         if leases:
             self.forget(min(leases, key=lambda each: self.sessions[each].lease_until), "timeout")
@@ -266,6 +270,7 @@ class User:
                 user_id=self.id,
                 edge=session.edge,
                 connection=session.connection,
+                at=session.at,
                 stay=command.stay,
             )
             self.setting.effects.append(resume)
