@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Mapping
 from typing import Any
 
-from .cookies import find_cookie, verify_cookie
+from .cookies import OTHER_PAGE, find_cookie, verify_cookie
 from .identity import FORM, Identity, TokenRefused, TokenVerifier
 
 
@@ -34,7 +34,7 @@ class Callers:
             raise TokenRefused("there is none: send the header Authorization: Bearer TOKEN", FORM)
         cookie = find_cookie(_values(headers, "cookie"), self.cookie)
         if not origin_allowed:
-            raise TokenRefused("a cookie counts only from a page on the list server.origins", FORM)
+            raise TokenRefused(OTHER_PAGE, FORM)
         return verify_cookie(self.verifier, cookie, now_s)
 
 

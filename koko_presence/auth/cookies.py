@@ -3,7 +3,6 @@
 It counts only where it is certain which page sent it: whoever calls this has looked at the Origin [A8].
 """
 
-import re
 from collections.abc import Awaitable, Iterable
 from typing import NamedTuple
 
@@ -12,7 +11,7 @@ from msgspec import structs
 from .identity import FORM, Identity, TokenRefused, TokenVerifier
 from .introspect import COOKIE_PREFIXES
 
-COOKIE_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 6265 section 4.1.1
+OTHER_PAGE = "a cookie counts only from a page on the list server.origins: send a token"
 
 
 class SessionCookie(NamedTuple):

@@ -141,7 +141,7 @@ class Lifeline:
                 link = await self._open()
             except AuthRefused as refused:
                 log.warning("not let in again: %s", refused)
-                code = 4401 if refused.code == "UNAUTHENTICATED" else 4429
+                code = self._after_refusal(refused)
             except PresenceOffline as lost:
                 code = lost.close_code or 1006
             except Exception:  # the token function is somebody else's
@@ -150,6 +150,14 @@ class Lifeline:
             else:
                 code = await link.wait_closed()
         self._finish(code)
+
+    def _after_refusal(self, refused: AuthRefused) -> int:
+        """The close code that goes with a refusal, which may come before it. A token that cannot be checked now is not
+        a bad one: with a time to come back, the same one will do."""
+        if refused.retry_after_ms is not None:
+            self.retry_after_s = refused.retry_after_ms / 1000.0
+            return 1013
+        return 4401 if refused.code == "UNAUTHENTICATED" else 4429
 
     def _may_return(self, code: int) -> bool:
         how = come_back(code)

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from koko_presence.auth.cookies import SessionCookie, find_cookie
+from koko_presence.auth.cookies import OTHER_PAGE, SessionCookie, find_cookie
 from koko_presence.auth.tokens import TokenRefused
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -63,7 +63,7 @@ def session_cookie(head: Head, name: str, origins: Collection[str]) -> SessionCo
     if not name:
         return None
     if not head.values("origin") or not origin_allowed(head, origins):
-        return "a cookie counts only from a page on the list server.origins: send a token"
+        return OTHER_PAGE
     try:
         return find_cookie(head.values("cookie"), name)
     except TokenRefused as refused:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from koko_presence.auth.tokens import Identity, VerifierUnavailable
 from koko_presence.client import AuthRefused, PresenceClient, PresenceRefused, Privacy, Room
 from tests.integration.conftest import Run
 from tests.live import Live, live
@@ -206,6 +207,37 @@ def test_whom_the_server_does_not_want_is_told_why(run: Run) -> None:
                 assert list(ann.rooms) == ["video_123"] and ann.status == "online"
 
     run(test())
+
+
+def test_a_fixed_token_that_cannot_be_checked_for_a_while_is_tried_again(run: Run) -> None:
+    """4401 would end this client, which has no other token to bring."""
+
+    async def test() -> None:
+        async with live() as server:
+            ann, room = await enter(server, "ann")
+            genuine = [worker.hub.verifier for worker in server.workers]
+            down = Down()
+            for worker in server.workers:
+                worker.hub.verifier = down
+            server.cut()
+            await until(lambda: down.asked >= 3)
+            assert ann.status != "closed"
+            for worker, verifier in zip(server.workers, genuine, strict=True):
+                worker.hub.verifier = verifier
+            await until(lambda: ann.status == "online" and room.joined)
+            await ann.close()
+
+    run(test())
+
+
+class Down:
+    """A verifier that has nobody to ask."""
+
+    asked = 0
+
+    def verify(self, token: str, now_s: float) -> Identity:
+        self.asked += 1
+        raise VerifierUnavailable("nobody answers", 0.01)
 
 
 def test_who_is_invisible_from_the_start_is_never_seen_k1(run: Run) -> None:

@@ -1,5 +1,6 @@
 """docs/tokens.md: its snippets make tokens that the server takes, and its table of refusals is complete."""
 
+import ast
 import io
 import re
 import shlex
@@ -11,15 +12,19 @@ from typing import Any
 import pytest
 
 from koko_presence import cli
+from koko_presence.auth import cookies, introspect, signed, tokens
 from koko_presence.auth.access import ClaimsAccess
 from koko_presence.auth.tokens import MAX_TOKEN_CHARS, HmacVerifier, Identity, TokenRefused
 from koko_presence.decoding import BadMessage, decode
 from koko_presence.errors import CLOSES
+from tests.provider import public_pem
 
+from .auth import test_signed
 from .test_tokens import GOOD, NOW, REFUSED, make
 from .test_tokens import SECRET as TABLE_SECRET
 
 TEXT = (Path(__file__).parent.parent.parent / "docs" / "tokens.md").read_text()
+AUTH = Path(cli.__file__).parent / "auth"
 SECRET = "a secret of at least 32 bytes, from your vault"
 
 
@@ -57,7 +62,7 @@ def test_the_node_snippet_needs_node_crypto_only(tmp_path: Path) -> None:
 
 
 def test_there_are_snippets_to_run() -> None:
-    assert [len(snippets(language)) for language in ("python", "js", "sh")] == [2, 1, 1]
+    assert [len(snippets(language)) for language in ("python", "js", "sh", "toml")] == [2, 1, 1, 6]
 
 
 @pytest.mark.parametrize("line", snippets("sh")[0].splitlines())
@@ -77,7 +82,7 @@ def test_each_command_line(line: str, monkeypatch: pytest.MonkeyPatch, capsys: p
 
 
 def every_refusal() -> list[str]:
-    """What the verifier says of every bad token of test_tokens.py, and of another issuer and audience."""
+    """What the verifiers say of every bad token in the tables of the tests, and of another issuer and audience."""
     said = []
     cases: list[tuple[str, dict[str, Any]]] = [(token, {}) for _, token, _ in REFUSED]
     cases += [(make(GOOD), {"issuer": "https://app"}), (make(GOOD), {"audience": "koko"})]
@@ -85,26 +90,84 @@ def every_refusal() -> list[str]:
         with pytest.raises(TokenRefused) as refused:
             HmacVerifier(TABLE_SECRET, **settings).verify(token, NOW)
         said.append(str(refused.value))
+    for _, token, _ in [*test_signed.REFUSED, *test_signed.JWKS_ONLY]:
+        with pytest.raises(TokenRefused) as refused:
+            test_signed.verified(test_signed.by_jwks()[0], token)
+        said.append(str(refused.value))
     return said
 
 
-def test_the_table_has_every_refusal_and_no_other() -> None:
-    told = [re.compile(re.escape(row[0]).replace("…", ".+")) for row in rows("When a token is refused")]
-    said = every_refusal()
-    for text in said:
+def raised(module: str, kind: str) -> list[str]:
+    """The texts with which a module of auth/ makes exceptions of this kind, `…` where something is filled in."""
+    tree = ast.parse((AUTH / module).read_text())
+    named = {
+        node.targets[0].id: node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+    }
+    texts = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == kind and node.args:
+            text: Any = node.args[0]
+            text = named.get(text.id) if isinstance(text, ast.Name) else text
+            if isinstance(text, ast.Constant):
+                texts.append(str(text.value))
+            elif isinstance(text, ast.JoinedStr):
+                parts = (str(part.value) if isinstance(part, ast.Constant) else "…" for part in text.values)
+                texts.append("".join(parts))
+    return texts
+
+
+def source_texts(kind: str) -> list[str]:
+    constants = (
+        [introspect.NOBODY, cookies.OTHER_PAGE, signed.NOT_SIGNED, tokens._WRONG] if kind == "TokenRefused" else []
+    )
+    found = [text for path in sorted(AUTH.glob("*.py")) for text in raised(path.name, kind)]
+    return sorted({*found, *constants})
+
+
+def pattern(text: str) -> "re.Pattern[str]":
+    return re.compile(re.escape(text).replace("…", ".+"))
+
+
+@pytest.mark.parametrize(
+    ("heading", "kind", "least"),
+    [("When a token is refused", "TokenRefused", 35), ("When a token cannot be checked", "VerifierUnavailable", 3)],
+)
+def test_each_table_has_every_text_of_the_source_and_no_other(heading: str, kind: str, least: int) -> None:
+    rows_of = [row[0] for row in rows(heading)]
+    texts = source_texts(kind)
+    assert len(texts) >= least
+    # a number that the source fills in from a constant stands in the table as it is
+    for text in texts:
+        assert sum(bool(pattern(row).fullmatch(text) or pattern(text).fullmatch(row)) for row in rows_of) == 1, text
+    for row in rows_of:
+        assert any(pattern(row).fullmatch(text) or pattern(text).fullmatch(row) for text in texts), row
+
+
+def test_what_the_tests_are_told_is_in_the_table() -> None:
+    told = [pattern(row[0]) for row in rows("When a token is refused")]
+    for text in every_refusal():
         assert sum(bool(row.fullmatch(text)) for row in told) == 1, text
-    for row in told:
-        assert any(row.fullmatch(text) for text in said), row.pattern
 
 
-def test_the_source_has_no_refusal_that_the_tests_do_not_meet() -> None:
-    source = (Path(cli.__file__).parent / "auth" / "tokens.py").read_text()
-    raised = re.findall(r'raise TokenRefused\(f?"(.*?)"\)', source)
-    assert len(raised) == source.count("raise TokenRefused(") >= 20
+def test_the_tests_meet_every_refusal_of_a_signed_token() -> None:
     said = every_refusal()
-    for text in raised:
-        pattern = re.compile(".+".join(re.escape(part) for part in re.split(r"\{.*?\}", text)))
-        assert any(pattern.fullmatch(one) for one in said), text
+    texts = [text for module in ("claims.py", "jws.py") for text in raised(module, "TokenRefused")]
+    assert len(texts) >= 20
+    for text in texts:
+        assert any(pattern(text).fullmatch(one) for one in said), text
+
+
+@pytest.mark.parametrize("text", snippets("toml"))
+def test_each_configuration_can_be_used(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, content in (("public.pem", public_pem("EdDSA")), ("introspect", "Basic c2VjcmV0")):
+        (tmp_path / name).write_text(content)
+    path = tmp_path / "presence.toml"
+    path.write_text(text.replace("/etc/koko-presence", str(tmp_path)))
+    if "HS256" in text:
+        monkeypatch.setenv("KOKO_PRESENCE_AUTH_SECRET", SECRET)
+    assert cli.main(["check-config", "--config", str(path)]) == 0
 
 
 def test_a_socket_refuses_a_message_with_a_token_that_is_too_long() -> None:
@@ -132,3 +195,4 @@ def test_the_scopes_of_the_table_do_what_it_says() -> None:
 def test_the_close_code_of_a_refusal_asks_for_a_new_token() -> None:
     (code,) = set(re.findall(r"\b44\d\d\b", TEXT))
     assert CLOSES[int(code)].come_back.value == "new_token"
+    assert "close code\n1013: come back later" in TEXT and CLOSES[1013].come_back.value == "later"
