@@ -61,6 +61,11 @@ class Subscriptions:
         self._hearing: dict[Id, Subscription] = {}  # it has been
         self.authenticated: bytes | None = None
 
+    @property
+    def heard(self) -> bool:
+        """Does anybody hear?"""
+        return bool(self._hearing)
+
     def add(self, id_: Id, given: Input) -> bytes:
         """A new one; returns its `started`. Errors: TrpcError BAD_REQUEST."""
         room_id: str | UnsetType = UNSET

@@ -45,7 +45,8 @@ class TrpcSocket:
     """One client's socket."""
 
     __slots__ = (
-        "_bearer", "_calls", "_connection", "_held", "_open", "_session", "_subscriptions", "_wants_params",
+        "_bearer", "_calls", "_connection", "_held", "_open", "_session", "_shown", "_subscriptions",
+        "_wants_params",
     )  # fmt: skip
 
     def __init__(self, hub: "Hub", connection: "Connection") -> None:
@@ -54,7 +55,8 @@ class TrpcSocket:
         self._subscriptions = Subscriptions()
         self._held: list[Asking] = []
         self._calls = 0  # being answered
-        self._open = False
+        self._open = False  # the session is
+        self._shown = False  # its rooms are, to the first subscription
         self._bearer = ""  # the token of the handshake
         self._wants_params = False
 
@@ -143,13 +145,17 @@ class TrpcSocket:
             session.finish(4401)
 
     def _opened(self) -> None:
-        """The session is there: what waited for it goes on."""
-        session, now = self._session, self._session.hub.clock()
-        for room_id in sorted(session.rooms.joined):  # a resumed session hears its rooms once it has joined again [C4]
-            session.dispatch(Join(room_id=room_id), 0, True, now)
+        """The session is there: the calls that waited for it go on."""
         held, self._held = self._held, []
-        for asking in held if session.state == "open" else ():
+        for asking in held if self._session.state == "open" else ():
             self._start(asking)
+
+    def _show_rooms(self) -> None:
+        """The first subscription hears: it gets a snapshot of each room that the session is in, and a resumed session
+        hears its rooms only once it has joined again [C4]."""
+        session, now = self._session, self._session.hub.clock()
+        for room_id in sorted(session.rooms.joined):
+            session.dispatch(Join(room_id=room_id), 0, True, now)
 
     # --- calls ------------------------------------------------------------------------------------------------------
 
@@ -252,9 +258,12 @@ class TrpcSocket:
                 out += map(frame_text, self._subscriptions.begin(payload))
         if out:
             self._connection.send_frames(b"".join(out))
-        if self._subscriptions.authenticated is not None and not self._open:
+        if not self._open and self._subscriptions.authenticated is not None:
             self._open = True
-            self._opened()
+            self._session.hub.timers.call_soon(self._opened)  # not now: somebody is in the middle of writing
+        if not self._shown and self._open and self._subscriptions.heard:
+            self._shown = True
+            self._session.hub.timers.call_soon(self._show_rooms)
 
     def send_ping(self, data: bytes) -> None:
         """Ask for a sign of life, of the transport and of the script: tRPC's client answers PONG by itself."""

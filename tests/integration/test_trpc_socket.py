@@ -364,7 +364,8 @@ def test_drain_asks_to_reconnect_first_n_d(run: Run) -> None:
     run(story())
 
 
-def test_a_resumed_socket_hears_its_rooms_again(run: Run) -> None:
+@pytest.mark.parametrize("late", [False, True])
+def test_a_resumed_socket_hears_its_rooms_again(run: Run, late: bool) -> None:
     async def story() -> None:
         async with live() as server:
             async with open_socket(server) as ann:
@@ -377,6 +378,8 @@ def test_a_resumed_socket_hears_its_rooms_again(run: Run) -> None:
                 again = Socket(ws)
                 params = {"token": server.token("ann"), "resumeToken": first["resumeToken"]}
                 await again.say({"method": "connectionParams", "data": params})
+                if late:  # the session is there, and nobody hears it yet
+                    assert (await again.ask("query", "getActive", ROOM))["result"]["data"]["totalCount"] == 1
                 await again.say(again.call("subscription", "onEvent"))
                 resumed = await again.event("authenticated")
                 assert (resumed["resumed"], resumed["sessionId"]) == (True, first["sessionId"])
