@@ -43,7 +43,7 @@ def test_http_is_asked_on_a_timetable_and_every_answer_is_counted(tmp_path: Path
     tokens = tmp_path / "tokens"
     write_tokens(tokens, 20)
     room = {"roomId": "video_0", "roomType": "video"}
-    with koko_server(port, None, operator_port=0):
+    with koko_server(port, None):
         asyncio.run(http.fill(tokens.read_text().split()[:3], room, port))
         result = http.http_load(tokens, room, 0.5, [], rate=100.0, port=port)
     assert 45 <= result["requests"] <= 55 and result["statuses"] == {"200": result["requests"]}
