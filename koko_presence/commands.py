@@ -243,7 +243,15 @@ class AskActive(Letter, kw_only=True):
     message: GetActive
 
 
-RoomCommand = Admit | Remove | Drop | Resume | ApplyProfile | ApplyPrivacy | Regrant | Act | AskActive
+class Announce(Letter, kw_only=True):
+    """A broadcast of the server's own [J4]: `data` is a JSON object, `to` names the users it is for, None all."""
+
+    room_id: str
+    data: bytes
+    to: list[str] | None = None
+
+
+RoomCommand = Admit | Remove | Drop | Resume | ApplyProfile | ApplyPrivacy | Regrant | Act | AskActive | Announce
 Command = UserCommand | RoomCommand
 
 
@@ -280,11 +288,13 @@ class SessionEvicted(Letter, kw_only=True):
 
 
 class Reply(Letter, kw_only=True):
-    """A whole message for one session."""
+    """A whole message for one session. `tells_of` names the room that it shows, if any: nobody who was thrown out of
+    that meanwhile gets it."""
 
     session_id: str
     payload: bytes
     refusal: bool = False
+    tells_of: str = ""
 
 
 class SessionLost(Letter, kw_only=True):

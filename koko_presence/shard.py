@@ -16,6 +16,7 @@ from ._fastpath.wallclock import WallClock
 from .commands import (
     Act,
     Admit,
+    Announce,
     ApplyPrivacy,
     ApplyProfile,
     AskActive,
@@ -68,6 +69,7 @@ class Shard:
             Regrant: self._regrant,
             Act: self._act,
             AskActive: self._ask_active,
+            Announce: self._announce,
         }
 
     def handle(self, command: Command, now: float) -> None:
@@ -322,8 +324,14 @@ class Shard:
             )
         else:
             reply = view.active_reply(room, command)
-        news = Reply(session_id=command.session_id, payload=encode(reply))
+        news = Reply(session_id=command.session_id, payload=encode(reply), tells_of=command.room_id)
         self.setting.effects.append((command.edge, news))
+
+    def _announce(self, command: Announce, now: float) -> None:
+        room = self.rooms.get(command.room_id)
+        if room is not None:
+            showing.announce(room, command.data, command.to, now)
+            self._touch(room, now)
 
     def _find(self, room_id: str, session_id: str) -> tuple[Room | None, Member | None]:
         room = self.rooms.get(room_id)

@@ -86,6 +86,7 @@ _command: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(
     | commands.ApplyPrivacy
     | commands.Regrant
     | commands.AskActive
+    | commands.Announce
     | RelayedAct
 )
 _decoders: dict[int, msgspec.msgpack.Decoder[Any]] = {
@@ -150,4 +151,4 @@ def is_kept(command: Command) -> bool:
     do no harm when they are done twice; a broadcast is delivered at most once [J2], after a cursor comes the next."""
     if isinstance(command, Act):
         return not isinstance(command.message, (Broadcast, CursorMessage))
-    return not isinstance(command, _ASKED_AGAIN)
+    return not isinstance(command, (*_ASKED_AGAIN, commands.Announce))

@@ -193,7 +193,7 @@ class Hub:
                 session.on_room_refused(news.room_id, news.payload, now)
         elif isinstance(news, Reply):
             session = self.sessions.get(news.session_id)
-            if session is not None:
+            if session is not None and news.tells_of not in session.receiver.barred:
                 tally.sent(news.payload)
                 session.outbox.write(frame_text(news.payload))
                 if news.refusal:

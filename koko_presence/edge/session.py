@@ -20,7 +20,7 @@ from koko_presence.auth.tokens import Identity
 from koko_presence.commands import EndSession, SessionOpened
 from koko_presence.decoding import BadMessage, decode
 from koko_presence.errors import CLOSES, PresenceError
-from koko_presence.events import ServerNotice, encode, error_reply
+from koko_presence.events import Kicked, ServerNotice, encode, error_reply
 from koko_presence.messages import (
     AnyClientMessage,
     Auth,
@@ -283,8 +283,9 @@ class Session:
 
     def on_room_refused(self, room_id: str, payload: bytes, now: float) -> None:
         """A join failed."""
-        self.write(payload)
-        self.on_refusal()
+        if room_id not in self.receiver.barred:
+            self.write(payload)
+            self.on_refusal()
         self.rooms.on_refused(room_id, now)
 
     def on_refusal(self) -> None:
@@ -319,6 +320,14 @@ class Session:
         kicked = code == 4403
         self._end(grace=not kicked, reason="kicked" if kicked else "disconnected")
         self._close(code)
+
+    def kick(self, reason: str) -> None:
+        """Throw the client out: a `kicked` message is the next it gets and the last, then 4403 [L7, N12]."""
+        if self.state == "closed":
+            return
+        self.outbox.discard()
+        self.send(Kicked(reason=reason))
+        self.finish(4403)
 
     def _end(self, *, grace: bool, reason: str) -> None:
         if self.state == "closed":

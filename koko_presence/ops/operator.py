@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 from aiohttp import web
 
+from .api import MAX_BODY_BYTES
 from .config import Operator
 
 log = logging.getLogger("koko_presence.operator")
@@ -23,7 +24,7 @@ class OperatorPort:
     `metrics` the text for Prometheus."""
 
     def __init__(self, unready: Callable[[], str], metrics: Callable[[], Awaitable[str]]) -> None:
-        self.app = web.Application()
+        self.app = web.Application(client_max_size=MAX_BODY_BYTES)
         self._unready = unready
         self._metrics = metrics
         self._runner: web.AppRunner | None = None
