@@ -19,7 +19,7 @@ from koko_presence.messages import Wire
 log = logging.getLogger("koko_presence.operator")
 
 MAX_BODY_BYTES = 64 << 10
-CALLS_HZ, CALLS_BURST = 100.0, 200.0  # by weight; a page of rooms weighs more than a look at one
+CALLS_HZ, CALLS_BURST = 200.0, 400.0  # by weight; a page of rooms weighs more than a look at one
 GUESSES_HZ, GUESSES_BURST = 10.0, 50.0  # requests with a wrong key, or none
 
 
@@ -106,7 +106,7 @@ class Api:
 
     def add_to(self, app: web.Application) -> None:
         """Answer every path below the prefix."""
-        app.router.add_route("*", self._prefix + "/{rest:.*}", self._answer)
+        app.router.add_route("*", self._prefix + r"/{rest:[\s\S]*}", self._answer)  # a newline is no end
         app.router.add_route("*", self._prefix, self._answer)
 
     async def _answer(self, request: web.Request) -> web.Response:
@@ -151,11 +151,9 @@ class Api:
         if scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(errors="replace"), key.encode()):
             return
         self._pace(self._guesses, 1.0)
-        what = "This is not the key." if given else "Send the key as  Authorization: Bearer KEY"
-        realm = 'Bearer realm="koko-presence"'
-        raise ApiError(
-            401, "UNAUTHORIZED", f"{what} It is operator.api_key in the configuration.", WWW_Authenticate=realm
-        )
+        what = "This is not the key." if given else "There is no key."
+        how = "Send operator.api_key of the configuration as  Authorization: Bearer KEY"
+        raise ApiError(401, "UNAUTHORIZED", f"{what} {how}", WWW_Authenticate='Bearer realm="koko-presence"')
 
     def _pace(self, bucket: Bucket, weight: float) -> None:
         wait_s = bucket.take(weight, self._clock())
