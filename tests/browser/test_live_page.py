@@ -45,7 +45,7 @@ class Crowd:
         token = issue_token(SECRET, user=user, name=name, now_s=int(time.time()))
         say(ws, type="auth", token=token, privacy={"invisible": hidden})
         say(ws, type="join", roomId=room, roomType=room.split("_")[0])
-        if user == "ada_0":
+        if room == "video_1040" and name == "Ada":
             say(ws, type="control_request", roomId=room)
             say(ws, type="status", data={"status": "reviewing"})
         hear(ws, "joined")
@@ -96,7 +96,11 @@ def open_page(browser: Browser) -> Iterator[Open]:
     contexts, complaints = [], list[str]()
 
     def open_it(
-        base: str, *, size: tuple[int, int] = (1440, 900), light: bool = False, prepare: Callable[[Page], None] | None = None
+        base: str,
+        *,
+        size: tuple[int, int] = (1440, 900),
+        light: bool = False,
+        prepare: Callable[[Page], None] | None = None,
     ) -> Page:
         context = browser.new_context(
             viewport={"width": size[0], "height": size[1]}, color_scheme="light" if light else "dark"
@@ -104,7 +108,9 @@ def open_page(browser: Browser) -> Iterator[Open]:
         contexts.append(context)
         context.set_default_timeout(WAIT_MS)
         page = context.new_page()
-        page.on("console", lambda said: complaints.append(said.text) if "Content Security Policy" in said.text else None)
+        page.on(
+            "console", lambda said: complaints.append(said.text) if "Content Security Policy" in said.text else None
+        )
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("dialog", lambda dialog: (complaints.append(dialog.message), dialog.dismiss()))
         if prepare is not None:
@@ -126,6 +132,7 @@ def unlock(page: Page, key: str = KEY) -> None:
 
 def shoot(page: Page, name: str) -> None:
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    page.evaluate("scrollTo(0, 0)")
     page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
 
 
@@ -159,6 +166,7 @@ def test_a_desk_sees_everything_live(served: Operated, open_page: Open) -> None:
     expect(members).to_have_count(12)
     expect(members.filter(has_text="invisible")).to_have_count(1)
     assert fits(page)
+    expect(page.locator("#rooms tr", has_text="video_1040").locator(".controller")).to_have_text(re.compile("ada"))
     shoot(page, "live-desktop-dark")
     page.get_by_placeholder("id begins with").fill("video_104")
     expect(page.locator("#rooms tr")).to_have_count(5)
@@ -206,7 +214,16 @@ def test_only_this_port_is_asked(served: Operated, open_page: Open) -> None:
 
 def metrics(at: float, **change: float) -> str:
     """What a service of two workers says `at` seconds after the page was opened."""
-    numbers = {"up": 1, "lag": 0.004, "restarts": 0, "refused": 0, "denied": 0, "slow": 0, "recovering": 0, "connections": 400}
+    numbers = {
+        "up": 1,
+        "lag": 0.004,
+        "restarts": 0,
+        "refused": 0,
+        "denied": 0,
+        "slow": 0,
+        "recovering": 0,
+        "connections": 400,
+    }
     numbers |= change
     lines = [
         'koko_presence_build_info{version="0.1.0"} 1',

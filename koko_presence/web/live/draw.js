@@ -70,7 +70,7 @@ export function trails(into, series, slots, label, show) {
   const height = into.clientHeight || 220;
   const [left, bottom, top] = [46, 22, 8];
   const known = series.flatMap((one) => one.values.slice(-slots)).filter((value) => Number.isFinite(value) && value !== null);
-  const most = nice(Math.max(...known, 1));
+  const most = nice(Math.max(...known, 10));
   const step = (width - left - 6) / (slots - 1);
   const high = (value) => height - bottom - (value / most) * (height - bottom - top);
   const svg = canvas(width, height, label);
@@ -81,11 +81,10 @@ export function trails(into, series, slots, label, show) {
     text.textContent = show(most * share);
     svg.append(text);
   }
-  for (const minutes of [4, 3, 2, 1, 0]) {
-    const x = width - 6 - minutes * 60 * step;
-    if (x < left) continue;
-    const text = shape("text", { class: "scale", x, y: height - 5, "text-anchor": minutes ? "middle" : "end" });
-    text.textContent = minutes ? `-${minutes} min` : "now";
+  const every = slots > 150 ? 60 : slots > 75 ? 30 : 15;
+  for (let ago = 0; ago < slots - 5; ago += every) {
+    const text = shape("text", { class: "scale", x: width - 6 - ago * step, y: height - 5, "text-anchor": ago ? "middle" : "end" });
+    text.textContent = !ago ? "now" : every === 60 ? `-${ago / 60} min` : `-${ago} s`;
     svg.append(text);
   }
   for (const { className, values } of series) {
@@ -123,8 +122,9 @@ export function bars(into, buckets, label, show, warm, bad) {
       bar.append(title);
       svg.append(bar);
     }
-    if (i % (width < 330 ? 4 : 3) === 2 || i === buckets.length - 1) {
-      const text = shape("text", { class: "scale", x: (i + 1) * each - 1, y: height - bottom + 15, "text-anchor": i === buckets.length - 1 ? "end" : "middle" });
+    const last = buckets.length - 1;
+    if ((i % (width < 330 ? 4 : 3) === 2 && i < last - 1) || i === last) {
+      const text = shape("text", { class: "scale", x: (i + 1) * each - 1, y: height - bottom + 15, "text-anchor": i === last ? "end" : "middle" });
       text.textContent = bucket.to === Infinity ? "more" : show(bucket.to).replace(/\.0 /, " ");
       svg.append(text);
     }

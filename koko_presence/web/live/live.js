@@ -128,7 +128,7 @@ const TILES = [
   {
     name: "Rooms",
     value: () => amount(history.last.total("rooms")),
-    more: () => `largest has ${amount(history.last.max("room_members_max"))} sessions`,
+    more: () => `largest has ${amount(history.last.max("room_members_max"))}`,
     trail: () => history.values(total("rooms")),
   },
   {
@@ -138,7 +138,7 @@ const TILES = [
     trail: () => history.trail(total("joins_total")),
   },
   {
-    name: "Latency, 99th percentile",
+    name: "Latency p99",
     value: () => time(p99()),
     more: () => `half within ${time(quantile(0.5, history.buckets("broadcast_duration_seconds")))}`,
     trail: () => history.quantiles(0.99, "broadcast_duration_seconds", {}),
@@ -147,9 +147,15 @@ const TILES = [
   {
     name: "Longest loop lag",
     value: () => time(history.last.max("loop_lag_max_seconds")),
-    more: () => "of a worker, in a minute",
+    more: () => "in the last minute",
     trail: () => history.values((one) => one.max("loop_lag_max_seconds")),
     level: () => heat(history.last.max("loop_lag_max_seconds"), 0.1, 0.5),
+  },
+  {
+    name: "Sent to clients",
+    value: () => (history.readings.length > 1 ? `${size(history.rate("fanout_bytes_total"))}/s` : "–"),
+    more: () => `${amount(history.rate("flushes_total"))} flushes/s`,
+    trail: () => history.trail(total("fanout_bytes_total")),
   },
   {
     name: "Slow receivers",
@@ -160,6 +166,8 @@ const TILES = [
   },
 ];
 
+/** How many seconds a drawing spans: it grows with what there is to show, up to `most`. */
+const window = (most, least) => Math.min(most, Math.max(least, history.readings.length));
 const p99 = () => quantile(0.99, history.buckets("broadcast_duration_seconds"));
 const heat = (value, warm, bad) => (value === null || value < warm ? "" : value < bad ? "warm" : "bad");
 
@@ -178,7 +186,7 @@ function drawTiles() {
     tile.valueBox.textContent = tile.value();
     tile.moreBox.textContent = tile.more();
     tile.box.className = `tile ${tile.level ? tile.level() : ""}`;
-    spark(tile.sparkBox, tile.trail(), TRAIL, `${tile.name} over the last minute`);
+    spark(tile.sparkBox, tile.trail(), window(TRAIL, 15), `${tile.name} over the last minute`);
   }
 }
 
@@ -187,8 +195,8 @@ function drawTiles() {
 function drawPlots() {
   const incoming = history.trail(total("messages_received_total"));
   const outgoing = history.trail(total("messages_sent_total"));
-  const label = `Now ${amount(incoming.at(-1))} in and ${amount(outgoing.at(-1))} out`;
-  trails($("traffic"), [{ className: "out", values: outgoing }, { className: "in", values: incoming }], MINUTES * 60, label, amount);
+  const label = `Messages: now ${amount(incoming.at(-1))} in and ${amount(outgoing.at(-1))} out`;
+  trails($("traffic"), [{ className: "out", values: outgoing }, { className: "in", values: incoming }], window(MINUTES * 60, 60), label, amount);
   const buckets = history.buckets("broadcast_duration_seconds", {}, 10);
   const count = buckets.reduce((sum, one) => sum + one.count, 0);
   const [half, most] = [quantile(0.5, buckets), quantile(0.99, buckets)];
@@ -253,7 +261,7 @@ function drawWorkers() {
     row.cells.longest.className = `number ${heat(longest, 0.1, 0.5)}`;
     row.cells.forwards.textContent = amount(history.rate("shard_forwards_total", { worker }));
     const lags = history.quantiles(0.99, "loop_lag_seconds", { worker }, TRAIL);
-    spark(row.spark, lags, TRAIL, `Loop lag of worker ${worker}, the 99th percentile, over a minute`);
+    spark(row.spark, lags, window(TRAIL, 15), `Loop lag of worker ${worker}, the 99th percentile, over a minute`);
   }
 }
 
