@@ -12,6 +12,8 @@ from typing import Any
 from .cluster.bus import Bus, Timers
 from .commands import Announce, EndSession, LeaveRoom
 from .domain import showing, survey
+from .domain.member import Member
+from .domain.user import UserSession
 from .edge.hub import Hub
 from .edge.session import Session
 from .inquiries import (
@@ -161,7 +163,7 @@ class Answering:
         ended = 0
         if inquiry.user_id is None and inquiry.session_id is None:
             room = self._shard.rooms.get(inquiry.room_id or "")
-            held = [] if room is None else [m for m in room.members.values() if not m.connected]
+            held = [] if room is None else [m for m in room.members.values() if not _has_socket(m)]
             for member in held:
                 self._leave(member.user_id, member.session_id, inquiry.room_id or "", now)
             return len(held)
@@ -171,7 +173,7 @@ class Answering:
             users = [self._shard.users[inquiry.user_id]] if inquiry.user_id in self._shard.users else []
         for user in users:
             for session_id, session in list(user.sessions.items()):
-                if session.connected or inquiry.session_id not in (None, session_id):
+                if _has_socket(session) or inquiry.session_id not in (None, session_id):
                     continue
                 if inquiry.room_id is None:
                     command = EndSession(
@@ -207,6 +209,11 @@ class Answering:
         check.all_asked = True
         if not check.conclude():
             self._timers.call_later(DECIDED_WITHIN_S, check.give_up)
+
+
+def _has_socket(one: Member | UserSession) -> bool:
+    """Whether an edge holds it. One in its grace is held by nobody; one that was made over HTTP has no edge [M2]."""
+    return one.connected and one.edge >= 0
 
 
 class Checks:
