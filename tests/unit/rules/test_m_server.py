@@ -194,6 +194,22 @@ def test_a_join_under_way_is_a_kick_and_no_snapshot() -> None:
         client.send({"type": "leave", "roomId": ROOM})
 
 
+def test_a_refusal_under_way_does_not_come_after_a_kick() -> None:
+    world = World(workers=4, max_users_per_room=1)
+    world.person("zed")
+    found = []
+    for node in world.nodes.values():
+        client = Client(world, node.hub).auth(f"user{node.number}")
+        client.take()
+        world.link_delay_s = lambda: 0.05
+        client.post({"type": "join", "roomId": ROOM, "roomType": "video"})
+        ask(world, Kick(user_id=client.session.user_id, room_id=ROOM, reason="Out!"), settle=False)
+        world.sleep(1.0)
+        world.link_delay_s = lambda: 0.0
+        found.append([message["type"] for message in client.take()])
+    assert found.count(["kicked"]) >= 3 and all(types in (["kicked"], ["error"]) for types in found)
+
+
 def test_an_answer_under_way_to_get_active_does_not_come_after_a_kick() -> None:
     world = World(workers=4)
     members = [world.person(f"user{number}") for number in range(4)]
