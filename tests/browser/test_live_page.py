@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page, Route, expect
 from koko_presence.auth.tokens import issue_token
 from tests.integration.test_server_api import KEY, Operated, hear, say
 from tests.integration.test_supervisor import SECRET, service
-from tests.raw_ws import TEXT, RawSocket, frame
+from tests.raw_ws import PONG, TEXT, RawSocket, frame
 
 ROOT = Path(__file__).resolve().parents[2]
 SCREENSHOTS = ROOT / "build" / "screenshots"
@@ -67,7 +67,7 @@ class Crowd:
                     message: dict[str, Any] = {"type": "cursor", "roomId": room, "data": data}
                     if (tick + i) % 48 == 0:
                         message = {"type": "typing", "roomId": room, "data": {"isTyping": True}}
-                    ws.sock.send(frame(TEXT, json.dumps(message).encode()))
+                    ws.sock.send(frame(TEXT, json.dumps(message).encode()) + frame(PONG))  # so that pings are answered
 
     def leave(self) -> None:
         self._over.set()
@@ -295,13 +295,13 @@ def pass_time(page: Page, seconds: int) -> None:
     [
         ({"up": 0}, "", 2, ("bad", "Worker 1 does not answer")),
         ({}, "1 of 2 workers serve, missing: 1", 3, ("warm", "Not ready for")),
-        ({}, "1 of 2 workers serve, missing: 1", 33, ("bad", "Not ready for")),
+        ({}, "1 of 2 workers serve, missing: 1", 37, ("bad", "Not ready for")),
         ({"lag": 0.4}, "", 3, ("warm", "Worker 0 was late by 400 ms")),
-        ({"lag": 0.4}, "", 125, ("bad", "Worker 0 was late by 400 ms")),
+        ({"lag": 0.4}, "", 130, ("bad", "Worker 0 was late by 400 ms")),
         ({"refused": 4}, "", 5, ("warm", r"[34]\.?\d? connections a second are refused")),
         ({"denied": 3}, "", 5, ("bad", r"7\d % of logins fail")),
-        ({"slow": 7}, "", 34, ("warm", "7 clients do not read")),
-        ({"recovering": 1}, "", 8, ("bad", "Rooms are without an owner for")),
+        ({"slow": 7}, "", 38, ("warm", "7 clients do not read")),
+        ({"recovering": 1}, "", 12, ("bad", "Rooms are without an owner for")),
     ],
 )
 def test_what_would_ring_rings(
