@@ -6,9 +6,9 @@ alone know who is connected. Then it is put together, once: nobody hears of anyt
 
 from collections.abc import Collection
 
-from .commands import SessionLost, SessionReplaced
 from .domain import keeping
 from .domain.room import Room
+from .news import SessionLost, SessionReplaced
 from .records import Presence, RoomRecord, SessionRecord, UserRecord
 from .shard import Shard
 

@@ -17,11 +17,8 @@ from .commands import (
     LeaveRoom,
     OpenSession,
     RenewLeases,
-    Reply,
     ReportActivity,
     RoomLeft,
-    RoomRefused,
-    SessionActed,
 )
 from .domain import answers, leases
 from .domain.setting import Setting
@@ -29,6 +26,7 @@ from .domain.user import User
 from .errors import PresenceError
 from .events import encode_ack, error_reply
 from .messages import MessageId
+from .news import Reply, RoomRefused, SessionActed
 
 if TYPE_CHECKING:
     from .shard import Shard

@@ -17,6 +17,7 @@ from koko_presence._fastpath.counters import tally
 from koko_presence._fastpath.wallclock import WallClock
 
 from ._fastpath.polling import Poller
+from .answering import Answering
 from .auth.access import Access, AllowAll, ClaimsAccess
 from .auth.asking import Asker
 from .auth.callers import Callers
@@ -125,6 +126,7 @@ class Worker:
             new_session_id=new_session_id,
         )
         self.bus.attach(edge_id, self.hub)
+        self.answering = Answering(self.hub, self.shard, self.bus, self._poller)
         self._http = HttpSide()
         self._http.add_sdk(SDK_FOLDER)
         self._http.add_trpc(TrpcHttp(self.hub.procedures, self.callers, lambda: self.door.origins, self.hub.unix_s))

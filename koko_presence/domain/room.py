@@ -16,10 +16,11 @@ from msgspec import UNSET
 
 from koko_presence._fastpath.fanout import Item, frame_text
 from koko_presence._fastpath.stream import Stream
-from koko_presence.commands import EnterRoom, Profile, Reply
+from koko_presence.commands import EnterRoom, Profile
 from koko_presence.errors import PresenceError
 from koko_presence.events import CursorShown, Event, Joined, LeftReply, SelectionShown, StatusShown, encode
 from koko_presence.messages import MessageId, RoomType
+from koko_presence.news import Reply
 
 from . import colors, notes
 from .control import Control

@@ -21,13 +21,10 @@ from koko_presence.commands import (
     Remove,
     ReportActivity,
     Resume,
-    SessionEvicted,
-    SessionOpened,
-    SessionRefused,
-    SessionReplaced,
 )
 from koko_presence.errors import PresenceError
 from koko_presence.messages import Activity, Privacy
+from koko_presence.news import SessionEvicted, SessionOpened, SessionRefused, SessionReplaced
 
 from .setting import Setting
 from .usersession import UserSession

@@ -10,9 +10,10 @@ from koko_presence._fastpath.outbox import Outbox
 
 class Receiver:
     """A session that receives a room's stream. `on_attach` and `on_detach` tell it when that begins and ends,
-    `on_refusal` that one of the frames was an error."""
+    `on_refusal` that one of the frames was an error. It was thrown out of the rooms in `barred`, and hears nothing of
+    them, whatever is still on its way."""
 
-    __slots__ = ("on_attach", "on_detach", "on_refusal", "outbox")
+    __slots__ = ("barred", "on_attach", "on_detach", "on_refusal", "outbox")
 
     def __init__(
         self,
@@ -22,6 +23,7 @@ class Receiver:
         on_refusal: Callable[[], None],
     ) -> None:
         self.outbox = outbox
+        self.barred: set[str] = set()
         self.on_attach = on_attach
         self.on_detach = on_detach
         self.on_refusal = on_refusal
@@ -57,7 +59,7 @@ class Feed(fanout.Feed):
     def _change(self, item: Item, find: Callable[[str], Receiver | None]) -> None:
         if item.attach:
             receiver = find(item.only)
-            if receiver is None:
+            if receiver is None or self.room_id in receiver.barred:
                 return
             self.receivers[item.only] = receiver
             self.outboxes[item.only] = receiver.outbox

@@ -17,7 +17,7 @@ from koko_presence._fastpath.gate import Gate
 from koko_presence._fastpath.outbox import Outbox
 from koko_presence._fastpath.throttle import TokenBucket
 from koko_presence.auth.tokens import Identity
-from koko_presence.commands import EndSession, SessionOpened
+from koko_presence.commands import EndSession
 from koko_presence.decoding import BadMessage, decode
 from koko_presence.errors import CLOSES, PresenceError
 from koko_presence.events import ServerNotice, encode, error_reply
@@ -31,6 +31,7 @@ from koko_presence.messages import (
     SetStatus,
     SetStatusAlias,
 )
+from koko_presence.news import SessionOpened
 from koko_presence.records import HEARS, SessionRecord
 
 from .abuse import Abuse
@@ -283,8 +284,9 @@ class Session:
 
     def on_room_refused(self, room_id: str, payload: bytes, now: float) -> None:
         """A join failed."""
-        self.write(payload)
-        self.on_refusal()
+        if room_id not in self.receiver.barred:
+            self.write(payload)
+            self.on_refusal()
         self.rooms.on_refused(room_id, now)
 
     def on_refusal(self) -> None:
