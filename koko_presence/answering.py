@@ -16,6 +16,7 @@ from .domain.member import Member
 from .domain.user import UserSession
 from .edge.hub import Hub
 from .edge.session import Session
+from .edge.standing import kick
 from .inquiries import (
     AnyAnswer,
     AnyInquiry,
@@ -142,7 +143,7 @@ class Answering:
         now, thrown = self._hub.clock(), 0
         for session in self._fitting(inquiry.user_id, inquiry.session_id):
             if inquiry.room_id is None:
-                session.kick(inquiry.reason)
+                kick(session, inquiry.reason)
                 thrown += 1
             elif session.state == "open":
                 thrown += session.rooms.expel(inquiry.room_id, inquiry.reason, now)

@@ -20,7 +20,7 @@ from koko_presence.auth.tokens import Identity
 from koko_presence.commands import EndSession, SessionOpened
 from koko_presence.decoding import BadMessage, decode
 from koko_presence.errors import CLOSES, PresenceError
-from koko_presence.events import Kicked, ServerNotice, encode, error_reply
+from koko_presence.events import ServerNotice, encode, error_reply
 from koko_presence.messages import (
     AnyClientMessage,
     Auth,
@@ -320,14 +320,6 @@ class Session:
         kicked = code == 4403
         self._end(grace=not kicked, reason="kicked" if kicked else "disconnected")
         self._close(code)
-
-    def kick(self, reason: str) -> None:
-        """Throw the client out: a `kicked` message is the next it gets and the last, then 4403 [L7, N12]."""
-        if self.state == "closed":
-            return
-        self.outbox.discard()
-        self.send(Kicked(reason=reason))
-        self.finish(4403)
 
     def _end(self, *, grace: bool, reason: str) -> None:
         if self.state == "closed":

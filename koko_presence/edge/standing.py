@@ -20,6 +20,13 @@ if TYPE_CHECKING:
     from .session import Session
 
 
+def kick(session: Session, reason: str) -> None:
+    """Throw the client off the server: a `kicked` is the next it gets and the last, then 4403 [L7, N12]."""
+    session.outbox.discard()
+    session.send(Kicked(reason=reason))
+    session.finish(4403)
+
+
 class Standing:
     """Base of Rooms, whose state this is."""
 

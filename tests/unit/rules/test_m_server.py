@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from koko_presence.answering import Answering
-from koko_presence.auth.access import Grant
+from koko_presence.auth.access import UNSURE, Grant
 from koko_presence.inquiries import (
     Kick,
     ListRooms,
@@ -480,3 +480,21 @@ def test_a_fault_of_ours_is_an_answer_too(caplog: pytest.LogCaptureFixture) -> N
     world = World(access=object())
     assert ask(world, Recheck(user_id="ann")) == [None] * len(world.nodes)
     assert "an inquiry failed: Recheck" in caplog.text
+
+
+class NobodyKnows(Doors):
+    """Whoever is to say who may enter cannot be reached, once `lost`."""
+
+    lost = False
+
+    def check(self, identity: Any, room_id: str, room_type: Any, **_: str) -> Any:
+        return UNSURE if self.lost else super().check(identity, room_id, room_type)
+
+
+def test_whoever_is_in_stays_in_when_nobody_can_say() -> None:
+    doors = NobodyKnows()
+    world = World(access=doors)
+    ann = world.person("ann")
+    doors.lost = True
+    assert recheck(world, user_id="ann") == (1, 0, 1)
+    assert (ann.take("kicked"), ann.session.rooms.joined) == ([], {ROOM})
