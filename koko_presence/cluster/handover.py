@@ -263,10 +263,9 @@ class Handover:
         for room_id, room in rooms.items():
             take_room(bus.shard, room_id, room, announced, self._change.target.view.ids, now)
             bus.shelf.rooms.pop(room_id, None)
-            heard = bus.heard.pop(room_id, None)
+            bus.heard.pop(room_id, None)
             if room_id in bus.shard.rooms:
-                if heard is not None and heard < max(room.seqs.values(), default=0):
-                    self._refresh(room_id, now)
+                self._refresh(room_id, room.behind(bus.shard.rooms[room_id].flushed_seq), now)
                 self._give_lanes(room_id)
         for user_id, user in users.items():
             take_user(bus.shard, user_id, user, announced, late=not self.recovering, now=now)
@@ -278,12 +277,12 @@ class Handover:
             bus.spread(now)
         return made
 
-    def _refresh(self, room_id: str, now: float) -> None:
-        """Somebody has heard more of a room that is now ours than this edge has: those here see it anew, as other
-        edges ask for by themselves."""
+    def _refresh(self, room_id: str, edges: set[int], now: float) -> None:
+        """These edges have heard less of a room that is now ours than others have, and may hear nothing more for long:
+        those who are there see it anew."""
         room = self._bus.shard.rooms[room_id]
         for member in room.members.values():
-            if member.attached and member.edge == self._bus.me:
+            if member.attached and member.edge in edges:
                 room.send_snapshot(member, None, now)
 
     def _give_lanes(self, room_id: str) -> None:
