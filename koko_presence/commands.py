@@ -218,16 +218,19 @@ class Remove(Letter, kw_only=True):
 
 
 class Drop(Letter, kw_only=True):
-    """The session's socket is lost: hold its place for the grace [D2], unless it has another `connection` already."""
+    """The session's socket is lost: hold its place for the grace [D2], unless it has another `connection` already, or
+    somebody has told later than at `said`, a monotonic second, that it is not lost."""
 
     room_id: str
     session_id: str
     connection: int
+    said: float = 0.0
 
 
 class Resume(Letter, kw_only=True):
     """The session is back, on edge `edge` [D16]. `hears`: it was never away, only out of sight, and hears the room.
-    `at` is the connection's, which tells a late Resume, said again by an heir, from the present one."""
+    `at` is the connection's, which tells a late Resume, said again by an heir, from the present one; `said` is when it
+    was decided."""
 
     room_id: str
     session_id: str
@@ -235,6 +238,7 @@ class Resume(Letter, kw_only=True):
     edge: int
     connection: int
     at: float = 0.0
+    said: float = 0.0
     stay: int
     hears: bool = False
 

@@ -234,7 +234,9 @@ class Shard:
 
     def _drop(self, command: Drop, now: float) -> None:
         room, member = self._find(command.room_id, command.session_id)
-        if room is not None and member is not None and member.connected and member.connection == command.connection:
+        if room is None or member is None or command.said < member.told_at:
+            return
+        if member.connected and member.connection == command.connection:
             showing.settle(room, member, now)
             room.drop(member, now)
             self._touch(room, now, member.session_id)
@@ -242,15 +244,17 @@ class Shard:
     def _resume(self, command: Resume, now: float) -> None:
         room, member = self._find(command.room_id, command.session_id)
         if room is None or member is None:
-            self.setting.effects.append(
-                RoomLeft(
-                    user_id=command.user_id,
-                    room_id=command.room_id,
-                    session_id=command.session_id,
-                    stay=command.stay,
+            if command.stay:  # else an edge's word, which the room will hear for itself
+                self.setting.effects.append(
+                    RoomLeft(
+                        user_id=command.user_id,
+                        room_id=command.room_id,
+                        session_id=command.session_id,
+                        stay=command.stay,
+                    )
                 )
-            )
             return
+        member.told_at = max(member.told_at, command.said)
         if member.connected and (member.edge, member.connection) == (command.edge, command.connection):
             return  # said once more by the heir of an owner who had said it
         if 0 < command.stay < member.stay or command.at < member.at:

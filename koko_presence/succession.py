@@ -26,6 +26,10 @@ class GatheredRoom:
         self.presences: dict[int, Presence] = {}
         self.seqs: dict[int, int] = {}  # how far each worker has got
 
+    def behind(self, flushed_seq: int) -> set[int]:
+        """The workers that have not got as far in the room as others, who have heard `flushed_seq`."""
+        return {worker for worker, seq in self.seqs.items() if seq < flushed_seq}
+
     def add_record(self, sender: int, record: RoomRecord) -> None:
         """The newest record is the truth about who was in the room."""
         self.seqs[sender] = max(record.seq, self.seqs.get(sender, 0))

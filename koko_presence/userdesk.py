@@ -106,10 +106,10 @@ class UserDesk:
             if user.sessions:
                 self._users[user.id] = user
         elif user is not None:
-            user.claim(command)
+            user.claim(command, now)
         else:
             self._shard.denied.add(command.user_id)
-            drop = Drop(room_id=command.room_id, session_id=command.session_id, connection=command.connection)
+            drop = Drop(room_id=command.room_id, session_id=command.session_id, connection=command.connection, said=now)
             self._setting.effects.append(drop)
 
     def _report(self, command: ReportActivity, now: float) -> None:

@@ -232,8 +232,8 @@ class Handover:
     def _settle(self, now: float) -> None:
         """Everybody has said what there is to say: begin."""
         bus = self._bus
-        self._take_over(now)
-        claims = _claims(bus.shard.rooms.values(), lambda user_id: self._change.moved(user_key(user_id)))
+        made = self._take_over(now)
+        claims = _claims(bus.shard.rooms.values(), made, lambda user_id: self._change.moved(user_key(user_id)))
         self._change.settle()
         self._alarm.stop()
         part_with(bus.shard, self._change.target.view.ids, self._lost_some, now)
@@ -255,28 +255,33 @@ class Handover:
             bus.on_letters(sender, [(letters.PACKET, body)])
         self._on_serving(self._change.epoch)
 
-    def _take_over(self, now: float) -> None:
+    def _take_over(self, now: float) -> set[str]:
+        """Make of what was gathered what it was. Returns the rooms that are new here."""
         bus, announced = self._bus, self._change.announced()
         rooms, self._rooms = self._rooms, {}
         users, self._users = self._users, {}
-        late = [] if self.recovering else [room_id for room_id in rooms if room_id not in bus.shard.rooms]
+        made = rooms.keys() - bus.shard.rooms.keys()
         for room_id, room in rooms.items():
             take_room(bus.shard, room_id, room, announced, self._change.target.view.ids, now)
             bus.shelf.rooms.pop(room_id, None)
             heard = bus.heard.pop(room_id, None)
             taken = bus.shard.rooms.get(room_id)
             if taken is not None:
+                late_edges = room.behind(taken.flushed_seq)
                 if heard is not None and heard != taken.flushed_seq:  # the last owner's last words had not come here
-                    bus.show_anew(taken, bus.me, now)
+                    late_edges = late_edges | {bus.me}
+                for edge_id in sorted(late_edges):
+                    bus.show_anew(taken, edge_id, now)
                 self._give_lanes(room_id)
         for user_id, user in users.items():
             take_user(bus.shard, user_id, user, announced, late=not self.recovering, now=now)
             bus.shelf.users.pop(user_id, None)
         if not self.recovering:
-            found = [bus.shard.rooms[room_id] for room_id in late if room_id in bus.shard.rooms]
-            for claim in _claims(found, lambda user_id: False):
+            found = [bus.shard.rooms[room_id] for room_id in sorted(made) if room_id in bus.shard.rooms]
+            for claim in _claims(found, made, lambda user_id: False):
                 bus.send(claim, now)
             bus.spread(now)
+        return made
 
     def _give_lanes(self, room_id: str) -> None:
         room = self._bus.shard.rooms[room_id]
@@ -350,10 +355,10 @@ class Handover:
             courier.letters.put(kind, letters.encode(letter))
 
 
-def _claims(rooms: Iterable[Room], moved: Callable[[str], bool]) -> list[Command]:
-    """For the new owners of users: who of them is in these rooms. The old ones may have known that somebody has gone,
-    and have taken it with them. Leases are claimed in any case: no edge can tell of them, and a room's owner that is
-    lost may not have done so."""
+def _claims(rooms: Iterable[Room], made: set[str], moved: Callable[[str], bool]) -> list[Command]:
+    """For the owners of users: who of them is in these rooms. Those of users that have `moved` may have known that
+    somebody has gone, and have taken it with them; a room that was `made` of what is left may believe somebody to have
+    gone who has not. Leases are claimed in any case: no edge can tell of them."""
     return [
         ClaimMember(
             user_id=member.user_id,
@@ -366,5 +371,5 @@ def _claims(rooms: Iterable[Room], moved: Callable[[str], bool]) -> list[Command
         )
         for room in rooms
         for member in room.members.values()
-        if member.leased or moved(member.user_id)
+        if member.leased or room.id in made or moved(member.user_id)
     ]

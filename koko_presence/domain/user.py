@@ -89,6 +89,7 @@ class User:
                         edge=command.edge,
                         connection=command.connection,
                         at=command.at,
+                        said=now,
                         stay=session.rooms[room_id],
                     )
                 )
@@ -167,7 +168,9 @@ class User:
         session.connected = False
         self.setting.deadlines.set(("session", self.id, session_id), now + self.setting.limits.grace_s)
         for room_id in sorted(session.rooms):
-            self.setting.effects.append(Drop(room_id=room_id, session_id=session_id, connection=session.connection))
+            self.setting.effects.append(
+                Drop(room_id=room_id, session_id=session_id, connection=session.connection, said=now)
+            )
         self.update_activity(session_id, interacted=False)
 
     def expire(self, session_id: str) -> None:
@@ -199,7 +202,7 @@ class User:
                 session.edge, session.connection = command.visitor.edge, command.visitor.connection
                 session.at, session.connected = command.visitor.at, True
                 self.setting.deadlines.cancel(("session", self.id, command.visitor.session_id))
-                self._tell_back(command.visitor.session_id, command.room_id, hears=hears)
+                self._tell_back(command.visitor.session_id, command.room_id, hears=hears, now=now)
         self.check_rooms(command.room_id)
         if command.privacy is not None:
             self.spread_privacy(command.visitor.session_id, command.privacy)
@@ -214,7 +217,7 @@ class User:
             Admit(room_id=command.room_id, enter=command, stay=self.stays, profile=self.profile)
         )
 
-    def _tell_back(self, session_id: str, but: str, *, hears: bool) -> None:
+    def _tell_back(self, session_id: str, but: str, *, hears: bool, now: float) -> None:
         """The session is connected after all: all its rooms but one are told."""
         session = self.sessions[session_id]
         for room_id in sorted(session.rooms.keys() - {but}):
@@ -226,6 +229,7 @@ class User:
                     edge=session.edge,
                     connection=session.connection,
                     at=session.at,
+                    said=now,
                     stay=session.rooms[room_id],
                     hears=hears,
                 )
@@ -263,12 +267,12 @@ class User:
         if session is not None and session.leased and not session.rooms:
             self.forget(session_id, reason)
 
-    def claim(self, command: ClaimMember) -> None:
+    def claim(self, command: ClaimMember, now: float) -> None:
         """A room has this session: hold that against what is known here, and tell the room of the difference [N-b]."""
         room_id, session_id = command.room_id, command.session_id
         session = self.sessions.get(session_id)
         if session is None or not session.connected or room_id not in session.rooms:  # it may still join again
-            drop = Drop(room_id=room_id, session_id=session_id, connection=command.connection)
+            drop = Drop(room_id=room_id, session_id=session_id, connection=command.connection, said=now)
             self.setting.effects.append(drop)
         elif session.connection != command.connection or not command.connected:
             resume = Resume(
@@ -278,6 +282,7 @@ class User:
                 edge=session.edge,
                 connection=session.connection,
                 at=session.at,
+                said=now,
                 stay=command.stay,
                 # it was dropped by mistake, and its edge has gone on hearing the room
                 hears=session.connection == command.connection,
