@@ -104,6 +104,12 @@ class ClusterBus(LocalBus):
         for sender, found in strangers:
             self.on_letters(sender, found)
 
+    def stop(self) -> None:
+        """No timer rings any more."""
+        super().stop()
+        self._confirm_alarm.stop()
+        self.handover.stop()
+
     def lane(self, room_id: str, session_id: str) -> Lane | None:
         """The short way into a room of this worker; the owner of another gives one with a letter."""
         return super().lane(room_id, session_id)

@@ -69,6 +69,10 @@ class Handover:
         """Is a change of owners under way?"""
         return self._change.stage != STEADY
 
+    def stop(self) -> None:
+        """No timer rings any more."""
+        self._alarm.stop()
+
     def heir(self, key: str) -> int:
         """Who is to keep the record of `key`, besides those who need it anyway."""
         return self._owners.heir(key) if self._owners is not None else self._bus.me
