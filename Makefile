@@ -4,6 +4,7 @@
 # make bench  beside other servers, half an hour; make bench-check: ratios against the baseline; make instructions: counts
 # make debug  compiled part with bounds checks and line tracing, annotated HTML in build/debug/
 # make setup  .venv with the pinned packages and the compiled part; nothing to do takes no time
+# make clip   films the demo's clip again (Chromium, ffmpeg); it is in git, so nobody has to
 # make clean  away with all that was made
 # make install-systemd    as root: a systemd service on this host, or its upgrade; make uninstall-systemd: away with it
 #                         DESTDIR=/folder, WHEEL=dist/x.whl, PYTHON=/usr/bin/python3: deploy/install.sh says what they do
@@ -14,7 +15,7 @@ BIN := .venv/bin
 
 BENCH :=
 
-.PHONY: run test check format bench bench-check instructions debug setup dist clean install-systemd uninstall-systemd
+.PHONY: run test check format bench bench-check instructions debug setup dist clip clean install-systemd uninstall-systemd
 
 run: setup
 	@exec $(BIN)/koko-presence serve --dev --port $(PORT)
@@ -54,6 +55,9 @@ setup:
 
 dist: setup
 	@$(BIN)/python -m build --no-isolation
+
+clip: setup
+	@$(BIN)/python -m bench.clip
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis _fastpath/*.so

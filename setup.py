@@ -23,8 +23,15 @@ from setuptools.command.sdist import sdist
 ROOT = Path(__file__).resolve().parent
 PACKAGE = "koko_presence._fastpath"
 DEBUG = os.environ.get("KOKO_DEBUG", "") not in ("", "0")
-ALSO_IN_SDIST = ("_fastpath/*.pyx", "_fastpath/*.pxd", "_fastpath/*.pyi", "CHANGELOG.md", "deploy/**/*", "docs/**/*.md")
-NEVER_SHIPPED = re.compile(r"(\.c|\.cpp|\.so|\.html|\.pyc)$|__pycache__|^build/")
+ALSO_IN_SDIST = (
+    "_fastpath/*.pyx",
+    "_fastpath/*.pxd",
+    "_fastpath/*.pyi",
+    "CHANGELOG.md",
+    "deploy/**/*",
+    "docs/**/*.[mw]*",
+)
+NEVER_SHIPPED = re.compile(r"(\.c|\.cpp|\.so|\.pyc)$|_fastpath/.*\.html$|__pycache__|^build/")
 
 
 def own_version() -> str:

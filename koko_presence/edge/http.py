@@ -6,6 +6,7 @@ Routes are one table of exact paths and folders of static files, read once at st
 
 import hashlib
 import mimetypes
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -24,7 +25,16 @@ PAGE_POLICY = (
 
 # What the host's own table may not know or may call application/javascript; a module needs a JavaScript type, and
 # `.ts` is a film to Python's table.
-CONTENT_TYPES = {".js": "text/javascript", ".ts": "text/plain", ".css": "text/css", ".json": "application/json"}
+CONTENT_TYPES = {
+    ".js": "text/javascript",
+    ".ts": "text/plain",
+    ".css": "text/css",
+    ".json": "application/json",
+    ".mp4": "video/mp4",
+}
+
+MEDIA = ("video/", "audio/")
+RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 
 # Nothing in the SDK is secret or personal, so any page may load it from here.
 OPEN_TO_ALL = {"Access-Control-Allow-Origin": "*", "Cross-Origin-Resource-Policy": "cross-origin"}
@@ -123,7 +133,28 @@ def _file_answer(request: web.BaseRequest, file: StaticFile) -> web.Response:
         headers |= {"Content-Security-Policy": PAGE_POLICY, "Referrer-Policy": "no-referrer"}
     if request.headers.get("If-None-Match") == file.etag:
         return web.Response(status=304, headers=headers)
-    return web.Response(body=file.body, headers=headers)
+    if not file.content_type.startswith(MEDIA):
+        return web.Response(body=file.body, headers=headers)
+    return _part_of(request, file, headers | {"Accept-Ranges": "bytes"})
+
+
+def _part_of(request: web.BaseRequest, file: StaticFile, headers: dict[str, str]) -> web.Response:
+    """The bytes that Range asks for: a player seeks with them. Of several ranges the whole [RFC 9110 section 14]."""
+    asked, size = request.headers.get("Range"), len(file.body)
+    if asked is None or request.headers.get("If-Range", file.etag) != file.etag:
+        return web.Response(body=file.body, headers=headers)
+    found = RANGE.fullmatch(asked.strip())
+    if found is None or found.groups() == ("", ""):
+        return web.Response(body=file.body, headers=headers)
+    first, last = found.groups()
+    start = int(first) if first else max(0, size - int(last))
+    stop = min(int(last) + 1, size) if first and last else size
+    if first and last and int(last) < int(first):
+        return web.Response(body=file.body, headers=headers)
+    if start >= size:
+        return web.Response(status=416, headers=headers | {"Content-Range": f"bytes */{size}"})
+    headers["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
+    return web.Response(status=206, body=file.body[start:stop], headers=headers)
 
 
 def _to_demo(request: web.BaseRequest) -> web.Response:

@@ -6,11 +6,14 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
 from urllib.parse import urlencode
 from urllib.request import urlopen
 
 import pytest
 from playwright.sync_api import Browser, Dialog, Page, sync_playwright
+
+from .cable import Cable
 
 CHROMIUM_FLAGS = [
     "--no-sandbox",
@@ -24,6 +27,9 @@ CHROMIUM_FLAGS = [
 WAIT_MS = 10_000.0
 GRACE_S = 0.3  # a closed tab is gone after this; the default of 5 s only makes the tests wait
 
+REPORT_VIOLATIONS = """addEventListener("securitypolicyviolation", ({violatedDirective, blockedURI}) =>
+    console.error(`policy violated: ${violatedDirective} ${blockedURI}`))"""
+
 Enter = Callable[..., Page]
 
 
@@ -34,7 +40,7 @@ def pytest_configure(config: pytest.Config) -> None:
 class Server:
     """`koko-presence serve --dev` as a process of its own. Errors: RuntimeError when it does not come up."""
 
-    def __init__(self, log: Path, port: int = 0) -> None:
+    def __init__(self, log: Path, port: int = 0, **settings: object) -> None:
         self._log = log
         self._log_file = log.open("a")
         self._process = subprocess.Popen(
@@ -43,7 +49,11 @@ class Server:
             stderr=self._log_file,
             text=True,
             cwd=log.parent,
-            env=os.environ | {"KOKO_PRESENCE_LIMITS_GRACE_S": str(GRACE_S)},
+            env=os.environ
+            | {"KOKO_PRESENCE_LIMITS_GRACE_S": str(GRACE_S), "KOKO_PRESENCE_OPERATOR_PORT": "0"}
+            # a fake clock beats faster than the real one allows, and a page without an answer reconnects
+            | {"KOKO_PRESENCE_LIMITS_HEARTBEAT_MIN_INTERVAL_S": "0"}
+            | {f"KOKO_PRESENCE_LIMITS_{key.upper()}": str(value) for key, value in settings.items()},
         )
         self.url = self._wait_for_address()
         self.port = int(self.url.rpartition(":")[2])
@@ -85,6 +95,14 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
+def cable(server: Server) -> Iterator[Cable]:
+    """A way to the server that the test can cut or hold."""
+    made = Cable(server.port)
+    yield made
+    made.close()
+
+
+@pytest.fixture
 def complaints() -> Iterator[list[str]]:
     """What the pages of a test complained of in the console; a test that provokes it empties the list."""
     found: list[str] = []
@@ -108,11 +126,14 @@ def enter(server: Server, browser: Browser, complaints: list[str], request: pyte
         size: tuple[int, int] = (1280, 860),
         base: str | None = None,
         prepare: Callable[[Page], None] | None = None,
+        scheme: Literal["dark", "light"] = "light",
+        state: str = "live",
     ) -> Page:
-        context = browser.new_context(viewport={"width": size[0], "height": size[1]})
+        context = browser.new_context(viewport={"width": size[0], "height": size[1]}, color_scheme=scheme)
         contexts.append(context)
         context.set_default_timeout(WAIT_MS)
         page = context.new_page()
+        page.add_init_script(REPORT_VIOLATIONS)
         page.on("console", lambda said: complaints.append(said.text) if said.type in ("error", "warning") else None)
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("dialog", on_dialog)
@@ -120,7 +141,7 @@ def enter(server: Server, browser: Browser, complaints: list[str], request: pyte
             prepare(page)
         room = f"video_{request.node.name}"[:128]
         page.goto(f"{base or server.url}/demo?{urlencode({'user': user, 'name': name, 'room': room})}")
-        page.wait_for_selector("body[data-state=live]")
+        page.wait_for_selector(f"body[data-state={state}]")
         return page
 
     yield open_page

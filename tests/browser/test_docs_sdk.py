@@ -118,7 +118,7 @@ def test_vue(server: Server, context: BrowserContext, complaints: list[str], tmp
 
 def test_the_calls_one_after_the_other(server: Server, context: BrowserContext, complaints: list[str]) -> None:
     tom = other(context, server, complaints, "video_calls")
-    tom.evaluate("window.heard = []; tom.on('broadcast', ({ data }) => heard.push(data.emoji))")
+    tom.evaluate("window.heard = []; tom.on('broadcast', ({ data }) => heard.push(data.emoji)); 0")
     calls = "\n".join(text for language, text in BLOCKS if language == "js")
     script = f"""
       import {{ createPresence }} from "/sdk/presence.js";

@@ -41,6 +41,13 @@ test("the React hooks have at most 1,200 bytes", async (t) => {
   assert.ok(sum(first) <= 1200, `${JSON.stringify(first)}`);
 });
 
+test("the UI kit and its styles have at most 7 KiB together", async (t) => {
+  const script = sum((await sizes("ui.js")).first);
+  const styles = sum((await sizes("ui.css")).first);
+  t.diagnostic(`ui.js ${script} bytes, ui.css ${styles} bytes`);
+  assert.ok(script > 0 && styles > 0 && script + styles <= 7 * 1024, `${script} + ${styles}`);
+});
+
 test("nothing is imported from elsewhere, and nothing needs a build", () => {
   for (const name of readdirSync(SDK).filter((each) => each.endsWith(".js"))) {
     for (const [, from] of readFileSync(SDK + name, "utf8").matchAll(/(?:from|import\()\s*"([^"]+)"/g)) {

@@ -1,0 +1,1 @@
+"""The demo's film, made from a drawing: `make clip`."""

@@ -1,0 +1,63 @@
+"""Films bench/clip/scene.js frame by frame in Chromium and encodes it: `python -m bench.clip`, or `make clip`.
+
+Writes koko_presence/web/demo/clip.mp4: H.264 without sound, a key frame every other second so that seeking is quick,
+the index in front so that it starts before it has all arrived. Needs Chromium and ffmpeg (apt-get install them).
+"""
+
+import base64
+import functools
+import http.server
+import shutil
+import subprocess
+import threading
+from pathlib import Path
+
+from playwright.sync_api import sync_playwright
+
+HERE = Path(__file__).parent
+CLIP = HERE.parents[1] / "koko_presence" / "web" / "demo" / "clip.mp4"
+SIZE_LIMIT = 500_000
+FPS = 24
+ENCODE = (
+    "-vf scale=1280:720:flags=lanczos -c:v libx264 -preset veryslow -tune animation -crf 32 -pix_fmt yuv420p "
+    f"-g {2 * FPS} -movflags +faststart -map_metadata -1 -fflags +bitexact -flags:v +bitexact"
+).split()
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+def film() -> int:
+    """Film it all; returns the size of the clip in bytes. SystemExit when a tool is missing or the clip is too big."""
+    chromium, ffmpeg = shutil.which("chromium"), shutil.which("ffmpeg")
+    if chromium is None or ffmpeg is None:
+        raise SystemExit("clip: needs Chromium and ffmpeg: apt-get install chromium ffmpeg")
+    folder = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(HERE)))
+    threading.Thread(target=folder.serve_forever, daemon=True).start()
+    encoder = subprocess.Popen(
+        [ffmpeg, *f"-y -loglevel error -f image2pipe -c:v mjpeg -framerate {FPS} -i -".split(), *ENCODE, str(CLIP)],
+        stdin=subprocess.PIPE,
+    )
+    assert encoder.stdin is not None
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = browser.new_page()
+        page.goto(f"http://127.0.0.1:{folder.server_port}/film.html")
+        page.wait_for_function("window.frame_at")
+        for number in range(page.evaluate("window.frames_in_all")):
+            encoder.stdin.write(base64.b64decode(page.evaluate("(number) => window.frame_at(number)", number)))
+        browser.close()
+    encoder.stdin.close()
+    folder.shutdown()
+    if encoder.wait() != 0:
+        raise SystemExit("clip: ffmpeg could not encode it; its complaint is above")
+    size = CLIP.stat().st_size
+    if size > SIZE_LIMIT:
+        raise SystemExit(f"clip: {size} bytes are more than {SIZE_LIMIT}: raise -crf in {__file__}")
+    return size
+
+
+if __name__ == "__main__":
+    print(f"{CLIP.name}: {film()} bytes")

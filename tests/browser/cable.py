@@ -1,0 +1,79 @@
+"""A TCP way to the server that a test can cut, or that can hold a film back: what setOffline does not do to WebSockets."""
+
+import contextlib
+import socket
+import struct
+import threading
+
+CHUNK = 16_384
+
+
+class Cable:
+    """Listens on `port` and passes bytes to and from `to_port` of this host. One thread for each direction of each."""
+
+    def __init__(self, to_port: int) -> None:
+        self._to = ("127.0.0.1", to_port)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._open: set[socket.socket] = set()
+        self._film_bytes: int | None = None
+        self._flows = threading.Event()
+        self._flows.set()
+        self.held = threading.Event()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def hold_film(self, after_bytes: int) -> None:
+        """Let only the first bytes of each answer that is a film pass, until `release`."""
+        self._film_bytes = after_bytes
+        self._flows.clear()
+
+    def release(self) -> None:
+        self._film_bytes = None
+        self._flows.set()
+
+    def cut(self) -> None:
+        """Reset every connection, without a word on WebSocket's own level: what a browser calls 1006."""
+        for each in list(self._open):
+            with contextlib.suppress(OSError):  # its own thread was quicker
+                each.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self._end(each)
+
+    def close(self) -> None:
+        self.release()
+        self._listener.close()
+        self.cut()
+
+    def _end(self, each: socket.socket) -> None:
+        self._open.discard(each)
+        with contextlib.suppress(OSError):  # it is gone already
+            each.shutdown(socket.SHUT_RDWR)
+        each.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                near, _ = self._listener.accept()
+                far = socket.create_connection(self._to)
+            except OSError:
+                return
+            self._open |= {near, far}
+            for source, target, is_answer in ((near, far, False), (far, near, True)):
+                threading.Thread(target=self._pass, args=(source, target, is_answer), daemon=True).start()
+
+    def _pass(self, source: socket.socket, target: socket.socket, is_answer: bool) -> None:
+        film = 0
+        try:
+            while data := source.recv(CHUNK):
+                if is_answer and b"Content-Type: video/" in data:
+                    film = 1
+                elif film:
+                    film += len(data)
+                if self._film_bytes is not None and film > self._film_bytes:
+                    self.held.set()
+                    self._flows.wait()
+                target.sendall(data)
+        except OSError:
+            pass  # cut
+        self._end(source)
+        self._end(target)

@@ -1,0 +1,158 @@
+"""Connection Testing: how a page is lost and comes back, and what the others see of it."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from .cable import Cable
+from .conftest import WAIT_MS, Enter, Server
+from .pages import Wire, cursors, expect_playing, expect_together, face, faces, film_time, play, point, wait_for_cursor
+
+pytestmark = pytest.mark.browser
+
+LOST = ("ERR_CONNECTION_REFUSED", "ERR_CONNECTION_RESET", "ERR_SOCKET_NOT_CONNECTED", "WebSocket connection to")
+
+
+def forgive_the_loss(complaints: list[str]) -> None:
+    """The browser itself writes lost connections into the console."""
+    complaints[:] = [text for text in complaints if not any(lost in text for lost in LOST)]
+
+
+def test_a_cut_connection_is_resumed_and_the_others_see_nobody_leave(
+    enter: Enter, complaints: list[str], cable: Cable
+) -> None:
+    """Cut on the server's side of the wire; the cursor vanishes at once [D2] and comes back by itself."""
+    tom = enter("tom", "Tom")
+    jane = enter("jane", "Jane", base=cable.url)
+    expect(tom.locator("#notice")).to_have_text("Jane joined")
+    before = face(tom, "Jane").evaluate("(face) => face.firstChild.style.getPropertyValue('--color')")
+    session = jane.evaluate("document.getElementById('avatars').room.self.sessionId")
+    point(jane, 0.5, 0.5)
+    wait_for_cursor(tom, 0.5, 0.5)
+    tom.evaluate("""() => {
+        window.counts = [];
+        document.getElementById("avatars").room.on("user_left", () => window.counts.push("left"));
+    }""")
+    cable.cut()
+    expect(jane.locator("#notice")).to_have_text("Back in the same session. Nobody saw you leave.")
+    jane.wait_for_selector("body[data-state=live]")
+    expect(face(tom, "Jane")).to_have_attribute("aria-label", "Jane, active")
+    wait_for_cursor(tom, 0.5, 0.5)
+    assert jane.evaluate("document.getElementById('avatars').room.self.sessionId") == session
+    assert face(tom, "Jane").evaluate("(face) => face.firstChild.style.getPropertyValue('--color')") == before
+    assert tom.evaluate("window.counts") == []
+    forgive_the_loss(complaints)
+
+
+def test_the_slow_network_switch_loses_and_resumes(enter: Enter, complaints: list[str]) -> None:
+    jane = enter("jane", "Jane")
+    tom = enter("tom", "Tom")
+    play(jane)
+    expect_playing(tom, True)
+    jane.locator("#menu-button").click()
+    jane.get_by_label("Slow network").check()
+    expect(jane.locator("#connection")).to_have_text("Reconnecting")
+    expect(jane.locator("#notice")).to_have_text("Back in the same session. Nobody saw you leave.")
+    jane.get_by_label("Slow network").uncheck()
+    expect(faces(tom)).to_have_count(2)
+    expect_together(jane, tom)
+    forgive_the_loss(complaints)
+
+
+def test_a_restarted_server_is_found_again_with_a_new_token(
+    enter: Enter, complaints: list[str], tmp_path: Path
+) -> None:
+    """The new process has another secret: the old token is refused with 4401, and the page fetches a new one [L7]."""
+    first = Server(tmp_path / "server.log")
+    try:
+        jane = enter("jane", "Jane", base=first.url)
+    finally:
+        first.stop()
+    expect(jane.locator("#connection")).to_have_text("Reconnecting")
+    second = Server(tmp_path / "server.log", port=first.port)
+    try:
+        jane.wait_for_selector("body[data-state=live]")
+        expect(faces(jane)).to_have_count(1)
+        jane.close()
+    finally:
+        second.stop()
+    forgive_the_loss(complaints)
+
+
+@pytest.mark.parametrize("code", [4403, 4409])
+def test_after_a_final_close_code_the_page_stops_and_says_so(enter: Enter, code: int) -> None:
+    wires: list[Wire] = []
+    jane = enter("jane", "Jane", prepare=lambda page: wires.append(Wire(page)))
+    wires[0].close(code)
+    expect(jane.locator("#connection")).to_have_text("Closed")
+    expect(jane.locator("#notice")).not_to_be_empty()
+    jane.locator("#menu-button").click()
+    jane.get_by_role("button", name="Come back").click()
+    jane.wait_for_selector("body[data-state=live]")
+    first, second = wires[0].of_type("auth")
+    assert first["token"] and "resumeToken" not in second
+
+
+HIDE = """(hidden) => {
+    Object.defineProperty(document, "hidden", {value: hidden, configurable: true});
+    Object.defineProperty(document, "visibilityState", {value: hidden ? "hidden" : "visible", configurable: true});
+    document.dispatchEvent(new Event("visibilitychange", {bubbles: true}));
+}"""
+
+
+def pass_time(page: Page, wire: Wire, seconds: int) -> None:
+    """Let a fake clock run, but wait for the real server's answer to each heartbeat."""
+    for _ in range(0, seconds, 5):
+        page.clock.fast_forward(5000)
+        deadline = time.monotonic() + WAIT_MS / 1000
+        while wire.pongs < len(wire.of_type("heartbeat")):
+            assert time.monotonic() < deadline
+            page.wait_for_function("() => true")
+
+
+def fake_clock(wires: list[Wire]) -> Callable[[Page], None]:
+    def prepare(page: Page) -> None:
+        page.clock.install()
+        page.add_init_script("delete window.Worker")  # its timer would keep real time
+        wires.append(Wire(page))
+
+    return prepare
+
+
+def test_a_tab_hidden_for_three_minutes_is_away_beats_and_comes_back_in_step(enter: Enter) -> None:
+    """D5: hidden is away at once, the session lives, and the film is where the others are."""
+    wires: list[Wire] = []
+    tom = enter("tom", "Tom")
+    jane = enter("jane", "Jane", prepare=fake_clock(wires))
+    point(jane, 0.5, 0.5)
+    wait_for_cursor(tom, 0.5, 0.5)
+    play(tom)
+    expect_playing(jane, True)
+    jane.evaluate(HIDE, True)
+    expect(face(tom, "Jane")).to_have_attribute("aria-label", "Jane, away")
+    expect(cursors(tom)).to_have_count(0)
+    pass_time(jane, wires[0], 180)
+    expect(faces(tom)).to_have_count(2)
+    beats = wires[0].of_type("heartbeat")
+    assert len(beats) >= 5 and {beat["status"] for beat in beats[1:]} == {"away"}
+    jane.evaluate(HIDE, False)
+    expect(face(tom, "Jane")).to_have_attribute("aria-label", "Jane, active")
+    assert wires[0].of_type("heartbeat")[-1]["status"] == "active"
+    assert len(wires[0].of_type("auth")) == 1
+    assert film_time(tom) > 0
+
+
+def test_a_page_left_alone_turns_idle_keeps_beating_and_wakes_with_the_pointer(enter: Enter) -> None:
+    wires: list[Wire] = []
+    jane = enter("jane", "Jane", prepare=fake_clock(wires))
+    tom = enter("tom", "Tom")
+    pass_time(jane, wires[0], 150)
+    expect(face(tom, "Jane")).to_have_attribute("aria-label", "Jane, idle")
+    expect(face(tom, "Jane").locator(".status.idle")).to_have_count(1)
+    beats = [message["status"] for message in wires[0].of_type("heartbeat")]
+    assert len(beats) >= 4 and beats[0] == "active" and beats[-1] == "idle"
+    point(jane, 0.5, 0.5)
+    expect(face(tom, "Jane")).to_have_attribute("aria-label", "Jane, active")
