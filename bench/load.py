@@ -68,6 +68,7 @@ def koko_server(port: int, core: int | None, **settings: Any) -> Iterator[int]:
         "KOKO_PRESENCE_AUTH_SECRET": SECRET,
         "KOKO_PRESENCE_ACCESS_MODE": "allow_all",
         "KOKO_PRESENCE_LOG_LEVEL": "warning",
+        "KOKO_PRESENCE_OPERATOR_PORT": "0",
         **{f"KOKO_PRESENCE_{key.upper()}": str(value) for key, value in settings.items()},
     }
     command = [sys.executable, "-m", "koko_presence", "serve", "--port", str(port)]

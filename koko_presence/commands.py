@@ -15,8 +15,22 @@ class Letter(Struct, tag=True):
     """Base of all that goes from worker to worker."""
 
 
+NOWHERE = -1  # in place of an edge: a leased session has no socket [M2]
+
+
+class Call(Struct, array_like=True):
+    """Who waits for the answer to a command: call `number` at `edge`, made over HTTP on behalf of `user_id`. A command
+    that carries one is answered with one CallAnswered there, and nothing of the answer goes to a socket [M9]."""
+
+    edge: int
+    number: int
+    user_id: str
+
+
 class Visitor(Struct, kw_only=True):
-    """Who stands behind a session, as a room needs to know [A5, K1]; connected at `edge` by `connection` since `at`."""
+    """Who stands behind a session, as a room needs to know [A5, K1]; connected at `edge` by `connection` since `at`.
+    `lease_until` is the monotonic second at which a session without a socket ends unless renewed; 0: it has one [M2].
+    """
 
     edge: int
     session_id: str
@@ -25,6 +39,7 @@ class Visitor(Struct, kw_only=True):
     image: str | None
     connection: int = 0
     at: float = 0.0
+    lease_until: float = 0.0
     disabled: bool = False
     invisible: bool = False
     share_cursor: bool = True
@@ -57,11 +72,14 @@ class OpenSession(Letter, kw_only=True):
 
 
 class EnterRoom(Letter, kw_only=True):
-    """A session wants into a room; the user's owner counts rooms, then the room's owner decides [C6, C10]."""
+    """A session wants into a room; the user's owner counts rooms, then the room's owner decides [C6, C10]. For a
+    `call` the user's owner knows where the session is connected; `lease` asks for one without a socket [M1, M2]."""
 
     user_id: str
     room_id: str
     visitor: Visitor
+    call: Call | None = None
+    lease: bool = False
     room_type: RoomType | None = None
     can_control: bool = False
     can_broadcast: bool = False
@@ -71,13 +89,17 @@ class EnterRoom(Letter, kw_only=True):
 
 
 class LeaveRoom(Letter, kw_only=True):
-    """A client's own leave, or `kicked` by a token that no longer opens the room; `reason` is user_left's."""
+    """A client's own leave, or `kicked` by a token that no longer opens the room; `reason` is user_left's. A `call` may
+    name no session: then it is `lease`, or the user's only session there, or with `all` every one of them [M3]."""
 
     user_id: str
     room_id: str
     session_id: str
     id: MessageId | None = None
     reason: str = "left"
+    call: Call | None = None
+    lease: str = ""
+    all: bool = False
 
 
 class EndSession(Letter, kw_only=True):
@@ -101,22 +123,35 @@ class ReportActivity(Letter, kw_only=True):
 
 
 class ChangeStatus(Letter, kw_only=True):
-    """setStatus, with the session's activity after it, so that both change in one step."""
+    """setStatus, with the session's activity after it, so that both change in one step. A `call` may name no session:
+    the status is the user's [D10]."""
 
     user_id: str
     session_id: str
     activity: Activity
     message: SetStatus
+    call: Call | None = None
 
 
 class ChangePrivacy(Letter, kw_only=True):
-    """`disabled` is the token's word, not the client's: None when the command does not come from a token [K1]."""
+    """`disabled` is the token's word, not the client's: None when the command does not come from a token [K1]. A `call`
+    may name no session when the scope is the user."""
 
     disabled: bool | None = None
     user_id: str
     session_id: str
     privacy: Privacy
     id: MessageId | None = None
+    call: Call | None = None
+
+
+class RenewLeases(Letter, kw_only=True):
+    """The HTTP heartbeat: the leased session, or all of the user when none is named, lives 90 s more [M2, D6]."""
+
+    user_id: str
+    session_id: str
+    activity: Activity | None
+    call: Call | None = None
 
 
 class RoomLeft(Letter, kw_only=True):
@@ -130,13 +165,16 @@ class RoomLeft(Letter, kw_only=True):
 
 
 class ClaimMember(Letter, kw_only=True):
-    """A room tells the new owner of a user of a session that it has, which the old one may have had news of [N-b]."""
+    """A room tells the new owner of a user of a session that it has, which the old one may have had news of [N-b].
+    `visitor` goes with a leased one: no edge could tell of it."""
 
     user_id: str
     room_id: str
     session_id: str
     stay: int
     connection: int
+    connected: bool = True
+    visitor: Visitor | None = None
 
 
 UserCommand = (
@@ -147,6 +185,7 @@ UserCommand = (
     | ReportActivity
     | ChangeStatus
     | ChangePrivacy
+    | RenewLeases
     | RoomLeft
     | ClaimMember
 )
@@ -166,13 +205,16 @@ class Admit(Letter, kw_only=True):
 
 class Remove(Letter, kw_only=True):
     """End a membership now; `reason` is user_left's [D2]. `stay` is the one that ends, 0 when that is not known: this
-    word may be said again, when the session is in again. `id` belongs to a client's own leave."""
+    word may be said again, when the session is in again. `id` belongs to a client's own leave; the answer to a `call`
+    says how many sessions have left with this one."""
 
     room_id: str
     session_id: str
     reason: str
     stay: int = 0
     id: MessageId | None = None
+    call: Call | None = None
+    left: int = 1
 
 
 class Drop(Letter, kw_only=True):
@@ -184,15 +226,29 @@ class Drop(Letter, kw_only=True):
 
 
 class Resume(Letter, kw_only=True):
-    """The session is back, on edge `edge` [D16]. `hears`: it was never away, only out of sight, and hears the room."""
+    """The session is back, on edge `edge` [D16]. `hears`: it was never away, only out of sight, and hears the room.
+    `at` is the connection's, which tells a late Resume, said again by an heir, from the present one."""
 
     room_id: str
     session_id: str
     user_id: str
     edge: int
     connection: int
+    at: float = 0.0
     stay: int
     hears: bool = False
+
+
+class RenewLease(Letter, kw_only=True):
+    """A leased member's time, prolonged; the last of several answers the `call` for all, `renewed` in number."""
+
+    room_id: str
+    session_id: str
+    user_id: str
+    stay: int
+    lease_until: float
+    call: Call | None = None
+    renewed: int = 1
 
 
 class ApplyProfile(Letter, kw_only=True):
@@ -225,12 +281,14 @@ class Regrant(Letter, kw_only=True):
 
 
 class Act(Letter, kw_only=True):
-    """A member's message, as the client sent it."""
+    """A member's message, as the client sent it. A `call` may name no session: then it is the caller's lease there, or
+    the only session [M1]."""
 
     room_id: str
     session_id: str
     edge: int
     message: RoomMessage
+    call: Call | None = None
 
 
 class AskActive(Letter, kw_only=True):
@@ -241,9 +299,10 @@ class AskActive(Letter, kw_only=True):
     session_id: str
     edge: int
     message: GetActive
+    call: Call | None = None
 
 
-RoomCommand = Admit | Remove | Drop | Resume | ApplyProfile | ApplyPrivacy | Regrant | Act | AskActive
+RoomCommand = Admit | Remove | Drop | Resume | RenewLease | ApplyProfile | ApplyPrivacy | Regrant | Act | AskActive
 Command = UserCommand | RoomCommand
 
 
@@ -301,4 +360,31 @@ class RoomRefused(Letter, kw_only=True):
     payload: bytes
 
 
-EdgeNews = SessionOpened | SessionRefused | SessionReplaced | SessionEvicted | SessionLost | Reply | RoomRefused
+class SessionActed(Letter, kw_only=True):
+    """Something was done for this session by another way than its socket [M1]: its edge counts that as its own, and
+    knows what the session hides from now on."""
+
+    session_id: str
+    activity: Activity | None = None
+    privacy: Privacy | None = None
+
+
+class CallAnswered(Letter, kw_only=True):
+    """What a call gets: its result as JSON, or the error message of L6 when it was `refused`."""
+
+    number: int
+    payload: bytes
+    refused: bool = False
+
+
+EdgeNews = (
+    SessionOpened
+    | SessionRefused
+    | SessionReplaced
+    | SessionEvicted
+    | SessionLost
+    | Reply
+    | RoomRefused
+    | SessionActed
+    | CallAnswered
+)

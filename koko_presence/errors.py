@@ -39,6 +39,8 @@ ERRORS: dict[str, Kind] = {
     "SLOW_CONSUMER": Kind("TOO_MANY_REQUESTS", 429, "You read too slowly. Reconnect and resume."),
     "INVISIBLE": Kind("FORBIDDEN", 403, "You are invisible. Become visible first."),
     "STALE": Kind("CONFLICT", 409, "The room has moved on since baseVersion. See state."),
+    "METHOD_NOT_SUPPORTED": Kind("METHOD_NOT_SUPPORTED", 405, "Over HTTP there is no such thing. Use the WebSocket."),
+    "UNAVAILABLE": Kind("SERVICE_UNAVAILABLE", 503, "This cannot be done just now. Try again."),
     "INTERNAL": Kind("INTERNAL_SERVER_ERROR", 500, "Something went wrong here. It was logged."),
 }
 

@@ -3,7 +3,7 @@
 Each Struct is one shape of docs/protocol.md. `encode` makes the JSON once; from there on only bytes travel.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
@@ -66,6 +66,7 @@ class PresenceUser(Wire, kw_only=True):
     is_watching: bool
     playback_state: ViewerState | UnsetType = UNSET
     viewer_sync: SyncRow | UnsetType = UNSET
+    transport: Literal["http"] | UnsetType = UNSET  # a leased session [M2]; absent for a socket's
 
 
 class ControlRequestRow(Wire, kw_only=True):
@@ -116,6 +117,7 @@ class Joined(Wire, kw_only=True):
     activity: Activity
     status_message: str | UnsetType = UNSET
     index: int | UnsetType = UNSET
+    transport: Literal["http"] | UnsetType = UNSET
 
 
 class CursorShown(Wire, kw_only=True):

@@ -17,7 +17,9 @@ class MemberRecord(Struct, array_like=True, kw_only=True):
     user_id: str
     edge: int
     connection: int
+    at: float
     stay: int
+    lease_until: float
     name: str
     image: str | None
     can_control: bool
@@ -114,6 +116,7 @@ class SessionRecord(Struct, array_like=True, kw_only=True):
     edge: int
     connection: int
     at: float
+    lease_until: float
     connected: bool
     disabled: bool
     invisible: bool

@@ -19,16 +19,19 @@ from .commands import (
     ApplyPrivacy,
     ApplyProfile,
     AskActive,
+    Call,
     Command,
     Drop,
     EdgeNews,
     Regrant,
     Remove,
+    RenewLease,
     Reply,
     Resume,
     RoomLeft,
+    SessionActed,
 )
-from .domain import notes, showing, view, watching
+from .domain import answers, leases, notes, showing, view, watching
 from .domain.actions import ACTIONS
 from .domain.deadlines import Deadlines
 from .domain.member import Member
@@ -36,9 +39,9 @@ from .domain.room import Room
 from .domain.setting import Setting
 from .domain.user import User
 from .errors import PresenceError
-from .events import ActiveReply, ServerNotice, encode, error_reply
+from .events import ActiveReply, ServerNotice, encode, encode_ack, error_reply
 from .limits import Limits, RoomOptions
-from .messages import Broadcast, CursorMessage
+from .messages import Broadcast, CursorMessage, RoomMessage
 from .userdesk import UserDesk, refuse_join
 
 Effect = tuple[int, EdgeNews] | Command
@@ -54,6 +57,7 @@ class Shard:
         self.rooms: dict[str, Room] = {}
         self.users: dict[str, User] = {}
         self.trust_until = 0.0  # a resume token is believed without a session to it, since an owner was lost [N-c]
+        self.denied: set[str] = set()  # users of whom a room has been told that nothing is known, since the last change
         # rooms with something to send, and when
         self.plan = FlushPlan(limits.flush_window_ms / 1000.0, limits.flush_ceiling_ms / 1000.0)
         self._desk = UserDesk(self)
@@ -63,6 +67,7 @@ class Shard:
             Remove: self._remove,
             Drop: self._drop,
             Resume: self._resume,
+            RenewLease: self._renew,
             ApplyProfile: self._apply_profile,
             ApplyPrivacy: self._apply_privacy,
             Regrant: self._regrant,
@@ -73,8 +78,9 @@ class Shard:
     def handle(self, command: Command, now: float) -> None:
         """Apply one command at monotonic second `now`. A broken rule becomes the error reply of L6, never an
         exception."""
-        self._handlers[type(command)](command, now)
-        if self.setting.kept and type(command) in self._desk.handlers:  # what goes to rooms names users of others, too
+        kind = type(command)
+        self._handlers[kind](command, now)
+        if self.setting.kept and kind in self._desk.handlers:  # what goes to rooms names users of others, too
             self.setting.touched_users.add(command.user_id)  # type: ignore[union-attr]
 
     def take_effects(self) -> list[Effect]:
@@ -119,11 +125,12 @@ class Shard:
         else:
             member = room.members[sub_id]  # a member's deadlines are cancelled when it goes
             if kind == "grace":
-                room.remove(member, "disconnected", now)
+                reason = "timeout" if member.leased else "disconnected"
+                room.remove(member, reason, now)
                 self.setting.effects.append(
                     RoomLeft(user_id=member.user_id, room_id=room.id, session_id=sub_id, stay=member.stay)
                 )
-                self._after_removal(room, sub_id, "disconnected", now)
+                self._after_removal(room, sub_id, reason, now)
             elif kind == "typing_stop":
                 if member.typing is not None:
                     room.stop_typing(member, "timeout", now)
@@ -189,8 +196,11 @@ class Shard:
                     )
                 )
             return
+        member = room.members[enter.visitor.session_id]
         if not known:
-            notes.entered(room, room.members[enter.visitor.session_id], now, made=made)
+            notes.entered(room, member, now, made=made)
+        if enter.call is not None:
+            answers.answer(self.setting, enter.call, view.joined_reply(room, member, None, now))
         self._touch(room, now, enter.visitor.session_id)
 
     def _remove(self, command: Remove, now: float) -> None:
@@ -198,6 +208,31 @@ class Shard:
         if room is not None and member is not None and not 0 < command.stay < member.stay:
             room.remove(member, command.reason, now, id=command.id)  # the user's owner said so and knows
             self._after_removal(room, member.session_id, command.reason, now)
+        if command.call is not None:
+            left = command.left if member is not None else command.left - 1
+            answers.answer(self.setting, command.call, {"success": True, "left": left})
+
+    def _renew(self, command: RenewLease, now: float) -> None:
+        room, member = self._find(command.room_id, command.session_id)
+        found = room is not None and member is not None and member.leased
+        if room is not None and member is not None and member.leased:
+            room.prolong(member, command.lease_until)
+            self._touch(room, now, member.session_id)
+        else:  # lost with an owner: the user's has to know
+            self.setting.effects.append(
+                RoomLeft(
+                    user_id=command.user_id,
+                    room_id=command.room_id,
+                    session_id=command.session_id,
+                    stay=command.stay,
+                )
+            )
+        if command.call is not None:
+            renewed = command.renewed if found else command.renewed - 1
+            if renewed:
+                answers.answer(self.setting, command.call, {"success": True, "renewed": renewed})
+            else:
+                answers.refuse(self.setting, command.call, leases.nothing_to_renew())
 
     def _after_removal(self, room: Room, session_id: str, reason: str, now: float) -> None:
         self._touch(room, now, session_id)
@@ -244,8 +279,9 @@ class Shard:
             return
         if member.connected and (member.edge, member.connection) == (command.edge, command.connection):
             return  # said once more by the heir of an owner who had said it
-        if 0 < command.stay < member.stay:
+        if 0 < command.stay < member.stay or command.at < member.at:
             return  # said once more too, but the session has another connection by now, and has joined by that
+        member.at = command.at
         room.resume(member, command.edge, command.connection, now)
         member.attached = command.hears
         self._touch(room, now, member.session_id)
@@ -280,6 +316,9 @@ class Shard:
             self._touch(room, now, member.session_id)
 
     def _act(self, command: Act, now: float) -> None:
+        if command.call is not None:
+            self._act_for(command, command.call, now)
+            return
         room, member = self._find(command.room_id, command.session_id)
         message = command.message
         if room is None or member is None:
@@ -288,14 +327,39 @@ class Shard:
             news = Reply(session_id=command.session_id, payload=error, refusal=True)
             self.setting.effects.append((command.edge, news))
             return
-        if room.meter.tick(now):
-            self.on_second(room, now)
         try:
-            ACTIONS[type(message)](room, member, message, now)
+            result = self._do(room, member, message, now)
+            if result is not None:
+                room.send(member, encode_ack(message.id, result))
         except PresenceError as refusal:
             tally.refused(message, refusal.code)
             payload = error_reply(refusal, message.id, room.id)
             room.send(member, payload, refusal=True)
+        self._touch_after(room, member, message, now)
+
+    def _act_for(self, command: Act, call: Call, now: float) -> None:
+        """A message by HTTP, for a session of the caller's [M1]."""
+        room, message = self.rooms.get(command.room_id), command.message
+        try:
+            member = view.acting_member(room, call.user_id, command.session_id)
+            assert room is not None
+            result = self._do(room, member, message, now)
+        except PresenceError as refusal:
+            tally.refused(message, refusal.code)
+            answers.refuse(self.setting, call, refusal, command.room_id)
+            return
+        answers.answer(self.setting, call, result or {"success": True})
+        if member.last_active_at == now and not member.leased:  # it counted as an interaction [D12]
+            news = SessionActed(session_id=member.session_id, activity="active")
+            self.setting.effects.append((member.edge, news))
+        self._touch_after(room, member, message, now)
+
+    def _do(self, room: Room, member: Member, message: RoomMessage, now: float) -> showing.Result:
+        if room.meter.tick(now):
+            self.on_second(room, now)
+        return ACTIONS[type(message)](room, member, message, now)
+
+    def _touch_after(self, room: Room, member: Member, message: RoomMessage, now: float) -> None:
         if isinstance(message, (CursorMessage, Broadcast)):
             self._touch(room, now)
         else:
@@ -322,6 +386,9 @@ class Shard:
             )
         else:
             reply = view.active_reply(room, command)
+        if command.call is not None:
+            answers.answer(self.setting, command.call, reply)
+            return
         news = Reply(session_id=command.session_id, payload=encode(reply))
         self.setting.effects.append((command.edge, news))
 

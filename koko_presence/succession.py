@@ -36,15 +36,20 @@ class GatheredRoom:
 class GatheredUser:
     """What has been said of one user that is to be ours."""
 
-    __slots__ = ("best", "words")
+    __slots__ = ("best", "newest", "words")
 
     def __init__(self) -> None:
         self.best: UserRecord | None = None
         self.words: dict[int, list[SessionRecord]] = {}
+        self.newest: dict[int, int] = {}  # up to which connection each edge has spoken
 
     def add_record(self, record: UserRecord) -> None:
         if self.best is None or record.revision > self.best.revision:
             self.best = record
+
+    def add_words(self, edge: int, words: list[SessionRecord], newest: int) -> None:
+        """An edge's word, in place of an earlier one."""
+        self.words[edge], self.newest[edge] = words, newest
 
 
 def let_room_go(shard: Shard, room: Room) -> RoomRecord:
@@ -102,13 +107,18 @@ def take_user(
     shard: Shard, user_id: str, gathered: GatheredUser, announced: Collection[int], *, late: bool, now: float
 ) -> None:
     """Put a user together again. `late`: rooms have been told already that nothing is known of the user."""
+    late = late or user_id in shard.denied
     user = shard.users.get(user_id)
     made = user is None
     if user is None:
         user = shard.users[user_id] = keeping.restore_user(user_id, gathered.best, shard.setting, now)
     stale: list[SessionRecord] = []
     if not made and gathered.best is not None:  # may know of a later connection, but not of sessions that have ended
-        stale = [word for word in gathered.best.sessions if word.connected and word.session_id in user.sessions]
+        stale = [
+            word
+            for word in gathered.best.sessions
+            if word.connected and not word.lease_until and word.session_id in user.sessions
+        ]
     for words in (stale, *(words for _, words in sorted(gathered.words.items()))):
         for word in words:
             loser = keeping.meet(user, word, now, tell=late)
@@ -120,17 +130,19 @@ def take_user(
         for edge in announced:
             named.setdefault(edge, set())
     edges = set(announced) | {session.edge for session in user.sessions.values()}
-    keeping.hold_absent(user, edges, named, now)
+    keeping.hold_absent(user, edges, named, now, {} if made else gathered.newest)
     shard.changed_user(user, now)
 
 
 def part_with(shard: Shard, edges: Collection[int], lost_some: bool, now: float) -> None:
     """These are the edges that are left: hold the places of everybody who was at another."""
+    shard.denied.clear()
     for room in list(shard.rooms.values()):
         if keeping.drop_absent(room, edges, now):
             shard.changed_room(room, now)
     for user in list(shard.users.values()):
-        if any(session.connected and session.edge not in edges for session in user.sessions.values()):
+        sessions = user.sessions.values()
+        if any(each.connected and not each.leased and each.edge not in edges for each in sessions):
             keeping.hold_absent(user, edges, {}, now)
             shard.changed_user(user, now)
     if lost_some:

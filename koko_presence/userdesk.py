@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ._fastpath.counters import tally
+from ._fastpath.throttle import TokenBucket
 from .commands import (
     ChangePrivacy,
     ChangeStatus,
@@ -15,11 +16,14 @@ from .commands import (
     EnterRoom,
     LeaveRoom,
     OpenSession,
+    RenewLeases,
     Reply,
     ReportActivity,
     RoomLeft,
     RoomRefused,
+    SessionActed,
 )
+from .domain import answers, leases
 from .domain.setting import Setting
 from .domain.user import User
 from .errors import PresenceError
@@ -45,6 +49,7 @@ class UserDesk:
             ReportActivity: self._report,
             ChangeStatus: self._change_status,
             ChangePrivacy: self._change_privacy,
+            RenewLeases: self._renew,
             RoomLeft: self._left,
             ClaimMember: self._claim,
         }
@@ -63,25 +68,49 @@ class UserDesk:
 
     def _enter(self, command: EnterRoom, now: float) -> None:
         try:
+            if command.call is not None:
+                user = self._users.get(command.user_id) or User(command.user_id, self._setting)
+                leases.prepare(user, command, now)
+                self._users[command.user_id] = user
             self._user(command.user_id).enter(command, now)
         except PresenceError as error:
             refuse_join(self._setting, command, error)
 
     def _leave(self, command: LeaveRoom, now: float) -> None:
         user = self._users.get(command.user_id)
-        if user is not None:
+        if command.call is not None:
+            self._leave_for(user or User(command.user_id, self._setting), command)
+        elif user is not None:
             user.leave(command)
+        if user is not None:
+            self.drop_if_gone(user)  # a lease ends with its room
+
+    def _leave_for(self, user: User, command: LeaveRoom) -> None:
+        call = command.call
+        assert call is not None
+        try:
+            if not leases.leave(user, command):
+                answers.answer(self._setting, call, {"success": True, "left": 0})
+        except PresenceError as error:
+            answers.refuse(self._setting, call, error, command.room_id)
 
     def _left(self, command: RoomLeft, now: float) -> None:
         user = self._users.get(command.user_id)
         if user is not None:
             user.left(command.session_id, command.room_id, command.stay)
+            self.drop_if_gone(user)
 
     def _claim(self, command: ClaimMember, now: float) -> None:
         user = self._users.get(command.user_id)
-        if user is not None:
+        if command.visitor is not None:
+            user = user or User(command.user_id, self._setting)
+            leases.adopt(user, command, now)
+            if user.sessions:
+                self._users[user.id] = user
+        elif user is not None:
             user.claim(command)
         else:
+            self._shard.denied.add(command.user_id)
             drop = Drop(room_id=command.room_id, session_id=command.session_id, connection=command.connection)
             self._setting.effects.append(drop)
 
@@ -91,18 +120,58 @@ class UserDesk:
             user.report(command)
 
     def _change_status(self, command: ChangeStatus, now: float) -> None:
-        user = self._users.get(command.user_id)
-        if user is not None:
+        user, call = self._users.get(command.user_id), command.call
+        if call is not None:
+            try:
+                user = self._spender(command, now)
+                result = user.change_status(command)
+                leases.tell_edge(
+                    user,
+                    command.session_id,
+                    SessionActed(session_id=command.session_id, activity=command.activity),
+                )
+                answers.answer(self._setting, call, result)
+            except PresenceError as error:
+                answers.refuse(self._setting, call, error)
+        elif user is not None:
             self._acknowledge(user, command.session_id, command.message.id, user.change_status(command))
 
     def _change_privacy(self, command: ChangePrivacy, now: float) -> None:
-        user = self._users.get(command.user_id)
+        user, call = self._users.get(command.user_id), command.call
+        if call is not None:
+            try:
+                answers.answer(self._setting, call, leases.change_privacy(self._spender(command, now), command))
+            except PresenceError as error:
+                answers.refuse(self._setting, call, error)
+            return
         if user is None:
             return
         try:
             self._acknowledge(user, command.session_id, command.id, user.change_privacy(command))
         except PresenceError as error:
             self._reply(user, command.session_id, error_reply(error, command.id))
+
+    def _renew(self, command: RenewLeases, now: float) -> None:
+        user = self._users.get(command.user_id)
+        try:
+            if user is None:
+                raise leases.nothing_to_renew()
+            leases.renew(user, command, now)
+        except PresenceError as error:
+            if command.call is not None:
+                answers.refuse(self._setting, command.call, error)
+
+    def _spender(self, command: ChangeStatus | ChangePrivacy, now: float) -> User:
+        """The user whom a call changes, after it has paid for it: a socket's session has such a budget at its edge.
+        Errors: SESSION_REQUIRED, RATE_LIMITED."""
+        user = self._users.get(command.user_id)
+        if user is None or (command.session_id and command.session_id not in user.sessions):
+            raise leases.unknown_session()
+        if user.budget is None:
+            user.budget = TokenBucket(self._setting.limits.status_hz, self._setting.limits.status_burst)
+        if not user.budget.take(now):
+            raise PresenceError("RATE_LIMITED", retry_after_s=user.budget.ready_at(now) - now)
+        return user
 
     def _acknowledge(self, user: User, session_id: str, id: MessageId | None, result: dict[str, object]) -> None:
         payload = encode_ack(id, result)
@@ -129,6 +198,9 @@ class UserDesk:
 def refuse_join(setting: Setting, enter: EnterRoom, error: PresenceError) -> None:
     """Tell the edge that a join has failed."""
     tally.join_refused(error.code)
+    if enter.call is not None:
+        answers.refuse(setting, enter.call, error, enter.room_id)
+        return
     news = RoomRefused(
         session_id=enter.visitor.session_id,
         room_id=enter.room_id,

@@ -27,9 +27,13 @@ from .cluster.bus import LocalBus
 from .cluster.cluster_bus import ClusterBus
 from .cluster.mesh import Mesh
 from .cluster.ring import View
+from .edge.connection import Connection, Handler
 from .edge.door import Door
 from .edge.http import HttpSide
 from .edge.hub import Hub
+from .edge.trpc_http import TrpcHttp
+from .edge.trpc_ws import PATH as TRPC_PATH
+from .edge.trpc_ws import TrpcSocket
 from .ids import new_session_id
 from .limits import Limits
 from .ops.collect import LoopLag, collect
@@ -123,12 +127,14 @@ class Worker:
         self.bus.attach(edge_id, self.hub)
         self._http = HttpSide()
         self._http.add_sdk(SDK_FOLDER)
+        self._http.add_trpc(TrpcHttp(self.hub.procedures, self.callers, lambda: self.door.origins, self.hub.unix_s))
         if config.server.demo:
             self._http.add_demo(DEMO_FOLDER)
         if dev:
             self._http.add_dev_tokens(self._dev_token)
         self.door = Door(
-            make_handler=self.hub.accept,
+            make_handler=self._handler,
+            ws_paths=("/presence", TRPC_PATH),
             http_protocol=self._http.server(),
             origins=config.server.origins,
             cookie=config.auth.cookie,
@@ -231,6 +237,12 @@ class Worker:
         elif config.webhooks.url and self.webhooks is not None:
             self.webhooks.reload(config.webhooks)
         self.shard.setting.happenings = self.webhooks if config.webhooks.url else None
+
+    def _handler(self, connection: Connection) -> Handler:
+        """Who speaks with a new WebSocket: a session, by tRPC or by the presence protocol."""
+        if connection.target.partition("?")[0] == TRPC_PATH:
+            return TrpcSocket(self.hub, connection)
+        return self.hub.accept(connection)
 
     # --- the seam to the other workers ------------------------------------------------------------------------------
 

@@ -70,13 +70,15 @@ async def live(
     access: str | Access = "allow_all",
     webhooks: Webhooks = NO_WEBHOOKS,
     tls: tuple[Path, Path] | None = None,
+    origins: Sequence[str] = (),
+    cookie: str = "",
     **limits: Any,
 ) -> AsyncIterator[Live]:
     """Serve until the block ends. `tls` is a certificate and its key, `limits` are fields of Limits."""
     cert, key = ("", "") if tls is None else map(str, tls)
     config = Config(
-        server=Server(port=port, tls_cert=cert, tls_key=key),
-        auth=Auth(secret=SECRET),
+        server=Server(port=port, origins=tuple(origins), tls_cert=cert, tls_key=key),
+        auth=Auth(secret=SECRET, cookie=cookie),
         access=Access(mode=access) if isinstance(access, str) else access,
         webhooks=webhooks,
         limits=Limits(**limits),

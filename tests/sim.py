@@ -1,8 +1,8 @@
 """Workers, their links and a crowd of people on a fake clock, with everything going wrong that can, from one seed.
 
 The shards, rings, buses and edges are the real ones. Delays differ from link to link, links are cut and mended, workers
-crash, stop for a while, are replaced and rolled; people come, point, talk, lose their connection and come back. After
-every step the invariants of `Story.check` hold, and once it is quiet again those of `Story.check_calm`. The same seed
+crash, stop for a while, are replaced and rolled; people come, point, talk, lose their connection and come back;
+machines hold leases and call procedures on any worker. After every step the invariants of `Story.check` hold, and once it is quiet again those of `Story.check_calm`. The same seed
 gives the same story to the last byte.
 
     python -m tests.sim 1 1000        seeds 1 to 1000; the first that fails is told with its story
@@ -17,7 +17,7 @@ from typing import Any
 
 from koko_presence.cluster.cluster_bus import ClusterBus
 from tests.witness import Broken, Witness, memory
-from tests.world import Client, Node, World
+from tests.world import Client, Node, Started, World
 
 ROOMS = ("video_1", "video_2", "video_3")
 GRACE_S = 5.0
@@ -138,7 +138,8 @@ class Person:
             if self.token is not None and not message["resumed"]:
                 self.story.on_not_resumed(self)
             self.token, self.session = message["resumeToken"], message["sessionId"]
-            self.lost_at = None
+            if self.here:  # and not lost again before this was read
+                self.lost_at = None
             for room in message["rooms"]:  # left while nobody could hear it
                 if room not in self.wants:
                     self.say(type="leave", roomId=room)
@@ -168,6 +169,64 @@ class Person:
                 self.controller[room] = None
 
 
+class Machine:
+    """A program that is in rooms by HTTP: it holds leases, and each of its calls lands on another worker."""
+
+    def __init__(self, story: "Story", name: str, user: str) -> None:
+        self.story, self.name, self.user = story, name, user
+        self.http = story.world.http(user)
+        self.wants: set[str] = set()
+        self.held: dict[str, str] = {}  # room -> session
+        self.calls: list[tuple[Started, Node, str, str]] = []
+
+    def call(self, name: str, room: str, **more: Any) -> None:
+        story = self.story
+        running = [node for node in story.world.nodes.values() if node.stopped is None and node.served]
+        if not running:
+            return
+        node = story.random.choice(running)
+        story.note(f"{self.name} > {name} {room} at {node.number}")
+        started = self.http.start(name, roomId=room, clientKey=self.name, hub=node.hub, **more)
+        self.calls.append((started, node, name, room))
+
+    def enter(self, room: str) -> None:
+        self.wants.add(room)
+        self.call("join", room, roomType="video")
+
+    def leave(self, room: str) -> None:
+        self.wants.discard(room)
+        self.call("leave", room)
+
+    def insist(self) -> None:
+        """Say again what it wants, as a program does that has not heard of everything."""
+        for room in ROOMS:
+            if room in self.wants:
+                self.call("join", room, roomType="video")
+            else:
+                self.call("leave", room)
+
+    def hear(self) -> None:
+        calls, self.calls = self.calls, []
+        for call in calls:
+            started, node, name, room = call
+            if started.fault is not None:
+                raise Broken(f"{self.name}: {name} failed: {started.fault!r}")
+            if not started.done and not node.dead:
+                self.calls.append(call)
+            elif started.done:
+                self.story.note(f"{self.name} < {name} {room} {started.error or 'done'}")
+                self.understand(started, name, room)
+
+    def understand(self, started: Started, name: str, room: str) -> None:
+        if name == "join" and started.error is None:
+            self.held[room] = started.result["sessionId"]
+        elif name == "join" and started.error is not None and started.error.code != "UNAVAILABLE":
+            self.wants.discard(room)
+            self.held.pop(room, None)
+        elif name == "leave" and started.error is None:
+            self.held.pop(room, None)
+
+
 class Story:
     """One seed."""
 
@@ -180,6 +239,7 @@ class Story:
         self.lines: list[str] = []
         self.next_id = workers + 1
         self.people = [Person(self, f"p{n}", f"user{n * 2 // 3}") for n in range(people)]
+        self.machines = [Machine(self, "m0", "user0"), Machine(self, "m1", "user1")]
         self.views: dict[int, float] = {}
         self.rolling = False
         self.witness = Witness(self)
@@ -285,8 +345,11 @@ class Story:
     # --- what may happen
 
     def step(self) -> None:
-        chance, person = self.random.random(), self.random.choice(self.people)
         room = self.random.choice(ROOMS)
+        if self.random.random() < 0.15:
+            self.step_of(self.random.choice(self.machines), room)
+            return
+        chance, person = self.random.random(), self.random.choice(self.people)
         if chance < 0.22:
             if not person.here:
                 person.come()
@@ -324,6 +387,19 @@ class Story:
             self.roll()
         elif chance < 0.97:
             self.cut()
+
+    def step_of(self, machine: Machine, room: str) -> None:
+        chance = self.random.random()
+        if chance < 0.5:
+            machine.enter(room)
+        elif chance < 0.65:
+            machine.leave(room)
+        elif chance < 0.75:
+            machine.call("heartbeat", room)
+        elif chance < 0.85:
+            machine.call("getActive", room)
+        else:
+            machine.call("updateCursor", room, timestamp=self.random.randrange(100))
 
     def stop(self) -> None:
         running = [node for node in self.world.nodes.values() if node.stopped is None]
@@ -370,6 +446,8 @@ class Story:
             raise Broken("\n".join(found))
         for person in self.people:
             person.hear()
+        for machine in self.machines:
+            machine.hear()
         self.witness.check()
         owners: dict[str, int] = {}
         for node in self.world.nodes.values():
@@ -396,6 +474,15 @@ class Story:
                     truth[room].add(person.session)
                 if missing := person.wants - set(person.seen):
                     raise Broken(f"{person.name} wants {missing} and is not in")
+        leases: set[str] = set()
+        for machine in self.machines:
+            if machine.calls:
+                raise Broken(f"nobody answers {machine.name}: {[call[2:] for call in machine.calls]}")
+            if machine.wants != set(machine.held):
+                raise Broken(f"{machine.name} wants {machine.wants} and holds {machine.held}")
+            for room, session in machine.held.items():
+                truth[room].add(session)
+                leases.add(session)
         rooms = self.world.shard.rooms
         for room_id in ROOMS:
             members = set(rooms[room_id].members) if room_id in rooms else set()
@@ -417,7 +504,7 @@ class Story:
                     controller = rooms[room_id].control.user_id
                     raise Broken(f"{person.name} sees {person.controller[room_id]} control {room_id}, not {controller}")
         sessions = {sid for user in self.world.shard.users.values() for sid in user.sessions}
-        connected = {person.session for person in self.people if person.here}
+        connected = {person.session for person in self.people if person.here} | leases
         if sessions != connected:
             raise Broken(f"the owners know {sorted(sessions)}, but there are {sorted(connected)}")
 
@@ -455,7 +542,10 @@ class Story:
             for person in self.people:
                 if not person.here and person.token is not None:
                     person.come()
-            for _ in range(14):
+            for turn in range(14):
+                if turn in (1, 5):
+                    for machine in self.machines:
+                        machine.insist()
                 self.world.sleep(0.5)
                 self.check()
             self.check_calm()

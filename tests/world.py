@@ -5,12 +5,14 @@ workers each new client comes to the next one, and a test cannot tell: `World.de
 test one of several.
 """
 
+import asyncio
 import heapq
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import msgspec
+from msgspec import UNSET
 
 from koko_presence._fastpath.wallclock import WallClock
 from koko_presence._fastpath.wire import Opener
@@ -20,6 +22,8 @@ from koko_presence.cluster.bus import LocalBus
 from koko_presence.cluster.cluster_bus import ClusterBus
 from koko_presence.cluster.ring import Peer, View
 from koko_presence.edge.hub import Hub
+from koko_presence.edge.procedures import Caller
+from koko_presence.errors import PresenceError
 from koko_presence.happenings import AnyHappening
 from koko_presence.limits import Limits, RoomOptions
 from koko_presence.shard import Shard
@@ -183,6 +187,91 @@ class Client:
         return str(self.last("authenticated")["resumeToken"])
 
 
+class FakeLoop(asyncio.AbstractEventLoop):
+    """As much of an event loop as a coroutine of one worker needs to wait for an answer, on the world's timers."""
+
+    def __init__(self, timers: "FakeTimers | NodeTimers") -> None:
+        self._timers = timers
+
+    def get_debug(self) -> bool:
+        return False
+
+    def create_future(self) -> "asyncio.Future[Any]":
+        return asyncio.Future(loop=self)
+
+    def call_soon(self, callback: Any, *args: Any, context: Any = None) -> asyncio.Handle:
+        handle = asyncio.Handle(callback, args, self, context)
+        self._timers.call_soon(lambda: self._run(handle))
+        return handle
+
+    def _run(self, handle: asyncio.Handle) -> None:
+        if handle.cancelled():
+            return
+        asyncio._set_running_loop(self)
+        try:
+            handle._run()
+        finally:
+            asyncio._set_running_loop(None)
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        """A call that is given up with its world is no fault."""
+
+
+class Started:
+    """A call under way; `result` and `error` stay None until its answer comes. `fault` is an error that none of the
+    callers is to see."""
+
+    def __init__(self, loop: FakeLoop, coroutine: Coroutine[Any, Any, Any]) -> None:
+        self.result: Any = None
+        self.error: PresenceError | None = None
+        self.fault: Exception | None = None
+        self.done = False
+        self.task = asyncio.Task(self._wait(coroutine), loop=loop)
+        self.task._log_destroy_pending = False  # type: ignore[attr-defined]
+
+    async def _wait(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        try:
+            self.result = msgspec.json.decode(msgspec.json.encode(await coroutine))
+        except PresenceError as error:
+            self.error = error
+        except Exception as error:
+            self.fault = error
+        self.done = True
+
+
+class Http:
+    """Somebody who calls procedures; each call lands on the next worker. `session` is the x-presence-session header."""
+
+    def __init__(self, world: "World", user: str, session: str = "") -> None:
+        self.world = world
+        self.identity = world.verifier.verify(user, world.now)
+        self.session = session
+
+    def start(self, name: str, input: Any = UNSET, *, hub: Hub | None = None, **fields: Any) -> Started:
+        """Begin a call; the loop has not turned yet."""
+        hub = hub or self.world.next_hub()
+        loop = next(node.loop for node in self.world.nodes.values() if node.hub is hub)
+        caller = Caller(self.identity, self.session)
+        return Started(loop, hub.procedures.call(caller, name, fields or input))
+
+    def call(self, name: str, input: Any = UNSET, **fields: Any) -> Any:
+        """Call and wait for the answer. Errors: PresenceError."""
+        started = self.start(name, input, **fields)
+        self.world.settle()
+        if (error := started.fault or started.error) is not None:
+            raise error
+        assert started.done, "nobody answered"
+        return started.result
+
+    def refused(self, name: str, input: Any = UNSET, **fields: Any) -> PresenceError:
+        """Call, and be refused."""
+        try:
+            result = self.call(name, input, **fields)
+        except PresenceError as error:
+            return error
+        raise AssertionError(f"{name} was not refused: {result}")
+
+
 class FakeLink:
     """One direction between two workers: bytes arrive in order, `delay()` seconds later. While `cut` they wait."""
 
@@ -248,6 +337,7 @@ class Node:
         self.dead = False
         self.served = 0
         timers: Any = world.timers if alone else NodeTimers(self)
+        self.loop = FakeLoop(timers)
         self.shard = Shard(world.limits, world.options, world.wall)
         self.shard.setting.happenings = world.told
         self.bus: LocalBus | ClusterBus
@@ -373,6 +463,17 @@ class World:
             if isinstance(node.bus, ClusterBus):
                 node.bus.on_view(view, self.now)
 
+    def kill(self, node: Node) -> None:
+        """kill -9, and the supervisor's word of it to the others."""
+        node.dead = True
+        del self.nodes[node.number]
+        self.publish()
+        self.settle()
+
+    def owner_of(self, room_id: str = "", user_id: str = "") -> Node:
+        """The worker that has the room, or the user."""
+        return next(n for n in self.nodes.values() if room_id in n.shard.rooms or user_id in n.shard.users)
+
     def next_hub(self) -> Hub:
         """Where the kernel puts a new connection: any worker."""
         nodes = list(self.nodes.values())
@@ -408,6 +509,9 @@ class World:
 
     def client(self) -> Client:
         return Client(self)
+
+    def http(self, user: str, session: str = "") -> Http:
+        return Http(self, user, session)
 
     def person(self, user: str, room: str = "video_123", type_: str = "video", **auth: Any) -> Client:
         """Somebody who is in a room; what was said on the way in is already taken."""

@@ -33,6 +33,7 @@ class JoinedData(Model, kw_only=True):
     session_count: int
     status: str
     activity: str
+    transport: str | None = None
     status_message: str = ""
     index: int | None = None
 

@@ -66,6 +66,7 @@ class User(Model, kw_only=True):
     is_watching: bool = False
     playback_state: PlayerState | None = None
     viewer_sync: ViewerState | None = None
+    transport: str | None = None  # "http": a session without a socket [M2]
 
 
 class Playback(Model, kw_only=True):

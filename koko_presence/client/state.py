@@ -96,6 +96,7 @@ class RoomState:
             room_id=self.id,
             room_type=self.type,
             index=data.index,
+            transport=data.transport,
         )
 
     def _user_left(self, event: UserLeft) -> None:

@@ -14,7 +14,7 @@ from koko_presence._fastpath.fanout import Item
 from koko_presence._fastpath.road import Lane
 from koko_presence._fastpath.stream import Pace
 from koko_presence._fastpath.wire import RemoteLane, pack_packet, show_cursors, unpack_packet
-from koko_presence.commands import Act, Command, EdgeNews
+from koko_presence.commands import Act, Command, EdgeNews, SessionLost
 from koko_presence.domain import keeping
 from koko_presence.domain.room import Room
 from koko_presence.errors import PresenceError
@@ -245,6 +245,11 @@ class ClusterBus(LocalBus):
         if memo and not self.shelf.keep_room(packet.room_id, memo) and sender in self.couriers:
             self.couriers[sender].letters.put(letters.WANT, letters.encode(packet.room_id))
         heard = self.heard.pop(packet.room_id, before)
+        if seq < heard and (feed := self.edge.feeds.get(packet.room_id)) is not None:
+            # another room of that name: the one that those here have heard was lost with all that was kept of it
+            for session_id in list(feed.receivers):
+                self.edge.on_news(SessionLost(session_id=session_id), now)
+            heard = before
         if heard != before and packet.room_id in self.edge.feeds:
             # an owner was lost, or cut off, in the middle of what it said: those here see the room anew
             self.handover.refresh(packet.room_id, self.me, now)

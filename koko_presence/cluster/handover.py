@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from msgspec import structs
 
 from koko_presence.commands import ClaimMember, Command
 from koko_presence.domain import keeping
+from koko_presence.domain.room import Room
 from koko_presence.records import Presence, RoomPresence, RoomRecord, SessionRecord, UserRecord
 from koko_presence.succession import (
     GatheredRoom,
@@ -175,7 +176,7 @@ class Handover:
         elif kind == letters.PRESENCE:
             self._gather_room(letter.room_id).presences[letter.presence.edge] = letter.presence
         elif kind == letters.SESSIONS:
-            self._gather_user(letter.user_id).words[letter.edge] = letter.sessions
+            self._gather_user(letter.user_id).add_words(letter.edge, letter.sessions, letter.newest)
         if not self.recovering:
             self._take_over(now)
 
@@ -256,15 +257,16 @@ class Handover:
                 assert self._owners is not None
                 owner = self._owners.owner(user_key(user_id))
                 if owner == bus.me:
-                    self._gather_user(user_id).words[bus.me] = words
+                    self._gather_user(user_id).add_words(bus.me, words, bus.edge.newest)
                 else:
-                    self._post(owner, letters.SESSIONS, letters.SessionsLetter(user_id, bus.me, words))
+                    letter = letters.SessionsLetter(user_id, bus.me, words, bus.edge.newest)
+                    self._post(owner, letters.SESSIONS, letter)
 
     def _settle(self, now: float) -> None:
         """Everybody has said what there is to say: begin."""
         bus = self._bus
         self._take_over(now)
-        claims = self._claims()
+        claims = _claims(bus.shard.rooms.values(), lambda user_id: self._change.moved(user_key(user_id)))
         self._change.settle()
         self._alarm.stop()
         part_with(bus.shard, self._change.target.view.ids, self._lost_some, now)
@@ -293,6 +295,7 @@ class Handover:
         bus, announced = self._bus, self._change.announced()
         rooms, self._rooms = self._rooms, {}
         users, self._users = self._users, {}
+        late = [] if self.recovering else [room_id for room_id in rooms if room_id not in bus.shard.rooms]
         for room_id, room in rooms.items():
             take_room(bus.shard, room_id, room, announced, self._change.target.view.ids, now)
             bus.shelf.rooms.pop(room_id, None)
@@ -306,6 +309,9 @@ class Handover:
             take_user(bus.shard, user_id, user, announced, late=not self.recovering, now=now)
             bus.shelf.users.pop(user_id, None)
         if not self.recovering:
+            found = [bus.shard.rooms[room_id] for room_id in late if room_id in bus.shard.rooms]
+            for claim in _claims(found, lambda user_id: False):
+                bus.send(claim, now)
             bus.spread(now)
 
     def _give_lanes(self, room_id: str) -> None:
@@ -317,22 +323,6 @@ class Handover:
                     self._bus.edge.on_lane(member.session_id, lane)
             elif member.attached:
                 self._bus.give_lane(room, member.session_id, member.edge)
-
-    def _claims(self) -> list[Command]:
-        """For the new owners of users: who of them is in the rooms here. The old ones may have known that somebody has
-        gone, and have taken it with them."""
-        return [
-            ClaimMember(
-                user_id=member.user_id,
-                room_id=room.id,
-                session_id=member.session_id,
-                stay=member.stay,
-                connection=member.connection,
-            )
-            for room in self._bus.shard.rooms.values()
-            for member in room.members.values()
-            if self._change.moved(user_key(member.user_id))
-        ]
 
     def _renew_records(self, now: float) -> None:
         """By the new view other workers may be the heirs of what is here, and this one of less."""
@@ -387,11 +377,30 @@ class Handover:
         if user.best is not None:
             self._give_user(user_id, user.best)
         for edge, words in user.words.items():
-            self._post(
-                self._owners.owner(user_key(user_id)), letters.SESSIONS, letters.SessionsLetter(user_id, edge, words)
-            )
+            letter = letters.SessionsLetter(user_id, edge, words, user.newest[edge])
+            self._post(self._owners.owner(user_key(user_id)), letters.SESSIONS, letter)
 
     def _post(self, worker: int, kind: int, letter: RoomRecord | UserRecord | SessionRecord | Any) -> None:
         courier = self._bus.couriers.get(worker)
         if courier is not None:
             courier.letters.put(kind, letters.encode(letter))
+
+
+def _claims(rooms: Iterable[Room], moved: Callable[[str], bool]) -> list[Command]:
+    """For the new owners of users: who of them is in these rooms. The old ones may have known that somebody has gone,
+    and have taken it with them. Leases are claimed in any case: no edge can tell of them, and a room's owner that is
+    lost may not have done so."""
+    return [
+        ClaimMember(
+            user_id=member.user_id,
+            room_id=room.id,
+            session_id=member.session_id,
+            stay=member.stay,
+            connection=member.connection,
+            connected=member.connected,
+            visitor=keeping.visitor_of(member) if member.leased else None,
+        )
+        for room in rooms
+        for member in room.members.values()
+        if member.leased or moved(member.user_id)
+    ]

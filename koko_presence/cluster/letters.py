@@ -34,6 +34,7 @@ class RelayedAct(commands.Letter, kw_only=True):
     session_id: str
     edge: int
     text: bytes
+    call: commands.Call | None = None
 
 
 class LaneGiven(Struct, array_like=True):
@@ -67,11 +68,13 @@ class Refresh(Struct, array_like=True):
 
 
 class SessionsLetter(Struct, array_like=True):
-    """An edge's word on the sessions of one user that are connected there."""
+    """An edge's word on the sessions of one user that are connected there. Of connections above `newest` it says
+    nothing."""
 
     user_id: str
     edge: int
     sessions: list[SessionRecord]
+    newest: int
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -83,12 +86,14 @@ _command: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(
     | commands.ReportActivity
     | commands.ChangeStatus
     | commands.ChangePrivacy
+    | commands.RenewLeases
     | commands.RoomLeft
     | commands.ClaimMember
     | commands.Admit
     | commands.Remove
     | commands.Drop
     | commands.Resume
+    | commands.RenewLease
     | commands.ApplyProfile
     | commands.ApplyPrivacy
     | commands.Regrant
@@ -130,7 +135,10 @@ def encode_command(command: Command) -> bytes:
     """The body of a command's letter."""
     if isinstance(command, Act):
         text = msgspec.json.encode(command.message)
-        return _encode(RelayedAct(room_id=command.room_id, session_id=command.session_id, edge=command.edge, text=text))
+        relayed = RelayedAct(
+            room_id=command.room_id, session_id=command.session_id, edge=command.edge, text=text, call=command.call
+        )
+        return _encode(relayed)
     return _encode(command)
 
 
@@ -139,7 +147,13 @@ def decode_command(body: bytes) -> Command:
     command = _command.decode(body)
     if isinstance(command, RelayedAct):
         message: Any = decode_message(command.text)
-        return Act(room_id=command.room_id, session_id=command.session_id, edge=command.edge, message=message)
+        return Act(
+            room_id=command.room_id,
+            session_id=command.session_id,
+            edge=command.edge,
+            message=message,
+            call=command.call,
+        )
     return command  # type: ignore[no-any-return]
 
 

@@ -17,7 +17,7 @@ from koko_presence.messages import (
 
 from . import showing, watching
 
-ACTIONS: dict[type, Callable[..., None]] = {
+ACTIONS: dict[type, Callable[..., showing.Result]] = {
     CursorMessage: showing.handle_cursor,
     SelectionMessage: showing.handle_selection,
     Typing: showing.handle_typing,

@@ -4,7 +4,7 @@ Pure: `record_of` and `memo_of` read, `restore_*` make a new one, `reconcile` ho
 against what the room believes. All of it may be done twice, or late, without harm.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 from koko_presence.commands import EnterRoom, Resume, Visitor
 from koko_presence.records import (
@@ -26,8 +26,10 @@ from .playback import Playback
 from .room import Room
 from .setting import Setting
 from .showing import REGISTERS, submit
-from .user import User, UserSession
+from .user import User
+from .usersession import UserSession
 
+NOBODY_NEWER: Mapping[int, int] = {}
 SEQ_JUMP = 1000  # above every number that a lost owner can have given and nobody left has seen
 
 
@@ -41,7 +43,9 @@ def member_record(member: Member) -> MemberRecord:
         user_id=member.user_id,
         edge=member.edge,
         connection=member.connection,
+        at=member.at,
         stay=member.stay,
+        lease_until=member.lease_until,
         name=member.name,
         image=member.image,
         can_control=member.can_control,
@@ -63,6 +67,24 @@ def member_record(member: Member) -> MemberRecord:
         typing=member.typing,
         watching=member.watching,
         profile=member.person.profile,
+    )
+
+
+def visitor_of(member: Member) -> Visitor:
+    """Who stands behind a member, as a room was told."""
+    return Visitor(
+        edge=member.edge,
+        session_id=member.session_id,
+        user_id=member.user_id,
+        name=member.name,
+        image=member.image,
+        connection=member.connection,
+        at=member.at,
+        lease_until=member.lease_until,
+        disabled=member.disabled,
+        invisible=member.invisible,
+        share_cursor=member.share_cursor,
+        share_selection=member.share_selection,
     )
 
 
@@ -186,6 +208,8 @@ def _restore_member(room: Room, record: MemberRecord, now: float) -> None:
         name=record.name,
         image=record.image,
         connection=record.connection,
+        at=record.at,
+        lease_until=record.lease_until,
         disabled=record.disabled,
         invisible=record.invisible,
         share_cursor=record.share_cursor,
@@ -208,6 +232,7 @@ def _restore_member(room: Room, record: MemberRecord, now: float) -> None:
     person.members[member.session_id] = room.members[member.session_id] = member
     if not member.connected:
         deadlines.set(("grace", room.id, member.session_id), now + limits.grace_s)
+    room.prolong(member, member.lease_until)
     if member.typing is not None:
         deadlines.set(("typing_stop", room.id, member.session_id), now + limits.typing_stop_s)
     if member.watching:
@@ -242,8 +267,12 @@ def reconcile(room: Room, presence: Presence, edges: Collection[int], now: float
 
 
 def drop_absent(room: Room, edges: Collection[int], now: float) -> bool:
-    """Hold the places of those whose edge is gone; True when there were any."""
-    absent = [member for member in room.members.values() if member.connected and member.edge not in edges]
+    """Hold the places of those whose edge is gone; True when there were any. Leases never had one."""
+    absent = [
+        member
+        for member in room.members.values()
+        if member.connected and member.edge not in edges and not member.leased
+    ]
     for member in absent:
         room.drop(member, now)
     return bool(absent)
@@ -259,6 +288,7 @@ def session_record(session_id: str, session: UserSession) -> SessionRecord:
         edge=session.edge,
         connection=session.connection,
         at=session.at,
+        lease_until=session.lease_until,
         connected=session.connected,
         disabled=session.disabled,
         invisible=session.invisible,
@@ -295,6 +325,8 @@ def restore_user(user_id: str, record: UserRecord | None, setting: Setting, now:
         user.sessions[each.session_id] = _restored_session(each)
         if not each.connected:
             setting.deadlines.set(("session", user_id, each.session_id), now + setting.limits.grace_s)
+        elif each.lease_until:
+            setting.deadlines.set(("session", user_id, each.session_id), each.lease_until)
     user.activity = user.liveliest()
     return user
 
@@ -342,16 +374,22 @@ def _tell_rooms(user: User, session: UserSession, word: SessionRecord) -> None:
                 user_id=user.id,
                 edge=session.edge,
                 connection=session.connection,
+                at=session.at,
                 stay=session.rooms[room_id],
                 hears=word.rooms[room_id] == HEARS,
             )
         )
 
 
-def hold_absent(user: User, edges: Collection[int], named: dict[int, set[str]], now: float) -> None:
+def hold_absent(
+    user: User, edges: Collection[int], named: dict[int, set[str]], now: float, newest: Mapping[int, int] = NOBODY_NEWER
+) -> None:
     """Begin the grace of every session that is connected at no edge any more: its edge is not among `edges`, or has
-    announced its sessions (`named`, by edge) without it."""
+    announced its sessions (`named`, by edge) without it, and not before it came (`newest`, by edge: up to which
+    connection that edge has spoken). Leases are at none anyway."""
     for session_id, session in list(user.sessions.items()):
-        at_edge = session.edge in edges and session_id in named.get(session.edge, (session_id,))
-        if session.connected and not at_edge:
+        if session.leased or not session.connected:
+            continue
+        missed = session_id not in named.get(session.edge, (session_id,))
+        if session.edge not in edges or (missed and session.connection <= newest.get(session.edge, session.connection)):
             user.hold(session_id, now)

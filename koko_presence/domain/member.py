@@ -42,8 +42,9 @@ class Member(Pointer):
     """One session in one room, with everything it shows; the Pointer below it has what its cursor needs."""
 
     __slots__ = (
-        "_row", "_row_shows", "can_broadcast", "can_control", "connection", "edge", "image", "joined_at", "moderator",
-        "name", "person", "report", "selection", "share_selection", "stay", "typing", "viewer", "watching",
+        "_row", "_row_shows", "at", "can_broadcast", "can_control", "connection", "edge", "image", "joined_at",
+        "lease_until", "moderator", "name", "person", "report", "selection", "share_selection", "stay", "typing",
+        "viewer", "watching",
     )  # fmt: skip
 
     def __init__(self, enter: EnterRoom, stay: int, person: Person, limits: Limits, now: float) -> None:
@@ -52,7 +53,9 @@ class Member(Pointer):
         self.person = person
         self.edge = visitor.edge
         self.connection = visitor.connection
+        self.at = visitor.at
         self.stay = stay
+        self.lease_until = visitor.lease_until
         self.name = visitor.name
         self.image = visitor.image
         self.can_control = enter.can_control
@@ -72,9 +75,19 @@ class Member(Pointer):
         self.report = TokenBucket(limits.report_hz, limits.report_hz)
 
     @property
-    def may_hold(self) -> bool:
-        """May it have control: by the `control` scope, or as a moderator, who may take it [I2, I7]?"""
+    def leased(self) -> bool:
+        """Held over HTTP, without a socket: it hears nothing, and ends at `lease_until` unless renewed [M2]."""
+        return self.lease_until > 0.0
+
+    @property
+    def may_play(self) -> bool:
+        """May it command playback: by the `control` scope, or as a moderator [H1]?"""
         return self.can_control or self.moderator
+
+    @property
+    def may_hold(self) -> bool:
+        """May it have control: whoever may play, and hears what becomes of it [I2, I7, M2]?"""
+        return self.may_play and not self.leased
 
     @property
     def cursor_shown(self) -> bool:
@@ -115,6 +128,7 @@ class Member(Pointer):
             index=UNSET if self.index is None else self.index,
             is_typing=self.typing is not None,
             is_watching=self.watching,
+            transport="http" if self.leased else UNSET,
         )
         if not full:
             return row

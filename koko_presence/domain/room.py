@@ -76,10 +76,11 @@ class Room(Stream):
         if member is not None:
             if not member.connected:
                 self.resume(member, visitor.edge, visitor.connection, now)
-            member.edge, member.connection, member.stay = visitor.edge, visitor.connection, stay
+            member.edge, member.connection, member.at, member.stay = visitor.edge, visitor.connection, visitor.at, stay
             member.can_control, member.can_broadcast = enter.can_control, enter.can_broadcast
             member.moderator = enter.moderator
             member.name, member.image = visitor.name, visitor.image
+            self.prolong(member, visitor.lease_until)
             self.send_snapshot(member, enter.id, now)
             return
         person = self.people.get(visitor.user_id)
@@ -95,6 +96,7 @@ class Room(Stream):
         if member.visible:
             member.index = self._free_index()
         person.members[member.session_id] = self.members[member.session_id] = member
+        self.prolong(member, visitor.lease_until)
         self.setting.deadlines.cancel(("empty", self.id, ""))
         if member.visible:  # counted before the snapshot is taken, so that snapshot and stream meet exactly
             self._emit_joined(member, now)
@@ -102,13 +104,19 @@ class Room(Stream):
         if not member.visible:
             self._emit_joined(member, now)
 
+    def prolong(self, member: Member, lease_until: float) -> None:
+        """A leased member lives until monotonic second `lease_until`; 0 for one with a socket [M2]."""
+        member.lease_until = lease_until
+        if lease_until:
+            self.setting.deadlines.set(("grace", self.id, member.session_id), lease_until)
+
     def remove(self, member: Member, reason: str, now: float, *, id: MessageId | None = None) -> None:
         """End a membership: one user_left implies the end of all it showed [G6]."""
         if member.attached:  # first of all, so that it hears nothing of what its going causes
             self.parted.add(member.edge)
             frame = frame_text(encode(LeftReply(id=id, room_id=self.id))) if reason == "left" else b""
             self.out.append(Item(frame, only=member.session_id, detach=True))
-        elif reason == "left" and member.connected:  # resumed, but not joined again
+        elif reason == "left" and member.connected and not member.leased:  # resumed, but not joined again
             payload = encode(LeftReply(id=id, room_id=self.id))
             self.setting.effects.append((member.edge, Reply(session_id=member.session_id, payload=payload)))
         member.attached = False
@@ -296,6 +304,7 @@ class Room(Stream):
             activity=profile.activity,
             status_message=profile.status_message or UNSET,
             index=UNSET if member.index is None else member.index,
+            transport="http" if member.leased else UNSET,
         )
         self.emit("user_joined", member, data, now)
 
@@ -340,8 +349,11 @@ class Room(Stream):
         return heir is not None
 
     def best_session(self, person: Person, other_than: Member | None = None) -> Member | None:
-        """The visible, connected session of a person that was active last; None when there is none."""
-        able = [m for m in person.members.values() if m.connected and m.visible and m is not other_than]
+        """The visible session of a person, with a socket that is connected, that was active last; None when there is
+        none."""
+        able = [
+            m for m in person.members.values() if m.connected and m.visible and not m.leased and m is not other_than
+        ]
         return max(able, key=lambda m: m.last_active_at, default=None)
 
     def grant_control(self, person: Person, by: Member | None, now: float) -> None:
@@ -367,7 +379,9 @@ class Room(Stream):
     # --- small things ---------------------------------------------------------------------------------------------
 
     def send_snapshot(self, member: Member, id: MessageId | None, now: float) -> None:
-        """The room as it is now; the member hears its stream from there on [C4]."""
+        """The room as it is now; the member hears its stream from there on [C4]. A leased one hears nothing [M2]."""
+        if member.leased:
+            return
         member.attached = True
         reply = joined_reply(self, member, id, now)
         self.out.append(Item(frame_text(encode(reply)), only=member.session_id, attach=True))

@@ -15,7 +15,7 @@ from koko_presence._fastpath.fanout import Item
 from koko_presence._fastpath.throttle import GO, WAITS, TokenBucket
 from koko_presence.decoding import check_free_data
 from koko_presence.errors import PresenceError
-from koko_presence.events import CursorShown, SelectionShown, encode, encode_ack
+from koko_presence.events import CursorShown, SelectionShown, encode
 from koko_presence.messages import (
     Broadcast,
     Cursor,
@@ -28,6 +28,9 @@ from koko_presence.messages import (
 
 from .member import Member
 from .room import Room
+
+# What a handled message is acknowledged with [M5]; None for those kinds that a socket gets no acknowledgement for.
+Result = dict[str, object] | None
 
 
 def submit(room: Room, member: Member, kind: str, value: Any, now: float) -> None:
@@ -55,7 +58,7 @@ def settle(room: Room, member: Member, now: float) -> None:
         room.setting.deadlines.cancel(("selection", room.id, member.session_id))
 
 
-def handle_cursor(room: Room, member: Member, message: CursorMessage, now: float) -> None:
+def handle_cursor(room: Room, member: Member, message: CursorMessage, now: float) -> Result:
     """presence.updateCursor. Errors: INVALID_DATA for a missing timestamp in a room with a video [E4]."""
     cursor = message.data
     if cursor is not None and cursor.hidden:
@@ -64,6 +67,7 @@ def handle_cursor(room: Room, member: Member, message: CursorMessage, now: float
         raise PresenceError("INVALID_DATA", "A cursor in a video room needs data.timestamp, the second of the video.")
     member.last_active_at = now
     submit(room, member, "cursor", cursor, now)
+    return None
 
 
 def _show_cursor(room: Room, member: Member, cursor: Cursor | None, now: float) -> None:
@@ -85,10 +89,11 @@ def _show_cursor(room: Room, member: Member, cursor: Cursor | None, now: float) 
     room.emit("cursor_moved", member, shown, now, merge=f"c{member.session_id}", compact=row)
 
 
-def handle_selection(room: Room, member: Member, message: SelectionMessage, now: float) -> None:
+def handle_selection(room: Room, member: Member, message: SelectionMessage, now: float) -> Result:
     """presence.updateSelection [F1]."""
     member.last_active_at = now
     submit(room, member, "selection", message.data, now)
+    return None
 
 
 def _show_selection(room: Room, member: Member, selection: Selection | None, now: float) -> None:
@@ -111,11 +116,12 @@ def _show_selection(room: Room, member: Member, selection: Selection | None, now
     room.emit("selection_changed", member, shown, now, merge=f"s{member.session_id}")
 
 
-def handle_typing(room: Room, member: Member, message: Typing, now: float) -> None:
+def handle_typing(room: Room, member: Member, message: Typing, now: float) -> Result:
     """presence.startTyping / stopTyping."""
     if message.data.is_typing:
         member.last_active_at = now
     submit(room, member, "typing", message.data, now)
+    return None
 
 
 def _show_typing(room: Room, member: Member, data: TypingData, now: float) -> None:
@@ -134,7 +140,7 @@ def _show_typing(room: Room, member: Member, data: TypingData, now: float) -> No
         room.emit("typing_started", member, {"context": context} if context else {}, now)
 
 
-def handle_broadcast(room: Room, member: Member, message: Broadcast, now: float) -> None:
+def handle_broadcast(room: Room, member: Member, message: Broadcast, now: float) -> Result:
     """presence.broadcast: at most once, in order, not stored [J]. Errors: FORBIDDEN, INVISIBLE, RATE_LIMITED,
     TOO_LARGE, INVALID_DATA."""
     if not member.visible:
@@ -152,7 +158,7 @@ def handle_broadcast(room: Room, member: Member, message: Broadcast, now: float)
         room.emit("broadcast", member, message.data, now)
     else:
         delivered = _send_to(room, member, message, set(message.to), now)
-    room.send(member, encode_ack(message.id, {"success": True, "delivered": delivered}))
+    return {"success": True, "delivered": delivered}
 
 
 def _send_to(room: Room, member: Member, message: Broadcast, users: set[str], now: float) -> int:

@@ -4,6 +4,7 @@ Invariants: at most `max_sessions_per_user` sessions, those in their grace inclu
 distinct rooms over all of them [C10]; one profile for all rooms and tabs [D10].
 """
 
+from koko_presence._fastpath.throttle import TokenBucket
 from koko_presence.commands import (
     Admit,
     ApplyPrivacy,
@@ -29,48 +30,18 @@ from koko_presence.errors import PresenceError
 from koko_presence.messages import Activity, Privacy
 
 from .setting import Setting
+from .usersession import UserSession
 
 _MANUAL = frozenset(("busy", "reviewing", "away"))
 _LIVELIEST: tuple[Activity, ...] = ("active", "idle", "away")
 
 
-class UserSession:
-    """One session: where it is connected, the rooms it is in, what it hides."""
-
-    __slots__ = (
-        "activity", "at", "connected", "connection", "disabled", "edge", "invisible", "rooms", "share_cursor",
-        "share_selection",
-    )  # fmt: skip
-
-    def __init__(self, command: OpenSession) -> None:
-        self.edge = command.edge
-        self.connection = command.connection
-        self.at = command.at
-        self.connected = True
-        self.disabled = command.disabled
-        self.activity: Activity = "active"
-        self.rooms: dict[str, int] = {}  # and the number of the stay, which tells a late RoomLeft from a present one
-        self.invisible = False
-        self.share_cursor = True
-        self.share_selection = True
-
-    def hide(self, privacy: Privacy) -> bool:
-        """Take over what `privacy` says; True when something changed."""
-        before = (self.invisible, self.share_cursor, self.share_selection)
-        for name in ("invisible", "share_cursor", "share_selection"):
-            value = getattr(privacy, name)
-            if isinstance(value, bool):
-                setattr(self, name, value)
-        return before != (self.invisible, self.share_cursor, self.share_selection)
-
-    def privacy(self) -> Privacy:
-        return Privacy(invisible=self.invisible, share_cursor=self.share_cursor, share_selection=self.share_selection)
-
-
 class User:
     """All of one user. Commands for rooms and news for edges go into `setting.effects`, in order."""
 
-    __slots__ = ("activity", "id", "manual", "revision", "sessions", "setting", "status_message", "stays", "wishes")
+    __slots__ = (
+        "activity", "budget", "id", "manual", "revision", "sessions", "setting", "status_message", "stays", "wishes",
+    )  # fmt: skip
 
     def __init__(self, user_id: str, setting: Setting) -> None:
         self.id = user_id
@@ -81,6 +52,7 @@ class User:
         self.activity: Activity = "active"
         self.stays = 0
         self.revision = 0  # counts changes, so that of two records the newer one is known
+        self.budget: TokenBucket | None = None  # of HTTP calls for status and privacy [M8]
         self.wishes = Privacy()  # what the person has hidden with scope "user" [K6]
 
     @property
@@ -108,9 +80,9 @@ class User:
                 effects.append((session.edge, SessionReplaced(session_id=session_id, connection=session.connection)))
             session.edge, session.connection, session.connected = command.edge, command.connection, True
             session.at = command.at
-            self._set_disabled(session_id, command.disabled)
+            self.set_disabled(session_id, command.disabled)
             if command.privacy is not None:
-                self._spread_privacy(session_id, command.privacy)
+                self.spread_privacy(session_id, command.privacy)
             for room_id in sorted(session.rooms):
                 effects.append(
                     Resume(
@@ -119,21 +91,24 @@ class User:
                         user_id=self.id,
                         edge=command.edge,
                         connection=command.connection,
+                        at=command.at,
                         stay=session.rooms[room_id],
                     )
                 )
-            self._update_activity(session_id, interacted=False)
+            self.update_activity(session_id, interacted=False)
         else:
-            if not self._make_place(now):
+            if not self._make_place():
                 effects.append((command.edge, SessionRefused(connection=command.connection, code="TOO_MANY_SESSIONS")))
                 return
             if trusting and command.resume is not None:  # signed, and its owner was lost with all it knew [N-c]
                 session_id = command.resume
-            session = self.sessions[session_id] = UserSession(command)
+            session = self.sessions[session_id] = UserSession(
+                command.edge, command.connection, command.at, disabled=command.disabled
+            )
             session.hide(self.wishes)
             if command.privacy is not None:
-                self._spread_privacy(session_id, command.privacy)
-            self._update_activity(session_id, interacted=False)
+                self.spread_privacy(session_id, command.privacy)
+            self.update_activity(session_id, interacted=False)
         effects.append(
             (
                 command.edge,
@@ -150,20 +125,31 @@ class User:
             )
         )
 
-    def _make_place(self, now: float) -> bool:
+    @property
+    def full(self) -> bool:
+        """Has the user as many sessions as one may have, those in their grace included [C11]?"""
+        return len(self.sessions) >= self.setting.limits.max_sessions_per_user
+
+    def _make_place(self) -> bool:
+        """Room for one more socket: a session in its grace goes first [C11], then the lease that ends first, because
+        what nobody looks at must not shut a person's own tab out."""
         limits = self.setting.limits
-        if len(self.sessions) < limits.max_sessions_per_user:
+        if not self.full:
             return True
         for session_id, session in self.sessions.items():  # oldest first
             if not session.connected:
-                self._forget(session_id, "disconnected")
+                self.forget(session_id, "disconnected")
                 return True
+        leases = [session_id for session_id, session in self.sessions.items() if session.leased]
+        if leases:
+            self.forget(min(leases, key=lambda each: self.sessions[each].lease_until), "timeout")
+            return True
         if limits.evict_oldest:
             session_id, session = next(iter(self.sessions.items()))
             self.setting.effects.append(
                 (session.edge, SessionEvicted(session_id=session_id, connection=session.connection))
             )
-            self._forget(session_id, "kicked")
+            self.forget(session_id, "kicked")
             return True
         return False
 
@@ -174,7 +160,7 @@ class User:
         if session is None or session.connection != command.connection:
             return
         if not command.grace or self.setting.limits.grace_s <= 0.0:
-            self._forget(command.session_id, command.reason)
+            self.forget(command.session_id, command.reason)
         elif session.connected:
             self.hold(command.session_id, now)
 
@@ -185,39 +171,41 @@ class User:
         self.setting.deadlines.set(("session", self.id, session_id), now + self.setting.limits.grace_s)
         for room_id in sorted(session.rooms):
             self.setting.effects.append(Drop(room_id=room_id, session_id=session_id, connection=session.connection))
-        self._update_activity(session_id, interacted=False)
+        self.update_activity(session_id, interacted=False)
 
     def expire(self, session_id: str) -> None:
-        """The grace is over; the rooms end the membership at the same time by their own deadline."""
-        self._forget(session_id, "disconnected")
+        """The grace, or the lease, is over; the rooms end the membership at the same time by their own deadline."""
+        self.forget(session_id, "timeout" if self.sessions[session_id].leased else "disconnected")
 
-    def _forget(self, session_id: str, reason: str) -> None:
+    def forget(self, session_id: str, reason: str) -> None:
+        """The session has ended, and with it its memberships; `reason` is user_left's."""
         session = self.sessions.pop(session_id)
         self.setting.deadlines.cancel(("session", self.id, session_id))
         for room_id, stay in sorted(session.rooms.items()):
             self.setting.effects.append(Remove(room_id=room_id, session_id=session_id, reason=reason, stay=stay))
-        self._update_activity(session_id, interacted=False)
+        self.update_activity(session_id, interacted=False)
 
     # --- rooms ----------------------------------------------------------------------------------------------------
 
     def enter(self, command: EnterRoom, now: float) -> None:
-        """Count the room, then let its owner decide. Errors: TOO_MANY_ROOMS [C10], NOT_IN_ROOM for a session that is
-        gone meanwhile."""
+        """Count the room, then let its owner decide. Errors: TOO_MANY_ROOMS [C10], UNAUTHENTICATED for a session that
+        is gone meanwhile."""
         session = self.sessions.get(command.visitor.session_id)
         if session is None:
             raise PresenceError("UNAUTHENTICATED", "This session has ended. Connect again.")
-        if command.visitor.at < session.at:
-            return  # said once more for a connection that is no more
-        if not session.connected or session.connection != command.visitor.connection:
-            # a lost owner had given it the session
-            session.edge, session.connection = command.visitor.edge, command.visitor.connection
-            session.at, session.connected = command.visitor.at, True
-            self.setting.deadlines.cancel(("session", self.id, command.visitor.session_id))
-        rooms = {room_id for each in self.sessions.values() for room_id in each.rooms}
-        if command.room_id not in rooms and len(rooms) >= self.setting.limits.max_rooms_per_user:
-            raise PresenceError("TOO_MANY_ROOMS")
+        if command.call is None:
+            if command.visitor.at < session.at:
+                return  # said once more for a connection that is no more
+            if not session.connected or session.connection != command.visitor.connection:
+                # a lost owner had given it the session, or an edge's word of it came too late
+                hears = session.connection == command.visitor.connection
+                session.edge, session.connection = command.visitor.edge, command.visitor.connection
+                session.at, session.connected = command.visitor.at, True
+                self.setting.deadlines.cancel(("session", self.id, command.visitor.session_id))
+                self._tell_back(command.visitor.session_id, command.room_id, hears=hears)
+        self.check_rooms(command.room_id)
         if command.privacy is not None:
-            self._spread_privacy(command.visitor.session_id, command.privacy)
+            self.spread_privacy(command.visitor.session_id, command.privacy)
         # above every number of an owner before this one, whose clock is the same
         self.stays = max(self.stays + 1, int(now * 1e6))
         session.rooms[command.room_id] = self.stays
@@ -229,21 +217,54 @@ class User:
             Admit(room_id=command.room_id, enter=command, stay=self.stays, profile=self.profile)
         )
 
+    def _tell_back(self, session_id: str, but: str, *, hears: bool) -> None:
+        """The session is connected after all: all its rooms but one are told."""
+        session = self.sessions[session_id]
+        for room_id in sorted(session.rooms.keys() - {but}):
+            self.setting.effects.append(
+                Resume(
+                    room_id=room_id,
+                    session_id=session_id,
+                    user_id=self.id,
+                    edge=session.edge,
+                    connection=session.connection,
+                    at=session.at,
+                    stay=session.rooms[room_id],
+                    hears=hears,
+                )
+            )
+
+    def check_rooms(self, room_id: str) -> None:
+        """Errors: TOO_MANY_ROOMS when `room_id` would be one too many [C10]."""
+        rooms = {room_id for each in self.sessions.values() for room_id in each.rooms}
+        if room_id not in rooms and len(rooms) >= self.setting.limits.max_rooms_per_user:
+            raise PresenceError("TOO_MANY_ROOMS")
+
     def leave(self, command: LeaveRoom) -> None:
         """A client's own leave; the room answers it."""
-        session = self.sessions.get(command.session_id)
-        stay = session.rooms.pop(command.room_id, 0) if session is not None else 0
-        self.setting.effects.append(
-            Remove(
-                room_id=command.room_id, session_id=command.session_id, reason=command.reason, stay=stay, id=command.id
-            )
+        self.step_out(
+            Remove(room_id=command.room_id, session_id=command.session_id, reason=command.reason, id=command.id)
         )
+
+    def step_out(self, word: Remove) -> None:
+        """A session leaves a room, which is told with `word`; with its room a lease ends."""
+        session = self.sessions.get(word.session_id)
+        if session is not None:
+            word.stay = session.rooms.pop(word.room_id, 0)
+        self.setting.effects.append(word)
+        self._end_lease(word.session_id, word.reason)
 
     def left(self, session_id: str, room_id: str, stay: int) -> None:
         """The room says that the session is not in it (any more)."""
         session = self.sessions.get(session_id)
         if session is not None and session.rooms.get(room_id) == stay:
             del session.rooms[room_id]
+            self._end_lease(session_id, "timeout")
+
+    def _end_lease(self, session_id: str, reason: str) -> None:
+        session = self.sessions.get(session_id)
+        if session is not None and session.leased and not session.rooms:
+            self.forget(session_id, reason)
 
     def claim(self, command: ClaimMember) -> None:
         """A room has this session: hold that against what is known here, and tell the room of the difference [N-b]."""
@@ -252,14 +273,17 @@ class User:
         if session is None or not session.connected or room_id not in session.rooms:  # it may still join again
             drop = Drop(room_id=room_id, session_id=session_id, connection=command.connection)
             self.setting.effects.append(drop)
-        elif session.connection != command.connection:
+        elif session.connection != command.connection or not command.connected:
             resume = Resume(
                 room_id=room_id,
                 session_id=session_id,
                 user_id=self.id,
                 edge=session.edge,
                 connection=session.connection,
+                at=session.at,
                 stay=command.stay,
+                # it was dropped by mistake, and its edge has gone on hearing the room
+                hears=session.connection == command.connection,
             )
             self.setting.effects.append(resume)
         if session is not None and room_id in session.rooms:
@@ -272,7 +296,7 @@ class User:
         session = self.sessions.get(command.session_id)
         if session is not None:
             session.activity = command.activity
-            self._update_activity(command.session_id, interacted=command.interacted)
+            self.update_activity(command.session_id, interacted=command.interacted)
 
     def change_status(self, command: ChangeStatus) -> dict[str, object]:
         """setStatus: active and idle clear the manual status [D8]. Returns the fields of the acknowledgement [M5]."""
@@ -295,10 +319,10 @@ class User:
         if session is None:
             raise PresenceError("UNAUTHENTICATED", "This session has ended. Connect again.")
         if command.disabled is not None:
-            self._set_disabled(command.session_id, command.disabled)
+            self.set_disabled(command.session_id, command.disabled)
         if session.disabled and command.privacy.invisible is False:
             raise PresenceError("FORBIDDEN", "Presence is switched off for you. Only your application can change that.")
-        self._spread_privacy(command.session_id, command.privacy)
+        self.spread_privacy(command.session_id, command.privacy)
         return {
             "success": True,
             "invisible": session.invisible,
@@ -306,7 +330,8 @@ class User:
             "shareSelection": session.share_selection,
         }
 
-    def _spread_privacy(self, session_id: str, privacy: Privacy) -> None:
+    def spread_privacy(self, session_id: str, privacy: Privacy) -> None:
+        """Let the session, or by its scope all of the user's, hide what `privacy` says [K6]."""
         targets = [session_id]
         if privacy.scope == "user":
             targets = list(self.sessions)
@@ -317,7 +342,7 @@ class User:
             if self.sessions[each].hide(privacy):
                 self._apply_privacy(each)
 
-    def _set_disabled(self, session_id: str, disabled: bool) -> None:
+    def set_disabled(self, session_id: str, disabled: bool) -> None:
         """The token's own word on presence [K1]."""
         if self.sessions[session_id].disabled != disabled:
             self.sessions[session_id].disabled = disabled
@@ -342,7 +367,8 @@ class User:
         shown = {session.activity for session in self.sessions.values() if session.connected}
         return next((activity for activity in _LIVELIEST if activity in shown), self.activity)
 
-    def _update_activity(self, session_id: str, *, interacted: bool) -> None:
+    def update_activity(self, session_id: str, *, interacted: bool) -> None:
+        """The user's activity may have changed with that of this session; the rooms are told if it has."""
         before = self.activity
         self.activity = self.liveliest()
         self._spread_profile(session_id, changed=self.activity != before, interacted=interacted)

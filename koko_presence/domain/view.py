@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from msgspec import Raw
 
 from koko_presence.commands import AskActive
+from koko_presence.errors import PresenceError
 from koko_presence.events import ActiveReply, ControlRequestRow, JoinedReply, PresenceRoom, PresenceUser, encode
 from koko_presence.messages import MessageId
 
@@ -99,3 +100,19 @@ def joined_reply(room: Room, member: Member, id: MessageId | None, now: float) -
         server_time=room.setting.wall.ms(now),
         send_interval_ms=room.load.advised_ms,
     )
+
+
+def acting_member(room: Room | None, user_id: str, session_id: str) -> Member:
+    """Whom an HTTP call is for: the user's session of that id, or when none is named the user's lease, or the only
+    session [M1]. Errors: NOT_IN_ROOM, also for a session of somebody else, and SESSION_REQUIRED."""
+    person = None if room is None else room.people.get(user_id)
+    here = [] if person is None else [m for m in person.members.values() if m.connected]
+    if session_id:
+        here = [member for member in here if member.session_id == session_id]
+    if not here:
+        raise PresenceError("NOT_IN_ROOM")
+    if len(here) > 1:
+        here = [member for member in here if member.leased]
+    if len(here) != 1:
+        raise PresenceError("SESSION_REQUIRED", "You have several sessions in this room. Name the one this is for.")
+    return here[0]

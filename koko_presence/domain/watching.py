@@ -4,7 +4,7 @@ from msgspec import UNSET
 
 from koko_presence._fastpath.fanout import Item
 from koko_presence.errors import PresenceError
-from koko_presence.events import PlaybackRow, PlaybackSynced, ViewerSync, encode_ack
+from koko_presence.events import PlaybackRow, PlaybackSynced, ViewerSync
 from koko_presence.messages import (
     ControlCancel,
     ControlDeny,
@@ -18,28 +18,25 @@ from koko_presence.messages import (
 from .member import Member
 from .playback import Playback, Viewer, acted_at
 from .room import SYNCED_TYPES, Room
-from .showing import REGISTERS, Register, spend, submit
+from .showing import REGISTERS, Register, Result, spend, submit
 
 
-def handle_playback(room: Room, member: Member, message: PlaybackMessage, now: float) -> None:
+def handle_playback(room: Room, member: Member, message: PlaybackMessage, now: float) -> Result:
     """presence.syncPlayback. Errors: SYNC_DISABLED [H13], INVISIBLE [K3], NOT_CONTROLLER with the state [H1],
     FORBIDDEN, STALE with the state [H16]."""
     data = message.data
     if room.type not in SYNCED_TYPES:
         raise PresenceError("SYNC_DISABLED", f"A {room.type} room has no playback.")
     if data.action in ("enable", "disable"):
-        _switch_sync(room, member, message, now)
-        return
+        return _switch_sync(room, member, message, now)
     if not room.sync_enabled:
         raise PresenceError("SYNC_DISABLED")
     if data.action == "report":
         submit(room, member, "report", (data, acted_at(data, room.setting.wall, now)), now)
-        room.send(member, encode_ack(message.id, {"success": True}))
-        return
+        return {"success": True}
     if data.action == "resync":
         _resync(room, member, now)
-        room.send(member, encode_ack(message.id, {"success": True}))
-        return
+        return {"success": True}
     _check_may_play(room, member)
     playback = room.playback
     if isinstance(data.base_version, int) and playback is not None and data.base_version != playback.version:
@@ -49,11 +46,11 @@ def handle_playback(room: Room, member: Member, message: PlaybackMessage, now: f
         playback.anchor = acted_at(data, room.setting.wall, now)
     member.last_active_at = now
     playback.apply(data, acted_at(data, room.setting.wall, now))
-    if room.control.user_id == member.user_id:
+    if room.control.user_id == member.user_id and not member.leased:
         room.control.session_id = member.session_id  # another tab of the controller takes over [H2]
     room.playback_waits = (member.user_id, member.session_id, data.action)
     release_playback(room, now)
-    room.send(member, encode_ack(message.id, {"success": True, **_as_dict(playback.row(room.setting.wall))}))
+    return {"success": True, **_as_dict(playback.row(room.setting.wall))}
 
 
 def release_playback(room: Room, now: float, *, at_once: bool = False) -> None:
@@ -96,7 +93,7 @@ def _resync(room: Room, member: Member, now: float) -> None:
         room.out.append(Item(frame, only=member.session_id))
 
 
-def _switch_sync(room: Room, member: Member, message: PlaybackMessage, now: float) -> None:
+def _switch_sync(room: Room, member: Member, message: PlaybackMessage, now: float) -> Result:
     if not member.visible:
         raise PresenceError("INVISIBLE")
     if not (member.moderator or (room.control.user_id == member.user_id)):
@@ -106,14 +103,14 @@ def _switch_sync(room: Room, member: Member, message: PlaybackMessage, now: floa
         room.playback = Playback(now)
     room.playback_waits = (member.user_id, member.session_id, message.data.action)
     release_playback(room, now)
-    room.send(member, encode_ack(message.id, {"success": True, "syncEnabled": room.sync_enabled}))
+    return {"success": True, "syncEnabled": room.sync_enabled}
 
 
 def _check_may_play(room: Room, member: Member) -> None:
     if not member.visible:
         raise PresenceError("INVISIBLE")
     state = room.playback.row(room.setting.wall) if room.playback is not None and room.playback.version else None
-    if not member.may_hold:
+    if not member.may_play:
         raise PresenceError("FORBIDDEN", "Your token has no 'control' scope for this room.", state=state)
     mode = room.setting.options.control_mode
     if room.control.user_id is not None:
@@ -176,7 +173,7 @@ def sync_totals(room: Room) -> tuple[int, int]:
     reference and counts as synced until its own reports say otherwise [H7]."""
     synced = total = 0
     for person in room.people.values():
-        sessions = [m for m in person.members.values() if m.visible and (m.viewer is None or m.viewer.following)]
+        sessions = [m for m in person.members.values() if m.visible and _follows(m)]
         if not sessions:
             continue
         total += 1
@@ -185,13 +182,18 @@ def sync_totals(room: Room) -> tuple[int, int]:
     return synced, total
 
 
+def _follows(member: Member) -> bool:
+    # who is here over HTTP hears nothing to follow, unless its own reports say otherwise [M2]
+    return not member.leased if member.viewer is None else member.viewer.following
+
+
 REGISTERS["report"] = Register(lambda member: member.report, _take_report)
 
 
 # --- control [I] --------------------------------------------------------------------------------------------------
 
 
-def handle_control_request(room: Room, member: Member, message: ControlRequest, now: float) -> None:
+def handle_control_request(room: Room, member: Member, message: ControlRequest, now: float) -> Result:
     """presence.requestControl: granted at once when nobody has control [I1], else a pending wish [I5]."""
     _check_may_hold(room, member)
     spend(room, member.person.control, now)
@@ -209,11 +211,10 @@ def handle_control_request(room: Room, member: Member, message: ControlRequest, 
         if is_new:
             room.urgent = True
             room.emit("control_requested", member, {"requesterName": member.name}, now, to_self=True)
-    result = {"success": True, "granted": control.user_id == user_id, "controller": control.user_id}
-    room.send(member, encode_ack(message.id, result))
+    return {"success": True, "granted": control.user_id == user_id, "controller": control.user_id}
 
 
-def handle_control_grant(room: Room, member: Member, message: ControlGrant, now: float) -> None:
+def handle_control_grant(room: Room, member: Member, message: ControlGrant, now: float) -> Result:
     """presence.grantControl. Errors: NOT_CONTROLLER [I2], TARGET_NOT_IN_ROOM [I4], INVALID_DATA for oneself [I5],
     FORBIDDEN when the target may not control."""
     _check_may_decide(room, member)
@@ -230,10 +231,10 @@ def handle_control_grant(room: Room, member: Member, message: ControlGrant, now:
     member.last_active_at = now
     room.setting.deadlines.cancel(("control_request", room.id, target))
     room.grant_control(person, member, now)
-    room.send(member, encode_ack(message.id, {"success": True, "controller": target}))
+    return {"success": True, "controller": target}
 
 
-def handle_control_deny(room: Room, member: Member, message: ControlDeny, now: float) -> None:
+def handle_control_deny(room: Room, member: Member, message: ControlDeny, now: float) -> Result:
     """Refuse a pending request [I5]. Errors: NOT_CONTROLLER, TARGET_NOT_IN_ROOM when nobody of that id asks."""
     _check_may_decide(room, member)
     target = message.data.to_user_id
@@ -243,24 +244,24 @@ def handle_control_deny(room: Room, member: Member, message: ControlDeny, now: f
     room.setting.deadlines.cancel(("control_request", room.id, target))
     room.urgent = True
     room.emit("control_denied", member, {"toUserId": target, "reason": "denied"}, now, to_self=True)
-    room.send(member, encode_ack(message.id, {"success": True}))
+    return {"success": True}
 
 
-def handle_control_release(room: Room, member: Member, message: ControlRelease, now: float) -> None:
+def handle_control_release(room: Room, member: Member, message: ControlRelease, now: float) -> Result:
     """Give control up [I5]. Errors: NOT_CONTROLLER."""
     if room.control.user_id != member.user_id:
         raise PresenceError("NOT_CONTROLLER", "You do not have control.")
     spend(room, member.person.playback, now)
     member.last_active_at = now
     room.release_control(member, "released", now)
-    room.send(member, encode_ack(message.id, {"success": True}))
+    return {"success": True}
 
 
-def handle_control_cancel(room: Room, member: Member, message: ControlCancel, now: float) -> None:
+def handle_control_cancel(room: Room, member: Member, message: ControlCancel, now: float) -> Result:
     """Take one's own request back [I5]; the others learn it as a control_denied with reason `cancelled`."""
     if room.control.withdraw(member.user_id):
         end_request(room, member, "cancelled", now)
-    room.send(member, encode_ack(message.id, {"success": True}))
+    return {"success": True}
 
 
 def lose_control(room: Room, member: Member, now: float) -> None:
@@ -283,8 +284,10 @@ def _check_may_hold(room: Room, member: Member) -> None:
         raise PresenceError("SYNC_DISABLED", f"A {room.type} room has no playback.")
     if not member.visible:
         raise PresenceError("INVISIBLE")
-    if not member.may_hold:
+    if not member.may_play:
         raise PresenceError("FORBIDDEN", "Your token has no 'control' scope for this room.")
+    if member.leased:  # it would not even hear that it has control
+        raise PresenceError("FORBIDDEN", "A session held over HTTP cannot have control. Connect by WebSocket.")
 
 
 def _check_may_decide(room: Room, member: Member) -> None:

@@ -189,6 +189,12 @@ class Connection(FrameListener):
         return self._transport.request.headers
 
     @property
+    def target(self) -> str:
+        """The handshake's path with its query; there until the handler's `on_open` returns."""
+        target = self._transport.request.path
+        return target.decode("latin-1") if isinstance(target, bytes) else str(target)
+
+    @property
     def peer(self) -> str:
         """The other end's address, or "" when there is none any more."""
         name = self._transport.underlying_transport.get_extra_info("peername")
@@ -254,6 +260,13 @@ class Connection(FrameListener):
             transport.set_write_buffer_limits(high=0)  # tell at once that something waits, and when nothing does
         else:
             outbox.use_socket(transport.get_extra_info("socket").fileno(), transport)
+
+    def take_long(self) -> None:
+        """Let whole messages in up to the size of a frame, and tell at once when the socket is full; for a handler
+        that reads and writes other words than a session's."""
+        self._max_message_bytes = self._max_frame_bytes
+        if self._transport.is_secure:
+            self._transport.underlying_transport.set_write_buffer_limits(high=0)
 
     # --- small things -----------------------------------------------------------------------------------------------
 

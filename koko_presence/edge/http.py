@@ -15,6 +15,9 @@ from typing import NamedTuple
 import msgspec
 from aiohttp import web
 
+from . import trpc_http
+from .trpc_http import TrpcHttp
+
 Handler = Callable[[web.BaseRequest], web.Response]
 
 # Nothing inline, nothing foreign: what the demo's names and images could at worst do [reliability reference, XSS].
@@ -38,6 +41,9 @@ RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 
 # Nothing in the SDK is secret or personal, so any page may load it from here.
 OPEN_TO_ALL = {"Access-Control-Allow-Origin": "*", "Cross-Origin-Resource-Policy": "cross-origin"}
+
+
+MAX_LINE_BYTES = 16 * 1024  # a batch of queries stands in the request's line; the door takes no longer head
 
 
 class StaticFile(NamedTuple):
@@ -72,6 +78,11 @@ class HttpSide:
     def __init__(self) -> None:
         self._routes: dict[str, Handler] = {"/healthz": self._healthz}
         self._files: dict[str, StaticFile] = {}
+        self._trpc: TrpcHttp | None = None
+
+    def add_trpc(self, trpc: TrpcHttp) -> None:
+        """Answer calls below /trpc/ [M6]."""
+        self._trpc = trpc
 
     def add_sdk(self, folder: Path) -> None:
         """Serve the browser SDK at /sdk, to pages of any origin."""
@@ -97,13 +108,25 @@ class HttpSide:
 
     def server(self) -> web.Server:
         """What the door calls for each HTTP connection."""
-        return web.Server(self._handle, access_log=None, keepalive_timeout=75.0, tcp_keepalive=False)
+        return web.Server(
+            self._handle,
+            access_log=None,
+            keepalive_timeout=75.0,
+            tcp_keepalive=False,
+            max_line_size=MAX_LINE_BYTES,
+            auto_decompress=False,
+        )
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        if self._trpc is not None and request.path.startswith(trpc_http.PATH):
+            return await self._trpc.handle(request)
         route = self._routes.get(request.path)
         file = self._files.get(request.path)
         if route is None and file is None:
-            return answer(404, {"error": f"Nothing here. The WebSocket is at /presence, not {request.path[:100]}"})
+            return answer(
+                404,
+                {"error": f"Nothing here. The WebSocket is at /presence, not {trpc_http.clean(request.path[:100])}"},
+            )
         if request.method not in ("GET", "HEAD"):
             refused = answer(405, {"error": "Only GET is answered here."})
             refused.headers["Allow"] = "GET, HEAD"

@@ -18,10 +18,12 @@ from koko_presence.auth.access import Access
 from koko_presence.auth.tokens import ResumeTokens, TokenVerifier
 from koko_presence.cluster.bus import Alarm, Bus, Timers
 from koko_presence.commands import (
+    CallAnswered,
     EdgeNews,
     EndSession,
     Reply,
     RoomRefused,
+    SessionActed,
     SessionEvicted,
     SessionLost,
     SessionOpened,
@@ -32,8 +34,11 @@ from koko_presence.domain.deadlines import Deadlines
 from koko_presence.limits import Limits
 from koko_presence.records import Present, SessionRecord
 
+from .calls import Calls
 from .feed import Feed, Receiver
 from .life import Link
+from .oneself import note_acted
+from .procedures import Procedures
 from .session import Session
 
 log = logging.getLogger("koko_presence.edge")
@@ -74,6 +79,8 @@ class Hub:
         self._tasks: set[asyncio.Task[None]] = set()
         self._deadlines = Deadlines()
         self._alarm = Alarm(timers, clock, self._tick)
+        self.calls = Calls(edge_id, bus, timers, clock)
+        self.procedures = Procedures(self)
 
     def unix_s(self) -> float:
         """Seconds since 1970, now."""
@@ -136,6 +143,7 @@ class Hub:
     def stop(self) -> None:
         """No timer rings any more, no check goes on."""
         self._alarm.stop()
+        self.calls.stop()
         for task in self._tasks:
             task.cancel()
 
@@ -198,6 +206,12 @@ class Hub:
                 session.outbox.write(frame_text(news.payload))
                 if news.refusal:
                     session.on_refusal()
+        elif isinstance(news, SessionActed):
+            session = self.sessions.get(news.session_id)
+            if session is not None:
+                note_acted(session, news, now)
+        elif isinstance(news, CallAnswered):
+            self.calls.on_answer(news)
 
     def on_packet(self, packet: RoomPacket, now: float) -> None:
         """A room's flush: copied to every receiver here."""
@@ -250,6 +264,7 @@ class Hub:
         for session in list(self.connections.values()):
             session.login.say_again(now)
             session.rooms.say_again(now)
+        self.calls.say_again(now)
 
     def session_words(self) -> dict[str, list[SessionRecord]]:
         """Of every user: the sessions that are connected here."""

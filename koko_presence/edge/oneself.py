@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from koko_presence.commands import ChangePrivacy, ChangeStatus
+from koko_presence.commands import ChangePrivacy, ChangeStatus, SessionActed
 from koko_presence.errors import PresenceError
 from koko_presence.events import Pong
 from koko_presence.messages import Heartbeat, SetPrivacy, SetStatus
@@ -50,3 +50,14 @@ def handle_privacy(session: Session, message: SetPrivacy, now: float) -> None:
             setattr(session.privacy, name, value)
     command = ChangePrivacy(user_id=session.user_id, session_id=session.session_id, privacy=message.data, id=message.id)
     session.hub.bus.send(command, now)
+
+
+def note_acted(session: Session, news: SessionActed, now: float) -> None:
+    """Something was done for this session over HTTP [M1]: the person is there, as if the socket had said it."""
+    if session.state != "open":
+        return
+    if news.privacy is not None:
+        session.privacy = news.privacy
+    if news.activity is not None:
+        session.activity.note_life(now)
+        session.rooms.report(session.activity.claim(news.activity, now), now, interacted=False)

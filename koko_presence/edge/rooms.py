@@ -14,7 +14,7 @@ from msgspec import UNSET
 
 from koko_presence._fastpath.counters import tally
 from koko_presence._fastpath.throttle import GO, WAITS, TokenBucket, Trailing
-from koko_presence.auth.access import UNSURE, Action, Grant, settled_type
+from koko_presence.auth.access import UNSURE, Action, Grant
 from koko_presence.commands import Act, AskActive, EnterRoom, LeaveRoom, Regrant, ReportActivity, Visitor
 from koko_presence.errors import PresenceError
 from koko_presence.events import Kicked, LeftReply
@@ -37,6 +37,7 @@ from koko_presence.messages import (
     Typing,
 )
 
+from .entering import check_room_id, claimed_type, settled_type
 from .unanswered import Unanswered
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class Rooms:
     def join(self, message: Join, size: int, within: bool, now: float) -> None:
         """presence.join. Errors: INVALID_MESSAGE, ROOM_TYPE_MISMATCH [C1], FORBIDDEN, RATE_LIMITED; the owners add
         ROOM_FULL and TOO_MANY_ROOMS."""
-        _check_room_id(message.room_id)
+        check_room_id(message.room_id)
         if self._hold(message.room_id, message, size):
             return
         if not (within and self._join_bucket.take(now)):
@@ -95,7 +96,7 @@ class Rooms:
         try:
             if not grant.allow:  # before anything that could tell a stranger what kind of room there is
                 raise grant.refusal()
-            room_type = settled_type(message.room_id, _known(message.room_type), grant)
+            room_type = settled_type(message, grant)
         except PresenceError as error:
             tally.refused(message, error.code)
             session.refuse(error, message.id, message.room_id)
@@ -228,7 +229,7 @@ class Rooms:
         )
 
     def _check(self, room_id: str, room_type: Any, then: Callable[[Grant], None], action: Action = "join") -> None:
-        session, type_ = self._session, None if room_type is UNSET else room_type
+        session, type_ = self._session, claimed_type(room_type)
         answer = session.hub.access.check(
             session.identity, room_id, type_, session_id=session.session_id, action=action
         )
@@ -299,7 +300,7 @@ class Rooms:
 
     def ask_active(self, message: GetActive, size: int, within: bool, now: float) -> None:
         """presence.getActive: for members, and for those who may enter [C13, C14]. Errors: FORBIDDEN, RATE_LIMITED."""
-        _check_room_id(message.room_id)
+        check_room_id(message.room_id)
         if self._hold(message.room_id, message, size):
             return
         if not (within and self._join_bucket.take(now)):
@@ -368,15 +369,6 @@ class Rooms:
 
     def _send(self, command: Any, now: float) -> None:
         self._session.hub.bus.send(command, now)
-
-
-def _check_room_id(room_id: str) -> None:
-    if not room_id.isprintable():  # control characters, and separators that look like nothing [C17]
-        raise PresenceError("INVALID_MESSAGE", "A roomId has 1 to 128 printable characters.")
-
-
-def _known(room_type: Any) -> Any:
-    return None if room_type is UNSET else room_type
 
 
 ROOM_HANDLERS: dict[type, Callable[[Rooms, Any, int, bool, float], None]] = {

@@ -116,7 +116,7 @@ class Session:
         self.activity.note_life(now)
         within = self.abuse.take(now)
         if not within and self.abuse.flooding_for(now) >= self.hub.limits.flood_s:
-            self._cut_for_abuse("You send more than this connection may.")
+            self.cut_for_abuse("You send more than this connection may.")
             return
         try:
             message = decode(data)
@@ -150,7 +150,7 @@ class Session:
         """A ping of the client's: no sign of life [D4], but it counts against floods [L3]."""
         now = self.hub.clock()
         if not self.abuse.take(now) and self.abuse.flooding_for(now) >= self.hub.limits.flood_s:
-            self._cut_for_abuse("You send more than this connection may.")
+            self.cut_for_abuse("You send more than this connection may.")
 
     def on_pong(self, data: bytes) -> None:
         """The transport is alive [D4]."""
@@ -293,7 +293,7 @@ class Session:
         if verdict == "warn":
             self.send(ServerNotice(code="RATE_LIMITED", message="Too many errors. A few more and you are cut off."))
         elif verdict == "cut" and self.state != "closed":
-            self._cut_for_abuse("Too many errors.")
+            self.cut_for_abuse("Too many errors.")
 
     def refuse(self, error: PresenceError, id: MessageId | None = None, room_id: str | None = None) -> None:
         self.write(error_reply(error, id, room_id))
@@ -303,7 +303,7 @@ class Session:
             return
         self.on_refusal()
 
-    def _cut_for_abuse(self, why: str) -> None:
+    def cut_for_abuse(self, why: str) -> None:
         wait_s = self.hub.limits.abuse_retry_after_s
         if self.state == "closed":
             return
@@ -363,6 +363,7 @@ class Session:
             edge=self.hub.edge_id,
             connection=self.connection,
             at=self.opened_at,
+            lease_until=0.0,
             connected=True,
             disabled=not self.identity.presence,
             invisible=hidden.invisible is True,

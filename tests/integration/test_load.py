@@ -1,11 +1,15 @@
 """The load generator is part of the product: every claim in docs/performance.md is repeated with it."""
 
+import asyncio
 import json
 import os
 import socket
 import subprocess
 import sys
 from pathlib import Path
+
+from bench import http
+from bench.load import koko_server, write_tokens
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -31,3 +35,16 @@ def test_every_cursor_of_a_small_load_is_delivered_to_everybody() -> None:
 def test_a_storm_lets_everybody_in() -> None:
     result = load("--rooms", "5", "--users", "10", "--storm")
     assert result["clients"] == 50 and result["join_ms"]["count"] == 50  # type: ignore[index]
+
+
+def test_http_is_asked_on_a_timetable_and_every_answer_is_counted(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    tokens = tmp_path / "tokens"
+    write_tokens(tokens, 20)
+    room = {"roomId": "video_0", "roomType": "video"}
+    with koko_server(port, None):
+        asyncio.run(http.fill(tokens.read_text().split()[:3], room, port))
+        result = http.http_load(tokens, room, 0.5, [], rate=100.0, port=port)
+    assert 45 <= result["requests"] <= 55 and result["statuses"] == {"200": result["requests"]}
+    assert 0.0 < result["latency_ms"]["p50"] <= result["latency_ms"]["p99"]

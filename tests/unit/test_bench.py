@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from bench import compare, figures, peers
+from bench import compare, figures, http, peers
 from bench.compare import Bench, Contender, Load
 
 PEER = Contender("peer", ("peer",))
@@ -220,3 +220,15 @@ def test_the_tables_replace_what_stood_between_the_markers() -> None:
 def test_missing_markers_are_told(text: str) -> None:
     with pytest.raises(SystemExit, match="lacks the lines"):
         figures.between_markers(text, "new")
+
+
+# --- HTTP beside the cursors ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("p99", "saturated", "verdict"), [(19.9, False, "yes"), (20.0, False, "no"), (5.0, True, "yes, but")]
+)
+def test_the_cursors_have_to_stay_below_the_bar_beside_http(p99: float, saturated: bool, verdict: str) -> None:
+    last = {"last_receiver_ms": {"p99": p99}}
+    row = http.beside_row("cursors", result(p99=p99, generator_saturated=saturated, **last), None)
+    assert row[-1].startswith(verdict) and row[2] == f"{p99:.2f}" and len(row) == 9

@@ -19,6 +19,7 @@ from koko_presence.messages import GetActive, Privacy, SetStatus, StatusData
 PROFILE = c.Profile(status="busy", status_message="hi 👍", activity="idle")
 VISITOR = c.Visitor(edge=3, session_id="s", user_id="ü", name="Ann", image=None, connection=3 << 32, at=1.5)
 ENTER = c.EnterRoom(user_id="ü", room_id="r", visitor=VISITOR, room_type="video", id=7, privacy=Privacy(invisible=True))
+CALL = c.Call(edge=3, number=1 << 40, user_id="ü")
 COMMANDS: list[c.Command] = [
     c.OpenSession(user_id="u", edge=1, connection=(1 << 32) + 5, at=2.0, fresh="f", resume="g", privacy=Privacy()),
     ENTER,
@@ -41,6 +42,8 @@ COMMANDS: list[c.Command] = [
     ),
     c.Regrant(room_id="r", session_id="s", can_control=True, can_broadcast=False, moderator=True),
     c.AskActive(room_id="r", user_id="u", session_id="s", edge=1, message=GetActive(room_id="r", id=3)),
+    c.RenewLeases(user_id="u", session_id="s", activity="idle", call=CALL),
+    c.RenewLease(room_id="r", session_id="s", user_id="u", stay=3, lease_until=90.5, call=CALL, renewed=2),
 ]
 TEXTS = [
     b'{"type":"cursor","roomId":"r","data":{"timestamp":1.25,"x":0.1,"y":0.2,"target":"left"}}',
@@ -68,11 +71,21 @@ def test_a_command_is_the_same_on_the_other_side(command: c.Command) -> None:
     assert again == command and letters.key_of(again) == letters.key_of(command)
 
 
+@pytest.mark.parametrize(
+    "command", [command for command in COMMANDS if hasattr(command, "call")], ids=lambda command: type(command).__name__
+)
+def test_who_waits_for_the_answer_is_told_to_the_other_side(command: c.Command) -> None:
+    asked = msgspec.structs.replace(command, call=CALL)
+    assert letters.decode_command(letters.encode_command(asked)) == asked
+
+
 @pytest.mark.parametrize("text", TEXTS, ids=lambda text: msgspec.json.decode(text)["type"])
 def test_a_clients_message_is_the_same_on_the_other_side(text: bytes) -> None:
     act = c.Act(room_id="r", session_id="s", edge=1, message=decode(text))  # type: ignore[arg-type]
     again = letters.decode_command(letters.encode_command(act))
     assert again == act
+    act.call = CALL
+    assert letters.decode_command(letters.encode_command(act)) == act
     assert isinstance(again, c.Act) and msgspec.json.encode(again.message) == msgspec.json.encode(act.message)
 
 

@@ -42,6 +42,15 @@ def test_a_ghost_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
             Story(seed).run()
 
 
+def test_a_lease_that_is_taken_for_a_lost_socket_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    from koko_presence.domain.usersession import UserSession
+
+    monkeypatch.setattr(UserSession, "leased", False)
+    with pytest.raises(Broken):
+        for seed in range(1, 40):
+            Story(seed).run()
+
+
 def test_a_lost_member_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """Owners that take over nothing: the simulation must see it."""
     from koko_presence.cluster import handover

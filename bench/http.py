@@ -1,0 +1,160 @@
+"""What HTTP costs, and what it costs the cursors: `python -m bench.http`.
+
+1. presence.getActive on a room of 100, as many requests as one worker answers, by 400 different users.
+2. A full room of cursors alone, then with 1,000 such requests a second beside it: the cursors' p99 has to stay
+   below 20 ms.
+
+Prints two tables for docs/performance.md. The generators are pinned to the cores that the server does not have; a row
+says so when they, or others on the machine, were in the way.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import aiohttp
+
+from .figures import Result, remark, table
+from .load import cpu_s, koko_server, run_load, write_tokens
+
+PORT = 18_087
+CALLERS = 400  # one user may make 50 calls a second
+BAR_MS = 20.0
+# users of loadgen.c are u0 to u99; the callers come after them
+FULL_ROOM = {"roomId": "video_0", "roomType": "video"}
+SETTINGS = {"limits_max_sessions_per_user": 100}
+
+
+def get_active(room: dict[str, str]) -> str:
+    return f"/trpc/presence.getActive?input={quote(json.dumps(room))}"
+
+
+def http_load(
+    tokens: Path, room: dict[str, str], seconds: float, cores: Sequence[int], *, rate: float = 0.0, port: int = PORT
+) -> Result:
+    """Requests for `seconds` from a process of its own. Errors: SystemExit when it fails, or an answer is not 200."""
+    pinned = ["taskset", "-c", ",".join(map(str, cores))] if cores else []
+    command = [sys.executable, "-m", "bench.http_load", str(port), get_active(room), str(tokens), str(seconds), "32"]
+    done = subprocess.run([*pinned, *command, str(rate)], stdout=subprocess.PIPE, text=True)
+    if done.returncode != 0:
+        raise SystemExit("bench: the HTTP generator failed")
+    result: Result = json.loads(done.stdout)
+    if set(result["statuses"]) != {"200"}:
+        raise SystemExit(f"bench: not every answer was 200: {result['statuses']}")
+    return result
+
+
+async def fill(tokens: Sequence[str], room: dict[str, str], port: int = PORT) -> None:
+    """Let everybody into `room` over HTTP; it is full for 90 s."""
+    async with aiohttp.ClientSession() as http:
+        for token in tokens:
+            headers = {"authorization": f"Bearer {token}"}
+            url = f"http://127.0.0.1:{port}/trpc/presence.join"
+            async with http.post(url, json=room, headers=headers) as answer:
+                if answer.status != 200:
+                    raise SystemExit(f"bench: join was refused: {await answer.text()}")
+
+
+def callers(folder: Path) -> Path:
+    """A file with the tokens of those who ask, who are not in the room."""
+    everybody = folder / "everybody"
+    write_tokens(everybody, 100 + CALLERS)
+    found = folder / "callers"
+    found.write_text("\n".join(everybody.read_text().split()[100:]))
+    return found
+
+
+def measure_alone(tokens: Path, seconds: float, server_core: int, cores: Sequence[int]) -> Result:
+    """getActive on a room of 100, as often as it is answered."""
+    room = {"roomId": "video_busy", "roomType": "video"}
+    with koko_server(PORT, server_core, **SETTINGS) as pid:
+        members = (tokens.parent / "everybody").read_text().split()[:100]
+        asyncio.run(fill(members, room))
+        http_load(tokens, room, 0.5, cores)
+        before, began = cpu_s(pid), time.monotonic()
+        result = http_load(tokens, room, seconds, cores)
+        result["server_cores"] = (cpu_s(pid) - before) / (time.monotonic() - began)
+    return result
+
+
+def measure_beside(
+    tokens: Path, rate: float, seconds: float, server_core: int, cores: Sequence[int]
+) -> tuple[Result, Result | None]:
+    """A full room of cursors, with `rate` requests a second beside it; without any when that is 0."""
+    beside: dict[str, Any] = {}
+
+    def go() -> None:
+        time.sleep(1.5)  # everybody is in, the measurement has begun
+        beside.update(http_load(tokens, FULL_ROOM, seconds + 1.0, cores, rate=rate))
+
+    with koko_server(PORT, server_core, **SETTINGS) as pid:
+        thread = threading.Thread(target=go)
+        if rate:
+            thread.start()
+        result = run_load(
+            PORT, pid, rooms=1, users=100, hz=20, warmup_s=2.0, measure_s=seconds, core=cores[0] if cores else None,
+            options=[],
+        )  # fmt: skip
+        if rate:
+            thread.join()
+    return result, beside or None
+
+
+def alone_row(result: Result) -> list[str]:
+    latency = result["latency_ms"]
+    return [
+        "getActive, room of 100", f"{result['requests_per_s']:,}", f"{latency['p50']:.2f}", f"{latency['p99']:.2f}",
+        f"{result['server_cores']:.2f}",
+    ]  # fmt: skip
+
+
+def beside_row(name: str, result: Result, beside: Result | None) -> list[str]:
+    """The cursors' figures, and those of the requests beside them."""
+    p99 = result["latency_ms"]["p99"]
+    verdict = "yes" if p99 < BAR_MS else "no"
+    if result["generator_saturated"]:
+        verdict += ", but the generator was late"
+    return [
+        name + remark([result]), f"{result['latency_ms']['p50']:.2f}", f"{p99:.2f}",
+        f"{result['last_receiver_ms']['p99']:.2f}", f"{result['ratio']:.4f}", f"{result['server_cores']:.2f}",
+        f"{beside['requests_per_s']:,}" if beside else "", f"{beside['latency_ms']['p99']:.2f}" if beside else "",
+        verdict,
+    ]  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rate", type=float, default=1000.0, help="requests a second beside the cursors")
+    parser.add_argument("--seconds", type=float, default=5.0, help="seconds measured, each")
+    parser.add_argument("--server-core", type=int, default=0)
+    parser.add_argument("--json", action="store_true", help="print the raw results")
+    arguments = parser.parse_args()
+    cores = sorted(os.sched_getaffinity(0) - {arguments.server_core}) or [arguments.server_core]
+    with tempfile.TemporaryDirectory() as folder:
+        tokens = callers(Path(folder))
+        alone = measure_alone(tokens, arguments.seconds, arguments.server_core, cores)
+        quiet, _ = measure_beside(tokens, 0.0, arguments.seconds, arguments.server_core, cores)
+        busy, beside = measure_beside(tokens, arguments.rate, arguments.seconds, arguments.server_core, cores)
+    if arguments.json:
+        print(json.dumps({"alone": alone, "quiet": quiet, "busy": busy, "beside": beside}))
+        return
+    head = ["call", "requests/s", "p50 ms", "p99 ms", "server cores"]
+    print("\n".join(table(head, [alone_row(alone)])), end="\n\n")
+    head = ["room of 100 at 20 Hz", "p50 ms", "p99 ms", "last receiver p99 ms", "delivered", "server cores"]
+    head += ["HTTP/s", "HTTP p99 ms", f"p99 < {BAR_MS:.0f} ms"]
+    rows = [beside_row("cursors alone", quiet, None), beside_row("with HTTP beside", busy, beside)]
+    print("\n".join(table(head, rows)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,20 @@
+"""What an HTTP call is answered with: one CallAnswered to the edge where it waits [M5, M9]."""
+
+from typing import Any
+
+from koko_presence.commands import Call, CallAnswered
+from koko_presence.errors import PresenceError
+from koko_presence.events import encode, error_reply
+
+from .setting import Setting
+
+
+def answer(setting: Setting, call: Call, result: Any) -> None:
+    """The call has succeeded; `result` is what msgspec encodes."""
+    setting.effects.append((call.edge, CallAnswered(number=call.number, payload=encode(result))))
+
+
+def refuse(setting: Setting, call: Call, error: PresenceError, room_id: str | None = None) -> None:
+    """The call has failed."""
+    payload = error_reply(error, None, room_id)
+    setting.effects.append((call.edge, CallAnswered(number=call.number, payload=payload, refused=True)))

@@ -1,0 +1,288 @@
+"""The procedures of the specification, as HTTP calls them: input checked, access asked, the owner's answer awaited.
+
+They send the commands that a socket's session would send, so the rules, limits and errors are the same [M1 to M9]. What
+they do for a session that has a socket, its edge learns from the owner.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import msgspec
+from msgspec import UNSET, Raw, UnsetType
+
+from koko_presence._fastpath.throttle import TokenBucket
+from koko_presence.auth.access import UNSURE, Action, Grant
+from koko_presence.auth.tokens import Identity
+from koko_presence.commands import (
+    NOWHERE,
+    Act,
+    AskActive,
+    ChangePrivacy,
+    ChangeStatus,
+    EnterRoom,
+    LeaveRoom,
+    RenewLeases,
+    Visitor,
+)
+from koko_presence.domain.leases import is_lease, lease_id
+from koko_presence.errors import PresenceError
+from koko_presence.messages import Join, SetPrivacy, SetStatus, Wire
+
+from .entering import check_room_id, claimed_type, settled_type
+from .inputs import HeartbeatInput, LeaveInput, RoomTarget, Target, read, read_message
+
+if TYPE_CHECKING:
+    from .hub import Hub
+
+log = logging.getLogger("koko_presence.procedures")
+
+# What one user may call on one worker: cursors and selections at their full rates and ten more. The owners' own limits
+# come on top [M8]; this one protects them.
+CALL_HZ, CALL_BURST = 50.0, 100.0
+_REFILLED_S = CALL_BURST / CALL_HZ
+
+
+class Caller(NamedTuple):
+    """Who calls: a verified identity, and the session of header x-presence-session, "" when none was named [M1]."""
+
+    identity: Identity
+    session_id: str = ""
+
+
+class JoinResult(Wire, kw_only=True):
+    """join's answer; `lease_seconds` stands there when the session is held over HTTP [M2]."""
+
+    room: Raw
+    assigned_color: str
+    session_id: str
+    lease_seconds: float | UnsetType = UNSET
+    seq: int
+    server_time: int
+    send_interval_ms: int
+
+
+class ActiveResult(Wire, kw_only=True):
+    """getActive's answer."""
+
+    users: Raw
+    total_count: int
+    session_count: int
+
+
+class HeartbeatResult(Wire, kw_only=True):
+    """heartbeat's answer: how many leases live on, and what `pong` says [D7]."""
+
+    success: bool
+    renewed: int
+    lease_seconds: float | UnsetType = UNSET
+    timestamp: str | UnsetType = UNSET
+    server_time: int | UnsetType = UNSET
+    echo: float | UnsetType = UNSET
+
+
+_joined = msgspec.json.Decoder(JoinResult)
+_active = msgspec.json.Decoder(ActiveResult)
+_renewed = msgspec.json.Decoder(HeartbeatResult)
+
+
+class Procedures:
+    """All procedures of one worker; any worker can take any call [M9]. Written by the loop's thread alone."""
+
+    KINDS: Mapping[str, Literal["query", "mutation"]] = {
+        "getActive": "query",
+        **dict.fromkeys(
+            (
+                "join", "leave", "heartbeat", "updateCursor", "updateSelection", "setStatus", "startTyping",
+                "stopTyping", "syncPlayback", "requestControl", "grantControl", "denyControl", "releaseControl",
+                "cancelControl", "broadcast", "setPrivacy",
+            ),
+            "mutation",
+        ),
+    }  # fmt: skip
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        # two generations of users' budgets: who has not called for a whole one has a full budget again
+        self._budgets: dict[str, TokenBucket] = {}
+        self._earlier: dict[str, TokenBucket] = {}
+        self._next_generation_at = 0.0
+
+    async def call(self, caller: Caller, name: str, input: Any) -> Any:
+        """Do procedure `name`, a key of KINDS, with `input`, decoded JSON or UNSET. Returns what msgspec encodes.
+        Errors: PresenceError; KeyError for a name that is no key of KINDS."""
+        handler = _HANDLERS[name]
+        self._spend(caller.identity.user_id)
+        return await handler(self, caller, name, input)
+
+    def _spend(self, user_id: str) -> None:
+        now = self._hub.clock()
+        if now >= self._next_generation_at:
+            self._budgets, self._earlier = {}, self._budgets
+            self._next_generation_at = now + _REFILLED_S
+        budget = self._budgets.get(user_id) or self._earlier.get(user_id) or TokenBucket(CALL_HZ, CALL_BURST)
+        self._budgets[user_id] = budget
+        if not budget.take(now):
+            raise PresenceError("RATE_LIMITED", retry_after_s=budget.ready_at(now) - now)
+
+    # --- in and out -----------------------------------------------------------------------------------------------
+
+    async def _join(self, caller: Caller, name: str, input: Any) -> JoinResult:
+        target, message = read(input, RoomTarget), read_message(input, name)
+        check_room_id(message.room_id)
+        grant = await self._grant(caller, message.room_id, message.room_type)
+        session_id = _session(caller, target)
+        lease = target.client_key is not UNSET or not session_id
+        if lease:
+            session_id = _lease(caller, message.room_id, target)
+        command = self._enter(caller.identity, message, grant, session_id)
+        command.lease = lease
+        result = _joined.decode(await self._ask(caller, command))
+        if is_lease(result.session_id):
+            result.lease_seconds = self._hub.limits.silence_s
+        return result
+
+    def _enter(self, identity: Identity, message: Join, grant: Grant, session_id: str) -> EnterRoom:
+        visitor = Visitor(
+            edge=NOWHERE,  # where the session is connected, its user's owner knows
+            session_id=session_id,
+            user_id=identity.user_id,
+            name=identity.name,
+            image=identity.image,
+            disabled=not identity.presence,
+        )
+        return EnterRoom(
+            user_id=identity.user_id,
+            room_id=message.room_id,
+            visitor=visitor,
+            room_type=settled_type(message, grant),
+            can_control=grant.can_control,
+            can_broadcast=grant.can_broadcast,
+            moderator=grant.moderator,
+            privacy=None if message.privacy is UNSET else message.privacy,
+        )
+
+    async def _leave(self, caller: Caller, name: str, input: Any) -> Raw:
+        asked = read(input, LeaveInput)
+        check_room_id(asked.room_id)
+        session_id = _session(caller, asked)
+        if asked.client_key is not UNSET:
+            session_id = _lease(caller, asked.room_id, asked)
+        command = LeaveRoom(
+            user_id=caller.identity.user_id,
+            room_id=asked.room_id,
+            session_id=session_id,
+            lease=_lease(caller, asked.room_id, asked),
+            all=asked.all,
+        )
+        return Raw(await self._ask(caller, command))
+
+    async def _heartbeat(self, caller: Caller, name: str, input: Any) -> HeartbeatResult:
+        asked = read(input, HeartbeatInput)
+        if asked.room_id is not UNSET and asked.session_id is UNSET:
+            session_id = _lease(caller, asked.room_id, asked)
+        else:
+            session_id = _session(caller, asked)
+        command = RenewLeases(
+            user_id=caller.identity.user_id,
+            session_id=session_id,
+            activity=None if asked.status is UNSET else asked.status,
+        )
+        result = _renewed.decode(await self._ask(caller, command))
+        now, wall = self._hub.clock(), self._hub.wall
+        result.lease_seconds = self._hub.limits.silence_s
+        result.timestamp, result.server_time, result.echo = wall.iso(now), wall.ms(now), asked.client_time
+        return result
+
+    async def _get_active(self, caller: Caller, name: str, input: Any) -> ActiveResult:
+        target, message = read(input, RoomTarget), read_message(input, name)
+        check_room_id(message.room_id)
+        await self._grant(caller, message.room_id, message.room_type, "get_active")
+        command = AskActive(
+            room_id=message.room_id,
+            user_id=caller.identity.user_id,
+            session_id=_session(caller, target),
+            edge=self._hub.edge_id,
+            message=message,
+        )
+        return _active.decode(await self._ask(caller, command))
+
+    # --- what a member does ---------------------------------------------------------------------------------------
+
+    async def _act(self, caller: Caller, name: str, input: Any) -> Raw:
+        target, message = read(input, RoomTarget), read_message(input, name)
+        check_room_id(message.room_id)
+        session_id = _session(caller, target)
+        if target.client_key is not UNSET:
+            session_id = _lease(caller, message.room_id, target)
+        if name == "syncPlayback" and not session_id:  # [H14]
+            raise PresenceError("SESSION_REQUIRED", "Name the session whose player this is, as sessionId.")
+        await self._grant(caller, message.room_id, UNSET)
+        command = Act(room_id=message.room_id, session_id=session_id, edge=self._hub.edge_id, message=message)
+        return Raw(await self._ask(caller, command))
+
+    async def _set_status(self, caller: Caller, name: str, input: Any) -> Raw:
+        target, message = read(input, Target), read_message(input, name)
+        assert isinstance(message, SetStatus)
+        command = ChangeStatus(
+            user_id=caller.identity.user_id,
+            session_id=_session(caller, target),
+            activity="idle" if message.data.status == "idle" else "active",
+            message=message,
+        )
+        return Raw(await self._ask(caller, command))
+
+    async def _set_privacy(self, caller: Caller, name: str, input: Any) -> Raw:
+        target, message = read(input, Target), read_message(input, name)
+        assert isinstance(message, SetPrivacy)
+        command = ChangePrivacy(
+            user_id=caller.identity.user_id, session_id=_session(caller, target), privacy=message.data
+        )
+        return Raw(await self._ask(caller, command))
+
+    # --- small things ---------------------------------------------------------------------------------------------
+
+    async def _ask(self, caller: Caller, command: Any) -> bytes:
+        return await self._hub.calls.ask(command, caller.identity.user_id)
+
+    async def _grant(self, caller: Caller, room_id: str, room_type: Any, action: Action = "join") -> Grant:
+        """What the caller's token allows in the room, also to a member: another token of the same user may open less.
+        Errors: FORBIDDEN."""
+        answer = self._hub.access.check(
+            caller.identity, room_id, claimed_type(room_type), session_id=caller.session_id, action=action
+        )
+        grant = answer if isinstance(answer, Grant) else await _granted(answer)
+        if not grant.allow:
+            raise grant.refusal()
+        return grant
+
+
+async def _granted(answer: Awaitable[Grant]) -> Grant:
+    try:
+        return await answer
+    except Exception:  # fail closed
+        log.exception("the access check failed")
+        return UNSURE
+
+
+def _session(caller: Caller, target: Target) -> str:
+    """The session that was named: in the input, or in the header [M1]."""
+    return caller.session_id if target.session_id is UNSET else target.session_id
+
+
+def _lease(caller: Caller, room_id: str, target: Target) -> str:
+    key = "" if target.client_key is UNSET else target.client_key
+    return lease_id(caller.identity.user_id, room_id, key)
+
+
+_HANDLERS: dict[str, Callable[[Procedures, Caller, str, Any], Awaitable[Any]]] = {
+    **dict.fromkeys(Procedures.KINDS, Procedures._act),
+    "join": Procedures._join,
+    "leave": Procedures._leave,
+    "heartbeat": Procedures._heartbeat,
+    "getActive": Procedures._get_active,
+    "setStatus": Procedures._set_status,
+    "setPrivacy": Procedures._set_privacy,
+}

@@ -1,0 +1,485 @@
+/**
+ * The type of the server's tRPC router, for `createTRPCClient<PresenceRouter>` of @trpc/client 11.
+ *
+ * Types only: nothing of @trpc/server gets into your bundle. A test compares every field here with the server's own
+ * definitions. How to call it: docs/http.md.
+ */
+import type {
+  TRPCBuiltRouter,
+  TRPCDefaultErrorData,
+  TRPCDefaultErrorShape,
+  TRPCMutationProcedure,
+  TRPCQueryProcedure,
+  TRPCSubscriptionProcedure,
+} from "@trpc/server";
+
+// --- models ----------------------------------------------------------------------------------------------------------
+
+export type RoomType = "project" | "video" | "comment_thread" | "comparison";
+export type Status = "active" | "idle" | "away" | "busy" | "reviewing";
+export type Activity = "active" | "idle" | "away";
+export type PlaybackAction = "sync" | "play" | "pause" | "seek" | "rate" | "report" | "resync" | "enable" | "disable";
+export type LeaveReason = "left" | "disconnected" | "timeout" | "kicked";
+
+export interface Cursor {
+  /** Second of the video; required in `video` and `comparison` rooms. */
+  timestamp?: number;
+  /** 0 to 1 of the picture; both or neither. */
+  x?: number;
+  y?: number;
+  /** Which of two videos, at most 64 characters. */
+  target?: string;
+}
+
+export interface Selection {
+  /** Seconds of the video; `startTime` is not after `endTime`. */
+  startTime: number;
+  endTime: number;
+  target?: string;
+}
+
+export interface ViewerState {
+  isPlaying: boolean;
+  currentTime: number;
+  playbackRate: number;
+}
+
+/** The room's playback: `currentTime` was right at `anchor`, in ms of the server. */
+export interface PlaybackRow {
+  isPlaying: boolean;
+  currentTime: number;
+  playbackRate: number;
+  anchor: number;
+  version: number;
+  duration?: number;
+  target?: string;
+}
+
+export interface SyncRow {
+  state: string;
+  /** Reported minus room: behind is negative. */
+  driftMs: number;
+}
+
+/** One session (a tab, a device) of one person. */
+export interface PresenceUser {
+  userId: string;
+  sessionId: string;
+  name: string;
+  image?: string;
+  color: string;
+  status: Status;
+  statusMessage?: string;
+  activity: Activity;
+  connected: boolean;
+  lastActiveAt: string;
+  roomId: string;
+  roomType: RoomType;
+  index?: number;
+  cursor?: Cursor;
+  selection?: Selection;
+  isTyping: boolean;
+  typingContext?: string;
+  isWatching: boolean;
+  playbackState?: ViewerState;
+  viewerSync?: SyncRow;
+  /** `"http"` for a session that has no socket; absent for the others. */
+  transport?: "http";
+}
+
+export interface ControlRequestRow {
+  userId: string;
+  requesterName: string;
+  requestedAt: string;
+}
+
+export interface PresenceRoom {
+  id: string;
+  type: RoomType;
+  users: PresenceUser[];
+  /** People; `sessionCount` counts their tabs and devices. */
+  userCount: number;
+  sessionCount: number;
+  syncEnabled: boolean;
+  controller?: string;
+  controllerSessionId?: string;
+  controlRequests: ControlRequestRow[];
+  playback?: PlaybackRow;
+  createdAt: string;
+}
+
+export interface Privacy {
+  invisible?: boolean;
+  shareCursor?: boolean;
+  shareSelection?: boolean;
+  scope?: "session" | "user";
+}
+
+// --- events ----------------------------------------------------------------------------------------------------------
+
+/** What all events of a room have. `timestamp` is ISO 8601; `seq` counts the room's public events. */
+export interface Event<Type extends string, Data> {
+  type: Type;
+  roomId: string;
+  userId: string;
+  sessionId: string;
+  data: Data;
+  timestamp: string;
+  seq?: number;
+}
+
+export interface Joined {
+  name: string;
+  image?: string;
+  color: string;
+  sessionCount: number;
+  status: Status;
+  activity: Activity;
+  statusMessage?: string;
+  index?: number;
+  transport?: "http";
+}
+
+export interface CursorShown {
+  timestamp?: number;
+  x?: number;
+  y?: number;
+  color: string;
+  target?: string;
+  hidden?: boolean;
+}
+
+export interface SelectionShown {
+  startTime?: number;
+  endTime?: number;
+  color: string;
+  target?: string;
+  cleared?: boolean;
+}
+
+export interface StatusShown {
+  status: Status;
+  statusMessage?: string;
+  activity: Activity;
+  isWatching: boolean;
+  connected: boolean;
+}
+
+export interface PlaybackSynced {
+  isPlaying: boolean;
+  currentTime: number;
+  playbackRate: number;
+  action: string;
+  version: number;
+  /** ms of the server at which `currentTime` was right. */
+  serverTime: number;
+  syncEnabled: boolean;
+  duration?: number;
+  target?: string;
+}
+
+export interface ControlGranted {
+  toUserId: string;
+  toUserName: string;
+  /** null: nobody had it, it was granted by the server. */
+  fromUserId: string | null;
+  controllerSessionId: string;
+  version: number;
+  auto: boolean;
+}
+
+export interface ViewerSync {
+  state: string;
+  driftMs: number;
+  synced: number;
+  total: number;
+}
+
+export type RoomEvent =
+  | Event<"user_joined", Joined>
+  | Event<"user_left", { reason: LeaveReason; sessionCount: number }>
+  | Event<"cursor_moved", CursorShown>
+  | Event<"selection_changed", SelectionShown>
+  | Event<"typing_started", { context?: string }>
+  | Event<"typing_stopped", { context?: string; reason: "stopped" | "timeout" | "changed" | "disconnected" }>
+  | Event<"status_changed", StatusShown>
+  | Event<"playback_synced", PlaybackSynced>
+  | Event<"viewer_sync", ViewerSync>
+  | Event<"control_requested", { requesterName: string }>
+  | Event<"control_granted", ControlGranted>
+  | Event<"control_denied", { toUserId: string; reason: "denied" | "cancelled" | "expired" }>
+  | Event<"control_released", { reason: string; version: number }>
+  | Event<"broadcast", Record<string, unknown>>;
+
+/** The first event of every subscription: whose session this socket is. */
+export interface Authenticated {
+  type: "authenticated";
+  userId: string;
+  sessionId: string;
+  /** Give it back in connectionParams to come back as the same session. */
+  resumeToken: string;
+  resumed: boolean;
+  rooms: string[];
+  serverTime: number;
+  /** Seconds. */
+  heartbeatInterval: number;
+  limits: Record<string, unknown>;
+  caps: string[];
+}
+
+/** This session is in a room: `room` at `seq`, and the events after it, are exactly the room. */
+export interface JoinedReply {
+  type: "joined";
+  roomId: string;
+  room: PresenceRoom;
+  assignedColor: string;
+  sessionId: string;
+  seq: number;
+  serverTime: number;
+  /** Send cursors and selections no more often than this. */
+  sendIntervalMs: number;
+}
+
+export interface LeftReply {
+  type: "left";
+  roomId: string;
+}
+
+export interface AuthExpiring {
+  type: "auth_expiring";
+  expiresAt: string;
+}
+
+export interface Kicked {
+  type: "kicked";
+  roomId?: string;
+  reason: string;
+}
+
+export interface ServerNotice {
+  type: "server_notice";
+  code: string;
+  message: string;
+  roomId?: string;
+  retryAfterMs?: number;
+  sendIntervalMs?: number;
+}
+
+/** What `presence.onEvent` gives: narrow it by `type`. */
+export type PresenceEvent =
+  | RoomEvent
+  | Authenticated
+  | JoinedReply
+  | LeftReply
+  | AuthExpiring
+  | Kicked
+  | ServerNotice;
+
+// --- inputs ----------------------------------------------------------------------------------------------------------
+
+/**
+ * Which session a call is for: `sessionId` names one that is connected (the header `x-presence-session` does the same;
+ * over wsLink the socket's own is meant). Without one it is the session held over HTTP, `clientKey` tells several apart.
+ */
+export interface Target {
+  sessionId?: string;
+  clientKey?: string;
+}
+
+export interface RoomTarget extends Target {
+  roomId: string;
+}
+
+export interface JoinInput extends RoomTarget {
+  /** May be left out where the room is live, or its name begins with `video_`, `project_` and so on. */
+  roomType?: RoomType;
+  privacy?: Privacy;
+}
+
+export interface LeaveInput extends RoomTarget {
+  /** Every session of the user in the room. */
+  all?: boolean;
+}
+
+export interface HeartbeatInput extends Target {
+  roomId?: string;
+  status?: Activity;
+  clientTime?: number;
+}
+
+export interface GetActiveInput extends RoomTarget {
+  roomType?: RoomType;
+}
+
+export interface UpdateCursorInput extends RoomTarget, Cursor {
+  /** The same under `data`; null hides the cursor. */
+  data?: Cursor | null;
+}
+
+export interface UpdateSelectionInput extends RoomTarget, Partial<Selection> {
+  /** The same under `data`; null clears the selection. */
+  data?: Selection | null;
+}
+
+export interface TypingInput extends RoomTarget {
+  context?: string;
+}
+
+export interface SetStatusInput extends Target {
+  status: Status;
+  /** At most 100 characters; the empty text clears it. */
+  statusMessage?: string;
+}
+
+export interface SyncPlaybackInput extends RoomTarget {
+  /** `sync` when it is left out. */
+  action?: PlaybackAction;
+  isPlaying?: boolean;
+  currentTime?: number;
+  playbackRate?: number;
+  at?: number;
+  baseVersion?: number;
+  duration?: number;
+  buffering?: boolean;
+  follow?: boolean;
+  target?: string;
+}
+
+export interface ToUserInput extends RoomTarget {
+  toUserId: string;
+}
+
+export interface BroadcastInput extends RoomTarget {
+  /** Yours, carried unchanged; at most 8 KiB. */
+  data: Record<string, unknown>;
+  /** At most 20 user ids. */
+  to?: string[];
+}
+
+export interface SetPrivacyInput extends Target, Privacy {}
+
+export interface OnEventInput {
+  /** Only this room's events, and those of no room. */
+  roomId?: string;
+}
+
+// --- outputs ---------------------------------------------------------------------------------------------------------
+
+export interface JoinResult {
+  room: PresenceRoom;
+  assignedColor: string;
+  sessionId: string;
+  /** There when the session is held over HTTP: renew it within this time. */
+  leaseSeconds?: number;
+  seq: number;
+  serverTime: number;
+  sendIntervalMs: number;
+}
+
+export interface ActiveResult {
+  users: PresenceUser[];
+  totalCount: number;
+  sessionCount: number;
+}
+
+export interface HeartbeatResult {
+  success: boolean;
+  renewed: number;
+  leaseSeconds?: number;
+  timestamp?: string;
+  serverTime?: number;
+  echo?: number;
+}
+
+export interface Success {
+  success: true;
+}
+
+export interface LeaveResult extends Success {
+  /** How many sessions have left. */
+  left: number;
+}
+
+export interface StatusResult extends Success {
+  status: Status;
+  /** Empty when there is none. */
+  statusMessage: string;
+}
+
+/** The room's state after the command; `syncEnabled` alone after `enable` and `disable`, nothing after a report. */
+export interface PlaybackResult extends Success, Partial<PlaybackRow> {
+  syncEnabled?: boolean;
+}
+
+export interface RequestControlResult extends Success {
+  granted: boolean;
+  controller: string | null;
+}
+
+export interface GrantControlResult extends Success {
+  controller: string;
+}
+
+export interface BroadcastResult extends Success {
+  /** Sessions that it went to, the invisible not counted. */
+  delivered: number;
+}
+
+export interface PrivacyResult extends Success {
+  invisible: boolean;
+  shareCursor: boolean;
+  shareSelection: boolean;
+}
+
+// --- the router ------------------------------------------------------------------------------------------------------
+
+/** What stands in `error.data` beside what tRPC puts there. */
+export interface PresenceErrorData extends TRPCDefaultErrorData {
+  /** The server's own code, for example ROOM_FULL: docs/protocol.md lists them. */
+  reason?: string;
+  /** Seconds to wait, for RATE_LIMITED and UNAVAILABLE. */
+  retryAfter?: number;
+  /** What a client needs to snap back: the room's playback. */
+  state?: PlaybackRow;
+}
+
+export interface PresenceErrorShape extends TRPCDefaultErrorShape {
+  data: PresenceErrorData;
+}
+
+type Query<Input, Output> = TRPCQueryProcedure<{ meta: object; input: Input; output: Output }>;
+type Mutation<Input, Output> = TRPCMutationProcedure<{ meta: object; input: Input; output: Output }>;
+type Subscription<Input, Output> = TRPCSubscriptionProcedure<{
+  meta: object;
+  input: Input;
+  output: AsyncIterable<Output, void, unknown>;
+}>;
+
+/** Set `transformer` to true for a client that uses superjson: the server answers as it is asked. */
+export type PresenceRouterOf<Transformer extends boolean> = TRPCBuiltRouter<
+  { ctx: object; meta: object; errorShape: PresenceErrorShape; transformer: Transformer },
+  {
+    presence: {
+      join: Mutation<JoinInput, JoinResult>;
+      leave: Mutation<LeaveInput, LeaveResult>;
+      heartbeat: Mutation<HeartbeatInput | void, HeartbeatResult>;
+      getActive: Query<GetActiveInput, ActiveResult>;
+      updateCursor: Mutation<UpdateCursorInput, Success>;
+      updateSelection: Mutation<UpdateSelectionInput, Success>;
+      setStatus: Mutation<SetStatusInput, StatusResult>;
+      startTyping: Mutation<TypingInput, Success>;
+      stopTyping: Mutation<TypingInput, Success>;
+      syncPlayback: Mutation<SyncPlaybackInput, PlaybackResult>;
+      requestControl: Mutation<RoomTarget, RequestControlResult>;
+      grantControl: Mutation<ToUserInput, GrantControlResult>;
+      denyControl: Mutation<ToUserInput, Success>;
+      releaseControl: Mutation<RoomTarget, Success>;
+      cancelControl: Mutation<RoomTarget, Success>;
+      broadcast: Mutation<BroadcastInput, BroadcastResult>;
+      setPrivacy: Mutation<SetPrivacyInput, PrivacyResult>;
+      onEvent: Subscription<OnEventInput | void, PresenceEvent>;
+    };
+  }
+>;
+
+export type PresenceRouter = PresenceRouterOf<false>;

@@ -1,0 +1,55 @@
+"""The page of docs/ui-kit.md works as it stands there."""
+
+import re
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from .conftest import WAIT_MS, Enter, Server
+from .pages import face, point, wait_for_cursor
+
+pytestmark = pytest.mark.browser
+
+TEXT = (Path(__file__).parents[2] / "docs" / "ui-kit.md").read_text()
+ELEMENTS = ("avatars", "cursors", "marks", "typing", "watch")
+
+
+def test_the_page_that_is_there_to_be_copied(
+    server: Server, browser: Browser, enter: Enter, complaints: list[str]
+) -> None:
+    (html,) = re.findall(r"^```html\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+    tom = enter("tom", "Tom")
+    room = tom.locator("#room").inner_text()
+    context = browser.new_context(bypass_csp=True)
+    context.set_default_timeout(WAIT_MS)
+    page = context.new_page()
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.route("**/demo/demo.js", lambda route: route.fulfill(body="", content_type="text/javascript"))
+    page.goto(f"{server.url}/demo")  # an HTML page of the server's own origin, emptied
+    page.set_content(html.replace("film.mp4", "/demo/clip.mp4").replace("video_123", room))
+    expect(face(tom, "Jane")).to_have_count(1)
+    expect(page.locator("koko-avatars .row button")).to_have_count(2)
+    expect(page.locator("koko-watch .viewer")).to_have_count(2)
+    tom.locator("#words").press_sequentially("x")
+    expect(page.locator("koko-typing .typing")).to_have_text("Tom is typing...")
+    point(page, 0.5, 0.5)
+    wait_for_cursor(tom, 0.5, 0.5)
+    expect(tom.locator("#marks .mark")).to_have_text("J")
+    context.close()
+
+
+def test_every_part_and_attribute_that_is_told_is_there() -> None:
+    kit = Path(__file__).parents[2] / "koko_presence" / "web" / "sdk"
+    source = "".join(path.read_text() for path in (kit / "ui").glob("*.js"))
+    table = TEXT.split("And these parts")[1].split("##")[0]
+    parts = [
+        part for row in table.splitlines() if row.startswith("| `koko-") for part in re.findall(r"`([\w-]+)`", row)[1:]
+    ]
+    assert (
+        len(parts) > 25 and [part for part in parts if f'"{part}"' not in source.replace("`status ", '"status"')] == []
+    )
+    styles = (kit / "ui.css").read_text()
+    told = set(re.findall(r"`(--koko-[\w-]+)`", TEXT))
+    assert told == set(re.findall(r"var\((--koko-[\w-]+)", styles))
+    assert all(f"`<koko-{name}>`" in TEXT for name in ELEMENTS)
