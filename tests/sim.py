@@ -419,7 +419,6 @@ class Story:
         if node.links:
             link = node.links[self.random.choice(sorted(node.links))]
             link.cut = True
-            self.witness.troubles += 1
             self.note(f"a link of worker {node.number} is cut")
             self.later(self.random.choice((0.01, 0.1, 0.5)), link.mend)
 
