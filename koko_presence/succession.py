@@ -56,20 +56,20 @@ class GatheredUser:
         self.words[edge], self.newest[edge] = words, newest
 
 
-def let_room_go(shard: Shard, room: Room, now: float) -> RoomRecord:
+def let_room_go(shard: Shard, room: Room) -> RoomRecord:
     """The room is not ours any more; what it still had to say must have been flushed."""
     keeping.forget_deadlines(room)
     del shard.rooms[room.id]
     room.moved = True
-    return keeping.record_of(room, now)
+    return keeping.record_of(room)
 
 
-def let_user_go(shard: Shard, user_id: str, now: float) -> UserRecord:
+def let_user_go(shard: Shard, user_id: str) -> UserRecord:
     """The user is not ours any more."""
     user = shard.users.pop(user_id)
     for session_id in user.sessions:
         shard.setting.deadlines.cancel(("session", user_id, session_id))
-    user.revision = keeping.next_revision(user.revision, now)
+    user.revision = shard.setting.next_revision(user.revision)
     return keeping.user_record(user)
 
 

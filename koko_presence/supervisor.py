@@ -69,8 +69,7 @@ async def _serve(config: Config, dev: bool, reload_config: Callable[[], Config],
     except runtime.RuntimeFault as fault:
         return _complain(2, str(fault))
     except OSError as error:
-        place = runtime.authority(server.host, server.port)
-        return _complain(2, f"cannot serve on {place}: {error.strerror or error}. Is something else there?")
+        return _complain(2, runtime.cannot_serve(config, error))
     finally:
         for sock in [sock for slot in sockets for sock in slot]:
             sock.close()
@@ -316,17 +315,18 @@ class Supervisor:
 
 
 def _tell_of_migration() -> None:
-    """Say when the kernel would reset who waits at a listening socket that closes while its siblings stay.
+    """Warn when the kernel would reset who waits at a listening socket that closes while its siblings stay.
 
     The supervisor holds every listening socket for as long as the service runs, so no death, hang or reload of a worker
-    closes one. It matters only in the moment when the whole service stops.
+    closes one, and none of those waiting is lost. It matters only in the moment when the whole service stops.
     """
     try:
         off = MIGRATE.read_text().strip() == "0"
     except OSError:
         return
     if off:
-        log.info(
-            "when the service stops, connections not accepted yet are reset; to hand them to workers that still "
-            "accept: sysctl -w net.ipv4.tcp_migrate_req=1"
+        log.warning(
+            "net.ipv4.tcp_migrate_req is 0: when the service stops, a connection that no worker has accepted yet is "
+            "reset, although another worker may still accept it; a worker that dies, hangs or is replaced loses none. "
+            "To change it: sysctl -w net.ipv4.tcp_migrate_req=1, or install deploy/sysctl.d"
         )

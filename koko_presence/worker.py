@@ -268,7 +268,7 @@ class Worker:
         self.bus.on_letters(sender, found)
 
     def _on_stuck(self, peer: int) -> None:
-        log.error("a worker does not read what others write to it", extra={"peer": peer})
+        log.error("a worker does not read what others write to it, or gives no sign of life", extra={"peer": peer})
         self.on_peer_stuck(peer)
 
     async def open_mesh(self) -> None:
@@ -278,7 +278,7 @@ class Worker:
 
     def on_view(self, view: View) -> None:
         """Take over a view of the workers; `on_serving` is called with its epoch when everything that moves has moved,
-        and `on_peer_stuck` with the id of a worker that does not read what is written to it."""
+        and `on_peer_stuck` with the id of a worker that cannot be reached any more."""
         assert isinstance(self.bus, ClusterBus) and self._mesh is not None
         self.bus.on_view(view, monotonic())
         self._mesh.forget(view.ids)

@@ -13,7 +13,6 @@ import logging
 import os
 import signal
 import socket
-import ssl
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -48,14 +47,6 @@ def calm_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
-
-
-def cannot_serve(config: Config, error: OSError) -> str:
-    """The line for an address or a certificate that is of no use."""
-    place = runtime.authority(config.server.host, config.server.port)
-    if isinstance(error, ssl.SSLError):
-        return f"cannot serve on {place}: {config.server.tls_cert} and its key are no certificate: {error}"
-    return f"cannot serve on {place}: {error.strerror or error}. Is something else there?"
 
 
 # --- alone --------------------------------------------------------------------------------------------------------
@@ -94,7 +85,7 @@ class Alone:
             self._worker = Worker(config, dev=self._dev)
             await self._worker.start()
         except OSError as error:
-            sys.stderr.write(f"koko-presence: {cannot_serve(config, error)}\n")
+            sys.stderr.write(f"koko-presence: {runtime.cannot_serve(config, error)}\n")
             return 2
         port = self._worker.port
         try:
@@ -218,7 +209,10 @@ class Member:
     def _on_message(self, message: Any) -> None:
         worker = self._worker
         if isinstance(message, Begin):
-            self._begin(message)
+            try:
+                self._begin(message)
+            except Exception as error:  # a fault of ours: the supervisor must not have to wait until it is too late
+                self._fail_by(error)
         elif isinstance(message, control.Stop) or worker is None:
             self._end()
         elif isinstance(message, control.Workers):
@@ -246,7 +240,7 @@ class Member:
         try:
             worker = self._worker = Worker(config, dev=begin.dev, place=self._place)
         except OSError as error:
-            self._fail(cannot_serve(config, error), final=True)
+            self._fail(runtime.cannot_serve(config, error), final=True)
             return
         worker.on_serving = self._on_serving
         worker.on_peer_stuck = lambda peer: self._channel.send(control.PeerStuck(peer=peer))
@@ -258,6 +252,9 @@ class Member:
             await worker.open_mesh()
         except OSError as error:
             self._fail(f"cannot listen on {self._place.mesh_address}: {error.strerror or error}", final=False)
+            return
+        except Exception as error:
+            self._fail_by(error)
             return
         calm_collector()
         self._channel.send(Ready())
@@ -282,6 +279,11 @@ class Member:
     def _fail(self, reason: str, *, final: bool) -> None:
         self._channel.send(Failed(reason=reason, final=final))
         self._end()
+
+    def _fail_by(self, error: Exception) -> None:
+        log.error("the worker cannot begin", exc_info=error)
+        text = " ".join(str(error).split())
+        self._fail(f"it cannot begin: {type(error).__name__}: {text}", final=False)
 
     def _log_as(self, config: Config) -> None:
         logs.configure(config.log, config.secrets, fields={"worker": self._place.slot, "id": self._place.id})

@@ -16,16 +16,13 @@ import time
 from typing import Any
 
 from koko_presence.cluster.cluster_bus import ClusterBus
+from tests.witness import Broken, Witness, memory
 from tests.world import Client, Node, Started, World
 
 ROOMS = ("video_1", "video_2", "video_3")
 GRACE_S = 5.0
 MARGIN_S = 0.5  # nobody is blamed for a grace that was nearly over
 CAPS = {"max_users_per_room": 5, "max_rooms_per_user": 2, "max_sessions_per_user": 4}
-
-
-class Broken(AssertionError):
-    """An invariant does not hold."""
 
 
 class Complaints(logging.Handler):
@@ -74,6 +71,7 @@ class Person:
             return
         self.node = story.random.choice(running)
         self.client = Client(story.world, self.node.hub)
+        story.witness.on_come(self, self.client.session.connection)
         self.read = 0
         self.seen, self.seq, self.controller = {}, {}, {}
         more = {} if self.token is None else {"resumeToken": self.token}
@@ -85,6 +83,7 @@ class Person:
         self.story.note(f"{self.name} > {message.get('type')} {message.get('roomId', '')}")
         client, node = self.client, self.node
         if client is not None and node is not None:
+            self.story.witness.on_said(self, message, ROOMS)
             node.do(lambda: client.post(message))
 
     def lose(self) -> None:
@@ -104,6 +103,7 @@ class Person:
         """Close the tab for good."""
         self.wants.clear()
         self.token = None
+        self.story.witness.on_go(self, ROOMS)
         if self.here:
             client, node = self.client, self.node
             assert client is not None and node is not None
@@ -123,6 +123,7 @@ class Person:
             self.story.note(
                 f"{self.name} < {message['type']} {message.get('roomId', '')} {message.get('userId', '')} {message.get('seq', '')}"
             )
+            self.story.witness.on_heard(self, message)
             self.understand(message)
         if self.client.closed is not None and self.client.closed not in (1000, 1006):
             code, self.client = self.client.closed, None
@@ -229,9 +230,10 @@ class Machine:
 class Story:
     """One seed."""
 
-    def __init__(self, seed: int, workers: int = 3, people: int = 8) -> None:
+    def __init__(self, seed: int, workers: int | None = None, people: int = 8) -> None:
         self.seed = seed
         self.random = random.Random(seed)
+        workers = workers or 2 + seed % 4
         self.world = World(workers=workers, grace_s=GRACE_S, **CAPS)  # type: ignore[arg-type]
         self.world.link_delay_s = lambda: self.random.choice((0.0001, 0.0005, 0.002, 0.02)) * self.random.random()
         self.lines: list[str] = []
@@ -240,6 +242,7 @@ class Story:
         self.machines = [Machine(self, "m0", "user0"), Machine(self, "m1", "user1")]
         self.views: dict[int, float] = {}
         self.rolling = False
+        self.witness = Witness(self)
 
     # --- telling
 
@@ -359,8 +362,12 @@ class Story:
             person.say(type="cursor", roomId=room, data={"timestamp": self.random.randrange(100)})
         elif chance < 0.50:
             person.say(type="typing", roomId=room, data={"isTyping": self.random.random() < 0.6})
+        elif chance < 0.53:
+            status, message = self.random.choice(("busy", "active", "away")), self.random.choice(("", "back soon"))
+            person.say(type="status", data={"status": status, "statusMessage": message})
         elif chance < 0.55:
-            person.say(type="status", data={"status": self.random.choice(("busy", "active", "away"))})
+            what, scope = self.random.choice(("invisible", "shareCursor")), self.random.choice(("session", "user"))
+            person.say(type="privacy", data={what: self.random.random() < 0.5, "scope": scope})
         elif chance < 0.65:
             kind = self.random.choice(("control_request", "control_release"))
             person.say(type=kind, roomId=room)
@@ -440,6 +447,7 @@ class Story:
             person.hear()
         for machine in self.machines:
             machine.hear()
+        self.witness.check()
         owners: dict[str, int] = {}
         for node in self.world.nodes.values():
             if node.stopped is not None:
@@ -482,9 +490,14 @@ class Story:
             for person in self.people:
                 if not person.here or room_id not in person.seen:
                     continue
-                if set(person.seen[room_id]) != members:
+                visible = {
+                    session_id
+                    for session_id, member in rooms[room_id].members.items()
+                    if member.visible or member.user_id == person.user
+                }
+                if set(person.seen[room_id]) != visible:
                     raise Broken(
-                        f"{person.name} sees {sorted(person.seen[room_id])} in {room_id}, not {sorted(members)}"
+                        f"{person.name} sees {sorted(person.seen[room_id])} in {room_id}, not {sorted(visible)}"
                     )
                 if person.controller[room_id] != rooms[room_id].control.user_id:
                     controller = rooms[room_id].control.user_id
@@ -493,6 +506,23 @@ class Story:
         connected = {person.session for person in self.people if person.here} | leases
         if sessions != connected:
             raise Broken(f"the owners know {sorted(sessions)}, but there are {sorted(connected)}")
+
+    def lose_an_owner(self) -> None:
+        """All is quiet, and a worker dies that owns a user, if there is one: nothing that people have set goes with
+        it."""
+        before = memory(self.world)
+        owners = [node for node in self.world.nodes.values() if node.shard.users]
+        if not owners:
+            return
+        self.crash(self.random.choice(owners))
+        for _ in range(12):
+            self.world.sleep(0.25)
+            self.check()
+        self.check_calm()
+        after = memory(self.world)
+        for what in sorted(before.keys() | after.keys()):
+            if before.get(what) != after.get(what):
+                raise Broken(f"with a worker went {what}: {before.get(what)} is {after.get(what)} now")
 
     def run(self, steps: int = 60) -> str:
         """The whole story; its digest. Errors: Broken, with the seed and the last of what happened."""
@@ -518,6 +548,7 @@ class Story:
                 self.world.sleep(0.5)
                 self.check()
             self.check_calm()
+            self.lose_an_owner()
         except Exception as broken:
             tail = "\n".join(self.lines[-60:])
             raise Broken(f"seed {self.seed}: {broken}\n{tail}") from broken

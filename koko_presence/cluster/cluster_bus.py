@@ -105,6 +105,12 @@ class ClusterBus(LocalBus):
         for sender, found in strangers:
             self.on_letters(sender, found)
 
+    def stop(self) -> None:
+        """No timer rings any more."""
+        super().stop()
+        self._confirm_alarm.stop()
+        self.handover.stop()
+
     def lane(self, room_id: str, session_id: str) -> Lane | None:
         """The short way into a room of this worker; the owner of another gives one with a letter."""
         return super().lane(room_id, session_id)
@@ -209,10 +215,9 @@ class ClusterBus(LocalBus):
             lane = RemoteLane(given.room_id, given.handle, courier.letters)
             self.edge.on_lane(given.session_id, lane)
         elif kind == letters.REFRESH:
-            room = self._shard.rooms.get(letters.decode(kind, body))
-            if room is not None:
-                self.show_anew(room, sender, now)
-                self._plan(now)
+            asked = letters.decode(kind, body)
+            self.handover.refresh(asked.room_id, asked.edge, now)
+            self._plan(now)
         elif kind == letters.WANT:
             room = self._shard.rooms.get(letters.decode(kind, body))
             if room is not None:
@@ -246,9 +251,9 @@ class ClusterBus(LocalBus):
             for session_id in list(feed.receivers):
                 self.edge.on_news(SessionLost(session_id=session_id), now)
             heard = before
-        if heard != before and packet.room_id in self.edge.feeds and sender in self.couriers:
+        if heard != before and packet.room_id in self.edge.feeds:
             # an owner was lost, or cut off, in the middle of what it said: those here see the room anew
-            self.couriers[sender].letters.put(letters.REFRESH, letters.encode(packet.room_id))
+            self.handover.refresh(packet.room_id, self.me, now)
         self.shelf.note_seq(packet.room_id, seq)
         if packet.items:
             self.edge.on_packet(packet, now)
@@ -290,7 +295,7 @@ class ClusterBus(LocalBus):
         changed, room.changed = room.changed, set()
         if not changed:
             return {}
-        room.revision = keeping.next_revision(room.revision, now)
+        room.revision = room.setting.next_revision(room.revision)
         for session_id in changed:
             if session_id not in room.members:
                 self._drop_lane(room.id, session_id)
@@ -315,7 +320,7 @@ class ClusterBus(LocalBus):
         """Rooms that are gone need not be kept any more."""
         freed, self._shard.setting.freed = self._shard.setting.freed, []
         for room in freed:
-            room.revision = keeping.next_revision(room.revision, now)
+            room.revision = room.setting.next_revision(room.revision)
             for worker in room.keepers:
                 self._send_memo(worker, room, _encode(_over(room)), now)
             room.keepers = set()
@@ -335,13 +340,13 @@ class ClusterBus(LocalBus):
             if courier is None:
                 continue
             if user is None:
-                revision = int(self._clock() * 1e6)
+                revision = self._shard.setting.next_revision(0)
                 record = UserRecord(
                     user_id=user_id, revision=revision, manual=None, status_message="", wishes=(None, None, None),
                     sessions=[],
                 )  # fmt: skip
             else:
-                user.revision = keeping.next_revision(user.revision, self._clock())
+                user.revision = user.setting.next_revision(user.revision)
                 record = keeping.user_record(user)
             courier.letters.put(letters.USER_KEPT, letters.encode(record))
 

@@ -92,7 +92,7 @@ class Beat(Message):
 
 
 class PeerStuck(Message):
-    """Worker `peer` does not read what this one writes to it."""
+    """Worker `peer` does not read what this one writes to it, or gives it no sign of life."""
 
     peer: int
 

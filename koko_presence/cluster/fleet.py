@@ -122,11 +122,11 @@ class Fleet:
             self.members[id].heard_at = now
 
     def on_peer_stuck(self, id: int, peer: int, now: float) -> list[Action]:
-        """Worker `id` has too much that worker `peer` does not read. What it writes to it from now on is lost, so
-        `peer` has to be replaced, whatever its beats say."""
+        """Worker `id` has too much that worker `peer` does not read, or gets no sign of life from it. What it writes to
+        it from now on may be lost, so `peer` has to be replaced, whatever its beats say."""
         member = self.members.get(peer)
         if member is not None and id in self.members:
-            self._lose(member, f"it does not read what worker {id} writes to it", now)
+            self._lose(member, f"worker {id} cannot reach it", now)
         return self._settle(now)
 
     def on_drained(self, id: int, now: float) -> list[Action]:

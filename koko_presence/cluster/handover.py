@@ -55,6 +55,8 @@ class Handover:
         self._early: deque[Command] = deque()  # for us, who do not own it yet
         self._early_packets: list[tuple[int, bytes]] = []
         self._early_rooms: set[str] = set()  # theirs
+        self._heard_epochs: dict[str, int] = {}  # of the last flush that was shown, by room
+        self._to_refresh: list[tuple[str, int]] = []  # rooms that edges want to see anew: once an owner is known
         self._rooms: dict[str, GatheredRoom] = {}
         self._users: dict[str, GatheredUser] = {}
         self._lost_some = False
@@ -69,6 +71,10 @@ class Handover:
     def recovering(self) -> bool:
         """Is a change of owners under way?"""
         return self._change.stage != STEADY
+
+    def stop(self) -> None:
+        """No timer rings any more."""
+        self._alarm.stop()
 
     def heir(self, key: str) -> int:
         """Who is to keep the record of `key`, besides those who need it anyway."""
@@ -107,13 +113,36 @@ class Handover:
         """Whether a flush may be shown: from the room's owner alone, and behind all that its predecessor sent."""
         assert self._owners is not None
         known = self._change.epoch - 1 if self.recovering else self.epoch
-        if epoch > known or room_id in self._early_rooms:
+        # one that is here has not been let go of yet
+        if epoch > known or room_id in self._early_rooms or (self.recovering and room_id in self._bus.shard.rooms):
             self._early_packets.append((sender, body))
             self._early_rooms.add(room_id)
             return False
+        rings = self._change.rings if self.recovering else [self._owners]
+        if epoch < self._heard_epochs.get(room_id, 0) or all(ring.owner(room_key(room_id)) != sender for ring in rings):
+            return False
+        self._heard_epochs[room_id] = epoch
+        if len(self._heard_epochs) > 2 * len(self._bus.edge.feeds) + 64:  # nobody here hears them any more
+            self._forget_epochs()
+        return True
+
+    def _forget_epochs(self) -> None:
+        feeds = self._bus.edge.feeds
+        self._heard_epochs = {room_id: epoch for room_id, epoch in self._heard_epochs.items() if room_id in feeds}
+
+    def refresh(self, room_id: str, edge: int, now: float) -> None:
+        """Those at `edge` have missed something of a room and are to see it anew: by its owner, whoever that is by the
+        time that is settled."""
+        assert self._owners is not None
+        room = self._bus.shard.rooms.get(room_id)
         if self.recovering:
-            return any(ring.owner(room_key(room_id)) == sender for ring in self._change.rings)
-        return self._owners.owner(room_key(room_id)) == sender
+            self._to_refresh.append((room_id, edge))
+        elif room is not None:
+            self._bus.show_anew(room, edge, now)
+        else:
+            owner = self._owners.owner(room_key(room_id))
+            if owner != self._bus.me:
+                self._post(owner, letters.REFRESH, letters.Refresh(room_id, edge))
 
     # --- the stages -----------------------------------------------------------------------------------------------
 
@@ -123,7 +152,7 @@ class Handover:
         self._lost_some = self._lost_some or bool(lost)
         self._change.begin(view, now)
         if self._owners is None:
-            self._owners = self._change.rings[0]
+            self._own_by(self._change.rings[0])
             self._lost_some = True  # perhaps: a newborn cannot know who was there before it
         self._say(SEALED, now)
         self._go_on(now)
@@ -171,6 +200,9 @@ class Handover:
             self._alarm.stop()
             self._alarm.want(max(self._change.deadline, now + 0.001))
 
+    def _own_by(self, ring: Ring) -> None:
+        self._owners, self._bus.shard.setting.epoch = ring, ring.view.epoch
+
     def _say(self, stage: int, now: float) -> None:
         self._change.enter(stage, now)
         body = letters.encode(letters.Stage(self._change.epoch, stage))
@@ -190,21 +222,22 @@ class Handover:
             bus.drop_lanes(room)
             if room.id in bus.edge.feeds:
                 bus.heard[room.id] = room.seq
-            kept[room.id] = record = let_room_go(bus.shard, room, now)
+            kept[room.id] = record = let_room_go(bus.shard, room)
             bus.shelf.rooms[room.id] = structs.replace(
                 record, final=False
             )  # for the case that the next is lost at once
         users = {user_id: record for user_id, record in bus.shelf.users.items() if moved(user_key(user_id))}
         for user_id in [user_id for user_id in bus.shard.users if moved(user_key(user_id))]:
-            users[user_id] = bus.shelf.users[user_id] = let_user_go(bus.shard, user_id, now)
-        self._owners = self._change.target
+            users[user_id] = bus.shelf.users[user_id] = let_user_go(bus.shard, user_id)
+        owners = self._change.target
+        self._own_by(owners)
         for room_id, record in kept.items():
             self._give_room(room_id, record, bus.me)
         for user_id, user in users.items():
             self._give_user(user_id, user)
         for room_id in [room_id for room_id in self._rooms if self._owner_of_room(room_id) != bus.me]:
             self._pass_on_room(room_id, self._rooms.pop(room_id))
-        for user_id in [user_id for user_id in self._users if self._owners.owner(user_key(user_id)) != bus.me]:
+        for user_id in [user_id for user_id in self._users if owners.owner(user_key(user_id)) != bus.me]:
             self._pass_on_user(user_id, self._users.pop(user_id))
 
     def _announce(self) -> None:
@@ -249,6 +282,9 @@ class Handover:
         if say_again:
             bus.edge.say_again(now)
         bus.spread(now)
+        to_refresh, self._to_refresh = self._to_refresh, []
+        for room_id, edge in to_refresh:
+            self.refresh(room_id, edge, now)
         packets, self._early_packets = self._early_packets, []
         self._early_rooms.clear()
         for sender, body in packets:

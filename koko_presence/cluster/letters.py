@@ -61,6 +61,13 @@ class RoomLetter(Struct, array_like=True):
     record: RoomRecord
 
 
+class Refresh(Struct, array_like=True):
+    """Those at `edge` have missed something of the room."""
+
+    room_id: str
+    edge: int
+
+
 class SessionsLetter(Struct, array_like=True):
     """An edge's word on the sessions of one user that are connected there. Of connections above `newest` it says
     nothing."""
@@ -102,7 +109,7 @@ _decoders: dict[int, msgspec.msgpack.Decoder[Any]] = {
     STAGE: msgspec.msgpack.Decoder(Stage),
     ROOM: msgspec.msgpack.Decoder(RoomLetter),
     USER: msgspec.msgpack.Decoder(UserRecord),
-    REFRESH: msgspec.msgpack.Decoder(str),
+    REFRESH: msgspec.msgpack.Decoder(Refresh),
     WANT: msgspec.msgpack.Decoder(str),
     USER_KEPT: msgspec.msgpack.Decoder(UserRecord),
     PRESENCE: msgspec.msgpack.Decoder(RoomPresence),

@@ -5,10 +5,12 @@ connection it goes on where the other stopped. A worker that does not read for s
 told of, once, and what else is written to it is dropped: it is about to be replaced, and its heirs are told everything.
 
 On the wire: the writer says GREETING and its id, the reader answers with 8 bytes, how many it has had so far, and does
-so again as they come, and once a second as a sign of life. Between them go letters (_fastpath/wire.pyx).
+so again as they come, and once a second as a sign of life. Between them go letters (_fastpath/wire.pyx). Of a worker
+that gives no such sign for `SILENT_S` the mesh tells, too: it hangs, or it cannot be reached, and only a new one helps.
 """
 
 import asyncio
+import errno
 import logging
 import os
 import socket
@@ -30,8 +32,12 @@ RETRY_S = 0.02
 COUNT_S = 1.0
 COUNT_BYTES = 256 * 1024
 SILENT_S = 3.0
+WATCH_S = 0.25
+STALL_S = 1.0  # this worker itself did not run, and knows nothing of the others' signs of life meanwhile
 COMPLAIN_AFTER_S = 0.5  # a worker that is gone for good is taken out of the view before
 SOCKET_BUFFER_BYTES = 1 << 20
+
+_OUR_OWN = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))  # faults that are no peer's
 
 OnLetters = Callable[[int, list[tuple[int, bytes]]], None]
 
@@ -52,6 +58,7 @@ class OutLink(asyncio.Protocol):
         self._stuck = self._closed = False
         self._complaint: asyncio.TimerHandle | None = None
         self.heard_at = self._loop.time()
+        self.told = False  # on_stuck has been called
         self._connect()
 
     def write(self, data: bytes) -> None:
@@ -63,9 +70,15 @@ class OutLink(asyncio.Protocol):
         if self._kept_bytes > QUEUE_BYTES:
             self._stuck = True
             self._kept.clear()
-            self._on_stuck(self._peer.id)
+            self.tell()
         elif self._transport is not None:
             self._transport.write(data)
+
+    def tell(self) -> None:
+        """The worker is of no use any more: say so, once."""
+        if not self.told:
+            self.told = True
+            self._on_stuck(self._peer.id)
 
     def close(self) -> None:
         """The worker is gone."""
@@ -85,7 +98,9 @@ class OutLink(asyncio.Protocol):
     async def _open(self) -> None:
         try:
             await self._loop.create_unix_connection(lambda: self, self._peer.address)
-        except OSError:
+        except OSError as error:
+            if error.errno in _OUR_OWN:
+                self.heard_at = self._loop.time()  # it is not the peer who is silent
             self._loop.call_later(RETRY_S, self._connect)
 
     def connection_made(self, transport: Any) -> None:
@@ -232,7 +247,7 @@ class InLink(asyncio.Protocol):
 
 class Mesh:
     """This worker's end of it. `on_letters(sender, letters)` hears what others write, `on_stuck(peer)` of one that does
-    not read."""
+    not read, or gives no sign of life."""
 
     def __init__(self, me: int, address: str, on_letters: OnLetters, on_stuck: Callable[[int], None]) -> None:
         self.loop = asyncio.get_running_loop()
@@ -242,11 +257,15 @@ class Mesh:
         self._server: asyncio.AbstractServer | None = None
         self._links: dict[int, OutLink] = {}
         self._known: set[int] = set()  # all that have been in a view; their ids are not used again
+        self._watched_at = self.loop.time()
+        self._watch_timer: asyncio.TimerHandle | None = None
 
     async def open(self) -> None:
         """Listen. Errors: OSError."""
         self._server = await self.loop.create_unix_server(lambda: InLink(self), self._address, backlog=1024)
         os.chmod(self._address, 0o600)
+        self._watched_at = self.loop.time()
+        self._watch()
 
     def open_link(self, peer: Peer) -> OutLink:
         """The way to another worker."""
@@ -263,13 +282,22 @@ class Mesh:
         self._known |= workers
         self._links = {worker: link for worker, link in self._links.items() if worker in workers}
 
-    def silent(self) -> list[int]:
-        """Workers that have given no sign of life for too long."""
+    def _watch(self) -> None:
+        """Tell of workers that have given no sign of life for too long. After a time in which this one did not run,
+        everybody's begins anew: their signs wait to be read."""
         now = self.loop.time()
-        return [worker for worker, link in self._links.items() if now - link.heard_at > SILENT_S]
+        stalled, self._watched_at = now - self._watched_at > STALL_S, now
+        for link in list(self._links.values()):
+            if stalled:
+                link.heard_at = now
+            elif now - link.heard_at > SILENT_S:
+                link.tell()
+        self._watch_timer = self.loop.call_later(WATCH_S, self._watch)
 
     def close(self) -> None:
         """Close all."""
+        if self._watch_timer is not None:
+            self._watch_timer.cancel()
         if self._server is not None:
             self._server.close()
         for link in self._links.values():

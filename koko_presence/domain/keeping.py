@@ -113,11 +113,6 @@ def head_of(room: Room) -> RoomHead:
     )
 
 
-def next_revision(before: int, now: float) -> int:
-    """Above all that were before, also on other owners: their clock is the same."""
-    return max(before + 1, int(now * 1e6))
-
-
 def whole_memo(room: Room) -> RoomMemo:
     """Everything, for somebody who keeps nothing of the room yet; of the room's present revision."""
     members = [member_record(member) for member in room.members.values()]
@@ -160,11 +155,11 @@ def forget_deadlines(room: Room) -> None:
             cancel((kind, room.id, member.session_id))
 
 
-def record_of(room: Room, now: float) -> RoomRecord:
+def record_of(room: Room) -> RoomRecord:
     """The whole room, written by its owner when it lets go."""
     return RoomRecord(
         seq=room.seq,
-        revision=next_revision(room.revision, now),
+        revision=room.setting.next_revision(room.revision),
         head=head_of(room),
         members={session_id: member_record(member) for session_id, member in room.members.items()},
         final=True,

@@ -14,10 +14,17 @@ if TYPE_CHECKING:
     from .room import Room
 
 
-class Setting:
-    """Written once, when the shard is made; limits and `happenings` again on reload."""
+EPOCH_BITS = 40  # of a revision, below the epoch: more changes than a worker can make between two views
 
-    __slots__ = ("deadlines", "effects", "freed", "happenings", "kept", "limits", "options", "touched_users", "wall")
+
+class Setting:
+    """Written once, when the shard is made; limits and `happenings` again on reload, `epoch` with every view of the
+    workers by which this one owns what it has."""
+
+    __slots__ = (
+        "_changes", "deadlines", "effects", "epoch", "freed", "happenings", "kept", "limits", "options",
+        "touched_users", "wall",
+    )  # fmt: skip
 
     def __init__(self, limits: Limits, options: RoomOptions, wall: WallClock, deadlines: Deadlines) -> None:
         self.limits = limits
@@ -29,3 +36,12 @@ class Setting:
         self.kept = False  # do other workers keep records of what is here?
         self.touched_users: set[str] = set()  # whose record is not what it was
         self.freed: list[Room] = []  # of which nothing needs to be kept any more
+        self.epoch = 0
+        self._changes = 0
+
+    def next_revision(self, before: int) -> int:
+        """The revision of a record after `before`. The epoch comes first: what an owner says that slept through a
+        change of owners, and does not know yet, is older than all that the next one has said [N-b]. Then all changes
+        of a worker are counted, so that a room or a user that begins anew does not begin below its predecessor."""
+        self._changes += 1
+        return max(before + 1, (self.epoch << EPOCH_BITS) + self._changes)

@@ -6,9 +6,12 @@ to another program meanwhile, is never mistaken for a server.
 """
 
 import contextlib
+import errno
 import fcntl
 import os
 import signal
+import socket
+import ssl
 import stat
 import sys
 import tempfile
@@ -172,6 +175,26 @@ def serving_fields(config: Config, port: int) -> dict[str, str]:
 def authority(host: str, port: int) -> str:
     """`host:port` as addresses write it."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def cannot_serve(config: Config, error: OSError) -> str:
+    """The line for an address or a certificate that is of no use, with what to do instead."""
+    server = config.server
+    start = f"cannot serve on {authority(server.host, server.port)}: "
+    if isinstance(error, ssl.SSLError):
+        return f"{start}{server.tls_cert} and its key are no certificate: {error}"
+    if isinstance(error, socket.gaierror):
+        return f"{start}no address is known for that name. {_ANOTHER_HOST}"
+    if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+        return f"{start}this machine has no such address. {_ANOTHER_HOST}"
+    if error.errno == errno.EADDRINUSE:
+        return f"{start}{error.strerror}. Is something else there? Stop it, or set server.port to a free one"
+    if error.errno == errno.EACCES:
+        return f"{start}{error.strerror}. Set server.port to 1024 or more, or allow ports below (CAP_NET_BIND_SERVICE)"
+    return f"{start}{error.strerror or error}"
+
+
+_ANOTHER_HOST = "Set server.host to an address of this machine, or to 0.0.0.0 or :: for all that it has"
 
 
 def no_operator_port(config: Config, error: OSError) -> str:

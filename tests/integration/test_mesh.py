@@ -1,10 +1,12 @@
 """The sockets between workers, real ones: nothing is lost, nothing comes twice, nobody else gets in."""
 
 import asyncio
+import errno
 import socket
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -123,6 +125,64 @@ def test_a_worker_that_does_not_read_is_told_of_once_and_memory_is_bounded(
         assert one.stuck == [2] and not link._kept
         link.close()
         listening.close()
+
+    run(test())
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Signs of life every 20 ms; 0.3 s without one is too long."""
+    for name, seconds in (("SILENT_S", 0.3), ("STALL_S", 0.15), ("WATCH_S", 0.02), ("COUNT_S", 0.02)):
+        monkeypatch.setattr(mesh, name, seconds)
+
+
+def test_a_worker_that_gives_no_sign_of_life_is_told_of_once(run: Run, tmp_path: Path, hasty: None) -> None:
+    async def test() -> None:
+        async with two(tmp_path) as (one, other):
+            hung = Peer(id=3, slot=3, address=str(tmp_path / "hung.sock"))
+            gone = Peer(id=4, slot=4, address=str(tmp_path / "gone.sock"))
+            with socket.socket(socket.AF_UNIX) as listening:
+                listening.bind(hung.address)
+                listening.listen()
+                one.mesh.open_link(other.peer)
+                links = [one.mesh.open_link(peer) for peer in (hung, gone)]
+                await until(lambda: len(one.stuck) == 2)
+                await asyncio.sleep(0.1)
+                assert sorted(one.stuck) == [3, 4] and not other.stuck
+                for link in links:
+                    link.close()
+
+    run(test())
+
+
+def test_a_worker_that_was_stopped_itself_blames_nobody(run: Run, tmp_path: Path, hasty: None) -> None:
+    async def test() -> None:
+        async with two(tmp_path) as (one, other):
+            one.mesh.open_link(other.peer)
+            other.mesh.open_link(one.peer)
+            await asyncio.sleep(0.1)
+            time.sleep(0.5)  # the loop stands still, as after SIGSTOP
+            await asyncio.sleep(0.1)
+            assert not one.stuck and not other.stuck
+
+    run(test())
+
+
+def test_a_worker_that_has_no_more_descriptors_blames_nobody(
+    run: Run, tmp_path: Path, hasty: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test() -> None:
+        async with two(tmp_path) as (one, other):
+
+            async def refuse(*_: object) -> None:
+                tries.append(1)
+                raise OSError(errno.EMFILE, "Too many open files")
+
+            tries: list[int] = []
+            monkeypatch.setattr(asyncio.get_running_loop(), "create_unix_connection", refuse, raising=False)
+            one.mesh.open_link(other.peer)
+            await asyncio.sleep(0.6)
+            assert tries and not one.stuck
 
     run(test())
 

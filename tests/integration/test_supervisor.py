@@ -246,6 +246,8 @@ def test_a_taken_operator_port_is_exit_2_with_one_line(workers: int) -> None:
     ("server", "told"),
     [
         ("tls_cert = '/etc/hostname'\ntls_key = '/etc/hostname'", "cannot serve on 127.0.0.1:0: /etc/hostname"),
+        ("host = '203.0.113.7'", "this machine has no such address. Set server.host to"),
+        ("host = 'nowhere.invalid'", "no address is known for that name. Set server.host to"),
         ("speed = 1", "server.speed: no such key"),
     ],
 )

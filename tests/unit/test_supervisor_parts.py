@@ -1,6 +1,7 @@
 """Around the supervisor: its folder, what a reload may change, the channel to a worker."""
 
 import asyncio
+import errno
 import logging
 import os
 import socket
@@ -13,11 +14,13 @@ import msgspec
 import pytest
 import uvloop
 
-from koko_presence.cluster.control import Beat, Begin, Channel, Ready, Unpacker, pack
+from koko_presence import supervisor
+from koko_presence.cluster.control import Beat, Begin, Channel, Failed, Ready, Unpacker, pack
 from koko_presence.limits import Limits
 from koko_presence.ops.config import Auth, Config, ConfigError, Operator, Server
 from koko_presence.ops.reloading import AT_RESTART, AT_ROLLING, read_again, settle
-from koko_presence.ops.runtime import NoServer, RuntimeFault, RuntimeFolder, find_server, runtime_dir
+from koko_presence.ops.runtime import NoServer, RuntimeFault, RuntimeFolder, cannot_serve, find_server, runtime_dir
+from koko_presence.worker_process import Member
 
 # --- the folder -------------------------------------------------------------------------------------------------------
 
@@ -224,5 +227,51 @@ def test_a_handler_may_close_the_channel_between_two_messages() -> None:
         await pause(lambda: end.got)
         assert end.got == [Ready()] and end.lost == 0
         there.close()
+
+    uvloop.run(test())
+
+
+# --- what it says -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("said", "lines"), [("0\n", 1), ("1\n", 0), (None, 0)])
+def test_connections_that_a_stop_would_reset_are_warned_of(
+    said: str | None, lines: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    setting = tmp_path / "tcp_migrate_req"
+    if said is not None:
+        setting.write_text(said)
+    monkeypatch.setattr(supervisor, "MIGRATE", setting)
+    supervisor._tell_of_migration()
+    assert [line.levelname for line in caplog.records] == ["WARNING"] * lines
+    assert all("net.ipv4.tcp_migrate_req=1" in line.getMessage() for line in caplog.records)
+
+
+@pytest.mark.parametrize(
+    ("error", "advice"),
+    [
+        (OSError(errno.EADDRINUSE, "Address already in use"), "Is something else there?"),
+        (OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address"), "Set server.host to an address of this"),
+        (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), "Set server.host to an address of this"),
+        (PermissionError(errno.EACCES, "Permission denied"), "Set server.port to 1024 or more"),
+    ],
+)
+def test_an_address_that_cannot_be_served_is_told_with_what_to_do_instead(error: OSError, advice: str) -> None:
+    line = cannot_serve(Config(server=Server(host="::5", port=80)), error)
+    assert line.startswith("cannot serve on [::5]:80: ") and advice in line
+    assert ("something else" in line) == (error.errno == errno.EADDRINUSE)
+
+
+def test_an_unexpected_fault_of_a_worker_reaches_the_supervisor() -> None:
+    async def test() -> None:
+        ours, theirs = socket.socketpair()
+        end, member = End(ours), Member(theirs)
+        end.channel.send(Begin(id=1, slot=0, mesh_address="/nowhere", listening=[], config=b"no msgpack\n"))
+        assert await member.serve() == 0
+        await pause(lambda: end.got)
+        (failed,) = end.got
+        assert isinstance(failed, Failed) and not failed.final
+        assert failed.reason.startswith("it cannot begin: ValidationError: ") and "\n" not in failed.reason
+        end.channel.close()
 
     uvloop.run(test())
