@@ -160,7 +160,7 @@ class Answering:
         ]
 
     def _end_held(self, inquiry: Kick, now: float) -> int:
-        """Lost sessions whose place is held for the grace are at no edge: the owner of user or room ends them."""
+        """Sessions in their grace, and those made over HTTP, are at no edge: the owner of user or room ends them."""
         ended = 0
         if inquiry.user_id is None and inquiry.session_id is None:
             room = self._shard.rooms.get(inquiry.room_id or "")
@@ -213,8 +213,8 @@ class Answering:
 
 
 def _has_socket(one: Member | UserSession) -> bool:
-    """Whether an edge holds it. One in its grace is held by nobody; one that was made over HTTP has no edge [M2]."""
-    return one.connected and one.edge >= 0
+    """Whether an edge holds it: not one in its grace, nor one that was made over HTTP [D2, M2]."""
+    return one.connected and not one.leased
 
 
 class Checks:

@@ -5,7 +5,7 @@ it. The operator port puts the answers together. Structs that end in Row, and th
 docs/server-api.md as they stand; between processes they travel as msgpack.
 """
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -15,6 +15,7 @@ from .messages import Activity, RoomType, Status, Wire
 RoomIdText = Annotated[str, Meta(min_length=1, max_length=128, description="A room's id.")]
 UserIdText = Annotated[str, Meta(min_length=1, max_length=128, description="A user's id, the `sub` of their tokens.")]
 SessionIdText = Annotated[str, Meta(min_length=1, max_length=128, description="A session's id.")]
+Transport = Annotated[Literal["http"], Meta(description="The session has no socket: it was made over HTTP [M2].")]
 Count = Annotated[int, Meta(ge=0)]
 
 SYSTEM = "system"  # the sender of the server's own broadcasts; no token may name it [J4]
@@ -107,6 +108,7 @@ class MemberRow(Wire, omit_defaults=False, kw_only=True):
     is_controller: bool
     is_typing: bool
     is_watching: bool
+    transport: Transport | UnsetType = UNSET
     joined_at: str
     last_active_at: str
 
@@ -141,6 +143,7 @@ class SessionRow(Wire, omit_defaults=False, kw_only=True):
     presence_off: bool
     share_cursor: bool
     share_selection: bool
+    transport: Transport | UnsetType = UNSET
     rooms: list[str]
 
 

@@ -82,6 +82,7 @@ def _member(room: Room, member: Member) -> MemberRow:
         is_controller=room.control.session_id == member.session_id,
         is_typing=member.typing is not None,
         is_watching=member.watching,
+        transport="http" if member.leased else UNSET,
         joined_at=wall.iso(member.joined_at),
         last_active_at=wall.iso(member.last_active_at),
     )
@@ -99,6 +100,7 @@ def user_row(user: User) -> UserRow:
             presence_off=session.disabled,
             share_cursor=session.share_cursor,
             share_selection=session.share_selection,
+            transport="http" if session.leased else UNSET,
             rooms=sorted(session.rooms),
         )
         for session_id, session in user.sessions.items()

@@ -175,6 +175,7 @@ class Rooms(Standing):
 
     def say_again(self, now: float) -> None:
         """An owner was lost: perhaps it had what is not answered yet."""
+        self._session.receiver.barred.clear()  # nor does it send anything any more
         for command in self.unanswered.again(now):
             if isinstance(command, LeaveRoom) and command.room_id in self.hearing:
                 # whoever owns the room now may know of no member to say good-bye to

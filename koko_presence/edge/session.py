@@ -284,7 +284,9 @@ class Session:
 
     def on_room_refused(self, room_id: str, payload: bytes, now: float) -> None:
         """A join failed."""
-        if room_id not in self.receiver.barred:
+        if room_id in self.receiver.barred:
+            self.receiver.barred.discard(room_id)
+        else:
             self.write(payload)
             self.on_refusal()
         self.rooms.on_refused(room_id, now)

@@ -37,6 +37,7 @@ class Standing:
         _began: dict[str, float]
         joined: set[str]
         joining: dict[str, list[tuple[Any, int]]]
+        hearing: set[str]
         unanswered: Unanswered
 
         def _check(self, room_id: str, room_type: Any, then: Callable[[Grant], None]) -> None: ...
@@ -81,8 +82,9 @@ class Standing:
         session = self._session
         if room_id not in self.joined and room_id not in self.joining:
             return False
+        if room_id in self.hearing or self.unanswered.is_entering(room_id):
+            session.receiver.barred.add(room_id)
         session.hub.mute(session, room_id)  # before the owner knows: it may be another worker
-        session.receiver.barred.add(room_id)  # and may be sending a snapshot
         session.send(Kicked(room_id=room_id, reason=reason))
         self.joining.pop(room_id, None)
         self._began.pop(room_id, None)

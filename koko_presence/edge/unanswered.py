@@ -19,6 +19,10 @@ class Unanswered:
         self._leaving.pop(command.room_id, None)
         self._entering[command.room_id] = command
 
+    def is_entering(self, room_id: str) -> bool:
+        """Is a join on its way to the owners, or its answer on the way back?"""
+        return room_id in self._entering
+
     def entered(self, room_id: str) -> None:
         """That has been answered."""
         self._entering.pop(room_id, None)

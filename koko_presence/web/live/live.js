@@ -411,6 +411,7 @@ function memberRow(member) {
   if (member.isController) who.append(make("span", "flag", "controls"));
   if (member.invisible) who.append(make("span", "flag hides", member.presenceOff ? "presence off" : "invisible"));
   if (!member.connected) who.append(make("span", "flag", "in its grace"));
+  if (member.transport === "http") who.append(make("span", "flag", "over HTTP"));
   const does = [member.status, member.isTyping ? "typing" : "", member.isWatching ? "watching" : ""].filter(Boolean);
   const idle = span((Date.now() - Date.parse(member.lastActiveAt)) / 1000);
   const what = make("span", "what", `${does.join(", ")} · ${member.userId} · active ${idle} ago`);

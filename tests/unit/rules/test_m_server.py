@@ -194,6 +194,43 @@ def test_a_join_under_way_is_a_kick_and_no_snapshot() -> None:
         client.send({"type": "leave", "roomId": ROOM})
 
 
+def test_a_session_that_was_thrown_out_may_come_back_by_socket_and_by_http() -> None:
+    world = World()
+    world.person("zed")
+    ann = world.person("ann")
+    for _ in range(2):
+        assert kicked(world, user_id="ann", room_id=ROOM) == 1
+        ann.take()
+        ann.join()
+        assert [message["type"] for message in ann.take()] == ["joined"]
+        assert kicked(world, user_id="ann", room_id=ROOM) == 1
+        ann.take()
+        assert world.http("ann", ann.session_id).call("join", roomId=ROOM, roomType="video")["assignedColor"]
+        world.settle()
+        assert [message["type"] for message in ann.take()] == ["joined"]
+        assert ann.session.rooms.joined == {ROOM} and not ann.session.receiver.barred
+
+
+@pytest.mark.parametrize("named", ["user", "session", "room", "user and room"])
+def test_a_session_that_was_made_over_http_is_thrown_out_too(named: str) -> None:
+    world = World()
+    bob = world.person("bob", "video_456")
+    session_id = world.http("ann").call("join", roomId="video_456", roomType="video")["sessionId"]
+    bob.take()
+    (row,) = (row for row in only(world, ShowRoom(room_id="video_456"), RoomFound).room.members if row.user_id == "ann")
+    assert row.transport == only(world, ShowUser(user_id="ann"), UserFound).user.sessions[0].transport == "http"
+    whom = {
+        "user": {"user_id": "ann"},
+        "session": {"session_id": session_id},
+        "room": {"room_id": "video_456"},
+        "user and room": {"user_id": "ann", "room_id": "video_456"},
+    }[named]
+    assert kicked(world, **whom) == (2 if named == "room" else 1)
+    if named != "room":
+        assert bob.take("user_left")[0]["data"]["reason"] == "kicked"
+    assert "ann" not in world.shard.users
+
+
 def test_a_refusal_under_way_does_not_come_after_a_kick() -> None:
     world = World(workers=4, max_users_per_room=1)
     world.person("zed")
