@@ -129,8 +129,9 @@ class Member(Pointer):
             index=UNSET if self.index is None else self.index,
             is_typing=self.typing is not None,
             is_watching=self.watching,
-            transport="http" if self.leased else UNSET,
         )
+        if self.lease_until:  # set afterwards: a call with more than sixteen names costs a third of a row
+            row.transport = "http"
         if not full:
             return row
         if self.cursor is not None and (own or self.cursor_shown):
