@@ -430,6 +430,8 @@ class Story:
             if person.session != message["sessionId"] or room not in person.wants or person.token is None:
                 continue
             away_s = 0.0 if person.lost_at is None else self.world.now - person.lost_at
+            if person.here and room not in person.seen:
+                continue  # a join was refused, or is under way, and its place was from before
             if self.is_full(person.user):
                 continue  # a new session may take the place of one in its grace [C11]
             if away_s < GRACE_S - MARGIN_S and message["data"]["reason"] != "left":
@@ -494,6 +496,10 @@ class Story:
             members = set(rooms[room_id].members) if room_id in rooms else set()
             if members != truth[room_id]:
                 raise Broken(f"{room_id} has {sorted(members)}, but there are {sorted(truth[room_id])}")
+            for member in rooms[room_id].members.values() if room_id in rooms else ():
+                profile = self.world.shard.users[member.user_id].profile
+                if member.person.profile != profile:
+                    raise Broken(f"{room_id} shows {member.person.profile} of {member.user_id}, who is {profile}")
             for person in self.people:
                 if not person.here or room_id not in person.seen:
                     continue

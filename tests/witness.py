@@ -31,6 +31,7 @@ class Witness:
         self._leaves: Counter[tuple[str, str]] = Counter()  # person and room: whatever others may take for a leave
         self._own_leaves: Counter[tuple[str, str]] = Counter()  # leaves said, less left heard
         self._seen_leaving: Counter[tuple[str, str, str]] = Counter()  # who saw it, person, room
+        self._hiding: set[str] = set()  # users who have been invisible
         self._doubts: list[tuple[Person, str, str]] = []  # who is said to have left what
         self._person_of: dict[str, Person] = {}  # by session
         self._order: dict[int, int] = {}  # connection -> how many its person had before
@@ -57,9 +58,7 @@ class Witness:
             self._leaves[person.name, message["roomId"]] += 1
             self._own_leaves[person.name, message["roomId"]] += 1
         elif message["type"] == "privacy" and message["data"].get("invisible"):
-            for each in self._story.people:  # with scope "user" all tabs look as if they left [K2]
-                if each.user == person.user:
-                    self.on_go(each, rooms)
+            self._hiding.add(person.user)  # with scope "user" all tabs look as if they left [K2]
 
     def on_heard(self, person: Person, message: dict[str, Any]) -> None:
         """A person hears something. Errors: Broken."""
@@ -77,7 +76,7 @@ class Witness:
                 self._doubts.append((person, room, f"{person.name} was put out of {room}"))
         elif kind == "user_left" and message["data"]["reason"] == "left":
             leaver = self._person_of.get(message["sessionId"])
-            if leaver is not None:
+            if leaver is not None and leaver.user not in self._hiding:
                 key = (person.name, leaver.name, room)
                 self._seen_leaving[key] += 1
                 if self._seen_leaving[key] > self._leaves[leaver.name, room]:  # or seen twice

@@ -398,6 +398,7 @@ def _claims(rooms: Iterable[Room], moved: Callable[[str], bool]) -> list[Command
             stay=member.stay,
             connection=member.connection,
             connected=member.connected,
+            profile=member.person.profile,
             visitor=keeping.visitor_of(member) if member.leased else None,
         )
         for room in rooms
