@@ -165,7 +165,8 @@ class RoomLeft(Letter, kw_only=True):
 
 
 class ClaimMember(Letter, kw_only=True):
-    """A room tells the new owner of a user of a session that it has, which the old one may have had news of [N-b].
+    """A room tells the new owner of a user of a session that it has, which the old one may have had news of [N-b], and
+    what it shows of the user.
     `visitor` goes with a leased one: no edge could tell of it."""
 
     user_id: str
@@ -174,6 +175,7 @@ class ClaimMember(Letter, kw_only=True):
     stay: int
     connection: int
     connected: bool = True
+    profile: Profile | None = None
     visitor: Visitor | None = None
 
 

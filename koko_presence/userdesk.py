@@ -105,8 +105,10 @@ class UserDesk:
             leases.adopt(user, command, now)
             if user.sessions:
                 self._users[user.id] = user
+                user.agree(command)
         elif user is not None:
             user.claim(command, now)
+            user.agree(command)
         else:
             self._shard.denied.add(command.user_id)
             drop = Drop(room_id=command.room_id, session_id=command.session_id, connection=command.connection, said=now)

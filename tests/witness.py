@@ -31,7 +31,9 @@ class Witness:
         self._leaves: Counter[tuple[str, str]] = Counter()  # person and room: whatever others may take for a leave
         self._own_leaves: Counter[tuple[str, str]] = Counter()  # leaves said, less left heard
         self._seen_leaving: Counter[tuple[str, str, str]] = Counter()  # who saw it, person, room
-        self._person_of: dict[str, str] = {}  # session -> person
+        self._hiding: set[str] = set()  # users who have been invisible
+        self._doubts: list[tuple[Person, str, str]] = []  # who is said to have left what
+        self._person_of: dict[str, Person] = {}  # by session
         self._order: dict[int, int] = {}  # connection -> how many its person had before
         self._newest: dict[tuple[int, str, str], tuple[Any, int]] = {}  # worker, key, session -> its holder, order
 
@@ -56,34 +58,39 @@ class Witness:
             self._leaves[person.name, message["roomId"]] += 1
             self._own_leaves[person.name, message["roomId"]] += 1
         elif message["type"] == "privacy" and message["data"].get("invisible"):
-            for each in self._story.people:  # with scope "user" all tabs look as if they left [K2]
-                if each.user == person.user:
-                    self.on_go(each, rooms)
+            self._hiding.add(person.user)  # with scope "user" all tabs look as if they left [K2]
 
     def on_heard(self, person: Person, message: dict[str, Any]) -> None:
         """A person hears something. Errors: Broken."""
         kind, room = message["type"], message.get("roomId", "")
         if kind == "authenticated":
-            self._person_of[message["sessionId"]] = person.name
+            self._person_of[message["sessionId"]] = person
         elif kind == "joined":
             self._joins[person.name, room] -= 1
             if -self._joins[person.name, room] > MOST_UNASKED:
                 raise Broken(f"{person.name} was shown {room} {MOST_UNASKED + 1} times that it had not asked for")
         elif kind == "left":
             self._own_leaves[person.name, room] -= 1
-            if self._own_leaves[person.name, room] < 0:
-                raise Broken(f"{person.name} was put out of {room}")
+            if self._own_leaves[person.name, room] < 0:  # one leave may be answered twice
+                self._own_leaves[person.name, room] = 0
+                self._doubts.append((person, room, f"{person.name} was put out of {room}"))
         elif kind == "user_left" and message["data"]["reason"] == "left":
             leaver = self._person_of.get(message["sessionId"])
-            if leaver is not None:
-                self._seen_leaving[person.name, leaver, room] += 1
-                if self._seen_leaving[person.name, leaver, room] > self._leaves[leaver, room]:
-                    raise Broken(f"{person.name} saw {leaver} leave {room}, who has not")
+            if leaver is not None and leaver.user not in self._hiding:
+                key = (person.name, leaver.name, room)
+                self._seen_leaving[key] += 1
+                if self._seen_leaving[key] > self._leaves[leaver.name, room]:  # or seen twice
+                    self._seen_leaving[key] = self._leaves[leaver.name, room]
+                    self._doubts.append((leaver, room, f"{person.name} saw {leaver.name} leave {room}, who has not"))
 
     # --- what owners know -----------------------------------------------------------------------------------------
 
     def check(self) -> None:
-        """No session goes back to a connection before its present one. Errors: Broken."""
+        """Everybody has heard all there is. No session goes back to a connection before its present one. Errors: Broken."""
+        doubts, self._doubts = self._doubts, []
+        for person, room, doubt in doubts:
+            if room in person.wants:  # and has not been told that it is not let in
+                raise Broken(doubt)
         for node in self._story.world.nodes.values():
             for room in node.shard.rooms.values():
                 for member in room.members.values():

@@ -403,6 +403,7 @@ def _claims(rooms: Iterable[Room], made: set[str], moved: Callable[[str], bool])
             stay=member.stay,
             connection=member.connection,
             connected=member.connected,
+            profile=member.person.profile,
             visitor=keeping.visitor_of(member) if member.leased else None,
         )
         for room in rooms

@@ -316,6 +316,7 @@ def restore_user(user_id: str, record: UserRecord | None, setting: Setting, now:
     """The user as it was when the record was written; a new one when there is none."""
     user = User(user_id, setting)
     if record is None:
+        user.blank = True
         return user
     user.revision, user.manual, user.status_message = record.revision, record.manual, record.status_message
     for name, wish in zip(("invisible", "share_cursor", "share_selection"), record.wishes, strict=True):

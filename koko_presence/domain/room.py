@@ -81,6 +81,7 @@ class Room(Stream):
             member.can_control, member.can_broadcast = enter.can_control, enter.can_broadcast
             member.moderator = enter.moderator
             member.name, member.image = visitor.name, visitor.image
+            self.apply_profile(member.person, profile, member.session_id, False, now)
             self.prolong(member, visitor.lease_until)
             self.send_snapshot(member, enter.id, now)
             return

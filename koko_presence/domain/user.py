@@ -37,7 +37,7 @@ class User:
     """All of one user. Commands for rooms and news for edges go into `setting.effects`, in order."""
 
     __slots__ = (
-        "activity", "budget", "id", "manual", "revision", "sessions", "setting", "status_message", "stays", "wishes",
+        "activity", "blank", "budget", "id", "manual", "revision", "sessions", "setting", "status_message", "stays", "wishes",
     )  # fmt: skip
 
     def __init__(self, user_id: str, setting: Setting) -> None:
@@ -50,6 +50,7 @@ class User:
         self.stays = 0
         self.revision = 0  # counts changes, so that of two records the newer one is known
         self.budget: TokenBucket | None = None  # of HTTP calls for status and privacy [M8]
+        self.blank = False  # taken over without a record: rooms know more of what the person shows
         self.wishes = Privacy()  # what the person has hidden with scope "user" [K6]
 
     @property
@@ -291,6 +292,23 @@ class User:
         if session is not None and room_id in session.rooms:
             session.rooms[room_id] = max(session.rooms[room_id], command.stay)
 
+    def agree(self, command: ClaimMember) -> None:
+        """A room says what it shows of the person. That is believed when every record was lost [N-b]; else the room is
+        told when it is wrong."""
+        shown = command.profile
+        if shown is None or shown == self.profile:
+            return
+        if self.blank:
+            self.blank = False
+            self.manual = shown.status if shown.status in _MANUAL and shown.status != shown.activity else None
+            self.status_message = shown.status_message
+            self._spread_profile(command.session_id, changed=True, interacted=False)
+        if shown != self.profile:
+            word = ApplyProfile(
+                room_id=command.room_id, user_id=self.id, session_id=command.session_id, profile=self.profile
+            )
+            self.setting.effects.append(word)
+
     # --- what the person shows ------------------------------------------------------------------------------------
 
     def report(self, command: ReportActivity) -> None:
@@ -303,7 +321,7 @@ class User:
     def change_status(self, command: ChangeStatus) -> dict[str, object]:
         """setStatus: active and idle clear the manual status [D8]. Returns the fields of the acknowledgement [M5]."""
         data = command.message.data
-        before = self.profile
+        before, self.blank = self.profile, False
         self.manual = data.status if data.status in _MANUAL else None
         if isinstance(data.status_message, str):
             self.status_message = data.status_message

@@ -151,10 +151,14 @@ class Rooms(Standing):
 
     def on_attach(self, room_id: str) -> None:
         """The snapshot has been written: this session is in, and hears the room."""
+        now = self._session.hub.clock()
+        if room_id not in self.joining and room_id not in self.joined and self.unanswered.is_refused(room_id, now):
+            self._take_back(room_id, now)
+            return
         self.hearing.add(room_id)
         self.joined.add(room_id)
         if room_id in self._began:
-            tally.joined(self._session.hub.clock() - self._began.pop(room_id))
+            tally.joined(now - self._began.pop(room_id))
         self._session.link.promote()
         lane = self._session.hub.bus.lane(room_id, self._session.session_id)
         if lane is not None:
@@ -171,7 +175,15 @@ class Rooms(Standing):
     def on_refused(self, room_id: str, now: float) -> None:
         """The join failed; what was held for the room gets its own answers."""
         self._began.pop(room_id, None)
+        self.unanswered.refused(room_id, now)
         self._release_held(room_id)
+
+    def _take_back(self, room_id: str, now: float) -> None:
+        """A join was refused, and let in when it was said again: the client has been told that it is out."""
+        self.hearing.add(room_id)
+        command = LeaveRoom(user_id=self._session.user_id, room_id=room_id, session_id=self._session.session_id)
+        self.unanswered.leave(command, now)
+        self._send(command, now)
 
     def say_again(self, now: float) -> None:
         """An owner was lost: perhaps it had what is not answered yet."""

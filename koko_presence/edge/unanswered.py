@@ -6,17 +6,22 @@ LEAVING_S = 10.0  # longer than any worker that hangs is left alone
 
 
 class Unanswered:
-    """The last of each room. A leave is kept for a while even so: who answered it may not have told the rest."""
+    """The last of each room. A leave is kept for a while even so: who answered it may not have told the rest. A join that
+    was said twice may be answered twice, and not in the same way."""
 
-    __slots__ = ("_entering", "_leaving")
+    __slots__ = ("_entering", "_leaving", "_refused", "_twice")
 
     def __init__(self) -> None:
+        self._twice: set[str] = set()  # joins that were said again
+        self._refused: dict[str, float] = {}  # those of which one has been refused, and when
         self._entering: dict[str, EnterRoom] = {}
         self._leaving: dict[str, tuple[LeaveRoom, float]] = {}
 
     def enter(self, command: EnterRoom) -> None:
         """The session wants in."""
         self._leaving.pop(command.room_id, None)
+        self._refused.pop(command.room_id, None)
+        self._twice.discard(command.room_id)
         self._entering[command.room_id] = command
 
     def is_entering(self, room_id: str) -> bool:
@@ -26,6 +31,16 @@ class Unanswered:
     def entered(self, room_id: str) -> None:
         """That has been answered."""
         self._entering.pop(room_id, None)
+
+    def refused(self, room_id: str, now: float) -> None:
+        """A join was refused; it may have been said twice."""
+        if room_id in self._twice:
+            self._twice.discard(room_id)
+            self._refused[room_id] = now
+
+    def is_refused(self, room_id: str, now: float) -> bool:
+        """Has the session been told lately that it is not let in, by the other answer to the same join?"""
+        return now - self._refused.pop(room_id, -LEAVING_S) < LEAVING_S
 
     def leave(self, command: LeaveRoom, now: float) -> None:
         """The session wants out."""
@@ -44,4 +59,5 @@ class Unanswered:
     def again(self, now: float) -> list[EnterRoom | LeaveRoom]:
         """What is to be asked once more."""
         self._leaving = {room: (leave, at) for room, (leave, at) in self._leaving.items() if now - at < LEAVING_S}
+        self._twice.update(self._entering)
         return [*self._entering.values(), *(leave for leave, _ in self._leaving.values())]
