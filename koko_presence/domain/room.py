@@ -81,6 +81,7 @@ class Room(Stream):
             member.can_control, member.can_broadcast = enter.can_control, enter.can_broadcast
             member.moderator = enter.moderator
             member.name, member.image = visitor.name, visitor.image
+            self.apply_profile(member.person, profile, member.session_id, False, now)
             self.prolong(member, visitor.lease_until)
             self.send_snapshot(member, enter.id, now)
             return
@@ -91,7 +92,7 @@ class Room(Stream):
             person = self.gone.pop(visitor.user_id, None) or Person(visitor.user_id, profile, self.setting.limits)
             self.setting.deadlines.cancel(("forget", self.id, visitor.user_id))
             self.people[visitor.user_id] = person
-        person.profile = profile
+        self.apply_profile(person, profile, "", False, now)
         member = Member(enter, stay, person, self.setting.limits, now)
         member.color = colors.choose(visitor.user_id, self._colors_taken(member))
         if member.visible:
