@@ -175,7 +175,8 @@ class Shard:
             notes.entered(room, member, now, made=made)
         if enter.call is not None:
             answers.answer(self.setting, enter.call, view.joined_reply(room, member, None, now))
-        self._touch(room, now, enter.visitor.session_id)
+        # all of the person, whose status may have changed with this
+        self._touch(room, now, *member.person.members)
 
     def _remove(self, command: Remove, now: float) -> None:
         room, member = self._find(command.room_id, command.session_id)
