@@ -199,7 +199,7 @@ class Worker:
             self._wall_timer.cancel()
 
     def reload(self, config: Config) -> None:
-        """Take over new limits, origins, keys and log level without touching a connection."""
+        """Take over new limits, origins and keys without touching a connection."""
         if config.access != self.config.access:
             before, self.hub.access = self.hub.access, _access(config)
             self._close_access(before)
@@ -211,7 +211,6 @@ class Worker:
         self.hub.resume_tokens = ResumeTokens(config.auth.secret)
         self.door.origins = config.server.origins
         self._tell_webhooks(config)
-        logging.getLogger("koko_presence").setLevel(config.log.level.upper())
 
     def set_limits(self, limits: Limits) -> None:
         """New limits hold for what begins from now on: sessions, people in rooms, deadlines."""
