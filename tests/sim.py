@@ -461,7 +461,9 @@ class Story:
         for node in self.world.nodes.values():
             if node.stopped is not None:
                 continue
-            for room in node.shard.rooms.values():
+            bus = node.bus
+            assert isinstance(bus, ClusterBus)
+            for room in node.shard.rooms.values() if not bus.handover.recovering else ():  # it may have to let go
                 if room.id in owners:
                     raise Broken(f"{room.id} is on workers {owners[room.id]} and {node.number}")
                 owners[room.id] = node.number

@@ -30,6 +30,7 @@ from koko_presence.succession import (
 from . import letters
 from .bus import Alarm, Timers
 from .change import ANNOUNCED, RELEASED, SEALED, STEADY, Change
+from .doubts import Doubts
 from .letters import key_of
 from .ring import Ring, View, room_key, user_key
 
@@ -60,6 +61,7 @@ class Handover:
         self._rooms: dict[str, GatheredRoom] = {}
         self._users: dict[str, GatheredUser] = {}
         self._lost_some = False
+        self._doubts = Doubts()
         self.orphans: list[Command] = []
 
     @property
@@ -149,6 +151,7 @@ class Handover:
     def begin(self, view: View, lost: list[int], now: float) -> None:
         """A new view has come."""
         self._change.forget(lost)
+        self._doubts.forget(lost)
         self._lost_some = self._lost_some or bool(lost)
         self._change.begin(view, now)
         if self._owners is None:
@@ -161,6 +164,8 @@ class Handover:
         """What other workers say while owners change."""
         if kind == letters.STAGE:
             self._change.note(sender, letter.epoch, letter.stage)
+            if letter.stage == ANNOUNCED and self._doubts.settle(self._bus.shard, sender, letter.epoch, now):
+                self._bus.spread(now)
             self._go_on(now)
             return
         key = user_key(letter.user_id) if kind in (letters.USER, letters.SESSIONS) else room_key(letter.room_id)
@@ -175,8 +180,10 @@ class Handover:
             self._gather_user(letter.user_id).add_record(letter)
         elif kind == letters.PRESENCE:
             self._gather_room(letter.room_id).presences[letter.presence.edge] = letter.presence
+            self._doubts.hear_room(letter.room_id, letter.presence)
         elif kind == letters.SESSIONS:
             self._gather_user(letter.user_id).add_words(letter.edge, letter.sessions, letter.newest)
+            self._doubts.hear_user(letter.user_id, letter.edge, letter.sessions)
         if not self.recovering:
             self._take_over(now)
 
@@ -297,7 +304,10 @@ class Handover:
         users, self._users = self._users, {}
         late = [] if self.recovering else [room_id for room_id in rooms if room_id not in bus.shard.rooms]
         for room_id, room in rooms.items():
+            made = room_id not in bus.shard.rooms
             take_room(bus.shard, room_id, room, announced, self._change.target.view.ids, now)
+            if made:
+                self._doubts.note_room(bus.shard, room_id, room.presences, announced)
             bus.shelf.rooms.pop(room_id, None)
             heard = bus.heard.pop(room_id, None)
             taken = bus.shard.rooms.get(room_id)
@@ -306,7 +316,10 @@ class Handover:
                     bus.show_anew(taken, bus.me, now)
                 self._give_lanes(room_id)
         for user_id, user in users.items():
+            made = user_id not in bus.shard.users
             take_user(bus.shard, user_id, user, announced, late=not self.recovering, now=now)
+            if made:
+                self._doubts.note_user(bus.shard, user_id, user.words, announced)
             bus.shelf.users.pop(user_id, None)
         if not self.recovering:
             found = [bus.shard.rooms[room_id] for room_id in late if room_id in bus.shard.rooms]
