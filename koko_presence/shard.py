@@ -201,7 +201,7 @@ class Shard:
             notes.entered(room, member, now, made=made)
         if enter.call is not None:
             answers.answer(self.setting, enter.call, view.joined_reply(room, member, None, now))
-        self._touch(room, now, enter.visitor.session_id)
+        self._touch(room, now, *room.people[enter.user_id].members)  # all of them show the same profile
 
     def _remove(self, command: Remove, now: float) -> None:
         room, member = self._find(command.room_id, command.session_id)

@@ -302,7 +302,8 @@ class Handover:
         bus, announced = self._bus, self._change.announced()
         rooms, self._rooms = self._rooms, {}
         users, self._users = self._users, {}
-        late = [] if self.recovering else [room_id for room_id in rooms if room_id not in bus.shard.rooms]
+        # a record that comes late is of an owner that was held up: what it was told last may be news to nobody else
+        late = [] if self.recovering else [room_id for room_id, room in rooms.items() if room.best is not None]
         for room_id, room in rooms.items():
             made = room_id not in bus.shard.rooms
             take_room(bus.shard, room_id, room, announced, self._change.target.view.ids, now)
@@ -323,7 +324,7 @@ class Handover:
             bus.shelf.users.pop(user_id, None)
         if not self.recovering:
             found = [bus.shard.rooms[room_id] for room_id in late if room_id in bus.shard.rooms]
-            for claim in _claims(found, lambda user_id: False):
+            for claim in _claims(found, lambda user_id: True):
                 bus.send(claim, now)
             bus.spread(now)
 

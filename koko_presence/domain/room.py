@@ -91,7 +91,8 @@ class Room(Stream):
             person = self.gone.pop(visitor.user_id, None) or Person(visitor.user_id, profile, self.setting.limits)
             self.setting.deadlines.cancel(("forget", self.id, visitor.user_id))
             self.people[visitor.user_id] = person
-        person.profile = profile
+            person.profile = profile
+        self.apply_profile(person, profile, visitor.session_id, False, now)  # other tabs may have shown an older one
         member = Member(enter, stay, person, self.setting.limits, now)
         member.color = colors.choose(visitor.user_id, self._colors_taken(member))
         if member.visible:

@@ -385,6 +385,12 @@ class User:
         shown = {session.activity for session in self.sessions.values() if session.connected}
         return next((activity for activity in _LIVELIEST if activity in shown), self.activity)
 
+    def show_again(self) -> None:
+        """Tell all rooms what the person shows; who knows it already does nothing."""
+        for session_id in self.sessions:
+            self._spread_profile(session_id, changed=True, interacted=False)
+            return
+
     def update_activity(self, session_id: str, *, interacted: bool) -> None:
         """The user's activity may have changed with that of this session; the rooms are told if it has."""
         before = self.activity

@@ -283,6 +283,8 @@ class Session:
 
     def on_room_refused(self, room_id: str, payload: bytes, now: float) -> None:
         """A join failed."""
+        if not self.rooms.unanswered.refused(room_id, now):
+            return
         self.write(payload)
         self.on_refusal()
         self.rooms.on_refused(room_id, now)

@@ -28,11 +28,14 @@ class Unanswered:
         """That has been answered."""
         self._entering.pop(room_id, None)
 
-    def refused(self, room_id: str, now: float) -> None:
-        """A join was refused; it may have been said twice."""
+    def refused(self, room_id: str, now: float) -> bool:
+        """A join was refused. False: it was said twice, and has been let in already."""
         if room_id in self._twice:
             self._twice.discard(room_id)
+            if room_id not in self._entering:
+                return False
             self._refused[room_id] = now
+        return True
 
     def is_refused(self, room_id: str, now: float) -> bool:
         """Has the session been told lately that it is not let in, by the other answer to the same join?"""
