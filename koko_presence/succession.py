@@ -132,7 +132,7 @@ def take_user(
     edges = set(announced) | {session.edge for session in user.sessions.values()}
     keeping.hold_absent(user, edges, named, now, {} if made else gathered.newest)
     if made and late:  # and what they show of the user may be wrong
-        user.show_again()
+        user.spread_profile(min(user.sessions, default=""), changed=True, interacted=False)
     shard.changed_user(user, now)
 
 

@@ -29,9 +29,7 @@ class Doubts:
                 doubts = self._members.setdefault(member.edge, {})
                 doubts[room_id, member.session_id] = (shard.setting.epoch, member.connection, member.stay)
 
-    def note_user(
-        self, shard: Shard, user_id: str, words: dict[int, list[SessionRecord]], announced: set[int]
-    ) -> None:
+    def note_user(self, shard: Shard, user_id: str, words: dict[int, list[SessionRecord]], announced: set[int]) -> None:
         """A user has been put together."""
         user = shard.users.get(user_id)
         for session_id, session in user.sessions.items() if user is not None else ():

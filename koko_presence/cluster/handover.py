@@ -54,14 +54,11 @@ class Handover:
         self._owners: Ring | None = None  # whom commands go to
         self._held: deque[Command] = deque()  # for an owner that lets go
         self._early: deque[Command] = deque()  # for us, who do not own it yet
-        self._early_packets: list[tuple[int, bytes]] = []
-        self._early_rooms: set[str] = set()  # theirs
-        self._heard_epochs: dict[str, int] = {}  # of the last flush that was shown, by room
-        self._to_refresh: list[tuple[str, int]] = []  # rooms that edges want to see anew, once it is known who owns them
         self._rooms: dict[str, GatheredRoom] = {}
         self._users: dict[str, GatheredUser] = {}
         self._lost_some = False
         self._doubts = Doubts()
+        self._fresh: set[str] = set()  # rooms that have just been taken over, and not from their owner
         self.orphans: list[Command] = []
 
     @property
@@ -77,6 +74,16 @@ class Handover:
     def stop(self) -> None:
         """No timer rings any more."""
         self._alarm.stop()
+
+    @property
+    def settled_epoch(self) -> int:
+        """The newest view of which it is known here who owns what."""
+        return self._change.epoch - 1 if self.recovering else self.epoch
+
+    def owners_of(self, key: str) -> set[int]:
+        """Who owns `key`; while owners change, all who do so before, between and after."""
+        assert self._owners is not None
+        return {ring.owner(key) for ring in (self._change.rings if self.recovering else [self._owners])}
 
     def heir(self, key: str) -> int:
         """Who is to keep the record of `key`, besides those who need it anyway."""
@@ -110,41 +117,6 @@ class Handover:
                 self._early.append(command)
                 return
         self._bus.send(command, now)
-
-    def admits(self, sender: int, room_id: str, epoch: int, body: bytes) -> bool:
-        """Whether a flush may be shown: from the room's owner alone, and behind all that its predecessor sent."""
-        assert self._owners is not None
-        known = self._change.epoch - 1 if self.recovering else self.epoch
-        # one that is here has not been let go of yet
-        if epoch > known or room_id in self._early_rooms or (self.recovering and room_id in self._bus.shard.rooms):
-            self._early_packets.append((sender, body))
-            self._early_rooms.add(room_id)
-            return False
-        rings = self._change.rings if self.recovering else [self._owners]
-        if epoch < self._heard_epochs.get(room_id, 0) or all(ring.owner(room_key(room_id)) != sender for ring in rings):
-            return False
-        self._heard_epochs[room_id] = epoch
-        if len(self._heard_epochs) > 2 * len(self._bus.edge.feeds) + 64:  # nobody here hears them any more
-            self._forget_epochs()
-        return True
-
-    def _forget_epochs(self) -> None:
-        feeds = self._bus.edge.feeds
-        self._heard_epochs = {room_id: epoch for room_id, epoch in self._heard_epochs.items() if room_id in feeds}
-
-    def refresh(self, room_id: str, edge: int, now: float) -> None:
-        """Those at `edge` have missed something of a room and are to see it anew: by its owner, whoever that is by the
-        time that is settled."""
-        assert self._owners is not None
-        room = self._bus.shard.rooms.get(room_id)
-        if self.recovering:
-            self._to_refresh.append((room_id, edge))
-        elif room is not None:
-            self._bus.show_anew(room, edge, now)
-        else:
-            owner = self._owners.owner(room_key(room_id))
-            if owner != self._bus.me:
-                self._post(owner, letters.REFRESH, letters.Refresh(room_id, edge))
 
     # --- the stages -----------------------------------------------------------------------------------------------
 
@@ -273,7 +245,9 @@ class Handover:
         """Everybody has said what there is to say: begin."""
         bus = self._bus
         self._take_over(now)
-        claims = _claims(bus.shard.rooms.values(), lambda user_id: self._change.moved(user_key(user_id)))
+        moved = self._change.moved
+        claims = _claims(bus.shard.rooms.values(), lambda room, user: room in self._fresh or moved(user_key(user)))
+        self._fresh.clear()
         self._change.settle()
         self._alarm.stop()
         part_with(bus.shard, self._change.target.view.ids, self._lost_some, now)
@@ -289,13 +263,7 @@ class Handover:
         if say_again:
             bus.edge.say_again(now)
         bus.spread(now)
-        to_refresh, self._to_refresh = self._to_refresh, []
-        for room_id, edge in to_refresh:
-            self.refresh(room_id, edge, now)
-        packets, self._early_packets = self._early_packets, []
-        self._early_rooms.clear()
-        for sender, body in packets:
-            bus.on_letters(sender, [(letters.PACKET, body)])
+        bus.hearing.settle(now)
         self._on_serving(self._change.epoch)
 
     def _take_over(self, now: float) -> None:
@@ -306,6 +274,8 @@ class Handover:
         late = [] if self.recovering else [room_id for room_id, room in rooms.items() if room.best is not None]
         for room_id, room in rooms.items():
             made = room_id not in bus.shard.rooms
+            if made and (room.best is None or not room.best.final):
+                self._fresh.add(room_id)  # its last owner's last words may be lost
             take_room(bus.shard, room_id, room, announced, self._change.target.view.ids, now)
             if made:
                 self._doubts.note_room(bus.shard, room_id, room.presences, announced)
@@ -324,7 +294,7 @@ class Handover:
             bus.shelf.users.pop(user_id, None)
         if not self.recovering:
             found = [bus.shard.rooms[room_id] for room_id in late if room_id in bus.shard.rooms]
-            for claim in _claims(found, lambda user_id: True):
+            for claim in _claims(found, lambda room, user: True):
                 bus.send(claim, now)
             bus.spread(now)
 
@@ -400,7 +370,7 @@ class Handover:
             courier.letters.put(kind, letters.encode(letter))
 
 
-def _claims(rooms: Iterable[Room], moved: Callable[[str], bool]) -> list[Command]:
+def _claims(rooms: Iterable[Room], wanted: Callable[[str, str], bool]) -> list[Command]:
     """For the new owners of users: who of them is in these rooms. The old ones may have known that somebody has gone,
     and have taken it with them. Leases are claimed in any case: no edge can tell of them, and a room's owner that is
     lost may not have done so."""
@@ -417,5 +387,5 @@ def _claims(rooms: Iterable[Room], moved: Callable[[str], bool]) -> list[Command
         )
         for room in rooms
         for member in room.members.values()
-        if member.leased or moved(member.user_id)
+        if member.leased or wanted(room.id, member.user_id)
     ]

@@ -218,9 +218,12 @@ class Room(Stream):
         member = person.members.get(session_id)
         if interacted and member is not None:
             member.last_active_at = now
-        if profile == person.profile:
+        before = person.profile
+        if profile.revision < before.revision:
             return
         person.profile = profile
+        if profile.shows == before.shows:
+            return
         if member is None or not (member.connected and member.visible):
             member = next((each for each in person.members.values() if each.connected and each.visible), None)
         member = member or person.members.get(session_id)  # nobody to see but the person's own tabs

@@ -6,8 +6,8 @@ LEAVING_S = 10.0  # longer than any worker that hangs is left alone
 
 
 class Unanswered:
-    """The last of each room. A leave is kept for a while even so: who answered it may not have told the rest. A join that
-    was said twice may be answered twice, and not in the same way."""
+    """The last of each room. A leave is kept for a while even so: who answered it may not have told the rest. A join
+    that was said twice may be answered twice, and not in the same way."""
 
     __slots__ = ("_entering", "_leaving", "_refused", "_twice")
 
