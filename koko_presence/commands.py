@@ -47,11 +47,18 @@ class Visitor(Struct, kw_only=True):
 
 
 class Profile(Struct, kw_only=True, frozen=True):
-    """What a person shows in all rooms [D8, D10, D13]; the user's owner writes it."""
+    """What a person shows in all rooms [D8, D10, D13]; the user's owner writes it. `revision` counts what owners have
+    said: a word that is said again, or by an owner that is none any more, comes after a newer one."""
 
     status: Status = "active"
     status_message: str = ""
     activity: Activity = "active"
+    revision: int = 0
+
+    @property
+    def shows(self) -> tuple[str, str, str]:
+        """What others see of it."""
+        return self.status, self.status_message, self.activity
 
 
 # --- to the owner of a user ---------------------------------------------------------------------------------------

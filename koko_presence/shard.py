@@ -175,8 +175,7 @@ class Shard:
             notes.entered(room, member, now, made=made)
         if enter.call is not None:
             answers.answer(self.setting, enter.call, view.joined_reply(room, member, None, now))
-        # all of the person, whose status may have changed with this
-        self._touch(room, now, *member.person.members)
+        self._touch(room, now, *room.people[enter.user_id].members)  # all of them show the same profile
 
     def _remove(self, command: Remove, now: float) -> None:
         room, member = self._find(command.room_id, command.session_id)

@@ -135,6 +135,8 @@ def take_user(
             named.setdefault(edge, set())
     edges = set(announced) | {session.edge for session in user.sessions.values()}
     keeping.hold_absent(user, edges, named, now, {} if made else gathered.newest)
+    if made and late:  # and what they show of the user may be wrong
+        user.spread_profile(min(user.sessions, default=""), changed=True, interacted=False)
     shard.changed_user(user, now)
 
 

@@ -20,7 +20,7 @@ from .commands import (
     ReportActivity,
     RoomLeft,
 )
-from .domain import answers, leases
+from .domain import answers, claims, leases
 from .domain.setting import Setting
 from .domain.user import User
 from .errors import PresenceError
@@ -105,10 +105,10 @@ class UserDesk:
             leases.adopt(user, command, now)
             if user.sessions:
                 self._users[user.id] = user
-                user.agree(command)
+                claims.agree(user, command)
         elif user is not None:
-            user.claim(command, now)
-            user.agree(command)
+            claims.claim(user, command, now)
+            claims.agree(user, command)
         else:
             self._shard.denied.add(command.user_id)
             drop = Drop(room_id=command.room_id, session_id=command.session_id, connection=command.connection, said=now)

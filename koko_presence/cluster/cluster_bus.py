@@ -27,6 +27,7 @@ from . import letters
 from .bus import Alarm, EdgePort, LocalBus, Timers
 from .courier import Courier, PeerLink
 from .handover import Handover
+from .hearing import Hearing
 from .letters import key_of
 from .ring import Peer, View, room_key, user_key
 from .shelf import Shelf
@@ -74,6 +75,7 @@ class ClusterBus(LocalBus):
         self._last_lane = 0
         self._confirm_alarm = Alarm(timers, clock, self._confirm)
         self.handover = Handover(self, clock, timers, on_serving)
+        self.hearing = Hearing(self)
         shard.setting.kept = True
 
     @property
@@ -216,7 +218,7 @@ class ClusterBus(LocalBus):
             self.edge.on_lane(given.session_id, lane)
         elif kind == letters.REFRESH:
             asked = letters.decode(kind, body)
-            self.handover.refresh(asked.room_id, asked.edge, now)
+            self.hearing.refresh(asked.room_id, asked.edge, now)
             self._plan(now)
         elif kind == letters.WANT:
             room = self._shard.rooms.get(letters.decode(kind, body))
@@ -241,7 +243,7 @@ class ClusterBus(LocalBus):
 
     def _on_packet(self, sender: int, body: bytes, now: float) -> None:
         packet, epoch, before, seq, memo = unpack_packet(body)
-        if not self.handover.admits(sender, packet.room_id, epoch, body):
+        if not self.hearing.admits(sender, packet.room_id, epoch, body):
             return
         if memo and not self.shelf.keep_room(packet.room_id, memo) and sender in self.couriers:
             self.couriers[sender].letters.put(letters.WANT, letters.encode(packet.room_id))
@@ -253,7 +255,7 @@ class ClusterBus(LocalBus):
             heard = before
         if heard != before and packet.room_id in self.edge.feeds:
             # an owner was lost, or cut off, in the middle of what it said: those here see the room anew
-            self.handover.refresh(packet.room_id, self.me, now)
+            self.hearing.refresh(packet.room_id, self.me, now)
         self.shelf.note_seq(packet.room_id, seq)
         if packet.items:
             self.edge.on_packet(packet, now)

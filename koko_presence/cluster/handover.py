@@ -30,6 +30,7 @@ from koko_presence.succession import (
 from . import letters
 from .bus import Alarm, Timers
 from .change import ANNOUNCED, RELEASED, SEALED, STEADY, Change
+from .doubts import Doubts
 from .letters import key_of
 from .ring import Ring, View, room_key, user_key
 
@@ -53,13 +54,11 @@ class Handover:
         self._owners: Ring | None = None  # whom commands go to
         self._held: deque[Command] = deque()  # for an owner that lets go
         self._early: deque[Command] = deque()  # for us, who do not own it yet
-        self._early_packets: list[tuple[int, bytes]] = []
-        self._early_rooms: set[str] = set()  # theirs
-        self._heard_epochs: dict[str, int] = {}  # of the last flush that was shown, by room
-        self._to_refresh: list[tuple[str, int]] = []  # rooms that edges want to see anew: once an owner is known
         self._rooms: dict[str, GatheredRoom] = {}
         self._users: dict[str, GatheredUser] = {}
         self._lost_some = False
+        self._doubts = Doubts()
+        self._fresh: set[str] = set()  # rooms that have just been taken over, and not from their owner
         self.orphans: list[Command] = []
 
     @property
@@ -75,6 +74,16 @@ class Handover:
     def stop(self) -> None:
         """No timer rings any more."""
         self._alarm.stop()
+
+    @property
+    def settled_epoch(self) -> int:
+        """The newest view of which it is known here who owns what."""
+        return self._change.epoch - 1 if self.recovering else self.epoch
+
+    def owners_of(self, key: str) -> set[int]:
+        """Who owns `key`; while owners change, all who do so before, between and after."""
+        assert self._owners is not None
+        return {ring.owner(key) for ring in (self._change.rings if self.recovering else [self._owners])}
 
     def heir(self, key: str) -> int:
         """Who is to keep the record of `key`, besides those who need it anyway."""
@@ -109,46 +118,12 @@ class Handover:
                 return
         self._bus.send(command, now)
 
-    def admits(self, sender: int, room_id: str, epoch: int, body: bytes) -> bool:
-        """Whether a flush may be shown: from the room's owner alone, and behind all that its predecessor sent."""
-        assert self._owners is not None
-        known = self._change.epoch - 1 if self.recovering else self.epoch
-        # one that is here has not been let go of yet
-        if epoch > known or room_id in self._early_rooms or (self.recovering and room_id in self._bus.shard.rooms):
-            self._early_packets.append((sender, body))
-            self._early_rooms.add(room_id)
-            return False
-        rings = self._change.rings if self.recovering else [self._owners]
-        if epoch < self._heard_epochs.get(room_id, 0) or all(ring.owner(room_key(room_id)) != sender for ring in rings):
-            return False
-        self._heard_epochs[room_id] = epoch
-        if len(self._heard_epochs) > 2 * len(self._bus.edge.feeds) + 64:  # nobody here hears them any more
-            self._forget_epochs()
-        return True
-
-    def _forget_epochs(self) -> None:
-        feeds = self._bus.edge.feeds
-        self._heard_epochs = {room_id: epoch for room_id, epoch in self._heard_epochs.items() if room_id in feeds}
-
-    def refresh(self, room_id: str, edge: int, now: float) -> None:
-        """Those at `edge` have missed something of a room and are to see it anew: by its owner, whoever that is by the
-        time that is settled."""
-        assert self._owners is not None
-        room = self._bus.shard.rooms.get(room_id)
-        if self.recovering:
-            self._to_refresh.append((room_id, edge))
-        elif room is not None:
-            self._bus.show_anew(room, edge, now)
-        else:
-            owner = self._owners.owner(room_key(room_id))
-            if owner != self._bus.me:
-                self._post(owner, letters.REFRESH, letters.Refresh(room_id, edge))
-
     # --- the stages -----------------------------------------------------------------------------------------------
 
     def begin(self, view: View, lost: list[int], now: float) -> None:
         """A new view has come."""
         self._change.forget(lost)
+        self._doubts.forget(lost)
         self._lost_some = self._lost_some or bool(lost)
         self._change.begin(view, now)
         if self._owners is None:
@@ -161,6 +136,8 @@ class Handover:
         """What other workers say while owners change."""
         if kind == letters.STAGE:
             self._change.note(sender, letter.epoch, letter.stage)
+            if letter.stage == ANNOUNCED and self._doubts.settle(self._bus.shard, sender, letter.epoch, now):
+                self._bus.spread(now)
             self._go_on(now)
             return
         key = user_key(letter.user_id) if kind in (letters.USER, letters.SESSIONS) else room_key(letter.room_id)
@@ -175,8 +152,10 @@ class Handover:
             self._gather_user(letter.user_id).add_record(letter)
         elif kind == letters.PRESENCE:
             self._gather_room(letter.room_id).presences[letter.presence.edge] = letter.presence
+            self._doubts.hear_room(letter.room_id, letter.presence)
         elif kind == letters.SESSIONS:
             self._gather_user(letter.user_id).add_words(letter.edge, letter.sessions, letter.newest)
+            self._doubts.hear_user(letter.user_id, letter.edge, letter.sessions)
         if not self.recovering:
             self._take_over(now)
 
@@ -265,8 +244,10 @@ class Handover:
     def _settle(self, now: float) -> None:
         """Everybody has said what there is to say: begin."""
         bus = self._bus
-        made = self._take_over(now)
-        claims = _claims(bus.shard.rooms.values(), made, lambda user_id: self._change.moved(user_key(user_id)))
+        self._take_over(now)
+        moved = self._change.moved
+        claims = _claims(bus.shard.rooms.values(), lambda room, user: room in self._fresh or moved(user_key(user)))
+        self._fresh.clear()
         self._change.settle()
         self._alarm.stop()
         part_with(bus.shard, self._change.target.view.ids, self._lost_some, now)
@@ -282,23 +263,23 @@ class Handover:
         if say_again:
             bus.edge.say_again(now)
         bus.spread(now)
-        to_refresh, self._to_refresh = self._to_refresh, []
-        for room_id, edge in to_refresh:
-            self.refresh(room_id, edge, now)
-        packets, self._early_packets = self._early_packets, []
-        self._early_rooms.clear()
-        for sender, body in packets:
-            bus.on_letters(sender, [(letters.PACKET, body)])
+        bus.hearing.settle(now)
         self._on_serving(self._change.epoch)
 
-    def _take_over(self, now: float) -> set[str]:
-        """Make of what was gathered what it was. Returns the rooms that are new here."""
+    def _take_over(self, now: float) -> None:
+        """Make of what was gathered what it was."""
         bus, announced = self._bus, self._change.announced()
         rooms, self._rooms = self._rooms, {}
         users, self._users = self._users, {}
-        made = rooms.keys() - bus.shard.rooms.keys()
+        # a record that comes late is of an owner that was held up: what it was told last may be news to nobody else
+        late = [] if self.recovering else [room_id for room_id, room in rooms.items() if room.best is not None]
         for room_id, room in rooms.items():
+            made = room_id not in bus.shard.rooms
+            if made and (room.best is None or not room.best.final):
+                self._fresh.add(room_id)  # its last owner's last words may be lost
             take_room(bus.shard, room_id, room, announced, self._change.target.view.ids, now)
+            if made:
+                self._doubts.note_room(bus.shard, room_id, room.presences, announced)
             bus.shelf.rooms.pop(room_id, None)
             heard = bus.heard.pop(room_id, None)
             taken = bus.shard.rooms.get(room_id)
@@ -310,14 +291,16 @@ class Handover:
                     bus.show_anew(taken, edge_id, now)
                 self._give_lanes(room_id)
         for user_id, user in users.items():
+            made = user_id not in bus.shard.users
             take_user(bus.shard, user_id, user, announced, late=not self.recovering, now=now)
+            if made:
+                self._doubts.note_user(bus.shard, user_id, user.words, announced)
             bus.shelf.users.pop(user_id, None)
         if not self.recovering:
-            found = [bus.shard.rooms[room_id] for room_id in sorted(made) if room_id in bus.shard.rooms]
-            for claim in _claims(found, made, lambda user_id: False):
+            found = [bus.shard.rooms[room_id] for room_id in late if room_id in bus.shard.rooms]
+            for claim in _claims(found, lambda room, user: True):
                 bus.send(claim, now)
             bus.spread(now)
-        return made
 
     def _give_lanes(self, room_id: str) -> None:
         room = self._bus.shard.rooms[room_id]
@@ -391,10 +374,10 @@ class Handover:
             courier.letters.put(kind, letters.encode(letter))
 
 
-def _claims(rooms: Iterable[Room], made: set[str], moved: Callable[[str], bool]) -> list[Command]:
-    """For the owners of users: who of them is in these rooms. Those of users that have `moved` may have known that
-    somebody has gone, and have taken it with them; a room that was `made` of what is left may believe somebody to have
-    gone who has not. Leases are claimed in any case: no edge can tell of them."""
+def _claims(rooms: Iterable[Room], wanted: Callable[[str, str], bool]) -> list[Command]:
+    """For the new owners of users: who of them is in these rooms. The old ones may have known that somebody has gone,
+    and have taken it with them. Leases are claimed in any case: no edge can tell of them, and a room's owner that is
+    lost may not have done so."""
     return [
         ClaimMember(
             user_id=member.user_id,
@@ -408,5 +391,5 @@ def _claims(rooms: Iterable[Room], made: set[str], moved: Callable[[str], bool])
         )
         for room in rooms
         for member in room.members.values()
-        if member.leased or room.id in made or moved(member.user_id)
+        if member.leased or wanted(room.id, member.user_id)
     ]

@@ -6,8 +6,7 @@ Invariants, checked by the state machine test:
 - a member gets `joined` before any event of the room, and then every event after it in the owner's order [B11, C4];
 - one controller at most, always a visible session in the room [I].
 
-The room writes only itself. What leaves it goes into `out` (frames for clients, in order) and `effects` (word to the
-users' owners); the shard collects both. What members show is in showing.py, playback and control in watching.py.
+The room writes only itself; what leaves it goes into `out` (frames, in order) and `effects` (word to others).
 """
 
 from typing import Any
@@ -92,7 +91,8 @@ class Room(Stream):
             person = self.gone.pop(visitor.user_id, None) or Person(visitor.user_id, profile, self.setting.limits)
             self.setting.deadlines.cancel(("forget", self.id, visitor.user_id))
             self.people[visitor.user_id] = person
-        self.apply_profile(person, profile, "", False, now)
+            person.profile = profile
+        self.apply_profile(person, profile, visitor.session_id, False, now)  # other tabs may have shown an older one
         member = Member(enter, stay, person, self.setting.limits, now)
         member.color = colors.choose(visitor.user_id, self._colors_taken(member))
         if member.visible:
@@ -218,9 +218,12 @@ class Room(Stream):
         member = person.members.get(session_id)
         if interacted and member is not None:
             member.last_active_at = now
-        if profile == person.profile:
+        before = person.profile
+        if profile.revision < before.revision:
             return
         person.profile = profile
+        if profile.shows == before.shows:
+            return
         if member is None or not (member.connected and member.visible):
             member = next((each for each in person.members.values() if each.connected and each.visible), None)
         member = member or person.members.get(session_id)  # nobody to see but the person's own tabs

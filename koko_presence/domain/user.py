@@ -11,7 +11,6 @@ from koko_presence.commands import (
     ApplyProfile,
     ChangePrivacy,
     ChangeStatus,
-    ClaimMember,
     Drop,
     EndSession,
     EnterRoom,
@@ -29,7 +28,7 @@ from koko_presence.news import SessionEvicted, SessionOpened, SessionRefused, Se
 from .setting import Setting
 from .usersession import UserSession
 
-_MANUAL = frozenset(("busy", "reviewing", "away"))
+MANUAL = frozenset(("busy", "reviewing", "away"))
 _LIVELIEST: tuple[Activity, ...] = ("active", "idle", "away")
 
 
@@ -37,7 +36,8 @@ class User:
     """All of one user. Commands for rooms and news for edges go into `setting.effects`, in order."""
 
     __slots__ = (
-        "activity", "blank", "budget", "id", "manual", "revision", "sessions", "setting", "status_message", "stays", "wishes",
+        "activity", "blank", "budget", "id", "manual", "revision", "sessions", "setting", "status_message", "stays",
+        "wishes",
     )  # fmt: skip
 
     def __init__(self, user_id: str, setting: Setting) -> None:
@@ -57,7 +57,12 @@ class User:
     def profile(self) -> Profile:
         """Shown status: the manual one if it says busy, reviewing or away, else the activity [D8]."""
         status = self.manual if self.manual is not None else self.activity
-        return Profile(status=status, status_message=self.status_message, activity=self.activity)  # type: ignore[arg-type]
+        return Profile(
+            status=status,  # type: ignore[arg-type]
+            status_message=self.status_message,
+            activity=self.activity,
+            revision=self.setting.next_revision(0),
+        )
 
     # --- sessions -------------------------------------------------------------------------------------------------
 
@@ -268,47 +273,6 @@ class User:
         if session is not None and session.leased and not session.rooms:
             self.forget(session_id, reason)
 
-    def claim(self, command: ClaimMember, now: float) -> None:
-        """A room has this session: hold that against what is known here, and tell the room of the difference [N-b]."""
-        room_id, session_id = command.room_id, command.session_id
-        session = self.sessions.get(session_id)
-        if session is None or not session.connected or room_id not in session.rooms:  # it may still join again
-            drop = Drop(room_id=room_id, session_id=session_id, connection=command.connection, said=now)
-            self.setting.effects.append(drop)
-        elif session.connection != command.connection or not command.connected:
-            resume = Resume(
-                room_id=room_id,
-                session_id=session_id,
-                user_id=self.id,
-                edge=session.edge,
-                connection=session.connection,
-                at=session.at,
-                said=now,
-                stay=command.stay,
-                # it was dropped by mistake, and its edge has gone on hearing the room
-                hears=session.connection == command.connection,
-            )
-            self.setting.effects.append(resume)
-        if session is not None and room_id in session.rooms:
-            session.rooms[room_id] = max(session.rooms[room_id], command.stay)
-
-    def agree(self, command: ClaimMember) -> None:
-        """A room says what it shows of the person. That is believed when every record was lost [N-b]; else the room is
-        told when it is wrong."""
-        shown = command.profile
-        if shown is None or shown == self.profile:
-            return
-        if self.blank:
-            self.blank = False
-            self.manual = shown.status if shown.status in _MANUAL and shown.status != shown.activity else None
-            self.status_message = shown.status_message
-            self._spread_profile(command.session_id, changed=True, interacted=False)
-        if shown != self.profile:
-            word = ApplyProfile(
-                room_id=command.room_id, user_id=self.id, session_id=command.session_id, profile=self.profile
-            )
-            self.setting.effects.append(word)
-
     # --- what the person shows ------------------------------------------------------------------------------------
 
     def report(self, command: ReportActivity) -> None:
@@ -321,15 +285,15 @@ class User:
     def change_status(self, command: ChangeStatus) -> dict[str, object]:
         """setStatus: active and idle clear the manual status [D8]. Returns the fields of the acknowledgement [M5]."""
         data = command.message.data
-        before, self.blank = self.profile, False
-        self.manual = data.status if data.status in _MANUAL else None
+        before, self.blank = self.profile.shows, False
+        self.manual = data.status if data.status in MANUAL else None
         if isinstance(data.status_message, str):
             self.status_message = data.status_message
         session = self.sessions.get(command.session_id)
         if session is not None:
             session.activity = command.activity
             self.activity = self.liveliest()
-        self._spread_profile(command.session_id, changed=self.profile != before, interacted=True)
+        self.spread_profile(command.session_id, changed=self.profile.shows != before, interacted=True)
         return {"success": True, "status": self.profile.status, "statusMessage": self.status_message}
 
     def change_privacy(self, command: ChangePrivacy) -> dict[str, object]:
@@ -391,9 +355,10 @@ class User:
         """The user's activity may have changed with that of this session; the rooms are told if it has."""
         before = self.activity
         self.activity = self.liveliest()
-        self._spread_profile(session_id, changed=self.activity != before, interacted=interacted)
+        self.spread_profile(session_id, changed=self.activity != before, interacted=interacted)
 
-    def _spread_profile(self, session_id: str, *, changed: bool, interacted: bool) -> None:
+    def spread_profile(self, session_id: str, *, changed: bool, interacted: bool) -> None:
+        """Tell the rooms what the person shows: all of them when that has `changed`, else the session's own."""
         if not (changed or interacted):
             return
         own = set(self.sessions[session_id].rooms) if session_id in self.sessions else set()

@@ -175,7 +175,6 @@ class Rooms(Standing):
     def on_refused(self, room_id: str, now: float) -> None:
         """The join failed; what was held for the room gets its own answers."""
         self._began.pop(room_id, None)
-        self.unanswered.refused(room_id, now)
         self._release_held(room_id)
 
     def _take_back(self, room_id: str, now: float) -> None:

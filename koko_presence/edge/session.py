@@ -7,7 +7,6 @@ abuse does, after a warning.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -45,8 +44,6 @@ from .rooms import ROOM_HANDLERS, Rooms
 
 if TYPE_CHECKING:
     from .hub import Hub
-
-log = logging.getLogger("koko_presence.session")
 
 MAX_HELD = 64
 
@@ -284,6 +281,8 @@ class Session:
 
     def on_room_refused(self, room_id: str, payload: bytes, now: float) -> None:
         """A join failed."""
+        if not self.rooms.unanswered.refused(room_id, now):
+            return
         if room_id in self.receiver.barred:
             self.receiver.barred.discard(room_id)
         else:

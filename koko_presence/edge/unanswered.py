@@ -6,8 +6,8 @@ LEAVING_S = 10.0  # longer than any worker that hangs is left alone
 
 
 class Unanswered:
-    """The last of each room. A leave is kept for a while even so: who answered it may not have told the rest. A join that
-    was said twice may be answered twice, and not in the same way."""
+    """The last of each room. A leave is kept for a while even so: who answered it may not have told the rest. A join
+    that was said twice may be answered twice, and not in the same way."""
 
     __slots__ = ("_entering", "_leaving", "_refused", "_twice")
 
@@ -32,11 +32,14 @@ class Unanswered:
         """That has been answered."""
         self._entering.pop(room_id, None)
 
-    def refused(self, room_id: str, now: float) -> None:
-        """A join was refused; it may have been said twice."""
+    def refused(self, room_id: str, now: float) -> bool:
+        """A join was refused. False: it was said twice, and has been let in already."""
         if room_id in self._twice:
             self._twice.discard(room_id)
+            if room_id not in self._entering:
+                return False
             self._refused[room_id] = now
+        return True
 
     def is_refused(self, room_id: str, now: float) -> bool:
         """Has the session been told lately that it is not let in, by the other answer to the same join?"""

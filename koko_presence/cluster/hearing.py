@@ -1,0 +1,71 @@
+"""Which flushes of rooms this edge may show: from the room's owner alone, and behind all that its predecessor sent.
+
+What comes too early waits until the change of owners is over. What an owner says that slept through a change, and is
+none any more, is thrown away: a room's flushes never go back to an earlier view.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from . import letters
+from .ring import room_key
+
+if TYPE_CHECKING:
+    from .cluster_bus import ClusterBus
+
+
+class Hearing:
+    """The ear of one worker."""
+
+    __slots__ = ("_bus", "_early", "_early_rooms", "_epochs", "_to_refresh")
+
+    def __init__(self, bus: ClusterBus) -> None:
+        self._bus = bus
+        self._early: list[tuple[int, bytes]] = []
+        self._early_rooms: set[str] = set()  # theirs
+        self._epochs: dict[str, int] = {}  # of the last flush that was shown, by room
+        self._to_refresh: list[
+            tuple[str, int]
+        ] = []  # rooms that edges want to see anew, once it is known who owns them
+
+    def admits(self, sender: int, room_id: str, epoch: int, body: bytes) -> bool:
+        """Whether a flush may be shown now."""
+        bus, handover = self._bus, self._bus.handover
+        # one that is still here has not been let go of
+        here = handover.recovering and room_id in bus.shard.rooms
+        if epoch > handover.settled_epoch or here or room_id in self._early_rooms:
+            self._early.append((sender, body))
+            self._early_rooms.add(room_id)
+            return False
+        if epoch < self._epochs.get(room_id, 0) or sender not in handover.owners_of(room_key(room_id)):
+            return False
+        self._epochs[room_id] = epoch
+        if len(self._epochs) > 2 * len(bus.edge.feeds) + 64:  # nobody here hears them any more
+            self._epochs = {each: known for each, known in self._epochs.items() if each in bus.edge.feeds}
+        return True
+
+    def refresh(self, room_id: str, edge: int, now: float) -> None:
+        """Those at `edge` have missed something of a room and are to see it anew: by its owner, whoever that is by the
+        time that is settled."""
+        bus = self._bus
+        room = bus.shard.rooms.get(room_id)
+        if bus.handover.recovering:
+            self._to_refresh.append((room_id, edge))
+        elif room is not None:
+            bus.show_anew(room, edge, now)
+        else:
+            (owner,) = bus.handover.owners_of(room_key(room_id))
+            courier = bus.couriers.get(owner)
+            if courier is not None:
+                courier.letters.put(letters.REFRESH, letters.encode(letters.Refresh(room_id, edge)))
+
+    def settle(self, now: float) -> None:
+        """The change of owners is over: what has waited is shown."""
+        to_refresh, self._to_refresh = self._to_refresh, []
+        for room_id, edge in to_refresh:
+            self.refresh(room_id, edge, now)
+        packets, self._early = self._early, []
+        self._early_rooms.clear()
+        for sender, body in packets:
+            self._bus.on_letters(sender, [(letters.PACKET, body)])
