@@ -79,17 +79,17 @@ class UserDesk:
     def _leave(self, command: LeaveRoom, now: float) -> None:
         user = self._users.get(command.user_id)
         if command.call is not None:
-            self._leave_for(user or User(command.user_id, self._setting), command)
+            self._leave_for(user or User(command.user_id, self._setting), command, now)
         elif user is not None:
-            user.leave(command)
+            user.leave(command, now)
         if user is not None:
             self.drop_if_gone(user)  # a lease ends with its room
 
-    def _leave_for(self, user: User, command: LeaveRoom) -> None:
+    def _leave_for(self, user: User, command: LeaveRoom, now: float) -> None:
         call = command.call
         assert call is not None
         try:
-            if not leases.leave(user, command):
+            if not leases.leave(user, command, now):
                 answers.answer(self._setting, call, {"success": True, "left": 0})
         except PresenceError as error:
             answers.refuse(self._setting, call, error, command.room_id)

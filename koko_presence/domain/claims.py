@@ -1,4 +1,4 @@
-"""What a room says of a user's sessions to the user's owner, when either is new: held against what is known there [N-b]."""
+"""What a room says of a user's sessions to the user's owner, when either is new: held against what is known [N-b]."""
 
 from koko_presence.commands import ApplyProfile, ClaimMember, Drop, Resume
 

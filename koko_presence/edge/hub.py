@@ -253,7 +253,7 @@ class Hub:
         """Of every room: which sessions of this edge are in it, whether they hear it, where they point."""
         found: dict[str, Present] = {}
         for session in self.sessions.values():
-            for room_id in session.rooms.joined | session.hearing:
+            for room_id in session.rooms.joined | session.hearing | session.rooms.unanswered.entering:
                 hears = room_id in session.hearing
                 cursor = session.gate.last_cursor(room_id)
                 found.setdefault(room_id, {})[session.session_id] = (hears, session.connection, cursor)
