@@ -197,7 +197,7 @@ class UserDesk:
             self._users.pop(user.id, None)
 
 
-def refuse_join(setting: Setting, enter: EnterRoom, error: PresenceError) -> None:
+def refuse_join(setting: Setting, enter: EnterRoom, error: PresenceError, *, out: bool = True) -> None:
     """Tell the edge that a join has failed."""
     tally.join_refused(error.code)
     if enter.call is not None:
@@ -207,5 +207,6 @@ def refuse_join(setting: Setting, enter: EnterRoom, error: PresenceError) -> Non
         session_id=enter.visitor.session_id,
         room_id=enter.room_id,
         payload=error_reply(error, enter.id, enter.room_id),
+        out=out,
     )
     setting.effects.append((enter.visitor.edge, news))

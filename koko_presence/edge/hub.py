@@ -198,6 +198,8 @@ class Hub:
         elif isinstance(news, RoomRefused):
             session = self.sessions.get(news.session_id)
             if session is not None:
+                if news.out and news.room_id not in session.hearing:  # after a resume it believed to be in
+                    session.rooms.joined.discard(news.room_id)
                 session.on_room_refused(news.room_id, news.payload, now)
         elif isinstance(news, Reply):
             session = self.sessions.get(news.session_id)
