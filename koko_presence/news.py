@@ -53,11 +53,12 @@ class SessionLost(Letter, kw_only=True):
 
 
 class RoomRefused(Letter, kw_only=True):
-    """The join failed; `payload` is the error message."""
+    """The join failed; `payload` is the error message. `out`: so the session is not in the room."""
 
     session_id: str
     room_id: str
     payload: bytes
+    out: bool = True
 
 
 class SessionActed(Letter, kw_only=True):

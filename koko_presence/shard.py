@@ -159,8 +159,9 @@ class Shard:
                 room = self.rooms[command.room_id] = Room(command.room_id, enter.room_type, self.setting, now)
             room.admit(enter, command.stay, command.profile, now)
         except PresenceError as error:
-            refuse_join(self.setting, enter, error)
-            if room is None or enter.visitor.session_id not in room.members:  # a refused second join changes nothing
+            out = room is None or enter.visitor.session_id not in room.members  # a refused second join changes nothing
+            refuse_join(self.setting, enter, error, out=out)
+            if out:
                 self.setting.effects.append(
                     RoomLeft(
                         user_id=enter.user_id,

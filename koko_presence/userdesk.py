@@ -77,17 +77,17 @@ class UserDesk:
     def _leave(self, command: LeaveRoom, now: float) -> None:
         user = self._users.get(command.user_id)
         if command.call is not None:
-            self._leave_for(user or User(command.user_id, self._setting), command)
+            self._leave_for(user or User(command.user_id, self._setting), command, now)
         elif user is not None:
-            user.leave(command)
+            user.leave(command, now)
         if user is not None:
             self.drop_if_gone(user)  # a lease ends with its room
 
-    def _leave_for(self, user: User, command: LeaveRoom) -> None:
+    def _leave_for(self, user: User, command: LeaveRoom, now: float) -> None:
         call = command.call
         assert call is not None
         try:
-            if not leases.leave(user, command):
+            if not leases.leave(user, command, now):
                 answers.answer(self._setting, call, {"success": True, "left": 0})
         except PresenceError as error:
             answers.refuse(self._setting, call, error, command.room_id)
@@ -195,7 +195,7 @@ class UserDesk:
             self._users.pop(user.id, None)
 
 
-def refuse_join(setting: Setting, enter: EnterRoom, error: PresenceError) -> None:
+def refuse_join(setting: Setting, enter: EnterRoom, error: PresenceError, *, out: bool = True) -> None:
     """Tell the edge that a join has failed."""
     tally.join_refused(error.code)
     if enter.call is not None:
@@ -205,5 +205,6 @@ def refuse_join(setting: Setting, enter: EnterRoom, error: PresenceError) -> Non
         session_id=enter.visitor.session_id,
         room_id=enter.room_id,
         payload=error_reply(error, enter.id, enter.room_id),
+        out=out,
     )
     setting.effects.append((enter.visitor.edge, news))

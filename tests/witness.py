@@ -32,7 +32,7 @@ class Witness:
         self._own_leaves: Counter[tuple[str, str]] = Counter()  # leaves said, less left heard
         self._seen_leaving: Counter[tuple[str, str, str]] = Counter()  # who saw it, person, room
         self._hiding: set[str] = set()  # users who have been invisible
-        self._doubts: list[tuple[Person, str, str]] = []  # who is said to have left what
+        self._doubts: list[tuple[Person, str, Person, str, str]] = []  # who is said to have left what, by whom
         self._person_of: dict[str, Person] = {}  # by session
         self._order: dict[int, int] = {}  # connection -> how many its person had before
         self._newest: dict[tuple[int, str, str], tuple[Any, int]] = {}  # worker, key, session -> its holder, order
@@ -73,7 +73,7 @@ class Witness:
             self._own_leaves[person.name, room] -= 1
             if self._own_leaves[person.name, room] < 0:  # one leave may be answered twice
                 self._own_leaves[person.name, room] = 0
-                self._doubts.append((person, room, f"{person.name} was put out of {room}"))
+                self._doubts.append((person, room, person, person.session, f"{person.name} was put out of {room}"))
         elif kind == "user_left" and message["data"]["reason"] == "left":
             leaver = self._person_of.get(message["sessionId"])
             if leaver is not None and leaver.user not in self._hiding:
@@ -81,15 +81,17 @@ class Witness:
                 self._seen_leaving[key] += 1
                 if self._seen_leaving[key] > self._leaves[leaver.name, room]:  # or seen twice
                     self._seen_leaving[key] = self._leaves[leaver.name, room]
-                    self._doubts.append((leaver, room, f"{person.name} saw {leaver.name} leave {room}, who has not"))
+                    doubt = f"{person.name} saw {leaver.name} leave {room}, who has not"
+                    self._doubts.append((leaver, room, person, message["sessionId"], doubt))
 
     # --- what owners know -----------------------------------------------------------------------------------------
 
     def check(self) -> None:
         """Everybody has heard all there is. No session goes back to a connection before its present one. Errors: Broken."""
         doubts, self._doubts = self._doubts, []
-        for person, room, doubt in doubts:
-            if room in person.wants:  # and has not been told that it is not let in
+        for person, room, witness, session_id, doubt in doubts:
+            # it has not been told that it is not let in, and has not come back at once
+            if room in person.wants and session_id not in witness.seen.get(room, {}):
                 raise Broken(doubt)
         for node in self._story.world.nodes.values():
             for room in node.shard.rooms.values():

@@ -118,7 +118,7 @@ def nothing_to_renew() -> PresenceError:
     )
 
 
-def leave(user: User, command: LeaveRoom) -> bool:
+def leave(user: User, command: LeaveRoom, now: float) -> bool:
     """An HTTP leave [M3]: the named session, or the lease, or the only session there, or all. False when nobody was
     there to leave; else the room answers. Errors: SESSION_REQUIRED."""
     call, room_id = command.call, command.room_id
@@ -144,7 +144,8 @@ def leave(user: User, command: LeaveRoom) -> bool:
                 reason=command.reason,
                 call=call if last else None,
                 left=len(leavers),
-            )
+            ),
+            now,
         )
     return bool(leavers)
 

@@ -212,9 +212,7 @@ class User:
         self.check_rooms(command.room_id)
         if command.privacy is not None:
             self.spread_privacy(command.visitor.session_id, command.privacy)
-        # above every number of an owner before this one, whose clock is the same
-        self.stays = max(self.stays + 1, int(now * 1e6))
-        session.rooms[command.room_id] = self.stays
+        session.rooms[command.room_id] = self._next_stay(now)
         visitor = command.visitor
         visitor.disabled = session.disabled
         visitor.invisible = session.invisible
@@ -222,6 +220,11 @@ class User:
         self.setting.effects.append(
             Admit(room_id=command.room_id, enter=command, stay=self.stays, profile=self.profile)
         )
+
+    def _next_stay(self, now: float) -> int:
+        # above every number of an owner before this one, whose clock is the same
+        self.stays = max(self.stays + 1, int(now * 1e6))
+        return self.stays
 
     def _tell_back(self, session_id: str, but: str, *, hears: bool, now: float) -> None:
         """The session is connected after all: all its rooms but one are told."""
@@ -247,17 +250,16 @@ class User:
         if room_id not in rooms and len(rooms) >= self.setting.limits.max_rooms_per_user:
             raise PresenceError("TOO_MANY_ROOMS")
 
-    def leave(self, command: LeaveRoom) -> None:
+    def leave(self, command: LeaveRoom, now: float) -> None:
         """A client's own leave; the room answers it."""
-        self.step_out(
-            Remove(room_id=command.room_id, session_id=command.session_id, reason=command.reason, id=command.id)
-        )
+        word = Remove(room_id=command.room_id, session_id=command.session_id, reason=command.reason, id=command.id)
+        self.step_out(word, now)
 
-    def step_out(self, word: Remove) -> None:
+    def step_out(self, word: Remove, now: float) -> None:
         """A session leaves a room, which is told with `word`; with its room a lease ends."""
         session = self.sessions.get(word.session_id)
         if session is not None:
-            word.stay = session.rooms.pop(word.room_id, 0)
+            word.stay = session.rooms.pop(word.room_id, 0) or self._next_stay(now)  # not known: any until now
         self.setting.effects.append(word)
         self._end_lease(word.session_id, word.reason)
 

@@ -198,6 +198,8 @@ class Hub:
         elif isinstance(news, RoomRefused):
             session = self.sessions.get(news.session_id)
             if session is not None:
+                if news.out and news.room_id not in session.hearing:  # after a resume it believed to be in
+                    session.rooms.joined.discard(news.room_id)
                 session.on_room_refused(news.room_id, news.payload, now)
         elif isinstance(news, Reply):
             session = self.sessions.get(news.session_id)
@@ -253,7 +255,7 @@ class Hub:
         """Of every room: which sessions of this edge are in it, whether they hear it, where they point."""
         found: dict[str, Present] = {}
         for session in self.sessions.values():
-            for room_id in session.rooms.joined | session.hearing:
+            for room_id in session.rooms.joined | session.hearing | session.rooms.unanswered.entering:
                 hears = room_id in session.hearing
                 cursor = session.gate.last_cursor(room_id)
                 found.setdefault(room_id, {})[session.session_id] = (hears, session.connection, cursor)

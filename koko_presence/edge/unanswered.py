@@ -55,9 +55,9 @@ class Unanswered:
         self._leaving.pop(room_id, None)
 
     @property
-    def leaving(self) -> set[str]:
-        """Rooms that have not said good-bye yet."""
-        return set(self._leaving)
+    def entering(self) -> set[str]:
+        """Rooms that have not answered a join yet; they may have let the session in."""
+        return set(self._entering)
 
     def again(self, now: float) -> list[EnterRoom | LeaveRoom]:
         """What is to be asked once more."""
