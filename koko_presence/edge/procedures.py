@@ -181,6 +181,9 @@ class Procedures:
 
     async def _heartbeat(self, caller: Caller, name: str, input: Any) -> HeartbeatResult:
         asked = read(input, HeartbeatInput)
+        if asked.room_id is not UNSET:
+            check_room_id(asked.room_id)
+            await self._still_open(caller, asked.room_id)
         if asked.room_id is not UNSET and asked.session_id is UNSET:
             session_id = _lease(caller, asked.room_id, asked)
         else:
@@ -250,13 +253,22 @@ class Procedures:
     async def _grant(self, caller: Caller, room_id: str, room_type: Any, action: Action = "join") -> Grant:
         """What the caller's token allows in the room, also to a member: another token of the same user may open less.
         Errors: FORBIDDEN."""
-        answer = self._hub.access.check(
-            caller.identity, room_id, claimed_type(room_type), session_id=caller.session_id, action=action
-        )
-        grant = answer if isinstance(answer, Grant) else await _granted(answer)
+        grant = await self._checked(caller, room_id, room_type, action)
         if not grant.allow:
             raise grant.refusal()
         return grant
+
+    async def _still_open(self, caller: Caller, room_id: str) -> None:
+        """Somebody who is in is kept in, unless there is a no: that nobody can be asked is none. Errors: FORBIDDEN."""
+        grant = await self._checked(caller, room_id, UNSET, "join")
+        if not grant.allow and grant.retry_after_s is None:
+            raise grant.refusal()
+
+    async def _checked(self, caller: Caller, room_id: str, room_type: Any, action: Action) -> Grant:
+        answer = self._hub.access.check(
+            caller.identity, room_id, claimed_type(room_type), session_id=caller.session_id, action=action
+        )
+        return answer if isinstance(answer, Grant) else await _granted(answer)
 
 
 async def _granted(answer: Awaitable[Grant]) -> Grant:
