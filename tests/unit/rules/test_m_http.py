@@ -447,6 +447,28 @@ def test_a6_a_lease_is_not_renewed_once_access_is_taken_away_but_lives_while_nob
     assert http.refused("heartbeat", roomId="").code == "INVALID_MESSAGE"
 
 
+def test_m8_joins_have_the_rate_that_they_have_over_the_socket(scene: tuple[World, Client, Client, Http]) -> None:
+    world, _, bob, _ = scene
+    carl = world.http("carl")
+    burst, hub = world.hub.limits.join_burst, world.hub  # counted by each worker
+
+    def join(http: Http) -> Any:
+        call = http.start("join", ROOM, hub=hub)
+        world.settle()
+        return call.error
+
+    began, joins = world.now, 0
+    while (error := join(carl)) is None and joins < 2 * burst:
+        joins += 1
+        carl.call("leave", **ROOM)
+    assert error is not None and error.code == "RATE_LIMITED" and error.retry_after_ms <= 200
+    assert burst <= joins <= burst + 1 + (world.now - began) * hub.limits.join_hz
+    assert len(bob.take("user_joined")) == joins
+    assert join(world.http("dora")) is None
+    world.sleep(0.2)
+    assert join(carl) is None
+
+
 def test_m1_scopes_hold(scene: tuple[World, Client, Client, Http]) -> None:
     world = World(access=ClaimsAccess())
     ann = world.client().auth('ann:Ann:{"video_123":["join"]}').join()
@@ -610,7 +632,7 @@ def test_l3_one_user_cannot_flood_the_owners() -> None:
     world.settle()
     for number in range(900):  # for 5.4 s
         world.http(f"user{number}").call("getActive", **ROOM)
-    assert len(world.hub.procedures._budgets) + len(world.hub.procedures._earlier) < 800  # who has gone is forgotten
+    assert len(world.hub.procedures._calls) < 800  # who has gone is forgotten
 
 
 # --- wrong inputs -------------------------------------------------------------------------------------------------
