@@ -11,6 +11,7 @@ import resource
 import socket
 import ssl
 from collections.abc import Callable, Collection, Iterable
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -260,7 +261,7 @@ class Threshold(asyncio.Protocol):
             if head is None:
                 self._http.data_received(data)
             else:
-                turn(self._http, self._transport, data, lambda: self._turn(head, data))
+                turn(self._http, self._transport, data, partial(self._turn, head, data))
             return
         if self._transport.is_closing():
             return
