@@ -190,7 +190,8 @@ class Procedures:
     async def _get_active(self, caller: Caller, name: str, input: Any) -> ActiveResult:
         target, message = read(input, RoomTarget), read_message(input, name)
         check_room_id(message.room_id)
-        await self._grant(caller, message.room_id, message.room_type, "get_active")
+        grant = await self._grant(caller, message.room_id, message.room_type, "get_active")
+        message.room_type = settled_type(message, grant) or UNSET
         command = AskActive(
             room_id=message.room_id,
             user_id=caller.identity.user_id,
