@@ -25,10 +25,9 @@ from koko_presence.auth.cookies import SessionCookie
 
 from .connection import Connection, Handler
 from .listening import Listener
-from .turning import turn, upgrade_in
+from .turning import MAX_HEAD_BYTES, begun, turn, upgrade_in
 from .upgrade import Head, read_head, refuse_upgrade, session_cookie
 
-MAX_HEAD_BYTES = 16 * 1024
 SEND_BUFFER_BYTES = 128 * 1024
 
 # picows makes a logger per connection and writes two lines for each, unless it is given an adapter; its complaints
@@ -257,6 +256,10 @@ class Threshold(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self._http is not None:
+            data, self._head = self._head + data, b""
+            if begun(self._http, data):
+                self._head = data
+                return
             head = upgrade_in(data)
             if head is None:
                 self._http.data_received(data)

@@ -7,6 +7,7 @@ from typing import Any
 
 from .upgrade import Head, read_head
 
+MAX_HEAD_BYTES = 16 * 1024
 TRIES, TRY_S = 8, 0.002  # the answer before has been written, but aiohttp may not have come back from it yet
 
 
@@ -19,12 +20,23 @@ def upgrade_in(data: bytes) -> Head | None:
     return head if head is not None and head.wants_websocket else None
 
 
+def begun(http: Any, data: bytes) -> bool:
+    """Is `data` the beginning of a GET's head, which may become an upgrade? It comes in pieces when it is long. What is
+    never ended is closed with the connection that idles, as `http` does not hear of it."""
+    return _waits(http) and b"GET ".startswith(data[:4]) and b"\r\n\r\n" not in data and len(data) <= MAX_HEAD_BYTES
+
+
+def _waits(http: Any) -> bool:
+    """Is it between two requests?"""
+    return http._waiter is not None and not http._waiter.done() and not http._messages
+
+
 def turn(http: Any, transport: Any, data: bytes, turned: Callable[[], None], tries: int = TRIES) -> None:
     """Take the connection from `http`, an aiohttp RequestHandler, and call `turned`; when that is busy for long it gets
     `data` itself, as a request like any other."""
     if transport.is_closing():
         return
-    waits = http._waiter is not None and not http._waiter.done() and not http._messages
+    waits = _waits(http)
     if not waits and tries:
         if tries == TRIES:
             transport.pause_reading()

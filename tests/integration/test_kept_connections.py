@@ -2,12 +2,13 @@
 configuration in deploy/ [RFC 9110 section 7.8]."""
 
 import asyncio
+import time
 
 import pytest
 
 from tests.integration.conftest import Run
 from tests.live import live
-from tests.raw_ws import PING, PONG, TEXT, RawSocket, frame
+from tests.raw_ws import PING, PONG, TEXT, RawSocket, frame, handshake
 
 GET = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 OK = b'{"status":"ok"}'
@@ -39,6 +40,28 @@ def test_an_upgrade_is_welcome_on_a_connection_that_was_kept(run: Run, path: str
             assert server.worker.door.open_count == 0 and not server.worker.door.connections
 
     run(both())
+
+
+def test_a_long_head_comes_in_pieces_there_and_so_may_any_request(run: Run) -> None:
+    def story(port: int) -> None:
+        with RawSocket(port) as raw:
+            raw.send(GET)
+            assert raw.read_head().startswith("HTTP/1.1 200") and raw.read(len(OK)) == OK
+            for piece in (GET[:2], GET[2:30], GET[30:]):
+                time.sleep(0.02)
+                raw.send(piece)
+            assert raw.read_head().startswith("HTTP/1.1 200") and raw.read(len(OK)) == OK
+            whole = handshake(Cookie="a=" + "b" * 4000)
+            for piece in (whole[:50], whole[50:3000], whole[3000:]):
+                time.sleep(0.02)
+                raw.send(piece)
+            assert raw.read_head().startswith("HTTP/1.1 101")
+
+    async def one() -> None:
+        async with live() as server:
+            await asyncio.to_thread(story, server.worker.port)
+
+    run(one())
 
 
 def test_the_origin_is_looked_at_there_too_and_other_requests_go_on(run: Run) -> None:
