@@ -9,6 +9,8 @@ when playback or control are in it, else at the end of a short window, so that e
 from collections.abc import Callable
 from typing import Any
 
+from msgspec import UNSET
+
 from ._fastpath.counters import tally
 from ._fastpath.fanout import Item, RoomPacket, frame_text
 from ._fastpath.stream import FlushPlan
@@ -363,6 +365,9 @@ class Shard:
             reply = ActiveReply(
                 id=command.message.id, room_id=command.room_id, users=[], total_count=0, session_count=0
             )
+        elif command.message.room_type not in (UNSET, room.type):  # who may see a project may not see a film of its id
+            self._refuse_active(command, PresenceError("ROOM_TYPE_MISMATCH", f"The room is a {room.type} room."))
+            return
         else:
             reply = view.active_reply(room, command)
         if command.call is not None:
@@ -370,6 +375,14 @@ class Shard:
             return
         news = Reply(session_id=command.session_id, payload=encode(reply), tells_of=command.room_id)
         self.setting.effects.append((command.edge, news))
+
+    def _refuse_active(self, command: AskActive, error: PresenceError) -> None:
+        tally.refused(command.message, error.code)
+        if command.call is not None:
+            answers.refuse(self.setting, command.call, error, command.room_id)
+            return
+        payload = error_reply(error, command.message.id, command.room_id)
+        self.setting.effects.append((command.edge, Reply(session_id=command.session_id, payload=payload, refusal=True)))
 
     def _announce(self, command: Announce, now: float) -> None:
         room = self.rooms.get(command.room_id)

@@ -27,6 +27,7 @@ log = logging.getLogger("koko_presence.introspect")
 
 TIMEOUT_S = 2.0
 MAX_REMEMBERED = 20_000
+MAX_QUESTIONS = 2_048  # on their way at a time: whoever makes tokens up needs no right to ask
 NOBODY_S = 5.0  # for how long it is remembered that a token is nobody's
 RETRY_AFTER_S = 5.0
 # what may stand in a cookie's value [RFC 6265 section 4.1.1], and so also behind Bearer
@@ -97,6 +98,8 @@ class IntrospectVerifier:
         return self._ask(key, token, now_s) if known is None else self._told(known, token)
 
     async def _ask(self, key: bytes, token: str, now_s: float) -> Identity:
+        if not self._remembered.takes(key, MAX_QUESTIONS):
+            raise VerifierUnavailable("too many ask now whose theirs is", RETRY_AFTER_S)
         return self._told(await self._remembered.ask(key, now_s, lambda: self._answer(token, now_s)), token)
 
     def _told(self, known: Identity | str, token: str) -> Identity:

@@ -29,6 +29,10 @@ class Memory(Generic[Key, Value]):
     def __len__(self) -> int:
         return len(self._kept)
 
+    def takes(self, key: Key, limit: int) -> bool:
+        """Is this being asked already, or are fewer than `limit` questions on their way?"""
+        return key in self._asking or len(self._asking) < limit
+
     def get(self, key: Key, now: float) -> Value | None:
         """The answer that still counts at `now`, or None."""
         kept = self._kept.pop(key, None)

@@ -73,17 +73,27 @@ class TrpcAccess(AskedAccess):
         self, identity: Identity, room_id: str, room_type: RoomType | None, action: Action
     ) -> Question | Grant:
         room_type = room_type_of(room_id) or room_type
-        rule = next((rule for rule in self._rules if rule.covers(room_id, room_type)), None)
-        if rule is None or not identity.forward:
+        rules = tuple(rule for rule in self._rules if rule.covers(room_id, room_type))[:1]
+        if not rules and room_type is None:
+            # asked again, or for something done in it, a room is named without its type: any of them may be its own
+            rules = tuple(rule for rule in self._rules if rule.room_type is not None)
+        if not rules or not identity.forward:
             return NO
         # the same user may be known by credentials that open less than others; they are kept as a hash alone
         known_by = hashlib.sha256(repr(identity.forward).encode()).digest()
         # who may join may look, so the action makes no difference
-        return Question(identity.user_id, room_id, room_type, "join", (rule, known_by))
+        return Question(identity.user_id, room_id, room_type, "join", (rules, known_by))
 
     async def _ask(self, question: Question, identity: Identity, session_id: str) -> tuple[Grant, float]:
         assert isinstance(question.extra, tuple)
-        rule: Rule = question.extra[0]
+        rules: tuple[Rule, ...] = question.extra[0]
+        for rule in rules:
+            grant, ttl_s = await self._ask_by(rule, question, identity)
+            if grant.allow:
+                return grant, ttl_s
+        return NO, REFUSAL_TTL_S
+
+    async def _ask_by(self, rule: Rule, question: Question, identity: Identity) -> tuple[Grant, float]:
         url = f"{self._url}/{rule.procedure}?input={quote(self._input(rule, question.room_id), safe='')}"
         answer = from_server(await self._asker.get(url, dict(identity.forward)))
         try:

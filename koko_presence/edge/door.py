@@ -11,6 +11,7 @@ import resource
 import socket
 import ssl
 from collections.abc import Callable, Collection, Iterable
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -24,9 +25,9 @@ from koko_presence.auth.cookies import SessionCookie
 
 from .connection import Connection, Handler
 from .listening import Listener
-from .upgrade import read_head, refuse_upgrade, session_cookie
+from .turning import MAX_HEAD_BYTES, begun, turn, upgrade_in
+from .upgrade import Head, read_head, refuse_upgrade, session_cookie
 
-MAX_HEAD_BYTES = 16 * 1024
 SEND_BUFFER_BYTES = 128 * 1024
 
 # picows makes a logger per connection and writes two lines for each, unless it is given an adapter; its complaints
@@ -255,7 +256,15 @@ class Threshold(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self._http is not None:
-            self._http.data_received(data)
+            data, self._head = self._head + data, b""
+            if begun(self._http, data):
+                self._head = data
+                return
+            head = upgrade_in(data)
+            if head is None:
+                self._http.data_received(data)
+            else:
+                turn(self._http, self._transport, data, partial(self._turn, head, data))
             return
         if self._transport.is_closing():
             return
@@ -274,6 +283,13 @@ class Threshold(asyncio.Protocol):
             else:
                 self._become_http()
             return
+        self._upgrade(head)
+
+    def _turn(self, head: Head, data: bytes) -> None:
+        self._http, self._head = None, data
+        self._upgrade(head)
+
+    def _upgrade(self, head: Head) -> None:
         refusal = refuse_upgrade(head, self._door.ws_paths, self._door.origins)
         if refusal is not None:
             self._refuse(*refusal)

@@ -7,7 +7,7 @@ from msgspec import UNSET
 from koko_presence.auth.access import Grant
 from koko_presence.auth.access import settled_type as settled
 from koko_presence.errors import PresenceError
-from koko_presence.messages import Join, RoomType
+from koko_presence.messages import GetActive, Join, RoomType
 
 
 def check_room_id(room_id: str) -> None:
@@ -21,6 +21,6 @@ def claimed_type(room_type: Any) -> RoomType | None:
     return None if room_type is UNSET else room_type
 
 
-def settled_type(message: Join, grant: Grant) -> RoomType | None:
+def settled_type(message: Join | GetActive, grant: Grant) -> RoomType | None:
     """The room's type from the authoriser, the known prefix or the message [C1, C2]. Errors: ROOM_TYPE_MISMATCH."""
     return settled(message.room_id, claimed_type(message.room_type), grant)

@@ -114,6 +114,7 @@ class HttpSide:
             keepalive_timeout=75.0,
             tcp_keepalive=False,
             max_line_size=MAX_LINE_BYTES,
+            max_field_size=MAX_LINE_BYTES,  # a token of 8192 characters has "Bearer" before it
             auto_decompress=False,
         )
 

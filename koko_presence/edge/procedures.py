@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from koko_presence._fastpath.throttle import TokenBucket
 from koko_presence.auth.access import UNSURE, Action, Grant
 from koko_presence.auth.tokens import Identity
 from koko_presence.commands import (
@@ -31,6 +30,7 @@ from koko_presence.domain.leases import is_lease, lease_id
 from koko_presence.errors import PresenceError
 from koko_presence.messages import Join, SetPrivacy, SetStatus, Wire
 
+from .budgets import Budgets
 from .entering import check_room_id, claimed_type, settled_type
 from .inputs import HeartbeatInput, LeaveInput, RoomTarget, Target, read, read_message
 
@@ -42,7 +42,6 @@ log = logging.getLogger("koko_presence.procedures")
 # What one user may call on one worker: cursors and selections at their full rates and ten more. The owners' own limits
 # come on top [M8]; this one protects them.
 CALL_HZ, CALL_BURST = 50.0, 100.0
-_REFILLED_S = CALL_BURST / CALL_HZ
 
 
 class Caller(NamedTuple):
@@ -105,33 +104,22 @@ class Procedures:
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
-        # two generations of users' budgets: who has not called for a whole one has a full budget again
-        self._budgets: dict[str, TokenBucket] = {}
-        self._earlier: dict[str, TokenBucket] = {}
-        self._next_generation_at = 0.0
+        self._calls, self._joins = Budgets(), Budgets()
 
     async def call(self, caller: Caller, name: str, input: Any) -> Any:
         """Do procedure `name`, a key of KINDS, with `input`, decoded JSON or UNSET. Returns what msgspec encodes.
         Errors: PresenceError; KeyError for a name that is no key of KINDS."""
         handler = _HANDLERS[name]
-        self._spend(caller.identity.user_id)
+        self._calls.take(caller.identity.user_id, CALL_HZ, CALL_BURST, self._hub.clock())
         return await handler(self, caller, name, input)
-
-    def _spend(self, user_id: str) -> None:
-        now = self._hub.clock()
-        if now >= self._next_generation_at:
-            self._budgets, self._earlier = {}, self._budgets
-            self._next_generation_at = now + _REFILLED_S
-        budget = self._budgets.get(user_id) or self._earlier.get(user_id) or TokenBucket(CALL_HZ, CALL_BURST)
-        self._budgets[user_id] = budget
-        if not budget.take(now):
-            raise PresenceError("RATE_LIMITED", retry_after_s=budget.ready_at(now) - now)
 
     # --- in and out -----------------------------------------------------------------------------------------------
 
     async def _join(self, caller: Caller, name: str, input: Any) -> JoinResult:
         target, message = read(input, RoomTarget), read_message(input, name)
         check_room_id(message.room_id)
+        limits = self._hub.limits  # a socket's own are counted at its session [M8]
+        self._joins.take(caller.identity.user_id, limits.join_hz, limits.join_burst, self._hub.clock())
         grant = await self._grant(caller, message.room_id, message.room_type)
         session_id = _session(caller, target)
         lease = target.client_key is not UNSET or not session_id
@@ -181,6 +169,9 @@ class Procedures:
 
     async def _heartbeat(self, caller: Caller, name: str, input: Any) -> HeartbeatResult:
         asked = read(input, HeartbeatInput)
+        if asked.room_id is not UNSET:
+            check_room_id(asked.room_id)
+            await self._still_open(caller, asked.room_id)
         if asked.room_id is not UNSET and asked.session_id is UNSET:
             session_id = _lease(caller, asked.room_id, asked)
         else:
@@ -199,7 +190,8 @@ class Procedures:
     async def _get_active(self, caller: Caller, name: str, input: Any) -> ActiveResult:
         target, message = read(input, RoomTarget), read_message(input, name)
         check_room_id(message.room_id)
-        await self._grant(caller, message.room_id, message.room_type, "get_active")
+        grant = await self._grant(caller, message.room_id, message.room_type, "get_active")
+        message.room_type = settled_type(message, grant) or UNSET
         command = AskActive(
             room_id=message.room_id,
             user_id=caller.identity.user_id,
@@ -250,13 +242,22 @@ class Procedures:
     async def _grant(self, caller: Caller, room_id: str, room_type: Any, action: Action = "join") -> Grant:
         """What the caller's token allows in the room, also to a member: another token of the same user may open less.
         Errors: FORBIDDEN."""
-        answer = self._hub.access.check(
-            caller.identity, room_id, claimed_type(room_type), session_id=caller.session_id, action=action
-        )
-        grant = answer if isinstance(answer, Grant) else await _granted(answer)
+        grant = await self._checked(caller, room_id, room_type, action)
         if not grant.allow:
             raise grant.refusal()
         return grant
+
+    async def _still_open(self, caller: Caller, room_id: str) -> None:
+        """Somebody who is in is kept in, unless there is a no: that nobody can be asked is none. Errors: FORBIDDEN."""
+        grant = await self._checked(caller, room_id, UNSET, "join")
+        if not grant.allow and grant.retry_after_s is None:
+            raise grant.refusal()
+
+    async def _checked(self, caller: Caller, room_id: str, room_type: Any, action: Action) -> Grant:
+        answer = self._hub.access.check(
+            caller.identity, room_id, claimed_type(room_type), session_id=caller.session_id, action=action
+        )
+        return answer if isinstance(answer, Grant) else await _granted(answer)
 
 
 async def _granted(answer: Awaitable[Grant]) -> Grant:

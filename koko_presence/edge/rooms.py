@@ -300,12 +300,16 @@ class Rooms(Standing):
             self._check(message.room_id, message.room_type, lambda grant: self._ask_if(grant, message), "get_active")
 
     def _ask_if(self, grant: Grant, message: GetActive) -> None:
-        if grant.allow:
-            self._session.receiver.barred.discard(message.room_id)
-            self._ask(message)
-        else:
-            tally.refused(message, "FORBIDDEN")
-            self._session.refuse(grant.refusal(), message.id, message.room_id)
+        try:
+            if not grant.allow:
+                raise grant.refusal()
+            message.room_type = settled_type(message, grant) or UNSET  # what was allowed is what is shown [C1]
+        except PresenceError as error:
+            tally.refused(message, error.code)
+            self._session.refuse(error, message.id, message.room_id)
+            return
+        self._session.receiver.barred.discard(message.room_id)
+        self._ask(message)
 
     def _ask(self, message: GetActive) -> None:
         session = self._session

@@ -208,9 +208,18 @@ def configure(
     root.handlers[:] = [handler]
     root.setLevel(log.level.upper())
     logging.captureWarnings(True)
+    logging.getLogger("aiohttp.server").addFilter(_is_ours)
     # a stderr that is gone must not make logging print tracebacks about itself
     logging.raiseExceptions = False
     return handler
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    """aiohttp writes an ERROR for every request that cannot be read, with a piece of it: of a Cookie header that is too
+    long that is the session. The caller gets 400, which says it all; faults of our own handlers are kept."""
+    from aiohttp.http_exceptions import HttpProcessingError  # who only logs has no need of aiohttp
+
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
 
 def quiet_logger() -> "logging.LoggerAdapter[logging.Logger]":

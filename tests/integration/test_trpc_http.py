@@ -1,7 +1,9 @@
 """tRPC over HTTP on the real server: verbs, origins, cookies, bodies, batches on one worker and on four [M6, M9]."""
 
 import asyncio
+import io
 import json
+import logging
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,6 +14,8 @@ import pytest
 
 from koko_presence.edge import trpc_http
 from koko_presence.errors import PresenceError
+from koko_presence.ops import logs
+from koko_presence.ops.config import Log
 from tests.integration.conftest import Run
 from tests.live import Live, live
 from tests.raw_ws import RawSocket
@@ -212,6 +216,27 @@ def test_odd_bytes_are_answered_and_not_logged(
 
     run(story())
     assert caplog.text == ""
+
+
+def test_a_long_cookie_header_is_read_and_a_head_that_cannot_be_read_leaves_nothing_in_the_log(run: Run) -> None:
+    stream = io.StringIO()
+
+    async def story() -> None:
+        async with calling() as ann:
+            logs.configure(Log(), [], stream=stream)
+            assert (await ann.get(ACTIVE, ROOM, headers={"cookie": "a=" + "b" * 9000})).status == 200
+            with RawSocket(ann.server.worker.port) as raw:
+                raw.send(b"GET /trpc/x HTTP/1.1\r\nHost: x\r\nCookie: session=hunter2\x00\r\n\r\n")
+                assert (await asyncio.to_thread(raw.read_head)).split()[1] == "400"
+
+    root = logging.getLogger()
+    before = (root.handlers[:], root.level, logging.raiseExceptions)
+    try:
+        run(story())
+    finally:
+        root.handlers[:], root.level, logging.raiseExceptions = before
+        logging.captureWarnings(False)
+    assert "aiohttp" not in stream.getvalue() and "hunter2" not in stream.getvalue()
 
 
 def test_a_body_that_never_comes_is_not_waited_for(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -359,6 +359,25 @@ def test_a6_rules_and_what_they_ask(rule: str, room: str, room_type: Any, proced
     asyncio.run(test())
 
 
+def test_a6_a_room_that_a_type_opened_is_asked_for_again_when_nobody_says_its_type() -> None:
+    class OnlyProjects(FakeAsker):
+        async def get(self, url: str, headers: Mapping[str, str] | None = None) -> Answer:
+            found = {"result": {"data": 1}} if "/project." in url else failure("NOT_FOUND")
+            self.answer, self.status = json.dumps(found).encode(), 200 if "/project." in url else 404
+            return await super().get(url, headers)
+
+    async def test() -> None:
+        asker = OnlyProjects()
+        access = trpc(asker, "video -> video.getById(id)", "project -> project.getById(id)", "x_* -> x.get(id)")
+        named, again = await ask(access, room_id="7", room_type="project"), await ask(access, room_id="7")
+        assert named.allow and named == again and again.room_type == "project"
+        assert [urlsplit(url).path for url, *_ in asker.asked[1:]] == ["/trpc/video.getById", "/trpc/project.getById"]
+        assert await ask(access, room_id="7", room_type="video") == NO
+        assert not (await ask(trpc(asker, "video -> video.getById(id)"), room_id="7")).allow
+
+    asyncio.run(test())
+
+
 @pytest.mark.parametrize(
     ("room", "room_type"), [("project_1", None), ("video_", None), ("v42", "project"), ("v42", None), ("", None)]
 )

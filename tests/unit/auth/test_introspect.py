@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from msgspec import structs
 
+from koko_presence.auth import introspect
 from koko_presence.auth.identity import Identity, TokenRefused, VerifierUnavailable
 from koko_presence.auth.introspect import IntrospectVerifier, Question
 from koko_presence.auth.memory import Memory
@@ -228,3 +229,23 @@ def test_the_cookie_that_browsers_bring_is_the_one_that_the_application_reads(tm
 
 def test_the_default_is_no_introspection() -> None:
     assert "introspect" not in Config(auth=Auth(secret="s" * 32)).auth.verifiers
+
+
+def test_tokens_that_are_made_up_do_not_pile_up_as_questions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(introspect, "MAX_QUESTIONS", 10)
+
+    async def story() -> None:
+        asker = answering(None)
+        asker.hold = asyncio.Event()
+        asking = verifier(asker)
+        waiting = [asyncio.ensure_future(asking.verify(f"token{n}", NOW)) for n in range(200)]  # type: ignore[arg-type]
+        done, _ = await asyncio.wait(waiting, timeout=0.2)
+        assert len(asker.asked) == 10 and len(done) == 190
+        assert all(isinstance(each.exception(), VerifierUnavailable) for each in done)
+        asker.hold.set()
+        results = await asyncio.gather(*waiting, return_exceptions=True)
+        assert {type(each) for each in results} == {TokenRefused, VerifierUnavailable}
+        with pytest.raises(TokenRefused, match="no such session"):
+            await asking.verify("token199", NOW)  # type: ignore[misc]
+
+    asyncio.run(story())

@@ -1,8 +1,10 @@
 """Decisions C: rooms, their snapshot, their caps, their life."""
 
+from typing import Any
+
 import pytest
 
-from koko_presence.auth.access import AllowAll, ClaimsAccess
+from koko_presence.auth.access import NO, AllowAll, ClaimsAccess, Grant
 from tests.world import Client, World
 
 
@@ -298,3 +300,21 @@ def test_c17_room_ids_are_1_to_128_printable_characters(room: object) -> None:
 
 def test_c17_128_characters_are_fine() -> None:
     assert World().client().auth("ann").join("é" * 128).of("joined")
+
+
+def test_c1_who_may_see_a_project_does_not_see_a_video_of_the_same_id() -> None:
+    class ByType:
+        def check(self, identity: Any, room_id: str, room_type: Any, **more: Any) -> Grant:
+            return Grant(allow=True) if identity.user_id == "ann" or room_type == "project" else NO
+
+    world = World(access=ByType())
+    world.person("ann", "42", "video")
+    eve, http = world.client().auth("eve"), world.http("eve")
+    eve.take()
+    eve.send(type="get_active", roomId="42", roomType="project", id=7)
+    (error,) = eve.take()
+    assert (error["code"], error["id"]) == ("ROOM_TYPE_MISMATCH", 7) and "ann" not in str(error)
+    assert http.refused("getActive", roomId="42", roomType="project").code == "ROOM_TYPE_MISMATCH"
+    assert http.refused("getActive", roomId="42", roomType="video").code == "FORBIDDEN"
+    assert world.http("ann").call("getActive", roomId="42")["totalCount"] == 1
+    assert http.call("getActive", roomId="43", roomType="project")["totalCount"] == 0  # [C13]

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from msgspec import UNSET
 
-from koko_presence.auth.access import ClaimsAccess
+from koko_presence.auth.access import NO, UNSURE, ClaimsAccess, Grant
 from koko_presence.edge.calls import PATIENCE_S
 from koko_presence.edge.inputs import SHAPES
 from koko_presence.edge.procedures import CALL_BURST, Procedures
@@ -414,7 +414,7 @@ def test_c13_getactive_of_a_room_that_is_not() -> None:
     assert answer == {"users": [], "totalCount": 0, "sessionCount": 0}
 
 
-@pytest.mark.parametrize("name", sorted(set(Procedures.KINDS) - {"leave", "heartbeat", "setStatus", "setPrivacy"}))
+@pytest.mark.parametrize("name", sorted(set(Procedures.KINDS) - {"leave", "setStatus", "setPrivacy"}))
 def test_a6_what_the_token_does_not_open_is_forbidden_even_to_a_member(name: str) -> None:
     world = World(access=ClaimsAccess())
     ann = world.client().auth('ann:Ann:{"video_123":["join"]}').join()
@@ -427,6 +427,46 @@ def test_a6_what_the_token_does_not_open_is_forbidden_even_to_a_member(name: str
     assert (
         error.code == "FORBIDDEN" and error.message == "This room is not open to you. Ask your application for access."
     )
+
+
+def test_a6_a_lease_is_not_renewed_once_access_is_taken_away_but_lives_while_nobody_can_be_asked() -> None:
+    class Changing:
+        grant = Grant(allow=True)
+
+        def check(self, identity: Any, room_id: str, room_type: Any, **more: Any) -> Grant:
+            return self.grant
+
+    access = Changing()
+    world = World(access=access)
+    http = world.http("ann")
+    http.call("join", **ROOM, roomType="video")
+    access.grant = UNSURE
+    assert http.call("heartbeat", **ROOM)["renewed"] == 1
+    access.grant = NO
+    assert http.refused("heartbeat", **ROOM).code == "FORBIDDEN"
+    assert http.refused("heartbeat", roomId="").code == "INVALID_MESSAGE"
+
+
+def test_m8_joins_have_the_rate_that_they_have_over_the_socket(scene: tuple[World, Client, Client, Http]) -> None:
+    world, _, bob, _ = scene
+    carl = world.http("carl")
+    burst, hub = world.hub.limits.join_burst, world.hub  # counted by each worker
+
+    def join(http: Http) -> Any:
+        call = http.start("join", ROOM, hub=hub)
+        world.settle()
+        return call.error
+
+    began, joins = world.now, 0
+    while (error := join(carl)) is None and joins < 2 * burst:
+        joins += 1
+        carl.call("leave", **ROOM)
+    assert error is not None and error.code == "RATE_LIMITED" and error.retry_after_ms <= 200
+    assert burst <= joins <= burst + 1 + (world.now - began) * hub.limits.join_hz
+    assert len(bob.take("user_joined")) == joins
+    assert join(world.http("dora")) is None
+    world.sleep(0.2)
+    assert join(carl) is None
 
 
 def test_m1_scopes_hold(scene: tuple[World, Client, Client, Http]) -> None:
@@ -592,7 +632,7 @@ def test_l3_one_user_cannot_flood_the_owners() -> None:
     world.settle()
     for number in range(900):  # for 5.4 s
         world.http(f"user{number}").call("getActive", **ROOM)
-    assert len(world.hub.procedures._budgets) + len(world.hub.procedures._earlier) < 800  # who has gone is forgotten
+    assert len(world.hub.procedures._calls) < 800  # who has gone is forgotten
 
 
 # --- wrong inputs -------------------------------------------------------------------------------------------------
