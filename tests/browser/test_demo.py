@@ -79,6 +79,42 @@ def test_who_leaves_is_gone_with_avatar_cursor_mark_and_typing(enter: Enter, how
         expect(faces(tom)).to_have_count(2)
 
 
+def test_who_left_sees_nobody_move_any_more(enter: Enter) -> None:
+    """Whatever others do, it would stand still on this page: an old cursor, an old count of viewers."""
+    jane = enter("jane", "Jane")
+    tom = enter("tom", "Tom")
+    point(tom, 0.4, 0.4)
+    wait_for_cursor(jane, 0.4, 0.4)
+    play(tom)
+    expect(jane.locator("#marks .mark")).to_have_count(1)
+    jane.locator("#menu-button").click()
+    jane.get_by_role("button", name="Leave the room").click()
+    expect(cursors(jane)).to_have_count(0)
+    for shown in (faces(jane), jane.locator("#marks .mark"), viewer(jane, "Tom")):
+        expect(shown).to_have_count(0)
+    expect(jane.locator("#watch .count")).to_have_text("Viewers")
+    expect(jane.get_by_role("button", name="Resync")).to_be_hidden()
+
+
+def test_a_room_that_is_taken_away_is_not_shown_any_more(enter: Enter) -> None:
+    jane = enter("jane", "Jane")
+    tom = enter("tom", "Tom")
+    point(tom, 0.4, 0.4)
+    wait_for_cursor(jane, 0.4, 0.4)
+    jane.evaluate("""() => {
+        for (const id of ["avatars", "cursors", "marks", "typing", "watch"]) document.getElementById(id).room = null;
+    }""")
+    for shown in (faces(jane), cursors(jane), jane.locator("#marks .mark"), viewer(jane, "Tom")):
+        expect(shown).to_have_count(0)
+
+
+def test_the_word_of_a_viewer_stays_in_one_line_beside_a_long_name(enter: Enter) -> None:
+    jane = enter("jane", "Dr. Maria Wolfeschlegelsteinhausenbergerdorff-Szczepanska", size=PHONE)
+    enter("tom", "Tom")
+    rows = [row["height"] for row in (viewer(jane, who).bounding_box() for who in ("Maria", "Tom")) if row]
+    assert len(rows) == 2 and rows[0] == rows[1]
+
+
 def test_a_full_room_says_so(enter: Enter, tmp_path: Path) -> None:
     small = Server(tmp_path / "server.log", max_users_per_room=2)
     pages = [enter(name.lower(), name, base=small.url) for name in ("Jane", "Tom")]

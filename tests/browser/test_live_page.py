@@ -5,6 +5,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -186,6 +187,10 @@ def test_a_phone_in_the_sun(served: Operated, open_page: Open) -> None:
     expect(page.locator("#traffic .line.in")).to_have_attribute("d", re.compile("(L.*){3}"))
     assert fits(page), "nothing to scroll sideways"
     shoot(page, "live-phone-light")
+    scales = page.locator("#latency .scale").evaluate_all(
+        "(all) => all.map((each) => each.getBoundingClientRect()).map(({left, right}) => [left, right])"
+    )
+    assert len(scales) > 2 and all(before[1] + 4 < after[0] for before, after in pairwise(scales))
 
 
 def test_names_are_text_and_a_wrong_key_is_said(served: Operated, open_page: Open) -> None:

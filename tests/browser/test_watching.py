@@ -136,6 +136,21 @@ def test_a_stalled_film_is_shown_as_buffering_and_is_back_in_step_within_3_s(ent
     expect(viewer(jane, "Tom")).to_contain_text("synced")
 
 
+def test_who_follows_me_is_not_followed_back_and_I_am_told(enter: Enter) -> None:
+    """N14: no circles; the page says so instead of promising what does not happen."""
+    tom = enter("tom", "Tom")
+    mia = enter("mia", "Mia")
+    face(mia, "Tom").click()
+    mia.locator("#avatars .person", has_text="Tom").click()
+    expect(mia.locator("#notice")).to_have_text("You follow Tom. Touch the player to stop.")
+    mia.locator("#words").fill("Behind you")
+    mia.keyboard.press("Enter")
+    expect(tom.locator("#feed")).to_contain_text("Behind you")  # so Tom's page has heard of the following, too
+    face(tom, "Mia").click()
+    tom.locator("#avatars .person", has_text="Mia").click()
+    expect(tom.locator("#notice")).to_have_text("Mia follows you already.")
+
+
 def test_a_person_is_followed_until_the_player_is_touched(enter: Enter) -> None:
     """N14: Mia follows Tom, who goes his own way."""
     jane = enter("jane", "Jane")

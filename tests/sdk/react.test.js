@@ -149,6 +149,20 @@ test("usePlayback: the state, commands, and a video that is attached by its ref 
   assert.deepEqual(attached, ["VIDEO", "detached"]);
 });
 
+test("usePlayback does not render when others move their cursors, but when control goes from hand to hand", async () => {
+  const seen = [];
+  function Player() {
+    seen.push(usePlayback().mayControl);
+    return null;
+  }
+  await show(h(Player));
+  const before = seen.length;
+  for (let i = 0; i < 5; i++) await say(event("cursor_moved", "jane", { color: "#123456", timestamp: i, x: 0.5, y: 0.5 }));
+  assert.equal(seen.length, before);
+  await say(event("control_granted", "jane", { toUserId: "jane", toUserName: "Jane", controllerSessionId: "jane-1", version: 1 }));
+  assert.deepEqual(seen.slice(before), [false]);
+});
+
 test("StrictMode enters once and leaves once", async () => {
   const Names = () => useOthers((others) => others.map((person) => person.name)).join();
   await act(() => root.render(h(StrictMode, null, h(RoomProvider, { presence: made, id: "video_1", type: "video" }, h(Names)))));

@@ -449,3 +449,58 @@ test("a room of another type asks for no watching together before it is used", a
   await Socket.last.say({ type: "error", id: Socket.last.of("playback")[0].id, code: "SYNC_DISABLED", message: "", roomId: "project_1" });
   assert.equal((await answer).code, "SYNC_DISABLED");
 });
+
+test("what is cleared while the connection is away stays cleared", async () => {
+  const { room, socket } = await inside();
+  room.updateSelection({ startTime: 1, endTime: 2 });
+  room.updateCursor({ timestamp: 1, x: 0.5, y: 0.5 });
+  await time.advance(100);
+  await socket.lose();
+  room.updateSelection(null);
+  room.updateCursor(null);
+  const again = await back({ resumed: true, rooms: ["video_1"] });
+  await joined(again);
+  await time.advance(1000);
+  assert.deepEqual(["selection", "cursor"].map((type) => again.of(type).map(({ data }) => data)), [[null], [null]]);
+});
+
+test("a room that is left while its media.js loads is not joined; entered again, it is joined once", async () => {
+  const { presence: made, socket } = await inside();
+  made.enter("video_2").leave();
+  await time.advance(1000);
+  assert.deepEqual(socket.sent, []);
+  made.enter("video_2").leave();
+  made.enter("video_2");
+  await time.advance(1000);
+  assert.equal(socket.of("join").length, 1);
+});
+
+test("a join that waits for its turn when the connection goes is said once by the next one", async () => {
+  presence().enter("video_1");
+  await settle();
+  const first = Socket.last;
+  first.open();
+  await settle();
+  await first.say({ type: "error", code: "RATE_LIMITED", message: "", retryAfterMs: 300, id: first.of("join")[0].id });
+  await first.lose(1013);
+  await time.advance(5000); // the join's own turn comes first
+  assert.equal(Socket.last, first);
+  await time.advance(15_000);
+  assert.notEqual(Socket.last, first);
+  Socket.last.open();
+  await settle();
+  assert.equal(Socket.last.of("join").length, 1);
+});
+
+test("who became invisible in a room that was entered visibly is invisible when it is joined anew [K1, K6]", async () => {
+  const made = presence();
+  const room = made.enter("video_1", { privacy: { invisible: false, shareCursor: false } });
+  await settle();
+  Socket.last.open();
+  await settle();
+  await joined(Socket.last);
+  room.setPrivacy({ invisible: true });
+  await Socket.last.lose();
+  const again = await back();
+  assert.deepEqual(again.of("join")[0].privacy, { invisible: true, shareCursor: false });
+});

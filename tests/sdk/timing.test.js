@@ -25,6 +25,20 @@ test("what the clock knows is forgotten slowly, so that a clock that was set is 
   assert.equal(clock.offset, 9000);
 });
 
+test("a clock that stood while the computer slept is set by the first exchange, however long its way", () => {
+  const clock = createClock();
+  clock.note(0, 10, 5005);
+  clock.note(1000, 1200, 3_606_100); // an hour later, 200 ms there and back: what is known would be 3,600 s wrong
+  assert.deepEqual([clock.offset, clock.rtt], [3_605_000, 200]);
+});
+
+test("a clock ahead of the server's has an offset below 0", () => {
+  const clock = createClock();
+  clock.note(10_000, 10_020, 4010);
+  clock.note(11_000, 11_100, 5080); // consistent, but longer
+  assert.deepEqual([clock.offset, clock.rtt], [-6000, 25]);
+});
+
 test("nonsense does not move the clock", () => {
   const clock = createClock();
   clock.note(100, 50, 1); // the answer before the question

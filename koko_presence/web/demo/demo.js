@@ -51,9 +51,9 @@ room.on("user_joined", ({ data }) => data.sessionCount === 1 && notify(`${data.n
 room.on("follow", ({ following, reason }) => {
   if (reason === "left" && !following) notify("The person you followed has left.");
 });
-$("avatars").addEventListener("koko-person", ({ detail: person }) => {
+$("avatars").addEventListener("koko-person", async ({ detail: person }) => {
   if (person.userId === room.self?.userId) return;
-  if (room.follow(person.userId)) notify(`You follow ${person.name}. Touch the player to stop.`);
+  if (await room.follow(person.userId)) notify(`You follow ${person.name}. Touch the player to stop.`);
   else notify(`${person.name} follows you already.`);
 });
 

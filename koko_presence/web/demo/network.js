@@ -31,7 +31,7 @@ export class LateSocket extends WebSocket {
   }
 
   set onmessage(listener) {
-    super.onmessage = (event) => this.#in(() => listener(event));
+    super.onmessage = listener && ((event) => this.#in(() => super.onmessage && listener(event))); // nobody listens to a socket that was given up
   }
 
   send(data) {

@@ -51,7 +51,7 @@ export function startSelection(room) {
     if (from === null) room.updateCursor({ timestamp: at }); // others see the mark, no cursor
     else if (Math.abs(at - from) >= LEAST_S) select(from, at);
   });
-  lane.addEventListener("pointerup", () => (from = null));
+  for (const type of ["pointerup", "pointercancel"]) lane.addEventListener(type, () => (from = null));
   lane.addEventListener("pointerleave", () => room.updateCursor(null));
 
   const markIn = () => select(video.currentTime, Math.max(selection?.endTime ?? 0, video.currentTime + LEAST_S));

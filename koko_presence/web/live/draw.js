@@ -123,7 +123,7 @@ export function bars(into, buckets, label, show, warm, bad) {
       svg.append(bar);
     }
     const last = buckets.length - 1;
-    if ((i % (width < 330 ? 4 : 3) === 2 && i < last - 1) || i === last) {
+    if ((i % (width < 330 ? 4 : 3) === 2 && (last - i) * each > 48) || i === last) { // clear of "more"
       const text = shape("text", { class: "scale", x: (i + 1) * each - 1, y: height - bottom + 15, "text-anchor": i === last ? "end" : "middle" });
       text.textContent = bucket.to === Infinity ? "more" : show(bucket.to).replace(/\.0 /, " ");
       svg.append(text);

@@ -32,9 +32,8 @@ export function createPresence(options) {
   };
   const flush = () => {
     for (const entry of asked.values()) {
-      const { message, sent } = entry;
-      const { type, roomId } = message;
-      if (!sent && online() && (!roomId || type === "join" || rooms.get(roomId)?.live())) send(message, (entry.sent = true));
+      const { type, roomId } = entry.message;
+      if (!entry.sent && online() && (!roomId || type === "join" || rooms.get(roomId)?.live())) send(entry.message, (entry.sent = true));
     }
   };
   /** Resolves with the answer, never rejects. Without a connection it waits; of one `key` only the last does. */
@@ -96,6 +95,7 @@ export function createPresence(options) {
   const setStatus = (data) => ask({ type: "status", data: (status = data) }, "status");
   const setPrivacy = (data) => {
     privacy = { ...privacy, ...data };
+    each("privacy", data);
     return ask({ type: "privacy", data }, "privacy");
   };
   const forget = (roomId) => {
@@ -105,12 +105,13 @@ export function createPresence(options) {
     queueMicrotask(() => rooms.size || stop());
   };
 
-  life?.addEventListener("abort", () => close());
+  const end = () => close(); // what calls it says no error
+  life?.addEventListener("abort", end);
 
   return {
     clock,
     on,
-    close: () => close(),
+    close: end,
     get status() {
       return getStatus();
     },

@@ -9,6 +9,9 @@ const EMPTY = {
 const same = (a, b) =>
   Object.is(a, b) || (Array.isArray(a) && Array.isArray(b) && a.length === b.length && a.every((each, i) => Object.is(each, b[i])));
 const all = (value) => value;
+/** What usePlayback shows, oneself last because of `mayControl`; not the others, whose cursors move all the time. */
+const watching = ({ playback, controller, requests, synced, following, syncEnabled, self }) =>
+  [playback, controller, requests, synced, following, syncEnabled, self?.userId];
 const never = () => () => {};
 
 export function createHooks(React) {
@@ -67,7 +70,7 @@ export function createHooks(React) {
 
   function usePlayback() {
     const room = useRoom();
-    const { playback, controller, requests, synced, following, syncEnabled } = useSnapshot();
+    const [playback, controller, requests, synced, following, syncEnabled] = useSnapshot(watching);
     const attach = useCallback((video) => (video && room ? room.attach(video) : undefined), [room]);
     return {
       playback, controller, requests, synced, following, syncEnabled, attach,

@@ -24,7 +24,6 @@ export function createRoom(clock, ask, flush, throttleMs, send, full, hello, set
   const { roomId, roomType = roomId } = joining;
   const [set, update, fold, expand, company, get] = createStore(roomId);
   const { on, emit } = createEvents();
-  const shown = {}; // what the server has of us
   let live = false;
   let retryTimer;
   let typingUntil = 0;
@@ -42,12 +41,12 @@ export function createRoom(clock, ask, flush, throttleMs, send, full, hello, set
 
   // the newest value, when its turn has come and somebody is there to see it
   const seen = () => live && company() && !full();
-  const showing = (type) => createSlot((data) => say(type, (shown[type] = data)), seen);
+  const showing = (type) => createSlot((data) => say(type, data), seen);
   const cursor = showing("cursor");
   const selection = showing("selection");
   const typing = createSlot((data) => clock.now() < typingUntil && say("typing", data), seen);
   const slots = [cursor, selection, typing];
-  const show = (slot, type, data) => (data || shown[type] || slot.waiting) && slot.offer(clamped(data));
+  const show = (slot, data) => (data || slot.value) && slot.offer(clamped(data)); // what is cleared already is not cleared again
   const advise = (ms = 0) => {
     cursor.wait = selection.wait = Math.max(throttleMs, ms, 1000 / hello().limits.cursorHz);
   };
@@ -84,8 +83,8 @@ export function createRoom(clock, ask, flush, throttleMs, send, full, hello, set
       check();
       on("status", check);
     }),
-    updateCursor: (data) => show(cursor, "cursor", data),
-    updateSelection: (data) => show(selection, "selection", data),
+    updateCursor: (data) => show(cursor, data),
+    updateSelection: (data) => show(selection, data),
     typing(isTyping, context) {
       const now = clock.now();
       const old = now < typingUntil && typing.value;
@@ -131,9 +130,14 @@ export function createRoom(clock, ask, flush, throttleMs, send, full, hello, set
     live: isLive,
     error: (error) => emit("error", error),
     hide: () => room.updateCursor(null),
+    // the next join says what holds by then, or a reconnect would undo it
+    privacy(data) {
+      joining.privacy &&= { ...joining.privacy, ...data };
+    },
     async join() {
       clearTimeout(retryTimer);
       if (/^(video|comp)/.test(roomType)) await watch();
+      if (over()) return; // left meanwhile
       const reply = await ask(joining);
       const { code, retryAfterMs = RETRY_MS } = reply;
       if (/^(RATE|INT)/.test(code)) retryTimer = setTimeout(entry.join, retryAfterMs * (1 + Math.random()));
@@ -145,12 +149,11 @@ export function createRoom(clock, ask, flush, throttleMs, send, full, hello, set
     },
     down() {
       live = false;
+      clearTimeout(retryTimer); // the next connection joins
       for (const slot of slots) slot.stop();
-      shown.cursor = shown.selection = null;
     },
     end(error, known) {
       entry.down();
-      clearTimeout(retryTimer);
       forget(roomId);
       if (error && !known) emit("error", error);
       become("closed", error);

@@ -4,7 +4,7 @@
 export const localNow = () => performance.timeOrigin + performance.now();
 
 /** The server's clock, from exchanges of heartbeats [D7]. The one with the shortest way is the truest; it is forgotten
- * slowly, because clocks drift, are set, and sleep. */
+ * slowly, because clocks drift; at once if it cannot be true any more, as after a sleep in which the page's clock stood. */
 export function createClock() {
   const clock = {
     offset: 0,
@@ -13,9 +13,11 @@ export function createClock() {
     /** Sent and received at these local ms; the answer said `serverTime`. */
     note(sent, received, serverTime) {
       const rtt = received - sent;
+      const offset = serverTime - received + rtt / 2;
       const known = clock.rtt * 1.25;
-      if (rtt > known) clock.rtt = known;
-      else if (rtt >= 0) Object.assign(clock, { rtt, offset: serverTime - (sent + received) / 2 });
+      // each is wrong by half its way at most
+      if (rtt > known && Math.abs(offset - clock.offset) < rtt) clock.rtt = known;
+      else if (rtt >= 0) Object.assign(clock, { rtt, offset });
     },
   };
   return clock;

@@ -86,7 +86,7 @@ export async function loadStyles(url) {
   sheet.replaceSync(await (await fetch(url)).text());
 }
 
-const EMPTY = { self: null, others: [], requests: [] };
+const EMPTY = { others: [], requests: [] };
 
 export class KokoElement extends (globalThis.HTMLElement ?? class {}) {
   #room;
@@ -108,7 +108,9 @@ export class KokoElement extends (globalThis.HTMLElement ?? class {}) {
   set room(room) {
     if (room === this.#room) return;
     this.#room = room;
-    if (this.isConnected) this.connectedCallback();
+    if (!this.isConnected) return;
+    this.connectedCallback();
+    wake(this);
   }
 
   /** The element that the attribute `for` names. */
@@ -116,8 +118,10 @@ export class KokoElement extends (globalThis.HTMLElement ?? class {}) {
     return document.getElementById(this.getAttribute("for"));
   }
 
+  /** What to show: nothing of a room that was left, where nobody moves any more. */
   get snapshot() {
-    return this.#room?.getSnapshot() ?? EMPTY;
+    const { room } = this;
+    return !room || room.status === "closed" ? EMPTY : room.getSnapshot();
   }
 
   /** Everybody, oneself first. */

@@ -28,7 +28,7 @@ export class KokoMarks extends KokoElement {
     const { duration } = this.target;
     if (!duration) return false;
     const width = this.clientWidth;
-    const position = this.room.position();
+    const position = this.room?.position();
     const x = (seconds) => Math.min(seconds / duration, 1) * width;
 
     keyed(this.#bands, this.people.filter(({ selection }) => selection), () => h("div", "selection"), (band, person) => {

@@ -25,8 +25,7 @@ export class KokoWatch extends KokoElement {
   /** A button whose refusal is shown; the second half of a double click is nothing. */
   #button(part, label, act) {
     const onclick = async ({ detail }) => {
-      const answer = detail < 2 && (await act(this.room));
-      setText(this.#error, (answer && answer.message) || "");
+      setText(this.#error, (detail < 2 && (await act(this.room))?.message) || "");
     };
     return h("button", part, { type: "button", onclick }, label);
   }
@@ -63,8 +62,8 @@ export class KokoWatch extends KokoElement {
       this.#button("button", "Grant", (room) => room.grantControl(userId)), this.#button("button", "Deny", (room) => room.denyControl(userId)),
     ), () => {});
 
-    const own = self?.viewerSync?.state ?? "unknown";
-    this.#resync.hidden = !playback || (following === true && (own === "synced" || own === "unknown"));
+    // in step, unknown or undefined
+    this.#resync.hidden = !playback || (following === true && /^(sync|un)/.test(self?.viewerSync?.state));
     setText(this.#count, synced ? `Viewers synced: ${synced.synced}/${synced.total}` : "Viewers");
     keyed(this.#viewers, this.people, () => h("li", "viewer", {}, h("i"), h("bdi"), h("small")), (item, person) => {
       const [, who, words] = item.children;

@@ -16,7 +16,7 @@ export function viewerWords({ viewerSync: { state, driftMs } = {}, connected }, 
   if (!connected) return "reconnecting";
   if (state === "behind" || state === "ahead") return `${state} ${(Math.abs(driftMs) / 1000).toFixed(1)} s`;
   if (controls) return "controlling";
-  return !state || state === "unknown" ? "not watching" : state;
+  return /^un/.test(state) ? "not watching" : state; // unknown or undefined
 }
 
 /** Who came and who went between two maps of user id to name; "" when nobody did. */
