@@ -164,14 +164,9 @@ class Shard:
             out = room is None or enter.visitor.session_id not in room.members  # a refused second join changes nothing
             refuse_join(self.setting, enter, error, out=out)
             if out:
-                self.setting.effects.append(
-                    RoomLeft(
-                        user_id=enter.user_id,
-                        room_id=enter.room_id,
-                        session_id=enter.visitor.session_id,
-                        stay=command.stay,
-                    )
-                )
+                sid = enter.visitor.session_id
+                word = RoomLeft(user_id=enter.user_id, room_id=enter.room_id, session_id=sid, stay=command.stay)
+                self.setting.effects.append(word)
             return
         member = room.members[enter.visitor.session_id]
         if not known:
@@ -259,7 +254,10 @@ class Shard:
             return
         member.told_at = max(member.told_at, command.said)
         if member.connected and (member.edge, member.connection) == (command.edge, command.connection):
-            return  # said once more by the heir of an owner who had said it
+            if command.hears and not member.attached:  # the edge's own word on that came last
+                member.attached = True
+                self._touch(room, now, member.session_id)
+            return  # else it is said once more by the heir of an owner who had said it
         if 0 < command.stay < member.stay or command.at < member.at:
             return  # said once more too, but the session has another connection by now, and has joined by that
         member.at = command.at
