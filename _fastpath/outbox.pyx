@@ -125,6 +125,10 @@ cdef class Outbox:
         if self._merged is not None:
             self._merged = {mark: frame for mark, frame in self._merged.items() if mark[0] != room_id} or None
 
+    def discard(self):
+        """The client is thrown out: nothing that was not written yet is for it."""
+        self._first = self._more = self._merged = None
+
     def taken_bytes(self):
         """What the kernel has taken of all that was ever written here, to tell a slow reader from a stuck one."""
         return self._written - self.unsent()

@@ -227,16 +227,19 @@ class Remove(Letter, kw_only=True):
 
 
 class Drop(Letter, kw_only=True):
-    """The session's socket is lost: hold its place for the grace [D2], unless it has another `connection` already."""
+    """The session's socket is lost: hold its place for the grace [D2], unless it has another `connection` already, or
+    somebody has told later than at `said`, a monotonic second, that it is not lost."""
 
     room_id: str
     session_id: str
     connection: int
+    said: float = 0.0
 
 
 class Resume(Letter, kw_only=True):
     """The session is back, on edge `edge` [D16]. `hears`: it was never away, only out of sight, and hears the room.
-    `at` is the connection's, which tells a late Resume, said again by an heir, from the present one."""
+    `at` is the connection's, which tells a late Resume, said again by an heir, from the present one; `said` is when it
+    was decided."""
 
     room_id: str
     session_id: str
@@ -244,6 +247,7 @@ class Resume(Letter, kw_only=True):
     edge: int
     connection: int
     at: float = 0.0
+    said: float = 0.0
     stay: int
     hears: bool = False
 
@@ -311,90 +315,15 @@ class AskActive(Letter, kw_only=True):
     call: Call | None = None
 
 
-RoomCommand = Admit | Remove | Drop | Resume | RenewLease | ApplyProfile | ApplyPrivacy | Regrant | Act | AskActive
-Command = UserCommand | RoomCommand
+class Announce(Letter, kw_only=True):
+    """A broadcast of the server's own [J4]: `data` is a JSON object, `to` names the users it is for, None all."""
 
-
-# --- to an edge ---------------------------------------------------------------------------------------------------
-
-
-class SessionOpened(Letter, kw_only=True):
-    user_id: str
-    connection: int
-    session_id: str
-    resumed: bool
-    rooms: list[str]
-    activity: Activity
-    privacy: Privacy
-
-
-class SessionRefused(Letter, kw_only=True):
-    connection: int
-    code: str
-
-
-class SessionReplaced(Letter, kw_only=True):
-    """A newer connection resumed this session [D16]: close the old one with 4409."""
-
-    session_id: str
-    connection: int
-
-
-class SessionEvicted(Letter, kw_only=True):
-    """The session was ended to make place for a new one of the same user [C11, evict_oldest]."""
-
-    session_id: str
-    connection: int
-
-
-class Reply(Letter, kw_only=True):
-    """A whole message for one session."""
-
-    session_id: str
-    payload: bytes
-    refusal: bool = False
-
-
-class SessionLost(Letter, kw_only=True):
-    """The owners know nothing of what this session believes, after the loss of a worker: it has to come again."""
-
-    session_id: str
-
-
-class RoomRefused(Letter, kw_only=True):
-    """The join failed; `payload` is the error message. `out`: so the session is not in the room."""
-
-    session_id: str
     room_id: str
-    payload: bytes
-    out: bool = True
+    data: bytes
+    to: list[str] | None = None
 
 
-class SessionActed(Letter, kw_only=True):
-    """Something was done for this session by another way than its socket [M1]: its edge counts that as its own, and
-    knows what the session hides from now on."""
-
-    session_id: str
-    activity: Activity | None = None
-    privacy: Privacy | None = None
-
-
-class CallAnswered(Letter, kw_only=True):
-    """What a call gets: its result as JSON, or the error message of L6 when it was `refused`."""
-
-    number: int
-    payload: bytes
-    refused: bool = False
-
-
-EdgeNews = (
-    SessionOpened
-    | SessionRefused
-    | SessionReplaced
-    | SessionEvicted
-    | SessionLost
-    | Reply
-    | RoomRefused
-    | SessionActed
-    | CallAnswered
+RoomCommand = (
+    Admit | Remove | Drop | Resume | RenewLease | ApplyProfile | ApplyPrivacy | Regrant | Act | AskActive | Announce
 )
+Command = UserCommand | RoomCommand

@@ -16,24 +16,23 @@ from ._fastpath.wallclock import WallClock
 from .commands import (
     Act,
     Admit,
+    Announce,
     ApplyPrivacy,
     ApplyProfile,
     AskActive,
     Call,
     Command,
     Drop,
-    EdgeNews,
     Regrant,
     Remove,
     RenewLease,
-    Reply,
     Resume,
     RoomLeft,
-    SessionActed,
 )
 from .domain import answers, leases, notes, showing, view, watching
 from .domain.actions import ACTIONS
 from .domain.deadlines import Deadlines
+from .domain.due import what_is_due
 from .domain.member import Member
 from .domain.room import Room
 from .domain.setting import Setting
@@ -42,6 +41,7 @@ from .errors import PresenceError
 from .events import ActiveReply, ServerNotice, encode, encode_ack, error_reply
 from .limits import Limits, RoomOptions
 from .messages import Broadcast, CursorMessage, RoomMessage
+from .news import EdgeNews, Reply, SessionActed
 from .userdesk import UserDesk, refuse_join
 
 Effect = tuple[int, EdgeNews] | Command
@@ -73,6 +73,7 @@ class Shard:
             Regrant: self._regrant,
             Act: self._act,
             AskActive: self._ask_active,
+            Announce: self._announce,
         }
 
     def handle(self, command: Command, now: float) -> None:
@@ -105,43 +106,16 @@ class Shard:
                     self._desk.drop_if_gone(user)
                 continue
             room = self.rooms.get(owner_id)
-            if room is not None:
-                self._room_due(room, kind, sub_id, now)
-
-    def _room_due(self, room: Room, kind: str, sub_id: str, now: float) -> None:
-        if kind == "empty":
-            self._free(room, now)
-            return
-        if kind == "forget":
-            room.gone.pop(sub_id, None)
-            return
-        if kind == "playback":
-            watching.release_playback(room, now)
-        elif kind == "control_request":
-            person = room.people.get(sub_id)
-            member = room.best_session(person) if person is not None else None
-            if room.control.withdraw(sub_id) and member is not None:
-                watching.end_request(room, member, "expired", now)
-        else:
-            member = room.members[sub_id]  # a member's deadlines are cancelled when it goes
-            if kind == "grace":
-                reason = "timeout" if member.leased else "disconnected"
-                room.remove(member, reason, now)
-                self.setting.effects.append(
-                    RoomLeft(user_id=member.user_id, room_id=room.id, session_id=sub_id, stay=member.stay)
-                )
-                self._after_removal(room, sub_id, reason, now)
-            elif kind == "typing_stop":
-                if member.typing is not None:
-                    room.stop_typing(member, "timeout", now)
-            elif kind == "report_stale":
-                watching.lapse_report(room, member, now)
-            else:
-                showing.release(room, member, kind, now)
-                if kind == "cursor":  # moves too often to be kept; the edges know it
-                    self._touch(room, now)
-                    return
-        self._touch(room, now, sub_id)
+            if room is None:
+                continue
+            if kind == "empty":
+                self._free(room, now)
+                continue
+            due = what_is_due(room, kind, sub_id, now)
+            if due.ended:
+                self._after_removal(room, sub_id, due.ended, now)
+            if due.touched is not None:
+                self._touch(room, now, *due.touched)
 
     # --- flushes --------------------------------------------------------------------------------------------------
 
@@ -177,7 +151,10 @@ class Shard:
     def _admit(self, command: Admit, now: float) -> None:
         enter = command.enter
         room = self.rooms.get(command.room_id)
-        made, known = room is None, room is not None and enter.visitor.session_id in room.members
+        before = None if room is None else room.members.get(enter.visitor.session_id)
+        made, known = room is None, before is not None
+        if before is not None and enter.call is None and command.stay < before.stay:
+            return  # of an owner that was held up: the session has joined again since
         try:
             if room is None:
                 if enter.room_type is None:
@@ -256,7 +233,9 @@ class Shard:
 
     def _drop(self, command: Drop, now: float) -> None:
         room, member = self._find(command.room_id, command.session_id)
-        if room is not None and member is not None and member.connected and member.connection == command.connection:
+        if room is None or member is None or command.said < member.told_at:
+            return
+        if member.connected and member.connection == command.connection:
             showing.settle(room, member, now)
             room.drop(member, now)
             self._touch(room, now, member.session_id)
@@ -264,15 +243,17 @@ class Shard:
     def _resume(self, command: Resume, now: float) -> None:
         room, member = self._find(command.room_id, command.session_id)
         if room is None or member is None:
-            self.setting.effects.append(
-                RoomLeft(
-                    user_id=command.user_id,
-                    room_id=command.room_id,
-                    session_id=command.session_id,
-                    stay=command.stay,
+            if command.stay:  # else an edge's word, which the room will hear for itself
+                self.setting.effects.append(
+                    RoomLeft(
+                        user_id=command.user_id,
+                        room_id=command.room_id,
+                        session_id=command.session_id,
+                        stay=command.stay,
+                    )
                 )
-            )
             return
+        member.told_at = max(member.told_at, command.said)
         if member.connected and (member.edge, member.connection) == (command.edge, command.connection):
             if command.hears and not member.attached:  # the edge's own word on that came last
                 member.attached = True
@@ -388,8 +369,14 @@ class Shard:
         if command.call is not None:
             answers.answer(self.setting, command.call, reply)
             return
-        news = Reply(session_id=command.session_id, payload=encode(reply))
+        news = Reply(session_id=command.session_id, payload=encode(reply), tells_of=command.room_id)
         self.setting.effects.append((command.edge, news))
+
+    def _announce(self, command: Announce, now: float) -> None:
+        room = self.rooms.get(command.room_id)
+        if room is not None:
+            showing.announce(room, command.data, command.to, now)
+            self._touch(room, now)
 
     def _find(self, room_id: str, session_id: str) -> tuple[Room | None, Member | None]:
         room = self.rooms.get(room_id)

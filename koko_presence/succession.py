@@ -6,9 +6,9 @@ alone know who is connected. Then it is put together, once: nobody hears of anyt
 
 from collections.abc import Collection
 
-from .commands import SessionLost, SessionReplaced
 from .domain import keeping
 from .domain.room import Room
+from .news import SessionLost, SessionReplaced
 from .records import Presence, RoomRecord, SessionRecord, UserRecord
 from .shard import Shard
 
@@ -25,6 +25,10 @@ class GatheredRoom:
         self.best: RoomRecord | None = None
         self.presences: dict[int, Presence] = {}
         self.seqs: dict[int, int] = {}  # how far each worker has got
+
+    def behind(self, flushed_seq: int) -> set[int]:
+        """The workers that have not got as far in the room as others, who have heard `flushed_seq`."""
+        return {worker for worker, seq in self.seqs.items() if seq < flushed_seq}
 
     def add_record(self, sender: int, record: RoomRecord) -> None:
         """The newest record is the truth about who was in the room."""

@@ -23,21 +23,21 @@ import msgspec
 import uvloop
 
 from .cluster import control
-from .cluster.control import LAST_WORDS, AskSnapshot, Begin, Channel, Snapshot
+from .cluster.control import Begin, Channel, Snapshot
 from .cluster.crew import Action, Exit, Kill, Phase, Spawn, Tell
 from .cluster.fleet import DRAIN_LONGEST_S, Fleet
 from .edge.listening import listening_sockets
+from .operating import Operating
 from .ops import logs, reloading, runtime
 from .ops.config import Config, load
-from .ops.metrics import Ledger, render
 from .ops.operator import OperatorPort
 from .ops.processes import SIGNALS, Terminal, prepare, start_worker
+from .ops.server_api import ServerApi
 from .ops.systemd import Notifier
 
 log = logging.getLogger("koko_presence.supervisor")
 
 TICK_S = 0.1
-SNAPSHOT_WITHIN_S = 1.0
 STOP_EXTEND_S = 10.0
 MIGRATE = Path("/proc/sys/net/ipv4/tcp_migrate_req")
 
@@ -90,14 +90,6 @@ class WorkerProcess:
         self.channel: Channel
 
 
-class Question:
-    """Workers asked for their counters. `complete` is done when all have answered."""
-
-    def __init__(self, asked: set[int], complete: "asyncio.Future[None]") -> None:
-        self.asked, self.complete = asked, complete
-        self.answers: dict[int, bytes] = {}
-
-
 class Supervisor:
     """Carries out what the fleet decides, and tells it what happens."""
 
@@ -125,15 +117,16 @@ class Supervisor:
         self._status = ""
         self._announced = False
         self._rolling = False
-        self._ledger = Ledger()
-        self._questions: dict[int, Question] = {}
-        self._asked_times = 0
+        self._operating = Operating(self._fleet, self._channels)
 
     async def serve(self, port: int) -> int:
         """The whole life of the service. Errors: OSError for the operator port."""
         for number in SIGNALS:
             self._loop.add_signal_handler(number, self._signals.put_nowait, number)
-        operator = OperatorPort(lambda: self._fleet.unready(monotonic()), self._metrics)
+        operating = self._operating
+        operator = OperatorPort(lambda: self._fleet.unready(monotonic()), operating.metrics)
+        drain = partial(self._signals.put_nowait, signal.SIGTERM)
+        ServerApi(lambda: self._config.operator.api_key, operating.ask, operating.stats, drain).add_to(operator.app)
         try:
             await operator.start(self._config.operator, dev=self._dev)
         except OSError as error:
@@ -245,6 +238,9 @@ class Supervisor:
         )
         worker.channel.send(begin)
 
+    def _channels(self) -> dict[int, Channel]:
+        return {id: worker.channel for id, worker in self._workers.items()}
+
     # --- what happens to the workers ------------------------------------------------------------------------------
 
     def _on_message(self, id: int, message: Any) -> None:
@@ -262,7 +258,9 @@ class Supervisor:
         elif isinstance(message, control.Failed):
             self._do(self._fleet.on_failed(id, message.reason, message.final, now))
         elif isinstance(message, Snapshot):
-            self._on_snapshot(id, message)
+            self._operating.on_snapshot(id, message)
+        elif isinstance(message, control.Answer):
+            self._operating.on_answer(id, message)
 
     def _on_lost(self, id: int) -> None:
         if self._workers[id].process.poll() is not None:
@@ -279,7 +277,7 @@ class Supervisor:
         self._loop.remove_reader(worker.pidfd)
         os.close(worker.pidfd)
         worker.channel.close()
-        self._ledger.end(str(id))
+        self._operating.on_gone(id)
         self._do(self._fleet.on_reaped(id, status, monotonic()))
         self._folder.forget(self._fleet.address(id))
 
@@ -314,35 +312,6 @@ class Supervisor:
         elif not self._rolling:
             log.info("ready")
             self._notifier.ready(status)
-
-    # --- counters -------------------------------------------------------------------------------------------------
-
-    async def _metrics(self) -> str:
-        """Every worker's counters; who has not answered within a second counts as missing."""
-        owners = {slot: self._fleet.owner(slot) for slot in range(self._fleet.slots)}
-        ids = {str(slot): str(owner.id) for slot, owner in owners.items() if owner is not None}
-        asked = {member.id for member in self._fleet.members.values() if member.present}
-        self._asked_times += 1
-        number, question = self._asked_times, Question(asked, self._loop.create_future())
-        self._questions[number] = question
-        for id in asked:
-            self._workers[id].channel.send(AskSnapshot(number=number))
-        try:
-            await asyncio.wait([question.complete], timeout=SNAPSHOT_WITHIN_S if asked else 0.0)
-        finally:
-            del self._questions[number]
-        answers = {str(id): answer for id, answer in question.answers.items() if id in self._workers}
-        snapshots = [(str(slot), answers.pop(ids.get(str(slot), ""), None)) for slot in owners]
-        return render(snapshots, restarts=self._fleet.deaths, ledger=self._ledger, ids=ids, leaving=answers)
-
-    def _on_snapshot(self, id: int, snapshot: Snapshot) -> None:
-        question = self._questions.get(snapshot.number)
-        if snapshot.number == LAST_WORDS:
-            self._ledger.hear(str(id), snapshot.counters)
-        elif question is not None:
-            question.answers[id] = snapshot.counters
-            if question.answers.keys() >= question.asked and not question.complete.done():
-                question.complete.set_result(None)
 
 
 def _tell_of_migration() -> None:

@@ -17,11 +17,8 @@ from .commands import (
     LeaveRoom,
     OpenSession,
     RenewLeases,
-    Reply,
     ReportActivity,
     RoomLeft,
-    RoomRefused,
-    SessionActed,
 )
 from .domain import answers, claims, leases
 from .domain.setting import Setting
@@ -29,6 +26,7 @@ from .domain.user import User
 from .errors import PresenceError
 from .events import encode_ack, error_reply
 from .messages import MessageId
+from .news import Reply, RoomRefused, SessionActed
 
 if TYPE_CHECKING:
     from .shard import Shard
@@ -109,11 +107,11 @@ class UserDesk:
                 self._users[user.id] = user
                 claims.agree(user, command)
         elif user is not None:
-            claims.claim(user, command)
+            claims.claim(user, command, now)
             claims.agree(user, command)
         else:
             self._shard.denied.add(command.user_id)
-            drop = Drop(room_id=command.room_id, session_id=command.session_id, connection=command.connection)
+            drop = Drop(room_id=command.room_id, session_id=command.session_id, connection=command.connection, said=now)
             self._setting.effects.append(drop)
 
     def _report(self, command: ReportActivity, now: float) -> None:

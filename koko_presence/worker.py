@@ -17,6 +17,7 @@ from koko_presence._fastpath.counters import tally
 from koko_presence._fastpath.wallclock import WallClock
 
 from ._fastpath.polling import Poller
+from .answering import Answering
 from .auth.access import Access, AllowAll, ClaimsAccess
 from .auth.asking import Asker
 from .auth.callers import Callers
@@ -125,6 +126,7 @@ class Worker:
             new_session_id=new_session_id,
         )
         self.bus.attach(edge_id, self.hub)
+        self.answering = Answering(self.hub, self.shard, self.bus, self._poller)
         self._http = HttpSide()
         self._http.add_sdk(SDK_FOLDER)
         self._http.add_trpc(TrpcHttp(self.hub.procedures, self.callers, lambda: self.door.origins, self.hub.unix_s))
@@ -197,7 +199,7 @@ class Worker:
             self._wall_timer.cancel()
 
     def reload(self, config: Config) -> None:
-        """Take over new limits, origins, keys and log level without touching a connection."""
+        """Take over new limits, origins and keys without touching a connection."""
         if config.access != self.config.access:
             before, self.hub.access = self.hub.access, _access(config)
             self._close_access(before)
@@ -209,7 +211,6 @@ class Worker:
         self.hub.resume_tokens = ResumeTokens(config.auth.secret)
         self.door.origins = config.server.origins
         self._tell_webhooks(config)
-        logging.getLogger("koko_presence").setLevel(config.log.level.upper())
 
     def set_limits(self, limits: Limits) -> None:
         """New limits hold for what begins from now on: sessions, people in rooms, deadlines."""

@@ -15,18 +15,23 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import msgspec
 import uvloop
 
+from . import inquiries
 from .cluster import control
 from .cluster.control import Beat, Begin, Channel, Drained, Failed, Ready, Serving, Snapshot
+from .cluster.questions import ANSWER_WITHIN_S
 from .ops import logs, reloading, runtime
 from .ops.config import Config, load
 from .ops.metrics import render
 from .ops.operator import OperatorPort
 from .ops.processes import SIGNALS, Terminal, prepare
+from .ops.server_api import ServerApi
+from .ops.stats import Stats, stats
 from .ops.systemd import Notifier
 from .worker import DRAIN_LONGEST_S, Place, Worker, monotonic
 
@@ -62,12 +67,19 @@ class Alone:
         self._config, self._dev, self._reload_config = config, dev, reload_config
         self._terminal = terminal
         self._reason = "starting"
+        self._signals: asyncio.Queue[int] = asyncio.Queue()
         self._notifier = Notifier.from_environment()
         self._worker: Worker
 
     async def serve(self) -> int:
         config, line = self._config, ""
         operator = OperatorPort(lambda: self._reason, self._metrics)
+        ServerApi(
+            lambda: self._config.operator.api_key,
+            self._ask,
+            self._stats,
+            lambda: self._signals.put_nowait(signal.SIGTERM),
+        ).add_to(operator.app)
         folder: runtime.RuntimeFolder | None = None
         try:
             self._worker = Worker(config, dev=self._dev)
@@ -96,7 +108,7 @@ class Alone:
         return 2 if line else 0
 
     async def _until_told(self, port: int) -> None:
-        signals: asyncio.Queue[int] = asyncio.Queue()
+        signals = self._signals
         for number in SIGNALS:
             asyncio.get_running_loop().add_signal_handler(number, signals.put_nowait, number)
         self._reason = ""
@@ -140,6 +152,16 @@ class Alone:
 
     async def _metrics(self) -> str:
         return render([("0", self._worker.snapshot())])
+
+    async def _stats(self) -> Stats:
+        return stats([("0", self._worker.snapshot())], unready=self._reason)
+
+    async def _ask(self, inquiry: inquiries.AnyInquiry) -> inquiries.Answers:
+        answer: asyncio.Future[inquiries.AnyAnswer | None] = asyncio.get_running_loop().create_future()
+        self._worker.answering.ask(inquiry, lambda found: None if answer.done() else answer.set_result(found))
+        await asyncio.wait([answer], timeout=ANSWER_WITHIN_S)
+        found = answer.result() if answer.done() else None
+        return inquiries.Answers(found=[found] if found else [], missing=[] if found else [0])
 
 
 async def _next_end(signals: "asyncio.Queue[int]") -> None:
@@ -204,6 +226,11 @@ class Member:
             self._start(self._drain(worker, message.longest_s))
         elif isinstance(message, control.AskSnapshot):
             self._channel.send(Snapshot(number=message.number, counters=worker.snapshot()))
+        elif isinstance(message, control.Ask):
+            worker.answering.ask(inquiries.decode_inquiry(message.inquiry), partial(self._answer, message.number))
+
+    def _answer(self, number: int, answer: inquiries.AnyAnswer | None) -> None:
+        self._channel.send(control.Answer(number=number, answer=inquiries.encode(answer) if answer else b""))
 
     def _begin(self, begin: Begin) -> None:
         self._place = Place(begin.id, begin.slot, begin.mesh_address)

@@ -12,10 +12,11 @@ from typing import Any, Protocol
 from koko_presence._fastpath.fanout import Item, RoomPacket
 from koko_presence._fastpath.outbox import Turn
 from koko_presence._fastpath.road import Lane, LocalRoad
-from koko_presence.commands import Command, EdgeNews
+from koko_presence.commands import Command
 from koko_presence.domain.load import Governor
 from koko_presence.domain.room import Room
 from koko_presence.limits import Limits
+from koko_presence.news import EdgeNews
 from koko_presence.records import Present, SessionRecord
 from koko_presence.shard import Shard
 

@@ -14,11 +14,12 @@ from koko_presence._fastpath.fanout import Item
 from koko_presence._fastpath.road import Lane
 from koko_presence._fastpath.stream import Pace
 from koko_presence._fastpath.wire import RemoteLane, pack_packet, show_cursors, unpack_packet
-from koko_presence.commands import Act, Command, EdgeNews, SessionLost
+from koko_presence.commands import Act, Command
 from koko_presence.domain import keeping
 from koko_presence.domain.room import Room
 from koko_presence.errors import PresenceError
 from koko_presence.messages import Cursor, CursorMessage, PlaybackMessage
+from koko_presence.news import EdgeNews, SessionLost
 from koko_presence.records import RoomMemo, UserRecord
 from koko_presence.shard import Shard
 

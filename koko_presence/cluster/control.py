@@ -65,6 +65,13 @@ class AskSnapshot(Message):
     number: int
 
 
+class Ask(Message):
+    """An inquiry of the operator port (inquiries.py), to be answered with Answer of the same number."""
+
+    number: int
+    inquiry: bytes
+
+
 # --- from a worker ------------------------------------------------------------------------------------------------
 
 
@@ -104,6 +111,13 @@ class Snapshot(Message):
     counters: bytes
 
 
+class Answer(Message):
+    """The worker's answer to an Ask; empty when something went wrong, which stands in its log."""
+
+    number: int
+    answer: bytes
+
+
 class Failed(Message):
     """The worker cannot run; `reason` is one line for people. No restart helps when `final`."""
 
@@ -111,8 +125,8 @@ class Failed(Message):
     final: bool = False
 
 
-ToWorker = Begin | Workers | Reload | Drain | Stop | AskSnapshot
-ToSupervisor = Ready | Serving | Beat | PeerStuck | Drained | Snapshot | Failed
+ToWorker = Begin | Workers | Reload | Drain | Stop | AskSnapshot | Ask
+ToSupervisor = Ready | Serving | Beat | PeerStuck | Drained | Snapshot | Answer | Failed
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(ToWorker | ToSupervisor)

@@ -62,6 +62,11 @@ class Fleet:
         there = [member for member in self.members.values() if member.slot == slot and member.present]
         return max((member for member in there if not member.retiring), key=lambda member: member.id, default=None)
 
+    def present(self, id: int) -> bool:
+        """Whether worker `id` is there and may hold connections, be it on its way out."""
+        member = self.members.get(id)
+        return member is not None and member.present
+
     def wants(self, id: int) -> bool:
         """Whether a worker that was to be started is still to be started."""
         member = self.members.get(id)

@@ -267,6 +267,7 @@ class Handover:
         self._on_serving(self._change.epoch)
 
     def _take_over(self, now: float) -> None:
+        """Make of what was gathered what it was."""
         bus, announced = self._bus, self._change.announced()
         rooms, self._rooms = self._rooms, {}
         users, self._users = self._users, {}
@@ -283,8 +284,11 @@ class Handover:
             heard = bus.heard.pop(room_id, None)
             taken = bus.shard.rooms.get(room_id)
             if taken is not None:
+                late_edges = room.behind(taken.flushed_seq)
                 if heard is not None and heard != taken.flushed_seq:  # the last owner's last words had not come here
-                    bus.show_anew(taken, bus.me, now)
+                    late_edges = late_edges | {bus.me}
+                for edge_id in sorted(late_edges):
+                    bus.show_anew(taken, edge_id, now)
                 self._give_lanes(room_id)
         for user_id, user in users.items():
             made = user_id not in bus.shard.users

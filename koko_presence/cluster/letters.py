@@ -11,9 +11,10 @@ from msgspec import Struct
 
 from koko_presence import commands
 from koko_presence._fastpath import wire
-from koko_presence.commands import Act, Command, EdgeNews
+from koko_presence.commands import Act, Command
 from koko_presence.decoding import decode as decode_message
 from koko_presence.messages import Broadcast, CursorMessage
+from koko_presence.news import EdgeNews
 from koko_presence.records import RoomPresence, RoomRecord, SessionRecord, UserRecord
 
 from .ring import room_key, user_key
@@ -98,6 +99,7 @@ _command: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(
     | commands.ApplyPrivacy
     | commands.Regrant
     | commands.AskActive
+    | commands.Announce
     | RelayedAct
 )
 _decoders: dict[int, msgspec.msgpack.Decoder[Any]] = {
@@ -171,4 +173,4 @@ def is_kept(command: Command) -> bool:
     do no harm when they are done twice; a broadcast is delivered at most once [J2], after a cursor comes the next."""
     if isinstance(command, Act):
         return not isinstance(command.message, (Broadcast, CursorMessage))
-    return not isinstance(command, _ASKED_AGAIN)
+    return not isinstance(command, (*_ASKED_AGAIN, commands.Announce))

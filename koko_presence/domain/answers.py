@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from koko_presence.commands import Call, CallAnswered
+from koko_presence.commands import Call
 from koko_presence.errors import PresenceError
 from koko_presence.events import encode, error_reply
+from koko_presence.news import CallAnswered
 
 from .setting import Setting
 

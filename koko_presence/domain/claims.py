@@ -1,16 +1,16 @@
-"""What a room says of a user's sessions to the user's owner, when either is new: held against what is known [N-b]."""
+"""What a room says of a user's sessions to the user's owner, when either is new, held against what is known [N-b]."""
 
 from koko_presence.commands import ApplyProfile, ClaimMember, Drop, Resume
 
 from .user import MANUAL, User
 
 
-def claim(user: User, command: ClaimMember) -> None:
-    """A room has this session: tell it of the difference."""
+def claim(user: User, command: ClaimMember, now: float) -> None:
+    """A room has this session: tell it of the difference, as known at monotonic second `now`."""
     room_id, session_id, effects = command.room_id, command.session_id, user.setting.effects
     session = user.sessions.get(session_id)
     if session is None or not session.connected or room_id not in session.rooms:  # it may still join again
-        effects.append(Drop(room_id=room_id, session_id=session_id, connection=command.connection))
+        effects.append(Drop(room_id=room_id, session_id=session_id, connection=command.connection, said=now))
     elif session.connection != command.connection or not command.connected:
         resume = Resume(
             room_id=room_id,
@@ -19,6 +19,7 @@ def claim(user: User, command: ClaimMember) -> None:
             edge=session.edge,
             connection=session.connection,
             at=session.at,
+            said=now,
             stay=command.stay,
             # it was dropped by mistake, and its edge has gone on hearing the room
             hears=session.connection == command.connection,

@@ -361,11 +361,11 @@ def meet(user: User, word: SessionRecord, now: float, *, tell: bool) -> SessionR
         session.rooms.setdefault(room_id, 0)  # the number comes with the next join, or with the room's claim
     if tell or not session.connected:
         session.connected = True
-        _tell_rooms(user, session, word)
+        _tell_rooms(user, session, word, now)
     return loser
 
 
-def _tell_rooms(user: User, session: UserSession, word: SessionRecord) -> None:
+def _tell_rooms(user: User, session: UserSession, word: SessionRecord, now: float) -> None:
     """They may have been told that it is away."""
     for room_id in sorted(word.rooms):
         user.setting.effects.append(
@@ -376,6 +376,7 @@ def _tell_rooms(user: User, session: UserSession, word: SessionRecord) -> None:
                 edge=session.edge,
                 connection=session.connection,
                 at=session.at,
+                said=now,
                 stay=session.rooms[room_id],
                 hears=word.rooms[room_id] == HEARS,
             )

@@ -17,10 +17,10 @@ from koko_presence.commands import (
     Remove,
     RenewLease,
     RenewLeases,
-    SessionActed,
     Visitor,
 )
 from koko_presence.errors import PresenceError
+from koko_presence.news import SessionActed
 
 from .user import User
 from .usersession import UserSession

@@ -43,8 +43,8 @@ class Member(Pointer):
 
     __slots__ = (
         "_row", "_row_shows", "at", "can_broadcast", "can_control", "connection", "edge", "image", "joined_at",
-        "lease_until", "moderator", "name", "person", "report", "selection", "share_selection", "stay", "typing",
-        "viewer", "watching",
+        "lease_until", "moderator", "name", "person", "report", "selection", "share_selection", "stay", "told_at",
+        "typing", "viewer", "watching",
     )  # fmt: skip
 
     def __init__(self, enter: EnterRoom, stay: int, person: Person, limits: Limits, now: float) -> None:
@@ -54,6 +54,7 @@ class Member(Pointer):
         self.edge = visitor.edge
         self.connection = visitor.connection
         self.at = visitor.at
+        self.told_at = 0.0  # when its user's owner said last that it is connected
         self.stay = stay
         self.lease_until = visitor.lease_until
         self.name = visitor.name
@@ -128,8 +129,9 @@ class Member(Pointer):
             index=UNSET if self.index is None else self.index,
             is_typing=self.typing is not None,
             is_watching=self.watching,
-            transport="http" if self.leased else UNSET,
         )
+        if self.lease_until:  # set afterwards: a call with more than sixteen names costs a third of a row
+            row.transport = "http"
         if not full:
             return row
         if self.cursor is not None and (own or self.cursor_shown):

@@ -6,8 +6,7 @@ Invariants, checked by the state machine test:
 - a member gets `joined` before any event of the room, and then every event after it in the owner's order [B11, C4];
 - one controller at most, always a visible session in the room [I].
 
-The room writes only itself. What leaves it goes into `out` (frames for clients, in order) and `effects` (word to the
-users' owners); the shard collects both. What members show is in showing.py, playback and control in watching.py.
+The room writes only itself; what leaves it goes into `out` (frames, in order) and `effects` (word to others).
 """
 
 from typing import Any
@@ -16,10 +15,11 @@ from msgspec import UNSET
 
 from koko_presence._fastpath.fanout import Item, frame_text
 from koko_presence._fastpath.stream import Stream
-from koko_presence.commands import EnterRoom, Profile, Reply
+from koko_presence.commands import EnterRoom, Profile
 from koko_presence.errors import PresenceError
 from koko_presence.events import CursorShown, Event, Joined, LeftReply, SelectionShown, StatusShown, encode
 from koko_presence.messages import MessageId, RoomType
+from koko_presence.news import Reply
 
 from . import colors, notes
 from .control import Control

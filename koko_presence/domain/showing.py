@@ -8,7 +8,7 @@ always arrives, a stop is never lost, and no rate is ever exceeded [E1, E2, G3, 
 from collections.abc import Callable
 from typing import Any
 
-from msgspec import UNSET
+from msgspec import UNSET, Raw
 
 from koko_presence._fastpath.counters import tally
 from koko_presence._fastpath.fanout import Item
@@ -16,6 +16,7 @@ from koko_presence._fastpath.throttle import GO, WAITS, TokenBucket
 from koko_presence.decoding import check_free_data
 from koko_presence.errors import PresenceError
 from koko_presence.events import CursorShown, SelectionShown, encode
+from koko_presence.inquiries import SYSTEM
 from koko_presence.messages import (
     Broadcast,
     Cursor,
@@ -167,6 +168,25 @@ def _send_to(room: Room, member: Member, message: Broadcast, users: set[str], no
     for target in targets:
         room.out.append(Item(frame, only=target.session_id))
     return sum(1 for target in targets if target.visible)
+
+
+def announce(room: Room, data: bytes, to: list[str] | None, now: float) -> None:
+    """A broadcast of the server's own, as user `system` [J4]. It takes nobody's budget."""
+    frame = room.frame("broadcast", SYSTEM, SYSTEM, Raw(data), now, public=to is None)
+    if to is None:
+        room.out.append(Item(frame))
+        return
+    for member in _hearers(room, to):
+        room.out.append(Item(frame, only=member.session_id))
+
+
+def reach(room: Room, to: list[str] | None) -> int:
+    """How many sessions an announcement goes to, not counting the invisible [M5]."""
+    return sum(1 for member in _hearers(room, to) if member.visible)
+
+
+def _hearers(room: Room, to: list[str] | None) -> list[Member]:
+    return [m for m in room.members.values() if m.attached and (to is None or m.user_id in to)]
 
 
 def check_budget(room: Room, bucket: TokenBucket, now: float) -> None:

@@ -20,13 +20,10 @@ from koko_presence.commands import (
     Remove,
     ReportActivity,
     Resume,
-    SessionEvicted,
-    SessionOpened,
-    SessionRefused,
-    SessionReplaced,
 )
 from koko_presence.errors import PresenceError
 from koko_presence.messages import Activity, Privacy
+from koko_presence.news import SessionEvicted, SessionOpened, SessionRefused, SessionReplaced
 
 from .setting import Setting
 from .usersession import UserSession
@@ -98,6 +95,7 @@ class User:
                         edge=command.edge,
                         connection=command.connection,
                         at=command.at,
+                        said=now,
                         stay=session.rooms[room_id],
                     )
                 )
@@ -176,7 +174,9 @@ class User:
         session.connected = False
         self.setting.deadlines.set(("session", self.id, session_id), now + self.setting.limits.grace_s)
         for room_id in sorted(session.rooms):
-            self.setting.effects.append(Drop(room_id=room_id, session_id=session_id, connection=session.connection))
+            self.setting.effects.append(
+                Drop(room_id=room_id, session_id=session_id, connection=session.connection, said=now)
+            )
         self.update_activity(session_id, interacted=False)
 
     def expire(self, session_id: str) -> None:
@@ -208,7 +208,7 @@ class User:
                 session.edge, session.connection = command.visitor.edge, command.visitor.connection
                 session.at, session.connected = command.visitor.at, True
                 self.setting.deadlines.cancel(("session", self.id, command.visitor.session_id))
-                self._tell_back(command.visitor.session_id, command.room_id, hears=hears)
+                self._tell_back(command.visitor.session_id, command.room_id, hears=hears, now=now)
         self.check_rooms(command.room_id)
         if command.privacy is not None:
             self.spread_privacy(command.visitor.session_id, command.privacy)
@@ -226,7 +226,7 @@ class User:
         self.stays = max(self.stays + 1, int(now * 1e6))
         return self.stays
 
-    def _tell_back(self, session_id: str, but: str, *, hears: bool) -> None:
+    def _tell_back(self, session_id: str, but: str, *, hears: bool, now: float) -> None:
         """The session is connected after all: all its rooms but one are told."""
         session = self.sessions[session_id]
         for room_id in sorted(session.rooms.keys() - {but}):
@@ -238,6 +238,7 @@ class User:
                     edge=session.edge,
                     connection=session.connection,
                     at=session.at,
+                    said=now,
                     stay=session.rooms[room_id],
                     hears=hears,
                 )

@@ -13,10 +13,11 @@ from typing import Any
 import msgspec
 
 from koko_presence.cluster.bus import Alarm, Bus, Timers
-from koko_presence.commands import Call, CallAnswered, EnterRoom, LeaveRoom
+from koko_presence.commands import Call, EnterRoom, LeaveRoom
 from koko_presence.domain.deadlines import Deadlines
 from koko_presence.errors import PresenceError
 from koko_presence.events import ErrorReply
+from koko_presence.news import CallAnswered
 
 PATIENCE_S = 5.0  # longer than a change of owners takes, a worker that hangs included
 MAX_PENDING = 10_000

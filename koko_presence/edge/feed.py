@@ -10,9 +10,10 @@ from koko_presence._fastpath.outbox import Outbox
 
 class Receiver:
     """A session that receives a room's stream. `on_attach` and `on_detach` tell it when that begins and ends,
-    `on_refusal` that one of the frames was an error."""
+    `on_refusal` that one of the frames was an error. It was thrown out of the rooms in `barred`, and hears nothing of
+    them that is still on its way, until the room has said good-bye."""
 
-    __slots__ = ("on_attach", "on_detach", "on_refusal", "outbox")
+    __slots__ = ("barred", "on_attach", "on_detach", "on_refusal", "outbox")
 
     def __init__(
         self,
@@ -22,6 +23,7 @@ class Receiver:
         on_refusal: Callable[[], None],
     ) -> None:
         self.outbox = outbox
+        self.barred: set[str] = set()
         self.on_attach = on_attach
         self.on_detach = on_detach
         self.on_refusal = on_refusal
@@ -57,7 +59,7 @@ class Feed(fanout.Feed):
     def _change(self, item: Item, find: Callable[[str], Receiver | None]) -> None:
         if item.attach:
             receiver = find(item.only)
-            if receiver is None:
+            if receiver is None or self.room_id in receiver.barred:
                 return
             self.receivers[item.only] = receiver
             self.outboxes[item.only] = receiver.outbox
@@ -67,7 +69,12 @@ class Feed(fanout.Feed):
             receiver.on_attach(self.room_id)
             return
         leaver = self.receivers.get(item.only)
-        if leaver is not None:
+        if leaver is None:
+            leaver = find(item.only)
+            if leaver is not None and self.room_id in leaver.barred:  # what comes from here on is of another stay
+                leaver.barred.discard(self.room_id)
+                leaver.on_detach(self.room_id)
+        else:
             self.drop(item.only)
             if item.frame:
                 tally.sent(item.frame)

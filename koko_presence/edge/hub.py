@@ -17,10 +17,12 @@ from koko_presence._fastpath.wallclock import WallClock
 from koko_presence.auth.access import Access
 from koko_presence.auth.tokens import ResumeTokens, TokenVerifier
 from koko_presence.cluster.bus import Alarm, Bus, Timers
-from koko_presence.commands import (
+from koko_presence.commands import EndSession
+from koko_presence.domain.deadlines import Deadlines
+from koko_presence.limits import Limits
+from koko_presence.news import (
     CallAnswered,
     EdgeNews,
-    EndSession,
     Reply,
     RoomRefused,
     SessionActed,
@@ -30,8 +32,6 @@ from koko_presence.commands import (
     SessionRefused,
     SessionReplaced,
 )
-from koko_presence.domain.deadlines import Deadlines
-from koko_presence.limits import Limits
 from koko_presence.records import Present, SessionRecord
 
 from .calls import Calls
@@ -203,7 +203,7 @@ class Hub:
                 session.on_room_refused(news.room_id, news.payload, now)
         elif isinstance(news, Reply):
             session = self.sessions.get(news.session_id)
-            if session is not None:
+            if session is not None and news.tells_of not in session.receiver.barred:
                 tally.sent(news.payload)
                 session.outbox.write(frame_text(news.payload))
                 if news.refusal:

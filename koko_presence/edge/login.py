@@ -15,11 +15,12 @@ from koko_presence._fastpath.counters import tally
 from koko_presence._fastpath.throttle import TokenBucket
 from koko_presence.auth.cookies import SessionCookie, verify_cookie
 from koko_presence.auth.tokens import Identity, TokenRefused, VerifierUnavailable
-from koko_presence.commands import ChangePrivacy, OpenSession, SessionOpened
+from koko_presence.commands import ChangePrivacy, OpenSession
 from koko_presence.errors import PresenceError
 from koko_presence.events import Authenticated, AuthExpiring
 from koko_presence.limits import Limits
 from koko_presence.messages import Auth, Privacy
+from koko_presence.news import SessionOpened
 
 if TYPE_CHECKING:
     from .session import Session

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from koko_presence.commands import ChangePrivacy, ChangeStatus, SessionActed
+from koko_presence.commands import ChangePrivacy, ChangeStatus
 from koko_presence.errors import PresenceError
 from koko_presence.events import Pong
 from koko_presence.messages import Heartbeat, SetPrivacy, SetStatus
+from koko_presence.news import SessionActed
 
 if TYPE_CHECKING:
     from .session import Session

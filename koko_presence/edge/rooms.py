@@ -15,9 +15,9 @@ from msgspec import UNSET
 from koko_presence._fastpath.counters import tally
 from koko_presence._fastpath.throttle import GO, WAITS, TokenBucket, Trailing
 from koko_presence.auth.access import UNSURE, Action, Grant
-from koko_presence.commands import Act, AskActive, EnterRoom, LeaveRoom, Regrant, ReportActivity, Visitor
+from koko_presence.commands import Act, AskActive, EnterRoom, LeaveRoom, ReportActivity, Visitor
 from koko_presence.errors import PresenceError
-from koko_presence.events import Kicked, LeftReply
+from koko_presence.events import LeftReply
 from koko_presence.limits import MERGED_BURST
 from koko_presence.messages import (
     Activity,
@@ -38,6 +38,7 @@ from koko_presence.messages import (
 )
 
 from .entering import check_room_id, claimed_type, settled_type
+from .standing import Standing
 from .unanswered import Unanswered
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ log = logging.getLogger("koko_presence.rooms")
 MAX_HELD_PER_ROOM = 64
 
 
-class Rooms:
+class Rooms(Standing):
     """The rooms of one session at its edge."""
 
     __slots__ = (
@@ -93,6 +94,8 @@ class Rooms:
 
     def _enter(self, message: Join, grant: Grant) -> None:
         session, now = self._session, self._session.hub.clock()
+        if message.room_id not in self.joining and message.room_id not in self.joined:
+            return  # thrown out while the question was asked
         try:
             if not grant.allow:  # before anything that could tell a stranger what kind of room there is
                 raise grant.refusal()
@@ -102,6 +105,7 @@ class Rooms:
             session.refuse(error, message.id, message.room_id)
             self.on_refused(message.room_id, now)
             return
+        session.receiver.barred.discard(message.room_id)
         identity = session.identity
         visitor = Visitor(
             edge=session.hub.edge_id,
@@ -182,6 +186,7 @@ class Rooms:
 
     def say_again(self, now: float) -> None:
         """An owner was lost: perhaps it had what is not answered yet."""
+        self._session.receiver.barred.clear()  # nor does it send anything any more
         for command in self.unanswered.again(now):
             if isinstance(command, LeaveRoom) and command.room_id in self.hearing:
                 # whoever owns the room now may know of no member to say good-bye to
@@ -210,34 +215,6 @@ class Rooms:
         for kind in self._buckets:
             self._waiting.drop((kind, room_id))
         self._note_crowd()
-
-    def check_again(self, now: float) -> None:
-        """A fresh token: rooms it no longer opens are left, in the others the scopes are new [A4]."""
-        for room_id in sorted(self.joined):
-            self._check(room_id, UNSET, lambda grant, room_id=room_id: self._regrant(room_id, grant))  # type: ignore[misc]
-
-    def _regrant(self, room_id: str, grant: Grant) -> None:
-        session, now = self._session, self._session.hub.clock()
-        if grant.allow:
-            self._send(
-                Regrant(
-                    room_id=room_id,
-                    session_id=session.session_id,
-                    can_control=grant.can_control,
-                    can_broadcast=grant.can_broadcast,
-                    moderator=grant.moderator,
-                ),
-                now,
-            )
-            return
-        if grant.retry_after_s is not None:  # nobody could say: who is in stays in
-            return
-        session.send(Kicked(room_id=room_id, reason="Your new token does not open this room."))
-        session.hub.mute(session, room_id)  # before the owner knows: it may be another worker
-        self._forget(room_id)
-        self._send(
-            LeaveRoom(user_id=session.user_id, room_id=room_id, session_id=session.session_id, reason="kicked"), now
-        )
 
     def _check(self, room_id: str, room_type: Any, then: Callable[[Grant], None], action: Action = "join") -> None:
         session, type_ = self._session, claimed_type(room_type)
@@ -324,6 +301,7 @@ class Rooms:
 
     def _ask_if(self, grant: Grant, message: GetActive) -> None:
         if grant.allow:
+            self._session.receiver.barred.discard(message.room_id)
             self._ask(message)
         else:
             tally.refused(message, "FORBIDDEN")

@@ -7,7 +7,6 @@ abuse does, after a warning.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,7 @@ from koko_presence._fastpath.gate import Gate
 from koko_presence._fastpath.outbox import Outbox
 from koko_presence._fastpath.throttle import TokenBucket
 from koko_presence.auth.tokens import Identity
-from koko_presence.commands import EndSession, SessionOpened
+from koko_presence.commands import EndSession
 from koko_presence.decoding import BadMessage, decode
 from koko_presence.errors import CLOSES, PresenceError
 from koko_presence.events import ServerNotice, encode, error_reply
@@ -31,6 +30,7 @@ from koko_presence.messages import (
     SetStatus,
     SetStatusAlias,
 )
+from koko_presence.news import SessionOpened
 from koko_presence.records import HEARS, SessionRecord
 
 from .abuse import Abuse
@@ -44,8 +44,6 @@ from .rooms import ROOM_HANDLERS, Rooms
 
 if TYPE_CHECKING:
     from .hub import Hub
-
-log = logging.getLogger("koko_presence.session")
 
 MAX_HELD = 64
 
@@ -285,8 +283,11 @@ class Session:
         """A join failed."""
         if not self.rooms.unanswered.refused(room_id, now):
             return
-        self.write(payload)
-        self.on_refusal()
+        if room_id in self.receiver.barred:
+            self.receiver.barred.discard(room_id)
+        else:
+            self.write(payload)
+            self.on_refusal()
         self.rooms.on_refused(room_id, now)
 
     def on_refusal(self) -> None:

@@ -24,6 +24,10 @@ class Unanswered:
         self._twice.discard(command.room_id)
         self._entering[command.room_id] = command
 
+    def is_entering(self, room_id: str) -> bool:
+        """Is a join on its way to the owners, or its answer on the way back?"""
+        return room_id in self._entering
+
     def entered(self, room_id: str) -> None:
         """That has been answered."""
         self._entering.pop(room_id, None)

@@ -19,7 +19,7 @@ Values = Mapping[Labels, float]
 Sample = tuple[str, Labels, float]  # what comes behind the family's name, labels, value
 Type = Literal["counter", "gauge", "histogram"]
 
-_decode = msgspec.msgpack.Decoder(Counters).decode
+decode_counters = msgspec.msgpack.Decoder(Counters).decode
 
 
 class Family(NamedTuple):
@@ -214,18 +214,18 @@ class Ledger:
         """A worker has answered; with another start than before it is a new one in the same place."""
         before = self._last.get(worker)
         if before is not None and before.started_s != counters.started_s:
-            self._gone = _plus(self._gone, msgspec.to_builtins(before.tallies))
+            self._gone = plus(self._gone, msgspec.to_builtins(before.tallies))
         self._last[worker] = self._any = counters
 
     def hear(self, worker: str, data: bytes) -> None:
         """What a worker says before it goes."""
-        self.add(worker, _decode(data))
+        self.add(worker, decode_counters(data))
 
     def end(self, worker: str) -> None:
         """This worker is gone for good."""
         last = self._last.pop(worker, None)
         if last is not None:
-            self._gone = _plus(self._gone, msgspec.to_builtins(last.tallies))
+            self._gone = plus(self._gone, msgspec.to_builtins(last.tallies))
 
     def all(self) -> list[Counters]:
         """Counters of all workers that ever were, the gone ones as one."""
@@ -235,10 +235,11 @@ class Ledger:
         return known
 
 
-def _plus(a: Any, b: Any) -> Any:
+def plus(a: Any, b: Any) -> Any:
+    """The sum of two counts, or of all that is counted in two of the same shape."""
     if isinstance(a or b, dict):
         a, b = a or {}, b or {}
-        return {key: _plus(a.get(key), b.get(key)) for key in {**a, **b}}
+        return {key: plus(a.get(key), b.get(key)) for key in {**a, **b}}
     if isinstance(a or b, list):
         return [x + y for x, y in zip(a, b, strict=True)] if a and b else a or b
     return (a or 0) + (b or 0)
@@ -256,8 +257,8 @@ def render(
     how many workers had to be replaced. With several workers `ledger` is the same one at every scrape, `ids` names a
     slot's worker in it, and `leaving` has those, by id, that still drain beside their slot's next worker."""
     ledger, ids = ledger or Ledger(), ids or {}
-    workers = [(worker, _decode(data)) for worker, data in snapshots if data]
-    going = [(id, _decode(data)) for id, data in (leaving or {}).items()]
+    workers = [(worker, decode_counters(data)) for worker, data in snapshots if data]
+    going = [(id, decode_counters(data)) for id, data in (leaving or {}).items()]
     for worker, counters in workers:
         ledger.add(ids.get(worker, worker), counters)
     for id, counters in going:

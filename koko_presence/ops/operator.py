@@ -1,4 +1,4 @@
-"""The operator port: is the server alive, is it ready, what does it count. For probes and Prometheus, not for users.
+"""The operator port: is the server alive, is it ready, what does it count; and the live page that draws it.
 
 It belongs to the supervisor, or to the only worker. Further routes (the server API) are added to `app` before `start`.
 """
@@ -10,7 +10,9 @@ from collections.abc import Awaitable, Callable
 import msgspec
 from aiohttp import web
 
+from .api import MAX_BODY_BYTES
 from .config import Operator
+from .live_page import add_live_page
 
 log = logging.getLogger("koko_presence.operator")
 
@@ -23,13 +25,14 @@ class OperatorPort:
     `metrics` the text for Prometheus."""
 
     def __init__(self, unready: Callable[[], str], metrics: Callable[[], Awaitable[str]]) -> None:
-        self.app = web.Application()
+        self.app = web.Application(client_max_size=MAX_BODY_BYTES)
         self._unready = unready
         self._metrics = metrics
         self._runner: web.AppRunner | None = None
         self.app.router.add_get("/healthz", self._healthz)
         self.app.router.add_get("/readyz", self._readyz)
         self.app.router.add_get("/metrics", self._give_metrics)
+        add_live_page(self.app)
 
     async def start(self, where: Operator, *, dev: bool = False) -> int:
         """Listen; gives the port. With `dev` a taken one is replaced by a free one, for several demos on one machine.

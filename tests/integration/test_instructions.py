@@ -1,6 +1,5 @@
 """The gate of instruction counts [bench/instructions.py]: what a hot function costs stands in git and may not grow unseen."""
 
-import shutil
 import subprocess
 import sys
 
@@ -8,13 +7,12 @@ import pytest
 
 from bench.baselines import Baseline
 from bench.instructions import BASELINE, ROOT, TOLERANCE, hot, verdict, versions
+from tests.conftest import Counting
 
 
-def test_no_hot_function_takes_more_instructions_than_the_baseline_says() -> None:
-    if shutil.which("valgrind") is None:
-        pytest.fail("No valgrind here. Type: make test (it installs one), or: sudo apt-get install valgrind")
-    run = subprocess.run([sys.executable, "-m", "bench.instructions"], cwd=ROOT, capture_output=True, text=True)
-    assert run.returncode == 0, f"{run.stdout}\n{run.stderr}"
+def test_no_hot_function_takes_more_instructions_than_the_baseline_says(instruction_counts: Counting) -> None:
+    code, said = instruction_counts.result()
+    assert code == 0, said
 
 
 def test_every_hot_function_has_a_baseline_with_a_reason() -> None:

@@ -464,7 +464,7 @@ def test_a_taken_port_is_exit_2_with_one_clear_line() -> None:
 
 def test_sighup_takes_new_limits_without_touching_a_connection(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "koko.toml"
-    text = '[server]\nport = 0\ndemo = true\n[auth]\nsecret = "{}"\n[access]\nmode = "allow_all"\n[limits]\nmax_users_per_room = {}\n'
+    text = '[server]\nport = 0\ndemo = true\n[operator]\nport = 0\n[auth]\nsecret = "{}"\n[access]\nmode = "allow_all"\n[limits]\nmax_users_per_room = {}\n'
     path.write_text(text.format(SECRET, 1))
     command = [sys.executable, "-m", "koko_presence", "serve", "--config", str(path)]
     with process(command, r":(\d+)/demo") as (server, port):

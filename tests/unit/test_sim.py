@@ -47,7 +47,7 @@ def test_a_lease_that_is_taken_for_a_lost_socket_would_be_found(monkeypatch: pyt
 
     monkeypatch.setattr(UserSession, "leased", False)
     with pytest.raises(Broken):
-        for seed in range(1, 40):
+        for seed in range(1, 80):
             Story(seed).run()
 
 

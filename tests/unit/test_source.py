@@ -19,6 +19,7 @@ FLOORS = {
             "decoding",
             "events",
             "commands",
+            "news",
             "errors",
             "limits",
             "ids",
@@ -27,6 +28,7 @@ FLOORS = {
             "happenings",
             "signing",
             "probe_rules",
+            "inquiries",
         ),
         0,
     ),
@@ -35,7 +37,7 @@ FLOORS = {
     **dict.fromkeys(("shard", "userdesk", "succession"), 3),
     "cluster": 4,
     "edge": 5,
-    **dict.fromkeys(("checking", "verifiers", "worker", "worker_process", "supervisor"), 6),
+    **dict.fromkeys(("checking", "verifiers", "worker", "worker_process", "supervisor", "answering", "operating"), 6),
     **dict.fromkeys(("cli", "__main__"), 7),
 }
 IMPURE = {"asyncio", "uvloop", "socket", "time", "random", "secrets", "threading", "os"}

@@ -784,6 +784,21 @@ def test_m9_a_call_that_is_given_up_is_forgotten() -> None:
 
 
 @pytest.mark.one_worker
+def test_a_join_tells_the_room_of_a_status_that_it_missed() -> None:
+    world = World()
+    bob, ann = world.person("bob"), world.person("ann")
+    world.shard.users["ann"].status_message = "as if the word of it had been lost with a worker"
+    bob.take()
+    ann.join()
+    assert bob.take("status_changed")[0]["data"]["statusMessage"].startswith("as if")
+    world.shard.users["ann"].status_message = "once more"
+    tab = world.person("ann")
+    events = bob.take()
+    assert [event["type"] for event in events] == ["status_changed", "user_joined"]
+    assert events[0]["sessionId"] == ann.session_id != tab.session_id
+
+
+@pytest.mark.one_worker
 def test_a_manual_status_outlives_the_users_owner_whoever_looked_at_the_room_before() -> None:
     """Rooms' owners once wrote empty records of users that were not theirs to the users' heirs."""
     world = cluster()

@@ -1,0 +1,48 @@
+"""What a room does when one of its deadlines has come. That it is empty for good is the shard's affair."""
+
+from typing import NamedTuple
+
+from koko_presence.commands import RoomLeft
+
+from . import showing, watching
+from .room import Room
+
+
+class Due(NamedTuple):
+    """What follows: `ended` is user_left's reason when a membership has, `touched` names sessions whose records have
+    changed; None when there is nothing to send either."""
+
+    ended: str = ""
+    touched: tuple[str, ...] | None = ()
+
+
+def what_is_due(room: Room, kind: str, sub_id: str, now: float) -> Due:
+    """Do what the deadline `kind` of a member, a user or the room asks for at monotonic second `now`."""
+    if kind == "forget":
+        room.gone.pop(sub_id, None)
+        return Due(touched=None)
+    if kind == "playback":
+        watching.release_playback(room, now)
+    elif kind == "control_request":
+        person = room.people.get(sub_id)
+        member = room.best_session(person) if person is not None else None
+        if room.control.withdraw(sub_id) and member is not None:
+            watching.end_request(room, member, "expired", now)
+    else:
+        member = room.members[sub_id]  # a member's deadlines are cancelled when it goes
+        if kind == "grace":
+            reason = "timeout" if member.leased else "disconnected"
+            room.remove(member, reason, now)
+            left = RoomLeft(user_id=member.user_id, room_id=room.id, session_id=sub_id, stay=member.stay)
+            room.setting.effects.append(left)
+            return Due(ended=reason)
+        if kind == "typing_stop":
+            if member.typing is not None:
+                room.stop_typing(member, "timeout", now)
+        elif kind == "report_stale":
+            watching.lapse_report(room, member, now)
+        else:
+            showing.release(room, member, kind, now)
+            if kind == "cursor":  # moves too often to be kept; the edges know it
+                return Due()
+    return Due(touched=(sub_id,))

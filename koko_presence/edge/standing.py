@@ -1,0 +1,95 @@
+"""Whether a session may stay in its rooms: asked again after a fresh token, or when an operator says so; and its end.
+
+The part of `rooms.Rooms` that can take a room away from a session without its client asking for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from msgspec import UNSET
+
+from koko_presence.auth.access import Grant
+from koko_presence.commands import LeaveRoom, Regrant
+from koko_presence.events import Kicked
+
+from .unanswered import Unanswered
+
+if TYPE_CHECKING:
+    from .session import Session
+
+
+def kick(session: Session, reason: str) -> None:
+    """Throw the client off the server: a `kicked` is the next it gets and the last, then 4403 [L7, N12]."""
+    session.outbox.discard()
+    session.send(Kicked(reason=reason))
+    session.finish(4403)
+
+
+class Standing:
+    """Base of Rooms, whose state this is."""
+
+    __slots__ = ()
+
+    if TYPE_CHECKING:
+        _session: Session
+        _began: dict[str, float]
+        joined: set[str]
+        joining: dict[str, list[tuple[Any, int]]]
+        hearing: set[str]
+        unanswered: Unanswered
+
+        def _check(self, room_id: str, room_type: Any, then: Callable[[Grant], None]) -> None: ...
+        def _forget(self, room_id: str) -> None: ...
+        def _send(self, command: Any, now: float) -> None: ...
+
+    def check_again(self, now: float) -> None:
+        """A fresh token: rooms it no longer opens are left, in the others the scopes are new [A4]."""
+        for room_id in sorted(self.joined):
+            self.recheck(room_id, "Your new token does not open this room.")
+
+    def recheck(self, room_id: str, reason: str, then: Callable[[bool | None], None] = lambda allowed: None) -> None:
+        """May the session still be in a room that it is in, or on its way into? If not it is thrown out, with `reason`;
+        `then` hears which, or None when nobody could say [A6, N12]."""
+
+        def decide(grant: Grant) -> None:
+            self._regrant(room_id, grant, reason)
+            then(None if grant.retry_after_s is not None else grant.allow)
+
+        self._check(room_id, UNSET, decide)
+
+    def _regrant(self, room_id: str, grant: Grant, reason: str) -> None:
+        session, now = self._session, self._session.hub.clock()
+        if grant.allow:
+            self._send(
+                Regrant(
+                    room_id=room_id,
+                    session_id=session.session_id,
+                    can_control=grant.can_control,
+                    can_broadcast=grant.can_broadcast,
+                    moderator=grant.moderator,
+                ),
+                now,
+            )
+            return
+        if grant.retry_after_s is None:  # else nobody could say: who is in stays in
+            self.expel(room_id, reason, now)
+
+    def expel(self, room_id: str, reason: str, now: float) -> bool:
+        """Throw the session out of a room that it is in, or on its way into: a `kicked` is the next it gets of it,
+        and the last. False when it has nothing to do with it."""
+        session = self._session
+        if room_id not in self.joined and room_id not in self.joining:
+            return False
+        if room_id in self.hearing or self.unanswered.is_entering(room_id):
+            session.receiver.barred.add(room_id)
+        session.hub.mute(session, room_id)  # before the owner knows: it may be another worker
+        session.send(Kicked(room_id=room_id, reason=reason))
+        self.joining.pop(room_id, None)
+        self._began.pop(room_id, None)
+        self._forget(room_id)
+        command = LeaveRoom(user_id=session.user_id, room_id=room_id, session_id=session.session_id, reason="kicked")
+        self.unanswered.leave(command, now)
+        self._send(command, now)
+        return True

@@ -1,0 +1,98 @@
+"""The OpenAPI 3.1 document, made of the table of routes and the Structs that parse and answer [M10]."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from koko_presence import __version__
+
+from .api import ErrorAnswer, Route
+
+_REF = "#/components/schemas/{name}"
+_WHAT = {
+    400: "A parameter or the body is wrong; the message says which.",
+    401: "The key is missing or wrong.",
+    403: "No key is configured, so the server API is off.",
+    404: "There is no such thing.",
+    413: "The body is above 64 KiB.",
+    415: "The body is not announced as application/json.",
+    429: "Too many calls; Retry-After says how long to wait.",
+    503: "A worker that may know does not answer just now; try again.",
+}
+_HEADERS = {
+    401: {"WWW-Authenticate": "How to send the key."},
+    429: {"Retry-After": "Seconds to wait."},
+    503: {"Retry-After": "Seconds to wait."},
+}
+
+
+def document(routes: Sequence[Route], extra: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """The document. `extra` is added to the schemas of these names: what no Struct can say of itself."""
+    bodies = [kind for route in routes for kind in (route.answer, route.body_type) if kind is not None]
+    _, schemas = msgspec.json.schema_components((*bodies, ErrorAnswer), ref_template=_REF)
+    for name, more in extra.items():
+        schemas[name] |= more
+    paths: dict[str, dict[str, Any]] = {}
+    for route in routes:
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "koko-presence server API",
+            "version": __version__,
+            "description": "For operators and back ends, on the operator port. docs/server-api.md has examples.",
+            "license": {"name": "MIT", "identifier": "MIT"},
+        },
+        "servers": [{"url": "/", "description": "The operator port."}],
+        "security": [{"key": []}],
+        "paths": paths,
+        "components": {
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer", "description": "operator.api_key"}},
+            "schemas": schemas,
+        },
+    }
+
+
+def _operation(route: Route) -> dict[str, Any]:
+    operation: dict[str, Any] = {"operationId": route.name, "summary": route.summary}
+    if route.description:
+        operation["description"] = route.description
+    parameters = _parameters(route.path_type, "path") + _parameters(route.query_type, "query")
+    if parameters:
+        operation["parameters"] = parameters
+    errors = {400, 401, 403, 429, *route.errors}
+    if route.body_type is not None:
+        operation["requestBody"] = {"required": True, "content": _content(route.body_type)}
+        errors |= {413, 415}
+    answers: dict[str, Any] = {str(route.status): {"description": "Done.", "content": _content(route.answer)}}
+    for status in sorted(errors):
+        answers[str(status)] = {"description": _WHAT[status], "content": _content(ErrorAnswer)}
+        if status in _HEADERS:
+            answers[str(status)]["headers"] = {
+                name: {"description": text, "schema": {"type": "string"}} for name, text in _HEADERS[status].items()
+            }
+    operation["responses"] = answers
+    return operation
+
+
+def _content(kind: type) -> dict[str, Any]:
+    return {"application/json": {"schema": {"$ref": _REF.format(name=re.sub(r"[^A-Za-z0-9.-]", "_", kind.__name__))}}}
+
+
+def _parameters(kind: type | None, place: str) -> list[dict[str, Any]]:
+    if kind is None:
+        return []
+    (_,), schemas = msgspec.json.schema_components((kind,))
+    schema = schemas[kind.__name__]
+    return [
+        {
+            "name": name,
+            "in": place,
+            "required": place == "path" or name in schema.get("required", ()),
+            "description": one.pop("description", name),
+            "schema": one,
+        }
+        for name, one in schema["properties"].items()
+    ]
