@@ -153,7 +153,10 @@ class Shard:
     def _admit(self, command: Admit, now: float) -> None:
         enter = command.enter
         room = self.rooms.get(command.room_id)
-        made, known = room is None, room is not None and enter.visitor.session_id in room.members
+        before = None if room is None else room.members.get(enter.visitor.session_id)
+        made, known = room is None, before is not None
+        if before is not None and enter.call is None and command.stay < before.stay:
+            return  # of an owner that was held up: the session has joined again since
         try:
             if room is None:
                 if enter.room_type is None:
