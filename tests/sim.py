@@ -46,6 +46,7 @@ class Person:
     def __init__(self, story: "Story", name: str, user: str) -> None:
         self.story, self.name, self.user = story, name, user
         self.wants: set[str] = set()
+        self.refused: set[str] = set()  # joins that were; another one that was asked for may be let in
         self.client: Client | None = None
         self.node: Node | None = None
         self.token: str | None = None
@@ -144,6 +145,9 @@ class Person:
                 if room not in self.wants:
                     self.say(type="leave", roomId=room)
         elif kind == "joined":
+            if room in self.refused:
+                self.refused.discard(room)
+                self.wants.add(room)
             self.seen[room] = {row["sessionId"]: row["userId"] for row in message["room"]["users"]}
             self.seq[room] = message["seq"]
             self.controller[room] = message["room"].get("controller")
@@ -153,6 +157,7 @@ class Person:
         elif kind == "error":
             if message["code"] in ("ROOM_FULL", "TOO_MANY_ROOMS"):
                 self.wants.discard(room)
+                self.refused.add(room)
         elif room in self.seen and "timestamp" in message:
             if "seq" in message:
                 if message["seq"] <= self.seq[room]:
@@ -357,6 +362,7 @@ class Story:
             person.say(type="join", roomId=room, roomType="video")
         elif chance < 0.28:
             person.wants.discard(room)
+            person.refused.discard(room)
             person.say(type="leave", roomId=room)
         elif chance < 0.42:
             person.say(type="cursor", roomId=room, data={"timestamp": self.random.randrange(100)})
