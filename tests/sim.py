@@ -13,6 +13,7 @@ import logging
 import random
 import sys
 import time
+from collections import Counter
 from typing import Any
 
 from koko_presence.cluster.cluster_bus import ClusterBus
@@ -46,7 +47,10 @@ class Person:
     def __init__(self, story: "Story", name: str, user: str) -> None:
         self.story, self.name, self.user = story, name, user
         self.wants: set[str] = set()
-        self.refused: set[str] = set()  # joins that were; another one that was asked for may be let in
+        self.refused: set[str] = set()  # rooms that have refused a join
+        self.asked: Counter[str] = (
+            Counter()
+        )  # joins that have not been answered: after a refusal the next may be let in
         self.client: Client | None = None
         self.node: Node | None = None
         self.token: str | None = None
@@ -85,6 +89,7 @@ class Person:
         client, node = self.client, self.node
         if client is not None and node is not None:
             self.story.witness.on_said(self, message, ROOMS)
+            self.asked[message.get("roomId", "")] += message["type"] == "join"
             node.do(lambda: client.post(message))
 
     def lose(self) -> None:
@@ -97,6 +102,7 @@ class Person:
         self.note_lost()
 
     def note_lost(self) -> None:
+        self.asked.clear()
         self.lost_at = self.story.world.now
         self.story.later(self.story.random.uniform(0.02, 0.8), self.come)
 
@@ -145,9 +151,10 @@ class Person:
                 if room not in self.wants:
                     self.say(type="leave", roomId=room)
         elif kind == "joined":
-            if room in self.refused:
+            if room in self.refused and self.asked[room] > 0:
                 self.refused.discard(room)
                 self.wants.add(room)
+            self.asked[room] = max(0, self.asked[room] - 1)
             self.seen[room] = {row["sessionId"]: row["userId"] for row in message["room"]["users"]}
             self.seq[room] = message["seq"]
             self.controller[room] = message["room"].get("controller")
@@ -158,6 +165,7 @@ class Person:
             if message["code"] in ("ROOM_FULL", "TOO_MANY_ROOMS"):
                 self.wants.discard(room)
                 self.refused.add(room)
+                self.asked[room] = max(0, self.asked[room] - 1)
         elif room in self.seen and "timestamp" in message:
             if "seq" in message:
                 if message["seq"] <= self.seq[room]:
