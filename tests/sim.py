@@ -159,6 +159,8 @@ class Person:
             self.seq[room] = message["seq"]
             self.controller[room] = message["room"].get("controller")
             self.story.note(f"{self.name} is {self.session} in {room} with {sorted(self.seen[room])}")
+            if room not in self.wants:  # another join of it was refused, or it has left meanwhile
+                self.say(type="leave", roomId=room)
         elif kind == "left":
             self.seen.pop(room, None)
         elif kind == "error":

@@ -1,10 +1,26 @@
 """Faults of several workers that a review has found, one test each."""
 
+import pytest
+
 from koko_presence.cluster.change import ANNOUNCED, PATIENCE_S, RELEASED, SEALED, Change
 from koko_presence.cluster.cluster_bus import ClusterBus
+from koko_presence.cluster.doubts import Doubts
 from koko_presence.cluster.ring import Peer, Ring, View, room_key, user_key
-from koko_presence.commands import Resume
+from koko_presence.commands import (
+    Admit,
+    ApplyProfile,
+    Command,
+    EnterRoom,
+    LeaveRoom,
+    Profile,
+    Remove,
+    Resume,
+    Visitor,
+)
+from koko_presence.domain.deadlines import Deadlines
 from koko_presence.domain.keeping import reconcile
+from koko_presence.domain.setting import Setting
+from koko_presence.edge.unanswered import Unanswered
 from koko_presence.records import Presence
 from tests.world import Client, Node, World
 
@@ -184,3 +200,172 @@ def test_the_late_word_of_an_edge_does_not_deafen_who_has_joined_since() -> None
     ada.take()
     bob.send(type="typing", roomId="video_123", data={"isTyping": True})
     assert ada.take("typing_started")
+
+
+def test_the_record_of_who_slept_through_a_change_is_older_than_the_next_owners() -> None:
+    """Records were numbered by the clock: a worker that woke late gave its stale room away with the highest number, and
+    if the live owner was lost next, the stale room was believed [N-b]."""
+    world = World(workers=1)
+    old, new = (Setting(world.limits, world.options, world.wall, Deadlines()) for _ in range(2))
+    old.epoch, new.epoch = 4, 5
+    stale = max(old.next_revision(0) for _ in range(1000))
+    live = new.next_revision(stale - 1)
+    assert live > old.next_revision(stale)
+    assert new.next_revision(0) > live, "a room that begins anew does not begin below its predecessor"
+
+
+def test_whoever_a_late_edge_does_not_name_is_held_for_the_grace() -> None:
+    """A worker that was given up had told an owner that was none any more that somebody hung up: its record brought the
+    session back, and its announcement, when it came at last, did nothing. The ghost stayed for ever [N-b]."""
+    world = World(workers=1)
+    ada = world.person("ada")
+    bob = world.person("bob")
+    room = world.shard.rooms["video_123"]
+    world.shard.setting.epoch = 7
+    doubts = Doubts()
+    doubts.note_room(world.shard, room.id, {}, set())
+    doubts.note_user(world.shard, "ada", {}, set())
+    edge = room.members[ada.session_id].edge
+    doubts.hear_room(room.id, Presence(edge=edge, newest=0, sessions={bob.session_id: (True, 0, None)}))
+    assert not doubts.settle(world.shard, edge, 6, world.now), "it says nothing of this change"
+    assert doubts.settle(world.shard, edge, 7, world.now)
+    assert not room.members[ada.session_id].connected and room.members[bob.session_id].connected
+    assert not world.shard.users["ada"].sessions[ada.session_id].connected
+    assert not doubts.settle(world.shard, edge, 8, world.now)
+
+
+def test_whoever_has_joined_again_is_not_meant_by_a_late_edge() -> None:
+    """The edge's announcement may be overtaken by a join on another road [N-b]."""
+    world = World(workers=1)
+    ada = world.person("ada")
+    room = world.shard.rooms["video_123"]
+    doubts = Doubts()
+    doubts.note_room(world.shard, room.id, {}, set())
+    ada.join()
+    doubts.settle(world.shard, room.members[ada.session_id].edge, 0, world.now)
+    assert room.members[ada.session_id].connected
+
+
+def test_a_status_outlives_its_users_owner_and_heir() -> None:
+    """Both workers that kept it were lost at once: the rooms showed "busy" for ever, and the owner knew nothing of it.
+    What rooms show is believed then [N-b, D8]."""
+    world = World(workers=4)
+    ring = ring_of(world)
+    owner, heir = ring.owner(user_key("ada")), ring.heir(user_key("ada"))
+    rest = [number for number in world.nodes if number not in (owner, heir)]
+    room = next(f"video_{n}" for n in range(80) if ring.owner(room_key(f"video_{n}")) in rest)
+    ada = Client(world, world.nodes[rest[0]].hub).auth("ada").join(room)
+    ada.send(type="status", data={"status": "busy", "statusMessage": "in a call"})
+    world.sleep(0.1)
+    del world.nodes[owner], world.nodes[heir]
+    world.publish()
+    world.sleep(1.0)
+    profile = world.shard.users["ada"].profile
+    assert (profile.status, profile.status_message) == ("busy", "in a call")
+    assert world.shard.rooms[room].people["ada"].profile.shows == profile.shows
+
+
+def test_an_older_status_that_is_said_again_does_not_come_back() -> None:
+    """A lost worker's last word on a status was said to the room's next owner after a newer one [N-b, D10]."""
+    world = World(workers=1)
+    world.person("ada")
+    room = world.shard.rooms["video_123"]
+    session_id = next(iter(room.members))
+    for revision, status in ((20, "busy"), (19, "away")):
+        profile = Profile(status=status, revision=(1 << 40) + revision)  # type: ignore[arg-type]
+        word = ApplyProfile(room_id=room.id, user_id="ada", session_id=session_id, profile=profile)
+        world.bus.send(word, world.now)
+    assert room.people["ada"].profile.status == "busy"
+
+
+def test_a_leave_of_a_stay_that_is_not_known_ends_no_later_one() -> None:
+    """A second leave, for which the user's owner knew no stay, was said again to the room's next owner, which put out
+    who had joined again [N-b]."""
+    world = World(workers=1)
+    ada = world.person("ada")
+    user = world.shard.users["ada"]
+    leave = LeaveRoom(user_id="ada", room_id="video_123", session_id=ada.session_id)
+    user.leave(leave, world.now)
+    user.leave(leave, world.now)
+    *_, late = world.shard.take_effects()
+    assert isinstance(late, Remove) and late.stay > 0
+    ada.send(type="leave", roomId="video_123")
+    ada.join()
+    world.bus.send(late, world.now)
+    world.settle()
+    assert ada.session_id in world.shard.rooms["video_123"].members
+
+
+def test_a_join_of_an_older_stay_does_not_bring_an_old_connection_back() -> None:
+    """An Admit of a connection before the present one came late, from an owner that had been held up [N-b, D16]."""
+    world = World(workers=1)
+    first = world.client().auth("ada").join("video_1")
+    member = world.shard.rooms["video_1"].members[first.session_id]
+    visitor = Visitor(edge=member.edge, session_id=first.session_id, user_id="ada", name="Ada", image=None)
+    enter = EnterRoom(user_id="ada", room_id="video_1", visitor=visitor, room_type="video")
+    late = Admit(room_id="video_1", enter=enter, stay=member.stay, profile=Profile())
+    first.hang_up(1006)
+    second = world.client().auth("ada", resumeToken=first.resume_token).join("video_1")
+    world.bus.send(late, world.now)
+    world.settle()
+    assert member.connection == second.session.connection
+
+
+def test_a_join_that_was_refused_and_let_in_when_it_was_said_again_is_taken_back() -> None:
+    """An owner was lost between the two: the client had heard ROOM_FULL, and was in the room nevertheless [C6, N-b]."""
+    world = World(workers=1, max_users_per_room=1)
+    bob = world.person("bob")
+    ada = world.client().auth("ada")
+    commands: list[Command] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ada.session.hub.bus, "send", lambda command, now: commands.append(command))
+        ada.join()
+        ada.session.rooms.say_again(world.now)
+    first, second = (command for command in commands if isinstance(command, EnterRoom))
+    world.bus.send(first, world.now)
+    world.settle()
+    assert ada.last("error")["code"] == "ROOM_FULL"
+    bob.send(type="leave", roomId="video_123")
+    world.bus.send(second, world.now)
+    world.settle()
+    assert "video_123" not in world.shard.rooms and ada.got[-1]["type"] == "left"
+
+
+def test_a_refusal_that_comes_after_the_join_was_let_in_is_not_told() -> None:
+    """The other way round: the client was in, and heard ROOM_FULL [C6, N-b]."""
+    waiting = Unanswered()
+    visitor = Visitor(edge=1, session_id="s", user_id="ada", name="Ada", image=None)
+    waiting.enter(EnterRoom(user_id="ada", room_id="video_1", visitor=visitor))
+    assert len(waiting.again(0.0)) == 1
+    waiting.entered("video_1")
+    assert not waiting.refused("video_1", 1.0)
+    assert waiting.refused("video_1", 1.0), "a later join has its own answer"
+
+
+def test_an_owner_that_has_not_let_go_does_not_hear_the_next_one_before_itself() -> None:
+    """Worker 1 slept while its room moved. It woke, showed its people the next owner's events, and then its own: seq
+    went back from 2012 to 1012 [N-b, A3]."""
+    world = World(workers=3)
+    ring = ring_of(world)
+    owner = ring.owner(room_key("video_1"))
+    node = world.nodes[owner]
+    other = next(number for number in world.nodes if number != owner)
+    ada = Client(world, node.hub).auth("ada").join("video_1")
+    world.sleep(0.5)
+    bus = bus_of(node)
+    peers = [Peer(id=number, slot=world.slots[number], address="", owns=number != owner) for number in world.nodes]
+    node.bus.on_view(View(epoch=ring.view.epoch + 1, peers=tuple(peers)), world.now)  # type: ignore[union-attr]
+    assert bus.handover.recovering and "video_1" in bus.shard.rooms
+    assert not bus.hearing.admits(other, "video_1", ring.view.epoch, b"")
+    assert ada.of("joined")
+
+
+def test_no_alarm_rings_after_the_end() -> None:
+    """A bus that was stopped still confirmed commands, and gave up workers that did not answer."""
+    world = World(workers=2)
+    node = world.nodes[1]
+    bus = bus_of(node)
+    bus._confirm_alarm.want(world.now + 1.0)
+    bus.handover._alarm.want(world.now + 1.0)
+    bus.stop()
+    assert bus._confirm_alarm._handle is None and bus.handover._alarm._handle is None
