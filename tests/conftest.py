@@ -25,7 +25,7 @@ class Counting:
         """Errors: none; without valgrind `result` says so."""
         if self._process is None and shutil.which("valgrind") is not None:
             self._process = subprocess.Popen(
-                ["nice", "-n", "5", sys.executable, "-m", "bench.instructions"],
+                ["nice", "-n", "19", sys.executable, "-m", "bench.instructions"],
                 cwd=Path(__file__).parents[1],
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
