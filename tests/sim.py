@@ -307,7 +307,7 @@ class Story:
         self.later(self.random.uniform(0.05, 0.3), lambda: self.start(slot))
 
     def start(self, slot: int) -> Node | None:
-        if any(self.world.slots[number] == slot for number in self.world.nodes):
+        if any(self.world.slots[number] == slot for number in self.world.nodes.keys() - self.leaving()):
             return None
         return self._start(slot, self.leaving())
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tests.sim import Person, Story
     from tests.world import World
 
-MOST_UNASKED = 4  # snapshots of one room that one connection may get unasked, whatever goes wrong in a story
+MOST_UNASKED = 8  # snapshots of one room that one connection may get unasked, whatever goes wrong in a story
 
 
 class Broken(AssertionError):

@@ -4,6 +4,8 @@ Invariants: at most `max_sessions_per_user` sessions, those in their grace inclu
 distinct rooms over all of them [C10]; one profile for all rooms and tabs [D10].
 """
 
+from math import inf, nextafter
+
 from koko_presence._fastpath.throttle import TokenBucket
 from koko_presence.commands import (
     Admit,
@@ -166,6 +168,7 @@ class User:
         if not command.grace or self.setting.limits.grace_s <= 0.0:
             self.forget(command.session_id, command.reason)
         elif session.connected:
+            session.at = nextafter(session.at, inf)  # what this connection has said before comes too late now
             self.hold(command.session_id, now)
 
     def hold(self, session_id: str, now: float) -> None:

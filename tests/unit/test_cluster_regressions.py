@@ -369,3 +369,18 @@ def test_no_alarm_rings_after_the_end() -> None:
     bus.handover._alarm.want(world.now + 1.0)
     bus.stop()
     assert bus._confirm_alarm._handle is None and bus.handover._alarm._handle is None
+
+
+def test_a_join_that_comes_after_its_connection_ended_does_not_connect_it_again() -> None:
+    """The join had waited for the next owner, the end had not: the session was connected for ever [N-b, D2]."""
+    world = World(workers=1)
+    ada = world.person("ada")
+    session = world.shard.users["ada"].sessions[ada.session_id]
+    visitor = Visitor(
+        edge=session.edge, session_id=ada.session_id, user_id="ada", name="Ada", image=None,
+        connection=session.connection, at=session.at,
+    )  # fmt: skip
+    ada.hang_up(1006)
+    world.bus.send(EnterRoom(user_id="ada", room_id="video_9", visitor=visitor, room_type="video"), world.now)
+    world.sleep(world.limits.grace_s + 0.1)
+    assert "ada" not in world.shard.users and not world.shard.rooms.get("video_9")

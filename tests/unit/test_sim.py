@@ -15,7 +15,7 @@ from tests.sim import Broken, Person, Story
 SEEDS = 1000
 CHUNKS = 20
 # stories that once went wrong, and are not told in a few words; test_cluster_regressions.py has the others
-ONCE_BROKEN = (1505, 2534, 2599, 2865, 3837, 3867, 4167, 5145, 5286, 5299, 5493, 5717, 8243)
+ONCE_BROKEN = (1505, 2534, 2599, 2865, 3837, 3867, 4167, 5145, 5286, 5299, 5493, 5717, 8243, 30408, 31912, 33468)
 ONCE_BROKEN_IN_A_CROWD = (
     20055,
     20153,
