@@ -113,10 +113,6 @@ class ClusterBus(LocalBus):
         self._confirm_alarm.stop()
         self.handover.stop()
 
-    def lane(self, room_id: str, session_id: str) -> Lane | None:
-        """The short way into a room of this worker; the owner of another gives one with a letter."""
-        return super().lane(room_id, session_id)
-
     # --- commands -------------------------------------------------------------------------------------------------
 
     def _apply(self, command: Command, now: float) -> None:
@@ -361,7 +357,7 @@ class ClusterBus(LocalBus):
 
     def give_lane(self, room: Room, session_id: str, edge_id: int) -> None:
         """Tell an edge the short way of a member's cursors."""
-        lane = super().lane(room.id, session_id)
+        lane = self.lane(room.id, session_id)
         if lane is None or edge_id not in self.couriers:
             return
         self._drop_lane(room.id, session_id)

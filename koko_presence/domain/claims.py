@@ -1,6 +1,6 @@
 """What a room says of a user's sessions to the user's owner, when either is new, held against what is known [N-b]."""
 
-from koko_presence.commands import ApplyProfile, ClaimMember, Drop, Resume
+from koko_presence.commands import ApplyProfile, ClaimMember, Drop
 
 from .user import MANUAL, User
 
@@ -12,19 +12,9 @@ def claim(user: User, command: ClaimMember, now: float) -> None:
     if session is None or not session.connected or room_id not in session.rooms:  # it may still join again
         effects.append(Drop(room_id=room_id, session_id=session_id, connection=command.connection, said=now))
     elif session.connection != command.connection or not command.connected:
-        resume = Resume(
-            room_id=room_id,
-            session_id=session_id,
-            user_id=user.id,
-            edge=session.edge,
-            connection=session.connection,
-            at=session.at,
-            said=now,
-            stay=command.stay,
-            # it was dropped by mistake, and its edge has gone on hearing the room
-            hears=session.connection == command.connection,
-        )
-        effects.append(resume)
+        # it was dropped by mistake, and its edge has gone on hearing the room
+        hears = session.connection == command.connection
+        effects.append(user.resume_word(session_id, room_id, command.stay, hears=hears, now=now))
     if session is not None and room_id in session.rooms:
         session.rooms[room_id] = max(session.rooms[room_id], command.stay)
 

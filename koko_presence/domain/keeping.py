@@ -6,7 +6,7 @@ against what the room believes. All of it may be done twice, or late, without ha
 
 from collections.abc import Collection, Iterable, Mapping
 
-from koko_presence.commands import EnterRoom, Resume, Visitor
+from koko_presence.commands import EnterRoom, Visitor
 from koko_presence.records import (
     HEARS,
     MemberRecord,
@@ -368,19 +368,9 @@ def meet(user: User, word: SessionRecord, now: float, *, tell: bool) -> SessionR
 def _tell_rooms(user: User, session: UserSession, word: SessionRecord, now: float) -> None:
     """They may have been told that it is away."""
     for room_id in sorted(word.rooms):
-        user.setting.effects.append(
-            Resume(
-                room_id=room_id,
-                session_id=word.session_id,
-                user_id=user.id,
-                edge=session.edge,
-                connection=session.connection,
-                at=session.at,
-                said=now,
-                stay=session.rooms[room_id],
-                hears=word.rooms[room_id] == HEARS,
-            )
-        )
+        hears = word.rooms[room_id] == HEARS
+        stay = session.rooms[room_id]
+        user.setting.effects.append(user.resume_word(word.session_id, room_id, stay, hears=hears, now=now))
 
 
 def hold_absent(

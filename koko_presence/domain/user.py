@@ -89,18 +89,7 @@ class User:
             if command.privacy is not None:
                 self.spread_privacy(session_id, command.privacy)
             for room_id in sorted(session.rooms):
-                effects.append(
-                    Resume(
-                        room_id=room_id,
-                        session_id=session_id,
-                        user_id=self.id,
-                        edge=command.edge,
-                        connection=command.connection,
-                        at=command.at,
-                        said=now,
-                        stay=session.rooms[room_id],
-                    )
-                )
+                effects.append(self.resume_word(session_id, room_id, session.rooms[room_id], hears=False, now=now))
             self.update_activity(session_id, interacted=False)
         else:
             if not self._make_place():
@@ -233,19 +222,23 @@ class User:
         """The session is connected after all: all its rooms but one are told."""
         session = self.sessions[session_id]
         for room_id in sorted(session.rooms.keys() - {but}):
-            self.setting.effects.append(
-                Resume(
-                    room_id=room_id,
-                    session_id=session_id,
-                    user_id=self.id,
-                    edge=session.edge,
-                    connection=session.connection,
-                    at=session.at,
-                    said=now,
-                    stay=session.rooms[room_id],
-                    hears=hears,
-                )
-            )
+            word = self.resume_word(session_id, room_id, session.rooms[room_id], hears=hears, now=now)
+            self.setting.effects.append(word)
+
+    def resume_word(self, session_id: str, room_id: str, stay: int, *, hears: bool, now: float) -> Resume:
+        """What tells a room that the session is connected, as it is known here at monotonic second `now`."""
+        session = self.sessions[session_id]
+        return Resume(
+            room_id=room_id,
+            session_id=session_id,
+            user_id=self.id,
+            edge=session.edge,
+            connection=session.connection,
+            at=session.at,
+            said=now,
+            stay=stay,
+            hears=hears,
+        )
 
     def check_rooms(self, room_id: str) -> None:
         """Errors: TOO_MANY_ROOMS when `room_id` would be one too many [C10]."""
