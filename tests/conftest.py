@@ -2,9 +2,9 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -30,6 +30,7 @@ class Counting:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
+                start_new_session=True,
             )
 
     def result(self) -> tuple[int, str]:
@@ -41,8 +42,9 @@ class Counting:
         return self._process.returncode, said
 
     def end(self) -> None:
+        """Whatever still counts is ended, valgrind included."""
         if self._process is not None and self._process.poll() is None:
-            self._process.kill()
+            os.killpg(self._process.pid, signal.SIGKILL)
             self._process.communicate()
 
 
@@ -56,7 +58,10 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         _counting.begin()
 
 
+def pytest_unconfigure(config: pytest.Config) -> None:
+    _counting.end()  # also when the run was cut short
+
+
 @pytest.fixture(scope="session")
-def instruction_counts() -> Iterator[Counting]:
-    yield _counting
-    _counting.end()
+def instruction_counts() -> Counting:
+    return _counting
