@@ -7,7 +7,6 @@ connection, and reports to a `Watch`. Cursors are most of what comes and are tol
 import asyncio
 import random
 import time
-from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -51,7 +50,6 @@ class Row(msgspec.Struct, rename="camel"):
 
 class Snapshot(msgspec.Struct, rename="camel"):
     users: list[Row]
-    user_count: int = 0
     controller: str | None = None
     controller_session_id: str | None = None
     playback: Playback | None = None
@@ -72,9 +70,6 @@ class Message(msgspec.Struct, rename="camel"):
     server_time: float = 0.0
     data: msgspec.Raw = msgspec.Raw(b"")
     room: Snapshot | None = None
-    users: list[Row] | None = None
-    total_count: int = 0
-    session_count: int = 0
 
 
 class Told(msgspec.Struct, rename="camel"):
@@ -175,21 +170,16 @@ class Watch:
     def __init__(self) -> None:
         self.began = monotonic()
         self.left: list[tuple[float, str, str]] = []  # when somebody heard it, whose session, why
-        self.closes: Counter[int] = Counter()  # by close code
         self.cut: list[tuple[str, int]] = []  # who lost the connection, and how
-        self.errors: Counter[str] = Counter()
         self.failed_connects = 0
         self.stayed_away = 0
         self.not_resumed: list[str] = []
-        self.back_after: list[float] = []  # from the loss to `joined`
         self.jumps: list[tuple[float, str]] = []  # of the position in a snapshot, seconds, in which room
         self.control_lost: list[str] = []
         self.out_of_order: list[str] = []
         self.forks: list[str] = []
         self.served: dict[str, float] = {}  # room -> when the first probe sent after `probes_from` came
         self.probes_from = float("inf")
-        self.delays: list[float] = []
-        self.lag = 0.0  # how late this process itself was at worst
 
 
 class Room:
@@ -269,13 +259,6 @@ class Client:
             self._next_cursor = (self._next_cursor + 1) % len(self._cursors)
             self.connection.transport.write(self._cursors[self._next_cursor])
 
-    def go(self) -> None:
-        """Leave for good, as one who closes the page by the book."""
-        self.returns, self.view = False, None
-        if self.connection is not None and self.connection.transport is not None:
-            self.connection.leave()
-        self.room.clients.remove(self)
-
     def _on_lost(self, connection: Connection, code: int) -> None:
         if connection is not self.connection:
             return
@@ -287,7 +270,6 @@ class Client:
         if not self.returns:
             watch.stayed_away += 1
             return
-        watch.closes[code] += 1
         if was_in or self.lost_at <= self.back_at:
             watch.cut.append((self.user, code))
             self.lost_at = monotonic()
@@ -326,8 +308,6 @@ class Client:
     def _on_joined(self, message: Message) -> None:
         room, watch = message.room, self.crowd.watch
         assert room is not None
-        if self.view is None and self.lost_at:
-            watch.back_after.append(monotonic() - self.lost_at)
         self.view = {row.session_id: row.connected for row in room.users}
         self.seq = message.seq
         mine = self.room
@@ -366,12 +346,8 @@ class Client:
 
     def _on_broadcast(self, message: Message) -> None:
         now, watch, at = monotonic(), self.crowd.watch, read_told(message.data).at
-        watch.delays.append(now - at)
         if at >= watch.probes_from and self.room.id not in watch.served:
             watch.served[self.room.id] = now
-
-    def _on_error(self, message: Message) -> None:
-        self.crowd.watch.errors[message.code] += 1
 
     _HANDLERS: dict[str, Callable[["Client", Message], None]] = {  # noqa: RUF012
         "authenticated": _on_authenticated,
@@ -383,7 +359,6 @@ class Client:
         "control_granted": _on_granted,
         "control_released": _on_granted,
         "broadcast": _on_broadcast,
-        "error": _on_error,
     }
 
 
@@ -451,7 +426,6 @@ class Crowd:
             return
         now = monotonic()
         late = now - self._ticked_at
-        self.watch.lag = max(self.watch.lag, late - TICK_S)
         self._ticked_at = now
         asyncio.get_running_loop().call_later(TICK_S, self._tick)
         clients = self.clients

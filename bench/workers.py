@@ -40,11 +40,12 @@ class Guest(Connection):
     """Somebody who joins one room and notes when cursors come."""
 
     def __init__(self, user: str, on_cursor: Callable[[], None]) -> None:
-        self.user, self._on_cursor = user, on_cursor
+        self.user, self.room, self._on_cursor = user, "", on_cursor
         self.joined: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         super().__init__(lambda: None, self._hear, lambda code: None)
 
     def enter(self, room: str) -> None:
+        self.room = room
         self.send({"type": "auth", "token": issue_token(SECRET, user=self.user, now_s=int(time.time()))})
         self.send({"type": "join", "roomId": room, "roomType": "video"})
 
@@ -112,14 +113,13 @@ async def across(supervisor: int, slots: int, seconds: float, same: bool) -> lis
         for guest in guests:
             guest.enter(room)
             await guest.joined
-        guests[0].room = room  # type: ignore[attr-defined]
         pairs.append(guests[0])
     await asyncio.sleep(0.5)
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         for guest in pairs:
             data = {"timestamp": 1.0, "x": round(random.random(), 3), "y": 0.5}
-            cursor = frame(encode({"type": "cursor", "roomId": guest.room, "data": data}))  # type: ignore[attr-defined]
+            cursor = frame(encode({"type": "cursor", "roomId": guest.room, "data": data}))
             sent_at = time.perf_counter()
             guest.transport.write(cursor)
             await asyncio.sleep(1.0 / ACROSS_HZ)
