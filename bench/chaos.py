@@ -48,6 +48,7 @@ async def probe_until(crowd: Crowd, end: float) -> None:
             if room.id not in crowd.watch.served:
                 here = [client for client in room.clients if client.view is not None and not client.lost_at]
                 if len(here) > 1:
+                    crowd.watch.asked.add(room.id)
                     crowd.probe(here[0], here[1])
         await asyncio.sleep(0.02)
 
@@ -85,7 +86,7 @@ async def kill_rounds(crowd: Crowd, supervisor: int, rounds: int) -> dict[str, f
             "false_left": len(false_leaves(watch, crowd)),
             "ghosts": len(ghosts) + len(missing),
             "not_resumed": len(watch.not_resumed),
-            "late_rooms": sum(1 for one in served if one > SERVE_BAR_S) + len(crowd.rooms) - len(served),
+            "late_rooms": sum(1 for one in served if one > SERVE_BAR_S) + len(watch.asked - watch.served.keys()),
             "jumps": sum(1 for jumped, _ in watch.jumps if abs(jumped) > JUMP_BAR_S),
             "control": len(watch.control_lost),
             "seeks": len(lost),
@@ -99,6 +100,8 @@ async def kill_rounds(crowd: Crowd, supervisor: int, rounds: int) -> dict[str, f
             f"slowest room {max(served, default=0):.3f} s  {row}",
             flush=True,
         )
+        for line in [*watch.control_lost[:3], *(f"{room}: {jumped:.1f} s" for jumped, room in watch.jumps[:3])]:
+            print(f"         {line}", flush=True)
         await crowd.replace(tired)
     return sums | {"slowest_room_s": round(slowest, 3), "worst_jump_s": round(jump, 3)}
 

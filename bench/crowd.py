@@ -178,6 +178,7 @@ class Watch:
         self.control_lost: list[str] = []
         self.out_of_order: list[str] = []
         self.forks: list[str] = []
+        self.asked: set[str] = set()  # rooms in which somebody who was not cut off has asked another such one
         self.served: dict[str, float] = {}  # room -> when the first probe sent after `probes_from` came
         self.probes_from = float("inf")
 
@@ -404,6 +405,7 @@ class Crowd:
             data = {"action": "sync", "isPlaying": True, "currentTime": 10.0, "playbackRate": 1.0}
             room.clients[0].send({"type": "playback", "data": data})
         await until(lambda: all(room.newest is not None for room in self.rooms), 10.0, "a room's video did not start")
+        await asyncio.sleep(0.5)  # all of them have heard of it
         for room in self.rooms:
             room.controller = room.clients[0]
         self._ticked_at = monotonic()

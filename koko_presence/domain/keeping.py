@@ -30,7 +30,7 @@ from .user import User
 from .usersession import UserSession
 
 NOBODY_NEWER: Mapping[int, int] = {}
-SEQ_JUMP = 1000  # above every number that a lost owner can have given and nobody left has seen
+JUMP = 1000  # above every number that a lost owner can have given and nobody left has seen
 
 
 # --- rooms --------------------------------------------------------------------------------------------------------
@@ -174,16 +174,18 @@ def restore_room(room_id: str, record: RoomRecord, seq: int, setting: Setting, n
     room.created_at = head.created_at
     room.sync_enabled = head.sync_enabled
     room.flushed_seq = seq
-    room.seq = seq if record.final else seq + SEQ_JUMP
+    jump = 0 if record.final else JUMP
+    room.seq = seq + jump
     room.revision = record.revision
     if head.playback is not None:
         room.playback = Playback(now)
         for name in PlaybackRecord.__struct_fields__:
             setattr(room.playback, name, getattr(head.playback, name))
+        room.playback.version += jump  # people who saw the lost owner's last command must believe the next one [H16]
     for each in record.members.values():
         _restore_member(room, each, now)
     control = room.control
-    control.version = head.control_version
+    control.version = head.control_version + jump
     if head.controller_session in room.members:
         control.user_id, control.session_id = head.controller, head.controller_session
     for user_id, name, requested_at, expires_at in head.requests:

@@ -185,6 +185,24 @@ def test_a_play_that_is_said_again_does_not_put_the_video_back() -> None:
     assert abs(playback.position(world.now) - (10.0 + world.now - began_at)) < 0.01
 
 
+def test_the_number_of_a_lost_command_is_not_given_again() -> None:
+    """An owner was killed just after it had shown a seek to its own people: the next owner gave the next command the same
+    version, and whoever had seen the first took the second for known, 10 s beside the others [N-b, H16]."""
+    world = World(workers=4)
+    owner = ring_of(world).owner(room_key("video_1"))
+    edge = next(node for number, node in world.nodes.items() if number != owner)
+    ada = Client(world, edge.hub).auth("ada").join("video_1")
+    ada.send(type="control_request", roomId="video_1")
+    ada.send(type="playback", roomId="video_1", data={"action": "seek", "currentTime": 10.0})
+    before = ada.last("playback_synced")["data"]["version"]
+    granted = ada.last("control_granted")["data"]["version"]
+    world.kill(world.nodes[owner])
+    world.sleep(1.0)
+    ada.send(type="playback", roomId="video_1", data={"action": "seek", "currentTime": 20.0})
+    assert ada.last("playback_synced")["data"]["version"] > before + 1
+    assert world.shard.rooms["video_1"].control.version > granted + 1
+
+
 def test_the_late_word_of_an_edge_does_not_deafen_who_has_joined_since() -> None:
     """An edge that had been held up said "not yet heard" of a session whose join had been answered meanwhile: it got
     nothing of the room any more, for as long as it stayed [N-b, C4]."""
