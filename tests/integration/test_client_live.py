@@ -6,7 +6,6 @@ import inspect
 import re
 import ssl
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +15,9 @@ from koko_presence.auth.tokens import Identity, VerifierUnavailable
 from koko_presence.client import AuthRefused, PresenceClient, PresenceRefused, Privacy, Room
 from tests.integration.conftest import Run
 from tests.live import Live, live
+from tests.waiting import until
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "python-client.md"
-
-
-async def until(true: Callable[[], bool]) -> None:
-    """Let the loop turn until something has come true."""
-    async with asyncio.timeout(5.0):
-        while not true():
-            await asyncio.sleep(0.001)
 
 
 async def enter(server: Live, user: str, **options: Any) -> tuple[PresenceClient, Room]:
