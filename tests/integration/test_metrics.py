@@ -109,7 +109,7 @@ def test_a_stranger_chooses_no_label(run: Run) -> None:
     async def test() -> None:
         async with live() as server:
             change = Change(server)
-            async with websockets.connect(server.url, close_timeout=PATIENCE_S) as ws:
+            async with websockets.connect(server.url, close_timeout=0.2) as ws:
                 await ws.send(json.dumps({"type": "evil", "roomId": "evil"}))
                 await ws.send(json.dumps({"type": "cursor", "roomId": "evil", "data": "evil"}))
                 await ws.send(b"evil")

@@ -78,7 +78,7 @@ class Person:
 
 @asynccontextmanager
 async def person(server: Live, user: str, room: str | None = ROOM, **auth: Any) -> AsyncIterator[Person]:
-    async with websockets.connect(server.url, close_timeout=PATIENCE_S) as ws:
+    async with websockets.connect(server.url, close_timeout=0.2) as ws:
         someone = Person(ws)
         await someone.auth(server.token(user, user.title()), **auth)
         if room is not None:
@@ -102,7 +102,7 @@ def test_connection_authentication_on_connect(run: Run) -> None:
         async with live() as server:
             async with person(server, "ann", None) as ann:
                 assert ann.session["userId"] == "ann" and ann.session["sessionId"]
-            async with websockets.connect(server.url, close_timeout=PATIENCE_S) as ws:
+            async with websockets.connect(server.url, close_timeout=0.2) as ws:
                 error = await Person(ws).auth("nonsense")
                 assert error["code"] == "UNAUTHENTICATED"
                 with pytest.raises(websockets.ConnectionClosedError) as closed:
