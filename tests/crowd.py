@@ -9,7 +9,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from tests.script import RIGHTS, ROOMS
-from tests.witness import Broken
+from tests.witness import MARGIN_S, Broken
 from tests.world import Client, Node, Started
 
 if TYPE_CHECKING:
@@ -46,10 +46,17 @@ class Person:
         self.numbers: dict[str, dict[int, str]] = {}  # room -> number in compact cursors -> whose it is now
         self.cursors: list[tuple[str, str, float]] = []  # room, session and timestamp of each that was shown
         self.words = 0
+        self.privacy: dict[str, bool] = {}  # as it is to be here; each `auth` says it again
+        self.new_at = 0.0  # when it was last back after the grace, or with a new session
 
     @property
     def here(self) -> bool:
         return self.client is not None and self.client.closed is None and self.node is not None and not self.node.dead
+
+    @property
+    def away_s(self) -> float:
+        """For how long it has been without a connection that is authenticated."""
+        return 0.0 if self.lost_at is None else self.story.world.now - self.lost_at
 
     def come(self, slot: int | None = None) -> None:
         """Connect to the worker in that slot, or to some other when it does not run, with the token of the session
@@ -69,7 +76,9 @@ class Person:
         more: dict[str, Any] = {} if self.token is None else {"resumeToken": self.token}
         if self.compact:
             more["caps"] = ["cursors"]
-        self.say(type="auth", id=self.rights, token=token_for(self.user, self.rights), **more)
+        if self.privacy:
+            more["privacy"] = dict(self.privacy)
+        self.say(type="auth", id=f"begin {self.rights}", token=token_for(self.user, self.rights), **more)
         for room in sorted(self.wants):
             self.say(type="join", roomId=room, roomType="video")
 
@@ -84,21 +93,26 @@ class Person:
     def hide(self, what: str, value: bool, scope: str) -> None:
         """Switch `invisible` or `shareCursor`, for this tab or all of the user's."""
         self.words += 1
+        self.privacy[what] = value
+        for other in self.story.people if scope == "user" else ():
+            if other is not self and other.user == self.user:
+                other.privacy.pop(what, None)  # it must not undo this when it connects again
         self.say(type="privacy", id=f"privacy {self.words}", data={what: value, "scope": scope})
 
     def renew(self, rights: str) -> None:
         """Send a new token on the open connection, or keep it for the next one."""
         self.rights = rights
         if self.here:
-            self.say(type="auth", id=rights, token=token_for(self.user, rights))
+            self.say(type="auth", id=f"renew {rights}", token=token_for(self.user, rights))
 
     def lose(self, back_s: float | None = None) -> None:
         """The connection breaks; it comes back after `back_s` seconds."""
-        if self.here:
-            client, node = self.client, self.node
-            assert client is not None and node is not None
-            node.do(lambda: client.session.on_close(1006, False))
-            client.closed = 1006
+        if not self.here:
+            return
+        client, node = self.client, self.node
+        assert client is not None and node is not None
+        node.do(lambda: client.session.on_close(1006, False))
+        client.closed = 1006
         self.note_lost(back_s)
 
     def note_lost(self, back_s: float | None = None) -> None:
@@ -111,6 +125,7 @@ class Person:
         """Close the tab for good."""
         self.wants.clear()
         self.token = None
+        self.privacy = {}
         self.story.witness.on_go(self, ROOMS)
         if self.here:
             client, node = self.client, self.node
@@ -143,9 +158,11 @@ class Person:
     def understand(self, message: dict[str, Any]) -> None:
         kind, room = message["type"], message.get("roomId", "")
         if kind == "authenticated":
-            self.granted = message["id"]
-            if message["sessionId"] == self.session and not message["resumed"]:
-                return  # the answer to a new token
+            what, self.granted = message["id"].split()
+            if what == "renew":
+                return
+            if not message["resumed"] or self.away_s > self.story.world.limits.grace_s - MARGIN_S:
+                self.new_at = self.story.world.now
             if self.token is not None and not message["resumed"]:
                 self.story.on_not_resumed(self)
             self.token, self.session = message["resumeToken"], message["sessionId"]

@@ -124,7 +124,7 @@ class _Generator:
         if chance < 0.73:
             return [person, "play", room, chances.randrange(99)]
         if chance < 0.80:  # one in seven stays away for longer than the grace
-            away = (5.6, 8.0) if chances.random() < 1 / 7 else (0.02, 0.8)
+            away = (5.6, 11.0) if chances.random() < 1 / 7 else (0.02, 0.8)
             return [person, "lose", round(chances.uniform(*away), 3)]
         return [person, "go"]
 

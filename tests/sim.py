@@ -26,12 +26,12 @@ from koko_presence.cluster.cluster_bus import ClusterBus
 from tests import witness
 from tests.crowd import Machine, Person
 from tests.script import MACHINES, ROOMS, Action, Script, load, write
-from tests.witness import Broken, Witness, memory
+from tests.witness import LATE_S, MARGIN_S, Broken, Witness, memory
 from tests.world import Node, World
 
 GRACE_S = 5.0
-MARGIN_S = 0.5  # nobody is blamed for a grace that was nearly over
 CAPS = {"max_users_per_room": 5, "max_rooms_per_user": 2, "max_sessions_per_user": 5}
+TAKEN_OVER_S = 0.5  # after that what a lost worker had is owned, and its records are kept, by others
 LINK_DELAYS_S = (0.0001, 0.0005, 0.002, 0.02)
 
 
@@ -67,6 +67,8 @@ class Story:
         self.views: dict[int, float] = {}
         self.rolling = False
         self.troubled_at = 0.0  # when owners last changed, or a worker ran again after a stop
+        self.down_at = -1.0  # when a worker was last lost or stopped
+        self.two_were_down = False  # more than one at once
         self.witness = Witness(self)
 
     # --- telling
@@ -80,6 +82,13 @@ class Story:
 
     def later(self, delay: float, callback: Any) -> None:
         self.world.timers.call_later(delay, callback)
+
+    def note_down(self, node: Node) -> None:
+        """A worker is lost or stops: is it alone in that?"""
+        world = self.world
+        others = any(each is not node and each.stopped is not None for each in world.nodes.values())
+        self.two_were_down = self.two_were_down or others or world.now < self.down_at + TAKEN_OVER_S
+        self.down_at = world.now
 
     # --- chance
 
@@ -134,6 +143,8 @@ class Story:
                 self.later(0.2, lambda: self.crash(node))
             return  # the last owner takes everything with it: that is another story
         self.note(f"worker {node.number} dies")
+        if node.stopped is None:
+            self.note_down(node)
         node.dead = True
         del world.nodes[node.number]
         for person in self.people:
@@ -263,6 +274,7 @@ class Story:
         running = [node for node in self.world.nodes.values() if node.stopped is None]
         if node not in running or len(running) < 2:
             return
+        self.note_down(node)
         node.stopped = []
         self.note(f"worker {node.number} stops for {seconds} s")
         if seconds > 3.0:
@@ -290,16 +302,16 @@ class Story:
     def do_calm(self) -> None:
         """Everything is mended, everybody comes back; then what must hold when it is quiet does."""
         for _ in range(20):
-            self.world.sleep(0.25)
+            self.world.sleep(0.5)
             self.check()
         for person in self.people:
             if not person.here and person.token is not None:
                 person.come()
-        for turn in range(14):
-            if turn in (1, 5):
+        for turn in range(6):
+            if turn in (1, 3):
                 for machine in self.machines:
                     machine.insist()
-            self.world.sleep(0.5)
+            self.world.sleep(1.0)
             self.check()
         self.check_calm()
         witness.call_the_roll(self)
@@ -312,8 +324,8 @@ class Story:
         if not owners:
             return
         self.crash(owners[n % len(owners)])
-        for _ in range(12):
-            self.world.sleep(0.25)
+        for _ in range(6):
+            self.world.sleep(0.5)
             self.check()
         self.check_calm()
         after = memory(self.world)
@@ -328,16 +340,18 @@ class Story:
         for person in self.people:
             if person.session != message["sessionId"] or room not in person.wants or person.token is None:
                 continue
-            away_s = 0.0 if person.lost_at is None else self.world.now - person.lost_at
+            away_s = person.away_s
             if person.here and room not in person.seen:
                 continue  # a join was refused, or is under way, and its place was from before
+            if person.new_at > self.world.now - LATE_S:
+                continue  # it was away for the whole grace, and has come back with a new session
             if self.is_full(person.user):
                 continue  # a new session may take the place of one in its grace [C11]
             if away_s < GRACE_S - MARGIN_S and message["data"]["reason"] != "left":
                 raise Broken(f"user_left of {person.name} in {room} ({message['data']}), who was away {away_s:.3f} s")
 
     def on_not_resumed(self, person: Person) -> None:
-        away_s = 0.0 if person.lost_at is None else self.world.now - person.lost_at
+        away_s = person.away_s
         if away_s < GRACE_S - MARGIN_S and not self.is_full(person.user):
             raise Broken(f"{person.name} came back after {away_s:.3f} s and was not resumed")
 
