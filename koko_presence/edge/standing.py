@@ -50,7 +50,9 @@ class Standing:
 
     def check_again(self, now: float) -> None:
         """A fresh token: rooms it no longer opens are left, in the others the scopes are new [A4]."""
-        self.outdated.update(self._began)  # those joins carry what the old token allowed, and a Regrant may overtake them
+        self.outdated.update(
+            self._began
+        )  # those joins carry what the old token allowed, and a Regrant may overtake them
         for room_id in sorted(self.joined):
             self.recheck(room_id, NOT_OPEN)
 
