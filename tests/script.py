@@ -74,7 +74,7 @@ def load(path: Path) -> tuple[Script, dict[str, Any]]:
     return Script(**{name: found.pop(name) for name in names}), found
 
 
-def write(seed: int, workers: int | None = None, people: int = 8, steps: int = 60) -> Script:
+def write(seed: int, workers: int | None = None, people: int = 8, steps: int = 45) -> Script:
     """The script of a seed: `steps` things that happen, then calm, then the loss of an owner."""
     chances = random.Random(seed)
     workers = workers or WORKERS[seed % len(WORKERS)]
