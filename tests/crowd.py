@@ -35,7 +35,8 @@ class Person:
         self.node: Node | None = None
         self.token: str | None = None
         self.session = ""
-        self.lost_at: float | None = None
+        self.lost_at: float | None = None  # since when it is not authenticated
+        self.dropped_at = 0.0  # when its last connection was lost
         self.seen: dict[str, dict[str, str]] = {}  # room -> session -> user
         self.seq: dict[str, int] = {}
         self.controller: dict[str, str | None] = {}
@@ -117,7 +118,9 @@ class Person:
 
     def note_lost(self, back_s: float | None = None) -> None:
         self.asked.clear()
-        self.lost_at = self.story.world.now
+        self.dropped_at = self.story.world.now
+        if self.lost_at is None:  # else it was not even authenticated in between
+            self.lost_at = self.dropped_at
         back_s = 0.02 + 0.78 * self.story.chance("back", self.name) if back_s is None else back_s
         self.story.later(back_s, self.come)
 
@@ -166,8 +169,7 @@ class Person:
             if self.token is not None and not message["resumed"]:
                 self.story.on_not_resumed(self)
             self.token, self.session = message["resumeToken"], message["sessionId"]
-            if self.here:  # and not lost again before this was read
-                self.lost_at = None
+            self.lost_at = None if self.here else self.dropped_at  # lost again before this was read
             for room in message["rooms"]:  # left while nobody could hear it
                 if room not in self.wants:
                     self.say(type="leave", roomId=room)

@@ -217,12 +217,12 @@ def check_grace(story: Story) -> None:
     for person in story.people:
         if person.here or person.lost_at is None or person.token is None:
             continue
-        if world.now <= max(person.lost_at, story.troubled_at) + world.limits.grace_s + LATE_S:
+        if world.now <= max(person.dropped_at, story.troubled_at) + world.limits.grace_s + LATE_S:
             continue
         for node in world.nodes.values():
             for room in node.shard.rooms.values() if node.stopped is None else ():
                 if person.session in room.members:
-                    raise Broken(f"{person.name} is away for {world.now - person.lost_at:.3f} s and still in {room.id}")
+                    raise Broken(f"{person.name} is away for {person.away_s:.3f} s and still in {room.id}")
 
 
 def check_calm(story: Story) -> None:
