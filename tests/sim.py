@@ -302,16 +302,16 @@ class Story:
 
     def do_calm(self) -> None:
         """Everything is mended, everybody comes back; then what must hold when it is quiet does."""
-        for _ in range(20):
+        for turn in range(20):
+            if turn in (11, 15):
+                for machine in self.machines:
+                    machine.insist()
             self.world.sleep(0.5)
             self.check()
         for person in self.people:
             if not person.here and person.token is not None:
                 person.come()
-        for turn in range(6):
-            if turn in (1, 3):
-                for machine in self.machines:
-                    machine.insist()
+        for _ in range(6):
             self.world.sleep(1.0)
             self.check()
         self.check_calm()
@@ -322,7 +322,7 @@ class Story:
         goes with it."""
         before = memory(self.world)
         owners = [node for node in self.world.nodes.values() if node.shard.users]
-        if not owners:
+        if not owners or not all(person.here for person in self.people if person.token is not None):
             return
         self.crash(owners[n % len(owners)])
         for _ in range(6):
