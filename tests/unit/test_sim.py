@@ -1,5 +1,5 @@
 """Stories of workers that crash, hang, are rolled and cut off from each other (tests/sim.py): from seeds, and those that once
-went wrong, as scripts in tests/stories. KOKO_SIM_SEEDS says how many seeds are played (1000).
+went wrong, as scripts in tests/stories. KOKO_SIM_SEEDS says how many seeds are played (600: about a minute of CPU).
 
 Each invariant has a test that it can fail: a fault is planted, and some seed finds it. What is known to fail is listed with
 its cause: a script in tests/stories with a `cause`, and the seeds in tests/stories/expected_failures.json that fail for the
@@ -31,7 +31,7 @@ from tests.script import Script, load, write
 from tests.shrink import kind_of, shrink
 from tests.sim import Broken, Story, complaint_of
 
-SEEDS = int(os.environ.get("KOKO_SIM_SEEDS", "1000"))
+SEEDS = int(os.environ.get("KOKO_SIM_SEEDS", "600"))
 CHUNKS = 20
 STORIES = Path(__file__).parents[1] / "stories"
 SCRIPTS = {path.stem: load(path) for path in sorted(STORIES.glob("*.json")) if path.stem != "expected_failures"}
