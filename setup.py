@@ -7,8 +7,8 @@ Every extension gets the macros KOKO_VERSION, KOKO_PICOWS and KOKO_AIOFASTNET: t
 A class that cimports a picows type bakes in its memory layout, and with another picows at run time it would read
 foreign memory without a word. `_fastpath/build_info.pyx` compares them at import.
 
-Extensions are compiled in parallel, one per processor: first all to C (processes), then all to machine code (threads). An
-editable install and `build_ext --inplace` share build/lib and build/objects, so neither compiles what the other has.
+Extensions are compiled in parallel, one per processor: first all to C (processes), then all to machine code (threads).
+An editable install and `build_ext --inplace` share build/lib and build/objects: neither compiles what the other has.
 
 KOKO_DEBUG=1 builds with bounds checks, line tracing and annotated HTML (`make debug`). CFLAGS replaces the optimisation
 flags chosen here.
@@ -35,8 +35,8 @@ ALSO_IN_SDIST = (
     "deploy/**/*",
     "docs/**/*.[mw]*",
 )
-# -g would take a third of the compiler's time, and profilers find function names without it. -O2 would take another third
-# off, but costs up to 3 % more instructions (`make instructions`).
+# -g would take a third of the compiler's time, and profilers find function names without it. -O2 would take another
+# third off, but costs up to 3 % more instructions (`make instructions`).
 OPTIMISE = ["-O3", "-g0"]
 NEVER_SHIPPED = re.compile(r"(\.c|\.cpp|\.so|\.pyc)$|_fastpath/.*\.html$|__pycache__|^build/")
 
