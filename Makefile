@@ -1,7 +1,7 @@
 # make run    a working demo; PORT=9000 for another port
 # make test   set-up, checks and all tests, as CI does; T=tests/unit/test_x.py for some
 # make check  formatting, lint, types
-# make bench  beside other servers, half an hour; make bench-check: ratios against the baseline; make instructions: counts
+# make bench  beside other servers, an hour; make bench-check: ratios against the baseline; make instructions: counts
 # make debug  compiled part with bounds checks and line tracing, annotated HTML in build/debug/
 # make setup  .venv with the pinned packages and the compiled part; nothing to do takes no time
 # make clip   films the demo's clip again (Chromium, ffmpeg); it is in git, so nobody has to
