@@ -38,6 +38,7 @@
 #define MAX_US 2000000
 #define RECOVERY_US 2000000 /* after the load has fallen, before what came back is measured */
 #define TURN 64 /* sockets read before looking at the clock again, or a burst to everybody would make the sends late */
+#define EARLY_US 50 /* sends that are so close share a look at the sockets, which costs as much as a send */
 #define UNREAD_US 1000 /* reads come first again after so long, or a generator that is late would not read at all */
 
 enum state { CONNECTING, UPGRADING, AUTHENTICATING, JOINING, JOINED, DEAD };
@@ -50,8 +51,11 @@ struct client {
     int64_t join_sent, due, advised;
     uint32_t sequence;
     int32_t index_in_room; /* number in compact cursors, from `index` */
-    int64_t sent_at[RING], worst[RING];
-    uint32_t seen[RING], ring_sequence[RING];
+    struct shown { /* within one line of the cache: with many clients every look at one is a miss */
+        _Alignas(32) int64_t sent_at;
+        int64_t worst;
+        uint32_t seen, sequence;
+    } ring[RING];
 };
 
 struct histogram {
@@ -145,15 +149,11 @@ static uint32_t receivers(struct client *c) {
 
 static void send_cursor(struct client *c, int64_t now) {
     char text[200];
-    uint32_t slot = c->sequence % RING;
+    struct shown *shown = &c->ring[c->sequence % RING];
     int size = snprintf(text, sizeof text,
         "{\"type\":\"cursor\",\"roomId\":\"video_%d\",\"data\":{\"timestamp\":%.6f,\"x\":%.4f,\"y\":0.5}}",
         c->room, (now - epoch) / 1e6, (c->sequence % 10000) / 10000.0);
-    c->sent_at[slot] = now;
-    c->ring_sequence[slot] = c->sequence;
-    c->seen[slot] = 0;
-    c->worst[slot] = 0;
-    c->sequence++;
+    *shown = (struct shown){.sent_at = now, .sequence = c->sequence++};
     if (now >= measure_from && now < measure_to) {
         sent++;
         expected += receivers(c);
@@ -187,10 +187,12 @@ static void note_cursor(struct client *receiver, struct client *sender, double t
     delivered++;
     if (sender) pairs[receiver->number * users_per_room + sender->number % users_per_room]++;
     note(&latency, now - at);
-    uint32_t number = (uint32_t)llround(x * 10000.0), slot = number % RING;
-    if (!sender || sender->sent_at[slot] != at || sender->ring_sequence[slot] % 10000 != number) return;
-    if (now - at > sender->worst[slot]) sender->worst[slot] = now - at;
-    if (++sender->seen[slot] == receivers(sender)) note(&last_receiver, sender->worst[slot]);
+    if (!sender) return;
+    uint32_t number = (uint32_t)llround(x * 10000.0);
+    struct shown *shown = &sender->ring[number % RING];
+    if (shown->sent_at != at || shown->sequence % 10000 != number) return;
+    if (now - at > shown->worst) shown->worst = now - at;
+    if (++shown->seen == receivers(sender)) note(&last_receiver, shown->worst);
 }
 
 static struct client *client_of(int number) {
@@ -447,7 +449,8 @@ int main(int argc, char **argv) {
     client_count = rooms * users_per_room;
     struct rlimit files = {client_count + 100, client_count + 100};
     setrlimit(RLIMIT_NOFILE, &files);
-    clients = calloc(client_count, sizeof *clients);
+    clients = aligned_alloc(64, (client_count * sizeof *clients + 63) / 64 * 64);
+    memset(clients, 0, client_count * sizeof *clients);
     tokens = calloc(client_count, sizeof *tokens);
     pairs = calloc((size_t)client_count * users_per_room, sizeof *pairs);
     by_index = malloc(rooms * 512 * sizeof *by_index);
@@ -512,7 +515,7 @@ int main(int argc, char **argv) {
         int stopped = 0, from_told = 0, to_told = 0;
         for (;;) {
             struct client *c = queue[0];
-            while (now_us() < c->due || now_us() - read_at > UNREAD_US) {
+            while (now_us() < c->due - EARLY_US || now_us() - read_at > UNREAD_US) {
                 turn(c->due);
                 read_at = now_us();
                 if (extras) send_extras(read_at);
@@ -538,7 +541,7 @@ int main(int argc, char **argv) {
                 stopped = 1;
             }
             if (now >= end) break;
-            if (now >= measure_from && now < measure_to) note(&lateness, now - c->due);
+            if (now >= measure_from && now < measure_to) note(&lateness, now - c->due); /* an early one is 0 */
             if (c->state == JOINED && c->reading) send_cursor(c, now);
             c->due += obey && c->advised > period ? c->advised : period;
             sift_down(queue);

@@ -17,11 +17,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import NormalDist, mean, median, stdev
+from statistics import mean, median, stdev
 from typing import Any
 
 SLICES = Path(__file__).with_name("slices.py")
-SLICE_NS = 5_000_000
+SLICE_NS = 3_000_000
 Four = tuple[int, int, int, int]  # nanoseconds of base, this, this, base
 
 
@@ -98,7 +98,7 @@ def two_sides(base: Path, this: Path, seed: int) -> Iterator[tuple[Side, Side]]:
 
 @dataclass
 class Session:
-    """Pairs of processes. `fours` by case and pair; `only_in` and `failed` say what could not be compared, and why."""
+    """Pairs of processes. `fours` by case and pair; `uncompared` says what could not be, and why."""
 
     base: Path
     this: Path
@@ -160,9 +160,90 @@ def is_case(name: str, only: str = "") -> bool:
     return "reference" not in name and only in name
 
 
-# --- what the slices say ------------------------------------------------------------------------------------------------
+# --- what the slices say --------------------------------------------------------------------------------------------
+
+SLOWER = 0.04  # what is more than this above the base is slower
+SUSPECT = 0.015  # what looks like more than this after the first pairs gets more of them
+PAIRS, MOST_PAIRS = 5, 14
+SECONDS = 0.6  # a case in a pair
+# Student's t for an interval of 99 %, by degrees of freedom from 1 on
+STUDENT = (63.66, 9.925, 5.841, 4.604, 4.032, 3.707, 3.499, 3.355, 3.250, 3.169, 3.106, 3.055, 3.012, 2.977, 2.947)
 
 
 def middle(fours: Sequence[Four]) -> float:
-    """The median of the logarithms of this over base."""
+    """The median of the logarithms of this over base in one pair of processes."""
     return median(math.log((b1 + b2) / (a1 + a2)) for a1, b1, b2, a2 in fours)
+
+
+@dataclass(frozen=True)
+class Change:
+    """This over base as a part: 0.1 is 10 % more CPU. `low` to `high` is the interval of 99 %."""
+
+    name: str
+    change: float
+    low: float
+    high: float
+    pairs: int
+
+    @property
+    def slower(self) -> bool:
+        return self.change > SLOWER and self.low > 0.0
+
+    @property
+    def faster(self) -> bool:
+        return self.change < -SLOWER and self.high < 0.0
+
+    @property
+    def decided(self) -> bool:
+        """Whether another pair would not change what is said."""
+        return self.high < SLOWER or self.low > SLOWER or self.pairs >= MOST_PAIRS
+
+
+def change_of(name: str, middles: Sequence[float]) -> Change:
+    """From the logarithms of the pairs; with fewer than two of them the interval is everything."""
+    if len(middles) < 2:
+        return Change(name, math.expm1(mean(middles)), -1.0, math.inf, len(middles))
+    freedom = min(len(middles) - 1, len(STUDENT))
+    half = STUDENT[freedom - 1] * stdev(middles) / math.sqrt(len(middles))
+    ends = (mean(middles) - half, mean(middles) + half)
+    return Change(name, math.expm1(mean(middles)), math.expm1(ends[0]), math.expm1(ends[1]), len(middles))
+
+
+def changes(fours: Mapping[str, Sequence[Sequence[Four]]]) -> list[Change]:
+    return [change_of(name, [middle(pair) for pair in pairs if pair]) for name, pairs in sorted(fours.items())]
+
+
+def suspects(found: Sequence[Change]) -> list[str]:
+    """The cases that another pair of processes is worth."""
+    return [each.name for each in found if each.change > SUSPECT and not each.decided]
+
+
+def compare(base: Path, this: Path, only: str = "", seed: int | None = None) -> tuple[list[Change], dict[str, str]]:
+    """The changes of all cases with `only` in their name, and why some are not among them. About two minutes."""
+    session = Session(base, this)
+    first = random.randrange(1_000_000) if seed is None else seed
+    for number in range(PAIRS):
+        session.pair(first + number, SECONDS, only=only)
+    for number in range(PAIRS, MOST_PAIRS):
+        wanted = suspects(changes(session.fours))
+        if not wanted:
+            break
+        session.pair(first + number, SECONDS, wanted)
+    return changes(session.fours), session.uncompared
+
+
+def title(name: str) -> str:
+    """`bench/test_x.py::test_y[ours-2]` as `test_y[2]`."""
+    return name.rpartition("::")[2].replace("ours-", "").replace("-ours", "").replace("[ours]", "")
+
+
+def report(found: Sequence[Change], uncompared: Mapping[str, str]) -> str:
+    """A line for each case; what is slower or faster is marked."""
+    width = max((len(title(each.name)) for each in found), default=0)
+    lines = [f"{'':{width}}  {'change':>8}  {'99 % between':>18}  pairs"]
+    for each in found:
+        mark = "  <-- slower" if each.slower else "  faster" if each.faster else ""
+        interval = f"{each.low:+.1%} and {each.high:+.1%}"
+        lines.append(f"{title(each.name):{width}}  {each.change:+8.1%}  {interval:>18}  {each.pairs:5}{mark}")
+    lines += [f"{title(name)}: {why}" for name, why in sorted(uncompared.items())]
+    return "\n".join(lines)

@@ -2,7 +2,7 @@
 
     python -P slices.py FROM TO        in the revision's directory, which is its PYTHONPATH; two descriptors, JSON lines
 
-In place of pytest-benchmark's fixture the cases get one that times nothing by itself. What is said, `>` by this process:
+In place of pytest-benchmark's fixture the cases get one that times nothing by itself. The lines, `>` by this process:
 
     > {"product": [paths], "cases": [ids]}     what was collected, and where the code comes from
     < [ids]                                    those to run, in this order
