@@ -38,7 +38,7 @@ from koko_presence.messages import (
 )
 
 from .entering import check_room_id, claimed_type, settled_type
-from .standing import Standing
+from .standing import NOT_OPEN, Standing
 from .unanswered import Unanswered
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Rooms(Standing):
 
     __slots__ = (
         "_began", "_buckets", "_join_bucket", "_session", "_waiting", "cursors", "hearing", "joined", "joining",
-        "max_bytes", "unanswered",
+        "max_bytes", "outdated", "unanswered",
     )  # fmt: skip
 
     def __init__(self, session: Session) -> None:
@@ -66,6 +66,7 @@ class Rooms(Standing):
         self.unanswered = Unanswered()
         self.hearing: set[str] = set()
         self._began: dict[str, float] = {}  # when the joins that are under way came
+        self.outdated: set[str] = set()  # joins under way that were sent before the newest token came
         self._join_bucket = TokenBucket(limits.join_hz, limits.join_burst)
         self.cursors = TokenBucket(limits.cursor_hz, MERGED_BURST)
         self._buckets: dict[type, TokenBucket] = {
@@ -164,6 +165,9 @@ class Rooms(Standing):
         if lane is not None:
             self._session.gate.add_lane(lane)
         self._release_held(room_id)
+        if room_id in self.outdated:
+            self.outdated.discard(room_id)
+            self.recheck(room_id, NOT_OPEN)
 
     def on_detach(self, room_id: str) -> None:
         """The room's last word to this session has been written."""
@@ -175,6 +179,7 @@ class Rooms(Standing):
     def on_refused(self, room_id: str, now: float) -> None:
         """The join failed; what was held for the room gets its own answers."""
         self._began.pop(room_id, None)
+        self.outdated.discard(room_id)
         self._release_held(room_id)
 
     def _take_back(self, room_id: str, now: float) -> None:
@@ -211,6 +216,7 @@ class Rooms(Standing):
 
     def _forget(self, room_id: str) -> None:
         self.joined.discard(room_id)
+        self.outdated.discard(room_id)
         self._session.gate.drop_lane(room_id)
         for kind in self._buckets:
             self._waiting.drop((kind, room_id))
