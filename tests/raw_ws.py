@@ -5,7 +5,8 @@ import socket
 import ssl
 from typing import NamedTuple
 
-TIMEOUT_S = 5.0
+from tests.waiting import PATIENCE_S
+
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 
 
@@ -66,7 +67,7 @@ class RawSocket:
     """A TCP (or TLS) connection with a buffer."""
 
     def __init__(self, port: int, *, tls: ssl.SSLContext | None = None) -> None:
-        self.sock: socket.socket = socket.create_connection(("127.0.0.1", port), TIMEOUT_S)
+        self.sock: socket.socket = socket.create_connection(("127.0.0.1", port), PATIENCE_S)
         if tls is not None:
             self.sock = tls.wrap_socket(self.sock, server_hostname="localhost")
         self.buffer = b""

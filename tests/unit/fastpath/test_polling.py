@@ -12,6 +12,7 @@ import pytest
 import uvloop
 
 from koko_presence._fastpath.polling import PolledTransport, Poller
+from tests.waiting import until
 
 
 class Protocol(asyncio.BufferedProtocol):
@@ -65,12 +66,6 @@ async def polled(count: int = 1) -> AsyncIterator[tuple[Poller, list[tuple[Proto
         poller.close()
         for _, theirs in ends:
             theirs.close()
-
-
-async def until(done: Callable[[], object]) -> None:
-    async with asyncio.timeout(5):
-        while not done():
-            await asyncio.sleep(0.001)
 
 
 def run(test: Any) -> None:
