@@ -36,8 +36,9 @@ test:
 	@checks=0; $(MAKE) --no-print-directory check || checks=1; \
 	$(BIN)/python -m pytest $(PARALLEL) $(T) && exit $$checks
 
-test-fast: dev
-	@KOKO_TEST_STORIES=200 KOKO_TEST_MUTATIONS=20000 $(BIN)/python -m pytest -n logical tests/unit
+test-fast:
+	@bash .ci/setup tests
+	@KOKO_SIM_SEEDS=200 KOKO_TEST_MUTATIONS=20000 $(BIN)/python -m pytest -n logical tests/unit
 
 # each in a run of its own: valgrind beside a load generator would spoil both
 test-more: $(TIERS:%=test-%)
