@@ -4,8 +4,9 @@
 # make test-more    what make test leaves out and CI runs after it: make test-bench test-counts test-bundlers test-systemd
 #                   test-long; make test-soak runs for minutes and only by name
 # make check  formatting, lint, types
-# make bench  beside other servers, half an hour; make instructions: counts
-# make bench-check    ratios against the stored baseline; BASE=REV: this checkout and revision REV in turn
+# make bench  beside other servers, an hour; make instructions: counts
+# make bench-check BASE=main    what is slower than another revision, from 5 % on, two minutes; without BASE: against the
+#                               stored baseline, from 25 % on
 # make debug  compiled part with bounds checks and line tracing, annotated HTML in build/debug/
 # make setup  .venv with the pinned packages and the compiled part; nothing to do takes no time
 # make clip   films the demo's clip again (Chromium, ffmpeg); it is in git
@@ -18,6 +19,7 @@ T ?=
 BIN := .venv/bin
 
 BENCH :=
+BASE :=
 # the tests of one file run in one process; most wait more than they compute
 PARALLEL := -n 2 --dist loadfile
 
@@ -34,8 +36,9 @@ test:
 	@checks=0; $(MAKE) --no-print-directory check || checks=1; \
 	$(BIN)/python -m pytest $(PARALLEL) $(T) && exit $$checks
 
-test-fast: dev
-	@KOKO_TEST_STORIES=200 KOKO_TEST_MUTATIONS=20000 $(BIN)/python -m pytest -n logical tests/unit
+test-fast:
+	@bash .ci/setup tests
+	@KOKO_SIM_SEEDS=200 KOKO_TEST_MUTATIONS=20000 $(BIN)/python -m pytest -n logical tests/unit
 
 # each in a run of its own: valgrind beside a load generator would spoil both
 test-more: $(TIERS:%=test-%)
@@ -58,7 +61,7 @@ bench: dev
 	@$(BIN)/python -m bench.compare $(BENCH)
 
 bench-check: dev
-	@$(BIN)/python -m bench.check $(BENCH)
+	@$(BIN)/python -m bench.check $(if $(BASE),--base "$(BASE)") $(BENCH)
 
 instructions: dev
 	@$(BIN)/python -m bench.instructions $(BENCH)
