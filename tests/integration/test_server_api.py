@@ -186,6 +186,7 @@ def test_what_is_wrong_is_said(served: Operated) -> None:
         assert error.code == 404, "never on the public port"
 
 
+@pytest.mark.long
 def test_schemathesis_finds_nothing(served: Operated, tmp_path: Path) -> None:
     """Every check it has, on every operation but the one that ends the server, as strangers know it and with a real room."""
     served.enter("ann")
