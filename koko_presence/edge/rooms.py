@@ -39,7 +39,7 @@ from koko_presence.messages import (
 
 from .entering import check_room_id, claimed_type, settled_type
 from .standing import Standing
-from .unanswered import Unanswered
+from .unanswered import NONE, Unanswered
 
 if TYPE_CHECKING:
     from .session import Session
@@ -110,7 +110,8 @@ class Rooms(Standing):
             session.refuse(error, message.id, message.room_id)
             self.on_refused(message.room_id, now)
             return
-        session.barred.discard(message.room_id)
+        if message.room_id in session.barred:
+            session.barred -= {message.room_id}
         identity = session.identity
         visitor = Visitor(
             edge=session.hub.edge_id,
@@ -191,7 +192,7 @@ class Rooms(Standing):
 
     def say_again(self, now: float) -> None:
         """An owner was lost: perhaps it had what is not answered yet."""
-        self._session.barred.clear()  # nor does it send anything any more
+        self._session.barred = NONE  # nor does it send anything any more
         for command in self.unanswered.again(now):
             if isinstance(command, LeaveRoom) and command.room_id in self.hearing:
                 # whoever owns the room now may know of no member to say good-bye to
@@ -304,7 +305,8 @@ class Rooms(Standing):
             tally.refused(message, error.code)
             self._session.refuse(error, message.id, message.room_id)
             return
-        self._session.barred.discard(message.room_id)
+        if message.room_id in self._session.barred:
+            self._session.barred -= {message.room_id}
         self._ask(message)
 
     def _ask(self, message: GetActive) -> None:
