@@ -100,7 +100,7 @@ class Door:
         if self._ssl is not None:
             self.give_to_loop(sock, lambda: Threshold(self))
         else:
-            self._poller.adopt(sock.detach(), Threshold(self), peer)
+            self._poller.adopt(sock.detach(), Threshold(self))
 
     def give_to_loop(
         self, sock: socket.socket, protocol: Callable[[], asyncio.Protocol], failed: Callable[[], None] = lambda: None
