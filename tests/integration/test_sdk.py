@@ -19,7 +19,17 @@ FILES = sorted(TESTS.glob("*.test.js"))
 ENV = {**os.environ, "NODE_NO_WARNINGS": "1", "FORCE_COLOR": "0"}
 
 
-@pytest.mark.parametrize("path", FILES, ids=[path.name.removesuffix(".test.js") for path in FILES])
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(
+            path,
+            id=path.name.removesuffix(".test.js"),
+            marks=[pytest.mark.bundlers] if path.name == "package.test.js" else [],
+        )
+        for path in FILES
+    ],
+)
 def test_under_node(path: Path) -> None:
     done = subprocess.run(
         ["node", "--test", path], capture_output=True, text=True, timeout=120, env=ENV, cwd=TESTS, check=False

@@ -1,6 +1,5 @@
-"""The service under a real systemd, in a container over this machine's own files. Off by default: it takes a minute,
-root, systemd-nspawn (package systemd-container) and overlay mounts. KOKO_SYSTEMD_TEST=1 turns it on; WHEEL=file.whl
-installs that instead of this checkout.
+"""The service under a real systemd, in a container over this machine's own files: `make test-systemd`. It takes a minute,
+root, systemd-nspawn (package systemd-container) and overlay mounts. WHEEL=file.whl installs that instead of this checkout.
 """
 
 import os
@@ -20,10 +19,7 @@ SERVICE = "koko-presence"
 NSPAWN = ("--register=no", "--keep-unit", "--private-network", "--machine=koko-test", "--console=pipe")
 CONFIG = Path("etc/koko-presence/koko-presence.toml")
 
-pytestmark = pytest.mark.skipif(
-    os.environ.get("KOKO_SYSTEMD_TEST") != "1" or os.getuid() != 0 or not shutil.which("systemd-nspawn"),
-    reason="set KOKO_SYSTEMD_TEST=1, as root, where systemd-nspawn is installed",
-)
+pytestmark = pytest.mark.systemd
 
 # stands in the container's network: logs in, says so, waits for the end and prints its code
 CLIENT = """
