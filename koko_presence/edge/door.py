@@ -316,9 +316,7 @@ class Threshold(asyncio.Protocol):
             protocol.buffer_updated(size)
             rest = rest[size:]
         if polled and protocol.listener is not None:
-            self._transport.begin_frames(
-                FrameReader(protocol.listener, protocol, protocol.transport), self._head[end:]
-            )
+            self._transport.begin_frames(FrameReader(protocol.listener, protocol, protocol.transport), self._head[end:])
 
     def _refuse(self, status: int, reason: str, header: str = "") -> None:
         self._stop_timer()
