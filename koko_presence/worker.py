@@ -28,6 +28,7 @@ from .cluster.bus import LocalBus
 from .cluster.cluster_bus import ClusterBus
 from .cluster.mesh import Mesh
 from .cluster.ring import View
+from .edge.abuse import make_intake
 from .edge.connection import Connection, Handler
 from .edge.door import Door
 from .edge.http import HttpSide
@@ -137,6 +138,7 @@ class Worker:
             self._http.add_dev_tokens(self._dev_token)
         self.door = Door(
             make_handler=self._handler,
+            make_intake=lambda: make_intake(self.hub.limits),
             ws_paths=("/presence", TRPC_PATH),
             http_protocol=self._http.server(),
             origins=config.server.origins,
