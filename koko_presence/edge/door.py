@@ -104,7 +104,7 @@ class Door:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self._ssl is None:
-            self._poller.adopt(sock.detach(), Threshold(self), peer)
+            self._poller.adopt(sock.detach(), Threshold(self))
             return
         if self._hellos is None:
             self._hellos = Hellos(self._begin_tls)
