@@ -5,6 +5,8 @@ cdef enum:
     CONTINUATION = 0x0
     TEXT = 0x1
     CLOSE = 0x8
+    PING = 0x9
+    PONG = 0xA
 
 cdef enum:
     BAD_OPCODE = -1

@@ -1,4 +1,5 @@
 from koko_presence._fastpath.gate cimport Gate
+from koko_presence._fastpath.intake cimport Intake
 
 
 cdef class FrameListener:
@@ -6,5 +7,6 @@ cdef class FrameListener:
     cdef public bint deaf
     cdef public list parts
     cdef public Gate gate
+    cdef public Intake intake
 
     cdef bint take_text(self, const char* text, Py_ssize_t size)

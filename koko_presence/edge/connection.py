@@ -15,9 +15,9 @@ from typing import Any, Protocol
 
 from koko_presence._fastpath.counters import tally
 from koko_presence._fastpath.gate import Gate
+from koko_presence._fastpath.intake import Intake
 from koko_presence._fastpath.listener import FrameListener
 from koko_presence._fastpath.outbox import Outbox
-from koko_presence._fastpath.polling import PolledTransport
 from koko_presence.auth.cookies import SessionCookie
 
 log = logging.getLogger("koko_presence.connection")
@@ -43,9 +43,13 @@ class Handler(Protocol):
 
     def on_too_large(self, size: int) -> None: ...
 
-    def on_ping(self) -> None: ...
+    def on_ping(self, count: int = 1) -> None: ...
 
-    def on_pong(self, data: bytes) -> None: ...
+    def on_pong(self, count: int = 1) -> None: ...
+
+    def on_rest(self, until: float) -> None: ...
+
+    def on_uninvited(self) -> None: ...
 
     def on_close(self, code: int | None, clean: bool) -> None: ...
 
@@ -75,6 +79,12 @@ class Gone:
 
     def abort(self) -> None: ...
 
+    def promote(self) -> None: ...
+
+    def pause_reading(self) -> None: ...
+
+    def wake(self) -> None: ...
+
 
 _GONE = Gone()
 
@@ -99,7 +109,9 @@ class Connection(FrameListener):
         cookie: SessionCookie | str | None,
         max_message_bytes: int,
         max_frame_bytes: int,
+        intake: Intake | None = None,
     ) -> None:
+        self.intake = intake
         self.handler: Handler | None = None
         self.request = request
         self.cookie = cookie
@@ -135,6 +147,42 @@ class Connection(FrameListener):
                 self._take(self.handler, kind, fin, payload)
         except Exception:
             self._fail()
+
+    def on_pings(self, payload: bytes, count: int) -> None:
+        """So many pings were read in one go; the last of them had this payload, and is answered for all."""
+        try:
+            if self.handler is not None:
+                self._answer_ping(self.handler, payload, count)
+        except Exception:
+            self._fail()
+
+    def on_pongs(self, count: int) -> None:
+        """So many pongs were read in one go."""
+        try:
+            if self.handler is not None:
+                self.handler.on_pong(count)
+        except Exception:
+            self._fail()
+
+    def on_rest(self, until: float) -> None:
+        """The client is above its budgets: nothing is read before monotonic second `until`."""
+        try:
+            if self.handler is not None:
+                self.handler.on_rest(until)
+        except Exception:
+            self._fail()
+
+    def on_uninvited(self) -> None:
+        """The client has sent more frames than it may before it says who it is [A2]."""
+        try:
+            if self.handler is not None:
+                self.handler.on_uninvited()
+        except Exception:
+            self._fail()
+
+    def on_flood_after_close(self) -> None:
+        """The client goes on and on after a close, and does not answer it."""
+        self.abort()
 
     def on_bad_frame(self, code: int, reason: str) -> None:
         """A frame that no client may send. Nothing behind it is read."""
@@ -178,13 +226,16 @@ class Connection(FrameListener):
             else:
                 self._add_part(handler, fin, payload)
         elif kind == PING:
-            if self.unsent_bytes > MAX_UNSENT_PONGS_BYTES:  # it asks and asks, and reads nothing
-                self.abort()
-                return
-            self._transport.write(_frame(PONG, payload))
-            handler.on_ping()
+            self._answer_ping(handler, payload, 1)
         else:
-            handler.on_pong(payload)
+            handler.on_pong()
+
+    def _answer_ping(self, handler: Handler, payload: bytes, count: int) -> None:
+        if self.unsent_bytes > MAX_UNSENT_PONGS_BYTES:  # it asks and asks, and reads nothing
+            self.abort()
+            return
+        self._transport.write(_frame(PONG, payload))
+        handler.on_ping(count)
 
     def _add_part(self, handler: Handler, fin: bool, payload: bytes) -> None:
         parts = self.parts
@@ -276,6 +327,7 @@ class Connection(FrameListener):
             self._hang_up()  # what else such a peer says is not worth reading
             return
         self._close_timer = asyncio.get_running_loop().call_later(CLOSE_TIMEOUT_S, self.abort)
+        self._transport.wake()  # or the answer might not be read in time
 
     def abort(self) -> None:
         """Cut TCP at once, without a close frame."""
@@ -285,8 +337,21 @@ class Connection(FrameListener):
 
     def promote(self) -> None:
         """The client is in a room: what it says is read before what newcomers say."""
-        if isinstance(self._transport, PolledTransport):
-            self._transport.promote()
+        self._transport.promote()
+
+    def invite(self) -> None:
+        """The client has said who it is, and need not be right [A2]."""
+        if self.intake is not None:
+            self.intake.invite()
+
+    def expel(self) -> None:
+        """The client is not let in: it has said what it may before that once more."""
+        if self.intake is not None:
+            self.intake.expel()
+
+    def stop_reading(self) -> None:
+        """Read nothing more, and leave the connection open until it is closed from here."""
+        self._transport.pause_reading()
 
     def shorten(self, outbox: Outbox, gate: Gate) -> None:
         """Let plain cursors in through `gate` and `outbox` write to the socket itself, past all layers; the latter not

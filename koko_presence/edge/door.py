@@ -15,11 +15,13 @@ from http import HTTPStatus
 from typing import Any
 
 from koko_presence._fastpath.counters import tally
-from koko_presence._fastpath.polling import PolledTransport, Poller
+from koko_presence._fastpath.intake import Intake
+from koko_presence._fastpath.polling import Poller
 from koko_presence._fastpath.reader import FrameReader
 from koko_presence.auth.cookies import SessionCookie
 
-from .connection import Connection, Handler
+from .connection import CLOSE_TIMEOUT_S, Connection, Handler
+from .hello import Hellos
 from .listening import Listener
 from .turning import MAX_HEAD_BYTES, begun, turn, upgrade_in
 from .upgrade import Head, accept_upgrade, read_head, refuse_upgrade, session_cookie
@@ -34,6 +36,7 @@ class Door:
         self,
         *,
         make_handler: Callable[[Connection], Handler],
+        make_intake: Callable[[], Intake | None] = lambda: None,
         http_protocol: Callable[[], asyncio.Protocol],
         poller: Poller,
         origins: Collection[str] = (),
@@ -48,8 +51,9 @@ class Door:
     ) -> None:
         """`origins` are the browsers' pages that may connect, besides those of this very host; `cookie` is the name of
         the cookie by which they may say who they are, if there is one; `ws_paths` None serves WebSocket on every path;
-        `max_connections` defaults to the file-descriptor limit less a reserve. `poller` reads all plain connections;
-        over TLS the loop's own transports do."""
+        `max_connections` defaults to the file-descriptor limit less a reserve. `make_intake` gives each WebSocket its
+        budgets, None for none. `poller` reads all plain connections; over TLS the loop's own transports do, within the
+        poller's budgets."""
         self.origins = origins
         self.cookie = cookie
         self.connections: set[Connection] = set()
@@ -59,11 +63,13 @@ class Door:
         self.max_connections = max_connections if max_connections is not None else default_max_connections()
         self.ws_paths = ws_paths
         self._make_handler = make_handler
+        self._make_intake = make_intake
         self._max_message_bytes = max_message_bytes
         self._max_frame_bytes = max_frame_bytes
         self._backlog = backlog
         self._ssl = ssl_context
         self._listener: Listener | None = None
+        self._hellos: Hellos | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._transports: set[Any] = set()
         self._poller = poller
@@ -97,36 +103,39 @@ class Door:
             # a small kernel buffer, so that the kernel does not hide megabytes from the outbox
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if self._ssl is not None:
-            self.give_to_loop(sock, lambda: Threshold(self))
-        else:
+        if self._ssl is None:
             self._poller.adopt(sock.detach(), Threshold(self))
+            return
+        if self._hellos is None:
+            self._hellos = Hellos(self._begin_tls)
+        if self.open_count + len(self._hellos) >= self.max_connections:
+            sock.close()  # there is no word for it before the handshake
+        else:
+            self._hellos.add(sock, self.handshake_timeout_s)
 
-    def give_to_loop(
-        self, sock: socket.socket, protocol: Callable[[], asyncio.Protocol], failed: Callable[[], None] = lambda: None
-    ) -> None:
-        """Let the loop's own transport have a connection: TLS from its beginning, HTTP once it is known to be that."""
-        task = asyncio.ensure_future(self._connect(sock, protocol, failed))
+    def _begin_tls(self, sock: socket.socket) -> None:
+        assert self._ssl is not None
+        task = asyncio.ensure_future(self._secure(sock, self._ssl))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _connect(
-        self, sock: socket.socket, protocol: Callable[[], asyncio.Protocol], failed: Callable[[], None]
-    ) -> None:
+    async def _secure(self, sock: socket.socket, context: ssl.SSLContext) -> None:
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
-                protocol,
+                lambda: self._poller.lend(Threshold(self)),
                 sock,
-                ssl=self._ssl,
-                ssl_handshake_timeout=self.handshake_timeout_s if self._ssl is not None else None,
+                ssl=context,
+                ssl_handshake_timeout=self.handshake_timeout_s,
+                ssl_shutdown_timeout=CLOSE_TIMEOUT_S,
             )
         except (OSError, ssl.SSLError):  # no TLS, or gone before it was through: its own affair
             sock.close()
-            failed()
 
     async def close(self) -> None:
         """Stop accepting and cut what is still open."""
         self.stop_accepting()
+        if self._hellos is not None:
+            self._hellos.close()
         for task in self._tasks:
             task.cancel()
         for transport in list(self._transports):
@@ -141,11 +150,6 @@ class Door:
         self.open_count += 1
         return self.open_count <= self.max_connections
 
-    def exchange(self, before: Any, transport: Any) -> None:
-        """A connection that is counted already has a new transport."""
-        self._transports.discard(before)
-        self._transports.add(transport)
-
     def exit(self, transport: Any) -> None:
         """Count a connection out."""
         self._transports.discard(transport)
@@ -153,12 +157,19 @@ class Door:
 
     def begin(self, transport: Any, request: Any, cookie: SessionCookie | str | None, behind: bytes) -> None:
         """The handshake of a connection is done, and `behind` came behind it."""
-        connection = Connection(self, transport, request, cookie, self._max_message_bytes, self._max_frame_bytes)
-        reader = FrameReader(connection, self._max_frame_bytes)
+        connection = Connection(
+            self,
+            transport,
+            request,
+            cookie,
+            self._max_message_bytes,
+            self._max_frame_bytes,
+            self._make_intake(),
+        )
         self.connections.add(connection)
-        transport.set_protocol(reader)
+        transport.set_protocol(FrameReader(connection, self._max_frame_bytes))
         connection.open(self._make_handler)
-        reader.feed(behind)
+        transport.unread(behind)
 
     def leave(self, connection: Connection, transport: Any) -> None:
         """A WebSocket is over."""
@@ -179,11 +190,7 @@ class Threshold(asyncio.Protocol):
         self._transport: Any = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        before, self._transport = self._transport, transport
-        if before is not None:  # from the poller to the loop
-            self._door.exchange(before, transport)
-            self._become_http()
-            return
+        self._transport = transport
         if not self._door.enter(transport):
             self._refuse(503, "The server has no room for more connections. Try again in a moment.")
             return
@@ -204,8 +211,9 @@ class Threshold(asyncio.Protocol):
             return
         if self._transport.is_closing():
             return
+        looked = max(0, len(self._head) - 3)
         self._head += data
-        end = self._head.find(b"\r\n\r\n")
+        end = self._head.find(b"\r\n\r\n", looked)
         if end < 0:
             if len(self._head) > MAX_HEAD_BYTES:
                 self._refuse(431, "The request's head is too large.")
@@ -213,11 +221,7 @@ class Threshold(asyncio.Protocol):
         self._stop_timer()
         head = read_head(self._head[:end])
         if head is None or not head.wants_websocket:
-            if isinstance(self._transport, PolledTransport):
-                sock = socket.socket(fileno=self._transport.detach())
-                self._door.give_to_loop(sock, lambda: self, lambda: self.connection_lost(None))
-            else:
-                self._become_http()
+            self._become_http()
             return
         self._upgrade(head)
 

@@ -240,7 +240,13 @@ def test_nothing_of_a_closed_connection_stays(
 
     async def test() -> None:
         tls = certificate if over_tls else None
-        async with live(grace_s=0, room_linger_s=0, tls=tls, origins=["https://app.example"]) as server:
+        async with live(
+            grace_s=0,
+            room_linger_s=0,
+            auth_timeout_s=0.1 if name == "trpc without a token" else 10.0,
+            tls=tls,
+            origins=["https://app.example"],
+        ) as server:
             await tell(server, STORIES[name], context)  # what is made once is there
             await all_gone(server)
             with no_collector():

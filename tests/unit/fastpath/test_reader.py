@@ -96,17 +96,6 @@ def test_while_it_is_closing_only_a_close_frame_is_heard() -> None:
     assert listener.frames == [(CLOSE, True, b"\x03\xe8")]
 
 
-def test_a_transport_of_the_loop_reads_into_the_buffer_that_all_share() -> None:
-    (one, reader), (two, other) = reading(), reading()
-    first, second = frame(TEXT, b"one"), frame(TEXT, b"two")
-    for each, said in ((other, second[:4]), (reader, first), (other, second[4:])):
-        buffer = each.get_buffer(-1)
-        buffer[: len(said)] = said
-        each.buffer_updated(len(said))
-    assert [one.frames[0][2], two.frames[0][2]] == [b"one", b"two"]
-    assert reader.get_buffer(-1) is other.get_buffer(-1)
-
-
 def test_after_the_connection_is_lost_nothing_is_kept_and_nothing_heard() -> None:
     listener, reader = reading()
     reader.pause_writing()
