@@ -20,6 +20,7 @@ BIN := .venv/bin
 
 BENCH :=
 BASE :=
+CASES :=
 # the tests of one file run in one process; most wait more than they compute
 PARALLEL := -n 2 --dist loadfile
 
@@ -60,7 +61,7 @@ bench: dev
 	@$(BIN)/python -m bench.compare $(BENCH)
 
 bench-check: dev
-	@$(BIN)/python -m bench.check $(if $(BASE),--base "$(BASE)") $(BENCH)
+	@$(BIN)/python -m bench.check $(if $(BASE),--base "$(BASE)") $(if $(CASES),--only "$(CASES)") $(BENCH)
 
 instructions: dev
 	@$(BIN)/python -m bench.instructions $(BENCH)
