@@ -77,7 +77,7 @@ def run_until_good(before: Baseline, runs: int) -> list[Row]:
 def against(revision: str, only: str) -> None:
     """Errors: SystemExit when something is slower, or nothing could be compared."""
     commit, tree = revisions.resolve(revision), revisions.built(revision)
-    print(f"bench-check: the cases of {commit[:12]} and of this one in turn, about two minutes", flush=True)
+    print(f"bench-check: the cases of {commit[:12]} and of this one in turn, two minutes or more", flush=True)
     found, uncompared = paired.compare(tree, ROOT, only)
     print(paired.report(found, uncompared))
     changed = ["git", "diff", "--quiet", commit, "--", "bench/cases.py", "bench/test_*.py", "tests/world.py"]

@@ -23,6 +23,7 @@
 #include <math.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -526,6 +527,7 @@ int main(int argc, char **argv) {
         fprintf(stderr, "loadgen: slow readers need some who read, and none who stop\n");
         return 2;
     }
+    signal(SIGPIPE, SIG_IGN); /* a slow reader that was cut learns of it late, and sends until then */
     client_count = rooms * users_per_room;
     struct rlimit files = {client_count + 100, client_count + 100};
     setrlimit(RLIMIT_NOFILE, &files);

@@ -253,7 +253,7 @@ def suspects(found: Sequence[Change]) -> list[str]:
 
 
 def compare(base: Path, this: Path, only: str = "", seed: int | None = None) -> tuple[list[Change], dict[str, str]]:
-    """The changes of all cases with `only` in their name, and why some are not among them. About two minutes."""
+    """The changes of all cases with `only` in their name, and why some are not among them."""
     session = Session(base, this)
     first = random.randrange(1_000_000) if seed is None else seed
     for number in range(PAIRS):
