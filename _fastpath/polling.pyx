@@ -8,7 +8,6 @@ written what that caused. So a turn under load has as many messages in it as the
 
 import logging
 
-from cpython.buffer cimport PyBUF_WRITABLE, Py_buffer, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.ref cimport PyObject
 from libc.errno cimport EAGAIN, EINTR, ENOBUFS, errno
@@ -58,16 +57,14 @@ cdef class Poller:
         loop.add_reader(self._epoll, self._on_ready)
         loop.add_reader(self._lobby, self._on_lobby)
 
-    def adopt(self, int fd, protocol, peer, own):
-        """Take over the connected socket `fd` (ours from now on) and give it to `protocol`, an asyncio.Protocol or
-        BufferedProtocol. `peer` and `own` are its addresses. Errors: OSError when it cannot be watched."""
+    def adopt(self, int fd, protocol):
+        """Take over the connected socket `fd` (ours from now on) and give it to `protocol`, an asyncio.Protocol. Errors:
+        OSError when it cannot be watched."""
         cdef PolledTransport transport = PolledTransport.__new__(PolledTransport)
         transport._poller = self
         transport._fd = fd
         transport._epoll = self._lobby
         transport.set_protocol(protocol)
-        transport._peer = peer
-        transport._own = own
         if self.control(transport, EPOLL_CTL_ADD, EPOLLIN) < 0:
             error = errno
             close(fd)
@@ -150,15 +147,13 @@ cdef class Poller:
 
 
 cdef class PolledTransport:
-    """The part of asyncio.Transport that picows and the outbox use, for one polled socket.
+    """The part of asyncio.Transport that connections and the outbox use, for one polled socket.
 
     The protocol hears `pause_writing` as soon as the kernel takes less than all, `resume_writing` when it has all.
     """
 
     cdef Poller _poller
     cdef object _protocol
-    cdef object _peer
-    cdef object _own
     cdef list _unsent
     cdef Py_ssize_t _unsent_bytes
     cdef int _fd
@@ -166,7 +161,6 @@ cdef class PolledTransport:
     cdef int _epoll
     cdef bint _closing
     cdef bint _reading_over
-    cdef bint _buffered
     cdef FrameReader _reader
 
     def __cinit__(self):
@@ -175,21 +169,13 @@ cdef class PolledTransport:
     # --- asyncio.Transport ------------------------------------------------------------------------------------------
 
     def get_extra_info(self, name, default=None):
-        """`peername`, `sockname`, and `socket`: something with its `fileno` and its whole-number options."""
-        if name == "peername":
-            return self._peer
-        if name == "sockname":
-            return self._own
+        """`socket`: something with its `fileno` and its whole-number options. Addresses are not kept."""
         return self if name == "socket" else default
 
     def set_protocol(self, protocol):
-        """What comes from now on is for `protocol`."""
+        """What comes from now on is for `protocol`: an asyncio.Protocol, or a FrameReader after the handshake."""
         self._protocol = protocol
-        self._buffered = hasattr(protocol, "get_buffer")
-
-    def begin_frames(self, FrameReader reader not None):
-        """The handshake is over: from now on WebSocket frames come, and `reader` looks at them before the protocol."""
-        self._reader = reader
+        self._reader = <FrameReader>protocol if isinstance(protocol, FrameReader) else None
 
     def promote(self):
         """Out of the lobby: what comes from now on is read before anything of those who are still in it."""
@@ -203,7 +189,7 @@ cdef class PolledTransport:
         hears nothing more. Nothing may be waiting to be sent."""
         cdef int fd = self._fd
         self._closing = self._reading_over = True
-        self._protocol = None
+        self._protocol = self._reader = None
         self.forget()
         return fd
 
@@ -279,46 +265,23 @@ cdef class PolledTransport:
     # --- what the poller calls --------------------------------------------------------------------------------------
 
     cdef read(self):
-        cdef Py_buffer buffer
         cdef ssize_t got
-        cdef int error, turn
+        cdef int turn
         if self._reading_over:
             self.lose(None)  # told although only writing is watched: the other end is gone
             return
         for turn in range(READS_IN_A_ROW):
             if self._reading_over:  # closed by what it has just said
                 return
-            if not self._buffered:
-                got = recv(self._fd, self._poller._shared, SHARED_BYTES, MSG_DONTWAIT)
-                error = errno
-                if got > 0:
-                    self._protocol.data_received(self._poller._shared[:got])
-                    return
-                self.end_of_data(got, error)
+            got = recv(self._fd, self._poller._shared, SHARED_BYTES, MSG_DONTWAIT)
+            if got <= 0:
+                self.end_of_data(got, errno)
                 return
-            if self._reader is not None and self._reader.at_boundary():
-                got = recv(self._fd, self._poller._shared, SHARED_BYTES, MSG_DONTWAIT)
-                if got <= 0:
-                    self.end_of_data(got, errno)
-                    return
-                self._reader.take(self, self._poller._shared, got)
-                if got < SHARED_BYTES:
-                    return
-                continue
-            view = self._protocol.get_buffer(-1)
-            PyObject_GetBuffer(view, &buffer, PyBUF_WRITABLE)
-            got = recv(self._fd, buffer.buf, buffer.len, MSG_DONTWAIT)
-            error = errno
-            size = buffer.len
-            if got > 0 and self._reader is not None:
-                self._reader.note(<char*>buffer.buf, got)
-            PyBuffer_Release(&buffer)
-            if got > 0:
-                self._protocol.buffer_updated(got)
-                if got < size:
-                    return
-            else:
-                self.end_of_data(got, error)
+            if self._reader is None:
+                self._protocol.data_received(self._poller._shared[:got])
+                return
+            self._reader.take(self._poller._shared, got)
+            if got < SHARED_BYTES:
                 return
 
     cdef end_of_data(self, ssize_t got, int error):
@@ -376,6 +339,7 @@ cdef class PolledTransport:
 
     def _lost(self, error):
         protocol, self._protocol = self._protocol, None
+        self._reader = None  # it holds the connection, which holds this transport
         self._poller._closed.clear()
         try:
             protocol.connection_lost(error)

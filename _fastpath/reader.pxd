@@ -1,14 +1,14 @@
-from koko_presence._fastpath.frames cimport Frames
 from koko_presence._fastpath.listener cimport FrameListener
 
 
 cdef class FrameReader:
-    cdef Frames _frames
     cdef FrameListener _listener
-    cdef object _protocol
+    cdef Py_ssize_t _longest
+    cdef char* _begun
+    cdef Py_ssize_t _begun_size
+    cdef Py_ssize_t _capacity
 
-    cdef inline bint at_boundary(self):
-        return self._frames.owed == 0 and self._frames.head_size == 0
-
-    cdef note(self, const char* data, Py_ssize_t size)
-    cdef take(self, transport, char* data, Py_ssize_t size)
+    cdef take(self, const char* data, Py_ssize_t size)
+    cdef Py_ssize_t take_frame(self, const char* data, Py_ssize_t size) except -1
+    cdef Py_ssize_t keep(self, const char* data, Py_ssize_t size) except -1
+    cdef drop(self)

@@ -29,3 +29,23 @@ class Link(Protocol):
     def close(self, code: int, reason: str = "") -> None: ...
 
     def abort(self) -> None: ...
+
+
+class ClosedLink:
+    """The link of a session whose connection is gone: takes the place of the real one, so that the two do not keep each
+    other, and whatever is still said to it is dropped."""
+
+    unsent_bytes = 0
+
+    def send_frames(self, data: bytes) -> None: ...
+
+    def send_ping(self, data: bytes) -> None: ...
+
+    def promote(self) -> None: ...
+
+    def close(self, code: int, reason: str = "") -> None: ...
+
+    def abort(self) -> None: ...
+
+
+CLOSED_LINK = ClosedLink()

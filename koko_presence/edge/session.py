@@ -35,12 +35,12 @@ from koko_presence.records import HEARS, SessionRecord
 
 from .abuse import Abuse
 from .activity import ActivityWatch
-from .feed import Receiver
-from .life import LIFE, Link
+from .life import CLOSED_LINK, LIFE, Link
 from .linkwatch import LinkWatch
 from .login import Login
 from .oneself import handle_heartbeat, handle_privacy, handle_status
 from .rooms import ROOM_HANDLERS, Rooms
+from .unanswered import NONE
 
 if TYPE_CHECKING:
     from .hub import Hub
@@ -52,11 +52,15 @@ CLAIM_HZ, CLAIM_BURST = 0.5, 4
 
 
 class Session:
-    """One client. The connection calls `on_*`; everything it writes goes through its outbox."""
+    """One client. The connection calls `on_*`; everything it writes goes through its outbox. It receives the streams of
+    its rooms (`feed.Receiver`).
+
+    Login, rooms, outbox and link know their session; `on_close`, the last that the connection says, cuts that.
+    """
 
     __slots__ = (
-        "__weakref__", "_held", "_link_watch", "_strangers", "abuse", "activity", "claims", "connection",
-        "gate", "hub", "link", "login", "opened_at", "outbox", "ponged_at", "privacy", "receiver", "rooms",
+        "__weakref__", "_held", "_link_watch", "_strangers", "abuse", "activity", "barred", "claims", "connection",
+        "gate", "hub", "link", "login", "opened_at", "outbox", "ponged_at", "privacy", "rooms",
         "session_id", "state", "status_bucket",
     )  # fmt: skip
 
@@ -73,7 +77,7 @@ class Session:
         self.abuse = Abuse(limits)
         self.rooms = Rooms(self)
         self.gate = Gate(self.abuse.messages, self.rooms.cursors, self.rooms.max_bytes, hub.clock, now)
-        self.receiver = Receiver(self.outbox, self.rooms.on_attach, self.rooms.on_detach, self.on_refusal)
+        self.barred: frozenset[str] = NONE
         self.activity = ActivityWatch(limits, now, self.gate)
         self.claims = TokenBucket(CLAIM_HZ, CLAIM_BURST)
         self.status_bucket = TokenBucket(limits.status_hz, limits.status_burst)
@@ -170,6 +174,12 @@ class Session:
         """The connection is gone. 1000, or a close without a code, is a leave; anything else may come back [D2]."""
         said_goodbye = code in (1000, 1005) and clean
         self._end(grace=not said_goodbye, reason="left" if said_goodbye else "disconnected")
+        if self.link is CLOSED_LINK:
+            return
+        self.link = CLOSED_LINK
+        self.outbox.end(CLOSED_LINK)
+        self.login.let_go()
+        self.rooms.let_go()
 
     # --- messages -------------------------------------------------------------------------------------------------
 
@@ -279,12 +289,20 @@ class Session:
             self.hub.forget(self)
             self._close(code)
 
+    def on_attach(self, room_id: str) -> None:
+        """The first frame of a room's stream has been written."""
+        self.rooms.on_attach(room_id)
+
+    def on_detach(self, room_id: str) -> None:
+        """The last frame of a room's stream has been written."""
+        self.rooms.on_detach(room_id)
+
     def on_room_refused(self, room_id: str, payload: bytes, now: float) -> None:
         """A join failed."""
         if not self.rooms.unanswered.refused(room_id, now):
             return
-        if room_id in self.receiver.barred:
-            self.receiver.barred.discard(room_id)
+        if room_id in self.barred:
+            self.barred -= {room_id}
         else:
             self.write(payload)
             self.on_refusal()

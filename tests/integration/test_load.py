@@ -8,8 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from bench import http
 from bench.load import koko_server, write_tokens
+
+pytestmark = pytest.mark.bench
 
 ROOT = Path(__file__).parent.parent.parent
 
