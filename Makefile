@@ -5,8 +5,8 @@
 #                   test-systemd test-long; make test-soak runs for minutes and only by name
 # make check  formatting, lint, types
 # make bench  beside other servers, an hour; make instructions: counts
-# make bench-check BASE=main    what is slower than another revision, from 5 % on, two minutes; without BASE: against the
-#                               stored baseline, from 25 % on
+# make bench-check BASE=main    what is slower than another revision, for changes of about 10 %, two to four minutes;
+#                               CASES=joining for some of the cases; without BASE: against the stored baseline, from 25 % on
 # make debug  compiled part with bounds checks and line tracing, annotated HTML in build/debug/
 # make setup  .venv with the pinned packages and the compiled part; nothing to do takes no time
 # make clip   films the demo's clip again (Chromium, ffmpeg); it is in git
@@ -20,6 +20,7 @@ BIN := .venv/bin
 
 BENCH :=
 BASE :=
+CASES :=
 # the tests of one file run in one process; most wait more than they compute
 PARALLEL := -n 2 --dist loadfile
 
@@ -61,7 +62,7 @@ bench: dev
 	@$(BIN)/python -m bench.compare $(BENCH)
 
 bench-check: dev
-	@$(BIN)/python -m bench.check $(if $(BASE),--base "$(BASE)") $(BENCH)
+	@$(BIN)/python -m bench.check $(if $(BASE),--base "$(BASE)") $(if $(CASES),--only "$(CASES)") $(BENCH)
 
 instructions: dev
 	@$(BIN)/python -m bench.instructions $(BENCH)
