@@ -151,5 +151,6 @@ def _question(auth: Auth) -> Question:
         url=introspect.url,
         token_name=token_name or introspect.chosen("token_name"),
         authorization=introspect.authorization,
+        needs_active=introspect.preset == "generic",
         **chosen,
     )

@@ -32,7 +32,8 @@ NOBODY_S = 5.0  # for how long it is remembered that a token is nobody's
 RETRY_AFTER_S = 5.0
 # what may stand in a cookie's value [RFC 6265 section 4.1.1], and so also behind Bearer
 _PRINTABLE = re.compile(r"[\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]+")
-COOKIE_PREFIXES = ("__Secure-", "__Host-", "")
+# as the cookie may be called; only __Host- keeps neighbouring domains from setting it [RFC 6265bis section 4.1.3.2]
+COOKIE_PREFIXES = ("__Host-", "__Secure-", "")
 
 NOBODY = "the application knows no such session: sign in again"
 Remembered = Memory[bytes, Identity | str]  # whose a token is, or why it is nobody's
@@ -42,7 +43,8 @@ class Question(Struct, frozen=True, kw_only=True):
     """How to ask whose a token is, and where in the answer that stands: `id` and the others are names joined by dots.
 
     `token_in` says how the token goes out: "bearer", "cookie", "header", "form" or "json"; `token_name` is the name of
-    the cookie, header or field. `authorization` is a header by which we are known ourselves.
+    the cookie, header or field. `authorization` is a header by which we are known ourselves. `needs_active`: an answer
+    without `active` is one about nobody [RFC 7662 section 2.2].
     """
 
     url: str
@@ -55,6 +57,7 @@ class Question(Struct, frozen=True, kw_only=True):
     expires: str
     rooms: str
     authorization: str = ""
+    needs_active: bool = False
 
     def __repr__(self) -> str:
         return f"Question(url={self.url!r}, token_in={self.token_in!r})"
@@ -130,7 +133,7 @@ class IntrospectVerifier:
         user_id = _at(said, question.id)
         if isinstance(user_id, int) and not isinstance(user_id, bool):
             user_id = str(user_id)
-        if not user_id or _at(said, "active") is False:  # [RFC 7662 section 2.2]
+        if not user_id or not _is_active(said, question.needs_active):
             raise TokenRefused(NOBODY)
         user_id = check_user_id(user_id)
         end_s = _unix(_at(said, question.expires))
@@ -198,6 +201,14 @@ def _at(said: Any, path: str) -> Any:
     for name in path.split(".") if path else ("",):
         said = said.get(name) if isinstance(said, dict) else None
     return said
+
+
+def _is_active(said: Any, needed: bool) -> bool:
+    """Is `active` true, or absent where it is not `needed`? "false", 0, null and 1 are not true [RFC 7662 section 2.2].
+    """
+    if not isinstance(said, dict) or "active" not in said:
+        return not needed
+    return said["active"] is True
 
 
 def _unix(value: Any) -> float | None:

@@ -114,12 +114,12 @@ def test_a_refusal_by_status_is_one(status: int) -> None:
     ("said", "reason"),
     [
         ({"active": False, "sub": "ann"}, "knows no such session"),
-        ({"sub": "system"}, "reserved"), ({"sub": "x" * 129}, "longer than 128"), ({"sub": "a\nb"}, "control characters"),
-        ({"sub": ["ann"]}, "names no user"), ({"sub": True}, "names no user"), ({"sub": 1.5}, "names no user"),
-        ({"sub": "ann", "exp": NOW}, "has expired"), ({"sub": "ann", "exp": "2023-11-14T22:13:20Z"}, "has expired"),
-        ({"sub": "ann", "exp": "soon"}, "no time that can be read"), ({"sub": "ann", "exp": -1}, "no time"),
-        ({"sub": "ann", "exp": 1e308}, "no time"), ({"sub": "ann", "exp": True}, "no time"), ({"sub": "ann", "exp": []}, "no time"),
-        ({"sub": "ann", "rooms": ["video_1"]}, "rooms must be an object"), ({"sub": "ann", "rooms": {"a*b": []}}, "only at its end"),
+        ({"active": True, "sub": "system"}, "reserved"), ({"active": True, "sub": "x" * 129}, "longer than 128"), ({"active": True, "sub": "a\nb"}, "control characters"),
+        ({"active": True, "sub": ["ann"]}, "names no user"), ({"active": True, "sub": True}, "names no user"), ({"active": True, "sub": 1.5}, "names no user"),
+        ({"active": True, "sub": "ann", "exp": NOW}, "has expired"), ({"active": True, "sub": "ann", "exp": "2023-11-14T22:13:20Z"}, "has expired"),
+        ({"active": True, "sub": "ann", "exp": "soon"}, "no time that can be read"), ({"active": True, "sub": "ann", "exp": -1}, "no time"),
+        ({"active": True, "sub": "ann", "exp": 1e308}, "no time"), ({"active": True, "sub": "ann", "exp": True}, "no time"), ({"active": True, "sub": "ann", "exp": []}, "no time"),
+        ({"active": True, "sub": "ann", "rooms": ["video_1"]}, "rooms must be an object"), ({"active": True, "sub": "ann", "rooms": {"a*b": []}}, "only at its end"),
     ],
 )  # fmt: skip
 def test_an_answer_that_cannot_be_believed_lets_nobody_in(said: dict[str, Any], reason: str) -> None:
@@ -133,7 +133,7 @@ def test_an_answer_that_cannot_be_believed_lets_nobody_in(said: dict[str, Any], 
      ("2023-11-14T22:14:20", NOW + 60), (NOW + 9_999_999, NOW + 3600), (None, NOW + 3600), (NOW + 60.9, NOW + 60)],
 )  # fmt: skip
 def test_an_end_in_any_writing_and_an_hour_at_most(exp: Any, expires_at_s: int) -> None:
-    assert told(verifier(answering({"sub": 17, "exp": exp}), GENERIC)).expires_at_s == expires_at_s
+    assert told(verifier(answering({"active": True, "sub": 17, "exp": exp}), GENERIC)).expires_at_s == expires_at_s
 
 
 @pytest.mark.parametrize(
@@ -252,3 +252,26 @@ def test_tokens_that_are_made_up_do_not_pile_up_as_questions(monkeypatch: pytest
             await asking.verify("token199", NOW)  # type: ignore[misc]
 
     asyncio.run(story())
+
+
+@pytest.mark.parametrize("active", ["false", "true", 0, 1, None, [], {}, False])
+@pytest.mark.parametrize("question", [GENERIC, BETTER_AUTH])
+def test_active_is_true_or_the_token_is_nobodys(active: Any, question: Question) -> None:
+    """RFC 7662 section 2.2: `active` is a boolean; "false", 0 and null were once taken as a yes."""
+    said = {"active": active, "sub": "ann", **SESSION}
+    with pytest.raises(TokenRefused, match="knows no such session"):
+        told(verifier(answering(said), question))
+    assert told(verifier(answering(said | {"active": True}), question)).user_id == "ann"
+
+
+def test_the_generic_preset_wants_active_and_better_auth_has_none(tmp_path: Any) -> None:
+    text = "[auth]\nverifiers = ['introspect']\n[auth.introspect]\nurl = 'https://app.example/x'\npreset = '%s'"
+    said = {"sub": "ann", **SESSION}
+    for preset, counts in (("generic", False), ("better-auth-cookie", True), ("better-auth-bearer", True)):
+        made: Any = Verifiers().make(load(written(tmp_path, text % preset), {}))
+        asking = verifier(answering(said), made._question)
+        if counts:
+            assert told(asking).user_id == "ann"
+        else:
+            with pytest.raises(TokenRefused, match="knows no such session"):
+                told(asking)
