@@ -70,10 +70,19 @@ def test_what_does_not_say_who_it_is(headers: Mapping[str, str], reason: str) ->
         who(headers)
 
 
-def test_a_prefixed_cookie_goes_before_one_that_a_neighbour_may_have_set() -> None:
-    header = f"{NAME}=evil; __Secure-{NAME}=good"
-    assert find_cookie([header], NAME) == SessionCookie(f"__Secure-{NAME}", "good")
+def test_the_host_cookie_goes_before_those_that_a_neighbouring_domain_may_have_set() -> None:
+    header = f"{NAME}=evil; __Secure-{NAME}=evil too; __Host-{NAME}=good"
+    assert find_cookie([header], NAME) == SessionCookie(f"__Host-{NAME}", "good")
     assert find_cookie([f"{NAME}=a", f"{NAME}=a"], NAME).value == "a", "twice the same is one"
+    assert find_cookie([f"{NAME}=a; __Secure-{NAME}=a"], NAME) == SessionCookie(f"__Secure-{NAME}", "a")
+
+
+@pytest.mark.parametrize(
+    "header", [f"{NAME}=a; __Secure-{NAME}=b", f"__Secure-{NAME}=a; __Secure-{NAME}=b", f"__Host-{NAME}=a; __Host-{NAME}=b"]
+)
+def test_of_cookies_with_different_values_none_counts(header: str) -> None:
+    with pytest.raises(TokenRefused, match="several cookies .* that differ"):
+        find_cookie([header], NAME)
 
 
 def test_a_cookie_keeps_its_value_to_the_letter_and_no_repr_shows_it() -> None:
