@@ -204,8 +204,7 @@ def _at(said: Any, path: str) -> Any:
 
 
 def _is_active(said: Any, needed: bool) -> bool:
-    """Is `active` true, or absent where it is not `needed`? "false", 0, null and 1 are not true [RFC 7662 section 2.2].
-    """
+    """Is `active` true, or absent where it is not `needed` [RFC 7662 section 2.2]? "true" and 1 are not true."""
     if not isinstance(said, dict) or "active" not in said:
         return not needed
     return said["active"] is True

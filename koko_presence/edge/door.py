@@ -25,6 +25,7 @@ from koko_presence.auth.cookies import SessionCookie
 
 from .connection import Connection, Handler
 from .listening import Listener
+from .origins import NONE_LISTED, Origins
 from .turning import MAX_HEAD_BYTES, begun, turn, upgrade_in
 from .upgrade import Head, read_head, refuse_upgrade, session_cookie
 
@@ -46,7 +47,7 @@ class Door:
         make_handler: Callable[[Connection], Handler],
         http_protocol: Callable[[], asyncio.Protocol],
         poller: Poller,
-        origins: Collection[str] = (),
+        origins: Origins = NONE_LISTED,
         cookie: str = "",
         max_message_bytes: int = 16 * 1024,
         max_frame_bytes: int = 64 * 1024,

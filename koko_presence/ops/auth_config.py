@@ -1,12 +1,13 @@
 """The section [auth] with its tables: whose tokens count. The rules that no type can express are below the keys."""
 
-import ipaddress
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from msgspec import Meta, Struct
+
+from ..hosts import is_loopback
 
 MIN_SECRET_BYTES = 32  # HS256 takes no shorter key [RFC 7518 section 3.2]
 SECRET_NAMES = frozenset(("secret", "api_key", "authorization"))  # keys whose values are never shown
@@ -187,11 +188,3 @@ def url_problem(url: str) -> str:
     if parts.scheme == "http" and not is_loopback(host):
         return "is http, which everybody on the way can read and change: use https (http goes to this machine only)"
     return ""
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach a socket bound to `host`."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

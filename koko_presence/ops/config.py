@@ -16,8 +16,9 @@ from typing import Annotated, Any, Literal, NamedTuple
 import msgspec
 from msgspec import Meta, Struct, inspect
 
+from ..hosts import is_loopback
 from ..limits import Limits, RoomOptions
-from .auth_config import SECRET_NAMES, Auth, Section, check_auth, is_loopback
+from .auth_config import SECRET_NAMES, Auth, Section, check_auth
 from .outgoing_config import Access, Webhooks, check_outgoing
 
 __all__ = [
@@ -64,6 +65,7 @@ class Server(Section, frozen=True):
 class Operator(Section, frozen=True):
     host: str = "127.0.0.1"
     port: Port = 9080
+    hosts: tuple[str, ...] = ()
     api_key: str = ""
     api_key_file: str = ""
 

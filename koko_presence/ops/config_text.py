@@ -28,6 +28,8 @@ MEANINGS: Mapping[str, str] = {
     "server.demo": "Serve the demo page at /demo.",
     "operator.host": "Address of the operator port: metrics, readiness, server API. Keep it private.",
     "operator.port": "Operator port. 0 lets the system choose.",
+    "operator.hosts": "Further names by which requests may ask for it, as in metrics.internal. Addresses, localhost\n"
+    "and operator.host always may; others are refused, so that no web page can reach it by a name of its own.",
     "operator.api_key": "Bearer key of the server API. Empty: the server API is off.",
     "operator.api_key_file": "File that holds the key instead. ${CREDENTIALS_DIRECTORY} works.",
     "auth.verifiers": 'Who tells whose a token is, tried in this order. "jwt": tokens that say it and are signed;\n'
