@@ -18,13 +18,23 @@ class Letter(Struct, tag=True):
 NOWHERE = -1  # in place of an edge: a leased session has no socket [M2]
 
 
+class Scopes(Struct, array_like=True, frozen=True):
+    """What a token allows in a room beyond being there."""
+
+    can_control: bool
+    can_broadcast: bool
+    moderator: bool
+
+
 class Call(Struct, array_like=True):
     """Who waits for the answer to a command: call `number` at `edge`, made over HTTP on behalf of `user_id`. A command
-    that carries one is answered with one CallAnswered there, and nothing of the answer goes to a socket [M9]."""
+    that carries one is answered with one CallAnswered there, and nothing of the answer goes to a socket [M9].
+    `scopes` are those of the caller's token in the room, which may be less than those of the session that acts."""
 
     edge: int
     number: int
     user_id: str
+    scopes: Scopes | None = None
 
 
 class Visitor(Struct, kw_only=True):

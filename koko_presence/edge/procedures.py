@@ -24,6 +24,7 @@ from koko_presence.commands import (
     EnterRoom,
     LeaveRoom,
     RenewLeases,
+    Scopes,
     Visitor,
 )
 from koko_presence.domain.leases import is_lease, lease_id
@@ -211,9 +212,10 @@ class Procedures:
             session_id = _lease(caller, message.room_id, target)
         if name == "syncPlayback" and not session_id:  # [H14]
             raise PresenceError("SESSION_REQUIRED", "Name the session whose player this is, as sessionId.")
-        await self._grant(caller, message.room_id, UNSET)
+        grant = await self._grant(caller, message.room_id, UNSET)
         command = Act(room_id=message.room_id, session_id=session_id, edge=self._hub.edge_id, message=message)
-        return Raw(await self._ask(caller, command))
+        scopes = Scopes(grant.can_control, grant.can_broadcast, grant.moderator)
+        return Raw(await self._hub.calls.ask(command, caller.identity.user_id, scopes))
 
     async def _set_status(self, caller: Caller, name: str, input: Any) -> Raw:
         target, message = read(input, Target), read_message(input, name)
@@ -254,9 +256,8 @@ class Procedures:
             raise grant.refusal()
 
     async def _checked(self, caller: Caller, room_id: str, room_type: Any, action: Action) -> Grant:
-        answer = self._hub.access.check(
-            caller.identity, room_id, claimed_type(room_type), session_id=caller.session_id, action=action
-        )
+        # without a session id: whose the one in the header is, only its user's owner knows
+        answer = self._hub.access.check(caller.identity, room_id, claimed_type(room_type), action=action)
         return answer if isinstance(answer, Grant) else await _granted(answer)
 
 
