@@ -135,8 +135,8 @@ MEANINGS: Mapping[str, str] = {
     "webhooks.events": "Which ones: user_entered, user_left, room_created, room_emptied, room_full, control_changed.",
     "webhooks.batch_events": "Events in one request at most.",
     "webhooks.batch_s": "How long events are collected for one request.",
-    "webhooks.queue_events": "Events of one worker that may wait. Of more, those of the person with the most are dropped, the\n"
-    "oldest first, and counted.",
+    "webhooks.queue_events": "Events of one worker that may wait. Of more, those of the person with the most go first,\n"
+    "and are counted as dropped.",
     "webhooks.tries": "How often a request is tried, with growing pauses of up to a minute, before it is given up.",
     "log.level": '"debug", "info", "warning", "error" or "critical".',
     "log.format": '"json": one object per line. "console": for reading in a terminal.',

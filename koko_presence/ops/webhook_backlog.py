@@ -1,4 +1,4 @@
-"""Events that wait to be told, in order and by whom they are about, so that one person's flood costs that person's first.
+"""Events that wait to be told, in order and by person, so that one person's flood drops that person's events first.
 
 Pure. An event about a room (created, emptied, full) is put down to the person who caused it: the one whose entering
 follows its creation, or the last one of that room.
@@ -36,15 +36,10 @@ class Backlog:
         """One more; of rooms' last persons `limit` are remembered."""
         person = self._person(happening)
         before, self._last = self._last, happening
-        if (
-            isinstance(happening, UserEntered)
-            and isinstance(before, RoomCreated)
-            and before.room_id == happening.room_id
-        ):
-            number = self._next - 1
-            if number in self._entries:  # the room was made by this one
-                self._unlist(number)
-                self._list(number, person)
+        made = isinstance(before, RoomCreated) and before.room_id == happening.room_id
+        if made and isinstance(happening, UserEntered) and self._next - 1 in self._entries:
+            self._unlist(self._next - 1)  # the room was made by this one
+            self._list(self._next - 1, person)
         if isinstance(happening, UserEntered | UserLeft):
             self._last_in.pop(happening.room_id, None)
             self._last_in[happening.room_id] = person
