@@ -38,6 +38,7 @@ class Introspect(Section, frozen=True):
     rooms: str = ""
     cache_s: Annotated[float, Meta(ge=1.0, le=60.0)] = 30.0
     session_s: Annotated[int, Meta(ge=60, le=86_400)] = 3600
+    questions_hz: Annotated[float, Meta(ge=1.0, le=10_000.0)] = 200.0
 
     def __repr__(self) -> str:
         return f"Introspect(preset={self.preset!r}, url={self.url!r})"
