@@ -162,11 +162,19 @@ class ChangePrivacy(Letter, kw_only=True):
     call: Call | None = None
 
 
-class RenewLeases(Letter, kw_only=True):
-    """The HTTP heartbeat: the leased session, or all of the user when none is named, lives 90 s more [M2, D6]."""
+class AskLeases(Letter, kw_only=True):
+    """Which leases a user holds, and where: all, or the named one. The answer is a list of [sessionId, roomId]."""
 
     user_id: str
     session_id: str
+    call: Call | None = None
+
+
+class RenewLeases(Letter, kw_only=True):
+    """The HTTP heartbeat: these leases live 90 s more [M2, D6]."""
+
+    user_id: str
+    sessions: list[str]
     activity: Activity | None
     call: Call | None = None
 
@@ -204,6 +212,7 @@ UserCommand = (
     | ReportActivity
     | ChangeStatus
     | ChangePrivacy
+    | AskLeases
     | RenewLeases
     | RoomLeft
     | ClaimMember

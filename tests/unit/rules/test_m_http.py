@@ -911,3 +911,28 @@ def test_a_manual_status_outlives_the_users_owner_whoever_looked_at_the_room_bef
     world.sleep(6.0)
     here = [user for user in world.shard.users.values() if any(each.connected for each in user.sessions.values())]
     assert len(here) > 20 and {user.profile.status for user in here} == {"busy"}
+
+
+@pytest.mark.parametrize("fields", [{}, ROOM, {"named": True}])
+def test_a6_every_renewal_of_a_lease_asks_whether_it_may_still_be_there(fields: dict[str, Any]) -> None:
+    """Heartbeats without roomId once renewed a lease for ever, whatever the application said."""
+    closed: set[str] = set()
+
+    class Closing:
+        def check(self, identity: Any, room_id: str, room_type: Any, **more: Any) -> Grant:
+            return NO if room_id in closed else Grant(allow=True)
+
+    world = World(access=Closing())
+    http = world.http("ann")
+    session_id = http.call("join", **ROOM, roomType="video")["sessionId"]
+    http.call("join", roomId="video_2", roomType="video")
+    fields = {"sessionId": session_id} if "named" in fields else fields
+    assert http.call("heartbeat")["renewed"] == 2
+    closed.add("video_123")
+    if fields:
+        assert http.refused("heartbeat", **fields).code == "FORBIDDEN"
+    else:
+        assert http.call("heartbeat")["renewed"] == 1, "the one in the other room"
+    if fields != ROOM:
+        assert http.call("heartbeat")["renewed"] == 1
+        assert [room for room, it in world.shard.rooms.items() if it.members] == ["video_2"], "and its lease has ended"
