@@ -207,6 +207,8 @@ class Answering:
                 if inquiry.room_id in (None, room_id):
                     check.asked += 1
                     session.rooms.recheck(room_id, REVOKED, check.on_answer)
+        # and those who are here over HTTP; some answers come at once, before this is counted
+        check.asked += self._hub.procedures.recheck(inquiry.user_id, inquiry.room_id, check.on_answer)
         check.all_asked = True
         if not check.conclude():
             self._timers.call_later(DECIDED_WITHIN_S, check.give_up)

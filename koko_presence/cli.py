@@ -155,8 +155,12 @@ def check_token(arguments: argparse.Namespace) -> int:
 
 
 def check_config(arguments: argparse.Namespace) -> int:
-    """Exit 0 and a summary, or 2 and one line per fault."""
+    """Exit 0, a summary and warnings, or 2 and one line per fault."""
+    from .ops.config_risks import warnings
+
     config = _load(arguments)
+    for warning in warnings(config):
+        print(f"warning: {warning}", file=sys.stderr)
     server, operator = config.server, config.operator
     origins = ", ".join(server.origins) or "the server's own"
     print(f"configuration is fine: {arguments.config or 'no file'}, environment")

@@ -18,13 +18,23 @@ class Letter(Struct, tag=True):
 NOWHERE = -1  # in place of an edge: a leased session has no socket [M2]
 
 
+class Scopes(Struct, array_like=True, frozen=True):
+    """What a token allows in a room beyond being there."""
+
+    can_control: bool
+    can_broadcast: bool
+    moderator: bool
+
+
 class Call(Struct, array_like=True):
     """Who waits for the answer to a command: call `number` at `edge`, made over HTTP on behalf of `user_id`. A command
-    that carries one is answered with one CallAnswered there, and nothing of the answer goes to a socket [M9]."""
+    that carries one is answered with one CallAnswered there, and nothing of the answer goes to a socket [M9].
+    `scopes` are those of the caller's token in the room, which may be less than those of the session that acts."""
 
     edge: int
     number: int
     user_id: str
+    scopes: Scopes | None = None
 
 
 class Visitor(Struct, kw_only=True):
@@ -152,11 +162,19 @@ class ChangePrivacy(Letter, kw_only=True):
     call: Call | None = None
 
 
-class RenewLeases(Letter, kw_only=True):
-    """The HTTP heartbeat: the leased session, or all of the user when none is named, lives 90 s more [M2, D6]."""
+class AskLeases(Letter, kw_only=True):
+    """Which leases a user holds, and where: all, or the named one. The answer is a list of [sessionId, roomId]."""
 
     user_id: str
     session_id: str
+    call: Call | None = None
+
+
+class RenewLeases(Letter, kw_only=True):
+    """The HTTP heartbeat: these leases live 90 s more [M2, D6]."""
+
+    user_id: str
+    sessions: list[str]
     activity: Activity | None
     call: Call | None = None
 
@@ -194,6 +212,7 @@ UserCommand = (
     | ReportActivity
     | ChangeStatus
     | ChangePrivacy
+    | AskLeases
     | RenewLeases
     | RoomLeft
     | ClaimMember

@@ -31,7 +31,7 @@ from .commands import (
     Resume,
     RoomLeft,
 )
-from .domain import answers, leases, notes, showing, view, watching
+from .domain import answers, leases, notes, scopes, showing, view, watching
 from .domain.actions import ACTIONS
 from .domain.deadlines import Deadlines
 from .domain.due import what_is_due
@@ -325,7 +325,8 @@ class Shard:
         try:
             member = view.acting_member(room, call.user_id, command.session_id)
             assert room is not None
-            result = self._do(room, member, message, now)
+            with scopes.narrowed(member, call.scopes):
+                result = self._do(room, member, message, now)
         except PresenceError as refusal:
             tally.refused(message, refusal.code)
             answers.refuse(self.setting, call, refusal, command.room_id)

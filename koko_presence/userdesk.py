@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ._fastpath.counters import tally
 from ._fastpath.throttle import TokenBucket
 from .commands import (
+    AskLeases,
     ChangePrivacy,
     ChangeStatus,
     ClaimMember,
@@ -47,6 +48,7 @@ class UserDesk:
             ReportActivity: self._report,
             ChangeStatus: self._change_status,
             ChangePrivacy: self._change_privacy,
+            AskLeases: self._ask_leases,
             RenewLeases: self._renew,
             RoomLeft: self._left,
             ClaimMember: self._claim,
@@ -150,6 +152,11 @@ class UserDesk:
             self._acknowledge(user, command.session_id, command.id, user.change_privacy(command))
         except PresenceError as error:
             self._reply(user, command.session_id, error_reply(error, command.id))
+
+    def _ask_leases(self, command: AskLeases, now: float) -> None:
+        user = self._users.get(command.user_id)
+        if command.call is not None:
+            answers.answer(self._setting, command.call, [] if user is None else leases.held(user, command.session_id))
 
     def _renew(self, command: RenewLeases, now: float) -> None:
         user = self._users.get(command.user_id)

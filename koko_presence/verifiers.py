@@ -14,12 +14,11 @@ from collections.abc import Callable
 from .auth.asking import Asker
 from .auth.claims import ClaimRules
 from .auth.identity import TokenVerifier
-from .auth.introspect import MAX_REMEMBERED, IntrospectVerifier, Question, Remembered
+from .auth.introspect import CONNECTIONS, KEPT_CONNECTIONS, IntrospectVerifier, Question, Remembered, Road
 from .auth.introspect import TIMEOUT_S as INTROSPECT_TIMEOUT_S
 from .auth.jwks import TIMEOUT_S as JWKS_TIMEOUT_S
 from .auth.jwks import Jwks
 from .auth.keys import Key, keys_from_pem
-from .auth.memory import Memory
 from .auth.several import Several
 from .auth.signed import FixedKeys, KeyVerifier
 from .auth.tokens import HmacVerifier
@@ -33,7 +32,7 @@ class Verifiers:
         """`clock` is monotonic, in seconds."""
         self._clock = clock
         self._jwks: Jwks | None = None
-        self._introspect: tuple[Question, Asker, Remembered] | None = None
+        self._introspect: tuple[Question, tuple[Road, Road], Remembered] | None = None
         self._closing: set[asyncio.Future[None]] = set()
 
     def make(self, config: Config) -> TokenVerifier:
@@ -88,12 +87,13 @@ class Verifiers:
 
     def _introspection(self, auth: Auth, forwards: bool) -> TokenVerifier:
         if self._introspect is None:
-            self._introspect = (_question(auth), Asker(timeout_s=INTROSPECT_TIMEOUT_S), Memory(MAX_REMEMBERED))
-        question, asker, remembered = self._introspect
+            self._introspect = (_question(auth), (_road(CONNECTIONS), _road(KEPT_CONNECTIONS)), Remembered())
+        question, roads, remembered = self._introspect
         return IntrospectVerifier(
             question,
-            asker,
+            roads,
             remembered,
+            questions_hz=auth.introspect.questions_hz,
             cache_s=auth.introspect.cache_s,
             session_s=auth.introspect.session_s,
             skips_signed="jwt" in auth.verifiers,
@@ -106,7 +106,8 @@ class Verifiers:
             self._close(self._jwks)
             self._jwks = None
         if self._introspect is not None and (auth is None or _question(auth) != self._introspect[0]):
-            self._close(self._introspect[1])
+            for road in self._introspect[1]:
+                self._close(road.asker)
             self._introspect = None
 
     def _close(self, asking: Jwks | Asker) -> None:
@@ -139,6 +140,10 @@ def _fixed_keys(auth: Auth) -> list[Key]:
     return keys_from_pem(auth.public_key)
 
 
+def _road(connections: int) -> Road:
+    return Road(Asker(timeout_s=INTROSPECT_TIMEOUT_S, connections=connections))
+
+
 def _question(auth: Auth) -> Question:
     introspect = auth.introspect
     chosen = {
@@ -151,5 +156,6 @@ def _question(auth: Auth) -> Question:
         url=introspect.url,
         token_name=token_name or introspect.chosen("token_name"),
         authorization=introspect.authorization,
+        needs_active=introspect.preset == "generic",
         **chosen,
     )

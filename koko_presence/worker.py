@@ -33,6 +33,7 @@ from .edge.connection import Connection, Handler
 from .edge.door import Door
 from .edge.http import HttpSide
 from .edge.hub import Hub
+from .edge.origins import Origins
 from .edge.trpc_http import TrpcHttp
 from .edge.trpc_ws import PATH as TRPC_PATH
 from .edge.trpc_ws import TrpcSocket
@@ -129,7 +130,7 @@ class Worker:
         )
         self.bus.attach(edge_id, self.hub)
         self.answering = Answering(self.hub, self.shard, self.bus, self._poller)
-        self._http = HttpSide()
+        self._http = HttpSide(local_only=dev)
         self._http.add_sdk(SDK_FOLDER)
         self._http.add_trpc(TrpcHttp(self.hub.procedures, self.callers, lambda: self.door.origins, self.hub.unix_s))
         if config.server.demo:
@@ -141,7 +142,7 @@ class Worker:
             make_intake=lambda: make_intake(self.hub.limits),
             ws_paths=("/presence", TRPC_PATH),
             http_protocol=self._http.server(),
-            origins=config.server.origins,
+            origins=self._origins(config),
             cookie=config.auth.cookie,
             max_message_bytes=config.limits.max_message_bytes,
             max_frame_bytes=config.limits.max_frame_bytes,
@@ -213,7 +214,7 @@ class Worker:
         self._verifiers.start()
         self.callers.cookie = self.door.cookie = config.auth.cookie
         self.hub.resume_tokens = ResumeTokens(config.auth.secret)
-        self.door.origins = config.server.origins
+        self.door.origins = self._origins(config)
         self._tell_webhooks(config)
 
     def set_limits(self, limits: Limits) -> None:
@@ -255,6 +256,9 @@ class Worker:
         if connection.target.partition("?")[0] == TRPC_PATH:
             return TrpcSocket(self.hub, connection)
         return self.hub.accept(connection)
+
+    def _origins(self, config: Config) -> Origins:
+        return Origins(frozenset(config.server.origins), tls=bool(self.config.server.tls_cert), local_only=self.dev)
 
     # --- the seam to the other workers ------------------------------------------------------------------------------
 

@@ -25,6 +25,10 @@ class AskFailed(Exception):
     """Why there is no answer, in words for the operator; never holds what was asked."""
 
 
+class Useless(AskFailed):
+    """There was an answer, but none to the question: the other side lives, and may answer the next one."""
+
+
 class Asker:
     """Asks over HTTP, with connections of its own. Belongs to the loop on which the first question is asked."""
 
@@ -56,7 +60,7 @@ class Asker:
         try:
             async with self._open().request(method, url, headers=headers, data=body, allow_redirects=False) as response:
                 if 300 <= response.status < 400:
-                    raise AskFailed(f"it answers with a redirect (status {response.status}), which is not followed")
+                    raise Useless(f"it answers with a redirect (status {response.status}), which is not followed")
                 return Answer(response.status, await self._read(response))
         except TimeoutError:
             raise AskFailed(f"it did not answer within {self._timeout_s:g} s") from None
@@ -72,7 +76,7 @@ class Asker:
             size += len(part)
             if size > self._max_bytes:
                 response.close()
-                raise AskFailed(f"its answer is longer than {self._max_bytes} bytes")
+                raise Useless(f"its answer is longer than {self._max_bytes} bytes")
             parts.append(part)
         return b"".join(parts)
 

@@ -25,22 +25,25 @@ class SessionCookie(NamedTuple):
 
 
 def find_cookie(headers: Iterable[str], name: str) -> SessionCookie:
-    """The cookie `name`, or the same with the prefix __Secure- or __Host- which go before it, in Cookie headers.
+    """The cookie `name` in Cookie headers, also with one of COOKIE_PREFIXES before it.
 
-    Errors: TokenRefused when there is none, and when there are several: a neighbouring domain may have set one of them.
+    __Host- counts before all others, since only this very host can have set it. A neighbouring domain may have set any
+    of the others, so they must have one value. Errors: TokenRefused when there is none, and when values differ.
     """
     found: dict[str, set[str]] = {}
     for header in headers:
         for pair in header.split(";"):
             key, _, value = pair.strip(" \t").partition("=")
             found.setdefault(key, set()).add(value)
-    for prefix in COOKIE_PREFIXES:
-        values = found.get(prefix + name)
-        if values:
-            if len(values) > 1:
-                raise TokenRefused(f"there are several cookies {prefix}{name}: delete them and sign in again", FORM)
-            return SessionCookie(prefix + name, values.pop())
-    raise TokenRefused(f"there is no cookie {name}: sign in first, or send a token", FORM)
+    present = [prefix + name for prefix in COOKIE_PREFIXES if prefix + name in found]
+    if not present:
+        raise TokenRefused(f"there is no cookie {name}: sign in first, or send a token", FORM)
+    equals = present[:1] if present[0].startswith("__Host-") else present
+    values = set().union(*(found[each] for each in equals))
+    if len(values) > 1:
+        several = " and ".join(equals)
+        raise TokenRefused(f"there are several cookies {several} that differ: delete them and sign in again", FORM)
+    return SessionCookie(present[0], values.pop())
 
 
 def verify_cookie(verifier: TokenVerifier, cookie: SessionCookie, now_s: float) -> Identity | Awaitable[Identity]:

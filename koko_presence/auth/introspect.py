@@ -2,6 +2,9 @@
 
 Answers are kept by the token's SHA-256, for a minute at most and never past their end, and one question is asked at a
 time for each. Without an answer nobody gets in, and everybody is told to try again.
+
+Anybody can make tokens up. So those that are nobody's have a memory of their own and push no person's answer out, those
+that never were anybody's have a budget of questions, and some connections are for the tokens that were good before.
 """
 
 import hashlib
@@ -16,6 +19,7 @@ import msgspec
 from msgspec import Struct, structs
 
 from .asking import Answer, Asker, AskFailed
+from .budget import Budget
 from .claims import check_rooms, check_user_id
 from .identity import FORM, SIGNATURE, Identity, TokenRefused, VerifierUnavailable
 from .jws import check_length, looks_signed
@@ -28,21 +32,60 @@ log = logging.getLogger("koko_presence.introspect")
 TIMEOUT_S = 2.0
 MAX_REMEMBERED = 20_000
 MAX_QUESTIONS = 2_048  # on their way at a time: whoever makes tokens up needs no right to ask
+QUESTIONS_BURST_S = 5.0  # of the budget for unknown tokens, saved up
+GOOD_BEFORE_S = 86_400.0  # for how long it is remembered that a token was somebody's
+CONNECTIONS, KEPT_CONNECTIONS = 24, 8  # for tokens that are unknown, and for those that were good before
 NOBODY_S = 5.0  # for how long it is remembered that a token is nobody's
 RETRY_AFTER_S = 5.0
 # what may stand in a cookie's value [RFC 6265 section 4.1.1], and so also behind Bearer
 _PRINTABLE = re.compile(r"[\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]+")
-COOKIE_PREFIXES = ("__Secure-", "__Host-", "")
+# as the cookie may be called; only __Host- keeps neighbouring domains from setting it [RFC 6265bis section 4.1.3.2]
+COOKIE_PREFIXES = ("__Host-", "__Secure-", "")
 
 NOBODY = "the application knows no such session: sign in again"
-Remembered = Memory[bytes, Identity | str]  # whose a token is, or why it is nobody's
+Told = Identity | str  # whose a token is, or why it is nobody's
+
+
+class Remembered:
+    """What is known about tokens, by their SHA-256: at most `limit` of each kind. Written by its verifiers alone."""
+
+    def __init__(self, limit: int = MAX_REMEMBERED) -> None:
+        self._people: Memory[bytes, Identity] = Memory(limit)
+        self._nobodies: Memory[bytes, str] = Memory(limit)
+        self._good_before: Memory[bytes, bool] = Memory(limit)
+
+    def get(self, key: bytes, now_s: float) -> Told | None:
+        """The answer that still counts, if there is one."""
+        return self._people.get(key, now_s) or self._nobodies.get(key, now_s)
+
+    def was_good(self, key: bytes, now_s: float) -> bool:
+        """Was this somebody's when it was last asked about?"""
+        return self._good_before.get(key, now_s) is not None
+
+    def put(self, key: bytes, told: Kept[Told], now_s: float) -> None:
+        """An answer has come."""
+        if isinstance(told.value, Identity):
+            self._people.put(key, told.value, told.until)
+            self._good_before.put(key, True, now_s + GOOD_BEFORE_S)
+        else:
+            self._nobodies.put(key, told.value, told.until)
+            self._good_before.forget_one(key)
+
+
+class Road:
+    """One of the two ways to the application: its connections, and what is being asked over them."""
+
+    def __init__(self, asker: Asker) -> None:
+        self.asker = asker
+        self.questions: Memory[bytes, Told] = Memory(0)  # keeps nothing, but asks once at a time
 
 
 class Question(Struct, frozen=True, kw_only=True):
     """How to ask whose a token is, and where in the answer that stands: `id` and the others are names joined by dots.
 
     `token_in` says how the token goes out: "bearer", "cookie", "header", "form" or "json"; `token_name` is the name of
-    the cookie, header or field. `authorization` is a header by which we are known ourselves.
+    the cookie, header or field. `authorization` is a header by which we are known ourselves. `needs_active`: an answer
+    without `active` is one about nobody [RFC 7662 section 2.2].
     """
 
     url: str
@@ -55,6 +98,7 @@ class Question(Struct, frozen=True, kw_only=True):
     expires: str
     rooms: str
     authorization: str = ""
+    needs_active: bool = False
 
     def __repr__(self) -> str:
         return f"Question(url={self.url!r}, token_in={self.token_in!r})"
@@ -66,19 +110,22 @@ class IntrospectVerifier:
     def __init__(
         self,
         question: Question,
-        asker: Asker,
+        roads: tuple[Road, Road],
         remembered: Remembered,
         *,
         cache_s: float,
         session_s: float,
+        questions_hz: float = 200.0,
         skips_signed: bool = False,
         forwards: bool = False,
     ) -> None:
-        """`cache_s`: how long an answer is believed; `session_s`: how long whoever got in by it may stay without asking
-        again. `skips_signed`: tokens in the form of a JWT are another verifier's. `forwards`: identities bring along
-        how the application knows them."""
+        """`roads` are for unknown tokens, and for those that were good before; `questions_hz`: how many of the first
+        are asked about a second. `cache_s`: how long an answer is believed; `session_s`: how long whoever got in by it
+        may stay without asking again. `skips_signed`: tokens in the form of a JWT are another verifier's. `forwards`:
+        identities bring along how the application knows them."""
         self._question = question
-        self._asker = asker
+        self._roads = roads
+        self._budget = Budget(questions_hz, questions_hz * QUESTIONS_BURST_S)
         self._remembered = remembered
         self._cache_s = cache_s
         self._session_s = session_s
@@ -98,23 +145,36 @@ class IntrospectVerifier:
         return self._ask(key, token, now_s) if known is None else self._told(known, token)
 
     async def _ask(self, key: bytes, token: str, now_s: float) -> Identity:
-        if not self._remembered.takes(key, MAX_QUESTIONS):
+        known = self._remembered.get(key, now_s)
+        if known is not None:  # answered since this was begun
+            return self._told(known, token)
+        was_good = self._remembered.was_good(key, now_s)
+        road = self._roads[was_good]
+        if not road.questions.takes(key, MAX_QUESTIONS):
             raise VerifierUnavailable("too many ask now whose theirs is", RETRY_AFTER_S)
-        return self._told(await self._remembered.ask(key, now_s, lambda: self._answer(token, now_s)), token)
+        if not (was_good or road.questions.is_asking(key) or self._budget.take(now_s)):
+            raise VerifierUnavailable("too many ask now whose theirs is", RETRY_AFTER_S)
 
-    def _told(self, known: Identity | str, token: str) -> Identity:
+        async def question() -> Kept[Told]:
+            told = await self._answer(road.asker, token, now_s)
+            self._remembered.put(key, told, now_s)
+            return told
+
+        return self._told(await road.questions.ask(key, now_s, question), token)
+
+    def _told(self, known: Told, token: str) -> Identity:
         if isinstance(known, str):
             raise TokenRefused(known, SIGNATURE)
         return structs.replace(known, forward=self._forward(token)) if self._forwards else known
 
-    async def _answer(self, token: str, now_s: float) -> Kept[Identity | str]:
+    async def _answer(self, asker: Asker, token: str, now_s: float) -> Kept[Told]:
         question = self._question
         headers, body = _carried(question, token)
         try:
             if question.method == "GET":
-                answer = await self._asker.get(question.url, headers)
+                answer = await asker.get(question.url, headers)
             else:
-                answer = await self._asker.post(question.url, headers, body)
+                answer = await asker.post(question.url, headers, body)
             said = _said(answer)
         except AskFailed as failure:
             log.warning("nobody says whose a token is", extra={"url": question.url, "why": str(failure)})
@@ -130,7 +190,7 @@ class IntrospectVerifier:
         user_id = _at(said, question.id)
         if isinstance(user_id, int) and not isinstance(user_id, bool):
             user_id = str(user_id)
-        if not user_id or _at(said, "active") is False:  # [RFC 7662 section 2.2]
+        if not user_id or not _is_active(said, question.needs_active):
             raise TokenRefused(NOBODY)
         user_id = check_user_id(user_id)
         end_s = _unix(_at(said, question.expires))
@@ -198,6 +258,13 @@ def _at(said: Any, path: str) -> Any:
     for name in path.split(".") if path else ("",):
         said = said.get(name) if isinstance(said, dict) else None
     return said
+
+
+def _is_active(said: Any, needed: bool) -> bool:
+    """Is `active` true, or absent where it is not `needed` [RFC 7662 section 2.2]? "true" and 1 are not true."""
+    if not isinstance(said, dict) or "active" not in said:
+        return not needed
+    return said["active"] is True
 
 
 def _unix(value: Any) -> float | None:

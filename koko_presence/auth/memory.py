@@ -33,6 +33,10 @@ class Memory(Generic[Key, Value]):
         """Is this being asked already, or are fewer than `limit` questions on their way?"""
         return key in self._asking or len(self._asking) < limit
 
+    def is_asking(self, key: Key) -> bool:
+        """Is this being asked already?"""
+        return key in self._asking
+
     def get(self, key: Key, now: float) -> Value | None:
         """The answer that still counts at `now`, or None."""
         kept = self._kept.pop(key, None)
@@ -54,6 +58,10 @@ class Memory(Generic[Key, Value]):
             del self._kept[key]
         for key in [key for key in self._asking if of(key)]:
             del self._asking[key]
+
+    def forget_one(self, key: Key) -> None:
+        """Forget one answer, if it is kept."""
+        self._kept.pop(key, None)
 
     async def ask(self, key: Key, now: float, question: Callable[[], Awaitable[Kept[Value]]]) -> Value:
         """The answer that counts, else that of `question`, which is asked once however many wait for it, and goes on

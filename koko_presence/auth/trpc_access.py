@@ -26,7 +26,6 @@ from .asked import (
     AskedAccess,
     Question,
     Unsure,
-    from_server,
     log,
 )
 from .asking import Asker
@@ -95,7 +94,7 @@ class TrpcAccess(AskedAccess):
 
     async def _ask_by(self, rule: Rule, question: Question, identity: Identity) -> tuple[Grant, float]:
         url = f"{self._url}/{rule.procedure}?input={quote(self._input(rule, question.room_id), safe='')}"
-        answer = from_server(await self._asker.get(url, dict(identity.forward)))
+        answer = await self._asker.get(url, dict(identity.forward))
         try:
             envelope = _decode(answer.body)
             if envelope.error is None and envelope.result is not None and answer.status == 200:

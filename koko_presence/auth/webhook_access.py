@@ -11,7 +11,7 @@ from koko_presence import signing
 from koko_presence.messages import RoomType
 
 from .access import NO, Action, Grant, granted
-from .asked import ASK_TIMEOUT_S, CONNECTIONS, LONGEST_TTL_S, REFUSAL_TTL_S, AskedAccess, Question, Unsure, from_server
+from .asked import ASK_TIMEOUT_S, CONNECTIONS, LONGEST_TTL_S, REFUSAL_TTL_S, AskedAccess, Question, Unsure
 from .asking import Asker
 from .identity import Identity
 
@@ -72,7 +72,7 @@ class WebhookAccess(AskedAccess):
             "content-type": "application/json",
             signing.HEADER: signing.sign(self._secret, body, self._wall()),
         }
-        answer = from_server(await self._asker.post(self._url, headers, body))
+        answer = await self._asker.post(self._url, headers, body)
         if answer.status != 200:
             raise Unsure(f"it answers with status {answer.status}")
         try:

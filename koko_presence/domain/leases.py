@@ -82,11 +82,20 @@ def _hold(user: User, session_id: str, until: float) -> None:
     user.setting.deadlines.set(("session", user.id, session_id), until)
 
 
+def held(user: User, session_id: str) -> list[tuple[str, str]]:
+    """The user's leases and their rooms: all, or the one that is named."""
+    return [
+        (each, room_id)
+        for each, session in user.sessions.items()
+        if session.leased and session_id in ("", each)
+        for room_id in session.rooms
+    ]
+
+
 def renew(user: User, command: RenewLeases, now: float) -> None:
     """The HTTP heartbeat; the room of the last lease answers for all. Errors: METHOD_NOT_SUPPORTED when there is none
     to renew [D6]."""
-    named = [command.session_id] if command.session_id else list(user.sessions)
-    leases = [each for each in named if each in user.sessions and user.sessions[each].leased]
+    leases = [each for each in command.sessions if each in user.sessions and user.sessions[each].leased]
     if not leases:
         raise nothing_to_renew()
     until = now + user.setting.limits.silence_s

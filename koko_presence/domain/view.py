@@ -18,14 +18,15 @@ if TYPE_CHECKING:
 
 
 def rows(room: Room, person: Person, session_id: str) -> Raw:
-    """The sessions that session `session_id` of `person` may know of, its own included, as JSON [C7, C14, K4].
+    """The sessions that session `session_id` of `person` may know of, its own included, as JSON [C7, C14, K4]. An id of
+    somebody else's session counts for nothing.
 
     Rows are encoded once per change, not once per join: a hundred people who come back at once read the same bytes.
     """
     wall = room.setting.wall
     encoded = [
         encode(member.row(room.id, room.type, wall, full=True, own=True))
-        if member.session_id == session_id
+        if member.session_id == session_id and member.person is person  # over HTTP the id is whatever the caller wrote
         else member.encoded_row(room.id, room.type, wall)
         for member in room.members.values()
         if member.visible or member.person is person

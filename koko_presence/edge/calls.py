@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from koko_presence.cluster.bus import Alarm, Bus, Timers
-from koko_presence.commands import Call, EnterRoom, LeaveRoom
+from koko_presence.commands import Call, EnterRoom, LeaveRoom, Scopes
 from koko_presence.domain.deadlines import Deadlines
 from koko_presence.errors import PresenceError
 from koko_presence.events import ErrorReply
@@ -41,15 +41,16 @@ class Calls:
     def __len__(self) -> int:
         return len(self._pending)
 
-    async def ask(self, command: Any, user_id: str) -> bytes:
+    async def ask(self, command: Any, user_id: str, scopes: Scopes | None = None) -> bytes:
         """Send `command`, a command of commands.py that has a `call`, for `user_id`, and wait for the owner's answer,
-        as JSON. Errors: PresenceError, the owner's own, or UNAVAILABLE when no answer comes."""
+        as JSON. `scopes`: all that the caller's token allows there. Errors: PresenceError, the owner's own, or
+        UNAVAILABLE when no answer comes."""
         if len(self._pending) >= MAX_PENDING:
             raise PresenceError("UNAVAILABLE", "More calls wait here than this server takes. Try again.")
         now = self._clock()
         self._last_number += 1
         number = self._last_number
-        command.call = Call(edge=self._edge_id, number=number, user_id=user_id)
+        command.call = Call(edge=self._edge_id, number=number, user_id=user_id, scopes=scopes)
         answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._pending[number] = (answer, command)
         self._deadlines.set(number, now + PATIENCE_S)

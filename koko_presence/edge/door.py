@@ -23,6 +23,7 @@ from koko_presence.auth.cookies import SessionCookie
 from .connection import CLOSE_TIMEOUT_S, Connection, Handler
 from .hello import Hellos
 from .listening import Listener
+from .origins import NONE_LISTED, Origins
 from .turning import MAX_HEAD_BYTES, begun, turn, upgrade_in
 from .upgrade import Head, accept_upgrade, read_head, refuse_upgrade, session_cookie
 
@@ -39,7 +40,7 @@ class Door:
         make_intake: Callable[[], Intake | None] = lambda: None,
         http_protocol: Callable[[], asyncio.Protocol],
         poller: Poller,
-        origins: Collection[str] = (),
+        origins: Origins = NONE_LISTED,
         cookie: str = "",
         max_message_bytes: int = 16 * 1024,
         max_frame_bytes: int = 64 * 1024,

@@ -15,6 +15,8 @@ from typing import NamedTuple
 import msgspec
 from aiohttp import web
 
+from koko_presence.hosts import is_own
+
 from . import trpc_http
 from .trpc_http import TrpcHttp
 
@@ -75,7 +77,9 @@ def static_files(folder: Path, prefix: str, headers: Mapping[str, str] = Mapping
 class HttpSide:
     """Answers every HTTP request that is not an upgrade on the presence path."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, local_only: bool = False) -> None:
+        """`local_only`: answer to loopback names and addresses alone, as --dev must (DNS rebinding)."""
+        self._local_only = local_only
         self._routes: dict[str, Handler] = {"/healthz": self._healthz}
         self._files: dict[str, StaticFile] = {}
         self._trpc: TrpcHttp | None = None
@@ -119,6 +123,8 @@ class HttpSide:
         )
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        if self._local_only and not is_own(request.headers.getall("host", [])):
+            return answer(421, {"error": "serve --dev answers to localhost and to addresses, and to no other name."})
         if self._trpc is not None and request.path.startswith(trpc_http.PATH):
             return await self._trpc.handle(request)
         route = self._routes.get(request.path)

@@ -19,11 +19,13 @@ from koko_presence.commands import (
     NOWHERE,
     Act,
     AskActive,
+    AskLeases,
     ChangePrivacy,
     ChangeStatus,
     EnterRoom,
     LeaveRoom,
     RenewLeases,
+    Scopes,
     Visitor,
 )
 from koko_presence.domain.leases import is_lease, lease_id
@@ -33,6 +35,7 @@ from koko_presence.messages import Join, SetPrivacy, SetStatus, Wire
 from .budgets import Budgets
 from .entering import check_room_id, claimed_type, settled_type
 from .inputs import HeartbeatInput, LeaveInput, RoomTarget, Target, read, read_message
+from .leaseholders import Lease, Leaseholders
 
 if TYPE_CHECKING:
     from .hub import Hub
@@ -84,6 +87,7 @@ class HeartbeatResult(Wire, kw_only=True):
 
 _joined = msgspec.json.Decoder(JoinResult)
 _active = msgspec.json.Decoder(ActiveResult)
+_leases = msgspec.json.Decoder(list[tuple[str, str]])
 _renewed = msgspec.json.Decoder(HeartbeatResult)
 
 
@@ -105,6 +109,7 @@ class Procedures:
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
         self._calls, self._joins = Budgets(), Budgets()
+        self._holders = Leaseholders()
 
     async def call(self, caller: Caller, name: str, input: Any) -> Any:
         """Do procedure `name`, a key of KINDS, with `input`, decoded JSON or UNSET. Returns what msgspec encodes.
@@ -130,6 +135,7 @@ class Procedures:
         result = _joined.decode(await self._ask(caller, command))
         if is_lease(result.session_id):
             result.lease_seconds = self._hub.limits.silence_s
+            self._note(caller, [(result.session_id, message.room_id)])
         return result
 
     def _enter(self, identity: Identity, message: Join, grant: Grant, session_id: str) -> EnterRoom:
@@ -173,19 +179,66 @@ class Procedures:
             check_room_id(asked.room_id)
             await self._still_open(caller, asked.room_id)
         if asked.room_id is not UNSET and asked.session_id is UNSET:
-            session_id = _lease(caller, asked.room_id, asked)
+            leases = [(_lease(caller, asked.room_id, asked), asked.room_id)]
         else:
-            session_id = _session(caller, asked)
+            leases = await self._open_leases(caller, _session(caller, asked))
         command = RenewLeases(
             user_id=caller.identity.user_id,
-            session_id=session_id,
+            sessions=[session_id for session_id, _ in leases],
             activity=None if asked.status is UNSET else asked.status,
         )
         result = _renewed.decode(await self._ask(caller, command))
+        self._note(caller, leases)
         now, wall = self._hub.clock(), self._hub.wall
         result.lease_seconds = self._hub.limits.silence_s
         result.timestamp, result.server_time, result.echo = wall.iso(now), wall.ms(now), asked.client_time
         return result
+
+    async def _open_leases(self, caller: Caller, session_id: str) -> list[tuple[str, str]]:
+        """The caller's leases that may be renewed, and their rooms: all, or the named one. The others end. Errors:
+        FORBIDDEN when none may be."""
+        command = AskLeases(user_id=caller.identity.user_id, session_id=session_id)
+        still_open, refusal = [], None
+        for lease, room_id in _leases.decode(await self._ask(caller, command)):
+            try:
+                await self._still_open(caller, room_id)
+                still_open.append((lease, room_id))
+            except PresenceError as error:
+                refusal = error
+                self._take_away(caller.identity.user_id, lease, room_id)
+        if refusal is not None and not still_open:
+            raise refusal
+        return still_open
+
+    def recheck(self, user_id: str | None, room_id: str | None, then: Callable[[bool | None], None]) -> int:
+        """Ask again about the leases that this worker knows of, and end those that are refused [N12]. `then` hears of
+        each, or None when nobody could say. Returns how many these are."""
+        leases = list(self._holders.of(user_id, room_id, self._hub.clock()))
+        for lease in leases:
+            answer = self._hub.access.check(lease.identity, lease.room_id, None)
+            if isinstance(answer, Grant):
+                self._decide(lease, answer, then)
+            else:
+                self._hub.await_answer(self._decide_later(lease, answer, then))
+        return len(leases)
+
+    async def _decide_later(self, lease: Lease, answer: Awaitable[Grant], then: Callable[[bool | None], None]) -> None:
+        self._decide(lease, await _granted(answer), then)
+
+    def _decide(self, lease: Lease, grant: Grant, then: Callable[[bool | None], None]) -> None:
+        if not grant.allow and grant.retry_after_s is None:
+            self._take_away(lease.identity.user_id, lease.session_id, lease.room_id)
+        then(None if grant.retry_after_s is not None else grant.allow)
+
+    def _take_away(self, user_id: str, session_id: str, room_id: str) -> None:
+        self._holders.ended(session_id)
+        command = LeaveRoom(user_id=user_id, room_id=room_id, session_id=session_id, reason="kicked")
+        self._hub.bus.send(command, self._hub.clock())
+
+    def _note(self, caller: Caller, leases: list[tuple[str, str]]) -> None:
+        now = self._hub.clock()
+        for session_id, room_id in leases:
+            self._holders.renewed(Lease(session_id, room_id, caller.identity), now + self._hub.limits.silence_s, now)
 
     async def _get_active(self, caller: Caller, name: str, input: Any) -> ActiveResult:
         target, message = read(input, RoomTarget), read_message(input, name)
@@ -211,9 +264,10 @@ class Procedures:
             session_id = _lease(caller, message.room_id, target)
         if name == "syncPlayback" and not session_id:  # [H14]
             raise PresenceError("SESSION_REQUIRED", "Name the session whose player this is, as sessionId.")
-        await self._grant(caller, message.room_id, UNSET)
+        grant = await self._grant(caller, message.room_id, UNSET)
         command = Act(room_id=message.room_id, session_id=session_id, edge=self._hub.edge_id, message=message)
-        return Raw(await self._ask(caller, command))
+        scopes = Scopes(grant.can_control, grant.can_broadcast, grant.moderator)
+        return Raw(await self._hub.calls.ask(command, caller.identity.user_id, scopes))
 
     async def _set_status(self, caller: Caller, name: str, input: Any) -> Raw:
         target, message = read(input, Target), read_message(input, name)
@@ -254,9 +308,8 @@ class Procedures:
             raise grant.refusal()
 
     async def _checked(self, caller: Caller, room_id: str, room_type: Any, action: Action) -> Grant:
-        answer = self._hub.access.check(
-            caller.identity, room_id, claimed_type(room_type), session_id=caller.session_id, action=action
-        )
+        # without a session id: whose the one in the header is, only its user's owner knows
+        answer = self._hub.access.check(caller.identity, room_id, claimed_type(room_type), action=action)
         return answer if isinstance(answer, Grant) else await _granted(answer)
 
 

@@ -5,7 +5,7 @@ Holds no state of its own. What a request and an answer look like is in `trpc`, 
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from aiohttp import web
@@ -16,9 +16,9 @@ from koko_presence.auth.identity import Identity, TokenRefused, VerifierUnavaila
 from koko_presence.errors import PresenceError
 
 from . import trpc
+from .origins import Origins, Values
 from .procedures import Caller, Procedures
 from .trpc import Asked, Call, Kind, Outcome, Request, TrpcError
-from .upgrade import Head, origin_allowed
 
 log = logging.getLogger("koko_presence.trpc")
 
@@ -55,7 +55,7 @@ class TrpcHttp:
         self,
         procedures: Procedures,
         callers: Callers,
-        origins: Callable[[], Collection[str]],
+        origins: Callable[[], Origins],
         unix_s: Callable[[], float],
     ) -> None:
         self._procedures = procedures
@@ -65,10 +65,8 @@ class TrpcHttp:
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request below /trpc/."""
-        headers = [(name.lower(), value) for name, value in request.headers.items()]
-        head = Head(request.method, request.path, headers)
-        origin = head.values("origin")
-        if not origin_allowed(head, self._origins()):
+        origin = request.headers.getall("origin", [])
+        if not self._origins().allow(_values_of(request)):
             error = TrpcError("FORBIDDEN", "This page's origin is not on the server's list (server.origins).")
             return _response(trpc.refuse(error), {})
         cors = {"access-control-allow-origin": origin[0], "access-control-allow-credentials": "true"} if origin else {}
@@ -107,7 +105,7 @@ class TrpcHttp:
             return [call.refusal for call in calls.calls]
         try:
             answer = self._callers.identify(
-                request.headers, origin_allowed=_cookie_counts(request.headers), now_s=self._unix_s()
+                request.headers, origin_allowed=self._cookie_counts(request), now_s=self._unix_s()
             )
             identity = answer if isinstance(answer, Identity) else await answer
         except TokenRefused as refused:
@@ -118,6 +116,13 @@ class TrpcHttp:
             return [call.refusal or trpc.INTERNAL for call in calls.calls]
         caller = Caller(identity, clean(request.headers.get(SESSION_HEADER, "")))
         return list(await asyncio.gather(*(self._try(caller, calls, index) for index in range(len(calls.calls)))))
+
+    def _cookie_counts(self, request: web.BaseRequest) -> bool:
+        """May this request be somebody's by their cookie? Browsers send no Origin along with a GET of a server's own
+        page, nor of another's that cannot read the answer; those say what they are."""
+        if "origin" in request.headers:
+            return self._origins().allow_cookie(_values_of(request))
+        return request.headers.get("sec-fetch-site", "none") in ("none", "same-origin")
 
     async def _try(self, caller: Caller, calls: Request, index: int) -> Outcome:
         call = calls.calls[index]
@@ -147,10 +152,8 @@ def clean(text: str) -> str:
     return text.encode(errors="replace").decode()
 
 
-def _cookie_counts(headers: Mapping[str, str]) -> bool:
-    """May this request be somebody's by their cookie? An Origin that is here has passed the list. Browsers send none
-    along with a GET of a server's own page, nor of another's that cannot read the answer; those say what they are."""
-    return "origin" in headers or headers.get("sec-fetch-site", "none") in ("none", "same-origin")
+def _values_of(request: web.BaseRequest) -> Values:
+    return lambda name: request.headers.getall(name, [])
 
 
 async def _body(request: web.BaseRequest) -> bytes:

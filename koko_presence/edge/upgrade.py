@@ -6,7 +6,6 @@ picows checks the handshake. The two functions that do it have no public names, 
 
 from collections.abc import Collection
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 from picows.picows import _parse_http_request, _validate_upgrade_request  # type: ignore[attr-defined]
 
@@ -14,9 +13,9 @@ from koko_presence._fastpath.build_info import check_abi
 from koko_presence.auth.cookies import OTHER_PAGE, SessionCookie, find_cookie
 from koko_presence.auth.tokens import TokenRefused
 
-check_abi()
+from .origins import Origins
 
-_DEFAULT_PORTS = {"http": 80, "https": 443}
+check_abi()
 
 
 class Head(NamedTuple):
@@ -52,14 +51,12 @@ def read_head(data: bytes) -> Head | None:
     return Head(parts[0], parts[1], headers)
 
 
-def refuse_upgrade(
-    head: Head, ws_paths: Collection[str] | None, origins: Collection[str]
-) -> tuple[int, str, str] | None:
+def refuse_upgrade(head: Head, ws_paths: Collection[str] | None, origins: Origins) -> tuple[int, str, str] | None:
     """Why an upgrade is refused: status, reason and an extra header; None when it is welcome."""
     path = head.path.partition("?")[0]
     if ws_paths is not None and path not in ws_paths:
         return 404, "There is no WebSocket here; it is at /presence.", ""
-    if not origin_allowed(head, origins):
+    if not origins.allow(head.values):
         return 403, "This page's origin is not on the server's list (server.origins).", ""
     if head.values("sec-websocket-version") != ["13"]:
         return 426, "WebSocket version 13 is spoken here.", "Sec-WebSocket-Version: 13\r\n"
@@ -83,41 +80,14 @@ def accept_upgrade(head: bytes) -> tuple[Any, bytes]:
     )
 
 
-def session_cookie(head: Head, name: str, origins: Collection[str]) -> SessionCookie | str | None:
+def session_cookie(head: Head, name: str, origins: Origins) -> SessionCookie | str | None:
     """The application's cookie that an upgrade brought, or why none counts; None when `name` is empty: cookies are not
     wanted. Browsers send cookies along for any page, so they count only from one that is known [A8]."""
     if not name:
         return None
-    if not head.values("origin") or not origin_allowed(head, origins):
+    if not origins.allow_cookie(head.values):
         return OTHER_PAGE
     try:
         return find_cookie(head.values("cookie"), name)
     except TokenRefused as refused:
         return str(refused)
-
-
-def origin_allowed(head: Head, allowed: Collection[str]) -> bool:
-    """An exact match of scheme, host and port, or the page of this very host [A8, RFC 6454]. No Origin means that
-    it is not a browser."""
-    origins = head.values("origin")
-    if not origins:
-        return True
-    if len(origins) > 1:
-        return False
-    origin = origins[0].lower()
-    if origin in allowed:
-        return True
-    hosts = head.values("host")
-    return len(hosts) == 1 and _same_host(origin, hosts[0].lower())
-
-
-def _same_host(origin: str, host: str) -> bool:
-    try:
-        page = urlsplit(origin)
-        own = urlsplit(f"{page.scheme}://{host}")
-        if page.scheme not in _DEFAULT_PORTS or origin != f"{page.scheme}://{page.netloc}" or "@" in page.netloc:
-            return False
-        default = _DEFAULT_PORTS[page.scheme]
-        return bool(page.hostname) and (page.hostname, page.port or default) == (own.hostname, own.port or default)
-    except ValueError:  # a port or an address that is none
-        return False

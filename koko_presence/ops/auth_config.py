@@ -1,12 +1,13 @@
 """The section [auth] with its tables: whose tokens count. The rules that no type can express are below the keys."""
 
-import ipaddress
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from msgspec import Meta, Struct
+
+from ..hosts import is_loopback
 
 MIN_SECRET_BYTES = 32  # HS256 takes no shorter key [RFC 7518 section 3.2]
 SECRET_NAMES = frozenset(("secret", "api_key", "authorization"))  # keys whose values are never shown
@@ -37,6 +38,7 @@ class Introspect(Section, frozen=True):
     rooms: str = ""
     cache_s: Annotated[float, Meta(ge=1.0, le=60.0)] = 30.0
     session_s: Annotated[int, Meta(ge=60, le=86_400)] = 3600
+    questions_hz: Annotated[float, Meta(ge=1.0, le=10_000.0)] = 200.0
 
     def __repr__(self) -> str:
         return f"Introspect(preset={self.preset!r}, url={self.url!r})"
@@ -187,11 +189,3 @@ def url_problem(url: str) -> str:
     if parts.scheme == "http" and not is_loopback(host):
         return "is http, which everybody on the way can read and change: use https (http goes to this machine only)"
     return ""
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach a socket bound to `host`."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

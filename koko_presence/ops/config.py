@@ -16,8 +16,9 @@ from typing import Annotated, Any, Literal, NamedTuple
 import msgspec
 from msgspec import Meta, Struct, inspect
 
+from ..hosts import is_loopback
 from ..limits import Limits, RoomOptions
-from .auth_config import SECRET_NAMES, Auth, Section, check_auth, is_loopback
+from .auth_config import MIN_SECRET_BYTES, SECRET_NAMES, Auth, Section, check_auth
 from .outgoing_config import Access, Webhooks, check_outgoing
 
 __all__ = [
@@ -64,6 +65,7 @@ class Server(Section, frozen=True):
 class Operator(Section, frozen=True):
     host: str = "127.0.0.1"
     port: Port = 9080
+    hosts: tuple[str, ...] = ()
     api_key: str = ""
     api_key_file: str = ""
 
@@ -327,6 +329,12 @@ def _check_rules(value: Mapping[str, Any], dev: bool, needs_secret: bool, faults
         if problem:
             faults.append(f"server.origins: {origin[:80]!r} {problem}")
     _check_tls(value, faults)
+    size = len(value["operator.api_key"].encode())
+    if needs_secret and 0 < size < MIN_SECRET_BYTES and not is_loopback(value["operator.host"]):  # [Q2]
+        faults.append(
+            f"operator.api_key: has {size} bytes, at least {MIN_SECRET_BYTES} are needed where others can reach the "
+            "operator port: make one with  openssl rand -base64 48"
+        )
     if value["server.port"] == value["operator.port"] != 0:
         faults.append(f"operator.port: {value['operator.port']} is server.port too: give them different ports")
     if value["limits.send_soft_bytes"] > value["limits.send_hard_bytes"]:

@@ -28,6 +28,8 @@ MEANINGS: Mapping[str, str] = {
     "server.demo": "Serve the demo page at /demo.",
     "operator.host": "Address of the operator port: metrics, readiness, server API. Keep it private.",
     "operator.port": "Operator port. 0 lets the system choose.",
+    "operator.hosts": "Further names by which requests may ask for it, as in metrics.internal. Addresses, localhost\n"
+    "and operator.host always may; others are refused, so that no web page can reach it by a name of its own.",
     "operator.api_key": "Bearer key of the server API. Empty: the server API is off.",
     "operator.api_key_file": "File that holds the key instead. ${CREDENTIALS_DIRECTORY} works.",
     "auth.verifiers": 'Who tells whose a token is, tried in this order. "jwt": tokens that say it and are signed;\n'
@@ -62,6 +64,8 @@ MEANINGS: Mapping[str, str] = {
     "auth.introspect.rooms": "Where the rooms and scopes stand, as in the claim `rooms`.",
     "auth.introspect.cache_s": "How long an answer is believed.",
     "auth.introspect.session_s": "How long one may stay before the application is asked again.",
+    "auth.introspect.questions_hz": "Questions of one worker about tokens that it does not know; what comes above\n"
+    "that is told to try again. Tokens that were good before do not count.",
     "access.mode": 'Who says who may enter a room. "claims": the token, in `rooms`. "webhook": the application,\n'
     'asked by a signed POST. "trpc": its own tRPC API, asked as the user. "allow_all": nobody, every token may\n'
     "enter every room.",
@@ -134,7 +138,8 @@ MEANINGS: Mapping[str, str] = {
     "webhooks.events": "Which ones: user_entered, user_left, room_created, room_emptied, room_full, control_changed.",
     "webhooks.batch_events": "Events in one request at most.",
     "webhooks.batch_s": "How long events are collected for one request.",
-    "webhooks.queue_events": "Events of one worker that may wait; the oldest of more are dropped, and counted.",
+    "webhooks.queue_events": "Events of one worker that may wait. Of more, those of the person with the most go first\n"
+    "and are counted as dropped.",
     "webhooks.tries": "How often a request is tried, with growing pauses of up to a minute, before it is given up.",
     "log.level": '"debug", "info", "warning", "error" or "critical".',
     "log.format": '"json": one object per line. "console": for reading in a terminal.',

@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable
 import msgspec
 from aiohttp import web
 
+from koko_presence.hosts import is_own
+
 from .api import MAX_BODY_BYTES
 from .config import Operator
 from .live_page import add_live_page
@@ -17,6 +19,7 @@ from .live_page import add_live_page
 log = logging.getLogger("koko_presence.operator")
 
 SHUTDOWN_S = 0.2  # for answers under way when the server ends
+Answers = Callable[[web.Request], Awaitable[web.StreamResponse]]
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -25,7 +28,8 @@ class OperatorPort:
     `metrics` the text for Prometheus."""
 
     def __init__(self, unready: Callable[[], str], metrics: Callable[[], Awaitable[str]]) -> None:
-        self.app = web.Application(client_max_size=MAX_BODY_BYTES)
+        self.app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[self._check_host])
+        self._names: frozenset[str] = frozenset()
         self._unready = unready
         self._metrics = metrics
         self._runner: web.AppRunner | None = None
@@ -38,6 +42,7 @@ class OperatorPort:
         """Listen; gives the port. With `dev` a taken one is replaced by a free one, for several demos on one machine.
 
         Errors: OSError when the address is taken or not ours."""
+        self._names = frozenset(name.lower() for name in (where.host, *where.hosts))
         self._runner = web.AppRunner(self.app, access_log=None, handle_signals=False, shutdown_timeout=SHUTDOWN_S)
         await self._runner.setup()
         try:
@@ -57,6 +62,16 @@ class OperatorPort:
         runner, self._runner = self._runner, None
         if runner is not None:
             await runner.cleanup()
+
+    @web.middleware
+    async def _check_host(self, request: web.Request, handler: Answers) -> web.StreamResponse:
+        """Foreign names are refused: a page of theirs would be same-origin with this port (DNS rebinding)."""
+        if is_own(request.headers.getall("host", []), self._names):
+            return await handler(request)
+        message = (
+            "This name is not known here. Use an address, localhost or operator.host, or add it to operator.hosts."
+        )
+        return _answer(421, {"error": {"code": "WRONG_HOST", "message": message}})
 
     async def _healthz(self, request: web.Request) -> web.Response:
         """This process's loop runs, or nobody would answer."""

@@ -13,7 +13,7 @@ log = logging.getLogger("koko_presence.reload")
 # the process has these from its start on
 AT_RESTART = frozenset(
     f"{section}.{name}"
-    for section, names in (("server", "host port workers backlog runtime_dir"), ("operator", "host port"))
+    for section, names in (("server", "host port workers backlog runtime_dir"), ("operator", "host port hosts"))
     for name in names.split()
 )
 # a worker has these from its start on; new workers take the new values

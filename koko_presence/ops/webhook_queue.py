@@ -4,10 +4,11 @@ Pure: times are arguments, in monotonic seconds. One batch is under way at a tim
 told or given up: so nothing overtakes anything, in a room or between rooms.
 """
 
-from collections import deque
 from collections.abc import Callable, Sequence
 
 from koko_presence.happenings import AnyHappening
+
+from .webhook_backlog import Backlog
 
 RETRY_FIRST_S = 1.0
 RETRY_LONGEST_S = 60.0
@@ -24,7 +25,7 @@ class WebhookQueue:
         is tried `tries` times."""
         self.limit, self.batch_events, self.batch_s, self.tries = limit, batch_events, batch_s, tries
         self._chance = chance
-        self._waiting: deque[tuple[AnyHappening, float]] = deque()  # and since when
+        self._waiting = Backlog()
         self._batch: tuple[AnyHappening, ...] = ()
         self._failures = 0
         self._again_at = 0.0
@@ -40,11 +41,12 @@ class WebhookQueue:
         return self._failures
 
     def put(self, happening: AnyHappening, now: float) -> None:
-        """One more. When there is no place, the oldest goes: the counts of later ones are nearer to the truth."""
-        if len(self._waiting) >= self.limit:
-            self._waiting.popleft()
+        """One more. When there is no place, the oldest goes of the person with the most: the counts of later ones are
+        nearer to the truth, and who joins and leaves without end pushes nobody else's events out."""
+        self._waiting.put(happening, now, self.limit)
+        while len(self._waiting) > self.limit:
+            self._waiting.drop()
             self.dropped += 1
-        self._waiting.append((happening, now))
 
     def due_at(self, *, hurry: bool = False) -> float | None:
         """When a batch is to be tried; None when there is none. `hurry`: no time to collect more."""
@@ -53,13 +55,13 @@ class WebhookQueue:
         if not self._waiting:
             return None
         full = len(self._waiting) >= self.batch_events
-        return self._waiting[0][1] + (0.0 if full or hurry else self.batch_s)
+        return self._waiting.since + (0.0 if full or hurry else self.batch_s)
 
     def take(self) -> Sequence[AnyHappening]:
         """The batch to try now: the one that failed, or a new one."""
         if not self._batch:
             count = min(self.batch_events, len(self._waiting))
-            self._batch = tuple(self._waiting.popleft()[0] for _ in range(count))
+            self._batch = tuple(self._waiting.take() for _ in range(count))
         return self._batch
 
     def told(self) -> None:

@@ -100,9 +100,9 @@ def test_tmpfiles_puts_permissions_right(tmp_path: Path) -> None:
     etc.mkdir(parents=True, mode=0o777)
     for name in ("koko-presence.toml", "secret", "api_key"):
         (etc / name).write_text("")
-        (etc / name).chmod(0o666)
+        (etc / name).chmod(0o640 if name == "koko-presence.toml" else 0o666)
     call(tool("systemd-tmpfiles"), f"--root={tmp_path}", "--create", DEPLOY / "tmpfiles.d/koko-presence.conf")
-    assert modes(etc) == {"koko-presence.toml": 0o644, "secret": 0o600, "api_key": 0o600}
+    assert modes(etc) == {"koko-presence.toml": 0o640, "secret": 0o600, "api_key": 0o600}
     assert stat.S_IMODE(etc.stat().st_mode) == 0o755
 
 

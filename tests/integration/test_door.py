@@ -16,6 +16,7 @@ from aiohttp import web
 
 from koko_presence._fastpath.polling import Poller
 from koko_presence.edge.door import Door
+from koko_presence.edge.origins import Origins
 from tests.echo_server import Echo
 from tests.integration.conftest import Run
 from tests.raw_ws import CLOSE, TEXT, RawSocket, frame, handshake
@@ -122,7 +123,7 @@ def test_a8_origins_match_exactly_or_are_refused_before_the_upgrade(
     run: Run, origin: str | None, welcome: bool
 ) -> None:
     async def test() -> None:
-        async with opened(origins=["https://app.example.com"]) as (_, port):
+        async with opened(origins=Origins(["https://app.example.com"])) as (_, port):
             assert ("101" if welcome else "403") in await upgrade(port, Origin=origin)
 
     run(test())
@@ -130,7 +131,7 @@ def test_a8_origins_match_exactly_or_are_refused_before_the_upgrade(
 
 def test_a8_two_origins_are_none(run: Run) -> None:
     async def test() -> None:
-        async with opened(origins=["https://app.example.com"]) as (_, port):
+        async with opened(origins=Origins(["https://app.example.com"])) as (_, port):
             data = handshake(Origin="https://app.example.com\r\nOrigin: https://evil.com")
             assert "403" in await raw(port, data)
 

@@ -29,6 +29,7 @@ FLOORS = {
             "signing",
             "probe_rules",
             "inquiries",
+            "hosts",
         ),
         0,
     ),

@@ -9,8 +9,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from koko_presence.auth.access import NO, REFUSED, UNSURE, Access, AllowAll, ClaimsAccess, Grant
-from koko_presence.auth.asked import MAX_QUESTIONS, STAYS_OPEN_S, Breaker
-from koko_presence.auth.asking import Answer, AskFailed
+from koko_presence.auth.asked import MAX_QUESTIONS, MAX_QUESTIONS_PER_USER, STAYS_OPEN_S, UNSURE_TTL_S, Breaker
+from koko_presence.auth.asking import Answer, AskFailed, Useless
 from koko_presence.auth.identity import Identity
 from koko_presence.auth.trpc_access import TrpcAccess
 from koko_presence.auth.webhook_access import WebhookAccess
@@ -211,15 +211,18 @@ def test_n12_an_answer_that_was_on_its_way_when_it_was_forgotten_is_not_kept() -
         (b'{"allow": true}', 403),
     ],
 )
-def test_a6_no_answer_is_no_and_says_try_again_and_is_not_remembered(answer: Any, status: int) -> None:
+def test_a6_no_answer_is_no_and_says_try_again_and_is_remembered_for_a_moment_at_most(answer: Any, status: int) -> None:
     async def test() -> None:
         asker = FakeAsker(answer, status)
-        access, _ = webhook(asker)
+        access, clock = webhook(asker)
         grant = await ask(access)
         assert grant == UNSURE and not grant.allow and "Try again" in grant.reason
         refusal = grant.refusal()
         assert (refusal.code, refusal.retry_after_ms) == ("FORBIDDEN", 2000)
         asker.answer, asker.status = b'{"allow": true}', 200
+        if not isinstance(answer, AskFailed):  # that question alone is not asked again so soon
+            assert await ask(access) == UNSURE and len(asker.asked) == 1 and (await ask(access, "ben")).allow
+        clock.now += UNSURE_TTL_S
         assert (await ask(access)).allow
 
     asyncio.run(test())
@@ -237,20 +240,68 @@ def test_a6_closed_and_unknown_rooms_are_refused_with_the_same_words() -> None:
 # --- nobody answers
 
 
+def failing(breaker: Breaker, now: float, *people: str, rooms: str = "rstuv") -> None:
+    for user, room in zip(people, rooms, strict=False):
+        breaker.failed(now, user, room)
+
+
 def test_the_breaker_opens_after_five_in_a_row_and_lets_one_through_every_two_seconds() -> None:
     breaker = Breaker()
-    for _ in range(4):
-        breaker.failed(100.0)
+    failing(breaker, 100.0, *"abcd")
     breaker.answered()
-    for _ in range(5):
-        assert breaker.lets_pass(100.0)
-        breaker.failed(100.0)
+    failing(breaker, 100.0, *"abcd")
+    assert breaker.lets_pass(100.0)
+    failing(breaker, 100.0, "e")
     assert not breaker.lets_pass(100.0) and not breaker.lets_pass(101.9)
     assert breaker.lets_pass(102.0) and not breaker.lets_pass(102.0)
-    breaker.failed(104.0)
+    failing(breaker, 104.0, "a")
     assert [breaker.lets_pass(at) for at in (104.0, 104.1, 105.9, 106.1)] == [True, False, False, True]
     breaker.answered()
     assert breaker.lets_pass(106.1) and breaker.lets_pass(106.1)
+
+
+@pytest.mark.parametrize(
+    ("people", "rooms", "opens"),
+    [("aaaaa", "rstuv", False), ("abcde", "rrrrr", False), ("ababa", "rstuv", False), ("abcaa", "rsrst", True)],
+)
+def test_one_person_or_one_room_opens_no_breaker_for_everybody(people: str, rooms: str, opens: bool) -> None:
+    breaker = Breaker()
+    for _ in range(20):
+        failing(breaker, 100.0, *people, rooms=rooms)
+    assert breaker.is_open is opens
+
+
+@pytest.mark.parametrize(
+    "useless", [Useless("it answers with a redirect"), Useless("its answer is longer than 65536 bytes")]
+)
+def test_an_answer_of_no_use_is_a_sign_of_life(useless: Useless) -> None:
+    """Five rooms with a long answer, or a redirect, once shut everybody out."""
+
+    async def test() -> None:
+        asker = FakeAsker(useless)
+        access = trpc(asker)
+        for n in range(50):
+            assert await ask(access, f"user{n % 10}", f"video_{n}") == UNSURE
+        assert len(asker.asked) == 50, "asked to the last"
+
+    asyncio.run(test())
+
+
+def test_one_person_has_but_a_few_questions_on_their_way() -> None:
+    async def test() -> None:
+        asker = FakeAsker({"allow": True})
+        asker.gate = asyncio.Event()
+        access, _ = webhook(asker)
+        asking = [asyncio.ensure_future(ask(access, "mallory", f"video_{n}")) for n in range(100)]
+        other = asyncio.ensure_future(ask(access, "ann"))
+        for _ in range(4):
+            await asyncio.sleep(0)
+        assert len(asker.asked) == MAX_QUESTIONS_PER_USER + 1
+        asker.gate.set()
+        assert [grant.allow for grant in await asyncio.gather(*asking)].count(True) == MAX_QUESTIONS_PER_USER
+        assert (await other).allow and (await ask(access, "mallory", "video_99")).allow, "nothing is left over"
+
+    asyncio.run(test())
 
 
 def test_a_dead_webhook_is_asked_a_few_times_and_thousands_are_refused_at_once() -> None:
@@ -258,7 +309,7 @@ def test_a_dead_webhook_is_asked_a_few_times_and_thousands_are_refused_at_once()
         asker = FakeAsker(AskFailed("it could not be asked: Connection refused"))
         access, clock = webhook(asker)
         for n in range(3000):
-            assert await ask(access, f"user{n}") == UNSURE
+            assert await ask(access, f"user{n}", f"video_{n}") == UNSURE
         assert len(asker.asked) == 5
         asker.answer = b'{"allow": true}'
         clock.now += STAYS_OPEN_S

@@ -11,6 +11,7 @@ from koko_presence.auth.callers import Callers
 from koko_presence.auth.cookies import SessionCookie, find_cookie, verify_cookie
 from koko_presence.auth.identity import Identity, TokenRefused
 from koko_presence.auth.tokens import HmacVerifier
+from koko_presence.edge.origins import Origins
 from koko_presence.edge.upgrade import Head, refuse_upgrade, session_cookie
 from tests.unit.test_tokens import SECRET, make
 
@@ -70,10 +71,20 @@ def test_what_does_not_say_who_it_is(headers: Mapping[str, str], reason: str) ->
         who(headers)
 
 
-def test_a_prefixed_cookie_goes_before_one_that_a_neighbour_may_have_set() -> None:
-    header = f"{NAME}=evil; __Secure-{NAME}=good"
-    assert find_cookie([header], NAME) == SessionCookie(f"__Secure-{NAME}", "good")
+def test_the_host_cookie_goes_before_those_that_a_neighbouring_domain_may_have_set() -> None:
+    header = f"{NAME}=evil; __Secure-{NAME}=evil too; __Host-{NAME}=good"
+    assert find_cookie([header], NAME) == SessionCookie(f"__Host-{NAME}", "good")
     assert find_cookie([f"{NAME}=a", f"{NAME}=a"], NAME).value == "a", "twice the same is one"
+    assert find_cookie([f"{NAME}=a; __Secure-{NAME}=a"], NAME) == SessionCookie(f"__Secure-{NAME}", "a")
+
+
+@pytest.mark.parametrize(
+    "header",
+    [f"{NAME}=a; __Secure-{NAME}=b", f"__Secure-{NAME}=a; __Secure-{NAME}=b", f"__Host-{NAME}=a; __Host-{NAME}=b"],
+)
+def test_of_cookies_with_different_values_none_counts(header: str) -> None:
+    with pytest.raises(TokenRefused, match=r"several cookies .* that differ"):
+        find_cookie([header], NAME)
 
 
 def test_a_cookie_keeps_its_value_to_the_letter_and_no_repr_shows_it() -> None:
@@ -132,14 +143,14 @@ def upgrade(origins: list[str], cookie: str = f"{NAME}=abc.def", host: str = "pr
 )
 def test_a8_origins_and_whether_their_cookies_count(origins: list[str], welcome: bool, counts: bool) -> None:
     head = upgrade(origins)
-    refusal = refuse_upgrade(head, ("/presence",), LISTED)
+    refusal = refuse_upgrade(head, ("/presence",), Origins(LISTED))
     assert refusal is None if welcome else refusal is not None and refusal[0] == 403
-    found = session_cookie(head, NAME, LISTED)
+    found = session_cookie(head, NAME, Origins(LISTED))
     if counts:
         assert found == SessionCookie(NAME, "abc.def")
     else:
         assert found == "a cookie counts only from a page on the list server.origins: send a token"
-    assert session_cookie(head, "", LISTED) is None, "without auth.cookie none is looked for"
+    assert session_cookie(head, "", Origins(LISTED)) is None, "without auth.cookie none is looked for"
 
 
 def test_there_are_twelve_origins_and_more() -> None:
@@ -147,5 +158,55 @@ def test_there_are_twelve_origins_and_more() -> None:
 
 
 def test_a_page_without_the_cookie_is_told_so() -> None:
-    found = session_cookie(upgrade([LISTED[0]], "a=b"), NAME, LISTED)
+    found = session_cookie(upgrade([LISTED[0]], "a=b"), NAME, Origins(LISTED))
     assert found == f"there is no cookie {NAME}: sign in first, or send a token"
+
+
+HERE = "presence.example.com"
+
+
+@pytest.mark.parametrize(
+    ("origin", "host", "more", "tls", "welcome", "counts"),
+    [
+        # https://HOST is always own: TLS ends here or at a proxy
+        ("https://presence.example.com", HERE, {}, True, True, True),
+        ("https://presence.example.com", HERE, {}, False, True, True),
+        # http://HOST only where nothing is encrypted, and its cookie nowhere but on this machine
+        ("http://presence.example.com", HERE, {}, True, False, False),
+        ("http://presence.example.com", HERE, {}, False, True, False),
+        ("http://presence.example.com", HERE, {"x-forwarded-proto": "https"}, False, False, False),
+        ("http://presence.example.com", HERE, {"x-forwarded-proto": "http, HTTPS"}, False, False, False),
+        ("http://presence.example.com", HERE, {"forwarded": 'for=192.0.2.1; proto="https"'}, False, False, False),
+        ("http://presence.example.com", HERE, {"x-forwarded-proto": "http"}, False, True, False),
+        ("https://presence.example.com", HERE, {"x-forwarded-proto": "https"}, False, True, True),
+        ("http://localhost:8080", "localhost:8080", {}, False, True, True),
+        ("http://127.0.0.1:8080", "127.0.0.1:8080", {}, False, True, True),
+        ("http://[::1]:8080", "[::1]:8080", {}, False, True, True),
+        ("http://192.168.1.5:8080", "192.168.1.5:8080", {}, False, True, False),
+    ],
+)
+def test_a8_a_page_that_came_by_http_is_not_the_host_of_https_and_brings_no_cookie(
+    origin: str, host: str, more: dict[str, str], tls: bool, welcome: bool, counts: bool
+) -> None:
+    head = upgrade([origin], host=host)
+    head.headers.extend(more.items())
+    origins = Origins(tls=tls)
+    assert (refuse_upgrade(head, ("/presence",), origins) is None) is welcome
+    assert isinstance(session_cookie(head, NAME, origins), SessionCookie) is counts
+
+
+def test_a8_a_listed_http_origin_may_connect_but_its_cookie_does_not_count() -> None:
+    origins = Origins(["http://intranet.example"])
+    head = upgrade(["http://intranet.example"])
+    assert refuse_upgrade(head, ("/presence",), origins) is None
+    assert not isinstance(session_cookie(head, NAME, origins), SessionCookie)
+
+
+@pytest.mark.parametrize(
+    ("host", "welcome"),
+    [("localhost:8080", True), ("127.0.0.1:8080", True), ("app.localhost:8080", True), ("rebound.example:8080", False)],
+)
+def test_dns_rebinding_with_dev_a_foreign_name_is_not_this_host(host: str, welcome: bool) -> None:
+    head = upgrade([f"http://{host}"], host=host)
+    assert (refuse_upgrade(head, None, Origins(local_only=True)) is None) is welcome
+    assert refuse_upgrade(head, None, Origins()) is None

@@ -10,8 +10,7 @@ from msgspec import structs
 
 from koko_presence.auth import introspect
 from koko_presence.auth.identity import Identity, TokenRefused, VerifierUnavailable
-from koko_presence.auth.introspect import IntrospectVerifier, Question
-from koko_presence.auth.memory import Memory
+from koko_presence.auth.introspect import IntrospectVerifier, Question, Remembered, Road
 from koko_presence.ops.config import Auth, Config, load
 from koko_presence.verifiers import Verifiers
 from tests.unit.test_config import written
@@ -34,7 +33,12 @@ GENERIC = Question(
 
 
 def verifier(asker: FakeAsker, question: Question = BETTER_AUTH, **more: Any) -> IntrospectVerifier:
-    return IntrospectVerifier(question, asker, Memory(100), **({"cache_s": 30.0, "session_s": 3600.0} | more))  # type: ignore[arg-type]
+    return IntrospectVerifier(
+        question,
+        (Road(asker), Road(more.pop("kept", asker))),
+        Remembered(100),
+        **({"cache_s": 30.0, "session_s": 3600.0} | more),
+    )  # type: ignore[arg-type]
 
 
 def answering(said: Any, status: int = 200) -> FakeAsker:
@@ -114,12 +118,12 @@ def test_a_refusal_by_status_is_one(status: int) -> None:
     ("said", "reason"),
     [
         ({"active": False, "sub": "ann"}, "knows no such session"),
-        ({"sub": "system"}, "reserved"), ({"sub": "x" * 129}, "longer than 128"), ({"sub": "a\nb"}, "control characters"),
-        ({"sub": ["ann"]}, "names no user"), ({"sub": True}, "names no user"), ({"sub": 1.5}, "names no user"),
-        ({"sub": "ann", "exp": NOW}, "has expired"), ({"sub": "ann", "exp": "2023-11-14T22:13:20Z"}, "has expired"),
-        ({"sub": "ann", "exp": "soon"}, "no time that can be read"), ({"sub": "ann", "exp": -1}, "no time"),
-        ({"sub": "ann", "exp": 1e308}, "no time"), ({"sub": "ann", "exp": True}, "no time"), ({"sub": "ann", "exp": []}, "no time"),
-        ({"sub": "ann", "rooms": ["video_1"]}, "rooms must be an object"), ({"sub": "ann", "rooms": {"a*b": []}}, "only at its end"),
+        ({"active": True, "sub": "system"}, "reserved"), ({"active": True, "sub": "x" * 129}, "longer than 128"), ({"active": True, "sub": "a\nb"}, "control characters"),
+        ({"active": True, "sub": ["ann"]}, "names no user"), ({"active": True, "sub": True}, "names no user"), ({"active": True, "sub": 1.5}, "names no user"),
+        ({"active": True, "sub": "ann", "exp": NOW}, "has expired"), ({"active": True, "sub": "ann", "exp": "2023-11-14T22:13:20Z"}, "has expired"),
+        ({"active": True, "sub": "ann", "exp": "soon"}, "no time that can be read"), ({"active": True, "sub": "ann", "exp": -1}, "no time"),
+        ({"active": True, "sub": "ann", "exp": 1e308}, "no time"), ({"active": True, "sub": "ann", "exp": True}, "no time"), ({"active": True, "sub": "ann", "exp": []}, "no time"),
+        ({"active": True, "sub": "ann", "rooms": ["video_1"]}, "rooms must be an object"), ({"active": True, "sub": "ann", "rooms": {"a*b": []}}, "only at its end"),
     ],
 )  # fmt: skip
 def test_an_answer_that_cannot_be_believed_lets_nobody_in(said: dict[str, Any], reason: str) -> None:
@@ -133,7 +137,7 @@ def test_an_answer_that_cannot_be_believed_lets_nobody_in(said: dict[str, Any], 
      ("2023-11-14T22:14:20", NOW + 60), (NOW + 9_999_999, NOW + 3600), (None, NOW + 3600), (NOW + 60.9, NOW + 60)],
 )  # fmt: skip
 def test_an_end_in_any_writing_and_an_hour_at_most(exp: Any, expires_at_s: int) -> None:
-    assert told(verifier(answering({"sub": 17, "exp": exp}), GENERIC)).expires_at_s == expires_at_s
+    assert told(verifier(answering({"active": True, "sub": 17, "exp": exp}), GENERIC)).expires_at_s == expires_at_s
 
 
 @pytest.mark.parametrize(
@@ -182,12 +186,11 @@ def test_what_no_session_id_holds_is_not_asked_about(token: str) -> None:
 
 
 def test_what_is_remembered_is_no_token() -> None:
-    memory: Any = Memory(100)
-    told(
-        IntrospectVerifier(BETTER_AUTH, answering(SESSION), memory, cache_s=30, session_s=3600, forwards=True),
-        "s3cret.token",
-    )  # type: ignore[arg-type]
-    assert len(memory) == 1 and "s3cret" not in repr(vars(memory))
+    remembered: Any = Remembered(100)
+    asking: Any = verifier(answering(SESSION), forwards=True)
+    asking._remembered = remembered
+    told(asking, "s3cret.token")
+    assert len(remembered._people) == 1 and "s3cret" not in repr([vars(each) for each in vars(remembered).values()])
 
 
 def test_the_application_knows_its_user_again_by_what_goes_along() -> None:
@@ -252,3 +255,61 @@ def test_tokens_that_are_made_up_do_not_pile_up_as_questions(monkeypatch: pytest
             await asking.verify("token199", NOW)  # type: ignore[misc]
 
     asyncio.run(story())
+
+
+@pytest.mark.parametrize("active", ["false", "true", 0, 1, None, [], {}, False])
+@pytest.mark.parametrize("question", [GENERIC, BETTER_AUTH])
+def test_active_is_true_or_the_token_is_nobodys(active: Any, question: Question) -> None:
+    """RFC 7662 section 2.2: `active` is a boolean; "false", 0 and null were once taken as a yes."""
+    said = {"active": active, "sub": "ann", **SESSION}
+    with pytest.raises(TokenRefused, match="knows no such session"):
+        told(verifier(answering(said), question))
+    assert told(verifier(answering(said | {"active": True}), question)).user_id == "ann"
+
+
+def test_the_generic_preset_wants_active_and_better_auth_has_none(tmp_path: Any) -> None:
+    text = "[auth]\nverifiers = ['introspect']\n[auth.introspect]\nurl = 'https://app.example/x'\npreset = '%s'"
+    said = {"sub": "ann", **SESSION}
+    for preset, counts in (("generic", False), ("better-auth-cookie", True), ("better-auth-bearer", True)):
+        made: Any = Verifiers().make(load(written(tmp_path, text % preset), {}))
+        asking = verifier(answering(said), made._question)
+        if counts:
+            assert told(asking).user_id == "ann"
+        else:
+            with pytest.raises(TokenRefused, match="knows no such session"):
+                told(asking)
+
+
+def test_made_up_tokens_push_nobody_out_who_is_signed_in() -> None:
+    """20,000 answers "nobody" once threw out the answers about everybody else."""
+    asker = answering(SESSION)
+    asking = verifier(asker, questions_hz=10_000.0)
+    assert told(asking, "good").user_id == "ann"
+    asker.body = b"null"
+    for number in range(500):  # the memory holds 100
+        with pytest.raises(TokenRefused):
+            told(asking, f"made up {number}".replace(" ", "_"))
+    asked = len(asker.asked)
+    assert told(asking, "good").user_id == "ann" and len(asker.asked) == asked
+
+
+def test_made_up_tokens_have_a_budget_and_those_that_were_good_before_need_none() -> None:
+    """One connection once made 1,413 questions a second of made-up tokens."""
+    asker, kept = answering(SESSION), answering(SESSION)
+    asking = verifier(asker, kept=kept, questions_hz=10.0)
+    assert told(asking, "good").user_id == "ann"
+    asker.body, refused = b"null", []
+    for number in range(1000):
+        with pytest.raises(TokenRefused) as error:
+            told(asking, f"made_up_{number}")
+        refused.append(isinstance(error.value, VerifierUnavailable))
+    assert refused.count(False) == 49 and refused[-1], "five seconds' worth, less the first"
+    later = NOW + 31.0
+    assert told(asking, "good", later).user_id == "ann" and len(kept.asked) == 1, "by connections that are kept for it"
+    kept.body = b"null"
+    with pytest.raises(TokenRefused):
+        told(asking, "good", later + 31.0)
+    before = len(asker.asked)
+    with pytest.raises(TokenRefused):
+        told(asking, "good", later + 62.0)
+    assert len(asker.asked) == before + 1, "it was somebody's, and is unknown now"

@@ -5,7 +5,15 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from koko_presence.happenings import HAPPENING_TYPES, AnyHappening, RoomCounts, RoomCreated, UserEntered, UserLeft
+from koko_presence.happenings import (
+    HAPPENING_TYPES,
+    AnyHappening,
+    RoomCounts,
+    RoomCreated,
+    RoomEmptied,
+    UserEntered,
+    UserLeft,
+)
 from koko_presence.ops.webhook_queue import RETRY_FIRST_S, RETRY_LONGEST_S, WebhookQueue
 
 NOBODY = RoomCounts(users=0, sessions=0, visible_users=0, visible_sessions=0)
@@ -106,3 +114,60 @@ def test_m10_every_event_is_told_given_up_or_dropped_once_and_in_order(story: li
 def test_every_type_of_event_has_its_name_in_the_configuration() -> None:
     assert {kind.__struct_config__.tag for kind in (RoomCreated, UserEntered, UserLeft)} < set(HAPPENING_TYPES)
     assert {kind.__struct_config__.tag for kind in AnyHappening.__args__} == set(HAPPENING_TYPES)  # type: ignore[attr-defined]
+
+
+def about(user_id: str, number: int, kind: Any = UserEntered, room_id: str = "r") -> AnyHappening:
+    fields: dict[str, Any] = {"reason": "left"} if kind is UserLeft else {}
+    return kind(
+        id=f"{user_id}_{number}", timestamp="", room_id=room_id, room_type="video", room=NOBODY, user_id=user_id,
+        session_id="s", name="", invisible=False, session_count=1, **fields,
+    )  # type: ignore[no-any-return]  # fmt: skip
+
+
+def test_m10_a_flood_by_one_who_joins_and_leaves_drops_that_persons_events_first() -> None:
+    q = queue(limit=10, batch_events=10)
+    for number in range(4):
+        q.put(about(f"user{number}", number), 1.0)
+    for number in range(1000):
+        q.put(about("mallory", number, UserLeft if number % 2 else UserEntered), 2.0)
+    assert q.dropped == 994
+    assert ids(q) == ["user0_0", "user1_1", "user2_2", "user3_3"] + [f"mallory_{n}" for n in range(994, 1000)]
+
+
+def test_m10_rooms_that_one_makes_and_leaves_count_as_that_persons() -> None:
+    q = queue(limit=20, batch_events=20)
+    others = [f"user{number}_{number}" for number in range(10)]
+    for number in range(10):
+        q.put(about(f"user{number}", number), 1.0)
+    for number in range(500):
+        room = f"made_{number}"
+        q.put(RoomCreated(id=f"c{number}", timestamp="", room_id=room, room_type="video", room=NOBODY), 2.0)
+        q.put(about("mallory", number, room_id=room), 2.0)
+        q.put(about("mallory", number, UserLeft, room_id=room), 2.0)
+        q.put(RoomEmptied(id=f"e{number}", timestamp="", room_id=room, room_type="video", room=NOBODY), 2.0)
+    assert ids(q)[:10] == others and len(q) == 20
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.booleans()), max_size=60), st.integers(1, 6))
+def test_m10_what_is_dropped_is_always_of_a_person_with_the_most(steps: list[tuple[str, bool]], limit: int) -> None:
+    q, model = queue(limit=limit, batch_events=1), list[str]()
+    for number, (user, taken) in enumerate(steps):
+        if taken and model:
+            assert ids(q) == [model.pop(0)]
+            q.told()
+        else:
+            q.put(about(user, number), 1.0)
+            model.append(f"{user}_{number}")
+            if len(model) > limit:
+                counts = {each: sum(one[0] == each for one in model) for each in "abc"}
+                kept = _left_of(q)
+                (gone,) = set(model) - set(kept)
+                most = max(counts.values())
+                assert counts[gone[0]] == most and (most == 1) <= (gone == model[0])
+                assert gone == next(one for one in model if one[0] == gone[0])
+                model = kept
+    assert _left_of(q) == model
+
+
+def _left_of(q: WebhookQueue) -> list[str]:
+    return [entry[0].id for entry in q._waiting._entries.values()]

@@ -477,6 +477,67 @@ def test_m1_scopes_hold(scene: tuple[World, Client, Client, Http]) -> None:
         assert http.refused(name, **ROOM, **more).code == "FORBIDDEN"
 
 
+EVERY_SCOPE, LOOKING_ON = '{"video_123":["join","control","broadcast","moderate"]}', '{"video_123":["join"]}'
+
+
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [
+        ("broadcast", {"data": {}}),
+        ("syncPlayback", {"action": "play"}),
+        ("syncPlayback", {"action": "disable"}),
+        ("requestControl", {}),
+    ],
+)
+@pytest.mark.parametrize(
+    ("session", "caller", "allowed"),
+    [(EVERY_SCOPE, EVERY_SCOPE, True), (EVERY_SCOPE, LOOKING_ON, False), (LOOKING_ON, EVERY_SCOPE, False)],
+)
+def test_m1_a_call_acts_with_the_lesser_of_the_sessions_scopes_and_the_callers(
+    name: str, more: dict[str, Any], session: str, caller: str, allowed: bool
+) -> None:
+    """The caller's own token was checked, and then the answer thrown away."""
+    world = World(access=ClaimsAccess())
+    ann = world.client().auth(f"ann:Ann:{session}").join()
+    http = world.http(f"ann:Ann:{caller}", ann.session_id)
+    if allowed:
+        assert http.call(name, **ROOM, **more)["success"] is True
+    else:
+        assert http.refused(name, **ROOM, **more).code in ("FORBIDDEN", "NOT_CONTROLLER")
+    (member,) = world.shard.rooms["video_123"].members.values()
+    may = session is EVERY_SCOPE
+    assert (member.can_control, member.can_broadcast, member.moderator) == (may, may, may), "the session's are its own"
+
+
+def test_c14_the_id_of_somebody_elses_session_shows_nothing_of_theirs(
+    scene: tuple[World, Client, Client, Http],
+) -> None:
+    """An id counts only once it is known whose it is: this one showed the hidden cursor of somebody in the grace."""
+    world, ann, bob, _ = scene
+    ann.send(type="cursor", roomId="video_123", data={"timestamp": 3})
+    ann.hang_up(1006)
+    world.sleep(1)
+    rows = [
+        {row["userId"]: row for row in world.http("bob", session).call("getActive", **ROOM)["users"]}
+        for session in (ann.session_id, bob.session_id, "")
+    ]
+    assert rows[0]["ann"] == rows[1]["ann"] == rows[2]["ann"] and "cursor" not in rows[0]["ann"]
+
+
+def test_a6_the_application_is_not_told_a_session_id_that_only_the_caller_vouches_for() -> None:
+    told: list[str] = []
+
+    class Listening:
+        def check(self, identity: Any, room_id: str, room_type: Any, *, session_id: str = "", **more: Any) -> Grant:
+            told.append(session_id)
+            return Grant(allow=True)
+
+    world = World(access=Listening())
+    ann = world.client().auth("ann").join()
+    world.http("mallory", ann.session_id).call("getActive", **ROOM)
+    assert told == [ann.session_id, ""]
+
+
 def test_a6_a_check_that_asks_elsewhere_is_waited_for_and_fails_closed() -> None:
     class Elsewhere:
         async def answer(self, room_id: str) -> Any:
@@ -850,3 +911,28 @@ def test_a_manual_status_outlives_the_users_owner_whoever_looked_at_the_room_bef
     world.sleep(6.0)
     here = [user for user in world.shard.users.values() if any(each.connected for each in user.sessions.values())]
     assert len(here) > 20 and {user.profile.status for user in here} == {"busy"}
+
+
+@pytest.mark.parametrize("fields", [{}, ROOM, {"named": True}])
+def test_a6_every_renewal_of_a_lease_asks_whether_it_may_still_be_there(fields: dict[str, Any]) -> None:
+    """Heartbeats without roomId once renewed a lease for ever, whatever the application said."""
+    closed: set[str] = set()
+
+    class Closing:
+        def check(self, identity: Any, room_id: str, room_type: Any, **more: Any) -> Grant:
+            return NO if room_id in closed else Grant(allow=True)
+
+    world = World(access=Closing())
+    http = world.http("ann")
+    session_id = http.call("join", **ROOM, roomType="video")["sessionId"]
+    http.call("join", roomId="video_2", roomType="video")
+    fields = {"sessionId": session_id} if "named" in fields else fields
+    assert http.call("heartbeat")["renewed"] == 2
+    closed.add("video_123")
+    if fields:
+        assert http.refused("heartbeat", **fields).code == "FORBIDDEN"
+    else:
+        assert http.call("heartbeat")["renewed"] == 1, "the one in the other room"
+    if fields != ROOM:
+        assert http.call("heartbeat")["renewed"] == 1
+        assert [room for room, it in world.shard.rooms.items() if it.members] == ["video_2"], "and its lease has ended"

@@ -535,3 +535,24 @@ def test_whoever_is_in_stays_in_when_nobody_can_say() -> None:
     doors.lost = True
     assert recheck(world, user_id="ann") == (1, 0, 1)
     assert (ann.take("kicked"), ann.session.rooms.joined) == ([], {ROOM})
+
+
+def test_n12_a_recheck_asks_about_sessions_held_over_http() -> None:
+    """They are at no edge, and were left out."""
+    closed: set[str] = set()
+
+    class Closing:
+        def check(self, identity: Any, room_id: str, room_type: Any, **more: Any) -> Grant:
+            return Grant(allow=room_id not in closed)
+
+        def forget(self, *of: Any) -> None: ...
+
+    world = World(access=Closing())
+    for user in ("ann", "ben"):
+        world.http(user).call("join", roomId=ROOM, roomType="video")
+    assert recheck(world, room_id=ROOM) == (2, 0, 0)
+    closed.add(ROOM)
+    assert recheck(world, user_id="ann") == (1, 1, 0)
+    world.settle()
+    assert [member.user_id for member in world.shard.rooms[ROOM].members.values()] == ["ben"]
+    assert recheck(world, user_id="ann") == (0, 0, 0)
