@@ -6,6 +6,12 @@ from koko_presence._fastpath.stream cimport FlushPlan, Pointer, Stream
 cdef double read_clock(clock) except? -1.0
 
 
+cdef class Waiter:
+    cdef bint listed
+
+    cdef double release(self, double now) except? -1.0
+
+
 cdef class LocalRoad:
     cdef readonly FlushPlan plan
     cdef object _timers
@@ -19,17 +25,28 @@ cdef class LocalRoad:
     cdef Turn _turn
     cdef bint _soon
     cdef double _alarm_at
+    cdef list _line
+    cdef list _waiters
+    cdef double _waiters_at
 
     cpdef plan_flush(self, double now)
-    cdef count(self, list due, double now)
+    cdef wait(self, Waiter waiter, double at, double now)
+    cdef release(self, double now)
+    cdef list line_up(self, list due)
+    cdef count(self, list served, Py_ssize_t size)
     cdef deliver(self, Stream room, list items, double now)
 
 
 cdef class Lane:
     cdef readonly bytes key
+    cdef double at  # when the last cursor came, of those that were let in
+    cdef bint holds  # `value` waits for the session's own budget
+    cdef CursorText value
     cdef Stream _room
     cdef Pointer _pointer
     cdef LocalRoad _road
     cdef object _on_second
 
-    cdef bint put(self, CursorText* cursor, double now) except -1
+    cdef bint admits(self, CursorText* cursor) except -1
+    cdef bint unsent(self) except -1
+    cdef put(self, CursorText* cursor, double now)

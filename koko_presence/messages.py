@@ -51,6 +51,11 @@ class Cursor(Wire, kw_only=True):
         return self.timestamp is UNSET and self.x is UNSET
 
 
+def is_plain(cursor: Cursor | None) -> bool:
+    """Does it show a point, or a second of the video, and nothing else?"""
+    return cursor is not None and cursor.target is UNSET and not cursor.hidden
+
+
 class Selection(Wire, kw_only=True):
     """A stretch of the timeline in video seconds; equal ends are allowed [F1]."""
 

@@ -82,6 +82,9 @@ class Shard:
         """Apply one command at monotonic second `now`. A broken rule becomes the error reply of L6, never an
         exception."""
         kind = type(command)
+        room = self.rooms.get(getattr(command, "room_id", ""))
+        if room is not None and not (kind is Act and type(command.message) is CursorMessage):  # type: ignore[union-attr]
+            room.settle()  # cursors that came before go before, and are seen by those who saw them then
         self._handlers[kind](command, now)
         if self.setting.kept and kind in self._desk.handlers:  # what goes to rooms names users of others, too
             self.setting.touched_users.add(command.user_id)  # type: ignore[union-attr]
@@ -110,6 +113,7 @@ class Shard:
             room = self.rooms.get(owner_id)
             if room is None:
                 continue
+            room.settle()
             if kind == "empty":
                 self._free(room, now)
                 continue

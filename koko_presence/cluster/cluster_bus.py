@@ -90,6 +90,7 @@ class ClusterBus(LocalBus):
     def attach(self, edge_id: int, edge: EdgePort) -> None:
         """Make this worker's edge reachable."""
         self._edges[edge_id] = edge
+        self._road.shorten(None, edge.turn)
 
     def on_view(self, view: View, now: float) -> None:
         """The supervisor's newest view."""
@@ -210,7 +211,7 @@ class ClusterBus(LocalBus):
             self.edge.on_news(letters.decode(kind, body), now)
         elif kind == letters.LANE:
             given = letters.decode(kind, body)
-            lane = RemoteLane(given.room_id, given.handle, courier.letters)
+            lane = RemoteLane(given.room_id, given.handle, courier.letters, self._road)
             self.edge.on_lane(given.session_id, lane)
         elif kind == letters.REFRESH:
             asked = letters.decode(kind, body)

@@ -121,6 +121,7 @@ class Room(Stream):
         elif reason == "left" and member.connected and not member.leased:  # resumed, but not joined again
             payload = encode(LeftReply(id=id, room_id=self.id))
             self.setting.effects.append((member.edge, Reply(session_id=member.session_id, payload=payload)))
+        self.drop_late(member)
         member.attached = False
         del self.members[member.session_id]
         person = member.person
@@ -144,6 +145,7 @@ class Room(Stream):
         for kind in member.pending:
             self.setting.deadlines.cancel((kind, self.id, member.session_id))
         member.pending.clear()
+        self.drop_late(member)
         member.cursor_put_away = member.cursor is not None
         member.connected = member.attached = member.watching = False
         if member.viewer is not None:
@@ -183,6 +185,7 @@ class Room(Stream):
         if member.selection_shown and not share_selection and not hides:
             self.emit("selection_changed", member, SelectionShown(color=member.color, cleared=True), now)
         if not share_cursor:
+            self.drop_late(member)
             member.cursor = None
         if not share_selection:
             member.selection = None
@@ -204,6 +207,7 @@ class Room(Stream):
         for kind in (*member.pending, "typing_stop"):
             self.setting.deadlines.cancel((kind, self.id, member.session_id))
         member.pending.clear()
+        self.drop_late(member)
         if member.person.visible_count == 0:
             self.control.withdraw(member.user_id)
         data = {"reason": "left", "sessionCount": member.person.visible_count}

@@ -243,7 +243,10 @@ class Hub:
         for room_id in room_ids:
             feed = self.feeds.get(room_id)
             for session_id in feed.receivers if feed is not None else ():
-                self.sessions[session_id].gate.drop_lane(room_id)
+                session = self.sessions[session_id]
+                waited = session.gate.drop_lane(room_id)
+                if waited is not None:
+                    session.rooms.show_late(room_id, waited, self.clock())
 
     @property
     def newest(self) -> int:

@@ -27,6 +27,7 @@ from koko_presence.messages import (
     ControlGrant,
     ControlRelease,
     ControlRequest,
+    Cursor,
     CursorMessage,
     GetActive,
     Join,
@@ -35,6 +36,7 @@ from koko_presence.messages import (
     RoomMessage,
     SelectionMessage,
     Typing,
+    is_plain,
 )
 
 from .entering import check_room_id, claimed_type, settled_type
@@ -262,6 +264,9 @@ class Rooms(Standing):
         self._check_size(size)
         self.interacted(now)
         kind = type(message)
+        if kind is CursorMessage and self._supersedes(message):
+            self._pass_on(message, now)
+            return
         at = self._waiting.offer((kind, message.room_id), message, self._buckets[kind], None, now)
         if at == GO:
             self._pass_on(message, now)
@@ -270,6 +275,19 @@ class Rooms(Standing):
         else:
             self._note_crowd()
             self._session.hub.wake_waiting(self._session, self._next_release(now))
+
+    def _supersedes(self, message: Any) -> bool:
+        """A cursor comes the long way: does it take the place of one that is still on its way into the room? One that
+        waits in the gate is dropped for it."""
+        gate = self._session.gate
+        if gate.take_back(message.room_id) is not None:
+            tally.superseded("cursor")
+        return gate.unsent(message.room_id) and is_plain(message.data)
+
+    def show_late(self, room_id: str, cursor: Cursor, now: float) -> None:
+        """A cursor has waited in the gate, and there is no lane to the room any more."""
+        if self._session.state == "open" and room_id in self.joined:
+            self._pass_on(CursorMessage(room_id=room_id, data=cursor), now)
 
     def release_waiting(self, now: float) -> None:
         """Pass on what waited, the longest first, as far as the budget goes."""
@@ -281,7 +299,7 @@ class Rooms(Standing):
             self._session.hub.wake_waiting(self._session, self._next_release(now))
 
     def _note_crowd(self) -> None:
-        self._session.gate.crowded = bool(self._waiting)
+        self._session.gate.crowded = any(kind is CursorMessage for kind, _ in self._waiting)
 
     def _next_release(self, now: float) -> float:
         return min(self._buckets[kind].ready_at(now) for kind, _ in self._waiting)

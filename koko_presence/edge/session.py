@@ -72,7 +72,7 @@ class Session:
         self.outbox = Outbox(link, limits.send_soft_bytes, limits.send_hard_bytes, hub.turn, self._on_slow)
         self.abuse = Abuse(limits)
         self.rooms = Rooms(self)
-        self.gate = Gate(self.abuse.messages, self.rooms.cursors, self.rooms.max_bytes, hub.clock, now)
+        self.gate = Gate(self.abuse.messages, self.rooms.cursors, self.rooms.max_bytes, hub.clock, now, self.rooms.show_late)
         self.receiver = Receiver(self.outbox, self.rooms.on_attach, self.rooms.on_detach, self.on_refusal)
         self.activity = ActivityWatch(limits, now, self.gate)
         self.claims = TokenBucket(CLAIM_HZ, CLAIM_BURST)
