@@ -4,5 +4,5 @@ cdef struct Frames:
     unsigned long long owed  # payload bytes of the present frame that are still to come
 
 
-cdef void walk(Frames* frames, const char* data, Py_ssize_t size) noexcept nogil
+cdef Py_ssize_t walk_one(Frames* frames, const char* data, Py_ssize_t size) noexcept nogil
 cdef Py_ssize_t small_text(const char* data, Py_ssize_t size, char* text, Py_ssize_t longest, Py_ssize_t* used) noexcept nogil

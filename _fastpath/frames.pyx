@@ -2,9 +2,10 @@
 """Where frames begin and end, for those who look at them before picows does [RFC 6455 section 5.2].
 
 picows parses every frame and knows what is wrong with it. Here is only as much as it takes to recognise a small whole
-text, which may be a plain cursor, and to know when the next byte begins a frame.
+text, which may be a plain cursor, and to know where a frame ends.
 """
 
+from cpython.bytes cimport PyBytes_AS_STRING
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy
 
@@ -26,23 +27,26 @@ cdef inline uint64_t payload_size(const unsigned char* head) noexcept nogil:
     return size
 
 
-cdef void walk(Frames* frames, const char* data, Py_ssize_t size) noexcept nogil:
-    """Go past `data`. The next byte begins a frame when `owed` and `head_size` are 0."""
+cdef Py_ssize_t walk_one(Frames* frames, const char* data, Py_ssize_t size) noexcept nogil:
+    """Go past `data` up to the end of the present frame at most; returns how many bytes that were."""
+    cdef Py_ssize_t at = 0
     cdef uint64_t step
-    while size > 0:
+    while at < size:
         if frames.owed:
-            step = frames.owed if frames.owed < <uint64_t>size else <uint64_t>size
+            step = frames.owed if frames.owed < <uint64_t>(size - at) else <uint64_t>(size - at)
             frames.owed -= step
-            data += step
-            size -= <Py_ssize_t>step
-            continue
-        frames.head[frames.head_size] = <unsigned char>data[0]
-        frames.head_size += 1
-        data += 1
-        size -= 1
-        if frames.head_size >= 2 and frames.head_size == header_size(frames.head):
+            at += <Py_ssize_t>step
+        else:
+            frames.head[frames.head_size] = <unsigned char>data[at]
+            frames.head_size += 1
+            at += 1
+            if frames.head_size < 2 or frames.head_size < header_size(frames.head):
+                continue
             frames.owed = payload_size(frames.head)
             frames.head_size = 0
+        if not frames.owed:
+            break
+    return at
 
 
 cdef Py_ssize_t small_text(
@@ -83,13 +87,16 @@ cdef Py_ssize_t small_text(
 
 
 def boundaries(list pieces):
-    """`walk` for tests: after each piece, would the next byte begin a frame?"""
+    """`walk_one` for tests: after each piece, would the next byte begin a frame?"""
     cdef Frames frames
     frames.head_size = 0
     frames.owed = 0
     told = []
     for piece in pieces:
-        walk(&frames, <bytes>piece, len(piece))
+        text, size = <bytes>piece, len(piece)
+        at = 0
+        while at < size:
+            at += walk_one(&frames, PyBytes_AS_STRING(text) + <Py_ssize_t>at, size - at)
         told.append(frames.owed == 0 and frames.head_size == 0)
     return told
 

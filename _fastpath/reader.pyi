@@ -1,6 +1,8 @@
 from typing import Any
 
+from picows import WSTransport
+
 from .listener import FrameListener
 
 class FrameReader:
-    def __init__(self, listener: FrameListener, protocol: Any, first: bytes) -> None: ...
+    def __init__(self, listener: FrameListener, protocol: Any, ws_transport: WSTransport) -> None: ...

@@ -37,7 +37,7 @@ from .edge.trpc_ws import PATH as TRPC_PATH
 from .edge.trpc_ws import TrpcSocket
 from .ids import new_session_id
 from .limits import Limits
-from .ops.collect import LoopLag, collect
+from .ops.collect import LoopLag, TurnCpu, collect
 from .ops.config import Config
 from .ops.logs import BoundedHandler
 from .ops.webhooks import Webhooks
@@ -103,6 +103,7 @@ class Worker:
         self._wall_timer: asyncio.TimerHandle | None = None
         self._sync_wall()
         self._lag = LoopLag(loop, tally)
+        self._turn_cpu = TurnCpu(loop)
         self.shard = Shard(config.limits, config.rooms, self._wall)
         self.webhooks: Webhooks | None = None
         self._webhook_asker: Asker | None = None
@@ -191,6 +192,7 @@ class Worker:
         if self._mesh is not None:
             self._mesh.close()
         self._lag.stop()
+        self._turn_cpu.stop()
         if self.webhooks is not None:
             self.webhooks.stop()
         if self._webhook_asker is not None:
@@ -222,7 +224,14 @@ class Worker:
     def snapshot(self) -> bytes:
         """This worker's Counters as msgpack, for ops/metrics.py."""
         return collect(
-            tally, self._lag, door=self.door, hub=self.hub, shard=self.shard, bus=self.bus, webhooks=self.webhooks
+            tally,
+            self._lag,
+            self._turn_cpu,
+            door=self.door,
+            hub=self.hub,
+            shard=self.shard,
+            bus=self.bus,
+            webhooks=self.webhooks,
         )
 
     def _close_access(self, access: Access) -> None:

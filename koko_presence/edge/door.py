@@ -306,16 +306,17 @@ class Threshold(asyncio.Protocol):
         protocol = self._door.web_socket(cookie)
         self._transport.set_protocol(protocol)
         protocol.connection_made(self._transport)
-        rest = self._head
+        end = self._head.find(b"\r\n\r\n") + 4
+        polled = isinstance(self._transport, PolledTransport)
+        rest = self._head[:end] if polled else self._head
         while rest:  # what came behind the head belongs to the WebSocket already
             with memoryview(protocol.get_buffer(len(rest))) as buffer:
                 size = min(len(buffer), len(rest))
                 buffer[:size] = rest[:size]
             protocol.buffer_updated(size)
             rest = rest[size:]
-        if isinstance(self._transport, PolledTransport) and protocol.listener is not None:
-            behind = self._head[self._head.find(b"\r\n\r\n") + 4 :]
-            self._transport.begin_frames(FrameReader(protocol.listener, protocol, behind))
+        if polled and protocol.listener is not None:
+            self._transport.begin_frames(FrameReader(protocol.listener, protocol, protocol.transport), self._head[end:])
 
     def _refuse(self, status: int, reason: str, header: str = "") -> None:
         self._stop_timer()
