@@ -1,7 +1,9 @@
 # make run    a working demo; PORT=9000 for another port
 # make test   set-up, checks and all tests, as CI does; T=tests/unit/test_x.py for some
 # make check  formatting, lint, types
-# make bench  beside other servers, half an hour; make bench-check: ratios against the baseline; make instructions: counts
+# make bench  beside other servers, an hour; make instructions: counts
+# make bench-check BASE=main    what is slower than another revision, from 5 % on, two minutes; without BASE: against the
+#                               stored baseline, from 25 % on
 # make debug  compiled part with bounds checks and line tracing, annotated HTML in build/debug/
 # make setup  .venv with the pinned packages and the compiled part; nothing to do takes no time
 # make clip   films the demo's clip again (Chromium, ffmpeg); it is in git, so nobody has to
@@ -14,6 +16,7 @@ T ?=
 BIN := .venv/bin
 
 BENCH :=
+BASE :=
 
 .PHONY: run test check format bench bench-check instructions debug setup dist clip clean install-systemd uninstall-systemd
 
@@ -40,7 +43,7 @@ bench: setup
 	@$(BIN)/python -m bench.compare $(BENCH)
 
 bench-check: setup
-	@$(BIN)/python -m bench.check $(BENCH)
+	@$(BIN)/python -m bench.check $(if $(BASE),--base "$(BASE)") $(BENCH)
 
 instructions: setup
 	@$(BIN)/python -m bench.instructions $(BENCH)

@@ -1,9 +1,13 @@
-"""Has anything grown slower against its reference? Runs bench/test_*.py and compares ratios with bench/baseline.json.
+"""Has anything grown slower? Runs bench/test_*.py against another revision, or against bench/baseline.json.
 
-Each case is timed beside a reference in the same run (msgspec, or plain Python): the baseline holds only the ratios of
-the two, which say the same on a slow machine as on a fast one. A busy machine disturbs them, so the least time of
-each is what counts, and before anything fails all is run again, up to three times.
+With --base that revision is built beside this one, and both run the same cases in turn: it sees 5 %. It tells nothing
+of a case that only one of them has. Where bench/ or tests/world.py have changed between the two, it measures that too.
 
+Without, each case is timed beside a reference in the same run (msgspec, or plain Python): the baseline holds only the
+ratios of the two, which say the same on a slow machine as on a fast one. A busy machine disturbs them, so the least
+time of each is what counts, and before anything fails all is run again, up to three times; it sees 25 %.
+
+  python -m bench.check --base main                        against another revision; 1 when something is slower
   python -m bench.check                                    compare; 1 when something is more than 25 % slower
   python -m bench.check --accept "joins are checked now"   today's ratios become the baseline, with the reason
   python -m pytest bench --benchmark-enable -k echo        the times themselves
@@ -17,8 +21,10 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
+from . import paired, revisions
 from .baselines import Baseline, Row, better, compare, reason, table, worse
 
 ROOT = Path(__file__).parents[1]
@@ -66,12 +72,41 @@ def run_until_good(before: Baseline, runs: int) -> list[Row]:
     return rows
 
 
-def main() -> None:
+def against(revision: str, only: str) -> None:
+    """Errors: SystemExit when something is slower, or nothing could be compared."""
+    commit, tree = revisions.resolve(revision), revisions.built(revision)
+    print(f"bench-check: the cases of {commit[:12]} and of this one in turn, about two minutes", flush=True)
+    found, uncompared = paired.compare(tree, ROOT, only)
+    print(paired.report(found, uncompared))
+    changed = ["git", "diff", "--quiet", commit, "--", "bench/cases.py", "bench/test_*.py", "tests/world.py"]
+    if subprocess.run(changed, cwd=ROOT, check=False).returncode:
+        print("bench-check: the cases themselves have changed since (bench/, tests/world.py); that is in the figures")
+    failing = [name for name, why in uncompared.items() if why not in ("new", "gone")]
+    if not found or failing:
+        raise SystemExit("bench-check: nothing to compare" if not found else "bench-check: some cases fail")
+    slower = [paired.title(each.name) for each in found if each.slower]
+    if slower:
+        raise SystemExit(
+            f"bench-check: more than {paired.SLOWER:.0%} slower than {commit[:12]}: {', '.join(slower)}\n"
+            "Find the cause with  python -m bench.instructions --annotate NAME"
+        )
+
+
+def main(line: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m bench.check", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--accept", metavar="REASON", type=reason, help="make today's ratios the baseline")
-    arguments = parser.parse_args()
+    parser.add_argument("--base", metavar="REV", help="build this revision beside this one and compare with it")
+    parser.add_argument("--only", default="", metavar="TEXT", help="with --base: the cases with this in their name")
+    arguments = parser.parse_args(line)
+    if arguments.base and arguments.accept:
+        parser.error("--accept makes a new stored baseline; --base does not use that one")
+    if arguments.only and not arguments.base:
+        parser.error("--only belongs to --base")
+    if arguments.base:
+        against(arguments.base, arguments.only)
+        return
     before = Baseline.read(BASELINE)
     if arguments.accept:
         rows = run_until_good(Baseline({}), RUNS)  # there is nothing to be good against: all runs

@@ -15,7 +15,7 @@ import resource
 import socket
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
@@ -29,6 +29,8 @@ from .peers import PEERS, Missing
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs" / "performance.md"
 SEARCH_S = 2.0
+OVERLOAD_ROOMS = (150, 200, 250, 300, 400, 600)
+RELIEF_S = 2.0
 
 EXAMPLES = """
 scenarios:
@@ -38,7 +40,8 @@ peers (bun and node_ws come from npm on first use; one that cannot be had is lef
 examples:
   python -m bench.compare --only pairs --repeat 2          one question, two rounds, about a minute
   python -m bench.compare --only full,light --peers bun    against Bun alone
-  python -m bench.compare --write                          everything, about half an hour, into docs/performance.md
+  python -m bench.compare --only overload --peers bun --extras --obey    above capacity, 20 minutes
+  python -m bench.compare --write                          everything, about an hour, into docs/performance.md
 
 Nothing else should run on the two cores meanwhile. "generator late" is loadgen's own lateness: where it is marked
 saturated, latencies and peaks are the generator's, not the server's.
@@ -65,16 +68,19 @@ class Load:
 
 @dataclass(frozen=True)
 class Contender:
-    """A server in the comparison; without a command it is ours. `options` are the generator's."""
+    """A server in the comparison; without a command it is ours. `options` are the generator's; with `probed`
+    bench.probe runs beside it."""
 
     name: str
     command: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
+    probed: bool = False
 
 
 OURS = Contender("koko_presence")
 COMPACT = Contender("koko_presence, compact cursors", options=("caps=cursors",))
 STOPPED = Contender("one member stops reading", options=("stop=1",))
+OBEDIENT = Contender("koko_presence, clients obey", options=("obey=1",))
 STORM = Contender("koko_presence, storm", options=("storm=1",))
 
 Run = Callable[[Contender, Load, float], Result]
@@ -90,6 +96,9 @@ class Bench:
     seconds: float = 5.0
     most_clients: int = 900
     label: str = ""
+    rooms: Sequence[int] = OVERLOAD_ROOMS  # of the scenario overload
+    extras: bool = False
+    obey: bool = False
 
     def once(self, contender: Contender, load: Load, seconds: float, turn: str) -> Result:
         """One run with its progress line. One that fails or is disturbed is tried again, and the quieter one kept."""
@@ -175,6 +184,35 @@ def storm(bench: Bench) -> list[str]:
     return [text, "", *table(["all in, s", "join p50 ms", "p99 ms", "max ms"], [row])]
 
 
+def overload(bench: Bench) -> list[str]:
+    """Each load in turns, the loads one after the other. With `extras` ours is probed, and the load halved after it.
+
+    Of the peers Bun alone where it is among them: the others are full long before.
+    """
+    ours = [OURS, OBEDIENT] if bench.obey else [OURS]
+    if bench.extras:
+        ours = [replace(each, options=(*each.options, f"relief={RELIEF_S:g}"), probed=True) for each in ours]
+    peers = [peer for peer in bench.peers if peer.name == "bun"] or bench.peers
+    loads = [(rooms, bench.rounds(Load(rooms, 10, 20.0), [*ours, *peers])) for rooms in bench.rooms]
+    text = (
+        "Rooms of 10 users, 20 cursors/s each: 1,800 deliveries/s offered per room. `delivered/s` counts what is read "
+        "within the measurement, whenever it was sent; `of its best`: against the same server's highest. `updates/s`: "
+        "how often each receiver sees each sender move. A row whose generator is over "
+        f"{figures.FULL_CORE:.0%} busy is void."
+    )
+    lines = [text, "", *table(figures.OVERLOAD_HEAD, figures.overload_rows(loads))]
+    if bench.extras:
+        text = (
+            "Beside it, in quiet rooms of two and for newcomers: p50, p99 ms (samples). `join` is from the message to "
+            "`joined`, `newcomer` from the connect."
+        )
+        rows = [
+            [str(rooms), each.name, *figures.probe_row(by_name[each.name])] for rooms, by_name in loads for each in ours
+        ]
+        lines += ["", text, "", *table(["rooms", "server", *figures.PROBED, "lost"], rows)]
+    return lines
+
+
 @dataclass(frozen=True)
 class Scenario:
     about: str
@@ -190,6 +228,7 @@ SCENARIOS = {
     "many_full": Scenario("the most full rooms", lambda bench: peak(bench, 100, 1.0)),
     "many_small": Scenario("the most rooms of ten", lambda bench: peak(bench, 10, 32.0)),
     "stopped": Scenario("one member stops reading", stopped),
+    "overload": Scenario("rooms of ten, more than a core carries", overload),
     "storm": Scenario("everybody comes at once", storm),
 }
 
@@ -197,7 +236,9 @@ SCENARIOS = {
 # --- the session ----------------------------------------------------------------------------------------------------
 
 
-def measure(contender: Contender, load: Load, seconds: float, *, server_core: int, load_core: int) -> Result:
+def measure(
+    contender: Contender, load: Load, seconds: float, *, server_core: int, load_core: int, phases: str = "random"
+) -> Result:
     """A fresh process of the server, one run of the generator. Errors: SystemExit with the reason."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = int(free.getsockname()[1])
@@ -209,11 +250,11 @@ def measure(contender: Contender, load: Load, seconds: float, *, server_core: in
     with server as pid:
         return run_load(
             port, pid, rooms=load.rooms, users=load.users, hz=load.hz, warmup_s=1.0, measure_s=seconds,
-            core=load_core, options=list(contender.options),
+            core=load_core, options=[f"phases={phases}", *contender.options], probed=contender.probed,
         )  # fmt: skip
 
 
-def environment(peers: Sequence[str], repeat: int, seconds: float) -> str:
+def environment(peers: Sequence[str], repeat: int, seconds: float, phases: str) -> str:
     """The machine, the versions and the method, as one paragraph."""
     model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
     ours = ", ".join(f"{name} {version(name)}" for name in ("uvloop", "picows", "msgspec"))
@@ -222,10 +263,10 @@ def environment(peers: Sequence[str], repeat: int, seconds: float) -> str:
     system = f"{platform.system()} {platform.release().split('-')[0]}, Python {platform.python_version()}"
     return (
         f"{datetime.now(UTC):%Y-%m-%d}, {machine}, {system}. Ours: koko_presence {version('koko-presence')} ({ours}). "
-        f"Against: {against}. Over loopback, server and generator pinned to a core each, servers in turns, {repeat} "
-        f"rounds of {seconds:g} s after 1 s of warm-up; medians over the rounds. `ours / its` is the CPU per delivery "
-        "within a round, lowest to highest in brackets; below 1 ours is cheaper. The peers check, limit and remember "
-        "nothing."
+        f"Against: {against}. Over loopback, server and generator pinned to a core each, servers in turns, "
+        f"{repeat} rounds of {seconds:g} s after 1 s of warm-up, {phases} phases; medians over the rounds. "
+        "`ours / its` is the CPU per delivery within a round, lowest to highest in brackets; below 1 ours is cheaper. "
+        "The peers check, limit and remember nothing."
     )
 
 
@@ -254,6 +295,17 @@ def names_of(known: Iterable[str]) -> Callable[[str], list[str]]:
     return read
 
 
+def numbers(text: str) -> tuple[int, ...]:
+    """Reads `150,200` on the command line."""
+    try:
+        found = tuple(map(int, text.split(",")))
+    except ValueError:
+        raise argparse.ArgumentTypeError("numbers with commas between them, such as 150,200") from None
+    if min(found) < 1:
+        raise argparse.ArgumentTypeError("at least one room")
+    return found
+
+
 def arguments_of(line: Sequence[str] | None) -> argparse.Namespace:
     scenarios = "".join(f"  {name:12} {scenario.about}\n" for name, scenario in SCENARIOS.items())
     peers = "".join(f"  {name}\n" for name in PEERS)
@@ -266,12 +318,29 @@ def arguments_of(line: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--peers", type=names_of(PEERS), default=list(PEERS), metavar="A,B", help='"" for none')
     parser.add_argument("--repeat", type=int, default=3, metavar="N", help="rounds (3)")
     parser.add_argument("--seconds", type=float, default=5.0, metavar="S", help="measured in each run (5)")
+    parser.add_argument(
+        "--phases",
+        choices=["even", "random"],
+        default="random",
+        help="when each of them sends: evenly spaced, or anyhow",
+    )
+    parser.add_argument(
+        "--rooms", type=numbers, default=None, metavar="N,N", help="overload: these numbers of rooms of ten"
+    )
+    parser.add_argument(
+        "--extras", action="store_true",
+        help="overload: playback, control, typing and joins beside it, and 2 s after the load has fallen to half",
+    )  # fmt: skip
+    parser.add_argument("--obey", action="store_true", help="overload: also clients that obey the advised interval")
     parser.add_argument("--server-core", type=int, default=0, metavar="CORE", help="where the servers run (0)")
     parser.add_argument("--load-core", type=int, default=1, metavar="CORE", help="where the generator runs (1)")
     parser.add_argument("--write", action="store_true", help="put the tables into docs/performance.md")
     arguments = parser.parse_args(line)
     if arguments.repeat < 1 or arguments.seconds <= 0:
         parser.error("--repeat is at least 1, --seconds more than 0")
+    if "overload" not in arguments.only and (arguments.rooms or arguments.extras or arguments.obey):
+        parser.error("--rooms, --extras and --obey belong to the scenario overload")
+    arguments.rooms = arguments.rooms or OVERLOAD_ROOMS
     if arguments.write and arguments.only != every:
         parser.error("--write replaces every table, so it wants every scenario: leave out --only")
     cores = {arguments.server_core, arguments.load_core}
@@ -288,10 +357,15 @@ def main(line: Sequence[str] | None = None) -> None:
     _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))  # the servers inherit it
     peers, missing = contenders(arguments.peers)
-    run = partial(measure, server_core=arguments.server_core, load_core=arguments.load_core)
-    bench = Bench(run, peers, arguments.repeat, arguments.seconds, most_clients=max(100, most_files - 500))
+    run = partial(
+        measure, server_core=arguments.server_core, load_core=arguments.load_core, phases=arguments.phases
+    )  # fmt: skip
+    bench = Bench(
+        run, peers, arguments.repeat, arguments.seconds, most_clients=max(100, most_files - 500), rooms=arguments.rooms,
+        extras=arguments.extras, obey=arguments.obey,
+    )  # fmt: skip
 
-    blocks = [environment([peer.name for peer in peers], bench.repeat, bench.seconds), *missing]
+    blocks = [environment([peer.name for peer in peers], bench.repeat, bench.seconds, arguments.phases), *missing]
     failed = []
     for name in arguments.only:
         bench.label = name

@@ -1,6 +1,7 @@
 """What the results of bench.load say: ratios, tables, the highest load that held. Nothing here runs anything."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 from typing import Any
@@ -85,6 +86,78 @@ def ratio_table(results: Mapping[str, list[Result]]) -> list[str]:
         ])  # fmt: skip
     head = "server|ours / its|us per delivery|p50 ms|p99 ms|delivered|bytes per delivery|generator late p99 ms"
     return table(head.split("|"), rows)
+
+
+def is_void(result: Result) -> bool:
+    """A run that says nothing about the server, because the generator had no core to spare."""
+    return float(result["generator_cores"]) > FULL_CORE
+
+
+def percentile(samples: Sequence[float], part: float) -> float:
+    """The least sample that `part` of them do not exceed."""
+    return sorted(samples)[max(0, math.ceil(len(samples) * part) - 1)]
+
+
+PROBED = ("playback", "control", "typing", "join", "newcomer")
+
+
+def overload_rows(loads: Sequence[tuple[int, Mapping[str, Sequence[Result]]]]) -> list[list[str]]:
+    """A row for each number of rooms and each server: the medians of its runs that are not void, or why there is none.
+    `of its best` holds deliveries/s against the highest of the same server in any row that counts."""
+    best: dict[str, float] = {}
+    for _, by_name in loads:
+        for name, runs in by_name.items():
+            if good := [run for run in runs if not is_void(run)]:
+                best[name] = max(best.get(name, 0.0), middle(good, "arrived_per_s"))
+    return [
+        [str(rooms), *_overload_row(name, runs, best.get(name, 0.0))]
+        for rooms, by_name in loads
+        for name, runs in by_name.items()
+    ]
+
+
+OVERLOAD_HEAD = [
+    "rooms", "server", "delivered/s", "of its best", "p50 ms", "p99 ms", "updates/s: least, median", "advised ms",
+    "closed", "server's core", "generator's core", "generator late p99 ms", "at half the load: p99 ms, delivered",
+]  # fmt: skip
+
+
+def _overload_row(name: str, runs: Sequence[Result], best: float) -> list[str]:
+    good = [run for run in runs if not is_void(run)]
+    if not good:
+        busy = f"{middle(runs, 'generator_cores'):.2f}" if runs else "none"
+        why = f"void: generator {busy} busy" if runs else "void: no run ended well"
+        return [name, why, *[""] * (len(OVERLOAD_HEAD) - 3)]
+    if len(good) < len(runs):
+        name += f" ({len(runs) - len(good)} of {len(runs)} runs void)"
+    if median(map(others, good)) > DISTURBED_CORES:
+        name += " (disturbed by other processes)"
+    arrived = middle(good, "arrived_per_s")
+    relieved = all(run["relief_ms"]["count"] for run in good)
+    after = f"{middle(good, 'relief_ms', 'p99'):.1f}, {middle(good, 'relief_ratio'):.3f}" if relieved else ""
+    return [
+        name, f"{arrived:,.0f}", f"{arrived / best:.2f}" if best else "", f"{middle(good, 'latency_ms', 'p50'):.1f}",
+        f"{middle(good, 'latency_ms', 'p99'):.1f}",
+        f"{middle(good, 'updates_hz', 'min'):.1f}, {middle(good, 'updates_hz', 'p50'):.1f}",
+        f"{middle(good, 'advised_ms', 'p50'):.0f}", f"{sum(run['closed'] for run in good)}",
+        f"{middle(good, 'server_cores'):.2f}", f"{middle(good, 'generator_cores'):.2f}", lateness(good), after,
+    ]  # fmt: skip
+
+
+def probe_row(runs: Sequence[Result]) -> list[str]:
+    """p50, p99 and number of what bench.probe measured, pooled over the runs that are not void, and what was lost."""
+    good = [run["probe"] for run in runs if not is_void(run)]
+    if not good:
+        return ["void", *[""] * len(PROBED)]
+    cells = []
+    for kind in PROBED:
+        samples = [ms for probe in good for ms in probe["ms"].get(kind, ())]
+        at = [f"{percentile(samples, part):.1f}" for part in (0.5, 0.99)] if samples else ["none"]
+        cells.append(f"{', '.join(at)} ({len(samples)})")
+    lost: Counter[str] = Counter()
+    for probe in good:
+        lost.update(probe["lost"])
+    return [*cells, ", ".join(f"{count} {why}" for why, count in sorted(lost.items())) or "nothing"]
 
 
 def complaint(result: Result) -> str:

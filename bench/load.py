@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -112,11 +112,65 @@ def write_tokens(path: Path, count: int) -> None:
             file.write(token + "\n")
 
 
+class Probe:
+    """bench.probe beside a load, on the generator's core. Its process ends with the `with` block."""
+
+    def __init__(self, port: int, core: int | None) -> None:
+        command = [sys.executable, "-m", "bench.probe", str(port)]
+        pinned = command if core is None else ["taskset", "-c", str(core), *command]
+        env = os.environ | {"KOKO_PRESENCE_AUTH_SECRET": SECRET}
+        self._process = subprocess.Popen(
+            pinned, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env, cwd=HERE.parent
+        )
+        self.pid = self._process.pid
+
+    def __enter__(self) -> "Probe":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def ready(self) -> None:
+        """Wait until its people have joined. Errors: SystemExit."""
+        assert self._process.stdout is not None
+        if self._process.stdout.readline() != "ready\n":
+            raise SystemExit("bench: the probe beside the load failed")
+
+    def tell(self) -> None:
+        """Begin, and at the second time end."""
+        assert self._process.stdin is not None
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+
+    def samples(self) -> dict[str, Any]:
+        """`ms` and `lost` by kind, once it has been told to end. Errors: SystemExit."""
+        assert self._process.stdout is not None
+        said = self._process.stdout.readline()
+        if not said:
+            raise SystemExit("bench: the probe beside the load failed")
+        return dict(json.loads(said))
+
+
 def run_load(
     port: int, pid: int, *, rooms: int, users: int, hz: float, warmup_s: float, measure_s: float, core: int | None,
-    options: list[str],
+    options: list[str], probed: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
-    """One run of the generator against a running server; its JSON with the server's CPU and memory added."""
+    """One run of the generator against a running server; its JSON with the server's CPU and memory added, and with
+    bench.probe's samples as `probe` where that runs beside it (`generator_cores` is the two of them then)."""
+    with Probe(port, core) if probed else nullcontext() as probe:
+        if probe is not None:
+            probe.ready()
+        result = _run_load(port, pid, rooms, users, hz, warmup_s, measure_s, core, options, probe)
+        if probe is not None:
+            result["probe"] = probe.samples()
+        return result
+
+
+def _run_load(
+    port: int, pid: int, rooms: int, users: int, hz: float, warmup_s: float, measure_s: float, core: int | None,
+    options: list[str], probe: Probe | None,
+) -> dict[str, Any]:  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         tokens = Path(folder) / "tokens"
         write_tokens(tokens, rooms * users)
@@ -133,7 +187,11 @@ def run_load(
         for line in process.stdout:
             said = json.loads(line)
             if len(said) == 1:
-                marks[next(iter(said))] = (cpu_s(pid), time.monotonic(), cpu_s(process.pid), machine_cpu_s())
+                mark = next(iter(said))
+                if probe is not None and mark in ("from", "to"):
+                    probe.tell()
+                load_cpu_s = cpu_s(process.pid) + (cpu_s(probe.pid) if probe is not None else 0.0)
+                marks[mark] = (cpu_s(pid), time.monotonic(), load_cpu_s, machine_cpu_s())
                 memory_kib = rss_kib(pid)  # while everybody is connected
             else:
                 result = said
@@ -148,6 +206,7 @@ def run_load(
             result["other_cores"] = round(max(0.0, all_s - used_s - load_s) / wall_s, 4)
             result["us_per_delivery"] = round(used_s * 1e6 / max(1, result["delivered"]), 4)
             result["deliveries_per_s"] = round(result["delivered"] / wall_s)
+            result["arrived_per_s"] = round(result["arrived"] / wall_s)
         result["server_rss_kib"] = memory_kib or rss_kib(pid)
         result["generator_saturated"] = result["late_ms"]["p99"] > 5.0
         return result
@@ -175,6 +234,13 @@ def main() -> None:
     parser.add_argument("--warmup", type=float, default=1.0, help="seconds before measuring")
     parser.add_argument("--seconds", type=float, default=5.0, help="seconds measured")
     parser.add_argument("--extras", action="store_true", help="typing and playback beside the cursors, in room 0")
+    parser.add_argument(
+        "--probe", action="store_true", help="bench.probe beside the load: small quiet rooms, and joins"
+    )
+    parser.add_argument(
+        "--phases", choices=["even", "random"], default="random", help="when each of them sends (random)"
+    )
+    parser.add_argument("--obey", action="store_true", help="send no more often than the server advises")
     parser.add_argument("--compact", action="store_true", help="ask for compact cursors")
     parser.add_argument("--stop", type=int, default=0, help="members of room 0 that stop reading")
     parser.add_argument("--storm", action="store_true", help="measure everybody joining at once")
@@ -186,11 +252,13 @@ def main() -> None:
     arguments = parser.parse_args()
     options = ["extras=1"] * arguments.extras + ["caps=cursors"] * arguments.compact + ["storm=1"] * arguments.storm
     options += [f"stop={arguments.stop}"] if arguments.stop else []
+    options += [f"phases={arguments.phases}"] + ["obey=1"] * arguments.obey
     settings = dict(pair.split("=", 1) for pair in arguments.set)
     with koko_server(arguments.port, arguments.server_core, **settings) as pid:
         result = run_load(
             arguments.port, pid, rooms=arguments.rooms, users=arguments.users, hz=arguments.hz,
             warmup_s=arguments.warmup, measure_s=arguments.seconds, core=arguments.load_core, options=options,
+            probed=arguments.probe,
         )  # fmt: skip
     print(json.dumps(result)) if arguments.json else show(result)
 

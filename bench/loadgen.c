@@ -1,13 +1,16 @@
 /* loadgen: rooms of cursors over WebSocket, measured from the send to every receiver.
  *
  * One thread, one epoll. Every client is a user of its own: it connects, authenticates, joins its room and then sends
- * cursors at a fixed rate from a random phase. Each cursor carries its send time (`timestamp`, seconds since the start
+ * cursors at a fixed rate, from a random phase or evenly spaced. Each cursor carries its send time (`timestamp`, seconds since the start
  * with microseconds) and its number (`x`), so a receiver needs nothing but the frame to tell latency and order.
  *
  *   loadgen HOST PORT ROOMS USERS HZ WARMUP_S MEASURE_S TOKENS_FILE [key=value ...]
  *     caps=cursors     ask for compact cursors          extras=1   typing and playback beside the cursors, in room 0
  *     stop=N           N members of room 0 stop reading when the measurement starts; they are not expected to get any
  *     storm=1          measure joins alone: connect, authenticate and join everybody at once
+ *     phases=even      everybody sends at the same distance from the one before, members of a room far from each other
+ *     obey=1           send at most every `sendIntervalMs` of `joined` and of later notices, as the SDK does
+ *     relief=S         after the measurement at half the rate: 2 s to recover, then S seconds into `relief_ms`
  *
  * Prints one JSON object. `late_us` is this program's own lateness: when its p99 is not small the figures are its own.
  */
@@ -33,7 +36,10 @@
 #define RING 80 /* cursors of one sender still under way; divides 10000, where the number in `x` starts again */
 #define STOPPED_BUFFER 4096 /* so that what a stopped reader does not take soon waits in the server, not in the kernel */
 #define MAX_US 2000000
+#define RECOVERY_US 2000000 /* after the load has fallen, before what came back is measured */
 #define TURN 64 /* sockets read before looking at the clock again, or a burst to everybody would make the sends late */
+#define EARLY_US 50 /* sends that are so close share a look at the sockets, which costs as much as a send */
+#define UNREAD_US 1000 /* reads come first again after so long, or a generator that is late would not read at all */
 
 enum state { CONNECTING, UPGRADING, AUTHENTICATING, JOINING, JOINED, DEAD };
 
@@ -42,11 +48,14 @@ struct client {
     enum state state;
     unsigned char *in;
     size_t in_size, in_capacity;
-    int64_t join_sent, due;
+    int64_t join_sent, due, advised;
     uint32_t sequence;
     int32_t index_in_room; /* number in compact cursors, from `index` */
-    int64_t sent_at[RING], worst[RING];
-    uint32_t seen[RING], ring_sequence[RING];
+    struct shown { /* within one line of the cache: with many clients every look at one is a miss */
+        _Alignas(32) int64_t sent_at;
+        int64_t worst;
+        uint32_t seen, sequence;
+    } ring[RING];
 };
 
 struct histogram {
@@ -56,11 +65,13 @@ struct histogram {
 };
 
 static struct client *clients;
-static int client_count, rooms, users_per_room, epoll_fd, compact, extras, stop_readers, storm;
-static double hz, warmup_s, measure_s;
-static int64_t measure_from, measure_to, epoch;
-static struct histogram latency, last_receiver, join_latency, lateness, typing_latency, playback_latency;
-static uint64_t sent, delivered, frames_received, bytes_received, closed, expected;
+static int client_count, rooms, users_per_room, epoll_fd, compact, extras, stop_readers, storm, even, obey;
+static double hz, warmup_s, measure_s, relief_s;
+static int64_t measure_from, measure_to, relief_from, relief_to, epoch;
+static struct histogram latency, last_receiver, join_latency, lateness, typing_latency, playback_latency, relief;
+static uint64_t sent, delivered, arrived, frames_received, bytes_received, closed, expected, errors;
+static uint64_t relief_expected;
+static uint32_t *pairs; /* receiver * users_per_room + sender within the room -> cursors delivered */
 static char **tokens;
 static int32_t *by_index; /* room * 512 + index -> client number */
 
@@ -138,18 +149,16 @@ static uint32_t receivers(struct client *c) {
 
 static void send_cursor(struct client *c, int64_t now) {
     char text[200];
-    uint32_t slot = c->sequence % RING;
+    struct shown *shown = &c->ring[c->sequence % RING];
     int size = snprintf(text, sizeof text,
         "{\"type\":\"cursor\",\"roomId\":\"video_%d\",\"data\":{\"timestamp\":%.6f,\"x\":%.4f,\"y\":0.5}}",
         c->room, (now - epoch) / 1e6, (c->sequence % 10000) / 10000.0);
-    c->sent_at[slot] = now;
-    c->ring_sequence[slot] = c->sequence;
-    c->seen[slot] = 0;
-    c->worst[slot] = 0;
-    c->sequence++;
+    *shown = (struct shown){.sent_at = now, .sequence = c->sequence++};
     if (now >= measure_from && now < measure_to) {
         sent++;
         expected += receivers(c);
+    } else if (now >= relief_from && now < relief_to) {
+        relief_expected += receivers(c);
     }
     send_text(c, text, size);
 }
@@ -170,15 +179,20 @@ static double number_at(const char *at, char **end) {
     return value / unit;
 }
 
-static void note_cursor(struct client *sender, double timestamp, double x, int64_t now) {
+static void note_cursor(struct client *receiver, struct client *sender, double timestamp, double x, int64_t now) {
     int64_t at = epoch + (int64_t)llround(timestamp * 1e6);
+    if (now < measure_to) arrived++; /* however old: what got through in the time of the measurement */
+    if (at >= relief_from && at < relief_to) note(&relief, now - at);
     if (at < measure_from || at >= measure_to) return;
     delivered++;
+    if (sender) pairs[receiver->number * users_per_room + sender->number % users_per_room]++;
     note(&latency, now - at);
-    uint32_t number = (uint32_t)llround(x * 10000.0), slot = number % RING;
-    if (!sender || sender->sent_at[slot] != at || sender->ring_sequence[slot] % 10000 != number) return;
-    if (now - at > sender->worst[slot]) sender->worst[slot] = now - at;
-    if (++sender->seen[slot] == receivers(sender)) note(&last_receiver, sender->worst[slot]);
+    if (!sender) return;
+    uint32_t number = (uint32_t)llround(x * 10000.0);
+    struct shown *shown = &sender->ring[number % RING];
+    if (shown->sent_at != at || shown->sequence % 10000 != number) return;
+    if (now - at > shown->worst) shown->worst = now - at;
+    if (++shown->seen == receivers(sender)) note(&last_receiver, shown->worst);
 }
 
 static struct client *client_of(int number) {
@@ -196,11 +210,17 @@ static void on_compact(struct client *c, const char *text, size_t size, int64_t 
             double timestamp = number_at(end + 1, &end);
             double x = *end == ',' ? number_at(end + 1, &end) : 0.0;
             int32_t who = index >= 0 && index < 512 ? by_index[c->room * 512 + index] : -1;
-            note_cursor(who >= 0 ? &clients[who] : NULL, timestamp, x, now);
+            note_cursor(c, who >= 0 ? &clients[who] : NULL, timestamp, x, now);
         }
         while (*end && *end != ']') end++;
         at = end + 1;
     }
+}
+
+/* `sendIntervalMs` of `joined` and of the notice SEND_INTERVAL: how often the server would have this client send. */
+static void note_advice(struct client *c, const char *text, size_t size) {
+    const char *at = find(text, size, "\"sendIntervalMs\":");
+    if (at) c->advised = (int64_t)llround(strtod(at + 17, NULL) * 1000.0);
 }
 
 static void on_text(struct client *c, const char *text, size_t size, int64_t now) {
@@ -212,7 +232,7 @@ static void on_text(struct client *c, const char *text, size_t size, int64_t now
         char *end;
         double timestamp = number_at(at + 12, &end);
         const char *x = find(end, size - (end - text), "\"x\":");
-        note_cursor(user ? client_of(atoi(user + 11)) : NULL, timestamp, x ? number_at(x + 4, &end) : 0.0, now);
+        note_cursor(c, user ? client_of(atoi(user + 11)) : NULL, timestamp, x ? number_at(x + 4, &end) : 0.0, now);
     } else if (size > 18 && !memcmp(text, "{\"type\":\"cursors\",", 18)) {
         if (now >= measure_from) on_compact(c, text, size, now);
     } else if (c->state == AUTHENTICATING && find(text, size, "\"authenticated\"")) {
@@ -224,6 +244,7 @@ static void on_text(struct client *c, const char *text, size_t size, int64_t now
     } else if (c->state == JOINING && find(text, size, "\"type\":\"joined\"")) {
         c->state = JOINED;
         note(&join_latency, now - c->join_sent);
+        note_advice(c, text, size);
         char own[64];
         snprintf(own, sizeof own, "\"userId\":\"u%d\"", c->number);
         const char *row = find(text, size, own);
@@ -238,8 +259,11 @@ static void on_text(struct client *c, const char *text, size_t size, int64_t now
     } else if (extras && find(text, size, "\"playback_synced\"")) {
         const char *at = find(text, size, "\"currentTime\":");
         if (at && now >= measure_from) note(&playback_latency, now - epoch - llround(strtod(at + 14, NULL) * 1e6));
+    } else if (size > 23 && !memcmp(text, "{\"type\":\"server_notice\"", 23)) {
+        note_advice(c, text, size);
     } else if (find(text, size, "\"type\":\"error\"")) {
         static int shown;
+        errors++;
         if (shown++ < 3) fprintf(stderr, "loadgen: %.*s\n", (int)size, text);
     }
 }
@@ -335,6 +359,47 @@ static int by_due(const void *a, const void *b) {
     return x < y ? -1 : x > y;
 }
 
+/* Who sends next is first of the queue, a binary heap by `due`; called after that has changed. */
+static void sift_down(struct client **queue) {
+    struct client *moved = queue[0];
+    int at = 0;
+    for (;;) {
+        int child = 2 * at + 1;
+        if (child >= client_count) break;
+        if (child + 1 < client_count && queue[child + 1]->due < queue[child]->due) child++;
+        if (queue[child]->due >= moved->due) break;
+        queue[at] = queue[child];
+        at = child;
+    }
+    queue[at] = moved;
+}
+
+static int by_count(const void *a, const void *b) {
+    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+static int by_advice(const void *a, const void *b) {
+    int64_t x = ((const struct client *)a)->advised, y = ((const struct client *)b)->advised;
+    return x < y ? -1 : x > y;
+}
+
+/* How often each receiver saw each sender of its room move; those who stopped reading are left out. */
+static void print_updates(void) {
+    uint32_t *counts = malloc((size_t)client_count * users_per_room * sizeof *counts);
+    size_t size = 0;
+    for (int i = 0; i < client_count; i++)
+        for (int j = 0; clients[i].reading && j < users_per_room; j++) {
+            struct client *sender = &clients[clients[i].room * users_per_room + j];
+            if (sender != &clients[i] && sender->reading) counts[size++] = pairs[i * users_per_room + j];
+        }
+    qsort(counts, size, sizeof *counts, by_count);
+    if (size)
+        printf("\"updates_hz\":{\"count\":%zu,\"min\":%.2f,\"p1\":%.2f,\"p50\":%.2f},", size, counts[0] / measure_s,
+               counts[size / 100] / measure_s, counts[size / 2] / measure_s);
+    free(counts);
+}
+
 static void send_extras(int64_t now) {
     static int64_t next_typing, next_playback;
     char text[200];
@@ -376,13 +441,18 @@ int main(int argc, char **argv) {
         if (!strcmp(argv[i], "caps=cursors")) compact = 1;
         if (!strcmp(argv[i], "extras=1")) extras = 1;
         if (!strcmp(argv[i], "storm=1")) storm = 1;
+        if (!strcmp(argv[i], "phases=even")) even = 1;
+        if (!strcmp(argv[i], "obey=1")) obey = 1;
         if (!strncmp(argv[i], "stop=", 5)) stop_readers = atoi(argv[i] + 5);
+        if (!strncmp(argv[i], "relief=", 7)) relief_s = atof(argv[i] + 7);
     }
     client_count = rooms * users_per_room;
     struct rlimit files = {client_count + 100, client_count + 100};
     setrlimit(RLIMIT_NOFILE, &files);
-    clients = calloc(client_count, sizeof *clients);
+    clients = aligned_alloc(64, (client_count * sizeof *clients + 63) / 64 * 64);
+    memset(clients, 0, client_count * sizeof *clients);
     tokens = calloc(client_count, sizeof *tokens);
+    pairs = calloc((size_t)client_count * users_per_room, sizeof *pairs);
     by_index = malloc(rooms * 512 * sizeof *by_index);
     memset(by_index, 0xff, rooms * 512 * sizeof *by_index);
     FILE *file = fopen(argv[8], "r");
@@ -395,8 +465,7 @@ int main(int argc, char **argv) {
     struct sockaddr_in server = {.sin_family = AF_INET, .sin_port = htons(atoi(argv[2]))};
     inet_pton(AF_INET, argv[1], &server.sin_addr);
     epoll_fd = epoll_create1(0);
-    measure_from = INT64_MAX;
-    measure_to = INT64_MAX;
+    measure_from = measure_to = relief_from = relief_to = INT64_MAX;
     epoch = now_us();
 
     int64_t storm_from = now_us();
@@ -422,32 +491,47 @@ int main(int argc, char **argv) {
     double all_in_s = (now_us() - storm_from) / 1e6;
 
     if (!storm) {
-        struct client **order = calloc(client_count, sizeof *order);
+        struct client **queue = calloc(client_count, sizeof *queue);
         int64_t period = (int64_t)(1e6 / hz), begin = now_us() + 20000;
         srandom(7);
         for (int i = 0; i < client_count; i++) {
-            order[i] = &clients[i];
-            clients[i].due = begin + (int64_t)(random() / (double)RAND_MAX * period);
+            struct client *c = queue[i] = &clients[i];
+            int place = i % users_per_room * rooms + c->room; /* the first of every room, the second of every room, ... */
+            double phase = even ? place / (double)client_count : random() / (double)RAND_MAX;
+            c->due = begin + (int64_t)(phase * period);
         }
-        qsort(order, client_count, sizeof *order, by_due);
+        qsort(queue, client_count, sizeof *queue, by_due); /* what is sorted is a heap */
         epoch = begin - 1000000;
         measure_from = begin + (int64_t)(warmup_s * 1e6);
         measure_to = measure_from + (int64_t)(measure_s * 1e6);
+        if (relief_s > 0) {
+            relief_from = measure_to + RECOVERY_US;
+            relief_to = relief_from + (int64_t)(relief_s * 1e6);
+        }
+        int64_t end = relief_s > 0 ? relief_to : measure_to;
         printf("{\"measuring\":true}\n");
         fflush(stdout);
-        int stopped = 0, told = 0;
-        for (int next = 0;; next = (next + 1) % client_count) {
-            struct client *c = order[next];
-            while (now_us() < c->due) {
+        int64_t read_at = now_us();
+        int stopped = 0, from_told = 0, to_told = 0;
+        for (;;) {
+            struct client *c = queue[0];
+            while (now_us() < c->due - EARLY_US || now_us() - read_at > UNREAD_US) {
                 turn(c->due);
-                if (extras) send_extras(now_us());
+                read_at = now_us();
+                if (extras) send_extras(read_at);
             }
             int64_t now = now_us();
-            if (!told && now >= measure_from) {
+            if (!from_told && now >= measure_from) {
                 printf("{\"from\":true}\n");
                 fflush(stdout);
-                told = 1;
+                from_told = 1;
                 frames_received = bytes_received = 0; /* those of the joins are another question */
+            }
+            if (!to_told && now >= measure_to) {
+                printf("{\"to\":true}\n");
+                fflush(stdout);
+                to_told = 1;
+                period *= 2;
             }
             if (stop_readers && !stopped && now >= measure_from) {
                 for (int i = 0; i < stop_readers; i++) {
@@ -456,13 +540,12 @@ int main(int argc, char **argv) {
                 }
                 stopped = 1;
             }
-            if (now >= measure_to) break;
-            if (now >= measure_from) note(&lateness, now - c->due);
+            if (now >= end) break;
+            if (now >= measure_from && now < measure_to) note(&lateness, now - c->due); /* an early one is 0 */
             if (c->state == JOINED && c->reading) send_cursor(c, now);
-            c->due += period;
+            c->due += obey && c->advised > period ? c->advised : period;
+            sift_down(queue);
         }
-        printf("{\"to\":true}\n");
-        fflush(stdout);
         int64_t drain_until = now_us() + 500000;
         while (now_us() < drain_until) turn(drain_until);
     }
@@ -475,6 +558,13 @@ int main(int argc, char **argv) {
     print_histogram("late_ms", &lateness);
     print_histogram("typing_ms", &typing_latency);
     print_histogram("playback_ms", &playback_latency);
+    print_histogram("relief_ms", &relief);
+    print_updates();
+    qsort(clients, client_count, sizeof *clients, by_advice);
+    printf("\"advised_ms\":{\"p50\":%.1f,\"max\":%.1f},", clients[client_count / 2].advised / 1000.0,
+           clients[client_count - 1].advised / 1000.0);
+    printf("\"arrived\":%llu,\"errors\":%llu,\"relief_ratio\":%.4f,", (unsigned long long)arrived,
+           (unsigned long long)errors, relief_expected ? relief.total / (double)relief_expected : 1.0);
     printf("\"clients\":%d,\"all_in_s\":%.3f,\"sent\":%llu,\"delivered\":%llu,\"expected\":%llu,\"ratio\":%.4f,"
            "\"frames\":%llu,\"bytes\":%llu,\"closed\":%llu,\"generator_cpu_s\":%.3f}\n",
            client_count, all_in_s, (unsigned long long)sent, (unsigned long long)delivered,

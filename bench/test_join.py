@@ -29,6 +29,14 @@ def by_msgspec(rooms: Rooms) -> Run:
     return run
 
 
+@pytest.mark.parametrize("side", ["ours", "reference"])
+def test_joining_a_room_of_10_again(benchmark: Any, side: str) -> None:
+    rooms = Rooms(10)
+    run: Run = by_msgspec(rooms) if side == "reference" else rooms.leave_and_join
+    joined = msgspec.json.decode(payload(measure(benchmark, run, N * 10)))
+    assert joined["type"] == "joined" and len(joined["room"]["users"]) == 10
+
+
 @pytest.mark.parametrize("way", [Rooms.join_again, Rooms.join_after_moves, Rooms.leave_and_join])
 @pytest.mark.parametrize("side", ["ours", "reference"])
 def test_joining_a_room_of_100(benchmark: Any, side: str, way: Callable[[Rooms, int], Any]) -> None:

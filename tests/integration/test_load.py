@@ -32,6 +32,22 @@ def test_every_cursor_of_a_small_load_is_delivered_to_everybody() -> None:
     assert result["last_receiver_ms"]["count"] == sent and result["typing_ms"]["count"] > 0  # type: ignore[index]
 
 
+def test_what_stands_beside_a_load_is_answered_and_nothing_is_lost() -> None:
+    result = load("--rooms", "1", "--users", "2", "--hz", "5", "--warmup", "0.1", "--seconds", "2", "--probe")
+    probe = result["probe"]
+    assert isinstance(probe, dict) and probe["lost"] == {}
+    assert set(probe["ms"]) == {"playback", "typing", "control", "join", "newcomer"} and all(probe["ms"].values())
+
+
+def test_clients_that_obey_send_as_often_as_the_server_advises() -> None:
+    # 40 people at 20 Hz each are 800 events a second; for 400 the room advises twice the distance of 50 ms
+    line = ["--rooms", "1", "--users", "40", "--hz", "20", "--warmup", "0.5", "--seconds", "2", "--phases", "even"]
+    line += ["--set", "limits_room_events_hz=400"]
+    defiant, obedient = load(*line), load(*line, "--obey")
+    assert obedient["sent"] < 0.8 * defiant["sent"]  # type: ignore[operator]
+    assert obedient["advised_ms"]["p50"] >= 90.0  # type: ignore[index]
+
+
 def test_a_storm_lets_everybody_in() -> None:
     result = load("--rooms", "5", "--users", "10", "--storm")
     assert result["clients"] == 50 and result["join_ms"]["count"] == 50  # type: ignore[index]

@@ -28,6 +28,11 @@ def result(us: float = 1.0, p99: float = 2.0, ratio: float = 1.0, **more: Any) -
         "generator_cores": 0.5,
         "other_cores": 0.0,
         "generator_saturated": False,
+        "arrived_per_s": 1000,
+        "updates_hz": {"count": 90, "min": 4.0, "p1": 5.0, "p50": 19.0},
+        "advised_ms": {"p50": 50.0, "max": 50.0},
+        "relief_ms": {"count": 0, "p99": -1.0},
+        "relief_ratio": 1.0,
         **more,
     }
 
@@ -139,6 +144,62 @@ def test_a_part_of_a_room_is_a_slower_room() -> None:
     assert str(Load(1, 100, 20.0)) == "1 room of 100 users, 20 cursors/s each: 198,000 deliveries/s"
 
 
+# --- overload -------------------------------------------------------------------------------------------------------
+
+
+def test_a_row_whose_generator_is_full_is_void_and_no_best() -> None:
+    full, good = result(generator_cores=0.91, arrived_per_s=9000), result(generator_cores=0.9, arrived_per_s=900)
+    loads = [(150, {"ours": [good]}), (200, {"ours": [full, full]}), (250, {"ours": [full, result(arrived_per_s=810)]})]
+    first, void, half = figures.overload_rows(loads)
+    assert first[:4] == ["150", "ours", "900", "1.00"]
+    assert void[:3] == ["200", "ours", "void: generator 0.91 busy"] and set(void[3:]) == {""}
+    assert half[:4] == ["250", "ours (1 of 2 runs void)", "810", "0.90"]
+    assert {len(first), len(void), len(half)} == {len(figures.OVERLOAD_HEAD)}
+
+
+def test_each_server_has_a_best_of_its_own() -> None:
+    rows = figures.overload_rows(
+        [
+            (150, {"ours": [result(arrived_per_s=500)], "peer": [result(arrived_per_s=1000)]}),
+            (200, {"ours": [result(arrived_per_s=400)], "peer": [result(arrived_per_s=2000)]}),
+        ]
+    )
+    assert [row[3] for row in rows] == ["1.00", "0.50", "0.80", "1.00"]
+
+
+def test_what_the_probe_saw_is_pooled_over_the_rounds_that_count() -> None:
+    def probed(generator_cores: float, lost: dict[str, int], *ms: float) -> figures.Result:
+        return result(generator_cores=generator_cores, probe={"ms": {"playback": list(ms)}, "lost": lost})
+
+    runs = [probed(0.5, {"control: TimeoutError": 1}, 1.0, 2.0), probed(0.95, {"x": 9}, 900.0), probed(0.5, {}, 3.0)]
+    row = figures.probe_row(runs)
+    assert row == ["2.0, 3.0 (3)", *["none (0)"] * 4, "1 control: TimeoutError"]
+    assert figures.probe_row(runs[1:2]) == ["void", *[""] * len(figures.PROBED)] and len(row) == len(figures.PROBED) + 1
+
+
+@pytest.mark.parametrize(("part", "expected"), [(0.0, 1.0), (0.5, 2.0), (0.75, 3.0), (0.99, 4.0), (1.0, 4.0)])
+def test_a_percentile_is_a_sample_that_so_many_do_not_exceed(part: float, expected: float) -> None:
+    assert figures.percentile([4.0, 2.0, 1.0, 3.0], part) == expected
+
+
+def test_who_obeys_is_a_server_of_its_own_and_only_ours_is_probed() -> None:
+    seen: dict[str, tuple[bool, tuple[str, ...]]] = {}
+
+    def run(contender: Contender, load: Load, seconds: float) -> figures.Result:
+        seen[contender.name] = contender.probed, contender.options
+        return result(probe={"ms": {}, "lost": {}})
+
+    peers = [PEER, Contender("bun", ("bun",))]
+    bench = Bench(run, peers, repeat=1, rooms=[3], extras=True, obey=True)
+    lines = compare.overload(bench)
+    assert seen == {
+        "koko_presence": (True, ("relief=2",)),
+        "koko_presence, clients obey": (True, ("obey=1", "relief=2")),
+        "bun": (False, ()),
+    }
+    assert row_of(lines, "3 | bun") and [line for line in lines if line.startswith("Beside it")]
+
+
 # --- the session ----------------------------------------------------------------------------------------------------
 
 
@@ -189,10 +250,22 @@ def test_only_and_write_are_checked_before_anything_runs(
     monkeypatch.setattr(compare.os, "sched_getaffinity", lambda pid: {0, 1})
     assert compare.arguments_of(["--only", "pairs,full"]).only == ["full", "pairs"]
     assert compare.arguments_of(["--peers", ""]).peers == []
-    for line in (["--only", "fulll"], ["--only", "full", "--write"], ["--server-core", "1"], ["--repeat", "0"]):
+    assert compare.arguments_of(["--only", "overload", "--rooms", "7,9"]).rooms == (7, 9)
+    assert compare.arguments_of([]).rooms == compare.OVERLOAD_ROOMS
+    for line, said in {
+        "--only fulll": "there is no 'fulll'; choose from full, compact",
+        "--only full --write": "--write replaces every table",
+        "--server-core 1": "two different ones of the cores",
+        "--repeat 0": "--repeat is at least 1",
+        "--phases odd": "invalid choice: 'odd'",
+        "--only full --extras": "belong to the scenario overload",
+        "--only full --obey": "belong to the scenario overload",
+        "--only overload --rooms x": "numbers with commas between them",
+        "--only overload --rooms 0": "at least one room",
+    }.items():
         with pytest.raises(SystemExit):
-            compare.arguments_of(line)
-    assert "there is no 'fulll'; choose from full, compact" in capsys.readouterr().err
+            compare.arguments_of(line.split())
+        assert said in capsys.readouterr().err
 
 
 def test_a_peer_that_cannot_be_had_is_left_out_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:

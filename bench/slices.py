@@ -1,0 +1,102 @@
+"""A process of one revision that runs its pytest-benchmark cases slice by slice, on request: started by bench.paired.
+
+    python -P slices.py FROM TO        in the revision's directory, which is its PYTHONPATH; two descriptors, JSON lines
+
+In place of pytest-benchmark's fixture the cases get one that times nothing by itself. The lines, `>` by this process:
+
+    > {"product": [paths], "cases": [ids]}     what was collected, and where the code comes from
+    < [ids]                                    those to run, in this order
+    > {"ready": id}                            a case has prepared itself and was run once
+    < 3                                        run it three times: so often as one slice
+    > 1234567                                  CPU nanoseconds of this thread; then the next number, until
+    < 0
+    > {"done": id, "failed": ""}               the case has checked its result; or what failed, also without "ready"
+
+It imports nothing of the project, as it has to fit every revision.
+"""
+
+import gc
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+
+class Line:
+    def __init__(self, read_fd: int, write_fd: int) -> None:
+        self._in, self._out = open(read_fd), open(write_fd, "w")  # noqa: SIM115
+
+    def say(self, what: Any) -> None:
+        self._out.write(json.dumps(what) + "\n")
+        self._out.flush()
+
+    def hear(self) -> Any:
+        line = self._in.readline()
+        if not line:
+            raise SystemExit("slices: nothing more is asked")
+        return json.loads(line)
+
+
+@contextmanager
+def without_collector() -> Iterator[None]:
+    """What lives now is not looked at, and no collection falls into a slice."""
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        gc.unfreeze()
+
+
+class Sliced:
+    """As much of pytest-benchmark's fixture as the cases use."""
+
+    def __init__(self, line: Line, case: str) -> None:
+        self._line, self._case = line, case
+
+    def pedantic(self, run: Callable[..., Any], args: tuple[Any, ...] = (), **_: Any) -> Any:
+        with without_collector():
+            result = run(*args)
+            self._line.say({"ready": self._case})
+            while times := self._line.hear():
+                begun = time.thread_time_ns()
+                for _ in range(times):
+                    result = run(*args)
+                self._line.say(time.thread_time_ns() - begun)
+        return result
+
+
+class Plugin:
+    def __init__(self, line: Line) -> None:
+        self.line = line
+        self.failed = ""
+
+    @pytest.fixture
+    def benchmark(self, request: pytest.FixtureRequest) -> Sliced:
+        return Sliced(self.line, request.node.nodeid)
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        names = ("koko_presence", "koko_presence._fastpath.scan")
+        product = [str(getattr(sys.modules.get(name), "__file__", None)) for name in names]
+        by_id = {item.nodeid: item for item in items}
+        self.line.say({"product": product, "cases": list(by_id)})
+        items[:] = [by_id[name] for name in self.line.hear()]
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            self.failed = report.longreprtext
+        if report.when == "teardown":
+            self.line.say({"done": report.nodeid, "failed": self.failed})
+            self.failed = ""
+
+
+if __name__ == "__main__":
+    # the revision's own options are those of pytest-benchmark, which is not loaded here
+    options = ["bench", "-q", "-o", "addopts=", "-p", "no:cacheprovider", "-p", "no:faulthandler", "-W", "ignore"]
+    raise SystemExit(pytest.main(options, plugins=[Plugin(Line(int(sys.argv[1]), int(sys.argv[2])))]))
