@@ -20,6 +20,7 @@ cdef class LocalRoad:
     cdef object _deliver
     cdef object _flushed
     cdef object _judge
+    cdef object _advise
     cdef double _judge_at
     cdef dict _feeds
     cdef Turn _turn
@@ -33,7 +34,7 @@ cdef class LocalRoad:
     cdef wait(self, Waiter waiter, double at, double now)
     cdef release(self, double now)
     cdef list line_up(self, list due)
-    cdef count(self, list served, Py_ssize_t size)
+    cdef count(self, list served, Py_ssize_t size, double now)
     cdef deliver(self, Stream room, list items, double now)
 
 

@@ -45,11 +45,12 @@ cdef class LocalRoad:
     """Flushes rooms when `plan` says so: soon for a time that has come, else with `alarm`.
 
     `deliver(room, items, now)` takes a flush the long way, `flushed(now)` follows when all are delivered, and `judge(now)`
-    about every tenth of a second in which something is flushed. Rooms whose time has come stand in a line: those with
+    about every tenth of a second in which something is flushed; `advise(room)` when the plan's advice is not what the room
+    was told. Rooms whose time has come stand in a line: those with
     playback or control first, then those with any other event, then those with cursors alone; the first planned first.
     """
 
-    def __init__(self, FlushPlan plan not None, timers, clock, alarm, deliver, flushed, judge):
+    def __init__(self, FlushPlan plan not None, timers, clock, alarm, deliver, flushed, judge, advise):
         self.plan = plan
         self._timers = timers
         self._clock = clock
@@ -57,6 +58,7 @@ cdef class LocalRoad:
         self._deliver = deliver
         self._flushed = flushed
         self._judge = judge
+        self._advise = advise
         self._judge_at = -INFINITY
         self._alarm_at = INFINITY
         self._line = []
@@ -128,6 +130,8 @@ cdef class LocalRoad:
                 done += 1
                 self.plan.begun(room)
                 try:
+                    if room.advised_ms != self.plan.advised_ms:
+                        self._advise(room)
                     self.deliver(room, room.take_items(now), now)
                     if room._late:
                         self.plan.touch(room, now)
@@ -144,7 +148,7 @@ cdef class LocalRoad:
                 self._turn.write()
             if self._feeds is None:
                 self._flushed(now)
-            self.count(line, done)
+            self.count(line, done, now)
             if done < len(line):
                 self._line = line[done:]
             if now >= self._judge_at:
@@ -175,11 +179,12 @@ cdef class LocalRoad:
         due.extend(cursors)
         return due
 
-    cdef count(self, list served, Py_ssize_t size):
+    cdef count(self, list served, Py_ssize_t size, double now):
         """The first so many of these have been written."""
-        cdef double now = read_clock(self._clock)
         cdef Py_ssize_t index
         cdef Stream room
+        if self._clock is real_clock:  # any other one stands still in a turn
+            now = monotonic()
         for index in range(size):
             room = <Stream>served[index]
             if room.flushing_since >= 0.0:

@@ -35,6 +35,7 @@ cdef class Stream:
     cdef readonly Pace pace
     cdef readonly dict members
     cdef public bint urgent
+    cdef public int advised_ms  # the plan's, when the room was last told of it
     cdef bint eventful  # something other than cursors waits
     cdef list _out
     cdef unsigned long long _seq
@@ -45,7 +46,7 @@ cdef class Stream:
     cdef double touched_at  # when the first of what waits came
     cdef double flushing_since  # the same of what is being flushed; below 0 for nothing
 
-    cpdef settle(self)
+    cdef encode_all(self)
     cpdef list take_items(self, double now)
     cdef offer(self, Pointer pointer, CursorText* cursor, double now)
     cdef release(self, double now)
@@ -87,11 +88,12 @@ cdef class FlushPlan:
     cdef public double window_s
     cdef public double ceiling_s
     cdef public bint full
+    cdef public int advised_ms
 
     cpdef double window_for(self, Py_ssize_t members)
     cpdef touch(self, Stream room, double now)
     cpdef urge(self, Stream room, double now)
     cpdef list take_due(self, double now)
-    cpdef begun(self, Stream room)
+    cdef begun(self, Stream room)
     cdef double pace(self, Stream room, double at)
     cdef plan(self, Stream room, double at)

@@ -82,30 +82,33 @@ cdef class Stream:
     @property
     def out(self):
         """The frames that wait for the next flush, for whoever adds to them."""
-        self.settle()
+        self.encode_all()
         self.eventful = True
         return self._out
 
     @out.setter
     def out(self, list items not None):
-        self.settle()
+        self.encode_all()
         self.eventful = True
         self._out = items
 
     @property
     def seq(self):
         """The number of the last public event [B11]."""
-        self.settle()
+        self.encode_all()
         return self._seq
 
     @seq.setter
     def seq(self, unsigned long long seq):
-        self.settle()
+        self.encode_all()
         self._seq = seq
 
-    cpdef settle(self):
+    def settle(self):
         """Put the cursors that are FRESH into the stream: something is to come behind them, or who may see them is to
         change."""
+        self.encode_all()
+
+    cdef encode_all(self):
         cdef Pointer pointer
         while self._first is not None:
             pointer = self._first
@@ -121,7 +124,7 @@ cdef class Stream:
         cdef list items
         if self._late:
             self.release(now)
-        self.settle()
+        self.encode_all()
         items = self._out
         self._out = []
         self.urgent = self.eventful = False
@@ -139,7 +142,7 @@ cdef class Stream:
         """The same for one that has had its tokens."""
         cdef CursorText text
         read_cursor(&text, cursor)
-        self.settle()
+        self.encode_all()
         self.drop_late(pointer)
         copy_value(&pointer._newest, &text)
         self.admit(pointer, now)
@@ -382,7 +385,7 @@ cdef class FlushPlan:
         self.soonest = soonest
         return due
 
-    cpdef begun(self, Stream room):
+    cdef begun(self, Stream room):
         """A room that was taken out is being flushed: what comes from now on is for the next time."""
         room.planned_at = INFINITY
         room.flushing_since = room.touched_at if room._first is not None or room._out or room._late else -1.0

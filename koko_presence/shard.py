@@ -353,9 +353,16 @@ class Shard:
 
     def on_second(self, room: Room, now: float) -> None:
         """A second's worth of a room's events has been counted: advise another interval when it helps [L2]."""
-        if not room.load.judge(now):
+        if room.load.judge(now):
+            self.advise(room)
+
+    def advise(self, room: Room) -> None:
+        """Tell a room's members how often to send, when that is not what they know [N17]."""
+        room.advised_ms = self.plan.advised_ms
+        interval_ms = room.send_interval_ms
+        if interval_ms == room.told_ms:
             return
-        interval_ms = room.load.advised_ms
+        room.told_ms = interval_ms
         notice = ServerNotice(
             code="SEND_INTERVAL",
             message=f"Send cursors and selections at most every {interval_ms} ms in this room.",

@@ -38,7 +38,7 @@ class Room(Stream):
 
     __slots__ = (
         "changed", "control", "created_at", "edges", "flushed_seq", "gone", "keepers", "load", "moved", "parted",
-        "people", "playback", "playback_waits", "revision", "setting", "sync_enabled", "type",
+        "people", "playback", "playback_waits", "revision", "setting", "sync_enabled", "told_ms", "type",
     )  # fmt: skip
 
     def __init__(self, room_id: str, room_type: RoomType, setting: Setting, now: float) -> None:
@@ -61,6 +61,13 @@ class Room(Stream):
         self.revision = 0  # of the records
         self.flushed_seq = 0  # how far the edges have been told
         self.moved = False  # another worker owns it by now
+        self.told_ms = self.send_interval_ms  # what members know of it
+        self.advised_ms = setting.advised_ms
+
+    @property
+    def send_interval_ms(self) -> int:
+        """How often clients are asked to send here: by the room's budget [L2], and by the worker's load [N17]."""
+        return max(self.load.advised_ms, self.setting.advised_ms)
 
     # --- coming and going -----------------------------------------------------------------------------------------
 

@@ -175,6 +175,28 @@ FAMILIES = (
         max,
     ),
     Family(
+        "load_ratio",
+        "gauge",
+        "Share of the last half second with traffic in which the worker ran, or waited for a core.",
+        _one(lambda c: c.load),
+        None,
+    ),
+    Family(
+        "overloaded",
+        "gauge",
+        "Whether the worker's core is full with the longest windows: cursors are merged, clients asked to send less often.",
+        _one(lambda c: c.overloaded),
+        None,
+    ),
+    Family("flush_window_seconds", "gauge", "How long busy rooms collect at present.", _one(lambda c: c.flush_window_s), None),
+    Family(
+        "advised_interval_seconds",
+        "gauge",
+        "How often clients are asked to send cursors, as far as the worker's load goes.",
+        _one(lambda c: c.advised_interval_s),
+        None,
+    ),
+    Family(
         "loop_lag_seconds",
         "histogram",
         "How late the event loop is for a timer, ten times a second.",

@@ -23,7 +23,8 @@ class Worker:
             load = min(1.0, self.base + self.rooms * self.write_s / max(0.001, self.governor.window_s))
             self.now += SAMPLE_S
             self.cpu_s += load * SAMPLE_S
-            windows.append(self.governor.judge(self.now, self.cpu_s) * 1000)
+            self.governor.judge(self.now, self.cpu_s)
+            windows.append(self.governor.window_s * 1000)
         return windows
 
 
