@@ -1,4 +1,5 @@
 from koko_presence._fastpath.road cimport Lane, Waiter
+from koko_presence._fastpath.rounds cimport Round
 from koko_presence._fastpath.scan cimport CursorText
 from koko_presence._fastpath.throttle cimport TokenBucket
 
@@ -13,7 +14,8 @@ cdef class Gate(Waiter):
     cdef TokenBucket _cursors
     cdef Py_ssize_t _max_bytes
     cdef object _clock
-    cdef object _pass_on
+    cdef object _rooms
+    cdef Round _round
     cdef list _lanes
     cdef list _late
 

@@ -1,9 +1,15 @@
 from collections.abc import Callable
+from typing import Protocol
 
 from koko_presence.messages import Cursor
 
 from .road import Lane
+from .rounds import Round
 from .throttle import TokenBucket
+
+class Rooms(Protocol):
+    def show_late(self, room_id: str, cursor: Cursor, now: float) -> None: ...
+    def note_flood(self, now: float) -> bool: ...
 
 class Gate:
     seen_at: float
@@ -18,7 +24,8 @@ class Gate:
         max_bytes: int,
         clock: Callable[[], float],
         now: float,
-        pass_on: Callable[[str, Cursor, float], None],
+        rooms: Rooms,
+        round: Round,
     ) -> None: ...
     def note_life(self, now: float) -> None: ...
     def note_stir(self, now: float) -> None: ...

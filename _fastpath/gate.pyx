@@ -16,6 +16,7 @@ from msgspec import UNSET
 
 from koko_presence._fastpath.counters cimport hot
 from koko_presence._fastpath.road cimport Lane, Waiter, read_clock
+from koko_presence._fastpath.rounds cimport Round
 from koko_presence._fastpath.scan cimport CursorText, scan_cursor
 from koko_presence._fastpath.throttle cimport TokenBucket
 from koko_presence.messages import Cursor
@@ -25,16 +26,18 @@ cdef class Gate(Waiter):
     """One session's gate. `seen_at` is the time of its last message, `stirred_at` of the last that was not only a
     heartbeat [D4]; plain cursors pass while the session says that it is `open` (past auth), `awake` (nobody needs to
     be told that it is active) and not `crowded` (no cursor waits on the long way for the session's own budget).
-    `pass_on(room_id, cursor, now)` takes one that has waited here and is not for its lane any more.
+    `rooms.show_late(room_id, cursor, now)` takes one that has waited here and is not for its lane any more;
+    `rooms.note_flood(now)` hears of each above the connection's rate, and says whether that may go on.
     """
 
     def __init__(self, TokenBucket messages not None, TokenBucket cursors not None, Py_ssize_t max_bytes, clock,
-                 double now, pass_on):
+                 double now, rooms, Round round not None):
         self._messages = messages
         self._cursors = cursors
         self._max_bytes = max_bytes
         self._clock = clock
-        self._pass_on = pass_on
+        self._rooms = rooms
+        self._round = round
         self._lanes = []
         self._late = []  # lanes whose newest cursor waits for the session's budget, the longest first
         self.seen_at = self.stirred_at = now
@@ -108,8 +111,10 @@ cdef class Gate(Waiter):
                 break
         else:
             return False
-        now = read_clock(self._clock)
-        if not lane.admits(&cursor) or (lane.at != now and not self._messages.take(now)):
+        now = self._round.started_at if self._round.open else read_clock(self._clock)
+        if not lane.admits(&cursor):
+            return False
+        if lane.at != now and not self._messages.take(now) and not self._rooms.note_flood(now):
             return False
         lane.at = self.seen_at = self.stirred_at = now
         hot.cursors_received += 1
@@ -141,7 +146,7 @@ cdef class Gate(Waiter):
             if lane.admits(&lane.value):
                 lane.put(&lane.value, now)
             else:
-                self._pass_on(lane.key.decode(), as_cursor(&lane.value), now)
+                self._rooms.show_late(lane.key.decode(), as_cursor(&lane.value), now)
         return INFINITY
 
 

@@ -8,6 +8,7 @@ wait. Both budgets are token buckets that may go into debt, since what has been 
 # A connection that is not read is looked at again after this long at the earliest, so that a flood costs a few wake-ups a
 # second and not one for every frame.
 cdef double LEAST_PAUSE_S = 0.02
+cdef double ROUNDING_S = 1e-6  # of so many additions
 
 
 cdef class Intake:
@@ -31,6 +32,11 @@ cdef class Intake:
         """The client has said who it is."""
         self.invited = True
 
+    def expel(self):
+        """What the client has said was no good: from now on it is uninvited once more."""
+        self.invited = False
+        self.frames = 0
+
     cpdef bint frame(self, double now):
         """Count a frame. False: the budget is used up, and nothing is to be read before `resume_at`."""
         self.frames += 1
@@ -43,7 +49,7 @@ cdef class Intake:
         return self.allows(self._bytes_full_at - self._bytes_slack_s, now)
 
     cdef bint allows(self, double ready_at, double now) noexcept:
-        if ready_at <= now:
+        if ready_at <= now + ROUNDING_S:
             return True
         ready_at = ready_at if ready_at > now + LEAST_PAUSE_S else now + LEAST_PAUSE_S
         if ready_at > self.resume_at:

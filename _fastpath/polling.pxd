@@ -17,7 +17,7 @@ cdef class Line:
 
     cdef open(self)
     cdef void close(self) noexcept
-    cdef void ring(self) noexcept
+    cdef int ring(self) except -1
     cdef void forget(self, void* source) noexcept
 
 
@@ -29,42 +29,59 @@ cdef class Poller:
     cdef bint _busy
     cdef list _soon
     cdef set _transports
+    cdef list _resting
+    cdef object _rest_timer
 
     cdef run_round(self, Line line, double longest_s)
     cdef bint serve_told(self, Line line) except -1
     cdef bint serve_backlog(self, Line line) except -1
     cdef bint serve_kernel(self, Line line) except -1
     cdef finish_round(self)
+    cdef begin_loop_turn(self)
+    cdef rest(self, Source source)
     cdef int control(self, PolledTransport transport, int operation, unsigned int events)
 
 
-cdef class PolledTransport:
+cdef class Source:
     cdef Poller _poller
-    cdef object _protocol
-    cdef object _peer
-    cdef object _own
-    cdef list _unsent
-    cdef Py_ssize_t _unsent_bytes
-    cdef int _fd
-    cdef int _doomed_fd
     cdef Line _line
-    cdef bint _closing
-    cdef bint _reading_over
-    cdef bint _buffered
-    cdef bint _in_backlog
+    cdef object _protocol
+    cdef FrameReader _reader
     cdef bytes _held
     cdef unsigned long long _served
-    cdef FrameReader _reader
+    cdef double _rests_until
+    cdef bint _in_backlog
+    cdef bint _resting
+    cdef bint _paused
+    cdef bint _closing
+    cdef bint _reading_over
+
+    cdef serve(self)
+    cdef handle(self, const char* data, Py_ssize_t size)
+    cdef hold(self, bytes rest)
+    cdef queue(self)
+    cdef end_rest(self)
+    cdef watch_reading(self)
+    cdef bint is_wanted(self)
+
+
+cdef class PolledTransport(Source):
+    cdef object _peer
+    cdef list _unsent
+    cdef Py_ssize_t _unsent_bytes
+    cdef Py_ssize_t _sent_of_first
+    cdef int _fd
+    cdef int _doomed_fd
 
     cdef handle_events(self, unsigned int events)
-    cdef serve(self)
     cdef read(self)
-    cdef handle(self, char* data, Py_ssize_t size)
-    cdef handle_buffered(self, char* data, Py_ssize_t size)
-    cdef hold(self, bytes rest)
     cdef end_of_data(self, ssize_t got, int error)
     cdef write_more(self)
     cdef unsigned int wanted(self)
     cdef watch(self)
     cdef lose(self, error)
     cdef forget(self)
+
+
+cdef class LoopTransport(Source):
+    cdef object _base

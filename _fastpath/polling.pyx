@@ -11,12 +11,18 @@ it has been read already, in the backlog. What was not served comes first in the
 the backlog, which may have half of the time, then the kernel's list, whose order epoll rotates. Sockets that are only
 about to come in have a line and rounds of their own (the lobby), or a crowd that comes back at once would hold up those
 who are there.
+
+A connection above its budgets (intake.pyx) rests: the kernel is not asked for it, and TCP tells the sender to wait.
+
+Connections over TLS are read and decrypted by the loop's own transports. A LoopTransport stands between such a one and its
+protocol and gives them the same budgets, backlog and rests.
 """
 
 import logging
 
-from cpython.buffer cimport PyBUF_WRITABLE, Py_buffer, PyBuffer_Release, PyObject_GetBuffer
+from cpython.buffer cimport PyBUF_WRITE
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.memoryview cimport PyMemoryView_FromMemory
 from cpython.ref cimport PyObject
 from libc.errno cimport EAGAIN, EINTR, ENOBUFS, errno
 from libc.string cimport memcpy
@@ -30,8 +36,21 @@ log = logging.getLogger("koko_presence.polling")
 cdef enum:
     SHARED_BYTES = 16384
 
+# How often connections that rest are looked at; their rests are not shorter (intake.pyx).
+cdef double REST_LOOK_S = 0.02
+
+# A turn of the loop in which its own transports read may take so long for what came over them. It comes beside a round.
+cdef double LONGEST_LOOP_TURN_S = 0.004
+
+# Encrypted bytes that wait in one connection while it is not read.
+LOOP_READ_BUFFER_BYTES = 16384
+
 # what is being handled; one thread, and nothing is read while something is handled
 cdef char[SHARED_BYTES] shared
+
+# what the loop's own transports decrypt into: they fill it and tell of it without a break
+cdef char[SHARED_BYTES] decrypted
+cdef object decrypted_view = PyMemoryView_FromMemory(decrypted, SHARED_BYTES, PyBUF_WRITE)
 
 
 cdef class Line:
@@ -61,16 +80,17 @@ cdef class Line:
             close(self.bell)
         self.epoll = self.bell = -1
 
-    cdef void ring(self) noexcept:
+    cdef int ring(self) except -1:
         """Make the epoll ready as long as there is a backlog, of which the kernel knows nothing."""
         cdef unsigned long long number = 1
         if self.bell < 0 or self.rung == bool(self.backlog):
-            return
+            return 0
         self.rung = not self.rung
         if self.rung:
             write(self.bell, &number, sizeof(number))
         else:
             read(self.bell, &number, sizeof(number))
+        return 0
 
     cdef void forget(self, void* source) noexcept:
         """The socket is gone: whatever the kernel has told of it is not to be looked at."""
@@ -91,6 +111,7 @@ cdef class Poller:
         self.round = Round() if round is None else round
         self._soon = []
         self._transports = set()
+        self._resting = []
         self._inside = Line()
         self._lobby = Line()
         self._inside.open()
@@ -102,22 +123,30 @@ cdef class Poller:
         loop.add_reader(self._inside.epoll, self._on_ready)
         loop.add_reader(self._lobby.epoll, self._on_lobby)
 
-    def adopt(self, int fd, protocol, peer, own):
-        """Take over the connected socket `fd` (ours from now on) and give it to `protocol`, an asyncio.Protocol or
-        BufferedProtocol. `peer` and `own` are its addresses. Errors: OSError when it cannot be watched."""
+    def adopt(self, int fd, protocol, peer):
+        """Take over the connected socket `fd` (ours from now on) and give it to `protocol`, an asyncio.Protocol. `peer` is
+        the other end's address. Errors: OSError when it cannot be watched."""
         cdef PolledTransport transport = PolledTransport.__new__(PolledTransport)
         transport._poller = self
         transport._fd = fd
         transport._line = self._lobby
         transport.set_protocol(protocol)
         transport._peer = peer
-        transport._own = own
         if self.control(transport, EPOLL_CTL_ADD, EPOLLIN) < 0:
             error = errno
             close(fd)
             raise OSError(error, "epoll_ctl")
         self._transports.add(transport)
         protocol.connection_made(transport)
+        return transport
+
+    def lend(self, protocol):
+        """The asyncio.BufferedProtocol for one of the loop's own transports, behind which `protocol` is read within this
+        poller's budgets: `protocol` gets it as its transport."""
+        cdef LoopTransport transport = LoopTransport.__new__(LoopTransport)
+        transport._poller = self
+        transport._line = self._lobby
+        transport.set_protocol(protocol)
         return transport
 
     def call_soon(self, callback):
@@ -140,6 +169,9 @@ cdef class Poller:
         for line in (self._inside, self._lobby):
             self._loop.remove_reader((<Line>line).epoll)
             (<Line>line).close()
+        self._resting.clear()
+        if self._rest_timer is not None:
+            self._rest_timer.cancel()
 
     def _on_ready(self):
         self.run_round(self._inside, self.round.longest_s)
@@ -181,7 +213,7 @@ cdef class Poller:
 
     cdef bint serve_backlog(self, Line line) except -1:
         """Handle what was read in an earlier round, for half of the time that is left. False: the time is over."""
-        cdef PolledTransport transport
+        cdef Source source
         cdef list backlog = line.backlog
         cdef Py_ssize_t done = 0
         cdef double until
@@ -190,14 +222,14 @@ cdef class Poller:
         until = (self.round.now() + self.round.until) / 2
         line.backlog = []
         while done < len(backlog):
-            transport = <PolledTransport>backlog[done]
+            source = <Source>backlog[done]
             done += 1
-            transport._in_backlog = False
-            if transport._line is not line:  # it has come in meanwhile
-                transport.hold(transport._held)
-            else:
-                transport._served = self.round.number
-                transport.serve()
+            source._in_backlog = False
+            if source._line is not line:  # it has come in meanwhile
+                source.queue()
+                continue
+            source._served = self.round.number
+            source.serve()
             if self.round.now() >= until:
                 break
         line.backlog = backlog[done:] + line.backlog
@@ -245,6 +277,38 @@ cdef class Poller:
             except Exception:
                 log.exception("a callback failed")
 
+    cdef begin_loop_turn(self):
+        """One of the loop's own transports has read: all that they read in this turn of the loop is one round."""
+        if not self.round.open:
+            self.round.begin(LONGEST_LOOP_TURN_S)
+            self._loop.call_soon(self._end_loop_turn)
+
+    def _end_loop_turn(self):
+        self.round.end()
+
+    cdef rest(self, Source source):
+        """`source` is not read before its time; looked at from now on."""
+        self._resting.append(source)
+        if self._rest_timer is None:
+            self._rest_timer = self._loop.call_later(REST_LOOK_S, self._look_at_resting)
+
+    def _look_at_resting(self):
+        cdef double now = self.round.now()
+        cdef Source source
+        cdef list resting = self._resting
+        self._rest_timer = None
+        self._resting = []
+        for each in resting:
+            source = <Source>each
+            if source._resting and source._rests_until > now and not source._reading_over:
+                self._resting.append(source)
+            else:
+                source.end_rest()
+        if self._resting:
+            self._rest_timer = self._loop.call_later(REST_LOOK_S, self._look_at_resting)
+        self._inside.ring()
+        self._lobby.ring()
+
     cdef int control(self, PolledTransport transport, int operation, unsigned int events):
         cdef epoll_event event
         event.events = events
@@ -252,11 +316,111 @@ cdef class Poller:
         return epoll_ctl(transport._line.epoll, operation, transport._fd, &event)
 
 
-cdef class PolledTransport:
-    """The part of asyncio.Transport that picows and the outbox use, for one polled socket.
+cdef class Source:
+    """A connection as its poller sees it: whose data are handled, and which of them wait.
+
+    `_held` are bytes that were read but not handled; until they are, nothing more is read. `_resting` says that the
+    connection is above its budgets, `_paused` that its protocol wants nothing more.
+    """
+
+    def set_protocol(self, protocol):
+        """What comes from now on is for `protocol`: an asyncio.Protocol, or a FrameReader after the handshake."""
+        self._protocol = protocol
+        self._reader = <FrameReader>protocol if isinstance(protocol, FrameReader) else None
+
+    def unread(self, bytes data not None):
+        """These bytes, which were read, are for the present protocol, before all that is still to be read."""
+        if data and not self._reading_over:
+            self.hold(data)
+            self._line.ring()
+
+    def pause_reading(self):
+        """Read nothing until `resume_reading`."""
+        if not self._paused:
+            self._paused = True
+            self.watch_reading()
+
+    def resume_reading(self):
+        """Read again, unless the connection is above its budgets."""
+        if self._paused:
+            self._paused = False
+            self.queue()
+            self._line.ring()
+            self.watch_reading()
+
+    def wake(self):
+        """The budgets do not matter any more: the connection is closing, and only a close frame is awaited."""
+        if self._resting:
+            self.end_rest()
+            self._line.ring()
+
+    cdef serve(self):
+        """The turn has come to have handled what was read before."""
+        cdef bytes held = self._held
+        if held is None or self._reading_over or self._paused or self._resting:
+            return
+        self._held = None
+        try:
+            self.handle(PyBytes_AS_STRING(held), PyBytes_GET_SIZE(held))
+        except Exception:
+            log.exception("a connection failed; it is cut")
+            self.abort()
+        if self._held is None:
+            self.watch_reading()
+
+    cdef handle(self, const char* data, Py_ssize_t size):
+        """Give the protocol what has come, as far as the connection's part of the round and its budgets allow; the rest
+        is held."""
+        cdef Py_ssize_t used
+        if self._reader is None:
+            self._protocol.data_received(PyBytes_FromStringAndSize(data, size))
+            return
+        used = self._reader.take(data, size, self._poller.round)
+        if self._reading_over or self._reader is None:
+            return
+        if self._reader.rest_until > 0.0 and not self._resting:
+            self._resting = True
+            self._rests_until = self._reader.rest_until
+            self._poller.rest(self)
+        if used < size:
+            self.hold(PyBytes_FromStringAndSize(data + used, size - used))
+        elif self._resting:
+            self.watch_reading()
+
+    cdef hold(self, bytes rest):
+        """Keep what was read for the next round."""
+        self._held = rest if self._held is None else self._held + rest
+        self.queue()
+        self.watch_reading()
+
+    cdef queue(self):
+        """Take a place in the backlog, if something is held that may be handled."""
+        if self._held is not None and not (self._in_backlog or self._resting or self._paused):
+            self._in_backlog = True
+            self._line.backlog.append(self)
+
+    cdef end_rest(self):
+        self._resting = False
+        if not self._reading_over:
+            self.queue()
+            self.watch_reading()
+
+    cdef watch_reading(self):
+        """Have the kernel tell of what comes, or not, as it is wanted now."""
+        raise NotImplementedError
+
+    cdef bint is_wanted(self):
+        """Is more to be read?"""
+        return not (self._reading_over or self._resting or self._paused) and self._held is None
+
+
+cdef class PolledTransport(Source):
+    """The part of asyncio.Transport that connections, HTTP and the outbox use, for one polled socket.
 
     The protocol hears `pause_writing` as soon as the kernel takes less than all, `resume_writing` when it has all.
     """
+
+    family = 0  # aiohttp wants TCP_NODELAY, and asks first; it has been set
 
     def __cinit__(self):
         self._fd = self._doomed_fd = -1
@@ -264,24 +428,10 @@ cdef class PolledTransport:
     # --- asyncio.Transport ------------------------------------------------------------------------------------------
 
     def get_extra_info(self, name, default=None):
-        """`peername`, `sockname`, and `socket`: something with its `fileno` and its whole-number options."""
+        """`peername`, and `socket`: something with its `fileno` and its whole-number options."""
         if name == "peername":
             return self._peer
-        if name == "sockname":
-            return self._own
         return self if name == "socket" else default
-
-    def set_protocol(self, protocol):
-        """What comes from now on is for `protocol`."""
-        self._protocol = protocol
-        self._buffered = hasattr(protocol, "get_buffer")
-
-    def begin_frames(self, FrameReader reader not None, bytes first not None):
-        """The handshake is over: from now on WebSocket frames come, and `reader` looks at them before the protocol.
-        `first` is what has been read of them already."""
-        self._reader = reader
-        if first and not self._reading_over:
-            self.hold(first)
 
     def promote(self):
         """Out of the lobby: what comes from now on is read before anything of those who are still in it."""
@@ -290,15 +440,6 @@ cdef class PolledTransport:
             self._line.forget(<void*>self)
             self._line = self._poller._inside
             self._poller.control(self, EPOLL_CTL_ADD, self.wanted())
-
-    def detach(self):
-        """Let go of the socket, unharmed and unwatched, and return its descriptor, which is the caller's. The protocol
-        hears nothing more. Nothing may be waiting to be sent."""
-        cdef int fd = self._fd
-        self._closing = self._reading_over = True
-        self._protocol = None
-        self.forget()
-        return fd
 
     def fileno(self):
         """The descriptor, -1 when it is closed."""
@@ -340,9 +481,8 @@ cdef class PolledTransport:
                     self.lose(OSError(errno, "send"))
                     return
                 sent = 0
-            if sent:
-                ready = ready[sent:]
             self._unsent = [ready]
+            self._sent_of_first = sent
             self._unsent_bytes = size - sent
             self.watch()
             self._protocol.pause_writing()
@@ -382,26 +522,13 @@ cdef class PolledTransport:
             log.exception("a connection failed; it is cut")
             self.abort()
 
-    cdef serve(self):
-        """The socket's turn has come to have handled what was read before."""
-        cdef bytes held = self._held
-        self._held = None
-        if held is None or self._reading_over:
-            return
-        try:
-            memcpy(shared, PyBytes_AS_STRING(held), PyBytes_GET_SIZE(held))
-            self.handle(shared, PyBytes_GET_SIZE(held))
-        except Exception:
-            log.exception("a connection failed; it is cut")
-            self.abort()
-
     cdef read(self):
         cdef ssize_t got
         cdef Py_ssize_t size
         if self._reading_over:
             self.lose(None)  # told although only writing is watched: the other end is gone
             return
-        if self._held is not None:  # first what came before
+        if not self.is_wanted():  # told of before that was so
             return
         size = min(self._poller.round.socket_bytes, SHARED_BYTES)
         got = recv(self._fd, shared, size, MSG_DONTWAIT)
@@ -409,38 +536,6 @@ cdef class PolledTransport:
             self.handle(shared, got)
         else:
             self.end_of_data(got, errno)
-
-    cdef handle(self, char* data, Py_ssize_t size):
-        """Give the protocol what has come, as far as the socket's part of the round allows; the rest is held."""
-        cdef Py_ssize_t used
-        if self._reader is not None:
-            used = self._reader.take(self, data, size, self._poller.round)
-            if used < size and not self._reading_over:
-                self.hold(PyBytes_FromStringAndSize(data + used, size - used))
-        elif self._buffered:
-            self.handle_buffered(data, size)
-        else:
-            self._protocol.data_received(PyBytes_FromStringAndSize(data, size))
-
-    cdef handle_buffered(self, char* data, Py_ssize_t size):
-        cdef Py_buffer buffer
-        cdef Py_ssize_t step
-        while size and not self._reading_over:
-            view = self._protocol.get_buffer(size)
-            PyObject_GetBuffer(view, &buffer, PyBUF_WRITABLE)
-            step = min(size, buffer.len)
-            memcpy(buffer.buf, data, step)
-            PyBuffer_Release(&buffer)
-            data += step
-            size -= step
-            self._protocol.buffer_updated(step)
-
-    cdef hold(self, bytes rest):
-        """Keep what was read for the next round."""
-        self._held = rest
-        if rest is not None and not self._in_backlog:
-            self._in_backlog = True
-            self._line.backlog.append(self)
 
     cdef end_of_data(self, ssize_t got, int error):
         if got == 0:
@@ -454,15 +549,23 @@ cdef class PolledTransport:
         cdef ssize_t sent
         if self._fd < 0 or not self._unsent_bytes:
             return
-        data = <bytes>self._unsent[0] if len(self._unsent) == 1 else b"".join(self._unsent)
-        sent = send(self._fd, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), MSG_DONTWAIT | MSG_NOSIGNAL)
+        if len(self._unsent) > 1:
+            data = <bytes>self._unsent[0]
+            self._unsent[0] = data[self._sent_of_first:]
+            self._unsent = [b"".join(self._unsent)]
+            self._sent_of_first = 0
+        data = <bytes>self._unsent[0]
+        sent = send(
+            self._fd, PyBytes_AS_STRING(data) + self._sent_of_first, PyBytes_GET_SIZE(data) - self._sent_of_first,
+            MSG_DONTWAIT | MSG_NOSIGNAL,
+        )
         if sent < 0:
             if not try_again(errno):
                 self.lose(OSError(errno, "send"))
             return
         self._unsent_bytes -= sent
+        self._sent_of_first += sent
         if self._unsent_bytes:
-            self._unsent = [data[sent:]]
             return
         self._unsent = None
         if self._closing:
@@ -472,7 +575,11 @@ cdef class PolledTransport:
         self._protocol.resume_writing()
 
     cdef unsigned int wanted(self):
-        return (0 if self._reading_over else EPOLLIN) | (EPOLLOUT if self._unsent_bytes else 0)
+        return (EPOLLIN if self.is_wanted() else 0) | (EPOLLOUT if self._unsent_bytes else 0)
+
+    cdef watch_reading(self):
+        if self._fd >= 0:
+            self.watch()
 
     cdef watch(self):
         self._poller.control(self, EPOLL_CTL_MOD, self.wanted())
@@ -498,10 +605,112 @@ cdef class PolledTransport:
 
     def _lost(self, error):
         protocol, self._protocol = self._protocol, None
+        self._reader = None  # it holds the connection, which holds this transport
         try:
             protocol.connection_lost(error)
         finally:
             close(self._doomed_fd)
+
+
+cdef class LoopTransport(Source):
+    """A transport that stands before one of the loop's own, and that one's protocol: TLS is below. Whatever is not about
+    reading is the other's affair."""
+
+    # --- asyncio.BufferedProtocol, for the loop's transport -----------------------------------------------------------
+
+    def connection_made(self, base):
+        self._base = base
+        base.set_read_buffer_limits(high=LOOP_READ_BUFFER_BYTES)
+        self._protocol.connection_made(self)
+
+    def get_buffer(self, size_hint):
+        """Where to put what comes; `buffer_updated` follows at once."""
+        return decrypted_view
+
+    def buffer_updated(self, Py_ssize_t size):
+        """So many bytes have come."""
+        if self._reading_over:
+            return
+        self._poller.begin_loop_turn()
+        if not self.is_wanted() or self._poller.round.now() >= self._poller.round.until:
+            self.hold(PyBytes_FromStringAndSize(decrypted, size))
+            self._line.ring()
+            return
+        try:
+            self.handle(decrypted, size)
+        except Exception:
+            log.exception("a connection failed; it is cut")
+            self.abort()
+        self._line.ring()
+
+    def eof_received(self):
+        self.serve()  # the last words
+        self._reading_over = True
+        return self._protocol.eof_received()
+
+    def pause_writing(self):
+        self._protocol.pause_writing()
+
+    def resume_writing(self):
+        self._protocol.resume_writing()
+
+    def connection_lost(self, error):
+        protocol, self._protocol = self._protocol, None
+        self._reader = None  # it holds the connection, which holds this transport
+        self._reading_over = self._closing = True
+        self._held = None
+        try:
+            protocol.connection_lost(error)
+        finally:
+            self._base = None
+
+    # --- asyncio.Transport, for the protocol --------------------------------------------------------------------------
+
+    def promote(self):
+        """Out of the lobby: what is held is handled before anything of those who are still in it."""
+        self._line = self._poller._inside
+
+    def get_extra_info(self, name, default=None):
+        return default if self._base is None else self._base.get_extra_info(name, default)
+
+    def is_closing(self):
+        return self._closing or self._base is None or self._base.is_closing()
+
+    def get_write_buffer_size(self):
+        return 0 if self._base is None else self._base.get_write_buffer_size()
+
+    def set_write_buffer_limits(self, high=None, low=None):
+        if self._base is not None:
+            self._base.set_write_buffer_limits(high, low)
+
+    def write(self, data):
+        if self._base is not None:
+            self._base.write(data)
+
+    def writelines(self, parts):
+        self.write(b"".join(parts))
+
+    def close(self):
+        """Send what waits, then close; nothing is read any more."""
+        self._reading_over = self._closing = True
+        self._held = None
+        if self._base is not None:
+            self._base.close()
+
+    def abort(self):
+        """Close at once."""
+        self._reading_over = self._closing = True
+        self._held = None
+        if self._base is not None:
+            self._base.abort()
+
+    cdef watch_reading(self):
+        if self._base is None or self._closing:
+            return
+        if self.is_wanted():
+            self._base.resume_reading()
+        else:
+            self._base.pause_reading()
 
 
 cdef inline bint try_again(int error):

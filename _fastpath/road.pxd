@@ -1,4 +1,5 @@
 from koko_presence._fastpath.outbox cimport Turn
+from koko_presence._fastpath.rounds cimport Round
 from koko_presence._fastpath.scan cimport CursorText
 from koko_presence._fastpath.stream cimport FlushPlan, Pointer, Stream
 
@@ -27,6 +28,7 @@ cdef class LocalRoad:
     cdef bint _soon
     cdef double _alarm_at
     cdef list _line
+    cdef Round _round
     cdef list _waiters
     cdef double _waiters_at
 

@@ -71,6 +71,10 @@ cdef class LocalRoad:
         self._feeds = feeds
         self._turn = turn
 
+    def pair(self, Round round not None):
+        """Reading gives way to writing while rooms stand in the line."""
+        self._round = round
+
     cpdef plan_flush(self, double now):
         """Make sure that `run` is called when the plan wants it."""
         cdef double at = self.plan.soonest if self.plan.soonest < self._waiters_at else self._waiters_at
@@ -151,6 +155,8 @@ cdef class LocalRoad:
             self.count(line, done, now)
             if done < len(line):
                 self._line = line[done:]
+            if self._round is not None:
+                self._round.behind = done < len(line)
             if now >= self._judge_at:
                 self._judge_at = now + SAMPLE_S
                 self._judge(now)

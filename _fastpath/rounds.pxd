@@ -5,6 +5,8 @@ cdef class Round:
     cdef readonly unsigned long long number
     cdef public double longest_s
     cdef public double longest_lobby_s
+    cdef public double longest_behind_s
+    cdef public bint behind
     cdef public double socket_s
     cdef public Py_ssize_t socket_bytes
     cdef object _clock

@@ -7,6 +7,8 @@ class Round:
     number: int
     longest_s: float
     longest_lobby_s: float
+    longest_behind_s: float
+    behind: bool
     socket_s: float
     socket_bytes: int
     def __init__(self, clock: Callable[[], float] = ...) -> None: ...

@@ -28,6 +28,7 @@ from .cluster.bus import LocalBus
 from .cluster.cluster_bus import ClusterBus
 from .cluster.mesh import Mesh
 from .cluster.ring import View
+from .edge.abuse import make_intake
 from .edge.connection import Connection, Handler
 from .edge.door import Door
 from .edge.http import HttpSide
@@ -105,6 +106,7 @@ class Worker:
         self._tell_webhooks(config)
         self._poller = Poller(loop)
         self.bus = self._make_bus()
+        self.bus.pair(self._poller.round)
         edge_id = place.id if place is not None else 0
         self._verifiers = Verifiers(monotonic)
         self.callers = Callers(self._verifiers.make(config), config.auth.cookie)
@@ -118,6 +120,7 @@ class Worker:
             wall=self._wall,
             clock=monotonic,
             timers=self._poller,
+            round=self._poller.round,
             new_session_id=new_session_id,
         )
         self.bus.attach(edge_id, self.hub)
@@ -131,6 +134,7 @@ class Worker:
             self._http.add_dev_tokens(self._dev_token)
         self.door = Door(
             make_handler=self._handler,
+            make_intake=lambda: make_intake(self.hub.limits),
             ws_paths=("/presence", TRPC_PATH),
             http_protocol=self._http.server(),
             origins=config.server.origins,

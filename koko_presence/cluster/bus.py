@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from koko_presence._fastpath.fanout import Item, RoomPacket
 from koko_presence._fastpath.outbox import Turn
 from koko_presence._fastpath.road import Lane, LocalRoad
+from koko_presence._fastpath.rounds import Round
 from koko_presence.commands import Command
 from koko_presence.domain.load import Governor
 from koko_presence.domain.room import Room
@@ -146,6 +147,10 @@ class LocalBus:
             self._road.shorten(edge.feeds, edge.turn)
         else:
             self._road.shorten(None, None)
+
+    def pair(self, round: Round) -> None:
+        """Reading, in rounds like `round`, and writing share the worker's time."""
+        self._road.pair(round)
 
     def lane(self, room_id: str, session_id: str) -> Lane | None:
         """The short way for a member's cursors, past commands and effects; None for somebody who is no member."""

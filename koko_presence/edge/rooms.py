@@ -76,6 +76,11 @@ class Rooms(Standing):
         }
         self._waiting = Trailing()  # the newest value per kind and room
 
+    def let_go(self) -> None:
+        """The connection is gone, and nothing more is asked of this."""
+        del self._session
+        self._waiting.clear()
+
     # --- in and out -----------------------------------------------------------------------------------------------
 
     def join(self, message: Join, size: int, within: bool, now: float) -> None:
@@ -107,7 +112,7 @@ class Rooms(Standing):
             session.refuse(error, message.id, message.room_id)
             self.on_refused(message.room_id, now)
             return
-        session.receiver.barred.discard(message.room_id)
+        session.barred.discard(message.room_id)
         identity = session.identity
         visitor = Visitor(
             edge=session.hub.edge_id,
@@ -188,7 +193,7 @@ class Rooms(Standing):
 
     def say_again(self, now: float) -> None:
         """An owner was lost: perhaps it had what is not answered yet."""
-        self._session.receiver.barred.clear()  # nor does it send anything any more
+        self._session.barred.clear()  # nor does it send anything any more
         for command in self.unanswered.again(now):
             if isinstance(command, LeaveRoom) and command.room_id in self.hearing:
                 # whoever owns the room now may know of no member to say good-bye to
@@ -226,16 +231,7 @@ class Rooms(Standing):
         if isinstance(answer, Grant):
             then(answer)
         else:
-            self._session.hub.await_answer(self._await_grant(room_id, answer, then))
-
-    async def _await_grant(self, room_id: str, answer: Awaitable[Grant], then: Callable[[Grant], None]) -> None:
-        try:
-            grant = await answer
-        except Exception:  # fail closed, and let go of what was held for the room
-            log.exception("the access check failed")
-            grant = UNSURE
-        if self._session.state == "open":
-            then(grant)
+            session.hub.await_answer(_await_grant(session, answer, then))
 
     # --- what is sent to rooms ------------------------------------------------------------------------------------
 
@@ -289,6 +285,12 @@ class Rooms(Standing):
         if self._session.state == "open" and room_id in self.joined:
             self._pass_on(CursorMessage(room_id=room_id, data=cursor), now)
 
+    def note_flood(self, now: float) -> bool:
+        """A cursor has come above the connection's rate; False when that has gone on for too long [L3]."""
+        abuse = self._session.abuse
+        abuse.note_flood(now, now)
+        return abuse.flooding_for(now) < self._session.hub.limits.flood_s
+
     def release_waiting(self, now: float) -> None:
         """Pass on what waited, the longest first, as far as the budget goes."""
         for key in self._waiting:
@@ -326,7 +328,7 @@ class Rooms(Standing):
             tally.refused(message, error.code)
             self._session.refuse(error, message.id, message.room_id)
             return
-        self._session.receiver.barred.discard(message.room_id)
+        self._session.barred.discard(message.room_id)
         self._ask(message)
 
     def _ask(self, message: GetActive) -> None:
@@ -380,6 +382,16 @@ class Rooms(Standing):
 
     def _send(self, command: Any, now: float) -> None:
         self._session.hub.bus.send(command, now)
+
+
+async def _await_grant(session: Session, answer: Awaitable[Grant], then: Callable[[Grant], None]) -> None:
+    try:
+        grant = await answer
+    except Exception:  # fail closed, and let go of what was held for the room
+        log.exception("the access check failed")
+        grant = UNSURE
+    if session.state == "open":
+        then(grant)
 
 
 ROOM_HANDLERS: dict[type, Callable[[Rooms, Any, int, bool, float], None]] = {

@@ -83,7 +83,7 @@ class Standing:
         if room_id not in self.joined and room_id not in self.joining:
             return False
         if room_id in self.hearing or self.unanswered.is_entering(room_id):
-            session.receiver.barred.add(room_id)
+            session.barred.add(room_id)
         session.hub.mute(session, room_id)  # before the owner knows: it may be another worker
         session.send(Kicked(room_id=room_id, reason=reason))
         self.joining.pop(room_id, None)
