@@ -74,6 +74,13 @@ cdef class Gate(Waiter):
         self._late.remove(lane)
         return as_cursor(&lane.value)
 
+    def take_all_back(self):
+        """All cursors that wait here, as (room id, cursor), the longest first; they are the caller's now."""
+        late, self._late = self._late, []
+        for each in late:
+            (<Lane>each).holds = False
+        return [((<Lane>each).key.decode(), as_cursor(&(<Lane>each).value)) for each in late]
+
     def unsent(self, str room_id not None):
         """Is the session's last cursor still on its way into the room? Then the next takes its place."""
         cdef Lane lane = self.find(room_id)

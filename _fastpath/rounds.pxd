@@ -12,6 +12,9 @@ cdef class Round:
     cdef object _clock
 
     cdef double now(self) except? -1.0
+    cdef double _lobby_behind_since
+    cdef void note_lobby(self, bint served_all) noexcept
+    cpdef double lobby_waits_for(self, double now)
     cdef int begin(self, double longest_s) except -1
     cdef void end(self) noexcept
     cpdef double heard_at(self, double now)

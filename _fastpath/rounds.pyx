@@ -26,7 +26,7 @@ cdef class Round:
         self._clock = clock
         self.longest_s = 0.008
         self.longest_lobby_s = 0.002
-        self.longest_behind_s = 0.002
+        self.longest_behind_s = 0.003
         self.socket_s = 0.002
         self.socket_bytes = 16384
 
@@ -44,6 +44,18 @@ cdef class Round:
 
     cdef void end(self) noexcept:
         self.open = False
+
+    cdef void note_lobby(self, bint served_all) noexcept:
+        """A round of those who are about to come in ends: with all of them served, or because its time is over."""
+        if served_all:
+            self._lobby_behind_since = 0.0
+        elif self._lobby_behind_since == 0.0:
+            self._lobby_behind_since = self.started_at
+
+    cpdef double lobby_waits_for(self, double now):
+        """For how many seconds those who are about to come in have been more than could be served: nobody of them waits
+        for longer than that."""
+        return now - self._lobby_behind_since if self._lobby_behind_since else 0.0
 
     cpdef double heard_at(self, double now):
         """When what is handled at monotonic second `now` could have been read: the beginning of the round in which it

@@ -86,7 +86,7 @@ class Governor:
         if not self._shortest_s:  # switched off
             self._ceiling_s = 0.0
         self._longest_s = max(self._ceiling_s, OVERLOAD_WINDOW_S) if self._ceiling_s else 0.0
-        self.window_s = min(max(self.window_s, self._shortest_s), self._longest_s)
+        self.window_s = min(max(self.window_s, self._shortest_s), self._ceiling_s)
         self._shortest_ms = round(1000.0 / limits.cursor_hz)
         self._advice_ms = max(self._advice_ms, self._shortest_ms)
         self.advised_ms = max(self.advised_ms, self._shortest_ms)

@@ -49,6 +49,9 @@ if TYPE_CHECKING:
 log = logging.getLogger("koko_presence.rooms")
 
 MAX_HELD_PER_ROOM = 64
+# A join costs a snapshot and an event for everybody there. When more people come in than can be served, they are sent away
+# for a while before their patience ends, and those who come back find a shorter line.
+LONGEST_WAIT_TO_JOIN_S = 2.0
 
 
 class Rooms(Standing):
@@ -91,6 +94,10 @@ class Rooms(Standing):
             return
         if not (within and self._join_bucket.take(now)):
             raise PresenceError("RATE_LIMITED", retry_after_s=max(0.1, self._join_bucket.ready_at(now) - now))
+        waits_for_s = self._session.hub.round.lobby_waits_for(now)
+        if waits_for_s > LONGEST_WAIT_TO_JOIN_S and not self.hearing:
+            # spread, or they would all come back at once
+            raise PresenceError("RATE_LIMITED", retry_after_s=waits_for_s * (1.0 + self._session.connection % 16 / 8.0))
         if (
             message.room_id not in self.joined
         ):  # joining again after a resume is the SDK's doing, not the person's [D14]
@@ -260,7 +267,7 @@ class Rooms(Standing):
         self._check_size(size)
         self.interacted(now)
         kind = type(message)
-        if kind is CursorMessage and self._supersedes(message):
+        if kind is CursorMessage and self._takes_the_place(message, now):
             self._pass_on(message, now)
             return
         at = self._waiting.offer((kind, message.room_id), message, self._buckets[kind], None, now)
@@ -272,13 +279,18 @@ class Rooms(Standing):
             self._note_crowd()
             self._session.hub.wake_waiting(self._session, self._next_release(now))
 
-    def _supersedes(self, message: Any) -> bool:
+    def _takes_the_place(self, message: Any, now: float) -> bool:
         """A cursor comes the long way: does it take the place of one that is still on its way into the room? One that
-        waits in the gate is dropped for it."""
+        waits in the gate is dropped for it, and when it has to wait too, all wait in one place, in order."""
         gate = self._session.gate
         if gate.take_back(message.room_id) is not None:
             tally.superseded("cursor")
-        return gate.unsent(message.room_id) and is_plain(message.data)
+        if gate.unsent(message.room_id) and is_plain(message.data):
+            return True
+        if self.cursors.ready_at(now) > now:
+            for room_id, cursor in gate.take_all_back():
+                self._waiting.hold((CursorMessage, room_id), CursorMessage(room_id=room_id, data=cursor))
+        return False
 
     def show_late(self, room_id: str, cursor: Cursor, now: float) -> None:
         """A cursor has waited in the gate, and there is no lane to the room any more."""

@@ -26,7 +26,14 @@ cursors = st.fixed_dictionaries(
 )
 steps = st.one_of(
     st.tuples(st.just("cursor"), st.integers(0, 3), st.sampled_from([*ROOMS, "elsewhere"]), cursors | st.none()),
-    st.tuples(st.just("wait"), st.sampled_from([0.001, 0.02, 0.05, 0.2, 130.0])),
+    # above the rate: several in one turn, at 250 Hz, at 60 Hz
+    st.tuples(
+        st.just("burst"), st.integers(0, 3), st.sampled_from(list(ROOMS)), st.integers(2, 12),
+        st.sampled_from([0.0, 0.004, 0.016]),
+    ),
+    st.tuples(st.just("selection"), st.integers(0, 3), st.sampled_from(list(ROOMS)), st.integers(0, 9)),
+    st.tuples(st.just("typing"), st.integers(0, 3), st.sampled_from(list(ROOMS)), st.booleans()),
+    st.tuples(st.just("wait"), st.sampled_from([0.001, 0.005, 0.02, 0.05, 0.2, 130.0])),
     st.tuples(st.just("privacy"), st.integers(0, 3), st.sampled_from(["invisible", "shareCursor"]), st.booleans()),
     st.tuples(st.just("status"), st.integers(0, 3), st.sampled_from(["idle", "active"])),
     st.tuples(st.just("leave"), st.integers(0, 3), st.sampled_from(list(ROOMS))),
@@ -41,6 +48,7 @@ class Story:
 
     def __init__(self) -> None:
         self.world = World(grace_s=5.0)
+        self.sent = 0
         self.tabs = [self.enter(user) for user in (*PEOPLE, "ann")]
 
     def enter(self, user: str, **auth: Any) -> Client:
@@ -59,6 +67,17 @@ class Story:
             match kind:
                 case "cursor":
                     tab.post({"type": "cursor", "roomId": what[1], "data": what[2]})
+                case "burst":
+                    for number in range(what[2]):
+                        data = {"timestamp": self.sent, "x": number / 16, "y": 0.5}
+                        tab.post({"type": "cursor", "roomId": what[1], "data": data})
+                        self.sent += 1
+                        self.world.sleep(what[3])
+                case "selection":
+                    data = {"startTime": what[2], "endTime": 10}
+                    tab.post({"type": "selection", "roomId": what[1], "data": data})
+                case "typing":
+                    tab.post({"type": "typing", "roomId": what[1], "data": {"isTyping": what[2]}})
                 case "privacy":
                     tab.post({"type": "privacy", "data": {what[1]: what[2]}})
                 case "status":
