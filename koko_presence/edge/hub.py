@@ -44,8 +44,8 @@ from .session import Session
 
 log = logging.getLogger("koko_presence.edge")
 
-# A worker that stood still has not read what came meanwhile, and timers ring before sockets are read: for so long after it
-# rang late nobody is called silent, idle or lost [D4, D11, N13].
+# A worker that stood still has not read what came meanwhile, and timers ring before sockets are read: for so long after
+# one that rang late nobody is called silent, idle or lost [D4, D11, N13].
 STALL_S, UNREAD_S = 0.25, 1.0
 
 

@@ -49,8 +49,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("koko_presence.rooms")
 
 MAX_HELD_PER_ROOM = 64
-# A join costs a snapshot and an event for everybody there. When more people come in than can be served, they are sent away
-# for a while before their patience ends, and those who come back find a shorter line.
+# A join costs a snapshot and an event for everybody there. When more people come in than can be served, they are sent
+# away for a while before their patience ends, and those who come back find a shorter line.
 LONGEST_WAIT_TO_JOIN_S = 2.0
 
 

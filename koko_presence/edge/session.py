@@ -75,7 +75,9 @@ class Session:
         self.outbox = Outbox(link, limits.send_soft_bytes, limits.send_hard_bytes, hub.turn, self._on_slow)
         self.abuse = Abuse(limits)
         self.rooms = Rooms(self)
-        self.gate = Gate(self.abuse.messages, self.rooms.cursors, self.rooms.max_bytes, hub.clock, now, self.rooms, hub.round)
+        self.gate = Gate(
+            self.abuse.messages, self.rooms.cursors, self.rooms.max_bytes, hub.clock, now, self.rooms, hub.round
+        )
         self.barred: set[str] = set()
         self.activity = ActivityWatch(limits, now, self.gate)
         self.claims = TokenBucket(CLAIM_HZ, CLAIM_BURST)

@@ -184,11 +184,17 @@ FAMILIES = (
     Family(
         "overloaded",
         "gauge",
-        "Whether the worker's core is full with the longest windows: cursors are merged, clients asked to send less often.",
+        "Whether the core is full with the longest windows: cursors are merged, clients asked to send less often.",
         _one(lambda c: c.overloaded),
         None,
     ),
-    Family("flush_window_seconds", "gauge", "How long busy rooms collect at present.", _one(lambda c: c.flush_window_s), None),
+    Family(
+        "flush_window_seconds",
+        "gauge",
+        "How long busy rooms collect at present.",
+        _one(lambda c: c.flush_window_s),
+        None,
+    ),
     Family(
         "advised_interval_seconds",
         "gauge",

@@ -139,7 +139,14 @@ class Road:
             wire.send_frames = self._write  # type: ignore[method-assign]
         self.outboxes = [Outbox(wire, 1 << 16, 1 << 20, self.turn, lambda: None) for wire in wires]
         self.road = LocalRoad(
-            self.plan, self, lambda: self.now, self, self._deliver, lambda now: None, lambda now: None, lambda room: None
+            self.plan,
+            self,
+            lambda: self.now,
+            self,
+            self._deliver,
+            lambda now: None,
+            lambda now: None,
+            lambda room: None,
         )
         self.road.shorten(None, self.turn)
         self.round = Round(lambda: self.now)

@@ -28,7 +28,10 @@ steps = st.one_of(
     st.tuples(st.just("cursor"), st.integers(0, 3), st.sampled_from([*ROOMS, "elsewhere"]), cursors | st.none()),
     # above the rate: several in one turn, at 250 Hz, at 60 Hz
     st.tuples(
-        st.just("burst"), st.integers(0, 3), st.sampled_from(list(ROOMS)), st.integers(2, 12),
+        st.just("burst"),
+        st.integers(0, 3),
+        st.sampled_from(list(ROOMS)),
+        st.integers(2, 12),
         st.sampled_from([0.0, 0.004, 0.016]),
     ),
     st.tuples(st.just("selection"), st.integers(0, 3), st.sampled_from(list(ROOMS)), st.integers(0, 9)),
