@@ -48,9 +48,9 @@ MEMORY_S = 0.5  # over which the load is averaged before clients are asked for l
 class Governor:
     """What a worker does about its load: how long busy rooms wait, and how often clients are asked to send [L4, N17].
 
-    While there is time to spare rooms wait for `flush_window_ms`, as the core fills up for `flush_ceiling_ms` at most:
+    While there is time to spare rooms wait for `flush_window_ms`, as the core fills up for up to `flush_ceiling_ms`:
     each sender's cursor comes at most every 50 ms, so a longer window hardly merges anything; what it saves is writes.
-    When it is full all the same, windows grow to OVERLOAD_WINDOW_S and every room waits for the end of its own (`full`).
+    When it is full all the same, windows grow to OVERLOAD_WINDOW_S and every room waits for the end of its (`full`).
     When that does not help, the worker is `overloaded`, and `advised_ms` grows until the load is below FULL, or it is
     at LONGEST_ADVICE_MS.
     """
