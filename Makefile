@@ -1,12 +1,15 @@
 # make run    a working demo; PORT=9000 for another port
-# make test   set-up, checks and all tests, as CI does; T=tests/unit/test_x.py for some
+# make test   set-up, checks and the tests that a change needs; T=tests/unit/test_x.py for some
+# make test-fast    units, rules, cases and 200 simulated stories: less than a minute, no browser
+# make test-more    what make test leaves out and CI runs after it: make test-bench test-counts test-bundlers test-packaging
+#                   test-systemd test-long; make test-soak runs for minutes and only by name
 # make check  formatting, lint, types
 # make bench  beside other servers, an hour; make instructions: counts
 # make bench-check BASE=main    what is slower than another revision, from 5 % on, two minutes; without BASE: against the
 #                               stored baseline, from 25 % on
 # make debug  compiled part with bounds checks and line tracing, annotated HTML in build/debug/
 # make setup  .venv with the pinned packages and the compiled part; nothing to do takes no time
-# make clip   films the demo's clip again (Chromium, ffmpeg); it is in git, so nobody has to
+# make clip   films the demo's clip again (Chromium, ffmpeg); it is in git
 # make clean  away with all that was made
 # make install-systemd    as root: a systemd service on this host, or its upgrade; make uninstall-systemd: away with it
 #                         DESTDIR=/folder, WHEEL=dist/x.whl, PYTHON=/usr/bin/python3: deploy/install.sh says what they do
@@ -17,35 +20,50 @@ BIN := .venv/bin
 
 BENCH :=
 BASE :=
+# the tests of one file run in one process; most wait more than they compute
+PARALLEL := -n 2 --dist loadfile
 
-.PHONY: run test check format bench bench-check instructions debug setup dist clip clean install-systemd uninstall-systemd
+TIERS := bench counts bundlers packaging systemd long
+
+.PHONY: run dev test test-fast test-more $(TIERS:%=test-%) test-soak check format bench bench-check instructions debug setup dist clip clean install-systemd uninstall-systemd
 
 run: setup
 	@exec $(BIN)/koko-presence serve --dev --port $(PORT)
 
-# the tests run even when a check complains, so that one CI run tells everything
+# the tests run even when a check complains, so that one run tells everything
 test:
 	@bash .ci/setup tests
 	@checks=0; $(MAKE) --no-print-directory check || checks=1; \
-	$(BIN)/python -m pytest $(T) && exit $$checks
+	$(BIN)/python -m pytest $(PARALLEL) $(T) && exit $$checks
 
-check: setup
+test-fast:
+	@bash .ci/setup tests
+	@KOKO_SIM_SEEDS=200 KOKO_TEST_MUTATIONS=20000 $(BIN)/python -m pytest -n logical tests/unit
+
+# each in a run of its own: valgrind beside a load generator would spoil both
+test-more: $(TIERS:%=test-%)
+
+$(TIERS:%=test-%) test-soak: test-%:
+	@bash .ci/setup tests $*
+	@$(BIN)/python -m pytest --tier $* tests
+
+check: dev
 	@$(BIN)/ruff format --check --quiet . || { echo "check: run  make format"; exit 1; }
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy --no-error-summary
 	@echo "check: format, lint and types are fine"
 
-format: setup
+format: dev
 	@$(BIN)/ruff format --quiet .
 	@$(BIN)/ruff check --quiet --fix .
 
-bench: setup
+bench: dev
 	@$(BIN)/python -m bench.compare $(BENCH)
 
-bench-check: setup
+bench-check: dev
 	@$(BIN)/python -m bench.check $(if $(BASE),--base "$(BASE)") $(BENCH)
 
-instructions: setup
+instructions: dev
 	@$(BIN)/python -m bench.instructions $(BENCH)
 
 debug:
@@ -56,10 +74,13 @@ debug:
 setup:
 	@bash .ci/setup
 
-dist: setup
+dev:
+	@bash .ci/setup dev
+
+dist: dev
 	@$(BIN)/python -m build --no-isolation
 
-clip: setup
+clip: dev
 	@$(BIN)/python -m bench.clip
 
 clean:

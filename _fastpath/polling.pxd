@@ -66,7 +66,6 @@ cdef class Source:
 
 
 cdef class PolledTransport(Source):
-    cdef object _peer
     cdef list _unsent
     cdef Py_ssize_t _unsent_bytes
     cdef Py_ssize_t _sent_of_first

@@ -123,15 +123,14 @@ cdef class Poller:
         loop.add_reader(self._inside.epoll, self._on_ready)
         loop.add_reader(self._lobby.epoll, self._on_lobby)
 
-    def adopt(self, int fd, protocol, peer):
-        """Take over the connected socket `fd` (ours from now on) and give it to `protocol`, an asyncio.Protocol. `peer` is
-        the other end's address. Errors: OSError when it cannot be watched."""
+    def adopt(self, int fd, protocol):
+        """Take over the connected socket `fd` (ours from now on) and give it to `protocol`, an asyncio.Protocol. Errors:
+        OSError when it cannot be watched."""
         cdef PolledTransport transport = PolledTransport.__new__(PolledTransport)
         transport._poller = self
         transport._fd = fd
         transport._line = self._lobby
         transport.set_protocol(protocol)
-        transport._peer = peer
         if self.control(transport, EPOLL_CTL_ADD, EPOLLIN) < 0:
             error = errno
             close(fd)
@@ -430,9 +429,7 @@ cdef class PolledTransport(Source):
     # --- asyncio.Transport ------------------------------------------------------------------------------------------
 
     def get_extra_info(self, name, default=None):
-        """`peername`, and `socket`: something with its `fileno` and its whole-number options."""
-        if name == "peername":
-            return self._peer
+        """`socket`: something with its `fileno` and its whole-number options. Addresses are not kept."""
         return self if name == "socket" else default
 
     def promote(self):

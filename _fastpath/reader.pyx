@@ -24,7 +24,7 @@ cdef enum:
     LONGEST_TEXT = 1024  # plain cursors are not longer [C17]
     LEAST_KEPT = 64
     # after a close frame of ours; more than the two kernels hold of one connection, so that an honest answer is found
-    MOST_AFTER_CLOSE_BYTES = 1048576
+    MOST_AFTER_CLOSE_BYTES = 262144
 
 # one frame's text, unmasked; one thread, never used across a call that could come back here
 cdef char[LONGEST_TEXT] scratch
@@ -151,7 +151,9 @@ cdef class FrameReader:
         cdef bytes payload
         cdef Py_ssize_t used = 0
         cdef int at
-        cdef Py_ssize_t text = small_text(data, size, scratch, LONGEST_TEXT, &used)
+        cdef Py_ssize_t text = -1
+        if not listener.closing:
+            text = small_text(data, size, scratch, LONGEST_TEXT, &used)
         if text >= 0 and listener.take_text(scratch, text):
             self._whole = True
             return used

@@ -1,9 +1,9 @@
 """What other people notice of strangers who send as fast as they can: `python -m bench.floods`
 
 The server runs with two workers on one core. On the other one a flood without a token and, before it in the scheduler,
-two people who point at each other every 50 ms while others join ten times a second. Each row is one kind of flood over so
-many sockets: workers that were restarted, the longest turn of a loop in CPU time, how long cursors and joins took, and
-how often the flood sent, was cut off and came back. Loopback only, every run bounded in time.
+two people who point at each other every 50 ms while others join ten times a second. Each row is one kind of flood over
+so many sockets: workers that were restarted, the longest turn of a loop in CPU time, how long cursors and joins took,
+and how often the flood sent and connected. Loopback only, every run bounded in time.
 
 Bars: no restart, no turn above 20 ms, cursors below 30 ms and joins below 100 ms in 99 of 100 cases.
 """

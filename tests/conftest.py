@@ -1,8 +1,11 @@
-"""What all tests share: `make test` explores the same examples every time; HYPOTHESIS_PROFILE=thorough looks for new ones."""
+"""What all tests share: `make test` explores the same examples every time; HYPOTHESIS_PROFILE=thorough looks for new ones.
+
+Tests that take long or need a machine to themselves carry the mark of their tier and are left out unless they are asked
+for: `--tier NAME`, `--tier all`, or their file by name.
+"""
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,58 +13,65 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests import run_end
+
+run_end.begin()
+
 settings.register_profile("same", derandomize=True, deadline=None)
 settings.register_profile("thorough", deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
-
-class Counting:
-    """The instruction counts, which take most of a minute and do not mind what else the machine does: begun first."""
-
-    def __init__(self) -> None:
-        self._process: subprocess.Popen[str] | None = None
-
-    def begin(self) -> None:
-        """Errors: none; without valgrind `result` says so."""
-        if self._process is None and shutil.which("valgrind") is not None:
-            self._process = subprocess.Popen(
-                ["nice", "-n", "19", sys.executable, "-m", "bench.instructions"],
-                cwd=Path(__file__).parents[1],
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                start_new_session=True,
-            )
-
-    def result(self) -> tuple[int, str]:
-        """The exit code and what was printed."""
-        self.begin()
-        if self._process is None:
-            return 1, "No valgrind here. Type: make test (it installs one), or: sudo apt-get install valgrind"
-        said, _ = self._process.communicate()
-        return self._process.returncode, said
-
-    def end(self) -> None:
-        """Whatever still counts is ended, valgrind included."""
-        if self._process is not None and self._process.poll() is None:
-            os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.communicate()
+TIERS = {
+    "bench": "runs the benches and the load generator",
+    "counts": "counts instructions under valgrind",
+    "bundlers": "builds pages with the bundlers that applications use",
+    "packaging": "builds the sdist and the wheel and installs them",
+    "systemd": "boots a container with systemd in it",
+    "long": "a minute or more of work",
+    "soak": "minutes to hours; neither in make test nor in CI",
+}
 
 
-_counting = Counting()
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--tier", choices=[*TIERS, "all"], help="run the tests of this tier alone; all: everything but soak"
+    )
 
 
-def pytest_collection_finish(session: pytest.Session) -> None:
-    if not session.config.option.collectonly and any(
-        "instruction_counts" in item.fixturenames for item in session.items
-    ):  # type: ignore[attr-defined]
-        _counting.begin()
+def pytest_configure(config: pytest.Config) -> None:
+    for tier, text in TIERS.items():
+        config.addinivalue_line("markers", f"{tier}: {text}; left out unless asked for (--tier {tier})")
 
 
-def pytest_unconfigure(config: pytest.Config) -> None:
-    _counting.end()  # also when the run was cut short
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    wanted = config.getoption("--tier")
+    named = {str(Path(arg.split("::")[0]).resolve()) for arg in config.args if ".py" in arg}
+    chosen = [item for item in items if is_chosen(tier_of(item), wanted, str(item.path) in named)]
+    if len(chosen) < len(items):
+        config.hook.pytest_deselected(items=[item for item in items if item not in set(chosen)])
+        items[:] = chosen
+
+
+def tier_of(item: pytest.Item) -> str | None:
+    return next((tier for tier in TIERS if item.get_closest_marker(tier)), None)
+
+
+def is_chosen(tier: str | None, wanted: str | None, named: bool) -> bool:
+    """Whether a test of `tier` runs when `--tier` is `wanted`; `named`: its file stands on the command line."""
+    if wanted == "all":
+        return tier != "soak"
+    if wanted is not None:
+        return tier == wanted
+    return tier is None or named
 
 
 @pytest.fixture(scope="session")
-def instruction_counts() -> Counting:
-    return _counting
+def instruction_counts() -> tuple[int, str]:
+    """The exit code and the output of bench.instructions."""
+    if shutil.which("valgrind") is None:
+        return 1, "No valgrind here. Type: make test (it installs one), or: sudo apt-get install valgrind"
+    command = [sys.executable, "-m", "bench.instructions"]
+    done = subprocess.run(
+        command, cwd=Path(__file__).parents[1], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
+    return done.returncode, done.stdout

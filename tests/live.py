@@ -22,6 +22,7 @@ from koko_presence.limits import Limits
 from koko_presence.ops.config import Access, Auth, Config, Server
 from koko_presence.ops.outgoing_config import Webhooks
 from koko_presence.worker import Place, Worker
+from tests.waiting import PATIENCE_S
 
 SECRET = "a secret for live tests that is long enough"
 NO_WEBHOOKS = Webhooks()
@@ -106,7 +107,7 @@ async def _mesh_of(config: Config, count: int, folder: Path, stack: AsyncExitSta
     peers = tuple(Peer(id=place.id, slot=place.slot, address=place.mesh_address) for place in places)
     for worker in workers:
         worker.on_view(View(epoch=1, peers=peers))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         await asyncio.gather(*serving)
     for worker, sockets in zip(workers, _listening(config, count), strict=True):
         worker.door.take(sockets)

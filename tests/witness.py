@@ -1,25 +1,45 @@
 """What must hold in a story of tests/sim.py besides who is where: nothing is told that nobody asked for, nothing old has
-an effect, and what people have set outlives the owner that kept it.
+an effect, what people hide is hidden, each session has the rights of its newest token, a place is held for the grace and no longer,
+webhooks add up, cursors arrive; and what people have set outlives the owner that kept it.
 
-A witness only watches: `on_*` hear of what people say and hear, `check` looks at the owners after every step.
+A witness only watches: `on_*` hear of what people say and hear, `check` looks at the owners after every step, `check_calm`
+when all is quiet. `call_the_roll` is the one that does something: everybody points, and it looks who sees it.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from koko_presence.happenings import AnyHappening, RoomCreated, RoomEmptied, UserEntered, UserLeft
 from koko_presence.messages import Privacy
+from tests.script import RIGHTS, ROOMS
 
 if TYPE_CHECKING:
-    from tests.sim import Person, Story
-    from tests.world import World
+    from tests.crowd import Person
+    from tests.sim import Story
+    from tests.world import Client, World
 
+MARGIN_S = 0.5  # nobody is blamed for a grace that was nearly over
+LATE_S = 1.0  # how long after its end a grace may be noticed: links are cut for 0.5 s at most
+PRIVACY = ("invisible", "shareCursor", "shareSelection")
 MOST_UNASKED = 8  # snapshots of one room that one connection may get unasked, whatever goes wrong in a story
 
 
 class Broken(AssertionError):
     """An invariant does not hold."""
+
+
+@dataclass
+class Wish:
+    """What a person has said about its privacy."""
+
+    person: Person
+    client: Client | None
+    id: str
+    everywhere: bool  # for all tabs of the user
+    acknowledged: dict[str, bool] | None = None  # what the server has confirmed
 
 
 class Witness:
@@ -36,6 +56,7 @@ class Witness:
         self._person_of: dict[str, Person] = {}  # by session
         self._order: dict[int, int] = {}  # connection -> how many its person had before
         self._newest: dict[tuple[int, str, str], tuple[Any, int]] = {}  # worker, key, session -> its holder, order
+        self._wishes: dict[str, list[Wish]] = {}  # user -> in the order in which they were said
 
     # --- what people say and hear ---------------------------------------------------------------------------------
 
@@ -57,14 +78,22 @@ class Witness:
         elif message["type"] == "leave":
             self._leaves[person.name, message["roomId"]] += 1
             self._own_leaves[person.name, message["roomId"]] += 1
-        elif message["type"] == "privacy" and message["data"].get("invisible"):
-            self._hiding.add(person.user)  # with scope "user" all tabs look as if they left [K2]
+        elif message["type"] == "privacy" or str(message.get("id", "")).startswith("begin"):
+            privacy = message["data"] if message["type"] == "privacy" else message.get("privacy", {})
+            if privacy.get("invisible"):
+                self._hiding.add(person.user)  # with scope "user" all tabs look as if they left [K2]
+            everywhere = privacy.get("scope") == "user"
+            self._wishes.setdefault(person.user, []).append(Wish(person, person.client, message["id"], everywhere))
 
     def on_heard(self, person: Person, message: dict[str, Any]) -> None:
         """A person hears something. Errors: Broken."""
         kind, room = message["type"], message.get("roomId", "")
         if kind == "authenticated":
             self._person_of[message["sessionId"]] = person
+            if message["id"].startswith("begin"):
+                self._acknowledge(person, message["id"], person.privacy)
+        elif kind == "ack" and "invisible" in message:
+            self._acknowledge(person, message["id"], message)
         elif kind == "joined":
             self._joins[person.name, room] -= 1
             if -self._joins[person.name, room] > MOST_UNASKED:
@@ -83,6 +112,11 @@ class Witness:
                     self._seen_leaving[key] = self._leaves[leaver.name, room]
                     doubt = f"{person.name} saw {leaver.name} leave {room}, who has not"
                     self._doubts.append((leaver, room, person, message["sessionId"], doubt))
+
+    def _acknowledge(self, person: Person, id: str, privacy: dict[str, Any]) -> None:
+        for wish in self._wishes[person.user]:
+            if wish.person is person and wish.client is person.client and wish.id == id:
+                wish.acknowledged = {name: privacy[name] for name in PRIVACY if name in privacy}
 
     # --- what owners know -----------------------------------------------------------------------------------------
 
@@ -108,6 +142,155 @@ class Witness:
             raise Broken(f"{session_id} went back to an old connection in {key} on worker {worker}")
         self._newest[worker, key, session_id] = holder, order
 
+    # --- when it is quiet -----------------------------------------------------------------------------------------
+
+    def check_calm(self) -> None:
+        """What a session was told about its privacy still holds, unless a later word has changed it. Errors: Broken."""
+        users = self._story.world.shard.users
+        for person in self._story.people:
+            if not person.here:
+                continue
+            flags = self._confirmed(person)
+            session = users[person.user].sessions.get(person.session) if person.user in users else None
+            if flags is None or session is None:
+                continue
+            found = {
+                "invisible": session.invisible, "shareCursor": session.share_cursor,
+                "shareSelection": session.share_selection,
+            }  # fmt: skip
+            if not flags.items() <= found.items():
+                raise Broken(f"{person.name} was told {flags}, but its owner has {found}")
+
+    def _confirmed(self, person: Person) -> dict[str, bool] | None:
+        """The flags of the person's session by the last word that it can be sure of; None when there is none."""
+        flags: dict[str, bool] | None = None
+        for wish in self._wishes.get(person.user, ()):
+            if wish.person is person:
+                # an older word of its own that was not answered must not come after this one [N-b]
+                flags = wish.acknowledged
+            elif wish.everywhere:  # other tabs' words come in any order with its own
+                flags = None
+        return flags
+
+
+class Receiver:
+    """The application's back end as docs/webhooks.md tells it to be: each event once, by its time, into a set of sessions
+    for each room."""
+
+    def __init__(self, told: list[AnyHappening]) -> None:
+        self.inside: dict[str, set[str]] = {room: set() for room in ROOMS}
+        events: dict[str, AnyHappening] = {}
+        for event in told:
+            events.setdefault(event.id, event)
+        for event in sorted(events.values(), key=lambda event: event.timestamp):
+            inside = self.inside[event.room_id]
+            if isinstance(event, UserEntered):
+                inside.add(event.session_id)
+            elif isinstance(event, UserLeft):
+                inside.discard(event.session_id)
+            elif isinstance(event, RoomCreated | RoomEmptied):
+                inside.clear()
+
+
+def check_room(room: Any) -> None:
+    """After every step, for a room at its owner. Errors: Broken."""
+    holder = room.control.session_id
+    if holder is not None and holder not in room.members:
+        raise Broken(f"the controller of {room.id} is not in it")
+    if holder is not None and not room.members[holder].may_hold:
+        raise Broken(f"{holder} has control of {room.id} and may not have it")
+    taken: dict[int, str] = {}
+    for session_id, member in room.members.items():
+        if (member.index is not None) != member.visible:
+            raise Broken(f"{session_id} in {room.id} has number {member.index}, and visible is {member.visible}")
+        if member.index in taken:
+            raise Broken(f"{session_id} and {taken[member.index]} are both number {member.index} in {room.id}")
+        if member.index is not None:
+            taken[member.index] = session_id
+        if member.cursor is not None and not (member.visible and member.share_cursor):
+            raise Broken(f"the cursor of {session_id} in {room.id} is kept, which it hides")
+
+
+def check_grace(story: Story) -> None:
+    """After every step: no place is held for longer than the grace. A change of owners begins it anew. Errors: Broken."""
+    world = story.world
+    for person in story.people:
+        if person.here or person.lost_at is None or person.token is None:
+            continue
+        if world.now <= max(person.dropped_at, story.troubled_at) + world.limits.grace_s + LATE_S:
+            continue
+        for node in world.nodes.values():
+            for room in node.shard.rooms.values() if node.stopped is None else ():
+                if person.session in room.members:
+                    raise Broken(f"{person.name} is away for {person.away_s:.3f} s and still in {room.id}")
+
+
+def check_calm(story: Story) -> None:
+    """When it is quiet: privacy, rights and numbers are the same wherever they are known; webhooks add up. Errors: Broken."""
+    shard = story.world.shard
+    rooms, users = shard.rooms, shard.users
+    for room in rooms.values():
+        for session_id, member in room.members.items():
+            session = users[member.user_id].sessions.get(session_id)
+            if session is None:
+                continue  # another invariant's
+            shown = (member.invisible, member.disabled, member.share_cursor, member.share_selection)
+            true = (session.invisible, session.disabled, session.share_cursor, session.share_selection)
+            if shown != true:
+                raise Broken(f"{room.id} has {shown} for the privacy of {session_id}, not {true}")
+    for person in story.people:
+        if not person.here:
+            continue
+        for room_id in person.seen:
+            member = rooms[room_id].members[person.session]
+            scopes = RIGHTS[person.granted]
+            if (member.can_control, member.can_broadcast) != ("control" in scopes, "broadcast" in scopes):
+                found = f"control {member.can_control}, broadcast {member.can_broadcast}"
+                raise Broken(f"{person.name} has the rights of {person.granted!r}, but {found} in {room_id}")
+            others = [each for each in rooms[room_id].members.values() if each is not member]
+            numbers = {each.index: each.session_id for each in others if each.visible}
+            known = {n: session for n, session in person.numbers[room_id].items() if n in numbers}
+            if known != numbers:
+                raise Broken(f"{person.name} knows {known} as numbers in {room_id}, not {numbers}")
+    assert story.world.told is not None
+    inside = Receiver(story.world.told).inside
+    for room_id in ROOMS:
+        members = set(rooms[room_id].members) if room_id in rooms else set()
+        if room_id not in rooms and story.two_were_down:
+            continue  # docs/webhooks.md: then a room may be lost without a word
+        if inside[room_id] != members:
+            raise Broken(f"by webhooks {sorted(inside[room_id])} are in {room_id}, not {sorted(members)}")
+
+
+def call_the_roll(story: Story) -> None:
+    """When it is quiet: all point, one tab of each user at a time, and all others see it who are to. Errors: Broken."""
+    world, number = story.world, 1000
+    tabs: dict[str, list[Person]] = {}
+    for person in story.people:
+        if person.here:
+            tabs.setdefault(person.user, []).append(person)
+    for turn in range(max(map(len, tabs.values()), default=0)):
+        pointing = [each[turn] for each in tabs.values() if turn < len(each)]
+        expected: dict[str, set[tuple[str, str, float]]] = {person.name: set() for person in story.people}
+        for person in story.people:
+            person.cursors.clear()
+        for person in pointing:
+            for room_id in sorted(person.seen):
+                number += 1
+                person.say(type="cursor", roomId=room_id, data={"timestamp": number})
+                member = world.shard.rooms[room_id].members[person.session]
+                if member.visible and member.share_cursor:
+                    for other in story.people:
+                        if other is not person and other.here and room_id in other.seen:
+                            expected[other.name].add((room_id, person.session, float(number)))
+        world.sleep(0.2)
+        story.check()
+        for person in story.people:
+            seen = set(person.cursors)
+            if person.here and seen != expected[person.name]:
+                lost, leaked = sorted(expected[person.name] - seen), sorted(seen - expected[person.name])
+                raise Broken(f"{person.name} did not see cursors {lost}, and saw {leaked} that were not to be seen")
+
 
 def memory(world: World) -> dict[str, Any]:
     """What has to outlive any one worker: what users have set and hide, which rooms their sessions are in, who is what
@@ -126,7 +309,7 @@ def memory(world: World) -> dict[str, Any]:
         for member in room.members.values():
             found[f"{member.session_id} in {room.id}"] = (
                 member.color, member.index, member.joined_at, member.invisible, member.disabled, member.share_cursor,
-                member.share_selection, member.name, member.can_control, member.moderator, member.person.profile.status,
+                member.share_selection, member.name, member.can_control, member.can_broadcast, member.moderator, member.person.profile.status,
                 member.person.profile.status_message,
             )  # fmt: skip
     return found

@@ -297,7 +297,7 @@ class FakeLink:
 
     def _send(self) -> None:
         now = self._world.now
-        self._arrives_at = max(self._arrives_at, now + self._world.link_delay_s())
+        self._arrives_at = max(self._arrives_at, now + self._world.link_delay_s(self._sender, self._receiver))
         self._world.timers.call_later(self._arrives_at - now, self._arrive)
 
     def _arrive(self) -> None:
@@ -430,7 +430,7 @@ class World:
         self.wall = WallClock()
         self.wall.sync(self.timers.now, UNIX_START_S)
         self.verifier = FakeVerifier()
-        self.link_delay_s: Callable[[], float] = lambda: 0.0
+        self.link_delay_s: Callable[[int, int], float] = lambda sender, receiver: 0.0
         self._sessions = 0
         self._clients = 0
         self.epoch = 0

@@ -18,12 +18,13 @@ if TYPE_CHECKING:
 class Hearing:
     """The ear of one worker."""
 
-    __slots__ = ("_bus", "_early", "_early_rooms", "_epochs", "_to_refresh")
+    __slots__ = ("_bus", "_early", "_early_rooms", "_epochs", "_thrown", "_to_refresh")
 
     def __init__(self, bus: ClusterBus) -> None:
         self._bus = bus
         self._early: list[tuple[int, bytes]] = []
         self._early_rooms: set[str] = set()  # theirs
+        self._thrown = False  # a flush, since the last change was over
         self._epochs: dict[str, int] = {}  # of the last flush that was shown, by room
         self._to_refresh: list[
             tuple[str, int]
@@ -39,6 +40,7 @@ class Hearing:
             self._early_rooms.add(room_id)
             return False
         if epoch < self._epochs.get(room_id, 0) or sender not in handover.owners_of(room_key(room_id)):
+            self._thrown = True
             return False
         self._epochs[room_id] = epoch
         if len(self._epochs) > 2 * len(bus.edge.feeds) + 64:  # nobody here hears them any more
@@ -67,5 +69,8 @@ class Hearing:
             self.refresh(room_id, edge, now)
         packets, self._early = self._early, []
         self._early_rooms.clear()
+        self._thrown = False
         for sender, body in packets:
             self._bus.on_letters(sender, [(letters.PACKET, body)])
+        if self._thrown:  # with it perhaps the answer to a join: its room has moved on while it waited here
+            self._bus.edge.say_again(now)

@@ -290,12 +290,6 @@ class Connection(FrameListener):
         return str(self.request.path.decode("latin-1"))
 
     @property
-    def peer(self) -> str:
-        """The other end's address, or "" when there is none any more."""
-        name = self._transport.get_extra_info("peername")
-        return str(name[0]) if name else ""
-
-    @property
     def unsent_bytes(self) -> int:
         """Bytes that the kernel has not taken yet."""
         return int(self._transport.get_write_buffer_size())

@@ -21,6 +21,7 @@ from koko_presence._fastpath.reader import FrameReader
 from koko_presence.auth.cookies import SessionCookie
 
 from .connection import CLOSE_TIMEOUT_S, Connection, Handler
+from .hello import Hellos
 from .listening import Listener
 from .turning import MAX_HEAD_BYTES, begun, turn, upgrade_in
 from .upgrade import Head, accept_upgrade, read_head, refuse_upgrade, session_cookie
@@ -68,6 +69,7 @@ class Door:
         self._backlog = backlog
         self._ssl = ssl_context
         self._listener: Listener | None = None
+        self._hellos: Hellos | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._transports: set[Any] = set()
         self._poller = poller
@@ -102,8 +104,17 @@ class Door:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self._ssl is None:
-            self._poller.adopt(sock.detach(), Threshold(self), peer)
+            self._poller.adopt(sock.detach(), Threshold(self))
             return
+        if self._hellos is None:
+            self._hellos = Hellos(self._begin_tls)
+        if self.open_count + len(self._hellos) >= self.max_connections:
+            sock.close()  # there is no word for it before the handshake
+        else:
+            self._hellos.add(sock, self.handshake_timeout_s)
+
+    def _begin_tls(self, sock: socket.socket) -> None:
+        assert self._ssl is not None
         task = asyncio.ensure_future(self._secure(sock, self._ssl))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -123,6 +134,8 @@ class Door:
     async def close(self) -> None:
         """Stop accepting and cut what is still open."""
         self.stop_accepting()
+        if self._hellos is not None:
+            self._hellos.close()
         for task in self._tasks:
             task.cancel()
         for transport in list(self._transports):

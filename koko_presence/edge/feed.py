@@ -15,7 +15,7 @@ class Receiver(Protocol):
     them that is still on its way, until the room has said good-bye."""
 
     outbox: Outbox
-    barred: set[str]
+    barred: frozenset[str]
 
     def on_attach(self, room_id: str) -> None: ...
 
@@ -67,7 +67,7 @@ class Feed(fanout.Feed):
         if leaver is None:
             leaver = find(item.only)
             if leaver is not None and self.room_id in leaver.barred:  # what comes from here on is of another stay
-                leaver.barred.discard(self.room_id)
+                leaver.barred -= {self.room_id}
                 leaver.on_detach(self.room_id)
         else:
             self.drop(item.only)

@@ -40,8 +40,8 @@ from koko_presence.messages import (
 )
 
 from .entering import check_room_id, claimed_type, settled_type
-from .standing import Standing
-from .unanswered import Unanswered
+from .standing import NOT_OPEN, Standing
+from .unanswered import NONE, Unanswered
 
 if TYPE_CHECKING:
     from .session import Session
@@ -59,7 +59,7 @@ class Rooms(Standing):
 
     __slots__ = (
         "_began", "_buckets", "_join_bucket", "_session", "_waiting", "cursors", "hearing", "joined", "joining",
-        "max_bytes", "unanswered",
+        "max_bytes", "outdated", "unanswered",
     )  # fmt: skip
 
     def __init__(self, session: Session) -> None:
@@ -71,6 +71,7 @@ class Rooms(Standing):
         self.unanswered = Unanswered()
         self.hearing: set[str] = set()
         self._began: dict[str, float] = {}  # when the joins that are under way came
+        self.outdated: frozenset[str] = NONE  # joins under way that were sent before the newest token came
         self._join_bucket = TokenBucket(limits.join_hz, limits.join_burst)
         self.cursors = TokenBucket(limits.cursor_hz, MERGED_BURST)
         self._buckets: dict[type, TokenBucket] = {
@@ -119,7 +120,8 @@ class Rooms(Standing):
             session.refuse(error, message.id, message.room_id)
             self.on_refused(message.room_id, now)
             return
-        session.barred.discard(message.room_id)
+        if message.room_id in session.barred:
+            session.barred -= {message.room_id}
         identity = session.identity
         visitor = Visitor(
             edge=session.hub.edge_id,
@@ -159,6 +161,11 @@ class Rooms(Standing):
         self.unanswered.leave(command, now)
         self._send(command, now)
 
+    def outdate_joins(self) -> None:
+        """A fresh token: joins under way carry what the old one allowed, and a Regrant may overtake them."""
+        if self._began:
+            self.outdated |= self._began.keys()
+
     def resume(self, rooms: list[str]) -> None:
         """The rooms a resumed session is still in; their events come once it joins again [C4]."""
         self.joined.update(rooms)
@@ -178,6 +185,9 @@ class Rooms(Standing):
         if lane is not None:
             self._session.gate.add_lane(lane)
         self._release_held(room_id)
+        if room_id in self.outdated:
+            self.outdated -= {room_id}
+            self.recheck(room_id, NOT_OPEN)
 
     def on_detach(self, room_id: str) -> None:
         """The room's last word to this session has been written."""
@@ -189,6 +199,8 @@ class Rooms(Standing):
     def on_refused(self, room_id: str, now: float) -> None:
         """The join failed; what was held for the room gets its own answers."""
         self._began.pop(room_id, None)
+        if room_id in self.outdated:
+            self.outdated -= {room_id}
         self._release_held(room_id)
 
     def _take_back(self, room_id: str, now: float) -> None:
@@ -200,7 +212,7 @@ class Rooms(Standing):
 
     def say_again(self, now: float) -> None:
         """An owner was lost: perhaps it had what is not answered yet."""
-        self._session.barred.clear()  # nor does it send anything any more
+        self._session.barred = NONE  # nor does it send anything any more
         for command in self.unanswered.again(now):
             if isinstance(command, LeaveRoom) and command.room_id in self.hearing:
                 # whoever owns the room now may know of no member to say good-bye to
@@ -225,6 +237,8 @@ class Rooms(Standing):
 
     def _forget(self, room_id: str) -> None:
         self.joined.discard(room_id)
+        if room_id in self.outdated:
+            self.outdated -= {room_id}
         self._session.gate.drop_lane(room_id)
         for kind in self._buckets:
             self._waiting.drop((kind, room_id))
@@ -340,7 +354,8 @@ class Rooms(Standing):
             tally.refused(message, error.code)
             self._session.refuse(error, message.id, message.room_id)
             return
-        self._session.barred.discard(message.room_id)
+        if message.room_id in self._session.barred:
+            self._session.barred -= {message.room_id}
         self._ask(message)
 
     def _ask(self, message: GetActive) -> None:

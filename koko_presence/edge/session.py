@@ -40,6 +40,7 @@ from .linkwatch import LinkWatch
 from .login import Login
 from .oneself import handle_heartbeat, handle_privacy, handle_status
 from .rooms import ROOM_HANDLERS, Rooms
+from .unanswered import NONE
 
 if TYPE_CHECKING:
     from .hub import Hub
@@ -78,7 +79,7 @@ class Session:
         self.gate = Gate(
             self.abuse.messages, self.rooms.cursors, self.rooms.max_bytes, hub.clock, now, self.rooms, hub.round
         )
-        self.barred: set[str] = set()
+        self.barred: frozenset[str] = NONE
         self.activity = ActivityWatch(limits, now, self.gate)
         self.claims = TokenBucket(CLAIM_HZ, CLAIM_BURST)
         self.status_bucket = TokenBucket(limits.status_hz, limits.status_burst)
@@ -323,7 +324,7 @@ class Session:
         if not self.rooms.unanswered.refused(room_id, now):
             return
         if room_id in self.barred:
-            self.barred.discard(room_id)
+            self.barred -= {room_id}
         else:
             self.write(payload)
             self.on_refusal()

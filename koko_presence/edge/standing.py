@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from .session import Session
 
 
+NOT_OPEN = "Your new token does not open this room."
+
+
 def kick(session: Session, reason: str) -> None:
     """Throw the client off the server: a `kicked` is the next it gets and the last, then 4403 [L7, N12]."""
     session.outbox.discard()
@@ -42,12 +45,14 @@ class Standing:
 
         def _check(self, room_id: str, room_type: Any, then: Callable[[Grant], None]) -> None: ...
         def _forget(self, room_id: str) -> None: ...
+        def outdate_joins(self) -> None: ...
         def _send(self, command: Any, now: float) -> None: ...
 
     def check_again(self, now: float) -> None:
         """A fresh token: rooms it no longer opens are left, in the others the scopes are new [A4]."""
+        self.outdate_joins()
         for room_id in sorted(self.joined):
-            self.recheck(room_id, "Your new token does not open this room.")
+            self.recheck(room_id, NOT_OPEN)
 
     def recheck(self, room_id: str, reason: str, then: Callable[[bool | None], None] = lambda allowed: None) -> None:
         """May the session still be in a room that it is in, or on its way into? If not it is thrown out, with `reason`;
@@ -83,7 +88,7 @@ class Standing:
         if room_id not in self.joined and room_id not in self.joining:
             return False
         if room_id in self.hearing or self.unanswered.is_entering(room_id):
-            session.barred.add(room_id)
+            session.barred |= {room_id}
         session.hub.mute(session, room_id)  # before the owner knows: it may be another worker
         session.send(Kicked(room_id=room_id, reason=reason))
         self.joining.pop(room_id, None)

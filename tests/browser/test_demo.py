@@ -177,11 +177,12 @@ def test_cursors_are_throttled_and_the_last_one_arrives(enter: Enter) -> None:
     assert wires[0].of_type("cursor") == []  # nobody is there to see it
     tom = enter("tom", "Tom")
     wait_for_cursor(tom, 0.2, 0.2)
+    before, began_ms = len(wires[0].of_type("cursor")), jane.evaluate("performance.now()")
     for step in range(60):
         point(jane, 0.2 + step / 100, 0.5)
     wait_for_cursor(tom, 0.79, 0.5)
-    seen = [message["seenAtMs"] for message in wires[0].of_type("cursor")]
-    assert 3 <= len(seen) <= 2 + 21 * (seen[-1] - seen[0]) / 1000
+    took_s = (jane.evaluate("performance.now()") - began_ms) / 1000
+    assert 2 <= len(wires[0].of_type("cursor")) - before <= 2 + 21 * took_s
 
 
 def test_a_pointer_on_the_timeline_shows_others_the_moment_and_no_cursor(enter: Enter) -> None:
@@ -436,6 +437,8 @@ def test_pictures_of_it_all(enter: Enter) -> None:
     seek(jane, 8)
     for page in everybody:
         wait_for_time(page, 7.9, 8.1)
+        # while it is paused: five films in a row may be more than a busy machine plays in time
+        expect(page.locator("#watch .count")).to_have_text("Viewers synced: 5/5")
     jane.get_by_role("button", name="Take control").click()
     play(jane)
     for page in everybody:
@@ -453,8 +456,6 @@ def test_pictures_of_it_all(enter: Enter) -> None:
     raj.mouse.move(box["x"] + box["width"] * 0.62, box["y"] + 15, steps=3)
     raj.mouse.up()
     raj.get_by_role("button", name="Request control").click()
-    for page in everybody:
-        expect(page.locator("#watch .count")).to_have_text("Viewers synced: 5/5")
     lea.locator("#words").press_sequentially("The lighthouse could", delay=5)
     expect(jane.locator("#typing .typing")).to_be_visible()
     tom.get_by_role("button", name="React with ❤️").click()

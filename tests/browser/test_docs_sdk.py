@@ -50,7 +50,7 @@ def bundled(language: str, folder: Path) -> str:
     source.write_text(block(language))
     done = subprocess.run(
         ["node", ROOT / "tests/sdk/bundle.js", source, out],
-        capture_output=True, text=True, timeout=60, env=os.environ, check=False,
+        capture_output=True, text=True, timeout=WAIT_MS / 1000, env=os.environ, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return out.read_text()
@@ -61,7 +61,7 @@ OTHER = """async (room) => {
   const { createPresence } = await import("/sdk/presence.js");
   const auth = async () => (await (await fetch("/dev/token?user=tom&name=Tom")).json()).token;
   window.tom = createPresence({ url: "/presence", auth, worker: false }).enter(room, { type: "video" });
-  return Promise.race([window.tom.ready(), new Promise((resolve) => setTimeout(resolve, 8000, "never"))]);
+  return Promise.race([window.tom.ready(), new Promise((resolve) => setTimeout(resolve, 100_000, "never"))]);
 }"""
 
 

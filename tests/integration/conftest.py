@@ -10,14 +10,16 @@ from typing import Any
 import pytest
 import uvloop
 
+from tests.waiting import PATIENCE_S
+
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
 
 @pytest.fixture
 def run() -> Iterator[Run]:
-    """Runs a coroutine on uvloop; 20 s are more than any of them takes."""
+    """Runs a coroutine on uvloop, which may wait in vain for one thing and come to the end of that wait."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        yield lambda coroutine: runner.run(asyncio.wait_for(coroutine, 20))
+        yield lambda coroutine: runner.run(asyncio.wait_for(coroutine, 1.5 * PATIENCE_S))
 
 
 @pytest.fixture(scope="session")

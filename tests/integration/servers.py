@@ -6,6 +6,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from tests.waiting import PATIENCE_S
+
 
 @contextmanager
 def process(command: list[str], ready: str, **options: object) -> Iterator[tuple["subprocess.Popen[str]", int]]:
@@ -20,7 +22,7 @@ def process(command: list[str], ready: str, **options: object) -> Iterator[tuple
     finally:
         running.terminate()
         try:
-            running.communicate(timeout=10)
+            running.communicate(timeout=PATIENCE_S)
         except subprocess.TimeoutExpired:
             running.kill()
             running.communicate()

@@ -14,8 +14,7 @@ from bench.crowd import Connection
 from bench.load import SECRET, koko_server
 from koko_presence.auth.tokens import issue_token
 from tests.integration.conftest import Run
-
-WITHIN_S = 15.0
+from tests.waiting import PATIENCE_S
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +62,7 @@ async def connected(port: int, users: list[str], heard: "Counter[str]") -> Async
 
 
 async def answers(heard: "Counter[str]", count: int, *names: str) -> None:
-    async with asyncio.timeout(WITHIN_S):
+    async with asyncio.timeout(PATIENCE_S):
         while sum(heard[name] for name in names) < count:
             await asyncio.sleep(0.01)
 

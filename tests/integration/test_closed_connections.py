@@ -24,6 +24,7 @@ from tests.live import Live, live
 from tests.raw_ws import BINARY, CLOSE, CONTINUATION, PING, TEXT, RawSocket, frame
 
 CLIENTS = 5
+EDGE = ("koko_presence.edge", "koko_presence._fastpath", "koko_presence.domain")
 OURS = ("koko_presence", "picows", "aiohttp", "uvloop")
 
 
@@ -217,7 +218,7 @@ async def all_gone(server: Live) -> None:
 async def tell(server: Live, story: Story, tls: ssl.SSLContext | None) -> None:
     """One client after the other, which then hangs up."""
     for worker in server.workers:
-        port = next(iter(worker.door.sockets)).getsockname()[1]
+        port = list(worker.door.sockets)[-1].getsockname()[1]
 
         def talk(port: int = port, token: str = server.token("ann")) -> None:
             ws = Client(port, tls=tls)
@@ -240,7 +241,11 @@ def test_nothing_of_a_closed_connection_stays(
     async def test() -> None:
         tls = certificate if over_tls else None
         async with live(
-            grace_s=0, room_linger_s=0, auth_timeout_s=2.0, tls=tls, origins=["https://app.example"]
+            grace_s=0,
+            room_linger_s=0,
+            auth_timeout_s=0.1 if name == "trpc without a token" else 10.0,
+            tls=tls,
+            origins=["https://app.example"],
         ) as server:
             await tell(server, STORIES[name], context)  # what is made once is there
             await all_gone(server)
@@ -250,6 +255,26 @@ def test_nothing_of_a_closed_connection_stays(
                 await all_gone(server)
                 left = (ours(gc.get_objects()) - before) + in_rings()
                 assert not {kind: count for kind, count in left.items() if count >= CLIENTS}
+
+    run(test())
+
+
+@pytest.mark.parametrize("name", ["goodbye", "reset", "trpc"])
+def test_nothing_of_a_closed_connection_stays_on_several_workers(run: Run, name: str) -> None:
+    """Heirs keep records of rooms and users for a while: those are no part of a connection."""
+
+    async def test() -> None:
+        async with live(workers=2, grace_s=0, room_linger_s=0) as server:
+            await tell(server, STORIES[name], None)
+            await all_gone(server)
+            with no_collector():
+                before = ours(gc.get_objects())
+                await tell(server, STORIES[name], None)
+                await all_gone(server)
+                alive = ours(gc.get_objects()) - before
+                kept = {kind: count for kind, count in alive.items() if kind.startswith(EDGE) and count >= CLIENTS}
+                assert not kept
+                assert not {kind: count for kind, count in in_rings().items() if count >= CLIENTS}
 
     run(test())
 

@@ -20,6 +20,7 @@ from websockets.sync.client import connect
 
 from koko_presence import __version__
 from koko_presence.ops.config import load
+from tests.waiting import PATIENCE_S
 
 from .servers import process
 
@@ -171,7 +172,13 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_the_package_goes_into_an_environment_of_its_own_and_upgrades_beside_it(wheel: Path, tmp_path: Path) -> None:
+@pytest.mark.packaging
+def test_the_package_goes_into_an_environment_of_its_own_and_upgrades_beside_it(
+    wheel: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    tmp_path = tmp_path_factory.mktemp(
+        "d"
+    )  # short: a script's first line holds 127 characters, and pip goes round that
     make("install-systemd", tmp_path, WHEEL=str(wheel))
     home = tmp_path / "opt/koko-presence"
     first = (home / "venv").readlink()
@@ -233,10 +240,10 @@ def proxy(port: int, folder: Path, *command: str) -> Iterator[None]:
     with log.open("w") as said:
         running = subprocess.Popen(command, stdout=said, stderr=said, env=env)
     try:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + PATIENCE_S
         while running.poll() is None and time.monotonic() < deadline:
             try:
-                socket.create_connection(("127.0.0.1", port), 1).close()
+                socket.create_connection(("127.0.0.1", port), PATIENCE_S).close()
                 break
             except ConnectionRefusedError:
                 time.sleep(0.05)
@@ -245,7 +252,7 @@ def proxy(port: int, folder: Path, *command: str) -> Iterator[None]:
         yield
     finally:
         running.terminate()
-        running.wait(10)
+        running.wait(PATIENCE_S)
 
 
 def enter_a_room(port: int, security: ssl.SSLContext | None, server: int) -> None:
@@ -257,10 +264,10 @@ def enter_a_room(port: int, security: ssl.SSLContext | None, server: int) -> Non
     secure = "s" if security else ""
     url, origin = f"ws{secure}://localhost:{port}/presence", f"http{secure}://localhost:{port}"
     # a proxy that does not pass the host and its port on gets 403 for this origin
-    with connect(url, ssl=security, origin=origin, proxy=None, open_timeout=5) as ws:  # type: ignore[arg-type]
+    with connect(url, ssl=security, origin=origin, proxy=None, open_timeout=PATIENCE_S) as ws:  # type: ignore[arg-type]
         ws.send(json.dumps({"type": "auth", "token": token}))
         ws.send(json.dumps({"type": "join", "roomId": "video_1", "roomType": "video"}))
-        heard = [json.loads(ws.recv(timeout=5))["type"] for _ in range(2)]
+        heard = [json.loads(ws.recv(timeout=PATIENCE_S))["type"] for _ in range(2)]
     assert "joined" in heard
 
 

@@ -19,6 +19,7 @@ from koko_presence.edge.door import Door
 from tests.echo_server import Echo
 from tests.integration.conftest import Run
 from tests.raw_ws import CLOSE, TEXT, RawSocket, frame, handshake
+from tests.waiting import until
 
 
 async def hello(request: web.BaseRequest) -> web.Response:
@@ -189,14 +190,6 @@ def test_too_many_connections_get_503_and_room_is_made_again(run: Run) -> None:
             assert "101" in await upgrade(port)
 
     run(test())
-
-
-async def until(condition: Any) -> None:
-    for _ in range(200):
-        if condition():
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("it never became true")
 
 
 def test_every_kind_of_ending_is_counted_out(run: Run) -> None:

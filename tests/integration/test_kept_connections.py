@@ -9,6 +9,7 @@ import pytest
 from tests.integration.conftest import Run
 from tests.live import live
 from tests.raw_ws import PING, PONG, TEXT, RawSocket, frame, handshake
+from tests.waiting import PATIENCE_S
 
 GET = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 OK = b'{"status":"ok"}'
@@ -34,7 +35,7 @@ def test_an_upgrade_is_welcome_on_a_connection_that_was_kept(run: Run, path: str
     async def both() -> None:
         async with live() as server:
             await asyncio.to_thread(story, server.worker.port)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE_S):
                 while server.worker.door.open_count:  # counted out once
                     await asyncio.sleep(0.01)
             assert server.worker.door.open_count == 0 and not server.worker.door.connections

@@ -14,6 +14,7 @@ from koko_presence.ops.metrics import render
 from tests.integration.conftest import Run
 from tests.integration.test_scenarios import Person, person
 from tests.live import Live, live
+from tests.waiting import PATIENCE_S, until
 
 ROOM, USERS = "video_secret_of_strangers", ("stranger_ann", "stranger_bob", "stranger_cat")
 
@@ -41,7 +42,7 @@ class Change:
         return numbers(self._server)[name, labels] - self._before.get((name, labels), 0.0)
 
     async def until(self, wanted: float, name: str, *labels: str) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             while self(name, *labels) != wanted:
                 await asyncio.sleep(0.01)
 
@@ -61,7 +62,7 @@ def test_a_worker_tells_exactly_what_has_happened(run: Run) -> None:
                     assert (change("rooms", "video"), change("room_members_max")) == (1, 3)
                     assert (change("connections_accepted_total"), change("joins_total")) == (3, 3)
                     assert change("join_duration_seconds_count") == 3
-                    assert 0.0 < change("join_duration_seconds_sum") < 1.0
+                    assert change("join_duration_seconds_sum") > 0.0
                     assert change("auth_total", "accepted") == 3
                     assert change("messages_received_total", "cursor") == 4 + 1 + 3
                     assert change("messages_sent_total", "cursor_moved") == 6 * 2, "six shown, to two others each"
@@ -130,7 +131,7 @@ def test_who_does_not_read_shows_in_the_gauges(run: Run) -> None:
                 bob.ws.transport.pause_reading()
                 (outbox,) = (s.outbox for s in server.worker.hub.sessions.values() if s.user_id == "stranger_bob")
                 change = Change(server)
-                async with asyncio.timeout(8):
+                async with asyncio.timeout(PATIENCE_S):
                     while not outbox.slow:
                         await ann.send(type="broadcast", roomId="hall", data={"x": "y" * 7000})
                         await asyncio.sleep(0.02)
@@ -152,11 +153,9 @@ def test_a_loop_that_stands_still_is_seen(run: Run) -> None:
     async def test() -> None:
         async with live() as server:
             before = counters(server)
-            end = asyncio.get_running_loop().time() + 0.3
-            while asyncio.get_running_loop().time() < end:
-                await asyncio.sleep(0.01)
+            await until(lambda: counters(server).tallies.lag.count > before.tallies.lag.count + 2)
+            await until(lambda: counters(server).lag_max_s < 0.15)  # whatever else the machine did
             calm = counters(server)
-            assert calm.tallies.lag.count > before.tallies.lag.count and calm.lag_max_s < 0.15
             stand_still(0.4)
             assert counters(server).lag_max_s > 0.25, "although its timer has not rung yet"
             await asyncio.sleep(0.15)

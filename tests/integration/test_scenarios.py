@@ -27,6 +27,7 @@ from koko_presence.worker import Worker
 from tests.integration.conftest import Run
 from tests.integration.servers import process
 from tests.live import SECRET, Live, live
+from tests.waiting import PATIENCE_S
 
 ROOM = "video_123"
 
@@ -55,7 +56,7 @@ class Person:
     async def get(self, *types: str) -> dict[str, Any]:
         """The next message of one of these types; others are passed over."""
         while True:
-            message: dict[str, Any] = json.loads(await asyncio.wait_for(self.ws.recv(), 5))
+            message: dict[str, Any] = json.loads(await asyncio.wait_for(self.ws.recv(), PATIENCE_S))
             if message["type"] in types:
                 return message
 
@@ -71,7 +72,7 @@ class Person:
     async def nothing(self) -> None:
         """Nothing but what was asked for has come: a heartbeat's pong is the next message."""
         await self.send(type="get_active", roomId="nowhere")
-        message = json.loads(await asyncio.wait_for(self.ws.recv(), 5))
+        message = json.loads(await asyncio.wait_for(self.ws.recv(), PATIENCE_S))
         assert message["type"] == "active", message
 
 
@@ -217,10 +218,10 @@ def test_cursor_position_broadcast(run: Run) -> None:
 def test_cursor_throttling(run: Run) -> None:
     async def test() -> None:
         async with live() as server, person(server, "ann") as ann, person(server, "bob") as bob:
-            for number in range(60):
-                await ann.send(type="cursor", roomId=ROOM, data={"timestamp": number})
             shown = []
             began = time.monotonic()
+            for number in range(60):
+                await ann.send(type="cursor", roomId=ROOM, data={"timestamp": number})
             while not shown or shown[-1] != 59:
                 shown.append((await bob.get("cursor_moved"))["data"]["timestamp"])
             assert len(shown) <= 20 * (time.monotonic() - began) + 3 and shown == sorted(shown)
@@ -241,7 +242,7 @@ def test_cursor_rendering_on_other_clients_needs_everything_in_one_event(run: Ru
             for watcher in (bob, c):
                 event = await watcher.get("cursor_moved")
                 assert event["sessionId"] == ann.session["sessionId"] and event["data"]["color"].startswith("#")
-            late = await asyncio.wait_for(_late_view(server), 5)
+            late = await asyncio.wait_for(_late_view(server), PATIENCE_S)
             assert late["cursor"] == {"timestamp": 1, "x": 0, "y": 1}
 
     run(test())
@@ -371,7 +372,7 @@ def test_a1_silent_sockets_are_cut(run: Run) -> None:
         async with live(auth_timeout_s=0.05) as server, websockets.connect(server.url) as ws:
             with pytest.raises(websockets.ConnectionClosedError) as closed:
                 while True:
-                    await asyncio.wait_for(ws.recv(), 5)
+                    await asyncio.wait_for(ws.recv(), PATIENCE_S)
             assert closed.value.rcvd is not None and closed.value.rcvd.code == 4408
 
     run(test())
@@ -442,7 +443,7 @@ def test_sigterm_drains_and_exits_0_and_no_token_is_logged(run: Run) -> None:
                     while True:
                         await ws.recv()
                 assert closed.value.rcvd is not None and closed.value.rcvd.code == 1012
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE_S):
                 while server.poll() is None:
                     await asyncio.sleep(0.02)
             return token
@@ -456,7 +457,7 @@ def test_sigterm_drains_and_exits_0_and_no_token_is_logged(run: Run) -> None:
 def test_a_taken_port_is_exit_2_with_one_clear_line() -> None:
     with serve() as (_, port):
         command = [sys.executable, "-m", "koko_presence", "serve", "--dev", "--port", str(port)]
-        second = subprocess.run(command, capture_output=True, text=True, timeout=20)
+        second = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
     assert second.returncode == 2
     (line,) = second.stderr.strip().splitlines()
     assert str(port) in line and "in use" in line.lower()
@@ -479,7 +480,7 @@ def test_sighup_takes_new_limits_without_touching_a_connection(run: Run, tmp_pat
                 assert (await bob.join())["code"] == "ROOM_FULL"
                 path.write_text(text.format(SECRET, 2))
                 server.send_signal(signal.SIGHUP)
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(PATIENCE_S):
                     while (await bob.join())["type"] != "joined":
                         await asyncio.sleep(0.05)
                 await ann.send(type="heartbeat")

@@ -11,6 +11,7 @@ import pytest
 
 from tests.integration.conftest import Run
 from tests.live import Live, live
+from tests.waiting import PATIENCE_S
 
 SDK = Path(__file__).parents[2] / "koko_presence" / "web" / "sdk"
 
@@ -19,10 +20,20 @@ FILES = sorted(TESTS.glob("*.test.js"))
 ENV = {**os.environ, "NODE_NO_WARNINGS": "1", "FORCE_COLOR": "0"}
 
 
-@pytest.mark.parametrize("path", FILES, ids=[path.name.removesuffix(".test.js") for path in FILES])
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(
+            path,
+            id=path.name.removesuffix(".test.js"),
+            marks=[pytest.mark.bundlers] if path.name == "package.test.js" else [],
+        )
+        for path in FILES
+    ],
+)
 def test_under_node(path: Path) -> None:
     done = subprocess.run(
-        ["node", "--test", path], capture_output=True, text=True, timeout=120, env=ENV, cwd=TESTS, check=False
+        ["node", "--test", path], capture_output=True, text=True, timeout=600, env=ENV, cwd=TESTS, check=False
     )
     passed = re.search(r"^# pass (\d+)$", done.stdout, re.MULTILINE)
     assert done.returncode == 0 and passed is not None and int(passed[1]) > 0, done.stdout[-8000:] + done.stderr[-4000:]
@@ -62,7 +73,7 @@ async def scenario(server: Live, name: str, *, cut_at: str = "") -> str:
     )  # fmt: skip
     assert process.stdin is not None and process.stdout is not None
     said = []
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_S):
         while line := (await process.stdout.readline()).decode():
             said.append(line)
             if cut_at and line.strip() == cut_at:

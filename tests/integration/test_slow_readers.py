@@ -4,7 +4,7 @@ import asyncio
 import json
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from koko_presence.edge.session import Session
 from tests.integration.conftest import Run
 from tests.live import Live, live
 from tests.raw_ws import CLOSE, TEXT, frame, handshake
+from tests.waiting import until
 
 BIG = "x" * 7000
 
@@ -51,12 +52,6 @@ async def enter(server: Live, user: str) -> Member:
     member.say("auth", token=server.token(user))
     member.say("join", roomType="project")
     return member
-
-
-async def until(done: Callable[[], object]) -> None:
-    async with asyncio.timeout(8):
-        while not done():
-            await asyncio.sleep(0.01)
 
 
 @asynccontextmanager

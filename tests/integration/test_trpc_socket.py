@@ -17,6 +17,7 @@ from koko_presence.edge import trpc_events, trpc_ws
 from tests.integration.conftest import Run
 from tests.live import Live, live
 from tests.raw_ws import TEXT, frame, handshake
+from tests.waiting import PATIENCE_S
 
 ROOM = {"roomId": "video_1", "roomType": "video"}
 LISTED = "https://app.example.com"
@@ -41,7 +42,7 @@ class Socket:
 
     async def told(self) -> Any:
         """The next message; the close code as a number."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             message = await self.ws.receive()
         if message.type != aiohttp.WSMsgType.TEXT:
             return self.ws.close_code
@@ -422,7 +423,7 @@ def test_a_socket_that_does_not_read_stays_bounded_j2(run: Run, over_tls: bool, 
         async with live(tls=certificate if over_tls else None, **settings) as server:
             deaf = await deaf_socket(server, certificate if over_tls else None)
             hub = server.worker.hub
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE_S):
                 while not any("video_1" in each.hearing for each in hub.sessions.values()):
                     await asyncio.sleep(0.01)
             session = next(iter(hub.sessions.values()))

@@ -28,7 +28,7 @@ const until = (room, true_) => new Promise((resolve, reject) => {
     clearTimeout(timer);
     resolve();
   };
-  const timer = setTimeout(() => reject(new Error(`never: ${true_}\n${JSON.stringify(room.getSnapshot(), null, 1)}`)), 8000);
+  const timer = setTimeout(() => reject(new Error(`never: ${true_}\n${JSON.stringify(room.getSnapshot(), null, 1)}`)), 50_000);
   const undo = room.subscribe(check);
   check();
 });
@@ -68,7 +68,7 @@ const scenarios = {
     const heard = event(bob.room, "broadcast");
     assert.equal((await ann.room.broadcast({ type: "reaction", emoji: "👍" })).delivered, 1);
     assert.deepEqual((await heard).data, { type: "reaction", emoji: "👍" });
-    assert.ok(Math.abs(ann.presence.clock.offset) < 1000 && ann.presence.clock.rtt < 1000);
+    assert.ok(Math.abs(ann.presence.clock.offset) <= ann.presence.clock.rtt / 2 + 20, "one machine has one clock");
 
     const left = event(bob.room, "user_left");
     ann.room.leave();
@@ -113,9 +113,12 @@ const scenarios = {
     await new Promise((resolve) => setTimeout(resolve, 300));
     const bob = person(bobToken);
     await bob.room.ready();
-    const expected = 45.5 + ((bob.presence.clock.now() - command.anchor) / 1000) * 2;
-    assert.ok(Math.abs(bob.room.position() - expected) < 0.001 && bob.room.position() > 46, `${bob.room.position()}`);
-    assert.ok(Math.abs(bob.room.position() - ann.room.position()) < 0.1, "both clocks agree");
+    const expected = () => 45.5 + ((bob.presence.clock.now() - command.anchor) / 1000) * 2;
+    const [before, at, after] = [expected(), bob.room.position(), expected()];
+    assert.ok(before - 0.001 <= at && at <= after + 0.001 && at > 46, `${before} ${at} ${after}`);
+    const [earlier, others, later] = [bob.room.position(), ann.room.position(), bob.room.position()];
+    const apart = 2 * (ann.presence.clock.rtt + bob.presence.clock.rtt) / 2000 + 0.05; // at twice the speed
+    assert.ok(earlier - apart <= others && others <= later + apart, "both clocks agree");
     await ann.room.playback({ action: "pause", currentTime: 60 });
     await until(bob.room, ({ playback }) => !playback.isPlaying);
     assert.equal(bob.room.position(), 60);
@@ -130,6 +133,7 @@ const scenarios = {
     await until(ann.room, (snapshot) => other(snapshot));
     const seen = [];
     bob.room.on("cursor_moved", ({ userId, data }) => seen.push([userId, data.timestamp, data.x, data.y, data.hidden]));
+    const began = performance.now();
     for (let i = 0; i < 100; i++) {
       ann.room.updateCursor({ timestamp: i, x: i / 100, y: 0.25 });
       await new Promise((resolve) => setTimeout(resolve, 5));
@@ -137,7 +141,8 @@ const scenarios = {
     await until(bob.room, (snapshot) => other(snapshot).cursor?.timestamp === 99);
     ann.room.updateCursor(null);
     await until(bob.room, (snapshot) => !other(snapshot).cursor);
-    assert.ok(seen.length >= 8 && seen.length <= 20, `${seen.length} of 100 in half a second`);
+    const seconds = (performance.now() - began) / 1000;
+    assert.ok(seen.length > 2 && seen.length <= 20 * seconds + 4, `${seen.length} of 100 in ${seconds} s`);
     assert.deepEqual(seen.at(-1), ["ann", undefined, undefined, undefined, true]);
     assert.deepEqual(seen.at(-2), ["ann", 99, 0.99, 0.25, undefined]);
     assert.deepEqual([ann.errors, bob.errors], [[], []]);

@@ -14,6 +14,7 @@ import pytest
 import koko_presence
 from koko_presence.auth.tokens import issue_token
 from tests.integration.test_supervisor import SECRET, Service, service
+from tests.waiting import PATIENCE_S
 
 HERE = Path(__file__).parent
 PACKAGES = HERE.parents[1] / "build" / "npm"
@@ -65,7 +66,7 @@ class Client:
 
     def end(self) -> list[str]:
         """What it printed; its complaint fails the test."""
-        killer = threading.Timer(60, self._process.kill)
+        killer = threading.Timer(2 * PATIENCE_S, self._process.kill)
         killer.start()
         out, complaint = self._process.communicate()
         killer.cancel()
@@ -92,6 +93,6 @@ def test_a_socket_moves_to_the_next_worker_when_its_own_is_replaced_n_d(program:
         client = Client(program, it, "restart")
         assert client.read_line() == "restart me"
         it.signal(signal.SIGUSR2)
-        it.wait("every worker was replaced", 20.0)
+        it.wait("every worker was replaced")
         client.go_on()
         assert client.end() == ["ok restart"]

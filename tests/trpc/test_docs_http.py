@@ -14,6 +14,7 @@ from koko_presence.auth.tokens import issue_token
 from koko_presence.edge import trpc, trpc_events, trpc_ws
 from koko_presence.edge.procedures import Procedures
 from tests.integration.test_supervisor import SECRET, Service, service
+from tests.waiting import PATIENCE_S
 
 from .test_client import PACKAGES, ROUTER, compile_ts
 
@@ -70,7 +71,7 @@ def test_every_curl_says_what_the_docs_say(server: Service) -> None:
     assert len(shown) == 7
     for code, body, status in shown:
         env = {**variables(server), "PATH": "/usr/bin:/bin"}
-        done = subprocess.run(["bash", "-euc", code], env=env, capture_output=True, text=True, timeout=20)
+        done = subprocess.run(["bash", "-euc", code], env=env, capture_output=True, text=True, timeout=PATIENCE_S)
         assert done.returncode == 0, code + done.stderr
         got, _, code_line = done.stdout.rpartition("\n") if body and status else (done.stdout, "", done.stdout)
         if body:
@@ -84,7 +85,7 @@ def test_the_fetch_example_runs(server: Service, tmp_path: Path) -> None:
     values = "".join(f"const {name} = {json.dumps(value)};\n" for name, value in variables(server).items())
     script = tmp_path / "call.mjs"
     script.write_text(values + code)
-    done = subprocess.run(["node", str(script)], capture_output=True, text=True, timeout=20)
+    done = subprocess.run(["node", str(script)], capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.stdout.strip() == "[ 'Jane Smith' ]", done.stderr
 
 

@@ -22,6 +22,7 @@ from koko_presence import cli
 from koko_presence.ops import logs
 from koko_presence.ops.config import Config
 from koko_presence.ops.runtime import RuntimeFolder
+from tests.waiting import PATIENCE_S
 
 SECRET = "s" * 40
 
@@ -416,13 +417,15 @@ def test_help_imports_nothing_slow() -> None:
         "try: main(['--help'])\n"
         "except SystemExit: print(sorted({'msgspec','uvloop','picows','aiohttp','jwt','asyncio'} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=PATIENCE_S, check=True
+    )
     assert done.stdout.splitlines()[-1] == "[]"
 
 
 def test_python_dash_m_is_the_same_program() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "koko_presence", "fly"], capture_output=True, text=True, timeout=30, check=False
+        [sys.executable, "-m", "koko_presence", "fly"], capture_output=True, text=True, timeout=PATIENCE_S, check=False
     )
     assert done.returncode == 2
     assert done.stderr.startswith("koko-presence: ") and done.stderr.count("\n") == 1

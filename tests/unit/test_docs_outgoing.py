@@ -17,6 +17,7 @@ from koko_presence.events import error_reply
 from koko_presence.happenings import HAPPENING_TYPES, AnyHappening
 from koko_presence.ops.config import Config
 from koko_presence.probe_rules import parse_rule
+from tests.waiting import PATIENCE_S
 
 DOCS = Path(__file__).parents[2] / "docs"
 WEBHOOKS, ACCESS = (DOCS / "webhooks.md").read_text(), (DOCS / "access.md").read_text()
@@ -92,7 +93,7 @@ def test_the_node_code_checks_signatures(tmp_path: Path) -> None:
         f"const body = Buffer.from({msgspec.json.encode(BODY.decode()).decode()});\n"
         f"console.log(JSON.stringify([{calls}, isFromPresence(secret, undefined, body)]));\n"
     )
-    run = subprocess.run(["node", str(script)], capture_output=True, text=True, timeout=20, check=True)
+    run = subprocess.run(["node", str(script)], capture_output=True, text=True, timeout=PATIENCE_S, check=True)
     assert msgspec.json.decode(run.stdout) == [*(good for good, _ in headers()), False]
 
 
@@ -100,4 +101,4 @@ def test_the_hono_handler_is_javascript(tmp_path: Path) -> None:
     (code,) = snippets(ACCESS, "js")
     script = tmp_path / "handler.mjs"
     script.write_text(code)
-    subprocess.run(["node", "--check", str(script)], capture_output=True, timeout=20, check=True)
+    subprocess.run(["node", "--check", str(script)], capture_output=True, timeout=PATIENCE_S, check=True)

@@ -18,6 +18,7 @@ from koko_presence.auth.tokens import MAX_TOKEN_CHARS, HmacVerifier, Identity, T
 from koko_presence.decoding import BadMessage, decode
 from koko_presence.errors import CLOSES
 from tests.provider import public_pem
+from tests.waiting import PATIENCE_S
 
 from .auth import test_signed
 from .test_tokens import GOOD, NOW, REFUSED, make
@@ -57,7 +58,7 @@ def test_the_node_snippet_needs_node_crypto_only(tmp_path: Path) -> None:
     assert re.findall(r'from "(.*?)"|require\("(.*?)"\)', code) == [("node:crypto", "")]
     script = tmp_path / "token.mjs"
     script.write_text(code)
-    run = subprocess.run(["node", str(script)], capture_output=True, text=True, timeout=20, check=True)
+    run = subprocess.run(["node", str(script)], capture_output=True, text=True, timeout=PATIENCE_S, check=True)
     check(run.stdout.strip())
 
 

@@ -21,6 +21,7 @@ from koko_presence.ops.config import Auth, Config, ConfigError, Operator, Server
 from koko_presence.ops.reloading import AT_RESTART, AT_ROLLING, read_again, settle
 from koko_presence.ops.runtime import NoServer, RuntimeFault, RuntimeFolder, cannot_serve, find_server, runtime_dir
 from koko_presence.worker_process import Member
+from tests.waiting import PATIENCE_S
 
 # --- the folder -------------------------------------------------------------------------------------------------------
 
@@ -167,7 +168,7 @@ class End:
 
 
 async def pause(condition: Any) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         while not condition():
             await asyncio.sleep(0.001)
 

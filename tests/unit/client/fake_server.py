@@ -11,17 +11,17 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
 from koko_presence.client import PresenceClient, Room
+from tests.waiting import PATIENCE_S
 from tests.world import FakeHandle, FakeTimers
 
-PATIENCE_S = 2.0
 LIMITS = {"cursorHz": 20.0, "selectionHz": 20.0}
 
 
 def run(test: Callable[[], Awaitable[None]]) -> None:
-    """Run a test's coroutine on uvloop, 10 s at the most."""
+    """Run a test's coroutine on uvloop."""
 
     async def bounded() -> None:
-        async with asyncio.timeout(10.0):
+        async with asyncio.timeout(1.5 * PATIENCE_S):
             await test()
 
     uvloop.run(bounded())
@@ -209,8 +209,10 @@ class Stage:
 
 
 async def settle() -> None:
-    """Some turns of the loop, enough for what is under way on loopback."""
-    await asyncio.sleep(0.02)
+    """Some turns of the loop, enough for what is under way on loopback: turns are counted, as a busy machine may let a
+    long sleep pass in one."""
+    for _ in range(10):
+        await asyncio.sleep(0.002)
 
 
 @asynccontextmanager

@@ -11,6 +11,7 @@ import uvloop
 
 from koko_presence.edge import listening
 from koko_presence.edge.listening import ACCEPTS_A_TURN, Listener, listening_sockets
+from tests.waiting import PATIENCE_S
 
 
 def run(test: Any) -> None:
@@ -18,7 +19,7 @@ def run(test: Any) -> None:
 
 
 def connect(listener: Listener, count: int) -> list[socket.socket]:
-    return [socket.create_connection(listener.sockets[0].getsockname(), 5) for _ in range(count)]
+    return [socket.create_connection(listener.sockets[0].getsockname(), PATIENCE_S) for _ in range(count)]
 
 
 def test_a_crowd_comes_in_over_several_turns() -> None:
@@ -120,7 +121,7 @@ def test_a_listener_that_stops_leaves_those_who_wait_to_whoever_holds_the_socket
                 while not first:
                     await asyncio.sleep(0.001)
             listener.close()
-            with socket.create_connection(held.getsockname(), 5) as waiting:
+            with socket.create_connection(held.getsockname(), PATIENCE_S) as waiting:
                 used_s = time.thread_time()
                 for _ in range(20):
                     await asyncio.sleep(0.005)

@@ -177,7 +177,7 @@ def test_a_join_under_way_is_a_kick_and_no_snapshot() -> None:
     world = World(workers=4)
     for node in world.nodes.values():
         client = Client(world, node.hub).auth(f"user{node.number}")
-        world.link_delay_s = lambda: 0.05
+        world.link_delay_s = lambda sender, receiver: 0.05
         client.take()
         client.post({"type": "join", "roomId": ROOM, "roomType": "video"})
         client.post({"type": "get_active", "roomId": ROOM, "id": 1})
@@ -187,7 +187,7 @@ def test_a_join_under_way_is_a_kick_and_no_snapshot() -> None:
         ask(world, Kick(user_id=client.session.user_id, room_id=ROOM, reason="Out!"), settle=False)
         world.sleep(1.0)
         assert [message["type"] for message in client.take()] == ["kicked"]
-        world.link_delay_s = lambda: 0.0
+        world.link_delay_s = lambda sender, receiver: 0.0
         assert ROOM not in world.shard.rooms or not world.shard.rooms[ROOM].people.get(client.session.user_id)
         client.join()
         assert client.take()[-1]["type"] == "joined", "it may come back"
@@ -238,11 +238,11 @@ def test_a_refusal_under_way_does_not_come_after_a_kick() -> None:
     for node in world.nodes.values():
         client = Client(world, node.hub).auth(f"user{node.number}")
         client.take()
-        world.link_delay_s = lambda: 0.05
+        world.link_delay_s = lambda sender, receiver: 0.05
         client.post({"type": "join", "roomId": ROOM, "roomType": "video"})
         ask(world, Kick(user_id=client.session.user_id, room_id=ROOM, reason="Out!"), settle=False)
         world.sleep(1.0)
-        world.link_delay_s = lambda: 0.0
+        world.link_delay_s = lambda sender, receiver: 0.0
         found.append([message["type"] for message in client.take()])
     assert found.count(["kicked"]) >= 3 and all(types in (["kicked"], ["error"]) for types in found)
 
@@ -250,7 +250,7 @@ def test_a_refusal_under_way_does_not_come_after_a_kick() -> None:
 def test_an_answer_under_way_to_get_active_does_not_come_after_a_kick() -> None:
     world = World(workers=4)
     members = [world.person(f"user{number}") for number in range(4)]
-    world.link_delay_s = lambda: 0.05
+    world.link_delay_s = lambda sender, receiver: 0.05
     for number, client in enumerate(members):
         client.take()
         client.post({"type": "get_active", "roomId": ROOM, "id": 1})
@@ -264,7 +264,7 @@ def test_an_answer_under_way_to_get_active_does_not_come_after_a_kick() -> None:
 
 def test_a_session_that_is_just_opening_is_thrown_out() -> None:
     world = World(workers=4)
-    world.link_delay_s = lambda: 0.05
+    world.link_delay_s = lambda sender, receiver: 0.05
     client = world.client()
     client.post({"type": "auth", "token": "ann"})
     waited = client.session.state == "opening"

@@ -1,0 +1,282 @@
+"""The clients in a simulation (tests/sim.py): people at tabs and programs that call procedures over HTTP, with what they
+want, what they believe of the rooms they are in, and what would be wrong with what they hear.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from tests.script import RIGHTS, ROOMS
+from tests.witness import MARGIN_S, Broken
+from tests.world import Client, Node, Started
+
+if TYPE_CHECKING:
+    from tests.sim import Story
+
+
+def token_for(user: str, rights: str) -> str:
+    """A token of tests/world.py with the scopes of `rights` in all rooms."""
+    return f"{user}:{user.title()}:{json.dumps({'video_*': RIGHTS[rights]})}"
+
+
+class Person:
+    """One tab of one user: what it wants, and what it believes of the rooms that it is in."""
+
+    def __init__(self, story: Story, name: str, user: str) -> None:
+        self.story, self.name, self.user = story, name, user
+        self.wants: set[str] = set()
+        self.refused: set[str] = set()  # rooms that have refused a join
+        self.asked: Counter[str] = (
+            Counter()
+        )  # joins that have not been answered: after a refusal the next may be let in
+        self.client: Client | None = None
+        self.node: Node | None = None
+        self.token: str | None = None
+        self.session = ""
+        self.lost_at: float | None = None  # since when it is not authenticated
+        self.dropped_at = 0.0  # when its last connection was lost
+        self.seen: dict[str, dict[str, str]] = {}  # room -> session -> user
+        self.seq: dict[str, int] = {}
+        self.controller: dict[str, str | None] = {}
+        self.read = 0
+        self.rights = "all"  # of the token that is sent next
+        self.granted = "all"  # of the last token that the server has taken
+        self.compact = int(name[1:]) % 2 == 1
+        self.numbers: dict[str, dict[int, str]] = {}  # room -> number in compact cursors -> whose it is now
+        self.cursors: list[tuple[str, str, float]] = []  # room, session and timestamp of each that was shown
+        self.words = 0
+        self.privacy: dict[str, bool] = {}  # as it is to be here; each `auth` says it again
+        self.new_at = 0.0  # when it was last back after the grace, or with a new session
+
+    @property
+    def here(self) -> bool:
+        return self.client is not None and self.client.closed is None and self.node is not None and not self.node.dead
+
+    @property
+    def away_s(self) -> float:
+        """For how long it has been without a connection that is authenticated."""
+        return 0.0 if self.lost_at is None else self.story.world.now - self.lost_at
+
+    def come(self, slot: int | None = None) -> None:
+        """Connect to the worker in that slot, or to some other when it does not run, with the token of the session
+        before, and go into the rooms again."""
+        story = self.story
+        if self.here:
+            return
+        node = story.serving(slot, "come", self.name)
+        if node is None:
+            story.later(0.1, self.come)
+            return
+        self.node = node
+        self.client = Client(story.world, self.node.hub)
+        story.witness.on_come(self, self.client.session.connection)
+        self.read = 0
+        self.seen, self.seq, self.controller, self.numbers = {}, {}, {}, {}
+        more: dict[str, Any] = {} if self.token is None else {"resumeToken": self.token}
+        if self.compact:
+            more["caps"] = ["cursors"]
+        if self.privacy:
+            more["privacy"] = dict(self.privacy)
+        self.say(type="auth", id=f"begin {self.rights}", token=token_for(self.user, self.rights), **more)
+        for room in sorted(self.wants):
+            self.say(type="join", roomId=room, roomType="video")
+
+    def say(self, **message: Any) -> None:
+        self.story.note(f"{self.name} > {message.get('type')} {message.get('roomId', '')}")
+        client, node = self.client, self.node
+        if client is not None and node is not None:
+            self.story.witness.on_said(self, message, ROOMS)
+            self.asked[message.get("roomId", "")] += message["type"] == "join"
+            node.do(lambda: client.post(message))
+
+    def hide(self, what: str, value: bool, scope: str) -> None:
+        """Switch `invisible` or `shareCursor`, for this tab or all of the user's."""
+        self.words += 1
+        self.privacy[what] = value
+        for other in self.story.people if scope == "user" else ():
+            if other is not self and other.user == self.user:
+                other.privacy.pop(what, None)  # it must not undo this when it connects again
+        self.say(type="privacy", id=f"privacy {self.words}", data={what: value, "scope": scope})
+
+    def renew(self, rights: str) -> None:
+        """Send a new token on the open connection, or keep it for the next one."""
+        self.rights = rights
+        if self.here:
+            self.say(type="auth", id=f"renew {rights}", token=token_for(self.user, rights))
+
+    def lose(self, back_s: float | None = None) -> None:
+        """The connection breaks; it comes back after `back_s` seconds."""
+        if not self.here:
+            return
+        client, node = self.client, self.node
+        assert client is not None and node is not None
+        node.do(lambda: client.session.on_close(1006, False))
+        client.closed = 1006
+        self.note_lost(back_s)
+
+    def note_lost(self, back_s: float | None = None) -> None:
+        self.asked.clear()
+        self.dropped_at = self.story.world.now
+        if self.lost_at is None:  # else it was not even authenticated in between
+            self.lost_at = self.dropped_at
+        back_s = 0.02 + 0.78 * self.story.chance("back", self.name) if back_s is None else back_s
+        self.story.later(back_s, self.come)
+
+    def go(self) -> None:
+        """Close the tab for good."""
+        self.wants.clear()
+        self.token = None
+        self.privacy = {}
+        self.story.witness.on_go(self, ROOMS)
+        if self.here:
+            client, node = self.client, self.node
+            assert client is not None and node is not None
+            node.do(lambda: client.session.on_close(1000, True))
+            client.closed = 1000
+            self.client = None  # nobody reads what comes now
+
+    # --- what it hears
+
+    def hear(self) -> None:
+        if self.client is None:
+            return
+        got = self.client.got
+        while self.read < len(got):
+            message = got[self.read]
+            self.read += 1
+            self.story.note(
+                f"{self.name} < {message['type']} {message.get('roomId', '')} {message.get('userId', '')} {message.get('seq', '')}"
+            )
+            self.story.witness.on_heard(self, message)
+            self.understand(message)
+        if self.client.closed is not None and self.client.closed not in (1000, 1006):
+            code, self.client = self.client.closed, None
+            self.story.note(f"{self.name} was closed with {code}")
+            if code in (4429, 4401):
+                self.token = None
+            self.note_lost()
+
+    def understand(self, message: dict[str, Any]) -> None:
+        kind, room = message["type"], message.get("roomId", "")
+        if kind == "authenticated":
+            what, self.granted = message["id"].split()
+            if what == "renew":
+                return
+            if not message["resumed"] or self.away_s > self.story.world.limits.grace_s - MARGIN_S:
+                self.new_at = self.story.world.now
+            if self.token is not None and not message["resumed"]:
+                self.story.on_not_resumed(self)
+            self.token, self.session = message["resumeToken"], message["sessionId"]
+            self.lost_at = None if self.here else self.dropped_at  # lost again before this was read
+            for room in message["rooms"]:  # left while nobody could hear it
+                if room not in self.wants:
+                    self.say(type="leave", roomId=room)
+        elif kind == "joined":
+            if room in self.refused and self.asked[room] > 0:
+                self.refused.discard(room)
+                self.wants.add(room)
+            self.asked[room] = max(0, self.asked[room] - 1)
+            self.seen[room] = {row["sessionId"]: row["userId"] for row in message["room"]["users"]}
+            self.numbers[room] = {row["index"]: row["sessionId"] for row in message["room"]["users"] if "index" in row}
+            self.seq[room] = message["seq"]
+            self.controller[room] = message["room"].get("controller")
+            self.story.note(f"{self.name} is {self.session} in {room} with {sorted(self.seen[room])}")
+            if room not in self.wants:  # another join of it was refused, or it has left meanwhile
+                self.say(type="leave", roomId=room)
+        elif kind == "left":
+            self.seen.pop(room, None)
+        elif kind == "error":
+            if message["code"] in ("ROOM_FULL", "TOO_MANY_ROOMS"):
+                self.wants.discard(room)
+                self.refused.add(room)
+                self.asked[room] = max(0, self.asked[room] - 1)
+        elif room in self.seen and "timestamp" in message:
+            if "seq" in message:
+                if message["seq"] <= self.seq[room]:
+                    raise Broken(f"{self.name}: {kind} of {room} has seq {message['seq']} after {self.seq[room]}")
+                self.seq[room] = message["seq"]
+            if kind == "user_joined":
+                self.seen[room][message["sessionId"]] = message["userId"]
+                if "index" in message["data"]:
+                    self.numbers[room][message["data"]["index"]] = message["sessionId"]
+            elif kind == "user_left":
+                self.seen[room].pop(message["sessionId"], None)
+                gone = message["sessionId"]
+                self.numbers[room] = {n: session for n, session in self.numbers[room].items() if session != gone}
+                self.story.on_user_left(message, room)
+            elif kind == "control_granted":
+                self.controller[room] = message["data"]["toUserId"]
+            elif kind == "control_released":
+                self.controller[room] = None
+            elif kind == "cursors":
+                self.see_compact(room, message["data"])
+            elif kind == "cursor_moved" and "timestamp" in message["data"]:
+                self.cursors.append((room, message["sessionId"], message["data"]["timestamp"]))
+
+    def see_compact(self, room: str, rows: list[list[Any]]) -> None:
+        """Compact cursors: each number must be of a session that is shown [B12]. Errors: Broken."""
+        of = self.numbers[room]
+        for row in rows:
+            if row[0] not in of:
+                raise Broken(f"{self.name} got a compact cursor of {row[0]} in {room}, which has {sorted(of)}")
+            if len(row) > 1 and row[1] is not None:
+                self.cursors.append((room, of[row[0]], row[1]))
+
+
+class Machine:
+    """A program that is in rooms by HTTP: it holds leases, and each of its calls lands on another worker."""
+
+    def __init__(self, story: Story, name: str, user: str) -> None:
+        self.story, self.name, self.user = story, name, user
+        self.http = story.world.http(token_for(user, "all"))
+        self.wants: set[str] = set()
+        self.held: dict[str, str] = {}  # room -> session
+        self.calls: list[tuple[Started, Node, str, str]] = []
+
+    def call(self, name: str, room: str, slot: int | None, **more: Any) -> None:
+        story = self.story
+        node = story.serving(slot, "call", self.name, room)
+        if node is None:
+            return
+        story.note(f"{self.name} > {name} {room} at {node.number}")
+        started = self.http.start(name, roomId=room, clientKey=self.name, hub=node.hub, **more)
+        self.calls.append((started, node, name, room))
+
+    def enter(self, room: str, slot: int | None) -> None:
+        self.wants.add(room)
+        self.call("join", room, slot, roomType="video")
+
+    def leave(self, room: str, slot: int | None) -> None:
+        self.wants.discard(room)
+        self.call("leave", room, slot)
+
+    def insist(self) -> None:
+        """Say again what it wants, as a program does that has not heard of everything."""
+        for room in ROOMS:
+            if room in self.wants:
+                self.call("join", room, None, roomType="video")
+            else:
+                self.call("leave", room, None)
+
+    def hear(self) -> None:
+        calls, self.calls = self.calls, []
+        for call in calls:
+            started, node, name, room = call
+            if started.fault is not None:
+                raise Broken(f"{self.name}: {name} failed: {started.fault!r}")
+            if not started.done and not node.dead:
+                self.calls.append(call)
+            elif started.done:
+                self.story.note(f"{self.name} < {name} {room} {started.error or 'done'}")
+                self.understand(started, name, room)
+
+    def understand(self, started: Started, name: str, room: str) -> None:
+        if name == "join" and started.error is None:
+            self.held[room] = started.result["sessionId"]
+        elif name == "join" and started.error is not None and started.error.code != "UNAVAILABLE":
+            self.wants.discard(room)
+            self.held.pop(room, None)
+        elif name == "leave" and started.error is None:
+            self.held.pop(room, None)

@@ -1,0 +1,105 @@
+"""A test run that ends, in whatever way, leaves no process behind: real runs of pytest, killed."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.run_end import descendants
+from tests.waiting import wait_until
+
+pytestmark = pytest.mark.long
+
+ROOT = Path(__file__).parents[2]
+# a run with a plain child, a service with two workers, a child with its own session and no environment, and an orphan
+CASE = """
+import os, subprocess, sys, time
+from pathlib import Path
+from tests.integration.test_supervisor import service
+
+SLEEP = [sys.executable, "-c", "import time; time.sleep(600)"]
+
+def test_it():
+    orphan = f"import subprocess; print(subprocess.Popen({SLEEP!r}, start_new_session=True, stdout=subprocess.DEVNULL).pid)"
+    pids = [subprocess.Popen(SLEEP).pid, subprocess.Popen(SLEEP, start_new_session=True, env={}).pid]
+    pids.append(int(subprocess.run([sys.executable, "-c", orphan], stdout=subprocess.PIPE, check=True).stdout))
+    with service(workers=2) as it:
+        it.up()
+        pids += [it.process.pid, *it.alive()]
+        Path(FOLDER, "run").write_text(str(os.getpid()))
+        Path(FOLDER, "half").write_text(" ".join(map(str, pids)))
+        Path(FOLDER, "half").rename(Path(FOLDER, "pids"))
+        if STAYS:
+            time.sleep(600)
+"""
+
+
+@contextmanager
+def run_of_pytest(folder: Path, *options: str, stays: bool = True) -> Iterator["subprocess.Popen[bytes]"]:
+    """A run of the test above, with this project's conftest, as the leader of a process group."""
+    case = folder / "test_case.py"
+    case.write_text(f"FOLDER, STAYS = {str(folder)!r}, {stays}\n{CASE}")
+    (folder / "pytest.ini").write_text("[pytest]\n")
+    env = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}
+    env["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    command = [sys.executable, "-m", "pytest", "-p", "tests.conftest", "-p", "no:cacheprovider"]
+    command += ["-c", str(folder / "pytest.ini"), *options, str(case)]  # and no settings of other folders
+    with (folder / "output").open("wb") as output:
+        it = subprocess.Popen(command, cwd=ROOT, env=env, stdout=output, stderr=output, process_group=0)
+    try:
+        yield it
+    finally:
+        it.kill()
+        it.wait()
+
+
+def is_there(pid: int) -> bool:
+    """Whether a process has that pid, other than as a zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def started(folder: Path, it: "subprocess.Popen[bytes]") -> list[int]:
+    """All processes of the run but the first, once its test has begun."""
+    pids = folder / "pids"
+    wait_until(lambda: pids.exists() or it.poll() is not None)
+    assert pids.exists(), (folder / "output").read_text()
+    named = [int(pid) for pid in pids.read_text().split()]
+    found = descendants(it.pid)
+    assert len(named) == 6 and set(named) <= set(found)
+    return found
+
+
+@pytest.mark.parametrize("killed", ["first", "first of xdist", "group", "run", "terminated"])
+def test_a_killed_run_leaves_no_process_behind(tmp_path: Path, killed: str) -> None:
+    with run_of_pytest(tmp_path, *(("-p", "xdist", "-n", "1") if "xdist" in killed else ())) as it:
+        pids = started(tmp_path, it)
+        if killed == "group":
+            os.killpg(it.pid, signal.SIGKILL)
+        elif killed == "run":
+            os.kill(int((tmp_path / "run").read_text()), signal.SIGKILL)
+        else:
+            it.send_signal(signal.SIGTERM if killed == "terminated" else signal.SIGKILL)
+        wait_until(lambda: not any(map(is_there, pids)))
+        assert it.wait() in (-signal.SIGKILL, -signal.SIGTERM, 128 + signal.SIGKILL)
+
+
+def test_a_run_that_is_interrupted_says_so_and_leaves_no_process_behind(tmp_path: Path) -> None:
+    with run_of_pytest(tmp_path) as it:
+        pids = started(tmp_path, it)
+        it.send_signal(signal.SIGINT)
+        assert it.wait() == pytest.ExitCode.INTERRUPTED and "KeyboardInterrupt" in (tmp_path / "output").read_text()
+        assert not any(map(is_there, pids))
+
+
+def test_a_run_that_ends_leaves_no_process_behind_and_exits_as_pytest_does(tmp_path: Path) -> None:
+    with run_of_pytest(tmp_path, stays=False) as it:
+        assert it.wait() == 0, (tmp_path / "output").read_text()
+        assert not any(is_there(int(pid)) for pid in (tmp_path / "pids").read_text().split())

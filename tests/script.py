@@ -1,0 +1,151 @@
+"""What happens in one run of the simulation (tests/sim.py), as data: a list of actions, each with all it needs.
+
+An action is a list: `["p1", "join", "video_1", 2]`. Nothing in it depends on what happened before: workers are named by
+their slots, and an action that is not possible when its turn comes does nothing. So any action can be taken out of a
+script, which is how tests/shrink.py makes a short one of a long one, and a script that was written down stays what it is
+when `write` is changed later.
+
+| action | |
+|---|---|
+| `[person, "join", room, slot]` | connects to that slot first when it has no connection |
+| `[person, "leave" or "control_request" or "control_release", room]` | |
+| `[person, "cursor", room, timestamp]`, `[person, "typing", room, on]`, `[person, "play", room, position]` | |
+| `[person, "status", status, message]`, `[person, "privacy", field, value, scope]` | |
+| `[person, "rights", name]` | a new token on the open connection; names of `RIGHTS` |
+| `[person, "lose", back_s]`, `[person, "go"]` | the connection breaks and comes back, or the tab is closed |
+| `[machine, "enter" or "leave" or "heartbeat" or "getActive", room, slot]` | procedures over HTTP, at that slot |
+| `[machine, "updateCursor", room, slot, timestamp]` | |
+| `["crash", slot]`, `["stop", slot, seconds]`, `["roll", slot]`, `["cut", slot, slot, seconds]` | workers, links |
+| `["wait", seconds]` | |
+| `["calm"]` | everything is mended, everybody comes back; what must hold then is checked |
+| `["lose_owner", n]` | the n-th of the workers that own users dies; nothing that people have set goes with it |
+
+What is not an action, as the delay of a link in a certain 5 ms or the worker that somebody comes back to, is a pure
+function of the script's `salt`, of names and of the time (`Script.chance`), and does not shift when an action goes.
+"""
+
+import hashlib
+import json
+import random
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+ROOMS = ("video_1", "video_2", "video_3")
+RIGHTS = {"all": ["join", "control", "broadcast"], "watch": ["join"], "talk": ["join", "broadcast"]}
+MACHINES = ("m0", "m1")
+WORKERS = range(2, 9)  # how many workers scripts have
+
+Action = list[Any]
+
+
+@dataclass(frozen=True)
+class Script:
+    """One run. `salt` None: every chance is 0.5, so every link has the same delay."""
+
+    workers: int
+    people: int
+    salt: int | None
+    actions: list[Action] = field(repr=False)
+
+    def chance(self, *key: object) -> float:
+        """A number from 0 up to 1 that belongs to `key`, always the same one. Scripts on disk rely on it: it must not be
+        changed."""
+        if self.salt is None:
+            return 0.5
+        text = f"{self.salt} {key}".encode()
+        return int.from_bytes(hashlib.blake2b(text, digest_size=4).digest(), "big") / 2**32
+
+    def with_actions(self, actions: list[Action]) -> "Script":
+        return replace(self, actions=actions)
+
+    def dump(self, **more: Any) -> str:
+        """As JSON, one action per line; `more` goes before the actions."""
+        head = {**more, **{name: value for name, value in asdict(self).items() if name != "actions"}}
+        lines = ",\n".join(f"    {json.dumps(action)}" for action in self.actions)
+        rest = "".join(f"  {json.dumps(name)}: {json.dumps(value)},\n" for name, value in head.items())
+        return f'{{\n{rest}  "actions": [\n{lines}\n  ]\n}}\n'
+
+
+def load(path: Path) -> tuple[Script, dict[str, Any]]:
+    """A script that `dump` has written, and what was written with it."""
+    found = json.loads(path.read_text())
+    names = ("workers", "people", "salt", "actions")
+    return Script(**{name: found.pop(name) for name in names}), found
+
+
+def write(seed: int, workers: int | None = None, people: int = 8, steps: int = 45) -> Script:
+    """The script of a seed: `steps` things that happen, then calm, then the loss of an owner."""
+    chances = random.Random(seed)
+    workers = workers or WORKERS[seed % len(WORKERS)]
+    generator = _Generator(chances, workers, [f"p{n}" for n in range(people)])
+    actions: list[Action] = [
+        [f"p{n}", "join", chances.choice(ROOMS), chances.randrange(workers)] for n in range(min(5, people))
+    ]
+    for _ in range(steps):
+        actions += [generator.next(), ["wait", chances.choice((0.0, 0.001, 0.01, 0.05, 0.3))]]
+    actions += [["calm"], ["lose_owner", chances.randrange(100)]]
+    return Script(workers=workers, people=people, salt=seed, actions=actions)
+
+
+class _Generator:
+    """Draws what happens next."""
+
+    def __init__(self, chances: random.Random, workers: int, people: list[str]) -> None:
+        self._chances, self._workers, self._people = chances, workers, people
+
+    def next(self) -> Action:
+        chances = self._chances
+        room, slot = chances.choice(ROOMS), chances.randrange(self._workers)
+        if chances.random() < 0.15:
+            return self._of_machine(chances.choice(MACHINES), room, slot)
+        chance = chances.random()
+        return self._of_workers(chance - 0.83, slot) if chance >= 0.83 else self._of_person(chance, room, slot)
+
+    def _of_person(self, chance: float, room: str, slot: int) -> Action:
+        chances, person = self._chances, self._chances.choice(self._people)
+        if chance < 0.22:
+            return [person, "join", room, slot]
+        if chance < 0.28:
+            return [person, "leave", room]
+        if chance < 0.40:
+            return [person, "cursor", room, chances.randrange(100)]
+        if chance < 0.48:
+            return [person, "typing", room, chances.random() < 0.6]
+        if chance < 0.51:
+            return [person, "status", chances.choice(("busy", "active", "away")), chances.choice(("", "back soon"))]
+        if chance < 0.55:
+            what, value = chances.choice(("invisible", "shareCursor")), chances.random() < 0.5
+            return [person, "privacy", what, value, chances.choice(("session", "user"))]
+        if chance < 0.57:
+            return [person, "rights", chances.choice(sorted(RIGHTS))]
+        if chance < 0.67:
+            return [person, chances.choice(("control_request", "control_release")), room]
+        if chance < 0.73:
+            return [person, "play", room, chances.randrange(99)]
+        if chance < 0.80:  # one in seven stays away for longer than the grace
+            away = (5.6, 11.0) if chances.random() < 1 / 7 else (0.02, 0.8)
+            return [person, "lose", round(chances.uniform(*away), 3)]
+        return [person, "go"]
+
+    def _of_workers(self, chance: float, slot: int) -> Action:
+        chances = self._chances
+        if chance < 0.05:
+            return ["crash", slot]
+        if chance < 0.09:
+            return ["stop", slot, chances.choice((0.05, 0.2, 0.6, 3.5))]
+        if chance < 0.12:
+            return ["roll", slot]
+        return ["cut", slot, chances.randrange(self._workers), chances.choice((0.01, 0.1, 0.5))]
+
+    def _of_machine(self, machine: str, room: str, slot: int) -> Action:
+        chance = self._chances.random()
+        if chance < 0.5:
+            return [machine, "enter", room, slot]
+        if chance < 0.65:
+            return [machine, "leave", room, slot]
+        if chance < 0.75:
+            return [machine, "heartbeat", room, slot]
+        if chance < 0.85:
+            return [machine, "getActive", room, slot]
+        return [machine, "updateCursor", room, slot, self._chances.randrange(100)]

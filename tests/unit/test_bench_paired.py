@@ -1,0 +1,149 @@
+"""The pure parts of bench.check --base: what slices of two revisions say, and when a case is worth more of them."""
+
+import math
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench import check, paired, revisions
+from bench.paired import Change, Four
+
+
+def fours(ratio: float, seed: int, count: int = 30, noise: float = 0.1) -> list[Four]:
+    """Slices of some 5 ms on a machine that changes its speed all the time; this revision takes `ratio` of the base."""
+    chance = random.Random(seed)
+
+    def some() -> Iterator[Four]:
+        for _ in range(count):
+            speed = math.exp(chance.gauss(0.0, 0.5))
+            a1, b1, b2, a2 = (5e6 * speed * each * math.exp(chance.gauss(0.0, noise)) for each in (1, ratio, ratio, 1))
+            yield int(a1), int(b1), int(b2), int(a2)
+
+    return list(some())
+
+
+@pytest.mark.parametrize(("ratio", "slower"), [(1.0, False), (1.02, False), (1.1, True), (1.3, True), (0.8, False)])
+def test_a_tenth_is_seen_through_the_noise_and_nothing_where_there_is_nothing(ratio: float, slower: bool) -> None:
+    for seed in range(20):
+        (found,) = paired.changes({"x": [fours(ratio, 100 * seed + pair) for pair in range(8)]})
+        assert found.slower is slower and found.low < ratio - 1.0 < found.high
+        assert found.faster is (ratio < 0.9)
+
+
+def test_a_four_that_was_disturbed_does_not_count() -> None:
+    quiet: list[Four] = [(100, 110, 110, 100)] * 9
+    assert paired.middle([*quiet, (100, 9000, 110, 100), (9000, 110, 110, 100)]) == pytest.approx(math.log(1.1))
+
+
+def test_drift_within_a_four_cancels() -> None:
+    assert paired.middle([(100, 110, 120, 130)]) == 0.0
+
+
+def test_the_interval_knows_of_processes_that_differ() -> None:
+    alike, apart = [0.05] * 6, [0.05 + step for step in (-0.06, 0.06, -0.06, 0.06, -0.06, 0.06)]
+    sure, unsure = paired.change_of("x", alike), paired.change_of("x", apart)
+    assert sure.slower and sure.low == pytest.approx(sure.high) == pytest.approx(math.expm1(0.05))
+    assert unsure.change == pytest.approx(sure.change) and not unsure.slower and unsure.low < 0.0 < unsure.high
+    assert paired.change_of("x", [0.2]).slower is False  # one pair of processes says nothing of the next
+
+
+def test_only_what_looks_slower_and_is_not_decided_gets_more_pairs() -> None:
+    found = [
+        Change("fine", 0.0, -0.03, 0.03, 5),
+        Change("wide, but not slower", 0.01, -0.1, 0.12, 5),
+        Change("open", 0.03, -0.01, 0.07, 5),
+        Change("slower for sure", 0.1, 0.08, 0.12, 5),
+        Change("small for sure", 0.03, 0.02, 0.035, 5),
+        Change("tried often enough", 0.03, -0.01, 0.07, paired.MOST_PAIRS),
+    ]
+    assert paired.suspects(found) == ["open"]
+
+
+def test_a_reference_is_no_case() -> None:
+    assert paired.is_case("bench/test_x.py::test_y[ours-2]") and not paired.is_case(
+        "bench/test_x.py::test_y[reference]"
+    )
+    assert paired.is_case("a fan-out", "fan") and not paired.is_case("a join", "fan")
+
+
+def test_the_report_marks_what_is_slower_and_says_what_was_not_compared() -> None:
+    found = [
+        Change("bench/test_x.py::test_y[ours-2]", 0.1, 0.08, 0.12, 5),
+        Change("b::test_z[ours]", 0.0, -0.1, 0.1, 5),
+    ]
+    lines = paired.report(found, {"b::test_new[ours]": "new"}).splitlines()
+    assert [line.split()[0] for line in lines[1:]] == ["test_y[2]", "test_z", "test_new:"]
+    assert [line.endswith("<-- slower") for line in lines] == [False, True, False, False]
+
+
+def test_slices_go_in_the_order_a_b_b_a_and_have_as_many_runs_as_fill_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, int]] = []
+
+    class Fake:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def slice(self, times: int) -> int:
+            asked.append((self.name, times))
+            return times * paired.SLICE_NS // 4
+
+    seconds = iter([0.0, 0.1, 0.2, 9.0])
+    monkeypatch.setattr(paired.time, "monotonic", lambda: next(seconds))
+    a: Any = Fake("a")
+    assert len(list(paired.slices(a, Fake("b"), 1.0))) == 2  # type: ignore[arg-type]
+    assert asked[:3] == [("a", 1)] * 3 and asked[3:5] == [("a", 4), ("b", 4)]
+    assert asked[5:] == [("a", 4), ("b", 4), ("b", 4), ("a", 4)] * 2
+
+
+def test_both_sides_run_the_same_cases_and_tell_which_fail(tmp_path: Path) -> None:
+    """Two small projects, as bench.revisions would leave them: real processes, and a case that fails in one of them."""
+    text = (
+        "import koko_presence._fastpath.scan\n"
+        "def test_same(benchmark): assert benchmark.pedantic(sum, args=([1],), rounds=1) == 1\n"
+        "def test_fails(benchmark): assert benchmark.pedantic(sum, args=([1],)) == {}\n"
+        "def test_{}(benchmark): benchmark.pedantic(sum, args=([1],))\n"
+    )
+    for name in ("base", "this"):
+        (tmp_path / name / "bench").mkdir(parents=True)
+        package = tmp_path / name / "koko_presence" / "_fastpath"
+        package.mkdir(parents=True)
+        for file in (package.parent / "__init__.py", package / "__init__.py", package / "scan.py"):
+            file.touch()
+        (tmp_path / name / "pyproject.toml").write_text("[tool.pytest.ini_options]\naddopts = '--benchmark-disable'\n")
+        (tmp_path / name / "bench" / "test_x.py").write_text(text.format(1 if name == "base" else 2, name))
+    session = paired.Session(tmp_path / "base", tmp_path / "this")
+    session.pair(7, 0.05)
+    assert list(session.fours) == ["bench/test_x.py::test_same"] and session.fours["bench/test_x.py::test_same"][0]
+    why = session.uncompared
+    assert why.pop("bench/test_x.py::test_this") == "new" and why.pop("bench/test_x.py::test_base") == "gone"
+    assert list(why) == ["bench/test_x.py::test_fails"] and "of this revision fails" in why.popitem()[1]
+
+
+def test_code_of_another_place_is_not_measured(tmp_path: Path) -> None:
+    (tmp_path / "bench").mkdir()
+    (tmp_path / "bench" / "test_x.py").write_text("import koko_presence._fastpath.scan\ndef test_x(benchmark): pass\n")
+    (tmp_path / "pyproject.toml").touch()
+    with pytest.raises(SystemExit, match="runs code of another place"):
+        paired.Session(tmp_path, tmp_path).pair(1, 0.05)
+
+
+def test_arguments_are_checked_before_anything_is_built(capsys: pytest.CaptureFixture[str]) -> None:
+    for line, said in {
+        "--base HEAD --accept why_not_so": "say why, in a few words",
+        "--only scan": "--only belongs to --base",
+    }.items():
+        with pytest.raises(SystemExit):
+            check.main(line.split())
+        assert said in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        check.main(["--base", "HEAD", "--accept", "two words"])
+    assert "--base does not use that one" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("revision", ["no-such-branch", "--help", ""])
+def test_a_revision_that_git_does_not_know_is_told(revision: str) -> None:
+    with pytest.raises(SystemExit, match="git knows no revision"):
+        revisions.resolve(revision)
