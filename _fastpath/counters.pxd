@@ -10,6 +10,7 @@ cdef struct Histogram:
 # what is counted on a cursor's path
 cdef struct Hot:
     unsigned long long cursors_received
+    unsigned long long cursors_superseded  # replaced by a newer one of the same session before they went into a room's stream
     unsigned long long cursors_merged  # replaced by a newer one before a slow receiver took it
     unsigned long long selections_merged
     unsigned long long fanout_bytes

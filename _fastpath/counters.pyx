@@ -149,6 +149,7 @@ cdef class Tally:
         merged = {("cursor", SLOW_RECEIVER): hot.cursors_merged, ("selection", SLOW_RECEIVER): hot.selections_merged}
         for (type_, reason), count in {**self._dropped, **merged}.items():
             dropped.setdefault(type_, {})[reason] = count
+        dropped["cursor"][SUPERSEDED] += hot.cursors_superseded
         return Tallies(
             accepted=self.accepted,
             turned_away=self.turned_away,

@@ -1,7 +1,10 @@
+from koko_presence._fastpath.road cimport Lane, Waiter
+from koko_presence._fastpath.rounds cimport Round
+from koko_presence._fastpath.scan cimport CursorText
 from koko_presence._fastpath.throttle cimport TokenBucket
 
 
-cdef class Gate:
+cdef class Gate(Waiter):
     cdef readonly double seen_at
     cdef readonly double stirred_at
     cdef public bint open
@@ -11,6 +14,11 @@ cdef class Gate:
     cdef TokenBucket _cursors
     cdef Py_ssize_t _max_bytes
     cdef object _clock
+    cdef object _rooms
+    cdef Round _round
     cdef list _lanes
+    cdef list _late
 
     cdef bint pass_through(self, const char* text, Py_ssize_t size) except -1
+    cdef hold(self, Lane lane, CursorText* cursor, double now)
+    cdef Lane find(self, str room_id)

@@ -4,6 +4,9 @@ cdef class Turn:
     cdef bint _planned
 
     cdef note(self, Outbox outbox)
+    cdef inline Py_ssize_t waiting(self):
+        return len(self._dirty)
+
     cpdef hold(self)
     cpdef write(self)
 

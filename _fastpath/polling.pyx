@@ -179,15 +179,17 @@ cdef class Poller:
         self.run_round(self._lobby, self.round.longest_lobby_s)
 
     cdef run_round(self, Line line, double longest_s):
+        cdef bint served_all = False
         if line.epoll < 0 or self._busy:
             return
         self.round.begin(longest_s)
         self._busy = True
         try:
-            if self.serve_told(line) and self.serve_backlog(line):
-                self.serve_kernel(line)
+            served_all = self.serve_told(line) and self.serve_backlog(line) and self.serve_kernel(line)
         finally:
             self._busy = False
+            if line is self._lobby:
+                self.round.note_lobby(served_all)
             self.round.end()
             self._inside.ring()
             self._lobby.ring()

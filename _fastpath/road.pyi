@@ -5,6 +5,7 @@ from koko_presence.messages import Cursor
 
 from .fanout import Item
 from .outbox import Turn
+from .rounds import Round
 from .stream import FlushPlan, Pointer, Stream
 
 class LocalRoad:
@@ -18,8 +19,10 @@ class LocalRoad:
         deliver: Callable[[Any, list[Item], float], None],
         flushed: Callable[[float], None],
         judge: Callable[[float], None],
+        advise: Callable[[Any], None],
     ) -> None: ...
     def shorten(self, feeds: dict[str, Any] | None, turn: Turn | None) -> None: ...
+    def pair(self, round: Round) -> None: ...
     def plan_flush(self, now: float) -> None: ...
     def run(self) -> None: ...
 

@@ -14,10 +14,15 @@ from koko_presence._fastpath.counters cimport hot, observe
 from koko_presence._fastpath.fanout cimport Feed, Item
 from koko_presence._fastpath.outbox cimport Turn
 from koko_presence._fastpath.scan cimport CursorText
-from koko_presence._fastpath.stream cimport FlushPlan, Pointer, Stream
+from koko_presence._fastpath.stream cimport FlushPlan, Pointer, State, Stream
 from koko_presence._fastpath.system cimport monotonic
 
 cdef double SAMPLE_S = 0.1
+
+# A flush of all rooms of a full worker takes tens of milliseconds. It is done in parts, between which the worker reads, so
+# that playback and control wait for a part only; in a part, so many sockets are written to between two looks at the clock.
+cdef double PART_S = 0.004
+cdef Py_ssize_t WRITES_AT_ONCE = 128
 
 
 cdef double read_clock(clock) except? -1.0:
@@ -28,14 +33,24 @@ cdef double read_clock(clock) except? -1.0:
 log = logging.getLogger("koko_presence.bus")
 
 
+cdef class Waiter:
+    """Somebody with values that wait for a budget of its own."""
+
+    cdef double release(self, double now) except? -1.0:
+        """Pass on what may go at monotonic second `now`. Returns when to come again, INFINITY for not at all."""
+        return INFINITY
+
+
 cdef class LocalRoad:
     """Flushes rooms when `plan` says so: soon for a time that has come, else with `alarm`.
 
     `deliver(room, items, now)` takes a flush the long way, `flushed(now)` follows when all are delivered, and `judge(now)`
-    about every tenth of a second in which something is flushed.
+    about every tenth of a second in which something is flushed; `advise(room)` when the plan's advice is not what the room
+    was told. Rooms whose time has come stand in a line: those with
+    playback or control first, then those with any other event, then those with cursors alone; the first planned first.
     """
 
-    def __init__(self, FlushPlan plan not None, timers, clock, alarm, deliver, flushed, judge):
+    def __init__(self, FlushPlan plan not None, timers, clock, alarm, deliver, flushed, judge, advise):
         self.plan = plan
         self._timers = timers
         self._clock = clock
@@ -43,19 +58,27 @@ cdef class LocalRoad:
         self._deliver = deliver
         self._flushed = flushed
         self._judge = judge
+        self._advise = advise
         self._judge_at = -INFINITY
         self._alarm_at = INFINITY
+        self._line = []
+        self._waiters = []
+        self._waiters_at = INFINITY
 
     def shorten(self, dict feeds, Turn turn):
-        """All receivers are at one edge, whose feeds are `feeds`: a flush that changes no receivers goes straight there
-        and is written with `turn`. None ends that."""
+        """`turn` is what the sockets of this worker are written with. When all receivers are at its one edge, a flush that
+        changes no receivers goes straight to its `feeds`; None ends that."""
         self._feeds = feeds
         self._turn = turn
 
+    def pair(self, Round round not None):
+        """Reading gives way to writing while rooms stand in the line."""
+        self._round = round
+
     cpdef plan_flush(self, double now):
         """Make sure that `run` is called when the plan wants it."""
-        cdef double at = self.plan.soonest
-        if at <= now:
+        cdef double at = self.plan.soonest if self.plan.soonest < self._waiters_at else self._waiters_at
+        if at <= now or self._line:
             if not self._soon:
                 self._soon = True
                 self._timers.call_soon(self.run)
@@ -63,40 +86,116 @@ cdef class LocalRoad:
             self._alarm_at = at
             self._alarm.want(at)
 
+    cdef wait(self, Waiter waiter, double at, double now):
+        """`waiter.release` is to be called at monotonic second `at`, or in a flush soon after."""
+        if not waiter.listed:
+            waiter.listed = True
+            self._waiters.append(waiter)
+        if at < self._waiters_at:
+            self._waiters_at = at
+            self.plan_flush(now)
+
+    cdef release(self, double now):
+        cdef list waiters = self._waiters
+        cdef Waiter waiter
+        cdef double at, soonest = INFINITY
+        self._waiters, self._waiters_at = [], INFINITY
+        for each in waiters:
+            waiter = <Waiter>each
+            waiter.listed = False
+            try:
+                at = waiter.release(now)
+            except Exception:  # a fault of ours in one value; it takes no others with it
+                log.exception("a value that waited failed")
+                continue
+            if at != INFINITY and not waiter.listed:
+                waiter.listed = True
+                self._waiters.append(waiter)
+            if at < soonest:
+                soonest = at
+        if soonest < self._waiters_at:
+            self._waiters_at = soonest
+
     def run(self):
-        """Flush the rooms whose time has come."""
-        cdef double now = read_clock(self._clock)
+        """Flush the rooms whose time has come, as far as this part goes; the rest when the worker has read again."""
+        cdef double now = read_clock(self._clock), until = now + PART_S
         cdef Stream room
-        cdef list due = self.plan.take_due(now)
+        cdef list line
+        cdef Py_ssize_t done = 0
         self._soon = False
         self._alarm_at = INFINITY
+        if self._waiters_at <= now:
+            self.release(now)
+        line = self.line_up(self.plan.take_due(now))
         if self._turn is not None:
             self._turn.hold()
         try:
-            for room in due:
+            for room in line:
+                done += 1
+                self.plan.begun(room)
                 try:
+                    if room.advised_ms != self.plan.advised_ms:
+                        self._advise(room)
                     self.deliver(room, room.take_items(now), now)
+                    if room._late:
+                        self.plan.touch(room, now)
                 except Exception:  # a fault in one room must not silence the others
                     log.exception("a flush failed")
+                if self._turn is not None and self._turn.waiting() >= WRITES_AT_ONCE:
+                    self._turn.write()
+                    now = read_clock(self._clock)
+                    if now >= until:
+                        break
+                    self._turn.hold()
         finally:
             if self._turn is not None:
                 self._turn.write()
-            else:
+            if self._feeds is None:
                 self._flushed(now)
-            self.count(due, now)
+            self.count(line, done, now)
+            if done < len(line):
+                self._line = line[done:]
+            if self._round is not None:
+                self._round.behind = done < len(line)
             if now >= self._judge_at:
                 self._judge_at = now + SAMPLE_S
                 self._judge(now)
             self.plan_flush(now)
 
-    cdef count(self, list due, double now):
-        """All of these have been written; `now` is when that began."""
+    cdef list line_up(self, list due):
+        """All rooms whose time has come, in the order in which they are served."""
+        cdef Stream room
+        cdef list line = self._line, events, cursors
+        if line:
+            line.extend(due)
+            self._line = []
+        else:
+            line = due
+        if len(line) < 2:
+            return line
+        due, events, cursors = [], [], []
+        for room in line:
+            if room.urgent:
+                due.append(room)
+            elif room.eventful:
+                events.append(room)
+            else:
+                cursors.append(room)
+        due.extend(events)
+        due.extend(cursors)
+        return due
+
+    cdef count(self, list served, Py_ssize_t size, double now):
+        """The first so many of these have been written."""
+        cdef Py_ssize_t index
+        cdef Stream room
         if self._clock is real_clock:  # any other one stands still in a turn
             now = monotonic()
-        for room in due:
-            if (<Stream>room).flushing_since >= 0.0:
+        for index in range(size):
+            room = <Stream>served[index]
+            if room.flushing_since >= 0.0:
                 hot.flushes += 1
-                observe(&hot.broadcast, now - (<Stream>room).flushing_since)
+                observe(&hot.broadcast, now - room.flushing_since)
 
     cdef deliver(self, Stream room, list items, double now):
         cdef Item item
@@ -105,7 +204,7 @@ cdef class LocalRoad:
                 if item.attach or item.detach or item.refusal:
                     break
             else:
-                feed = self._feeds.get(room.id)
+                feed = self._feeds.get(room.id) if items else None
                 if feed is not None:
                     (<Feed>feed).fan_out(items, room.wall.iso(now) if (<Feed>feed).any_compact else "")
                 return
@@ -118,6 +217,7 @@ cdef class Lane:
 
     def __init__(self, Stream room not None, Pointer pointer not None, LocalRoad road not None, on_second):
         self.key = room.id.encode()
+        self.at = -INFINITY
         self._room = room
         self._pointer = pointer
         self._road = road
@@ -127,28 +227,24 @@ cdef class Lane:
         """The last cursor, where the room itself does not know it."""
         return None
 
-    cdef bint put(self, CursorText* cursor, double now) except -1:
-        """Show the cursor; False, and nothing done, when some rule has a word to say."""
+    cdef bint admits(self, CursorText* cursor) except -1:
+        """Would it be shown, with no rule but the budgets?"""
+        return self._pointer.may_show() and (cursor.has_timestamp or not self._room.needs_timestamp)
+
+    cdef bint unsent(self) except -1:
+        """Is the last one still on its way into the room's stream? Then the next takes its place."""
+        return self._pointer.is_fresh()
+
+    cdef put(self, CursorText* cursor, double now):
+        """Show a cursor that is admitted, or let it wait in the room for its budgets there."""
         cdef Stream room = self._room
         cdef Pointer pointer = self._pointer
-        if not pointer.may_show() or (room.needs_timestamp and not cursor.has_timestamp):
-            return False
-        if pointer.cursor_bucket.ready_at(now) > now or not room.budget.take(now):
-            return False
-        pointer.cursor_bucket.take(now)
+        cdef State before
         if room.meter.tick(now):
             self._on_second(room, now)
         pointer.last_active_at = now
-        pointer.cursor_put_away = False
-        pointer._unread = True
-        pointer._has_timestamp = cursor.has_timestamp
-        pointer._has_point = cursor.has_point
-        pointer._timestamp = cursor.timestamp
-        pointer._x = cursor.x
-        pointer._y = cursor.y
-        room.show(
-            pointer, cursor.has_timestamp, cursor.has_point, cursor.timestamp, cursor.x, cursor.y, now
-        )
-        self._road.plan.touch(room, now)
-        self._road.plan_flush(now)
-        return True
+        before = pointer._state
+        room.offer(pointer, cursor, now)
+        if pointer._state != before:  # else it has taken the place of one that is planned
+            self._road.plan.touch(room, now)
+            self._road.plan_flush(now)

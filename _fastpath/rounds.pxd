@@ -5,11 +5,16 @@ cdef class Round:
     cdef readonly unsigned long long number
     cdef public double longest_s
     cdef public double longest_lobby_s
+    cdef public double longest_behind_s
+    cdef public bint behind
     cdef public double socket_s
     cdef public Py_ssize_t socket_bytes
     cdef object _clock
 
     cdef double now(self) except? -1.0
+    cdef double _lobby_behind_since
+    cdef void note_lobby(self, bint served_all) noexcept
+    cpdef double lobby_waits_for(self, double now)
     cdef int begin(self, double longest_s) except -1
     cdef void end(self) noexcept
     cpdef double heard_at(self, double now)

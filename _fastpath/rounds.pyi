@@ -7,7 +7,10 @@ class Round:
     number: int
     longest_s: float
     longest_lobby_s: float
+    longest_behind_s: float
+    behind: bool
     socket_s: float
     socket_bytes: int
     def __init__(self, clock: Callable[[], float] = ...) -> None: ...
+    def lobby_waits_for(self, now: float) -> float: ...
     def heard_at(self, now: float) -> float: ...

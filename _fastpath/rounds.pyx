@@ -18,13 +18,15 @@ cdef class Round:
     `longest_s` is a round's time for the sockets in rooms, `longest_lobby_s` for those that are only about to come in,
     `socket_bytes` and `socket_s` are what one socket may have of a round. `started_at` is the monotonic second at which
     the round began, `open` says whether it goes on, `number` counts rounds. `clock` gives monotonic seconds; tests give
-    their own.
+    their own. While the worker is `behind` with writing, a round may have `longest_behind_s` only: what is read faster than
+    it is written is replaced by newer values, and has cost its reading.
     """
 
     def __init__(self, clock=real_clock):
         self._clock = clock
         self.longest_s = 0.008
         self.longest_lobby_s = 0.002
+        self.longest_behind_s = 0.003
         self.socket_s = 0.002
         self.socket_bytes = 16384
 
@@ -33,6 +35,8 @@ cdef class Round:
 
     cdef int begin(self, double longest_s) except -1:
         self.started_at = self.now()
+        if self.behind and longest_s > self.longest_behind_s:
+            longest_s = self.longest_behind_s
         self.until = self.started_at + longest_s
         self.number += 1
         self.open = True
@@ -40,6 +44,18 @@ cdef class Round:
 
     cdef void end(self) noexcept:
         self.open = False
+
+    cdef void note_lobby(self, bint served_all) noexcept:
+        """A round of those who are about to come in ends: with all of them served, or because its time is over."""
+        if served_all:
+            self._lobby_behind_since = 0.0
+        elif self._lobby_behind_since == 0.0:
+            self._lobby_behind_since = self.started_at
+
+    cpdef double lobby_waits_for(self, double now):
+        """For how many seconds those who are about to come in have been more than could be served: nobody of them waits
+        for longer than that."""
+        return now - self._lobby_behind_since if self._lobby_behind_since else 0.0
 
     cpdef double heard_at(self, double now):
         """When what is handled at monotonic second `now` could have been read: the beginning of the round in which it

@@ -5,14 +5,21 @@ Room and Member (domain/) are subclasses and own all the rules; here is their st
 second per person, in C. A quiet room flushes in the same turn of the loop. A busy one waits for the end of a window
 after its last flush, so that events share a write [L4]. In a large room the window is longer: its writes alone, one per
 member and flush, may take a sixteenth of the worker's time, whoever else there is.
+
+A plain cursor is a register of its pointer. With its tokens taken it is FRESH until the room is flushed, or until
+anything else is put into the stream, and only then encoded: a newer one of the same session that comes meanwhile takes its
+place and costs no token. Over its budget it is LATE: the newest one is kept, and every flush of the room admits those
+whose tokens are there. So work is bounded by people and flushes, however many messages come [E1, L1].
 """
 
 from libc.math cimport INFINITY
 
 from msgspec import UNSET
 
+from koko_presence._fastpath.counters cimport hot
 from koko_presence._fastpath.fanout cimport CursorTemplate, Item
-from koko_presence._fastpath.throttle cimport Meter, TokenBucket, Trailing
+from koko_presence._fastpath.scan cimport CursorText
+from koko_presence._fastpath.throttle cimport CROWDED_WAIT_S, Meter, TokenBucket, Trailing
 from koko_presence._fastpath.wallclock cimport WallClock
 from koko_presence.messages import Cursor
 
@@ -23,6 +30,7 @@ cdef double BUSY = BUSY_FRAMES_PER_WINDOW
 cdef double MEMORY_S = 0.1
 cdef double WRITE_S = 5e-6  # what one socket write costs
 cdef double SHARE = 1.0 / 16.0  # how much of a worker the writes of one room may take: 8 ms for 100 members
+cdef double TAKEN_OUT = -INFINITY  # planned_at of a room that is about to be flushed
 
 
 cdef class Pace:
@@ -34,10 +42,13 @@ cdef class Pace:
 
     cpdef double flush_at(self, double now, double window_s):
         """The monotonic second at which what is ready at `now` should be written."""
-        cdef double at
         if self._recent * window_s < BUSY * MEMORY_S:
             return now
-        at = self._flushed_at + window_s
+        return self.after(now, window_s)
+
+    cdef double after(self, double now, double window_s):
+        """The end of the window after the last write, `now` when that is past: however quiet the room is."""
+        cdef double at = self._flushed_at + window_s
         return at if at > now else now
 
     cpdef flushed(self, double now, Py_ssize_t frames):
@@ -49,7 +60,10 @@ cdef class Pace:
 
 
 cdef class Stream:
-    """One room's ordered stream: its number, its frames that wait for the next flush, and what it may take in [L2]."""
+    """One room's ordered stream: its number, its frames that wait for the next flush, and what it may take in [L2].
+
+    Whoever reads `out` or `seq` finds the cursors that came before in them, so their order is that of their coming.
+    """
 
     def __init__(self, str id not None, WallClock wall not None, TokenBucket budget not None, Meter meter not None,
                  bint needs_timestamp):
@@ -60,47 +74,179 @@ cdef class Stream:
         self.needs_timestamp = needs_timestamp  # a cursor in a room with a video says where in the video [E4]
         self.pace = Pace()
         self.members = {}
-        self.out = []
-        self.seq = 0
+        self._out = []
+        self._late = []
         self.urgent = False  # playback and control do not wait for a window
         self.planned_at = INFINITY
 
+    @property
+    def out(self):
+        """The frames that wait for the next flush, for whoever adds to them."""
+        self.encode_all()
+        self.eventful = True
+        return self._out
+
+    @out.setter
+    def out(self, list items not None):
+        self.encode_all()
+        self.eventful = True
+        self._out = items
+
+    @property
+    def seq(self):
+        """The number of the last public event [B11]."""
+        self.encode_all()
+        return self._seq
+
+    @seq.setter
+    def seq(self, unsigned long long seq):
+        self.encode_all()
+        self._seq = seq
+
+    def settle(self):
+        """Put the cursors that are FRESH into the stream: something is to come behind them, or who may see them is to
+        change."""
+        self.encode_all()
+
+    cdef encode_all(self):
+        cdef Pointer pointer
+        while self._first is not None:
+            pointer = self._first
+            self._first = pointer._after
+            pointer._after = None
+            pointer._state = IDLE
+            if self._first is None:
+                self._last = None
+            self.encode(pointer)
+
     cpdef list take_items(self, double now):
-        """The frames that wait, which are going out now."""
-        cdef list items = self.out
-        self.out = []
-        self.urgent = False
+        """The frames that wait, which are going out now, with every cursor whose tokens are there."""
+        cdef list items
+        if self._late:
+            self.release(now)
+        self.encode_all()
+        items = self._out
+        self._out = []
+        self.urgent = self.eventful = False
         self.pace.flushed(now, len(items))
         return items
 
-    cdef show(
-        self, Pointer pointer, bint has_timestamp, bint has_point, double timestamp, double x, double y, double now
-    ):
+    def show_cursor(self, Pointer pointer not None, cursor not None, double now):
+        """A plain cursor that may be shown, from the long way: into the stream when its budgets allow, else in place of
+        the one that waits for them."""
+        cdef CursorText text
+        read_cursor(&text, cursor)
+        self.offer(pointer, &text, now)
+
+    def show_now(self, Pointer pointer not None, cursor not None, double now):
+        """The same for one that has had its tokens."""
+        cdef CursorText text
+        read_cursor(&text, cursor)
+        self.encode_all()
+        self.drop_late(pointer)
+        copy_value(&pointer._newest, &text)
+        self.admit(pointer, now)
+
+    def drop_late(self, Pointer pointer not None):
+        """Forget the cursor that waits for a budget. True when there was one."""
+        if pointer._state != LATE:
+            return False
+        pointer._state = IDLE
+        self._late.remove(pointer)
+        return True
+
+    def admit_late(self, double now):
+        """Show the cursors that wait, whatever their budgets say: nobody else would know of them."""
+        late, self._late = self._late, []
+        for pointer in late:
+            self.admit(<Pointer>pointer, now)
+
+    cdef offer(self, Pointer pointer, CursorText* cursor, double now):
+        if pointer._state == IDLE and pointer.cursor_bucket.ready_at(now) <= now and self.budget.take(now):
+            pointer.cursor_bucket.take(now)
+            copy_value(&pointer._newest, cursor)
+            self.admit(pointer, now)
+            return
+        if pointer._state == FRESH:
+            copy_value(&pointer._shown, cursor)
+            pointer._unread = True
+            pointer._came_at = now
+            hot.cursors_superseded += 1
+            return
+        copy_value(&pointer._newest, cursor)
+        if pointer._state == LATE:
+            hot.cursors_superseded += 1
+            return
+        pointer._state = LATE
+        self._late.append(pointer)
+
+    cdef admit(self, Pointer pointer, double now):
+        """The newest of a pointer is what it shows from now on; it is encoded later."""
+        pointer._shown = pointer._newest
+        pointer._unread = True
+        pointer.cursor_put_away = False
+        pointer._came_at = now
+        pointer._state = FRESH
+        if self._last is None:
+            self._first = pointer
+        else:
+            self._last._after = pointer
+        self._last = pointer
+
+    cdef release(self, double now):
+        """Admit those that wait, the longest first, as far as their budgets allow."""
+        cdef Pointer pointer
+        cdef list late = self._late, still = []
+        for each in late:
+            pointer = <Pointer>each
+            if pointer.cursor_bucket.ready_at(now) <= now and self.budget.take(now):
+                pointer.cursor_bucket.take(now)
+                self.admit(pointer, now)
+            else:
+                still.append(pointer)
+        self._late = still
+
+    cdef double late_at(self, double now):
+        """When the first of those that wait may have its token; a budget that they share is asked again after a while."""
+        cdef double at = INFINITY, ready_at
+        for each in self._late:
+            ready_at = (<Pointer>each).cursor_bucket.ready_at(now)
+            if ready_at < at:
+                at = ready_at
+        if self.budget.ready_at(now) > now and at < now + CROWDED_WAIT_S:
+            at = now + CROWDED_WAIT_S
+        return at
+
+    cdef encode(self, Pointer pointer):
+        cdef CursorValue* value = &pointer._shown
         if pointer._template is None:
             pointer._template = CursorTemplate(
                 self.id, pointer.user_id, pointer.session_id, pointer._color, pointer._index,
                 "c" + pointer.session_id,
             )
-        self.seq += 1
-        self.out.append(
+        self._seq += 1
+        self._out.append(
             pointer._template.item(
-                has_timestamp, has_point, timestamp, x, y, self.wall.text(now), self.seq
+                value.has_timestamp, value.has_point, value.timestamp, value.x, value.y,
+                self.wall.text(pointer._came_at), self._seq,
             )
         )
 
-    def show_cursor(self, Pointer pointer not None, cursor not None, double now):
-        """Put a shown cursor without `target` into the stream."""
-        cdef bint has_timestamp = cursor.timestamp is not UNSET
-        cdef bint has_point = cursor.x is not UNSET
-        self.show(
-            pointer,
-            has_timestamp,
-            has_point,
-            cursor.timestamp if has_timestamp else 0.0,
-            cursor.x if has_point else 0.0,
-            cursor.y if has_point else 0.0,
-            now,
-        )
+
+cdef read_cursor(CursorText* text, cursor):
+    text.has_timestamp = cursor.timestamp is not UNSET
+    text.has_point = cursor.x is not UNSET
+    text.timestamp = cursor.timestamp if text.has_timestamp else 0.0
+    text.x = cursor.x if text.has_point else 0.0
+    text.y = cursor.y if text.has_point else 0.0
+
+
+cdef inline void copy_value(CursorValue* value, CursorText* cursor) noexcept:
+    value.has_timestamp = cursor.has_timestamp
+    value.has_point = cursor.has_point
+    value.timestamp = cursor.timestamp
+    value.x = cursor.x
+    value.y = cursor.y
 
 
 cdef class Pointer:
@@ -147,9 +293,9 @@ cdef class Pointer:
         if self._unread:
             self._unread = False
             self._cursor = Cursor(
-                timestamp=self._timestamp if self._has_timestamp else UNSET,
-                x=self._x if self._has_point else UNSET,
-                y=self._y if self._has_point else UNSET,
+                timestamp=self._shown.timestamp if self._shown.has_timestamp else UNSET,
+                x=self._shown.x if self._shown.has_point else UNSET,
+                y=self._shown.y if self._shown.has_point else UNSET,
             )
         return self._cursor
 
@@ -162,13 +308,18 @@ cdef class Pointer:
         """Would a plain cursor go straight through, with no rule but the budgets?"""
         return (
             self.connected and self.attached and self.share_cursor and not self.invisible and not self.disabled
-            and self.pending.empty()
+            and not self.pending.holds("cursor")
         )
+
+    cdef bint is_fresh(self):
+        """Is its last cursor still to be encoded?"""
+        return self._state == FRESH
 
 
 cdef class FlushPlan:
     """Which rooms have something to send, and when the first of them wants to. `window_s` is a busy room's window, up to
-    `ceiling_s` in a large room; 0 switches windows off."""
+    `ceiling_s` in a large room; 0 switches windows off. While the worker is `full` every room waits for the end of its
+    window, however quiet it is."""
 
     def __init__(self, double window_s, double ceiling_s):
         self._rooms = []
@@ -178,21 +329,32 @@ cdef class FlushPlan:
 
     cpdef touch(self, Stream room, double now):
         """Plan the flush of a room that may have something to send."""
-        if room.out:
-            if room.planned_at == INFINITY:
+        cdef double at
+        if room._first is not None or room._out:
+            if room.planned_at == INFINITY or room.touched_at > now:
                 room.touched_at = now
-            self.plan(room, now if room.urgent else room.pace.flush_at(now, self.window_for(len(room.members))))
+            self.plan(room, now if room.urgent else self.pace(room, now))
+        elif room._late:  # at the latest the flush above admits them, or plans the next
+            at = room.late_at(now)
+            if room.planned_at == INFINITY:
+                room.touched_at = at
+            self.plan(room, self.pace(room, at))
 
     cpdef double window_for(self, Py_ssize_t members):
         """The window of a busy room of so many members, in seconds."""
         cdef double long_enough = members * (WRITE_S / SHARE)
         if long_enough <= self.window_s or self.window_s == 0.0:
             return self.window_s
-        return min(long_enough, self.ceiling_s)
+        return max(self.window_s, min(long_enough, self.ceiling_s))
+
+    cdef double pace(self, Stream room, double at):
+        """When a room should be flushed of which something is ready at monotonic second `at`."""
+        cdef double window_s = self.window_for(len(room.members))
+        return room.pace.after(at, window_s) if self.full else room.pace.flush_at(at, window_s)
 
     cpdef urge(self, Stream room, double now):
         """The same, at once and whatever its pace: a room that ends says its last words."""
-        if room.planned_at == INFINITY:
+        if room.planned_at == INFINITY or room.touched_at > now:
             room.touched_at = now
         self.plan(room, now)
 
@@ -206,14 +368,14 @@ cdef class FlushPlan:
             self.soonest = at
 
     cpdef list take_due(self, double now):
-        """Take out the rooms whose time has come, in the order in which they were first touched."""
+        """Take out the rooms whose time has come, in the order in which they were first touched. Until `begun` they are
+        not planned again."""
         cdef Stream room
         cdef list due = [], later = []
         cdef double soonest = INFINITY
         for room in self._rooms:
             if room.planned_at <= now:
-                room.planned_at = INFINITY
-                room.flushing_since = room.touched_at if room.out else -1.0
+                room.planned_at = TAKEN_OUT
                 due.append(room)
             else:
                 later.append(room)
@@ -222,3 +384,8 @@ cdef class FlushPlan:
         self._rooms = later
         self.soonest = soonest
         return due
+
+    cdef begun(self, Stream room):
+        """A room that was taken out is being flushed: what comes from now on is for the next time."""
+        room.planned_at = INFINITY
+        room.flushing_since = room.touched_at if room._first is not None or room._out or room._late else -1.0

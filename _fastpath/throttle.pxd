@@ -1,3 +1,6 @@
+cdef double CROWDED_WAIT_S
+
+
 cdef class TokenBucket:
     cdef readonly double interval_s
     cdef readonly double slack_s
@@ -12,6 +15,9 @@ cdef class Trailing:
 
     cdef inline bint empty(self):
         return self._values is None
+
+    cdef inline bint holds(self, key):
+        return self._values is not None and key in self._values
 
     cpdef double offer(self, key, value, TokenBucket own, TokenBucket shared, double now)
 

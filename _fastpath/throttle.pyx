@@ -67,6 +67,12 @@ cdef class Trailing:
         self._values[key] = value
         return at
 
+    def hold(self, key, value):
+        """`value` waits under `key`, behind those that wait already."""
+        if self._values is None:
+            self._values = {}
+        self._values[key] = value
+
     def take(self, key):
         """Take out the value that waits under `key`. Errors: KeyError when there is none."""
         if self._values is None:

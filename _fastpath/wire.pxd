@@ -1,4 +1,4 @@
-from koko_presence._fastpath.road cimport Lane
+from koko_presence._fastpath.road cimport Lane, LocalRoad
 from koko_presence._fastpath.scan cimport CursorText
 
 
@@ -7,6 +7,7 @@ cdef class Letters:
     cdef Py_ssize_t _size
     cdef Py_ssize_t _room
     cdef Py_ssize_t _batch_at
+    cdef unsigned long long _batch  # its number: nothing is put behind a batch but cursors
     cdef bint _planned
     cdef object _plan
     cdef readonly long long put_bytes
@@ -14,7 +15,7 @@ cdef class Letters:
     cdef char* grow(self, Py_ssize_t more) except NULL
     cdef plan(self)
     cpdef put(self, int kind, bytes body)
-    cdef put_cursor(self, unsigned int handle, CursorText* cursor)
+    cdef Py_ssize_t put_cursor(self, unsigned int handle, CursorText* cursor) except -1
     cpdef bytes take(self)
 
 
@@ -25,3 +26,5 @@ cdef class RemoteLane(Lane):
     cdef public bint open
     cdef bint _moved
     cdef CursorText _last
+    cdef Py_ssize_t _record_at  # where its last cursor stands in the batch
+    cdef unsigned long long _batch

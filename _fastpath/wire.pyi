@@ -3,7 +3,7 @@ from collections.abc import Callable
 from koko_presence.messages import Cursor
 
 from .fanout import RoomPacket
-from .road import Lane
+from .road import Lane, LocalRoad
 
 CURSORS: int
 
@@ -23,7 +23,7 @@ class RemoteLane(Lane):
     handle: int
     room_id: str
     open: bool
-    def __init__(self, room_id: str, handle: int, letters: Letters) -> None: ...
+    def __init__(self, room_id: str, handle: int, letters: Letters, road: LocalRoad) -> None: ...
     def last(self) -> Cursor | None: ...
 
 def show_cursors(body: bytes, lanes: dict[int, Lane], now: float, refused: Callable[[int, Cursor], None]) -> None: ...

@@ -7,6 +7,7 @@ cursor costs no object on either side. All workers run on one host and in one ve
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 
+from libc.math cimport INFINITY
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy
 
@@ -14,7 +15,7 @@ from msgspec import UNSET
 
 from koko_presence._fastpath.counters cimport hot
 from koko_presence._fastpath.fanout cimport Item, RoomPacket
-from koko_presence._fastpath.road cimport Lane
+from koko_presence._fastpath.road cimport Lane, LocalRoad
 from koko_presence._fastpath.scan cimport CursorText
 from koko_presence.messages import Cursor
 
@@ -72,12 +73,14 @@ cdef class Letters:
         cdef unsigned int length = <unsigned int>(size + 1)
         cdef char* out = self.grow(HEAD + size)
         self._batch_at = -1
+        self._batch += 1
         memcpy(out, &length, 4)
         out[4] = <char>kind
         memcpy(out + HEAD, PyBytes_AS_STRING(body), size)
         self.plan()
 
-    cdef put_cursor(self, unsigned int handle, CursorText* cursor):
+    cdef Py_ssize_t put_cursor(self, unsigned int handle, CursorText* cursor) except -1:
+        """Returns where the cursor stands, for one that is to take its place in the same batch."""
         cdef CursorRecord record
         cdef unsigned int length
         cdef char* out
@@ -88,15 +91,14 @@ cdef class Letters:
             memcpy(out, &length, 4)
             out[4] = 1
             self.plan()
-        record.handle = handle
-        record.has = (1 if cursor.has_timestamp else 0) | (2 if cursor.has_point else 0)
-        record.timestamp, record.x, record.y = cursor.timestamp, cursor.x, cursor.y
+        fill_record(&record, handle, cursor)
         hot.forwards += 1
         out = self.grow(sizeof(CursorRecord))
         memcpy(out, &record, sizeof(CursorRecord))
         memcpy(&length, self._data + self._batch_at, 4)
         length += sizeof(CursorRecord)
         memcpy(self._data + self._batch_at, &length, 4)
+        return self._size - <Py_ssize_t>sizeof(CursorRecord)
 
     cpdef bytes take(self):
         """All that waits, to be written now."""
@@ -104,11 +106,18 @@ cdef class Letters:
         hot.mesh_bytes += self._size
         self._size = 0
         self._batch_at = -1
+        self._batch += 1
         self._planned = False
         if self._room > 1 << 20:  # a storm's buffer is not kept for ever
             free(self._data)
             self._data, self._room = NULL, 0
         return data
+
+
+cdef inline void fill_record(CursorRecord* record, unsigned int handle, CursorText* cursor) noexcept:
+    record.handle = handle
+    record.has = (1 if cursor.has_timestamp else 0) | (2 if cursor.has_point else 0)
+    record.timestamp, record.x, record.y = cursor.timestamp, cursor.x, cursor.y
 
 
 class LetterTooLong(ValueError):
@@ -151,20 +160,33 @@ cdef class RemoteLane(Lane):
     """The way of one session's plain cursors to a room that another worker owns: the owner checks them, and takes those
     to which some rule has a word to say the long way there."""
 
-    def __init__(self, str room_id not None, unsigned int handle, Letters letters not None):
+    def __init__(self, str room_id not None, unsigned int handle, Letters letters not None, LocalRoad road not None):
+        """`road` is the edge's own: it releases what has waited for the session's budget."""
         self.key = room_id.encode()
+        self.at = -INFINITY
+        self._road = road
         self.room_id = room_id
         self.handle = handle
         self._letters = letters
         self.open = True
 
-    cdef bint put(self, CursorText* cursor, double now) except -1:
-        if not self.open:
-            return False
-        self._letters.put_cursor(self.handle, cursor)
+    cdef bint admits(self, CursorText* cursor) except -1:
+        return self.open
+
+    cdef bint unsent(self) except -1:
+        return self._moved and self._batch == self._letters._batch
+
+    cdef put(self, CursorText* cursor, double now):
+        cdef CursorRecord record
+        if self.unsent():
+            fill_record(&record, self.handle, cursor)
+            memcpy(self._letters._data + self._record_at, &record, sizeof(CursorRecord))
+            hot.cursors_superseded += 1
+        else:
+            self._record_at = self._letters.put_cursor(self.handle, cursor)
+            self._batch = self._letters._batch
         self._last = cursor[0]
         self._moved = True
-        return True
 
     def last(self):
         """The last cursor that went this way, None when there was none: for the room's next owner."""
@@ -194,7 +216,9 @@ def show_cursors(bytes body not None, dict lanes not None, double now, refused):
         cursor.room, cursor.room_size = NULL, 0
         cursor.has_timestamp, cursor.has_point = record.has & 1, record.has >> 1
         cursor.timestamp, cursor.x, cursor.y = record.timestamp, record.x, record.y
-        if not lane.put(&cursor, now):
+        if lane.admits(&cursor):
+            lane.put(&cursor, now)
+        else:
             refused(
                 record.handle,
                 Cursor(

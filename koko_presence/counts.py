@@ -82,3 +82,7 @@ class Counters(Struct, kw_only=True):
     webhook_queue: int = 0
     view_epoch: int
     recovering: bool
+    load: float = 0.0  # share of the time in which the worker ran, or waited for a core
+    overloaded: bool = False
+    flush_window_s: float = 0.0
+    advised_interval_s: float = 0.0

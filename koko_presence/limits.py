@@ -83,9 +83,9 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     send_stuck_s: Annotated[float, Meta(gt=0.0, le=3600.0)] = 10.0
 
     # fan-out [L4]: how long a busy room collects before it writes, 0 switches the window off; and how long at most when
-    # the worker has no time to spare
-    flush_window_ms: Annotated[float, Meta(ge=0.0, le=25.0)] = 5.0
-    flush_ceiling_ms: Annotated[float, Meta(ge=0.0, le=25.0)] = 16.0
+    # the worker has no time to spare. In overload every room collects for up to 33 ms, whatever the ceiling
+    flush_window_ms: Annotated[float, Meta(ge=0.0, le=33.0)] = 5.0
+    flush_ceiling_ms: Annotated[float, Meta(ge=0.0, le=33.0)] = 16.0
 
     @property
     def silence_s(self) -> float:

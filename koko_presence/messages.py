@@ -4,7 +4,7 @@ Field names on the wire are camelCase, in Python snake_case. Unknown fields are 
 UNSET and stays absent when encoded [C15]. The section of the specification or the decision stands beside each message.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeGuard
 
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
@@ -49,6 +49,11 @@ class Cursor(Wire, kw_only=True):
     def hidden(self) -> bool:
         """`data: {}` hides the cursor, as `data: null` does [E3]."""
         return self.timestamp is UNSET and self.x is UNSET
+
+
+def is_plain(cursor: Cursor | None) -> TypeGuard[Cursor]:
+    """Does it show a point, or a second of the video, and nothing else?"""
+    return cursor is not None and cursor.target is UNSET and not cursor.hidden
 
 
 class Selection(Wire, kw_only=True):

@@ -82,6 +82,9 @@ class Shard:
         """Apply one command at monotonic second `now`. A broken rule becomes the error reply of L6, never an
         exception."""
         kind = type(command)
+        room = self.rooms.get(getattr(command, "room_id", ""))
+        if room is not None and not (kind is Act and type(command.message) is CursorMessage):  # type: ignore[union-attr]
+            room.settle()  # cursors that came before go before, and are seen by those who saw them then
         self._handlers[kind](command, now)
         if self.setting.kept and kind in self._desk.handlers:  # what goes to rooms names users of others, too
             self.setting.touched_users.add(command.user_id)  # type: ignore[union-attr]
@@ -110,6 +113,7 @@ class Shard:
             room = self.rooms.get(owner_id)
             if room is None:
                 continue
+            room.settle()
             if kind == "empty":
                 self._free(room, now)
                 continue
@@ -350,9 +354,16 @@ class Shard:
 
     def on_second(self, room: Room, now: float) -> None:
         """A second's worth of a room's events has been counted: advise another interval when it helps [L2]."""
-        if not room.load.judge(now):
+        if room.load.judge(now):
+            self.advise(room)
+
+    def advise(self, room: Room) -> None:
+        """Tell a room's members how often to send, when that is not what they know [N17]."""
+        room.advised_ms = self.plan.advised_ms
+        interval_ms = room.send_interval_ms
+        if interval_ms == room.told_ms:
             return
-        interval_ms = room.load.advised_ms
+        room.told_ms = interval_ms
         notice = ServerNotice(
             code="SEND_INTERVAL",
             message=f"Send cursors and selections at most every {interval_ms} ms in this room.",

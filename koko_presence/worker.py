@@ -63,21 +63,15 @@ DRAIN_EXTRA_S = 2.5  # and how much longer than it was told to a drain takes at 
 monotonic = time.monotonic
 
 
-# Who waits for a core has others before it: the cores are full although this worker runs little. With four workers and
-# their clients on two cores that are 80 % busy each worker runs for 0.25 of the time and waits for 0.33.
-WAITING_COUNTS = 2.0
-
-
-def busy_time() -> float:
-    """Seconds for which this process has run since it began, and twice those for which it has waited for a core: where
-    workers are more than cores, it is the waiting that tells that there is no time to spare. Linux; elsewhere the
-    running alone."""
+def cpu_times() -> tuple[float, float]:
+    """Seconds for which this process has run since it began, and for which it has waited for a core: where workers are
+    more than cores, it is the waiting that tells that there is no time to spare. Linux; elsewhere the running alone."""
     try:
         with open("/proc/self/schedstat", "rb") as file:
             ran, waited, _ = file.read().split()
     except (OSError, ValueError):
-        return time.thread_time()
-    return (int(ran) + WAITING_COUNTS * int(waited)) / 1e9
+        return time.thread_time(), 0.0
+    return int(ran) / 1e9, int(waited) / 1e9
 
 
 class Place(NamedTuple):
@@ -113,6 +107,7 @@ class Worker:
         self._tell_webhooks(config)
         self._poller = Poller(loop)
         self.bus = self._make_bus()
+        self.bus.pair(self._poller.round)
         edge_id = place.id if place is not None else 0
         self._verifiers = Verifiers(monotonic)
         self.callers = Callers(self._verifiers.make(config), config.auth.cookie)
@@ -126,6 +121,7 @@ class Worker:
             wall=self._wall,
             clock=monotonic,
             timers=self._poller,
+            round=self._poller.round,
             new_session_id=new_session_id,
         )
         self.bus.attach(edge_id, self.hub)
@@ -265,14 +261,14 @@ class Worker:
     def _make_bus(self) -> LocalBus:
         """The bus: to this worker's own shard, or to all workers when it has a `place` among them."""
         if self.place is None:
-            return LocalBus(self.shard, self._poller, monotonic, time.thread_time)
+            return LocalBus(self.shard, self._poller, monotonic, cpu_times)
         self._mesh = Mesh(self.place.id, self.place.mesh_address, self._on_letters, self._on_stuck)
         return ClusterBus(
             self.place.id,
             self.shard,
             self._poller,
             monotonic,
-            busy_time,
+            cpu_times,
             open_link=self._mesh.open_link,
             on_serving=lambda epoch: self.on_serving(epoch),
         )

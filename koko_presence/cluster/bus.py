@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from koko_presence._fastpath.fanout import Item, RoomPacket
 from koko_presence._fastpath.outbox import Turn
 from koko_presence._fastpath.road import Lane, LocalRoad
+from koko_presence._fastpath.rounds import Round
 from koko_presence.commands import Command
 from koko_presence.domain.load import Governor
 from koko_presence.domain.room import Room
@@ -119,18 +120,24 @@ class LocalBus:
     """The bus of a single worker."""
 
     def __init__(
-        self, shard: Shard, timers: Timers, clock: Callable[[], float], cpu_clock: Callable[[], float] = lambda: 0.0
+        self,
+        shard: Shard,
+        timers: Timers,
+        clock: Callable[[], float],
+        cpu_clock: Callable[[], tuple[float, float]] = lambda: (0.0, 0.0),
     ) -> None:
-        """`cpu_clock` tells the CPU seconds that this worker's thread has used."""
+        """`cpu_clock` tells for how many seconds this worker's thread has run, and waited for a core."""
         self._shard = shard
         self._clock = clock
         self._cpu_clock = cpu_clock
         self._edges: dict[int, EdgePort] = {}
         self._queue: deque[Command] = deque()
         self._draining = False
-        self._governor = Governor(shard.setting.limits, clock(), cpu_clock())
+        self.governor = Governor(shard.setting.limits, clock(), *cpu_clock())
         self._flush_alarm = Alarm(timers, clock, self._flush)
-        self._road = LocalRoad(shard.plan, timers, clock, self._flush_alarm, self._deliver, self._flushed, self._judge)
+        self._road = LocalRoad(
+            shard.plan, timers, clock, self._flush_alarm, self._deliver, self._flushed, self._judge, shard.advise
+        )
         self._tick_alarm = Alarm(timers, clock, self._tick)
 
     def attach(self, edge_id: int, edge: EdgePort) -> None:
@@ -140,6 +147,10 @@ class LocalBus:
             self._road.shorten(edge.feeds, edge.turn)
         else:
             self._road.shorten(None, None)
+
+    def pair(self, round: Round) -> None:
+        """Reading, in rounds like `round`, and writing share the worker's time."""
+        self._road.pair(round)
 
     def lane(self, room_id: str, session_id: str) -> Lane | None:
         """The short way for a member's cursors, past commands and effects; None for somebody who is no member."""
@@ -151,9 +162,9 @@ class LocalBus:
 
     def set_limits(self, limits: Limits) -> None:
         """New bounds for the windows of busy rooms."""
-        self._governor.set_limits(limits)
-        self._shard.plan.window_s = self._governor.window_s
+        self.governor.set_limits(limits)
         self._shard.plan.ceiling_s = limits.flush_ceiling_ms / 1000.0
+        self._govern()
 
     def send(self, command: Command, now: float) -> None:
         """Apply a command and all that follows from it. Called again from within, it queues."""
@@ -218,7 +229,13 @@ class LocalBus:
             edge.on_flushed(now)
 
     def _judge(self, now: float) -> None:
-        self._shard.plan.window_s = self._governor.judge(now, self._cpu_clock())
+        self.governor.judge(now, *self._cpu_clock())
+        self._govern()
+
+    def _govern(self) -> None:
+        plan, governor = self._shard.plan, self.governor
+        plan.window_s, plan.full = governor.window_s, governor.full
+        plan.advised_ms = self._shard.setting.advised_ms = governor.advised_ms
 
     def _on_second(self, room: Room, now: float) -> None:
         self._shard.on_second(room, now)

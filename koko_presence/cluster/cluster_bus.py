@@ -37,7 +37,7 @@ log = logging.getLogger("koko_presence.cluster")
 # A quiet worker writes to the others at the end of the turn, one with more than about 1.5 MB/s at most this often:
 # reading a letter costs more than what is in it.
 LETTERS_WINDOW_S = 0.002
-CONFIRM_S = 0.03  # longer than any room's window: what a command has caused is written by then
+CONFIRM_S = 0.05  # longer than any room's window: what a command has caused is written by then
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -51,7 +51,7 @@ class ClusterBus(LocalBus):
         shard: Shard,
         timers: Timers,
         clock: Callable[[], float],
-        cpu_clock: Callable[[], float] = lambda: 0.0,
+        cpu_clock: Callable[[], tuple[float, float]] = lambda: (0.0, 0.0),
         *,
         open_link: Callable[[Peer], PeerLink],
         on_serving: Callable[[int], None] = lambda epoch: None,
@@ -90,6 +90,7 @@ class ClusterBus(LocalBus):
     def attach(self, edge_id: int, edge: EdgePort) -> None:
         """Make this worker's edge reachable."""
         self._edges[edge_id] = edge
+        self._road.shorten(None, edge.turn)
 
     def on_view(self, view: View, now: float) -> None:
         """The supervisor's newest view."""
@@ -210,7 +211,7 @@ class ClusterBus(LocalBus):
             self.edge.on_news(letters.decode(kind, body), now)
         elif kind == letters.LANE:
             given = letters.decode(kind, body)
-            lane = RemoteLane(given.room_id, given.handle, courier.letters)
+            lane = RemoteLane(given.room_id, given.handle, courier.letters, self._road)
             self.edge.on_lane(given.session_id, lane)
         elif kind == letters.REFRESH:
             asked = letters.decode(kind, body)

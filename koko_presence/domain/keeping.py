@@ -133,6 +133,7 @@ def memo_of(room: Room, session_ids: Iterable[str]) -> RoomMemo:
 
 def release_waiting(room: Room, now: float) -> None:
     """Show what waits for a budget: the next owner would not know of it [E1]."""
+    room.admit_late(now)
     for member in list(room.members.values()):
         for kind in member.pending:
             value = member.pending.take(kind)

@@ -31,39 +31,103 @@ class Load:
 
 
 FILLING, EASY = 0.75, 0.5  # shares of a core; between them the window stays, so that it cannot swing
+FULL, RELIEVED = 0.9, 0.7  # the same for what is done in overload
 LONGER, SHORTER = 1.25, 0.9  # small against the gap between the two, for the same reason
+# Who waits for a core has others before it: the cores are full although this worker runs little. With four workers and
+# their clients on two cores that are 80 % busy each worker runs for 0.25 of the time and waits for 0.33.
+WAITING_COUNTS = 2.0
+
+OVERLOAD_WINDOW_S = 1.0 / 30.0  # one frame at 30 Hz [L4]
+LONGEST_ADVICE_MS = 200  # five updates a second of everybody
+SLOWER, FASTER = 1.05, 0.95  # what the advised interval changes by in a tenth of a second
+TOLD_STEP = 1.15  # below that a change is not worth a notice to everybody; smaller than FULL / RELIEVED
+TOLD_EVERY_S = 0.5
+MEMORY_S = 0.5  # over which the load is averaged before clients are asked for less
 
 
 class Governor:
-    """The window of busy rooms: `shortest_ms` while the worker has time, up to `longest_ms` while its loop fills up.
+    """What a worker does about its load: how long busy rooms wait, and how often clients are asked to send [L4, N17].
 
-    Each sender's cursor comes at most every 50 ms, so a longer window hardly merges anything; what it saves is writes.
+    While there is time to spare rooms wait for `flush_window_ms`, as the core fills up for up to `flush_ceiling_ms`:
+    each sender's cursor comes at most every 50 ms, so a longer window hardly merges anything; what it saves is writes.
+    When it is full all the same, windows grow to OVERLOAD_WINDOW_S and every room waits for the end of its (`full`).
+    When that does not help, the worker is `overloaded`, and `advised_ms` grows until the load is below FULL, or it is
+    at LONGEST_ADVICE_MS.
     """
 
-    __slots__ = ("_cpu_s", "_longest_s", "_shortest_s", "_since", "window_s")
+    __slots__ = (
+        "_advice_ms", "_ceiling_s", "_load", "_longest_s", "_ran_s", "_shortest_ms", "_shortest_s", "_since",
+        "_told_at", "_waited_s", "advised_ms", "overloaded", "window_s",
+    )  # fmt: skip
 
-    def __init__(self, limits: Limits, now: float, cpu_s: float) -> None:
-        self._since, self._cpu_s = now, cpu_s
+    def __init__(self, limits: Limits, now: float, ran_s: float, waited_s: float = 0.0) -> None:
+        self._since, self._ran_s, self._waited_s = now, ran_s, waited_s
         self.window_s = 0.0
+        self.overloaded = False
+        self._load = 0.0  # averaged share of the time in which the worker did not sleep
+        self._advice_ms = 0.0
+        self._told_at = now
+        self.advised_ms = 0
         self.set_limits(limits)
 
-    def set_limits(self, limits: Limits) -> None:
-        """New bounds; the window moves inside them."""
-        self._longest_s = limits.flush_ceiling_ms / 1000.0
-        self._shortest_s = min(limits.flush_window_ms / 1000.0, self._longest_s)
-        if not self._shortest_s:  # switched off
-            self._longest_s = 0.0
-        self.window_s = min(max(self.window_s, self._shortest_s), self._longest_s)
+    @property
+    def full(self) -> bool:
+        """Does every room wait for the end of its window, however quiet it is?"""
+        return self.window_s >= self._ceiling_s > 0.0
 
-    def judge(self, now: float, cpu_s: float) -> float:
-        """The window in seconds from monotonic second `now` on, when the worker has used `cpu_s` of CPU in all. Asked
-        about ten times a second while there is something to write."""
+    @property
+    def load(self) -> float:
+        """The share of the last half second in which the worker ran, or waited for a core."""
+        return self._load
+
+    def set_limits(self, limits: Limits) -> None:
+        """New bounds; window and advice move inside them."""
+        self._ceiling_s = limits.flush_ceiling_ms / 1000.0
+        self._shortest_s = min(limits.flush_window_ms / 1000.0, self._ceiling_s)
+        if not self._shortest_s:  # switched off
+            self._ceiling_s = 0.0
+        self._longest_s = max(self._ceiling_s, OVERLOAD_WINDOW_S) if self._ceiling_s else 0.0
+        self.window_s = min(max(self.window_s, self._shortest_s), self._ceiling_s)
+        self._shortest_ms = round(1000.0 / limits.cursor_hz)
+        self._advice_ms = max(self._advice_ms, self._shortest_ms)
+        self.advised_ms = max(self.advised_ms, self._shortest_ms)
+
+    def judge(self, now: float, ran_s: float, waited_s: float = 0.0) -> None:
+        """The worker has run for `ran_s` seconds of CPU in all by monotonic second `now`, and waited for a core for
+        `waited_s`. Asked about ten times a second while there is something to write."""
         if now <= self._since:
-            return self.window_s
-        busy = (cpu_s - self._cpu_s) / (now - self._since)
-        self._since, self._cpu_s = now, cpu_s
-        if busy > FILLING:
-            self.window_s = min(self._longest_s, self.window_s * LONGER)
+            return
+        past_s = now - self._since
+        ran, waited = (ran_s - self._ran_s) / past_s, (waited_s - self._waited_s) / past_s
+        self._since, self._ran_s, self._waited_s = now, ran_s, waited_s
+        awake = min(1.0, ran + waited)
+        self._load += (awake - self._load) * min(1.0, past_s / MEMORY_S)
+        self._move_window(ran + WAITING_COUNTS * waited, awake)
+        at_longest = self.window_s >= self._longest_s
+        self.overloaded = at_longest and self._load > (RELIEVED if self.overloaded else FULL)
+        self._advise(now, past_s)
+
+    def _move_window(self, busy: float, awake: float) -> None:
+        if self.window_s > self._ceiling_s or (self.window_s == self._ceiling_s and awake > FULL):
+            if awake > FULL:
+                self.window_s = min(self._longest_s, self.window_s * LONGER)
+            elif awake < RELIEVED:
+                self.window_s = max(self._ceiling_s, self.window_s * SHORTER)
+        elif busy > FILLING:
+            self.window_s = min(self._ceiling_s, self.window_s * LONGER)
         elif busy < EASY:
             self.window_s = max(self._shortest_s, self.window_s * SHORTER)
-        return self.window_s
+
+    def _advise(self, now: float, past_s: float) -> None:
+        tenths = min(past_s / 0.1, 100.0)
+        if self.overloaded and self._load > FULL:
+            longest_ms = max(LONGEST_ADVICE_MS, self._shortest_ms)
+            self._advice_ms = min(longest_ms, self._advice_ms * SLOWER ** min(tenths, 1.0))
+        elif self._load < RELIEVED:
+            self._advice_ms = max(self._shortest_ms, self._advice_ms * FASTER**tenths)
+        wanted, told = round(self._advice_ms), self.advised_ms
+        if wanted == told or now - self._told_at < TOLD_EVERY_S:
+            return
+        at_end = wanted in (self._shortest_ms, LONGEST_ADVICE_MS)
+        if at_end or not told / TOLD_STEP < wanted < told * TOLD_STEP:
+            self.advised_ms, self._told_at = wanted, now

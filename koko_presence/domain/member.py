@@ -91,6 +91,11 @@ class Member(Pointer):
         return self.may_play and not self.leased
 
     @property
+    def shows_cursors(self) -> bool:
+        """Does what it points at reach anybody [K3, K5]?"""
+        return self.visible and self.share_cursor and self.connected
+
+    @property
     def cursor_shown(self) -> bool:
         return self.cursor is not None and not self.cursor_put_away and self.visible and self.connected
 

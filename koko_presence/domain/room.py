@@ -38,7 +38,7 @@ class Room(Stream):
 
     __slots__ = (
         "changed", "control", "created_at", "edges", "flushed_seq", "gone", "keepers", "load", "moved", "parted",
-        "people", "playback", "playback_waits", "revision", "setting", "sync_enabled", "type",
+        "people", "playback", "playback_waits", "revision", "setting", "sync_enabled", "told_ms", "type",
     )  # fmt: skip
 
     def __init__(self, room_id: str, room_type: RoomType, setting: Setting, now: float) -> None:
@@ -61,6 +61,13 @@ class Room(Stream):
         self.revision = 0  # of the records
         self.flushed_seq = 0  # how far the edges have been told
         self.moved = False  # another worker owns it by now
+        self.told_ms = self.send_interval_ms  # what members know of it
+        self.advised_ms = setting.advised_ms
+
+    @property
+    def send_interval_ms(self) -> int:
+        """How often clients are asked to send here: by the room's budget [L2], and by the worker's load [N17]."""
+        return max(self.load.advised_ms, self.setting.advised_ms)
 
     # --- coming and going -----------------------------------------------------------------------------------------
 
@@ -121,6 +128,7 @@ class Room(Stream):
         elif reason == "left" and member.connected and not member.leased:  # resumed, but not joined again
             payload = encode(LeftReply(id=id, room_id=self.id))
             self.setting.effects.append((member.edge, Reply(session_id=member.session_id, payload=payload)))
+        self.drop_late(member)
         member.attached = False
         del self.members[member.session_id]
         person = member.person
@@ -144,6 +152,7 @@ class Room(Stream):
         for kind in member.pending:
             self.setting.deadlines.cancel((kind, self.id, member.session_id))
         member.pending.clear()
+        self.drop_late(member)
         member.cursor_put_away = member.cursor is not None
         member.connected = member.attached = member.watching = False
         if member.viewer is not None:
@@ -183,6 +192,7 @@ class Room(Stream):
         if member.selection_shown and not share_selection and not hides:
             self.emit("selection_changed", member, SelectionShown(color=member.color, cleared=True), now)
         if not share_cursor:
+            self.drop_late(member)
             member.cursor = None
         if not share_selection:
             member.selection = None
@@ -204,6 +214,7 @@ class Room(Stream):
         for kind in (*member.pending, "typing_stop"):
             self.setting.deadlines.cancel((kind, self.id, member.session_id))
         member.pending.clear()
+        self.drop_late(member)
         if member.person.visible_count == 0:
             self.control.withdraw(member.user_id)
         data = {"reason": "left", "sessionCount": member.person.visible_count}

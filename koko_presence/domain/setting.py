@@ -22,7 +22,7 @@ class Setting:
     workers by which this one owns what it has."""
 
     __slots__ = (
-        "_changes", "deadlines", "effects", "epoch", "freed", "happenings", "kept", "limits", "options",
+        "_changes", "advised_ms", "deadlines", "effects", "epoch", "freed", "happenings", "kept", "limits", "options",
         "touched_users", "wall",
     )  # fmt: skip
 
@@ -37,6 +37,7 @@ class Setting:
         self.touched_users: set[str] = set()  # whose record is not what it was
         self.freed: list[Room] = []  # of which nothing needs to be kept any more
         self.epoch = 0
+        self.advised_ms = 0  # how often clients may send as far as this worker's load goes [N17]
         self._changes = 0
 
     def next_revision(self, before: int) -> int:

@@ -25,6 +25,7 @@ from koko_presence.messages import (
     SelectionMessage,
     Typing,
     TypingData,
+    is_plain,
 )
 
 from .member import Member
@@ -67,6 +68,12 @@ def handle_cursor(room: Room, member: Member, message: CursorMessage, now: float
     if cursor is not None and cursor.timestamp is UNSET and room.needs_timestamp:
         raise PresenceError("INVALID_DATA", "A cursor in a video room needs data.timestamp, the second of the video.")
     member.last_active_at = now
+    if is_plain(cursor) and member.shows_cursors and "cursor" not in member.pending:
+        room.show_cursor(member, cursor, now)  # the register that the short way has too
+        return None
+    room.settle()
+    if room.drop_late(member):
+        tally.superseded("cursor")
     submit(room, member, "cursor", cursor, now)
     return None
 
@@ -81,8 +88,8 @@ def _show_cursor(room: Room, member: Member, cursor: Cursor | None, now: float) 
             room.hide_cursor(member, now)  # once [E3]
         return
     assert cursor is not None
-    if cursor.target is UNSET:
-        room.show_cursor(member, cursor, now)
+    if is_plain(cursor):
+        room.show_now(member, cursor, now)
         return
     shown = CursorShown(timestamp=cursor.timestamp, x=cursor.x, y=cursor.y, color=member.color, target=cursor.target)
     numbers = (None if each is UNSET else each for each in (cursor.timestamp, cursor.x, cursor.y))

@@ -99,7 +99,7 @@ def joined_reply(room: Room, member: Member, id: MessageId | None, now: float) -
         session_id=member.session_id,
         seq=room.seq,
         server_time=room.setting.wall.ms(now),
-        send_interval_ms=room.load.advised_ms,
+        send_interval_ms=room.send_interval_ms,
     )
 
 

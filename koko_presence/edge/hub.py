@@ -13,6 +13,7 @@ from koko_presence._fastpath.counters import tally
 from koko_presence._fastpath.fanout import RoomPacket, frame_text
 from koko_presence._fastpath.outbox import Turn
 from koko_presence._fastpath.road import Lane
+from koko_presence._fastpath.rounds import Round
 from koko_presence._fastpath.wallclock import WallClock
 from koko_presence.auth.access import Access
 from koko_presence.auth.tokens import ResumeTokens, TokenVerifier
@@ -43,6 +44,10 @@ from .session import Session
 
 log = logging.getLogger("koko_presence.edge")
 
+# A worker that stood still has not read what came meanwhile, and timers ring before sockets are read: for so long after
+# one that rang late nobody is called silent, idle or lost [D4, D11, N13].
+STALL_S, UNREAD_S = 0.25, 1.0
+
 
 class Hub:
     """One worker's edge. Written by the loop's thread alone; implements EdgePort for the bus."""
@@ -60,7 +65,9 @@ class Hub:
         clock: Callable[[], float],
         timers: Timers,
         new_session_id: Callable[[], str],
+        round: Round | None = None,
     ) -> None:
+        """`round` is the poller's: what is read in it could have been read when it began."""
         self.edge_id = edge_id
         self.bus = bus
         self.limits = limits
@@ -71,6 +78,7 @@ class Hub:
         self.clock = clock
         self.timers = timers
         self.new_session_id = new_session_id
+        self.round = round or Round(clock)
         self.sessions: dict[str, Session] = {}
         self.connections: dict[int, Session] = {}
         self.feeds: dict[str, Feed] = {}
@@ -79,12 +87,17 @@ class Hub:
         self._tasks: set[asyncio.Task[None]] = set()
         self._deadlines = Deadlines()
         self._alarm = Alarm(timers, clock, self._tick)
+        self._unread_until = 0.0
         self.calls = Calls(edge_id, bus, timers, clock)
         self.procedures = Procedures(self)
 
     def unix_s(self) -> float:
         """Seconds since 1970, now."""
         return self.wall.ms(self.clock()) / 1000.0
+
+    def heard_at(self) -> float:
+        """When what is being handled could have been read: rates and silences are judged by that [L3, D4]."""
+        return self.round.heard_at(self.clock())
 
     # --- connections ----------------------------------------------------------------------------------------------
 
@@ -149,6 +162,9 @@ class Hub:
 
     def _tick(self) -> None:
         now = self.clock()
+        due_at = self._deadlines.next_at()
+        if due_at is not None and now - due_at > STALL_S:
+            self._unread_until = now + UNREAD_S
         try:
             for key in self._deadlines.due(now):
                 session = self.connections.get(key[0] if isinstance(key, tuple) else key)
@@ -156,6 +172,8 @@ class Hub:
                     continue
                 if isinstance(key, tuple):
                     session.release_waiting(now)
+                elif now < self._unread_until:
+                    self._deadlines.set(key, self._unread_until)
                 else:
                     session.on_tick(now)
         finally:  # one session's trouble must not stop the clock of the others
@@ -243,7 +261,10 @@ class Hub:
         for room_id in room_ids:
             feed = self.feeds.get(room_id)
             for session_id in feed.receivers if feed is not None else ():
-                self.sessions[session_id].gate.drop_lane(room_id)
+                session = self.sessions[session_id]
+                waited = session.gate.drop_lane(room_id)
+                if waited is not None:
+                    session.rooms.show_late(room_id, waited, self.clock())
 
     @property
     def newest(self) -> int:

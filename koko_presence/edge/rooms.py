@@ -27,6 +27,7 @@ from koko_presence.messages import (
     ControlGrant,
     ControlRelease,
     ControlRequest,
+    Cursor,
     CursorMessage,
     GetActive,
     Join,
@@ -35,6 +36,7 @@ from koko_presence.messages import (
     RoomMessage,
     SelectionMessage,
     Typing,
+    is_plain,
 )
 
 from .entering import check_room_id, claimed_type, settled_type
@@ -47,6 +49,9 @@ if TYPE_CHECKING:
 log = logging.getLogger("koko_presence.rooms")
 
 MAX_HELD_PER_ROOM = 64
+# A join costs a snapshot and an event for everybody there. When more people come in than can be served, they are sent
+# away for a while before their patience ends, and those who come back find a shorter line.
+LONGEST_WAIT_TO_JOIN_S = 2.0
 
 
 class Rooms(Standing):
@@ -90,6 +95,10 @@ class Rooms(Standing):
             return
         if not (within and self._join_bucket.take(now)):
             raise PresenceError("RATE_LIMITED", retry_after_s=max(0.1, self._join_bucket.ready_at(now) - now))
+        waits_for_s = self._session.hub.round.lobby_waits_for(now)
+        if waits_for_s > LONGEST_WAIT_TO_JOIN_S and not self.hearing:
+            # spread, or they would all come back at once
+            raise PresenceError("RATE_LIMITED", retry_after_s=waits_for_s * (1.0 + self._session.connection % 16 / 8.0))
         if (
             message.room_id not in self.joined
         ):  # joining again after a resume is the SDK's doing, not the person's [D14]
@@ -272,6 +281,9 @@ class Rooms(Standing):
         self._check_size(size)
         self.interacted(now)
         kind = type(message)
+        if kind is CursorMessage and self._takes_the_place(message, now):
+            self._pass_on(message, now)
+            return
         at = self._waiting.offer((kind, message.room_id), message, self._buckets[kind], None, now)
         if at == GO:
             self._pass_on(message, now)
@@ -280,6 +292,30 @@ class Rooms(Standing):
         else:
             self._note_crowd()
             self._session.hub.wake_waiting(self._session, self._next_release(now))
+
+    def _takes_the_place(self, message: Any, now: float) -> bool:
+        """A cursor comes the long way: does it take the place of one that is still on its way into the room? One that
+        waits in the gate is dropped for it, and when it has to wait too, all wait in one place, in order."""
+        gate = self._session.gate
+        if gate.take_back(message.room_id) is not None:
+            tally.superseded("cursor")
+        if gate.unsent(message.room_id) and is_plain(message.data):
+            return True
+        if self.cursors.ready_at(now) > now:
+            for room_id, cursor in gate.take_all_back():
+                self._waiting.hold((CursorMessage, room_id), CursorMessage(room_id=room_id, data=cursor))
+        return False
+
+    def show_late(self, room_id: str, cursor: Cursor, now: float) -> None:
+        """A cursor has waited in the gate, and there is no lane to the room any more."""
+        if self._session.state == "open" and room_id in self.joined:
+            self._pass_on(CursorMessage(room_id=room_id, data=cursor), now)
+
+    def note_flood(self, now: float) -> bool:
+        """A cursor has come above the connection's rate; False when that has gone on for too long [L3]."""
+        abuse = self._session.abuse
+        abuse.note_flood(now, now)
+        return abuse.flooding_for(now) < self._session.hub.limits.flood_s
 
     def release_waiting(self, now: float) -> None:
         """Pass on what waited, the longest first, as far as the budget goes."""
@@ -291,7 +327,7 @@ class Rooms(Standing):
             self._session.hub.wake_waiting(self._session, self._next_release(now))
 
     def _note_crowd(self) -> None:
-        self._session.gate.crowded = bool(self._waiting)
+        self._session.gate.crowded = any(kind is CursorMessage for kind, _ in self._waiting)
 
     def _next_release(self, now: float) -> float:
         return min(self._buckets[kind].ready_at(now) for kind, _ in self._waiting)

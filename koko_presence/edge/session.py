@@ -76,7 +76,9 @@ class Session:
         self.outbox = Outbox(link, limits.send_soft_bytes, limits.send_hard_bytes, hub.turn, self._on_slow)
         self.abuse = Abuse(limits)
         self.rooms = Rooms(self)
-        self.gate = Gate(self.abuse.messages, self.rooms.cursors, self.rooms.max_bytes, hub.clock, now)
+        self.gate = Gate(
+            self.abuse.messages, self.rooms.cursors, self.rooms.max_bytes, hub.clock, now, self.rooms, hub.round
+        )
         self.barred: frozenset[str] = NONE
         self.activity = ActivityWatch(limits, now, self.gate)
         self.claims = TokenBucket(CLAIM_HZ, CLAIM_BURST)
@@ -117,7 +119,7 @@ class Session:
         """A whole text message, valid UTF-8."""
         if self.state == "closed":
             return
-        now = self.hub.clock()
+        now = self.hub.heard_at()
         self.activity.note_life(now)
         within = self.abuse.take(now)
         if not within and self.abuse.flooding_for(now) >= self.hub.limits.flood_s:

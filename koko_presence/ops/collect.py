@@ -124,6 +124,7 @@ def collect(
     tallies.forwards += getattr(bus, "forwards", 0)
     tallies.webhooks = dict.fromkeys(WEBHOOK_RESULTS, 0) if webhooks is None else webhooks.counts
     handover = getattr(bus, "handover", None)  # of a worker among several
+    governor = bus.governor
     outboxes = [session.outbox for session in hub.sessions.values()]
     rooms = Counter(room.type for room in shard.rooms.values())
     return _encode(
@@ -145,6 +146,10 @@ def collect(
             webhook_queue=0 if webhooks is None else webhooks.waiting,
             view_epoch=0 if handover is None else handover.epoch,
             recovering=handover is not None and handover.recovering,
+            load=governor.load,
+            overloaded=governor.overloaded,
+            flush_window_s=governor.window_s,
+            advised_interval_s=governor.advised_ms / 1000.0,
         )
     )
 

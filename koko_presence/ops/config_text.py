@@ -127,7 +127,9 @@ MEANINGS: Mapping[str, str] = {
     "limits.send_soft_bytes": "Unsent data above which a slow receiver gets only the newest cursors.",
     "limits.send_hard_bytes": "Unsent data above which a slow receiver is closed.",
     "limits.flush_window_ms": "How long a busy room collects events before it writes. 0: not at all.",
-    "limits.flush_ceiling_ms": "How long at most, when the worker's core is nearly full. One display frame is 16.",
+    "limits.flush_ceiling_ms": (
+        "How long at most, when the worker's core fills up; up to 33 when it is full. One display frame is 16."
+    ),
     "limits.send_stuck_s": "How long a client may take nothing of what waits for it before it is cut off.",
     "rooms.control_mode": 'Who may command playback. "open": every member; "controller": whoever has control;\n'
     '"moderators": whoever has control, which only moderators hand out.',

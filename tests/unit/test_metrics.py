@@ -140,7 +140,8 @@ def test_workers_are_summed_and_told_apart_only_where_that_says_something() -> N
     labelled = {name for name, each in families.items() if any("worker" in s.labels for s in each.samples)}
     assert labelled == {
         "worker_up", "loop_lag_seconds", "loop_lag_max_seconds", "cpu_seconds", "resident_memory_bytes",
-        "worker_start_time_seconds", "shard_forwards", "turn_cpu_max_seconds",
+        "worker_start_time_seconds", "shard_forwards", "turn_cpu_max_seconds", "load_ratio", "overloaded",
+        "flush_window_seconds", "advised_interval_seconds",
     }  # fmt: skip
 
 

@@ -1,0 +1,287 @@
+"""A worker whose core is full: what is merged, who is served first, what clients are asked for, who is sent away."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from koko_presence._fastpath.counters import tally
+from koko_presence._fastpath.fanout import Item
+from koko_presence._fastpath.outbox import Outbox, Turn
+from koko_presence._fastpath.road import LocalRoad
+from koko_presence._fastpath.rounds import Round
+from koko_presence._fastpath.stream import FlushPlan, Stream
+from koko_presence._fastpath.throttle import Meter, TokenBucket
+from koko_presence._fastpath.wallclock import WallClock
+from tests.world import Client, World
+
+
+def cursor(number: float, room: str = "video_123") -> dict[str, Any]:
+    return {"type": "cursor", "roomId": room, "data": {"timestamp": number, "x": 0.5, "y": 0.5}}
+
+
+def superseded() -> int:
+    return tally.read().dropped["cursor"]["superseded"]
+
+
+def shown(client: Client) -> list[float]:
+    return [event["data"]["timestamp"] for event in client.take("cursor_moved")]
+
+
+# --- merged -------------------------------------------------------------------------------------------------------
+
+
+def test_several_cursors_of_one_turn_are_one_and_cost_one_token() -> None:
+    world = World()
+    ann, bob = world.person("ann"), world.person("bob")
+    for turn in range(10):
+        for number in range(5):
+            ann.post(cursor(turn * 5 + number))
+        world.sleep(0.05)
+        assert shown(bob) == [turn * 5 + 4], "the newest, in the turn in which it came"
+
+
+def test_a_flood_of_cursors_is_counted_and_the_last_one_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    ann, bob = world.person("ann"), world.person("bob")
+    monkeypatch.setattr("koko_presence.edge.session.Session.dispatch", None)  # nothing takes the long way
+    before = superseded()
+    for number in range(200):
+        ann.post(cursor(number))
+        world.sleep(0.005)
+    world.sleep(0.06)
+    values = shown(bob)
+    assert values[-1] == 199 and len(values) <= 22 and values == sorted(values)
+    assert superseded() - before == 200 - len(values)
+
+
+@pytest.mark.parametrize("ends", ["leave", "privacy", "hide"])
+def test_what_waits_is_dropped_with_the_room_and_with_the_right_to_be_seen(ends: str) -> None:
+    world = World()
+    ann, bob = world.person("ann"), world.person("bob")
+    for number in range(4):
+        ann.post(cursor(number))
+        world.sleep(0.001)
+    if ends == "leave":
+        ann.send(type="leave", roomId="video_123")
+    elif ends == "hide":
+        ann.send(type="privacy", data={"shareCursor": False})
+    else:
+        ann.send(type="privacy", data={"invisible": True})
+    bob.take()
+    world.sleep(0.3)
+    assert bob.take("cursor_moved") == []
+
+
+def test_a_leave_never_passes_its_own_cursor() -> None:
+    world = World()
+    ann, bob = world.person("ann"), world.person("bob")
+    ann.post(cursor(1))
+    ann.post(type="leave", roomId="video_123")
+    world.settle()
+    assert [event["type"] for event in bob.take()] == ["cursor_moved", "user_left"]
+
+
+def test_a_snapshot_and_the_stream_behind_it_meet_while_a_cursor_is_not_encoded_yet() -> None:
+    world = World()
+    ann, bob = world.person("ann"), world.person("bob")
+    carol = world.client().auth("carol")
+    ann.post(cursor(7))
+    carol.join()
+    joined = carol.last("joined")
+    row = next(user for user in joined["room"]["users"] if user["userId"] == "ann")
+    assert row["cursor"]["timestamp"] == 7 and carol.of("cursor_moved") == []
+    assert joined["seq"] >= bob.last("cursor_moved")["seq"]
+
+
+def test_waiting_cursors_of_several_rooms_share_the_sessions_budget_in_order() -> None:
+    world = World()
+    rooms = ["one", "two", "three"]
+    ann = world.client().auth("ann")
+    bob = world.client().auth("bob")
+    for room in rooms:
+        ann.join(room, "project")
+        bob.join(room, "project")
+    bob.take()
+    for number in range(3):
+        for room in rooms:
+            ann.post(cursor(number, room))
+            world.sleep(0.001)
+    world.sleep(0.3)
+    events = bob.take("cursor_moved")
+    last = {event["roomId"]: event["data"]["timestamp"] for event in events}
+    assert last == dict.fromkeys(rooms, 2)
+
+
+# --- served first ---------------------------------------------------------------------------------------------------
+
+
+class Wire:
+    """A socket that takes everything."""
+
+    unsent_bytes = 0
+
+    def send_frames(self, data: bytes) -> None: ...
+
+
+class Road:
+    """A LocalRoad whose rooms have `members` receivers each; its clock moves by `write_s` per write."""
+
+    def __init__(self, members: int = 1, write_s: float = 0.0) -> None:
+        self.now = 100.0
+        self.write_s = write_s
+        self.soon: list[Callable[[], object]] = []
+        self.served: list[str] = []
+        self.turn = Turn(self.soon.append)
+        self.plan = FlushPlan(0.005, 0.016)
+        wires = [Wire() for _ in range(members)]
+        for wire in wires:
+            wire.send_frames = self._write  # type: ignore[method-assign]
+        self.outboxes = [Outbox(wire, 1 << 16, 1 << 20, self.turn, lambda: None) for wire in wires]
+        self.road = LocalRoad(
+            self.plan,
+            self,
+            lambda: self.now,
+            self,
+            self._deliver,
+            lambda now: None,
+            lambda now: None,
+            lambda room: None,
+        )
+        self.road.shorten(None, self.turn)
+        self.round = Round(lambda: self.now)
+        self.road.pair(self.round)
+
+    def _write(self, data: bytes) -> None:
+        self.now += self.write_s
+
+    def _deliver(self, room: Stream, items: list[Item], now: float) -> None:
+        self.served.append(room.id)
+        for outbox in self.outboxes:
+            outbox.write(b"x")
+
+    def call_soon(self, callback: Callable[[], object]) -> None:
+        self.soon.append(callback)
+
+    def want(self, at: float | None) -> None: ...
+
+    def room(self, name: str, *, event: bool = False, urgent: bool = False) -> Stream:
+        room = Stream(name, WallClock(), TokenBucket(100), Meter(0.0), False)
+        room.out = [Item(b"x")]
+        if not event:
+            room.take_items(self.now - 1)  # forgets that somebody has looked
+            room.show_cursor(pointer(), Point(), self.now)
+        room.urgent = urgent
+        self.plan.touch(room, self.now)
+        return room
+
+    def run(self) -> list[str]:
+        """One part; who was served in it."""
+        self.served.clear()
+        self.road.plan_flush(self.now)
+        soon, self.soon[:] = list(self.soon), []
+        for callback in soon:
+            callback()
+        return list(self.served)
+
+
+class Point:
+    """A cursor without a timestamp."""
+
+    from msgspec import UNSET as timestamp
+
+    x = y = 0.5
+
+
+def pointer() -> Any:
+    from koko_presence._fastpath.stream import Pointer
+
+    return Pointer("ann", "s1", TokenBucket(20), 0.0)
+
+
+def test_playback_and_control_go_before_other_events_and_these_before_cursors() -> None:
+    road = Road()
+    road.room("cursors a")
+    road.room("typing", event=True)
+    road.room("cursors b")
+    road.room("playback", event=True, urgent=True)
+    assert road.run() == ["playback", "typing", "cursors a", "cursors b"]
+
+
+def test_a_long_flush_is_done_in_parts_and_what_is_urgent_overtakes() -> None:
+    road = Road(members=200, write_s=20e-6)  # 4 ms a room
+    for number in range(4):
+        road.room(f"r{number}")
+    assert road.run() == ["r0"] and road.round.behind
+    urgent = road.room("playback", event=True, urgent=True)
+    assert road.run() == ["playback"], "it waited for one part, not for all rooms"
+    assert urgent.out == []
+    assert [road.run() for _ in range(3)] == [["r1"], ["r2"], ["r3"]]
+    assert not road.round.behind and road.run() == []
+
+
+def test_a_room_in_the_line_is_not_flushed_twice() -> None:
+    road = Road(members=200, write_s=20e-6)
+    rooms = [road.room(f"r{number}") for number in range(3)]
+    road.run()
+    rooms[2].out = [*rooms[2].out, Item(b"y")]
+    road.plan.touch(rooms[2], road.now)
+    assert [road.run() for _ in range(3)] == [["r2"], ["r1"], []], "an event has come into it: it goes first, once"
+
+
+# --- asked for less ---------------------------------------------------------------------------------------------------
+
+
+def test_clients_are_asked_for_less_while_the_core_is_full_and_for_more_again() -> None:
+    world = World(workers=1)
+    ann, bob = world.person("ann"), world.person("bob")
+    world.bus._cpu_clock = lambda: (world.now, 0.0)
+    for number in range(200):
+        ann.post(cursor(number))
+        world.sleep(0.05)
+    told = [notice["sendIntervalMs"] for notice in bob.take("server_notice")]
+    assert told[-1] == 200 and told == sorted(told) and len(told) <= 10, "smoothly, and not at every step"
+    assert world.client().auth("carol").join().last("joined")["sendIntervalMs"] == 200
+    still = world.now
+    world.bus._cpu_clock = lambda: (still, 0.0)
+    for number in range(100):
+        ann.post(cursor(200 + number))
+        world.sleep(0.05)
+    assert bob.take("server_notice")[-1]["sendIntervalMs"] == 50
+
+
+# --- not blamed, and sent away ----------------------------------------------------------------------------------------
+
+
+def test_nobody_is_called_silent_by_a_worker_that_stood_still() -> None:
+    world = World(workers=1)
+    ann, bob = world.person("ann"), world.person("bob")
+    world.timers.now += 100.0  # longer than any silence; what came meanwhile is still to be read
+    world.settle()
+    assert ann.closed is None and bob.closed is None
+    for client in (ann, bob):
+        client.send(type="heartbeat", status="active")
+    world.sleep(2.0)
+    assert ann.closed is None and bob.closed is None
+    assert [event["type"] for event in bob.take() if event["type"] == "status_changed"] == []
+
+
+class Crowd(Round):
+    """A round with a lobby that is never served to the end."""
+
+    def lobby_waits_for(self, now: float) -> float:
+        return 3.0
+
+
+def test_joins_that_cannot_be_served_in_time_are_sent_away_for_a_while() -> None:
+    world = World(workers=1)
+    ann = world.person("ann")
+    world.hub.round = Crowd(world.timers.clock)
+    waits = []
+    for number in range(20):
+        client = world.client().auth(f"user_{number}").join()
+        error = client.last("error")
+        assert error["code"] == "RATE_LIMITED" and client.closed is None
+        waits.append(error["retryAfterMs"])
+    assert min(waits) >= 3000 and max(waits) > 1.5 * min(waits), "they do not come back all at once"
+    assert ann.join("video_2").last("joined")["roomId"] == "video_2", "who is in already is not of the crowd"
