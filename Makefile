@@ -1,12 +1,12 @@
 # make run    a working demo; PORT=9000 for another port
 # make test   set-up, checks and the tests that a change needs; T=tests/unit/test_x.py for some
 # make test-fast    units, rules, cases and 200 simulated stories: less than a minute, no browser
-# make test-more    what make test leaves out and CI runs after it: make test-bench test-counts test-bundlers test-systemd
-#                   test-long; make test-soak runs for minutes and only by name
+# make test-more    what make test leaves out and CI runs after it: make test-bench test-counts test-bundlers test-packaging
+#                   test-systemd test-long; make test-soak runs for minutes and only by name
 # make check  formatting, lint, types
 # make bench  beside other servers, an hour; make instructions: counts
-# make bench-check BASE=main    what is slower than another revision, from 5 % on, two minutes; without BASE: against the
-#                               stored baseline, from 25 % on
+# make bench-check BASE=main    what is slower than another revision, for changes of about 10 %, two to four minutes;
+#                               CASES=joining for some of the cases; without BASE: against the stored baseline, from 25 % on
 # make debug  compiled part with bounds checks and line tracing, annotated HTML in build/debug/
 # make setup  .venv with the pinned packages and the compiled part; nothing to do takes no time
 # make clip   films the demo's clip again (Chromium, ffmpeg); it is in git
@@ -20,10 +20,11 @@ BIN := .venv/bin
 
 BENCH :=
 BASE :=
+CASES :=
 # the tests of one file run in one process; most wait more than they compute
 PARALLEL := -n 2 --dist loadfile
 
-TIERS := bench counts bundlers systemd long
+TIERS := bench counts bundlers packaging systemd long
 
 .PHONY: run dev test test-fast test-more $(TIERS:%=test-%) test-soak check format bench bench-check instructions debug setup dist clip clean install-systemd uninstall-systemd
 
@@ -36,8 +37,9 @@ test:
 	@checks=0; $(MAKE) --no-print-directory check || checks=1; \
 	$(BIN)/python -m pytest $(PARALLEL) $(T) && exit $$checks
 
-test-fast: dev
-	@KOKO_TEST_STORIES=200 KOKO_TEST_MUTATIONS=20000 $(BIN)/python -m pytest -n logical tests/unit
+test-fast:
+	@bash .ci/setup tests
+	@KOKO_SIM_SEEDS=200 KOKO_TEST_MUTATIONS=20000 $(BIN)/python -m pytest -n logical tests/unit
 
 # each in a run of its own: valgrind beside a load generator would spoil both
 test-more: $(TIERS:%=test-%)
@@ -60,7 +62,7 @@ bench: dev
 	@$(BIN)/python -m bench.compare $(BENCH)
 
 bench-check: dev
-	@$(BIN)/python -m bench.check $(if $(BASE),--base "$(BASE)") $(BENCH)
+	@$(BIN)/python -m bench.check $(if $(BASE),--base "$(BASE)") $(if $(CASES),--only "$(CASES)") $(BENCH)
 
 instructions: dev
 	@$(BIN)/python -m bench.instructions $(BENCH)

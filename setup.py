@@ -3,9 +3,8 @@
 `_fastpath/` is installed as the subpackage koko_presence._fastpath. Every `_fastpath/*.pyx` becomes one extension. All
 generated files go to build/, so that no C file ever stands beside a source.
 
-Every extension gets the macros KOKO_VERSION, KOKO_PICOWS and KOKO_AIOFASTNET: the versions it was compiled against.
-A class that cimports a picows type bakes in its memory layout, and with another picows at run time it would read
-foreign memory without a word. `_fastpath/build_info.pyx` compares them at import.
+Every extension gets the macros KOKO_VERSION, KOKO_PICOWS and KOKO_AIOFASTNET: the versions it was built beside.
+`_fastpath/build_info.pyx` compares them at import, because functions of picows are used that have no public name.
 
 Extensions are compiled in parallel, one per processor: first all to C (processes), then all to machine code (threads).
 An editable install and `build_ext --inplace` share build/lib and build/objects: neither compiles what the other has.

@@ -1,8 +1,8 @@
 # cython: language_level=3
-"""What the compiled part was built from, and the guard that refuses to run it against anything else.
+"""What the compiled part was built from, and the guard that refuses to run it beside anything else.
 
-picows and aiofastnet types are cimported: their memory layout is compiled in. CPython notices a layout that shrank, only
-warns of one that grew, and never notices one that was shuffled. So the versions themselves must be the same.
+picows' check of a handshake has no public name, and aiofastnet is below it. Either may change it with any release, so the
+versions themselves must be those that this was built and tested with.
 """
 
 from importlib.metadata import PackageNotFoundError, version as installed_version
@@ -24,7 +24,7 @@ BUILT_AGAINST = {"picows": KOKO_PICOWS.decode("ascii"), "aiofastnet": KOKO_AIOFA
 
 
 def check_abi():
-    """Errors: ImportError when picows or aiofastnet is not the very version this was compiled against."""
+    """Errors: ImportError when picows or aiofastnet is not the very version this was built beside."""
     for package, built in BUILT_AGAINST.items():
         try:
             found = installed_version(package)

@@ -1,8 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""Where frames begin and end, for those who look at them before picows does [RFC 6455 section 5.2].
+"""Frames of a client as they stand in its bytes: headers, masks, and what is wrong with them [RFC 6455 section 5.2].
 
-picows parses every frame and knows what is wrong with it. Here is only as much as it takes to recognise a small whole
-text, which may be a plain cursor, and to know when the next byte begins a frame.
+Pure C over bytes of somebody else's; nothing is read past `size`.
 """
 
 from libc.stdint cimport uint32_t, uint64_t
@@ -11,38 +10,83 @@ from libc.string cimport memcpy
 
 cdef inline int header_size(const unsigned char* head) noexcept nogil:
     cdef int size = head[1] & 127
-    return 2 + (2 if size == 126 else 8 if size == 127 else 0) + (4 if head[1] & 128 else 0)
+    return 6 + (2 if size == 126 else 8 if size == 127 else 0)
 
 
-cdef inline uint64_t payload_size(const unsigned char* head) noexcept nogil:
-    cdef uint64_t size = head[1] & 127
-    cdef int index
-    if size == 126:
-        return (<uint64_t>head[2] << 8) | head[3]
-    if size == 127:
-        size = 0
-        for index in range(2, 10):
-            size = (size << 8) | head[index]
-    return size
+cdef int read_header(const char* data, Py_ssize_t size, Py_ssize_t longest, Header* header) noexcept nogil:
+    """Read the header that `data` begins with. Returns its size, 0 while it is not whole, or what is wrong with it
+    (BAD_OPCODE and so on), as soon as that can be seen. `longest` bounds the payload."""
+    cdef const unsigned char* head = <const unsigned char*>data
+    cdef uint64_t length
+    cdef int index, whole
+    if size < 2:
+        return 0
+    header.opcode = head[0] & 15
+    header.fin = head[0] >> 7
+    if head[0] & 0x70:
+        return RESERVED_BITS
+    if 2 < header.opcode < 8 or header.opcode > 10:
+        return BAD_OPCODE
+    if not head[1] & 128:
+        return UNMASKED
+    length = head[1] & 127
+    if header.opcode >= 8:
+        if not header.fin:
+            return CUT_CONTROL
+        if length > 125:
+            return LONG_CONTROL
+    whole = header_size(head)
+    if length >= 126:
+        if size < whole - 4:
+            return 0
+        length = 0
+        for index in range(2, whole - 4):
+            length = (length << 8) | head[index]
+        # the shortest form only, and no sign bit
+        if length < 126 or (whole == 14 and (length < 65536 or length >> 63)):
+            return BAD_LENGTH
+    if length > <uint64_t>longest:
+        return TOO_BIG
+    header.length = <Py_ssize_t>length
+    if size < whole:
+        return 0
+    memcpy(&header.mask, data + whole - 4, 4)
+    return whole
 
 
-cdef void walk(Frames* frames, const char* data, Py_ssize_t size) noexcept nogil:
-    """Go past `data`. The next byte begins a frame when `owed` and `head_size` are 0."""
-    cdef uint64_t step
-    while size > 0:
-        if frames.owed:
-            step = frames.owed if frames.owed < <uint64_t>size else <uint64_t>size
-            frames.owed -= step
-            data += step
-            size -= <Py_ssize_t>step
-            continue
-        frames.head[frames.head_size] = <unsigned char>data[0]
-        frames.head_size += 1
-        data += 1
-        size -= 1
-        if frames.head_size >= 2 and frames.head_size == header_size(frames.head):
-            frames.owed = payload_size(frames.head)
-            frames.head_size = 0
+cdef Py_ssize_t known_size(const char* data, Py_ssize_t size) noexcept nogil:
+    """Up to where a frame is known to go of which `size` bytes have come, and whose header is right as far as it has:
+    more than `size` unless the frame is whole."""
+    cdef const unsigned char* head = <const unsigned char*>data
+    cdef int whole, index
+    cdef uint64_t length
+    if size < 2:
+        return 2
+    whole = header_size(head)
+    if size < whole:
+        return whole
+    length = head[1] & 127
+    if length >= 126:
+        length = 0
+        for index in range(2, whole - 4):
+            length = (length << 8) | head[index]
+    return whole + <Py_ssize_t>length
+
+
+cdef void unmask(char* target, const char* payload, Py_ssize_t size, uint32_t mask) noexcept nogil:
+    """`size` bytes of `payload` without their mask."""
+    cdef uint64_t wide = (<uint64_t>mask << 32) | mask
+    cdef uint64_t word
+    cdef Py_ssize_t index = 0
+    cdef const char* each = <const char*>&mask
+    while index + 8 <= size:
+        memcpy(&word, payload + index, 8)
+        word ^= wide
+        memcpy(target + index, &word, 8)
+        index += 8
+    while index < size:
+        target[index] = payload[index] ^ each[index & 3]
+        index += 1
 
 
 cdef Py_ssize_t small_text(
@@ -51,9 +95,8 @@ cdef Py_ssize_t small_text(
     """When `data` begins with a whole, masked, final text frame of at most `longest` bytes: its payload into `text`, its
     length with the header into `used`. Returns the size of the payload, -1 for anything else."""
     cdef const unsigned char* head = <const unsigned char*>data
-    cdef Py_ssize_t length, at, index
+    cdef Py_ssize_t length, at
     cdef uint32_t mask
-    cdef uint64_t wide, word
     if size < 6 or head[0] != 0x81 or not head[1] & 128:
         return -1
     length = head[1] & 127
@@ -63,35 +106,25 @@ cdef Py_ssize_t small_text(
             return -1
         length = (<Py_ssize_t>head[2] << 8) | head[3]
         at = 8
+        if length < 126:
+            return -1
     elif length == 127:
         return -1
     if length > longest or at + length > size:
         return -1
     memcpy(&mask, data + at - 4, 4)
-    wide = (<uint64_t>mask << 32) | mask
-    index = 0
-    while index + 8 <= length:
-        memcpy(&word, data + at + index, 8)
-        word ^= wide
-        memcpy(text + index, &word, 8)
-        index += 8
-    while index < length:
-        text[index] = data[at + index] ^ data[at - 4 + (index & 3)]
-        index += 1
+    unmask(text, data + at, length, mask)
     used[0] = at + length
     return length
 
 
-def boundaries(list pieces):
-    """`walk` for tests: after each piece, would the next byte begin a frame?"""
-    cdef Frames frames
-    frames.head_size = 0
-    frames.owed = 0
-    told = []
-    for piece in pieces:
-        walk(&frames, <bytes>piece, len(piece))
-        told.append(frames.owed == 0 and frames.head_size == 0)
-    return told
+def header(bytes data not None, Py_ssize_t longest):
+    """`read_header` for tests: (size, opcode, fin, length of the payload), a fault below 0, or None while not whole."""
+    cdef Header found
+    cdef int size = read_header(data, len(data), longest, &found)
+    if size <= 0:
+        return size or None
+    return size, found.opcode, bool(found.fin), found.length
 
 
 def unmasked(bytes data not None):

@@ -1,12 +1,12 @@
-from picows.picows cimport WSFrame, WSListener, WSTransport
-
 from koko_presence._fastpath.gate cimport Gate
+from koko_presence._fastpath.intake cimport Intake
 
 
-cdef class FrameListener(WSListener):
+cdef class FrameListener:
     cdef public bint closing
+    cdef public bint deaf
     cdef public list parts
     cdef public Gate gate
+    cdef public Intake intake
 
-    cpdef on_ws_frame(self, WSTransport transport, WSFrame frame)
     cdef bint take_text(self, const char* text, Py_ssize_t size)

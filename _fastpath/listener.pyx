@@ -1,34 +1,25 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
-"""Where picows hands over a frame: plain cursors go through the session's gate at once, all else to Python.
-
-picows' classes are cimported, so their memory layout is compiled in: the very first thing is to make sure that it is the
-layout of the picows that runs.
-"""
+"""What the frames of a connection are for: plain cursors go through the session's gate at once, all else to Python."""
 
 import logging
 
-from koko_presence._fastpath.build_info import check_abi
-
-check_abi()
-
-from picows.picows cimport WSFrame, WSListener, WSMsgType, WSTransport
-
 from koko_presence._fastpath.gate cimport Gate
+from koko_presence._fastpath.intake cimport Intake
 
 log = logging.getLogger("koko_presence.connection")
 
 
-cdef class FrameListener(WSListener):
-    """Base of the connection. `parts` is a list while the pieces of a message come in, `gate` the session's, once it
-    has one; `on_frame(frame)` gets every frame that is not a plain cursor."""
+cdef class FrameListener:
+    """Base of the connection. `closing` is true once a close frame has been sent or received: of what comes then only a
+    close frame is heard; `deaf` once nothing at all is. `parts` is a list while the pieces of a message come in, `gate`
+    the session's, once it has one. `intake` has the connection's budgets; without one everything is read and told of.
 
-    cpdef on_ws_frame(self, WSTransport transport, WSFrame frame):
-        if (
-            frame.msg_type == WSMsgType.TEXT and frame.fin and not (frame.rsv1 or frame.rsv2 or frame.rsv3)
-            and self.take_text(frame.payload_ptr, frame.payload_size)
-        ):
-            return
-        self.on_frame(frame)
+    Subclasses have `on_frame(kind, fin, payload)` for every frame that is not a plain cursor, `on_bad_frame(code, reason)`
+    for one that ends the connection, after which they must be deaf, `pause_writing`, `resume_writing`, and `on_lost`,
+    which comes once and last. With an intake, moreover, `on_pings(payload, count)` and `on_pongs(count)` for those that were
+    read in one go, `on_rest(until)` when the connection is above its budgets and not read before monotonic second `until`,
+    `on_uninvited` for each frame above those that may come before the client says who it is, and `on_flood_after_close`.
+    """
 
     cdef bint take_text(self, const char* text, Py_ssize_t size):
         """A whole text message has come; True when it was a plain cursor and is on its way."""
@@ -39,9 +30,3 @@ cdef class FrameListener(WSListener):
         except Exception:  # a fault of ours in one cursor; as on the bus, it takes nothing else with it
             log.exception("a cursor failed")
             return True
-
-
-def forget_handshake(WSTransport transport not None):
-    """Let go of the request and the answer, a kilobyte or two that nobody looks at after the handshake."""
-    transport.request = None
-    transport.response = None

@@ -80,6 +80,14 @@ cdef class Outbox:
         self._fd = -1
         self._transport = None
 
+    def end(self, wire):
+        """The connection is gone: what waits is dropped. `wire`, which drops whatever it gets, takes the place of the real
+        one, so that outbox and connection do not keep each other."""
+        self.release_socket()
+        self.discard()
+        self._wire = wire
+        self._on_slow = None
+
     cpdef write(self, bytes frames):
         """Add ready frames to what goes out at the end of this turn, behind all that was held back."""
         if self._merged is not None:

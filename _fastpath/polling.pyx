@@ -2,78 +2,150 @@
 """Many sockets read with one epoll of their own, inside asyncio's loop: less per message, much less per connection.
 
 uvloop tells its loop of every socket by itself and keeps a kilobyte of handle and stream for each. Here the loop watches
-one descriptor, an epoll; when it is ready, everything that has come is read and handled in one go, and only then is
-written what that caused. So a turn under load has as many messages in it as the kernel has, and one write per receiver.
+one descriptor, an epoll; when it is ready, a round begins (rounds.pyx): what has come is read and handled, and only then
+is written what that caused. So a turn under load has as many messages in it as the kernel has, and one write per receiver.
+
+A round takes `SLICE` sockets at a time and asks the kernel for more until nothing is left or its time is over. A socket is
+served once in a round, with at most `socket_bytes` and `socket_s`; what it has sent beyond that waits in the kernel or, when
+it has been read already, in the backlog. What was not served comes first in the next round: the rest of the slice, then
+the backlog, which may have half of the time, then the kernel's list, whose order epoll rotates. Sockets that are only
+about to come in have a line and rounds of their own (the lobby), or a crowd that comes back at once would hold up those
+who are there.
+
+A connection above its budgets (intake.pyx) rests: the kernel is not asked for it, and TCP tells the sender to wait.
+
+Connections over TLS are read and decrypted by the loop's own transports. A LoopTransport stands between such a one and its
+protocol and gives them the same budgets, backlog and rests.
 """
 
 import logging
 
-from cpython.buffer cimport PyBUF_WRITABLE, Py_buffer, PyBuffer_Release, PyObject_GetBuffer
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.buffer cimport PyBUF_WRITE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.memoryview cimport PyMemoryView_FromMemory
 from cpython.ref cimport PyObject
 from libc.errno cimport EAGAIN, EINTR, ENOBUFS, errno
+from libc.string cimport memcpy
 
 from koko_presence._fastpath.reader cimport FrameReader
+from koko_presence._fastpath.rounds cimport Round
 from koko_presence._fastpath.system cimport *
 
 log = logging.getLogger("koko_presence.polling")
 
 cdef enum:
-    EVENTS = 1024
     SHARED_BYTES = 16384
-    READS_IN_A_ROW = 16  # then the others have their turn; what is left is told again
 
-# A round handles what has come for this long before it writes what that caused; the kernel tells of the rest again,
-# behind whoever has come meanwhile. Those who are only about to come in wait in a line of their own and get less, or a
-# crowd that comes back at once would hold up everybody who is there.
-cdef double LONGEST_ROUND_S = 0.008
-cdef double LONGEST_LOBBY_ROUND_S = 0.002
+# How often connections that rest are looked at; their rests are not shorter (intake.pyx).
+cdef double REST_LOOK_S = 0.02
+
+# A turn of the loop in which its own transports read may take so long for what came over them. It comes beside a round.
+cdef double LONGEST_LOOP_TURN_S = 0.004
+
+# Encrypted bytes that wait in one connection while it is not read.
+LOOP_READ_BUFFER_BYTES = 16384
+
+# what is being handled; one thread, and nothing is read while something is handled
+cdef char[SHARED_BYTES] shared
+
+# what the loop's own transports decrypt into: they fill it and tell of it without a break
+cdef char[SHARED_BYTES] decrypted
+cdef object decrypted_view = PyMemoryView_FromMemory(decrypted, SHARED_BYTES, PyBUF_WRITE)
+
+
+cdef class Line:
+    """The sockets of one epoll: those of which the kernel has told and that are still to be served, and those that hold
+    data which were read but not handled."""
+
+    def __cinit__(self):
+        self.epoll = epoll_create1(EPOLL_CLOEXEC)
+        self.bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)
+        self.backlog = []
+
+    cdef open(self):
+        """Errors: OSError."""
+        cdef epoll_event event
+        event.events = EPOLLIN
+        event.data.ptr = NULL
+        if self.epoll < 0 or self.bell < 0 or epoll_ctl(self.epoll, EPOLL_CTL_ADD, self.bell, &event) < 0:
+            error = errno
+            self.close()
+            raise OSError(error, "epoll")
+
+    cdef void close(self) noexcept:
+        self.backlog.clear()
+        if self.epoll >= 0:
+            close(self.epoll)
+        if self.bell >= 0:
+            close(self.bell)
+        self.epoll = self.bell = -1
+
+    cdef int ring(self) except -1:
+        """Make the epoll ready as long as there is a backlog, of which the kernel knows nothing."""
+        cdef unsigned long long number = 1
+        if self.bell < 0 or self.rung == bool(self.backlog):
+            return 0
+        self.rung = not self.rung
+        if self.rung:
+            write(self.bell, &number, sizeof(number))
+        else:
+            read(self.bell, &number, sizeof(number))
+        return 0
+
+    cdef void forget(self, void* source) noexcept:
+        """The socket is gone: whatever the kernel has told of it is not to be looked at."""
+        cdef int index
+        for index in range(self.next, self.count):
+            if self.events[index].data.ptr == source:
+                self.events[index].data.ptr = NULL
 
 
 cdef class Poller:
     """All polled sockets of one loop. `call_soon` called while it handles what has come is done at the end of that.
 
-    Errors: OSError when there is no epoll to be had.
+    `round` has the budgets and the time of the round. Errors: OSError when there is no epoll to be had.
     """
 
-    cdef object _loop
-    cdef int _epoll
-    cdef int _lobby
-    cdef bint _busy
-    cdef list _soon
-    cdef set _transports
-    cdef list _closed
-    cdef epoll_event[EVENTS] _events
-    cdef char[SHARED_BYTES] _shared
-
-    def __init__(self, loop):
+    def __init__(self, loop, Round round=None):
         self._loop = loop
+        self.round = Round() if round is None else round
         self._soon = []
-        self._closed = []
         self._transports = set()
-        self._epoll = epoll_create1(EPOLL_CLOEXEC)
-        self._lobby = epoll_create1(EPOLL_CLOEXEC)
-        if self._epoll < 0 or self._lobby < 0:
-            raise OSError(errno, "epoll_create1")
-        loop.add_reader(self._epoll, self._on_ready)
-        loop.add_reader(self._lobby, self._on_lobby)
+        self._resting = []
+        self._inside = Line()
+        self._lobby = Line()
+        self._inside.open()
+        try:
+            self._lobby.open()
+        except OSError:
+            self._inside.close()
+            raise
+        loop.add_reader(self._inside.epoll, self._on_ready)
+        loop.add_reader(self._lobby.epoll, self._on_lobby)
 
-    def adopt(self, int fd, protocol, peer, own):
-        """Take over the connected socket `fd` (ours from now on) and give it to `protocol`, an asyncio.Protocol or
-        BufferedProtocol. `peer` and `own` are its addresses. Errors: OSError when it cannot be watched."""
+    def adopt(self, int fd, protocol):
+        """Take over the connected socket `fd` (ours from now on) and give it to `protocol`, an asyncio.Protocol. Errors:
+        OSError when it cannot be watched."""
         cdef PolledTransport transport = PolledTransport.__new__(PolledTransport)
         transport._poller = self
         transport._fd = fd
-        transport._epoll = self._lobby
+        transport._line = self._lobby
         transport.set_protocol(protocol)
-        transport._peer = peer
-        transport._own = own
         if self.control(transport, EPOLL_CTL_ADD, EPOLLIN) < 0:
             error = errno
             close(fd)
             raise OSError(error, "epoll_ctl")
         self._transports.add(transport)
         protocol.connection_made(transport)
+        return transport
+
+    def lend(self, protocol):
+        """The asyncio.BufferedProtocol for one of the loop's own transports, behind which `protocol` is read within this
+        poller's budgets: `protocol` gets it as its transport."""
+        cdef LoopTransport transport = LoopTransport.__new__(LoopTransport)
+        transport._poller = self
+        transport._line = self._lobby
+        transport.set_protocol(protocol)
         return transport
 
     def call_soon(self, callback):
@@ -89,47 +161,109 @@ cdef class Poller:
 
     def close(self):
         """Cut what is still open and stop watching."""
-        if self._epoll < 0:
+        if self._inside.epoll < 0:
             return
         for transport in list(self._transports):
             transport.abort()
-        for epoll in (self._epoll, self._lobby):
-            self._loop.remove_reader(epoll)
-            close(epoll)
-        self._epoll = self._lobby = -1
+        for line in (self._inside, self._lobby):
+            self._loop.remove_reader((<Line>line).epoll)
+            (<Line>line).close()
+        self._resting.clear()
+        if self._rest_timer is not None:
+            self._rest_timer.cancel()
 
     def _on_ready(self):
-        self.round(self._epoll, LONGEST_ROUND_S)
+        self.run_round(self._inside, self.round.longest_s)
 
     def _on_lobby(self):
-        self.round(self._lobby, LONGEST_LOBBY_ROUND_S)
+        self.run_round(self._lobby, self.round.longest_lobby_s)
 
-    cdef round(self, int epoll, double longest_s):
-        cdef int count, index
-        cdef PolledTransport transport
-        cdef unsigned int events
-        cdef double until = monotonic() + longest_s
-        count = epoll_wait(epoll, self._events, EVENTS, 0)
+    cdef run_round(self, Line line, double longest_s):
+        if line.epoll < 0 or self._busy:
+            return
+        self.round.begin(longest_s)
         self._busy = True
         try:
-            for index in range(count):
-                # alive even if it was closed a moment ago: `_closed` holds it until the end of this round
-                transport = <PolledTransport><PyObject*>self._events[index].data.ptr
-                events = self._events[index].events
-                try:
-                    if events & EPOLLOUT:
-                        transport.write_more()
-                    if events & (EPOLLIN | EPOLLERR | EPOLLHUP):
-                        transport.read()
-                except Exception:
-                    log.exception("a connection failed; it is cut")
-                    transport.abort()
-                if index & 3 == 3 and monotonic() > until:
-                    break
+            if self.serve_told(line) and self.serve_backlog(line):
+                self.serve_kernel(line)
         finally:
             self._busy = False
-            self._closed.clear()
+            self.round.end()
+            self._inside.ring()
+            self._lobby.ring()
             self.finish_round()
+
+    cdef bint serve_told(self, Line line) except -1:
+        """Serve the sockets of which the kernel has told. False: the round's time is over."""
+        cdef PolledTransport transport
+        cdef int index
+        while line.next < line.count:
+            index = line.next
+            line.next += 1
+            if line.events[index].data.ptr == NULL:
+                continue
+            transport = <PolledTransport><PyObject*>line.events[index].data.ptr
+            if transport._served != self.round.number:
+                transport._served = self.round.number
+                transport.handle_events(line.events[index].events)
+                if self.round.now() >= self.round.until:
+                    return False
+        return True
+
+    cdef bint serve_backlog(self, Line line) except -1:
+        """Handle what was read in an earlier round, for half of the time that is left. False: the time is over."""
+        cdef Source source
+        cdef list backlog = line.backlog
+        cdef Py_ssize_t done = 0
+        cdef double until
+        if not backlog:
+            return True
+        until = (self.round.now() + self.round.until) / 2
+        line.backlog = []
+        while done < len(backlog):
+            source = <Source>backlog[done]
+            done += 1
+            source._in_backlog = False
+            if source._line is not line:  # it has come in meanwhile
+                source.queue()
+                continue
+            source._served = self.round.number
+            source.serve()
+            if self.round.now() >= until:
+                break
+        line.backlog = backlog[done:] + line.backlog
+        return self.round.now() < self.round.until
+
+    cdef bint serve_kernel(self, Line line) except -1:
+        """Ask the kernel and serve what it tells of, until it has nothing new. False: the round's time is over.
+
+        Another look costs a system call, so after a first slice that is not full there is none: then there is time
+        enough, and what comes meanwhile makes the next round."""
+        cdef PolledTransport transport
+        cdef bint first = True, fresh
+        cdef int index
+        while line.epoll >= 0:
+            line.next = 0
+            line.count = epoll_wait(line.epoll, line.events, SLICE, 0)
+            if line.count <= 0:
+                line.count = 0
+                return True
+            fresh = False
+            for index in range(line.count):
+                if line.events[index].data.ptr != NULL:  # else it is the bell
+                    transport = <PolledTransport><PyObject*>line.events[index].data.ptr
+                    if transport._served != self.round.number:
+                        fresh = True
+                        break
+            if not fresh:  # all of these have had their part; the list has come round
+                line.count = 0
+                return True
+            first = first and line.count < SLICE
+            if not self.serve_told(line):
+                return False
+            if first:
+                return True
+        return True
 
     cdef finish_round(self):
         cdef list soon
@@ -142,32 +276,150 @@ cdef class Poller:
             except Exception:
                 log.exception("a callback failed")
 
+    cdef begin_loop_turn(self):
+        """One of the loop's own transports has read: all that they read in this turn of the loop is one round."""
+        if not self.round.open:
+            self.round.begin(LONGEST_LOOP_TURN_S)
+            self._loop.call_soon(self._end_loop_turn)
+
+    def _end_loop_turn(self):
+        self.round.end()
+
+    cdef rest(self, Source source):
+        """`source` is not read before its time; looked at from now on."""
+        self._resting.append(source)
+        if self._rest_timer is None:
+            self._rest_timer = self._loop.call_later(REST_LOOK_S, self._look_at_resting)
+
+    def _look_at_resting(self):
+        cdef double now = self.round.now()
+        cdef Source source
+        cdef list resting = self._resting
+        self._rest_timer = None
+        self._resting = []
+        for each in resting:
+            source = <Source>each
+            if source._resting and source._rests_until > now and not source._reading_over:
+                self._resting.append(source)
+            else:
+                source.end_rest()
+        if self._resting:
+            self._rest_timer = self._loop.call_later(REST_LOOK_S, self._look_at_resting)
+        self._inside.ring()
+        self._lobby.ring()
+
     cdef int control(self, PolledTransport transport, int operation, unsigned int events):
         cdef epoll_event event
         event.events = events
         event.data.ptr = <void*>transport
-        return epoll_ctl(transport._epoll, operation, transport._fd, &event)
+        return epoll_ctl(transport._line.epoll, operation, transport._fd, &event)
 
 
-cdef class PolledTransport:
-    """The part of asyncio.Transport that picows and the outbox use, for one polled socket.
+cdef class Source:
+    """A connection as its poller sees it: whose data are handled, and which of them wait.
+
+    `_held` are bytes that were read but not handled; until they are, nothing more is read. `_resting` says that the
+    connection is above its budgets, `_paused` that its protocol wants nothing more.
+    """
+
+    def set_protocol(self, protocol):
+        """What comes from now on is for `protocol`: an asyncio.Protocol, or a FrameReader after the handshake."""
+        self._protocol = protocol
+        self._reader = <FrameReader>protocol if isinstance(protocol, FrameReader) else None
+
+    def unread(self, bytes data not None):
+        """These bytes, which were read, are for the present protocol, before all that is still to be read."""
+        if data and not self._reading_over:
+            self.hold(data)
+            self._line.ring()
+
+    def pause_reading(self):
+        """Read nothing until `resume_reading`."""
+        if not self._paused:
+            self._paused = True
+            self.watch_reading()
+
+    def resume_reading(self):
+        """Read again, unless the connection is above its budgets."""
+        if self._paused:
+            self._paused = False
+            self.queue()
+            self._line.ring()
+            self.watch_reading()
+
+    def wake(self):
+        """The budgets do not matter any more: the connection is closing, and only a close frame is awaited."""
+        if self._resting:
+            self.end_rest()
+            self._line.ring()
+
+    cdef serve(self):
+        """The turn has come to have handled what was read before."""
+        cdef bytes held = self._held
+        if held is None or self._reading_over or self._paused or self._resting:
+            return
+        self._held = None
+        try:
+            self.handle(PyBytes_AS_STRING(held), PyBytes_GET_SIZE(held))
+        except Exception:
+            log.exception("a connection failed; it is cut")
+            self.abort()
+        if self._held is None:
+            self.watch_reading()
+
+    cdef handle(self, const char* data, Py_ssize_t size):
+        """Give the protocol what has come, as far as the connection's part of the round and its budgets allow; the rest
+        is held."""
+        cdef Py_ssize_t used
+        if self._reader is None:
+            self._protocol.data_received(PyBytes_FromStringAndSize(data, size))
+            return
+        used = self._reader.take(data, size, self._poller.round)
+        if self._reading_over or self._reader is None:
+            return
+        if self._reader.rest_until > 0.0 and not self._resting:
+            self._resting = True
+            self._rests_until = self._reader.rest_until
+            self._poller.rest(self)
+        if used < size:
+            self.hold(PyBytes_FromStringAndSize(data + used, size - used))
+        elif self._resting:
+            self.watch_reading()
+
+    cdef hold(self, bytes rest):
+        """Keep what was read for the next round."""
+        self._held = rest if self._held is None else self._held + rest
+        self.queue()
+        self.watch_reading()
+
+    cdef queue(self):
+        """Take a place in the backlog, if something is held that may be handled."""
+        if self._held is not None and not (self._in_backlog or self._resting or self._paused):
+            self._in_backlog = True
+            self._line.backlog.append(self)
+
+    cdef end_rest(self):
+        self._resting = False
+        if not self._reading_over:
+            self.queue()
+            self.watch_reading()
+
+    cdef watch_reading(self):
+        """Have the kernel tell of what comes, or not, as it is wanted now."""
+        raise NotImplementedError
+
+    cdef bint is_wanted(self):
+        """Is more to be read?"""
+        return not (self._reading_over or self._resting or self._paused) and self._held is None
+
+
+cdef class PolledTransport(Source):
+    """The part of asyncio.Transport that connections, HTTP and the outbox use, for one polled socket.
 
     The protocol hears `pause_writing` as soon as the kernel takes less than all, `resume_writing` when it has all.
     """
 
-    cdef Poller _poller
-    cdef object _protocol
-    cdef object _peer
-    cdef object _own
-    cdef list _unsent
-    cdef Py_ssize_t _unsent_bytes
-    cdef int _fd
-    cdef int _doomed_fd
-    cdef int _epoll
-    cdef bint _closing
-    cdef bint _reading_over
-    cdef bint _buffered
-    cdef FrameReader _reader
+    family = 0  # aiohttp wants TCP_NODELAY, and asks first; it has been set
 
     def __cinit__(self):
         self._fd = self._doomed_fd = -1
@@ -175,37 +427,16 @@ cdef class PolledTransport:
     # --- asyncio.Transport ------------------------------------------------------------------------------------------
 
     def get_extra_info(self, name, default=None):
-        """`peername`, `sockname`, and `socket`: something with its `fileno` and its whole-number options."""
-        if name == "peername":
-            return self._peer
-        if name == "sockname":
-            return self._own
+        """`socket`: something with its `fileno` and its whole-number options. Addresses are not kept."""
         return self if name == "socket" else default
-
-    def set_protocol(self, protocol):
-        """What comes from now on is for `protocol`."""
-        self._protocol = protocol
-        self._buffered = hasattr(protocol, "get_buffer")
-
-    def begin_frames(self, FrameReader reader not None):
-        """The handshake is over: from now on WebSocket frames come, and `reader` looks at them before the protocol."""
-        self._reader = reader
 
     def promote(self):
         """Out of the lobby: what comes from now on is read before anything of those who are still in it."""
-        if self._fd >= 0 and self._epoll != self._poller._epoll:
+        if self._fd >= 0 and self._line is not self._poller._inside:
             self._poller.control(self, EPOLL_CTL_DEL, 0)
-            self._epoll = self._poller._epoll
+            self._line.forget(<void*>self)
+            self._line = self._poller._inside
             self._poller.control(self, EPOLL_CTL_ADD, self.wanted())
-
-    def detach(self):
-        """Let go of the socket, unharmed and unwatched, and return its descriptor, which is the caller's. The protocol
-        hears nothing more. Nothing may be waiting to be sent."""
-        cdef int fd = self._fd
-        self._closing = self._reading_over = True
-        self._protocol = None
-        self.forget()
-        return fd
 
     def fileno(self):
         """The descriptor, -1 when it is closed."""
@@ -247,9 +478,8 @@ cdef class PolledTransport:
                     self.lose(OSError(errno, "send"))
                     return
                 sent = 0
-            if sent:
-                ready = ready[sent:]
             self._unsent = [ready]
+            self._sent_of_first = sent
             self._unsent_bytes = size - sent
             self.watch()
             self._protocol.pause_writing()
@@ -278,48 +508,31 @@ cdef class PolledTransport:
 
     # --- what the poller calls --------------------------------------------------------------------------------------
 
+    cdef handle_events(self, unsigned int events):
+        """The kernel has told of the socket."""
+        try:
+            if events & EPOLLOUT:
+                self.write_more()
+            if events & (EPOLLIN | EPOLLERR | EPOLLHUP):
+                self.read()
+        except Exception:
+            log.exception("a connection failed; it is cut")
+            self.abort()
+
     cdef read(self):
-        cdef Py_buffer buffer
         cdef ssize_t got
-        cdef int error, turn
+        cdef Py_ssize_t size
         if self._reading_over:
             self.lose(None)  # told although only writing is watched: the other end is gone
             return
-        for turn in range(READS_IN_A_ROW):
-            if self._reading_over:  # closed by what it has just said
-                return
-            if not self._buffered:
-                got = recv(self._fd, self._poller._shared, SHARED_BYTES, MSG_DONTWAIT)
-                error = errno
-                if got > 0:
-                    self._protocol.data_received(self._poller._shared[:got])
-                    return
-                self.end_of_data(got, error)
-                return
-            if self._reader is not None and self._reader.at_boundary():
-                got = recv(self._fd, self._poller._shared, SHARED_BYTES, MSG_DONTWAIT)
-                if got <= 0:
-                    self.end_of_data(got, errno)
-                    return
-                self._reader.take(self, self._poller._shared, got)
-                if got < SHARED_BYTES:
-                    return
-                continue
-            view = self._protocol.get_buffer(-1)
-            PyObject_GetBuffer(view, &buffer, PyBUF_WRITABLE)
-            got = recv(self._fd, buffer.buf, buffer.len, MSG_DONTWAIT)
-            error = errno
-            size = buffer.len
-            if got > 0 and self._reader is not None:
-                self._reader.note(<char*>buffer.buf, got)
-            PyBuffer_Release(&buffer)
-            if got > 0:
-                self._protocol.buffer_updated(got)
-                if got < size:
-                    return
-            else:
-                self.end_of_data(got, error)
-                return
+        if not self.is_wanted():  # told of before that was so
+            return
+        size = min(self._poller.round.socket_bytes, SHARED_BYTES)
+        got = recv(self._fd, shared, size, MSG_DONTWAIT)
+        if got > 0:
+            self.handle(shared, got)
+        else:
+            self.end_of_data(got, errno)
 
     cdef end_of_data(self, ssize_t got, int error):
         if got == 0:
@@ -333,15 +546,23 @@ cdef class PolledTransport:
         cdef ssize_t sent
         if self._fd < 0 or not self._unsent_bytes:
             return
-        data = <bytes>self._unsent[0] if len(self._unsent) == 1 else b"".join(self._unsent)
-        sent = send(self._fd, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), MSG_DONTWAIT | MSG_NOSIGNAL)
+        if len(self._unsent) > 1:
+            data = <bytes>self._unsent[0]
+            self._unsent[0] = data[self._sent_of_first:]
+            self._unsent = [b"".join(self._unsent)]
+            self._sent_of_first = 0
+        data = <bytes>self._unsent[0]
+        sent = send(
+            self._fd, PyBytes_AS_STRING(data) + self._sent_of_first, PyBytes_GET_SIZE(data) - self._sent_of_first,
+            MSG_DONTWAIT | MSG_NOSIGNAL,
+        )
         if sent < 0:
             if not try_again(errno):
                 self.lose(OSError(errno, "send"))
             return
         self._unsent_bytes -= sent
+        self._sent_of_first += sent
         if self._unsent_bytes:
-            self._unsent = [data[sent:]]
             return
         self._unsent = None
         if self._closing:
@@ -351,7 +572,11 @@ cdef class PolledTransport:
         self._protocol.resume_writing()
 
     cdef unsigned int wanted(self):
-        return (0 if self._reading_over else EPOLLIN) | (EPOLLOUT if self._unsent_bytes else 0)
+        return (EPOLLIN if self.is_wanted() else 0) | (EPOLLOUT if self._unsent_bytes else 0)
+
+    cdef watch_reading(self):
+        if self._fd >= 0:
+            self.watch()
 
     cdef watch(self):
         self._poller.control(self, EPOLL_CTL_MOD, self.wanted())
@@ -370,17 +595,119 @@ cdef class PolledTransport:
 
     cdef forget(self):
         self._poller.control(self, EPOLL_CTL_DEL, 0)
+        self._line.forget(<void*>self)  # its events of this slice may still be to come
         self._fd = -1
+        self._held = None
         self._poller._transports.discard(self)
-        self._poller._closed.append(self)  # its events of this round may still be to come
 
     def _lost(self, error):
         protocol, self._protocol = self._protocol, None
-        self._poller._closed.clear()
+        self._reader = None  # it holds the connection, which holds this transport
         try:
             protocol.connection_lost(error)
         finally:
             close(self._doomed_fd)
+
+
+cdef class LoopTransport(Source):
+    """A transport that stands before one of the loop's own, and that one's protocol: TLS is below. Whatever is not about
+    reading is the other's affair."""
+
+    # --- asyncio.BufferedProtocol, for the loop's transport -----------------------------------------------------------
+
+    def connection_made(self, base):
+        self._base = base
+        base.set_read_buffer_limits(high=LOOP_READ_BUFFER_BYTES)
+        self._protocol.connection_made(self)
+
+    def get_buffer(self, size_hint):
+        """Where to put what comes; `buffer_updated` follows at once."""
+        return decrypted_view
+
+    def buffer_updated(self, Py_ssize_t size):
+        """So many bytes have come."""
+        if self._reading_over:
+            return
+        self._poller.begin_loop_turn()
+        if not self.is_wanted() or self._poller.round.now() >= self._poller.round.until:
+            self.hold(PyBytes_FromStringAndSize(decrypted, size))
+            self._line.ring()
+            return
+        try:
+            self.handle(decrypted, size)
+        except Exception:
+            log.exception("a connection failed; it is cut")
+            self.abort()
+        self._line.ring()
+
+    def eof_received(self):
+        self.serve()  # the last words
+        self._reading_over = True
+        return self._protocol.eof_received()
+
+    def pause_writing(self):
+        self._protocol.pause_writing()
+
+    def resume_writing(self):
+        self._protocol.resume_writing()
+
+    def connection_lost(self, error):
+        protocol, self._protocol = self._protocol, None
+        self._reader = None  # it holds the connection, which holds this transport
+        self._reading_over = self._closing = True
+        self._held = None
+        try:
+            protocol.connection_lost(error)
+        finally:
+            self._base = None
+
+    # --- asyncio.Transport, for the protocol --------------------------------------------------------------------------
+
+    def promote(self):
+        """Out of the lobby: what is held is handled before anything of those who are still in it."""
+        self._line = self._poller._inside
+
+    def get_extra_info(self, name, default=None):
+        return default if self._base is None else self._base.get_extra_info(name, default)
+
+    def is_closing(self):
+        return self._closing or self._base is None or self._base.is_closing()
+
+    def get_write_buffer_size(self):
+        return 0 if self._base is None else self._base.get_write_buffer_size()
+
+    def set_write_buffer_limits(self, high=None, low=None):
+        if self._base is not None:
+            self._base.set_write_buffer_limits(high, low)
+
+    def write(self, data):
+        if self._base is not None:
+            self._base.write(data)
+
+    def writelines(self, parts):
+        self.write(b"".join(parts))
+
+    def close(self):
+        """Send what waits, then close; nothing is read any more."""
+        self._reading_over = self._closing = True
+        self._held = None
+        if self._base is not None:
+            self._base.close()
+
+    def abort(self):
+        """Close at once."""
+        self._reading_over = self._closing = True
+        self._held = None
+        if self._base is not None:
+            self._base.abort()
+
+    cdef watch_reading(self):
+        if self._base is None or self._closing:
+            return
+        if self.is_wanted():
+            self._base.resume_reading()
+        else:
+            self._base.pause_reading()
 
 
 cdef inline bint try_again(int error):

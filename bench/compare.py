@@ -31,6 +31,8 @@ DOCS = ROOT / "docs" / "performance.md"
 SEARCH_S = 2.0
 OVERLOAD_ROOMS = (150, 200, 250, 300, 400, 600)
 RELIEF_S = 2.0
+SLOW_S = 20.0  # measured: a slow reader falls behind by more and more until the server does something about it
+SLOW_BYTES_PER_S = (1000, 1000, 8000, 8000, 32000, 32000)
 
 EXAMPLES = """
 scenarios:
@@ -81,6 +83,7 @@ OURS = Contender("koko_presence")
 COMPACT = Contender("koko_presence, compact cursors", options=("caps=cursors",))
 STOPPED = Contender("one member stops reading", options=("stop=1",))
 OBEDIENT = Contender("koko_presence, clients obey", options=("obey=1",))
+SLOW = Contender("some members read slowly", options=(f"slow={','.join(map(str, SLOW_BYTES_PER_S))}",))
 STORM = Contender("koko_presence, storm", options=("storm=1",))
 
 Run = Callable[[Contender, Load, float], Result]
@@ -174,6 +177,33 @@ def stopped(bench: Bench) -> list[str]:
     return [f"Our server alone. {load}.", "", *table(head.split("|"), rows)]
 
 
+def slow(bench: Bench) -> list[str]:
+    """How old is what a slow reader gets, and what does it cost the fast ones of its room?"""
+    load, bench = Load(1, 20, 16.0), replace(bench, seconds=max(SLOW_S, bench.seconds))
+    results = bench.rounds(load, [Contender("everybody reads"), SLOW])
+    fast = [
+        [
+            name, f"{middle(runs, 'latency_ms', 'p50'):.2f}", f"{middle(runs, 'latency_ms', 'p99'):.2f}",
+            f"{middle(runs, 'latency_ms', 'max'):.2f}", f"{middle(runs, 'ratio'):.3f}",
+            f"{middle(runs, 'server_rss_kib') / 1024:.1f}", lateness(runs),
+        ]
+        for name, runs in results.items()
+    ]  # fmt: skip
+    head = "|p50 ms of the fast ones|p99 ms|max ms|delivered to them|server MiB|generator late p99 ms"
+    text = (
+        f"Our server alone. {load}. In the second row the last {len(SLOW_BYTES_PER_S)} read so slowly, with a receive "
+        f"buffer of 4096 bytes, and send as the others do; {bench.seconds:g} s a run."
+    )
+    about = (
+        "The age of the newest cursor at each look (every 20 ms) that brought a slow reader one, over all of its speed "
+        "and all rounds; `cut` is how many the server closed."
+    )
+    return [
+        text, "", *table(head.split("|"), fast), "", about, "",
+        *table(figures.SLOW_HEAD, figures.slow_rows(results[SLOW.name])),
+    ]  # fmt: skip
+
+
 def storm(bench: Bench) -> list[str]:
     runs = bench.rounds(Load(20, 100, 20.0), [STORM])[STORM.name]
     keys = ("p50", "p99", "max")
@@ -228,6 +258,7 @@ SCENARIOS = {
     "many_full": Scenario("the most full rooms", lambda bench: peak(bench, 100, 1.0)),
     "many_small": Scenario("the most rooms of ten", lambda bench: peak(bench, 10, 32.0)),
     "stopped": Scenario("one member stops reading", stopped),
+    "slow": Scenario("some members read slowly", slow),
     "overload": Scenario("rooms of ten, more than a core carries", overload),
     "storm": Scenario("everybody comes at once", storm),
 }

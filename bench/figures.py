@@ -98,6 +98,22 @@ def percentile(samples: Sequence[float], part: float) -> float:
     return sorted(samples)[max(0, math.ceil(len(samples) * part) - 1)]
 
 
+SLOW_HEAD = ["reads", "newest cursor's age p50 ms", "max ms", "looks", "cut"]
+
+
+def slow_rows(results: Sequence[Result]) -> list[list[str]]:
+    """A row for each speed, over all of its readers and all runs: how old was the newest of what arrived?"""
+    rows = []
+    readers = [reader for result in results for reader in result.get("slow", ())]
+    for speed in sorted({reader["bytes_per_s"] for reader in readers}):
+        alike = [reader for reader in readers if reader["bytes_per_s"] == speed]
+        ages = [age for reader in alike for age in reader["ages_ms"]]
+        told = [f"{percentile(ages, 0.5):.0f}", f"{max(ages):.0f}"] if ages else ["none", "none"]
+        cut = sum(reader["closed"] for reader in alike)
+        rows.append([f"{speed / 1000:g} kB/s", *told, f"{len(ages)}", f"{cut} of {len(alike)}"])
+    return rows
+
+
 PROBED = ("playback", "control", "typing", "join", "newcomer")
 
 

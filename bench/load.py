@@ -243,6 +243,9 @@ def main() -> None:
     parser.add_argument("--obey", action="store_true", help="send no more often than the server advises")
     parser.add_argument("--compact", action="store_true", help="ask for compact cursors")
     parser.add_argument("--stop", type=int, default=0, help="members of room 0 that stop reading")
+    parser.add_argument(
+        "--slow", default="", metavar="N,N", help="the last members of room 0, one for each, read N bytes a second"
+    )
     parser.add_argument("--storm", action="store_true", help="measure everybody joining at once")
     parser.add_argument("--port", type=int, default=18080)
     parser.add_argument("--server-core", type=int, default=0)
@@ -252,6 +255,7 @@ def main() -> None:
     arguments = parser.parse_args()
     options = ["extras=1"] * arguments.extras + ["caps=cursors"] * arguments.compact + ["storm=1"] * arguments.storm
     options += [f"stop={arguments.stop}"] if arguments.stop else []
+    options += [f"slow={arguments.slow}"] if arguments.slow else []
     options += [f"phases={arguments.phases}"] + ["obey=1"] * arguments.obey
     settings = dict(pair.split("=", 1) for pair in arguments.set)
     with koko_server(arguments.port, arguments.server_core, **settings) as pid:

@@ -7,6 +7,8 @@
  *   loadgen HOST PORT ROOMS USERS HZ WARMUP_S MEASURE_S TOKENS_FILE [key=value ...]
  *     caps=cursors     ask for compact cursors          extras=1   typing and playback beside the cursors, in room 0
  *     stop=N           N members of room 0 stop reading when the measurement starts; they are not expected to get any
+ *     slow=N,N,...     the last members of room 0, one for each N, read N bytes a second with a receive buffer of 4096
+ *                      bytes; they send as the others do, and what they get counts in `slow` alone
  *     storm=1          measure joins alone: connect, authenticate and join everybody at once
  *     phases=even      everybody sends at the same distance from the one before, members of a room far from each other
  *     obey=1           send at most every `sendIntervalMs` of `joined` and of later notices, as the SDK does
@@ -21,6 +23,7 @@
 #include <math.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,6 +39,8 @@
 #define RING 80 /* cursors of one sender still under way; divides 10000, where the number in `x` starts again */
 #define STOPPED_BUFFER 4096 /* so that what a stopped reader does not take soon waits in the server, not in the kernel */
 #define MAX_US 2000000
+#define MOST_SLOW 64
+#define SLOW_TURN_US 20000 /* how often a slow reader reads */
 #define RECOVERY_US 2000000 /* after the load has fallen, before what came back is measured */
 #define TURN 64 /* sockets read before looking at the clock again, or a burst to everybody would make the sends late */
 #define EARLY_US 50 /* sends that are so close share a look at the sockets, which costs as much as a send */
@@ -45,6 +50,7 @@ enum state { CONNECTING, UPGRADING, AUTHENTICATING, JOINING, JOINED, DEAD };
 
 struct client {
     int fd, room, number, reading;
+    struct slow *slow; /* what only a slow reader has, or NULL */
     enum state state;
     unsigned char *in;
     size_t in_size, in_capacity;
@@ -58,6 +64,15 @@ struct client {
     } ring[RING];
 };
 
+struct slow {
+    long bytes_per_s;
+    double may_read; /* bytes, since the load began */
+    int64_t newest; /* when the newest cursor of one look at the socket was sent */
+    int64_t *ages; /* of the newest cursor at each look that brought one, microseconds */
+    size_t count, capacity;
+    int closed;
+};
+
 struct histogram {
     uint32_t *count;
     uint64_t total;
@@ -65,7 +80,8 @@ struct histogram {
 };
 
 static struct client *clients;
-static int client_count, rooms, users_per_room, epoll_fd, compact, extras, stop_readers, storm, even, obey;
+static int client_count, rooms, users_per_room, epoll_fd, compact, extras, stop_readers, slow_readers, storm, even, obey;
+static struct slow slows[MOST_SLOW];
 static double hz, warmup_s, measure_s, relief_s;
 static int64_t measure_from, measure_to, relief_from, relief_to, epoch;
 static struct histogram latency, last_receiver, join_latency, lateness, typing_latency, playback_latency, relief;
@@ -143,8 +159,13 @@ static int stops(struct client *c) {
     return c->room == 0 && c->number >= users_per_room - stop_readers;
 }
 
+static int is_slow(struct client *c) {
+    return c->room == 0 && c->number >= users_per_room - slow_readers;
+}
+
+/* How many are expected to get a cursor of this client in time. */
 static uint32_t receivers(struct client *c) {
-    return users_per_room - 1 - (c->room == 0 ? stop_readers : 0);
+    return users_per_room - (c->room == 0 ? stop_readers + slow_readers : 0) - !is_slow(c);
 }
 
 static void send_cursor(struct client *c, int64_t now) {
@@ -181,6 +202,10 @@ static double number_at(const char *at, char **end) {
 
 static void note_cursor(struct client *receiver, struct client *sender, double timestamp, double x, int64_t now) {
     int64_t at = epoch + (int64_t)llround(timestamp * 1e6);
+    if (receiver->slow) {
+        if (at > receiver->slow->newest) receiver->slow->newest = at;
+        return;
+    }
     if (now < measure_to) arrived++; /* however old: what got through in the time of the measurement */
     if (at >= relief_from && at < relief_to) note(&relief, now - at);
     if (at < measure_from || at >= measure_to) return;
@@ -270,17 +295,22 @@ static void on_text(struct client *c, const char *text, size_t size, int64_t now
 
 static void on_readable(struct client *c) {
     for (;;) {
+        size_t most = 65536;
+        if (c->slow && c->reading == 2 && c->slow->may_read < most) most = (size_t)c->slow->may_read;
+        if (!most) return;
         if (c->in_size + 65536 > c->in_capacity) c->in = realloc(c->in, c->in_capacity = (c->in_size + 65536) * 2);
-        ssize_t got = read(c->fd, c->in + c->in_size, 65536);
+        ssize_t got = read(c->fd, c->in + c->in_size, most);
         if (got == 0 || (got < 0 && errno != EAGAIN)) {
             if (c->state != DEAD) closed++;
+            if (c->slow) c->slow->closed = 1;
             c->state = DEAD;
             close(c->fd);
             return;
         }
         if (got < 0) return;
         c->in_size += got;
-        bytes_received += got;
+        if (c->slow) c->slow->may_read -= got;
+        else bytes_received += got;
         int64_t now = now_us();
         size_t at = 0;
         if (c->state == UPGRADING) {
@@ -333,7 +363,7 @@ static void start(struct client *c, struct sockaddr_in *server) {
     int one = 1;
     setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     int small = STOPPED_BUFFER;
-    if (stops(c)) setsockopt(c->fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
+    if (stops(c) || is_slow(c)) setsockopt(c->fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
     if (connect(c->fd, (struct sockaddr *)server, sizeof *server)) die("connect");
     fcntl(c->fd, F_SETFL, O_NONBLOCK);
     char request[400];
@@ -352,6 +382,50 @@ static void turn(int64_t until) {
     struct timespec timeout = {wait > 0 ? wait / 1000000 : 0, wait > 0 ? (wait % 1000000) * 1000 : 0};
     int n = epoll_pwait2(epoll_fd, events, TURN, &timeout, NULL);
     for (int i = 0; i < n; i++) on_readable(events[i].data.ptr);
+}
+
+/* Slow readers read what they may by now. Ages count only within the measurement. */
+static void read_slowly(int64_t now) {
+    static int64_t last;
+    if (last && now - last < SLOW_TURN_US) return;
+    for (int i = 0; i < slow_readers; i++) {
+        struct client *c = &clients[users_per_room - slow_readers + i];
+        struct slow *slow = c->slow;
+        if (!last) { /* the load begins: from now on they are read here alone */
+            epoll_ctl(epoll_fd, EPOLL_CTL_DEL, c->fd, NULL);
+            c->reading = 2;
+            slow->may_read = 0;
+        } else if (c->state != DEAD) {
+            slow->may_read += slow->bytes_per_s * (now - last) / 1e6;
+            slow->newest = 0;
+            on_readable(c);
+            /* what was not there to be read now does not make a fast reader of it later */
+            if (slow->may_read > slow->bytes_per_s) slow->may_read = slow->bytes_per_s;
+            if (!slow->newest || now < measure_from || now >= measure_to) continue;
+            if (slow->count == slow->capacity)
+                slow->ages = realloc(slow->ages, (slow->capacity = 2 * slow->capacity + 64) * sizeof *slow->ages);
+            slow->ages[slow->count++] = now_us() - slow->newest;
+        }
+    }
+    last = now;
+}
+
+static int by_age(const void *a, const void *b) {
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+static void print_slow(void) {
+    if (!slow_readers) return;
+    printf("\"slow\":[");
+    for (int i = 0; i < slow_readers; i++) {
+        struct slow *slow = &slows[i];
+        qsort(slow->ages, slow->count, sizeof *slow->ages, by_age);
+        printf("%s{\"bytes_per_s\":%ld,\"closed\":%d,\"ages_ms\":[", i ? "," : "", slow->bytes_per_s, slow->closed);
+        for (size_t j = 0; j < slow->count; j++) printf("%s%.1f", j ? "," : "", slow->ages[j] / 1000.0);
+        printf("]}");
+    }
+    printf("],");
 }
 
 static int by_due(const void *a, const void *b) {
@@ -389,7 +463,7 @@ static void print_updates(void) {
     uint32_t *counts = malloc((size_t)client_count * users_per_room * sizeof *counts);
     size_t size = 0;
     for (int i = 0; i < client_count; i++)
-        for (int j = 0; clients[i].reading && j < users_per_room; j++) {
+        for (int j = 0; clients[i].reading == 1 && j < users_per_room; j++) {
             struct client *sender = &clients[clients[i].room * users_per_room + j];
             if (sender != &clients[i] && sender->reading) counts[size++] = pairs[i * users_per_room + j];
         }
@@ -445,7 +519,15 @@ int main(int argc, char **argv) {
         if (!strcmp(argv[i], "obey=1")) obey = 1;
         if (!strncmp(argv[i], "stop=", 5)) stop_readers = atoi(argv[i] + 5);
         if (!strncmp(argv[i], "relief=", 7)) relief_s = atof(argv[i] + 7);
+        if (!strncmp(argv[i], "slow=", 5))
+            for (char *at = argv[i] + 5; *at && slow_readers < MOST_SLOW; at += *at == ',')
+                slows[slow_readers++].bytes_per_s = strtol(at, &at, 10);
     }
+    if (slow_readers && (stop_readers || slow_readers >= users_per_room)) {
+        fprintf(stderr, "loadgen: slow readers need some who read, and none who stop\n");
+        return 2;
+    }
+    signal(SIGPIPE, SIG_IGN); /* a slow reader that was cut learns of it late, and sends until then */
     client_count = rooms * users_per_room;
     struct rlimit files = {client_count + 100, client_count + 100};
     setrlimit(RLIMIT_NOFILE, &files);
@@ -473,6 +555,7 @@ int main(int argc, char **argv) {
         clients[i].number = i;
         clients[i].room = i / users_per_room;
         clients[i].reading = 1;
+        if (is_slow(&clients[i])) clients[i].slow = &slows[i - (users_per_room - slow_readers)];
         start(&clients[i], &server);
         if (!storm) while (clients[i].state != JOINED && clients[i].state != DEAD) turn(now_us() + 5000000);
     }
@@ -518,6 +601,7 @@ int main(int argc, char **argv) {
             while (now_us() < c->due - EARLY_US || now_us() - read_at > UNREAD_US) {
                 turn(c->due);
                 read_at = now_us();
+                if (slow_readers) read_slowly(read_at);
                 if (extras) send_extras(read_at);
             }
             int64_t now = now_us();
@@ -560,6 +644,7 @@ int main(int argc, char **argv) {
     print_histogram("playback_ms", &playback_latency);
     print_histogram("relief_ms", &relief);
     print_updates();
+    print_slow();
     qsort(clients, client_count, sizeof *clients, by_advice);
     printf("\"advised_ms\":{\"p50\":%.1f,\"max\":%.1f},", clients[client_count / 2].advised / 1000.0,
            clients[client_count - 1].advised / 1000.0);

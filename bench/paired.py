@@ -1,9 +1,11 @@
 """Two revisions side by side: their pytest-benchmark cases in slices of CPU time, in turn, judged by paired ratios.
 
-A busy machine changes its speed from one second to the next, and a process is fast or slow by how its memory happens
-to lie. So two processes, one of each revision, are pinned to one core and run short slices of the same case in the
-order A B B A: each such four give one ratio, of which the median is a pair's. Several pairs of fresh processes give
-several medians, and these an interval of confidence, which knows of both kinds of noise.
+A busy machine changes its speed within milliseconds, and a process is fast or slow by how its memory happens to lie. So
+two processes, one of each revision, are pinned to one core and run short slices of the same case in the order A B B A:
+each such four give one ratio, of which the median is a pair's. The shorter the slices, the more of them there are and
+the more alike is the machine within four of them: this decides how exact a pair is. Several pairs of fresh processes
+give several medians, of which one may be far off: what is said of a case is their Hodges-Lehmann estimate, with the
+interval of Wilcoxon's signed-rank test, and a case of which that says too little gets more pairs.
 """
 
 import json
@@ -16,12 +18,15 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
+from itertools import accumulate, combinations_with_replacement
 from pathlib import Path
-from statistics import mean, median, stdev
+from statistics import median
 from typing import Any
 
 SLICES = Path(__file__).with_name("slices.py")
-SLICE_NS = 3_000_000
+SLICE_NS = 400_000
+FOURS = 120  # of a case in a pair of processes
 Four = tuple[int, int, int, int]  # nanoseconds of base, this, this, base
 
 
@@ -34,7 +39,6 @@ class Side:
         theirs_in, ours_out = os.pipe()
         env = os.environ | {
             "PYTHONPATH": str(tree), "PYTHONHASHSEED": str(seed), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
-            "PYTHONDONTWRITEBYTECODE": "1",
         }  # fmt: skip
         command = [sys.executable, "-P", str(SLICES), str(theirs_in), str(theirs_out)]
         self.process = subprocess.Popen(
@@ -58,8 +62,9 @@ class Side:
         self._out.write(json.dumps(what) + "\n")
         self._out.flush()
 
-    def slice(self, times: int) -> int:
-        self.say(times)
+    def slice(self, number: int) -> int:
+        """CPU nanoseconds of so many things of the case."""
+        self.say(number)
         return int(self.hear())
 
     def end(self) -> None:
@@ -85,13 +90,16 @@ def quietest_core() -> int:
 
 @contextmanager
 def two_sides(base: Path, this: Path, seed: int) -> Iterator[tuple[Side, Side]]:
-    core = quietest_core()
+    """A fresh pair on one core, and this process on it too: what a slice waits for is then never the other core."""
+    before, core = os.sched_getaffinity(0), quietest_core()
     sides: list[Side] = []
     try:
         for tree in (base, this):
             sides.append(Side(tree, core, seed))
+        os.sched_setaffinity(0, {core})
         yield sides[0], sides[1]
     finally:
+        os.sched_setaffinity(0, before)
         for side in sides:
             side.end()
 
@@ -129,7 +137,7 @@ class Session:
         said = [side.hear() for side in sides]
         fours: list[Four] = []
         if all("ready" in each for each in said):
-            fours = list(slices(*sides, seconds))
+            fours = list(slices(*sides, seconds, said[0]["n"]))
         for side, each in zip(sides, said, strict=True):
             done = each
             if "ready" in each:
@@ -142,13 +150,15 @@ class Session:
         return fours
 
 
-def slices(base: Side, this: Side, seconds: float) -> Iterator[Four]:
-    """A B B A for so long, every slice as many runs as take SLICE_NS."""
-    times = max(1, round(SLICE_NS / max(1, min(base.slice(1), base.slice(1), base.slice(1)))))
-    base.slice(times), this.slice(times)
+def slices(base: Side, this: Side, seconds: float, n: int) -> Iterator[Four]:
+    """A B B A until there are enough of them, for so long at the most; `n` things are what a case does at once."""
+    number = max(1, round(n * SLICE_NS / max(1, min(base.slice(n), base.slice(n), base.slice(n)))))
+    base.slice(number), this.slice(number)
     end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        yield base.slice(times), this.slice(times), this.slice(times), base.slice(times)
+    for _ in range(FOURS):
+        yield base.slice(number), this.slice(number), this.slice(number), base.slice(number)
+        if time.monotonic() > end:
+            break
 
 
 def _inside(path: str, tree: Path) -> bool:
@@ -164,10 +174,10 @@ def is_case(name: str, only: str = "") -> bool:
 
 SLOWER = 0.04  # what is more than this above the base is slower
 SUSPECT = 0.015  # what looks like more than this after the first pairs gets more of them
-PAIRS, MOST_PAIRS = 5, 14
-SECONDS = 0.6  # a case in a pair
-# Student's t for an interval of 99 %, by degrees of freedom from 1 on
-STUDENT = (63.66, 9.925, 5.841, 4.604, 4.032, 3.707, 3.499, 3.355, 3.250, 3.169, 3.106, 3.055, 3.012, 2.977, 2.947)
+OPEN = 0.1  # where this much cannot be excluded, nothing is said of the case
+CONFIDENCE = 0.99
+PAIRS, MOST_PAIRS = 8, 16  # 8: with fewer, the signed-rank test has no interval of 99 %
+SECONDS = 0.4  # a case in a pair, at the most
 
 
 def middle(fours: Sequence[Four]) -> float:
@@ -194,19 +204,43 @@ class Change:
         return self.change < -SLOWER and self.high < 0.0
 
     @property
-    def decided(self) -> bool:
-        """Whether another pair would not change what is said."""
-        return self.high < SLOWER or self.low > SLOWER or self.pairs >= MOST_PAIRS
+    def undecided(self) -> bool:
+        """Whether it may be a tenth slower, or not slower at all."""
+        return not self.slower and self.high > OPEN
+
+    @property
+    def worth_more(self) -> bool:
+        """Whether another pair might change what is said of it."""
+        if self.pairs >= MOST_PAIRS or (self.slower and self.low > SUSPECT):
+            return False
+        return self.undecided or (self.change > SUSPECT and self.high > SLOWER)
 
 
 def change_of(name: str, middles: Sequence[float]) -> Change:
-    """From the logarithms of the pairs; with fewer than two of them the interval is everything."""
-    if len(middles) < 2:
-        return Change(name, math.expm1(mean(middles)), -1.0, math.inf, len(middles))
-    freedom = min(len(middles) - 1, len(STUDENT))
-    half = STUDENT[freedom - 1] * stdev(middles) / math.sqrt(len(middles))
-    ends = (mean(middles) - half, mean(middles) + half)
-    return Change(name, math.expm1(mean(middles)), math.expm1(ends[0]), math.expm1(ends[1]), len(middles))
+    """From the logarithms of the pairs; with fewer than eight of them the interval is everything.
+
+    The estimate is the median of the means of any two of them (Hodges and Lehmann 1963), the interval lies between two
+    of these means (Hollander and Wolfe, Nonparametric Statistical Methods, 3.3): it asks for medians that are as often
+    too high as too low, and not for a normal distribution.
+    """
+    means = sorted((one + other) / 2 for one, other in combinations_with_replacement(middles, 2))
+    rank = rank_of(len(middles))
+    low, high = (means[rank], means[-1 - rank]) if rank >= 0 else (-math.inf, math.inf)
+    return Change(name, math.expm1(median(means)), math.expm1(low), math.expm1(high), len(middles))
+
+
+@cache
+def rank_of(count: int) -> int:
+    """How many of the means of `count` values lie outside of the interval on either side; -1 when all may.
+
+    Wilcoxon's statistic is the sum of the ranks whose sign is plus: each of 1 to `count` is in it or not, alike often.
+    """
+    ways = [1]  # by sum
+    for rank in range(1, count + 1):
+        longer = [*ways, *[0] * rank]
+        ways = [many + (longer[total - rank] if total >= rank else 0) for total, many in enumerate(longer)]
+    allowed = (1.0 - CONFIDENCE) / 2.0 * 2**count
+    return sum(below <= allowed for below in accumulate(ways)) - 1
 
 
 def changes(fours: Mapping[str, Sequence[Sequence[Four]]]) -> list[Change]:
@@ -215,11 +249,11 @@ def changes(fours: Mapping[str, Sequence[Sequence[Four]]]) -> list[Change]:
 
 def suspects(found: Sequence[Change]) -> list[str]:
     """The cases that another pair of processes is worth."""
-    return [each.name for each in found if each.change > SUSPECT and not each.decided]
+    return [each.name for each in found if each.worth_more]
 
 
 def compare(base: Path, this: Path, only: str = "", seed: int | None = None) -> tuple[list[Change], dict[str, str]]:
-    """The changes of all cases with `only` in their name, and why some are not among them. About two minutes."""
+    """The changes of all cases with `only` in their name, and why some are not among them."""
     session = Session(base, this)
     first = random.randrange(1_000_000) if seed is None else seed
     for number in range(PAIRS):
@@ -238,11 +272,11 @@ def title(name: str) -> str:
 
 
 def report(found: Sequence[Change], uncompared: Mapping[str, str]) -> str:
-    """A line for each case; what is slower or faster is marked."""
+    """A line for each case; what is slower, faster or undecided is marked."""
     width = max((len(title(each.name)) for each in found), default=0)
     lines = [f"{'':{width}}  {'change':>8}  {'99 % between':>18}  pairs"]
     for each in found:
-        mark = "  <-- slower" if each.slower else "  faster" if each.faster else ""
+        mark = "  <-- slower" if each.slower else "  faster" if each.faster else "  undecided" if each.undecided else ""
         interval = f"{each.low:+.1%} and {each.high:+.1%}"
         lines.append(f"{title(each.name):{width}}  {each.change:+8.1%}  {interval:>18}  {each.pairs:5}{mark}")
     lines += [f"{title(name)}: {why}" for name, why in sorted(uncompared.items())]

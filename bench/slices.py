@@ -6,8 +6,8 @@ In place of pytest-benchmark's fixture the cases get one that times nothing by i
 
     > {"product": [paths], "cases": [ids]}     what was collected, and where the code comes from
     < [ids]                                    those to run, in this order
-    > {"ready": id}                            a case has prepared itself and was run once
-    < 3                                        run it three times: so often as one slice
+    > {"ready": id, "n": 50}                   a case has prepared itself and did its n things once
+    < 3                                        do three of them, as one slice
     > 1234567                                  CPU nanoseconds of this thread; then the next number, until
     < 0
     > {"done": id, "failed": ""}               the case has checked its result; or what failed, also without "ready"
@@ -21,6 +21,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -61,15 +62,28 @@ class Sliced:
         self._line, self._case = line, case
 
     def pedantic(self, run: Callable[..., Any], args: tuple[Any, ...] = (), **_: Any) -> Any:
+        """With one whole number n as `args` the case does n things, and a slice may be a part of them; what it then
+        checks is the result of all n, done a whole number of times."""
+        n = args[0] if len(args) == 1 and isinstance(args[0], int) else 1
+        some = run if args == (n,) else partial(_again, run, args)
+        done = 0
         with without_collector():
-            result = run(*args)
-            self._line.say({"ready": self._case})
-            while times := self._line.hear():
+            some(n)
+            self._line.say({"ready": self._case, "n": n})
+            while number := self._line.hear():
                 begun = time.thread_time_ns()
-                for _ in range(times):
-                    result = run(*args)
+                some(number)
                 self._line.say(time.thread_time_ns() - begun)
-        return result
+                done += number
+            if done % n:
+                some(n - done % n)
+            return some(n)
+
+
+def _again(run: Callable[..., Any], args: tuple[Any, ...], times: int) -> Any:
+    for _ in range(times):
+        result = run(*args)
+    return result
 
 
 class Plugin:
@@ -99,4 +113,5 @@ class Plugin:
 if __name__ == "__main__":
     # the revision's own options are those of pytest-benchmark, which is not loaded here
     options = ["bench", "-q", "-o", "addopts=", "-p", "no:cacheprovider", "-p", "no:faulthandler", "-W", "ignore"]
+    options.append("--assert=plain")
     raise SystemExit(pytest.main(options, plugins=[Plugin(Line(int(sys.argv[1]), int(sys.argv[2])))]))

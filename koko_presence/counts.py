@@ -75,6 +75,7 @@ class Counters(Struct, kw_only=True):
     send_queue_bytes: int
     slow_receivers: int
     lag_max_s: float
+    turn_cpu_max_s: float = 0.0
     cpu_s: float
     resident_bytes: int
     started_s: float

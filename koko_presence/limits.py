@@ -63,6 +63,7 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     join_hz: Hertz = 5.0
     join_burst: Count = 20
     connection_hz: Hertz = 100.0
+    connection_bytes_hz: Annotated[int, Meta(ge=4096, le=1 << 30)] = 256 * 1024
     room_events_hz: Hertz = 2000.0
 
     # abuse [B13, L3]

@@ -28,6 +28,7 @@ from .cluster.bus import LocalBus
 from .cluster.cluster_bus import ClusterBus
 from .cluster.mesh import Mesh
 from .cluster.ring import View
+from .edge.abuse import make_intake
 from .edge.connection import Connection, Handler
 from .edge.door import Door
 from .edge.http import HttpSide
@@ -38,7 +39,7 @@ from .edge.trpc_ws import PATH as TRPC_PATH
 from .edge.trpc_ws import TrpcSocket
 from .ids import new_session_id
 from .limits import Limits
-from .ops.collect import LoopLag, collect
+from .ops.collect import LoopLag, TurnCpu, collect
 from .ops.config import Config
 from .ops.logs import BoundedHandler
 from .ops.webhooks import Webhooks
@@ -104,6 +105,7 @@ class Worker:
         self._wall_timer: asyncio.TimerHandle | None = None
         self._sync_wall()
         self._lag = LoopLag(loop, tally)
+        self._turn_cpu = TurnCpu(loop)
         self.shard = Shard(config.limits, config.rooms, self._wall)
         self.webhooks: Webhooks | None = None
         self._webhook_asker: Asker | None = None
@@ -137,6 +139,7 @@ class Worker:
             self._http.add_dev_tokens(self._dev_token)
         self.door = Door(
             make_handler=self._handler,
+            make_intake=lambda: make_intake(self.hub.limits),
             ws_paths=("/presence", TRPC_PATH),
             http_protocol=self._http.server(),
             origins=self._origins(config),
@@ -192,6 +195,7 @@ class Worker:
         if self._mesh is not None:
             self._mesh.close()
         self._lag.stop()
+        self._turn_cpu.stop()
         if self.webhooks is not None:
             self.webhooks.stop()
         if self._webhook_asker is not None:
@@ -223,7 +227,14 @@ class Worker:
     def snapshot(self) -> bytes:
         """This worker's Counters as msgpack, for ops/metrics.py."""
         return collect(
-            tally, self._lag, door=self.door, hub=self.hub, shard=self.shard, bus=self.bus, webhooks=self.webhooks
+            tally,
+            self._lag,
+            self._turn_cpu,
+            door=self.door,
+            hub=self.hub,
+            shard=self.shard,
+            bus=self.bus,
+            webhooks=self.webhooks,
         )
 
     def _close_access(self, access: Access) -> None:

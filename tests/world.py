@@ -130,9 +130,11 @@ class Client:
     def send_ping(self, data: bytes) -> None:
         self.pings += 1
         if self.answers_pings:
-            self.session.on_pong(data)
+            self.session.on_pong()
 
     def promote(self) -> None: ...
+
+    def invite(self) -> None: ...
 
     def close(self, code: int, reason: str = "") -> None:
         self.closed = code

@@ -2,11 +2,22 @@
 
 from typing import Literal
 
+from koko_presence._fastpath.intake import Intake
 from koko_presence._fastpath.throttle import TokenBucket
 from koko_presence.limits import Limits
 
+READ_FACTOR = 5.0  # frames a second that are read, in rates of a connection [L3]
+UNINVITED_FRAMES = 16  # of any kind, before `auth` [A2]
+
 # A flood is over when nothing was over the limit for this long.
 _CALM_S = 1.0
+
+
+def make_intake(limits: Limits) -> Intake:
+    """How much of one connection is read, above which it is not read for a while [L3], and before `auth` [A2]."""
+    hz = READ_FACTOR * limits.connection_hz
+    per_s = float(limits.connection_bytes_hz)
+    return Intake(hz, max(1.0, hz), per_s, max(2 * per_s, 2.0 * limits.max_frame_bytes), UNINVITED_FRAMES)
 
 
 class Abuse:
@@ -22,14 +33,19 @@ class Abuse:
         self._errors: list[float] = []
         self._protocol_errors: list[float] = []
 
-    def take(self, now: float) -> bool:
-        """Count a message; False when it is above the connection's rate."""
-        if self.messages.take(now):
-            return True
+    def take(self, now: float, count: int = 1) -> bool:
+        """Count `count` messages, or frames; False when they are above the connection's rate."""
+        for _ in range(count):
+            if not self.messages.take(now):
+                self.note_flood(now, now)
+                return False
+        return True
+
+    def note_flood(self, now: float, until: float) -> None:
+        """More comes than may, and the connection is not read before `until`: all that time counts as a flood."""
         if now - self._flood_seen > _CALM_S:
             self._flood_began = now
-        self._flood_seen = now
-        return False
+        self._flood_seen = max(self._flood_seen, until)
 
     def flooding_for(self, now: float) -> float:
         """Seconds that the rate has been exceeded without a pause."""

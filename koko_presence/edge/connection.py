@@ -1,21 +1,23 @@
-"""One WebSocket: frames in, whole valid messages out, with the rules that picows leaves to us.
+"""One WebSocket: frames in, whole valid messages out [RFC 6455].
 
-picows checks masks, opcodes, lengths and control frames. Here: RSV bits, the order of fragments, UTF-8 of the whole
-text, total size, close codes. After the first close, sent or received, nothing more reaches the handler. No task, no
-logger and no timer per connection, but one short timer while it closes.
+The reader (`_fastpath/reader`) checks each frame by itself. Here: the order of fragments, UTF-8 of the whole text,
+total size, close codes. After the first close, sent or received, nothing more reaches the handler. No task, no logger
+and no timer per connection, but one short timer while it closes.
+
+Transport, reader, connection and handler hold each other in a ring while the connection lives. `on_lost` cuts it, so
+that all of them are freed at once and without the garbage collector, which hardly ever runs in a worker.
 """
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Any, Protocol
-
-from picows import WSFrame, WSTransport
 
 from koko_presence._fastpath.counters import tally
 from koko_presence._fastpath.gate import Gate
-from koko_presence._fastpath.listener import FrameListener, forget_handshake
+from koko_presence._fastpath.intake import Intake
+from koko_presence._fastpath.listener import FrameListener
 from koko_presence._fastpath.outbox import Outbox
-from koko_presence._fastpath.polling import PolledTransport
 from koko_presence.auth.cookies import SessionCookie
 
 log = logging.getLogger("koko_presence.connection")
@@ -41,9 +43,13 @@ class Handler(Protocol):
 
     def on_too_large(self, size: int) -> None: ...
 
-    def on_ping(self) -> None: ...
+    def on_ping(self, count: int = 1) -> None: ...
 
-    def on_pong(self, data: bytes) -> None: ...
+    def on_pong(self, count: int = 1) -> None: ...
+
+    def on_rest(self, until: float) -> None: ...
+
+    def on_uninvited(self) -> None: ...
 
     def on_close(self, code: int | None, clean: bool) -> None: ...
 
@@ -52,22 +58,68 @@ class Handler(Protocol):
     def on_unwritable(self) -> None: ...
 
 
+class Door(Protocol):
+    """What counts connections."""
+
+    def leave(self, connection: "Connection", transport: Any) -> None: ...
+
+
+class Gone:
+    """The transport of a connection that is over, for those who have not heard of it yet."""
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return default
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def write(self, data: bytes) -> None: ...
+
+    def close(self) -> None: ...
+
+    def abort(self) -> None: ...
+
+    def promote(self) -> None: ...
+
+    def pause_reading(self) -> None: ...
+
+    def wake(self) -> None: ...
+
+
+_GONE = Gone()
+
+
 class Connection(FrameListener):
-    """A server's end of one WebSocket. Created by the door; `handler` is set before the first callback."""
+    """A server's end of one WebSocket, made by the door after the handshake.
+
+    `request` is the handshake's, there until the handler's `on_open` returns; `cookie` is what came with it, which the
+    session takes over.
+    """
 
     __slots__ = (
-        "_close_timer", "_max_frame_bytes", "_max_message_bytes", "_outbox", "_parts_bytes", "_parts_type",
-        "_peer_code", "_told_close", "_transport", "close_code_sent", "cookie",
-        "handler",
+        "_close_timer", "_door", "_max_frame_bytes", "_max_message_bytes", "_outbox", "_parts_bytes", "_parts_type",
+        "_peer_code", "_told_close", "_transport", "close_code_sent", "cookie", "handler", "request",
     )  # fmt: skip
 
-    def __init__(self, max_message_bytes: int, max_frame_bytes: int) -> None:
-        self.handler: Handler
-        self.cookie: SessionCookie | str | None = None  # what the upgrade brought; the session takes it over
+    def __init__(
+        self,
+        door: Door,
+        transport: Any,
+        request: Any,
+        cookie: SessionCookie | str | None,
+        max_message_bytes: int,
+        max_frame_bytes: int,
+        intake: Intake | None = None,
+    ) -> None:
+        self.intake = intake
+        self.handler: Handler | None = None
+        self.request = request
+        self.cookie = cookie
         self.close_code_sent: int | None = None
+        self._door = door
+        self._transport = transport
         self._max_message_bytes = max_message_bytes
         self._max_frame_bytes = max_frame_bytes
-        self._transport: Any = None
         self._parts_bytes = 0
         self._parts_type = TEXT
         self._told_close = False
@@ -75,84 +127,128 @@ class Connection(FrameListener):
         self._close_timer: asyncio.TimerHandle | None = None
         self._outbox: Outbox | None = None
 
-    # --- what picows calls ------------------------------------------------------------------------------------------
-
-    def on_ws_connected(self, transport: WSTransport) -> None:
-        self._transport = transport
+    def open(self, make_handler: Callable[["Connection"], Handler]) -> None:
+        """The handshake is done."""
         try:
+            self.handler = make_handler(self)
             self.handler.on_open(self)
         except Exception:
             self._fail()
-        forget_handshake(transport)
+        self.request = None
 
-    def on_frame(self, frame: WSFrame) -> None:
-        """Every frame but plain cursors, which went through the gate."""
-        kind: Any = frame.msg_type
-        if self.closing and kind != CLOSE:
-            return
+    # --- what the reader calls --------------------------------------------------------------------------------------
+
+    def on_frame(self, kind: int, fin: bool, payload: bytes) -> None:
+        """Every frame but plain cursors, which went through the gate; once it is closing, close frames alone."""
         try:
-            self._take(kind, frame)
+            if kind == CLOSE:
+                self._on_close_frame(payload)
+            elif self.handler is not None:
+                self._take(self.handler, kind, fin, payload)
         except Exception:
             self._fail()
 
-    def on_ws_disconnected(self, transport: WSTransport) -> None:
+    def on_pings(self, payload: bytes, count: int) -> None:
+        """So many pings were read in one go; the last of them had this payload, and is answered for all."""
+        try:
+            if self.handler is not None:
+                self._answer_ping(self.handler, payload, count)
+        except Exception:
+            self._fail()
+
+    def on_pongs(self, count: int) -> None:
+        """So many pongs were read in one go."""
+        try:
+            if self.handler is not None:
+                self.handler.on_pong(count)
+        except Exception:
+            self._fail()
+
+    def on_rest(self, until: float) -> None:
+        """The client is above its budgets: nothing is read before monotonic second `until`."""
+        try:
+            if self.handler is not None:
+                self.handler.on_rest(until)
+        except Exception:
+            self._fail()
+
+    def on_uninvited(self) -> None:
+        """The client has sent more frames than it may before it says who it is [A2]."""
+        try:
+            if self.handler is not None:
+                self.handler.on_uninvited()
+        except Exception:
+            self._fail()
+
+    def on_flood_after_close(self) -> None:
+        """The client goes on and on after a close, and does not answer it."""
+        self.abort()
+
+    def on_bad_frame(self, code: int, reason: str) -> None:
+        """A frame that no client may send. Nothing behind it is read."""
+        self.close(code, reason)
+        self._hang_up()
+
+    def on_lost(self) -> None:
+        """The connection is over: tell, and let go of everything."""
         self._stop_writing()
         tally.closed(self.close_code_sent)
-        if self._close_timer is not None:
-            self._close_timer.cancel()
+        self._drop_timer()
         if not self._told_close:
             self._tell_close(LOST, clean=False)
+        transport, self._transport = self._transport, _GONE
+        self.handler = self.gate = self._outbox = self.parts = self.request = None
+        self.deaf = True
+        self._door.leave(self, transport)
 
     def pause_writing(self) -> None:
-        if not self.closing:
+        if not self.closing and self.handler is not None:
             self.handler.on_unwritable()
 
     def resume_writing(self) -> None:
-        if not self.closing:
+        if not self.closing and self.handler is not None:
             self.handler.on_writable()
 
     # --- frames to messages -----------------------------------------------------------------------------------------
 
-    def _take(self, kind: int, frame: WSFrame) -> None:
-        if frame.rsv1 or frame.rsv2 or frame.rsv3:
-            self.close(PROTOCOL_ERROR, "reserved bits are set")
-            return
+    def _take(self, handler: Handler, kind: int, fin: bool, payload: bytes) -> None:
         if kind in (TEXT, BINARY):
             if self.parts is not None:
                 self.close(PROTOCOL_ERROR, "a new message inside an unfinished one")
-            elif frame.fin:
-                self._whole(kind, frame.get_payload_as_bytes())
+            elif fin:
+                self._whole(handler, kind, payload)
             else:
                 self.parts, self._parts_bytes, self._parts_type = [], 0, kind
-                self._add_part(frame)
+                self._add_part(handler, fin, payload)
         elif kind == CONTINUATION:
             if self.parts is None:
                 self.close(PROTOCOL_ERROR, "a continuation of nothing")
             else:
-                self._add_part(frame)
+                self._add_part(handler, fin, payload)
         elif kind == PING:
-            if self.unsent_bytes > MAX_UNSENT_PONGS_BYTES:  # it asks and asks, and reads nothing
-                self.abort()
-                return
-            self._write_control(PONG, frame.get_payload_as_bytes())
-            self.handler.on_ping()
-        elif kind == PONG:
-            self.handler.on_pong(frame.get_payload_as_bytes())
+            self._answer_ping(handler, payload, 1)
         else:
-            self._on_close_frame(frame.get_payload_as_bytes())
+            handler.on_pong()
 
-    def _add_part(self, frame: WSFrame) -> None:
+    def _answer_ping(self, handler: Handler, payload: bytes, count: int) -> None:
+        if self.unsent_bytes > MAX_UNSENT_PONGS_BYTES:  # it asks and asks, and reads nothing
+            self.abort()
+            return
+        self._transport.write(_frame(PONG, payload))
+        handler.on_ping(count)
+
+    def _add_part(self, handler: Handler, fin: bool, payload: bytes) -> None:
         parts = self.parts
         assert parts is not None
-        parts.append(frame.get_payload_as_bytes())
-        self._parts_bytes += frame.payload_size
+        parts.append(payload)
+        self._parts_bytes += len(payload)
         if self._parts_bytes > self._max_frame_bytes or len(parts) > MAX_FRAGMENTS:
             self.close(TOO_BIG, "the message is too big")
-        elif frame.fin:
+        elif fin:
             self.parts = None
-            self._whole(self._parts_type, b"".join(parts))
+            self._whole(handler, self._parts_type, b"".join(parts))
 
-    def _whole(self, kind: int, data: bytes) -> None:
+    def _whole(self, handler: Handler, kind: int, data: bytes) -> None:
         if kind == TEXT and not data.isascii():
             try:  # checked before anybody else can see it: one hostile member must not throw the others out
                 data.decode()
@@ -160,11 +256,11 @@ class Connection(FrameListener):
                 self.close(BAD_TEXT, "the text is not UTF-8")
                 return
         if len(data) > self._max_message_bytes:
-            self.handler.on_too_large(len(data))
+            handler.on_too_large(len(data))
         elif kind == TEXT:
-            self.handler.on_text(data)
+            handler.on_text(data)
         else:
-            self.handler.on_binary(data)
+            handler.on_binary(data)
 
     def _on_close_frame(self, payload: bytes) -> None:
         code, problem = _close_code(payload)
@@ -177,7 +273,7 @@ class Connection(FrameListener):
             return
         self._stop_writing()
         self.close_code_sent = code
-        self._write_control(CLOSE, payload[:2])
+        self._transport.write(_frame(CLOSE, payload[:2]))
         self._tell_close(code, clean=True)
         self._hang_up()
 
@@ -185,45 +281,38 @@ class Connection(FrameListener):
 
     @property
     def headers(self) -> Any:
-        """The handshake's headers, case-insensitive; there until the handler's `on_open` returns."""
-        return self._transport.request.headers
+        """The handshake's headers, case-insensitive."""
+        return self.request.headers
 
     @property
     def target(self) -> str:
-        """The handshake's path with its query; there until the handler's `on_open` returns."""
-        target = self._transport.request.path
-        return target.decode("latin-1") if isinstance(target, bytes) else str(target)
-
-    @property
-    def peer(self) -> str:
-        """The other end's address, or "" when there is none any more."""
-        name = self._transport.underlying_transport.get_extra_info("peername")
-        return str(name[0]) if name else ""
+        """The handshake's path with its query."""
+        return str(self.request.path.decode("latin-1"))
 
     @property
     def unsent_bytes(self) -> int:
         """Bytes that the kernel has not taken yet."""
-        return int(self._transport.underlying_transport.get_write_buffer_size())
+        return int(self._transport.get_write_buffer_size())
 
     def send_text(self, data: bytes) -> None:
         """One text message, UTF-8."""
         if not self.closing:
-            self._transport.send(TEXT, data)
+            self._transport.write(_frame(TEXT, data))
 
     def send_binary(self, data: bytes) -> None:
         """One binary message."""
         if not self.closing:
-            self._transport.send(BINARY, data)
+            self._transport.write(_frame(BINARY, data))
 
     def send_frames(self, data: bytes) -> None:
         """Ready frames, as they are, in one write."""
         if not self.closing:
-            self._transport.underlying_transport.write(data)
+            self._transport.write(data)
 
     def send_ping(self, data: bytes) -> None:
         """A ping; the handler hears the pong."""
         if not self.closing:
-            self._write_control(PING, data)
+            self._transport.write(_frame(PING, data))
 
     def close(self, code: int, reason: str = "") -> None:
         """Close with `code`; TCP goes when the peer has answered, after 2 s at the latest. The handler's `on_close`
@@ -233,45 +322,59 @@ class Connection(FrameListener):
         self._stop_writing()
         self.close_code_sent = code
         self.parts = None
-        self._write_control(CLOSE, code.to_bytes(2, "big") + _cut(reason, 123))
+        self._transport.write(_frame(CLOSE, code.to_bytes(2, "big") + _cut(reason, 123)))
         if code in (PROTOCOL_ERROR, BAD_TEXT, TOO_BIG):
             self._hang_up()  # what else such a peer says is not worth reading
             return
         self._close_timer = asyncio.get_running_loop().call_later(CLOSE_TIMEOUT_S, self.abort)
+        self._transport.wake()  # or the answer might not be read in time
 
     def abort(self) -> None:
         """Cut TCP at once, without a close frame."""
         self._stop_writing()
-        self._transport.disconnect(False)
+        self.deaf = True
+        self._transport.abort()
 
     def promote(self) -> None:
         """The client is in a room: what it says is read before what newcomers say."""
-        transport = self._transport.underlying_transport
-        if isinstance(transport, PolledTransport):
-            transport.promote()
+        self._transport.promote()
+
+    def invite(self) -> None:
+        """The client has said who it is, and need not be right [A2]."""
+        if self.intake is not None:
+            self.intake.invite()
+
+    def expel(self) -> None:
+        """The client is not let in: it has said what it may before that once more."""
+        if self.intake is not None:
+            self.intake.expel()
+
+    def stop_reading(self) -> None:
+        """Read nothing more, and leave the connection open until it is closed from here."""
+        self._transport.pause_reading()
 
     def shorten(self, outbox: Outbox, gate: Gate) -> None:
         """Let plain cursors in through `gate` and `outbox` write to the socket itself, past all layers; the latter not
         over TLS, where there are bytes between."""
         self.gate = gate
         self._outbox = outbox
-        transport = self._transport.underlying_transport
-        if self._transport.is_secure:
-            transport.set_write_buffer_limits(high=0)  # tell at once that something waits, and when nothing does
+        if self._is_secure:
+            self._transport.set_write_buffer_limits(high=0)  # tell at once that something waits, and when nothing does
         else:
-            outbox.use_socket(transport.get_extra_info("socket").fileno(), transport)
+            outbox.use_socket(self._transport.get_extra_info("socket").fileno(), self._transport)
 
     def take_long(self) -> None:
         """Let whole messages in up to the size of a frame, and tell at once when the socket is full; for a handler
         that reads and writes other words than a session's."""
         self._max_message_bytes = self._max_frame_bytes
-        if self._transport.is_secure:
-            self._transport.underlying_transport.set_write_buffer_limits(high=0)
+        if self._is_secure:
+            self._transport.set_write_buffer_limits(high=0)
 
     # --- small things -----------------------------------------------------------------------------------------------
 
-    def _write_control(self, kind: int, payload: bytes) -> None:
-        self._transport.underlying_transport.write(bytes((0x80 | kind, len(payload))) + payload)
+    @property
+    def _is_secure(self) -> bool:
+        return self._transport.get_extra_info("sslcontext") is not None
 
     def _stop_writing(self) -> None:
         self.closing = True
@@ -279,22 +382,41 @@ class Connection(FrameListener):
             self._outbox.release_socket()
 
     def _hang_up(self) -> None:
-        if not self.unsent_bytes and self._close_timer is not None:
-            self._close_timer.cancel()
-        elif self.unsent_bytes and self._close_timer is None:  # it may never take what waits
+        """Close TCP once what waits has been sent; nothing is read any more."""
+        self.deaf = True
+        if not self.unsent_bytes:
+            self._drop_timer()
+        elif self._close_timer is None:  # it may never take what waits
             self._close_timer = asyncio.get_running_loop().call_later(CLOSE_TIMEOUT_S, self.abort)
-        self._transport.disconnect()
+        self._transport.close()
+
+    def _drop_timer(self) -> None:
+        if self._close_timer is not None:
+            self._close_timer.cancel()
+            self._close_timer = None
 
     def _tell_close(self, code: int | None, *, clean: bool) -> None:
         self._told_close = True
+        handler, self.handler = self.handler, None
+        if handler is None:  # it could not even be made
+            return
         try:
-            self.handler.on_close(self._peer_code if self._peer_code is not None else code, clean)
+            handler.on_close(self._peer_code if self._peer_code is not None else code, clean)
         except Exception:
             log.exception("the handler failed at the close")
 
     def _fail(self) -> None:
         log.exception("the handler failed; this connection is closed")
         self.close(INTERNAL, "internal error")
+
+
+def _frame(kind: int, payload: bytes) -> bytes:
+    """A final frame of a server."""
+    size = len(payload)
+    if size < 126:
+        return bytes((0x80 | kind, size)) + payload
+    length = b"\x7e" + size.to_bytes(2, "big") if size < 1 << 16 else b"\x7f" + size.to_bytes(8, "big")
+    return bytes((0x80 | kind,)) + length + payload
 
 
 def _close_code(payload: bytes) -> tuple[int, str]:

@@ -1,6 +1,7 @@
 """One room's stream at one edge: every receiver gets the packet without its own frames, in one write."""
 
 from collections.abc import Callable
+from typing import Protocol
 
 from koko_presence._fastpath import fanout
 from koko_presence._fastpath.counters import tally
@@ -8,25 +9,19 @@ from koko_presence._fastpath.fanout import Item, RoomPacket, is_plain
 from koko_presence._fastpath.outbox import Outbox
 
 
-class Receiver:
+class Receiver(Protocol):
     """A session that receives a room's stream. `on_attach` and `on_detach` tell it when that begins and ends,
     `on_refusal` that one of the frames was an error. It was thrown out of the rooms in `barred`, and hears nothing of
     them that is still on its way, until the room has said good-bye."""
 
-    __slots__ = ("barred", "on_attach", "on_detach", "on_refusal", "outbox")
+    outbox: Outbox
+    barred: frozenset[str]
 
-    def __init__(
-        self,
-        outbox: Outbox,
-        on_attach: Callable[[str], None],
-        on_detach: Callable[[str], None],
-        on_refusal: Callable[[], None],
-    ) -> None:
-        self.outbox = outbox
-        self.barred: set[str] = set()
-        self.on_attach = on_attach
-        self.on_detach = on_detach
-        self.on_refusal = on_refusal
+    def on_attach(self, room_id: str) -> None: ...
+
+    def on_detach(self, room_id: str) -> None: ...
+
+    def on_refusal(self) -> None: ...
 
 
 class Feed(fanout.Feed):
@@ -72,7 +67,7 @@ class Feed(fanout.Feed):
         if leaver is None:
             leaver = find(item.only)
             if leaver is not None and self.room_id in leaver.barred:  # what comes from here on is of another stay
-                leaver.barred.discard(self.room_id)
+                leaver.barred -= {self.room_id}
                 leaver.on_detach(self.room_id)
         else:
             self.drop(item.only)

@@ -203,7 +203,7 @@ class Hub:
                 session.on_room_refused(news.room_id, news.payload, now)
         elif isinstance(news, Reply):
             session = self.sessions.get(news.session_id)
-            if session is not None and news.tells_of not in session.receiver.barred:
+            if session is not None and news.tells_of not in session.barred:
                 tally.sent(news.payload)
                 session.outbox.write(frame_text(news.payload))
                 if news.refusal:
@@ -277,5 +277,4 @@ class Hub:
         return found
 
     def _find(self, session_id: str) -> Receiver | None:
-        session = self.sessions.get(session_id)
-        return None if session is None else session.receiver
+        return self.sessions.get(session_id)

@@ -14,6 +14,7 @@ from typing import Any
 log = logging.getLogger("koko_presence.listening")
 
 ACCEPTS_A_TURN = 16
+RECEIVE_BUFFER_BYTES = 64 * 1024
 PAUSE_S = 0.1
 _NO_ROOM = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 
@@ -94,6 +95,8 @@ def listening_sockets(found: Iterable[Any], slots: int, *, backlog: int) -> list
                 made[slot].append(sock)
                 sock.setblocking(False)
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                # what the kernel keeps of a connection that is not read, and takes for each one's part of a turn
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
                 if family == socket.AF_INET6:
                     sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
                 if slot:

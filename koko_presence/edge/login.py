@@ -44,6 +44,10 @@ class Login:
         # what came with the upgrade: kept while the client may come back to it, which is until it has sent a token
         self.cookie: SessionCookie | str | None = None
 
+    def let_go(self) -> None:
+        """The connection is gone, and nothing more is asked of this."""
+        del self._session
+
     @property
     def message_id(self) -> str | int | None:
         """The id of the `auth` that is being answered."""
@@ -71,16 +75,16 @@ class Login:
             raise PresenceError("INVALID_MESSAGE", "Object missing required field `token`.")
 
     def _verify(self, message: Auth, then: Callable[[Identity], None]) -> None:
-        hub = self._session.hub
+        session = self._session
         try:
-            answer = self._ask(message, hub.unix_s())
+            answer = self._ask(message, session.hub.unix_s())
         except TokenRefused as refused:
-            self._on_token_refused(message, refused)
+            _on_token_refused(session, message, refused)
             return
         if isinstance(answer, Identity):
             then(answer)
         else:
-            hub.await_answer(self._await_identity(message, answer, then))
+            session.hub.await_answer(_await_identity(session, message, answer, then))
 
     def _ask(self, message: Auth, now_s: float) -> Identity | Awaitable[Identity]:
         verifier, cookie = self._session.hub.verifier, self.cookie
@@ -89,33 +93,6 @@ class Login:
         if isinstance(cookie, SessionCookie):
             return verify_cookie(verifier, cookie, now_s)
         raise TokenRefused(cookie or "there is none")
-
-    async def _await_identity(
-        self, message: Auth, answer: Awaitable[Identity], then: Callable[[Identity], None]
-    ) -> None:
-        try:
-            identity = await answer
-        except TokenRefused as refused:
-            self._on_token_refused(message, refused)
-            return
-        except Exception:  # the hub logs it
-            self._on_token_refused(message, VerifierUnavailable("something went wrong, and was logged"))
-            raise
-        if self._session.state != "closed":
-            then(identity)
-
-    def _on_token_refused(self, message: Auth, refused: TokenRefused) -> None:
-        what = "cookie" if message.token is UNSET else "token"
-        if isinstance(refused, VerifierUnavailable):  # it may be good: come back with the same one
-            tally.auth("unavailable")
-            text, retry_after_s, code = f"The {what} cannot be checked now", refused.retry_after_s, 1013
-        else:
-            tally.auth("refused")
-            text, retry_after_s, code = f"The {what} was refused", None, 4401
-        error = PresenceError("UNAUTHENTICATED", f"{text}: {refused}.", retry_after_s=retry_after_s)
-        self._session.refuse(error, message.id)
-        if self._session.state == "verifying":  # a refused refresh leaves the session as it is until its token ends
-            self._session.finish(code)
 
     def _on_verified(self, message: Auth, identity: Identity) -> None:
         session, hub = self._session, self._session.hub
@@ -208,6 +185,35 @@ class Login:
             self._warned = True
             session.send(AuthExpiring(expires_at=hub.wall.iso(expires_at)))
         return cut_at
+
+
+async def _await_identity(
+    session: Session, message: Auth, answer: Awaitable[Identity], then: Callable[[Identity], None]
+) -> None:
+    try:
+        identity = await answer
+    except TokenRefused as refused:
+        _on_token_refused(session, message, refused)
+        return
+    except Exception:  # the hub logs it
+        _on_token_refused(session, message, VerifierUnavailable("something went wrong, and was logged"))
+        raise
+    if session.state != "closed":
+        then(identity)
+
+
+def _on_token_refused(session: Session, message: Auth, refused: TokenRefused) -> None:
+    what = "cookie" if message.token is UNSET else "token"
+    if isinstance(refused, VerifierUnavailable):  # it may be good: come back with the same one
+        tally.auth("unavailable")
+        text, retry_after_s, code = f"The {what} cannot be checked now", refused.retry_after_s, 1013
+    else:
+        tally.auth("refused")
+        text, retry_after_s, code = f"The {what} was refused", None, 4401
+    error = PresenceError("UNAUTHENTICATED", f"{text}: {refused}.", retry_after_s=retry_after_s)
+    session.refuse(error, message.id)
+    if session.state == "verifying":  # a refused refresh leaves the session as it is until its token ends
+        session.finish(code)
 
 
 def _advertised(limits: Limits) -> dict[str, float]:

@@ -39,7 +39,7 @@ from koko_presence.messages import (
 
 from .entering import check_room_id, claimed_type, settled_type
 from .standing import NOT_OPEN, Standing
-from .unanswered import Unanswered
+from .unanswered import NONE, Unanswered
 
 if TYPE_CHECKING:
     from .session import Session
@@ -66,7 +66,7 @@ class Rooms(Standing):
         self.unanswered = Unanswered()
         self.hearing: set[str] = set()
         self._began: dict[str, float] = {}  # when the joins that are under way came
-        self.outdated: set[str] = set()  # joins under way that were sent before the newest token came
+        self.outdated: frozenset[str] = NONE  # joins under way that were sent before the newest token came
         self._join_bucket = TokenBucket(limits.join_hz, limits.join_burst)
         self.cursors = TokenBucket(limits.cursor_hz, MERGED_BURST)
         self._buckets: dict[type, TokenBucket] = {
@@ -74,6 +74,11 @@ class Rooms(Standing):
             SelectionMessage: TokenBucket(limits.selection_hz, MERGED_BURST),
         }
         self._waiting = Trailing()  # the newest value per kind and room
+
+    def let_go(self) -> None:
+        """The connection is gone, and nothing more is asked of this."""
+        del self._session
+        self._waiting.clear()
 
     # --- in and out -----------------------------------------------------------------------------------------------
 
@@ -106,7 +111,8 @@ class Rooms(Standing):
             session.refuse(error, message.id, message.room_id)
             self.on_refused(message.room_id, now)
             return
-        session.receiver.barred.discard(message.room_id)
+        if message.room_id in session.barred:
+            session.barred -= {message.room_id}
         identity = session.identity
         visitor = Visitor(
             edge=session.hub.edge_id,
@@ -146,6 +152,11 @@ class Rooms(Standing):
         self.unanswered.leave(command, now)
         self._send(command, now)
 
+    def outdate_joins(self) -> None:
+        """A fresh token: joins under way carry what the old one allowed, and a Regrant may overtake them."""
+        if self._began:
+            self.outdated |= self._began.keys()
+
     def resume(self, rooms: list[str]) -> None:
         """The rooms a resumed session is still in; their events come once it joins again [C4]."""
         self.joined.update(rooms)
@@ -166,7 +177,7 @@ class Rooms(Standing):
             self._session.gate.add_lane(lane)
         self._release_held(room_id)
         if room_id in self.outdated:
-            self.outdated.discard(room_id)
+            self.outdated -= {room_id}
             self.recheck(room_id, NOT_OPEN)
 
     def on_detach(self, room_id: str) -> None:
@@ -179,7 +190,8 @@ class Rooms(Standing):
     def on_refused(self, room_id: str, now: float) -> None:
         """The join failed; what was held for the room gets its own answers."""
         self._began.pop(room_id, None)
-        self.outdated.discard(room_id)
+        if room_id in self.outdated:
+            self.outdated -= {room_id}
         self._release_held(room_id)
 
     def _take_back(self, room_id: str, now: float) -> None:
@@ -191,7 +203,7 @@ class Rooms(Standing):
 
     def say_again(self, now: float) -> None:
         """An owner was lost: perhaps it had what is not answered yet."""
-        self._session.receiver.barred.clear()  # nor does it send anything any more
+        self._session.barred = NONE  # nor does it send anything any more
         for command in self.unanswered.again(now):
             if isinstance(command, LeaveRoom) and command.room_id in self.hearing:
                 # whoever owns the room now may know of no member to say good-bye to
@@ -216,7 +228,8 @@ class Rooms(Standing):
 
     def _forget(self, room_id: str) -> None:
         self.joined.discard(room_id)
-        self.outdated.discard(room_id)
+        if room_id in self.outdated:
+            self.outdated -= {room_id}
         self._session.gate.drop_lane(room_id)
         for kind in self._buckets:
             self._waiting.drop((kind, room_id))
@@ -230,16 +243,7 @@ class Rooms(Standing):
         if isinstance(answer, Grant):
             then(answer)
         else:
-            self._session.hub.await_answer(self._await_grant(room_id, answer, then))
-
-    async def _await_grant(self, room_id: str, answer: Awaitable[Grant], then: Callable[[Grant], None]) -> None:
-        try:
-            grant = await answer
-        except Exception:  # fail closed, and let go of what was held for the room
-            log.exception("the access check failed")
-            grant = UNSURE
-        if self._session.state == "open":
-            then(grant)
+            session.hub.await_answer(_await_grant(session, answer, then))
 
     # --- what is sent to rooms ------------------------------------------------------------------------------------
 
@@ -314,7 +318,8 @@ class Rooms(Standing):
             tally.refused(message, error.code)
             self._session.refuse(error, message.id, message.room_id)
             return
-        self._session.receiver.barred.discard(message.room_id)
+        if message.room_id in self._session.barred:
+            self._session.barred -= {message.room_id}
         self._ask(message)
 
     def _ask(self, message: GetActive) -> None:
@@ -368,6 +373,16 @@ class Rooms(Standing):
 
     def _send(self, command: Any, now: float) -> None:
         self._session.hub.bus.send(command, now)
+
+
+async def _await_grant(session: Session, answer: Awaitable[Grant], then: Callable[[Grant], None]) -> None:
+    try:
+        grant = await answer
+    except Exception:  # fail closed, and let go of what was held for the room
+        log.exception("the access check failed")
+        grant = UNSURE
+    if session.state == "open":
+        then(grant)
 
 
 ROOM_HANDLERS: dict[type, Callable[[Rooms, Any, int, bool, float], None]] = {

@@ -35,28 +35,32 @@ from koko_presence.records import HEARS, SessionRecord
 
 from .abuse import Abuse
 from .activity import ActivityWatch
-from .feed import Receiver
-from .life import LIFE, Link
+from .life import CLOSED_LINK, LIFE, Link
 from .linkwatch import LinkWatch
 from .login import Login
 from .oneself import handle_heartbeat, handle_privacy, handle_status
 from .rooms import ROOM_HANDLERS, Rooms
+from .unanswered import NONE
 
 if TYPE_CHECKING:
     from .hub import Hub
 
-MAX_HELD = 64
+MAX_HELD, MAX_HELD_BYTES = 64, 64 * 1024  # messages between `auth` and its answer
 
 # How often heartbeats may turn a session from active to idle and back: each time is an event for all in its rooms.
 CLAIM_HZ, CLAIM_BURST = 0.5, 4
 
 
 class Session:
-    """One client. The connection calls `on_*`; everything it writes goes through its outbox."""
+    """One client. The connection calls `on_*`; everything it writes goes through its outbox. It receives the streams of
+    its rooms (`feed.Receiver`).
+
+    Login, rooms, outbox and link know their session; `on_close`, the last that the connection says, cuts that.
+    """
 
     __slots__ = (
-        "__weakref__", "_held", "_link_watch", "_strangers", "abuse", "activity", "claims", "connection",
-        "gate", "hub", "link", "login", "opened_at", "outbox", "ponged_at", "privacy", "receiver", "rooms",
+        "__weakref__", "_held", "_link_watch", "_strangers", "abuse", "activity", "barred", "claims", "connection",
+        "gate", "hub", "link", "login", "opened_at", "outbox", "ponged_at", "privacy", "refusal", "rooms",
         "session_id", "state", "status_bucket",
     )  # fmt: skip
 
@@ -73,11 +77,12 @@ class Session:
         self.abuse = Abuse(limits)
         self.rooms = Rooms(self)
         self.gate = Gate(self.abuse.messages, self.rooms.cursors, self.rooms.max_bytes, hub.clock, now)
-        self.receiver = Receiver(self.outbox, self.rooms.on_attach, self.rooms.on_detach, self.on_refusal)
+        self.barred: frozenset[str] = NONE
         self.activity = ActivityWatch(limits, now, self.gate)
         self.claims = TokenBucket(CLAIM_HZ, CLAIM_BURST)
         self.status_bucket = TokenBucket(limits.status_hz, limits.status_burst)
         self.opened_at = now
+        self.refusal = ""  # what the client was told last that it had done wrong
         self._strangers = 0  # messages before auth
         self._held: list[tuple[AnyClientMessage, int]] = []
         self._link_watch = LinkWatch(limits, now)
@@ -98,6 +103,8 @@ class Session:
         """Take the step of LIFE. Errors: KeyError for a step that does not exist, which is a fault of the caller."""
         self.state = LIFE[self.state, event]
         self.gate.open = self.state == "open"
+        if event == "auth":
+            self.link.invite()
 
     # --- what the connection calls --------------------------------------------------------------------------------
 
@@ -144,15 +151,32 @@ class Session:
             self.activity.note_life(self.hub.clock())
             self.refuse(error)
 
-    def on_ping(self) -> None:
-        """A ping of the client's: no sign of life [D4], but it counts against floods [L3]."""
+    def on_ping(self, count: int = 1) -> None:
+        """So many pings of the client's: no sign of life [D4], but they count against floods [L3]."""
+        self._count(count)
+
+    def on_pong(self, count: int = 1) -> None:
+        """The transport is alive [D4]. Pongs count against floods like all else [L3]."""
+        self._link_watch.on_pong()
+        self._count(count)
+
+    def _count(self, count: int) -> None:
         now = self.hub.clock()
-        if not self.abuse.take(now) and self.abuse.flooding_for(now) >= self.hub.limits.flood_s:
+        if not self.abuse.take(now, count) and self.abuse.flooding_for(now) >= self.hub.limits.flood_s:
             self.cut_for_abuse("You send more than this connection may.")
 
-    def on_pong(self, data: bytes) -> None:
-        """The transport is alive [D4]."""
-        self._link_watch.on_pong()
+    def on_rest(self, until: float) -> None:
+        """The client sends so much that it is not read before monotonic second `until`: a flood [L3]."""
+        now = self.hub.clock()
+        self.abuse.note_flood(now, until)
+        if self.abuse.flooding_for(now) >= self.hub.limits.flood_s:
+            self.cut_for_abuse("You send more than this connection may.")
+
+    def on_uninvited(self) -> None:
+        """More frames than may come before `auth` [A2]."""
+        if self.state == "new":
+            self.refuse(PresenceError("UNAUTHENTICATED", "Too much came before the auth message."))
+            self.finish(4401)
 
     def on_writable(self) -> None:
         """The socket takes bytes again."""
@@ -170,6 +194,12 @@ class Session:
         """The connection is gone. 1000, or a close without a code, is a leave; anything else may come back [D2]."""
         said_goodbye = code in (1000, 1005) and clean
         self._end(grace=not said_goodbye, reason="left" if said_goodbye else "disconnected")
+        if self.link is CLOSED_LINK:
+            return
+        self.link = CLOSED_LINK
+        self.outbox.end(CLOSED_LINK)
+        self.login.let_go()
+        self.rooms.let_go()
 
     # --- messages -------------------------------------------------------------------------------------------------
 
@@ -186,7 +216,7 @@ class Session:
             self.refuse(PresenceError("UNAUTHENTICATED"), message.id)
             if self._strangers >= 3:
                 self.finish(4401)
-        elif len(self._held) < MAX_HELD:
+        elif len(self._held) < MAX_HELD and size + sum(held for _, held in self._held) <= MAX_HELD_BYTES:
             self._held.append((message, size))
         else:
             tally.refused(message, "RATE_LIMITED")
@@ -279,12 +309,20 @@ class Session:
             self.hub.forget(self)
             self._close(code)
 
+    def on_attach(self, room_id: str) -> None:
+        """The first frame of a room's stream has been written."""
+        self.rooms.on_attach(room_id)
+
+    def on_detach(self, room_id: str) -> None:
+        """The last frame of a room's stream has been written."""
+        self.rooms.on_detach(room_id)
+
     def on_room_refused(self, room_id: str, payload: bytes, now: float) -> None:
         """A join failed."""
         if not self.rooms.unanswered.refused(room_id, now):
             return
-        if room_id in self.receiver.barred:
-            self.receiver.barred.discard(room_id)
+        if room_id in self.barred:
+            self.barred -= {room_id}
         else:
             self.write(payload)
             self.on_refusal()
@@ -299,6 +337,7 @@ class Session:
             self.cut_for_abuse("Too many errors.")
 
     def refuse(self, error: PresenceError, id: MessageId | None = None, room_id: str | None = None) -> None:
+        self.refusal = error.message
         self.write(error_reply(error, id, room_id))
         not_ours = error.code in ("INVALID_JSON", "UNKNOWN_TYPE", "BINARY_NOT_SUPPORTED")
         if not_ours and self.abuse.note_protocol_error(self.hub.clock()):  # [B13]

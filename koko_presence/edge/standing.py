@@ -41,18 +41,16 @@ class Standing:
         joined: set[str]
         joining: dict[str, list[tuple[Any, int]]]
         hearing: set[str]
-        outdated: set[str]
         unanswered: Unanswered
 
         def _check(self, room_id: str, room_type: Any, then: Callable[[Grant], None]) -> None: ...
         def _forget(self, room_id: str) -> None: ...
+        def outdate_joins(self) -> None: ...
         def _send(self, command: Any, now: float) -> None: ...
 
     def check_again(self, now: float) -> None:
         """A fresh token: rooms it no longer opens are left, in the others the scopes are new [A4]."""
-        self.outdated.update(
-            self._began
-        )  # those joins carry what the old token allowed, and a Regrant may overtake them
+        self.outdate_joins()
         for room_id in sorted(self.joined):
             self.recheck(room_id, NOT_OPEN)
 
@@ -90,7 +88,7 @@ class Standing:
         if room_id not in self.joined and room_id not in self.joining:
             return False
         if room_id in self.hearing or self.unanswered.is_entering(room_id):
-            session.receiver.barred.add(room_id)
+            session.barred |= {room_id}
         session.hub.mute(session, room_id)  # before the owner knows: it may be another worker
         session.send(Kicked(room_id=room_id, reason=reason))
         self.joining.pop(room_id, None)

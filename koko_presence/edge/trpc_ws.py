@@ -12,7 +12,8 @@ from urllib.parse import parse_qs
 from msgspec import UNSET
 
 from koko_presence._fastpath.fanout import frame_text
-from koko_presence.errors import PresenceError
+from koko_presence.cluster.bus import TimerHandle
+from koko_presence.errors import CLOSES, PresenceError
 from koko_presence.messages import Heartbeat, Join
 
 from . import trpc
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from .hub import Hub
 
 PATH = "/trpc"
+MAX_REFUSALS = 16  # requests that are answered although the client is not let in [A2]
+MAX_HELD_BYTES = 64 * 1024  # of messages before the session is open, and one more message
 MAX_WAITING = 64  # calls before the session is open, and calls that are being answered
 NO_TOKEN = "There is no token: give wsLink connectionParams, as in () => ({ token: await getToken() })."
 RECONNECT = b'{"id":null,"method":"reconnect"}'
@@ -45,8 +48,8 @@ class TrpcSocket:
     """One client's socket."""
 
     __slots__ = (
-        "_bearer", "_calls", "_connection", "_held", "_open", "_session", "_shown", "_subscriptions",
-        "_wants_params",
+        "_bearer", "_calls", "_connection", "_held", "_held_bytes", "_open", "_refusals", "_refused", "_session",
+        "_shown", "_subscriptions", "_timer", "_wants_params",
     )  # fmt: skip
 
     def __init__(self, hub: "Hub", connection: "Connection") -> None:
@@ -54,6 +57,10 @@ class TrpcSocket:
         self._session: Session = hub.accept(self)
         self._subscriptions = Subscriptions()
         self._held: list[Asking] = []
+        self._held_bytes = 0  # of the messages that they came in
+        self._refused = ""  # why the client is not let in
+        self._refusals = 0  # requests that got that for an answer
+        self._timer: TimerHandle | None = None
         self._calls = 0  # being answered
         self._open = False  # the session is
         self._shown = False  # its rooms are, to the first subscription
@@ -74,6 +81,9 @@ class TrpcSocket:
     def on_text(self, data: bytes) -> None:
         """A whole text message: a call, an array of calls, or a sign of life."""
         session = self._session
+        if self._refused:
+            self._refuse_all(data)
+            return
         if session.state == "closed":
             return
         session.activity.note_life(session.hub.clock())  # both are a script's words, so even PONG is a sign of life
@@ -96,6 +106,8 @@ class TrpcSocket:
             if session.state == "closed":
                 return
             self._take(each, within)
+        if self._held:
+            self._held_bytes += len(data)
 
     def on_binary(self, data: bytes) -> None:
         self._session.on_binary(data)
@@ -103,15 +115,25 @@ class TrpcSocket:
     def on_too_large(self, size: int) -> None:
         self._session.on_too_large(size)
 
-    def on_ping(self) -> None:
-        self._session.on_ping()
+    def on_ping(self, count: int = 1) -> None:
+        self._session.on_ping(count)
 
-    def on_pong(self, data: bytes) -> None:
-        self._session.on_pong(data)
+    def on_pong(self, count: int = 1) -> None:
+        self._session.on_pong(count)
+
+    def on_rest(self, until: float) -> None:
+        self._session.on_rest(until)
+
+    def on_uninvited(self) -> None:
+        """More frames than may come before the client says who it is, or after it was refused: the rest is not read.
+        The connection stays until its time is over, or wsLink would be back at once [A2]."""
+        self._connection.stop_reading()
 
     def on_close(self, code: int | None, clean: bool) -> None:
         self._subscriptions.clear()
         self._held.clear()
+        if self._timer is not None:
+            self._timer.cancel()
         self._session.on_close(code, clean)
 
     def on_writable(self) -> None:
@@ -144,9 +166,46 @@ class TrpcSocket:
         if session.state == "new":  # nothing that could be verified
             session.finish(4401)
 
+    # --- who is not let in ------------------------------------------------------------------------------------------
+
+    def _stay(self, reason: str) -> None:
+        """The client is refused. Its requests, those that wait among them, are told why: up to `MAX_REFUSALS`."""
+        session, hub = self._session, self._session.hub
+        self._refused = reason
+        self._connection.expel()
+        left_s = max(0.0, session.opened_at + hub.limits.auth_timeout_s - hub.clock())
+        self._timer = hub.timers.call_later(left_s, lambda: self._connection.close(4401, CLOSES[4401].reason))
+        held, self._held, self._held_bytes = self._held, [], 0
+        for asking in held:
+            self._refuse_one(asking.id, asking.call.path, asking.input.wrapped)
+
+    def _refuse_all(self, data: bytes) -> None:
+        try:
+            message = trpc.read_json(data)
+        except TrpcError:
+            return
+        for each in message if isinstance(message, list) else [message]:
+            params = each.get("params") if isinstance(each, dict) else None
+            id_ = id_of(each)
+            if id_ is not None and isinstance(params, dict):
+                path = params.get("path")
+                wrapped = "input" in params and trpc.unwrap(params["input"]).wrapped
+                self._refuse_one(id_, path if isinstance(path, str) else None, wrapped)
+
+    def _refuse_one(self, id_: Id, path: str | None, wrapped: bool) -> None:
+        if self._refusals >= MAX_REFUSALS:
+            return
+        self._refusals += 1
+        error = trpc.from_presence(PresenceError("UNAUTHENTICATED", self._refused))
+        self._connection.send_text(trpc.encode({"id": id_, "error": trpc.wrap(error.shape(path), wrapped)}))
+        if self._refusals == MAX_REFUSALS:
+            self._connection.stop_reading()
+
+    # --- the session is there ---------------------------------------------------------------------------------------
+
     def _opened(self) -> None:
         """The session is there: the calls that waited for it go on."""
-        held, self._held = self._held, []
+        held, self._held, self._held_bytes = self._held, [], 0
         for asking in held if self._session.state == "open" else ():
             self._start(asking)
 
@@ -195,7 +254,7 @@ class TrpcSocket:
             self._ask(Asking(id_, Call(path, path.removeprefix(trpc.PREFIX), None), given), within)
 
     def _ask(self, asking: Asking, within: bool) -> None:
-        if not within or len(self._held) + self._calls >= MAX_WAITING:
+        if not within or len(self._held) + self._calls >= MAX_WAITING or self._held_bytes > MAX_HELD_BYTES:
             why = "Too many calls at once. Wait for the answers." if within else ""
             busy = PresenceError("RATE_LIMITED", why, retry_after_s=1.0 if within else 0.1)
             self._fail(asking.id, asking.call.path, trpc.from_presence(busy), asking.input.wrapped)
@@ -273,8 +332,15 @@ class TrpcSocket:
     def promote(self) -> None:
         self._connection.promote()
 
+    def invite(self) -> None:
+        self._connection.invite()
+
     def close(self, code: int, reason: str = "") -> None:
-        """Close; before a restart the client is asked to open its next connection."""
+        """Close; before a restart the client is asked to open its next connection. A client that is not let in stays,
+        or wsLink would be back at once [A2]."""
+        if code == 4401 and not self._open:
+            self._stay(self._session.refusal or "There is no valid token.")
+            return
         if code == 1012:
             self._connection.send_text(RECONNECT)
         self._connection.close(code, reason)

@@ -1,12 +1,21 @@
-"""The head of a connection's first request, and which upgrades to WebSocket are welcome. Pure: bytes in, a word out."""
+"""The head of a connection's first request, which upgrades to WebSocket are welcome, and the answer to one. Pure: bytes
+in, a word out.
+
+picows checks the handshake. The two functions that do it have no public names, so the pinned version is checked here.
+"""
 
 from collections.abc import Collection
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from picows.picows import _parse_http_request, _validate_upgrade_request  # type: ignore[attr-defined]
+
+from koko_presence._fastpath.build_info import check_abi
 from koko_presence.auth.cookies import OTHER_PAGE, SessionCookie, find_cookie
 from koko_presence.auth.tokens import TokenRefused
 
 from .origins import Origins
+
+check_abi()
 
 
 class Head(NamedTuple):
@@ -52,6 +61,23 @@ def refuse_upgrade(head: Head, ws_paths: Collection[str] | None, origins: Origin
     if head.values("sec-websocket-version") != ["13"]:
         return 426, "WebSocket version 13 is spoken here.", "Sec-WebSocket-Version: 13\r\n"
     return None
+
+
+def accept_upgrade(head: bytes) -> tuple[Any, bytes]:
+    """The request of an upgrade, with `headers` and `path`, and the answer that begins the WebSocket [RFC 6455 section
+    4.2.2]. `head` ends before the empty line. Errors: ValueError, what is wrong with the request."""
+    try:
+        request = _parse_http_request(head)
+        # picows wants the value to be exactly "upgrade"; Firefox sends "keep-alive, Upgrade"
+        request.headers["connection"] = "upgrade"
+        request.headers["upgrade"] = "websocket"
+        accepted = _validate_upgrade_request(request)
+    except RuntimeError as error:
+        raise ValueError(str(error)) from None
+    return request, (
+        b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n"
+        b"Sec-WebSocket-Accept: %b\r\n\r\n" % accepted
+    )
 
 
 def session_cookie(head: Head, name: str, origins: Origins) -> SessionCookie | str | None:

@@ -9,6 +9,7 @@ import platform
 import time
 from asyncio import AbstractEventLoop, TimerHandle
 from collections import Counter, deque
+from collections.abc import Callable
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -20,7 +21,10 @@ from koko_presence import __version__
 from koko_presence.counts import ROOM_TYPES, WEBHOOK_RESULTS, Counters, Tallies
 
 LAG_EVERY_S = 0.1
-LAG_SLOT_S, LAG_SLOTS = 10.0, 6  # the longest lag of the last minute
+LAG_SLOT_S, LAG_SLOTS = 10.0, 6  # the longest lag, and the longest turn, of the last minute
+QUIET_S, TURN_S = 0.02, 0.001  # how often turns are looked at: 50 times a second, or every one of them
+BUSY_S = 0.004
+BEGIN_S = 1.0
 
 _STARTED_S = time.time()
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
@@ -72,7 +76,49 @@ class LoopLag:
         self._plan()
 
 
-def collect(tally: Tally, lag: LoopLag, *, door: Any, hub: Any, shard: Any, bus: Any, webhooks: Any = None) -> bytes:
+class TurnCpu:
+    """The CPU time of the loop's longest turn, in the last minute.
+
+    A timer rings once in every turn while the loop is busy, and every 20 ms while it is not; what the loop's thread has
+    used since it rang last is one turn's, or more than one turn's where that is less than `BUSY_S`. Time that other
+    processes take does not count, so this tells work that is too long from a machine that is too full. Nor does the
+    first second, in which a worker loads what it needs.
+    """
+
+    def __init__(self, loop: AbstractEventLoop, cpu_clock: Callable[[], float] = time.thread_time) -> None:
+        """`cpu_clock` gives the CPU seconds of the loop's thread."""
+        self._loop, self._cpu_clock = loop, cpu_clock
+        self._slots: deque[float] = deque([0.0], LAG_SLOTS)
+        self._slot_ends = loop.time() + LAG_SLOT_S
+        self._begins_at = loop.time() + BEGIN_S
+        self._cpu_s = cpu_clock()
+        self._handle: TimerHandle | None = loop.call_later(QUIET_S, self._ring)
+
+    @property
+    def longest_s(self) -> float:
+        """CPU seconds of the longest turn of the last minute."""
+        return max(self._slots)
+
+    def stop(self) -> None:
+        """Watch no more."""
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
+    def _ring(self) -> None:
+        now, cpu_s = self._loop.time(), self._cpu_clock()
+        used_s, self._cpu_s = cpu_s - self._cpu_s, cpu_s
+        if now >= self._slot_ends:
+            self._slots.append(0.0)
+            self._slot_ends = now + LAG_SLOT_S
+        if now >= self._begins_at:
+            self._slots[-1] = max(self._slots[-1], used_s)
+        self._handle = self._loop.call_later(QUIET_S if used_s < BUSY_S else TURN_S, self._ring)
+
+
+def collect(
+    tally: Tally, lag: LoopLag, turn: TurnCpu, *, door: Any, hub: Any, shard: Any, bus: Any, webhooks: Any = None
+) -> bytes:
     """The Counters of the worker that has these, as msgpack. `webhooks` is None where they are off."""
     tallies = tally.read()
     tallies.forwards += getattr(bus, "forwards", 0)
@@ -92,6 +138,7 @@ def collect(tally: Tally, lag: LoopLag, *, door: Any, hub: Any, shard: Any, bus:
             send_queue_bytes=sum(outbox.waiting_bytes() for outbox in outboxes),
             slow_receivers=sum(outbox.slow for outbox in outboxes),
             lag_max_s=lag.longest_s,
+            turn_cpu_max_s=turn.longest_s,
             cpu_s=time.process_time(),
             resident_bytes=_resident_bytes(),
             started_s=_STARTED_S,

@@ -113,6 +113,7 @@ MEANINGS: Mapping[str, str] = {
     "limits.join_hz": "Joins.",
     "limits.join_burst": "Joins that may be saved up.",
     "limits.connection_hz": "Messages of any kind on one connection.",
+    "limits.connection_bytes_hz": "Bytes a second that are read of one connection.",
     "limits.room_events_hz": "Events one room sends out, cursors and selections first to be thinned out.",
     "limits.flood_s": "A connection over its limit for this long is closed.",
     "limits.max_errors": "Errors within error_window_s that close a connection.",

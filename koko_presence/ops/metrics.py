@@ -184,6 +184,13 @@ FAMILIES = (
     Family(
         "loop_lag_max_seconds", "gauge", "The longest of these in the last minute.", _one(lambda c: c.lag_max_s), None
     ),
+    Family(
+        "turn_cpu_max_seconds",
+        "gauge",
+        "CPU time of the event loop's longest turn in the last minute.",
+        _one(lambda c: c.turn_cpu_max_s),
+        None,
+    ),
     Family("cpu_seconds_total", "counter", "CPU time of the worker.", _one(lambda c: c.cpu_s), None),
     Family(
         "resident_memory_bytes", "gauge", "Memory of the worker that is in RAM.", _one(lambda c: c.resident_bytes), None

@@ -172,7 +172,13 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_the_package_goes_into_an_environment_of_its_own_and_upgrades_beside_it(wheel: Path, tmp_path: Path) -> None:
+@pytest.mark.packaging
+def test_the_package_goes_into_an_environment_of_its_own_and_upgrades_beside_it(
+    wheel: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    tmp_path = tmp_path_factory.mktemp(
+        "d"
+    )  # short: a script's first line holds 127 characters, and pip goes round that
     make("install-systemd", tmp_path, WHEEL=str(wheel))
     home = tmp_path / "opt/koko-presence"
     first = (home / "venv").readlink()

@@ -253,6 +253,6 @@ def test_an_exception_in_a_handler_closes_1011_and_hurts_no_other(run: Run, capl
     assert sum("on purpose" in str(record.exc_info) for record in caplog.records) == 1
 
 
-def test_picows_is_the_version_whose_private_arguments_the_door_knows() -> None:
-    """The door builds picows' protocol itself; its 15 positional arguments may change with any release."""
+def test_picows_is_the_version_whose_private_functions_are_known() -> None:
+    """What checks a handshake has no public name and may change with any release."""
     assert picows.__version__ == "2.3.1"

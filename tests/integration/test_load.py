@@ -8,8 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from bench import http
 from bench.load import koko_server, write_tokens
+
+pytestmark = pytest.mark.bench
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -46,6 +50,19 @@ def test_clients_that_obey_send_as_often_as_the_server_advises() -> None:
     defiant, obedient = load(*line), load(*line, "--obey")
     assert obedient["sent"] < 0.8 * defiant["sent"]  # type: ignore[operator]
     assert obedient["advised_ms"]["p50"] >= 90.0  # type: ignore[index]
+
+
+def test_slow_readers_get_what_is_older_and_the_others_nearly_everything() -> None:
+    # a reader of this room is offered some 20 kB/s
+    line = ["--rooms", "1", "--users", "6", "--hz", "20", "--warmup", "1", "--seconds", "3"]
+    result = load(*line, "--slow", "1000,1000000")
+    slow, quick = result["slow"]  # type: ignore[misc]
+    assert (slow["bytes_per_s"], quick["bytes_per_s"]) == (1000, 1000000) and not quick["closed"]
+    assert slow["ages_ms"] and slow["ages_ms"][len(slow["ages_ms"]) // 2] > quick["ages_ms"][len(quick["ages_ms"]) // 2]
+    sent = result["sent"]
+    # on a busy machine two cursors of one sender may come together, of which the newer is shown
+    assert result["ratio"] > 0.9 and isinstance(sent, int)  # type: ignore[operator]
+    assert 3 * sent < result["expected"] < 4 * sent  # type: ignore[operator]  # four who send get it from three others
 
 
 def test_a_storm_lets_everybody_in() -> None:

@@ -16,6 +16,8 @@ import pytest
 from koko_presence import __version__
 from koko_presence._fastpath import build_info
 
+pytestmark = pytest.mark.packaging
+
 ROOT = Path(__file__).resolve().parents[2]
 NOT_SOURCE = shutil.ignore_patterns(
     ".git", ".venv", "build", "dist", "node_modules", "*.egg-info", "*.so", "__pycache__", ".*_cache"

@@ -13,6 +13,8 @@ import pytest
 from tests.run_end import descendants
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 # a run with a plain child, a service with two workers, a child with its own session and no environment, and an orphan
 CASE = """

@@ -256,16 +256,42 @@ def test_subscriptions_stop_and_do_not_share_an_id(run: Run) -> None:
 @pytest.mark.parametrize(
     "params", [None, {}, {"token": "nonsense"}, {"token": 5}, {"token": None}, "x", {"resumeToken": "x"}]
 )
-def test_who_is_not_known_is_told_and_closed(run: Run, params: Any) -> None:
+def test_who_is_not_known_is_told_and_closed_at_the_end_of_its_time_a2(run: Run, params: Any) -> None:
+    """wsLink comes back at once when it is closed, so it is not: its requests are answered with the reason."""
+
     async def story() -> None:
-        async with live() as server:
+        async with live(auth_timeout_s=0.5) as server:
             url = server.url.replace("/presence", "/trpc?connectionParams=1")
             async with aiohttp.ClientSession() as http, http.ws_connect(url) as ws:
                 it = Socket(ws)
                 await it.say({"method": "connectionParams", "data": params})
                 told = await it.told()
                 assert told["id"] is None and told["error"]["data"]["httpStatus"] in (400, 401)
+                await it.say(it.call("query", "getActive", ROOM, id=7))
+                refused = await it.answer(7)
+                assert refused["error"]["data"]["code"] == "UNAUTHORIZED"
+                assert refused["error"]["message"] == told["error"]["message"]
                 assert await it.close_code() == 4401
+
+    run(story())
+
+
+def test_sixteen_requests_of_who_is_not_let_in_are_answered_and_no_more_is_read_a2(run: Run) -> None:
+    async def story() -> None:
+        async with live(auth_timeout_s=0.5) as server:
+            url = server.url.replace("/presence", "/trpc?connectionParams=1")
+            async with aiohttp.ClientSession() as http, http.ws_connect(url) as ws:
+                it = Socket(ws)
+                await it.say({"method": "connectionParams", "data": {"token": "nonsense"}})
+                await it.told()
+                for number in range(10):
+                    await it.say([it.call("query", "getActive", ROOM, id=number * 10 + each) for each in range(4)])
+                answers = []
+                async for message in ws:
+                    answers.append(json.loads(message.data))
+                assert [each["id"] for each in answers] == [n * 10 + each for n in range(4) for each in range(4)]
+                assert {each["error"]["data"]["code"] for each in answers} == {"UNAUTHORIZED"}
+                assert ws.close_code == 4401
 
     run(story())
 
@@ -282,7 +308,7 @@ def test_who_says_nothing_is_closed_in_time_a1(run: Run) -> None:
 
 def test_a_header_and_a_cookie_of_a_known_page_say_who_it_is_a8(run: Run) -> None:
     async def story() -> None:
-        async with live(origins=(LISTED,), cookie="app.session") as server:
+        async with live(origins=(LISTED,), cookie="app.session", auth_timeout_s=1.0) as server:
             token = server.token("ann")
             for headers in (
                 {"authorization": f"Bearer {token}"},

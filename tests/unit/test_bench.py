@@ -1,6 +1,7 @@
 """The pure parts of bench.compare: ratios within a round, tables, the search for the highest load, the docs' markers."""
 
 from collections.abc import Callable
+from itertools import groupby
 from typing import Any
 
 import pytest
@@ -200,6 +201,31 @@ def test_who_obeys_is_a_server_of_its_own_and_only_ours_is_probed() -> None:
     assert row_of(lines, "3 | bun") and [line for line in lines if line.startswith("Beside it")]
 
 
+# --- slow readers ---------------------------------------------------------------------------------------------------
+
+
+def test_slow_readers_are_pooled_by_speed() -> None:
+    def run(*readers: tuple[int, list[float], int]) -> figures.Result:
+        keys = ("bytes_per_s", "ages_ms", "closed")
+        return result(slow=[dict(zip(keys, reader, strict=True)) for reader in readers])
+
+    rows = figures.slow_rows([run((8000, [30.0, 10.0], 0), (1000, [], 1)), run((8000, [20.0], 1), (1000, [7.0], 0))])
+    assert rows == [["1 kB/s", "7", "7", "1", "1 of 2"], ["8 kB/s", "20", "30", "3", "1 of 2"]]
+    assert figures.slow_rows([run((1000, [], 1))]) == [["1 kB/s", "none", "none", "0", "1 of 1"]]
+
+
+def test_slow_readers_are_measured_for_longer_and_beside_a_room_without_them() -> None:
+    seen: dict[str, tuple[float, float]] = {}
+
+    def run(contender: Contender, load: Load, seconds: float) -> figures.Result:
+        seen[contender.name] = seconds, load.users * load.hz
+        return result(slow=[{"bytes_per_s": 1000, "ages_ms": [9.0], "closed": 0}] if contender is compare.SLOW else [])
+
+    lines = compare.slow(Bench(run, repeat=1, seconds=1.0))
+    assert seen == {"everybody reads": (20.0, 320.0), "some members read slowly": (20.0, 320.0)}
+    assert row_of(lines, "1 kB/s")
+
+
 # --- the session ----------------------------------------------------------------------------------------------------
 
 
@@ -240,8 +266,8 @@ def test_every_scenario_makes_a_table(name: str) -> None:
         return result(p99=60.0 if load.rooms > 200 and load.users > 2 else 2.0)
 
     lines = compare.SCENARIOS[name].measure(Bench(run, peers=[PEER], repeat=1, most_clients=20_000))
-    rows = [line for line in lines if line.startswith("|")]
-    assert len(rows) >= 3 and len({row.count("|") for row in rows}) == 1
+    tables = [list(rows) for is_table, rows in groupby(lines, lambda line: line.startswith("|")) if is_table]
+    assert len(tables[0]) >= 3 and all(len({row.count("|") for row in rows}) == 1 for rows in tables)
 
 
 def test_only_and_write_are_checked_before_anything_runs(

@@ -55,6 +55,7 @@ def counters(**changes: Any) -> Counters:
         "send_queue_bytes": 77,
         "slow_receivers": 1,
         "lag_max_s": 0.5,
+        "turn_cpu_max_s": 0.012,
         "cpu_s": 1.25,
         "resident_bytes": 60_000_000,
         "started_s": 1_736_937_000.5,
@@ -139,7 +140,7 @@ def test_workers_are_summed_and_told_apart_only_where_that_says_something() -> N
     labelled = {name for name, each in families.items() if any("worker" in s.labels for s in each.samples)}
     assert labelled == {
         "worker_up", "loop_lag_seconds", "loop_lag_max_seconds", "cpu_seconds", "resident_memory_bytes",
-        "worker_start_time_seconds", "shard_forwards",
+        "worker_start_time_seconds", "shard_forwards", "turn_cpu_max_seconds",
     }  # fmt: skip
 
 

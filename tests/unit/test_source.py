@@ -42,7 +42,6 @@ FLOORS = {
     **dict.fromkeys(("cli", "__main__"), 7),
 }
 IMPURE = {"asyncio", "uvloop", "socket", "time", "random", "secrets", "threading", "os"}
-MAX_LINES, GOOD_LINES = 400, 350
 MAX_SLEEP_S = 0.2
 
 
@@ -235,13 +234,3 @@ def test_no_file_names_the_machine_it_was_written_on() -> None:
     foreign = re.compile(r"(?<![\w.])/" + "work/|py" + r"pi\.org|python" + "hosted|regi" + r"stry\.npm")
     found = [str(path.relative_to(ROOT)) for path in everything() if foreign.search(path.read_text(errors="replace"))]
     assert found == []
-
-
-def test_no_file_has_grown_into_two() -> None:
-    lengths = {
-        str(path.relative_to(ROOT)): len(path.read_text().splitlines())
-        for path in sources("koko_presence", "_fastpath", suffixes=(".py", ".pyx"))
-    }
-    asking = {name: lines for name, lines in lengths.items() if lines > GOOD_LINES}
-    too_long = {name: lines for name, lines in lengths.items() if lines > MAX_LINES}
-    assert too_long == {}, f"split these (over {GOOD_LINES} lines is asking for it): {asking}"

@@ -12,15 +12,15 @@ import pytest
 import uvloop
 
 from koko_presence._fastpath.polling import PolledTransport, Poller
+from koko_presence._fastpath.rounds import Round
 from tests.waiting import until
 
 
-class Protocol(asyncio.BufferedProtocol):
-    """Notes all it is told. `buffer_bytes` is what it takes at once."""
+class Protocol(asyncio.Protocol):
+    """Notes all it is told."""
 
-    def __init__(self, buffer_bytes: int = 64) -> None:
+    def __init__(self) -> None:
         self.transport: Any = None
-        self.buffer = bytearray(buffer_bytes)
         self.got: list[bytes] = []
         self.told: list[str] = []
         self.lost: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
@@ -29,11 +29,8 @@ class Protocol(asyncio.BufferedProtocol):
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
 
-    def get_buffer(self, sizehint: int) -> memoryview:
-        return memoryview(self.buffer)
-
-    def buffer_updated(self, nbytes: int) -> None:
-        self.got.append(bytes(self.buffer[:nbytes]))
+    def data_received(self, data: bytes) -> None:
+        self.got.append(data)
         self.on_data()
 
     def eof_received(self) -> bool:
@@ -50,15 +47,31 @@ class Protocol(asyncio.BufferedProtocol):
         self.lost.set_result(exc)
 
 
+class Clock:
+    """Seconds that pass when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def work(self, seconds: float) -> None:
+        """Something takes so long."""
+        self.now += seconds
+
+
 @asynccontextmanager
-async def polled(count: int = 1) -> AsyncIterator[tuple[Poller, list[tuple[Protocol, socket.socket]]]]:
+async def polled(
+    count: int = 1, round_: Round | None = None
+) -> AsyncIterator[tuple[Poller, list[tuple[Protocol, socket.socket]]]]:
     """A poller with `count` connections: our protocol and the other end, which does not block."""
-    poller, ends = Poller(asyncio.get_running_loop()), []
+    poller, ends = Poller(asyncio.get_running_loop(), round_), []
     for _ in range(count):
         ours, theirs = socket.socketpair()
         theirs.setblocking(False)
         protocol = Protocol()
-        poller.adopt(ours.detach(), protocol, ("127.0.0.1", 1), ("127.0.0.1", 2))
+        poller.adopt(ours.detach(), protocol)
         ends.append((protocol, theirs))
     try:
         yield poller, ends
@@ -72,14 +85,13 @@ def run(test: Any) -> None:
     uvloop.run(test)
 
 
-def test_what_comes_is_read_in_order_in_pieces_of_the_protocols_buffer() -> None:
+def test_what_comes_is_read_in_order_in_pieces_of_the_shared_buffer() -> None:
     async def test() -> None:
         async with polled() as (_, [(protocol, theirs)]):
-            data = os.urandom(5000)
+            data = os.urandom(50_000)
             theirs.sendall(data)
-            await until(lambda: len(b"".join(protocol.got)) == 5000)
-            assert b"".join(protocol.got) == data and max(map(len, protocol.got)) == 64
-            assert protocol.transport.get_extra_info("peername") == ("127.0.0.1", 1)
+            await until(lambda: len(b"".join(protocol.got)) == 50_000)
+            assert b"".join(protocol.got) == data and max(map(len, protocol.got)) <= 16_384
             assert protocol.transport.get_extra_info("ssl_object") is None
 
     run(test())
@@ -195,6 +207,116 @@ def test_call_soon_inside_a_round_comes_at_its_end_and_only_once() -> None:
     run(test())
 
 
+def test_a_round_takes_in_all_that_is_readable_and_ends_once() -> None:
+    """More sockets than are asked for at once: what follows from all of them is done together."""
+
+    async def test() -> None:
+        async with polled(150, Round(Clock())) as (poller, ends):
+            numbers, ended = [], []
+            for protocol, theirs in ends:
+                protocol.on_data = lambda: numbers.append(poller.round.number)
+                theirs.send(b"x")
+            ends[0][0].on_data = lambda: poller.call_soon(lambda: ended.append(len(numbers)))
+            await until(lambda: len(numbers) == 149)
+            assert len(set(numbers)) == 1 and ended == [149]
+
+    run(test())
+
+
+def test_one_socket_gets_so_many_bytes_of_a_round_and_the_others_their_turn() -> None:
+    async def test() -> None:
+        async with polled(2, Round(Clock())) as (poller, [(greedy, his_end), (other, its_end)]):
+            rounds: dict[int, int] = {}
+
+            def on_data() -> None:
+                rounds[poller.round.number] = rounds.get(poller.round.number, 0) + len(greedy.got[-1])
+
+            greedy.on_data = on_data
+            other.on_data = lambda: rounds.setdefault(0, len(b"".join(greedy.got)))
+            poller.round.socket_bytes = 1000
+            his_end.sendall(b"x" * 10_000)
+            its_end.send(b"y")
+            await until(lambda: sum(map(len, greedy.got)) == 10_000)
+            assert rounds.pop(0) <= 1000, "the other one waited"
+            assert list(rounds.values()) == [1000] * 10
+
+    run(test())
+
+
+def test_a_rounds_time_ends_between_two_sockets_and_the_next_begins_with_those_that_were_left() -> None:
+    """No socket is served a second time before all others have been served once, wherever it stands in epoll's list."""
+
+    async def test() -> None:
+        clock = Clock()
+        async with polled(100, Round(clock)) as (poller, ends):
+            order: list[int] = []
+            sizes: dict[int, int] = {}
+
+            def on_data(index: int) -> None:
+                order.append(index)
+                sizes[poller.round.number] = sizes.get(poller.round.number, 0) + 1
+                clock.work(0.0011)
+                ends[index][1].send(b"x")  # there is always more
+
+            for protocol, theirs in ends:
+                protocol.transport.promote()
+                theirs.send(b"x")
+            for index, (protocol, _) in enumerate(ends):
+                protocol.on_data = lambda index=index: on_data(index)  # type: ignore[misc]
+            await until(lambda: len(order) >= 1000)
+            for protocol, _ in ends:
+                protocol.on_data = lambda: None
+            served = [order[:1000].count(index) for index in range(100)]
+            assert min(served) >= 9 and max(served) <= 11
+            assert set(list(sizes.values())[:-1]) == {8}, "1.1 ms each: the eighth is over 8 ms"
+
+    run(test())
+
+
+def test_what_is_read_in_one_round_was_heard_at_its_beginning() -> None:
+    async def test() -> None:
+        clock = Clock()
+        async with polled(5, Round(clock)) as (poller, ends):
+            heard: list[float] = []
+
+            def on_data() -> None:
+                clock.work(0.001)
+                heard.append(poller.round.heard_at(clock()))
+
+            for protocol, theirs in ends:
+                protocol.transport.promote()
+                protocol.on_data = on_data
+                theirs.send(b"x")
+            await until(lambda: len(heard) == 5)
+            assert heard == [1000.0] * 5 and poller.round.started_at == 1000.0
+            assert poller.round.heard_at(clock()) == clock() > 1000.0
+
+    run(test())
+
+
+def test_a_closed_socket_in_the_rest_of_a_slice_is_not_looked_at() -> None:
+    async def test() -> None:
+        clock = Clock()
+        async with polled(20, Round(clock)) as (_, ends):
+            seen: list[int] = []
+
+            def on_data(index: int) -> None:
+                seen.append(index)
+                clock.work(1.0)  # the round is over, the rest of the slice waits
+                for other, (protocol, _) in enumerate(ends):
+                    if other != index:
+                        protocol.transport.abort()
+
+            for index, (protocol, theirs) in enumerate(ends):
+                protocol.on_data = lambda index=index: on_data(index)  # type: ignore[misc]
+                theirs.send(b"x")
+            await until(lambda: sum(protocol.lost.done() for protocol, _ in ends) == 19)
+            await asyncio.sleep(0.01)
+            assert len(seen) == 1
+
+    run(test())
+
+
 def test_who_is_in_is_read_before_a_crowd_that_comes() -> None:
     async def test() -> None:
         async with polled(101) as (_, [(inside, his_end), *crowd]):
@@ -238,19 +360,6 @@ def test_a_promoted_connection_still_sends_what_waits() -> None:
     run(test())
 
 
-def test_a_detached_socket_lives_on_and_its_protocol_hears_no_more() -> None:
-    async def test() -> None:
-        async with polled() as (_, [(protocol, theirs)]):
-            with socket.socket(fileno=protocol.transport.detach()) as ours:
-                theirs.send(b"x")
-                await asyncio.sleep(0.01)
-                assert ours.recv(10) == b"x" and protocol.got == [] and not protocol.lost.done()
-                ours.send(b"y")
-                assert theirs.recv(10) == b"y"
-
-    run(test())
-
-
 def test_a_plain_protocol_gets_bytes() -> None:
     class Plain(asyncio.Protocol):
         def __init__(self) -> None:
@@ -263,7 +372,7 @@ def test_a_plain_protocol_gets_bytes() -> None:
         async with polled() as (poller, _):
             ours, other = socket.socketpair()
             plain = Plain()
-            poller.adopt(ours.detach(), plain, "", "")
+            poller.adopt(ours.detach(), plain)
             other.sendall(b"x" * 100_000)
             await until(lambda: len(plain.got) == 100_000)
             other.close()

@@ -208,7 +208,7 @@ def test_a_session_that_was_thrown_out_may_come_back_by_socket_and_by_http() -> 
         assert world.http("ann", ann.session_id).call("join", roomId=ROOM, roomType="video")["assignedColor"]
         world.settle()
         assert [message["type"] for message in ann.take()] == ["joined"]
-        assert ann.session.rooms.joined == {ROOM} and not ann.session.receiver.barred
+        assert ann.session.rooms.joined == {ROOM} and not ann.session.barred
 
 
 @pytest.mark.parametrize("named", ["user", "session", "room", "user and room"])

@@ -1,0 +1,13 @@
+from collections.abc import Callable
+
+class Round:
+    started_at: float
+    until: float
+    open: bool
+    number: int
+    longest_s: float
+    longest_lobby_s: float
+    socket_s: float
+    socket_bytes: int
+    def __init__(self, clock: Callable[[], float] = ...) -> None: ...
+    def heard_at(self, now: float) -> float: ...

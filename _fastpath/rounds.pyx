@@ -1,0 +1,47 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
+"""The present round of reading: when it began, and how much of it there is for all and for each socket.
+
+A worker reads in rounds: what the kernel has is taken in, then all that follows from it is written at once. A round is
+bounded in time, and each socket's part of it in bytes and time, so that no sender decides how long the others wait.
+Whatever is judged by its time (rates, silences) is judged by `heard_at`: data that wait for a worker that is busy are
+not late, and two messages that were read one after the other may have come at the same time.
+"""
+
+from time import monotonic as real_clock
+
+from koko_presence._fastpath.system cimport monotonic
+
+
+cdef class Round:
+    """Budgets and the time of the round. Written by the poller of the same loop alone, but for the budgets.
+
+    `longest_s` is a round's time for the sockets in rooms, `longest_lobby_s` for those that are only about to come in,
+    `socket_bytes` and `socket_s` are what one socket may have of a round. `started_at` is the monotonic second at which
+    the round began, `open` says whether it goes on, `number` counts rounds. `clock` gives monotonic seconds; tests give
+    their own.
+    """
+
+    def __init__(self, clock=real_clock):
+        self._clock = clock
+        self.longest_s = 0.008
+        self.longest_lobby_s = 0.002
+        self.socket_s = 0.002
+        self.socket_bytes = 16384
+
+    cdef double now(self) except? -1.0:
+        return monotonic() if self._clock is real_clock else self._clock()
+
+    cdef int begin(self, double longest_s) except -1:
+        self.started_at = self.now()
+        self.until = self.started_at + longest_s
+        self.number += 1
+        self.open = True
+        return 0
+
+    cdef void end(self) noexcept:
+        self.open = False
+
+    cpdef double heard_at(self, double now):
+        """When what is handled at monotonic second `now` could have been read: the beginning of the round in which it
+        is read, `now` itself outside of rounds."""
+        return self.started_at if self.open else now

@@ -1,0 +1,251 @@
+"""Strangers who send as fast as they can are read at a rate, cut off, and noticed by nobody else: counted, not timed."""
+
+import asyncio
+import contextlib
+import json
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from koko_presence.edge.abuse import UNINVITED_FRAMES
+from koko_presence.edge.hello import HANDSHAKES_A_TURN, Hellos
+from tests.integration.conftest import Run
+from tests.live import Live, live
+from tests.raw_ws import CLOSE, CONTINUATION, PING, PONG, TEXT, RawSocket, frame
+
+STRANGERS = {
+    "pings": frame(PING, b"x"),
+    "pongs": frame(PONG),
+    "fragments": frame(CONTINUATION, b"a", fin=False),
+    "binaries": frame(2, b"x"),
+}
+SOCKETS = pytest.mark.parametrize("tls", [False, True], ids=["tcp", "tls"])
+
+
+def talk(server: Live, story: Callable[[RawSocket], Any], context: ssl.SSLContext | None) -> Any:
+    with RawSocket(server.worker.port, tls=context) as ws:
+        return story(ws)
+
+
+@SOCKETS
+@pytest.mark.parametrize("kind", STRANGERS)
+def test_sixteen_frames_of_any_kind_come_before_auth_a2(
+    run: Run, kind: str, tls: bool, certificate: tuple[Path, Path], trusting: ssl.SSLContext
+) -> None:
+    """And behind the close nothing is answered."""
+
+    def story(ws: RawSocket) -> tuple[int | None, int]:
+        ws.upgrade()
+        data = STRANGERS[kind] * 5000
+        if kind == "fragments":
+            data = frame(TEXT, b"a", fin=False) + data
+        with contextlib.suppress(OSError):  # it was cut before all of it was sent
+            ws.send(data)
+        pongs, code = 0, None
+        try:
+            while True:
+                got = ws.read_frame()
+                pongs += got.opcode == PONG
+                if got.opcode == CLOSE:
+                    code = int.from_bytes(got.payload[:2], "big")
+        except (EOFError, OSError):
+            return code, pongs
+
+    async def test() -> None:
+        async with live(tls=certificate if tls else None) as server:
+            code, pongs = await asyncio.to_thread(talk, server, story, trusting if tls else None)
+            assert code in (4401, 4400), "4400: as many of them are no messages at all"
+            assert pongs <= 1
+            async with asyncio.timeout(5):
+                while server.worker.door.open_count:
+                    await asyncio.sleep(0.01)
+
+    run(test())
+
+
+def test_as_many_frames_as_may_come_before_auth_are_let_through(run: Run) -> None:
+    async def test() -> None:
+        async with live() as server:
+            token = server.token("ann")
+
+            def story(ws: RawSocket) -> str:
+                ws.upgrade()
+                ws.send(
+                    frame(PING) * UNINVITED_FRAMES + frame(TEXT, json.dumps({"type": "auth", "token": token}).encode())
+                )
+                while (got := ws.read_frame()).opcode == PONG:
+                    pass
+                return str(json.loads(got.payload)["type"])
+
+            assert await asyncio.to_thread(talk, server, story, None) == "authenticated"
+
+    run(test())
+
+
+@SOCKETS
+def test_pings_of_one_read_get_one_pong_with_the_last_payload(
+    run: Run, tls: bool, certificate: tuple[Path, Path], trusting: ssl.SSLContext
+) -> None:
+    """RFC 6455 section 5.5.3."""
+
+    def story(ws: RawSocket) -> list[bytes]:
+        ws.upgrade()
+        ws.send(b"".join(frame(PING, bytes([number])) for number in range(10)))
+        ws.send(frame(CLOSE, b"\x03\xe8"))
+        found = []
+        while (got := ws.read_frame()).opcode != CLOSE:
+            found.append(got.payload)
+        return found
+
+    async def test() -> None:
+        async with live(tls=certificate if tls else None) as server:
+            pongs = await asyncio.to_thread(talk, server, story, trusting if tls else None)
+            assert pongs[-1] == bytes([9]) and len(pongs) < 10
+
+    run(test())
+
+
+@SOCKETS
+def test_a_flood_of_a_member_is_read_at_five_times_the_rate_and_ends_with_4429_l3(
+    run: Run, tls: bool, certificate: tuple[Path, Path], trusting: ssl.SSLContext
+) -> None:
+    """The kernel keeps the rest: a sender who does not wait is told so by TCP. The time in which it is not read counts."""
+
+    async def test() -> None:
+        async with live(tls=certificate if tls else None, connection_hz=20, flood_s=0.5) as server:
+            token = server.token("eve")
+
+            def story(ws: RawSocket) -> tuple[dict[str, Any], int]:
+                ws.upgrade()
+                ws.send(frame(TEXT, json.dumps({"type": "auth", "token": token}).encode()))
+                assert json.loads(ws.read_frame().payload)["type"] == "authenticated"
+                intake.append(next(iter(server.worker.door.connections)).intake)
+                began = time.monotonic()
+                ws.send(frame(PONG) * 20_000)
+                notice: dict[str, Any] = {}
+                while (got := ws.read_frame()).opcode != CLOSE:
+                    if got.opcode == TEXT:
+                        notice = json.loads(got.payload)
+                took_s.append(time.monotonic() - began)
+                return notice, int.from_bytes(got.payload[:2], "big")
+
+            intake: list[Any] = []
+            took_s: list[float] = []
+            notice, code = await asyncio.to_thread(talk, server, story, trusting if tls else None)
+            assert code == 4429
+            assert notice["type"] == "server_notice" and notice["retryAfterMs"] == 10_000
+            assert intake[0].frames <= 100 + 100 * took_s[0] + 10
+
+    run(test())
+
+
+def test_who_goes_on_after_the_close_is_not_listened_to_and_cut(run: Run) -> None:
+    async def test() -> None:
+        async with live() as server:
+
+            def story(ws: RawSocket) -> int:
+                ws.upgrade()
+                ws.send(frame(TEXT, b'{"type":"heartbeat"}') * 3)
+                assert ws.read_close() == 4401
+                sent = 0
+                try:
+                    while sent < 100_000_000:
+                        sent += ws.sock.send(frame(PING, b"x" * 100) * 500)
+                except OSError:
+                    pass
+                return sent
+
+            sent = await asyncio.to_thread(talk, server, story, None)
+            assert sent < 20_000_000, "so much more than is read is only what the kernel has room for"
+
+    run(test())
+
+
+def test_a_close_of_ours_is_answered_through_what_was_on_its_way(run: Run) -> None:
+    async def test() -> None:
+        async with live() as server:
+
+            def story(ws: RawSocket) -> tuple[int | None, bytes]:
+                ws.upgrade()
+                ws.send(frame(TEXT, b'{"type":"heartbeat"}') * 3 + frame(PING, b"x" * 100) * 1000)
+                code = ws.read_close()
+                ws.send(frame(CLOSE, b"\x03\xe8"))
+                return code, ws.read_to_end()
+
+            assert await asyncio.to_thread(talk, server, story, None) == (4401, b"")
+
+    run(test())
+
+
+def test_http_in_pieces_and_pipelined_requests_are_answered_in_order(run: Run) -> None:
+    async def test() -> None:
+        async with live() as server:
+
+            def story(ws: RawSocket) -> int:
+                for at in range(len(request := b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")):
+                    ws.send(request[at : at + 1])
+                ws.send(request * 199 + request[:-2] + b"Connection: close\r\n\r\n")
+                return ws.read_to_end().count(b"200 OK")
+
+            assert await asyncio.to_thread(talk, server, story, None) == 201
+
+    run(test())
+
+
+def test_handshakes_wait_for_their_whole_first_record_and_begin_a_few_at_a_time(run: Run) -> None:
+    async def test() -> None:
+        loop = asyncio.get_running_loop()
+        begun: list[int] = []
+        sizes: list[int] = []
+
+        def begin(sock: socket.socket) -> None:
+            if not sizes:
+                loop.call_soon(count)
+            sizes.append(sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT))
+            sock.close()
+
+        def count() -> None:
+            begun.append(len(sizes))
+            sizes.clear()
+
+        hellos = Hellos(begin)
+        listening = socket.create_server(("127.0.0.1", 0))
+        record = b"\x16\x03\x01\x00\x64" + b"x" * 100
+        clients = []
+        for _ in range(10):
+            client = socket.create_connection(listening.getsockname())
+            server, _ = listening.accept()
+            server.setblocking(False)
+            hellos.add(server, 5.0)
+            clients.append(client)
+            client.send(record[:50])
+        await asyncio.sleep(0.05)
+        assert len(hellos) == 10 and not begun
+        for client in clients:
+            client.send(record[50:])
+        async with asyncio.timeout(5):
+            while sum(begun) < 10:
+                await asyncio.sleep(0.005)
+        assert max(begun) <= HANDSHAKES_A_TURN and len(hellos) == 0
+        plain = socket.create_connection(listening.getsockname())
+        server, _ = listening.accept()
+        server.setblocking(False)
+        hellos.add(server, 5.0)
+        plain.send(b"GET / HTTP/1.1\r\n")
+        with pytest.raises(ConnectionResetError):  # this is no TLS, and is not read
+            await loop.run_in_executor(None, plain.recv, 10)
+        silent = socket.create_connection(listening.getsockname())
+        server, _ = listening.accept()
+        server.setblocking(False)
+        hellos.add(server, 0.01)
+        assert await loop.run_in_executor(None, silent.recv, 10) == b"", "it said nothing in time"
+        for client in [*clients, plain, silent]:
+            client.close()
+        listening.close()
+
+    run(test())
