@@ -162,6 +162,13 @@ class ChangePrivacy(Letter, kw_only=True):
     call: Call | None = None
 
 
+class TakeLook(Letter, kw_only=True):
+    """One getActive over HTTP is taken from the user's budget, which is one for all workers [M8]."""
+
+    user_id: str
+    call: Call | None = None
+
+
 class AskLeases(Letter, kw_only=True):
     """Which leases a user holds, and where: all, or the named one. The answer is a list of [sessionId, roomId]."""
 
@@ -212,6 +219,7 @@ UserCommand = (
     | ReportActivity
     | ChangeStatus
     | ChangePrivacy
+    | TakeLook
     | AskLeases
     | RenewLeases
     | RoomLeft

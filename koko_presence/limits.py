@@ -77,6 +77,7 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_message_bytes: Bytes = 16 * 1024
     max_frame_bytes: Bytes = 64 * 1024
     max_broadcast_bytes: Bytes = 8 * 1024
+    room_broadcast_bytes: Bytes = 16 * 1024 * 1024  # a second, to all receivers together
     max_presence_bytes: Bytes = 1024
     send_soft_bytes: Bytes = 64 * 1024
     send_hard_bytes: Bytes = 1024 * 1024

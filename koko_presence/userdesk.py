@@ -20,8 +20,10 @@ from .commands import (
     RenewLeases,
     ReportActivity,
     RoomLeft,
+    TakeLook,
 )
 from .domain import answers, claims, leases
+from .domain.budgets import Budgets
 from .domain.setting import Setting
 from .domain.user import User
 from .errors import PresenceError
@@ -40,6 +42,7 @@ class UserDesk:
         self._shard = shard
         self._setting = shard.setting
         self._users = shard.users
+        self._looks = Budgets()  # of everybody who asks over HTTP, also without a session
         self.handlers: dict[type, Callable[[Any, float], None]] = {
             OpenSession: self._open,
             EndSession: self._end,
@@ -48,6 +51,7 @@ class UserDesk:
             ReportActivity: self._report,
             ChangeStatus: self._change_status,
             ChangePrivacy: self._change_privacy,
+            TakeLook: self._take_look,
             AskLeases: self._ask_leases,
             RenewLeases: self._renew,
             RoomLeft: self._left,
@@ -152,6 +156,16 @@ class UserDesk:
             self._acknowledge(user, command.session_id, command.id, user.change_privacy(command))
         except PresenceError as error:
             self._reply(user, command.session_id, error_reply(error, command.id))
+
+    def _take_look(self, command: TakeLook, now: float) -> None:
+        limits, call = self._setting.limits, command.call
+        if call is None:
+            return
+        try:
+            self._looks.take(command.user_id, limits.join_hz, limits.join_burst, now)
+            answers.answer(self._setting, call, {"success": True})
+        except PresenceError as error:
+            answers.refuse(self._setting, call, error)
 
     def _ask_leases(self, command: AskLeases, now: float) -> None:
         user = self._users.get(command.user_id)

@@ -87,6 +87,7 @@ _command: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(
     | commands.ReportActivity
     | commands.ChangeStatus
     | commands.ChangePrivacy
+    | commands.TakeLook
     | commands.AskLeases
     | commands.RenewLeases
     | commands.RoomLeft

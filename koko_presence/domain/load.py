@@ -3,17 +3,20 @@
 from koko_presence._fastpath.throttle import Meter, TokenBucket
 from koko_presence.limits import Limits
 
+from .outflow import Outflow
+
 LONGEST_INTERVAL_MS = 1000
 
 
 class Load:
     """Counts inbound events. `budget` has one second's worth saved up; `advised_ms` grows while it is not enough."""
 
-    __slots__ = ("_hz", "_shortest_ms", "advised_ms", "budget", "meter")
+    __slots__ = ("_hz", "_shortest_ms", "advised_ms", "broadcasts", "budget", "meter")
 
     def __init__(self, limits: Limits, now: float) -> None:
         self._hz = limits.room_events_hz
         self.budget = TokenBucket(self._hz, max(1.0, self._hz))
+        self.broadcasts = Outflow(limits.room_broadcast_bytes, now)
         self.meter = Meter(now)
         self._shortest_ms = round(1000.0 / limits.cursor_hz)
         self.advised_ms = self._shortest_ms

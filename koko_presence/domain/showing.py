@@ -158,9 +158,16 @@ def handle_broadcast(room: Room, member: Member, message: Broadcast, now: float)
     if len(bytes(message.data)) > room.setting.limits.max_broadcast_bytes:
         raise PresenceError("TOO_LARGE", f"data may have {room.setting.limits.max_broadcast_bytes} bytes.")
     check_budget(room, member.person.broadcast, now)  # before the work of reading 8 KiB
+    ready_at = room.load.broadcasts.ready_at(now)
+    if ready_at > now:
+        raise PresenceError("RATE_LIMITED", retry_after_s=ready_at - now)
     check_free_data(message.data)
     member.last_active_at = now
     spend(room, member.person.broadcast, now)
+    named = None if message.to is None else set(message.to)
+    hearers = (m for m in room.members.values() if m.attached and m is not member)
+    receivers = sum(1 for m in hearers if named is None or m.user_id in named)
+    room.load.broadcasts.spend(len(bytes(message.data)), receivers, now)
     if message.to is None:
         delivered = sum(1 for m in room.members.values() if m.attached and m.visible and m is not member)
         room.emit("broadcast", member, message.data, now)

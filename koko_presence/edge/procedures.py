@@ -26,13 +26,14 @@ from koko_presence.commands import (
     LeaveRoom,
     RenewLeases,
     Scopes,
+    TakeLook,
     Visitor,
 )
+from koko_presence.domain.budgets import Budgets
 from koko_presence.domain.leases import is_lease, lease_id
 from koko_presence.errors import PresenceError
 from koko_presence.messages import Join, SetPrivacy, SetStatus, Wire
 
-from .budgets import Budgets
 from .entering import check_room_id, claimed_type, settled_type
 from .inputs import HeartbeatInput, LeaveInput, RoomTarget, Target, read, read_message
 from .leaseholders import Lease, Leaseholders
@@ -243,6 +244,7 @@ class Procedures:
     async def _get_active(self, caller: Caller, name: str, input: Any) -> ActiveResult:
         target, message = read(input, RoomTarget), read_message(input, name)
         check_room_id(message.room_id)
+        await self._ask(caller, TakeLook(user_id=caller.identity.user_id))
         grant = await self._grant(caller, message.room_id, message.room_type, "get_active")
         message.room_type = settled_type(message, grant) or UNSET
         command = AskActive(

@@ -43,6 +43,7 @@ COMMANDS: list[c.Command] = [
     c.Regrant(room_id="r", session_id="s", can_control=True, can_broadcast=False, moderator=True),
     c.AskActive(room_id="r", user_id="u", session_id="s", edge=1, message=GetActive(room_id="r", id=3)),
     c.Announce(room_id="r", data=b'{"a":1}', to=["u"]),
+    c.TakeLook(user_id="u", call=CALL),
     c.AskLeases(user_id="u", session_id="s", call=CALL),
     c.RenewLeases(user_id="u", sessions=["s"], activity="idle", call=CALL),
     c.RenewLease(room_id="r", session_id="s", user_id="u", stay=3, lease_until=90.5, call=CALL, renewed=2),

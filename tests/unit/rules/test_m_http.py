@@ -683,14 +683,15 @@ def test_m8_status_has_a_budget_per_user() -> None:
 def test_l3_one_user_cannot_flood_the_owners() -> None:
     world = World()
     http, other = world.http("ann"), world.http("bob")
-    started = [http.start("getActive", **ROOM) for _ in range(int(CALL_BURST) + 20)]
+    started = [http.start("heartbeat") for _ in range(int(CALL_BURST) + 20)]
     world.settle()
-    refused = [each.error for each in started if each.error is not None]
-    assert len(refused) == 20 and {error.code for error in refused} == {"RATE_LIMITED"}
+    codes = [each.error.code for each in started if each.error is not None]
+    assert codes.count("RATE_LIMITED") == 20 and codes.count("METHOD_NOT_SUPPORTED") == CALL_BURST, "nothing to renew"
     other.call("getActive", **ROOM)
     world.sleep(2.0)
-    assert all(http.start("getActive", **ROOM).error is None for _ in range(int(CALL_BURST)))
+    again = [http.start("heartbeat") for _ in range(int(CALL_BURST))]
     world.settle()
+    assert {each.error.code for each in again if each.error is not None} == {"METHOD_NOT_SUPPORTED"}
     for number in range(900):  # for 5.4 s
         world.http(f"user{number}").call("getActive", **ROOM)
     assert len(world.hub.procedures._calls) < 800  # who has gone is forgotten
@@ -936,3 +937,19 @@ def test_a6_every_renewal_of_a_lease_asks_whether_it_may_still_be_there(fields: 
     if fields != ROOM:
         assert http.call("heartbeat")["renewed"] == 1
         assert [room for room, it in world.shard.rooms.items() if it.members] == ["video_2"], "and its lease has ended"
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_m8_getactive_is_bounded_per_user_and_not_per_user_and_worker(workers: int) -> None:
+    world = World(workers=workers)
+    ann, began, looks = world.http("ann"), world.now, 0
+    while looks < 1000:
+        call = ann.start("getActive", ROOM)
+        world.settle()
+        if call.error is not None:
+            break
+        looks += 1
+    limits = world.hub.limits
+    assert call.error is not None and call.error.code == "RATE_LIMITED" and call.error.retry_after_ms <= 200
+    assert limits.join_burst <= looks <= limits.join_burst + 1 + (world.now - began) * limits.join_hz
+    assert world.http("bob").call("getActive", **ROOM)["totalCount"] == 0
