@@ -16,6 +16,7 @@ import msgspec
 from aiohttp import web
 
 from . import trpc_http
+from .request_turns import RequestTurns
 from .trpc_http import TrpcHttp
 
 Handler = Callable[[web.BaseRequest], web.Response]
@@ -79,6 +80,7 @@ class HttpSide:
         self._routes: dict[str, Handler] = {"/healthz": self._healthz}
         self._files: dict[str, StaticFile] = {}
         self._trpc: TrpcHttp | None = None
+        self._turns = RequestTurns()
 
     def add_trpc(self, trpc: TrpcHttp) -> None:
         """Answer calls below /trpc/ [M6]."""
@@ -119,6 +121,7 @@ class HttpSide:
         )
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        await self._turns.wait()
         if self._trpc is not None and request.path.startswith(trpc_http.PATH):
             return await self._trpc.handle(request)
         route = self._routes.get(request.path)
