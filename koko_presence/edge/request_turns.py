@@ -1,7 +1,7 @@
 """A few HTTP requests are begun in a turn of the loop, in the order in which they came, whatever was pipelined.
 
-A request whose answer waits for nothing gives the loop no turn: a connection that pipelines hundreds of them, or hundreds
-of connections with one each, would have them all answered at once, before anything else is read.
+A request whose answer waits for nothing gives the loop no turn: a connection that pipelines hundreds of them, or
+hundreds of connections with one each, would have them all answered at once, before anything else is read.
 """
 
 import asyncio
