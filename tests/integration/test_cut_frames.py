@@ -60,7 +60,8 @@ def test_every_cut_says_the_same(run: Run, step: int) -> None:
             heard = b""
             while b'"type":"active"' not in heard:
                 heard += await reader.read(65536)
-            assert heard.count(b"\x8a\x0dare you there") == heard.count(b"\x8a\x07between") == 1
+            # one pong answers all pings that were read together, the last of them [RFC 6455 section 5.5.3]
+            assert heard.count(b"\x8a\x0dare you there") <= heard.count(b"\x8a\x07between") == 1
             assert b'"error"' not in heard
             while b'"x":0.75' not in got:
                 got += await bob_reader.read(65536)

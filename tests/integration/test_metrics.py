@@ -65,7 +65,9 @@ def test_a_worker_tells_exactly_what_has_happened(run: Run) -> None:
                     assert change("join_duration_seconds_sum") > 0.0
                     assert change("auth_total", "accepted") == 3
                     assert change("messages_received_total", "cursor") == 4 + 1 + 3
-                    assert change("messages_sent_total", "cursor_moved") == 6 * 2, "six shown, to two others each"
+                    shown = change("messages_sent_total", "cursor_moved") / 2  # to two others each
+                    superseded = change("messages_dropped_total", "cursor", "superseded")
+                    assert shown in (5, 6) and shown + superseded == 7, "what is read in one turn counts as one"
                     assert change("messages_sent_total", "broadcast") == 2 + 1, "to all others, and to one alone"
                     assert change("messages_sent_total", "user_joined") == 1 + 2
                     assert change("messages_sent_total", "joined") == 3
@@ -73,7 +75,6 @@ def test_a_worker_tells_exactly_what_has_happened(run: Run) -> None:
                     assert change("messages_sent_total", "error") == 2
                     assert change("messages_dropped_total", "cursor", "not_in_room") == 1
                     assert change("messages_dropped_total", "invalid", "unknown_type") == 1
-                    assert change("messages_dropped_total", "cursor", "superseded") == 1
                     assert change("flushes_total") == change("broadcast_duration_seconds_count") > 5
                     assert change("fanout_bytes_total") > 5000
                 await change.until(1, "disconnects_total", "1000")
@@ -98,9 +99,10 @@ def test_a_worker_tells_exactly_what_has_happened(run: Run) -> None:
         await ann.send(type="broadcast", roomId=ROOM, data={"evil": 2}, to=[USERS[2]], id=2)
         await ann.get("ack")
         await ann.get("ack")
-        for number in (1.0, 2.0, 3.0):  # at once: the second waits for the budget, the third takes its place
+        for number in (1.0, 2.0, 3.0):  # at once: what waits for the budget is replaced by what comes after it
             await cursor(cat, number)
-        assert [(await ann.get("cursor_moved"))["data"]["timestamp"] for _ in range(2)] == [1.0, 3.0]
+        while (await ann.get("cursor_moved"))["data"]["timestamp"] != 3.0:
+            pass
 
     run(test())
 

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from koko_presence.auth import asked
 from koko_presence.auth.asked import ASK_TIMEOUT_S
 from koko_presence.ops.config import Access
 from koko_presence.ops.outgoing_config import AccessTrpc, AccessWebhook, Webhooks
@@ -116,7 +117,11 @@ def test_a6_the_application_decides_by_webhook(run: Run) -> None:
     run(test())
 
 
-def test_a6_when_the_application_does_not_answer_nobody_gets_in_and_who_is_in_stays(run: Run) -> None:
+def test_a6_when_the_application_does_not_answer_nobody_gets_in_and_who_is_in_stays(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asked, "UNSURE_TTL_S", 0.0)  # the next question is asked at once
+
     async def test() -> None:
         async with application() as app, live(access=webhook(app)) as server, person(server, "ann", None) as ann:
             app.how = [answer({"allow": True, "scopes": ["join"], "ttl": 0})]
