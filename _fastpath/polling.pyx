@@ -438,6 +438,7 @@ cdef class PolledTransport(Source):
             self._poller.control(self, EPOLL_CTL_DEL, 0)
             self._line.forget(<void*>self)
             self._line = self._poller._inside
+            self._unwatched = False
             self._poller.control(self, EPOLL_CTL_ADD, self.wanted())
 
     def fileno(self):
@@ -516,25 +517,33 @@ cdef class PolledTransport(Source):
             if events & EPOLLOUT:
                 self.write_more()
             if events & (EPOLLIN | EPOLLERR | EPOLLHUP):
-                self.read()
+                self.read(events)
         except Exception:
             log.exception("a connection failed; it is cut")
             self.abort()
 
-    cdef read(self):
+    cdef read(self, unsigned int events):
         cdef ssize_t got
         cdef Py_ssize_t size
-        if self._reading_over:
-            self.lose(None)  # told although only writing is watched: the other end is gone
-            return
-        if not self.is_wanted():  # told of before that was so
-            return
+        if not self.is_wanted():
+            if events & (EPOLLERR | EPOLLHUP):
+                self.on_hang_up()
+            return  # else told of before that was so
         size = min(self._poller.round.socket_bytes, SHARED_BYTES)
         got = recv(self._fd, shared, size, MSG_DONTWAIT)
         if got > 0:
             self.handle(shared, got)
         else:
             self.end_of_data(got, errno)
+
+    cdef on_hang_up(self):
+        """The other end is gone while nothing is read. The kernel tells of that whether it is wanted or not, and would
+        again and again: so it is not asked any more until something is wanted."""
+        if self._reading_over:
+            self.lose(None)
+        elif not self._unwatched:
+            self._unwatched = True
+            self._poller.control(self, EPOLL_CTL_DEL, 0)
 
     cdef end_of_data(self, ssize_t got, int error):
         if got == 0:
@@ -581,7 +590,12 @@ cdef class PolledTransport(Source):
             self.watch()
 
     cdef watch(self):
-        self._poller.control(self, EPOLL_CTL_MOD, self.wanted())
+        cdef unsigned int wanted = self.wanted()
+        if not self._unwatched:
+            self._poller.control(self, EPOLL_CTL_MOD, wanted)
+        elif wanted:
+            self._unwatched = False
+            self._poller.control(self, EPOLL_CTL_ADD, wanted)
 
     cdef lose(self, error):
         """The connection is over. The protocol is told in the loop's next turn, as asyncio's transports do, and only
