@@ -110,14 +110,15 @@ def test_tls_handshakes_under_way_count_as_connections(run: Run, certificate: tu
         return said.read()
 
     async def test() -> None:
-        async with opened(ssl_context=context, max_connections=2) as (door, port):
+        async with opened(ssl_context=context, max_connections=2, handshake_timeout_s=60.0) as (door, port):
             silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
             for reader, writer in silent:
                 writer.write(hello_of_a_client())
                 assert await reader.read(1) == b"\x16"  # the server has answered, and nothing more comes from here
             assert door.open_count == 0
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            assert await reader.read() == b""
+            async with asyncio.timeout(10):
+                assert await reader.read() == b""
             for _, each in [*silent, (reader, writer)]:
                 each.close()
 
