@@ -113,6 +113,32 @@ def test_waiting_cursors_of_several_rooms_share_the_sessions_budget_in_order() -
     assert last == dict.fromkeys(rooms, 2)
 
 
+@pytest.mark.parametrize("privacy", ["invisible", "shareCursor", "shareSelection"])
+@pytest.mark.parametrize("kind", ["cursor", "selection"])
+@pytest.mark.parametrize("gap_s", [0.0, 0.002, 0.02])
+def test_what_waits_since_a_time_when_it_was_hidden_is_never_shown(privacy: str, kind: str, gap_s: float) -> None:
+    """Accepted and dropped [K3, K5]: also if it still waited for a budget when its sender became visible again."""
+    hides = privacy == "invisible"
+    world = World()
+    ann, bob = world.person("ann"), world.person("bob")
+    ann.send(type="privacy", data={privacy: hides})
+    world.sleep(1)
+    bob.take()
+    for number in range(1, 8):
+        data = {"timestamp": number, "x": 0.5, "y": 0.5} if kind == "cursor" else {"startTime": number, "endTime": 10}
+        ann.post({"type": kind, "roomId": "video_123", "data": data})
+        world.sleep(gap_s)
+    if not hides and privacy != f"share{kind.title()}":
+        world.sleep(0.1)
+        bob.take()
+    ann.send(type="privacy", data={privacy: not hides})
+    world.sleep(0.5)
+    assert bob.take("cursor_moved", "selection_changed") == []
+    ann.post(cursor(99))
+    world.sleep(0.1)
+    assert shown(bob) == [99]
+
+
 def test_a_cursor_that_fails_after_it_has_waited_takes_none_of_the_other_rooms_with_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
