@@ -18,6 +18,7 @@ cdef class Line:
     cdef open(self)
     cdef void close(self) noexcept
     cdef int ring(self) except -1
+    cdef bint is_ready(self) noexcept
     cdef void forget(self, void* source) noexcept
 
 

@@ -92,6 +92,11 @@ cdef class Line:
             read(self.bell, &number, sizeof(number))
         return 0
 
+    cdef bint is_ready(self) noexcept:
+        """Is there anything to serve, as the kernel sees it? What has been told of and waits is still ready there."""
+        cdef epoll_event event
+        return epoll_wait(self.epoll, &event, 1, 0) > 0
+
     cdef void forget(self, void* source) noexcept:
         """The socket is gone: whatever the kernel has told of it is not to be looked at."""
         cdef int index
@@ -188,11 +193,11 @@ cdef class Poller:
             served_all = self.serve_told(line) and self.serve_backlog(line) and self.serve_kernel(line)
         finally:
             self._busy = False
-            if line is self._lobby:
-                self.round.note_lobby(served_all)
             self.round.end()
             self._inside.ring()
             self._lobby.ring()
+            if line is self._lobby:  # when its time is over all may have been served, and no other round follows
+                self.round.note_lobby(served_all or not line.is_ready())
             self.finish_round()
 
     cdef bint serve_told(self, Line line) except -1:

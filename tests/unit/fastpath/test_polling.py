@@ -503,3 +503,27 @@ def test_what_waits_is_sent_though_another_ones_message_closes_the_connection_be
             assert got == 1_000_000 and closed.lost.result() is None
 
     run(test())
+
+
+def test_a_slow_round_of_newcomers_after_which_none_is_left_is_no_line_of_them() -> None:
+    """Or whoever joins minutes later, when there is nothing to do, would be sent away as if all that time there had been
+    more than could be served."""
+
+    async def test() -> None:
+        clock, waited = Clock(), list[float]()
+        round_ = Round(clock)
+
+        def work() -> None:
+            waited.append(round_.lobby_waits_for(clock.now))
+            clock.work(0.005)  # more than such a round may take
+
+        async with polled(3, round_) as (_, ends):
+            for protocol, theirs in ends:
+                protocol.on_data = work
+                theirs.send(b"x")
+            await until(lambda: len(waited) == 3)
+            assert waited == pytest.approx([0.0, 0.005, 0.010])
+            await until(lambda: not round_.open)
+            assert round_.lobby_waits_for(clock.now + 60.0) == 0.0
+
+    run(test())
