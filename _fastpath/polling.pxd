@@ -87,3 +87,5 @@ cdef class PolledTransport(Source):
 
 cdef class LoopTransport(Source):
     cdef object _base
+
+    cdef bint is_turn_over(self) except -1

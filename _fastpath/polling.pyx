@@ -40,7 +40,10 @@ cdef enum:
 cdef double REST_LOOK_S = 0.02
 
 # A turn of the loop in which its own transports read may take so long for what came over them. It comes beside a round.
-cdef double LONGEST_LOOP_TURN_S = 0.004
+cdef double LONGEST_LOOP_TURN_S = 0.002
+
+# The part of it that connections have which are only about to come in: after that they wait for a round of theirs.
+cdef double LOOP_TURN_LOBBY_S = 0.0005
 
 # Encrypted bytes that wait in one connection while it is not read.
 LOOP_READ_BUFFER_BYTES = 16384
@@ -650,7 +653,7 @@ cdef class LoopTransport(Source):
         if self._reading_over:
             return
         self._poller.begin_loop_turn()
-        if not self.is_wanted() or self._poller.round.now() >= self._poller.round.until:
+        if not self.is_wanted() or self.is_turn_over():
             self.hold(PyBytes_FromStringAndSize(decrypted, size))
             self._line.ring()
             return
@@ -660,6 +663,14 @@ cdef class LoopTransport(Source):
             log.exception("a connection failed; it is cut")
             self.abort()
         self._line.ring()
+
+    cdef bint is_turn_over(self) except -1:
+        """Has this connection to wait for a round of its line?"""
+        cdef Round round = self._poller.round
+        cdef double now = round.now()
+        if self._line is self._poller._lobby and now >= round.started_at + LOOP_TURN_LOBBY_S:
+            return True
+        return now >= round.until
 
     def eof_received(self):
         self.serve()  # the last words

@@ -119,6 +119,8 @@ cdef class FrameReader:
             if self._slow:  # cursors are bounded by the bytes that are read in one go
                 if until == 0.0:
                     until = round.now() + round.socket_s
+                    if round.open and round.until < until:
+                        until = round.until
                 elif left and round.now() >= until:
                     break
         if self._listener is None or listener.deaf:

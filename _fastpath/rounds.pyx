@@ -24,10 +24,10 @@ cdef class Round:
 
     def __init__(self, clock=real_clock):
         self._clock = clock
-        self.longest_s = 0.008
-        self.longest_lobby_s = 0.002
+        self.longest_s = 0.006
+        self.longest_lobby_s = 0.001
         self.longest_behind_s = 0.003
-        self.socket_s = 0.002
+        self.socket_s = 0.001
         self.socket_bytes = 16384
 
     cdef double now(self) except? -1.0:

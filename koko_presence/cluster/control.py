@@ -15,7 +15,7 @@ from msgspec import Struct
 from .ring import View
 
 MAX_MESSAGE_BYTES = 64 << 20
-READ_BYTES = 256 << 10
+READ_BYTES = 32 << 10  # in one turn of the loop
 
 
 class Message(Struct, kw_only=True, tag=True):

@@ -36,6 +36,8 @@ WATCH_S = 0.25
 STALL_S = 1.0  # this worker itself did not run, and knows nothing of the others' signs of life meanwhile
 COMPLAIN_AFTER_S = 0.5  # a worker that is gone for good is taken out of the view before
 SOCKET_BUFFER_BYTES = 1 << 20
+SLICE_BYTES = 32 * 1024  # of one worker's letters at once; what was read beyond that waits for its turn
+TURN_S = 0.002  # for what waits of all workers, in one turn of the loop
 
 _OUR_OWN = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))  # faults that are no peer's
 
@@ -173,6 +175,7 @@ class InLink(asyncio.Protocol):
         self._incoming: _Incoming | None = None
         self._sender = 0
         self._said = 0
+        self._rest = b""  # read, but neither handled nor counted; nothing more is read until it is
         self._transport: Any = None
         self._timer: asyncio.TimerHandle | None = None
 
@@ -196,8 +199,25 @@ class InLink(asyncio.Protocol):
                 return
             self._sender = struct.unpack_from("<q", self._head, len(GREETING))[0]
             self._begin()
-            data = self._head[size:]
+            data, self._head = self._head[size:], b""
+        if self._rest:
+            self._rest += data
+        elif len(data) <= SLICE_BYTES:
+            self._take(data)
+        else:
+            self._rest = data
+            self._transport.pause_reading()
+            self._mesh.plan(self)
+
+    def take_slice(self) -> bool:
+        """Handle the next part of what waits. False: that was all, and more is read."""
+        data, self._rest = self._rest[:SLICE_BYTES], self._rest[SLICE_BYTES:]
         self._take(data)
+        if self._rest:
+            return True
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
+        return False
 
     def _begin(self) -> None:
         self._incoming = self._mesh.incoming.setdefault(self._sender, _Incoming())
@@ -207,9 +227,9 @@ class InLink(asyncio.Protocol):
         self._count()
 
     def abort(self) -> None:
-        """Read nothing more."""
+        """Read nothing more. What waits was not counted and comes again on the next connection."""
         self._incoming = None
-        self._head = b""
+        self._head = self._rest = b""
         self._transport.abort()
 
     def _take(self, data: bytes) -> None:
@@ -238,6 +258,8 @@ class InLink(asyncio.Protocol):
         self._timer = self._mesh.loop.call_later(COUNT_S, self._count)
 
     def connection_lost(self, error: Exception | None) -> None:
+        rest, self._rest = self._rest, b""
+        self._take(rest)  # the last words of a worker that is gone come from nowhere else
         if self._timer is not None:
             self._timer.cancel()
         if self._incoming is not None and self._incoming.reader is self:
@@ -259,6 +281,8 @@ class Mesh:
         self._known: set[int] = set()  # all that have been in a view; their ids are not used again
         self._watched_at = self.loop.time()
         self._watch_timer: asyncio.TimerHandle | None = None
+        self._waiting: deque[InLink] = deque()
+        self._planned = False
 
     async def open(self) -> None:
         """Listen. Errors: OSError."""
@@ -271,6 +295,31 @@ class Mesh:
         """The way to another worker."""
         link = self._links[peer.id] = OutLink(self._me, peer, self._on_stuck)
         return link
+
+    def plan(self, link: InLink) -> None:
+        """What `link` has read is to be handled in slices, in turn with that of the others."""
+        self._waiting.append(link)
+        if not self._planned:
+            self._planned = True
+            self.loop.call_soon(self._serve)
+
+    def _serve(self) -> None:
+        until = self.loop.time() + TURN_S
+        while self._waiting:
+            link = self._waiting.popleft()
+            try:
+                more = link.take_slice()
+            except Exception:
+                log.exception("what another worker wrote could not be handled")
+                link.abort()
+                continue
+            if more:
+                self._waiting.append(link)
+            if self.loop.time() >= until:
+                break
+        self._planned = bool(self._waiting)
+        if self._planned:
+            self.loop.call_soon(self._serve)
 
     def forget(self, workers: "set[int] | frozenset[int]") -> None:
         """These are left; what those who were there before have written and will write does not matter any more. Who

@@ -10,7 +10,7 @@ import socket
 from collections import deque
 from collections.abc import Callable
 
-HANDSHAKES_A_TURN = 4
+HANDSHAKES_A_TURN = 1
 RECORD_HEAD_BYTES = 5  # type, version, length [RFC 8446 section 5.1]
 HANDSHAKE_RECORD = 22
 LONGEST_RECORD_BYTES = RECORD_HEAD_BYTES + 16384 + 256

@@ -18,6 +18,7 @@ from aiohttp import web
 from koko_presence.hosts import is_own
 
 from . import trpc_http
+from .request_turns import RequestTurns
 from .trpc_http import TrpcHttp
 
 Handler = Callable[[web.BaseRequest], web.Response]
@@ -83,6 +84,7 @@ class HttpSide:
         self._routes: dict[str, Handler] = {"/healthz": self._healthz}
         self._files: dict[str, StaticFile] = {}
         self._trpc: TrpcHttp | None = None
+        self._turns = RequestTurns()
 
     def add_trpc(self, trpc: TrpcHttp) -> None:
         """Answer calls below /trpc/ [M6]."""
@@ -125,6 +127,7 @@ class HttpSide:
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         if self._local_only and not is_own(request.headers.getall("host", [])):
             return answer(421, {"error": "serve --dev answers to localhost and to addresses, and to no other name."})
+        await self._turns.wait()
         if self._trpc is not None and request.path.startswith(trpc_http.PATH):
             return await self._trpc.handle(request)
         route = self._routes.get(request.path)

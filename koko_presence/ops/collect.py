@@ -22,8 +22,8 @@ from koko_presence.counts import ROOM_TYPES, WEBHOOK_RESULTS, Counters, Tallies
 
 LAG_EVERY_S = 0.1
 LAG_SLOT_S, LAG_SLOTS = 10.0, 6  # the longest lag, and the longest turn, of the last minute
-QUIET_S, TURN_S = 0.02, 0.001  # how often turns are looked at: 50 times a second, or every one of them
-BUSY_S = 0.004
+QUIET_S, TURN_S = 0.008, 0.001  # how often turns are looked at: 125 times a second, or every one of them
+BUSY_S, BUSY_SHARE = 0.004, 0.25  # of a turn, or of the time
 BEGIN_S = 1.0
 
 _STARTED_S = time.time()
@@ -79,10 +79,10 @@ class LoopLag:
 class TurnCpu:
     """The CPU time of the loop's longest turn, in the last minute.
 
-    A timer rings once in every turn while the loop is busy, and every 20 ms while it is not; what the loop's thread has
-    used since it rang last is one turn's, or more than one turn's where that is less than `BUSY_S`. Time that other
-    processes take does not count, so this tells work that is too long from a machine that is too full. Nor does the
-    first second, in which a worker loads what it needs.
+    A timer rings once in every turn while the loop is busy, and every 8 ms while it is not; what the loop's thread has
+    used since it rang last is one turn's, or, when it was not busy before, that of several within those 8 ms. Time that
+    other processes take does not count, so this tells work that is too long from a machine that is too full. Nor does
+    the first second, in which a worker loads what it needs.
     """
 
     def __init__(self, loop: AbstractEventLoop, cpu_clock: Callable[[], float] = time.thread_time) -> None:
@@ -91,7 +91,7 @@ class TurnCpu:
         self._slots: deque[float] = deque([0.0], LAG_SLOTS)
         self._slot_ends = loop.time() + LAG_SLOT_S
         self._begins_at = loop.time() + BEGIN_S
-        self._cpu_s = cpu_clock()
+        self._cpu_s, self._rang_at = cpu_clock(), loop.time()
         self._handle: TimerHandle | None = loop.call_later(QUIET_S, self._ring)
 
     @property
@@ -108,12 +108,14 @@ class TurnCpu:
     def _ring(self) -> None:
         now, cpu_s = self._loop.time(), self._cpu_clock()
         used_s, self._cpu_s = cpu_s - self._cpu_s, cpu_s
+        passed_s, self._rang_at = now - self._rang_at, now
         if now >= self._slot_ends:
             self._slots.append(0.0)
             self._slot_ends = now + LAG_SLOT_S
         if now >= self._begins_at:
             self._slots[-1] = max(self._slots[-1], used_s)
-        self._handle = self._loop.call_later(QUIET_S if used_s < BUSY_S else TURN_S, self._ring)
+        busy = used_s >= BUSY_S or used_s > BUSY_SHARE * passed_s
+        self._handle = self._loop.call_later(TURN_S if busy else QUIET_S, self._ring)
 
 
 def collect(

@@ -226,3 +226,59 @@ def test_another_user_of_the_machine_is_refused(run: Run, tmp_path: Path) -> Non
             assert said.strip() == b"0" and not other.mesh.incoming
 
     run(test())
+
+
+@pytest.mark.parametrize("size", [0, 100_000], ids=["many letters", "letters longer than a slice"])
+def test_what_was_read_in_one_go_is_handled_in_slices_and_in_order(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    """Between two slices of a turn without time the loop does other things."""
+    monkeypatch.setattr(mesh, "TURN_S", 0.0)
+
+    async def test() -> None:
+        async with two(tmp_path) as (one, other):
+            loop = asyncio.get_running_loop()
+            turns, sizes = [0], dict[int, int]()
+
+            def tick() -> None:
+                turns[0] += 1
+                loop.call_soon(tick)
+
+            def hear(sender: int, found: list[tuple[int, bytes]]) -> None:
+                sizes[turns[0]] = sizes.get(turns[0], 0) + sum(len(body) + 5 for _, body in found)
+                other._on_letters(sender, found)
+
+            loop.call_soon(tick)
+            other.mesh.on_letters = hear
+            link = one.mesh.open_link(other.peer)
+            count = 40_000 if size == 0 else 20
+            link.write(b"".join(letter(number, size) for number in range(count)))
+            await until(lambda: len(other.got) == count)
+            assert numbers(other) == list(range(count))
+            # a slice that follows a read, one of those that wait, and the end of a letter begun before
+            assert max(sizes.values()) <= 2 * mesh.SLICE_BYTES + size + 9
+            await until(lambda: not link._kept)  # all of it has been counted
+
+    run(test())
+
+
+def test_what_waits_when_the_writer_is_gone_is_handled(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its last letters come from nowhere else."""
+    monkeypatch.setattr(mesh, "TURN_S", 0.0)
+
+    async def test() -> None:
+        async with two(tmp_path) as (one, other):
+            sock = socket.socket(socket.AF_UNIX)
+            sock.setblocking(False)
+            loop = asyncio.get_running_loop()
+            await loop.sock_connect(sock, other.peer.address)
+            data = b"".join(letter(number) for number in range(10_000))
+            sock.send(GREETING + struct.pack("<q", 1) + data)
+            sock.close()
+            await until(lambda: len(other.got) == 10_000)
+            assert numbers(other) == list(range(10_000))
+            assert one.got == []
+
+    run(test())

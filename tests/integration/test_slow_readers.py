@@ -57,7 +57,9 @@ async def enter(server: Live, user: str) -> Member:
 @asynccontextmanager
 async def stage(tls: tuple[Path, Path] | None, **limits: Any) -> AsyncIterator[tuple[Live, Member, Session, Member]]:
     """A server, a member who does not read with its session, and one who talks and does."""
-    async with live(tls=tls, broadcast_hz=1000, broadcast_burst=1000, connection_hz=1000, **limits) as server:
+    async with live(
+        tls=tls, broadcast_hz=1000, broadcast_burst=1000, connection_hz=1000, connection_bytes_hz=1 << 26, **limits
+    ) as server:
         deaf = await enter(server, "deaf")
         await until(lambda: len(server.worker.hub.sessions) == 1)
         session = next(iter(server.worker.hub.sessions.values()))

@@ -269,7 +269,7 @@ def test_a_rounds_time_ends_between_two_sockets_and_the_next_begins_with_those_t
                 protocol.on_data = lambda: None
             served = [order[:1000].count(index) for index in range(100)]
             assert min(served) >= 9 and max(served) <= 11
-            assert set(list(sizes.values())[:-1]) == {8}, "1.1 ms each: the eighth is over 8 ms"
+            assert set(list(sizes.values())[:-1]) == {6}, "1.1 ms each: the sixth is over 6 ms"
 
     run(test())
 
