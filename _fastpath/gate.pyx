@@ -8,6 +8,8 @@ Several cursors of one turn count once, against every rate: they may have come o
 late. Above the session's own rate the newest cursor of each room waits in its lane [E2, L1].
 """
 
+import logging
+
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.math cimport INFINITY
 from libc.string cimport memcmp
@@ -20,6 +22,8 @@ from koko_presence._fastpath.rounds cimport Round
 from koko_presence._fastpath.scan cimport CursorText, scan_cursor
 from koko_presence._fastpath.throttle cimport TokenBucket
 from koko_presence.messages import Cursor
+
+log = logging.getLogger("koko_presence.connection")
 
 
 cdef class Gate(Waiter):
@@ -144,16 +148,21 @@ cdef class Gate(Waiter):
         cdef Lane lane
         while self._late:
             if not self.open:
+                for each in self._late:
+                    (<Lane>each).holds = False
                 self._late = []
                 break
             if not self._cursors.take(now):
                 return self._cursors.ready_at(now)
             lane = <Lane>self._late.pop(0)
             lane.holds = False
-            if lane.admits(&lane.value):
-                lane.put(&lane.value, now)
-            else:
-                self._rooms.show_late(lane.key.decode(), as_cursor(&lane.value), now)
+            try:
+                if lane.admits(&lane.value):
+                    lane.put(&lane.value, now)
+                else:
+                    self._rooms.show_late(lane.key.decode(), as_cursor(&lane.value), now)
+            except Exception:  # a fault of ours in one cursor; those of the other rooms still wait
+                log.exception("a cursor that waited failed")
         return INFINITY
 
 

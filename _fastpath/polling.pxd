@@ -18,6 +18,7 @@ cdef class Line:
     cdef open(self)
     cdef void close(self) noexcept
     cdef int ring(self) except -1
+    cdef bint is_ready(self) noexcept
     cdef void forget(self, void* source) noexcept
 
 
@@ -71,9 +72,11 @@ cdef class PolledTransport(Source):
     cdef Py_ssize_t _sent_of_first
     cdef int _fd
     cdef int _doomed_fd
+    cdef bint _unwatched  # taken out of the epoll: the other end is gone and nothing is wanted
 
     cdef handle_events(self, unsigned int events)
-    cdef read(self)
+    cdef read(self, unsigned int events)
+    cdef on_hang_up(self)
     cdef end_of_data(self, ssize_t got, int error)
     cdef write_more(self)
     cdef unsigned int wanted(self)

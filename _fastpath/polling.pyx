@@ -95,6 +95,11 @@ cdef class Line:
             read(self.bell, &number, sizeof(number))
         return 0
 
+    cdef bint is_ready(self) noexcept:
+        """Is there anything to serve, as the kernel sees it? What has been told of and waits is still ready there."""
+        cdef epoll_event event
+        return epoll_wait(self.epoll, &event, 1, 0) > 0
+
     cdef void forget(self, void* source) noexcept:
         """The socket is gone: whatever the kernel has told of it is not to be looked at."""
         cdef int index
@@ -191,11 +196,11 @@ cdef class Poller:
             served_all = self.serve_told(line) and self.serve_backlog(line) and self.serve_kernel(line)
         finally:
             self._busy = False
-            if line is self._lobby:
-                self.round.note_lobby(served_all)
             self.round.end()
             self._inside.ring()
             self._lobby.ring()
+            if line is self._lobby:  # when its time is over all may have been served, and no other round follows
+                self.round.note_lobby(served_all or not line.is_ready())
             self.finish_round()
 
     cdef bint serve_told(self, Line line) except -1:
@@ -441,6 +446,7 @@ cdef class PolledTransport(Source):
             self._poller.control(self, EPOLL_CTL_DEL, 0)
             self._line.forget(<void*>self)
             self._line = self._poller._inside
+            self._unwatched = False
             self._poller.control(self, EPOLL_CTL_ADD, self.wanted())
 
     def fileno(self):
@@ -519,25 +525,33 @@ cdef class PolledTransport(Source):
             if events & EPOLLOUT:
                 self.write_more()
             if events & (EPOLLIN | EPOLLERR | EPOLLHUP):
-                self.read()
+                self.read(events)
         except Exception:
             log.exception("a connection failed; it is cut")
             self.abort()
 
-    cdef read(self):
+    cdef read(self, unsigned int events):
         cdef ssize_t got
         cdef Py_ssize_t size
-        if self._reading_over:
-            self.lose(None)  # told although only writing is watched: the other end is gone
-            return
-        if not self.is_wanted():  # told of before that was so
-            return
+        if not self.is_wanted():
+            if events & (EPOLLERR | EPOLLHUP):
+                self.on_hang_up()
+            return  # else told of before that was so
         size = min(self._poller.round.socket_bytes, SHARED_BYTES)
         got = recv(self._fd, shared, size, MSG_DONTWAIT)
         if got > 0:
             self.handle(shared, got)
         else:
             self.end_of_data(got, errno)
+
+    cdef on_hang_up(self):
+        """The other end is gone while nothing is read. The kernel tells of that whether it is wanted or not, and would
+        again and again: so it is not asked any more until something is wanted."""
+        if self._reading_over:
+            self.lose(None)
+        elif not self._unwatched:
+            self._unwatched = True
+            self._poller.control(self, EPOLL_CTL_DEL, 0)
 
     cdef end_of_data(self, ssize_t got, int error):
         if got == 0:
@@ -584,7 +598,12 @@ cdef class PolledTransport(Source):
             self.watch()
 
     cdef watch(self):
-        self._poller.control(self, EPOLL_CTL_MOD, self.wanted())
+        cdef unsigned int wanted = self.wanted()
+        if not self._unwatched:
+            self._poller.control(self, EPOLL_CTL_MOD, wanted)
+        elif wanted:
+            self._unwatched = False
+            self._poller.control(self, EPOLL_CTL_ADD, wanted)
 
     cdef lose(self, error):
         """The connection is over. The protocol is told in the loop's next turn, as asyncio's transports do, and only

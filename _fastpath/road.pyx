@@ -141,6 +141,8 @@ cdef class LocalRoad:
                         self.plan.touch(room, now)
                 except Exception:  # a fault in one room must not silence the others
                     log.exception("a flush failed")
+                    if room._late:  # their owners do not plan a flush again
+                        self.plan.touch(room, now + SAMPLE_S)
                 if self._turn is not None and self._turn.waiting() >= WRITES_AT_ONCE:
                     self._turn.write()
                     now = read_clock(self._clock)

@@ -187,6 +187,12 @@ class Room(Stream):
         """Going invisible looks like leaving, coming back like joining [K2]; hiding a cursor hides it at once [K5]."""
         was_visible = member.visible
         hides = invisible or disabled
+        if not was_visible and not hides:
+            self._drop_pending(member, "cursor", "selection", "typing")
+        if not member.share_cursor and share_cursor:
+            self._drop_pending(member, "cursor")
+        if not member.share_selection and share_selection:
+            self._drop_pending(member, "selection")
         if member.cursor_shown and not share_cursor and not hides:
             self.hide_cursor(member, now)
         if member.selection_shown and not share_selection and not hides:
@@ -207,6 +213,12 @@ class Room(Stream):
             self._emit_joined(member, now)
             if not member.connected:  # user_joined says nothing of the grace
                 self.emit_status(member, now)
+
+    def _drop_pending(self, member: Member, *kinds: str) -> None:
+        """Forget what waits for its budget and came while it was not to be shown: it was dropped then [K3, K5]."""
+        for kind in kinds:
+            member.pending.drop(kind)
+            self.setting.deadlines.cancel((kind, self.id, member.session_id))
 
     def _vanish(self, member: Member, now: float) -> None:
         member.index = None

@@ -109,7 +109,7 @@ class Door:
             return
         if self._hellos is None:
             self._hellos = Hellos(self._begin_tls)
-        if self.open_count + len(self._hellos) >= self.max_connections:
+        if self.open_count + len(self._hellos) + len(self._tasks) >= self.max_connections:
             sock.close()  # there is no word for it before the handshake
         else:
             self._hellos.add(sock, self.handshake_timeout_s)

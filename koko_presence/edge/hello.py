@@ -5,6 +5,7 @@ A crowd, or a client that holds back the last byte of many, would put a hundred 
 """
 
 import asyncio
+import select
 import socket
 from collections import deque
 from collections.abc import Callable
@@ -53,6 +54,8 @@ class Hellos:
             size += int.from_bytes(data[3:5], "big")
         if not data or data[0] != HANDSHAKE_RECORD or size > LONGEST_RECORD_BYTES:
             self._drop(sock)
+        elif len(data) < size and _is_over(sock):
+            self._drop(sock)  # nothing more comes, and the kernel would tell of that again and again
         elif len(data) < size:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size)  # the kernel tells again when it is whole
         else:
@@ -79,3 +82,10 @@ class Hellos:
     def _drop(self, sock: socket.socket) -> None:
         self._release(sock)
         sock.close()
+
+
+def _is_over(sock: socket.socket) -> bool:
+    """Has the other end said all it will?"""
+    ends = select.poll()
+    ends.register(sock, select.POLLRDHUP)
+    return bool(ends.poll(0))

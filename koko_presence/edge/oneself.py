@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from koko_presence.commands import ChangePrivacy, ChangeStatus
 from koko_presence.errors import PresenceError
 from koko_presence.events import Pong
-from koko_presence.messages import Heartbeat, SetPrivacy, SetStatus
+from koko_presence.messages import CursorMessage, Heartbeat, Privacy, SelectionMessage, SetPrivacy, SetStatus
 from koko_presence.news import SessionActed
 
 if TYPE_CHECKING:
@@ -46,9 +46,11 @@ def handle_privacy(session: Session, message: SetPrivacy, now: float) -> None:
     """presence.setPrivacy [K1]."""
     if not session.status_bucket.take(now):
         raise PresenceError("RATE_LIMITED", retry_after_s=session.status_bucket.ready_at(now) - now)
+    hidden = _hidden(session.privacy)
     for name in ("invisible", "share_cursor", "share_selection"):
         if isinstance(value := getattr(message.data, name), bool):
             setattr(session.privacy, name, value)
+    session.rooms.drop_waiting(hidden - _hidden(session.privacy))
     command = ChangePrivacy(user_id=session.user_id, session_id=session.session_id, privacy=message.data, id=message.id)
     session.hub.bus.send(command, now)
 
@@ -58,7 +60,18 @@ def note_acted(session: Session, news: SessionActed, now: float) -> None:
     if session.state != "open":
         return
     if news.privacy is not None:
-        session.privacy = news.privacy
+        hidden, session.privacy = _hidden(session.privacy), news.privacy
+        session.rooms.drop_waiting(hidden - _hidden(session.privacy))
     if news.activity is not None:
         session.activity.note_life(now)
         session.rooms.report(session.activity.claim(news.activity, now), now, interacted=False)
+
+
+def _hidden(privacy: Privacy) -> set[type]:
+    """The kinds of messages that are accepted and dropped."""
+    found: set[type] = set()
+    if privacy.invisible is True or privacy.share_cursor is False:
+        found.add(CursorMessage)
+    if privacy.invisible is True or privacy.share_selection is False:
+        found.add(SelectionMessage)
+    return found

@@ -7,7 +7,7 @@ is held, in order, because a join may take another road than what follows it. Th
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Set
 from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET
@@ -316,6 +316,15 @@ class Rooms(Standing):
         abuse = self._session.abuse
         abuse.note_flood(now, now)
         return abuse.flooding_for(now) < self._session.hub.limits.flood_s
+
+    def drop_waiting(self, kinds: Set[type]) -> None:
+        """Forget what waits and was sent while its kind was hidden: it was dropped when it came [K3, K5]."""
+        for key in self._waiting:
+            if key[0] in kinds:
+                self._waiting.drop(key)
+        if CursorMessage in kinds:
+            self._session.gate.take_all_back()
+        self._note_crowd()
 
     def release_waiting(self, now: float) -> None:
         """Pass on what waited, the longest first, as far as the budget goes."""

@@ -4,6 +4,7 @@ Pure. An event about a room (created, emptied, full) is put down to the person w
 follows its creation, or the last one of that room.
 """
 
+from collections import OrderedDict
 from collections.abc import Hashable
 
 from koko_presence.happenings import AnyHappening, ControlChanged, RoomCreated, UserEntered, UserLeft
@@ -12,16 +13,17 @@ Entry = tuple[AnyHappening, float]  # and since when it waits, in monotonic seco
 
 
 class Backlog:
-    """All operations take constant time."""
+    """All operations take constant time. Hence OrderedDict: a dict steps over what is gone to find its first entry."""
 
     def __init__(self) -> None:
-        self._entries: dict[int, Entry] = {}  # by number, in order
+        self._entries: OrderedDict[int, Entry] = OrderedDict()  # by number, in order
         self._person_of: dict[int, Hashable] = {}
-        self._numbers: dict[Hashable, dict[int, None]] = {}  # of each person's events, in order
-        self._crowds: dict[int, dict[Hashable, None]] = {}  # persons by how many events they have
+        self._numbers: dict[Hashable, OrderedDict[int, None]] = {}  # of each person's events, in order
+        self._crowds: dict[int, OrderedDict[Hashable, None]] = {}  # persons by how many events they have
         self._most = 0
         self._next = 0
-        self._last_in: dict[str, Hashable] = {}  # the last person in each room, also of events that are gone
+        # the last person in each room, also of events that are gone
+        self._last_in: OrderedDict[str, Hashable] = OrderedDict()
         self._last: AnyHappening | None = None
 
     def __len__(self) -> int:
@@ -77,7 +79,7 @@ class Backlog:
 
     def _list(self, number: int, person: Hashable) -> None:
         self._person_of[number] = person
-        numbers = self._numbers.setdefault(person, {})
+        numbers = self._numbers.setdefault(person, OrderedDict())
         self._move(person, len(numbers), len(numbers) + 1)
         numbers[number] = None
 
@@ -96,6 +98,6 @@ class Backlog:
             if not crowd:
                 del self._crowds[before]
         if now:
-            self._crowds.setdefault(now, {})[person] = None
+            self._crowds.setdefault(now, OrderedDict())[person] = None
         if now > self._most or (before == self._most and before not in self._crowds):
             self._most = now

@@ -1,6 +1,7 @@
 """The door: one port for WebSocket and HTTP, who may come in, and what is counted."""
 
 import asyncio
+import contextlib
 import logging
 import ssl
 import urllib.request
@@ -94,6 +95,32 @@ def test_tls_on_the_same_port_for_both(run: Run, certificate: tuple[Path, Path],
 
             assert b"GET /any" in await asyncio.to_thread(get)
             await until(lambda: door.open_count == 0)
+
+    run(test())
+
+
+def test_tls_handshakes_under_way_count_as_connections(run: Run, certificate: tuple[Path, Path]) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+
+    def hello_of_a_client() -> bytes:
+        said = ssl.MemoryBIO()
+        with contextlib.suppress(ssl.SSLWantReadError):
+            ssl.create_default_context().wrap_bio(ssl.MemoryBIO(), said, server_hostname="localhost").do_handshake()
+        return said.read()
+
+    async def test() -> None:
+        async with opened(ssl_context=context, max_connections=2, handshake_timeout_s=60.0) as (door, port):
+            silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
+            for reader, writer in silent:
+                writer.write(hello_of_a_client())
+                assert await reader.read(1) == b"\x16"  # the server has answered, and nothing more comes from here
+            assert door.open_count == 0
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            async with asyncio.timeout(10):
+                assert await reader.read() == b""
+            for _, each in [*silent, (reader, writer)]:
+                each.close()
 
     run(test())
 

@@ -113,6 +113,58 @@ def test_waiting_cursors_of_several_rooms_share_the_sessions_budget_in_order() -
     assert last == dict.fromkeys(rooms, 2)
 
 
+@pytest.mark.parametrize("privacy", ["invisible", "shareCursor", "shareSelection"])
+@pytest.mark.parametrize("kind", ["cursor", "selection"])
+@pytest.mark.parametrize("gap_s", [0.0, 0.002, 0.02])
+def test_what_waits_since_a_time_when_it_was_hidden_is_never_shown(privacy: str, kind: str, gap_s: float) -> None:
+    """Accepted and dropped [K3, K5]: also if it still waited for a budget when its sender became visible again."""
+    hides = privacy == "invisible"
+    world = World()
+    ann, bob = world.person("ann"), world.person("bob")
+    ann.send(type="privacy", data={privacy: hides})
+    world.sleep(1)
+    bob.take()
+    for number in range(1, 8):
+        data = {"timestamp": number, "x": 0.5, "y": 0.5} if kind == "cursor" else {"startTime": number, "endTime": 10}
+        ann.post({"type": kind, "roomId": "video_123", "data": data})
+        world.sleep(gap_s)
+    if not hides and privacy != f"share{kind.title()}":
+        world.sleep(0.1)
+        bob.take()
+    ann.send(type="privacy", data={privacy: not hides})
+    world.sleep(0.5)
+    assert bob.take("cursor_moved", "selection_changed") == []
+    ann.post(cursor(99))
+    world.sleep(0.1)
+    assert shown(bob) == [99]
+
+
+def test_a_cursor_that_fails_after_it_has_waited_takes_none_of_the_other_rooms_with_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World()
+    rooms = ["one", "two", "three"]
+    ann, bob = world.client().auth("ann"), world.client().auth("bob")
+    for room in rooms:
+        ann.join(room, "project")
+        bob.join(room, "project")
+    for number in range(3):
+        for room in rooms:
+            ann.post(cursor(number, room))
+            world.sleep(0.001)
+    member = world.shard.rooms["one"].members[ann.session_id]
+    member.attached = False  # its lane admits nothing, so that the long way is taken
+    with monkeypatch.context() as patch:
+        patch.setattr("koko_presence.edge.rooms.Rooms.show_late", None)
+        world.sleep(0.3)
+    member.attached = True
+    bob.take()
+    for room in rooms:
+        ann.post(cursor(9, room))
+        world.sleep(0.1)
+    assert {event["roomId"] for event in bob.take("cursor_moved")} == set(rooms)
+
+
 # --- served first ---------------------------------------------------------------------------------------------------
 
 
@@ -132,6 +184,7 @@ class Road:
         self.write_s = write_s
         self.soon: list[Callable[[], object]] = []
         self.served: list[str] = []
+        self.fails = False
         self.turn = Turn(self.soon.append)
         self.plan = FlushPlan(0.005, 0.016)
         wires = [Wire() for _ in range(members)]
@@ -157,6 +210,8 @@ class Road:
 
     def _deliver(self, room: Stream, items: list[Item], now: float) -> None:
         self.served.append(room.id)
+        if self.fails:
+            raise RuntimeError
         for outbox in self.outboxes:
             outbox.write(b"x")
 
@@ -206,6 +261,20 @@ def test_playback_and_control_go_before_other_events_and_these_before_cursors() 
     road.room("cursors b")
     road.room("playback", event=True, urgent=True)
     assert road.run() == ["playback", "typing", "cursors a", "cursors b"]
+
+
+def test_a_flush_that_fails_is_followed_by_one_for_the_cursors_that_wait() -> None:
+    road = Road()
+    room = road.room("r0")
+    late = pointer()
+    for _ in range(2):
+        room.show_cursor(late, Point(), road.now)
+        room.settle()
+    road.fails = True
+    assert road.run() == ["r0"]
+    road.fails = False
+    road.now += 0.2
+    assert road.run() == ["r0"]
 
 
 def test_a_long_flush_is_done_in_parts_and_what_is_urgent_overtakes() -> None:

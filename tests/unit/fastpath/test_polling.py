@@ -1,6 +1,7 @@
 """Polled sockets: what comes is read, what the kernel does not take waits, and every end is told once."""
 
 import asyncio
+import contextlib
 import os
 import socket
 import time
@@ -447,3 +448,82 @@ def test_no_descriptor_is_left_open() -> None:
         test_the_other_end_hangs_up()
         test_closing_the_poller_cuts_all_and_twice_is_once()
     assert len(os.listdir("/proc/self/fd")) <= before
+
+
+def test_a_connection_that_is_not_read_and_whose_other_end_is_gone_costs_no_rounds() -> None:
+    """epoll tells of EPOLLHUP whether it is asked for or not."""
+
+    async def test() -> None:
+        async with polled() as (poller, [(protocol, theirs)]):
+            theirs.send(b"last words")
+            protocol.on_data = protocol.transport.pause_reading
+            await until(lambda: protocol.got == [b"last words"])
+            theirs.close()
+            before = poller.round.number
+            for _ in range(100):
+                await asyncio.sleep(0)
+            assert poller.round.number - before < 10 and not protocol.lost.done()
+            protocol.transport.resume_reading()
+            assert await protocol.lost is None and protocol.told == ["eof"]
+
+    run(test())
+
+
+def test_a_connection_whose_other_end_is_gone_while_it_is_not_read_ends_with_the_next_write() -> None:
+    async def test() -> None:
+        async with polled() as (poller, [(protocol, theirs)]):
+            protocol.transport.pause_reading()
+            theirs.close()
+            before = poller.round.number
+            await until(lambda: poller.round.number > before)
+            protocol.transport.promote()
+            protocol.transport.write(b"x")
+            assert isinstance(await protocol.lost, BrokenPipeError)
+
+    run(test())
+
+
+def test_what_waits_is_sent_though_another_ones_message_closes_the_connection_before_its_own_is_read() -> None:
+    """The kernel has told of both in one go: what was told of the second before it was closed is no end of it."""
+
+    async def test() -> None:
+        async with polled(2) as (_, ends):
+            for index, (protocol, theirs) in enumerate(ends):
+                protocol.transport.write(b"x" * 1_000_000)
+                protocol.on_data = ends[1 - index][0].transport.close
+                theirs.send(b"1")
+            await until(lambda: any(protocol.got for protocol, _ in ends))
+            closed, theirs = next(end for end in ends if not end[0].got)
+            got = 0
+            while not closed.lost.done():
+                await asyncio.sleep(0)
+                with contextlib.suppress(BlockingIOError, ConnectionResetError):  # its last message is not read
+                    while data := theirs.recv(100_000):
+                        got += len(data)
+            assert got == 1_000_000 and closed.lost.result() is None
+
+    run(test())
+
+
+def test_a_slow_round_of_newcomers_after_which_none_is_left_is_no_line_of_them() -> None:
+    """Or whoever joins minutes later, when there is nothing to do, would be sent away as if all that time there had been
+    more than could be served."""
+
+    async def test() -> None:
+        clock, waited = Clock(), list[float]()
+        round_ = Round(clock)
+
+        def work() -> None:
+            waited.append(round_.lobby_waits_for(clock.now))
+            clock.work(0.005)  # more than such a round may take
+
+        async with polled(3, round_) as (_, ends):
+            for protocol, theirs in ends:
+                protocol.on_data = work
+                theirs.send(b"x")
+            await until(lambda: len(waited) == 3)
+            assert waited == pytest.approx([0.0, 0.005, 0.010])
+            await until(lambda: not round_.open)
+            assert round_.lobby_waits_for(clock.now + 60.0) == 0.0
+
+    run(test())

@@ -1,0 +1,63 @@
+"""TLS connections before their handshake."""
+
+import socket
+from collections.abc import Callable
+
+import uvloop
+
+from koko_presence.edge.hello import Hellos
+from tests.waiting import until
+
+HALF_HELLO = b"\x16\x03\x01\x02\x00abc"
+
+
+def pair() -> tuple[socket.socket, socket.socket]:
+    """The two ends of a TCP connection; ours first, which does not block."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        theirs = socket.create_connection(server.getsockname())
+        ours, _ = server.accept()
+    ours.setblocking(False)
+    return ours, theirs
+
+
+class CountingHellos(Hellos):
+    """Counts how often it looks at a socket."""
+
+    def __init__(self, begin: Callable[[socket.socket], None]) -> None:
+        super().__init__(begin)
+        self.looks = 0
+
+    def _look(self, sock: socket.socket) -> None:
+        self.looks += 1
+        super()._look(sock)
+
+
+def test_half_a_hello_and_no_more_to_come_is_dropped_at_once() -> None:
+    """Such a socket is readable for ever, whatever SO_RCVLOWAT says."""
+
+    async def test() -> None:
+        hellos, (ours, theirs) = CountingHellos(socket.socket.close), pair()
+        hellos.add(ours, 60.0)
+        theirs.sendall(HALF_HELLO)
+        await until(lambda: hellos.looks == 1)
+        theirs.shutdown(socket.SHUT_WR)
+        await until(lambda: not len(hellos))
+        assert hellos.looks == 2 and ours.fileno() == -1
+        theirs.close()
+
+    uvloop.run(test())
+
+
+def test_a_hello_in_pieces_is_waited_for() -> None:
+    async def test() -> None:
+        begun: list[socket.socket] = []
+        hellos, (ours, theirs) = CountingHellos(begun.append), pair()
+        hellos.add(ours, 60.0)
+        theirs.sendall(HALF_HELLO)
+        await until(lambda: hellos.looks == 1)
+        theirs.sendall(bytes(0x200 - 3))
+        await until(lambda: begun == [ours])
+        ours.close()
+        theirs.close()
+
+    uvloop.run(test())
