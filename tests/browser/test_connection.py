@@ -1,7 +1,7 @@
 """Connection Testing: how a page is lost and comes back, and what the others see of it."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,14 +16,14 @@ pytestmark = pytest.mark.browser
 LOST = ("ERR_CONNECTION_REFUSED", "ERR_CONNECTION_RESET", "ERR_SOCKET_NOT_CONNECTED", "WebSocket connection to")
 
 
-def forgive_the_loss(complaints: list[str]) -> None:
-    """The browser itself writes lost connections into the console."""
+@pytest.fixture(autouse=True)
+def losses_are_no_complaints(complaints: list[str]) -> Iterator[None]:
+    """The browser itself writes lost connections into the console, also one that is lost when its page is closed."""
+    yield
     complaints[:] = [text for text in complaints if not any(lost in text for lost in LOST)]
 
 
-def test_a_cut_connection_is_resumed_and_the_others_see_nobody_leave(
-    enter: Enter, complaints: list[str], cable: Cable
-) -> None:
+def test_a_cut_connection_is_resumed_and_the_others_see_nobody_leave(enter: Enter, cable: Cable) -> None:
     """Cut on the server's side of the wire; the cursor vanishes at once [D2] and comes back by itself."""
     tom = enter("tom", "Tom")
     jane = enter("jane", "Jane", base=cable.url)
@@ -44,10 +44,9 @@ def test_a_cut_connection_is_resumed_and_the_others_see_nobody_leave(
     assert jane.evaluate("document.getElementById('avatars').room.self.sessionId") == session
     assert face(tom, "Jane").evaluate("(face) => face.firstChild.style.getPropertyValue('--color')") == before
     assert tom.evaluate("window.counts") == []
-    forgive_the_loss(complaints)
 
 
-def test_the_slow_network_switch_loses_and_resumes(enter: Enter, complaints: list[str]) -> None:
+def test_the_slow_network_switch_loses_and_resumes(enter: Enter) -> None:
     jane = enter("jane", "Jane")
     tom = enter("tom", "Tom")
     play(jane)
@@ -59,12 +58,9 @@ def test_the_slow_network_switch_loses_and_resumes(enter: Enter, complaints: lis
     jane.get_by_label("Slow network").uncheck()
     expect(faces(tom)).to_have_count(2)
     expect_together(jane, tom)
-    forgive_the_loss(complaints)
 
 
-def test_a_restarted_server_is_found_again_with_a_new_token(
-    enter: Enter, complaints: list[str], tmp_path: Path
-) -> None:
+def test_a_restarted_server_is_found_again_with_a_new_token(enter: Enter, tmp_path: Path) -> None:
     """The new process has another secret: the old token is refused with 4401, and the page fetches a new one [L7]."""
     first = Server(tmp_path / "server.log")
     try:
@@ -79,7 +75,6 @@ def test_a_restarted_server_is_found_again_with_a_new_token(
         jane.close()
     finally:
         second.stop()
-    forgive_the_loss(complaints)
 
 
 @pytest.mark.parametrize("code", [4403, 4409])
