@@ -1,8 +1,8 @@
 # make run    a working demo; PORT=9000 for another port
 # make test   set-up, checks and the tests that a change needs; T=tests/unit/test_x.py for some
 # make test-fast    units, rules, cases and 200 simulated stories: a minute and a half, no browser
-# make test-more    what make test leaves out and CI runs after it: make test-bench test-counts test-bundlers test-packaging
-#                   test-systemd test-long; make test-soak runs for minutes and only by name
+# make test-more    what make test leaves out and CI runs after it: make test-bench test-counts test-pages test-bundlers
+#                   test-packaging test-systemd test-long; make test-soak runs for minutes and only by name
 # make check  formatting, lint, types
 # make bench  beside other servers, an hour; make instructions: counts
 # make bench-check BASE=main    what is slower than another revision, for changes of about 10 %, two to four minutes;
@@ -24,7 +24,7 @@ CASES :=
 # the tests of one file run in one process; most wait more than they compute
 PARALLEL := -n 2 --dist loadfile
 
-TIERS := bench counts bundlers packaging systemd long
+TIERS := bench counts pages bundlers packaging systemd long
 
 .PHONY: run dev test test-fast test-more $(TIERS:%=test-%) test-soak check format bench bench-check instructions debug setup dist clip clean install-systemd uninstall-systemd
 
@@ -39,7 +39,7 @@ test:
 
 test-fast:
 	@bash .ci/setup tests
-	@KOKO_SIM_SEEDS=200 KOKO_TEST_MUTATIONS=20000 $(BIN)/python -m pytest -n logical tests/unit
+	@$(BIN)/python -m pytest -n logical tests/unit
 
 # each in a run of its own: valgrind beside a load generator would spoil both
 test-more: $(TIERS:%=test-%)

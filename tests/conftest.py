@@ -25,6 +25,7 @@ TIERS = {
     "bench": "runs the benches and the load generator",
     "counts": "counts instructions under valgrind",
     "bundlers": "builds pages with the bundlers that applications use",
+    "pages": "plays films, or minutes of a page's clock, in a browser",
     "packaging": "builds the sdist and the wheel and installs them",
     "systemd": "boots a container with systemd in it",
     "long": "a minute or more of work",

@@ -46,6 +46,7 @@ def test_a_cut_connection_is_resumed_and_the_others_see_nobody_leave(enter: Ente
     assert tom.evaluate("window.counts") == []
 
 
+@pytest.mark.pages
 def test_the_slow_network_switch_loses_and_resumes(enter: Enter) -> None:
     jane = enter("jane", "Jane")
     tom = enter("tom", "Tom")
@@ -60,6 +61,7 @@ def test_the_slow_network_switch_loses_and_resumes(enter: Enter) -> None:
     expect_together(jane, tom)
 
 
+@pytest.mark.pages
 def test_a_restarted_server_is_found_again_with_a_new_token(enter: Enter, tmp_path: Path) -> None:
     """The new process has another secret: the old token is refused with 4401, and the page fetches a new one [L7]."""
     first = Server(tmp_path / "server.log")
@@ -117,6 +119,7 @@ def fake_clock(wires: list[Wire]) -> Callable[[Page], None]:
     return prepare
 
 
+@pytest.mark.pages
 def test_a_tab_hidden_for_three_minutes_is_away_beats_and_comes_back_in_step(enter: Enter) -> None:
     """D5: hidden is away at once, the session lives, and the film is where the others are."""
     wires: list[Wire] = []

@@ -426,6 +426,7 @@ def test_without_parameters_a_tab_keeps_its_made_up_person(enter: Enter, server:
     assert shown[0] and shown[0] == shown[1]
 
 
+@pytest.mark.pages
 def test_pictures_of_it_all(enter: Enter) -> None:
     """Five people at work, as build/screenshots/{desktop,phone,dark,list}.png shows them."""
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
@@ -447,7 +448,7 @@ def test_pictures_of_it_all(enter: Enter) -> None:
     say(raj, "Can we hold this a beat longer?")
     for page, label in ((raj, "Reviewing"), (lea, "Busy")):
         page.locator("#menu-button").click()
-        page.get_by_text(label).click()
+        page.get_by_text(label, exact=True).click()
         page.keyboard.press("Escape")
     box = raj.locator("#lane").bounding_box()
     assert box is not None

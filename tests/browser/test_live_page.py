@@ -295,6 +295,7 @@ def pass_time(page: Page, seconds: int) -> None:
         page.clock.run_for(500)
 
 
+@pytest.mark.pages
 @pytest.mark.parametrize(
     ("change", "reason", "seconds", "expected"),
     [
@@ -318,6 +319,7 @@ def test_what_would_ring_rings(
     assert found[0] == expected[0] and re.match(expected[1], found[1])
 
 
+@pytest.mark.pages
 def test_deaths_and_a_fall_ring_and_a_calm_day_does_not(served: Operated, open_page: Open) -> None:
     page = open_page(served.base, prepare=BadDay(lambda at: {}).prepare)
     pass_time(page, 10)
@@ -337,6 +339,7 @@ def test_deaths_and_a_fall_ring_and_a_calm_day_does_not(served: Operated, open_p
     shoot(page, "live-bad-day")
 
 
+@pytest.mark.pages
 def test_what_is_old_is_marked(served: Operated, open_page: Open) -> None:
     day = BadDay(lambda at: {})
     page = open_page(served.base, prepare=day.prepare)

@@ -22,7 +22,7 @@ from .pages import (
     wait_for_time,
 )
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.pages]
 
 STALL_S = 2.4  # more than the 2 s above which a seek corrects [H8]
 

@@ -1,5 +1,5 @@
 """Stories of workers that crash, hang, are rolled and cut off from each other (tests/sim.py): from seeds, and those that once
-went wrong, as scripts in tests/stories. KOKO_SIM_SEEDS says how many seeds are played (600: about a minute of CPU).
+went wrong, as scripts in tests/stories. `make test` plays 200 seeds, `make test-long` those up to 1,000; KOKO_SIM_SEEDS=N has the former play N.
 
 Each invariant has a test that it can fail: a fault is planted, and some seed finds it. What is known to fail is listed with
 its cause: a script in tests/stories with a `cause`, and the seeds in tests/stories/expected_failures.json that fail for the
@@ -31,7 +31,8 @@ from tests.script import Script, load, write
 from tests.shrink import kind_of, shrink
 from tests.sim import Broken, Story, complaint_of
 
-SEEDS = int(os.environ.get("KOKO_SIM_SEEDS", "600"))
+SEEDS = int(os.environ.get("KOKO_SIM_SEEDS", "200"))
+MOST_SEEDS = 1000
 CHUNKS = 20
 STORIES = Path(__file__).parents[1] / "stories"
 SCRIPTS = {path.stem: load(path) for path in sorted(STORIES.glob("*.json")) if path.stem != "expected_failures"}
@@ -52,7 +53,17 @@ def collected_at_the_end() -> Iterator[None]:
 @pytest.mark.parametrize("chunk", range(CHUNKS))
 def test_seeds(chunk: int) -> None:
     """The story of `python -m tests.sim --story` for what is broken: `python -m tests.sim --shrink SEED`."""
-    for seed in range(1 + chunk, 1 + SEEDS, CHUNKS):
+    play(range(1 + chunk, 1 + SEEDS, CHUNKS))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("chunk", range(CHUNKS))
+def test_more_seeds(chunk: int) -> None:
+    play(range(1 + SEEDS + chunk, 1 + MOST_SEEDS, CHUNKS))
+
+
+def play(seeds: range) -> None:
+    for seed in seeds:
         if str(seed) not in EXPECTED["seeds"]:
             Story(seed).run()
 
@@ -71,7 +82,9 @@ def test_a_script_that_is_known_to_fail_does(name: str) -> None:
     assert kind_of(complaint) == kind_of(about["fails"])
 
 
-@pytest.mark.parametrize("seed", [seed for seed in EXPECTED["seeds"] if int(seed) <= SEEDS])
+@pytest.mark.parametrize(
+    "seed", [pytest.param(seed, marks=[pytest.mark.long] if int(seed) > SEEDS else []) for seed in EXPECTED["seeds"]]
+)
 def test_a_seed_that_is_known_to_fail_does(seed: str) -> None:
     expected = EXPECTED["seeds"][seed]
     assert "cause" in SCRIPTS[expected["like"]][1], f"{expected['like']} is mended: seed {seed} must not be listed"
