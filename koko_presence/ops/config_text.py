@@ -123,7 +123,7 @@ MEANINGS: Mapping[str, str] = {
     "limits.max_message_bytes": "Longest message from a client.",
     "limits.max_frame_bytes": "Longest WebSocket frame from a client.",
     "limits.max_broadcast_bytes": "Longest `data` of a custom broadcast.",
-    "limits.room_broadcast_bytes": "What custom broadcasts of one room may come to in a second, each visible receiver counted.",
+    "limits.room_broadcast_bytes": "What custom broadcasts of a room may be in a second, visible receivers counted.",
     "limits.max_presence_bytes": "Longest `data` of a cursor, selection or other presence message.",
     "limits.send_soft_bytes": "Unsent data above which a slow receiver gets only the newest cursors.",
     "limits.send_hard_bytes": "Unsent data above which a slow receiver is closed.",
