@@ -103,6 +103,16 @@ cdef class Stream:
         self.encode_all()
         self._seq = seq
 
+    def begin_anew(self, TokenBucket budget not None, Meter meter not None, bint needs_timestamp):
+        """Number from 1 again, with new budgets and at a quiet room's pace. What waits to be sent keeps its numbers and
+        goes out first."""
+        self.encode_all()
+        self._seq = 0
+        self.budget = budget
+        self.meter = meter
+        self.needs_timestamp = needs_timestamp
+        self.pace = Pace()
+
     def settle(self):
         """Put the cursors that are FRESH into the stream: something is to come behind them, or who may see them is to
         change."""

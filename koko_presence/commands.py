@@ -322,13 +322,14 @@ class Regrant(Letter, kw_only=True):
 
 class Act(Letter, kw_only=True):
     """A member's message, as the client sent it. A `call` may name no session: then it is the caller's lease there, or
-    the only session [M1]."""
+    the only session [M1]. `hidden`: its session was invisible when it came, whatever the room has heard since [K3]."""
 
     room_id: str
     session_id: str
     edge: int
     message: RoomMessage
     call: Call | None = None
+    hidden: bool = False
 
 
 class AskActive(Letter, kw_only=True):

@@ -56,11 +56,24 @@ class UserLeft(Happening, frozen=True, kw_only=True, tag="user_left"):
 
 
 class RoomCreated(Happening, frozen=True, kw_only=True, tag="room_created"):
-    """The first has come; nothing is remembered of an earlier room of this id."""
+    """The first has come; nothing is remembered of an earlier room of this id. `invisible`: to others there is no room
+    yet [K7]."""
+
+    invisible: bool = False
 
 
 class RoomEmptied(Happening, frozen=True, kw_only=True, tag="room_emptied"):
-    """Nobody is left, and the room's state is forgotten [C12]."""
+    """No member is left, and the room's state is forgotten [C12]. `invisible`: to others it was gone before [K7]."""
+
+    invisible: bool = False
+
+
+class RoomShown(Happening, frozen=True, kw_only=True, tag="room_shown"):
+    """Invisible members were in it, and the first visible one has come: to others the room is created now [K7]."""
+
+
+class RoomHidden(Happening, frozen=True, kw_only=True, tag="room_hidden"):
+    """The last visible member is gone, invisible ones are left: to others the room is gone with its state [K7]."""
 
 
 class RoomFull(Happening, frozen=True, kw_only=True, tag="room_full"):
@@ -78,9 +91,12 @@ class ControlChanged(Happening, frozen=True, kw_only=True, tag="control_changed"
     version: int
 
 
-AnyHappening = UserEntered | UserLeft | RoomCreated | RoomEmptied | RoomFull | ControlChanged
+AnyHappening = UserEntered | UserLeft | RoomCreated | RoomEmptied | RoomShown | RoomHidden | RoomFull | ControlChanged
 
-HappeningType = Literal["user_entered", "user_left", "room_created", "room_emptied", "room_full", "control_changed"]
+HappeningType = Literal[
+    "user_entered", "user_left", "room_created", "room_emptied", "room_shown", "room_hidden", "room_full",
+    "control_changed",
+]  # fmt: skip
 HAPPENING_TYPES: tuple[HappeningType, ...] = get_args(HappeningType)
 
 

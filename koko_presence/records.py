@@ -56,7 +56,8 @@ class PlaybackRecord(Struct, array_like=True, kw_only=True):
 
 
 class RoomHead(Struct, array_like=True, kw_only=True):
-    """What a room knows besides its members. `requests` are user, name, asked at, expires at."""
+    """What a room knows besides its members. `requests` are user, name, asked at, expires at; `alone` are, while the
+    room is not `shown`, its users with the type and the creation that each of them knows [K7]."""
 
     type: RoomType
     created_at: float
@@ -66,6 +67,8 @@ class RoomHead(Struct, array_like=True, kw_only=True):
     controller_session: str | None
     control_version: int
     requests: list[tuple[str, str, float, float]]
+    shown: bool = True
+    alone: list[tuple[str, RoomType, float]] = []
 
 
 class RoomMemo(Struct, array_like=True, kw_only=True):

@@ -31,7 +31,7 @@ from .commands import (
     Resume,
     RoomLeft,
 )
-from .domain import answers, leases, notes, scopes, showing, view, watching
+from .domain import answers, leases, lifetime, notes, scopes, showing, view, watching
 from .domain.actions import ACTIONS
 from .domain.deadlines import Deadlines
 from .domain.due import what_is_due
@@ -42,7 +42,7 @@ from .domain.user import User
 from .errors import PresenceError
 from .events import ActiveReply, ServerNotice, encode, encode_ack, error_reply
 from .limits import Limits, RoomOptions
-from .messages import Broadcast, CursorMessage, RoomMessage
+from .messages import Broadcast, CursorMessage, PlaybackMessage, RoomMessage
 from .news import EdgeNews, Reply, SessionActed
 from .userdesk import UserDesk, refuse_join
 
@@ -115,11 +115,13 @@ class Shard:
                 continue
             room.settle()
             if kind == "empty":
-                self._free(room, now)
+                lifetime.end(room, now)
+                self._touch(room, now, "", *room.members)
+                self._free_if_empty(room, now)
                 continue
             due = what_is_due(room, kind, sub_id, now)
             if due.ended:
-                self._after_removal(room, sub_id, due.ended, now)
+                self._after_removal(room, sub_id, now)
             if due.touched is not None:
                 self._touch(room, now, *due.touched)
 
@@ -159,12 +161,13 @@ class Shard:
         room = self.rooms.get(command.room_id)
         before = None if room is None else room.members.get(enter.visitor.session_id)
         made, known = room is None, before is not None
+        shown = room is not None and room.shown
         if before is not None and enter.call is None and command.stay < before.stay:
             return  # of an owner that was held up: the session has joined again since
         try:
             if room is None:
                 if enter.room_type is None:
-                    raise PresenceError("INVALID_MESSAGE", "The first to join a room names its roomType.")  # [C2]
+                    raise lifetime.unnamed_type()
                 room = self.rooms[command.room_id] = Room(command.room_id, enter.room_type, self.setting, now)
             room.admit(enter, command.stay, command.profile, now)
         except PresenceError as error:
@@ -177,7 +180,7 @@ class Shard:
             return
         member = room.members[enter.visitor.session_id]
         if not known:
-            notes.entered(room, member, now, made=made)
+            notes.entered(room, member, now, made=made, begun=room.shown and not shown)
         if enter.call is not None:
             answers.answer(self.setting, enter.call, view.joined_reply(room, member, None, now))
         self._touch(room, now, *room.people[enter.user_id].members)  # all of them show the same profile
@@ -186,7 +189,7 @@ class Shard:
         room, member = self._find(command.room_id, command.session_id)
         if room is not None and member is not None and not 0 < command.stay < member.stay:
             room.remove(member, command.reason, now, id=command.id)  # the user's owner said so and knows
-            self._after_removal(room, member.session_id, command.reason, now)
+            self._after_removal(room, member.session_id, now)
         if command.call is not None:
             left = command.left if member is not None else command.left - 1
             answers.answer(self.setting, command.call, {"success": True, "left": left})
@@ -213,27 +216,19 @@ class Shard:
             else:
                 answers.refuse(self.setting, command.call, leases.nothing_to_renew())
 
-    def _after_removal(self, room: Room, session_id: str, reason: str, now: float) -> None:
+    def _after_removal(self, room: Room, session_id: str, now: float) -> None:
         self._touch(room, now, session_id)
-        if room.members:
-            return
-        if reason == "left":  # nobody can come back from that [C12]
-            self._free(room, now)
-        else:  # a lone viewer's reload keeps the room with its playback
-            self.deadlines.set(("empty", room.id, ""), now + self.setting.limits.room_linger_s)
+        self._free_if_empty(room, now)
 
-    def _free(self, room: Room, now: float) -> None:
+    def _free_if_empty(self, room: Room, now: float) -> None:
+        """Forget a room that neither is there for others nor has anybody in it [C12]."""
+        if room.members or room.shown:
+            return
         if room.out:  # its last words go before anything of a new room of the same id
             self.plan.urge(room, now)
-        for kind, sub_id in (("empty", ""), ("playback", "")):
-            self.deadlines.cancel((kind, room.id, sub_id))
-        for user_id in room.gone:
-            self.deadlines.cancel(("forget", room.id, user_id))
-        for user_id in room.control.requests:
-            self.deadlines.cancel(("control_request", room.id, user_id))
+        lifetime.forget_deadlines(room)
         if self.rooms.get(room.id) is room:
             del self.rooms[room.id]
-            notes.emptied(room, now)
             if self.setting.kept:
                 self.setting.freed.append(room)
 
@@ -314,7 +309,11 @@ class Shard:
             self.setting.effects.append((command.edge, news))
             return
         try:
-            result = self._do(room, member, message, now)
+            if command.hidden and not _is_own_matter(message):
+                with scopes.hidden(member):
+                    result = self._do(room, member, message, now)
+            else:
+                result = self._do(room, member, message, now)
             if result is not None:
                 room.send(member, encode_ack(message.id, result))
         except PresenceError as refusal:
@@ -342,7 +341,7 @@ class Shard:
         self._touch_after(room, member, message, now)
 
     def _do(self, room: Room, member: Member, message: RoomMessage, now: float) -> showing.Result:
-        if room.meter.tick(now):
+        if member.visible and room.meter.tick(now):
             self.on_second(room, now)
         return ACTIONS[type(message)](room, member, message, now)
 
@@ -374,12 +373,13 @@ class Shard:
 
     def _ask_active(self, command: AskActive, now: float) -> None:
         room = self.rooms.get(command.room_id)
-        if room is None:  # [C13]
+        known_type = None if room is None else lifetime.type_for(room, room.people.get(command.user_id))
+        if room is None or known_type is None:  # [C13]
             reply = ActiveReply(
                 id=command.message.id, room_id=command.room_id, users=[], total_count=0, session_count=0
             )
-        elif command.message.room_type not in (UNSET, room.type):  # who may see a project may not see a film of its id
-            self._refuse_active(command, PresenceError("ROOM_TYPE_MISMATCH", f"The room is a {room.type} room."))
+        elif command.message.room_type not in (UNSET, known_type):  # who may see a project may not see a film of its id
+            self._refuse_active(command, PresenceError("ROOM_TYPE_MISMATCH", f"The room is a {known_type} room."))
             return
         else:
             reply = view.active_reply(room, command)
@@ -406,3 +406,8 @@ class Shard:
     def _find(self, room_id: str, session_id: str) -> tuple[Room | None, Member | None]:
         room = self.rooms.get(room_id)
         return room, None if room is None else room.members.get(session_id)
+
+
+def _is_own_matter(message: RoomMessage) -> bool:
+    """Is it allowed to the invisible, too: what a viewer says of itself, or asks for [K3]?"""
+    return isinstance(message, PlaybackMessage) and message.data.action in ("report", "resync")

@@ -153,7 +153,10 @@ class UserDesk:
         if user is None:
             return
         try:
-            self._acknowledge(user, command.session_id, command.id, user.change_privacy(command))
+            result = user.change_privacy(command)
+            if len(user.sessions) > 1:  # another tab may have changed it meanwhile: the last word is said here
+                user.tell_privacy(command.session_id)
+            self._acknowledge(user, command.session_id, command.id, result)
         except PresenceError as error:
             self._reply(user, command.session_id, error_reply(error, command.id))
 

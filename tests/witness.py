@@ -194,6 +194,10 @@ class Receiver:
 
 def check_room(room: Any) -> None:
     """After every step, for a room at its owner. Errors: Broken."""
+    if not room.shown and any(member.visible for member in room.members.values()):
+        raise Broken(f"{room.id} has visible members and is not there for others")
+    if not room.shown and (room.seq or room.playback is not None or room.gone):
+        raise Broken(f"{room.id} is not there for others, and keeps number {room.seq}, playback or who has left")
     holder = room.control.session_id
     if holder is not None and holder not in room.members:
         raise Broken(f"the controller of {room.id} is not in it")

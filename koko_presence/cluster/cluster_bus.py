@@ -245,11 +245,12 @@ class ClusterBus(LocalBus):
         if memo and not self.shelf.keep_room(packet.room_id, memo) and sender in self.couriers:
             self.couriers[sender].letters.put(letters.WANT, letters.encode(packet.room_id))
         heard = self.heard.pop(packet.room_id, before)
-        if seq < heard and (feed := self.edge.feeds.get(packet.room_id)) is not None:
+        if before <= seq < heard and (feed := self.edge.feeds.get(packet.room_id)) is not None:
             # another room of that name: the one that those here have heard was lost with all that was kept of it
             for session_id in list(feed.receivers):
                 self.edge.on_news(SessionLost(session_id=session_id), now)
             heard = before
+        # (a `before` above `seq`: the room has begun anew for all but the invisible in it, who have been told)
         if heard != before and packet.room_id in self.edge.feeds:
             # an owner was lost, or cut off, in the middle of what it said: those here see the room anew
             self.hearing.refresh(packet.room_id, self.me, now)
@@ -313,7 +314,8 @@ class ClusterBus(LocalBus):
         courier = self.couriers.get(worker)
         if courier is not None:
             packet = self._shard.packet(room, [], now)
-            courier.letters.put(letters.PACKET, pack_packet(packet, self.handover.epoch, room.seq, room.seq, memo))
+            seq = room.flushed_seq  # what the edges are told comes in a flush
+            courier.letters.put(letters.PACKET, pack_packet(packet, self.handover.epoch, seq, seq, memo))
 
     def _end_records(self, now: float) -> None:
         """Rooms that are gone need not be kept any more."""

@@ -36,6 +36,7 @@ class RelayedAct(commands.Letter, kw_only=True):
     edge: int
     text: bytes
     call: commands.Call | None = None
+    hidden: bool = False
 
 
 class LaneGiven(Struct, array_like=True):
@@ -140,7 +141,12 @@ def encode_command(command: Command) -> bytes:
     if isinstance(command, Act):
         text = msgspec.json.encode(command.message)
         relayed = RelayedAct(
-            room_id=command.room_id, session_id=command.session_id, edge=command.edge, text=text, call=command.call
+            room_id=command.room_id,
+            session_id=command.session_id,
+            edge=command.edge,
+            text=text,
+            call=command.call,
+            hidden=command.hidden,
         )
         return _encode(relayed)
     return _encode(command)
@@ -157,6 +163,7 @@ def decode_command(body: bytes) -> Command:
             edge=command.edge,
             message=message,
             call=command.call,
+            hidden=command.hidden,
         )
     return command  # type: ignore[no-any-return]
 

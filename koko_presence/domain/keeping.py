@@ -19,9 +19,9 @@ from koko_presence.records import (
     UserRecord,
 )
 
-from . import watching
+from . import lifetime, watching
 from .control import Request
-from .member import Member, Person
+from .member import Alone, Member, Person
 from .playback import Playback
 from .room import Room
 from .setting import Setting
@@ -110,6 +110,8 @@ def head_of(room: Room) -> RoomHead:
         controller_session=room.control.session_id,
         control_version=room.control.version,
         requests=[(user_id, *request) for user_id, request in room.control.requests.items()],
+        shown=room.shown,
+        alone=[] if room.shown else [(user_id, *person.alone) for user_id, person in room.people.items()],
     )
 
 
@@ -145,12 +147,7 @@ def release_waiting(room: Room, now: float) -> None:
 def forget_deadlines(room: Room) -> None:
     """Nothing of this room rings any more on this owner."""
     cancel = room.setting.deadlines.cancel
-    for kind in ("empty", "playback"):
-        cancel((kind, room.id, ""))
-    for user_id in room.gone:
-        cancel(("forget", room.id, user_id))
-    for user_id in room.control.requests:
-        cancel(("control_request", room.id, user_id))
+    lifetime.forget_deadlines(room)
     for member in room.members.values():
         for kind in (*member.pending, "grace", "typing_stop", "report_stale"):
             cancel((kind, room.id, member.session_id))
@@ -172,19 +169,20 @@ def restore_room(room_id: str, record: RoomRecord, seq: int, setting: Setting, n
     has heard."""
     head, limits, deadlines = record.head, setting.limits, setting.deadlines
     room = Room(room_id, head.type, setting, now)
-    room.created_at = head.created_at
+    room.created_at, room.shown = head.created_at, head.shown
     room.sync_enabled = head.sync_enabled
     room.flushed_seq = seq
     jump = 0 if record.final else JUMP
-    room.seq = seq + jump
+    room.seq = seq + jump if room.shown else 0
     room.revision = record.revision
     if head.playback is not None:
         room.playback = Playback(now)
         for name in PlaybackRecord.__struct_fields__:
             setattr(room.playback, name, getattr(head.playback, name))
         room.playback.version += jump  # people who saw the lost owner's last command must believe the next one [H16]
+    alone = {user_id: Alone(room_type, since) for user_id, room_type, since in head.alone}
     for each in record.members.values():
-        _restore_member(room, each, now)
+        _restore_member(room, each, alone.get(each.user_id, Alone(head.type, head.created_at)), now)
     control = room.control
     control.version = head.control_version + jump
     if head.controller_session in room.members:
@@ -193,17 +191,17 @@ def restore_room(room_id: str, record: RoomRecord, seq: int, setting: Setting, n
         if user_id in room.people:
             control.requests[user_id] = Request(name, requested_at, expires_at)
             deadlines.set(("control_request", room.id, user_id), max(expires_at, now))
-    if not room.members:
+    if not any(member.visible for member in room.members.values()):
         deadlines.set(("empty", room.id, ""), now + limits.room_linger_s)
     return room
 
 
-def _restore_member(room: Room, record: MemberRecord, now: float) -> None:
+def _restore_member(room: Room, record: MemberRecord, alone: Alone, now: float) -> None:
     setting = room.setting
     limits, deadlines = setting.limits, setting.deadlines
     person = room.people.get(record.user_id)
     if person is None:
-        person = room.people[record.user_id] = Person(record.user_id, record.profile, limits)
+        person = room.people[record.user_id] = Person(record.user_id, record.profile, limits, alone)
     visitor = Visitor(
         edge=record.edge,
         session_id=record.session_id,

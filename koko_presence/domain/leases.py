@@ -167,8 +167,7 @@ def change_privacy(user: User, command: ChangePrivacy) -> dict[str, object]:
     if command.session_id not in user.sessions:
         raise unknown_session()
     result = user.change_privacy(command)
-    for session_id in list(user.sessions) if command.privacy.scope == "user" else [command.session_id]:
-        tell_edge(user, session_id, SessionActed(session_id=session_id, privacy=user.sessions[session_id].privacy()))
+    user.tell_privacy(command.session_id)
     return result
 
 

@@ -3,6 +3,8 @@
 Written by the room alone. `connected` is False while a lost session's place is held for the grace [D2].
 """
 
+from typing import NamedTuple
+
 from msgspec import UNSET
 
 from koko_presence._fastpath.stream import Pointer
@@ -16,14 +18,25 @@ from koko_presence.messages import RoomType, Selection
 from .playback import Viewer
 
 
+class Alone(NamedTuple):
+    """The room as a user knows it who is invisible in it while no visible member is: its type, and the monotonic second
+    of its creation [K7]."""
+
+    type: RoomType
+    since: float
+
+
 class Person:
     """One user in one room: what the tabs share, which is the profile and the budgets of L1 [E2]."""
 
-    __slots__ = ("broadcast", "control", "cursor", "members", "playback", "profile", "selection", "typing", "user_id")
+    __slots__ = (
+        "alone", "broadcast", "control", "cursor", "members", "playback", "profile", "selection", "typing", "user_id",
+    )  # fmt: skip
 
-    def __init__(self, user_id: str, profile: Profile, limits: Limits) -> None:
+    def __init__(self, user_id: str, profile: Profile, limits: Limits, alone: Alone) -> None:
         self.user_id = user_id
         self.profile = profile
+        self.alone = alone  # counts while the room is not `shown`
         self.members: dict[str, Member] = {}
         self.cursor = TokenBucket(limits.cursor_hz, MERGED_BURST)
         self.selection = TokenBucket(limits.selection_hz, MERGED_BURST)
@@ -102,6 +115,10 @@ class Member(Pointer):
     @property
     def selection_shown(self) -> bool:
         return self.selection is not None and self.visible
+
+    def forget_row(self) -> None:
+        """Something outside of this member that stands in its row has changed."""
+        self._row_shows = ()
 
     def encoded_row(self, room_id: str, room_type: RoomType, wall: WallClock) -> bytes:
         """`row` as the other members see it, as JSON; made again only when something in it has changed."""

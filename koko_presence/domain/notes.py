@@ -15,6 +15,8 @@ from koko_presence.happenings import (
     RoomCreated,
     RoomEmptied,
     RoomFull,
+    RoomHidden,
+    RoomShown,
     UserEntered,
     UserLeft,
     happening_id,
@@ -25,18 +27,34 @@ if TYPE_CHECKING:
     from .room import Room
 
 
-def entered(room: Room, member: Member, now: float, *, made: bool) -> None:
-    """A session is in; `made`: the room was made for it. It may have taken the last free place."""
+def shown(room: Room, now: float) -> None:
+    """The room has begun to exist for others than the invisible in it [K7]."""
+    if room.setting.happenings is not None:
+        _note(room, RoomShown, now, (room.id, room.created_at))
+
+
+def hidden(room: Room, now: float) -> None:
+    """The room has ended for all but the invisible in it [K7]."""
+    if room.setting.happenings is not None:
+        _note(room, RoomHidden, now, (room.id, room.created_at))
+
+
+def entered(room: Room, member: Member, now: float, *, made: bool, begun: bool) -> None:
+    """A session is in; `made`: the room was made for it, `begun`: for others it begins with it. The session may have
+    taken the last free place."""
     if room.setting.happenings is None:
         return
     stay = (room.id, member.session_id, member.stay)
     if made:
-        _note(room, RoomCreated, now, stay)
+        _note(room, RoomCreated, now, stay, by=member, invisible=not member.visible)
+    elif begun:
+        shown(room, now)
     _note(
         room,
         UserEntered,
         now,
         stay,
+        by=member,
         user_id=member.user_id,
         session_id=member.session_id,
         name=member.name,
@@ -57,6 +75,7 @@ def left(room: Room, member: Member, reason: str, now: float) -> None:
         UserLeft,
         now,
         (room.id, member.session_id, member.stay),
+        by=member,
         user_id=member.user_id,
         session_id=member.session_id,
         name=member.name,
@@ -66,10 +85,10 @@ def left(room: Room, member: Member, reason: str, now: float) -> None:
     )
 
 
-def emptied(room: Room, now: float) -> None:
-    """The room is gone."""
+def emptied(room: Room, now: float, *, invisible: bool = False) -> None:
+    """The room is gone; `invisible`: it was already, for others."""
     if room.setting.happenings is not None:
-        _note(room, RoomEmptied, now, (room.id, room.created_at))
+        _note(room, RoomEmptied, now, (room.id, room.created_at), invisible=invisible)
 
 
 def control_changed(room: Room, from_user_id: str | None, reason: str, now: float) -> None:
@@ -89,7 +108,14 @@ def control_changed(room: Room, from_user_id: str | None, reason: str, now: floa
     )
 
 
-def _note(room: Room, kind: type[AnyHappening], now: float, key: tuple[object, ...], **fields: Any) -> None:
+def _note(
+    room: Room,
+    kind: type[AnyHappening],
+    now: float,
+    key: tuple[object, ...],
+    by: Member | None = None,
+    **fields: Any,
+) -> None:
     sink = room.setting.happenings
     assert sink is not None
     members = room.members.values()
@@ -97,7 +123,7 @@ def _note(room: Room, kind: type[AnyHappening], now: float, key: tuple[object, .
         id=happening_id(kind.__struct_config__.tag, *key),
         timestamp=room.setting.wall.iso(now),
         room_id=room.id,
-        room_type=room.type,
+        room_type=room.type if room.shown or by is None else by.person.alone.type,
         room=RoomCounts(
             users=len(room.people),
             sessions=len(room.members),

@@ -3,6 +3,7 @@
 Invariants, checked by the state machine test:
 - at most `max_users_per_room` distinct users, those in their grace and the invisible included [C6, C8, C9];
 - what an invisible or disabled session does reaches nobody but its user's other sessions, and takes no `seq` [K, K7];
+- to others a room without a visible member does not exist: lifetime.py begins and ends it [K7, C12];
 - a member gets `joined` before any event of the room, and then every event after it in the owner's order [B11, C4];
 - one controller at most, always a visible session in the room [I].
 
@@ -21,16 +22,15 @@ from koko_presence.events import CursorShown, Event, Joined, LeftReply, Selectio
 from koko_presence.messages import MessageId, RoomType
 from koko_presence.news import Reply
 
-from . import colors, notes
+from . import colors, lifetime, notes
 from .control import Control
 from .load import Load
-from .member import Member, Person
+from .member import Alone, Member, Person
 from .playback import Playback
 from .setting import Setting
 from .view import joined_reply
 
 FORGET_S = 10.0  # leaving and joining again does not refill a budget [L1]
-SYNCED_TYPES = frozenset(("video", "comparison"))  # where playback is synchronised unless switched off [C16]
 
 
 class Room(Stream):
@@ -38,21 +38,22 @@ class Room(Stream):
 
     __slots__ = (
         "changed", "control", "created_at", "edges", "flushed_seq", "gone", "keepers", "load", "moved", "parted",
-        "people", "playback", "playback_waits", "revision", "setting", "sync_enabled", "told_ms", "type",
+        "people", "playback", "playback_waits", "revision", "setting", "shown", "sync_enabled", "told_ms", "type",
     )  # fmt: skip
 
     def __init__(self, room_id: str, room_type: RoomType, setting: Setting, now: float) -> None:
         load = Load(setting.limits, now)
-        super().__init__(room_id, setting.wall, load.budget, load.meter, room_type in SYNCED_TYPES)
+        super().__init__(room_id, setting.wall, load.budget, load.meter, room_type in lifetime.SYNCED_TYPES)
         self.load = load
         self.type = room_type
         self.setting = setting
         self.created_at = now
+        self.shown = False  # is there a room for others than the invisible in it?
         self.people: dict[str, Person] = {}
         self.gone: dict[str, Person] = {}  # who has just left, for the budgets
         self.playback: Playback | None = None
         self.playback_waits: tuple[str, str, str] | None = None  # user, session, action whose broadcast waits [H11]
-        self.sync_enabled = room_type in SYNCED_TYPES
+        self.sync_enabled = True  # until the room is shown, by each one's own type
         self.control = Control()
         self.parted: set[int] = set()  # edges that still have a last word of this room to hear
         self.changed: set[str] = set()  # sessions of which other workers keep an old record; "" for the room itself
@@ -74,12 +75,19 @@ class Room(Stream):
     def admit(self, enter: EnterRoom, stay: int, profile: Profile, now: float) -> None:
         """Let a session in and tell the others; joining twice only repeats the snapshot [C3].
 
-        Errors: ROOM_TYPE_MISMATCH [C1], ROOM_FULL [C6].
+        Errors: ROOM_TYPE_MISMATCH [C1], INVALID_MESSAGE [C2], ROOM_FULL [C6].
         """
         visitor = enter.visitor
-        if enter.room_type is not None and enter.room_type != self.type:
-            raise PresenceError("ROOM_TYPE_MISMATCH", f"The room is a {self.type} room.")
+        visible = not (visitor.invisible or visitor.disabled)
         member = self.members.get(visitor.session_id)
+        person = self.people.get(visitor.user_id)
+        begins = visible and member is None and not self.shown
+        known_type = lifetime.type_for(self, person)
+        room_type = enter.room_type or known_type
+        if room_type is None:
+            raise lifetime.unnamed_type()
+        if known_type not in (None, room_type) and not begins:
+            raise PresenceError("ROOM_TYPE_MISMATCH", f"The room is a {known_type} room.")
         if member is not None:
             if not member.connected:
                 self.resume(member, visitor.edge, visitor.connection, now)
@@ -91,11 +99,14 @@ class Room(Stream):
             self.prolong(member, visitor.lease_until)
             self.send_snapshot(member, enter.id, now)
             return
-        person = self.people.get(visitor.user_id)
+        if person is None and len(self.people) >= self.setting.limits.max_users_per_room:
+            raise PresenceError("ROOM_FULL")
+        if begins:
+            lifetime.begin(self, room_type, now)
         if person is None:
-            if len(self.people) >= self.setting.limits.max_users_per_room:
-                raise PresenceError("ROOM_FULL")
-            person = self.gone.pop(visitor.user_id, None) or Person(visitor.user_id, profile, self.setting.limits)
+            person = self.gone.pop(visitor.user_id, None)
+            if person is None:
+                person = Person(visitor.user_id, profile, self.setting.limits, Alone(room_type, now))
             self.setting.deadlines.cancel(("forget", self.id, visitor.user_id))
             self.people[visitor.user_id] = person
             person.profile = profile
@@ -106,8 +117,8 @@ class Room(Stream):
             member.index = self._free_index()
         person.members[member.session_id] = self.members[member.session_id] = member
         self.prolong(member, visitor.lease_until)
-        self.setting.deadlines.cancel(("empty", self.id, ""))
         if member.visible:  # counted before the snapshot is taken, so that snapshot and stream meet exactly
+            self.setting.deadlines.cancel(("empty", self.id, ""))
             self._emit_joined(member, now)
         self.send_snapshot(member, enter.id, now)
         if not member.visible:
@@ -134,14 +145,18 @@ class Room(Stream):
         person = member.person
         del person.members[member.session_id]
         if not person.members:
-            self.gone[person.user_id] = self.people.pop(person.user_id)  # its budgets outlive a leave
-            self.setting.deadlines.set(("forget", self.id, person.user_id), now + FORGET_S)
+            del self.people[person.user_id]
+            if self.shown:  # its budgets outlive a leave
+                self.gone[person.user_id] = person
+                self.setting.deadlines.set(("forget", self.id, person.user_id), now + FORGET_S)
+        if person.visible_count == 0:
             self.control.withdraw(person.user_id)
         for kind in (*member.pending, "grace", "typing_stop", "report_stale"):
             self.setting.deadlines.cancel((kind, self.id, member.session_id))
         self.emit("user_left", member, {"reason": reason, "sessionCount": person.visible_count}, now)
         notes.left(self, member, reason, now)
         self.pass_control_on(member, reason, now)
+        lifetime.note_removal(self, reason, now, visible=member.visible)
 
     def drop(self, member: Member, now: float) -> None:
         """The socket is lost: hide at once what would look alive, hold the place for the grace [D2, E3, G4]."""
@@ -187,6 +202,9 @@ class Room(Stream):
         """Going invisible looks like leaving, coming back like joining [K2]; hiding a cursor hides it at once [K5]."""
         was_visible = member.visible
         hides = invisible or disabled
+        begins = not hides and not self.shown
+        if begins:
+            lifetime.begin(self, member.person.alone.type, now, but=member)
         if not was_visible and not hides:
             self._drop_pending(member, "cursor", "selection", "typing")
         if not member.share_cursor and share_cursor:
@@ -207,12 +225,25 @@ class Room(Stream):
         if was_visible and not member.visible:
             self._vanish(member, now)
         elif not was_visible and member.visible:
-            if member.color in self._colors_taken(member):
-                member.color = colors.choose(member.user_id, self._colors_taken(member))
-            member.index = self._free_index()
-            self._emit_joined(member, now)
-            if not member.connected:  # user_joined says nothing of the grace
-                self.emit_status(member, now)
+            self._show(member, now)
+            if begins:
+                notes.shown(self, now)
+
+    def _show(self, member: Member, now: float) -> None:
+        """A member that was invisible is to be seen: like one that has just joined, the last of the list [K2, K7]."""
+        person = member.person
+        for sessions in (self.members, person.members):
+            sessions[member.session_id] = sessions.pop(member.session_id)
+        member.last_active_at = now
+        member.viewer, member.watching = None, False
+        self.setting.deadlines.cancel(("report_stale", self.id, member.session_id))
+        self.setting.deadlines.cancel(("empty", self.id, ""))
+        member.color = colors.choose(member.user_id, self._colors_taken(member))
+        member.index = self._free_index()
+        self._emit_joined(member, now)
+        self.repeat_snapshot(member, now)  # its colour and number may be others, or the room
+        if not member.connected:  # user_joined says nothing of the grace
+            self.emit_status(member, now)
 
     def _drop_pending(self, member: Member, *kinds: str) -> None:
         """Forget what waits for its budget and came while it was not to be shown: it was dropped then [K3, K5]."""
@@ -235,6 +266,7 @@ class Room(Stream):
             if other.attached and other.person is not member.person:
                 self.out.append(Item(frame, skip=member.session_id, only=other.session_id))
         self.pass_control_on(member, "left", now)
+        lifetime.note_removal(self, "left", now)
 
     def apply_profile(self, person: Person, profile: Profile, session_id: str, interacted: bool, now: float) -> None:
         """The person's status: one status_changed per room per real change [D10]."""
@@ -413,6 +445,12 @@ class Room(Stream):
         member.attached = True
         reply = joined_reply(self, member, id, now)
         self.out.append(Item(frame_text(encode(reply)), only=member.session_id, attach=True))
+
+    def repeat_snapshot(self, member: Member, now: float) -> None:
+        """The room as it is now, unasked, for a member that hears its stream: what it knew counts no more."""
+        if member.attached:
+            frame = frame_text(encode(joined_reply(self, member, None, now)))
+            self.out.append(Item(frame, only=member.session_id))
 
     def _colors_taken(self, by_others_than: Member) -> set[str]:
         # an invisible session's colour counts for nobody, or a skipped colour would give it away [K7]

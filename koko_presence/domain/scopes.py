@@ -1,4 +1,4 @@
-"""What a member may do when a call with another token acts for it: the lesser of both [M1]."""
+"""What a member may do for the length of one message: with another token [M1], or as it was when that was sent [K3]."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,3 +21,13 @@ def narrowed(member: Member, scopes: Scopes | None) -> Iterator[None]:
         yield
     finally:
         member.can_control, member.can_broadcast, member.moderator = before
+
+
+@contextmanager
+def hidden(member: Member) -> Iterator[None]:
+    """Within the block `member` is invisible, as when it sent what is handled: that is dropped, or refused [K3]."""
+    before, member.invisible = member.invisible, True
+    try:
+        yield
+    finally:
+        member.invisible = before

@@ -28,6 +28,7 @@ from koko_presence.messages import (
     is_plain,
 )
 
+from .lifetime import SYNCED_TYPES
 from .member import Member
 from .room import Room
 
@@ -36,9 +37,12 @@ Result = dict[str, object] | None
 
 
 def submit(room: Room, member: Member, kind: str, value: Any, now: float) -> None:
-    """Apply a register's value now, or let it wait for its budget in place of the one that waited before."""
+    """Apply a register's value now, or let it wait for its budget in place of the one that waited before. What is for
+    others is dropped if its sender is invisible, and an invisible sender takes none of the room's budget [K3, K7]."""
     register = REGISTERS[kind]
-    at = member.pending.offer(kind, value, register.budget(member), room.budget, now)
+    if register.public and not member.visible:
+        return
+    at = member.pending.offer(kind, value, register.budget(member), room.budget if member.visible else None, now)
     if at == GO:
         register.apply(room, member, value, now)
     elif at == WAITS:
@@ -65,7 +69,7 @@ def handle_cursor(room: Room, member: Member, message: CursorMessage, now: float
     cursor = message.data
     if cursor is not None and cursor.hidden:
         cursor = None
-    if cursor is not None and cursor.timestamp is UNSET and room.needs_timestamp:
+    if cursor is not None and cursor.timestamp is UNSET and _needs_timestamp(room, member):
         raise PresenceError("INVALID_DATA", "A cursor in a video room needs data.timestamp, the second of the video.")
     member.last_active_at = now
     if is_plain(cursor) and member.shows_cursors and "cursor" not in member.pending:
@@ -76,6 +80,10 @@ def handle_cursor(room: Room, member: Member, message: CursorMessage, now: float
         tally.superseded("cursor")
     submit(room, member, "cursor", cursor, now)
     return None
+
+
+def _needs_timestamp(room: Room, member: Member) -> bool:
+    return room.needs_timestamp if room.shown else member.person.alone.type in SYNCED_TYPES
 
 
 def _show_cursor(room: Room, member: Member, cursor: Cursor | None, now: float) -> None:
@@ -166,7 +174,8 @@ def handle_broadcast(room: Room, member: Member, message: Broadcast, now: float)
     spend(room, member.person.broadcast, now)
     named = None if message.to is None else set(message.to)
     hearers = (m for m in room.members.values() if m.attached and m is not member)
-    receivers = sum(1 for m in hearers if named is None or m.user_id in named)
+    # the invisible count for nothing, or the time until RATE_LIMITED would tell how many they are [K7]
+    receivers = sum(1 for m in hearers if m.visible and (named is None or m.user_id in named))
     room.load.broadcasts.spend(len(bytes(message.data)), receivers, now)
     if message.to is None:
         delivered = sum(1 for m in room.members.values() if m.attached and m.visible and m is not member)
@@ -186,7 +195,7 @@ def _send_to(room: Room, member: Member, message: Broadcast, users: set[str], no
 
 def announce(room: Room, data: bytes, to: list[str] | None, now: float) -> None:
     """A broadcast of the server's own, as user `system` [J4]. It takes nobody's budget."""
-    frame = room.frame("broadcast", SYSTEM, SYSTEM, Raw(data), now, public=to is None)
+    frame = room.frame("broadcast", SYSTEM, SYSTEM, Raw(data), now, public=to is None and room.shown)
     if to is None:
         room.out.append(Item(frame))
         return
@@ -218,15 +227,21 @@ def spend(room: Room, bucket: TokenBucket, now: float) -> None:
 
 
 class Register:
-    """A kind whose newest value counts: whose budget it takes, and what applying it does."""
+    """A kind whose newest value counts: whose budget it takes, what applying it does, and whether it is `public`, for
+    others to see."""
 
-    __slots__ = ("apply", "budget")
+    __slots__ = ("apply", "budget", "public")
 
     def __init__(
-        self, budget: Callable[[Member], TokenBucket], apply: Callable[[Room, Member, Any, float], None]
+        self,
+        budget: Callable[[Member], TokenBucket],
+        apply: Callable[[Room, Member, Any, float], None],
+        *,
+        public: bool = True,
     ) -> None:
         self.budget = budget
         self.apply = apply
+        self.public = public
 
 
 REGISTERS: dict[str, Register] = {

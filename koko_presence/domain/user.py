@@ -25,7 +25,7 @@ from koko_presence.commands import (
 )
 from koko_presence.errors import PresenceError
 from koko_presence.messages import Activity, Privacy
-from koko_presence.news import SessionEvicted, SessionOpened, SessionRefused, SessionReplaced
+from koko_presence.news import SessionActed, SessionEvicted, SessionOpened, SessionRefused, SessionReplaced
 
 from .setting import Setting
 from .usersession import UserSession
@@ -201,9 +201,9 @@ class User:
                 session.at, session.connected = command.visitor.at, True
                 self.setting.deadlines.cancel(("session", self.id, command.visitor.session_id))
                 self._tell_back(command.visitor.session_id, command.room_id, hears=hears, now=now)
-        self.check_rooms(command.room_id)
-        if command.privacy is not None:
+        if command.privacy is not None:  # in any case, for the edge counts on it
             self.spread_privacy(command.visitor.session_id, command.privacy)
+        self.check_rooms(command.room_id)
         session.rooms[command.room_id] = self._next_stay(now)
         visitor = command.visitor
         visitor.disabled = session.disabled
@@ -323,6 +323,15 @@ class User:
         for each in targets:
             if self.sessions[each].hide(privacy):
                 self._apply_privacy(each)
+                if each != session_id:
+                    self.tell_privacy(each)
+
+    def tell_privacy(self, session_id: str) -> None:
+        """What a session hides, for its edge, if it has one: it was said by another way than its socket [K6]."""
+        session = self.sessions[session_id]
+        if session.connected and not session.leased:
+            news = SessionActed(session_id=session_id, privacy=session.privacy())
+            self.setting.effects.append((session.edge, news))
 
     def set_disabled(self, session_id: str, disabled: bool) -> None:
         """The token's own word on presence [K1]."""

@@ -11,6 +11,7 @@ from koko_presence.errors import PresenceError
 from koko_presence.events import ActiveReply, ControlRequestRow, JoinedReply, PresenceRoom, PresenceUser, encode
 from koko_presence.messages import MessageId
 
+from . import lifetime
 from .member import Member, Person
 
 if TYPE_CHECKING:
@@ -23,11 +24,11 @@ def rows(room: Room, person: Person, session_id: str) -> Raw:
 
     Rows are encoded once per change, not once per join: a hundred people who come back at once read the same bytes.
     """
-    wall = room.setting.wall
+    wall, room_type = room.setting.wall, room.type if room.shown else person.alone.type
     encoded = [
-        encode(member.row(room.id, room.type, wall, full=True, own=True))
+        encode(member.row(room.id, room_type, wall, full=True, own=True))
         if member.session_id == session_id and member.person is person  # over HTTP the id is whatever the caller wrote
-        else member.encoded_row(room.id, room.type, wall)
+        else member.encoded_row(room.id, room_type, wall)
         for member in room.members.values()
         if member.visible or member.person is person
     ]
@@ -69,18 +70,19 @@ def describe(room: Room, member: Member) -> PresenceRoom:
     """The room as `member` sees it [PresenceRoom, C5, H5, I5]."""
     wall = room.setting.wall
     user_count, session_count = counts(room)
+    room_type, since = (room.type, room.created_at) if room.shown else member.person.alone
     row = PresenceRoom(
         id=room.id,
-        type=room.type,
+        type=room_type,
         users=rows(room, member.person, member.session_id),
         user_count=user_count,
         session_count=session_count,
-        sync_enabled=room.sync_enabled,
+        sync_enabled=room.sync_enabled and room_type in lifetime.SYNCED_TYPES,
         control_requests=[
             ControlRequestRow(user_id=user, requester_name=ask.name, requested_at=wall.iso(ask.requested_at))
             for user, ask in room.control.requests.items()
         ],
-        created_at=wall.iso(room.created_at),
+        created_at=wall.iso(since),
     )
     if room.control.user_id is not None and room.control.session_id is not None:
         row.controller, row.controller_session_id = room.control.user_id, room.control.session_id

@@ -15,9 +15,10 @@ from koko_presence.messages import (
     PlaybackMessage,
 )
 
+from .lifetime import SYNCED_TYPES, type_for
 from .member import Member
 from .playback import Playback, Viewer, acted_at
-from .room import SYNCED_TYPES, Room
+from .room import Room
 from .showing import REGISTERS, Register, Result, spend, submit
 
 
@@ -25,8 +26,7 @@ def handle_playback(room: Room, member: Member, message: PlaybackMessage, now: f
     """presence.syncPlayback. Errors: SYNC_DISABLED [H13], INVISIBLE [K3], NOT_CONTROLLER with the state [H1],
     FORBIDDEN, STALE with the state [H16]."""
     data = message.data
-    if room.type not in SYNCED_TYPES:
-        raise PresenceError("SYNC_DISABLED", f"A {room.type} room has no playback.")
+    _check_has_playback(room, member)
     if data.action in ("enable", "disable"):
         return _switch_sync(room, member, message, now)
     if not room.sync_enabled:
@@ -187,7 +187,7 @@ def _follows(member: Member) -> bool:
     return not member.leased if member.viewer is None else member.viewer.following
 
 
-REGISTERS["report"] = Register(lambda member: member.report, _take_report)
+REGISTERS["report"] = Register(lambda member: member.report, _take_report, public=False)
 
 
 # --- control [I] --------------------------------------------------------------------------------------------------
@@ -279,9 +279,14 @@ def end_request(room: Room, member: Member, reason: str, now: float) -> None:
     room.emit("control_denied", member, {"toUserId": member.user_id, "reason": reason}, now, to_self=True)
 
 
+def _check_has_playback(room: Room, member: Member) -> None:
+    room_type = type_for(room, member.person)
+    if room_type not in SYNCED_TYPES:
+        raise PresenceError("SYNC_DISABLED", f"A {room_type} room has no playback.")
+
+
 def _check_may_hold(room: Room, member: Member) -> None:
-    if room.type not in SYNCED_TYPES:
-        raise PresenceError("SYNC_DISABLED", f"A {room.type} room has no playback.")
+    _check_has_playback(room, member)
     if not member.visible:
         raise PresenceError("INVISIBLE")
     if not member.may_play:

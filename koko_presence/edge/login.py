@@ -135,6 +135,7 @@ class Login:
             return
         now = session.hub.clock()
         self.identity = identity
+        session.rooms.note_crowd()  # it may say that presence is off
         self._warned = False
         tally.auth("refreshed")
         self._answer(message, False, sorted(session.rooms.joined), now)

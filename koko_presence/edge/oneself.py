@@ -46,13 +46,18 @@ def handle_privacy(session: Session, message: SetPrivacy, now: float) -> None:
     """presence.setPrivacy [K1]."""
     if not session.status_bucket.take(now):
         raise PresenceError("RATE_LIMITED", retry_after_s=session.status_bucket.ready_at(now) - now)
-    hidden = _hidden(session.privacy)
-    for name in ("invisible", "share_cursor", "share_selection"):
-        if isinstance(value := getattr(message.data, name), bool):
-            setattr(session.privacy, name, value)
-    session.rooms.drop_waiting(hidden - _hidden(session.privacy))
+    change_privacy(session, message.data)
     command = ChangePrivacy(user_id=session.user_id, session_id=session.session_id, privacy=message.data, id=message.id)
     session.hub.bus.send(command, now)
+
+
+def change_privacy(session: Session, privacy: Privacy) -> None:
+    """What the session hides from now on; what it sent while it was hidden and still waits is dropped [K3, K5]."""
+    hidden = _hidden(session.privacy)
+    for name in ("invisible", "share_cursor", "share_selection"):
+        if isinstance(value := getattr(privacy, name), bool):
+            setattr(session.privacy, name, value)
+    session.rooms.drop_waiting(hidden - _hidden(session.privacy))
 
 
 def note_acted(session: Session, news: SessionActed, now: float) -> None:

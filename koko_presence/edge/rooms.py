@@ -1,13 +1,14 @@
 """A session and its rooms: joins under way, memberships, and the session's own budget for what it shows in them.
 
 A room is `joining` from the join until its first frame, or its refusal, comes; what the client sends for it meanwhile
-is held, in order, because a join may take another road than what follows it. Then it is `joined`.
+is held, in order, because a join may take another road than what follows it. Then it is `joined`. A change of privacy
+waits for all joins under way, and everything that comes after it waits behind it: what is held was sent before [K3].
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Set
+from collections.abc import Awaitable, Callable, Iterable, Set
 from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET
@@ -35,11 +36,13 @@ from koko_presence.messages import (
     PlaybackMessage,
     RoomMessage,
     SelectionMessage,
+    SetPrivacy,
     Typing,
     is_plain,
 )
 
 from .entering import check_room_id, claimed_type, settled_type
+from .oneself import change_privacy
 from .standing import NOT_OPEN, Standing
 from .unanswered import NONE, Unanswered
 
@@ -49,6 +52,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("koko_presence.rooms")
 
 MAX_HELD_PER_ROOM = 64
+MAX_BEHIND, MAX_BEHIND_BYTES = 64, 64 * 1024  # a change of privacy that waits for joins, and what came after it
 # A join costs a snapshot and an event for everybody there. When more people come in than can be served, they are sent
 # away for a while before their patience ends, and those who come back find a shorter line.
 LONGEST_WAIT_TO_JOIN_S = 2.0
@@ -58,8 +62,8 @@ class Rooms(Standing):
     """The rooms of one session at its edge."""
 
     __slots__ = (
-        "_began", "_buckets", "_join_bucket", "_session", "_waiting", "cursors", "hearing", "joined", "joining",
-        "max_bytes", "outdated", "unanswered",
+        "_began", "_buckets", "_catching_up", "_join_bucket", "_session", "_waiting", "behind", "cursors", "hearing",
+        "joined", "joining", "max_bytes", "outdated", "unanswered",
     )  # fmt: skip
 
     def __init__(self, session: Session) -> None:
@@ -68,6 +72,8 @@ class Rooms(Standing):
         self.max_bytes = min(limits.max_presence_bytes, limits.max_message_bytes)
         self.joined: set[str] = set()
         self.joining: dict[str, list[tuple[Any, int]]] = {}
+        self.behind: tuple[tuple[Any, int], ...] = ()
+        self._catching_up = False
         self.unanswered = Unanswered()
         self.hearing: set[str] = set()
         self._began: dict[str, float] = {}  # when the joins that are under way came
@@ -84,6 +90,7 @@ class Rooms(Standing):
         """The connection is gone, and nothing more is asked of this."""
         del self._session
         self._waiting.clear()
+        self.behind = ()
 
     # --- in and out -----------------------------------------------------------------------------------------------
 
@@ -143,6 +150,8 @@ class Rooms(Standing):
             id=message.id,
             privacy=None if message.privacy is UNSET else message.privacy,
         )
+        if command.privacy is not None:
+            change_privacy(session, command.privacy)
         self.unanswered.enter(command)
         self._send(command, now)
 
@@ -223,8 +232,36 @@ class Rooms(Standing):
     def _release_held(self, room_id: str) -> None:
         self.unanswered.entered(room_id)
         now = self._session.hub.clock()
-        for message, size in self.joining.pop(room_id, ()):
+        self._handle_held(self.joining.pop(room_id, ()), now)
+        self._catch_up(now)
+
+    def _handle_held(self, held: Iterable[tuple[Any, int]], now: float) -> None:
+        """What was held is handled, in order; nothing of it waits behind what came later."""
+        before, self._catching_up = self._catching_up, True
+        for message, size in held:
             self._session.dispatch(message, size, True, now)
+        self._catching_up = before
+
+    def hold_back(self, message: Any, size: int) -> bool:
+        """Does a message wait for the joins under way, or behind one that does? Errors: RATE_LIMITED."""
+        if self._catching_up or not (self.behind or (self.joining and _changes_privacy(message))):
+            return False
+        if len(self.behind) >= MAX_BEHIND or size + sum(held for _, held in self.behind) > MAX_BEHIND_BYTES:
+            raise PresenceError("RATE_LIMITED", "Wait for the reply to join.", retry_after_s=1.0)
+        self.behind = (*self.behind, (message, size))
+        self.note_crowd()
+        return True
+
+    def _catch_up(self, now: float) -> None:
+        """A join was answered: handle what waited for it, up to a change of privacy that meets another one."""
+        session = self._session
+        if self._catching_up or not self.behind:
+            return
+        while self.behind and not (self.joining and _changes_privacy(self.behind[0][0])):
+            first, self.behind = self.behind[0], self.behind[1:]
+            self._handle_held((first,), now)
+        if session.state == "open":
+            self.note_crowd()
 
     def _hold(self, room_id: str, message: Any, size: int) -> bool:
         held = self.joining.get(room_id)
@@ -242,7 +279,7 @@ class Rooms(Standing):
         self._session.gate.drop_lane(room_id)
         for kind in self._buckets:
             self._waiting.drop((kind, room_id))
-        self._note_crowd()
+        self.note_crowd()
 
     def _check(self, room_id: str, room_type: Any, then: Callable[[Grant], None], action: Action = "join") -> None:
         session, type_ = self._session, claimed_type(room_type)
@@ -290,7 +327,7 @@ class Rooms(Standing):
         elif at == WAITS:
             tally.superseded("cursor" if kind is CursorMessage else "selection")
         else:
-            self._note_crowd()
+            self.note_crowd()
             self._session.hub.wake_waiting(self._session, self._next_release(now))
 
     def _takes_the_place(self, message: Any, now: float) -> bool:
@@ -324,19 +361,21 @@ class Rooms(Standing):
                 self._waiting.drop(key)
         if CursorMessage in kinds:
             self._session.gate.take_all_back()
-        self._note_crowd()
+        self.note_crowd()
 
     def release_waiting(self, now: float) -> None:
         """Pass on what waited, the longest first, as far as the budget goes."""
         for key in self._waiting:
             if self._session.state == "open" and self._buckets[key[0]].take(now):
                 self._pass_on(self._waiting.take(key), now)
-        self._note_crowd()
+        self.note_crowd()
         if self._waiting and self._session.state == "open":
             self._session.hub.wake_waiting(self._session, self._next_release(now))
 
-    def _note_crowd(self) -> None:
-        self._session.gate.crowded = any(kind is CursorMessage for kind, _ in self._waiting)
+    def note_crowd(self) -> None:
+        """Cursors take the long way while one waits there, and while the session is invisible or may become so."""
+        waits = bool(self.behind) or any(kind is CursorMessage for kind, _ in self._waiting)
+        self._session.gate.crowded = waits or self._session.hidden
 
     def _next_release(self, now: float) -> float:
         return min(self._buckets[kind].ready_at(now) for kind, _ in self._waiting)
@@ -413,11 +452,21 @@ class Rooms(Standing):
 
     def _pass_on(self, message: RoomMessage, now: float) -> None:
         session = self._session
-        command = Act(room_id=message.room_id, session_id=session.session_id, edge=session.hub.edge_id, message=message)
+        command = Act(
+            room_id=message.room_id,
+            session_id=session.session_id,
+            edge=session.hub.edge_id,
+            message=message,
+            hidden=session.hidden,
+        )
         session.hub.bus.send(command, now)
 
     def _send(self, command: Any, now: float) -> None:
         self._session.hub.bus.send(command, now)
+
+
+def _changes_privacy(message: Any) -> bool:
+    return isinstance(message, SetPrivacy) or (isinstance(message, Join) and message.privacy is not UNSET)
 
 
 async def _await_grant(session: Session, answer: Awaitable[Grant], then: Callable[[Grant], None]) -> None:

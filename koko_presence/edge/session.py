@@ -230,6 +230,8 @@ class Session:
             return
         kind = type(message)
         try:
+            if (self.rooms.joining or self.rooms.behind) and self.rooms.hold_back(message, size):
+                return
             if kind in ROOM_HANDLERS:
                 ROOM_HANDLERS[kind](self.rooms, message, size, within, now)
                 return
@@ -248,6 +250,7 @@ class Session:
         self.move("opened")
         self.session_id = news.session_id
         self.privacy = news.privacy
+        self.rooms.note_crowd()
         self.activity.restore(news.activity, now)
         self.rooms.resume(news.rooms)
         self.login.on_opened(news, now)
@@ -398,6 +401,11 @@ class Session:
     @property
     def user_id(self) -> str:
         return self.identity.user_id
+
+    @property
+    def hidden(self) -> bool:
+        """May others not know of it, as far as this edge knows [K1]?"""
+        return self.privacy.invisible is True or not self.identity.presence
 
     def record(self) -> SessionRecord:
         """This session, for the next owner of its user [N-b]."""

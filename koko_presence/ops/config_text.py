@@ -123,7 +123,7 @@ MEANINGS: Mapping[str, str] = {
     "limits.max_message_bytes": "Longest message from a client.",
     "limits.max_frame_bytes": "Longest WebSocket frame from a client.",
     "limits.max_broadcast_bytes": "Longest `data` of a custom broadcast.",
-    "limits.room_broadcast_bytes": "What custom broadcasts of one room may come to in a second, each receiver counted.",
+    "limits.room_broadcast_bytes": "What custom broadcasts of a room may be in a second, visible receivers counted.",
     "limits.max_presence_bytes": "Longest `data` of a cursor, selection or other presence message.",
     "limits.send_soft_bytes": "Unsent data above which a slow receiver gets only the newest cursors.",
     "limits.send_hard_bytes": "Unsent data above which a slow receiver is closed.",
@@ -138,7 +138,8 @@ MEANINGS: Mapping[str, str] = {
     "webhooks.url": "Where events of rooms are told by POST. Empty: nowhere. See docs/webhooks.md.",
     "webhooks.secret": "Secret that signs them, at least 32 bytes. Needed with a url.",
     "webhooks.secret_file": "File that holds the secret instead. ${CREDENTIALS_DIRECTORY} works.",
-    "webhooks.events": "Which ones: user_entered, user_left, room_created, room_emptied, room_full, control_changed.",
+    "webhooks.events": "Which ones: user_entered, user_left, room_created, room_emptied, room_shown, room_hidden, "
+    "room_full, control_changed.",
     "webhooks.batch_events": "Events in one request at most.",
     "webhooks.batch_s": "How long events are collected for one request.",
     "webhooks.queue_events": "Events of one worker that may wait. Of more, those of the person with the most go first\n"

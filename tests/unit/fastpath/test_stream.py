@@ -5,9 +5,10 @@ from math import inf
 import pytest
 
 from koko_presence._fastpath.fanout import Item
-from koko_presence._fastpath.stream import BUSY_FRAMES_PER_WINDOW, FlushPlan, Pace, Stream
+from koko_presence._fastpath.stream import BUSY_FRAMES_PER_WINDOW, FlushPlan, Pace, Pointer, Stream
 from koko_presence._fastpath.throttle import Meter, TokenBucket
 from koko_presence._fastpath.wallclock import WallClock
+from koko_presence.messages import Cursor
 
 
 def stream(name: str = "r", members: int = 2) -> Stream:
@@ -80,6 +81,21 @@ def test_rooms_flush_in_the_order_in_which_they_were_touched_and_wait_for_themse
         plan.touch(room, 100.001)
     assert [room.id for room in plan.take_due(100.001)] == ["a", "c"]
     assert [room.id for room in plan.take_due(plan.soonest)] == ["b"]
+
+
+def test_what_waits_when_a_room_begins_anew_keeps_its_numbers_and_the_pace_is_that_of_a_quiet_room() -> None:
+    room = busy(stream())
+    budget, meter = TokenBucket(10), Meter(100.0)
+    pointer = Pointer("ann", "s1", TokenBucket(20), 100.0)
+    pointer.share_cursor = pointer.attached = True
+    pointer.color = "#123456"
+    room.seq = 6
+    room.show_cursor(pointer, Cursor(x=0.5, y=0.5), 100.0)
+    room.begin_anew(budget, meter, True)
+    assert (room.seq, room.budget, room.meter, room.needs_timestamp) == (0, budget, meter, True)
+    assert room.pace.flush_at(100.001, 0.005) == 100.001
+    room.show_now(pointer, Cursor(timestamp=1.0), 100.0)
+    assert [item.frame.rsplit(b'"seq":')[1] for item in room.take_items(100.001)] == [b"7}", b"1}"]
 
 
 def test_an_empty_room_is_not_planned() -> None:
