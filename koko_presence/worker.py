@@ -17,6 +17,7 @@ from koko_presence._fastpath.counters import tally
 from koko_presence._fastpath.wallclock import WallClock
 
 from ._fastpath.polling import Poller
+from .addresses import Proxies
 from .answering import Answering
 from .auth.access import Access, AllowAll, ClaimsAccess
 from .auth.asking import Asker
@@ -29,6 +30,8 @@ from .cluster.cluster_bus import ClusterBus
 from .cluster.mesh import Mesh
 from .cluster.ring import View
 from .edge.abuse import make_intake
+from .edge.address_counts import AddressCounts
+from .edge.address_limits import AddressLimits
 from .edge.connection import Connection, Handler
 from .edge.door import Door
 from .edge.http import HttpSide
@@ -37,7 +40,7 @@ from .edge.origins import Origins
 from .edge.trpc_http import TrpcHttp
 from .edge.trpc_ws import PATH as TRPC_PATH
 from .edge.trpc_ws import TrpcSocket
-from .ids import new_session_id
+from .ids import new_hash_key, new_session_id
 from .limits import Limits
 from .ops.collect import LoopLag, TurnCpu, collect
 from .ops.config import Config
@@ -75,11 +78,13 @@ def cpu_times() -> tuple[float, float]:
 
 
 class Place(NamedTuple):
-    """Which of several workers one is. `mesh_address` is the Unix socket where the others reach it."""
+    """Which of several workers one is. `mesh_address` is the Unix socket where the others reach it,
+    `address_counts` the descriptor of `edge.address_counts.shared_memory`."""
 
     id: int
     slot: int
     mesh_address: str
+    address_counts: int | None = None
 
 
 class Worker:
@@ -97,6 +102,8 @@ class Worker:
         self._loop = loop
         self._wall = WallClock()
         self._wall_timer: asyncio.TimerHandle | None = None
+        self.addresses = AddressLimits(config.limits, _counts(place), monotonic)
+        self._limit_addresses(config)
         self._sync_wall()
         self._lag = LoopLag(loop, tally)
         self._turn_cpu = TurnCpu(loop)
@@ -125,7 +132,7 @@ class Worker:
             new_session_id=new_session_id,
         )
         self.bus.attach(edge_id, self.hub)
-        self.answering = Answering(self.hub, self.shard, self.bus, self._poller)
+        self.answering = Answering(self.hub, self.shard, self.bus, self._poller, self.addresses)
         self._http = HttpSide(local_only=dev)
         self._http.add_sdk(SDK_FOLDER)
         self._http.add_trpc(TrpcHttp(self.hub.procedures, self.callers, lambda: self.door.origins, self.hub.unix_s))
@@ -145,6 +152,7 @@ class Worker:
             backlog=config.server.backlog,
             ssl_context=_tls(config),
             poller=self._poller,
+            addresses=self.addresses,
         )
         self._verifiers.start()
 
@@ -182,6 +190,7 @@ class Worker:
     async def stop(self) -> None:
         """Close what is open and every timer with it."""
         await self.door.close()
+        self.addresses.close()
         self._poller.close()
         self.hub.stop()
         await self._verifiers.close()
@@ -211,6 +220,7 @@ class Worker:
         self.callers.cookie = self.door.cookie = config.auth.cookie
         self.hub.resume_tokens = ResumeTokens(config.auth.secret)
         self.door.origins = self._origins(config)
+        self._limit_addresses(config)
         self._tell_webhooks(config)
 
     def set_limits(self, limits: Limits) -> None:
@@ -227,6 +237,7 @@ class Worker:
             self._lag,
             self._turn_cpu,
             door=self.door,
+            addresses=self.addresses,
             hub=self.hub,
             shard=self.shard,
             bus=self.bus,
@@ -251,7 +262,11 @@ class Worker:
         """Who speaks with a new WebSocket: a session, by tRPC or by the presence protocol."""
         if connection.target.partition("?")[0] == TRPC_PATH:
             return TrpcSocket(self.hub, connection)
-        return self.hub.accept(connection)
+        return self.hub.accept(connection, connection.address_use)
+
+    def _limit_addresses(self, config: Config) -> None:
+        server = config.server
+        self.addresses.set(config.limits, Proxies(server.trusted_proxies), server.forwarded_header)
 
     def _origins(self, config: Config) -> Origins:
         return Origins(frozenset(config.server.origins), tls=bool(self.config.server.tls_cert), local_only=self.dev)
@@ -300,6 +315,7 @@ class Worker:
         for handler in logging.getLogger().handlers:
             if isinstance(handler, BoundedHandler):
                 handler.report()  # how many lines a flood has cost
+        self.addresses.tidy()
         self._wall_timer = self._loop.call_later(WALL_SYNC_S, self._sync_wall)
 
     def _dev_token(self, user: str, name: str | None) -> str:
@@ -312,6 +328,13 @@ class Worker:
             issuer=self.config.auth.issuer or None,
             audience=self.config.auth.audience or None,
         )
+
+
+def _counts(place: Place | None) -> AddressCounts:
+    counts = AddressCounts(None if place is None else place.address_counts, key=new_hash_key())
+    if place is not None and not counts.is_shared:
+        log.warning("this worker counts by address for itself, so an address may have as much of every worker")
+    return counts
 
 
 def _access(config: Config) -> Access:

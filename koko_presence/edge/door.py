@@ -20,6 +20,7 @@ from koko_presence._fastpath.polling import Poller
 from koko_presence._fastpath.reader import FrameReader
 from koko_presence.auth.cookies import SessionCookie
 
+from .address_limits import FREE, RETRY_CONNECTION_S, RETRY_RATE_S, AddressLimits, AddressUse
 from .connection import CLOSE_TIMEOUT_S, Connection, Handler
 from .hello import Hellos
 from .listening import Listener
@@ -28,6 +29,8 @@ from .turning import MAX_HEAD_BYTES, begun, turn, upgrade_in
 from .upgrade import Head, accept_upgrade, read_head, refuse_upgrade, session_cookie
 
 SEND_BUFFER_BYTES = 128 * 1024
+TOO_MANY_OF_ADDRESS = "This address has as many connections as it may. Try again in a moment."
+RETRY_CONNECTION, RETRY_RATE = (f"Retry-After: {after_s}\r\n" for after_s in (RETRY_CONNECTION_S, RETRY_RATE_S))
 
 
 class Door:
@@ -38,8 +41,9 @@ class Door:
         *,
         make_handler: Callable[[Connection], Handler],
         make_intake: Callable[[], Intake | None] = lambda: None,
-        http_protocol: Callable[[], asyncio.Protocol],
+        http_protocol: Callable[[AddressUse], asyncio.Protocol],
         poller: Poller,
+        addresses: AddressLimits | None = None,
         origins: Origins = NONE_LISTED,
         cookie: str = "",
         max_message_bytes: int = 16 * 1024,
@@ -54,7 +58,7 @@ class Door:
         the cookie by which they may say who they are, if there is one; `ws_paths` None serves WebSocket on every path;
         `max_connections` defaults to the file-descriptor limit less a reserve. `make_intake` gives each WebSocket its
         budgets, None for none. `poller` reads all plain connections; over TLS the loop's own transports do, within the
-        poller's budgets."""
+        poller's budgets. `addresses` has the limits by address, None for none."""
         self.origins = origins
         self.cookie = cookie
         self.connections: set[Connection] = set()
@@ -74,6 +78,7 @@ class Door:
         self._tasks: set[asyncio.Task[None]] = set()
         self._transports: set[Any] = set()
         self._poller = poller
+        self._addresses = addresses
 
     @property
     def sockets(self) -> Collection[socket.socket]:
@@ -104,32 +109,46 @@ class Door:
             # a small kernel buffer, so that the kernel does not hide megabytes from the outbox
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        use = FREE if self._addresses is None else self._addresses.arrive(sock.family, peer)
         if self._ssl is None:
-            self._poller.adopt(sock.detach(), Threshold(self))
+            self._adopt(sock, use)
             return
         if self._hellos is None:
             self._hellos = Hellos(self._begin_tls)
-        if self.open_count + len(self._hellos) + len(self._tasks) >= self.max_connections:
+        if use is None:
             sock.close()  # there is no word for it before the handshake
+        elif self.open_count + len(self._hellos) + len(self._tasks) >= self.max_connections:
+            use.end()
+            sock.close()
         else:
-            self._hellos.add(sock, self.handshake_timeout_s)
+            self._hellos.add(sock, self.handshake_timeout_s, use)
 
-    def _begin_tls(self, sock: socket.socket) -> None:
+    def _adopt(self, sock: socket.socket, use: AddressUse | None) -> None:
+        try:
+            self._poller.adopt(sock.detach(), Threshold(self, use))
+        except OSError:
+            if use is not None:
+                use.end()
+            raise
+
+    def _begin_tls(self, sock: socket.socket, use: AddressUse) -> None:
         assert self._ssl is not None
-        task = asyncio.ensure_future(self._secure(sock, self._ssl))
+        task = asyncio.ensure_future(self._secure(sock, use, self._ssl))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda done: use.end() if done.cancelled() else None)
 
-    async def _secure(self, sock: socket.socket, context: ssl.SSLContext) -> None:
+    async def _secure(self, sock: socket.socket, use: AddressUse, context: ssl.SSLContext) -> None:
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
-                lambda: self._poller.lend(Threshold(self)),
+                lambda: self._poller.lend(Threshold(self, use)),
                 sock,
                 ssl=context,
                 ssl_handshake_timeout=self.handshake_timeout_s,
                 ssl_shutdown_timeout=CLOSE_TIMEOUT_S,
             )
         except (OSError, ssl.SSLError):  # no TLS, or gone before it was through: its own affair
+            use.end()
             sock.close()
 
     async def close(self) -> None:
@@ -156,7 +175,9 @@ class Door:
         self._transports.discard(transport)
         self.open_count -= 1
 
-    def begin(self, transport: Any, request: Any, cookie: SessionCookie | str | None, behind: bytes) -> None:
+    def begin(
+        self, transport: Any, request: Any, cookie: SessionCookie | str | None, behind: bytes, use: AddressUse
+    ) -> None:
         """The handshake of a connection is done, and `behind` came behind it."""
         connection = Connection(
             self,
@@ -166,6 +187,7 @@ class Door:
             self._max_message_bytes,
             self._max_frame_bytes,
             self._make_intake(),
+            use,
         )
         self.connections.add(connection)
         transport.set_protocol(FrameReader(connection, self._max_frame_bytes))
@@ -175,16 +197,19 @@ class Door:
     def leave(self, connection: Connection, transport: Any) -> None:
         """A WebSocket is over."""
         self.connections.discard(connection)
+        connection.address_use.end()
         self.exit(transport)
 
 
 class Threshold(asyncio.Protocol):
     """Reads the first request's head, then steps aside; for HTTP it stays as a thin wrapper that counts."""
 
-    __slots__ = ("_door", "_head", "_http", "_timer", "_transport")
+    __slots__ = ("_door", "_head", "_http", "_timer", "_transport", "_use")
 
-    def __init__(self, door: Door) -> None:
+    def __init__(self, door: Door, use: AddressUse | None = FREE) -> None:
+        """`use` is how its address is counted, None when that has enough connections."""
         self._door = door
+        self._use = use
         self._head = b""
         self._http: asyncio.Protocol | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -194,6 +219,9 @@ class Threshold(asyncio.Protocol):
         self._transport = transport
         if not self._door.enter(transport):
             self._refuse(503, "The server has no room for more connections. Try again in a moment.")
+            return
+        if self._use is None:
+            self._refuse(503, TOO_MANY_OF_ADDRESS, RETRY_CONNECTION)
             return
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(self._door.handshake_timeout_s, self._too_slow)
@@ -235,19 +263,29 @@ class Threshold(asyncio.Protocol):
         if refusal is not None:
             self._refuse(*refusal)
             return
+        assert self._use is not None
+        if not self._use.take_request(head.values):
+            self._refuse(503, "This address sends too many requests.", RETRY_RATE)
+            return
         first, _, behind = self._head.partition(b"\r\n\r\n")
         try:
             request, answer = accept_upgrade(first)
         except ValueError as error:
             self._refuse(400, str(error))
             return
+        use = self._use.begin_websocket(head.values)
+        if use is None:
+            self._refuse(503, TOO_MANY_OF_ADDRESS, RETRY_CONNECTION)
+            return
         self._head = b""
         self._transport.write(answer)
         cookie = session_cookie(head, self._door.cookie, self._door.origins)
-        self._door.begin(self._transport, request, cookie, behind)
+        self._door.begin(self._transport, request, cookie, behind, use)
 
     def _become_http(self) -> None:
-        self._http = self._door.http_protocol()
+        assert self._use is not None
+        self._use.settle()
+        self._http = self._door.http_protocol(self._use)
         self._http.connection_made(self._transport)
         self._http.data_received(self._head)
         self._head = b""
@@ -287,6 +325,8 @@ class Threshold(asyncio.Protocol):
         self._stop_timer()
         if self._http is not None:
             self._http.connection_lost(exc)
+        if self._use is not None:
+            self._use.end()
         self._door.exit(self._transport)
 
 

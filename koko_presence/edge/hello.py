@@ -10,6 +10,8 @@ import socket
 from collections import deque
 from collections.abc import Callable
 
+from .address_limits import AddressUse
+
 HANDSHAKES_A_TURN = 1
 RECORD_HEAD_BYTES = 5  # type, version, length [RFC 8446 section 5.1]
 HANDSHAKE_RECORD = 22
@@ -17,22 +19,23 @@ LONGEST_RECORD_BYTES = RECORD_HEAD_BYTES + 16384 + 256
 
 
 class Hellos:
-    """Sockets that wait for their first record, and those that have it and wait for their turn. `begin(sock)` is called
-    for each, which is the callee's from then on; one that sends no TLS, or nothing within `timeout_s`, is closed."""
+    """Sockets that wait for their first record, and those that have it and wait for their turn. `begin(sock, use)` is
+    called for each, which is the callee's from then on; `use` is how its address is counted. One that sends no TLS, or
+    nothing within `timeout_s`, is closed."""
 
-    def __init__(self, begin: Callable[[socket.socket], None]) -> None:
+    def __init__(self, begin: Callable[[socket.socket, AddressUse], None]) -> None:
         self._begin = begin
         self._loop = asyncio.get_running_loop()
-        self._waiting: dict[socket.socket, asyncio.TimerHandle] = {}
-        self._ready: deque[socket.socket] = deque()
+        self._waiting: dict[socket.socket, tuple[asyncio.TimerHandle, AddressUse]] = {}
+        self._ready: deque[tuple[socket.socket, AddressUse]] = deque()
         self._planned = False
 
     def __len__(self) -> int:
         return len(self._waiting) + len(self._ready)
 
-    def add(self, sock: socket.socket, timeout_s: float) -> None:
+    def add(self, sock: socket.socket, timeout_s: float, use: AddressUse) -> None:
         """Wait for the ClientHello of a new connection."""
-        self._waiting[sock] = self._loop.call_later(timeout_s, self._drop, sock)
+        self._waiting[sock] = self._loop.call_later(timeout_s, self._drop, sock), use
         self._loop.add_reader(sock, self._look, sock)
 
     def close(self) -> None:
@@ -40,7 +43,9 @@ class Hellos:
         for sock in list(self._waiting):
             self._drop(sock)
         while self._ready:
-            self._ready.popleft().close()
+            sock, use = self._ready.popleft()
+            use.end()
+            sock.close()
 
     def _look(self, sock: socket.socket) -> None:
         try:
@@ -59,9 +64,9 @@ class Hellos:
         elif len(data) < size:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size)  # the kernel tells again when it is whole
         else:
-            self._release(sock)
+            use = self._release(sock)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
-            self._ready.append(sock)
+            self._ready.append((sock, use))
             self._plan()
 
     def _plan(self) -> None:
@@ -72,15 +77,17 @@ class Hellos:
     def _begin_some(self) -> None:
         self._planned = False
         for _ in range(min(HANDSHAKES_A_TURN, len(self._ready))):
-            self._begin(self._ready.popleft())
+            self._begin(*self._ready.popleft())
         self._plan()
 
-    def _release(self, sock: socket.socket) -> None:
-        self._waiting.pop(sock).cancel()
+    def _release(self, sock: socket.socket) -> AddressUse:
+        timer, use = self._waiting.pop(sock)
+        timer.cancel()
         self._loop.remove_reader(sock)
+        return use
 
     def _drop(self, sock: socket.socket) -> None:
-        self._release(sock)
+        self._release(sock).end()
         sock.close()
 
 

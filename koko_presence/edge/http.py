@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import msgspec
 from aiohttp import web
@@ -18,8 +18,9 @@ from aiohttp import web
 from koko_presence.hosts import is_own
 
 from . import trpc_http
+from .address_limits import FREE, RETRY_RATE_S, AddressUse
 from .request_turns import RequestTurns
-from .trpc_http import TrpcHttp
+from .trpc_http import TrpcHttp, values_of
 
 Handler = Callable[[web.BaseRequest], web.Response]
 
@@ -75,6 +76,33 @@ def static_files(folder: Path, prefix: str, headers: Mapping[str, str] = Mapping
     return files
 
 
+class HttpConnection(web.RequestHandler):
+    """aiohttp's side of one connection, which also knows how its address is counted."""
+
+    __slots__ = ("address_use",)
+
+    def __init__(self, server: web.Server, use: AddressUse, **settings: Any) -> None:
+        super().__init__(server, **settings)
+        self.address_use = use
+
+
+class HttpServer(web.Server):
+    """Makes an HttpConnection for each connection."""
+
+    def __call__(self, use: AddressUse = FREE) -> HttpConnection:
+        return HttpConnection(
+            self,
+            use,
+            loop=self._loop,
+            access_log=None,
+            keepalive_timeout=75.0,
+            tcp_keepalive=False,
+            max_line_size=MAX_LINE_BYTES,
+            max_field_size=MAX_LINE_BYTES,  # a token of 8192 characters has "Bearer" before it
+            auto_decompress=False,
+        )
+
+
 class HttpSide:
     """Answers every HTTP request that is not an upgrade on the presence path."""
 
@@ -112,24 +140,20 @@ class HttpSide:
 
         self._routes["/dev/token"] = dev_token
 
-    def server(self) -> web.Server:
+    def server(self) -> "HttpServer":
         """What the door calls for each HTTP connection."""
-        return web.Server(
-            self._handle,
-            access_log=None,
-            keepalive_timeout=75.0,
-            tcp_keepalive=False,
-            max_line_size=MAX_LINE_BYTES,
-            max_field_size=MAX_LINE_BYTES,  # a token of 8192 characters has "Bearer" before it
-            auto_decompress=False,
-        )
+        return HttpServer(self._handle)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        use = cast(HttpConnection, request.protocol).address_use
+        values = values_of(request)
+        if not use.take_request(values):
+            return _too_many()
         if self._local_only and not is_own(request.headers.getall("host", [])):
             return answer(421, {"error": "serve --dev answers to localhost and to addresses, and to no other name."})
         await self._turns.wait()
         if self._trpc is not None and request.path.startswith(trpc_http.PATH):
-            return await self._trpc.handle(request)
+            return await self._trpc.handle(request, use.may_ask_for(values))
         route = self._routes.get(request.path)
         file = self._files.get(request.path)
         if route is None and file is None:
@@ -158,6 +182,12 @@ def answer(status: int, body: object) -> web.Response:
         content_type="application/json",
         headers={"Cache-Control": "no-store"},
     )
+
+
+def _too_many() -> web.Response:
+    refused = answer(429, {"error": "This address sends too many requests."})
+    refused.headers["Retry-After"] = str(RETRY_RATE_S)
+    return refused
 
 
 def _file_answer(request: web.BaseRequest, file: StaticFile) -> web.Response:
