@@ -140,15 +140,17 @@ class Worker:
             self._http.add_demo(DEMO_FOLDER)
         if dev:
             self._http.add_dev_tokens(self._dev_token)
+        self._http_server = self._http.server(config.server.keepalive_s)
         self.door = Door(
             make_handler=self._handler,
             make_intake=lambda: make_intake(self.hub.limits),
             ws_paths=("/presence", TRPC_PATH),
-            http_protocol=self._http.server(),
+            http_protocol=self._http_server,
             origins=self._origins(config),
             cookie=config.auth.cookie,
             max_message_bytes=config.limits.max_message_bytes,
             max_frame_bytes=config.limits.max_frame_bytes,
+            send_stuck_s=config.limits.send_stuck_s,
             backlog=config.server.backlog,
             ssl_context=_tls(config),
             poller=self._poller,
@@ -221,6 +223,7 @@ class Worker:
         self.hub.resume_tokens = ResumeTokens(config.auth.secret)
         self.door.origins = self._origins(config)
         self._limit_addresses(config)
+        self._http_server.keepalive_s = config.server.keepalive_s
         self._tell_webhooks(config)
 
     def set_limits(self, limits: Limits) -> None:
@@ -228,7 +231,7 @@ class Worker:
         self.hub.limits = limits
         self.shard.setting.limits = limits
         self.bus.set_limits(limits)
-        self.door.set_limits(limits.max_message_bytes, limits.max_frame_bytes)
+        self.door.set_limits(limits.max_message_bytes, limits.max_frame_bytes, limits.send_stuck_s)
 
     def snapshot(self) -> bytes:
         """This worker's Counters as msgpack, for ops/metrics.py."""

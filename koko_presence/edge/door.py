@@ -6,9 +6,11 @@ connections, how long and how large a request's head may be.
 """
 
 import asyncio
+import os
 import resource
 import socket
 import ssl
+import sys
 from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from http import HTTPStatus
@@ -25,10 +27,13 @@ from .connection import CLOSE_TIMEOUT_S, Connection, Handler
 from .hello import Hellos
 from .listening import Listener
 from .origins import NONE_LISTED, Origins
-from .turning import MAX_HEAD_BYTES, begun, turn, upgrade_in
+from .turning import HEAD_TOO_LARGE, MAX_FIELDS, MAX_HEAD_BYTES, begun, turn, upgrade_in
 from .upgrade import Head, accept_upgrade, read_head, refuse_upgrade, session_cookie
 
 SEND_BUFFER_BYTES = 128 * 1024
+LOOKS_AT_STUCK = 4  # within the time after which an answer that is not taken is given up
+BYTES_ACKED = 120  # where tcpi_bytes_acked stands in struct tcp_info
+TCP_INFO_BYTES = BYTES_ACKED + 8
 TOO_MANY_OF_ADDRESS = "This address has as many connections as it may. Try again in a moment."
 RETRY_CONNECTION, RETRY_RATE = (f"Retry-After: {after_s}\r\n" for after_s in (RETRY_CONNECTION_S, RETRY_RATE_S))
 
@@ -50,20 +55,23 @@ class Door:
         max_frame_bytes: int = 64 * 1024,
         backlog: int = 4096,
         handshake_timeout_s: float = 5.0,
+        send_stuck_s: float = 10.0,
         max_connections: int | None = None,
         ssl_context: ssl.SSLContext | None = None,
         ws_paths: Collection[str] | None = ("/presence",),
     ) -> None:
         """`origins` are the browsers' pages that may connect, besides those of this very host; `cookie` is the name of
         the cookie by which they may say who they are, if there is one; `ws_paths` None serves WebSocket on every path;
-        `max_connections` defaults to the file-descriptor limit less a reserve. `make_intake` gives each WebSocket its
-        budgets, None for none. `poller` reads all plain connections; over TLS the loop's own transports do, within the
-        poller's budgets. `addresses` has the limits by address, None for none."""
+        `send_stuck_s`: an HTTP answer of which no byte is taken for so long is given up; `max_connections` defaults to
+        the file-descriptor limit less a reserve. `make_intake` gives each WebSocket its budgets, None for none.
+        `poller` reads all plain connections; over TLS the loop's own transports do, within the poller's budgets.
+        `addresses` has the limits by address, None for none."""
         self.origins = origins
         self.cookie = cookie
         self.connections: set[Connection] = set()
         self.open_count = 0
         self.handshake_timeout_s = handshake_timeout_s
+        self.send_stuck_s = send_stuck_s
         self.http_protocol = http_protocol
         self.max_connections = max_connections if max_connections is not None else default_max_connections()
         self.ws_paths = ws_paths
@@ -95,9 +103,10 @@ class Door:
         self._listener = Listener(self._on_connection)
         self._listener.take(sockets)
 
-    def set_limits(self, max_message_bytes: int, max_frame_bytes: int) -> None:
-        """New limits for the connections to come."""
+    def set_limits(self, max_message_bytes: int, max_frame_bytes: int, send_stuck_s: float) -> None:
+        """New limits for the connections to come, and for answers that are not taken."""
         self._max_message_bytes, self._max_frame_bytes = max_message_bytes, max_frame_bytes
+        self.send_stuck_s = send_stuck_s
 
     def stop_accepting(self) -> None:
         """No new connection from now on; the open ones stay."""
@@ -243,9 +252,10 @@ class Threshold(asyncio.Protocol):
         looked = max(0, len(self._head) - 3)
         self._head += data
         end = self._head.find(b"\r\n\r\n", looked)
+        if max(end, len(self._head) if end < 0 else 0) > MAX_HEAD_BYTES:
+            self._refuse(431, HEAD_TOO_LARGE)
+            return
         if end < 0:
-            if len(self._head) > MAX_HEAD_BYTES:
-                self._refuse(431, "The request's head is too large.")
             return
         self._stop_timer()
         head = read_head(self._head[:end])
@@ -259,6 +269,9 @@ class Threshold(asyncio.Protocol):
         self._upgrade(head)
 
     def _upgrade(self, head: Head) -> None:
+        if self._head.find(b"\r\n\r\n") > MAX_HEAD_BYTES or len(head.headers) > MAX_FIELDS:
+            self._refuse(431, HEAD_TOO_LARGE)
+            return
         refusal = refuse_upgrade(head, self._door.ws_paths, self._door.origins)
         if refusal is not None:
             self._refuse(*refusal)
@@ -285,6 +298,8 @@ class Threshold(asyncio.Protocol):
     def _become_http(self) -> None:
         assert self._use is not None
         self._use.settle()
+        if self._transport.get_extra_info("sslcontext") is not None:
+            self._transport.set_write_buffer_limits(high=0)  # tell at once that something waits
         self._http = self._door.http_protocol(self._use)
         self._http.connection_made(self._transport)
         self._http.data_received(self._head)
@@ -314,10 +329,28 @@ class Threshold(asyncio.Protocol):
         return self._http.eof_received() if self._http is not None else False
 
     def pause_writing(self) -> None:
+        """Bytes wait: until they are gone it is looked whether any are taken."""
+        if self._timer is None:
+            self._timer = self._look_later(taken_bytes(self._transport), asyncio.get_running_loop().time())
         if self._http is not None:
             self._http.pause_writing()
 
+    def _look_later(self, taken: int, since: float) -> asyncio.TimerHandle:
+        pause_s = self._door.send_stuck_s / LOOKS_AT_STUCK
+        return asyncio.get_running_loop().call_later(pause_s, self._look_at_writing, taken, since)
+
+    def _look_at_writing(self, taken_before: int, since: float) -> None:
+        now, taken = asyncio.get_running_loop().time(), taken_bytes(self._transport)
+        if taken != taken_before:
+            since = now
+        if now - since < self._door.send_stuck_s:
+            self._timer = self._look_later(taken, since)
+        else:
+            self._timer = None
+            self._transport.abort()
+
     def resume_writing(self) -> None:
+        self._stop_timer()
         if self._http is not None:
             self._http.resume_writing()
 
@@ -328,6 +361,16 @@ class Threshold(asyncio.Protocol):
         if self._use is not None:
             self._use.end()
         self._door.exit(self._transport)
+
+
+def taken_bytes(transport: Any) -> int:
+    """How many bytes the other end has confirmed in all, as the kernel counts them [tcp(7), TCP_INFO]."""
+    found = transport.get_extra_info("socket")
+    if found is None or found.fileno() < 0:  # it is gone, and its end is only still to be told
+        return 0
+    with socket.socket(fileno=os.dup(found.fileno())) as sock:
+        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_BYTES)
+    return int.from_bytes(info[BYTES_ACKED : BYTES_ACKED + 8], sys.byteorder)
 
 
 def default_max_connections() -> int:

@@ -59,6 +59,7 @@ class Server(Section, frozen=True):
     trusted_proxies: tuple[str, ...] = ()
     forwarded_header: Header = "x-forwarded-for"
     proxy_protocol: bool = False
+    keepalive_s: Annotated[float, Meta(gt=0.0, le=3600.0)] = 75.0
 
     @property
     def worker_count(self) -> int:

@@ -31,6 +31,7 @@ MEANINGS: Mapping[str, str] = {
     "server.forwarded_header": 'The header in which they say it, "x-forwarded-for" or "forwarded" (RFC 7239). The\n'
     "other one counts for nothing, and the proxy should remove it.",
     "server.proxy_protocol": "Connections begin with a PROXY header, version 2, and come from trusted_proxies alone.",
+    "server.keepalive_s": "How long an HTTP connection stays open between two requests. A proxy should let go earlier.",
     "operator.host": "Address of the operator port: metrics, readiness, server API. Keep it private.",
     "operator.port": "Operator port. 0 lets the system choose.",
     "operator.hosts": "Further names by which requests may ask for it, as in metrics.internal. Addresses, localhost\n"
