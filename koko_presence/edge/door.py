@@ -299,7 +299,7 @@ class Threshold(asyncio.Protocol):
         assert self._use is not None
         self._use.settle()
         if self._transport.get_extra_info("sslcontext") is not None:
-            self._transport.set_write_buffer_limits(high=0)  # tell at once that something waits
+            self._transport.set_write_buffer_limits(high=1)  # tell at once that something waits; 0 would say so already
         self._http = self._door.http_protocol(self._use)
         self._http.connection_made(self._transport)
         self._http.data_received(self._head)
