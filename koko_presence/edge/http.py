@@ -214,7 +214,9 @@ class HttpSide:
 
     def _healthz(self, request: web.BaseRequest) -> web.Response:
         """This worker's loop runs, or nobody would answer."""
-        return answer(200, {"status": "ok"})
+        response = answer(200, {"status": "ok"})
+        response.headers.update(OPEN_TO_ALL)  # the SDK asks, of a page of any origin, when an upgrade fails
+        return response
 
 
 def answer(status: int, body: object) -> web.Response:
