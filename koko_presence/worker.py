@@ -269,7 +269,8 @@ class Worker:
 
     def _limit_addresses(self, config: Config) -> None:
         server = config.server
-        self.addresses.set(config.limits, Proxies(server.trusted_proxies), server.forwarded_header)
+        proxies = Proxies(server.trusted_proxies)
+        self.addresses.set(config.limits, proxies, server.forwarded_header, server.proxy_protocol)
 
     def _origins(self, config: Config) -> Origins:
         return Origins(frozenset(config.server.origins), tls=bool(self.config.server.tls_cert), local_only=self.dev)

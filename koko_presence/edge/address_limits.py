@@ -49,27 +49,32 @@ class AddressLimits:
         *,
         proxies: Proxies = NO_PROXIES,
         header: Header = "x-forwarded-for",
+        proxy_protocol: bool = False,
     ) -> None:
-        """`clock` gives monotonic seconds, the same for all workers; `header` is the one that trusted `proxies` set."""
+        """`clock` gives monotonic seconds, the same for all workers; `header` is the one that trusted `proxies` set;
+        `proxy_protocol`: only they may connect, and say by a PROXY header whose a connection is."""
         self._counts, self._clock = counts, clock
-        self.set(limits, proxies, header)
+        self.set(limits, proxies, header, proxy_protocol)
         self.refusals = dict.fromkeys(ADDRESS_LIMITS, 0)
         self._limited: OrderedDict[tuple[str, Limit], Limited] = OrderedDict()
         self._has_warned = False
 
-    def set(self, limits: Limits, proxies: Proxies, header: Header) -> None:
+    def set(self, limits: Limits, proxies: Proxies, header: Header, proxy_protocol: bool = False) -> None:
         """What holds from now on. Connections that are there go on to count for the address that they came with."""
-        self._limits, self.proxies, self._header = limits, proxies, header
+        self._limits, self._proxies, self._header = limits, proxies, header
+        self.proxy_protocol = proxy_protocol
 
     def arrive(self, family: int, peer: Any) -> "AddressUse | None":
         """A connection was accepted from `peer`, as accept() gives it; None when its address has enough of them."""
-        if family not in (socket.AF_INET, socket.AF_INET6):
-            return self.come_from(None)
-        return self.come_from(read_address(peer[0]))
+        return self.come_from(_address(family, peer))
+
+    def is_proxy(self, family: int, peer: Any) -> bool:
+        """Is `peer`, as accept() gives it, a trusted proxy?"""
+        return self._proxies.trust(_address(family, peer))
 
     def come_from(self, address: Address | None) -> "AddressUse | None":
-        """The same, by the address; None is a peer on a Unix socket."""
-        if self.proxies.trust(address):
+        """The same as `arrive`, by the address; None is a peer on a Unix socket."""
+        if self._proxies.trust(address):
             return AddressUse(self, "", is_proxy=True)
         if address is None or address.is_loopback:
             return AddressUse(self, "")
@@ -78,7 +83,7 @@ class AddressLimits:
     def client(self, values: Values) -> str:
         """The address for which a request counts that came through a trusted proxy; empty when it counts for none."""
         given = values(self._header)
-        address = self.proxies.client(given, self._header)
+        address = self._proxies.client(given, self._header)
         if not given and not self._has_warned:
             self._has_warned = True  # once: a proxy's own checks have none either
             log.warning(
@@ -146,6 +151,11 @@ class AddressLimits:
         self._limited[address, limit] = Limited(address, limit, refused, self._clock())
         if len(self._limited) > MAX_LIMITED:
             self._limited.popitem(last=False)
+
+
+def _address(family: int, peer: Any) -> Address | None:
+    """Of a peer as accept() gives it; None on a Unix socket."""
+    return read_address(peer[0]) if family in (socket.AF_INET, socket.AF_INET6) else None
 
 
 class AddressUse:

@@ -6,6 +6,7 @@ connections, how long and how large a request's head may be.
 """
 
 import asyncio
+import contextlib
 import os
 import resource
 import socket
@@ -20,6 +21,7 @@ from koko_presence._fastpath.counters import tally
 from koko_presence._fastpath.intake import Intake
 from koko_presence._fastpath.polling import Poller
 from koko_presence._fastpath.reader import FrameReader
+from koko_presence.addresses import Address
 from koko_presence.auth.cookies import SessionCookie
 
 from .address_limits import FREE, RETRY_CONNECTION_S, RETRY_RATE_S, AddressLimits, AddressUse
@@ -27,6 +29,7 @@ from .connection import CLOSE_TIMEOUT_S, Connection, Handler
 from .hello import Hellos
 from .listening import Listener
 from .origins import NONE_LISTED, Origins
+from .proxy_protocol import ProxyHeaders
 from .turning import HEAD_TOO_LARGE, MAX_FIELDS, MAX_HEAD_BYTES, begun, turn, upgrade_in
 from .upgrade import Head, accept_upgrade, read_head, refuse_upgrade, session_cookie
 
@@ -83,6 +86,7 @@ class Door:
         self._ssl = ssl_context
         self._listener: Listener | None = None
         self._hellos: Hellos | None = None
+        self._headers: ProxyHeaders | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._transports: set[Any] = set()
         self._poller = poller
@@ -118,15 +122,40 @@ class Door:
             # a small kernel buffer, so that the kernel does not hide megabytes from the outbox
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        use = FREE if self._addresses is None else self._addresses.arrive(sock.family, peer)
+        if self._addresses is None:
+            self._let_in(sock, FREE)
+        elif not self._addresses.proxy_protocol:
+            self._let_in(sock, self._addresses.arrive(sock.family, peer))
+        elif self._addresses.is_proxy(sock.family, peer) and self._entering < self.max_connections:
+            if self._headers is None:
+                self._headers = ProxyHeaders(self._on_proxy_header)
+            self._headers.add(sock, self.handshake_timeout_s, FREE)
+        else:
+            tally.turned_away += 1
+            sock.close()
+
+    def _on_proxy_header(self, sock: socket.socket, address: Address | None) -> None:
+        assert self._addresses is not None
+        self._let_in(sock, FREE if address is None else self._addresses.come_from(address))
+
+    @property
+    def _entering(self) -> int:
+        """Connections that are here, whatever they are waiting for."""
+        waiting = sum(len(each) for each in (self._hellos, self._headers) if each is not None)
+        return self.open_count + waiting + len(self._tasks)
+
+    def _let_in(self, sock: socket.socket, use: AddressUse | None) -> None:
         if self._ssl is None:
+            if use is None:  # a close with unread bytes is a reset, and the answer may be lost by it
+                with contextlib.suppress(OSError):
+                    sock.recv(MAX_HEAD_BYTES)
             self._adopt(sock, use)
             return
         if self._hellos is None:
             self._hellos = Hellos(self._begin_tls)
         if use is None:
             sock.close()  # there is no word for it before the handshake
-        elif self.open_count + len(self._hellos) + len(self._tasks) >= self.max_connections:
+        elif self._entering >= self.max_connections:
             use.end()
             sock.close()
         else:
@@ -163,8 +192,9 @@ class Door:
     async def close(self) -> None:
         """Stop accepting and cut what is still open."""
         self.stop_accepting()
-        if self._hellos is not None:
-            self._hellos.close()
+        for waiting in (self._hellos, self._headers):
+            if waiting is not None:
+                waiting.close()
         for task in self._tasks:
             task.cancel()
         for transport in list(self._transports):
