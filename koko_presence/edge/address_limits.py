@@ -58,6 +58,7 @@ class AddressLimits:
         self.refusals = dict.fromkeys(ADDRESS_LIMITS, 0)
         self._limited: OrderedDict[tuple[str, Limit], Limited] = OrderedDict()
         self._has_warned = False
+        self._of_proxy = AddressUse(self, "", is_proxy=True)  # of all proxies' connections: it has no state
 
     def set(self, limits: Limits, proxies: Proxies, header: Header, proxy_protocol: bool = False) -> None:
         """What holds from now on. Connections that are there go on to count for the address that they came with."""
@@ -75,9 +76,9 @@ class AddressLimits:
     def come_from(self, address: Address | None) -> "AddressUse | None":
         """The same as `arrive`, by the address; None is a peer on a Unix socket."""
         if self._proxies.trust(address):
-            return AddressUse(self, "", is_proxy=True)
+            return self._of_proxy
         if address is None or address.is_loopback:
-            return AddressUse(self, "")
+            return FREE
         return AddressUse(self, counted_as(address)).begin()
 
     def client(self, values: Values) -> str:
@@ -182,7 +183,7 @@ class AddressUse:
         enough. Through a trusted proxy that is another address, and the proxy's own connection goes on to be free."""
         if self.is_proxy:
             address = self._limits.client(values)
-            return AddressUse(self._limits, address).begin() if address else AddressUse(self._limits, "")
+            return AddressUse(self._limits, address).begin() if address else FREE
         if self._connected and not self._unauthenticated:  # it has made requests before
             places = self._limits.places(self.address)
             if self._limits.enough_unauthenticated(self.address, places):

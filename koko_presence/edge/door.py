@@ -302,13 +302,13 @@ class Threshold(asyncio.Protocol):
         if self._head.find(b"\r\n\r\n") > MAX_HEAD_BYTES or len(head.headers) > MAX_FIELDS:
             self._refuse(431, HEAD_TOO_LARGE)
             return
-        refusal = refuse_upgrade(head, self._door.ws_paths, self._door.origins)
-        if refusal is not None:
-            self._refuse(*refusal)
-            return
         assert self._use is not None
         if not self._use.take_request(head.values):
             self._refuse(503, "This address sends too many requests.", RETRY_RATE)
+            return
+        refusal = refuse_upgrade(head, self._door.ws_paths, self._door.origins)
+        if refusal is not None:
+            self._refuse(*refusal)
             return
         first, _, behind = self._head.partition(b"\r\n\r\n")
         try:
@@ -322,6 +322,7 @@ class Threshold(asyncio.Protocol):
             return
         self._head = b""
         self._transport.write(answer)
+        self._stop_timer()  # what waits is the WebSocket's affair from now on
         cookie = session_cookie(head, self._door.cookie, self._door.origins)
         self._door.begin(self._transport, request, cookie, behind, use)
 

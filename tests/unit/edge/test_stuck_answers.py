@@ -10,6 +10,8 @@ import pytest
 
 from koko_presence.edge import door
 from koko_presence.edge.door import Threshold
+from koko_presence.edge.origins import NONE_LISTED
+from tests.raw_ws import handshake
 
 STUCK_S = 10.0
 
@@ -91,3 +93,19 @@ def test_while_nothing_waits_nothing_is_looked_at(monkeypatch: pytest.MonkeyPatc
     stage.threshold.pause_writing()
     stage.loop.advance(1.5 * STUCK_S)
     assert stage.aborted
+
+
+def test_a_websocket_on_a_kept_connection_is_not_watched_as_an_answer_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its bytes wait on the transport too, and nobody tells the threshold when they are gone."""
+    stage = Stage(monkeypatch)
+    begun: list[Any] = []
+    stage.threshold._door = SimpleNamespace(  # type: ignore[assignment]
+        send_stuck_s=STUCK_S, ws_paths=None, origins=NONE_LISTED, cookie="", begin=lambda *args: begun.append(args)
+    )
+    stage.threshold._transport = SimpleNamespace(
+        abort=stage._abort, write=lambda data: stage.threshold.pause_writing(), is_closing=lambda: False
+    )
+    stage.threshold.data_received(handshake())
+    assert len(begun) == 1
+    stage.loop.advance(5 * STUCK_S)
+    assert not stage.aborted
