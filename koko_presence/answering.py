@@ -14,6 +14,7 @@ from .commands import Announce, EndSession, LeaveRoom
 from .domain import showing, survey
 from .domain.member import Member
 from .domain.usersession import UserSession
+from .edge.address_limits import AddressLimits
 from .edge.hub import Hub
 from .edge.session import Session
 from .edge.standing import kick
@@ -22,6 +23,9 @@ from .inquiries import (
     AnyInquiry,
     Kick,
     Kicked,
+    LimitedFound,
+    LimitedRow,
+    ListLimited,
     ListRooms,
     NotHere,
     Recheck,
@@ -49,9 +53,11 @@ REVOKED = "You may not be in this room any more."
 class Answering:
     """Answers inquiries for one worker. Changes nothing itself: edges and owners do."""
 
-    def __init__(self, hub: Hub, shard: Shard, bus: Bus, timers: Timers) -> None:
+    def __init__(self, hub: Hub, shard: Shard, bus: Bus, timers: Timers, addresses: AddressLimits) -> None:
         self._hub, self._shard, self._bus, self._timers = hub, shard, bus, timers
+        self._addresses = addresses
         self._handlers: dict[type, Callable[[Any, Reply], None]] = {
+            ListLimited: self._list_limited,
             ListRooms: self._list,
             ShowRoom: self._show_room,
             ShowUser: self._show_user,
@@ -113,6 +119,14 @@ class Answering:
             return False
         room = self._shard.rooms.get(room_id)
         return room is not None and inquiry.type in (None, room.type)
+
+    def _list_limited(self, inquiry: ListLimited, reply: Reply) -> None:
+        wall = self._hub.wall
+        rows = [
+            LimitedRow(address=each.address, limit=each.limit, refused=each.refused, last_at=wall.iso(each.at))
+            for each in self._addresses.limited()
+        ]
+        reply(LimitedFound(limited=rows))
 
     def _show_room(self, inquiry: ShowRoom, reply: Reply) -> None:
         room = self._shard.rooms.get(inquiry.room_id)

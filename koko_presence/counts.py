@@ -23,6 +23,7 @@ SUPERSEDED, SLOW_RECEIVER = "superseded", "slow_receiver"
 DROP_REASONS = (SUPERSEDED, SLOW_RECEIVER, *sorted(code.lower() for code in ERRORS))
 AUTH_RESULTS = ("accepted", "resumed", "refreshed", "refused", "unavailable", "session_limit", "timeout")
 CLOSE_CODES = tuple(str(code) for code in sorted({1000, 1001, 1005, 1006, *CLOSES}))
+ADDRESS_LIMITS = ("connections", "unauthenticated", "requests", "questions")  # [Q5]
 WEBHOOK_RESULTS = ("delivered", "given_up", "dropped")
 ROOM_TYPES = ("project", "video", "comment_thread", "comparison")
 
@@ -57,6 +58,7 @@ class Tallies(Struct, kw_only=True):
     forwards: int
     mesh_bytes: int
     webhooks: dict[str, int] = {}  # events for the application's back end, by WEBHOOK_RESULTS
+    limited: dict[str, int] = {}  # what addresses had too much of, by ADDRESS_LIMITS
     broadcast: Histogram
     join: Histogram
     lag: Histogram

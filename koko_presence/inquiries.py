@@ -66,7 +66,11 @@ class Say(Inquiry):
     to: list[str] | None = None
 
 
-AnyInquiry = ListRooms | ShowRoom | ShowUser | Kick | Recheck | Say
+class ListLimited(Inquiry):
+    """Addresses that were refused something in the last ten minutes [Q5]."""
+
+
+AnyInquiry = ListLimited | ListRooms | ShowRoom | ShowUser | Kick | Recheck | Say
 
 
 # --- what is answered ---------------------------------------------------------------------------------------------
@@ -157,6 +161,19 @@ class UserRow(Wire, omit_defaults=False, kw_only=True):
     sessions: list[SessionRow]
 
 
+class LimitedRow(Wire, omit_defaults=False, kw_only=True):
+    """An address that had as much of something as one may have on this machine."""
+
+    address: Annotated[str, Meta(description="An IPv4 address, or the /64 of an IPv6 address.")]
+    limit: Literal["connections", "unauthenticated", "requests", "questions"]
+    refused: Annotated[int, Meta(ge=1, description="How often, until ten minutes pass in which nothing was refused.")]
+    last_at: Annotated[str, Meta(description="When last.")]
+
+
+class LimitedFound(Struct, kw_only=True, tag=True, tag_field="kind"):
+    limited: list[LimitedRow]
+
+
 class RoomsFound(Struct, kw_only=True, tag=True, tag_field="kind"):
     """`more`: there are rooms behind these."""
 
@@ -196,7 +213,7 @@ class NotHere(Struct, kw_only=True, tag=True, tag_field="kind"):
     moving: bool = False
 
 
-AnyAnswer = RoomsFound | RoomFound | UserFound | Kicked | Rechecked | Said | NotHere
+AnyAnswer = LimitedFound | RoomsFound | RoomFound | UserFound | Kicked | Rechecked | Said | NotHere
 
 
 class Answers(Struct, kw_only=True):

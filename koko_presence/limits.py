@@ -66,6 +66,12 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     connection_bytes_hz: Annotated[int, Meta(ge=4096, le=1 << 30)] = 256 * 1024
     room_events_hz: Hertz = 2000.0
 
+    # what one address may have on this machine, before it is known whose it is [Q5]
+    address_connections: Count = 2000
+    address_unauthenticated: Count = 200
+    address_requests_hz: Count = 200
+    address_questions_hz: Count = 20
+
     # abuse [B13, L3]
     flood_s: Seconds = 5.0
     max_errors: Count = 50

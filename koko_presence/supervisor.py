@@ -26,7 +26,9 @@ from .cluster import control
 from .cluster.control import Begin, Channel, Snapshot
 from .cluster.crew import Action, Exit, Kill, Phase, Spawn, Tell
 from .cluster.fleet import DRAIN_LONGEST_S, Fleet
+from .edge.address_counts import shared_memory
 from .edge.listening import listening_sockets
+from .ids import new_hash_key
 from .operating import Operating
 from .ops import logs, reloading, runtime
 from .ops.config import Config, load
@@ -107,6 +109,7 @@ class Supervisor:
         self._terminal = terminal
         self._config_before = config  # what to go back to when a rolling reload fails
         self._sockets, self._folder = sockets, folder
+        self._counts = _address_counts(len(sockets))  # outlives the workers, as the sockets do
         self._loop = asyncio.get_running_loop()
         self._fleet = Fleet(len(sockets), str(folder.path))
         self._workers: dict[int, WorkerProcess] = {}
@@ -217,7 +220,7 @@ class Supervisor:
         listening = [sock.fileno() for sock in self._sockets[slot]]
         try:
             with theirs:
-                process = start_worker(theirs.fileno(), listening)
+                process = start_worker(theirs.fileno(), [*listening, *self._counts])
             pidfd = os.pidfd_open(process.pid)
         except OSError as error:  # no memory, no process to be had: not the worker's fault
             ours.close()
@@ -233,6 +236,7 @@ class Supervisor:
             slot=slot,
             mesh_address=self._fleet.address(id),
             listening=listening,
+            address_counts=self._counts[0] if self._counts else -1,
             config=msgspec.msgpack.encode(self._config),
             dev=self._dev,
         )
@@ -312,6 +316,15 @@ class Supervisor:
         elif not self._rolling:
             log.info("ready")
             self._notifier.ready(status)
+
+
+def _address_counts(workers: int) -> list[int]:
+    """The descriptor of the memory in which all workers count by address; none where there is no such memory."""
+    try:
+        return [shared_memory(workers, new_hash_key())]
+    except OSError as error:
+        log.warning("workers cannot share memory: limits by address hold for each of them", extra={"why": str(error)})
+        return []
 
 
 def _tell_of_migration() -> None:

@@ -17,6 +17,7 @@ from koko_presence._fastpath.counters import tally
 from koko_presence._fastpath.wallclock import WallClock
 
 from ._fastpath.polling import Poller
+from .addresses import Proxies
 from .answering import Answering
 from .auth.access import Access, AllowAll, ClaimsAccess
 from .auth.asking import Asker
@@ -29,6 +30,8 @@ from .cluster.cluster_bus import ClusterBus
 from .cluster.mesh import Mesh
 from .cluster.ring import View
 from .edge.abuse import make_intake
+from .edge.address_counts import AddressCounts
+from .edge.address_limits import AddressLimits
 from .edge.connection import Connection, Handler
 from .edge.door import Door
 from .edge.http import HttpSide
@@ -37,7 +40,7 @@ from .edge.origins import Origins
 from .edge.trpc_http import TrpcHttp
 from .edge.trpc_ws import PATH as TRPC_PATH
 from .edge.trpc_ws import TrpcSocket
-from .ids import new_session_id
+from .ids import new_hash_key, new_session_id
 from .limits import Limits
 from .ops.collect import LoopLag, TurnCpu, collect
 from .ops.config import Config
@@ -75,11 +78,13 @@ def cpu_times() -> tuple[float, float]:
 
 
 class Place(NamedTuple):
-    """Which of several workers one is. `mesh_address` is the Unix socket where the others reach it."""
+    """Which of several workers one is. `mesh_address` is the Unix socket where the others reach it,
+    `address_counts` the descriptor of `edge.address_counts.shared_memory`."""
 
     id: int
     slot: int
     mesh_address: str
+    address_counts: int | None = None
 
 
 class Worker:
@@ -97,6 +102,8 @@ class Worker:
         self._loop = loop
         self._wall = WallClock()
         self._wall_timer: asyncio.TimerHandle | None = None
+        self.addresses = AddressLimits(config.limits, _counts(place), monotonic)
+        self._limit_addresses(config)
         self._sync_wall()
         self._lag = LoopLag(loop, tally)
         self._turn_cpu = TurnCpu(loop)
@@ -125,7 +132,7 @@ class Worker:
             new_session_id=new_session_id,
         )
         self.bus.attach(edge_id, self.hub)
-        self.answering = Answering(self.hub, self.shard, self.bus, self._poller)
+        self.answering = Answering(self.hub, self.shard, self.bus, self._poller, self.addresses)
         self._http = HttpSide(local_only=dev)
         self._http.add_sdk(SDK_FOLDER)
         self._http.add_trpc(TrpcHttp(self.hub.procedures, self.callers, lambda: self.door.origins, self.hub.unix_s))
@@ -133,18 +140,21 @@ class Worker:
             self._http.add_demo(DEMO_FOLDER)
         if dev:
             self._http.add_dev_tokens(self._dev_token)
+        self._http_server = self._http.server(config.server.keepalive_s)
         self.door = Door(
             make_handler=self._handler,
             make_intake=lambda: make_intake(self.hub.limits),
             ws_paths=("/presence", TRPC_PATH),
-            http_protocol=self._http.server(),
+            http_protocol=self._http_server,
             origins=self._origins(config),
             cookie=config.auth.cookie,
             max_message_bytes=config.limits.max_message_bytes,
             max_frame_bytes=config.limits.max_frame_bytes,
+            send_stuck_s=config.limits.send_stuck_s,
             backlog=config.server.backlog,
             ssl_context=_tls(config),
             poller=self._poller,
+            addresses=self.addresses,
         )
         self._verifiers.start()
 
@@ -182,6 +192,7 @@ class Worker:
     async def stop(self) -> None:
         """Close what is open and every timer with it."""
         await self.door.close()
+        self.addresses.close()
         self._poller.close()
         self.hub.stop()
         await self._verifiers.close()
@@ -211,6 +222,8 @@ class Worker:
         self.callers.cookie = self.door.cookie = config.auth.cookie
         self.hub.resume_tokens = ResumeTokens(config.auth.secret)
         self.door.origins = self._origins(config)
+        self._limit_addresses(config)
+        self._http_server.keepalive_s = config.server.keepalive_s
         self._tell_webhooks(config)
 
     def set_limits(self, limits: Limits) -> None:
@@ -218,7 +231,7 @@ class Worker:
         self.hub.limits = limits
         self.shard.setting.limits = limits
         self.bus.set_limits(limits)
-        self.door.set_limits(limits.max_message_bytes, limits.max_frame_bytes)
+        self.door.set_limits(limits.max_message_bytes, limits.max_frame_bytes, limits.send_stuck_s)
 
     def snapshot(self) -> bytes:
         """This worker's Counters as msgpack, for ops/metrics.py."""
@@ -227,6 +240,7 @@ class Worker:
             self._lag,
             self._turn_cpu,
             door=self.door,
+            addresses=self.addresses,
             hub=self.hub,
             shard=self.shard,
             bus=self.bus,
@@ -251,7 +265,12 @@ class Worker:
         """Who speaks with a new WebSocket: a session, by tRPC or by the presence protocol."""
         if connection.target.partition("?")[0] == TRPC_PATH:
             return TrpcSocket(self.hub, connection)
-        return self.hub.accept(connection)
+        return self.hub.accept(connection, connection.address_use)
+
+    def _limit_addresses(self, config: Config) -> None:
+        server = config.server
+        proxies = Proxies(server.trusted_proxies)
+        self.addresses.set(config.limits, proxies, server.forwarded_header, server.proxy_protocol)
 
     def _origins(self, config: Config) -> Origins:
         return Origins(frozenset(config.server.origins), tls=bool(self.config.server.tls_cert), local_only=self.dev)
@@ -300,6 +319,7 @@ class Worker:
         for handler in logging.getLogger().handlers:
             if isinstance(handler, BoundedHandler):
                 handler.report()  # how many lines a flood has cost
+        self.addresses.tidy()
         self._wall_timer = self._loop.call_later(WALL_SYNC_S, self._sync_wall)
 
     def _dev_token(self, user: str, name: str | None) -> str:
@@ -312,6 +332,13 @@ class Worker:
             issuer=self.config.auth.issuer or None,
             audience=self.config.auth.audience or None,
         )
+
+
+def _counts(place: Place | None) -> AddressCounts:
+    counts = AddressCounts(None if place is None else place.address_counts, key=new_hash_key())
+    if place is not None and not counts.is_shared:
+        log.warning("this worker counts by address for itself, so an address may have as much of every worker")
+    return counts
 
 
 def _access(config: Config) -> Access:

@@ -233,7 +233,8 @@ class Member:
         self._channel.send(control.Answer(number=number, answer=inquiries.encode(answer) if answer else b""))
 
     def _begin(self, begin: Begin) -> None:
-        self._place = Place(begin.id, begin.slot, begin.mesh_address)
+        counts = begin.address_counts if begin.address_counts >= 0 else None
+        self._place = Place(begin.id, begin.slot, begin.mesh_address, counts)
         self._listening = [socket.socket(fileno=number) for number in begin.listening]
         config = msgspec.msgpack.decode(begin.config, type=Config)
         self._log_as(config)

@@ -15,6 +15,7 @@ from aiohttp import web
 from koko_presence._fastpath.polling import Poller
 from koko_presence.edge.connection import Connection
 from koko_presence.edge.door import Door
+from koko_presence.edge.http import HttpServer
 
 
 class Echo:
@@ -57,7 +58,7 @@ async def serve(host: str, port: int, max_bytes: int, tls: ssl.SSLContext | None
     """Echo until a signal comes."""
     door = Door(
         make_handler=Echo,
-        http_protocol=web.Server(not_found),
+        http_protocol=HttpServer(not_found),
         max_message_bytes=max_bytes,
         max_frame_bytes=max_bytes,
         ssl_context=tls,

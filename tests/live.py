@@ -73,12 +73,19 @@ async def live(
     tls: tuple[Path, Path] | None = None,
     origins: Sequence[str] = (),
     cookie: str = "",
+    trusted_proxies: Sequence[str] = (),
     **limits: Any,
 ) -> AsyncIterator[Live]:
     """Serve until the block ends. `tls` is a certificate and its key, `limits` are fields of Limits."""
     cert, key = ("", "") if tls is None else map(str, tls)
     config = Config(
-        server=Server(port=port, origins=tuple(origins), tls_cert=cert, tls_key=key),
+        server=Server(
+            port=port,
+            origins=tuple(origins),
+            tls_cert=cert,
+            tls_key=key,
+            trusted_proxies=tuple(trusted_proxies),
+        ),
         auth=Auth(secret=SECRET, cookie=cookie),
         access=Access(mode=access) if isinstance(access, str) else access,
         webhooks=webhooks,

@@ -17,6 +17,7 @@ from msgspec import UNSET
 from koko_presence._fastpath.wallclock import WallClock
 from koko_presence._fastpath.wire import Opener
 from koko_presence.auth.access import AllowAll
+from koko_presence.auth.identity import MayAsk, freely
 from koko_presence.auth.tokens import Identity, ResumeTokens, TokenRefused
 from koko_presence.cluster.bus import LocalBus
 from koko_presence.cluster.cluster_bus import ClusterBus
@@ -82,7 +83,7 @@ class FakeVerifier:
         self.expires_at_s = int(UNIX_START_S) + 86_400
         self.presence = True
 
-    def verify(self, token: str, now_s: float) -> Identity:
+    def verify(self, token: str, now_s: float, may_ask: MayAsk = freely) -> Identity:
         if token.startswith("bad"):
             raise TokenRefused("it is bad")
         user, _, rest = token.partition(":")

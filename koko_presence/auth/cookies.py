@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from msgspec import structs
 
-from .identity import FORM, Identity, TokenRefused, TokenVerifier
+from .identity import FORM, Identity, MayAsk, TokenRefused, TokenVerifier, freely
 from .introspect import COOKIE_PREFIXES
 
 OTHER_PAGE = "a cookie counts only from a page on the list server.origins: send a token"
@@ -46,9 +46,11 @@ def find_cookie(headers: Iterable[str], name: str) -> SessionCookie:
     return SessionCookie(present[0], values.pop())
 
 
-def verify_cookie(verifier: TokenVerifier, cookie: SessionCookie, now_s: float) -> Identity | Awaitable[Identity]:
+def verify_cookie(
+    verifier: TokenVerifier, cookie: SessionCookie, now_s: float, may_ask: MayAsk = freely
+) -> Identity | Awaitable[Identity]:
     """The identity behind a cookie's value. Errors: as TokenVerifier.verify."""
-    answer = verifier.verify(cookie.value, now_s)
+    answer = verifier.verify(cookie.value, now_s, may_ask)
     return _as_cookie(answer, cookie) if isinstance(answer, Identity) else _later(answer, cookie)
 
 

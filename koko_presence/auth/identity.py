@@ -1,6 +1,6 @@
 """Who somebody is, once a token of theirs is believed; and what is said when it is not."""
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
 from msgspec import Struct
@@ -27,6 +27,10 @@ class VerifierUnavailable(TokenRefused):
         self.retry_after_s = retry_after_s
 
 
+class AskedTooOften(VerifierUnavailable):
+    """Whoever brings the token has caused too many questions about unknown ones [Q5]."""
+
+
 class Identity(Struct, frozen=True, kw_only=True):
     """Who a verified token speaks for, until unix second `expires_at_s`. `rooms` maps a room id, or a prefix with one
     trailing `*`, to scopes [A6]; `sid` is the application's own session id, never the one of presence [A3].
@@ -51,9 +55,18 @@ class Identity(Struct, frozen=True, kw_only=True):
         yield "user_id", self.user_id
 
 
+MayAsk = Callable[[], bool]  # counts a question about a token that is not known, and tells whether it may be asked
+
+
+def freely() -> bool:
+    """Every question may be asked."""
+    return True
+
+
 class TokenVerifier(Protocol):
     """Whatever can tell who a token belongs to, at once or after asking elsewhere."""
 
-    def verify(self, token: str, now_s: float) -> Identity | Awaitable[Identity]:
-        """The identity behind `token` at unix second `now_s`. Errors: TokenRefused, VerifierUnavailable."""
+    def verify(self, token: str, now_s: float, may_ask: MayAsk = freely) -> Identity | Awaitable[Identity]:
+        """The identity behind `token` at unix second `now_s`; `may_ask` bounds the questions of whoever brings it.
+        Errors: TokenRefused, VerifierUnavailable."""
         ...

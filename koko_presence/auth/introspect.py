@@ -21,7 +21,7 @@ from msgspec import Struct, structs
 from .asking import Answer, Asker, AskFailed
 from .budget import Budget
 from .claims import check_rooms, check_user_id
-from .identity import FORM, SIGNATURE, Identity, TokenRefused, VerifierUnavailable
+from .identity import FORM, SIGNATURE, AskedTooOften, Identity, MayAsk, TokenRefused, VerifierUnavailable, freely
 from .jws import check_length, looks_signed
 from .memory import Kept, Memory
 from .profile import clean_image, clean_name
@@ -37,6 +37,7 @@ GOOD_BEFORE_S = 86_400.0  # for how long it is remembered that a token was someb
 CONNECTIONS, KEPT_CONNECTIONS = 24, 8  # for tokens that are unknown, and for those that were good before
 NOBODY_S = 5.0  # for how long it is remembered that a token is nobody's
 RETRY_AFTER_S = 5.0
+ASK_AGAIN_S = 1.0  # for whoever has caused too many questions: they are counted by the second
 # what may stand in a cookie's value [RFC 6265 section 4.1.1], and so also behind Bearer
 _PRINTABLE = re.compile(r"[\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]+")
 # as the cookie may be called; only __Host- keeps neighbouring domains from setting it [RFC 6265bis section 4.1.3.2]
@@ -132,9 +133,10 @@ class IntrospectVerifier:
         self._skips_signed = skips_signed
         self._forwards = forwards
 
-    def verify(self, token: str, now_s: float) -> Identity | Awaitable[Identity]:
-        """The identity behind `token` at unix second `now_s`: at once when it was asked for lately. Errors:
-        TokenRefused; the answer that comes later has VerifierUnavailable too."""
+    def verify(self, token: str, now_s: float, may_ask: MayAsk = freely) -> Identity | Awaitable[Identity]:
+        """The identity behind `token` at unix second `now_s`: at once when it was asked for lately. `may_ask` counts
+        questions about tokens that never were anybody's. Errors: TokenRefused; the answer that comes later has
+        VerifierUnavailable too."""
         check_length(token)
         if self._skips_signed and looks_signed(token):
             raise TokenRefused("it is a JWT, which auth.introspect is not asked for", FORM)
@@ -142,9 +144,9 @@ class IntrospectVerifier:
             raise TokenRefused("it holds characters that no session id has", FORM)
         key = hashlib.sha256(token.encode()).digest()
         known = self._remembered.get(key, now_s)
-        return self._ask(key, token, now_s) if known is None else self._told(known, token)
+        return self._ask(key, token, now_s, may_ask) if known is None else self._told(known, token)
 
-    async def _ask(self, key: bytes, token: str, now_s: float) -> Identity:
+    async def _ask(self, key: bytes, token: str, now_s: float, may_ask: MayAsk) -> Identity:
         known = self._remembered.get(key, now_s)
         if known is not None:  # answered since this was begun
             return self._told(known, token)
@@ -152,7 +154,10 @@ class IntrospectVerifier:
         road = self._roads[was_good]
         if not road.questions.takes(key, MAX_QUESTIONS):
             raise VerifierUnavailable("too many ask now whose theirs is", RETRY_AFTER_S)
-        if not (was_good or road.questions.is_asking(key) or self._budget.take(now_s)):
+        is_new = not (was_good or road.questions.is_asking(key))
+        if is_new and not may_ask():
+            raise AskedTooOften("too many tokens that are not known come from where this one does", ASK_AGAIN_S)
+        if is_new and not self._budget.take(now_s):
             raise VerifierUnavailable("too many ask now whose theirs is", RETRY_AFTER_S)
 
         async def question() -> Kept[Told]:

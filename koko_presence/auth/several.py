@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Sequence
 
-from .identity import CLAIMS, Identity, TokenRefused, TokenVerifier, VerifierUnavailable
+from .identity import CLAIMS, Identity, MayAsk, TokenRefused, TokenVerifier, VerifierUnavailable, freely
 
 
 class Several:
@@ -12,21 +12,27 @@ class Several:
     def __init__(self, verifiers: Sequence[TokenVerifier]) -> None:
         self._verifiers = verifiers
 
-    def verify(self, token: str, now_s: float) -> Identity | Awaitable[Identity]:
+    def verify(self, token: str, now_s: float, may_ask: MayAsk = freely) -> Identity | Awaitable[Identity]:
         """The identity behind `token` at unix second `now_s`; later only when one had to ask. Errors: TokenRefused,
         VerifierUnavailable."""
         refusals: list[TokenRefused] = []
         for at, verifier in enumerate(self._verifiers, start=1):
             try:
-                answer = verifier.verify(token, now_s)
+                answer = verifier.verify(token, now_s, may_ask)
             except TokenRefused as refused:
                 _note(refused, refusals)
                 continue
-            return answer if isinstance(answer, Identity) else self._go_on(answer, at, token, now_s, refusals)
+            return answer if isinstance(answer, Identity) else self._go_on(answer, at, token, now_s, may_ask, refusals)
         raise _told(refusals)
 
     async def _go_on(
-        self, answer: Awaitable[Identity], at: int, token: str, now_s: float, refusals: list[TokenRefused]
+        self,
+        answer: Awaitable[Identity],
+        at: int,
+        token: str,
+        now_s: float,
+        may_ask: MayAsk,
+        refusals: list[TokenRefused],
     ) -> Identity:
         try:
             return await answer
@@ -34,7 +40,7 @@ class Several:
             _note(refused, refusals)
         for verifier in self._verifiers[at:]:
             try:
-                later = verifier.verify(token, now_s)
+                later = verifier.verify(token, now_s, may_ask)
                 return later if isinstance(later, Identity) else await later
             except TokenRefused as refused:
                 _note(refused, refusals)

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Collection, Sequence
 from typing import Protocol
 
 from .claims import ClaimRules
-from .identity import SIGNATURE, Identity, TokenRefused
+from .identity import SIGNATURE, Identity, MayAsk, TokenRefused, freely
 from .jws import Header, other_algorithm, read_claims, read_header
 from .keys import Key
 from .tokens import bearer
@@ -39,8 +39,9 @@ class KeyVerifier:
         self._rules = rules
         self._forwards = forwards
 
-    def verify(self, token: str, now_s: float) -> Identity | Awaitable[Identity]:
-        """The identity behind `token` at unix second `now_s`: at once when its key is known. Errors: TokenRefused; the
+    def verify(self, token: str, now_s: float, may_ask: MayAsk = freely) -> Identity | Awaitable[Identity]:
+        """The identity behind `token` at unix second `now_s`: at once when its key is known. `may_ask` does not matter,
+        as keys are asked for at times of their own. Errors: TokenRefused; the
         answer that comes later has VerifierUnavailable too."""
         header = read_header(token)
         if header.alg not in self._algorithms:

@@ -15,7 +15,7 @@ import msgspec
 from jwt.algorithms import HMACAlgorithm
 
 from .claims import MAX_USER_ID_CHARS, SCOPES, ClaimRules, check_rooms, check_user_id
-from .identity import Identity, TokenRefused, TokenVerifier, VerifierUnavailable
+from .identity import Identity, MayAsk, TokenRefused, TokenVerifier, VerifierUnavailable, freely
 from .jws import HMAC_ALGORITHMS, MAX_TOKEN_CHARS, other_algorithm, read_claims, read_header, sign
 
 __all__ = [
@@ -51,8 +51,8 @@ class HmacVerifier:
         self._rules = ClaimRules(issuer=issuer, audience=audience, leeway_s=leeway_s, max_ttl_s=max_ttl_s)
         self._forwards = forwards
 
-    def verify(self, token: str, now_s: float) -> Identity:
-        """The identity behind `token` at unix second `now_s`. Errors: TokenRefused."""
+    def verify(self, token: str, now_s: float, may_ask: MayAsk = freely) -> Identity:
+        """The identity behind `token` at unix second `now_s`; nobody is asked. Errors: TokenRefused."""
         if read_header(token).alg not in self._algorithms:
             raise other_algorithm(self._algorithms)
         claims = read_claims(token, self._key, self._algorithms, _WRONG)

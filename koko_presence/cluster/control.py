@@ -27,13 +27,15 @@ class Message(Struct, kw_only=True, tag=True):
 
 class Begin(Message):
     """The first message: who the worker is. `config` is a Config as msgpack, `listening` the descriptors of the slot's
-    listening sockets, which outlive the worker."""
+    listening sockets, which outlive the worker, and `address_counts` that of the memory in which all workers count by
+    address, -1 for none."""
 
     id: int
     slot: int
     mesh_address: str
     listening: list[int]
     config: bytes
+    address_counts: int = -1
     dev: bool = False
 
 

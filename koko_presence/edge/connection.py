@@ -20,6 +20,8 @@ from koko_presence._fastpath.listener import FrameListener
 from koko_presence._fastpath.outbox import Outbox
 from koko_presence.auth.cookies import SessionCookie
 
+from .address_limits import FREE, AddressUse
+
 log = logging.getLogger("koko_presence.connection")
 
 CLOSE_TIMEOUT_S = 2.0
@@ -93,12 +95,12 @@ class Connection(FrameListener):
     """A server's end of one WebSocket, made by the door after the handshake.
 
     `request` is the handshake's, there until the handler's `on_open` returns; `cookie` is what came with it, which the
-    session takes over.
+    session takes over. `address_use` is how its address is counted.
     """
 
     __slots__ = (
         "_close_timer", "_door", "_max_frame_bytes", "_max_message_bytes", "_outbox", "_parts_bytes", "_parts_type",
-        "_peer_code", "_told_close", "_transport", "close_code_sent", "cookie", "handler", "request",
+        "_peer_code", "_told_close", "_transport", "address_use", "close_code_sent", "cookie", "handler", "request",
     )  # fmt: skip
 
     def __init__(
@@ -110,8 +112,10 @@ class Connection(FrameListener):
         max_message_bytes: int,
         max_frame_bytes: int,
         intake: Intake | None = None,
+        address_use: AddressUse = FREE,
     ) -> None:
         self.intake = intake
+        self.address_use = address_use
         self.handler: Handler | None = None
         self.request = request
         self.cookie = cookie

@@ -6,9 +6,12 @@ connections, how long and how large a request's head may be.
 """
 
 import asyncio
+import contextlib
+import os
 import resource
 import socket
 import ssl
+import sys
 from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from http import HTTPStatus
@@ -18,16 +21,24 @@ from koko_presence._fastpath.counters import tally
 from koko_presence._fastpath.intake import Intake
 from koko_presence._fastpath.polling import Poller
 from koko_presence._fastpath.reader import FrameReader
+from koko_presence.addresses import Address
 from koko_presence.auth.cookies import SessionCookie
 
+from .address_limits import FREE, RETRY_CONNECTION_S, RETRY_RATE_S, AddressLimits, AddressUse
 from .connection import CLOSE_TIMEOUT_S, Connection, Handler
 from .hello import Hellos
 from .listening import Listener
 from .origins import NONE_LISTED, Origins
-from .turning import MAX_HEAD_BYTES, begun, turn, upgrade_in
+from .proxy_protocol import ProxyHeaders
+from .turning import HEAD_TOO_LARGE, MAX_FIELDS, MAX_HEAD_BYTES, begun, turn, upgrade_in
 from .upgrade import Head, accept_upgrade, read_head, refuse_upgrade, session_cookie
 
 SEND_BUFFER_BYTES = 128 * 1024
+LOOKS_AT_STUCK = 4  # within the time after which an answer that is not taken is given up
+BYTES_ACKED = 120  # where tcpi_bytes_acked stands in struct tcp_info
+TCP_INFO_BYTES = BYTES_ACKED + 8
+TOO_MANY_OF_ADDRESS = "This address has as many connections as it may. Try again in a moment."
+RETRY_CONNECTION, RETRY_RATE = (f"Retry-After: {after_s}\r\n" for after_s in (RETRY_CONNECTION_S, RETRY_RATE_S))
 
 
 class Door:
@@ -38,28 +49,32 @@ class Door:
         *,
         make_handler: Callable[[Connection], Handler],
         make_intake: Callable[[], Intake | None] = lambda: None,
-        http_protocol: Callable[[], asyncio.Protocol],
+        http_protocol: Callable[[AddressUse], asyncio.Protocol],
         poller: Poller,
+        addresses: AddressLimits | None = None,
         origins: Origins = NONE_LISTED,
         cookie: str = "",
         max_message_bytes: int = 16 * 1024,
         max_frame_bytes: int = 64 * 1024,
         backlog: int = 4096,
         handshake_timeout_s: float = 5.0,
+        send_stuck_s: float = 10.0,
         max_connections: int | None = None,
         ssl_context: ssl.SSLContext | None = None,
         ws_paths: Collection[str] | None = ("/presence",),
     ) -> None:
         """`origins` are the browsers' pages that may connect, besides those of this very host; `cookie` is the name of
         the cookie by which they may say who they are, if there is one; `ws_paths` None serves WebSocket on every path;
-        `max_connections` defaults to the file-descriptor limit less a reserve. `make_intake` gives each WebSocket its
-        budgets, None for none. `poller` reads all plain connections; over TLS the loop's own transports do, within the
-        poller's budgets."""
+        `send_stuck_s`: an HTTP answer of which no byte is taken for so long is given up; `max_connections` defaults to
+        the file-descriptor limit less a reserve. `make_intake` gives each WebSocket its budgets, None for none.
+        `poller` reads all plain connections; over TLS the loop's own transports do, within the poller's budgets.
+        `addresses` has the limits by address, None for none."""
         self.origins = origins
         self.cookie = cookie
         self.connections: set[Connection] = set()
         self.open_count = 0
         self.handshake_timeout_s = handshake_timeout_s
+        self.send_stuck_s = send_stuck_s
         self.http_protocol = http_protocol
         self.max_connections = max_connections if max_connections is not None else default_max_connections()
         self.ws_paths = ws_paths
@@ -71,9 +86,11 @@ class Door:
         self._ssl = ssl_context
         self._listener: Listener | None = None
         self._hellos: Hellos | None = None
+        self._headers: ProxyHeaders | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._transports: set[Any] = set()
         self._poller = poller
+        self._addresses = addresses
 
     @property
     def sockets(self) -> Collection[socket.socket]:
@@ -90,9 +107,10 @@ class Door:
         self._listener = Listener(self._on_connection)
         self._listener.take(sockets)
 
-    def set_limits(self, max_message_bytes: int, max_frame_bytes: int) -> None:
-        """New limits for the connections to come."""
+    def set_limits(self, max_message_bytes: int, max_frame_bytes: int, send_stuck_s: float) -> None:
+        """New limits for the connections to come, and for answers that are not taken."""
         self._max_message_bytes, self._max_frame_bytes = max_message_bytes, max_frame_bytes
+        self.send_stuck_s = send_stuck_s
 
     def stop_accepting(self) -> None:
         """No new connection from now on; the open ones stay."""
@@ -104,39 +122,79 @@ class Door:
             # a small kernel buffer, so that the kernel does not hide megabytes from the outbox
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self._addresses is None:
+            self._let_in(sock, FREE)
+        elif not self._addresses.proxy_protocol:
+            self._let_in(sock, self._addresses.arrive(sock.family, peer))
+        elif self._addresses.is_proxy(sock.family, peer) and self._entering < self.max_connections:
+            if self._headers is None:
+                self._headers = ProxyHeaders(self._on_proxy_header)
+            self._headers.add(sock, self.handshake_timeout_s, FREE)
+        else:
+            tally.turned_away += 1
+            sock.close()
+
+    def _on_proxy_header(self, sock: socket.socket, address: Address | None) -> None:
+        assert self._addresses is not None
+        self._let_in(sock, FREE if address is None else self._addresses.come_from(address))
+
+    @property
+    def _entering(self) -> int:
+        """Connections that are here, whatever they are waiting for."""
+        waiting = sum(len(each) for each in (self._hellos, self._headers) if each is not None)
+        return self.open_count + waiting + len(self._tasks)
+
+    def _let_in(self, sock: socket.socket, use: AddressUse | None) -> None:
         if self._ssl is None:
-            self._poller.adopt(sock.detach(), Threshold(self))
+            if use is None:  # a close with unread bytes is a reset, and the answer may be lost by it
+                with contextlib.suppress(OSError):
+                    sock.recv(MAX_HEAD_BYTES)
+            self._adopt(sock, use)
             return
         if self._hellos is None:
             self._hellos = Hellos(self._begin_tls)
-        if self.open_count + len(self._hellos) + len(self._tasks) >= self.max_connections:
+        if use is None:
             sock.close()  # there is no word for it before the handshake
+        elif self._entering >= self.max_connections:
+            use.end()
+            sock.close()
         else:
-            self._hellos.add(sock, self.handshake_timeout_s)
+            self._hellos.add(sock, self.handshake_timeout_s, use)
 
-    def _begin_tls(self, sock: socket.socket) -> None:
+    def _adopt(self, sock: socket.socket, use: AddressUse | None) -> None:
+        try:
+            self._poller.adopt(sock.detach(), Threshold(self, use))
+        except OSError:
+            if use is not None:
+                use.end()
+            raise
+
+    def _begin_tls(self, sock: socket.socket, use: AddressUse) -> None:
         assert self._ssl is not None
-        task = asyncio.ensure_future(self._secure(sock, self._ssl))
+        task = asyncio.ensure_future(self._secure(sock, use, self._ssl))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda done: use.end() if done.cancelled() else None)
 
-    async def _secure(self, sock: socket.socket, context: ssl.SSLContext) -> None:
+    async def _secure(self, sock: socket.socket, use: AddressUse, context: ssl.SSLContext) -> None:
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
-                lambda: self._poller.lend(Threshold(self)),
+                lambda: self._poller.lend(Threshold(self, use)),
                 sock,
                 ssl=context,
                 ssl_handshake_timeout=self.handshake_timeout_s,
                 ssl_shutdown_timeout=CLOSE_TIMEOUT_S,
             )
         except (OSError, ssl.SSLError):  # no TLS, or gone before it was through: its own affair
+            use.end()
             sock.close()
 
     async def close(self) -> None:
         """Stop accepting and cut what is still open."""
         self.stop_accepting()
-        if self._hellos is not None:
-            self._hellos.close()
+        for waiting in (self._hellos, self._headers):
+            if waiting is not None:
+                waiting.close()
         for task in self._tasks:
             task.cancel()
         for transport in list(self._transports):
@@ -156,7 +214,9 @@ class Door:
         self._transports.discard(transport)
         self.open_count -= 1
 
-    def begin(self, transport: Any, request: Any, cookie: SessionCookie | str | None, behind: bytes) -> None:
+    def begin(
+        self, transport: Any, request: Any, cookie: SessionCookie | str | None, behind: bytes, use: AddressUse
+    ) -> None:
         """The handshake of a connection is done, and `behind` came behind it."""
         connection = Connection(
             self,
@@ -166,6 +226,7 @@ class Door:
             self._max_message_bytes,
             self._max_frame_bytes,
             self._make_intake(),
+            use,
         )
         self.connections.add(connection)
         transport.set_protocol(FrameReader(connection, self._max_frame_bytes))
@@ -175,16 +236,19 @@ class Door:
     def leave(self, connection: Connection, transport: Any) -> None:
         """A WebSocket is over."""
         self.connections.discard(connection)
+        connection.address_use.end()
         self.exit(transport)
 
 
 class Threshold(asyncio.Protocol):
     """Reads the first request's head, then steps aside; for HTTP it stays as a thin wrapper that counts."""
 
-    __slots__ = ("_door", "_head", "_http", "_timer", "_transport")
+    __slots__ = ("_door", "_head", "_http", "_timer", "_transport", "_use")
 
-    def __init__(self, door: Door) -> None:
+    def __init__(self, door: Door, use: AddressUse | None = FREE) -> None:
+        """`use` is how its address is counted, None when that has enough connections."""
         self._door = door
+        self._use = use
         self._head = b""
         self._http: asyncio.Protocol | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -194,6 +258,9 @@ class Threshold(asyncio.Protocol):
         self._transport = transport
         if not self._door.enter(transport):
             self._refuse(503, "The server has no room for more connections. Try again in a moment.")
+            return
+        if self._use is None:
+            self._refuse(503, TOO_MANY_OF_ADDRESS, RETRY_CONNECTION)
             return
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(self._door.handshake_timeout_s, self._too_slow)
@@ -215,9 +282,10 @@ class Threshold(asyncio.Protocol):
         looked = max(0, len(self._head) - 3)
         self._head += data
         end = self._head.find(b"\r\n\r\n", looked)
+        if max(end, len(self._head) if end < 0 else 0) > MAX_HEAD_BYTES:
+            self._refuse(431, HEAD_TOO_LARGE)
+            return
         if end < 0:
-            if len(self._head) > MAX_HEAD_BYTES:
-                self._refuse(431, "The request's head is too large.")
             return
         self._stop_timer()
         head = read_head(self._head[:end])
@@ -231,6 +299,13 @@ class Threshold(asyncio.Protocol):
         self._upgrade(head)
 
     def _upgrade(self, head: Head) -> None:
+        if self._head.find(b"\r\n\r\n") > MAX_HEAD_BYTES or len(head.headers) > MAX_FIELDS:
+            self._refuse(431, HEAD_TOO_LARGE)
+            return
+        assert self._use is not None
+        if not self._use.take_request(head.values):
+            self._refuse(503, "This address sends too many requests.", RETRY_RATE)
+            return
         refusal = refuse_upgrade(head, self._door.ws_paths, self._door.origins)
         if refusal is not None:
             self._refuse(*refusal)
@@ -241,13 +316,22 @@ class Threshold(asyncio.Protocol):
         except ValueError as error:
             self._refuse(400, str(error))
             return
+        use = self._use.begin_websocket(head.values)
+        if use is None:
+            self._refuse(503, TOO_MANY_OF_ADDRESS, RETRY_CONNECTION)
+            return
         self._head = b""
         self._transport.write(answer)
+        self._stop_timer()  # what waits is the WebSocket's affair from now on
         cookie = session_cookie(head, self._door.cookie, self._door.origins)
-        self._door.begin(self._transport, request, cookie, behind)
+        self._door.begin(self._transport, request, cookie, behind, use)
 
     def _become_http(self) -> None:
-        self._http = self._door.http_protocol()
+        assert self._use is not None
+        self._use.settle()
+        if self._transport.get_extra_info("sslcontext") is not None:
+            self._transport.set_write_buffer_limits(high=1)  # tell at once that something waits; 0 would say so already
+        self._http = self._door.http_protocol(self._use)
         self._http.connection_made(self._transport)
         self._http.data_received(self._head)
         self._head = b""
@@ -276,10 +360,28 @@ class Threshold(asyncio.Protocol):
         return self._http.eof_received() if self._http is not None else False
 
     def pause_writing(self) -> None:
+        """Bytes wait: until they are gone it is looked whether any are taken."""
+        if self._timer is None:
+            self._timer = self._look_later(taken_bytes(self._transport), asyncio.get_running_loop().time())
         if self._http is not None:
             self._http.pause_writing()
 
+    def _look_later(self, taken: int, since: float) -> asyncio.TimerHandle:
+        pause_s = self._door.send_stuck_s / LOOKS_AT_STUCK
+        return asyncio.get_running_loop().call_later(pause_s, self._look_at_writing, taken, since)
+
+    def _look_at_writing(self, taken_before: int, since: float) -> None:
+        now, taken = asyncio.get_running_loop().time(), taken_bytes(self._transport)
+        if taken != taken_before:
+            since = now
+        if now - since < self._door.send_stuck_s:
+            self._timer = self._look_later(taken, since)
+        else:
+            self._timer = None
+            self._transport.abort()
+
     def resume_writing(self) -> None:
+        self._stop_timer()
         if self._http is not None:
             self._http.resume_writing()
 
@@ -287,7 +389,19 @@ class Threshold(asyncio.Protocol):
         self._stop_timer()
         if self._http is not None:
             self._http.connection_lost(exc)
+        if self._use is not None:
+            self._use.end()
         self._door.exit(self._transport)
+
+
+def taken_bytes(transport: Any) -> int:
+    """How many bytes the other end has confirmed in all, as the kernel counts them [tcp(7), TCP_INFO]."""
+    found = transport.get_extra_info("socket")
+    if found is None or found.fileno() < 0:  # it is gone, and its end is only still to be told
+        return 0
+    with socket.socket(fileno=os.dup(found.fileno())) as sock:
+        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_BYTES)
+    return int.from_bytes(info[BYTES_ACKED : BYTES_ACKED + 8], sys.byteorder)
 
 
 def default_max_connections() -> int:

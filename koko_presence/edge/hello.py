@@ -4,11 +4,12 @@ A handshake costs the server up to a millisecond of signing, at the moment in wh
 A crowd, or a client that holds back the last byte of many, would put a hundred of them into one turn.
 """
 
-import asyncio
-import select
 import socket
 from collections import deque
 from collections.abc import Callable
+
+from .address_limits import AddressUse
+from .first_record import FirstRecord
 
 HANDSHAKES_A_TURN = 1
 RECORD_HEAD_BYTES = 5  # type, version, length [RFC 8446 section 5.1]
@@ -16,53 +17,39 @@ HANDSHAKE_RECORD = 22
 LONGEST_RECORD_BYTES = RECORD_HEAD_BYTES + 16384 + 256
 
 
-class Hellos:
-    """Sockets that wait for their first record, and those that have it and wait for their turn. `begin(sock)` is called
-    for each, which is the callee's from then on; one that sends no TLS, or nothing within `timeout_s`, is closed."""
+class Hellos(FirstRecord):
+    """Sockets that wait for their ClientHello, and those that have it and wait for their turn. `begin(sock, use)` is
+    called for each, which is the callee's from then on; `use` is how its address is counted."""
 
-    def __init__(self, begin: Callable[[socket.socket], None]) -> None:
+    longest_bytes = LONGEST_RECORD_BYTES
+
+    def __init__(self, begin: Callable[[socket.socket, AddressUse], None]) -> None:
+        super().__init__()
         self._begin = begin
-        self._loop = asyncio.get_running_loop()
-        self._waiting: dict[socket.socket, asyncio.TimerHandle] = {}
-        self._ready: deque[socket.socket] = deque()
+        self._ready: deque[tuple[socket.socket, AddressUse]] = deque()
         self._planned = False
 
     def __len__(self) -> int:
-        return len(self._waiting) + len(self._ready)
-
-    def add(self, sock: socket.socket, timeout_s: float) -> None:
-        """Wait for the ClientHello of a new connection."""
-        self._waiting[sock] = self._loop.call_later(timeout_s, self._drop, sock)
-        self._loop.add_reader(sock, self._look, sock)
+        return super().__len__() + len(self._ready)
 
     def close(self) -> None:
         """Close all that wait."""
-        for sock in list(self._waiting):
-            self._drop(sock)
+        super().close()
         while self._ready:
-            self._ready.popleft().close()
+            sock, use = self._ready.popleft()
+            use.end()
+            sock.close()
 
-    def _look(self, sock: socket.socket) -> None:
-        try:
-            data = sock.recv(LONGEST_RECORD_BYTES, socket.MSG_PEEK)
-        except (BlockingIOError, InterruptedError):
-            return
-        except OSError:
-            data = b""
-        size = RECORD_HEAD_BYTES
-        if len(data) >= size:
-            size += int.from_bytes(data[3:5], "big")
-        if not data or data[0] != HANDSHAKE_RECORD or size > LONGEST_RECORD_BYTES:
-            self._drop(sock)
-        elif len(data) < size and _is_over(sock):
-            self._drop(sock)  # nothing more comes, and the kernel would tell of that again and again
-        elif len(data) < size:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size)  # the kernel tells again when it is whole
-        else:
-            self._release(sock)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
-            self._ready.append(sock)
-            self._plan()
+    def size_of(self, data: bytes) -> int | None:
+        """Of a TLS record with a handshake message."""
+        if data[0] != HANDSHAKE_RECORD:
+            return None
+        return RECORD_HEAD_BYTES + (int.from_bytes(data[3:5], "big") if len(data) >= RECORD_HEAD_BYTES else 0)
+
+    def on_whole(self, sock: socket.socket, use: AddressUse, record: bytes) -> None:
+        """It has its turn in the line of handshakes."""
+        self._ready.append((sock, use))
+        self._plan()
 
     def _plan(self) -> None:
         if self._ready and not self._planned:
@@ -72,20 +59,5 @@ class Hellos:
     def _begin_some(self) -> None:
         self._planned = False
         for _ in range(min(HANDSHAKES_A_TURN, len(self._ready))):
-            self._begin(self._ready.popleft())
+            self._begin(*self._ready.popleft())
         self._plan()
-
-    def _release(self, sock: socket.socket) -> None:
-        self._waiting.pop(sock).cancel()
-        self._loop.remove_reader(sock)
-
-    def _drop(self, sock: socket.socket) -> None:
-        self._release(sock)
-        sock.close()
-
-
-def _is_over(sock: socket.socket) -> bool:
-    """Has the other end said all it will?"""
-    ends = select.poll()
-    ends.register(sock, select.POLLRDHUP)
-    return bool(ends.poll(0))

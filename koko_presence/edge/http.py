@@ -7,10 +7,10 @@ Routes are one table of exact paths and folders of static files, read once at st
 import hashlib
 import mimetypes
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import msgspec
 from aiohttp import web
@@ -18,8 +18,10 @@ from aiohttp import web
 from koko_presence.hosts import is_own
 
 from . import trpc_http
+from .address_limits import FREE, RETRY_RATE_S, AddressUse
 from .request_turns import RequestTurns
-from .trpc_http import TrpcHttp
+from .trpc_http import TrpcHttp, values_of
+from .turning import HEAD_TOO_LARGE, MAX_FIELDS, MAX_HEAD_BYTES
 
 Handler = Callable[[web.BaseRequest], web.Response]
 
@@ -75,6 +77,71 @@ def static_files(folder: Path, prefix: str, headers: Mapping[str, str] = Mapping
     return files
 
 
+class HttpConnection(web.RequestHandler):
+    """aiohttp's side of one connection, which also knows how its address is counted, and how much has come of a head
+    that is not whole: aiohttp bounds a head's lines and their number, and not what they come to."""
+
+    __slots__ = ("_head_bytes", "_heads", "address_use", "body")
+
+    def __init__(self, server: web.Server, use: AddressUse, **settings: Any) -> None:
+        super().__init__(server, **settings)
+        self.address_use = use
+        self.body: Any = None  # of the last request that was begun
+        self._heads = 0  # that were whole
+        self._head_bytes = 0  # since then
+
+    def data_received(self, data: bytes) -> None:
+        """What comes, but for upgrades."""
+        super().data_received(data)
+        if self._heads != self._request_count or self._in_body:
+            self._heads, self._head_bytes = self._request_count, 0
+            return
+        self._head_bytes += len(data)
+        if self._head_bytes > MAX_HEAD_BYTES and self.transport is not None:
+            if self._waiter is not None:  # no answer is being written
+                self.transport.write(_TOO_LARGE)
+            self.force_close()
+
+    @property
+    def _in_body(self) -> bool:
+        """Does what comes now belong to the body of a request?"""
+        body = self._messages[-1][1] if self._messages else self.body
+        return body is not None and not body.is_eof()
+
+
+_TOO_LARGE = (
+    f"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Type: text/plain; charset=utf-8\r\n"
+    f"Content-Length: {len(HEAD_TOO_LARGE)}\r\nConnection: close\r\n\r\n{HEAD_TOO_LARGE}"
+).encode()
+
+
+class HttpServer(web.Server):
+    """Makes an HttpConnection for each connection; one that idles is closed after `keepalive_s`."""
+
+    def __init__(self, handler: Callable[[web.BaseRequest], Awaitable[Any]], keepalive_s: float = 75.0) -> None:
+        super().__init__(handler)
+        self.keepalive_s = keepalive_s
+
+    def _make_request(
+        self, message: Any, payload: Any, protocol: web.RequestHandler, writer: Any, task: Any
+    ) -> web.BaseRequest:
+        cast(HttpConnection, protocol).body = payload
+        return super()._make_request(message, payload, protocol, writer, task)
+
+    def __call__(self, use: AddressUse = FREE) -> HttpConnection:
+        return HttpConnection(
+            self,
+            use,
+            loop=self._loop,
+            access_log=None,
+            keepalive_timeout=self.keepalive_s,
+            tcp_keepalive=False,
+            max_line_size=MAX_LINE_BYTES,
+            max_field_size=MAX_LINE_BYTES,  # a token of 8192 characters has "Bearer" before it
+            auto_decompress=False,
+        )
+
+
 class HttpSide:
     """Answers every HTTP request that is not an upgrade on the presence path."""
 
@@ -112,24 +179,24 @@ class HttpSide:
 
         self._routes["/dev/token"] = dev_token
 
-    def server(self) -> web.Server:
-        """What the door calls for each HTTP connection."""
-        return web.Server(
-            self._handle,
-            access_log=None,
-            keepalive_timeout=75.0,
-            tcp_keepalive=False,
-            max_line_size=MAX_LINE_BYTES,
-            max_field_size=MAX_LINE_BYTES,  # a token of 8192 characters has "Bearer" before it
-            auto_decompress=False,
-        )
+    def server(self, keepalive_s: float) -> HttpServer:
+        """What the door calls for each HTTP connection; one that idles is closed after `keepalive_s`."""
+        return HttpServer(self._handle, keepalive_s)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        use = cast(HttpConnection, request.protocol).address_use
+        values = values_of(request)
+        if not use.take_request(values):
+            return _too_many()
+        if not _has_fit_head(request):
+            refused = answer(431, {"error": HEAD_TOO_LARGE})
+            refused.force_close()
+            return refused
         if self._local_only and not is_own(request.headers.getall("host", [])):
             return answer(421, {"error": "serve --dev answers to localhost and to addresses, and to no other name."})
         await self._turns.wait()
         if self._trpc is not None and request.path.startswith(trpc_http.PATH):
-            return await self._trpc.handle(request)
+            return await self._trpc.handle(request, use.may_ask_for(values))
         route = self._routes.get(request.path)
         file = self._files.get(request.path)
         if route is None and file is None:
@@ -147,7 +214,9 @@ class HttpSide:
 
     def _healthz(self, request: web.BaseRequest) -> web.Response:
         """This worker's loop runs, or nobody would answer."""
-        return answer(200, {"status": "ok"})
+        response = answer(200, {"status": "ok"})
+        response.headers.update(OPEN_TO_ALL)  # the SDK asks, of a page of any origin, when an upgrade fails
+        return response
 
 
 def answer(status: int, body: object) -> web.Response:
@@ -158,6 +227,19 @@ def answer(status: int, body: object) -> web.Response:
         content_type="application/json",
         headers={"Cache-Control": "no-store"},
     )
+
+
+def _has_fit_head(request: web.BaseRequest) -> bool:
+    fields = request.raw_headers
+    line = len(request.method) + len(request.raw_path) + 2 + len("HTTP/1.1")
+    size = line + sum(len(name) + len(value) + 4 for name, value in fields)  # ": " and the end of the line
+    return size <= MAX_HEAD_BYTES and len(fields) <= MAX_FIELDS
+
+
+def _too_many() -> web.Response:
+    refused = answer(429, {"error": "This address sends too many requests."})
+    refused.headers["Retry-After"] = str(RETRY_RATE_S)
+    return refused
 
 
 def _file_answer(request: web.BaseRequest, file: StaticFile) -> web.Response:

@@ -35,6 +35,7 @@ from koko_presence.news import (
 )
 from koko_presence.records import Present, SessionRecord
 
+from .address_limits import FREE, AddressUse
 from .calls import Calls
 from .feed import Feed, Receiver
 from .life import Link
@@ -101,11 +102,11 @@ class Hub:
 
     # --- connections ----------------------------------------------------------------------------------------------
 
-    def accept(self, link: Link) -> Session:
-        """A new connection; the session it returns is the connection's handler."""
+    def accept(self, link: Link, address_use: AddressUse = FREE) -> Session:
+        """A new connection, and how its address is counted; the session it returns is the connection's handler."""
         self._last_connection += 1
         tally.accepted += 1
-        session = Session(self, self._last_connection, link)
+        session = Session(self, self._last_connection, link, address_use)
         self.connections[session.connection] = session
         return session
 

@@ -87,11 +87,11 @@ class Login:
             session.hub.await_answer(_await_identity(session, message, answer, then))
 
     def _ask(self, message: Auth, now_s: float) -> Identity | Awaitable[Identity]:
-        verifier, cookie = self._session.hub.verifier, self.cookie
+        verifier, cookie, may_ask = self._session.hub.verifier, self.cookie, self._session.address_use.may_ask
         if message.token is not UNSET:
-            return verifier.verify(message.token, now_s)
+            return verifier.verify(message.token, now_s, may_ask)
         if isinstance(cookie, SessionCookie):
-            return verify_cookie(verifier, cookie, now_s)
+            return verify_cookie(verifier, cookie, now_s, may_ask)
         raise TokenRefused(cookie or "there is none")
 
     def _on_verified(self, message: Auth, identity: Identity) -> None:

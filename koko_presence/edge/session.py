@@ -35,6 +35,7 @@ from koko_presence.records import HEARS, SessionRecord
 
 from .abuse import Abuse
 from .activity import ActivityWatch
+from .address_limits import FREE, AddressUse
 from .life import CLOSED_LINK, LIFE, Link
 from .linkwatch import LinkWatch
 from .login import Login
@@ -59,17 +60,18 @@ class Session:
     """
 
     __slots__ = (
-        "__weakref__", "_held", "_link_watch", "_strangers", "abuse", "activity", "barred", "claims", "connection",
-        "gate", "hub", "link", "login", "opened_at", "outbox", "ponged_at", "privacy", "refusal", "rooms",
+        "__weakref__", "_held", "_link_watch", "_strangers", "abuse", "activity", "address_use", "barred", "claims",
+        "connection", "gate", "hub", "link", "login", "opened_at", "outbox", "ponged_at", "privacy", "refusal", "rooms",
         "session_id", "state", "status_bucket",
     )  # fmt: skip
 
-    def __init__(self, hub: Hub, connection: int, link: Link) -> None:
+    def __init__(self, hub: Hub, connection: int, link: Link, address_use: AddressUse = FREE) -> None:
         now = hub.clock()
         limits = hub.limits
         self.hub = hub
         self.connection = connection
         self.link = link
+        self.address_use = address_use
         self.state = "new"
         self.session_id = ""
         self.login = Login(self)
@@ -249,6 +251,7 @@ class Session:
         """The user's owner has made or resumed the session."""
         self.move("opened")
         self.session_id = news.session_id
+        self.address_use.settle()
         self.privacy = news.privacy
         self.rooms.note_crowd()
         self.activity.restore(news.activity, now)

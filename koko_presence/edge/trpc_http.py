@@ -12,7 +12,7 @@ from aiohttp import web
 from msgspec import UNSET
 
 from koko_presence.auth.callers import Callers
-from koko_presence.auth.identity import Identity, TokenRefused, VerifierUnavailable
+from koko_presence.auth.identity import AskedTooOften, Identity, MayAsk, TokenRefused, VerifierUnavailable, freely
 from koko_presence.errors import PresenceError
 
 from . import trpc
@@ -35,6 +35,8 @@ PREFLIGHT = {
 
 def unauthorized(refused: TokenRefused) -> TrpcError:
     """No token, one of no use, or nobody who could say so."""
+    if isinstance(refused, AskedTooOften):
+        return trpc.from_presence(PresenceError("RATE_LIMITED", f"{refused}.", retry_after_s=refused.retry_after_s))
     if isinstance(refused, VerifierUnavailable):
         return trpc.from_presence(PresenceError("UNAVAILABLE", f"{refused}.", retry_after_s=refused.retry_after_s))
     return trpc.from_presence(PresenceError("UNAUTHENTICATED", f"The token was refused: {refused}."))
@@ -63,10 +65,10 @@ class TrpcHttp:
         self._origins = origins
         self._unix_s = unix_s
 
-    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer one request below /trpc/."""
+    async def handle(self, request: web.BaseRequest, may_ask: MayAsk = freely) -> web.StreamResponse:
+        """Answer one request below /trpc/; `may_ask` counts the questions that its address causes."""
         origin = request.headers.getall("origin", [])
-        if not self._origins().allow(_values_of(request)):
+        if not self._origins().allow(values_of(request)):
             error = TrpcError("FORBIDDEN", "This page's origin is not on the server's list (server.origins).")
             return _response(trpc.refuse(error), {})
         cors = {"access-control-allow-origin": origin[0], "access-control-allow-credentials": "true"} if origin else {}
@@ -84,7 +86,7 @@ class TrpcHttp:
             if error.code in ("PAYLOAD_TOO_LARGE", "TIMEOUT"):
                 response.force_close()  # the rest of the body is not worth reading
             return response
-        outcomes = await self._run(request, calls)
+        outcomes = await self._run(request, calls, may_ask)
         return _response(trpc.answer(asked, calls, outcomes), cors)
 
     async def _read(self, request: web.BaseRequest) -> Asked:
@@ -99,13 +101,16 @@ class TrpcHttp:
             jsonl=request.headers.get("trpc-accept") == "application/jsonl",
         )
 
-    async def _run(self, request: web.BaseRequest, calls: Request) -> list[Outcome]:
+    async def _run(self, request: web.BaseRequest, calls: Request, may_ask: MayAsk) -> list[Outcome]:
         """All calls at once, each of them once."""
         if all(call.refusal is not None for call in calls.calls):
             return [call.refusal for call in calls.calls]
         try:
             answer = self._callers.identify(
-                request.headers, origin_allowed=self._cookie_counts(request), now_s=self._unix_s()
+                request.headers,
+                origin_allowed=self._cookie_counts(request),
+                now_s=self._unix_s(),
+                may_ask=may_ask,
             )
             identity = answer if isinstance(answer, Identity) else await answer
         except TokenRefused as refused:
@@ -121,7 +126,7 @@ class TrpcHttp:
         """May this request be somebody's by their cookie? Browsers send no Origin along with a GET of a server's own
         page, nor of another's that cannot read the answer; those say what they are."""
         if "origin" in request.headers:
-            return self._origins().allow_cookie(_values_of(request))
+            return self._origins().allow_cookie(values_of(request))
         return request.headers.get("sec-fetch-site", "none") in ("none", "same-origin")
 
     async def _try(self, caller: Caller, calls: Request, index: int) -> Outcome:
@@ -152,7 +157,8 @@ def clean(text: str) -> str:
     return text.encode(errors="replace").decode()
 
 
-def _values_of(request: web.BaseRequest) -> Values:
+def values_of(request: web.BaseRequest) -> Values:
+    """The values of a request's header, by its name."""
     return lambda name: request.headers.getall(name, [])
 
 

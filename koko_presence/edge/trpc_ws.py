@@ -54,7 +54,7 @@ class TrpcSocket:
 
     def __init__(self, hub: "Hub", connection: "Connection") -> None:
         self._connection = connection
-        self._session: Session = hub.accept(self)
+        self._session: Session = hub.accept(self, connection.address_use)
         self._subscriptions = Subscriptions()
         self._held: list[Asking] = []
         self._held_bytes = 0  # of the messages that they came in

@@ -7,7 +7,8 @@ from typing import Any
 
 from .upgrade import Head, read_head
 
-MAX_HEAD_BYTES = 16 * 1024
+MAX_HEAD_BYTES, MAX_FIELDS = 16 * 1024, 32  # of every request's head
+HEAD_TOO_LARGE = f"The request's head is too large: {MAX_HEAD_BYTES} bytes and {MAX_FIELDS} fields are allowed."
 TRIES, TRY_S = 8, 0.002  # the answer before has been written, but aiohttp may not have come back from it yet
 
 

@@ -119,11 +119,21 @@ class TurnCpu:
 
 
 def collect(
-    tally: Tally, lag: LoopLag, turn: TurnCpu, *, door: Any, hub: Any, shard: Any, bus: Any, webhooks: Any = None
+    tally: Tally,
+    lag: LoopLag,
+    turn: TurnCpu,
+    *,
+    door: Any,
+    addresses: Any,
+    hub: Any,
+    shard: Any,
+    bus: Any,
+    webhooks: Any = None,
 ) -> bytes:
     """The Counters of the worker that has these, as msgpack. `webhooks` is None where they are off."""
     tallies = tally.read()
     tallies.forwards += getattr(bus, "forwards", 0)
+    tallies.limited = dict(addresses.refusals)
     tallies.webhooks = dict.fromkeys(WEBHOOK_RESULTS, 0) if webhooks is None else webhooks.counts
     handover = getattr(bus, "handover", None)  # of a worker among several
     governor = bus.governor

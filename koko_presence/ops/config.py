@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import msgspec
 from msgspec import Meta, Struct, inspect
 
+from ..addresses import Header, Proxies
 from ..hosts import is_loopback
 from ..limits import Limits, RoomOptions
 from .auth_config import MIN_SECRET_BYTES, SECRET_NAMES, Auth, Section, check_auth
@@ -55,6 +56,10 @@ class Server(Section, frozen=True):
     tls_cert: str = ""
     tls_key: str = ""
     demo: bool = False
+    trusted_proxies: tuple[str, ...] = ()
+    forwarded_header: Header = "x-forwarded-for"
+    proxy_protocol: bool = False
+    keepalive_s: Annotated[float, Meta(gt=0.0, le=3600.0)] = 75.0
 
     @property
     def worker_count(self) -> int:
@@ -329,6 +334,7 @@ def _check_rules(value: Mapping[str, Any], dev: bool, needs_secret: bool, faults
         if problem:
             faults.append(f"server.origins: {origin[:80]!r} {problem}")
     _check_tls(value, faults)
+    _check_proxies(value, faults)
     size = len(value["operator.api_key"].encode())
     if needs_secret and 0 < size < MIN_SECRET_BYTES and not is_loopback(value["operator.host"]):  # [Q2]
         faults.append(
@@ -355,6 +361,19 @@ def _check_tls(value: Mapping[str, Any], faults: list[str]) -> None:
     for dotted in ("server.tls_cert", "server.tls_key"):
         if value[dotted] and not os.access(value[dotted], os.R_OK):
             faults.append(f"{dotted}: cannot read {value[dotted]}")
+
+
+def _check_proxies(value: Mapping[str, Any], faults: list[str]) -> None:
+    for text in value["server.trusted_proxies"]:
+        try:
+            Proxies([text])
+        except ValueError:
+            faults.append(
+                f"server.trusted_proxies: {text[:80]!r} is no address, no network and not unix: write 192.0.2.7, "
+                "10.0.0.0/8 with zeros behind the network, or unix"
+            )
+    if value["server.proxy_protocol"] and not value["server.trusted_proxies"]:
+        faults.append("server.trusted_proxies: is needed with server.proxy_protocol: list who may connect")
 
 
 _ORIGIN = re.compile(

@@ -26,6 +26,12 @@ MEANINGS: Mapping[str, str] = {
     "server.tls_cert": "Certificate chain, a PEM file. Empty: no TLS here, as behind a reverse proxy.",
     "server.tls_key": "The certificate's key, a PEM file.",
     "server.demo": "Serve the demo page at /demo.",
+    "server.trusted_proxies": "Proxies whose word on their clients' addresses counts: addresses, networks, and\n"
+    '"unix" for Unix sockets. Empty: limits by address count the peers themselves.',
+    "server.forwarded_header": 'The header in which they say it, "x-forwarded-for" or "forwarded" (RFC 7239). The\n'
+    "other one counts for nothing, and the proxy should remove it.",
+    "server.proxy_protocol": "Connections begin with a PROXY header, version 2, and come from trusted_proxies alone.",
+    "server.keepalive_s": "How long an HTTP connection stays open between two requests. A proxy should let go earlier.",
     "operator.host": "Address of the operator port: metrics, readiness, server API. Keep it private.",
     "operator.port": "Operator port. 0 lets the system choose.",
     "operator.hosts": "Further names by which requests may ask for it, as in metrics.internal. Addresses, localhost\n"
@@ -115,6 +121,11 @@ MEANINGS: Mapping[str, str] = {
     "limits.connection_hz": "Messages of any kind on one connection.",
     "limits.connection_bytes_hz": "Bytes a second that are read of one connection.",
     "limits.room_events_hz": "Events one room sends out, cursors and selections first to be thinned out.",
+    "limits.address_connections": "Connections of one address (IPv6: of one /64) on this machine. Loopback is free,\n"
+    "unless it is a trusted proxy; this holds for all limits by address.",
+    "limits.address_unauthenticated": "Connections of one address that have not said whose they are.",
+    "limits.address_requests_hz": "HTTP requests of one address, upgrades among them.",
+    "limits.address_questions_hz": "Questions to the application about unknown tokens that one address may cause.",
     "limits.flood_s": "A connection over its limit for this long is closed.",
     "limits.max_errors": "Errors within error_window_s that close a connection.",
     "limits.max_protocol_errors": "Messages that cannot be read, within error_window_s, that close a connection.",

@@ -87,6 +87,12 @@ FAMILIES = (
         _one(lambda c: c.tallies.turned_away),
     ),
     Family(
+        "address_refusals_total",
+        "counter",
+        "What was refused to addresses that had as much of it as they may, by limit.",
+        _by("limit", lambda c: c.tallies.limited),
+    ),
+    Family(
         "joins_total", "counter", "Joins answered with a snapshot, repeated ones too.", _one(lambda c: c.tallies.joins)
     ),
     Family("auth_total", "counter", "Answers to auth, by result.", _by("result", lambda c: c.tallies.auth)),

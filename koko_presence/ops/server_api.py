@@ -19,6 +19,7 @@ from koko_presence.inquiries import (
     Answers,
     AnyInquiry,
     Count,
+    LimitedRow,
     RoomDetail,
     RoomIdText,
     RoomRow,
@@ -122,6 +123,13 @@ class UserAnswer(Wire, omit_defaults=False, kw_only=True):
     missing: Missing
 
 
+class LimitsAnswer(Wire, omit_defaults=False, kw_only=True):
+    """Who had more than an address may have, in the last ten minutes: the most refused first."""
+
+    limited: list[LimitedRow]
+    missing: Missing
+
+
 class KickAnswer(Wire, omit_defaults=False, kw_only=True):
     kicked: Annotated[int, Meta(ge=0, description="Sessions that were thrown out.")]
     missing: Missing
@@ -192,6 +200,11 @@ class ServerApi:
                 "POST", "/api/rooms/{roomId}/broadcast", "broadcast", "Broadcast to a room as `system`",
                 self._broadcast, BroadcastAnswer, path_type=RoomPath, body_type=BroadcastBody, errors=(404, 503),
             ),
+            Route(
+                "GET", "/api/limits", "listLimited", "List addresses that were limited", self._limits, LimitsAnswer,
+                description="Addresses that were refused something in the last ten minutes, because they had as much "
+                "of it as `limits.address_*` says. Each worker remembers the latest 256.",
+            ),
             Route("GET", "/api/stats", "stats", "Everything that is counted", self._give_stats, Stats, weight=2.0),
             Route(
                 "POST", "/api/drain", "drain", "Drain and stop, as SIGTERM does", self._begin_drain, DrainAnswer,
@@ -234,6 +247,17 @@ class ServerApi:
                 answer.status, answer.activity = each.user.status, each.user.activity
                 answer.status_message, answer.sessions = each.user.status_message, each.user.sessions
         return answer
+
+    async def _limits(self, call: Call) -> LimitsAnswer:
+        answers = await self._ask(inquiries.ListLimited())
+        limited: dict[tuple[str, str], LimitedRow] = {}
+        for row in (row for each in answers.found for row in each.limited):
+            known = limited.setdefault((row.address, row.limit), row)
+            if known is not row:
+                known.refused += row.refused
+                known.last_at = max(known.last_at, row.last_at)
+        rows = sorted(limited.values(), key=lambda row: (-row.refused, row.address, row.limit))
+        return LimitsAnswer(limited=rows, missing=answers.missing)
 
     async def _give_stats(self, call: Call) -> Stats:
         return await self._stats()

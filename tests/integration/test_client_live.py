@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from koko_presence.auth.identity import MayAsk, freely
 from koko_presence.auth.tokens import Identity, VerifierUnavailable
 from koko_presence.client import AuthRefused, PresenceClient, PresenceRefused, Privacy, Room
 from tests.integration.conftest import Run
@@ -233,7 +234,7 @@ class Down:
 
     asked = 0
 
-    def verify(self, token: str, now_s: float) -> Identity:
+    def verify(self, token: str, now_s: float, may_ask: MayAsk = freely) -> Identity:
         self.asked += 1
         raise VerifierUnavailable("nobody answers", 0.01)
 

@@ -1,5 +1,6 @@
 """What an operator is given: the unit, the files beside it, the proxies in front, and the script that installs them."""
 
+import contextlib
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import stat
 import subprocess
 import sys
 import sysconfig
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -302,6 +304,66 @@ def test_behind_nginx(tmp_path: Path, certificate: tuple[Path, Path], trusting: 
         enter_a_room(port, trusting, server)
 
 
+def ask(port: int, security: ssl.SSLContext | None, host: str) -> str:
+    """The head of the answer to a client that says that it is somebody else."""
+    claims = "X-Forwarded-For: 203.0.113.9\r\nForwarded: for=203.0.113.9\r\nX-Forwarded-Proto: gopher\r\n"
+    with socket.create_connection(("127.0.0.1", port), PATIENCE_S) as plain:
+        with security.wrap_socket(plain, server_hostname="localhost") if security else plain as sock:
+            sock.sendall(f"GET /healthz?a=1 HTTP/1.1\r\nHost: {host}\r\n{claims}Connection: close\r\n\r\n".encode())
+            return b"".join(iter(lambda: sock.recv(4096), b"")).decode().partition("\r\n\r\n")[0]
+
+
+@contextmanager
+def recorder() -> Iterator[tuple[int, list[str]]]:
+    """In place of the server: its port, and the heads of the requests that come."""
+    heads: list[str] = []
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def record() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    sock, _ = listening.accept()
+                    with sock:
+                        heads.append(sock.recv(16384).decode().lower())
+                        sock.sendall(b"HTTP/1.1 200 OK\r\nServer: Python/3.11\r\nContent-Length: 0\r\n\r\n")
+
+        thread = threading.Thread(target=record, daemon=True)
+        thread.start()
+        yield listening.getsockname()[1], heads
+        listening.shutdown(socket.SHUT_RDWR)
+    thread.join(PATIENCE_S)
+
+
+def check_what_a_proxy_says(head: str, answer: str) -> None:
+    """One forwarding header, with the address that the proxy sees; and in answers no version, but HSTS."""
+    fields = [line.partition(": ")[::2] for line in head.split("\r\n")]
+    assert [value for name, value in fields if name == "x-forwarded-for"] == ["127.0.0.1"]
+    assert [value for name, value in fields if name == "forwarded"] == []
+    assert "gopher" not in head
+    assert answer.startswith("HTTP/1.1 200 ") and "\nStrict-Transport-Security: max-age=" in answer
+    assert re.findall(r"\nServer: (.*)", answer) in ([], ["nginx\r"])
+
+
+def test_nginx_sets_one_forwarding_header_limits_and_shows_no_version(
+    tmp_path: Path, certificate: tuple[Path, Path], trusting: ssl.SSLContext
+) -> None:
+    nginx, port = tool("nginx"), free_port()
+    with recorder() as (server, heads):
+        whole = nginx_settings(tmp_path, certificate, port, server)
+        site = tmp_path / "site.conf"
+        plain = int(re.findall(r"listen 127\.0\.0\.1:(\d+);", site.read_text())[0])
+        # no burst, so that one address has its share at once
+        site.write_text(site.read_text().replace("rate=200r/s", "rate=1r/m").replace("burst=400 nodelay", "nodelay"))
+        with proxy(port, tmp_path, nginx, "-p", str(tmp_path), "-c", str(whole)):
+            answer = ask(port, trusting, "localhost")
+            check_what_a_proxy_says(heads[0], answer)
+            assert ask(port, trusting, "localhost").startswith("HTTP/1.1 429 ") and len(heads) == 1
+            redirect = ask(plain, None, "evil.example")
+            assert (
+                "\nLocation: https://presence.example.com/healthz?a=1" in redirect and "\nServer: nginx\r" in redirect
+            )
+
+
 def test_nginx_waits_longer_than_the_server_is_silent() -> None:
     limits = load(None, {"KOKO_PRESENCE_AUTH_SECRET": "x" * 32}).limits
     silent_s = limits.ping_interval_s + limits.ping_timeout_s
@@ -309,17 +371,31 @@ def test_nginx_waits_longer_than_the_server_is_silent() -> None:
     assert len(timeouts) == 2 and min(map(int, timeouts)) > max(60, 2 * silent_s)
 
 
-def test_behind_caddy(tmp_path: Path, server: int) -> None:
-    caddy, port = tool("caddy"), free_port()
-    assert "Valid configuration" in call(
-        caddy, "validate", "--adapter", "caddyfile", "--config", DEPLOY / "Caddyfile", XDG_DATA_HOME=str(tmp_path)
-    )
+def caddy_settings(folder: Path, port: int, server: int) -> Path:
     text = (DEPLOY / "Caddyfile").read_text()
     changed = text.replace("presence.example.com", f"http://localhost:{port}").replace(
         "127.0.0.1:8080", f"127.0.0.1:{server}"
     )
     assert changed.count("localhost") == 1
-    config = tmp_path / "Caddyfile"
+    config = folder / "Caddyfile"
     config.write_text("{\n\tadmin off\n\tauto_https off\n}\n" + changed)
+    return config
+
+
+def test_caddy_sets_one_forwarding_header_and_shows_no_version(tmp_path: Path) -> None:
+    caddy, port = tool("caddy"), free_port()
+    with recorder() as (server, heads):
+        config = caddy_settings(tmp_path, port, server)
+        with proxy(port, tmp_path, caddy, "run", "--adapter", "caddyfile", "--config", str(config)):
+            answer = ask(port, None, f"localhost:{port}")
+            check_what_a_proxy_says(heads[0], answer)
+
+
+def test_behind_caddy(tmp_path: Path, server: int) -> None:
+    caddy, port = tool("caddy"), free_port()
+    assert "Valid configuration" in call(
+        caddy, "validate", "--adapter", "caddyfile", "--config", DEPLOY / "Caddyfile", XDG_DATA_HOME=str(tmp_path)
+    )
+    config = caddy_settings(tmp_path, port, server)
     with proxy(port, tmp_path, caddy, "run", "--adapter", "caddyfile", "--config", str(config)):
         enter_a_room(port, None, server)

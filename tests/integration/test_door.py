@@ -17,6 +17,7 @@ from aiohttp import web
 
 from koko_presence._fastpath.polling import Poller
 from koko_presence.edge.door import Door
+from koko_presence.edge.http import HttpServer
 from koko_presence.edge.origins import Origins
 from tests.echo_server import Echo
 from tests.integration.conftest import Run
@@ -31,7 +32,7 @@ async def hello(request: web.BaseRequest) -> web.Response:
 @asynccontextmanager
 async def opened(**settings: Any) -> AsyncIterator[tuple[Door, int]]:
     door = Door(
-        make_handler=Echo, http_protocol=web.Server(hello), poller=Poller(asyncio.get_running_loop()), **settings
+        make_handler=Echo, http_protocol=HttpServer(hello), poller=Poller(asyncio.get_running_loop()), **settings
     )
     await door.open("127.0.0.1", 0)
     try:
@@ -264,7 +265,7 @@ def test_an_exception_in_a_handler_closes_1011_and_hurts_no_other(run: Run, capl
             super().on_text(data)
 
     async def test() -> None:
-        door = Door(make_handler=Broken, http_protocol=web.Server(hello), poller=Poller(asyncio.get_running_loop()))
+        door = Door(make_handler=Broken, http_protocol=HttpServer(hello), poller=Poller(asyncio.get_running_loop()))
         await door.open("127.0.0.1", 0)
         url = f"ws://127.0.0.1:{next(iter(door.sockets)).getsockname()[1]}/presence"
         async with websockets.connect(url) as one, websockets.connect(url) as two:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from koko_presence.edge.abuse import UNINVITED_FRAMES
+from koko_presence.edge.address_limits import FREE, AddressUse
 from koko_presence.edge.hello import HANDSHAKES_A_TURN, Hellos
 from tests.integration.conftest import Run
 from tests.live import Live, live
@@ -203,7 +204,7 @@ def test_handshakes_wait_for_their_whole_first_record_and_begin_a_few_at_a_time(
         begun: list[int] = []
         sizes: list[int] = []
 
-        def begin(sock: socket.socket) -> None:
+        def begin(sock: socket.socket, use: AddressUse) -> None:
             if not sizes:
                 loop.call_soon(count)
             sizes.append(sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT))
@@ -221,7 +222,7 @@ def test_handshakes_wait_for_their_whole_first_record_and_begin_a_few_at_a_time(
             client = socket.create_connection(listening.getsockname())
             server, _ = listening.accept()
             server.setblocking(False)
-            hellos.add(server, 5.0)
+            hellos.add(server, 5.0, FREE)
             clients.append(client)
             client.send(record[:50])
         await asyncio.sleep(0.05)
@@ -235,14 +236,14 @@ def test_handshakes_wait_for_their_whole_first_record_and_begin_a_few_at_a_time(
         plain = socket.create_connection(listening.getsockname())
         server, _ = listening.accept()
         server.setblocking(False)
-        hellos.add(server, 5.0)
+        hellos.add(server, 5.0, FREE)
         plain.send(b"GET / HTTP/1.1\r\n")
         with pytest.raises(ConnectionResetError):  # this is no TLS, and is not read
             await loop.run_in_executor(None, plain.recv, 10)
         silent = socket.create_connection(listening.getsockname())
         server, _ = listening.accept()
         server.setblocking(False)
-        hellos.add(server, 0.01)
+        hellos.add(server, 0.01, FREE)
         assert await loop.run_in_executor(None, silent.recv, 10) == b"", "it said nothing in time"
         for client in [*clients, plain, silent]:
             client.close()

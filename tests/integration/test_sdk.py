@@ -58,6 +58,8 @@ def test_it_is_served_to_any_page_with_its_types_and_an_etag(run: Run) -> None:
                 async with http.get(f"{base}/sdk/{name}", headers={"If-None-Match": etag}) as again:
                     assert again.status == 304 and again.headers["Access-Control-Allow-Origin"] == "*"
             async with http.get(f"{base}/healthz") as answer:
+                assert answer.headers["Access-Control-Allow-Origin"] == "*", "asked when an upgrade was refused"
+            async with http.get(f"{base}/nowhere") as answer:
                 assert "Access-Control-Allow-Origin" not in answer.headers
             async with http.get(f"{base}/sdk/../worker.py") as answer:
                 assert answer.status == 404

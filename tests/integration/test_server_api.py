@@ -203,7 +203,7 @@ def test_schemathesis_finds_nothing(served: Operated, tmp_path: Path) -> None:
         timeout=600,
     )
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-1000:]
-    assert re.search(r"Selected: 7/8", done.stdout) and "Test cases:" in done.stdout
+    assert re.search(r"Selected: 8/9", done.stdout) and "Test cases:" in done.stdout
     assert served.ready()
 
 
@@ -289,7 +289,7 @@ def test_a_worker_that_hangs_is_named_and_waited_for_a_second() -> None:
 def test_the_commands_of_the_docs() -> None:
     text = DOCS.read_text()
     steps = re.findall(r"```sh\n(.*?)```(?:\s*```json\n(.*?)```)?", text, re.S)
-    assert len(steps) == 9
+    assert len(steps) == 10
     with service(workers=2) as it:
         served = Operated(it.up())
         people = [served.enter("ann"), served.enter("bob"), served.enter("eve", privacy={"invisible": True})]

@@ -4,6 +4,10 @@ import assert from "node:assert/strict";
 import "../../koko_presence/web/sdk/media.js"; // loaded already when a room asks for it
 import { createPresence } from "../../koko_presence/web/sdk/presence.js";
 
+globalThis.fetch = async () => {
+  throw new TypeError("nothing is there");
+};
+
 const realImmediate = setImmediate;
 const names = ["setTimeout", "clearTimeout", "setInterval", "clearInterval", "addEventListener", "document", "Worker"];
 const real = Object.fromEntries(names.map((name) => [name, globalThis[name]]));

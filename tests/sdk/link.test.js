@@ -135,6 +135,53 @@ test("auth that never answers, and a socket that never opens, are given up after
   assert.equal(Socket.all.length, 2);
 });
 
+test("a refused upgrade is told from a server that is not there, and tried again late", async () => {
+  const asked = [];
+  const answers = [{ ok: true }, { ok: false }];
+  const { fetch } = globalThis;
+  later(() => (globalThis.fetch = fetch));
+  globalThis.fetch = async (url) => (asked.push(`${url}`), answers.shift() ?? fetch());
+  const errors = [];
+  const window = page();
+  const made = presence({ url: "wss://host/app/presence" });
+  made.on("error", (error) => errors.push(error));
+  const room = made.enter("video_1");
+  await settle();
+  await Socket.last.lose();
+  assert.deepEqual(asked, ["https://host/app/healthz"]);
+  assert.deepEqual(errors, [{ code: "REFUSED", message: "The server is full, or refuses this page." }]);
+  assert.deepEqual([room.status, time.waits[0]], ["connecting", 15_125]);
+  await window.fire("online");
+  assert.equal(Socket.all.length, 1, "the network is not what is missing");
+  for (const wait of [250, 500]) { // an answer of a proxy for it, and none
+    await time.advance(time.waits[0]);
+    await Socket.last.lose();
+    assert.deepEqual([asked.length > 1, errors.length, time.waits[0]], [true, 1, wait]);
+  }
+  await time.advance(time.waits[0]);
+  Socket.last.open();
+  await Socket.last.lose();
+  assert.equal(asked.length, 3, "a connection that was there is lost, not refused");
+});
+
+test("an answer about a refused upgrade that comes too late says nothing", async () => {
+  let answer;
+  const { fetch } = globalThis;
+  later(() => (globalThis.fetch = fetch));
+  globalThis.fetch = () => new Promise((resolve) => (answer = resolve));
+  const errors = [];
+  const made = presence();
+  made.on("error", (error) => errors.push(error));
+  made.enter("video_1");
+  await settle();
+  await Socket.last.lose();
+  await time.advance(15_000); // as long as an attempt has
+  const sockets = Socket.all.length;
+  answer({ ok: true });
+  await settle();
+  assert.deepEqual([errors, Socket.all.length], [[], sockets]);
+});
+
 test("an address that is none ends it with an error, and throws nothing", async () => {
   const errors = [];
   const made = presence({ url: "http://[nonsense" });

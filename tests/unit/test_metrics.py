@@ -41,6 +41,7 @@ def counters(**changes: Any) -> Counters:
         "forwards": 9,
         "mesh_bytes": 300,
         "webhooks": {"delivered": 20, "given_up": 4, "dropped": 1},
+        "limited": {"connections": 3, "unauthenticated": 1, "requests": 8, "questions": 2},
         "broadcast": histogram(b0=3, b5=1, b16=1),
         "join": histogram(b2=4),
         "lag": histogram(b1=10),

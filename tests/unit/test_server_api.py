@@ -14,6 +14,8 @@ from koko_presence.inquiries import (
     Answers,
     AnyInquiry,
     Kicked,
+    LimitedFound,
+    LimitedRow,
     ListRooms,
     NotHere,
     Rechecked,
@@ -75,6 +77,25 @@ def test_pages_of_several_workers_are_one_page() -> None:
 
     # r2 is on its way from one to the other, and counted once
     play(story, RoomsFound(rooms=[row("r1"), row("r2"), row("r5")]), RoomsFound(rooms=[row("r2"), row("r3")]), missing=(2,), asked=asked)  # fmt: skip
+
+
+def test_addresses_limited_by_several_workers_are_one_row_the_most_refused_first_q5() -> None:
+    def limited(address: str, refused: int, second: int) -> LimitedRow:
+        at = f"2025-01-15T10:30:{second:02}.000Z"
+        return LimitedRow(address=address, limit="requests", refused=refused, last_at=at)
+
+    async def story(client: TestClient[Any, Any]) -> None:
+        answer = await client.get("/api/limits", headers=HEADERS)
+        assert await answer.json() == {
+            "limited": [
+                {"address": "b", "limit": "requests", "refused": 7, "lastAt": "2025-01-15T10:30:09.000Z"},
+                {"address": "a", "limit": "requests", "refused": 5, "lastAt": "2025-01-15T10:30:01.000Z"},
+            ],
+            "missing": [2],
+        }
+
+    here, there = [limited("a", 5, 1), limited("b", 4, 9)], [limited("b", 3, 2)]
+    play(story, LimitedFound(limited=here), LimitedFound(limited=there), missing=(2,))
 
 
 def test_counts_of_several_workers_are_added_up() -> None:

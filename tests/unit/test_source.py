@@ -30,6 +30,7 @@ FLOORS = {
             "probe_rules",
             "inquiries",
             "hosts",
+            "addresses",
         ),
         0,
     ),

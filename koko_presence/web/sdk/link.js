@@ -12,6 +12,7 @@ const PONG_MS = 10_000; // no answer and no other message for so long: the conne
 const BEAT_MIN_MS = 5000; // faster heartbeats are not answered [D3]
 const TOKENS = 3; // so many refused in a row, and the person is not wanted
 const LOST = 1006;
+const REFUSED = 1013; // what the server would have said
 const KEEP = 3000; // we close, and may resume: 1000 or no code would be a leave [D2]
 
 /** What a close code asks for [L7], by what the code is not in: at once, jittered, with the resume token. */
@@ -102,17 +103,26 @@ export function createLink(options, clock, greeting, onHello, onMessage, onDown,
     token ??= await fetchToken();
     if (mine !== life) return;
     if (!token) return lost(LOST);
+    let address;
     try {
-      socket = new Socket(new URL(url, page.location).href.replace(/^http/, "ws"));
+      address = new URL(url, page.location).href;
+      socket = new Socket(address.replace(/^http/, "ws"));
     } catch (error) { // not an address, or one that the page's policy forbids
       return lost(0, error);
     }
     socket.onopen = () => {
+      socket.onopen = null;
       sentAt = localNow();
       write({ type: "auth", token, resumeToken, caps: ["cursors"], ...greeting() });
     };
     socket.onmessage = ({ data }) => receive(JSON.parse(data));
-    socket.onclose = ({ code }) => lost(code);
+    socket.onclose = async ({ code }) => {
+      // a browser tells a handshake that was refused as it tells a server that is not there: 1006. The former answers
+      const answer = socket.onopen && (await fetch(new URL("healthz", address.replace(/^ws/, "http"))).catch(() => {}));
+      if (mine !== life) return;
+      if (answer?.ok) onError({ code: "REFUSED", message: "The server is full, or refuses this page." });
+      lost(answer?.ok ? REFUSED : code);
+    };
     socket.onerror = () => {}; // its close follows
   }
 

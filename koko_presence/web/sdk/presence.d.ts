@@ -102,8 +102,9 @@ export interface RoomSnapshot {
 }
 
 /** From the server, or `OFFLINE` (no connection or room in time, or a later value took its place), `TOKEN` (your `auth`
- * failed; it is tried again), `KICKED` (from this room), `CLOSED` (the connection is over, see `closeCode`), `REPLACED` (a
- * seek by a later one), `LOAD` (media.js could not be loaded). */
+ * failed; it is tried again), `REFUSED` (the server is full, or refuses this page; it is tried again), `KICKED` (from this
+ * room), `CLOSED` (the connection is over, see `closeCode`), `REPLACED` (a seek by a later one), `LOAD` (media.js could not
+ * be loaded). */
 export interface PresenceError {
   readonly code: string;
   readonly message: string;

@@ -9,8 +9,9 @@ import pytest
 from msgspec import structs
 
 from koko_presence.auth import introspect
-from koko_presence.auth.identity import Identity, TokenRefused, VerifierUnavailable
+from koko_presence.auth.identity import AskedTooOften, Identity, TokenRefused, VerifierUnavailable
 from koko_presence.auth.introspect import IntrospectVerifier, Question, Remembered, Road
+from koko_presence.edge.trpc_http import unauthorized
 from koko_presence.ops.config import Auth, Config, load
 from koko_presence.verifiers import Verifiers
 from tests.unit.test_config import written
@@ -313,3 +314,21 @@ def test_made_up_tokens_have_a_budget_and_those_that_were_good_before_need_none(
     with pytest.raises(TokenRefused):
         told(asking, "good", later + 62.0)
     assert len(asker.asked) == before + 1, "it was somebody's, and is unknown now"
+
+
+def test_who_has_caused_too_many_questions_causes_no_more_q5() -> None:
+    asker, allowed = answering(SESSION), [True, False, False]
+    asking = verifier(asker)
+
+    def told_to(token: str) -> Identity:
+        answer = asking.verify(token, NOW, allowed.pop)
+        return asyncio.run(answer) if isinstance(answer, Coroutine) else answer  # type: ignore[arg-type,return-value]
+
+    allowed.reverse()
+    assert told_to("abc").user_id == "ann"
+    assert told_to("abc").user_id == "ann", "known: no question"
+    with pytest.raises(AskedTooOften) as caught:
+        told_to("def")
+    assert caught.value.retry_after_s == 1.0 and len(asker.asked) == 1 and allowed == [False]
+    error = unauthorized(caught.value)
+    assert (error.code, error.reason, error.retry_after_s) == ("TOO_MANY_REQUESTS", "RATE_LIMITED", 1)

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from koko_presence.auth.cookies import SessionCookie
+from koko_presence.auth.identity import MayAsk, freely
 from koko_presence.auth.tokens import Identity, VerifierUnavailable
 from tests.world import Client, World
 
@@ -85,7 +86,7 @@ class Down:
     def __init__(self, how: str) -> None:
         self.how = how
 
-    def verify(self, token: str, now_s: float) -> Any:
+    def verify(self, token: str, now_s: float, may_ask: MayAsk = freely) -> Any:
         if self.how == "at once":
             raise VerifierUnavailable("the application does not say now whose it is", 5.0)
         return self._later()
@@ -135,7 +136,7 @@ def test_a_refresh_that_cannot_be_checked_leaves_the_session_as_it_is() -> None:
 
 def test_what_goes_along_for_the_application_is_in_no_message_to_anybody() -> None:
     class Forwarding:
-        def verify(self, token: str, now_s: float) -> Identity:
+        def verify(self, token: str, now_s: float, may_ask: MayAsk = freely) -> Identity:
             forward = (("cookie", "session=s3cret-cookie"),)
             return Identity(
                 user_id=token, name=token, image=None, expires_at_s=int(now_s) + 600, rooms={}, forward=forward

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import uvloop
 
+from koko_presence.edge.address_limits import FREE
 from koko_presence.edge.hello import Hellos
 from tests.waiting import until
 
@@ -36,8 +37,8 @@ def test_half_a_hello_and_no_more_to_come_is_dropped_at_once() -> None:
     """Such a socket is readable for ever, whatever SO_RCVLOWAT says."""
 
     async def test() -> None:
-        hellos, (ours, theirs) = CountingHellos(socket.socket.close), pair()
-        hellos.add(ours, 60.0)
+        hellos, (ours, theirs) = CountingHellos(lambda sock, use: sock.close()), pair()
+        hellos.add(ours, 60.0, FREE)
         theirs.sendall(HALF_HELLO)
         await until(lambda: hellos.looks == 1)
         theirs.shutdown(socket.SHUT_WR)
@@ -51,8 +52,8 @@ def test_half_a_hello_and_no_more_to_come_is_dropped_at_once() -> None:
 def test_a_hello_in_pieces_is_waited_for() -> None:
     async def test() -> None:
         begun: list[socket.socket] = []
-        hellos, (ours, theirs) = CountingHellos(begun.append), pair()
-        hellos.add(ours, 60.0)
+        hellos, (ours, theirs) = CountingHellos(lambda sock, use: begun.append(sock)), pair()
+        hellos.add(ours, 60.0, FREE)
         theirs.sendall(HALF_HELLO)
         await until(lambda: hellos.looks == 1)
         theirs.sendall(bytes(0x200 - 3))

@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 from koko_presence.auth.access import Grant
+from koko_presence.auth.identity import MayAsk, freely
 from koko_presence.auth.tokens import Identity, TokenRefused
 from tests.world import UNIX_START_S, World
 
@@ -15,7 +16,7 @@ class SlowVerifier:
             raise TokenRefused("it is bad")
         return Identity(user_id=token, name=token, image=None, expires_at_s=int(UNIX_START_S) + 3600, rooms={})
 
-    def verify(self, token: str, now_s: float) -> Any:
+    def verify(self, token: str, now_s: float, may_ask: MayAsk = freely) -> Any:
         return self._answer(token)
 
 

@@ -7,8 +7,11 @@ import pytest
 
 from koko_presence.answering import Answering
 from koko_presence.auth.access import UNSURE, Grant
+from koko_presence.edge.address_counts import AddressCounts
+from koko_presence.edge.address_limits import AddressLimits
 from koko_presence.inquiries import (
     Kick,
+    ListLimited,
     ListRooms,
     NotHere,
     Recheck,
@@ -24,9 +27,11 @@ from koko_presence.inquiries import (
     decode_inquiry,
     encode,
 )
+from koko_presence.limits import Limits
 from tests.world import Client, NodeTimers, World
 
 ROOM = "video_123"
+NO_ADDRESSES = AddressLimits(Limits(), AddressCounts(), lambda: 0.0)
 
 
 def ask(world: World, inquiry: Any, *, settle: bool = True) -> list[Any]:
@@ -34,7 +39,7 @@ def ask(world: World, inquiry: Any, *, settle: bool = True) -> list[Any]:
     answers: list[Any] = []
     for node in world.nodes.values():
         timers = node.hub.timers if isinstance(node.hub.timers, NodeTimers) else world.timers
-        desk = Answering(node.hub, node.shard, node.bus, timers)  # type: ignore[arg-type]
+        desk = Answering(node.hub, node.shard, node.bus, timers, NO_ADDRESSES)  # type: ignore[arg-type]
         desk.ask(
             decode_inquiry(encode(inquiry)), lambda answer: answers.append(answer and decode_answer(encode(answer)))
         )
@@ -486,7 +491,7 @@ def test_a_long_list_is_walked_in_slices() -> None:
     for number in range(10_000):
         shard.rooms[f"video_{number:05}"] = Room(f"video_{number:05}", "video", shard.setting, world.now)
     answers: list[RoomsFound] = []
-    desk = Answering(world.hub, shard, world.bus, world.timers)  # type: ignore[arg-type]
+    desk = Answering(world.hub, shard, world.bus, world.timers, NO_ADDRESSES)  # type: ignore[arg-type]
     desk.ask(ListRooms(after="video_00099", limit=200), answers.append)  # type: ignore[arg-type]
     assert answers == [], "others have had their turn by then"
     world.settle()
@@ -556,3 +561,17 @@ def test_n12_a_recheck_asks_about_sessions_held_over_http() -> None:
     world.settle()
     assert [member.user_id for member in world.shard.rooms[ROOM].members.values()] == ["ben"]
     assert recheck(world, user_id="ann") == (0, 0, 0)
+
+
+def test_who_was_limited_by_address_q5() -> None:
+    world = World()
+    node = world.nodes[1]
+    limits = AddressLimits(Limits(address_requests_hz=1), AddressCounts(), lambda: world.now)
+    for _ in range(3):
+        limits.take_request("203.0.113.9")
+    desk = Answering(node.hub, node.shard, node.bus, world.timers, limits)  # type: ignore[arg-type]
+    answers: list[Any] = []
+    desk.ask(decode_inquiry(encode(ListLimited())), answers.append)
+    (row,) = decode_answer(encode(answers[0])).limited
+    assert (row.address, row.limit, row.refused) == ("203.0.113.9", "requests", 2)
+    assert row.last_at == node.hub.wall.iso(world.now)
