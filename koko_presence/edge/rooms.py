@@ -1,7 +1,7 @@
 """A session and its rooms: joins under way, memberships, and the session's own budget for what it shows in them.
 
 A room is `joining` from the join until its first frame, or its refusal, comes; what the client sends for it meanwhile
-is held, in order, because a join may take another road than what follows it. Then it is `joined`.
+is held, in order (`held.Held`), because a join may take another road than what follows it. Then it is `joined`.
 """
 
 from __future__ import annotations
@@ -48,7 +48,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("koko_presence.rooms")
 
-MAX_HELD_PER_ROOM = 64
 # A join costs a snapshot and an event for everybody there. When more people come in than can be served, they are sent
 # away for a while before their patience ends, and those who come back find a shorter line.
 LONGEST_WAIT_TO_JOIN_S = 2.0
@@ -67,7 +66,7 @@ class Rooms(Standing):
         self._session = session
         self.max_bytes = min(limits.max_presence_bytes, limits.max_message_bytes)
         self.joined: set[str] = set()
-        self.joining: dict[str, list[tuple[Any, int]]] = {}
+        self.joining: set[str] = set()
         self.unanswered = Unanswered()
         self.hearing: set[str] = set()
         self._began: dict[str, float] = {}  # when the joins that are under way came
@@ -91,8 +90,6 @@ class Rooms(Standing):
         """presence.join. Errors: INVALID_MESSAGE, ROOM_TYPE_MISMATCH [C1], FORBIDDEN, RATE_LIMITED; the owners add
         ROOM_FULL and TOO_MANY_ROOMS."""
         check_room_id(message.room_id)
-        if self._hold(message.room_id, message, size):
-            return
         if not (within and self._join_bucket.take(now)):
             raise PresenceError("RATE_LIMITED", retry_after_s=max(0.1, self._join_bucket.ready_at(now) - now))
         waits_for_s = self._session.hub.round.lobby_waits_for(now)
@@ -103,7 +100,7 @@ class Rooms(Standing):
             message.room_id not in self.joined
         ):  # joining again after a resume is the SDK's doing, not the person's [D14]
             self.interacted(now)
-            self.joining[message.room_id] = []
+            self.joining.add(message.room_id)
         self._began[message.room_id] = now
         self._check(message.room_id, message.room_type, lambda grant: self._enter(message, grant))
 
@@ -148,8 +145,6 @@ class Rooms(Standing):
 
     def leave(self, message: Leave, size: int, within: bool, now: float) -> None:
         """presence.leave. Errors: NOT_IN_ROOM."""
-        if self._hold(message.room_id, message, size):
-            return
         self._require(message.room_id)
         self._forget(message.room_id)
         command = LeaveRoom(
@@ -222,18 +217,14 @@ class Rooms(Standing):
 
     def _release_held(self, room_id: str) -> None:
         self.unanswered.entered(room_id)
-        now = self._session.hub.clock()
-        for message, size in self.joining.pop(room_id, ()):
-            self._session.dispatch(message, size, True, now)
+        if room_id in self.joining:
+            self.joining.discard(room_id)
+            self._session.dispatch_held(room_id)
 
-    def _hold(self, room_id: str, message: Any, size: int) -> bool:
-        held = self.joining.get(room_id)
-        if held is None:
-            return False
-        if len(held) >= MAX_HELD_PER_ROOM:
+    def hold(self, room_id: str, raw: bytes) -> None:
+        """Keep a message for a room that is being joined. Errors: RATE_LIMITED when it does not fit."""
+        if not self._session.held.add(room_id, raw):
             raise PresenceError("RATE_LIMITED", "Wait for the reply to join.", retry_after_s=1.0)
-        held.append((message, size))
-        return True
 
     def _forget(self, room_id: str) -> None:
         self.joined.discard(room_id)
@@ -258,8 +249,6 @@ class Rooms(Standing):
 
     def act(self, message: RoomMessage, size: int, within: bool, now: float) -> None:
         """Anything a member does that is not merged. Errors: NOT_IN_ROOM, RATE_LIMITED; the room adds its own."""
-        if self._hold(message.room_id, message, size):
-            return
         self._require(message.room_id)
         if not within and not isinstance(message, Typing):
             raise PresenceError("RATE_LIMITED", retry_after_s=0.1)
@@ -275,8 +264,6 @@ class Rooms(Standing):
 
     def show(self, message: CursorMessage | SelectionMessage, size: int, within: bool, now: float) -> None:
         """A cursor or selection: within the session's budget at once, else as the one value that waits [E1, E2]."""
-        if self._hold(message.room_id, message, size):
-            return
         self._require(message.room_id)
         self._check_size(size)
         self.interacted(now)
@@ -344,8 +331,6 @@ class Rooms(Standing):
     def ask_active(self, message: GetActive, size: int, within: bool, now: float) -> None:
         """presence.getActive: for members, and for those who may enter [C13, C14]. Errors: FORBIDDEN, RATE_LIMITED."""
         check_room_id(message.room_id)
-        if self._hold(message.room_id, message, size):
-            return
         if not (within and self._join_bucket.take(now)):
             raise PresenceError("RATE_LIMITED", retry_after_s=max(0.1, self._join_bucket.ready_at(now) - now))
         self._session.activity.note_stir(now)

@@ -39,7 +39,7 @@ class Standing:
         _session: Session
         _began: dict[str, float]
         joined: set[str]
-        joining: dict[str, list[tuple[Any, int]]]
+        joining: set[str]
         hearing: set[str]
         unanswered: Unanswered
 
@@ -91,7 +91,8 @@ class Standing:
             session.barred |= {room_id}
         session.hub.mute(session, room_id)  # before the owner knows: it may be another worker
         session.send(Kicked(room_id=room_id, reason=reason))
-        self.joining.pop(room_id, None)
+        self.joining.discard(room_id)
+        session.held.take(room_id)  # `kicked` is their answer
         self._began.pop(room_id, None)
         self._forget(room_id)
         command = LeaveRoom(user_id=session.user_id, room_id=room_id, session_id=session.session_id, reason="kicked")
