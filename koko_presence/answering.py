@@ -203,7 +203,7 @@ class Answering:
         for session in self._fitting(inquiry.user_id):
             if session.state != "open":  # its rooms are checked once it is: with a resume, or when it joins
                 continue
-            for room_id in sorted(session.rooms.joined | session.rooms.joining):
+            for room_id in sorted(session.rooms.joined | session.rooms.joining.keys()):
                 if inquiry.room_id in (None, room_id):
                     check.asked += 1
                     session.rooms.recheck(room_id, REVOKED, check.on_answer)

@@ -66,7 +66,7 @@ class Rooms(Standing):
         self._session = session
         self.max_bytes = min(limits.max_presence_bytes, limits.max_message_bytes)
         self.joined: set[str] = set()
-        self.joining: set[str] = set()
+        self.joining: dict[str, None] = {}  # seldom any; an empty set has 216 bytes
         self.unanswered = Unanswered()
         self.hearing: set[str] = set()
         self._began: dict[str, float] = {}  # when the joins that are under way came
@@ -100,7 +100,7 @@ class Rooms(Standing):
             message.room_id not in self.joined
         ):  # joining again after a resume is the SDK's doing, not the person's [D14]
             self.interacted(now)
-            self.joining.add(message.room_id)
+            self.joining[message.room_id] = None
         self._began[message.room_id] = now
         self._check(message.room_id, message.room_type, lambda grant: self._enter(message, grant))
 
@@ -218,7 +218,7 @@ class Rooms(Standing):
     def _release_held(self, room_id: str) -> None:
         self.unanswered.entered(room_id)
         if room_id in self.joining:
-            self.joining.discard(room_id)
+            del self.joining[room_id]
             self._session.dispatch_held(room_id)
 
     def hold(self, room_id: str, raw: bytes) -> None:

@@ -39,7 +39,7 @@ class Standing:
         _session: Session
         _began: dict[str, float]
         joined: set[str]
-        joining: set[str]
+        joining: dict[str, None]
         hearing: set[str]
         unanswered: Unanswered
 
@@ -91,7 +91,7 @@ class Standing:
             session.barred |= {room_id}
         session.hub.mute(session, room_id)  # before the owner knows: it may be another worker
         session.send(Kicked(room_id=room_id, reason=reason))
-        self.joining.discard(room_id)
+        self.joining.pop(room_id, None)
         session.held.take(room_id)  # `kicked` is their answer
         self._began.pop(room_id, None)
         self._forget(room_id)
