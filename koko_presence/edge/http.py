@@ -1,21 +1,17 @@
 """The HTTP side of a worker: liveness, the browser SDK, the demo page, development tokens. Not the hot path; aiohttp's
 low-level server.
 
-Routes are one table of exact paths and folders of static files, read once at start and served with an ETag.
+Routes are one table of exact paths and of static files.
 """
 
-import hashlib
-import mimetypes
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from types import MappingProxyType
-from typing import NamedTuple
 
 import msgspec
 from aiohttp import web
 
 from koko_presence.hosts import is_own
+from koko_presence.static_files import StaticFile, static_files
 
 from . import trpc_http
 from .request_turns import RequestTurns
@@ -28,51 +24,13 @@ PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data: https:; "
     "media-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-
-# What the host's own table may not know or may call application/javascript; a module needs a JavaScript type, and
-# `.ts` is a film to Python's table.
-CONTENT_TYPES = {
-    ".js": "text/javascript",
-    ".ts": "text/plain",
-    ".css": "text/css",
-    ".json": "application/json",
-    ".mp4": "video/mp4",
-}
-
-MEDIA = ("video/", "audio/")
-RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
+PAGE_HEADERS = {"Content-Security-Policy": PAGE_POLICY, "Referrer-Policy": "no-referrer"}
 
 # Nothing in the SDK is secret or personal, so any page may load it from here.
 OPEN_TO_ALL = {"Access-Control-Allow-Origin": "*", "Cross-Origin-Resource-Policy": "cross-origin"}
 
 
 MAX_LINE_BYTES = 16 * 1024  # a batch of queries stands in the request's line; the door takes no longer head
-
-
-class StaticFile(NamedTuple):
-    body: bytes
-    content_type: str
-    etag: str
-    headers: Mapping[str, str]
-
-
-def static_files(folder: Path, prefix: str, headers: Mapping[str, str] = MappingProxyType({})) -> dict[str, StaticFile]:
-    """Every file below `folder` by its path under `prefix`; an index.html also answers for the prefix itself."""
-    files: dict[str, StaticFile] = {}
-    for path in sorted(folder.rglob("*")):
-        if not path.is_file() or path.suffix == ".py":
-            continue
-        body = path.read_bytes()
-        content_type = (
-            CONTENT_TYPES.get(path.suffix) or mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-        )
-        if content_type.startswith("text/"):
-            content_type += "; charset=utf-8"
-        file = StaticFile(body, content_type, f'"{hashlib.sha256(body).hexdigest()[:20]}"', headers)
-        files[f"{prefix}/{path.relative_to(folder).as_posix()}"] = file
-        if path.name == "index.html" and path.parent == folder:
-            files[prefix] = files[f"{prefix}/"] = file
-    return files
 
 
 class HttpSide:
@@ -92,11 +50,11 @@ class HttpSide:
 
     def add_sdk(self, folder: Path) -> None:
         """Serve the browser SDK at /sdk, to pages of any origin."""
-        self._files |= static_files(folder, "/sdk", OPEN_TO_ALL)
+        self._files |= static_files(folder, "/sdk", OPEN_TO_ALL, PAGE_HEADERS)
 
     def add_demo(self, folder: Path) -> None:
         """Serve the demo page at /demo."""
-        self._files |= static_files(folder, "/demo")
+        self._files |= static_files(folder, "/demo", page_headers=PAGE_HEADERS)
         self._routes["/"] = _to_demo
 
     def add_dev_tokens(self, issue: Callable[[str, str | None], str]) -> None:
@@ -141,7 +99,10 @@ class HttpSide:
             refused = answer(405, {"error": "Only GET is answered here."})
             refused.headers["Allow"] = "GET, HEAD"
             return refused
-        response = _file_answer(request, file) if file is not None else route(request)  # type: ignore[misc]
+        if file is not None:
+            return file.answer(request)
+        assert route is not None
+        response = route(request)
         response.headers["X-Content-Type-Options"] = "nosniff"
         return response
 
@@ -158,36 +119,6 @@ def answer(status: int, body: object) -> web.Response:
         content_type="application/json",
         headers={"Cache-Control": "no-store"},
     )
-
-
-def _file_answer(request: web.BaseRequest, file: StaticFile) -> web.Response:
-    headers = {"ETag": file.etag, "Cache-Control": "no-cache", "Content-Type": file.content_type, **file.headers}
-    if file.content_type.startswith("text/html"):
-        headers |= {"Content-Security-Policy": PAGE_POLICY, "Referrer-Policy": "no-referrer"}
-    if request.headers.get("If-None-Match") == file.etag:
-        return web.Response(status=304, headers=headers)
-    if not file.content_type.startswith(MEDIA):
-        return web.Response(body=file.body, headers=headers)
-    return _part_of(request, file, headers | {"Accept-Ranges": "bytes"})
-
-
-def _part_of(request: web.BaseRequest, file: StaticFile, headers: dict[str, str]) -> web.Response:
-    """The bytes that Range asks for: a player seeks with them. Of several ranges the whole [RFC 9110 section 14]."""
-    asked, size = request.headers.get("Range"), len(file.body)
-    if asked is None or request.headers.get("If-Range", file.etag) != file.etag:
-        return web.Response(body=file.body, headers=headers)
-    found = RANGE.fullmatch(asked.strip())
-    if found is None or found.groups() == ("", ""):
-        return web.Response(body=file.body, headers=headers)
-    first, last = found.groups()
-    start = int(first) if first else max(0, size - int(last))
-    stop = min(int(last) + 1, size) if first and last else size
-    if first and last and int(last) < int(first):
-        return web.Response(body=file.body, headers=headers)
-    if start >= size:
-        return web.Response(status=416, headers=headers | {"Content-Range": f"bytes */{size}"})
-    headers["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
-    return web.Response(status=206, body=file.body[start:stop], headers=headers)
 
 
 def _to_demo(request: web.BaseRequest) -> web.Response:

@@ -187,6 +187,8 @@ def test_the_live_page_lets_nothing_foreign_in() -> None:
             assert file.status == 200
             again = await client.get(f"/live/{name}", headers={"If-None-Match": file.headers["ETag"]})
             assert (again.status, await again.read()) == (304, b"")
+            weak = await client.get(f"/live/{name}", headers={"If-None-Match": f'"a", W/{file.headers["ETag"]}'})
+            assert weak.status == 304
 
     play(story)
 

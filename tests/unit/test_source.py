@@ -30,6 +30,7 @@ FLOORS = {
             "probe_rules",
             "inquiries",
             "hosts",
+            "static_files",
         ),
         0,
     ),
