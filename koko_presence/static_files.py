@@ -75,7 +75,7 @@ class StaticFile:
         return any(tag.value == self._tag and (weak or not tag.is_weak) for tag in tags)
 
     def _part(self, asked: str) -> web.Response:
-        """The bytes that Range asks for, of several ranges the whole; a player seeks with them [RFC 9110 section 14]."""
+        """The bytes that Range asks for, of several the whole: a player seeks with them [RFC 9110 section 14]."""
         found, size = RANGE.fullmatch(asked.strip()), len(self._body)
         first, last = found.groups() if found is not None else ("", "")
         if (not first and not last) or (first and last and int(last) < int(first)):

@@ -10,9 +10,10 @@ import resource
 import socket
 import ssl
 from collections.abc import Callable, Collection, Iterable
-from functools import partial
 from http import HTTPStatus
 from typing import Any
+
+from aiohttp import web
 
 from koko_presence._fastpath.counters import tally
 from koko_presence._fastpath.intake import Intake
@@ -24,7 +25,7 @@ from .connection import CLOSE_TIMEOUT_S, Connection, Handler
 from .hello import Hellos
 from .listening import Listener
 from .origins import NONE_LISTED, Origins
-from .turning import MAX_HEAD_BYTES, begun, turn, upgrade_in
+from .turning import MAX_HEAD_BYTES, take
 from .upgrade import Head, accept_upgrade, read_head, refuse_upgrade, session_cookie
 
 SEND_BUFFER_BYTES = 128 * 1024
@@ -73,6 +74,7 @@ class Door:
         self._hellos: Hellos | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._transports: set[Any] = set()
+        self._carry_http: dict[Any, Threshold] = {}  # by transport
         self._poller = poller
 
     @property
@@ -156,6 +158,22 @@ class Door:
         self._transports.discard(transport)
         self.open_count -= 1
 
+    def carry_http(self, transport: Any, threshold: "Threshold | None") -> None:
+        """A connection carries HTTP, and `threshold` stands before it; None: not any more."""
+        if threshold is None:
+            self._carry_http.pop(transport, None)
+        else:
+            self._carry_http[transport] = threshold
+
+    def turn(self, request: web.BaseRequest) -> bool:
+        """An upgrade (`turning.wants_websocket`) came on a connection that carries HTTP: take that. False when it did not
+        come through this door, or is gone."""
+        threshold = self._carry_http.get(request.transport)
+        if threshold is None:
+            return False
+        threshold.turn(request)
+        return True
+
     def begin(self, transport: Any, request: Any, cookie: SessionCookie | str | None, behind: bytes) -> None:
         """The handshake of a connection is done, and `behind` came behind it."""
         connection = Connection(
@@ -200,15 +218,7 @@ class Threshold(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self._http is not None:
-            data, self._head = self._head + data, b""
-            if begun(self._http, data):
-                self._head = data
-                return
-            head = upgrade_in(data)
-            if head is None:
-                self._http.data_received(data)
-            else:
-                turn(self._http, self._transport, data, partial(self._turn, head, data))
+            self._http.data_received(data)
             return
         if self._transport.is_closing():
             return
@@ -226,9 +236,12 @@ class Threshold(asyncio.Protocol):
             return
         self._upgrade(head)
 
-    def _turn(self, head: Head, data: bytes) -> None:
-        self._http, self._head = None, data
-        self._upgrade(head)
+    def turn(self, request: web.BaseRequest) -> None:
+        """An upgrade came behind other requests: the connection is aiohttp's no longer."""
+        self._http = None
+        self._door.carry_http(self._transport, None)
+        head, self._head = take(request)
+        self._upgrade(head.in_origin_form())
 
     def _upgrade(self, head: Head) -> None:
         refusal = refuse_upgrade(head, self._door.ws_paths, self._door.origins)
@@ -238,6 +251,7 @@ class Threshold(asyncio.Protocol):
         first, _, behind = self._head.partition(b"\r\n\r\n")
         try:
             request, answer = accept_upgrade(first)
+            request.path = head.path.encode("latin-1")
         except ValueError as error:
             self._refuse(400, str(error))
             return
@@ -247,6 +261,7 @@ class Threshold(asyncio.Protocol):
         self._door.begin(self._transport, request, cookie, behind)
 
     def _become_http(self) -> None:
+        self._door.carry_http(self._transport, self)
         self._http = self._door.http_protocol()
         self._http.connection_made(self._transport)
         self._http.data_received(self._head)
@@ -287,6 +302,7 @@ class Threshold(asyncio.Protocol):
         self._stop_timer()
         if self._http is not None:
             self._http.connection_lost(exc)
+            self._door.carry_http(self._transport, None)
         self._door.exit(self._transport)
 
 

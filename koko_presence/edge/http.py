@@ -4,7 +4,7 @@ low-level server.
 Routes are one table of exact paths and of static files.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import msgspec
@@ -16,6 +16,8 @@ from koko_presence.static_files import StaticFile, static_files
 from . import trpc_http
 from .request_turns import RequestTurns
 from .trpc_http import TrpcHttp
+from .turning import given_away, wants_websocket
+from .upgrade import UPGRADE_REQUIRED
 
 Handler = Callable[[web.BaseRequest], web.Response]
 
@@ -43,6 +45,12 @@ class HttpSide:
         self._files: dict[str, StaticFile] = {}
         self._trpc: TrpcHttp | None = None
         self._turns = RequestTurns()
+        self._turn: Callable[[web.BaseRequest], bool] = lambda request: False
+
+    def add_websocket(self, paths: Iterable[str], turn: Callable[[web.BaseRequest], bool]) -> None:
+        """There is a WebSocket at `paths`; `turn` takes the connection of an upgrade, if it can."""
+        self._turn = turn
+        self._routes |= dict.fromkeys(paths, _upgrade_required)
 
     def add_trpc(self, trpc: TrpcHttp) -> None:
         """Answer calls below /trpc/ [M6]."""
@@ -86,6 +94,8 @@ class HttpSide:
         if self._local_only and not is_own(request.headers.getall("host", [])):
             return answer(421, {"error": "serve --dev answers to localhost and to addresses, and to no other name."})
         await self._turns.wait()
+        if wants_websocket(request) and self._turn(request):
+            raise given_away()
         if self._trpc is not None and request.path.startswith(trpc_http.PATH):
             return await self._trpc.handle(request)
         route = self._routes.get(request.path)
@@ -119,6 +129,12 @@ def answer(status: int, body: object) -> web.Response:
         content_type="application/json",
         headers={"Cache-Control": "no-store"},
     )
+
+
+def _upgrade_required(request: web.BaseRequest) -> web.Response:
+    refused = answer(426, {"error": UPGRADE_REQUIRED})
+    refused.headers.update({"Upgrade": "websocket", "Connection": "Upgrade"})  # [RFC 9110 section 15.5.22]
+    return refused
 
 
 def _to_demo(request: web.BaseRequest) -> web.Response:
