@@ -166,8 +166,8 @@ class Door:
             self._carry_http[transport] = threshold
 
     def turn(self, request: web.BaseRequest) -> bool:
-        """An upgrade (`turning.wants_websocket`) came on a connection that carries HTTP: take that. False when it did not
-        come through this door, or is gone."""
+        """Take the connection of an upgrade (`turning.wants_websocket`) from HTTP. False when it did not come in here, or
+        is gone."""
         threshold = self._carry_http.get(request.transport)
         if threshold is None:
             return False
