@@ -166,8 +166,8 @@ class Door:
             self._carry_http[transport] = threshold
 
     def turn(self, request: web.BaseRequest) -> bool:
-        """Take the connection of an upgrade (`turning.wants_websocket`) from HTTP. False when it is gone, or not of this
-        door."""
+        """Take the connection of an upgrade (`turning.wants_websocket`) from HTTP. False when it is gone, or is not one
+        of this door's."""
         threshold = self._carry_http.get(request.transport)
         if threshold is None:
             return False
