@@ -9,6 +9,7 @@
 #                               CASES=joining for some of the cases; without BASE: against the stored baseline, from 25 % on
 # make debug  compiled part with bounds checks and line tracing, annotated HTML in build/debug/
 # make setup  .venv with the pinned packages and the compiled part; nothing to do takes no time
+# make pins   deploy/requirements*.txt anew, after a version in pyproject.toml has changed: what install-systemd installs
 # make clip   films the demo's clip again (Chromium, ffmpeg); it is in git
 # make clean  away with all that was made
 # make install-systemd    as root: a systemd service on this host, or its upgrade; make uninstall-systemd: away with it
@@ -26,7 +27,7 @@ PARALLEL := -n 2 --dist loadfile
 
 TIERS := bench counts pages bundlers packaging systemd long
 
-.PHONY: run dev test test-fast test-more $(TIERS:%=test-%) test-soak check format bench bench-check instructions debug setup dist clip clean install-systemd uninstall-systemd
+.PHONY: run dev test test-fast test-more $(TIERS:%=test-%) test-soak check format bench bench-check instructions debug setup dist pins clip clean install-systemd uninstall-systemd
 
 run: setup
 	@exec $(BIN)/koko-presence serve --dev --port $(PORT)
@@ -80,6 +81,9 @@ dev:
 
 dist: dev
 	@$(BIN)/python -m build --no-isolation
+
+pins: dev
+	@$(BIN)/python deploy/pins.py
 
 clip: dev
 	@$(BIN)/python -m bench.clip

@@ -4,7 +4,7 @@
 #     deploy/install.sh uninstall          everything away but /etc/koko-presence; PURGE=1: that too
 # DESTDIR=/folder    into a folder, as for a package; needs no root and starts nothing
 # PYTHON=/usr/bin/python3    the interpreter, 3.11 or newer
-# WHEEL=file.whl     a built wheel (`make dist`) instead of this checkout: then no compiler is needed
+# WHEEL=file.whl     a wheel (`make dist`) of this checkout's version instead of its source: then no compiler is needed
 # PACKAGE=no         files only, no Python package
 set -euo pipefail
 umask 022
@@ -41,24 +41,40 @@ check_host() {
         stop "Python.h is missing. Type:  apt-get install -y python3-dev  (or give WHEEL=)"
 }
 
+pip_of() { # environment, words
+    local environment=$1; shift
+    "$environment/bin/python" -m pip --disable-pip-version-check --no-input "$@"
+}
+
+# Every package comes with a hash from deploy/requirements*.txt (`make pins`); our own needs none, and brings nothing.
+pip_installs() { # environment
+    local environment=$1 what=${WHEEL:-}
+    if [ -z "$what" ]; then # built from a copy, so that nothing of root's is left in the checkout
+        mkdir "$work/source" "$work/wheel" &&
+            (cd "$source" && tar -c --exclude='*.so' --exclude=__pycache__ \
+                pyproject.toml setup.py README.md LICENSE koko_presence _fastpath) | tar -x -C "$work/source" &&
+            "$python" -m venv "$work/build" &&
+            pip_of "$work/build" install --require-hashes -r "$source/deploy/requirements-build.txt" &&
+            pip_of "$work/build" wheel --no-deps --no-build-isolation -w "$work/wheel" "$work/source" || return
+        what=$(echo "$work"/wheel/*.whl)
+    fi
+    pip_of "$environment" install --require-hashes -r "$source/deploy/requirements.txt" &&
+        pip_of "$environment" install --no-deps --no-index "$what" &&
+        pip_of "$environment" check
+}
+
 # A new environment beside the one in use; $home/venv, a link, points to it only when it works. The one before stays.
 install_package() {
-    local target what before old
+    local target before old
     target=releases/$(date -u +%Y%m%d%H%M%S)-$$
     # not local: the trap looks at them when this function is long over
     new=$root$home/$target
     work=$(mktemp -d)
     trap 'rm -rf "$work" "$new"' EXIT
-    what=${WHEEL:-$work/source}
-    if [ -z "${WHEEL:-}" ]; then # a copy, so that nothing of root's is left in the checkout
-        mkdir "$work/source"
-        (cd "$source" && tar -c --exclude='*.so' --exclude=__pycache__ \
-            pyproject.toml setup.py README.md LICENSE koko_presence _fastpath) | tar -x -C "$work/source"
-    fi
     say "making $home/$target with $("$python" --version) and the pinned packages (a minute)"
     mkdir -p "$root$home/releases"
     "$python" -m venv "$new"
-    if ! "$new/bin/python" -m pip install --disable-pip-version-check --no-input "$what" >"$work/log" 2>&1; then
+    if ! pip_installs "$new" >"$work/log" 2>&1; then
         tail -n 40 "$work/log" >&2
         stop "pip has failed; what was installed before is untouched"
     fi
@@ -85,10 +101,13 @@ secret() { # a file that nobody else could read at any moment, once
 }
 
 install_files() {
+    local folder
     put 644 "$source/deploy/koko-presence.service" /etc/systemd/system/koko-presence.service
     put 644 "$source/deploy/sysctl.d/90-koko-presence.conf" /etc/sysctl.d/90-koko-presence.conf
-    put 644 "$source/deploy/tmpfiles.d/koko-presence.conf" /etc/tmpfiles.d/koko-presence.conf
-    install -d -m 755 "$root$etc" "$root${wrapper%/*}"
+    rm -f "$root/etc/tmpfiles.d/koko-presence.conf" # of 0.1.0: it set modes back at every boot
+    for folder in "$root$etc" "$root${wrapper%/*}"; do
+        if [ ! -d "$folder" ]; then install -d -m 755 "$folder"; fi
+    done
     if [ ! -e "$root$etc/koko-presence.toml" ]; then
         put 644 "$source/deploy/koko-presence.toml" "$etc/koko-presence.toml"
         say "made $etc/koko-presence.toml"
@@ -115,7 +134,6 @@ tell_system() {
         return
     fi
     systemctl daemon-reload
-    systemd-tmpfiles --create koko-presence.conf
     sysctl -q -p /etc/sysctl.d/90-koko-presence.conf || say "some kernel settings do not hold here (a container?)"
 }
 
@@ -142,7 +160,7 @@ uninstall() {
     if [ -z "$root" ] && [ "$(id -u)" != 0 ]; then stop "this needs root. Type:  sudo make uninstall-systemd"; fi
     if systemd_runs; then systemctl disable --now koko-presence 2>/dev/null || true; fi
     rm -rf "$root$home" "$root/etc/systemd/system/koko-presence.service" "$root$wrapper" \
-        "$root/etc/sysctl.d/90-koko-presence.conf" "$root/etc/tmpfiles.d/koko-presence.conf"
+        "$root/etc/sysctl.d/90-koko-presence.conf"
     if [ -n "${PURGE:-}" ]; then rm -rf "$root$etc" "$root/etc/systemd/system/koko-presence.service.d"; fi
     if systemd_runs; then systemctl daemon-reload; fi
     say "removed${PURGE:+, configuration and secrets too}; kernel settings hold until the next boot"

@@ -159,7 +159,7 @@ def check_config(arguments: argparse.Namespace) -> int:
     from .ops.config_risks import warnings
 
     config = _load(arguments)
-    for warning in warnings(config):
+    for warning in warnings(config, arguments.config):
         print(f"warning: {warning}", file=sys.stderr)
     server, operator = config.server, config.operator
     origins = ", ".join(server.origins) or "the server's own"

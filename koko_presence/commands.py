@@ -19,11 +19,12 @@ NOWHERE = -1  # in place of an edge: a leased session has no socket [M2]
 
 
 class Scopes(Struct, array_like=True, frozen=True):
-    """What a token allows in a room beyond being there."""
+    """What a token allows in a room beyond being there. `presence` False: to others its user is not there [K1, Q11]."""
 
     can_control: bool
     can_broadcast: bool
     moderator: bool
+    presence: bool = True
 
 
 class Call(Struct, array_like=True):
@@ -141,13 +142,14 @@ class ReportActivity(Letter, kw_only=True):
 
 class ChangeStatus(Letter, kw_only=True):
     """setStatus, with the session's activity after it, so that both change in one step. A `call` may name no session:
-    the status is the user's [D10]."""
+    the status is the user's [D10]; `disabled` is the word of the caller's token [K1]."""
 
     user_id: str
     session_id: str
     activity: Activity
     message: SetStatus
     call: Call | None = None
+    disabled: bool = False
 
 
 class ChangePrivacy(Letter, kw_only=True):
@@ -178,12 +180,13 @@ class AskLeases(Letter, kw_only=True):
 
 
 class RenewLeases(Letter, kw_only=True):
-    """The HTTP heartbeat: these leases live 90 s more [M2, D6]."""
+    """The HTTP heartbeat: these leases live 90 s more [M2, D6]. `disabled` is the word of the caller's token [K1]."""
 
     user_id: str
     sessions: list[str]
     activity: Activity | None
     call: Call | None = None
+    disabled: bool = False
 
 
 class RoomLeft(Letter, kw_only=True):

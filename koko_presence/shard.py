@@ -329,7 +329,8 @@ class Shard:
             member = view.acting_member(room, call.user_id, command.session_id)
             assert room is not None
             with scopes.narrowed(member, call.scopes):
-                result = self._do(room, member, message, now)
+                dropped = scopes.is_dropped(member, message, call.scopes)
+                result = None if dropped else self._do(room, member, message, now)
         except PresenceError as refusal:
             tally.refused(message, refusal.code)
             answers.refuse(self.setting, call, refusal, command.room_id)

@@ -25,7 +25,7 @@ from .commands import (
 from .domain import answers, claims, leases
 from .domain.budgets import Budgets
 from .domain.setting import Setting
-from .domain.user import User
+from .domain.user import User, presence_is_off
 from .errors import PresenceError
 from .events import encode_ack, error_reply
 from .messages import MessageId
@@ -130,6 +130,8 @@ class UserDesk:
         if call is not None:
             try:
                 user = self._spender(command, now)
+                if command.disabled and any(not session.disabled for session in user.sessions.values()):
+                    raise presence_is_off()  # those would show it
                 result = user.change_status(command)
                 leases.tell_edge(
                     user,

@@ -54,6 +54,7 @@ log = logging.getLogger("koko_presence.worker")
 
 SDK_FOLDER = Path(__file__).parent / "web" / "sdk"
 DEMO_FOLDER = Path(__file__).parent / "web" / "demo"
+WS_PATHS = ("/presence", TRPC_PATH)
 DEMO_TOKEN_TTL_S = 3600
 WALL_SYNC_S = 1.0
 DRAIN_LONGEST_S = 10.0
@@ -144,7 +145,7 @@ class Worker:
         self.door = Door(
             make_handler=self._handler,
             make_intake=lambda: make_intake(self.hub.limits),
-            ws_paths=("/presence", TRPC_PATH),
+            ws_paths=WS_PATHS,
             http_protocol=self._http_server,
             origins=self._origins(config),
             cookie=config.auth.cookie,
@@ -156,6 +157,7 @@ class Worker:
             poller=self._poller,
             addresses=self.addresses,
         )
+        self._http.add_websocket(WS_PATHS, self.door.turn)
         self._verifiers.start()
 
     @property

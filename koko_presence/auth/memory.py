@@ -4,6 +4,7 @@ Written by its owner alone, on one loop. Times are whatever clock the owner uses
 """
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import Generic, NamedTuple, TypeVar
 
@@ -19,11 +20,14 @@ class Kept(NamedTuple, Generic[Value]):
 
 
 class Memory(Generic[Key, Value]):
-    """At most `limit` answers, none of them None; the one that was not wanted for the longest time goes first."""
+    """At most `limit` answers, none of them None; the one that was not wanted for the longest time goes first.
+
+    `get` and `put` take constant time. Hence OrderedDict: a dict steps over what is gone to find its first entry.
+    """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._kept: dict[Key, Kept[Value]] = {}
+        self._kept: OrderedDict[Key, Kept[Value]] = OrderedDict()
         self._asking: dict[Key, asyncio.Future[Kept[Value]]] = {}
 
     def __len__(self) -> int:
@@ -50,7 +54,7 @@ class Memory(Generic[Key, Value]):
         self._kept.pop(key, None)
         self._kept[key] = Kept(value, until)
         while len(self._kept) > self._limit:
-            del self._kept[next(iter(self._kept))]
+            self._kept.popitem(last=False)
 
     def forget(self, of: Callable[[Key], bool] = lambda key: True) -> None:
         """Forget the answers whose key `of` names. A question that is on its way is not kept when it is answered."""

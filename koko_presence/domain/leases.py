@@ -22,7 +22,7 @@ from koko_presence.commands import (
 from koko_presence.errors import PresenceError
 from koko_presence.news import SessionActed
 
-from .user import User
+from .user import User, presence_is_off
 from .usersession import UserSession
 
 _LEASE_ID_CHARS = 38
@@ -50,7 +50,8 @@ def unknown_session() -> PresenceError:
 
 def prepare(user: User, command: EnterRoom, now: float) -> None:
     """Complete a call's EnterRoom with what is known here: where the session is connected, or until when its lease
-    holds. Errors: SESSION_REQUIRED, TOO_MANY_SESSIONS [C11], TOO_MANY_ROOMS [C10]."""
+    holds. Errors: SESSION_REQUIRED, TOO_MANY_SESSIONS [C11], TOO_MANY_ROOMS [C10]; FORBIDDEN for a caller without
+    presence and a socket's session with it, which others would see [K1]."""
     visitor = command.visitor
     session = user.sessions.get(visitor.session_id)
     if session is None and command.lease:
@@ -67,6 +68,8 @@ def prepare(user: User, command: EnterRoom, now: float) -> None:
         user.set_disabled(visitor.session_id, visitor.disabled)
         session.activity = "active"
         user.update_activity(visitor.session_id, interacted=False)
+    elif visitor.disabled and not session.disabled:
+        raise presence_is_off()
     visitor.edge, visitor.connection, visitor.at = session.edge, session.connection, session.at
     visitor.lease_until = session.lease_until
 
@@ -102,6 +105,7 @@ def renew(user: User, command: RenewLeases, now: float) -> None:
     for number, session_id in enumerate(leases, 1):
         session = user.sessions[session_id]
         _hold(user, session_id, until)
+        user.set_disabled(session_id, command.disabled)
         if command.activity is not None:
             session.activity = command.activity
         user.update_activity(session_id, interacted=command.activity == "active")

@@ -1,9 +1,12 @@
-"""What a member may do for the length of one message: with another token [M1], or as it was when that was sent [K3]."""
+"""What a member may do for the length of one message: the lesser of its own rights and those of the calling token
+[M1, Q11], or what it might when that was sent [K3]."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from koko_presence.commands import Scopes
+from koko_presence.errors import PresenceError
+from koko_presence.messages import CursorMessage, PlaybackMessage, RoomMessage, SelectionMessage, Typing
 
 from .member import Member
 
@@ -31,3 +34,16 @@ def hidden(member: Member) -> Iterator[None]:
         yield
     finally:
         member.invisible = before
+
+
+def is_dropped(member: Member, message: RoomMessage, scopes: Scopes | None) -> bool:
+    """Is presence switched off for the caller, though not for the session that acts, and `message` one that is accepted
+    and dropped then, as for a session that is invisible itself [K1, K3]? Errors: INVISIBLE for what that may not do."""
+    if scopes is None or scopes.presence or member.disabled:
+        return False
+    action = message.data.action if isinstance(message, PlaybackMessage) else ""
+    if action == "resync":  # reaches nobody else
+        return False
+    if action == "report" or isinstance(message, CursorMessage | SelectionMessage | Typing):
+        return True
+    raise PresenceError("INVISIBLE")

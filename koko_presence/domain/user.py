@@ -34,6 +34,11 @@ MANUAL = frozenset(("busy", "reviewing", "away"))
 _LIVELIEST: tuple[Activity, ...] = ("active", "idle", "away")
 
 
+def presence_is_off() -> PresenceError:
+    """The token has switched presence off [K1], the session's or the caller's."""
+    return PresenceError("FORBIDDEN", "Presence is switched off for you. Only your application can change that.")
+
+
 class User:
     """All of one user. Commands for rooms and news for edges go into `setting.effects`, in order."""
 
@@ -303,7 +308,7 @@ class User:
         if command.disabled is not None:
             self.set_disabled(command.session_id, command.disabled)
         if session.disabled and command.privacy.invisible is False:
-            raise PresenceError("FORBIDDEN", "Presence is switched off for you. Only your application can change that.")
+            raise presence_is_off()
         self.spread_privacy(command.session_id, command.privacy)
         return {
             "success": True,

@@ -13,9 +13,10 @@ import socket
 import ssl
 import sys
 from collections.abc import Callable, Collection, Iterable
-from functools import partial
 from http import HTTPStatus
 from typing import Any
+
+from aiohttp import web
 
 from koko_presence._fastpath.counters import tally
 from koko_presence._fastpath.intake import Intake
@@ -30,7 +31,7 @@ from .hello import Hellos
 from .listening import Listener
 from .origins import NONE_LISTED, Origins
 from .proxy_protocol import ProxyHeaders
-from .turning import HEAD_TOO_LARGE, MAX_FIELDS, MAX_HEAD_BYTES, begun, turn, upgrade_in
+from .turning import HEAD_TOO_LARGE, MAX_FIELDS, MAX_HEAD_BYTES, take
 from .upgrade import Head, accept_upgrade, read_head, refuse_upgrade, session_cookie
 
 SEND_BUFFER_BYTES = 128 * 1024
@@ -89,6 +90,7 @@ class Door:
         self._headers: ProxyHeaders | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._transports: set[Any] = set()
+        self._carry_http: dict[Any, Threshold] = {}  # by transport
         self._poller = poller
         self._addresses = addresses
 
@@ -214,6 +216,22 @@ class Door:
         self._transports.discard(transport)
         self.open_count -= 1
 
+    def carry_http(self, transport: Any, threshold: "Threshold | None") -> None:
+        """A connection carries HTTP, and `threshold` stands before it; None: not any more."""
+        if threshold is None:
+            self._carry_http.pop(transport, None)
+        else:
+            self._carry_http[transport] = threshold
+
+    def turn(self, request: web.BaseRequest) -> bool:
+        """Take the connection of an upgrade (`turning.wants_websocket`) from HTTP. False when it is gone, or is not one
+        of this door's."""
+        threshold = self._carry_http.get(request.transport)
+        if threshold is None:
+            return False
+        threshold.turn(request)
+        return True
+
     def begin(
         self, transport: Any, request: Any, cookie: SessionCookie | str | None, behind: bytes, use: AddressUse
     ) -> None:
@@ -267,15 +285,7 @@ class Threshold(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self._http is not None:
-            data, self._head = self._head + data, b""
-            if begun(self._http, data):
-                self._head = data
-                return
-            head = upgrade_in(data)
-            if head is None:
-                self._http.data_received(data)
-            else:
-                turn(self._http, self._transport, data, partial(self._turn, head, data))
+            self._http.data_received(data)
             return
         if self._transport.is_closing():
             return
@@ -294,9 +304,12 @@ class Threshold(asyncio.Protocol):
             return
         self._upgrade(head)
 
-    def _turn(self, head: Head, data: bytes) -> None:
-        self._http, self._head = None, data
-        self._upgrade(head)
+    def turn(self, request: web.BaseRequest) -> None:
+        """An upgrade came behind other requests: the connection is aiohttp's no longer."""
+        self._http = None
+        self._door.carry_http(self._transport, None)
+        head, self._head = take(request)
+        self._upgrade(head.in_origin_form())
 
     def _upgrade(self, head: Head) -> None:
         if self._head.find(b"\r\n\r\n") > MAX_HEAD_BYTES or len(head.headers) > MAX_FIELDS:
@@ -313,6 +326,7 @@ class Threshold(asyncio.Protocol):
         first, _, behind = self._head.partition(b"\r\n\r\n")
         try:
             request, answer = accept_upgrade(first)
+            request.path = head.path.encode("latin-1")
         except ValueError as error:
             self._refuse(400, str(error))
             return
@@ -331,6 +345,7 @@ class Threshold(asyncio.Protocol):
         self._use.settle()
         if self._transport.get_extra_info("sslcontext") is not None:
             self._transport.set_write_buffer_limits(high=1)  # tell at once that something waits; 0 would say so already
+        self._door.carry_http(self._transport, self)
         self._http = self._door.http_protocol(self._use)
         self._http.connection_made(self._transport)
         self._http.data_received(self._head)
@@ -389,6 +404,7 @@ class Threshold(asyncio.Protocol):
         self._stop_timer()
         if self._http is not None:
             self._http.connection_lost(exc)
+            self._door.carry_http(self._transport, None)
         if self._use is not None:
             self._use.end()
         self._door.exit(self._transport)

@@ -1,27 +1,25 @@
 """The HTTP side of a worker: liveness, the browser SDK, the demo page, development tokens. Not the hot path; aiohttp's
 low-level server.
 
-Routes are one table of exact paths and folders of static files, read once at start and served with an ETag.
+Routes are one table of exact paths and of static files.
 """
 
-import hashlib
-import mimetypes
-import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import msgspec
 from aiohttp import web
 
 from koko_presence.hosts import is_own
+from koko_presence.static_files import StaticFile, static_files
 
 from . import trpc_http
 from .address_limits import FREE, RETRY_RATE_S, AddressUse
 from .request_turns import RequestTurns
 from .trpc_http import TrpcHttp, values_of
-from .turning import HEAD_TOO_LARGE, MAX_FIELDS, MAX_HEAD_BYTES
+from .turning import HEAD_TOO_LARGE, MAX_FIELDS, MAX_HEAD_BYTES, given_away, wants_websocket
+from .upgrade import UPGRADE_REQUIRED
 
 Handler = Callable[[web.BaseRequest], web.Response]
 
@@ -30,51 +28,13 @@ PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data: https:; "
     "media-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-
-# What the host's own table may not know or may call application/javascript; a module needs a JavaScript type, and
-# `.ts` is a film to Python's table.
-CONTENT_TYPES = {
-    ".js": "text/javascript",
-    ".ts": "text/plain",
-    ".css": "text/css",
-    ".json": "application/json",
-    ".mp4": "video/mp4",
-}
-
-MEDIA = ("video/", "audio/")
-RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
+PAGE_HEADERS = {"Content-Security-Policy": PAGE_POLICY, "Referrer-Policy": "no-referrer"}
 
 # Nothing in the SDK is secret or personal, so any page may load it from here.
 OPEN_TO_ALL = {"Access-Control-Allow-Origin": "*", "Cross-Origin-Resource-Policy": "cross-origin"}
 
 
 MAX_LINE_BYTES = 16 * 1024  # a batch of queries stands in the request's line; the door takes no longer head
-
-
-class StaticFile(NamedTuple):
-    body: bytes
-    content_type: str
-    etag: str
-    headers: Mapping[str, str]
-
-
-def static_files(folder: Path, prefix: str, headers: Mapping[str, str] = MappingProxyType({})) -> dict[str, StaticFile]:
-    """Every file below `folder` by its path under `prefix`; an index.html also answers for the prefix itself."""
-    files: dict[str, StaticFile] = {}
-    for path in sorted(folder.rglob("*")):
-        if not path.is_file() or path.suffix == ".py":
-            continue
-        body = path.read_bytes()
-        content_type = (
-            CONTENT_TYPES.get(path.suffix) or mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-        )
-        if content_type.startswith("text/"):
-            content_type += "; charset=utf-8"
-        file = StaticFile(body, content_type, f'"{hashlib.sha256(body).hexdigest()[:20]}"', headers)
-        files[f"{prefix}/{path.relative_to(folder).as_posix()}"] = file
-        if path.name == "index.html" and path.parent == folder:
-            files[prefix] = files[f"{prefix}/"] = file
-    return files
 
 
 class HttpConnection(web.RequestHandler):
@@ -152,6 +112,12 @@ class HttpSide:
         self._files: dict[str, StaticFile] = {}
         self._trpc: TrpcHttp | None = None
         self._turns = RequestTurns()
+        self._turn: Callable[[web.BaseRequest], bool] = lambda request: False
+
+    def add_websocket(self, paths: Iterable[str], turn: Callable[[web.BaseRequest], bool]) -> None:
+        """There is a WebSocket at `paths`; `turn` takes the connection of an upgrade, if it can."""
+        self._turn = turn
+        self._routes |= dict.fromkeys(paths, _upgrade_required)
 
     def add_trpc(self, trpc: TrpcHttp) -> None:
         """Answer calls below /trpc/ [M6]."""
@@ -159,11 +125,11 @@ class HttpSide:
 
     def add_sdk(self, folder: Path) -> None:
         """Serve the browser SDK at /sdk, to pages of any origin."""
-        self._files |= static_files(folder, "/sdk", OPEN_TO_ALL)
+        self._files |= static_files(folder, "/sdk", OPEN_TO_ALL, PAGE_HEADERS)
 
     def add_demo(self, folder: Path) -> None:
         """Serve the demo page at /demo."""
-        self._files |= static_files(folder, "/demo")
+        self._files |= static_files(folder, "/demo", page_headers=PAGE_HEADERS)
         self._routes["/"] = _to_demo
 
     def add_dev_tokens(self, issue: Callable[[str, str | None], str]) -> None:
@@ -186,15 +152,18 @@ class HttpSide:
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         use = cast(HttpConnection, request.protocol).address_use
         values = values_of(request)
-        if not use.take_request(values):
+        upgrade = wants_websocket(request)  # the door counts and bounds these itself
+        if not upgrade and not use.take_request(values):
             return _too_many()
-        if not _has_fit_head(request):
+        if not upgrade and not _has_fit_head(request):
             refused = answer(431, {"error": HEAD_TOO_LARGE})
             refused.force_close()
             return refused
         if self._local_only and not is_own(request.headers.getall("host", [])):
             return answer(421, {"error": "serve --dev answers to localhost and to addresses, and to no other name."})
         await self._turns.wait()
+        if upgrade and self._turn(request):
+            raise given_away()
         if self._trpc is not None and request.path.startswith(trpc_http.PATH):
             return await self._trpc.handle(request, use.may_ask_for(values))
         route = self._routes.get(request.path)
@@ -208,7 +177,10 @@ class HttpSide:
             refused = answer(405, {"error": "Only GET is answered here."})
             refused.headers["Allow"] = "GET, HEAD"
             return refused
-        response = _file_answer(request, file) if file is not None else route(request)  # type: ignore[misc]
+        if file is not None:
+            return file.answer(request)
+        assert route is not None
+        response = route(request)
         response.headers["X-Content-Type-Options"] = "nosniff"
         return response
 
@@ -242,34 +214,10 @@ def _too_many() -> web.Response:
     return refused
 
 
-def _file_answer(request: web.BaseRequest, file: StaticFile) -> web.Response:
-    headers = {"ETag": file.etag, "Cache-Control": "no-cache", "Content-Type": file.content_type, **file.headers}
-    if file.content_type.startswith("text/html"):
-        headers |= {"Content-Security-Policy": PAGE_POLICY, "Referrer-Policy": "no-referrer"}
-    if request.headers.get("If-None-Match") == file.etag:
-        return web.Response(status=304, headers=headers)
-    if not file.content_type.startswith(MEDIA):
-        return web.Response(body=file.body, headers=headers)
-    return _part_of(request, file, headers | {"Accept-Ranges": "bytes"})
-
-
-def _part_of(request: web.BaseRequest, file: StaticFile, headers: dict[str, str]) -> web.Response:
-    """The bytes that Range asks for: a player seeks with them. Of several ranges the whole [RFC 9110 section 14]."""
-    asked, size = request.headers.get("Range"), len(file.body)
-    if asked is None or request.headers.get("If-Range", file.etag) != file.etag:
-        return web.Response(body=file.body, headers=headers)
-    found = RANGE.fullmatch(asked.strip())
-    if found is None or found.groups() == ("", ""):
-        return web.Response(body=file.body, headers=headers)
-    first, last = found.groups()
-    start = int(first) if first else max(0, size - int(last))
-    stop = min(int(last) + 1, size) if first and last else size
-    if first and last and int(last) < int(first):
-        return web.Response(body=file.body, headers=headers)
-    if start >= size:
-        return web.Response(status=416, headers=headers | {"Content-Range": f"bytes */{size}"})
-    headers["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
-    return web.Response(status=206, body=file.body[start:stop], headers=headers)
+def _upgrade_required(request: web.BaseRequest) -> web.Response:
+    refused = answer(426, {"error": UPGRADE_REQUIRED})
+    refused.headers.update({"Upgrade": "websocket", "Connection": "Upgrade"})  # [RFC 9110 section 15.5.22]
+    return refused
 
 
 def _to_demo(request: web.BaseRequest) -> web.Response:

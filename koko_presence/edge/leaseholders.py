@@ -4,6 +4,7 @@ A lease is at no edge, and its owners know no token. The worker that answered it
 was for as long as it can live without another one. Written by the procedures alone.
 """
 
+from collections import OrderedDict
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -17,10 +18,13 @@ class Lease(NamedTuple):
 
 
 class Leaseholders:
-    """At most one entry per lease; what has run out goes when something is added."""
+    """At most one entry per lease; what has run out goes when something is added.
+
+    All but `of` takes constant time. Hence OrderedDict: a dict steps over what is gone to find its first entry.
+    """
 
     def __init__(self) -> None:
-        self._leases: dict[str, tuple[Lease, float]] = {}  # and until when, the longest ago first
+        self._leases: OrderedDict[str, tuple[Lease, float]] = OrderedDict()  # and until when, the longest ago first
 
     def __len__(self) -> int:
         return len(self._leases)
@@ -30,7 +34,7 @@ class Leaseholders:
         self._leases.pop(lease.session_id, None)
         self._leases[lease.session_id] = (lease, until)
         while self._leases and next(iter(self._leases.values()))[1] <= now:
-            del self._leases[next(iter(self._leases))]
+            self._leases.popitem(last=False)
 
     def ended(self, session_id: str) -> None:
         """It was left, or taken away."""

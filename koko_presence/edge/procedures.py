@@ -31,6 +31,7 @@ from koko_presence.commands import (
 )
 from koko_presence.domain.budgets import Budgets
 from koko_presence.domain.leases import is_lease, lease_id
+from koko_presence.domain.user import presence_is_off
 from koko_presence.errors import PresenceError
 from koko_presence.messages import Join, SetPrivacy, SetStatus, Wire
 
@@ -187,6 +188,7 @@ class Procedures:
             user_id=caller.identity.user_id,
             sessions=[session_id for session_id, _ in leases],
             activity=None if asked.status is UNSET else asked.status,
+            disabled=not caller.identity.presence,
         )
         result = _renewed.decode(await self._ask(caller, command))
         self._note(caller, leases)
@@ -268,7 +270,7 @@ class Procedures:
             raise PresenceError("SESSION_REQUIRED", "Name the session whose player this is, as sessionId.")
         grant = await self._grant(caller, message.room_id, UNSET)
         command = Act(room_id=message.room_id, session_id=session_id, edge=self._hub.edge_id, message=message)
-        scopes = Scopes(grant.can_control, grant.can_broadcast, grant.moderator)
+        scopes = Scopes(grant.can_control, grant.can_broadcast, grant.moderator, caller.identity.presence)
         return Raw(await self._hub.calls.ask(command, caller.identity.user_id, scopes))
 
     async def _set_status(self, caller: Caller, name: str, input: Any) -> Raw:
@@ -279,12 +281,15 @@ class Procedures:
             session_id=_session(caller, target),
             activity="idle" if message.data.status == "idle" else "active",
             message=message,
+            disabled=not caller.identity.presence,
         )
         return Raw(await self._ask(caller, command))
 
     async def _set_privacy(self, caller: Caller, name: str, input: Any) -> Raw:
         target, message = read(input, Target), read_message(input, name)
         assert isinstance(message, SetPrivacy)
+        if message.data.invisible is False and not caller.identity.presence:
+            raise presence_is_off()
         command = ChangePrivacy(
             user_id=caller.identity.user_id, session_id=_session(caller, target), privacy=message.data
         )

@@ -1,14 +1,15 @@
 """A session and its rooms: joins under way, memberships, and the session's own budget for what it shows in them.
 
 A room is `joining` from the join until its first frame, or its refusal, comes; what the client sends for it meanwhile
-is held, in order, because a join may take another road than what follows it. Then it is `joined`. A change of privacy
-waits for all joins under way, and everything that comes after it waits behind it: what is held was sent before [K3].
+is held, in order (`held.Held`), because a join may take another road than what follows it. Then it is `joined`. A
+change of privacy waits for all joins under way, and everything that comes after it waits behind it: what is held was
+sent before that change [K3].
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Set
+from collections.abc import Awaitable, Callable, Set
 from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET
@@ -17,6 +18,7 @@ from koko_presence._fastpath.counters import tally
 from koko_presence._fastpath.throttle import GO, WAITS, TokenBucket, Trailing
 from koko_presence.auth.access import UNSURE, Action, Grant
 from koko_presence.commands import Act, AskActive, EnterRoom, LeaveRoom, ReportActivity, Visitor
+from koko_presence.decoding import decode
 from koko_presence.errors import PresenceError
 from koko_presence.events import LeftReply
 from koko_presence.limits import MERGED_BURST
@@ -42,6 +44,7 @@ from koko_presence.messages import (
 )
 
 from .entering import check_room_id, claimed_type, settled_type
+from .held import BEHIND_JOINS
 from .oneself import change_privacy
 from .standing import NOT_OPEN, Standing
 from .unanswered import NONE, Unanswered
@@ -51,8 +54,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("koko_presence.rooms")
 
-MAX_HELD_PER_ROOM = 64
-MAX_BEHIND, MAX_BEHIND_BYTES = 64, 64 * 1024  # a change of privacy that waits for joins, and what came after it
 # A join costs a snapshot and an event for everybody there. When more people come in than can be served, they are sent
 # away for a while before their patience ends, and those who come back find a shorter line.
 LONGEST_WAIT_TO_JOIN_S = 2.0
@@ -62,8 +63,8 @@ class Rooms(Standing):
     """The rooms of one session at its edge."""
 
     __slots__ = (
-        "_began", "_buckets", "_catching_up", "_join_bucket", "_session", "_waiting", "behind", "cursors", "hearing",
-        "joined", "joining", "max_bytes", "outdated", "unanswered",
+        "_began", "_buckets", "_catching_up", "_join_bucket", "_session", "_waiting", "cursors", "hearing", "joined",
+        "joining", "max_bytes", "outdated", "unanswered",
     )  # fmt: skip
 
     def __init__(self, session: Session) -> None:
@@ -71,8 +72,7 @@ class Rooms(Standing):
         self._session = session
         self.max_bytes = min(limits.max_presence_bytes, limits.max_message_bytes)
         self.joined: set[str] = set()
-        self.joining: dict[str, list[tuple[Any, int]]] = {}
-        self.behind: tuple[tuple[Any, int], ...] = ()
+        self.joining: dict[str, None] = {}  # seldom any; an empty set has 216 bytes
         self._catching_up = False
         self.unanswered = Unanswered()
         self.hearing: set[str] = set()
@@ -90,7 +90,6 @@ class Rooms(Standing):
         """The connection is gone, and nothing more is asked of this."""
         del self._session
         self._waiting.clear()
-        self.behind = ()
 
     # --- in and out -----------------------------------------------------------------------------------------------
 
@@ -98,8 +97,6 @@ class Rooms(Standing):
         """presence.join. Errors: INVALID_MESSAGE, ROOM_TYPE_MISMATCH [C1], FORBIDDEN, RATE_LIMITED; the owners add
         ROOM_FULL and TOO_MANY_ROOMS."""
         check_room_id(message.room_id)
-        if self._hold(message.room_id, message, size):
-            return
         if not (within and self._join_bucket.take(now)):
             raise PresenceError("RATE_LIMITED", retry_after_s=max(0.1, self._join_bucket.ready_at(now) - now))
         waits_for_s = self._session.hub.round.lobby_waits_for(now)
@@ -110,7 +107,7 @@ class Rooms(Standing):
             message.room_id not in self.joined
         ):  # joining again after a resume is the SDK's doing, not the person's [D14]
             self.interacted(now)
-            self.joining[message.room_id] = []
+            self.joining[message.room_id] = None
         self._began[message.room_id] = now
         self._check(message.room_id, message.room_type, lambda grant: self._enter(message, grant))
 
@@ -157,8 +154,6 @@ class Rooms(Standing):
 
     def leave(self, message: Leave, size: int, within: bool, now: float) -> None:
         """presence.leave. Errors: NOT_IN_ROOM."""
-        if self._hold(message.room_id, message, size):
-            return
         self._require(message.room_id)
         self._forget(message.room_id)
         command = LeaveRoom(
@@ -231,46 +226,48 @@ class Rooms(Standing):
 
     def _release_held(self, room_id: str) -> None:
         self.unanswered.entered(room_id)
-        now = self._session.hub.clock()
-        self._handle_held(self.joining.pop(room_id, ()), now)
-        self._catch_up(now)
+        if room_id in self.joining:
+            del self.joining[room_id]
+            before, self._catching_up = self._catching_up, True  # nothing of it waits behind what came later
+            self._session.dispatch_held(room_id)
+            self._catching_up = before
+        self._catch_up()
 
-    def _handle_held(self, held: Iterable[tuple[Any, int]], now: float) -> None:
-        """What was held is handled, in order; nothing of it waits behind what came later."""
-        before, self._catching_up = self._catching_up, True
-        for message, size in held:
-            self._session.dispatch(message, size, True, now)
-        self._catching_up = before
+    @property
+    def behind(self) -> bool:
+        """Does a change of privacy wait for joins, and all that came after it?"""
+        return self._session.held.first(BEHIND_JOINS) is not None
 
-    def hold_back(self, message: Any, size: int) -> bool:
-        """Does a message wait for the joins under way, or behind one that does? Errors: RATE_LIMITED."""
+    def hold_back(self, message: Any, raw: bytes) -> bool:
+        """Does a message, which came as `raw`, wait for the joins under way, or behind one that does? Errors:
+        RATE_LIMITED."""
         if self._catching_up or not (self.behind or (self.joining and _changes_privacy(message))):
             return False
-        if len(self.behind) >= MAX_BEHIND or size + sum(held for _, held in self.behind) > MAX_BEHIND_BYTES:
-            raise PresenceError("RATE_LIMITED", "Wait for the reply to join.", retry_after_s=1.0)
-        self.behind = (*self.behind, (message, size))
+        self.hold(BEHIND_JOINS, raw)
         self.note_crowd()
         return True
 
-    def _catch_up(self, now: float) -> None:
+    def _catch_up(self) -> None:
         """A join was answered: handle what waited for it, up to a change of privacy that meets another one."""
-        session = self._session
+        session, now = self._session, self._session.hub.clock()
         if self._catching_up or not self.behind:
             return
-        while self.behind and not (self.joining and _changes_privacy(self.behind[0][0])):
-            first, self.behind = self.behind[0], self.behind[1:]
-            self._handle_held((first,), now)
+        self._catching_up = True
+        while (raw := session.held.first(BEHIND_JOINS)) is not None:
+            message = decode(raw)
+            if self.joining and _changes_privacy(message):
+                break
+            session.held.take_first(BEHIND_JOINS)
+            session.dispatch(message, raw, True, now)
+        self._catching_up = False
         if session.state == "open":
             self.note_crowd()
 
-    def _hold(self, room_id: str, message: Any, size: int) -> bool:
-        held = self.joining.get(room_id)
-        if held is None:
-            return False
-        if len(held) >= MAX_HELD_PER_ROOM:
+    def hold(self, room_id: str, raw: bytes) -> None:
+        """Keep a message for a room that is being joined, or `BEHIND_JOINS`. Errors: RATE_LIMITED when it does not
+        fit."""
+        if not self._session.held.add(room_id, raw):
             raise PresenceError("RATE_LIMITED", "Wait for the reply to join.", retry_after_s=1.0)
-        held.append((message, size))
-        return True
 
     def _forget(self, room_id: str) -> None:
         self.joined.discard(room_id)
@@ -295,8 +292,6 @@ class Rooms(Standing):
 
     def act(self, message: RoomMessage, size: int, within: bool, now: float) -> None:
         """Anything a member does that is not merged. Errors: NOT_IN_ROOM, RATE_LIMITED; the room adds its own."""
-        if self._hold(message.room_id, message, size):
-            return
         self._require(message.room_id)
         if not within and not isinstance(message, Typing):
             raise PresenceError("RATE_LIMITED", retry_after_s=0.1)
@@ -312,8 +307,6 @@ class Rooms(Standing):
 
     def show(self, message: CursorMessage | SelectionMessage, size: int, within: bool, now: float) -> None:
         """A cursor or selection: within the session's budget at once, else as the one value that waits [E1, E2]."""
-        if self._hold(message.room_id, message, size):
-            return
         self._require(message.room_id)
         self._check_size(size)
         self.interacted(now)
@@ -374,7 +367,7 @@ class Rooms(Standing):
 
     def note_crowd(self) -> None:
         """Cursors take the long way while one waits there, and while the session is invisible or may become so."""
-        waits = bool(self.behind) or any(kind is CursorMessage for kind, _ in self._waiting)
+        waits = self.behind or any(kind is CursorMessage for kind, _ in self._waiting)
         self._session.gate.crowded = waits or self._session.hidden
 
     def _next_release(self, now: float) -> float:
@@ -383,8 +376,6 @@ class Rooms(Standing):
     def ask_active(self, message: GetActive, size: int, within: bool, now: float) -> None:
         """presence.getActive: for members, and for those who may enter [C13, C14]. Errors: FORBIDDEN, RATE_LIMITED."""
         check_room_id(message.room_id)
-        if self._hold(message.room_id, message, size):
-            return
         if not (within and self._join_bucket.take(now)):
             raise PresenceError("RATE_LIMITED", retry_after_s=max(0.1, self._join_bucket.ready_at(now) - now))
         self._session.activity.note_stir(now)

@@ -36,6 +36,7 @@ from koko_presence.records import HEARS, SessionRecord
 from .abuse import Abuse
 from .activity import ActivityWatch
 from .address_limits import FREE, AddressUse
+from .held import OPENING, Held
 from .life import CLOSED_LINK, LIFE, Link
 from .linkwatch import LinkWatch
 from .login import Login
@@ -45,8 +46,6 @@ from .unanswered import NONE
 
 if TYPE_CHECKING:
     from .hub import Hub
-
-MAX_HELD, MAX_HELD_BYTES = 64, 64 * 1024  # messages between `auth` and its answer
 
 # How often heartbeats may turn a session from active to idle and back: each time is an event for all in its rooms.
 CLAIM_HZ, CLAIM_BURST = 0.5, 4
@@ -60,9 +59,9 @@ class Session:
     """
 
     __slots__ = (
-        "__weakref__", "_held", "_link_watch", "_strangers", "abuse", "activity", "address_use", "barred", "claims",
-        "connection", "gate", "hub", "link", "login", "opened_at", "outbox", "ponged_at", "privacy", "refusal", "rooms",
-        "session_id", "state", "status_bucket",
+        "__weakref__", "_link_watch", "_strangers", "abuse", "activity", "address_use", "barred", "claims",
+        "connection", "gate", "held", "hub", "link", "login", "opened_at", "outbox", "ponged_at", "privacy",
+        "refusal", "rooms", "session_id", "state", "status_bucket",
     )  # fmt: skip
 
     def __init__(self, hub: Hub, connection: int, link: Link, address_use: AddressUse = FREE) -> None:
@@ -88,7 +87,7 @@ class Session:
         self.opened_at = now
         self.refusal = ""  # what the client was told last that it had done wrong
         self._strangers = 0  # messages before auth
-        self._held: list[tuple[AnyClientMessage, int]] = []
+        self.held = Held()
         self._link_watch = LinkWatch(limits, now)
         self.ponged_at = -1e9
         self.privacy = Privacy()  # what it hides, as far as this edge knows
@@ -97,6 +96,11 @@ class Session:
     @property
     def opening(self) -> bool:
         return self.state == "opening"
+
+    @property
+    def is_known(self) -> bool:
+        """Is it certain who the client is?"""
+        return self.login.identity is not None
 
     @property
     def hearing(self) -> set[str]:
@@ -127,17 +131,25 @@ class Session:
         if not within and self.abuse.flooding_for(now) >= self.hub.limits.flood_s:
             self.cut_for_abuse("You send more than this connection may.")
             return
+        if self.state != "open" and self.state != "new" and self.held.add(OPENING, data, known=self.is_known):
+            return
+        message = self._decode(data)
+        if message is None:
+            return
+        tally.received(message)
+        if self.state == "open":
+            self.dispatch(message, data, within, now)
+        else:
+            self._before_open(message)
+
+    def _decode(self, data: bytes) -> AnyClientMessage | None:
+        """The message, or None for what is none and has been told so."""
         try:
-            message = decode(data)
+            return decode(data)
         except BadMessage as error:
             tally.bad(error)
             self.refuse(error, error.id, error.room_id)
-            return
-        tally.received(message)
-        if self.state != "open":
-            self._before_open(message, len(data), now)
-            return
-        self.dispatch(message, len(data), within, now)
+            return None
 
     def on_binary(self, data: bytes) -> None:
         """Binary frames are refused [B13]."""
@@ -201,13 +213,15 @@ class Session:
         if self.link is CLOSED_LINK:
             return
         self.link = CLOSED_LINK
+        self.held.clear()
         self.outbox.end(CLOSED_LINK)
         self.login.let_go()
         self.rooms.let_go()
 
     # --- messages -------------------------------------------------------------------------------------------------
 
-    def _before_open(self, message: AnyClientMessage, size: int, now: float) -> None:
+    def _before_open(self, message: AnyClientMessage) -> None:
+        """The first `auth`, a message before it, or one that does not fit behind it."""
         if isinstance(message, Auth) and self.state == "new":
             try:
                 self.login.begin(message)
@@ -220,22 +234,25 @@ class Session:
             self.refuse(PresenceError("UNAUTHENTICATED"), message.id)
             if self._strangers >= 3:
                 self.finish(4401)
-        elif len(self._held) < MAX_HELD and size + sum(held for _, held in self._held) <= MAX_HELD_BYTES:
-            self._held.append((message, size))
         else:
             tally.refused(message, "RATE_LIMITED")
             self.refuse(PresenceError("RATE_LIMITED", "Wait for the reply to auth.", retry_after_s=1.0), message.id)
 
-    def dispatch(self, message: AnyClientMessage, size: int, within: bool, now: float) -> None:
-        """Handle a message of an open session; `within` says that the connection's rate allows it [E2]."""
+    def dispatch(self, message: AnyClientMessage, raw: bytes, within: bool, now: float) -> None:
+        """Handle a message of an open session, which came as `raw`; `within` says that the connection's rate allows it
+        [E2]. What is for a room that is being joined waits there."""
         if self.state != "open":  # cut off by one of the messages before, which were held together
             return
         kind = type(message)
         try:
-            if (self.rooms.joining or self.rooms.behind) and self.rooms.hold_back(message, size):
+            if (self.rooms.joining or self.rooms.behind) and self.rooms.hold_back(message, raw):
                 return
             if kind in ROOM_HANDLERS:
-                ROOM_HANDLERS[kind](self.rooms, message, size, within, now)
+                room_id: str = message.room_id  # type: ignore[union-attr]
+                if room_id in self.rooms.joining:
+                    self.rooms.hold(room_id, raw)
+                else:
+                    ROOM_HANDLERS[kind](self.rooms, message, len(raw), within, now)
                 return
             if not within:
                 raise PresenceError("RATE_LIMITED", retry_after_s=0.1)
@@ -243,6 +260,17 @@ class Session:
         except PresenceError as error:
             tally.refused(message, error.code)
             self.refuse(error, message.id, getattr(message, "room_id", None))
+
+    def dispatch_held(self, place: str) -> None:
+        """Handle what has waited in a place of `held`."""
+        now = self.hub.clock()
+        for raw in self.held.take(place):
+            message = self._decode(raw) if self.state == "open" else None
+            if message is None:
+                continue
+            if place == OPENING:  # the others were decoded when they came, to find the room that they are for
+                tally.received(message)
+            self.dispatch(message, raw, True, now)
 
     def _again(self, message: Auth, now: float) -> None:
         self.login.again(message)
@@ -257,12 +285,10 @@ class Session:
         self.activity.restore(news.activity, now)
         self.rooms.resume(news.rooms)
         self.login.on_opened(news, now)
-        held, self._held = self._held, []
         if news.resumed:
             self.rooms.check_again(now)  # the token may open less than the one before
         self.on_tick(now)
-        for waiting, size in held:
-            self.dispatch(waiting, size, True, now)
+        self.dispatch_held(OPENING)
 
     def on_refused(self, code: str, now: float) -> None:
         """No session for this connection [C11]."""

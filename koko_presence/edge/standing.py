@@ -39,13 +39,13 @@ class Standing:
         _session: Session
         _began: dict[str, float]
         joined: set[str]
-        joining: dict[str, list[tuple[Any, int]]]
+        joining: dict[str, None]
         hearing: set[str]
         unanswered: Unanswered
 
         def _check(self, room_id: str, room_type: Any, then: Callable[[Grant], None]) -> None: ...
         def _forget(self, room_id: str) -> None: ...
-        def _catch_up(self, now: float) -> None: ...
+        def _catch_up(self) -> None: ...
         def outdate_joins(self) -> None: ...
         def _send(self, command: Any, now: float) -> None: ...
 
@@ -93,10 +93,11 @@ class Standing:
         session.hub.mute(session, room_id)  # before the owner knows: it may be another worker
         session.send(Kicked(room_id=room_id, reason=reason))
         self.joining.pop(room_id, None)
+        session.held.take(room_id)  # `kicked` is their answer
         self._began.pop(room_id, None)
         self._forget(room_id)
         command = LeaveRoom(user_id=session.user_id, room_id=room_id, session_id=session.session_id, reason="kicked")
         self.unanswered.leave(command, now)
         self._send(command, now)
-        self._catch_up(now)
+        self._catch_up()
         return True

@@ -40,6 +40,30 @@ class Filter(msgspec.Struct, rename="camel"):
 _told = msgspec.json.Decoder(Told)
 
 
+class _Params(msgspec.Struct):
+    path: Raw = Raw(b"null")
+    input: Raw = Raw(b"null")
+
+
+class _Request(msgspec.Struct):
+    """As much as is needed to refuse a request; what it brings is not decoded."""
+
+    id: Raw
+    params: _Params
+
+
+class _Superjson(msgspec.Struct, forbid_unknown_fields=True):
+    """superjson's wrapper [M6]."""
+
+    json: Raw
+    meta: Raw = Raw(b"null")
+
+
+_list = msgspec.json.Decoder(list[Raw])
+_request = msgspec.json.Decoder(_Request)
+_superjson = msgspec.json.Decoder(_Superjson)
+
+
 class Subscription(NamedTuple):
     """One live subscription: of one room, or of all when `room_id` is UNSET."""
 
@@ -141,6 +165,37 @@ def id_of(message: Any) -> Id | None:
     if isinstance(value, str):
         return value if len(value) <= 64 else None
     return value if isinstance(value, int) and not isinstance(value, bool) and abs(value) <= 2**53 else None
+
+
+def requests_of(data: bytes) -> Iterator[tuple[Id, str | None, bool]]:
+    """Id, path and "came wrapped" of each request of a message that is refused whatever it asks. What is no request,
+    or no JSON, is left out."""
+    try:
+        requests = _list.decode(data) if data.lstrip()[:1] == b"[" else [data]
+    except (msgspec.DecodeError, RecursionError):
+        return
+    for raw in requests:
+        try:
+            request = _request.decode(raw)
+            id_ = id_of({"id": _short(request.id)})
+            path = _short(request.params.path)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            continue
+        if id_ is not None:
+            yield id_, path if isinstance(path, str) else None, _is_superjson(request.params.input)
+
+
+def _short(raw: Raw) -> Any:
+    """A value of at most 1 KiB, as ids and paths are; None for a longer one."""
+    return msgspec.json.decode(raw) if len(bytes(raw)) <= 1024 else None
+
+
+def _is_superjson(raw: Raw) -> bool:
+    try:
+        _superjson.decode(raw)
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return True
 
 
 def _event(id_: Id, subscription: Subscription, payload: bytes) -> bytes:

@@ -178,7 +178,7 @@ async def _body(request: web.BaseRequest) -> bytes:
                     raise too_large
     except TimeoutError:
         raise TrpcError("TIMEOUT", "The request's body took too long.") from None
-    except web.RequestPayloadError:
+    except (web.RequestPayloadError, ConnectionError):  # the latter: the client is gone, and reads no answer either
         raise TrpcError("BAD_REQUEST", "The request's body cannot be read.") from None
     return bytes(body)
 

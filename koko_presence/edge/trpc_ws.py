@@ -17,11 +17,12 @@ from koko_presence.errors import CLOSES, PresenceError
 from koko_presence.messages import Heartbeat, Join
 
 from . import trpc
+from .held import CALLS
 from .inputs import HeartbeatInput, read
 from .procedures import Caller, HeartbeatResult
 from .session import Session
 from .trpc import Call, Input, TrpcError
-from .trpc_events import OWN_HEAD, Id, Subscriptions, id_of, payloads
+from .trpc_events import OWN_HEAD, Id, Subscriptions, id_of, payloads, requests_of
 from .trpc_http import KINDS, outcome_of
 
 if TYPE_CHECKING:
@@ -30,8 +31,7 @@ if TYPE_CHECKING:
 
 PATH = "/trpc"
 MAX_REFUSALS = 16  # requests that are answered although the client is not let in [A2]
-MAX_HELD_BYTES = 64 * 1024  # of messages before the session is open, and one more message
-MAX_WAITING = 64  # calls before the session is open, and calls that are being answered
+MAX_WAITING = 64  # calls that are being answered
 NO_TOKEN = "There is no token: give wsLink connectionParams, as in () => ({ token: await getToken() })."
 RECONNECT = b'{"id":null,"method":"reconnect"}'
 
@@ -42,27 +42,27 @@ class Asking(NamedTuple):
     id: Id
     call: Call
     input: Input
+    size: int  # bytes of the message, or its part of them, that it came in
 
 
 class TrpcSocket:
     """One client's socket."""
 
     __slots__ = (
-        "_bearer", "_calls", "_connection", "_held", "_held_bytes", "_open", "_refusals", "_refused", "_session",
-        "_shown", "_subscriptions", "_timer", "_wants_params",
+        "_bearer", "_calls", "_connection", "_open", "_ready", "_refusals", "_refused", "_session", "_shown",
+        "_subscriptions", "_timer", "_wants_params",
     )  # fmt: skip
 
     def __init__(self, hub: "Hub", connection: "Connection") -> None:
         self._connection = connection
         self._session: Session = hub.accept(self, connection.address_use)
         self._subscriptions = Subscriptions()
-        self._held: list[Asking] = []
-        self._held_bytes = 0  # of the messages that they came in
         self._refused = ""  # why the client is not let in
         self._refusals = 0  # requests that got that for an answer
         self._timer: TimerHandle | None = None
         self._calls = 0  # being answered
         self._open = False  # the session is
+        self._ready = False  # and what waited for that has been taken
         self._shown = False  # its rooms are, to the first subscription
         self._bearer = ""  # the token of the handshake
         self._wants_params = False
@@ -92,22 +92,36 @@ class TrpcSocket:
             if data == b"PING":
                 self._write(b"PONG")
             return
-        try:
-            message = trpc.read_json(data)
-        except TrpcError as error:
-            session.on_bad(PresenceError("INVALID_JSON", error.message))
-            return
-        if self._wants_params:
+        if self._ready:
+            self._take_all(data, self._count())
+        elif self._wants_params:
             self._wants_params = False
-            self._take_params(message)
-            return
-        for each in message if isinstance(message, list) else [message]:
+            self._take_params(data)
+        else:
             within = self._count()
             if session.state == "closed":
                 return
-            self._take(each, within)
-        if self._held:
-            self._held_bytes += len(data)
+            if not session.held.add(CALLS, data, known=session.is_known):
+                self._refuse_busy(data, within)
+
+    def _take_all(self, data: bytes, within: bool) -> None:
+        """A call or an array of calls, of which the first has been counted."""
+        message = self._read(data)
+        calls = message if isinstance(message, list) else [message]
+        for number, each in enumerate(calls if message is not UNSET else ()):
+            if number:
+                within = self._count()
+            if self._session.state == "closed":
+                return
+            self._take(each, within, len(data) // len(calls))
+
+    def _read(self, data: bytes) -> Any:
+        """A message's JSON, UNSET for what is none and has been told so."""
+        try:
+            return trpc.read_json(data)
+        except TrpcError as error:
+            self._session.on_bad(PresenceError("INVALID_JSON", error.message))
+            return UNSET
 
     def on_binary(self, data: bytes) -> None:
         self._session.on_binary(data)
@@ -131,7 +145,6 @@ class TrpcSocket:
 
     def on_close(self, code: int | None, clean: bool) -> None:
         self._subscriptions.clear()
-        self._held.clear()
         if self._timer is not None:
             self._timer.cancel()
         self._session.on_close(code, clean)
@@ -144,8 +157,12 @@ class TrpcSocket:
 
     # --- who it is --------------------------------------------------------------------------------------------------
 
-    def _take_params(self, message: Any) -> None:
+    def _take_params(self, raw: bytes) -> None:
         """`{"method":"connectionParams","data":{"token":...,"resumeToken":...}}`; data may be null."""
+        message = self._read(raw)
+        if message is UNSET:
+            self._wants_params = True
+            return
         data = message.get("data") if isinstance(message, dict) else None
         if not isinstance(message, dict) or message.get("method") != "connectionParams":
             self._session.refuse(PresenceError("INVALID_MESSAGE", "The first message has to be connectionParams."))
@@ -175,22 +192,12 @@ class TrpcSocket:
         self._connection.expel()
         left_s = max(0.0, session.opened_at + hub.limits.auth_timeout_s - hub.clock())
         self._timer = hub.timers.call_later(left_s, lambda: self._connection.close(4401, CLOSES[4401].reason))
-        held, self._held, self._held_bytes = self._held, [], 0
-        for asking in held:
-            self._refuse_one(asking.id, asking.call.path, asking.input.wrapped)
+        for raw in session.held.take(CALLS):
+            self._refuse_all(raw)
 
     def _refuse_all(self, data: bytes) -> None:
-        try:
-            message = trpc.read_json(data)
-        except TrpcError:
-            return
-        for each in message if isinstance(message, list) else [message]:
-            params = each.get("params") if isinstance(each, dict) else None
-            id_ = id_of(each)
-            if id_ is not None and isinstance(params, dict):
-                path = params.get("path")
-                wrapped = "input" in params and trpc.unwrap(params["input"]).wrapped
-                self._refuse_one(id_, path if isinstance(path, str) else None, wrapped)
+        for id_, path, wrapped in requests_of(data):
+            self._refuse_one(id_, path, wrapped)
 
     def _refuse_one(self, id_: Id, path: str | None, wrapped: bool) -> None:
         if self._refusals >= MAX_REFUSALS:
@@ -204,17 +211,19 @@ class TrpcSocket:
     # --- the session is there ---------------------------------------------------------------------------------------
 
     def _opened(self) -> None:
-        """The session is there: the calls that waited for it go on."""
-        held, self._held, self._held_bytes = self._held, [], 0
-        for asking in held if self._session.state == "open" else ():
-            self._start(asking)
+        """The session is there: what has waited for it is taken."""
+        self._ready = True
+        for raw in self._session.held.take(CALLS):
+            if self._session.state == "open":
+                self._take_all(raw, True)
 
     def _show_rooms(self) -> None:
         """The first subscription hears: it gets a snapshot of each room that the session is in, and a resumed session
         hears its rooms only once it has joined again [C4]."""
         session, now = self._session, self._session.hub.clock()
         for room_id in sorted(session.rooms.joined):
-            session.dispatch(Join(room_id=room_id), 0, True, now)
+            join = Join(room_id=room_id)
+            session.dispatch(join, trpc.encode(join), True, now)
 
     # --- calls ------------------------------------------------------------------------------------------------------
 
@@ -226,7 +235,7 @@ class TrpcSocket:
             session.cut_for_abuse("You send more than this connection may.")
         return within
 
-    def _take(self, message: Any, within: bool) -> None:
+    def _take(self, message: Any, within: bool, size: int) -> None:
         id_ = id_of(message)
         if id_ is None:
             self._session.on_bad(PresenceError("INVALID_MESSAGE", "`id` is required: a number or a short string."))
@@ -251,21 +260,22 @@ class TrpcSocket:
             except TrpcError as error:
                 self._fail(id_, path, error, given.wrapped)
         else:
-            self._ask(Asking(id_, Call(path, path.removeprefix(trpc.PREFIX), None), given), within)
+            self._ask(Asking(id_, Call(path, path.removeprefix(trpc.PREFIX), None), given, size), within)
 
     def _ask(self, asking: Asking, within: bool) -> None:
-        if not within or len(self._held) + self._calls >= MAX_WAITING or self._held_bytes > MAX_HELD_BYTES:
-            why = "Too many calls at once. Wait for the answers." if within else ""
-            busy = PresenceError("RATE_LIMITED", why, retry_after_s=1.0 if within else 0.1)
-            self._fail(asking.id, asking.call.path, trpc.from_presence(busy), asking.input.wrapped)
-        elif not self._open:
-            self._held.append(asking)
+        if within and self._calls < MAX_WAITING and self._session.held.reserve(asking.size):
+            self._calls += 1
+            self._session.hub.await_answer(self._answer(asking))
         else:
-            self._start(asking)
+            self._fail(asking.id, asking.call.path, trpc.from_presence(_busy(within)), asking.input.wrapped)
 
-    def _start(self, asking: Asking) -> None:
-        self._calls += 1
-        self._session.hub.await_answer(self._answer(asking))
+    def _refuse_busy(self, data: bytes, within: bool) -> None:
+        """Refuse each request of a message that does not fit behind those that wait."""
+        requests = list(requests_of(data))
+        if not requests:  # no request, or not even JSON
+            self._session.on_bad(_busy(within))
+        for id_, path, wrapped in requests:
+            self._fail(id_, path, trpc.from_presence(_busy(within)), wrapped)
 
     async def _answer(self, asking: Asking) -> None:
         caller = Caller(self._session.identity, self._session.session_id)
@@ -273,6 +283,7 @@ class TrpcSocket:
             outcome = await outcome_of(self, caller, asking.call, asking.input.value)
         finally:
             self._calls -= 1
+            self._session.held.release(asking.size)
         if isinstance(outcome, TrpcError):
             self._fail(asking.id, asking.call.path, outcome, asking.input.wrapped)
             return
@@ -287,7 +298,7 @@ class TrpcSocket:
             asked = read(input, HeartbeatInput)
             if (asked.room_id, asked.session_id, asked.client_key) == (UNSET, UNSET, UNSET):
                 session, now = self._session, self._session.hub.clock()
-                session.dispatch(Heartbeat(status=asked.status, client_time=asked.client_time), 0, True, now)
+                session.dispatch(Heartbeat(status=asked.status, client_time=asked.client_time), b"", True, now)
                 wall = session.hub.wall
                 return HeartbeatResult(
                     success=True, renewed=0, timestamp=wall.iso(now), server_time=wall.ms(now), echo=asked.client_time
@@ -352,6 +363,13 @@ class TrpcSocket:
         """One message to the client, behind what waits."""
         if self._session.state != "closed":
             self._session.outbox.write(frame_text(payload))
+
+
+def _busy(within: bool) -> PresenceError:
+    """Too many calls at once, or too many a second when not `within` the connection's rate."""
+    if within:
+        return PresenceError("RATE_LIMITED", "Too many calls at once. Wait for the answers.", retry_after_s=1.0)
+    return PresenceError("RATE_LIMITED", retry_after_s=0.1)
 
 
 def _bearer(header: str) -> str:

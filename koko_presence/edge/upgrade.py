@@ -1,9 +1,9 @@
-"""The head of a connection's first request, which upgrades to WebSocket are welcome, and the answer to one. Pure: bytes
-in, a word out.
+"""The head of a request, which upgrades to WebSocket are welcome, and the answer to one. Pure: bytes in, a word out.
 
 picows checks the handshake. The two functions that do it have no public names, so the pinned version is checked here.
 """
 
+import re
 from collections.abc import Collection
 from typing import Any, NamedTuple
 
@@ -17,9 +17,12 @@ from .origins import Origins
 
 check_abi()
 
+ABSOLUTE = re.compile(r"https?://([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)  # [RFC 9112 section 3.2.2]
+UPGRADE_REQUIRED = "This is the address of a WebSocket. A proxy in front has to pass Upgrade and Connection on."
+
 
 class Head(NamedTuple):
-    """The first request's line and headers; names in lower case, in the order they came."""
+    """A request's line and headers; names in lower case, in the order they came."""
 
     method: str
     path: str
@@ -31,6 +34,15 @@ class Head(NamedTuple):
     def tokens(self, name: str) -> list[str]:
         """A header's comma-separated tokens in lower case [RFC 9110 section 5.6.1]."""
         return [token.strip().lower() for value in self.values(name) for token in value.split(",")]
+
+    def in_origin_form(self) -> "Head":
+        """This head with the path alone in its line; what stood before it is the host [RFC 9112 section 3.2.2]."""
+        found = ABSOLUTE.fullmatch(self.path)
+        if found is None:
+            return self
+        path = found[2] if found[2].startswith("/") else f"/{found[2]}"
+        headers = [(name, value) for name, value in self.headers if name != "host"]
+        return Head(self.method, path, [("host", found[1]), *headers])
 
     @property
     def wants_websocket(self) -> bool:
@@ -48,7 +60,7 @@ def read_head(data: bytes) -> Head | None:
         name, colon, value = line.partition(":")
         if colon:
             headers.append((name.strip().lower(), value.strip()))
-    return Head(parts[0], parts[1], headers)
+    return Head(parts[0], parts[1], headers).in_origin_form()
 
 
 def refuse_upgrade(head: Head, ws_paths: Collection[str] | None, origins: Origins) -> tuple[int, str, str] | None:
@@ -59,7 +71,12 @@ def refuse_upgrade(head: Head, ws_paths: Collection[str] | None, origins: Origin
     if not origins.allow(head.values):
         return 403, "This page's origin is not on the server's list (server.origins).", ""
     if head.values("sec-websocket-version") != ["13"]:
-        return 426, "WebSocket version 13 is spoken here.", "Sec-WebSocket-Version: 13\r\n"
+        headers = (
+            "Sec-WebSocket-Version: 13\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"  # [RFC 9110 section 15.5.22]
+        )
+        return 426, "WebSocket version 13 is spoken here.", headers
+    if head.values("transfer-encoding") or any(length != "0" for length in head.values("content-length")):
+        return 400, "An upgrade has no body.", ""
     return None
 
 

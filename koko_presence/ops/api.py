@@ -236,6 +236,8 @@ async def _body_of(route: Route, request: web.Request) -> Any:
         body = await request.read()
     except web.HTTPRequestEntityTooLarge:
         raise ApiError(413, "TOO_LARGE", f"The body is too large: {MAX_BODY_BYTES} bytes are allowed.") from None
+    except (web.RequestPayloadError, ConnectionError):  # the latter: the client is gone, and reads no answer either
+        raise ApiError(400, "INVALID_BODY", "The body cannot be read.") from None
     try:
         return msgspec.json.decode(body, type=route.body_type)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -5,14 +5,19 @@ One line each, naming its key. What is never right is refused by config.py.
 
 import os
 import stat
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from .auth_config import MIN_SECRET_BYTES
 from .config import SECRETS, Config
 
+PUBLIC = ("auth.public_key",)
 
-def warnings(config: Config) -> list[str]:
-    """What to look at again."""
+
+def warnings(config: Config, path: str | Path | None = None) -> list[str]:
+    """What to look at again in a configuration that was read from the file `path`, if it was read from one."""
     found = []
     size = len(config.operator.api_key.encode())
     if 0 < size < MIN_SECRET_BYTES:
@@ -22,18 +27,39 @@ def warnings(config: Config) -> list[str]:
             'auth.audience: is not set, so with access.mode = "allow_all" every token of that identity provider enters '
             "every room, also those that it makes for other applications"
         )
-    for dotted in SECRETS:
-        section, _, name = dotted.rpartition(".")
-        table: Any = config
-        for part in section.split("."):
-            table = getattr(table, part)
-        path = os.path.expandvars(getattr(table, f"{name}_file"))
-        if path and dotted != "auth.public_key" and _readable_by_all(path):
-            found.append(f"{dotted}_file: everybody on this machine can read {path}: chmod o-r {path}")
+    files = {f"{dotted}_file": _value(config, f"{dotted}_file") for dotted in SECRETS if dotted not in PUBLIC}
+    files["server.tls_key"] = config.server.tls_key
+    for dotted, name in files.items():
+        file = os.path.expandvars(name)
+        if file and _readable_by_all(file):
+            found.append(f"{dotted}: everybody on this machine can read {file}: chmod o-r {file}")
+    if path is not None and _readable_by_all(path):
+        written = [dotted for dotted in _keys(tomllib.loads(Path(path).read_text())) if dotted in SECRETS]
+        found += [
+            f"{dotted}: everybody on this machine can read {path}, where it stands: chmod o-r {path}"
+            for dotted in written
+            if dotted not in PUBLIC
+        ]
     return found
 
 
-def _readable_by_all(path: str) -> bool:
+def _value(config: Config, dotted: str) -> str:
+    value: Any = config
+    for part in dotted.split("."):
+        value = getattr(value, part)
+    return str(value)
+
+
+def _keys(table: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    """The dotted keys of a TOML document that have a value other than ""."""
+    for name, value in table.items():
+        if isinstance(value, dict):
+            yield from _keys(value, f"{prefix}{name}.")
+        elif value != "":
+            yield prefix + name
+
+
+def _readable_by_all(path: str | Path) -> bool:
     try:
         return bool(os.stat(path).st_mode & stat.S_IROTH)
     except OSError:

@@ -46,7 +46,7 @@ class Backlog:
             self._last_in.pop(happening.room_id, None)
             self._last_in[happening.room_id] = person
             while len(self._last_in) > limit:
-                del self._last_in[next(iter(self._last_in))]
+                self._last_in.popitem(last=False)
         self._entries[self._next] = (happening, now)
         self._list(self._next, person)
         self._next += 1

@@ -31,8 +31,6 @@ DEPLOY = ROOT / "deploy"
 UNIT = DEPLOY / "koko-presence.service"
 HIGHEST_EXPOSURE = 15  # of 100; a unit without hardening has 96
 
-needs_root = pytest.mark.skipif(os.getuid() != 0, reason="files of root are made")
-
 
 def call(*command: str | Path, **env: str) -> str:
     """Run a command that must succeed and give what it said."""
@@ -96,16 +94,22 @@ def test_the_unit_is_what_the_server_expects() -> None:
     assert re.findall(r"\$\{CREDENTIALS_DIRECTORY\}/(\w+)", config) == sorted(names)
 
 
-@needs_root
-def test_tmpfiles_puts_permissions_right(tmp_path: Path) -> None:
-    etc = tmp_path / "etc/koko-presence"
-    etc.mkdir(parents=True, mode=0o777)
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [(0o600, 0o600), (0o400, 0o400), (0o640, 0o640), (0o644, 0o640), (0o666, 0o640), (0o440, 0o440)],
+)
+def test_modes_stay_as_the_operator_set_them_and_secrets_are_never_looser_than_0640(
+    tmp_path: Path, before: int, after: int
+) -> None:
+    """At boot, and at every start, they were set to one value."""
     for name in ("koko-presence.toml", "secret", "api_key"):
-        (etc / name).write_text("")
-        (etc / name).chmod(0o640 if name == "koko-presence.toml" else 0o666)
-    call(tool("systemd-tmpfiles"), f"--root={tmp_path}", "--create", DEPLOY / "tmpfiles.d/koko-presence.conf")
-    assert modes(etc) == {"koko-presence.toml": 0o640, "secret": 0o600, "api_key": 0o600}
-    assert stat.S_IMODE(etc.stat().st_mode) == 0o755
+        (tmp_path / name).write_text("")
+        (tmp_path / name).chmod(before)
+    (command,) = settings(UNIT)["ExecStartPre"]
+    assert command.startswith("-+"), "as root, and where there is no such file it does not matter"
+    call(*command.removeprefix("-+").replace("/etc/koko-presence", str(tmp_path)).split())
+    assert modes(tmp_path) == {"koko-presence.toml": before, "secret": after, "api_key": after}
+    assert not (DEPLOY / "tmpfiles.d").exists()
 
 
 def test_every_kernel_setting_exists_and_has_a_reason() -> None:
@@ -140,8 +144,8 @@ def test_a_first_install_is_complete_and_a_second_changes_nothing_of_the_operato
     etc = tmp_path / "etc/koko-presence"
     assert modes(etc) == {"koko-presence.toml": 0o644, "secret": 0o600, "api_key": 0o600}
     assert (tmp_path / "etc/systemd/system/koko-presence.service").read_text() == UNIT.read_text()
-    for name in ("sysctl.d/90-koko-presence.conf", "tmpfiles.d/koko-presence.conf"):
-        assert (tmp_path / "etc" / name).read_text() == (DEPLOY / name).read_text()
+    kernel = "sysctl.d/90-koko-presence.conf"
+    assert (tmp_path / "etc" / kernel).read_text() == (DEPLOY / kernel).read_text()
 
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(etc))
     config = load(etc / "koko-presence.toml", {})
@@ -149,10 +153,18 @@ def test_a_first_install_is_complete_and_a_second_changes_nothing_of_the_operato
     assert config.auth.secret != config.operator.api_key
 
     (etc / "koko-presence.toml").write_text("# mine\n")
+    mine = {"koko-presence.toml": 0o640, "secret": 0o640, "api_key": 0o400}
+    for name, mode in mine.items():
+        (etc / name).chmod(mode)
+    etc.chmod(0o711)
+    old = tmp_path / "etc/tmpfiles.d/koko-presence.conf"
+    old.parent.mkdir()
+    old.write_text("z /etc/koko-presence/secret 0600 root root -\n")
     before = {path: path.read_bytes() for path in etc.iterdir()}
     (tmp_path / "etc/systemd/system/koko-presence.service").write_text("of the version before\n")
     said = make("install-systemd", tmp_path, PACKAGE="no")
     assert "made" not in said
+    assert modes(etc) == mine and stat.S_IMODE(etc.stat().st_mode) == 0o711 and not old.exists()
     assert {path: path.read_bytes() for path in etc.iterdir()} == before
     assert (tmp_path / "etc/systemd/system/koko-presence.service").read_text() == UNIT.read_text()
 

@@ -2,6 +2,7 @@
 configuration in deploy/ [RFC 9110 section 7.8]."""
 
 import asyncio
+import socket
 import time
 
 import pytest
@@ -73,6 +74,87 @@ def test_the_origin_is_looked_at_there_too_and_other_requests_go_on(run: Run) ->
                 assert raw.read_head().startswith("HTTP/1.1 200") and raw.read(len(OK)) == OK
             assert raw.upgrade(Origin="https://evil.example").startswith("HTTP/1.1 403")
             raw.read_to_end()
+
+    async def one() -> None:
+        async with live() as server:
+            await asyncio.to_thread(story, server.worker.port)
+
+    run(one())
+
+
+WHOLE = handshake()
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        pytest.param(
+            (b"GET /healthz HTTP/1.1\r\nHost: a\r\nX-Long: ", WHOLE.replace(b"\r\n", b" ", 1)), id="in the head of a GET"
+        ),
+        pytest.param((b"POST /healthz HTTP/1.1\r\nHost: a\r\nX-Long: ", WHOLE), id="in the head of a POST"),
+        pytest.param((GET + b"HEAD /healthz HTTP/1.1\r\nHost: a\r\nX-Long: ", WHOLE), id="in a head behind a request"),
+        pytest.param(
+            (b"POST /trpc/presence.join HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+             b"Content-Length: %d\r\n\r\n" % len(WHOLE), WHOLE), id="in a body"
+        ),
+        pytest.param(
+            (b"POST /trpc/presence.join HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+             b"Transfer-Encoding: chunked\r\n\r\n%x\r\n" % len(WHOLE), WHOLE, b"\r\n0\r\n\r\n"), id="in a chunk"
+        ),
+    ],
+)  # fmt: skip
+def test_a_piece_of_a_request_that_looks_like_an_upgrade_is_none(run: Run, pieces: tuple[bytes, ...]) -> None:
+    def story(port: int) -> None:
+        with RawSocket(port) as raw:
+            raw.send(GET)
+            assert raw.read_head().startswith("HTTP/1.1 200") and raw.read(len(OK)) == OK
+            for piece in pieces:
+                raw.send(piece)
+                time.sleep(0.03)
+            raw.sock.shutdown(socket.SHUT_WR)
+            assert b"101" not in raw.read_to_end()
+
+    async def one() -> None:
+        async with live() as server:
+            await asyncio.to_thread(story, server.worker.port)
+
+    run(one())
+
+
+def test_an_upgrade_behind_requests_in_the_same_piece_is_welcome_and_so_is_what_follows_it(run: Run) -> None:
+    body = b"{}"
+    post = (
+        b"POST /trpc/presence.join HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n"
+    )
+
+    def story(port: int) -> None:
+        with RawSocket(port) as raw:
+            raw.send(GET + post + body + handshake("http://127.0.0.1/presence?x=1") + frame(PING, b"there?"))
+            assert raw.read_head().startswith("HTTP/1.1 200") and raw.read(len(OK)) == OK
+            head = raw.read_head()
+            assert head.startswith("HTTP/1.1 401")
+            raw.read(int(head.lower().split("content-length: ")[1].split("\r\n")[0]))
+            assert raw.read_head().startswith("HTTP/1.1 101")
+            got = raw.read_frame()
+            assert (got.opcode, got.payload) == (PONG, b"there?")
+
+    async def one() -> None:
+        async with live() as server:
+            await asyncio.to_thread(story, server.worker.port)
+
+    run(one())
+
+
+@pytest.mark.parametrize("path", ["/presence", "/presence?a=1", "/trpc", "http://127.0.0.1/presence"])
+def test_a_plain_get_of_a_websockets_address_is_told_to_upgrade(run: Run, path: str) -> None:
+    def story(port: int) -> None:
+        with RawSocket(port) as raw:
+            raw.send(b"GET %b HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" % path.encode())
+            head = raw.read_head().lower()
+            assert head.startswith("http/1.1 426") and "\r\nupgrade: websocket" in head
+            assert "\r\nconnection: upgrade" in head
+            raw.read(int(head.split("content-length: ")[1].split("\r\n")[0]))
+            assert raw.upgrade("/presence").startswith("HTTP/1.1 101"), "the connection goes on"
 
     async def one() -> None:
         async with live() as server:

@@ -333,6 +333,23 @@ test("privacy is said now, and again by the next connection before anybody can s
   assert.deepEqual(again.of("auth")[0].privacy, { invisible: true, shareCursor: false });
 });
 
+test("the scope of one privacy message is not that of what is said again: other tabs are not changed by it [K6]", async () => {
+  const made = presence({ privacy: { invisible: true, scope: "user" } });
+  const room = made.enter("video_1", { privacy: { invisible: true, scope: "user" } });
+  await settle();
+  Socket.last.open();
+  await settle();
+  await joined(Socket.last);
+  assert.deepEqual(Socket.last.of("auth")[0].privacy, { invisible: true, scope: "user" });
+  room.setPrivacy({ shareCursor: false, scope: "user" });
+  assert.deepEqual(Socket.last.of("privacy")[0].data, { shareCursor: false, scope: "user" });
+  room.setPrivacy({ invisible: false });
+  await Socket.last.lose();
+  const again = await back();
+  assert.deepEqual(again.of("auth")[0].privacy, { invisible: false, shareCursor: false });
+  assert.deepEqual(again.of("join")[0].privacy, { invisible: false, shareCursor: false });
+});
+
 // --- playback and control -----------------------------------------------------------------------------------------
 
 const playing = { isPlaying: true, currentTime: 10, playbackRate: 1, anchor: performance.timeOrigin, version: 3 };

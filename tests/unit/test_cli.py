@@ -237,6 +237,16 @@ def test_check_config_sums_up(capsys: pytest.CaptureFixture[str]) -> None:
     assert "http://127.0.0.1:8080" in out and "claims" in out and SECRET not in out
 
 
+def test_check_config_warns_of_a_secret_in_a_file_that_everybody_can_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "p.toml"
+    path.write_text('[operator]\napi_key = "a key of the server API, long enough"\n')
+    path.chmod(0o644)
+    assert run("check-config", "--config", str(path)) == 0
+    assert capsys.readouterr().err.startswith(f"warning: operator.api_key: everybody on this machine can read {path}")
+
+
 def test_check_config_tells_every_fault_in_a_line_of_its_own(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

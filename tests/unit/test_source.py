@@ -31,6 +31,7 @@ FLOORS = {
             "inquiries",
             "hosts",
             "addresses",
+            "static_files",
         ),
         0,
     ),
@@ -223,6 +224,21 @@ def everything() -> list[Path]:
     folders = ("koko_presence", "_fastpath", "tests", "bench", "docs", "deploy", ".ci")
     nested = [path for folder in folders for path in (ROOT / folder).rglob("*") if path.suffix in (*suffixes, "")]
     return [path for path in top + nested if path.is_file() and "__pycache__" not in path.parts]
+
+
+def first_of_a_dict(text: str) -> list[str]:
+    """Attributes whose first entry is looked for although they are no OrderedDict: a dict that loses its entries from the
+    front steps over all that it has lost, each time."""
+    wanted = set(re.findall(r"next\(iter\(self\.(_\w+)", text))
+    return sorted(name for name in wanted if not re.search(rf"self\.{name}: .*\bOrderedDict\[", text))
+
+
+def test_what_is_taken_from_the_front_is_an_ordered_dict() -> None:
+    assert {path.name: found for path in sources("koko_presence") if (found := first_of_a_dict(path.read_text()))} == {}
+
+
+def test_a_dict_whose_first_entry_is_taken_is_noticed() -> None:
+    assert first_of_a_dict("self._kept: dict[str, int] = {}\ndel self._kept[next(iter(self._kept))]") == ["_kept"]
 
 
 def test_nothing_is_left_for_later() -> None:

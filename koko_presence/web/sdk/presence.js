@@ -94,8 +94,9 @@ export function createPresence(options) {
   }
   const setStatus = (data) => ask({ type: "status", data: (status = data) }, "status");
   const setPrivacy = (data) => {
-    privacy = { ...privacy, ...data };
-    each("privacy", data);
+    each("hold", data);
+    // a scope is for its own message: in the next auth it would do to other tabs what was said of this one later
+    privacy = { ...privacy, ...data, scope: undefined };
     return ask({ type: "privacy", data }, "privacy");
   };
   const forget = (roomId) => {

@@ -131,8 +131,8 @@ export function createRoom(clock, ask, flush, throttleMs, send, full, hello, set
     error: (error) => emit("error", error),
     hide: () => room.updateCursor(null),
     // the next join says what holds by then, or a reconnect would undo it
-    privacy(data) {
-      joining.privacy &&= { ...joining.privacy, ...data };
+    hold(data) {
+      joining.privacy &&= { ...joining.privacy, ...data, scope: undefined };
     },
     async join() {
       clearTimeout(retryTimer);

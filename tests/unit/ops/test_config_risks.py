@@ -30,6 +30,16 @@ def test_a_secret_that_everybody_can_read_is_warned_of(tmp_path: Path, mode: int
     assert [line.startswith("auth.secret_file:") for line in found] == [True] * warned
 
 
+@pytest.mark.parametrize(("mode", "warned"), [(0o644, True), (0o640, False)])
+def test_a_secret_in_a_configuration_that_everybody_can_read_is_warned_of(
+    tmp_path: Path, mode: int, warned: bool
+) -> None:
+    path = written(tmp_path, f"[auth]\nsecret = '{SECRET}'\n[webhooks]\nurl = 'https://a.example'\nsecret = '{SECRET}'")
+    path.chmod(mode)
+    found = warnings(load(path, {}), path)
+    assert [line.partition(":")[0] for line in found] == ["auth.secret", "webhooks.secret"] * warned
+
+
 def test_all_rooms_for_every_token_of_an_identity_provider_is_warned_of(tmp_path: Path) -> None:
     (warning,) = warnings(load(written(tmp_path, JWKS % ""), {}))
     assert warning.startswith("auth.audience:")

@@ -509,6 +509,82 @@ def test_m1_a_call_acts_with_the_lesser_of_the_sessions_scopes_and_the_callers(
     assert (member.can_control, member.can_broadcast, member.moderator) == (may, may, may), "the session's are its own"
 
 
+def without_presence(world: World, user: str, session: str = "") -> Http:
+    world.verifier.presence = False
+    try:
+        return world.http(user, session)
+    finally:
+        world.verifier.presence = True
+
+
+@pytest.mark.parametrize(
+    ("name", "more", "code"),
+    [
+        ("updateCursor", {"timestamp": 1}, ""),
+        ("updateSelection", {"startTime": 1, "endTime": 2}, ""),
+        ("startTyping", {}, ""),
+        ("stopTyping", {}, ""),
+        ("syncPlayback", {"action": "report", "isPlaying": True, "currentTime": 1, "playbackRate": 1}, ""),
+        ("syncPlayback", {"action": "resync"}, ""),
+        ("syncPlayback", {"action": "play"}, "INVISIBLE"),
+        ("syncPlayback", {"action": "disable"}, "INVISIBLE"),
+        ("broadcast", {"data": {}}, "INVISIBLE"),
+        ("requestControl", {}, "INVISIBLE"),
+        ("releaseControl", {}, "INVISIBLE"),
+        ("cancelControl", {}, "INVISIBLE"),
+        ("grantControl", {"toUserId": "bob"}, "INVISIBLE"),
+        ("denyControl", {"toUserId": "bob"}, "INVISIBLE"),
+    ],
+)
+def test_q11_what_a_caller_without_presence_shows_by_a_session_with_it_is_not_shown(
+    name: str, more: dict[str, Any], code: str
+) -> None:
+    world = World()
+    ann, bob = world.person("ann"), world.person("bob")
+    ann.take()
+    http = without_presence(world, "ann", ann.session_id)
+    for _ in range(3):  # more often than its budget allows, so that one would wait
+        if code:
+            assert http.refused(name, **ROOM, **more).code == code
+        else:
+            assert http.call(name, **ROOM, **more) == {"success": True}
+    world.sleep(1)
+    assert bob.take() == []
+    assert http.refused("updateCursor", sessionId=bob.session_id, **ROOM, timestamp=1).code == "NOT_IN_ROOM"
+
+
+def test_q11_a_caller_without_presence_makes_no_session_be_seen() -> None:
+    world = World()
+    ann, bob = world.person("ann"), world.person("bob")
+    other = world.person("eve", "video_2")
+    ann.send(type="privacy", data={"invisible": True})
+    bob.take()
+    http = without_presence(world, "ann", ann.session_id)
+    assert http.refused("setPrivacy", invisible=False).code == "FORBIDDEN"
+    assert http.refused("setStatus", status="busy").code == "FORBIDDEN"
+    assert http.refused("join", roomId="video_2", roomType="video").code == "FORBIDDEN"
+    assert bob.take() == [] and other.take() == []
+    assert http.call("leave", **ROOM) == {"success": True, "left": 1}
+
+
+def test_q11_where_presence_is_off_for_all_sessions_a_status_is_kept_as_ever() -> None:
+    world = World()
+    world.verifier.presence = False
+    ann = world.person("ann")
+    assert world.http("ann", ann.session_id).call("setStatus", status="busy")["status"] == "busy"
+
+
+def test_q11_a_heartbeat_without_presence_hides_a_lease_and_one_with_it_shows_it() -> None:
+    world = World()
+    bob = world.person("bob")
+    world.http("ann").call("join", **ROOM, roomType="video")
+    assert types(bob) == ["user_joined"]
+    without_presence(world, "ann").call("heartbeat", **ROOM)
+    assert types(bob) == ["user_left"]
+    world.http("ann").call("heartbeat", **ROOM)
+    assert types(bob) == ["user_joined"]
+
+
 def test_c14_the_id_of_somebody_elses_session_shows_nothing_of_theirs(
     scene: tuple[World, Client, Client, Http],
 ) -> None:

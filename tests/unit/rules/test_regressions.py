@@ -101,7 +101,7 @@ def test_being_cut_off_among_held_messages_does_not_stop_the_clock() -> None:
     world = World(max_errors=3)
     other = world.person("other")
     ann = world.client().auth("ann")
-    ann.session.rooms.joining["video_123"] = []
+    ann.session.rooms.joining["video_123"] = None
     for _ in range(5):
         ann.post(say("typing", data={"isTyping": True, "context": "x"}, padding="x" * 1500))
     for number in range(3):

@@ -1,0 +1,103 @@
+"""Files that are read once, at the start, and served from memory: conditional requests and ranges [RFC 9110 sections 13
+and 14].
+
+aiohttp reads the conditions. Its FileResponse is not used: it takes threads, which take turns with the loop for the
+interpreter, and a descriptor for each request; and in 3.14 it takes an entity tag in If-Range for no condition at all.
+"""
+
+import hashlib
+import mimetypes
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from aiohttp import ETag, web
+
+# What the host's own table may not know or may call application/javascript; a module needs a JavaScript type, and
+# `.ts` is a film to Python's table.
+CONTENT_TYPES = {
+    ".js": "text/javascript",
+    ".ts": "text/plain",
+    ".css": "text/css",
+    ".json": "application/json",
+    ".mp4": "video/mp4",
+}
+MEDIA = ("video/", "audio/")
+RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+
+
+class StaticFile:
+    """One file. `headers` come with every answer."""
+
+    def __init__(
+        self, path: Path, headers: Mapping[str, str] = NO_HEADERS, page_headers: Mapping[str, str] = NO_HEADERS
+    ):
+        """`page_headers` come with it if it is HTML. Errors: OSError."""
+        self._body = path.read_bytes()
+        self._tag = hashlib.sha256(self._body).hexdigest()[:20]
+        kind = CONTENT_TYPES.get(path.suffix) or mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+        self._has_parts = kind.startswith(MEDIA)
+        self._headers = {
+            "Content-Type": f"{kind}; charset=utf-8" if kind.startswith("text/") else kind,
+            "ETag": f'"{self._tag}"',
+            "Cache-Control": "no-cache",
+            "X-Content-Type-Options": "nosniff",
+            **headers,
+            **(page_headers if kind == "text/html" else {}),
+        }
+        if self._has_parts:
+            self._headers["Accept-Ranges"] = "bytes"
+
+    def answer(self, request: web.BaseRequest) -> web.Response:
+        """The answer to a GET or HEAD: 200, 206, 304, 412 or 416. The conditions are looked at in the order of RFC 9110
+        section 13.2.2; there is no Last-Modified, so those on dates do not apply."""
+        headers = request.headers
+        if (
+            request.if_match is not None
+            and headers["If-Match"] != "*"
+            and not self._is_in(request.if_match, weak=False)
+        ):
+            return web.Response(status=412, headers=self._headers)
+        known = request.if_none_match
+        if known is not None and (headers["If-None-Match"] == "*" or self._is_in(known, weak=True)):
+            return web.Response(status=304, headers=self._headers)
+        asked = headers.get("Range")
+        if asked is None or not self._has_parts or request.method != "GET":
+            return web.Response(body=self._body, headers=self._headers)
+        if headers.get("If-Range", self._headers["ETag"]) != self._headers["ETag"]:
+            return web.Response(body=self._body, headers=self._headers)
+        return self._part(asked)
+
+    def _is_in(self, tags: tuple[ETag, ...], *, weak: bool) -> bool:
+        """Is this file's tag among `tags`, by weak or strong comparison [RFC 9110 section 8.8.3.2]?"""
+        return any(tag.value == self._tag and (weak or not tag.is_weak) for tag in tags)
+
+    def _part(self, asked: str) -> web.Response:
+        """The bytes that Range asks for, of several the whole: a player seeks with them [RFC 9110 section 14]."""
+        found, size = RANGE.fullmatch(asked.strip()), len(self._body)
+        first, last = found.groups() if found is not None else ("", "")
+        if (not first and not last) or (first and last and int(last) < int(first)):
+            return web.Response(body=self._body, headers=self._headers)
+        start = int(first) if first else max(0, size - int(last))
+        stop = min(int(last) + 1, size) if first and last else size
+        if start >= size:
+            return web.Response(status=416, headers=self._headers | {"Content-Range": f"bytes */{size}"})
+        headers = self._headers | {"Content-Range": f"bytes {start}-{stop - 1}/{size}"}
+        return web.Response(status=206, body=self._body[start:stop], headers=headers)
+
+
+def static_files(
+    folder: Path, prefix: str, headers: Mapping[str, str] = NO_HEADERS, page_headers: Mapping[str, str] = NO_HEADERS
+) -> dict[str, StaticFile]:
+    """Every file below `folder` by its path under `prefix`; an index.html also answers for the prefix itself."""
+    files: dict[str, StaticFile] = {}
+    for path in sorted(folder.rglob("*")):
+        if not path.is_file() or path.suffix == ".py":
+            continue
+        file = StaticFile(path, headers, page_headers)
+        files[f"{prefix}/{path.relative_to(folder).as_posix()}"] = file
+        if path.name == "index.html" and path.parent == folder:
+            files[prefix] = files[f"{prefix}/"] = file
+    return files
