@@ -261,7 +261,7 @@ class Door:
 class Threshold(asyncio.Protocol):
     """Reads the first request's head, then steps aside; for HTTP it stays as a thin wrapper that counts."""
 
-    __slots__ = ("_door", "_head", "_http", "_timer", "_transport", "_use")
+    __slots__ = ("_door", "_head", "_http", "_http_paused", "_timer", "_transport", "_use")
 
     def __init__(self, door: Door, use: AddressUse | None = FREE) -> None:
         """`use` is how its address is counted, None when that has enough connections."""
@@ -269,6 +269,7 @@ class Threshold(asyncio.Protocol):
         self._use = use
         self._head = b""
         self._http: asyncio.Protocol | None = None
+        self._http_paused = False  # aiohttp takes no resume without a pause, which came before it, or never
         self._timer: asyncio.TimerHandle | None = None
         self._transport: Any = None
 
@@ -379,6 +380,7 @@ class Threshold(asyncio.Protocol):
         if self._timer is None:
             self._timer = self._look_later(taken_bytes(self._transport), asyncio.get_running_loop().time())
         if self._http is not None:
+            self._http_paused = True
             self._http.pause_writing()
 
     def _look_later(self, taken: int, since: float) -> asyncio.TimerHandle:
@@ -397,7 +399,8 @@ class Threshold(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._stop_timer()
-        if self._http is not None:
+        if self._http is not None and self._http_paused:
+            self._http_paused = False
             self._http.resume_writing()
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -90,8 +90,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 # Module scope, not session: while Playwright's own loop is there, no other test could call asyncio.run.
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    chromium = next(filter(None, map(shutil.which, CHROMIUMS)), None)
+def browser(request: pytest.FixtureRequest) -> Iterator[Browser]:
+    """The first of CHROMIUMS that is there; a module that names one in CHROMIUM gets that."""
+    names = [*filter(None, [getattr(request.module, "CHROMIUM", None)]), *CHROMIUMS]
+    chromium = next(filter(None, map(shutil.which, names)), None)
     if chromium is None:
         pytest.fail("No Chromium here. Type: make test (it installs one), or: sudo apt-get install chromium")
     with sync_playwright() as playwright:

@@ -46,9 +46,9 @@ def test_pipelined_requests_whose_answers_are_not_read_are_cut(
         async with live(tls=certificate if tls else None, send_stuck_s=0.4) as server:
             # the largest file that any page may load, until the kernel's buffers are full
             side = server.worker._http
-            path = max((name for name in side._files), key=lambda name: len(side._files[name].body))
+            path = max((name for name in side._files), key=lambda name: len(side._files[name]._body))
             asked = f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode() * 2000
-            assert len(side._files[path].body) * 2000 > 8 << 20
+            assert len(side._files[path]._body) * 2000 > 8 << 20
 
             def flood() -> RawSocket:
                 sock = socket.socket()
