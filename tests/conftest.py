@@ -25,10 +25,10 @@ TIERS = {
     "bench": "runs the benches and the load generator",
     "counts": "counts instructions under valgrind",
     "bundlers": "builds pages with the bundlers that applications use",
-    "pages": "plays films, or minutes of a page's clock, in a browser",
+    "pages": "films, minutes of a page's clock and the pages of the docs, in a browser",
     "packaging": "builds the sdist and the wheel and installs them",
     "systemd": "boots a container with systemd in it",
-    "long": "a minute or more of work",
+    "long": "many seconds of work: hangs and waits of real processes, thousands of simulated stories",
     "soak": "minutes to hours; neither in make test nor in CI",
 }
 

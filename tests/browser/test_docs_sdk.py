@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, BrowserContext, Page
 
 from .conftest import WAIT_MS, Server
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.pages]
 CHROMIUM = "chromium"  # the shell drops a move of the mouse on a page that stands still
 
 ROOT = Path(__file__).parents[2]

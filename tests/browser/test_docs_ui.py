@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, expect
 from .conftest import WAIT_MS, Enter, Server
 from .pages import face, point, wait_for_cursor
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.pages]
 
 TEXT = (Path(__file__).parents[2] / "docs" / "ui-kit.md").read_text()
 ELEMENTS = ("avatars", "cursors", "marks", "typing", "watch")

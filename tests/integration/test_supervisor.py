@@ -288,6 +288,7 @@ def test_the_others_hear_of_a_death_at_once() -> None:
             assert views == ["[1, 2, 3, 4]", "[1, 3, 4]", "[1, 3, 4, 5]"], "they do not wait for the successor"
 
 
+@pytest.mark.long
 def test_a_worker_that_hangs_is_replaced_and_who_waits_at_it_is_served() -> None:
     with service(workers=2) as it:
         port = it.port
@@ -318,6 +319,7 @@ def test_workers_that_die_and_die_end_the_service_with_exit_1() -> None:
         assert wait_until(lambda: it.alive() == [])
 
 
+@pytest.mark.long
 def test_the_workers_go_when_the_supervisor_is_killed_also_those_that_hang() -> None:
     with service() as it:
         it.up()
@@ -330,6 +332,7 @@ def test_the_workers_go_when_the_supervisor_is_killed_also_those_that_hang() -> 
             heir.up()
 
 
+@pytest.mark.long
 def test_a_supervisor_that_was_stopped_for_a_while_kills_nobody() -> None:
     with service(workers=2) as it:
         it.up()
@@ -435,6 +438,7 @@ def test_a_rolling_reload_replaces_every_worker_and_refuses_nobody() -> None:
         ws.sock.close()
 
 
+@pytest.mark.long
 def test_a_rolling_reload_to_something_that_cannot_serve_leaves_the_old_workers() -> None:
     with service(workers=2) as it:
         ws = it.connect()

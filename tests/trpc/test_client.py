@@ -78,7 +78,7 @@ def trouble(it: Service) -> list[dict[str, Any]]:
     return [line for line in it.log() if line["level"] in ("error", "critical")]
 
 
-@pytest.mark.parametrize("workers", [1, 4])
+@pytest.mark.parametrize("workers", [1, pytest.param(4, marks=pytest.mark.long)])
 def test_the_official_client_works_with_every_link(program: Path, workers: int) -> None:
     names = ["httpLink", "httpBatchLink", "httpBatchStreamLink", "limits", "wsLink", "superjson"]
     with service(workers=workers) as it:
