@@ -58,7 +58,7 @@ class AddressCounts:
         self._fd, self._key = fd, key
         rows, own = ([], None) if fd is None else self._attach(fd)
         if own is None:
-            rows, own = _rows_of(memoryview(bytearray(_CELL_BYTES * _ROW_CELLS)).cast("I")), 0
+            rows, own = _private_rows(), 0
             self._fd, self._key = None, key
         self._rows, self._own = rows, own
         self._rows[self._own].head[_USED] = 1
@@ -112,10 +112,12 @@ class AddressCounts:
                 _unlock(self._fd, number)
 
     def close(self) -> None:
-        """This worker is over, and holds nothing any more."""
+        """This worker is over, and holds nothing any more. What its last connections still say when they end is counted
+        aside: another worker may have its row by then."""
         _clear(self._rows[self._own])
         if self._fd is not None:
             _unlock(self._fd, self._own)
+        self._fd, self._rows, self._own = None, _private_rows(), 0
 
     def _attach(self, fd: int) -> tuple[list[_Row], int | None]:
         """All rows, and the number of the first that no living process has: the kernel lets go of locks at its end."""
@@ -129,6 +131,11 @@ class AddressCounts:
 
 
 _NONE = memoryview(bytes(_CELL_BYTES * TABLES * BUCKETS)).cast("I")
+
+
+def _private_rows() -> list[_Row]:
+    """One row that no other worker sees."""
+    return _rows_of(memoryview(bytearray(_CELL_BYTES * _ROW_CELLS)).cast("I"))
 
 
 def _rows_of(cells: memoryview) -> list[_Row]:

@@ -383,13 +383,13 @@ class Threshold(asyncio.Protocol):
             self._http_paused = True
             self._http.pause_writing()
 
-    def _look_later(self, taken: int, since: float) -> asyncio.TimerHandle:
+    def _look_later(self, taken: int | None, since: float) -> asyncio.TimerHandle:
         pause_s = self._door.send_stuck_s / LOOKS_AT_STUCK
         return asyncio.get_running_loop().call_later(pause_s, self._look_at_writing, taken, since)
 
-    def _look_at_writing(self, taken_before: int, since: float) -> None:
+    def _look_at_writing(self, taken_before: int | None, since: float) -> None:
         now, taken = asyncio.get_running_loop().time(), taken_bytes(self._transport)
-        if taken != taken_before:
+        if taken is None or taken != taken_before:
             since = now
         if now - since < self._door.send_stuck_s:
             self._timer = self._look_later(taken, since)
@@ -413,13 +413,17 @@ class Threshold(asyncio.Protocol):
         self._door.exit(self._transport)
 
 
-def taken_bytes(transport: Any) -> int:
-    """How many bytes the other end has confirmed in all, as the kernel counts them [tcp(7), TCP_INFO]."""
+def taken_bytes(transport: Any) -> int | None:
+    """How many bytes the other end has confirmed in all, as the kernel counts them [tcp(7), TCP_INFO]. None when nothing
+    says so: no TCP, or no descriptor is left to ask with."""
     found = transport.get_extra_info("socket")
     if found is None or found.fileno() < 0:  # it is gone, and its end is only still to be told
         return 0
-    with socket.socket(fileno=os.dup(found.fileno())) as sock:
-        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_BYTES)
+    try:
+        with socket.socket(fileno=os.dup(found.fileno())) as sock:
+            info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_BYTES)
+    except OSError:
+        return None
     return int.from_bytes(info[BYTES_ACKED : BYTES_ACKED + 8], sys.byteorder)
 
 

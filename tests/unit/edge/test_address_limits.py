@@ -202,6 +202,9 @@ def test_workers_count_together_and_what_a_dead_one_held_is_forgotten() -> None:
         counts.tidy()
         assert counts.count(CONNECTIONS, places) == 1
         counts.close()
-        assert AddressCounts(fd).count(CONNECTIONS, places) == 0, "a successor begins with nothing"
+        successor = AddressCounts(fd)
+        assert successor.count(CONNECTIONS, places) == 0, "a successor begins with nothing"
+        counts.add(CONNECTIONS, places, 1)  # a connection that ends after its worker has
+        assert successor.count(CONNECTIONS, places) == 0, "and its row is its own"
     finally:
         os.close(fd)

@@ -2,6 +2,7 @@
 
 import asyncio
 import heapq
+import socket
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -108,4 +109,15 @@ def test_a_websocket_on_a_kept_connection_is_not_watched_as_an_answer_is(monkeyp
     stage.threshold.data_received(handshake())
     assert len(begun) == 1
     stage.loop.advance(5 * STUCK_S)
+    assert not stage.aborted
+
+
+def test_where_nothing_says_what_is_taken_nothing_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other = socket.socketpair()
+    with one, other:
+        assert door.taken_bytes(SimpleNamespace(get_extra_info=lambda name: one)) is None
+    stage = Stage(monkeypatch)
+    stage.taken = None  # type: ignore[assignment]
+    stage.threshold.pause_writing()
+    stage.loop.advance(3 * STUCK_S)
     assert not stage.aborted
