@@ -414,8 +414,8 @@ class Threshold(asyncio.Protocol):
 
 
 def taken_bytes(transport: Any) -> int | None:
-    """How many bytes the other end has confirmed in all, as the kernel counts them [tcp(7), TCP_INFO]. None when nothing
-    says so: no TCP, or no descriptor is left to ask with."""
+    """How many bytes the other end has confirmed in all, as the kernel counts them [tcp(7), TCP_INFO]. None when
+    nothing says so: no TCP, or no descriptor is left to ask with."""
     found = transport.get_extra_info("socket")
     if found is None or found.fileno() < 0:  # it is gone, and its end is only still to be told
         return 0
