@@ -154,6 +154,9 @@ class UserDesk:
             return
         if user is None:
             return
+        if command.of_join:
+            user.change_with_join(command)
+            return
         try:
             result = user.change_privacy(command)
             if len(user.sessions) > 1:  # another tab may have changed it meanwhile: the last word is said here

@@ -317,6 +317,13 @@ class User:
             "shareSelection": session.share_selection,
         }
 
+    def change_with_join(self, command: ChangePrivacy) -> None:
+        """The privacy that came with a join: nothing of it is answered, and who is disabled stays so."""
+        if command.session_id in self.sessions:
+            self.spread_privacy(command.session_id, command.privacy)
+            if len(self.sessions) > 1:  # another tab may have changed it meanwhile
+                self.tell_privacy(command.session_id)
+
     def spread_privacy(self, session_id: str, privacy: Privacy) -> None:
         """Let the session, or by its scope all of the user's, hide what `privacy` says [K6]."""
         targets = [session_id]

@@ -51,6 +51,14 @@ def handle_privacy(session: Session, message: SetPrivacy, now: float) -> None:
     session.hub.bus.send(command, now)
 
 
+def hide_with_join(session: Session, privacy: Privacy, now: float) -> None:
+    """The privacy of a join, when its turn has come, whatever becomes of the join. It goes to the user's owner before
+    the join and on its road, so that there is no visible instant [K1, K3]."""
+    change_privacy(session, privacy)
+    command = ChangePrivacy(user_id=session.user_id, session_id=session.session_id, privacy=privacy, of_join=True)
+    session.hub.bus.send(command, now)
+
+
 def change_privacy(session: Session, privacy: Privacy) -> None:
     """What the session hides from now on; what it sent while it was hidden and still waits is dropped [K3, K5]."""
     hidden = _hidden(session.privacy)

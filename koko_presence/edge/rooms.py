@@ -45,7 +45,7 @@ from koko_presence.messages import (
 
 from .entering import check_room_id, claimed_type, settled_type
 from .held import BEHIND_JOINS
-from .oneself import change_privacy
+from .oneself import hide_with_join
 from .standing import NOT_OPEN, Standing
 from .unanswered import NONE, Unanswered
 
@@ -103,6 +103,8 @@ class Rooms(Standing):
         if waits_for_s > LONGEST_WAIT_TO_JOIN_S and not self.hearing:
             # spread, or they would all come back at once
             raise PresenceError("RATE_LIMITED", retry_after_s=waits_for_s * (1.0 + self._session.connection % 16 / 8.0))
+        if message.privacy is not UNSET:
+            hide_with_join(self._session, message.privacy, now)
         if (
             message.room_id not in self.joined
         ):  # joining again after a resume is the SDK's doing, not the person's [D14]
@@ -145,10 +147,7 @@ class Rooms(Standing):
             can_broadcast=grant.can_broadcast,
             moderator=grant.moderator,
             id=message.id,
-            privacy=None if message.privacy is UNSET else message.privacy,
         )
-        if command.privacy is not None:
-            change_privacy(session, command.privacy)
         self.unanswered.enter(command)
         self._send(command, now)
 

@@ -302,6 +302,129 @@ def test_k3_a_change_of_privacy_does_not_overtake_what_is_held_for_a_join(first:
     asyncio.run(story())
 
 
+class AccessLater:
+    """While it is `slow`, ann's questions wait in `asked` for their answer."""
+
+    def __init__(self) -> None:
+        self.slow = False
+        self.asked: list[asyncio.Future[Grant]] = []
+
+    def check(self, identity: Any, room_id: str, room_type: Any, **_: str) -> Any:
+        if not self.slow or identity.user_id != "ann":
+            return Grant(allow=True)
+        self.asked.append(asyncio.get_running_loop().create_future())
+        return self.asked[-1]
+
+    async def answer(self, world: World) -> int:
+        """Say yes to all that is asked; returns how many these were."""
+        asked, self.asked = self.asked, []
+        for each in asked:
+            each.set_result(Grant(allow=True))
+        for _ in range(5):
+            await asyncio.sleep(0)
+            world.settle()
+        return len(asked)
+
+
+CURSOR = {"timestamp": 1, "x": 0, "y": 0}
+
+
+@pytest.mark.one_worker  # the answers come from a real loop
+@pytest.mark.parametrize("resumed", [False, True])
+def test_k3_a_change_of_privacy_after_a_second_join_with_privacy_is_the_last_word(resumed: bool) -> None:
+    """A room that the session is in, as after a resume, holds nothing back while it is asked about."""
+
+    async def story() -> None:
+        world = World(access=(access := AccessLater()))
+        bob, ann = world.person("bob", "lobby"), world.person("ann", "lobby")
+        if resumed:
+            token = ann.resume_token
+            ann.hang_up(None)
+            ann = world.client().auth("ann", resumeToken=token)
+        bob.take()
+        access.slow = True
+        ann.send(type="join", roomId="lobby", privacy={"invisible": False}, id=1)
+        hide(ann)
+        assert await access.answer(world) >= 1
+        world.sleep(1)
+        assert bob.take("user_left", "user_joined")[-1]["type"] == "user_left"
+        assert ann.session.hidden and ann.session.gate.crowded
+        member = world.shard.rooms["lobby"].members[ann.session_id]
+        assert not member.visible
+        assert [message["id"] for message in ann.of("joined") if "id" in message] == [1]
+
+    asyncio.run(story())
+
+
+@pytest.mark.one_worker
+@pytest.mark.parametrize("room", ["lobby", "den"])
+def test_k3_what_comes_after_a_join_with_privacy_is_hidden_while_access_is_asked(room: str) -> None:
+    """In the room that is joined again, and in another one while a first join waits."""
+
+    async def story() -> None:
+        world = World(access=(access := AccessLater()))
+        bob, ann = world.person("bob", "lobby"), world.person("ann", "lobby")
+        bob.take()
+        access.slow = True
+        ann.post(type="join", roomId=room, roomType="video", privacy=INVISIBLE)
+        ann.post(type="cursor", roomId="lobby", data=CURSOR)
+        world.settle()
+        assert [message["type"] for message in bob.take()] == ["user_left"]
+        await access.answer(world)
+        world.sleep(1)
+        assert not bob.take()
+
+    asyncio.run(story())
+
+
+def test_k1_the_privacy_of_a_join_is_answered_by_the_join_alone() -> None:
+    """Also for a session whose token has switched presence off, and which wants to be seen."""
+    world = World()
+    world.verifier.presence = False
+    ann = world.client().auth("ann")
+    ann.take()
+    ann.join("lobby", privacy={"invisible": False, "shareCursor": False}, id=1)
+    world.sleep(1)
+    assert [(message["type"], message.get("id")) for message in ann.take()] == [("joined", 1)]
+    assert not world.shard.users["ann"].sessions[ann.session_id].share_cursor
+
+
+@pytest.mark.one_worker  # brings its own
+@pytest.mark.parametrize("late", ["edge to owner", "owner to room", "edge to room"])
+def test_k1_a_join_with_privacy_has_no_visible_instant_on_three_workers(late: str) -> None:
+    world = World(workers=4)
+    bob, _ = world.person("bob", "lobby"), world.client().auth("ann")
+    room, user = world.owner_of(room_id="lobby").number, world.owner_of(user_id="ann").number
+    assert room != user, "different workers, or this shows nothing"
+    edge = min(world.nodes.keys() - {room, user})
+    ann = Client(world, world.nodes[edge].hub).auth("ann")
+    roads = {"edge to owner": (edge, user), "owner to room": (user, room), "edge to room": (edge, room)}
+    world.link_delay_s = lambda sender, receiver: 0.05 if (sender, receiver) == roads[late] else 0.0
+    ann.join("lobby", privacy=INVISIBLE)
+    ann.post(type="cursor", roomId="lobby", data=CURSOR)
+    world.sleep(1)
+    assert ann.of("joined") and not bob.take()
+
+
+@pytest.mark.one_worker  # brings its own
+def test_n_b_a_join_that_is_said_again_says_no_older_privacy_again() -> None:
+    """The owner of the user is lost with a join in its hands, and the last word of the session is another."""
+    world = World(workers=4)
+    bob, _ = world.person("bob", "lobby"), world.client().auth("ann")
+    room, user = world.owner_of(room_id="lobby").number, world.owner_of(user_id="ann").number
+    assert room != user, "different workers, or this shows nothing"
+    edge = min(world.nodes.keys() - {room, user, bob.session.hub.edge_id})
+    ann = Client(world, world.nodes[edge].hub).auth("ann").join("lobby")
+    bob.take()
+    world.link_delay_s = lambda sender, receiver: 5.0 if receiver == user else 0.0
+    ann.send(type="join", roomId="lobby", privacy={"invisible": False})
+    hide(ann)
+    world.kill(world.nodes[user])
+    world.sleep(1)
+    assert not world.shard.rooms["lobby"].members[ann.session_id].visible
+    assert [message["type"] for message in bob.take("user_left", "user_joined")] == ["user_left"]
+
+
 def test_what_waits_behind_a_change_of_privacy_is_bounded() -> None:
     world = World()
     ann = world.client().auth("ann")
