@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from msgspec import UNSET
 
 from koko_presence.commands import ChangePrivacy, ChangeStatus
 from koko_presence.errors import PresenceError
 from koko_presence.events import Pong
-from koko_presence.messages import CursorMessage, Heartbeat, Privacy, SelectionMessage, SetPrivacy, SetStatus
+from koko_presence.messages import CursorMessage, Heartbeat, Join, Privacy, SelectionMessage, SetPrivacy, SetStatus
 from koko_presence.news import SessionActed
 
 if TYPE_CHECKING:
     from .session import Session
+
+_SWITCHES = ("invisible", "share_cursor", "share_selection")
 
 
 def handle_heartbeat(session: Session, message: Heartbeat, now: float) -> None:
@@ -62,10 +66,24 @@ def hide_with_join(session: Session, privacy: Privacy, now: float) -> None:
 def change_privacy(session: Session, privacy: Privacy) -> None:
     """What the session hides from now on; what it sent while it was hidden and still waits is dropped [K3, K5]."""
     hidden = _hidden(session.privacy)
-    for name in ("invisible", "share_cursor", "share_selection"):
+    for name in _SWITCHES:
         if isinstance(value := getattr(privacy, name), bool):
             setattr(session.privacy, name, value)
     session.rooms.drop_waiting(hidden - _hidden(session.privacy))
+
+
+def changes_privacy(session: Session, message: Any) -> bool:
+    """Would `message` let the session, or by its scope another of the user's, hide anything else than now?"""
+    if isinstance(message, SetPrivacy):
+        privacy = message.data
+    elif isinstance(message, Join) and message.privacy is not UNSET:
+        privacy = message.privacy
+    else:
+        return False
+    present = session.privacy
+    return privacy.scope == "user" or any(
+        isinstance(value := getattr(privacy, name), bool) and value != getattr(present, name) for name in _SWITCHES
+    )
 
 
 def note_acted(session: Session, news: SessionActed, now: float) -> None:

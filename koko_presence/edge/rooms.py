@@ -38,14 +38,13 @@ from koko_presence.messages import (
     PlaybackMessage,
     RoomMessage,
     SelectionMessage,
-    SetPrivacy,
     Typing,
     is_plain,
 )
 
 from .entering import check_room_id, claimed_type, settled_type
 from .held import BEHIND_JOINS
-from .oneself import hide_with_join
+from .oneself import changes_privacy, hide_with_join
 from .standing import NOT_OPEN, Standing
 from .unanswered import NONE, Unanswered
 
@@ -240,7 +239,7 @@ class Rooms(Standing):
     def hold_back(self, message: Any, raw: bytes) -> bool:
         """Does a message, which came as `raw`, wait for the joins under way, or behind one that does? Errors:
         RATE_LIMITED."""
-        if self._catching_up or not (self.behind or (self.joining and _changes_privacy(message))):
+        if self._catching_up or not (self.behind or (self.joining and changes_privacy(self._session, message))):
             return False
         self.hold(BEHIND_JOINS, raw)
         self.note_crowd()
@@ -254,7 +253,7 @@ class Rooms(Standing):
         self._catching_up = True
         while (raw := session.held.first(BEHIND_JOINS)) is not None:
             message = decode(raw)
-            if self.joining and _changes_privacy(message):
+            if self.joining and changes_privacy(session, message):
                 break
             session.held.take_first(BEHIND_JOINS)
             session.dispatch(message, raw, True, now)
@@ -453,10 +452,6 @@ class Rooms(Standing):
 
     def _send(self, command: Any, now: float) -> None:
         self._session.hub.bus.send(command, now)
-
-
-def _changes_privacy(message: Any) -> bool:
-    return isinstance(message, SetPrivacy) or (isinstance(message, Join) and message.privacy is not UNSET)
 
 
 async def _await_grant(session: Session, answer: Awaitable[Grant], then: Callable[[Grant], None]) -> None:

@@ -377,6 +377,29 @@ def test_k3_what_comes_after_a_join_with_privacy_is_hidden_while_access_is_asked
     asyncio.run(story())
 
 
+@pytest.mark.one_worker
+@pytest.mark.parametrize("change", [{}, {"scope": "user"}, {"invisible": True}])
+def test_k3_what_changes_no_privacy_waits_for_no_join(change: dict[str, Any]) -> None:
+    """Joins that say again what the session hides are asked about at once, as is told by `change` at the end."""
+
+    async def story() -> None:
+        world = World(access=(access := AccessLater()))
+        ann = world.client().auth("ann", privacy={"shareCursor": False})
+        ann.take()
+        access.slow = True
+        same = {"shareCursor": False, "invisible": False}
+        for room in ("den", "hall", "lobby"):
+            ann.send(type="join", roomId=room, roomType="video", privacy=same)
+        ann.send(type="privacy", data={**same, **change}, id=1)
+        assert len(access.asked) == 3
+        assert [message["id"] for message in ann.take()] == ([] if change else [1])
+        await access.answer(world)
+        assert {message["roomId"] for message in ann.of("joined")} == {"den", "hall", "lobby"}
+        assert len(ann.of("ack")) == 1 and not ann.session.rooms.behind
+
+    asyncio.run(story())
+
+
 def test_k1_the_privacy_of_a_join_is_answered_by_the_join_alone() -> None:
     """Also for a session whose token has switched presence off, and which wants to be seen."""
     world = World()
