@@ -238,10 +238,10 @@ class Rooms(Standing):
 
     def hold_back(self, message: Any, raw: bytes) -> bool:
         """Does a message, which came as `raw`, wait for the joins under way, or behind one that does? Errors:
-        RATE_LIMITED."""
+        RATE_LIMITED, TOO_LARGE."""
         if self._catching_up or not (self.behind or (self.joining and changes_privacy(self._session, message))):
             return False
-        self.hold(BEHIND_JOINS, raw)
+        self.hold(BEHIND_JOINS, message, raw)
         self.note_crowd()
         return True
 
@@ -261,11 +261,18 @@ class Rooms(Standing):
         if session.state == "open":
             self.note_crowd()
 
-    def hold(self, room_id: str, raw: bytes) -> None:
-        """Keep a message for a room that is being joined, or `BEHIND_JOINS`. Errors: RATE_LIMITED when it does not
-        fit."""
-        if not self._session.held.add(room_id, raw):
+    def hold(self, place: str, message: Any, raw: bytes) -> None:
+        """Keep a message, which came as `raw`, for a room that is being joined, or `BEHIND_JOINS`; of cursors and of
+        selections for a room the newest [L3]. Errors: RATE_LIMITED when it does not fit, TOO_LARGE."""
+        held, kind = self._session.held, _MERGED.get(type(message), "")
+        key = f"{kind} {message.room_id}" if kind else ""
+        if kind:
+            self._check_size(len(raw))
+        supersedes = held.has(place, key)
+        if not held.add(place, raw, key=key):
             raise PresenceError("RATE_LIMITED", "Wait for the reply to join.", retry_after_s=1.0)
+        if supersedes:
+            tally.superseded(kind)
 
     def _forget(self, room_id: str) -> None:
         self.joined.discard(room_id)
@@ -316,7 +323,7 @@ class Rooms(Standing):
         if at == GO:
             self._pass_on(message, now)
         elif at == WAITS:
-            tally.superseded("cursor" if kind is CursorMessage else "selection")
+            tally.superseded(_MERGED[kind])
         else:
             self.note_crowd()
             self._session.hub.wake_waiting(self._session, self._next_release(now))
@@ -452,6 +459,10 @@ class Rooms(Standing):
 
     def _send(self, command: Any, now: float) -> None:
         self._session.hub.bus.send(command, now)
+
+
+# what is merged, and its name in the counts
+_MERGED: dict[type, str] = {CursorMessage: "cursor", SelectionMessage: "selection"}
 
 
 async def _await_grant(session: Session, answer: Awaitable[Grant], then: Callable[[Grant], None]) -> None:

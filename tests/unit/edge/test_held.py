@@ -53,6 +53,28 @@ def test_a_client_that_is_not_known_yet_has_a_few_small_messages_kept() -> None:
     assert waiting.add(OPENING, b"x"), "once it is known there is room for more"
 
 
+def test_l3_of_messages_with_one_key_the_newest_waits_behind_all_that_came_before_it() -> None:
+    waiting = Held()
+    for number in range(200):
+        assert waiting.add("room", b"cursor %d" % number, key="cursor")
+        if number < 3:
+            assert waiting.add("room", b"other %d" % number)
+    assert waiting.add("another room", b"cursor", key="cursor") and waiting.has("room", "cursor")
+    assert waiting.take_first("room") == b"other 0" and waiting.first("room") == b"other 1"
+    assert waiting.take("room") == [b"other 1", b"other 2", b"cursor 199"] and not waiting.has("room", "cursor")
+    waiting.clear()
+    assert waiting.size == 0
+
+
+def test_messages_with_a_key_are_bounded_and_one_that_does_not_fit_takes_no_place() -> None:
+    waiting = Held()
+    assert sum(waiting.add("room", b"{}") for _ in range(100)) == held.MAX_MESSAGES
+    added = sum(waiting.add("room", b"{}", key=f"cursor {number}") for number in range(100))
+    assert added == held.MAX_MESSAGES, "others that wait do not shut them out"
+    assert not waiting.add("room", b"x" * held.MAX_BYTES, key="cursor 1") and waiting.has("room", "cursor 1")
+    assert waiting.size <= held.MAX_BYTES
+
+
 def test_a_call_above_the_budget_is_let_through_alone() -> None:
     waiting = Held()
     assert waiting.reserve(held.MAX_BYTES) and not waiting.reserve(0)

@@ -463,6 +463,39 @@ def test_what_waits_behind_a_change_of_privacy_is_bounded() -> None:
     assert ann.of("pong") and not ann.session.rooms.behind
 
 
+@pytest.mark.one_worker
+@pytest.mark.parametrize("behind", [True, False], ids=["behind a change of privacy", "for the room"])
+def test_l3_cursors_and_selections_that_wait_for_a_join_are_merged(behind: bool) -> None:
+    """Three seconds of them are no abuse, beside as much else as may wait."""
+
+    async def story() -> None:
+        world = World(access=(access := AccessLater()), connection_hz=1000)
+        bob, ann = world.person("bob", "lobby"), world.client().auth("ann").join("hall")
+        if behind:
+            ann.join("lobby")
+        access.slow = True
+        ann.join("den" if behind else "lobby")
+        if behind:
+            hide(ann, False, shareCursor=False)
+            hide(ann, False, shareCursor=True)
+        for number in range(62):
+            say(ann, "typing", data={"isTyping": number % 2 == 0})
+        ann.take(), bob.take()
+        for number in range(180):
+            world.sleep(1 / 60)
+            say(ann, "cursor", data={**CURSOR, "timestamp": number})
+            say(ann, "selection", data={"startTime": number, "endTime": number + 1})
+        say(ann, "cursor", data=CURSOR, padding="x" * ann.session.rooms.max_bytes)
+        assert [message["code"] for message in ann.take("error")] == ["TOO_LARGE"] and ann.closed is None
+        await access.answer(world)
+        world.sleep(1)
+        shown = [message["data"] for message in bob.take("cursor_moved", "selection_changed")]
+        assert sorted(data.get("timestamp", data.get("startTime")) for data in shown) == [179, 179]
+        assert ann.session.held.size == 0
+
+    asyncio.run(story())
+
+
 def test_k3_a_join_that_waits_behind_a_change_of_privacy_holds_the_next_change() -> None:
     world = World()
     bob = world.person("bob", "lobby")
