@@ -150,6 +150,8 @@ class UserDesk:
             try:
                 answers.answer(self._setting, call, leases.change_privacy(self._spender(command, now), command))
             except PresenceError as error:
+                if user is not None and command.session_id in user.sessions:
+                    user.tell_privacy(command.session_id)  # its edge may have counted on it
                 answers.refuse(self._setting, call, error)
             return
         if user is None:

@@ -208,6 +208,8 @@ class User:
                 self._tell_back(command.visitor.session_id, command.room_id, hears=hears, now=now)
         if command.privacy is not None:  # in any case, for the edge counts on it
             self.spread_privacy(command.visitor.session_id, command.privacy)
+            if command.call is not None:
+                self.tell_privacy(command.visitor.session_id)
         self.check_rooms(command.room_id)
         session.rooms[command.room_id] = self._next_stay(now)
         visitor = command.visitor

@@ -36,8 +36,8 @@ class Held:
         self.size = 0  # bytes, OVERHEAD_BYTES for each message included
 
     def add(self, place: str, raw: bytes, *, known: bool = True, key: str = "") -> bool:
-        """Keep a message at the end of `place`; False when it does not fit. `known`: it is certain who has sent it. When
-        it fits, an earlier one with the same `key` in the place is kept no longer."""
+        """Keep a message at the end of `place`; False when it does not fit. `known`: it is certain who has sent it.
+        When it fits, an earlier one with the same `key` in the place is kept no longer."""
         max_bytes, max_messages = (MAX_BYTES, MAX_MESSAGES) if known else (UNKNOWN_MAX_BYTES, UNKNOWN_MAX_MESSAGES)
         messages = self._places.get(place, [])
         message: bytes | Newest = Newest(key, raw) if key else raw

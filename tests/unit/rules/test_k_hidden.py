@@ -463,6 +463,81 @@ def test_what_waits_behind_a_change_of_privacy_is_bounded() -> None:
     assert ann.of("pong") and not ann.session.rooms.behind
 
 
+# --- what is called for a session [M1, M6]
+
+
+@pytest.mark.one_worker  # brings its own
+@pytest.mark.parametrize("first", ["setPrivacy", "join", "join again"])
+def test_k3_what_is_called_behind_a_change_of_privacy_is_hidden(first: str) -> None:
+    world = World(workers=4)
+    bob, _ = world.person("bob", "lobby"), world.client().auth("ann")
+    room, user = world.owner_of(room_id="lobby").number, world.owner_of(user_id="ann").number
+    assert room != user, "different workers, or this shows nothing"
+    hub = world.nodes[min(world.nodes.keys() - {room, user})].hub
+    ann = Client(world, hub).auth("ann").join("lobby")
+    bob.take()
+    world.link_delay_s = lambda sender, receiver: 0.1 if receiver == user else 0.0
+    http = world.http("ann", ann.session_id)
+    if first == "setPrivacy":
+        http.start("setPrivacy", INVISIBLE, hub=hub)
+    else:
+        http.start(
+            "join", hub=hub, roomId="lobby" if first == "join again" else "den", roomType="video", privacy=INVISIBLE
+        )
+    cursor = http.start("updateCursor", hub=hub, roomId="lobby", **CURSOR)
+    broadcast = http.start("broadcast", hub=hub, roomId="lobby", data={"n": 1})
+    world.sleep(1)
+    assert cursor.result == {"success": True}
+    assert broadcast.error is not None and broadcast.error.code == "INVISIBLE"
+    assert [message["type"] for message in bob.take()] == ["user_left"]
+    assert ann.session.hidden and ann.session.gate.crowded
+
+
+@pytest.mark.one_worker  # the answers come on its loop
+def test_k3_what_was_called_while_invisible_is_not_shown_once_access_is_known() -> None:
+    world = World(access=(access := AccessLater()))
+    bob, ann = world.person("bob", "lobby"), ghost_in(world, user="ann")
+    bob.take()
+    access.slow = True
+    http = world.http("ann", ann.session_id)
+    cursor = http.start("updateCursor", roomId="lobby", **CURSOR)
+    broadcast = http.start("broadcast", roomId="lobby", data={"n": 1})
+    resync = http.start("syncPlayback", roomId="lobby", action="resync")
+    world.settle()
+    http.call("setPrivacy", invisible=False)
+    assert not cursor.done and not broadcast.done and len(access.asked) == 3
+    for each in access.asked:
+        each.set_result(Grant(allow=True, can_broadcast=True))
+    world.sleep(1)
+    assert [message["type"] for message in bob.take()] == ["user_joined"]
+    assert cursor.result == {"success": True} and resync.error is None
+    assert broadcast.error is not None and broadcast.error.code == "INVISIBLE"
+
+
+def test_k3_the_worker_of_a_session_knows_of_a_call_that_was_refused_and_of_a_join() -> None:
+    """What it hides is what its user's owner says."""
+    world = World(status_burst=1, status_hz=0.01)
+    ann = world.person("ann", "lobby")
+    http = world.http("ann", ann.session_id)
+    http.call("join", roomId="den", roomType="video", privacy=INVISIBLE)
+    assert ann.session.hidden and ann.session.gate.crowded
+    http.call("setPrivacy", shareCursor=False)
+    for _ in world.nodes:
+        assert http.refused("setPrivacy", invisible=False).code == "RATE_LIMITED"
+        assert ann.session.hidden
+    assert world.shard.users["ann"].sessions[ann.session_id].invisible
+
+
+def test_k3_the_session_of_another_user_hides_nothing_for_a_caller() -> None:
+    world = World()
+    bob, ann = world.person("bob", "lobby"), world.person("ann", "lobby")
+    mallory = world.http("mallory", ann.session_id)
+    for _ in world.nodes:
+        assert mallory.refused("setPrivacy", invisible=True).code == "SESSION_REQUIRED"
+        mallory.refused("join", roomId="lobby", roomType="video", privacy=INVISIBLE)
+    assert not ann.session.hidden and not bob.take("user_left")
+
+
 @pytest.mark.one_worker
 @pytest.mark.parametrize("behind", [True, False], ids=["behind a change of privacy", "for the room"])
 def test_l3_cursors_and_selections_that_wait_for_a_join_are_merged(behind: bool) -> None:
