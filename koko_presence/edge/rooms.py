@@ -227,8 +227,10 @@ class Rooms(Standing):
         if room_id in self.joining:
             del self.joining[room_id]
             before, self._catching_up = self._catching_up, True  # nothing of it waits behind what came later
-            self._session.dispatch_held(room_id)
-            self._catching_up = before
+            try:
+                self._session.dispatch_held(room_id)
+            finally:
+                self._catching_up = before
         self._catch_up()
 
     @property
@@ -251,13 +253,15 @@ class Rooms(Standing):
         if self._catching_up or not self.behind:
             return
         self._catching_up = True
-        while (raw := session.held.first(BEHIND_JOINS)) is not None:
-            message = decode(raw)
-            if self.joining and changes_privacy(session, message):
-                break
-            session.held.take_first(BEHIND_JOINS)
-            session.dispatch(message, raw, True, now)
-        self._catching_up = False
+        try:
+            while (raw := session.held.first(BEHIND_JOINS)) is not None:
+                message = decode(raw)
+                if self.joining and changes_privacy(session, message):
+                    break
+                session.held.take_first(BEHIND_JOINS)
+                session.dispatch(message, raw, True, now)
+        finally:
+            self._catching_up = False
         if session.state == "open":
             self.note_crowd()
 

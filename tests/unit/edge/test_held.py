@@ -14,7 +14,7 @@ from koko_presence.auth.access import Grant
 from koko_presence.auth.tokens import Identity, TokenRefused
 from koko_presence.edge import held
 from koko_presence.edge.address_limits import FREE
-from koko_presence.edge.held import OPENING, Held
+from koko_presence.edge.held import BEHIND_JOINS, OPENING, Held
 from koko_presence.edge.trpc_events import payloads
 from koko_presence.edge.trpc_ws import TrpcSocket
 from tests.world import UNIX_START_S, World
@@ -325,3 +325,46 @@ def test_what_waits_for_a_room_that_is_taken_away_waits_no_longer() -> None:
         assert client.session.held.size == 0
 
     asyncio.run(story())
+
+
+def test_a_heartbeat_at_trpc_waits_behind_a_change_of_privacy_as_the_message_that_it_is() -> None:
+    """It was kept as no bytes at all: the answer to the join then raised, and nothing was held back any more."""
+
+    async def story() -> None:
+        world = World()
+        wire = Wire(world)
+        wire.say(params("ann"))
+        await settle(world)
+        session = wire.socket._session
+        session.rooms.joining["den"] = None
+        session.held.add(BEHIND_JOINS, b'{"type":"privacy","data":{"invisible":true}}')
+        wire.say(call(1, "heartbeat", {"status": "idle", "clientTime": 5}))
+        await settle(world)
+        assert [each["id"] for each in wire.told()] == [1] and session.activity.activity == "active"
+        session.rooms.on_refused("den", world.now)
+        await settle(world)
+        assert session.privacy.invisible is True and session.activity.activity == "idle"
+        assert not session.rooms.behind and session.held.size == 0
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("place", [BEHIND_JOINS, "den"])
+def test_a_fault_in_what_was_held_does_not_end_the_order_of_what_comes_after_it(place: str) -> None:
+    world = World()
+    ann = world.client().auth("ann")
+    rooms = ann.session.rooms
+    rooms.joining["den"] = None
+    ann.session.held.add(place, b'{"type":"heartbeat"}')
+
+    def fail(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(ann.session), "dispatch", fail)
+        with pytest.raises(ZeroDivisionError):
+            rooms.on_refused("den", world.now)
+    ann.take()
+    rooms.joining["hall"] = None
+    ann.send(type="privacy", data={"invisible": True}, id=1)
+    assert rooms.behind and not ann.take()
