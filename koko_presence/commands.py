@@ -91,7 +91,8 @@ class OpenSession(Letter, kw_only=True):
 
 class EnterRoom(Letter, kw_only=True):
     """A session wants into a room; the user's owner counts rooms, then the room's owner decides [C6, C10]. For a
-    `call` the user's owner knows where the session is connected; `lease` asks for one without a socket [M1, M2]."""
+    `call` the user's owner knows where the session is connected; `lease` asks for one without a socket [M1, M2]. Only a
+    call has `privacy` here: what a socket's join says of it has gone before, as ChangePrivacy [K3]."""
 
     user_id: str
     room_id: str
@@ -154,7 +155,7 @@ class ChangeStatus(Letter, kw_only=True):
 
 class ChangePrivacy(Letter, kw_only=True):
     """`disabled` is the token's word, not the client's: None when the command does not come from a token [K1]. A `call`
-    may name no session when the scope is the user."""
+    may name no session when the scope is the user. `of_join`: it came with a join, which is what is answered."""
 
     disabled: bool | None = None
     user_id: str
@@ -162,6 +163,7 @@ class ChangePrivacy(Letter, kw_only=True):
     privacy: Privacy
     id: MessageId | None = None
     call: Call | None = None
+    of_join: bool = False
 
 
 class TakeLook(Letter, kw_only=True):

@@ -7,6 +7,7 @@ when playback or control are in it, else at the end of a short window, so that e
 """
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 from msgspec import UNSET
@@ -328,7 +329,8 @@ class Shard:
         try:
             member = view.acting_member(room, call.user_id, command.session_id)
             assert room is not None
-            with scopes.narrowed(member, call.scopes):
+            hides = command.hidden and not _is_own_matter(message)
+            with scopes.narrowed(member, call.scopes), scopes.hidden(member) if hides else nullcontext():
                 dropped = scopes.is_dropped(member, message, call.scopes)
                 result = None if dropped else self._do(room, member, message, now)
         except PresenceError as refusal:

@@ -150,9 +150,14 @@ class UserDesk:
             try:
                 answers.answer(self._setting, call, leases.change_privacy(self._spender(command, now), command))
             except PresenceError as error:
+                if user is not None and command.session_id in user.sessions:
+                    user.tell_privacy(command.session_id)  # its edge may have counted on it
                 answers.refuse(self._setting, call, error)
             return
         if user is None:
+            return
+        if command.of_join:
+            user.change_with_join(command)
             return
         try:
             result = user.change_privacy(command)

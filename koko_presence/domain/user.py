@@ -208,6 +208,8 @@ class User:
                 self._tell_back(command.visitor.session_id, command.room_id, hears=hears, now=now)
         if command.privacy is not None:  # in any case, for the edge counts on it
             self.spread_privacy(command.visitor.session_id, command.privacy)
+            if command.call is not None:
+                self.tell_privacy(command.visitor.session_id)
         self.check_rooms(command.room_id)
         session.rooms[command.room_id] = self._next_stay(now)
         visitor = command.visitor
@@ -316,6 +318,13 @@ class User:
             "shareCursor": session.share_cursor,
             "shareSelection": session.share_selection,
         }
+
+    def change_with_join(self, command: ChangePrivacy) -> None:
+        """The privacy that came with a join: nothing of it is answered, and who is disabled stays so."""
+        if command.session_id in self.sessions:
+            self.spread_privacy(command.session_id, command.privacy)
+            if len(self.sessions) > 1:  # another tab may have changed it meanwhile
+                self.tell_privacy(command.session_id)
 
     def spread_privacy(self, session_id: str, privacy: Privacy) -> None:
         """Let the session, or by its scope all of the user's, hide what `privacy` says [K6]."""

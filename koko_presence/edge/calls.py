@@ -41,12 +41,16 @@ class Calls:
     def __len__(self) -> int:
         return len(self._pending)
 
+    def check_free(self) -> None:
+        """Errors: UNAVAILABLE when no more calls may wait here."""
+        if len(self._pending) >= MAX_PENDING:
+            raise PresenceError("UNAVAILABLE", "More calls wait here than this server takes. Try again.")
+
     async def ask(self, command: Any, user_id: str, scopes: Scopes | None = None) -> bytes:
         """Send `command`, a command of commands.py that has a `call`, for `user_id`, and wait for the owner's answer,
         as JSON. `scopes`: all that the caller's token allows there. Errors: PresenceError, the owner's own, or
         UNAVAILABLE when no answer comes."""
-        if len(self._pending) >= MAX_PENDING:
-            raise PresenceError("UNAVAILABLE", "More calls wait here than this server takes. Try again.")
+        self.check_free()
         now = self._clock()
         self._last_number += 1
         number = self._last_number

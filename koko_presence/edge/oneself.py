@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from msgspec import UNSET
 
 from koko_presence.commands import ChangePrivacy, ChangeStatus
 from koko_presence.errors import PresenceError
 from koko_presence.events import Pong
-from koko_presence.messages import CursorMessage, Heartbeat, Privacy, SelectionMessage, SetPrivacy, SetStatus
+from koko_presence.messages import CursorMessage, Heartbeat, Join, Privacy, SelectionMessage, SetPrivacy, SetStatus
 from koko_presence.news import SessionActed
 
 if TYPE_CHECKING:
     from .session import Session
+
+_SWITCHES = ("invisible", "share_cursor", "share_selection")
 
 
 def handle_heartbeat(session: Session, message: Heartbeat, now: float) -> None:
@@ -51,13 +55,35 @@ def handle_privacy(session: Session, message: SetPrivacy, now: float) -> None:
     session.hub.bus.send(command, now)
 
 
+def hide_with_join(session: Session, privacy: Privacy, now: float) -> None:
+    """The privacy of a join, when its turn has come, whatever becomes of the join. It goes to the user's owner before
+    the join and on its road, so that there is no visible instant [K1, K3]."""
+    change_privacy(session, privacy)
+    command = ChangePrivacy(user_id=session.user_id, session_id=session.session_id, privacy=privacy, of_join=True)
+    session.hub.bus.send(command, now)
+
+
 def change_privacy(session: Session, privacy: Privacy) -> None:
     """What the session hides from now on; what it sent while it was hidden and still waits is dropped [K3, K5]."""
     hidden = _hidden(session.privacy)
-    for name in ("invisible", "share_cursor", "share_selection"):
+    for name in _SWITCHES:
         if isinstance(value := getattr(privacy, name), bool):
             setattr(session.privacy, name, value)
     session.rooms.drop_waiting(hidden - _hidden(session.privacy))
+
+
+def changes_privacy(session: Session, message: Any) -> bool:
+    """Would `message` let the session, or by its scope another of the user's, hide anything else than now?"""
+    if isinstance(message, SetPrivacy):
+        privacy = message.data
+    elif isinstance(message, Join) and message.privacy is not UNSET:
+        privacy = message.privacy
+    else:
+        return False
+    present = session.privacy
+    return privacy.scope == "user" or any(
+        isinstance(value := getattr(privacy, name), bool) and value != getattr(present, name) for name in _SWITCHES
+    )
 
 
 def note_acted(session: Session, news: SessionActed, now: float) -> None:

@@ -1,7 +1,7 @@
 """The procedures of the specification, as HTTP calls them: input checked, access asked, the owner's answer awaited.
 
 They send the commands that a socket's session would send, so the rules, limits and errors are the same [M1 to M9]. What
-they do for a session that has a socket, its edge learns from the owner.
+they do for a session that has a socket, its edge learns from the owner; what it hides, at once if this is the edge.
 """
 
 from __future__ import annotations
@@ -38,9 +38,11 @@ from koko_presence.messages import Join, SetPrivacy, SetStatus, Wire
 from .entering import check_room_id, claimed_type, settled_type
 from .inputs import HeartbeatInput, LeaveInput, RoomTarget, Target, read, read_message
 from .leaseholders import Lease, Leaseholders
+from .oneself import change_privacy, hide_with_join
 
 if TYPE_CHECKING:
     from .hub import Hub
+    from .session import Session
 
 log = logging.getLogger("koko_presence.procedures")
 
@@ -127,11 +129,15 @@ class Procedures:
         check_room_id(message.room_id)
         limits = self._hub.limits  # a socket's own are counted at its session [M8]
         self._joins.take(caller.identity.user_id, limits.join_hz, limits.join_burst, self._hub.clock())
-        grant = await self._grant(caller, message.room_id, message.room_type)
         session_id = _session(caller, target)
         lease = target.client_key is not UNSET or not session_id
         if lease:
             session_id = _lease(caller, message.room_id, target)
+        own = self._here(caller, session_id)
+        if own is not None and message.privacy is not UNSET and caller.identity.presence:  # in its turn, as a socket's
+            hide_with_join(own, message.privacy, self._hub.clock())
+            message.privacy = UNSET
+        grant = await self._grant(caller, message.room_id, message.room_type)
         command = self._enter(caller.identity, message, grant, session_id)
         command.lease = lease
         result = _joined.decode(await self._ask(caller, command))
@@ -268,8 +274,12 @@ class Procedures:
             session_id = _lease(caller, message.room_id, target)
         if name == "syncPlayback" and not session_id:  # [H14]
             raise PresenceError("SESSION_REQUIRED", "Name the session whose player this is, as sessionId.")
+        own = self._here(caller, session_id)
+        hidden = own is not None and own.hidden  # now that the call has come, whatever is so when access is known [K3]
         grant = await self._grant(caller, message.room_id, UNSET)
-        command = Act(room_id=message.room_id, session_id=session_id, edge=self._hub.edge_id, message=message)
+        command = Act(
+            room_id=message.room_id, session_id=session_id, edge=self._hub.edge_id, message=message, hidden=hidden
+        )
         scopes = Scopes(grant.can_control, grant.can_broadcast, grant.moderator, caller.identity.presence)
         return Raw(await self._hub.calls.ask(command, caller.identity.user_id, scopes))
 
@@ -290,12 +300,20 @@ class Procedures:
         assert isinstance(message, SetPrivacy)
         if message.data.invisible is False and not caller.identity.presence:
             raise presence_is_off()
-        command = ChangePrivacy(
-            user_id=caller.identity.user_id, session_id=_session(caller, target), privacy=message.data
-        )
+        session_id = _session(caller, target)
+        self._hub.calls.check_free()
+        own = self._here(caller, session_id)
+        if own is not None:  # for the calls behind this one [K3]; should it be refused, the owner says what is so
+            change_privacy(own, message.data)
+        command = ChangePrivacy(user_id=caller.identity.user_id, session_id=session_id, privacy=message.data)
         return Raw(await self._ask(caller, command))
 
     # --- small things ---------------------------------------------------------------------------------------------
+
+    def _here(self, caller: Caller, session_id: str) -> Session | None:
+        """The caller's session of that id, if this worker has its socket."""
+        session = self._hub.sessions.get(session_id)
+        return session if session is not None and session.user_id == caller.identity.user_id else None
 
     async def _ask(self, caller: Caller, command: Any) -> bytes:
         return await self._hub.calls.ask(command, caller.identity.user_id)

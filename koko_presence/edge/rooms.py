@@ -38,14 +38,13 @@ from koko_presence.messages import (
     PlaybackMessage,
     RoomMessage,
     SelectionMessage,
-    SetPrivacy,
     Typing,
     is_plain,
 )
 
 from .entering import check_room_id, claimed_type, settled_type
 from .held import BEHIND_JOINS
-from .oneself import change_privacy
+from .oneself import changes_privacy, hide_with_join
 from .standing import NOT_OPEN, Standing
 from .unanswered import NONE, Unanswered
 
@@ -103,6 +102,8 @@ class Rooms(Standing):
         if waits_for_s > LONGEST_WAIT_TO_JOIN_S and not self.hearing:
             # spread, or they would all come back at once
             raise PresenceError("RATE_LIMITED", retry_after_s=waits_for_s * (1.0 + self._session.connection % 16 / 8.0))
+        if message.privacy is not UNSET:
+            hide_with_join(self._session, message.privacy, now)
         if (
             message.room_id not in self.joined
         ):  # joining again after a resume is the SDK's doing, not the person's [D14]
@@ -145,10 +146,7 @@ class Rooms(Standing):
             can_broadcast=grant.can_broadcast,
             moderator=grant.moderator,
             id=message.id,
-            privacy=None if message.privacy is UNSET else message.privacy,
         )
-        if command.privacy is not None:
-            change_privacy(session, command.privacy)
         self.unanswered.enter(command)
         self._send(command, now)
 
@@ -229,8 +227,10 @@ class Rooms(Standing):
         if room_id in self.joining:
             del self.joining[room_id]
             before, self._catching_up = self._catching_up, True  # nothing of it waits behind what came later
-            self._session.dispatch_held(room_id)
-            self._catching_up = before
+            try:
+                self._session.dispatch_held(room_id)
+            finally:
+                self._catching_up = before
         self._catch_up()
 
     @property
@@ -240,10 +240,10 @@ class Rooms(Standing):
 
     def hold_back(self, message: Any, raw: bytes) -> bool:
         """Does a message, which came as `raw`, wait for the joins under way, or behind one that does? Errors:
-        RATE_LIMITED."""
-        if self._catching_up or not (self.behind or (self.joining and _changes_privacy(message))):
+        RATE_LIMITED, TOO_LARGE."""
+        if self._catching_up or not (self.behind or (self.joining and changes_privacy(self._session, message))):
             return False
-        self.hold(BEHIND_JOINS, raw)
+        self.hold(BEHIND_JOINS, message, raw)
         self.note_crowd()
         return True
 
@@ -253,21 +253,30 @@ class Rooms(Standing):
         if self._catching_up or not self.behind:
             return
         self._catching_up = True
-        while (raw := session.held.first(BEHIND_JOINS)) is not None:
-            message = decode(raw)
-            if self.joining and _changes_privacy(message):
-                break
-            session.held.take_first(BEHIND_JOINS)
-            session.dispatch(message, raw, True, now)
-        self._catching_up = False
+        try:
+            while (raw := session.held.first(BEHIND_JOINS)) is not None:
+                message = decode(raw)
+                if self.joining and changes_privacy(session, message):
+                    break
+                session.held.take_first(BEHIND_JOINS)
+                session.dispatch(message, raw, True, now)
+        finally:
+            self._catching_up = False
         if session.state == "open":
             self.note_crowd()
 
-    def hold(self, room_id: str, raw: bytes) -> None:
-        """Keep a message for a room that is being joined, or `BEHIND_JOINS`. Errors: RATE_LIMITED when it does not
-        fit."""
-        if not self._session.held.add(room_id, raw):
+    def hold(self, place: str, message: Any, raw: bytes) -> None:
+        """Keep a message, which came as `raw`, for a room that is being joined, or `BEHIND_JOINS`; of cursors and of
+        selections for a room the newest [L3]. Errors: RATE_LIMITED when it does not fit, TOO_LARGE."""
+        held, kind = self._session.held, _MERGED.get(type(message), "")
+        key = f"{kind} {message.room_id}" if kind else ""
+        if kind:
+            self._check_size(len(raw))
+        supersedes = held.has(place, key)
+        if not held.add(place, raw, key=key):
             raise PresenceError("RATE_LIMITED", "Wait for the reply to join.", retry_after_s=1.0)
+        if supersedes:
+            tally.superseded(kind)
 
     def _forget(self, room_id: str) -> None:
         self.joined.discard(room_id)
@@ -318,7 +327,7 @@ class Rooms(Standing):
         if at == GO:
             self._pass_on(message, now)
         elif at == WAITS:
-            tally.superseded("cursor" if kind is CursorMessage else "selection")
+            tally.superseded(_MERGED[kind])
         else:
             self.note_crowd()
             self._session.hub.wake_waiting(self._session, self._next_release(now))
@@ -456,8 +465,8 @@ class Rooms(Standing):
         self._session.hub.bus.send(command, now)
 
 
-def _changes_privacy(message: Any) -> bool:
-    return isinstance(message, SetPrivacy) or (isinstance(message, Join) and message.privacy is not UNSET)
+# what is merged, and its name in the counts
+_MERGED: dict[type, str] = {CursorMessage: "cursor", SelectionMessage: "selection"}
 
 
 async def _await_grant(session: Session, answer: Awaitable[Grant], then: Callable[[Grant], None]) -> None:

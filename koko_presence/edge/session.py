@@ -250,7 +250,7 @@ class Session:
             if kind in ROOM_HANDLERS:
                 room_id: str = message.room_id  # type: ignore[union-attr]
                 if room_id in self.rooms.joining:
-                    self.rooms.hold(room_id, raw)
+                    self.rooms.hold(room_id, message, raw)
                 else:
                     ROOM_HANDLERS[kind](self.rooms, message, len(raw), within, now)
                 return

@@ -298,7 +298,8 @@ class TrpcSocket:
             asked = read(input, HeartbeatInput)
             if (asked.room_id, asked.session_id, asked.client_key) == (UNSET, UNSET, UNSET):
                 session, now = self._session, self._session.hub.clock()
-                session.dispatch(Heartbeat(status=asked.status, client_time=asked.client_time), b"", True, now)
+                beat = Heartbeat(status=asked.status, client_time=asked.client_time)
+                session.dispatch(beat, trpc.encode(beat), True, now)
                 wall = session.hub.wall
                 return HeartbeatResult(
                     success=True, renewed=0, timestamp=wall.iso(now), server_time=wall.ms(now), echo=asked.client_time

@@ -14,7 +14,7 @@ from koko_presence.auth.access import Grant
 from koko_presence.auth.tokens import Identity, TokenRefused
 from koko_presence.edge import held
 from koko_presence.edge.address_limits import FREE
-from koko_presence.edge.held import OPENING, Held
+from koko_presence.edge.held import BEHIND_JOINS, OPENING, Held
 from koko_presence.edge.trpc_events import payloads
 from koko_presence.edge.trpc_ws import TrpcSocket
 from tests.world import UNIX_START_S, World
@@ -51,6 +51,28 @@ def test_a_client_that_is_not_known_yet_has_a_few_small_messages_kept() -> None:
     assert not waiting.add(OPENING, b"x" * 16 * KIB, known=False)
     assert [waiting.add(OPENING, b"x", known=False) for _ in range(17)] == [True] * 16 + [False]
     assert waiting.add(OPENING, b"x"), "once it is known there is room for more"
+
+
+def test_l3_of_messages_with_one_key_the_newest_waits_behind_all_that_came_before_it() -> None:
+    waiting = Held()
+    for number in range(200):
+        assert waiting.add("room", b"cursor %d" % number, key="cursor")
+        if number < 3:
+            assert waiting.add("room", b"other %d" % number)
+    assert waiting.add("another room", b"cursor", key="cursor") and waiting.has("room", "cursor")
+    assert waiting.take_first("room") == b"other 0" and waiting.first("room") == b"other 1"
+    assert waiting.take("room") == [b"other 1", b"other 2", b"cursor 199"] and not waiting.has("room", "cursor")
+    waiting.clear()
+    assert waiting.size == 0
+
+
+def test_messages_with_a_key_are_bounded_and_one_that_does_not_fit_takes_no_place() -> None:
+    waiting = Held()
+    assert sum(waiting.add("room", b"{}") for _ in range(100)) == held.MAX_MESSAGES
+    added = sum(waiting.add("room", b"{}", key=f"cursor {number}") for number in range(100))
+    assert added == held.MAX_MESSAGES, "others that wait do not shut them out"
+    assert not waiting.add("room", b"x" * held.MAX_BYTES, key="cursor 1") and waiting.has("room", "cursor 1")
+    assert waiting.size <= held.MAX_BYTES
 
 
 def test_a_call_above_the_budget_is_let_through_alone() -> None:
@@ -303,3 +325,46 @@ def test_what_waits_for_a_room_that_is_taken_away_waits_no_longer() -> None:
         assert client.session.held.size == 0
 
     asyncio.run(story())
+
+
+def test_a_heartbeat_at_trpc_waits_behind_a_change_of_privacy_as_the_message_that_it_is() -> None:
+    """It was kept as no bytes at all: the answer to the join then raised, and nothing was held back any more."""
+
+    async def story() -> None:
+        world = World()
+        wire = Wire(world)
+        wire.say(params("ann"))
+        await settle(world)
+        session = wire.socket._session
+        session.rooms.joining["den"] = None
+        session.held.add(BEHIND_JOINS, b'{"type":"privacy","data":{"invisible":true}}')
+        wire.say(call(1, "heartbeat", {"status": "idle", "clientTime": 5}))
+        await settle(world)
+        assert [each["id"] for each in wire.told()] == [1] and session.activity.activity == "active"
+        session.rooms.on_refused("den", world.now)
+        await settle(world)
+        assert session.privacy.invisible is True and session.activity.activity == "idle"
+        assert not session.rooms.behind and session.held.size == 0
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("place", [BEHIND_JOINS, "den"])
+def test_a_fault_in_what_was_held_does_not_end_the_order_of_what_comes_after_it(place: str) -> None:
+    world = World()
+    ann = world.client().auth("ann")
+    rooms = ann.session.rooms
+    rooms.joining["den"] = None
+    ann.session.held.add(place, b'{"type":"heartbeat"}')
+
+    def fail(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(ann.session), "dispatch", fail)
+        with pytest.raises(ZeroDivisionError):
+            rooms.on_refused("den", world.now)
+    ann.take()
+    rooms.joining["hall"] = None
+    ann.send(type="privacy", data={"invisible": True}, id=1)
+    assert rooms.behind and not ann.take()

@@ -302,6 +302,152 @@ def test_k3_a_change_of_privacy_does_not_overtake_what_is_held_for_a_join(first:
     asyncio.run(story())
 
 
+class AccessLater:
+    """While it is `slow`, ann's questions wait in `asked` for their answer."""
+
+    def __init__(self) -> None:
+        self.slow = False
+        self.asked: list[asyncio.Future[Grant]] = []
+
+    def check(self, identity: Any, room_id: str, room_type: Any, **_: str) -> Any:
+        if not self.slow or identity.user_id != "ann":
+            return Grant(allow=True)
+        self.asked.append(asyncio.get_running_loop().create_future())
+        return self.asked[-1]
+
+    async def answer(self, world: World) -> int:
+        """Say yes to all that is asked; returns how many these were."""
+        asked, self.asked = self.asked, []
+        for each in asked:
+            each.set_result(Grant(allow=True))
+        for _ in range(5):
+            await asyncio.sleep(0)
+            world.settle()
+        return len(asked)
+
+
+CURSOR = {"timestamp": 1, "x": 0, "y": 0}
+
+
+@pytest.mark.one_worker  # the answers come from a real loop
+@pytest.mark.parametrize("resumed", [False, True])
+def test_k3_a_change_of_privacy_after_a_second_join_with_privacy_is_the_last_word(resumed: bool) -> None:
+    """A room that the session is in, as after a resume, holds nothing back while it is asked about."""
+
+    async def story() -> None:
+        world = World(access=(access := AccessLater()))
+        bob, ann = world.person("bob", "lobby"), world.person("ann", "lobby")
+        if resumed:
+            token = ann.resume_token
+            ann.hang_up(None)
+            ann = world.client().auth("ann", resumeToken=token)
+        bob.take()
+        access.slow = True
+        ann.send(type="join", roomId="lobby", privacy={"invisible": False}, id=1)
+        hide(ann)
+        assert await access.answer(world) >= 1
+        world.sleep(1)
+        assert bob.take("user_left", "user_joined")[-1]["type"] == "user_left"
+        assert ann.session.hidden and ann.session.gate.crowded
+        member = world.shard.rooms["lobby"].members[ann.session_id]
+        assert not member.visible
+        assert [message["id"] for message in ann.of("joined") if "id" in message] == [1]
+
+    asyncio.run(story())
+
+
+@pytest.mark.one_worker
+@pytest.mark.parametrize("room", ["lobby", "den"])
+def test_k3_what_comes_after_a_join_with_privacy_is_hidden_while_access_is_asked(room: str) -> None:
+    """In the room that is joined again, and in another one while a first join waits."""
+
+    async def story() -> None:
+        world = World(access=(access := AccessLater()))
+        bob, ann = world.person("bob", "lobby"), world.person("ann", "lobby")
+        bob.take()
+        access.slow = True
+        ann.post(type="join", roomId=room, roomType="video", privacy=INVISIBLE)
+        ann.post(type="cursor", roomId="lobby", data=CURSOR)
+        world.settle()
+        assert [message["type"] for message in bob.take()] == ["user_left"]
+        await access.answer(world)
+        world.sleep(1)
+        assert not bob.take()
+
+    asyncio.run(story())
+
+
+@pytest.mark.one_worker
+@pytest.mark.parametrize("change", [{}, {"scope": "user"}, {"invisible": True}])
+def test_k3_what_changes_no_privacy_waits_for_no_join(change: dict[str, Any]) -> None:
+    """Joins that say again what the session hides are asked about at once, as is told by `change` at the end."""
+
+    async def story() -> None:
+        world = World(access=(access := AccessLater()))
+        ann = world.client().auth("ann", privacy={"shareCursor": False})
+        ann.take()
+        access.slow = True
+        same = {"shareCursor": False, "invisible": False}
+        for room in ("den", "hall", "lobby"):
+            ann.send(type="join", roomId=room, roomType="video", privacy=same)
+        ann.send(type="privacy", data={**same, **change}, id=1)
+        assert len(access.asked) == 3
+        assert [message["id"] for message in ann.take()] == ([] if change else [1])
+        await access.answer(world)
+        assert {message["roomId"] for message in ann.of("joined")} == {"den", "hall", "lobby"}
+        assert len(ann.of("ack")) == 1 and not ann.session.rooms.behind
+
+    asyncio.run(story())
+
+
+def test_k1_the_privacy_of_a_join_is_answered_by_the_join_alone() -> None:
+    """Also for a session whose token has switched presence off, and which wants to be seen."""
+    world = World()
+    world.verifier.presence = False
+    ann = world.client().auth("ann")
+    ann.take()
+    ann.join("lobby", privacy={"invisible": False, "shareCursor": False}, id=1)
+    world.sleep(1)
+    assert [(message["type"], message.get("id")) for message in ann.take()] == [("joined", 1)]
+    assert not world.shard.users["ann"].sessions[ann.session_id].share_cursor
+
+
+@pytest.mark.one_worker  # brings its own
+@pytest.mark.parametrize("late", ["edge to owner", "owner to room", "edge to room"])
+def test_k1_a_join_with_privacy_has_no_visible_instant_on_three_workers(late: str) -> None:
+    world = World(workers=4)
+    bob, _ = world.person("bob", "lobby"), world.client().auth("ann")
+    room, user = world.owner_of(room_id="lobby").number, world.owner_of(user_id="ann").number
+    assert room != user, "different workers, or this shows nothing"
+    edge = min(world.nodes.keys() - {room, user})
+    ann = Client(world, world.nodes[edge].hub).auth("ann")
+    roads = {"edge to owner": (edge, user), "owner to room": (user, room), "edge to room": (edge, room)}
+    world.link_delay_s = lambda sender, receiver: 0.05 if (sender, receiver) == roads[late] else 0.0
+    ann.join("lobby", privacy=INVISIBLE)
+    ann.post(type="cursor", roomId="lobby", data=CURSOR)
+    world.sleep(1)
+    assert ann.of("joined") and not bob.take()
+
+
+@pytest.mark.one_worker  # brings its own
+def test_n_b_a_join_that_is_said_again_says_no_older_privacy_again() -> None:
+    """The owner of the user is lost with a join in its hands, and the last word of the session is another."""
+    world = World(workers=4)
+    bob, _ = world.person("bob", "lobby"), world.client().auth("ann")
+    room, user = world.owner_of(room_id="lobby").number, world.owner_of(user_id="ann").number
+    assert room != user, "different workers, or this shows nothing"
+    edge = min(world.nodes.keys() - {room, user, bob.session.hub.edge_id})
+    ann = Client(world, world.nodes[edge].hub).auth("ann").join("lobby")
+    bob.take()
+    world.link_delay_s = lambda sender, receiver: 5.0 if receiver == user else 0.0
+    ann.send(type="join", roomId="lobby", privacy={"invisible": False})
+    hide(ann)
+    world.kill(world.nodes[user])
+    world.sleep(1)
+    assert not world.shard.rooms["lobby"].members[ann.session_id].visible
+    assert [message["type"] for message in bob.take("user_left", "user_joined")] == ["user_left"]
+
+
 def test_what_waits_behind_a_change_of_privacy_is_bounded() -> None:
     world = World()
     ann = world.client().auth("ann")
@@ -315,6 +461,114 @@ def test_what_waits_behind_a_change_of_privacy_is_bounded() -> None:
     ann.session.rooms.on_refused("lobby", world.now)
     world.settle()
     assert ann.of("pong") and not ann.session.rooms.behind
+
+
+# --- what is called for a session [M1, M6]
+
+
+@pytest.mark.one_worker  # brings its own
+@pytest.mark.parametrize("first", ["setPrivacy", "join", "join again"])
+def test_k3_what_is_called_behind_a_change_of_privacy_is_hidden(first: str) -> None:
+    world = World(workers=4)
+    bob, _ = world.person("bob", "lobby"), world.client().auth("ann")
+    room, user = world.owner_of(room_id="lobby").number, world.owner_of(user_id="ann").number
+    assert room != user, "different workers, or this shows nothing"
+    hub = world.nodes[min(world.nodes.keys() - {room, user})].hub
+    ann = Client(world, hub).auth("ann").join("lobby")
+    bob.take()
+    world.link_delay_s = lambda sender, receiver: 0.1 if receiver == user else 0.0
+    http = world.http("ann", ann.session_id)
+    if first == "setPrivacy":
+        http.start("setPrivacy", INVISIBLE, hub=hub)
+    else:
+        http.start(
+            "join", hub=hub, roomId="lobby" if first == "join again" else "den", roomType="video", privacy=INVISIBLE
+        )
+    cursor = http.start("updateCursor", hub=hub, roomId="lobby", **CURSOR)
+    broadcast = http.start("broadcast", hub=hub, roomId="lobby", data={"n": 1})
+    world.sleep(1)
+    assert cursor.result == {"success": True}
+    assert broadcast.error is not None and broadcast.error.code == "INVISIBLE"
+    assert [message["type"] for message in bob.take()] == ["user_left"]
+    assert ann.session.hidden and ann.session.gate.crowded
+
+
+@pytest.mark.one_worker  # the answers come on its loop
+def test_k3_what_was_called_while_invisible_is_not_shown_once_access_is_known() -> None:
+    world = World(access=(access := AccessLater()))
+    bob, ann = world.person("bob", "lobby"), ghost_in(world, user="ann")
+    bob.take()
+    access.slow = True
+    http = world.http("ann", ann.session_id)
+    cursor = http.start("updateCursor", roomId="lobby", **CURSOR)
+    broadcast = http.start("broadcast", roomId="lobby", data={"n": 1})
+    resync = http.start("syncPlayback", roomId="lobby", action="resync")
+    world.settle()
+    http.call("setPrivacy", invisible=False)
+    assert not cursor.done and not broadcast.done and len(access.asked) == 3
+    for each in access.asked:
+        each.set_result(Grant(allow=True, can_broadcast=True))
+    world.sleep(1)
+    assert [message["type"] for message in bob.take()] == ["user_joined"]
+    assert cursor.result == {"success": True} and resync.error is None
+    assert broadcast.error is not None and broadcast.error.code == "INVISIBLE"
+
+
+def test_k3_the_worker_of_a_session_knows_of_a_call_that_was_refused_and_of_a_join() -> None:
+    """What it hides is what its user's owner says."""
+    world = World(status_burst=1, status_hz=0.01)
+    ann = world.person("ann", "lobby")
+    http = world.http("ann", ann.session_id)
+    http.call("join", roomId="den", roomType="video", privacy=INVISIBLE)
+    assert ann.session.hidden and ann.session.gate.crowded
+    http.call("setPrivacy", shareCursor=False)
+    for _ in world.nodes:
+        assert http.refused("setPrivacy", invisible=False).code == "RATE_LIMITED"
+        assert ann.session.hidden
+    assert world.shard.users["ann"].sessions[ann.session_id].invisible
+
+
+def test_k3_the_session_of_another_user_hides_nothing_for_a_caller() -> None:
+    world = World()
+    bob, ann = world.person("bob", "lobby"), world.person("ann", "lobby")
+    mallory = world.http("mallory", ann.session_id)
+    for _ in world.nodes:
+        assert mallory.refused("setPrivacy", invisible=True).code == "SESSION_REQUIRED"
+        mallory.refused("join", roomId="lobby", roomType="video", privacy=INVISIBLE)
+    assert not ann.session.hidden and not bob.take("user_left")
+
+
+@pytest.mark.one_worker
+@pytest.mark.parametrize("behind", [True, False], ids=["behind a change of privacy", "for the room"])
+def test_l3_cursors_and_selections_that_wait_for_a_join_are_merged(behind: bool) -> None:
+    """Three seconds of them are no abuse, beside as much else as may wait."""
+
+    async def story() -> None:
+        world = World(access=(access := AccessLater()), connection_hz=1000)
+        bob, ann = world.person("bob", "lobby"), world.client().auth("ann").join("hall")
+        if behind:
+            ann.join("lobby")
+        access.slow = True
+        ann.join("den" if behind else "lobby")
+        if behind:
+            hide(ann, False, shareCursor=False)
+            hide(ann, False, shareCursor=True)
+        for number in range(62):
+            say(ann, "typing", data={"isTyping": number % 2 == 0})
+        ann.take(), bob.take()
+        for number in range(180):
+            world.sleep(1 / 60)
+            say(ann, "cursor", data={**CURSOR, "timestamp": number})
+            say(ann, "selection", data={"startTime": number, "endTime": number + 1})
+        say(ann, "cursor", data=CURSOR, padding="x" * ann.session.rooms.max_bytes)
+        assert [message["code"] for message in ann.take("error")] == ["TOO_LARGE"] and ann.closed is None
+        await access.answer(world)
+        world.sleep(1)
+        shown = [message["data"] for message in bob.take("cursor_moved", "selection_changed")]
+        assert sorted(data.get("timestamp", data.get("startTime")) for data in shown) == [179, 179]
+        assert ann.session.held.size == 0
+
+    asyncio.run(story())
 
 
 def test_k3_a_join_that_waits_behind_a_change_of_privacy_holds_the_next_change() -> None:
