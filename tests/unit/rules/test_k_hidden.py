@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from koko_presence.auth.access import Grant
+from koko_presence.auth.access import ClaimsAccess, Grant
 from koko_presence.cluster.cluster_bus import ClusterBus
 from koko_presence.limits import RoomOptions
 from tests.world import Client, World
@@ -204,6 +204,39 @@ def test_k7_a_request_for_control_goes_with_the_last_visible_tab() -> None:
     say(bob, "control_request")
     say(bob, "leave")
     assert room_of(ann.join("lobby"))["controlRequests"] == []
+
+
+def test_k3_an_invisible_tab_does_not_release_control_or_cancel_the_request_of_a_visible_one() -> None:
+    world = World()
+    bob, ann = world.person("bob", "lobby"), world.person("ann", "lobby")
+    tab = ghost_in(world, user="ann")
+    say(ann, "control_request")
+    bob.take()
+    say(tab, "control_release", id=1)
+    assert (tab.last("error")["code"], tab.last("error")["id"]) == ("INVISIBLE", 1)
+    assert not bob.take() and room_of(again(bob))["controllerSessionId"] == ann.session_id
+    say(ann, "control_release")
+    say(bob, "control_request")
+    say(ann, "control_request")
+    bob.take()
+    say(tab, "control_cancel", id=2)
+    assert (tab.last("error")["code"], tab.last("error")["id"]) == ("INVISIBLE", 2)
+    assert not bob.take() and [each["userId"] for each in room_of(again(bob))["controlRequests"]] == ["ann"]
+
+
+def test_a4_an_invisible_tab_without_the_scope_takes_nothing_from_a_visible_one() -> None:
+    world = World(access=ClaimsAccess())
+    bob, ann, tab = (
+        world.person(f'{user}:{user}:{{"*":["join","control"]}}', "lobby", **more)
+        for user, more in (("bob", {}), ("ann", {}), ("ann", {"privacy": INVISIBLE}))
+    )
+    say(bob, "control_request")
+    say(ann, "control_request")
+    bob.take()
+    tab.auth('ann:ann:{"*":["join"]}')
+    world.settle()
+    assert not world.shard.rooms["lobby"].members[tab.session_id].can_control
+    assert not bob.take() and [each["userId"] for each in room_of(again(bob))["controlRequests"]] == ["ann"]
 
 
 def test_k7_the_byte_budget_of_broadcasts_counts_no_invisible_receiver() -> None:
