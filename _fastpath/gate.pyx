@@ -91,9 +91,21 @@ cdef class Gate(Waiter):
         return lane is not None and lane.unsent()
 
     def last_cursor(self, str room_id not None):
-        """The last cursor that went to another worker's room by its lane; None when there was none."""
+        """The last cursor for another worker's room; None when none is known, and one without a point or a second of the
+        video for one that was put away."""
         cdef Lane lane = self.find(room_id)
         return None if lane is None else lane.last()
+
+    def note_last(self, str room_id not None, cursor):
+        """The session's last cursor in a room went the long way; None for one that the room's next owner is not told."""
+        cdef Lane lane = self.find(room_id)
+        if lane is not None:
+            lane.note_last(cursor)
+
+    def forget_last(self):
+        """No room's next owner is told of what was shown so far: the session hides it, or has hidden it until now."""
+        for each in self._lanes:
+            each.note_last(None)
 
     def take(self, bytes data not None):
         """True when `data` was a plain cursor and is on its way; False, and nothing done, for all else."""

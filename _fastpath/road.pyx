@@ -229,6 +229,9 @@ cdef class Lane:
         """The last cursor, where the room itself does not know it."""
         return None
 
+    def note_last(self, cursor):
+        """The session's last cursor is `cursor`, which came another way; None: whatever it was, it is not to be shown."""
+
     cdef bint admits(self, CursorText* cursor) except -1:
         """Would it be shown, with no rule but the budgets?"""
         return self._pointer.may_show() and (cursor.has_timestamp or not self._room.needs_timestamp)

@@ -24,7 +24,8 @@ cdef class RemoteLane(Lane):
     cdef readonly str room_id
     cdef Letters _letters
     cdef public bint open
-    cdef bint _moved
+    cdef bint _moved  # `_last` is its last cursor; else that is `_told`, None when there was none
     cdef CursorText _last
+    cdef object _told
     cdef Py_ssize_t _record_at  # where its last cursor stands in the batch
     cdef unsigned long long _batch

@@ -28,6 +28,8 @@ cdef struct CursorRecord:
     unsigned int handle
     unsigned int has  # 1: a timestamp, 2: a point
 
+cdef unsigned long long NO_BATCH = <unsigned long long>-1
+
 cdef enum:
     HEAD = 5
     HAS_COMPACT = 1
@@ -168,13 +170,14 @@ cdef class RemoteLane(Lane):
         self.room_id = room_id
         self.handle = handle
         self._letters = letters
+        self._batch = NO_BATCH
         self.open = True
 
     cdef bint admits(self, CursorText* cursor) except -1:
         return self.open
 
     cdef bint unsent(self) except -1:
-        return self._moved and self._batch == self._letters._batch
+        return self._batch == self._letters._batch
 
     cdef put(self, CursorText* cursor, double now):
         cdef CursorRecord record
@@ -189,14 +192,17 @@ cdef class RemoteLane(Lane):
         self._moved = True
 
     def last(self):
-        """The last cursor that went this way, None when there was none: for the room's next owner."""
+        """The last cursor that went this way, or was noted; None when none is known: for the room's next owner."""
         if not self._moved:
-            return None
+            return self._told
         return Cursor(
             timestamp=self._last.timestamp if self._last.has_timestamp else UNSET,
             x=self._last.x if self._last.has_point else UNSET,
             y=self._last.y if self._last.has_point else UNSET,
         )
+
+    def note_last(self, cursor):
+        self._moved, self._told = False, cursor
 
 
 def show_cursors(bytes body not None, dict lanes not None, double now, refused):

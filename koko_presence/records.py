@@ -145,7 +145,8 @@ Present = dict[str, tuple[bool, int, Cursor | None]]
 
 class Presence(Struct, array_like=True, kw_only=True):
     """An edge's word on one room: which sessions here are in it, by which connection, whether they hear it, and where
-    they point. Of connections above `newest` nothing is said."""
+    they point: None when that is not known, a cursor without a point and a second of the video when it was put away. Of
+    connections above `newest` nothing is said."""
 
     edge: int
     newest: int

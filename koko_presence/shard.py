@@ -287,6 +287,8 @@ class Shard:
                 now=now,
             )
             self._touch(room, now, member.session_id)
+            if not room.out:  # it has its place among the rooms of this turn with and without invisible hearers [K7]
+                self.plan.urge(room, now)
 
     def _regrant(self, command: Regrant, now: float) -> None:
         room, member = self._find(command.room_id, command.session_id)

@@ -3,7 +3,8 @@
 `Story` plays a list of steps, with the hidden people or with everything that they do left out. Time passes alike, session
 ids are the same, and each person comes to a worker of their own, so what the others get (frames, answers over HTTP, what
 webhooks and the server API tell of who is visible) must be the same to the last byte [K7]. And when VEILED goes invisible
-and comes back, others must get the same as when that person leaves and joins [K2].
+and comes back, others must get the same as when that person leaves and joins [K2]. SHADOW is an invisible tab of OWNER,
+who is visible in others: everybody else must get the same without it.
 
     python -m tests.two_worlds 1 1000       seeds 1 to 1000; the shortest story of each that fails is printed
     --steps N                               in each story
@@ -14,7 +15,7 @@ from __future__ import annotations
 import argparse
 import random
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -32,6 +33,7 @@ Step = tuple[Any, ...]
 PEOPLE = ("ann", "bob", "cat", "dan")
 HIDDEN = ("gus", "hal", "ida")
 VEILED = "eve"
+SHADOW, OWNER = "amy", "ann"
 ROOMS = ("video_1", "lobby", "den")
 TYPES = ("video", "project", "comparison", "comment_thread")
 COMPACT = ("cat", "hal")
@@ -74,7 +76,7 @@ class Story:
         self.hidden = hidden
         self.veiled = False
         self.rooms: dict[str, str] = {}  # of VEILED, with their types
-        self.tabs = {name: Tab() for name in (*PEOPLE, *HIDDEN, VEILED)}
+        self.tabs = {name: Tab() for name in (*PEOPLE, *HIDDEN, VEILED, SHADOW)}
         self.results: list[Any] = []
         self.calls: list[tuple[str, Started]] = []
 
@@ -83,7 +85,7 @@ class Story:
         for kind, who, *what in steps:
             end += what[0] if kind == "wait" else TURN_S if kind == "quick" else STEP_S
             if kind != "wait" and (
-                self.hidden or not (who in HIDDEN or (who == VEILED and self.veiled and kind != "veil"))
+                self.hidden or not (who in (*HIDDEN, SHADOW) or (who == VEILED and self.veiled and kind != "veil"))
             ):
                 getattr(self, f"do_{kind}")(who, *what)
             self.world.sleep(end - self.world.now)
@@ -116,12 +118,18 @@ class Story:
         tab.client = Client(self.world, self.hub(who))
         auth: dict[str, Any] = {
             "type": "auth",
-            "token": f'{who}:{who.title()}:{{"*":["moderate"]}}' if who in ("bob", "hal") else who,
+            "token": OWNER
+            if who == SHADOW
+            else f'{who}:{who.title()}:{{"*":["moderate"]}}'
+            if who in ("bob", "hal")
+            else who,
         }
         if who in COMPACT:
             auth["caps"] = ["cursors"]
         if who in HIDDEN:
             auth["privacy"] = {"invisible": True, "scope": "user"}
+        if who == SHADOW:
+            auth["privacy"] = {"invisible": True}
         if resume and tab.token is not None:
             auth["resumeToken"] = tab.token
         tab.client.send(auth)
@@ -173,7 +181,7 @@ class Story:
         """The server API; `who` is nobody's."""
         world = self.world
         if what == "kick":
-            client = self.tabs[whom].client if self.hidden or whom not in HIDDEN else None
+            client = self.tabs[whom].client if self.hidden or whom not in (*HIDDEN, SHADOW) else None
             if client is not None and client.closed is None and client.session.state == "open":
                 if room_id == "den":
                     kick(client.session, "Out.")
@@ -197,7 +205,11 @@ class Story:
         shown = msgspec.to_builtins(detail)
         for name in ("invisibleUserCount", "invisibleSessionCount", "advisedIntervalMs"):
             shown.pop(name)
-        shown["members"] = [row for row in shown["members"] if row["userId"] not in (*HIDDEN, VEILED)]
+        shown["members"] = [
+            row
+            for row in shown["members"]
+            if row["userId"] not in (*HIDDEN, VEILED) and not row["sessionId"].startswith(SHADOW)
+        ]
         return dict(shown)
 
     def visible_happenings(self) -> list[dict[str, Any]]:
@@ -205,15 +217,23 @@ class Story:
         found = []
         for happening in self.world.told:
             each = msgspec.to_builtins(happening)
-            if each.get("userId") in HIDDEN or (each["type"].startswith("room_") and each.get("invisible")):
+            if (
+                each.get("userId") in HIDDEN
+                or each.get("sessionId", "").startswith(SHADOW)
+                or (each["type"].startswith("room_") and each.get("invisible"))
+            ):
                 continue
             for name in ("users", "sessions"):
                 each["room"].pop(name)
+            if each.get("userId") == OWNER:  # the application is told of the invisible, too
+                each.pop("sessionCount", None)
             if each["type"] in BEGINS_OR_ENDS:  # which of the two tells of the invisible, and only that
                 each["type"] = BEGINS_OR_ENDS[each["type"]]
                 del each["id"]
                 each.pop("invisible", None)
             found.append(each)
+        if len(self.world.nodes) > 1:  # each tells for itself, what happens at one instant in no order
+            found.sort(key=lambda each: (each["timestamp"], each["roomId"]))
         return found
 
 
@@ -352,6 +372,40 @@ class Writer:
         return ("call", who, name, fields, own)
 
 
+def write_shadowed(seed: int, steps: int) -> list[Step]:
+    """A story of so many steps, with somebody who has an invisible tab beside the visible one."""
+    writer = Writer(seed)
+    writer.people = [*(who for who in writer.people if who in PEOPLE), "bob", SHADOW]
+    writer.inside = {who: set() for who in writer.people}
+    script: list[Step] = []
+    while len(script) < steps:
+        step = writer.next()
+        if step[1] in (OWNER, SHADOW) and not _is_of_one_tab(step, writer.types):
+            continue
+        script.append(step)
+    return script
+
+
+def _is_of_one_tab(step: Step, types: Mapping[str, str]) -> bool:
+    """Does a step mean the same whether the person has another tab or not? Status and activity are the person's, not the
+    tab's [D8, D10], and so are a privacy for all tabs and, while a room is not there for others, its type; a call that
+    names no session is answered by what all tabs have."""
+    kind, who, *what = step
+    if kind == "call":
+        return False
+    if kind not in ("say", "quick"):
+        return True
+    message = what[0]
+    match message["type"]:
+        case "status" | "heartbeat":
+            return False
+        case "privacy":
+            return who != SHADOW and "scope" not in message["data"]
+        case "join":
+            return message.get("roomType") == types[message["roomId"]] and (who != SHADOW or "privacy" not in message)
+    return True
+
+
 def showing_message(chance: random.Random, room: str, people: list[str]) -> dict[str, Any]:
     point = {"timestamp": chance.randint(0, 9), "x": chance.random(), "y": 0.5}
     kinds: tuple[tuple[str, Any], ...] = (
@@ -419,9 +473,14 @@ def difference(steps: Sequence[Step], workers: int, options: RoomOptions | None 
     veiled = any(step[1] == VEILED for step in steps)
     # what one sends while invisible is dropped, but it has been sent: it takes of one's own rates
     limits = {"cursor_hz": 1000.0, "selection_hz": 1000.0, "typing_hz": 100.0} if veiled else {}
+    shadowed = any(step[1] == SHADOW for step in steps)
+    if shadowed:  # one's activity is the best of one's tabs [D10]
+        limits |= {"idle_after_s": 1e6, "away_after_s": 1e6}
     told, without = (Story(hidden, workers, options, **limits).play(steps) for hidden in (True, False))
     for who in without:
-        if told[who] == without[who] or (veiled and who == "webhooks"):  # going invisible is no news for them
+        if (
+            told[who] == without[who] or (shadowed and who == OWNER) or (veiled and who == "webhooks")
+        ):  # going invisible is no news for them
             continue
         pairs = [*zip(told[who], without[who], strict=False)]
         at = next((n for n, (one, other) in enumerate(pairs) if one != other), len(pairs))

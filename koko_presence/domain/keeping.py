@@ -262,8 +262,11 @@ def reconcile(room: Room, presence: Presence, edges: Collection[int], now: float
         if not found.connected or found.edge != edge:
             room.resume(found, edge, connection, now)
         found.attached = hears or (late and found.attached)  # a resume has ended what another connection heard
-        if cursor is not None and cursor != found.cursor:
-            submit(room, found, "cursor", cursor, now)
+        if cursor is None:
+            continue
+        shown = None if cursor.hidden else cursor
+        if shown != found.cursor:
+            submit(room, found, "cursor", shown, now)
     return lost
 
 

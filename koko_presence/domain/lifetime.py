@@ -104,8 +104,9 @@ def _reset(room: Room, room_type: RoomType, now: float) -> None:
 
 
 def _tell(room: Room, now: float, but: Member | None) -> None:
+    """Nobody is visible yet, or any more, so that all snapshots together take time by the number of members."""
     for member in room.members.values():
         member.forget_row()
     for member in room.members.values():
         if member is not but:
-            room.repeat_snapshot(member, now)
+            room.repeat_snapshot(member, now, alone=True)

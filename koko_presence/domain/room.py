@@ -446,10 +446,11 @@ class Room(Stream):
         reply = joined_reply(self, member, id, now)
         self.out.append(Item(frame_text(encode(reply)), only=member.session_id, attach=True))
 
-    def repeat_snapshot(self, member: Member, now: float) -> None:
-        """The room as it is now, unasked, for a member that hears its stream: what it knew counts no more."""
+    def repeat_snapshot(self, member: Member, now: float, *, alone: bool = False) -> None:
+        """The room as it is now, unasked, for a member that hears its stream: what it knew counts no more. `alone`: no
+        member is visible."""
         if member.attached:
-            frame = frame_text(encode(joined_reply(self, member, None, now)))
+            frame = frame_text(encode(joined_reply(self, member, None, now, alone=alone)))
             self.out.append(Item(frame, only=member.session_id))
 
     def _colors_taken(self, by_others_than: Member) -> set[str]:

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from .room import Room
 
 
-def rows(room: Room, person: Person, session_id: str) -> Raw:
+def rows(room: Room, person: Person, session_id: str, *, alone: bool = False) -> Raw:
     """The sessions that session `session_id` of `person` may know of, its own included, as JSON [C7, C14, K4]. An id of
-    somebody else's session counts for nothing.
+    somebody else's session counts for nothing. `alone`: no member is visible, so that these are the person's own.
 
     Rows are encoded once per change, not once per join: a hundred people who come back at once read the same bytes.
     """
@@ -29,7 +29,7 @@ def rows(room: Room, person: Person, session_id: str) -> Raw:
         encode(member.row(room.id, room_type, wall, full=True, own=True))
         if member.session_id == session_id and member.person is person  # over HTTP the id is whatever the caller wrote
         else member.encoded_row(room.id, room_type, wall)
-        for member in room.members.values()
+        for member in (person if alone else room).members.values()
         if member.visible or member.person is person
     ]
     return Raw(b"[" + b",".join(encoded) + b"]")
@@ -66,15 +66,16 @@ def active_reply(room: Room, ask: AskActive) -> ActiveReply:
     )
 
 
-def describe(room: Room, member: Member) -> PresenceRoom:
-    """The room as `member` sees it [PresenceRoom, C5, H5, I5]."""
+def describe(room: Room, member: Member, *, alone: bool = False) -> PresenceRoom:
+    """The room as `member` sees it [PresenceRoom, C5, H5, I5]. `alone`: no member is visible, and the others are not
+    looked at."""
     wall = room.setting.wall
-    user_count, session_count = counts(room)
+    user_count, session_count = (0, 0) if alone else counts(room)
     room_type, since = (room.type, room.created_at) if room.shown else member.person.alone
     row = PresenceRoom(
         id=room.id,
         type=room_type,
-        users=rows(room, member.person, member.session_id),
+        users=rows(room, member.person, member.session_id, alone=alone),
         user_count=user_count,
         session_count=session_count,
         sync_enabled=room.sync_enabled and room_type in lifetime.SYNCED_TYPES,
@@ -91,12 +92,12 @@ def describe(room: Room, member: Member) -> PresenceRoom:
     return row
 
 
-def joined_reply(room: Room, member: Member, id: MessageId | None, now: float) -> JoinedReply:
-    """What a join is answered with [C4]."""
+def joined_reply(room: Room, member: Member, id: MessageId | None, now: float, *, alone: bool = False) -> JoinedReply:
+    """What a join is answered with [C4]. `alone` as for `describe`."""
     return JoinedReply(
         id=id,
         room_id=room.id,
-        room=describe(room, member),
+        room=describe(room, member, alone=alone),
         assigned_color=member.color,
         session_id=member.session_id,
         seq=room.seq,

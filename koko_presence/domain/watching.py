@@ -94,8 +94,7 @@ def _resync(room: Room, member: Member, now: float) -> None:
 
 
 def _switch_sync(room: Room, member: Member, message: PlaybackMessage, now: float) -> Result:
-    if not member.visible:
-        raise PresenceError("INVISIBLE")
+    _check_visible(member)
     if not (member.moderator or (room.control.user_id == member.user_id)):
         raise PresenceError("NOT_CONTROLLER", "Only the controller or a moderator may switch synchronisation.")
     room.sync_enabled = message.data.action == "enable"
@@ -107,8 +106,7 @@ def _switch_sync(room: Room, member: Member, message: PlaybackMessage, now: floa
 
 
 def _check_may_play(room: Room, member: Member) -> None:
-    if not member.visible:
-        raise PresenceError("INVISIBLE")
+    _check_visible(member)
     state = room.playback.row(room.setting.wall) if room.playback is not None and room.playback.version else None
     if not member.may_play:
         raise PresenceError("FORBIDDEN", "Your token has no 'control' scope for this room.", state=state)
@@ -248,7 +246,8 @@ def handle_control_deny(room: Room, member: Member, message: ControlDeny, now: f
 
 
 def handle_control_release(room: Room, member: Member, message: ControlRelease, now: float) -> Result:
-    """Give control up [I5]. Errors: NOT_CONTROLLER."""
+    """Give control up [I5]. Errors: NOT_CONTROLLER, INVISIBLE for an invisible session of the controller [K3]."""
+    _check_visible(member)
     if room.control.user_id != member.user_id:
         raise PresenceError("NOT_CONTROLLER", "You do not have control.")
     spend(room, member.person.playback, now)
@@ -258,14 +257,19 @@ def handle_control_release(room: Room, member: Member, message: ControlRelease, 
 
 
 def handle_control_cancel(room: Room, member: Member, message: ControlCancel, now: float) -> Result:
-    """Take one's own request back [I5]; the others learn it as a control_denied with reason `cancelled`."""
+    """Take one's own request back [I5]; the others learn it as a control_denied with reason `cancelled`. Errors:
+    INVISIBLE, for the request is a visible session's [K3]."""
+    _check_visible(member)
     if room.control.withdraw(member.user_id):
         end_request(room, member, "cancelled", now)
     return {"success": True}
 
 
 def lose_control(room: Room, member: Member, now: float) -> None:
-    """The member's new token has no `control` scope: it neither holds nor asks for control any more [A4]."""
+    """The member's new token has no `control` scope: it neither holds nor asks for control any more [A4]. An invisible
+    one does neither anyway: what its user has, a visible session has [K3]."""
+    if not member.visible:
+        return
     if room.control.session_id == member.session_id:
         room.pass_control_on(member, "revoked", now)
     if room.control.withdraw(member.user_id):
@@ -287,8 +291,7 @@ def _check_has_playback(room: Room, member: Member) -> None:
 
 def _check_may_hold(room: Room, member: Member) -> None:
     _check_has_playback(room, member)
-    if not member.visible:
-        raise PresenceError("INVISIBLE")
+    _check_visible(member)
     if not member.may_play:
         raise PresenceError("FORBIDDEN", "Your token has no 'control' scope for this room.")
     if member.leased:  # it would not even hear that it has control
@@ -296,7 +299,11 @@ def _check_may_hold(room: Room, member: Member) -> None:
 
 
 def _check_may_decide(room: Room, member: Member) -> None:
-    if not member.visible:
-        raise PresenceError("INVISIBLE")
+    _check_visible(member)
     if not (member.moderator or room.control.user_id == member.user_id):
         raise PresenceError("NOT_CONTROLLER", "Only the controller or a moderator may do that.")
+
+
+def _check_visible(member: Member) -> None:
+    if not member.visible:
+        raise PresenceError("INVISIBLE")

@@ -274,7 +274,8 @@ class Hub:
         return min(coming, default=self._last_connection + 1) - 1
 
     def presences(self) -> dict[str, Present]:
-        """Of every room: which sessions of this edge are in it, whether they hear it, where they point."""
+        """Of every room: which sessions of this edge are in it, whether they hear it, and where they point
+        (`Gate.last_cursor`)."""
         found: dict[str, Present] = {}
         for session in self.sessions.values():
             for room_id in session.rooms.joined | session.hearing | session.rooms.unanswered.entering:

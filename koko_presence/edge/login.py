@@ -134,8 +134,10 @@ class Login:
             session.refuse(PresenceError("ALREADY_AUTHENTICATED"), message.id)
             return
         now = session.hub.clock()
-        self.identity = identity
+        was_hidden, self.identity = session.hidden, identity
         session.rooms.note_crowd()  # it may say that presence is off
+        if session.hidden != was_hidden:
+            session.gate.forget_last()
         self._warned = False
         tally.auth("refreshed")
         self._answer(message, False, sorted(session.rooms.joined), now)

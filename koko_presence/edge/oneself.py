@@ -9,7 +9,17 @@ from msgspec import UNSET
 from koko_presence.commands import ChangePrivacy, ChangeStatus
 from koko_presence.errors import PresenceError
 from koko_presence.events import Pong
-from koko_presence.messages import CursorMessage, Heartbeat, Join, Privacy, SelectionMessage, SetPrivacy, SetStatus
+from koko_presence.messages import (
+    Cursor,
+    CursorMessage,
+    Heartbeat,
+    Join,
+    Privacy,
+    SelectionMessage,
+    SetPrivacy,
+    SetStatus,
+    is_plain,
+)
 from koko_presence.news import SessionActed
 
 if TYPE_CHECKING:
@@ -69,7 +79,25 @@ def change_privacy(session: Session, privacy: Privacy) -> None:
     for name in _SWITCHES:
         if isinstance(value := getattr(privacy, name), bool):
             setattr(session.privacy, name, value)
-    session.rooms.drop_waiting(hidden - _hidden(session.privacy))
+    _note_change(session, hidden)
+
+
+def _note_change(session: Session, before: set[type]) -> None:
+    """The session hides something else than the kinds `before`."""
+    after = _hidden(session.privacy)
+    session.rooms.drop_waiting(before - after)
+    if CursorMessage in before ^ after:  # neither what is hidden now nor what came while it was
+        session.gate.forget_last()
+
+
+def last_shown(session: Session, cursor: Cursor | None) -> Cursor | None:
+    """What a room's next owner is told of a cursor that goes the long way there. None, nothing, for one that others do
+    not see, and for one with a target, which the room's record may have: it has up to a kilobyte."""
+    if session.hidden or CursorMessage in _hidden(session.privacy):
+        return None
+    if cursor is None or cursor.hidden:
+        return Cursor()
+    return cursor if is_plain(cursor) else None
 
 
 def changes_privacy(session: Session, message: Any) -> bool:
@@ -92,7 +120,7 @@ def note_acted(session: Session, news: SessionActed, now: float) -> None:
         return
     if news.privacy is not None:
         hidden, session.privacy = _hidden(session.privacy), news.privacy
-        session.rooms.drop_waiting(hidden - _hidden(session.privacy))
+        _note_change(session, hidden)
     if news.activity is not None:
         session.activity.note_life(now)
         session.rooms.report(session.activity.claim(news.activity, now), now, interacted=False)

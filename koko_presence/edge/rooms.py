@@ -44,7 +44,7 @@ from koko_presence.messages import (
 
 from .entering import check_room_id, claimed_type, settled_type
 from .held import BEHIND_JOINS
-from .oneself import changes_privacy, hide_with_join
+from .oneself import changes_privacy, hide_with_join, last_shown
 from .standing import NOT_OPEN, Standing
 from .unanswered import NONE, Unanswered
 
@@ -452,6 +452,8 @@ class Rooms(Standing):
 
     def _pass_on(self, message: RoomMessage, now: float) -> None:
         session = self._session
+        if isinstance(message, CursorMessage):
+            session.gate.note_last(message.room_id, last_shown(session, message.data))
         command = Act(
             room_id=message.room_id,
             session_id=session.session_id,

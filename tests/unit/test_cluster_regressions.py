@@ -402,3 +402,57 @@ def test_a_join_that_comes_after_its_connection_ended_does_not_connect_it_again(
     world.bus.send(EnterRoom(user_id="ada", room_id="video_9", visitor=visitor, room_type="video"), world.now)
     world.sleep(world.limits.grace_s + 0.1)
     assert "ada" not in world.shard.users and not world.shard.rooms.get("video_9")
+
+
+@pytest.mark.parametrize("how", ["put away", "invisible", "not shared", "presence off"])
+@pytest.mark.parametrize("dies", [True, False])
+def test_a_cursor_that_was_put_away_is_not_shown_again_by_the_next_owner(how: str, dies: bool) -> None:
+    """An edge told the next owner what the short way had carried last, though a later word on the long way, or a change
+    of privacy, had hidden it: at each rolling reload the cursors of all came back whose mouse had left the page."""
+    world = World(workers=3, status_hz=100.0, status_burst=100)
+    owner = ring_of(world).owner(room_key("video_1"))
+    bob_hub, hub = (node.hub for number, node in world.nodes.items() if number != owner)
+    bob = Client(world, bob_hub).auth("bob").join("video_1")
+    ann = Client(world, hub).auth("ann").join("video_1")
+    world.sleep(1.0)
+    ann.send(type="cursor", roomId="video_1", data={"timestamp": 55, "x": 0.1, "y": 0.1})
+    assert ann.session.gate.last_cursor("video_1") is not None, "by the short way, or this shows nothing"
+    ann.send(type="typing", roomId="video_1", data={"isTyping": True})  # the room's record has the cursor, too
+    world.sleep(1.0)
+    for hidden in (True, False):
+        if how == "put away":
+            ann.send(type="cursor", roomId="video_1", data=None)
+        elif how == "presence off":
+            world.verifier.presence = not hidden
+            ann.auth("ann")
+        else:
+            ann.send(type="privacy", data={"invisible": hidden} if how == "invisible" else {"shareCursor": not hidden})
+        world.sleep(1.0)
+    bob.take()
+    if dies:
+        world.kill(world.nodes[owner])
+    else:
+        world.publish(frozenset([owner]))
+    world.sleep(1.0)
+    assert not any("x" in message["data"] for message in bob.take("cursor_moved"))
+    bob.join("video_1")
+    world.sleep(0.1)
+    assert len(bob.last("joined")["room"]["users"]) == 2
+    assert not any("cursor" in row for row in bob.last("joined")["room"]["users"])
+
+
+def test_a_plain_cursor_on_the_long_way_is_the_last_one_for_the_next_owner() -> None:
+    world = World(workers=3)
+    owner = ring_of(world).owner(room_key("video_1"))
+    hub = next(node.hub for number, node in world.nodes.items() if number != owner)
+    ann = Client(world, hub).auth("ann").join("video_1")
+    world.sleep(1.0)
+    ann.send(type="cursor", roomId="video_1", data={"timestamp": 1, "x": 0.1, "y": 0.1})
+    world.sleep(1.0)
+    ann.session.on_text(b'{"type":"cursor","roomId":"video_1","data":{"timestamp":2,"x":0.2,"y":0.2}}')
+    world.sleep(1.0)
+    world.kill(world.nodes[owner])
+    world.sleep(1.0)
+    ann.join("video_1")
+    world.sleep(0.1)
+    assert ann.last("joined")["room"]["users"][0]["cursor"] == {"timestamp": 2.0, "x": 0.2, "y": 0.2}

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from koko_presence.auth.access import Grant
+from koko_presence.auth.access import ClaimsAccess, Grant
 from koko_presence.cluster.cluster_bus import ClusterBus
+from koko_presence.domain.member import Member
 from koko_presence.limits import RoomOptions
 from tests.world import Client, World
 
@@ -129,6 +130,34 @@ def test_c12_the_invisible_get_a_fresh_snapshot_when_the_room_begins_and_ends() 
     assert "playback" not in joined["room"] and joined["room"]["createdAt"] > room_of(ann)["createdAt"]
 
 
+def test_k7_what_a_beginning_and_an_end_cost_grows_with_the_number_of_the_invisible_not_its_square(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each of them gets a snapshot, and each snapshot looked at all of them."""
+    looks = 0
+
+    def visible(member: Member) -> bool:
+        nonlocal looks
+        looks += 1
+        return not (member.invisible or member.disabled)
+
+    def looks_for(ghosts: int) -> int:
+        world = World()
+        all_ghosts = [ghost_in(world, user=f"ghost{number}") for number in range(ghosts)]
+        ann = world.person("ann", "lobby")
+        with monkeypatch.context() as patch:
+            patch.setattr(Member, "visible", property(visible))
+            before = looks
+            hide(ann)
+            hide(ann, False)
+            world.sleep(0.1)
+        assert all(len(ghost.of("joined")) == 4 for ghost in all_ghosts)
+        return looks - before
+
+    few, many = looks_for(10), looks_for(40)
+    assert few and many < 5 * few
+
+
 def test_k7_two_who_are_invisible_are_each_alone() -> None:
     world = World()
     ghost = ghost_in(world)
@@ -204,6 +233,39 @@ def test_k7_a_request_for_control_goes_with_the_last_visible_tab() -> None:
     say(bob, "control_request")
     say(bob, "leave")
     assert room_of(ann.join("lobby"))["controlRequests"] == []
+
+
+def test_k3_an_invisible_tab_does_not_release_control_or_cancel_the_request_of_a_visible_one() -> None:
+    world = World()
+    bob, ann = world.person("bob", "lobby"), world.person("ann", "lobby")
+    tab = ghost_in(world, user="ann")
+    say(ann, "control_request")
+    bob.take()
+    say(tab, "control_release", id=1)
+    assert (tab.last("error")["code"], tab.last("error")["id"]) == ("INVISIBLE", 1)
+    assert not bob.take() and room_of(again(bob))["controllerSessionId"] == ann.session_id
+    say(ann, "control_release")
+    say(bob, "control_request")
+    say(ann, "control_request")
+    bob.take()
+    say(tab, "control_cancel", id=2)
+    assert (tab.last("error")["code"], tab.last("error")["id"]) == ("INVISIBLE", 2)
+    assert not bob.take() and [each["userId"] for each in room_of(again(bob))["controlRequests"]] == ["ann"]
+
+
+def test_a4_an_invisible_tab_without_the_scope_takes_nothing_from_a_visible_one() -> None:
+    world = World(access=ClaimsAccess())
+    bob, ann, tab = (
+        world.person(f'{user}:{user}:{{"*":["join","control"]}}', "lobby", **more)
+        for user, more in (("bob", {}), ("ann", {}), ("ann", {"privacy": INVISIBLE}))
+    )
+    say(bob, "control_request")
+    say(ann, "control_request")
+    bob.take()
+    tab.auth('ann:ann:{"*":["join"]}')
+    world.settle()
+    assert not world.shard.rooms["lobby"].members[tab.session_id].can_control
+    assert not bob.take() and [each["userId"] for each in room_of(again(bob))["controlRequests"]] == ["ann"]
 
 
 def test_k7_the_byte_budget_of_broadcasts_counts_no_invisible_receiver() -> None:
