@@ -66,8 +66,9 @@ def test_every_cut_says_the_same(run: Run, step: int) -> None:
             while b'"x":0.75' not in got:
                 got += await bob_reader.read(65536)
             places = [got.find(b'"x":%s,' % str(x).encode()) for x in (0.125, 0.25, 0.375, 0.5, 0.625, 0.75)]
-            shown = [place for place in places if place >= 0]  # what comes faster than the limit may be merged
-            assert shown == sorted(shown) and got.count(b"cursor_moved") == len(shown) >= 2
+            # what comes faster than the limit is merged, and so is all that comes before the join is answered
+            shown = [place for place in places if place >= 0]
+            assert shown == sorted(shown) and got.count(b"cursor_moved") == len(shown) >= 1
             assert got.count(b"typing_started") == got.count(b'"broadcast"') == 1
             for writer in (ann, bob):
                 writer.close()
