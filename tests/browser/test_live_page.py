@@ -17,6 +17,8 @@ from tests.integration.test_server_api import KEY, Operated, hear, say
 from tests.integration.test_supervisor import SECRET, service
 from tests.raw_ws import PONG, TEXT, RawSocket, frame
 
+pytestmark = [pytest.mark.browser, pytest.mark.pages]
+
 ROOT = Path(__file__).resolve().parents[2]
 SCREENSHOTS = ROOT / "build" / "screenshots"
 WAIT_MS = 10_000.0
@@ -295,7 +297,6 @@ def pass_time(page: Page, seconds: int) -> None:
         page.clock.run_for(500)
 
 
-@pytest.mark.pages
 @pytest.mark.parametrize(
     ("change", "reason", "seconds", "expected"),
     [
@@ -319,7 +320,6 @@ def test_what_would_ring_rings(
     assert found[0] == expected[0] and re.match(expected[1], found[1])
 
 
-@pytest.mark.pages
 def test_deaths_and_a_fall_ring_and_a_calm_day_does_not(served: Operated, open_page: Open) -> None:
     page = open_page(served.base, prepare=BadDay(lambda at: {}).prepare)
     pass_time(page, 10)
@@ -339,7 +339,6 @@ def test_deaths_and_a_fall_ring_and_a_calm_day_does_not(served: Operated, open_p
     shoot(page, "live-bad-day")
 
 
-@pytest.mark.pages
 def test_what_is_old_is_marked(served: Operated, open_page: Open) -> None:
     day = BadDay(lambda at: {})
     page = open_page(served.base, prepare=day.prepare)
