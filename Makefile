@@ -40,7 +40,7 @@ test:
 
 test-fast:
 	@bash .ci/setup tests
-	@$(BIN)/python -m pytest -n logical tests/unit
+	@$(BIN)/python -m pytest $(PARALLEL) tests/unit
 
 # each in a run of its own: valgrind beside a load generator would spoil both
 test-more: $(TIERS:%=test-%)
