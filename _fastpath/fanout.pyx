@@ -376,4 +376,4 @@ cdef class Feed:
             if item.skip:
                 outbox.catch_up_with((self.room_id, "c" + item.skip))
                 outbox.catch_up_with((self.room_id, "s" + item.skip))
-            outbox.push(frame)
+            outbox.write(frame)

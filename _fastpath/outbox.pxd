@@ -29,7 +29,6 @@ cdef class Outbox:
 
     cpdef write(self, bytes frames)
     cpdef flush(self)
-    cdef push(self, bytes frames)
     cdef merge(self, mark, bytes frame)
     cdef catch_up_with(self, mark)
     cdef catch_up(self)

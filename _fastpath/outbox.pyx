@@ -3,7 +3,8 @@
 
 A socket write costs about 5 us of kernel time whatever its size, so everything for a receiver goes out in one, and
 straight into the kernel: the transport is asked only when it still holds something, or when the kernel takes less than
-all. What we hold for a receiver that does not read is bounded [J2].
+all. What we hold for a receiver that does not read is bounded [J2], and so is what the kernel holds (`TCP_NOTSENT_LOWAT`): as soon
+as the kernel does not take everything, only the newest cursors and selections are kept.
 """
 
 import logging
@@ -11,7 +12,7 @@ import logging
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 
 from koko_presence._fastpath.counters cimport hot, kind_of
-from koko_presence._fastpath.system cimport MSG_DONTWAIT, MSG_NOSIGNAL, send
+from koko_presence._fastpath.system cimport SEND_FLAGS, TIOCOUTQ, ioctl, send
 
 log = logging.getLogger("koko_presence.outbox")
 
@@ -54,8 +55,8 @@ cdef class Outbox:
     """Ready frames for one connection, in order. `compact` says that its client asked for compact cursors.
 
     `wire` has `unsent_bytes` and `send_frames`. While more than `soft_bytes` wait that the kernel has not taken, only
-    the newest frame of each mark (room, and what it says of whom) is kept, until the socket drains or an event of the same author comes.
-    `on_slow()` is called at `hard_bytes`.
+    the newest frame of each mark (room, and what it says of whom) is kept, until the socket has taken all that waits or an
+    event of the same author comes. `on_slow()` is called at `hard_bytes`.
     """
 
     def __init__(self, wire, Py_ssize_t soft_bytes, Py_ssize_t hard_bytes, Turn turn not None, on_slow):
@@ -89,12 +90,8 @@ cdef class Outbox:
         self._on_slow = None
 
     cpdef write(self, bytes frames):
-        """Add ready frames to what goes out at the end of this turn, behind all that was held back."""
-        if self._merged is not None:
-            self.catch_up()
-        self.push(frames)
-
-    cdef push(self, bytes frames):
+        """Add ready frames to what goes out at the end of this turn. Cursors and selections that are held back stay so: an
+        answer must not wait for them."""
         if self._first is None:
             self._first = frames  # one write a turn is the rule, and needs no list
             self._turn.note(self)
@@ -119,17 +116,17 @@ cdef class Outbox:
         self._merged = None
         for frame in merged.values():
             hot.sent[kind_of(frame)] += 1
-            self.push(frame)
+            self.write(frame)
 
     cdef catch_up_with(self, mark):
         cdef bytes frame
         if self._merged is not None and mark in self._merged:
             frame = self._merged.pop(mark)
             hot.sent[kind_of(frame)] += 1
-            self.push(frame)
+            self.write(frame)
 
     def forget(self, room_id):
-        """The client is out of a room: nothing of it that was held back is wanted any more."""
+        """The client is out of a room, or gets all of it anew: nothing of it that was held back is wanted any more."""
         if self._merged is not None:
             self._merged = {mark: frame for mark, frame in self._merged.items() if mark[0] != room_id} or None
 
@@ -138,8 +135,12 @@ cdef class Outbox:
         self._first = self._more = self._merged = None
 
     def taken_bytes(self):
-        """What the kernel has taken of all that was ever written here, to tell a slow reader from a stuck one."""
-        return self._written - self.unsent()
+        """What the other end has acknowledged of all that was ever written here, to tell a slow reader from a stuck one;
+        over TLS about that, and for what is no TCP socket what the kernel has taken."""
+        cdef int in_kernel = 0
+        if self._fd < 0 or ioctl(self._fd, TIOCOUTQ, &in_kernel):
+            in_kernel = 0
+        return self._written - self.unsent() - in_kernel
 
     def waiting_bytes(self):
         """All that waits for this socket: here, for the end of the turn or for the socket, and in the transport."""
@@ -151,8 +152,12 @@ cdef class Outbox:
                 size += PyBytes_GET_SIZE(frame)
         return size
 
+    def on_full(self):
+        """The kernel does not take all: hold back what a newer one may replace."""
+        self.slow = self.unsent() > self._soft_bytes
+
     def on_drained(self):
-        """The kernel takes bytes again: send the newest of what was held back."""
+        """The kernel has taken all: send the newest of what was held back."""
         self.slow = False
         if self._merged is not None:
             self.catch_up()
@@ -192,7 +197,7 @@ cdef class Outbox:
             return
         if unsent == 0:
             size = PyBytes_GET_SIZE(data)
-            sent = send(self._fd, PyBytes_AS_STRING(data), size, MSG_DONTWAIT | MSG_NOSIGNAL)
+            sent = send(self._fd, PyBytes_AS_STRING(data), size, SEND_FLAGS)
             if sent == size:
                 return
             if sent > 0:

@@ -481,7 +481,7 @@ cdef class PolledTransport(Source):
         if self._closing or not size:
             return
         if self._unsent_bytes == 0:
-            sent = send(self._fd, PyBytes_AS_STRING(ready), size, MSG_DONTWAIT | MSG_NOSIGNAL)
+            sent = send(self._fd, PyBytes_AS_STRING(ready), size, SEND_FLAGS)
             if sent == size:
                 return
             if sent < 0:
@@ -573,7 +573,7 @@ cdef class PolledTransport(Source):
         data = <bytes>self._unsent[0]
         sent = send(
             self._fd, PyBytes_AS_STRING(data) + self._sent_of_first, PyBytes_GET_SIZE(data) - self._sent_of_first,
-            MSG_DONTWAIT | MSG_NOSIGNAL,
+            SEND_FLAGS,
         )
         if sent < 0:
             if not try_again(errno):

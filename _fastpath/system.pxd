@@ -8,10 +8,22 @@ cdef extern from "<sys/socket.h>" nogil:
     int MSG_DONTWAIT
     int MSG_NOSIGNAL
 
+cdef extern from *:
+    """
+    /* never wait, no signal, and nothing is added to what an earlier send has put last: without MSG_EOR the kernel fills up
+       its newest buffer, of up to 64 KiB, whatever TCP_NOTSENT_LOWAT says */
+    #define SEND_FLAGS (MSG_DONTWAIT | MSG_NOSIGNAL | MSG_EOR)
+    """
+    const int SEND_FLAGS
+
 cdef extern from "<unistd.h>" nogil:
     int close(int fd)
     ssize_t read(int fd, void* data, size_t size)
     ssize_t write(int fd, const void* data, size_t size)
+
+cdef extern from "<sys/ioctl.h>" nogil:
+    int ioctl(int fd, unsigned long request, int* value)
+    unsigned long TIOCOUTQ
 
 cdef extern from "<sys/eventfd.h>" nogil:
     int eventfd(unsigned int value, int flags)

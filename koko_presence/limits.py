@@ -85,7 +85,7 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_broadcast_bytes: Bytes = 8 * 1024
     room_broadcast_bytes: Bytes = 16 * 1024 * 1024  # a second, to all receivers together
     max_presence_bytes: Bytes = 1024
-    send_soft_bytes: Bytes = 64 * 1024
+    send_soft_bytes: Annotated[int, Meta(ge=0, le=1 << 30)] = 0
     send_hard_bytes: Bytes = 1024 * 1024
     send_stuck_s: Annotated[float, Meta(gt=0.0, le=3600.0)] = 10.0
 

@@ -35,6 +35,7 @@ from .turning import HEAD_TOO_LARGE, MAX_FIELDS, MAX_HEAD_BYTES, take
 from .upgrade import Head, accept_upgrade, read_head, refuse_upgrade, session_cookie
 
 SEND_BUFFER_BYTES = 128 * 1024
+NOT_SENT_BYTES = 4096  # about one round of everybody's newest cursors in a room of 20
 LOOKS_AT_STUCK = 4  # within the time after which an answer that is not taken is given up
 BYTES_ACKED = 120  # where tcpi_bytes_acked stands in struct tcp_info
 TCP_INFO_BYTES = BYTES_ACKED + 8
@@ -123,6 +124,8 @@ class Door:
         if sock.family in (socket.AF_INET, socket.AF_INET6):
             # a small kernel buffer, so that the kernel does not hide megabytes from the outbox
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+            # and hardly anything that it has not sent yet: what waits here can still be replaced by something newer
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, NOT_SENT_BYTES)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self._addresses is None:
             self._let_in(sock, FREE)

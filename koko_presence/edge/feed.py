@@ -59,6 +59,7 @@ class Feed(fanout.Feed):
             self.receivers[item.only] = receiver
             self.outboxes[item.only] = receiver.outbox
             self.any_compact = self.any_compact or receiver.outbox.compact
+            receiver.outbox.forget(self.room_id)  # of an earlier stay, and older than this snapshot
             tally.sent(item.frame)
             receiver.outbox.write(item.frame)
             receiver.on_attach(self.room_id)
@@ -71,11 +72,10 @@ class Feed(fanout.Feed):
                 leaver.on_detach(self.room_id)
         else:
             self.drop(item.only)
-            if item.frame:
+            leaver.outbox.forget(self.room_id)
+            if item.frame:  # none when it was thrown out
                 tally.sent(item.frame)
                 leaver.outbox.write(item.frame)
-            else:  # thrown out: what it has missed meanwhile is not for it
-                leaver.outbox.forget(self.room_id)
             leaver.on_detach(self.room_id)
 
     def _fan_out(self, items: list[Item], timestamp: str) -> None:

@@ -196,13 +196,15 @@ class Session:
 
     def on_writable(self) -> None:
         """The socket takes bytes again."""
-        self._link_watch.on_drained()
+        self._link_watch.on_drained(self.hub.clock())
         if self.state != "closed":
             self.outbox.on_drained()
 
     def on_unwritable(self) -> None:
         """The socket is full: from now on it is watched whether what waits grows less [N1]."""
         now = self.hub.clock()
+        if self.state != "closed":
+            self.outbox.on_full()
         self._link_watch.on_full(self.outbox.taken_bytes(), now)
         self.hub.wake(self, now)  # soon; that sets all times anew
 

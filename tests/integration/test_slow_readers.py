@@ -104,6 +104,64 @@ def test_regression_who_was_slow_once_gets_cursors_again(run: Run, tls: tuple[Pa
     run(test())
 
 
+async def move(ann: Member, bob: Member, steps: int) -> None:
+    """Let ann's cursor move, each step on its own, until bob has seen the last."""
+    for number in range(steps):
+        ann.say("cursor", data={"x": number / 1024, "y": 0.5})
+        await asyncio.sleep(0.001)
+    ann.say("cursor", data={"x": 1, "y": 0.5})
+    await until(lambda: b'"x":1.0' in bob.got)
+
+
+async def count_old_cursors(tls: tuple[Path, Path] | None, waiting_bytes: int) -> int:
+    """How many cursors somebody gets who did not read while a thousand steps were made; before those at least
+    `waiting_bytes` waited in the transport."""
+    async with stage(tls, cursor_hz=1000, room_events_hz=10_000, flush_window_ms=0) as (server, deaf, session, ann):
+        bob = await enter(server, "bob")
+        reading = [asyncio.ensure_future(bob.read())]
+        await until(lambda: b'"joined"' in bob.got)
+        await fill(session, ann, waiting_bytes)
+        before = len(bob.got)
+        await move(ann, bob, 1000)
+        assert len(bob.got) - before > 60_000, "or there was nothing to be dropped"
+        reading.append(asyncio.ensure_future(deaf.read()))
+        await until(lambda: b'"x":1.0' in deaf.got)
+        for each in reading:
+            each.cancel()
+        bob.writer.transport.abort()
+        return deaf.got.count(b'"type":"cursor"')
+
+
+def test_regression_a_slow_reader_gets_a_round_of_the_newest_next(run: Run, tls: tuple[Path, Path] | None) -> None:
+    """200 KB of old cursors stood before it, half of that in the kernel: 15 s on a line of 64 kbit/s."""
+    assert run(count_old_cursors(tls, 1)) < 100
+
+
+def test_the_kernel_holds_back_no_more_than_a_few_old_cursors(run: Run) -> None:
+    """Over TLS the client reads ahead here, so that the kernel never holds any."""
+    assert run(count_old_cursors(None, 0)) < 100
+
+
+def test_an_answer_does_not_wait_for_what_is_held_back(run: Run) -> None:
+    """Each answer pushed a whole round of everybody's newest cursors before itself into the transport."""
+
+    async def test() -> None:
+        async with stage(None) as (_, deaf, session, ann):
+            await fill(session, ann, 30_000)
+            ann.say("cursor", data={"x": 0.125, "y": 0.5})
+            deaf.say("heartbeat")
+            await asyncio.sleep(0.1)
+            ann.say("cursor", data={"x": 0.375, "y": 0.5})
+            await asyncio.sleep(0.1)
+            reading = asyncio.ensure_future(deaf.read())
+            await until(lambda: b'"x":0.375' in deaf.got)
+            assert b'"pong"' in deaf.got
+            assert b'"x":0.125' not in deaf.got
+            reading.cancel()
+
+    run(test())
+
+
 def test_who_takes_nothing_is_cut(run: Run, tls: tuple[Path, Path] | None) -> None:
     async def test() -> None:
         async with stage(tls, send_stuck_s=0.5) as (_, _deaf, session, ann):
