@@ -136,7 +136,7 @@ MEANINGS: Mapping[str, str] = {
     "limits.max_broadcast_bytes": "Longest `data` of a custom broadcast.",
     "limits.room_broadcast_bytes": "What custom broadcasts of a room may be in a second, visible receivers counted.",
     "limits.max_presence_bytes": "Longest `data` of a cursor, selection or other presence message.",
-    "limits.send_soft_bytes": "Bytes that the kernel has not taken, above which a receiver gets the newest cursors alone.",
+    "limits.send_soft_bytes": "Bytes not taken by the kernel, above which a receiver gets the newest cursors alone.",
     "limits.send_hard_bytes": "Unsent data above which a slow receiver is closed.",
     "limits.flush_window_ms": "How long a busy room collects events before it writes. 0: not at all.",
     "limits.flush_ceiling_ms": (
