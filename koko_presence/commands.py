@@ -203,7 +203,7 @@ class RoomLeft(Letter, kw_only=True):
 
 class ClaimMember(Letter, kw_only=True):
     """A room tells the new owner of a user of a session that it has, which the old one may have had news of [N-b], and
-    what it shows of the user.
+    what it shows of the user. `grace_until` is the monotonic second at which the place of a lost one is free.
     `visitor` goes with a leased one: no edge could tell of it."""
 
     user_id: str
@@ -212,6 +212,7 @@ class ClaimMember(Letter, kw_only=True):
     stay: int
     connection: int
     connected: bool = True
+    grace_until: float = 0.0
     profile: Profile | None = None
     visitor: Visitor | None = None
 
@@ -259,12 +260,13 @@ class Remove(Letter, kw_only=True):
 
 
 class Drop(Letter, kw_only=True):
-    """The session's socket is lost: hold its place for the grace [D2], unless it has another `connection` already, or
-    somebody has told later than at `said`, a monotonic second, that it is not lost."""
+    """The session's socket is lost: hold its place until monotonic second `grace_until` [D2], unless it has another
+    `connection` already, or somebody has told later than at `said`, a monotonic second, that it is not lost."""
 
     room_id: str
     session_id: str
     connection: int
+    grace_until: float
     said: float = 0.0
 
 

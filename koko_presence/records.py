@@ -11,7 +11,8 @@ from .messages import Activity, Cursor, RoomType, Selection
 
 
 class MemberRecord(Struct, array_like=True, kw_only=True):
-    """One session in a room, as domain/member.py has it."""
+    """One session in a room, as domain/member.py has it. `lease_until` and `grace_until` are monotonic seconds, the
+    same for all workers of a host; 0 for a session that has a socket."""
 
     session_id: str
     user_id: str
@@ -20,6 +21,7 @@ class MemberRecord(Struct, array_like=True, kw_only=True):
     at: float
     stay: int
     lease_until: float
+    grace_until: float
     name: str
     image: str | None
     can_control: bool
@@ -120,6 +122,7 @@ class SessionRecord(Struct, array_like=True, kw_only=True):
     connection: int
     at: float
     lease_until: float
+    grace_until: float
     connected: bool
     disabled: bool
     invisible: bool

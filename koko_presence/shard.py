@@ -237,10 +237,16 @@ class Shard:
         room, member = self._find(command.room_id, command.session_id)
         if room is None or member is None or command.said < member.told_at:
             return
-        if member.connected and member.connection == command.connection:
+        if member.connection != command.connection or member.leased:
+            return
+        if member.connected:
             showing.settle(room, member, now)
-            room.drop(member, now)
-            self._touch(room, now, member.session_id)
+            room.drop(member, now, command.grace_until)
+        elif member.grace_until != command.grace_until:  # the room's new owner did not know since when
+            room.hold(member, command.grace_until)
+        else:
+            return
+        self._touch(room, now, member.session_id)
 
     def _resume(self, command: Resume, now: float) -> None:
         room, member = self._find(command.room_id, command.session_id)

@@ -12,7 +12,6 @@ from .commands import (
     ChangePrivacy,
     ChangeStatus,
     ClaimMember,
-    Drop,
     EndSession,
     EnterRoom,
     LeaveRoom,
@@ -117,8 +116,7 @@ class UserDesk:
             claims.agree(user, command)
         else:
             self._shard.denied.add(command.user_id)
-            drop = Drop(room_id=command.room_id, session_id=command.session_id, connection=command.connection, said=now)
-            self._setting.effects.append(drop)
+            claims.refuse(self._setting, command, now)
 
     def _report(self, command: ReportActivity, now: float) -> None:
         user = self._users.get(command.user_id)

@@ -19,6 +19,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,7 @@ class Story:
         self.rolling = False
         self.troubled_at = 0.0  # when owners last changed, or a worker ran again after a stop
         self.down_at = -1.0  # when a worker was last lost or stopped
+        self.stops: dict[int, tuple[float, float]] = {}  # of each worker the last: from when to when it did not run
         self.two_were_down = False  # more than one at once
         self.witness = Witness(self)
 
@@ -90,6 +92,13 @@ class Story:
         others = any(each is not node and each.stopped is not None for each in world.nodes.values())
         self.two_were_down = self.two_were_down or others or world.now < self.down_at + TAKEN_OVER_S
         self.down_at = world.now
+
+    def running_at(self, at: float) -> float:
+        """From when on all workers ran that are concerned with what happened at `at`."""
+        for began, ended in sorted(self.stops.values()):
+            if began <= at + LATE_S and at < ended:
+                at = ended
+        return at
 
     # --- chance
 
@@ -146,12 +155,16 @@ class Story:
         self.note(f"worker {node.number} dies")
         if node.stopped is None:
             self.note_down(node)
+        else:
+            self.stops[node.number] = (self.stops[node.number][0], world.now)
         node.dead = True
         del world.nodes[node.number]
         for person in self.people:
             if person.node is node and person.client is not None:
                 person.client.closed = person.client.closed or 1006
                 person.note_lost()
+            if person.node is node and person.noticed_at is None:
+                person.noticed_at = world.now
         self.publish(self.leaving())
         slot = world.slots[node.number]
         self.later(0.05 + 0.25 * self.chance("start", slot), lambda: self.start(slot))
@@ -202,6 +215,7 @@ class Story:
                 for person in self.people:
                     if person.node is old and person.client is not None and person.client.closed is None:
                         person.client.closed = 1006
+                        person.noticed_at = self.world.now
                         person.note_lost()
                 self.publish(self.leaving())
 
@@ -277,6 +291,7 @@ class Story:
             return
         self.note_down(node)
         node.stopped = []
+        self.stops[node.number] = (self.world.now, inf)
         self.note(f"worker {node.number} stops for {seconds} s")
         if seconds > 3.0:
             self.later(3.0, lambda: self.crash(node))
@@ -285,6 +300,7 @@ class Story:
 
     def go_on(self, node: Node) -> None:
         self.troubled_at = self.world.now
+        self.stops[node.number] = (self.stops[node.number][0], self.world.now)
         node.go_on()
 
     def do_roll(self, slot: int) -> None:

@@ -216,12 +216,13 @@ def check_room(room: Any) -> None:
 
 
 def check_grace(story: Story) -> None:
-    """After every step: no place is held for longer than the grace. A change of owners begins it anew. Errors: Broken."""
+    """After every step: no place is held for longer than the grace, however often owners change. Errors: Broken."""
     world = story.world
     for person in story.people:
-        if person.here or person.lost_at is None or person.token is None:
+        if person.here or person.lost_at is None or person.token is None or person.noticed_at is None:
             continue
-        if world.now <= max(person.dropped_at, story.troubled_at) + world.limits.grace_s + LATE_S:
+        ends_at = story.running_at(person.noticed_at) + world.limits.grace_s
+        if world.now <= max(ends_at, story.troubled_at) + LATE_S:
             continue
         for node in world.nodes.values():
             for room in node.shard.rooms.values() if node.stopped is None else ():

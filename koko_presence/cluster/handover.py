@@ -387,6 +387,7 @@ def _claims(rooms: Iterable[Room], wanted: Callable[[str, str], bool]) -> list[C
             stay=member.stay,
             connection=member.connection,
             connected=member.connected,
+            grace_until=member.grace_until,
             profile=member.person.profile,
             visitor=keeping.visitor_of(member) if member.leased else None,
         )

@@ -30,6 +30,7 @@ from .user import User
 from .usersession import UserSession
 
 NOBODY_NEWER: Mapping[int, int] = {}
+UNHEARD_S = 0.5  # so much longer than the grace a place is held after a take-over: word of a return may be on its way
 JUMP = 1000  # above every number that a lost owner can have given and nobody left has seen
 
 
@@ -46,6 +47,7 @@ def member_record(member: Member) -> MemberRecord:
         at=member.at,
         stay=member.stay,
         lease_until=member.lease_until,
+        grace_until=member.grace_until,
         name=member.name,
         image=member.image,
         can_control=member.can_control,
@@ -165,8 +167,8 @@ def record_of(room: Room) -> RoomRecord:
 
 
 def restore_room(room_id: str, record: RoomRecord, seq: int, setting: Setting, now: float) -> Room:
-    """The room as it was when the record was written, with its deadlines begun anew. `seq` is the highest that anybody
-    has heard."""
+    """The room as it was when the record was written. Leases and graces end when they were to end, other deadlines are
+    begun anew. `seq` is the highest that anybody has heard."""
     head, limits, deadlines = record.head, setting.limits, setting.deadlines
     room = Room(room_id, head.type, setting, now)
     room.created_at, room.shown = head.created_at, head.shown
@@ -232,7 +234,7 @@ def _restore_member(room: Room, record: MemberRecord, alone: Alone, now: float) 
         setattr(member, name, getattr(record, name))
     person.members[member.session_id] = room.members[member.session_id] = member
     if not member.connected:
-        deadlines.set(("grace", room.id, member.session_id), now + limits.grace_s)
+        room.hold(member, max(record.grace_until, now + UNHEARD_S))
     room.prolong(member, member.lease_until)
     if member.typing is not None:
         deadlines.set(("typing_stop", room.id, member.session_id), now + limits.typing_stop_s)
@@ -293,6 +295,7 @@ def session_record(session_id: str, session: UserSession) -> SessionRecord:
         connection=session.connection,
         at=session.at,
         lease_until=session.lease_until,
+        grace_until=session.grace_until,
         connected=session.connected,
         disabled=session.disabled,
         invisible=session.invisible,
@@ -329,7 +332,7 @@ def restore_user(user_id: str, record: UserRecord | None, setting: Setting, now:
     for each in record.sessions:
         user.sessions[each.session_id] = _restored_session(each)
         if not each.connected:
-            setting.deadlines.set(("session", user_id, each.session_id), now + setting.limits.grace_s)
+            user.hold_until(each.session_id, max(each.grace_until, now + UNHEARD_S))
         elif each.lease_until:
             setting.deadlines.set(("session", user_id, each.session_id), each.lease_until)
     user.activity = user.liveliest()
@@ -360,7 +363,7 @@ def meet(user: User, word: SessionRecord, now: float, *, tell: bool) -> SessionR
         session.edge, session.connection, session.at = word.edge, word.connection, word.at
         session.connected = False
     session.activity = word.activity
-    user.setting.deadlines.cancel(("session", user.id, word.session_id))
+    user.keep(word.session_id)
     for room_id in word.rooms:
         session.rooms.setdefault(room_id, 0)  # the number comes with the next join, or with the room's claim
     if tell or not session.connected:

@@ -55,9 +55,9 @@ class Member(Pointer):
     """One session in one room, with everything it shows; the Pointer below it has what its cursor needs."""
 
     __slots__ = (
-        "_row", "_row_shows", "at", "can_broadcast", "can_control", "connection", "edge", "image", "joined_at",
-        "lease_until", "moderator", "name", "person", "report", "selection", "share_selection", "stay", "told_at",
-        "typing", "viewer", "watching",
+        "_row", "_row_shows", "at", "can_broadcast", "can_control", "connection", "edge", "grace_until", "image",
+        "joined_at", "lease_until", "moderator", "name", "person", "report", "selection", "share_selection", "stay",
+        "told_at", "typing", "viewer", "watching",
     )  # fmt: skip
 
     def __init__(self, enter: EnterRoom, stay: int, person: Person, limits: Limits, now: float) -> None:
@@ -70,6 +70,7 @@ class Member(Pointer):
         self.told_at = 0.0  # when its user's owner said last that it is connected
         self.stay = stay
         self.lease_until = visitor.lease_until
+        self.grace_until = 0.0  # the monotonic second at which the place of a lost session is free; 0 while connected
         self.name = visitor.name
         self.image = visitor.image
         self.can_control = enter.can_control

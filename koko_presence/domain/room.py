@@ -158,8 +158,9 @@ class Room(Stream):
         self.pass_control_on(member, reason, now)
         lifetime.note_removal(self, reason, now, visible=member.visible)
 
-    def drop(self, member: Member, now: float) -> None:
-        """The socket is lost: hide at once what would look alive, hold the place for the grace [D2, E3, G4]."""
+    def drop(self, member: Member, now: float, grace_until: float = 0.0) -> None:
+        """The socket is lost: hide at once what would look alive, hold the place for the grace [D2, E3, G4], which ends
+        at monotonic second `grace_until`; 0: it begins now."""
         if member.cursor_shown:
             self.hide_cursor(member, now)
         if member.typing is not None:
@@ -175,13 +176,18 @@ class Room(Stream):
         self.setting.deadlines.cancel(("report_stale", self.id, member.session_id))
         if self.control.session_id == member.session_id:
             self._move_control(member)  # another tab of the controller takes it, silently [I6]
-        self.setting.deadlines.set(("grace", self.id, member.session_id), now + self.setting.limits.grace_s)
+        self.hold(member, grace_until or now + self.setting.limits.grace_s)
         self.emit_status(member, now)
+
+    def hold(self, member: Member, grace_until: float) -> None:
+        """Keep the place of a lost session until monotonic second `grace_until`."""
+        member.grace_until = grace_until
+        self.setting.deadlines.set(("grace", self.id, member.session_id), grace_until)
 
     def resume(self, member: Member, edge: int, connection: int, now: float) -> None:
         """Back inside the grace: nothing but a status_changed [D2]; events flow again once the client re-joins [C4]."""
         self.setting.deadlines.cancel(("grace", self.id, member.session_id))
-        member.edge, member.connection = edge, connection
+        member.edge, member.connection, member.grace_until = edge, connection, 0.0
         member.attached = False
         # a snapshot that was under way to the old connection is not the new one's
         self.out = [item for item in self.out if not (item.attach and item.only == member.session_id)]

@@ -85,7 +85,7 @@ class User:
             effects.append((command.edge, SessionReplaced(session_id=session_id, connection=command.connection)))
             return
         elif session is not None:
-            self.setting.deadlines.cancel(("session", self.id, session_id))
+            self.keep(session_id)
             if session.connected:
                 effects.append((session.edge, SessionReplaced(session_id=session_id, connection=session.connection)))
             session.edge, session.connection, session.connected = command.edge, command.connection, True
@@ -169,12 +169,28 @@ class User:
         """The session's connection is lost: it may resume until the grace is over [D2]."""
         session = self.sessions[session_id]
         session.connected = False
-        self.setting.deadlines.set(("session", self.id, session_id), now + self.setting.limits.grace_s)
+        self.hold_until(session_id, now + self.setting.limits.grace_s)
         for room_id in sorted(session.rooms):
             self.setting.effects.append(
-                Drop(room_id=room_id, session_id=session_id, connection=session.connection, said=now)
+                Drop(
+                    room_id=room_id,
+                    session_id=session_id,
+                    connection=session.connection,
+                    grace_until=session.grace_until,
+                    said=now,
+                )
             )
         self.update_activity(session_id, interacted=False)
+
+    def hold_until(self, session_id: str, grace_until: float) -> None:
+        """A lost session is given up at monotonic second `grace_until`."""
+        self.sessions[session_id].grace_until = grace_until
+        self.setting.deadlines.set(("session", self.id, session_id), grace_until)
+
+    def keep(self, session_id: str) -> None:
+        """The session has a connection (again): its grace, if it was in one, is over."""
+        self.sessions[session_id].grace_until = 0.0
+        self.setting.deadlines.cancel(("session", self.id, session_id))
 
     def expire(self, session_id: str) -> None:
         """The grace, or the lease, is over; the rooms end the membership at the same time by their own deadline."""
@@ -204,7 +220,7 @@ class User:
                 hears = session.connection == command.visitor.connection
                 session.edge, session.connection = command.visitor.edge, command.visitor.connection
                 session.at, session.connected = command.visitor.at, True
-                self.setting.deadlines.cancel(("session", self.id, command.visitor.session_id))
+                self.keep(command.visitor.session_id)
                 self._tell_back(command.visitor.session_id, command.room_id, hears=hears, now=now)
         if command.privacy is not None:  # in any case, for the edge counts on it
             self.spread_privacy(command.visitor.session_id, command.privacy)

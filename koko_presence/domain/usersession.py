@@ -7,8 +7,8 @@ class UserSession:
     """One session: where it is connected, the rooms it is in, what it hides."""
 
     __slots__ = (
-        "activity", "at", "connected", "connection", "disabled", "edge", "invisible", "lease_until", "rooms",
-        "share_cursor", "share_selection",
+        "activity", "at", "connected", "connection", "disabled", "edge", "grace_until", "invisible", "lease_until",
+        "rooms", "share_cursor", "share_selection",
     )  # fmt: skip
 
     def __init__(self, edge: int, connection: int, at: float, *, disabled: bool) -> None:
@@ -16,6 +16,7 @@ class UserSession:
         self.connection = connection
         self.at = at
         self.lease_until = 0.0
+        self.grace_until = 0.0  # the monotonic second at which a lost session is given up; 0 while it is connected
         self.connected = True
         self.disabled = disabled
         self.activity: Activity = "active"

@@ -445,6 +445,7 @@ class Session:
             connection=self.connection,
             at=self.opened_at,
             lease_until=0.0,
+            grace_until=0.0,
             connected=True,
             disabled=not self.identity.presence,
             invisible=hidden.invisible is True,

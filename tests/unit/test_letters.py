@@ -34,7 +34,7 @@ COMMANDS: list[c.Command] = [
     c.ClaimMember(user_id="u", room_id="r", session_id="s", stay=4, connection=9),
     c.Admit(room_id="r", enter=ENTER, stay=3, profile=PROFILE),
     c.Remove(room_id="r", session_id="s", reason="left", id="a"),
-    c.Drop(room_id="r", session_id="s", connection=4),
+    c.Drop(room_id="r", session_id="s", connection=4, grace_until=12.5),
     c.Resume(room_id="r", session_id="s", user_id="u", edge=2, connection=8, stay=1, hears=True),
     c.ApplyProfile(room_id="r", user_id="u", session_id="s", profile=PROFILE),
     c.ApplyPrivacy(
@@ -175,7 +175,7 @@ class Wire:
 
 def test_commands_are_kept_until_the_other_side_has_confirmed_them_in_order() -> None:
     courier = Courier(Wire(), lambda: None)
-    drops = [c.Drop(room_id="r", session_id=str(n), connection=n) for n in range(3)]
+    drops = [c.Drop(room_id="r", session_id=str(n), connection=n, grace_until=12.5) for n in range(3)]
     for drop in drops:
         courier.post(drop)
     courier.post(COMMANDS[1])  # asked again by its edge, not by us
