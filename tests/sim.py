@@ -10,6 +10,7 @@ invariants of `Story.check` hold, and once it is quiet again those of `Story.che
     python -m tests.sim --shrink 196       the shortest script that fails in the same way, as JSON
     python -m tests.sim --story FILE       one script, with all that happens
     --workers N --people N --steps N       go with seeds
+    --clocks S                             the clocks of workers are up to S seconds apart (tests/clocks.py)
 """
 
 import argparse
@@ -19,6 +20,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -59,7 +61,7 @@ class Story:
         self.script = write(script, workers, people, steps) if isinstance(script, int) else script
         script = self.script
         access = ClaimsAccess()
-        self.world = World(workers=script.workers, access=access, telling=True, grace_s=GRACE_S, **CAPS)  # type: ignore[arg-type]
+        self.world = World(workers=script.workers, access=access, telling=True, clock_offset_s=script.clock_offset_s, grace_s=GRACE_S, **CAPS)  # type: ignore[arg-type]
         self.world.link_delay_s = self.link_delay_s
         self.lines: list[str] = []
         self.next_id = script.workers + 1
@@ -140,7 +142,7 @@ class Story:
             bus = node.bus
             assert isinstance(bus, ClusterBus)
             self.later(
-                at - world.now, lambda node=node, bus=bus: node.do(lambda: bus.on_view(view, world.now), first=True)
+                at - world.now, lambda node=node, bus=bus: node.do(lambda: bus.on_view(view, node.clock()), first=True)
             )
 
     def crash(self, node: Node) -> None:
@@ -483,17 +485,23 @@ def main() -> int:
     parser.add_argument("--workers", type=int, help="2 to 8 by the seed when left out")
     parser.add_argument("--people", type=int, default=8)
     parser.add_argument("--steps", type=int, default=45)
+    parser.add_argument("--clocks", type=float, default=0.0, metavar="S")
     parser.add_argument(
         "--shrink", type=int, metavar="SEED", help="print the shortest script that fails like this seed"
     )
     parser.add_argument("--story", type=Path, metavar="FILE", help="play a script that was printed, and tell all")
     options = parser.parse_args()
+
+    def written(seed: int) -> Script:
+        script = write(seed, options.workers, options.people, options.steps)
+        return replace(script, clocks_s=options.clocks)
+
     if options.story is not None:
         return tell(load(options.story)[0])
     if options.shrink is not None:
         from tests.shrink import shrink
 
-        script = write(options.shrink, options.workers, options.people, options.steps)
+        script = written(options.shrink)
         found = shrink(script, say=lambda line: print(line, file=sys.stderr, flush=True))
         if found is None:
             print("nothing is broken in that story", file=sys.stderr)
@@ -503,8 +511,7 @@ def main() -> int:
     if options.first is None:
         parser.error("which seeds?")
     return play(
-        range(options.first, (options.last or options.first) + 1),
-        lambda seed: write(seed, options.workers, options.people, options.steps),
+        range(options.first, (options.last or options.first) + 1), written
     )
 
 

@@ -305,15 +305,18 @@ def memory(world: World) -> dict[str, Any]:
         found[f"user {user.id}"] = (user.manual, user.status_message, _hidden(user.wishes))
         for session_id, session in user.sessions.items():
             found[f"session {session_id}"] = (session.disabled, *_hidden(session.privacy()), sorted(session.rooms))
-    for room in world.shard.rooms.values():
-        playback = room.playback
-        found[f"room {room.id}"] = (room.type, room.created_at, room.sync_enabled, room.control.user_id)
+    for node, room in ((node, room) for node in world.nodes.values() for room in node.shard.rooms.values()):
+        playback, ahead_s = room.playback, world.clock_offset_s(node.number)
+        found[f"room {room.id}"] = (
+            room.type, round(room.created_at - ahead_s, 3), room.sync_enabled, room.control.user_id
+        )  # fmt: skip
         found[f"playback of {room.id}"] = playback and (
-            playback.is_playing, playback.playback_rate, round(playback.position(world.now) - _run(playback, world), 3)
+            playback.is_playing, playback.playback_rate,
+            round(playback.position(world.now + ahead_s) - _run(playback, world), 3),
         )  # fmt: skip
         for member in room.members.values():
             found[f"{member.session_id} in {room.id}"] = (
-                member.color, member.index, member.joined_at, member.invisible, member.disabled, member.share_cursor,
+                member.color, member.index, round(member.joined_at - ahead_s, 3), member.invisible, member.disabled, member.share_cursor,
                 member.share_selection, member.name, member.can_control, member.can_broadcast, member.moderator, member.person.profile.status,
                 member.person.profile.status_message,
             )  # fmt: skip
