@@ -18,8 +18,10 @@ class MemberRecord(Struct, array_like=True, kw_only=True):
     user_id: str
     edge: int
     connection: int
-    at: float
     stay: int
+    told: int
+    privacy_version: int
+    granted: int
     lease_until: float
     grace_until: float
     name: str
@@ -114,13 +116,16 @@ HEARS = 1  # in place of a stay's number, which an edge does not know: the sessi
 
 
 class SessionRecord(Struct, array_like=True, kw_only=True):
-    """One session of a user. `rooms` has the number of each stay. From an edge it says what is connected there, and
+    """One session of a user. `rooms` has the version of each stay. From an edge it says what is connected there, and
     which rooms it hears."""
 
     session_id: str
     edge: int
     connection: int
-    at: float
+    accepted_at: float
+    opening: int
+    privacy_version: int
+    heard: int
     lease_until: float
     grace_until: float
     connected: bool

@@ -16,7 +16,7 @@ from koko_presence.cluster import letters
 
 # Every monotonic second that goes from worker to worker; 0.0 stands for none.
 TIMES: dict[type, tuple[str, ...]] = {
-    commands.OpenSession: ("at",),
+    commands.OpenSession: ("accepted_at",),
     commands.Visitor: ("lease_until",),
     commands.Drop: ("grace_until",),
     commands.RenewLease: ("lease_until",),
@@ -24,7 +24,7 @@ TIMES: dict[type, tuple[str, ...]] = {
     records.MemberRecord: ("lease_until", "grace_until", "joined_at", "last_active_at"),
     records.PlaybackRecord: ("anchor",),
     records.RoomHead: ("created_at",),
-    records.SessionRecord: ("lease_until", "grace_until"),
+    records.SessionRecord: ("accepted_at", "lease_until", "grace_until"),
 }
 # and of the tuples in these lists, by position
 TUPLES: dict[tuple[type, str], tuple[int, ...]] = {

@@ -61,7 +61,14 @@ class Story:
         self.script = write(script, workers, people, steps) if isinstance(script, int) else script
         script = self.script
         access = ClaimsAccess()
-        self.world = World(workers=script.workers, access=access, telling=True, clock_offset_s=script.clock_offset_s, grace_s=GRACE_S, **CAPS)  # type: ignore[arg-type]
+        self.world = World(
+            workers=script.workers,
+            access=access,
+            telling=True,
+            clock_offset_s=script.clock_offset_s,
+            grace_s=GRACE_S,
+            **CAPS,
+        )  # type: ignore[arg-type]
         self.world.link_delay_s = self.link_delay_s
         self.lines: list[str] = []
         self.next_id = script.workers + 1
@@ -510,9 +517,7 @@ def main() -> int:
         return 1
     if options.first is None:
         parser.error("which seeds?")
-    return play(
-        range(options.first, (options.last or options.first) + 1), written
-    )
+    return play(range(options.first, (options.last or options.first) + 1), written)
 
 
 def tell(script: Script) -> int:

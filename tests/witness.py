@@ -305,8 +305,9 @@ def memory(world: World) -> dict[str, Any]:
         found[f"user {user.id}"] = (user.manual, user.status_message, _hidden(user.wishes))
         for session_id, session in user.sessions.items():
             found[f"session {session_id}"] = (session.disabled, *_hidden(session.privacy()), sorted(session.rooms))
-    for node, room in ((node, room) for node in world.nodes.values() for room in node.shard.rooms.values()):
-        playback, ahead_s = room.playback, world.clock_offset_s(node.number)
+    rooms = [(world.clock_offset_s(n), room) for n, node in world.nodes.items() for room in node.shard.rooms.values()]
+    for ahead_s, room in rooms:
+        playback = room.playback
         found[f"room {room.id}"] = (
             room.type, round(room.created_at - ahead_s, 3), room.sync_enabled, room.control.user_id
         )  # fmt: skip

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import UNSET
 
 from koko_presence.auth.access import Grant
-from koko_presence.commands import LeaveRoom, Regrant
+from koko_presence.commands import ChangeGrant, LeaveRoom
 from koko_presence.events import Kicked
 
 from .unanswered import Unanswered
@@ -69,9 +69,12 @@ class Standing:
         session, now = self._session, self._session.hub.clock()
         if grant.allow:
             self._send(
-                Regrant(
+                ChangeGrant(
+                    user_id=session.user_id,
                     room_id=room_id,
                     session_id=session.session_id,
+                    connection=session.connection,
+                    opening=session.version,
                     can_control=grant.can_control,
                     can_broadcast=grant.can_broadcast,
                     moderator=grant.moderator,

@@ -10,17 +10,18 @@ class Unanswered:
     """The last of each room. A leave is kept for a while even so: who answered it may not have told the rest. A join
     that was said twice may be answered twice, and not in the same way."""
 
-    __slots__ = ("_entering", "_leaving", "_refused", "_twice")
+    __slots__ = ("_entering", "_leaving", "_refused", "_told", "_twice")
 
     def __init__(self) -> None:
         self._twice: frozenset[str] = NONE  # joins that were said again, which is seldom
         self._refused: dict[str, float] = {}  # those of which one has been refused, and when
         self._entering: dict[str, EnterRoom] = {}
         self._leaving: dict[str, tuple[LeaveRoom, float]] = {}
+        self._told: frozenset[str] = NONE  # leaves of which the client has heard
 
     def enter(self, command: EnterRoom) -> None:
         """The session wants in."""
-        self._leaving.pop(command.room_id, None)
+        self._forget_leave(command.room_id)
         self._refused.pop(command.room_id, None)
         if command.room_id in self._twice:
             self._twice -= {command.room_id}
@@ -50,11 +51,26 @@ class Unanswered:
     def leave(self, command: LeaveRoom, now: float) -> None:
         """The session wants out."""
         self._entering.pop(command.room_id, None)
+        self._forget_leave(command.room_id)
         self._leaving[command.room_id] = (command, now)
+
+    def has_gone_on(self, room_id: str) -> bool:
+        """Does the client know that it has left, or does it want in again?"""
+        return room_id in self._told or room_id in self._entering
+
+    def tell(self, room_id: str) -> None:
+        """The client has been told that it has left, though no owner has said so yet."""
+        if room_id in self._leaving:
+            self._told |= {room_id}
 
     def left(self, room_id: str) -> None:
         """The room has said good-bye."""
+        self._forget_leave(room_id)
+
+    def _forget_leave(self, room_id: str) -> None:
         self._leaving.pop(room_id, None)
+        if room_id in self._told:
+            self._told -= {room_id}
 
     @property
     def entering(self) -> set[str]:

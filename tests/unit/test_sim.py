@@ -193,8 +193,8 @@ def test_a_leave_of_an_older_stay_would_be_found(monkeypatch: pytest.MonkeyPatch
     """Every join is followed by a leave that does not say of which stay it is."""
     enter = User.enter
 
-    def parting(self: User, command: EnterRoom, now: float) -> None:
-        enter(self, command, now)
+    def parting(self: User, command: EnterRoom) -> None:
+        enter(self, command)
         word = Remove(room_id=command.room_id, session_id=command.visitor.session_id, reason="left")
         self.setting.effects.append(word)
 
