@@ -38,10 +38,10 @@ def claim(user: User, command: ClaimMember, now: float) -> None:
 
 def _believe(user: User, command: ClaimMember, now: float) -> UserSession | None:
     """A session of which every record was lost, with its edge perhaps: it may come back inside its grace, to what it
-    has hidden. None when there is no place for it."""
-    if user.full:
-        return None
+    has hidden. None when it has ended since, as far as is known, or when there is no place for it."""
     visitor = command.visitor
+    if user.full or visitor.opening >= user.blank:
+        return None
     session = UserSession(visitor.edge, command.connection, 0.0, visitor.opening, disabled=visitor.disabled)
     session.invisible, session.privacy_version = visitor.invisible, visitor.privacy_version
     session.share_cursor, session.share_selection = visitor.share_cursor, visitor.share_selection
