@@ -1,9 +1,10 @@
 """Stories of workers that crash, hang, are rolled and cut off from each other (tests/sim.py): from seeds, and those that once
 went wrong, as scripts in tests/stories. `make test` plays 200 seeds, `make test-long` those up to 1,000; KOKO_SIM_SEEDS=N has the former play N.
 
-Each invariant has a test that it can fail: a fault is planted, and some seed finds it. What is known to fail is listed with
-its cause: a script in tests/stories with a `cause`, and the seeds in tests/stories/expected_failures.json that fail for the
-same one. That list is strict: what is on it and does not fail any more must be taken off.
+Each invariant has a test that it can fail: a fault is planted, and some seed finds it. What is known to
+fail, nothing today, is listed with its cause: a script in tests/stories with a `cause`, and the seeds in
+tests/stories/expected_failures.json that fail for the same one. That list is strict: what is on it and does not fail any
+more must be taken off.
 """
 
 import gc
