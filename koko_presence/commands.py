@@ -4,6 +4,10 @@ Every command names its owner by `room_id` or `user_id`; the bus finds the shard
 the user's owner and on to the room's, on one road, so that joins, leaves, drops and resumes of a session cannot
 overtake each other. What a member shows goes straight to the room. Between workers they travel as msgpack
 (cluster/letters.py), so each has a tag.
+
+A word may come twice, or late from an owner that is none any more. So all that a user's owner says carries a *version*
+(`Setting.next_version`): the epoch of its view and a count, in one integer. Whoever is told keeps the highest for each
+thing that it is told of, and ignores a word with a lower one. docs/architecture.md lists which is compared with which.
 """
 
 from msgspec import Struct
@@ -39,8 +43,9 @@ class Call(Struct, array_like=True):
 
 
 class Visitor(Struct, kw_only=True):
-    """Who stands behind a session, as a room needs to know [A5, K1]; connected at `edge` by `connection` since `at`.
-    `lease_until` is the monotonic second at which a session without a socket ends unless renewed; 0: it has one [M2].
+    """Who stands behind a session, as a room needs to know [A5, K1]; connected at `edge` by `connection`, to which its
+    user's owner gave the session with version `opening`. `privacy_version` is that of what it hides. `lease_until` is
+    the monotonic second at which a session without a socket ends unless renewed; 0: it has one [M2].
     """
 
     edge: int
@@ -49,8 +54,9 @@ class Visitor(Struct, kw_only=True):
     name: str
     image: str | None
     connection: int = 0
-    at: float = 0.0
+    opening: int = 0
     lease_until: float = 0.0
+    privacy_version: int = 0
     disabled: bool = False
     invisible: bool = False
     share_cursor: bool = True
@@ -58,13 +64,12 @@ class Visitor(Struct, kw_only=True):
 
 
 class Profile(Struct, kw_only=True, frozen=True):
-    """What a person shows in all rooms [D8, D10, D13]; the user's owner writes it. `revision` counts what owners have
-    said: a word that is said again, or by an owner that is none any more, comes after a newer one."""
+    """What a person shows in all rooms [D8, D10, D13]; the user's owner writes it."""
 
     status: Status = "active"
     status_message: str = ""
     activity: Activity = "active"
-    revision: int = 0
+    version: int = 0
 
     @property
     def shows(self) -> tuple[str, str, str]:
@@ -76,13 +81,14 @@ class Profile(Struct, kw_only=True, frozen=True):
 
 
 class OpenSession(Letter, kw_only=True):
-    """A connection has proved who it is and wants a session: `resume` names an earlier one, `fresh` a new one. `at` is
-    the monotonic second, the same for all workers of a host: of two connections the later one has the session."""
+    """A connection has proved who it is and wants a session: `resume` names an earlier one, `fresh` a new one. It was
+    accepted at monotonic second `accepted_at`, on the clock that all workers share: of two connections that have not
+    heard of each other the later one has the session, in whatever order they reach the owner."""
 
     user_id: str
     edge: int
     connection: int
-    at: float = 0.0
+    accepted_at: float = 0.0
     fresh: str
     resume: str | None = None
     privacy: Privacy | None = None
@@ -155,7 +161,9 @@ class ChangeStatus(Letter, kw_only=True):
 
 class ChangePrivacy(Letter, kw_only=True):
     """`disabled` is the token's word, not the client's: None when the command does not come from a token [K1]. A `call`
-    may name no session when the scope is the user. `of_join`: it came with a join, which is what is answered."""
+    may name no session when the scope is the user. `of_join`: it came with a join, which is what is answered. `word`
+    counts what the connection has said of its privacy, from 1 on; `opening` is the connection's version. Both 0: it
+    came by another way than the session's socket."""
 
     disabled: bool | None = None
     user_id: str
@@ -164,6 +172,23 @@ class ChangePrivacy(Letter, kw_only=True):
     id: MessageId | None = None
     call: Call | None = None
     of_join: bool = False
+    connection: int = 0
+    opening: int = 0
+    word: int = 0
+
+
+class ChangeGrant(Letter, kw_only=True):
+    """What the session's new token allows it in a room that it is in [A4], said by `connection`, whose version is
+    `opening`."""
+
+    user_id: str
+    room_id: str
+    session_id: str
+    connection: int
+    opening: int
+    can_control: bool
+    can_broadcast: bool
+    moderator: bool
 
 
 class TakeLook(Letter, kw_only=True):
@@ -203,8 +228,8 @@ class RoomLeft(Letter, kw_only=True):
 
 class ClaimMember(Letter, kw_only=True):
     """A room tells the new owner of a user of a session that it has, which the old one may have had news of [N-b], and
-    what it shows of the user.
-    `visitor` goes with a leased one: no edge could tell of it."""
+    what it shows of the user. `grace_until` is the monotonic second at which the place of a lost one is free. In the
+    `visitor`, `opening` is the version of the last word on where it is connected."""
 
     user_id: str
     room_id: str
@@ -212,8 +237,9 @@ class ClaimMember(Letter, kw_only=True):
     stay: int
     connection: int
     connected: bool = True
-    profile: Profile | None = None
-    visitor: Visitor | None = None
+    grace_until: float = 0.0
+    profile: Profile
+    visitor: Visitor
 
 
 UserCommand = (
@@ -224,6 +250,7 @@ UserCommand = (
     | ReportActivity
     | ChangeStatus
     | ChangePrivacy
+    | ChangeGrant
     | TakeLook
     | AskLeases
     | RenewLeases
@@ -236,7 +263,8 @@ UserCommand = (
 
 
 class Admit(Letter, kw_only=True):
-    """EnterRoom, passed on by the user's owner with what it knows of the person. `stay` numbers the user's stays."""
+    """EnterRoom, passed on by the user's owner with what it knows of the person. Its version, `stay`, names the stay
+    that begins."""
 
     room_id: str
     enter: EnterRoom
@@ -259,27 +287,25 @@ class Remove(Letter, kw_only=True):
 
 
 class Drop(Letter, kw_only=True):
-    """The session's socket is lost: hold its place for the grace [D2], unless it has another `connection` already, or
-    somebody has told later than at `said`, a monotonic second, that it is not lost."""
+    """The session's socket is lost: hold its place until monotonic second `grace_until` [D2], unless it has another
+    `connection` already."""
 
     room_id: str
     session_id: str
     connection: int
-    said: float = 0.0
+    grace_until: float
+    version: int
 
 
 class Resume(Letter, kw_only=True):
-    """The session is back, on edge `edge` [D16]. `hears`: it was never away, only out of sight, and hears the room.
-    `at` is the connection's, which tells a late Resume, said again by an heir, from the present one; `said` is when it
-    was decided."""
+    """The session is back, on edge `edge` [D16]. `hears`: it was never away, only out of sight, and hears the room."""
 
     room_id: str
     session_id: str
     user_id: str
     edge: int
     connection: int
-    at: float = 0.0
-    said: float = 0.0
+    version: int
     stay: int
     hears: bool = False
 
@@ -307,8 +333,11 @@ class ApplyProfile(Letter, kw_only=True):
 
 
 class ApplyPrivacy(Letter, kw_only=True):
+    """What the session hides from now on [K1, K2]."""
+
     room_id: str
     session_id: str
+    version: int
     invisible: bool
     disabled: bool
     share_cursor: bool
@@ -320,6 +349,7 @@ class Regrant(Letter, kw_only=True):
 
     room_id: str
     session_id: str
+    version: int
     can_control: bool
     can_broadcast: bool
     moderator: bool

@@ -8,6 +8,8 @@ from .messages import Activity, Privacy
 
 
 class SessionOpened(Letter, kw_only=True):
+    """The connection has the session, by version `opening`; what it hides is of `privacy_version`."""
+
     user_id: str
     connection: int
     session_id: str
@@ -15,6 +17,8 @@ class SessionOpened(Letter, kw_only=True):
     rooms: list[str]
     activity: Activity
     privacy: Privacy
+    opening: int
+    privacy_version: int
 
 
 class SessionRefused(Letter, kw_only=True):
@@ -61,13 +65,25 @@ class RoomRefused(Letter, kw_only=True):
     out: bool = True
 
 
+class Left(Letter, kw_only=True):
+    """The session has left the room, which it did not hear; `payload` tells its client, unless its edge has done so."""
+
+    session_id: str
+    room_id: str
+    payload: bytes
+
+
 class SessionActed(Letter, kw_only=True):
     """Something was done for this session by another way than its socket [M1]: its edge counts that as its own, and
-    knows what the session hides from now on."""
+    knows what the session hides from now on: `privacy`, of `privacy_version`, in which the first `heard` words of
+    `connection` on its privacy are counted."""
 
     session_id: str
     activity: Activity | None = None
     privacy: Privacy | None = None
+    privacy_version: int = 0
+    connection: int = 0
+    heard: int = 0
 
 
 class CallAnswered(Letter, kw_only=True):
@@ -86,6 +102,7 @@ EdgeNews = (
     | SessionLost
     | Reply
     | RoomRefused
+    | Left
     | SessionActed
     | CallAnswered
 )

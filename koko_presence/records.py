@@ -11,15 +11,19 @@ from .messages import Activity, Cursor, RoomType, Selection
 
 
 class MemberRecord(Struct, array_like=True, kw_only=True):
-    """One session in a room, as domain/member.py has it."""
+    """One session in a room, as domain/member.py has it. `lease_until` and `grace_until` are monotonic seconds, the
+    same for all workers of a host; 0 for a session that has a socket."""
 
     session_id: str
     user_id: str
     edge: int
     connection: int
-    at: float
     stay: int
+    told: int
+    privacy_version: int
+    granted: int
     lease_until: float
+    grace_until: float
     name: str
     image: str | None
     can_control: bool
@@ -112,14 +116,18 @@ HEARS = 1  # in place of a stay's number, which an edge does not know: the sessi
 
 
 class SessionRecord(Struct, array_like=True, kw_only=True):
-    """One session of a user. `rooms` has the number of each stay. From an edge it says what is connected there, and
+    """One session of a user. `rooms` has the version of each stay. From an edge it says what is connected there, and
     which rooms it hears."""
 
     session_id: str
     edge: int
     connection: int
-    at: float
+    accepted_at: float
+    opening: int
+    privacy_version: int
+    heard: int
     lease_until: float
+    grace_until: float
     connected: bool
     disabled: bool
     invisible: bool

@@ -199,7 +199,7 @@ class Shard:
         room, member = self._find(command.room_id, command.session_id)
         found = room is not None and member is not None and member.leased
         if room is not None and member is not None and member.leased:
-            room.prolong(member, command.lease_until)
+            room.prolong(member, max(member.lease_until, command.lease_until))  # it may be said again
             self._touch(room, now, member.session_id)
         else:  # lost with an owner: the user's has to know
             self.setting.effects.append(
@@ -235,12 +235,19 @@ class Shard:
 
     def _drop(self, command: Drop, now: float) -> None:
         room, member = self._find(command.room_id, command.session_id)
-        if room is None or member is None or command.said < member.told_at:
+        if room is None or member is None or member.leased or command.version < member.told:
             return
-        if member.connected and member.connection == command.connection:
+        if member.connection != command.connection:
+            return
+        member.told = command.version
+        if member.connected:
             showing.settle(room, member, now)
-            room.drop(member, now)
-            self._touch(room, now, member.session_id)
+            room.drop(member, now, command.grace_until)
+        elif member.grace_until != command.grace_until:  # the room's new owner did not know since when
+            room.hold(member, command.grace_until)
+        else:
+            return
+        self._touch(room, now, member.session_id)
 
     def _resume(self, command: Resume, now: float) -> None:
         room, member = self._find(command.room_id, command.session_id)
@@ -255,15 +262,14 @@ class Shard:
                     )
                 )
             return
-        member.told_at = max(member.told_at, command.said)
+        if command.version < member.told:
+            return  # said once more, or by an owner that is none any more
+        member.told = command.version
         if member.connected and (member.edge, member.connection) == (command.edge, command.connection):
             if command.hears and not member.attached:  # the edge's own word on that came last
                 member.attached = True
                 self._touch(room, now, member.session_id)
             return  # else it is said once more by the heir of an owner who had said it
-        if 0 < command.stay < member.stay or command.at < member.at:
-            return  # said once more too, but the session has another connection by now, and has joined by that
-        member.at = command.at
         room.resume(member, command.edge, command.connection, now)
         member.attached = command.hears
         self._touch(room, now, member.session_id)
@@ -280,6 +286,7 @@ class Shard:
         if room is not None and member is not None:
             room.apply_privacy(
                 member,
+                version=command.version,
                 invisible=command.invisible,
                 disabled=command.disabled,
                 share_cursor=command.share_cursor,
@@ -292,7 +299,8 @@ class Shard:
 
     def _regrant(self, command: Regrant, now: float) -> None:
         room, member = self._find(command.room_id, command.session_id)
-        if room is not None and member is not None:
+        if room is not None and member is not None and command.version >= member.granted:
+            member.granted = command.version
             member.can_control, member.can_broadcast = command.can_control, command.can_broadcast
             member.moderator = command.moderator
             if not member.may_hold:

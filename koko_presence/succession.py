@@ -8,11 +8,12 @@ from collections.abc import Collection
 
 from .domain import keeping
 from .domain.room import Room
+from .domain.user import User
 from .news import SessionLost, SessionReplaced
 from .records import Presence, RoomRecord, SessionRecord, UserRecord
 from .shard import Shard
 
-ALL = 1 << 62  # above the number of any connection
+ALL = 1 << 62  # above the number of any connection, and any version
 TRUST_S = 1.0  # how much longer than the grace a resume token is believed after an owner was lost
 
 
@@ -69,7 +70,7 @@ def let_user_go(shard: Shard, user_id: str) -> UserRecord:
     user = shard.users.pop(user_id)
     for session_id in user.sessions:
         shard.setting.deadlines.cancel(("session", user_id, session_id))
-    user.revision = shard.setting.next_revision(user.revision)
+    user.revision = shard.setting.next_version(user.revision)
     return keeping.user_record(user)
 
 
@@ -117,15 +118,17 @@ def take_user(
     if user is None:
         user = shard.users[user_id] = keeping.restore_user(user_id, gathered.best, shard.setting, now)
     stale: list[SessionRecord] = []
+    changed = False
     if not made and gathered.best is not None:  # may know of a later connection, but not of sessions that have ended
+        changed = keeping.take_late_record(user, gathered.best)
         stale = [
             word
             for word in gathered.best.sessions
-            if word.connected and not word.lease_until and word.session_id in user.sessions
+            if word.connected and not word.lease_until and word.opening > _opening(user, word.session_id)
         ]
     for words in (stale, *(words for _, words in sorted(gathered.words.items()))):
         for word in words:
-            loser = keeping.meet(user, word, now, tell=late)
+            loser = keeping.meet(user, word, tell=late)
             if loser is not None:
                 news = SessionReplaced(session_id=loser.session_id, connection=loser.connection)
                 shard.setting.effects.append((loser.edge, news))
@@ -135,9 +138,14 @@ def take_user(
             named.setdefault(edge, set())
     edges = set(announced) | {session.edge for session in user.sessions.values()}
     keeping.hold_absent(user, edges, named, now, {} if made else gathered.newest)
-    if made and late:  # and what they show of the user may be wrong
+    if changed or (made and late):  # and what they show of the user may be wrong
         user.spread_profile(min(user.sessions, default=""), changed=True, interacted=False)
     shard.changed_user(user, now)
+
+
+def _opening(user: User, session_id: str) -> int:
+    session = user.sessions.get(session_id)
+    return ALL if session is None else session.opening
 
 
 def part_with(shard: Shard, edges: Collection[int], lost_some: bool, now: float) -> None:

@@ -9,10 +9,10 @@ from ._fastpath.counters import tally
 from ._fastpath.throttle import TokenBucket
 from .commands import (
     AskLeases,
+    ChangeGrant,
     ChangePrivacy,
     ChangeStatus,
     ClaimMember,
-    Drop,
     EndSession,
     EnterRoom,
     LeaveRoom,
@@ -51,6 +51,7 @@ class UserDesk:
             ReportActivity: self._report,
             ChangeStatus: self._change_status,
             ChangePrivacy: self._change_privacy,
+            ChangeGrant: self._change_grant,
             TakeLook: self._take_look,
             AskLeases: self._ask_leases,
             RenewLeases: self._renew,
@@ -76,24 +77,24 @@ class UserDesk:
                 user = self._users.get(command.user_id) or User(command.user_id, self._setting)
                 leases.prepare(user, command, now)
                 self._users[command.user_id] = user
-            self._user(command.user_id).enter(command, now)
+            self._user(command.user_id).enter(command)
         except PresenceError as error:
             refuse_join(self._setting, command, error)
 
     def _leave(self, command: LeaveRoom, now: float) -> None:
         user = self._users.get(command.user_id)
         if command.call is not None:
-            self._leave_for(user or User(command.user_id, self._setting), command, now)
+            self._leave_for(user or User(command.user_id, self._setting), command)
         elif user is not None:
-            user.leave(command, now)
+            user.leave(command)
         if user is not None:
             self.drop_if_gone(user)  # a lease ends with its room
 
-    def _leave_for(self, user: User, command: LeaveRoom, now: float) -> None:
+    def _leave_for(self, user: User, command: LeaveRoom) -> None:
         call = command.call
         assert call is not None
         try:
-            if not leases.leave(user, command, now):
+            if not leases.leave(user, command):
                 answers.answer(self._setting, call, {"success": True, "left": 0})
         except PresenceError as error:
             answers.refuse(self._setting, call, error, command.room_id)
@@ -106,19 +107,19 @@ class UserDesk:
 
     def _claim(self, command: ClaimMember, now: float) -> None:
         user = self._users.get(command.user_id)
-        if command.visitor is not None:
+        if command.visitor.lease_until:
             user = user or User(command.user_id, self._setting)
             leases.adopt(user, command, now)
             if user.sessions:
                 self._users[user.id] = user
                 claims.agree(user, command)
-        elif user is not None:
-            claims.claim(user, command, now)
-            claims.agree(user, command)
-        else:
+            return
+        if user is None:
             self._shard.denied.add(command.user_id)
-            drop = Drop(room_id=command.room_id, session_id=command.session_id, connection=command.connection, said=now)
-            self._setting.effects.append(drop)
+            user = self._users[command.user_id] = User(command.user_id, self._setting)
+            user.blank = self._setting.next_version()
+        claims.claim(user, command, now)
+        claims.agree(user, command)
 
     def _report(self, command: ReportActivity, now: float) -> None:
         user = self._users.get(command.user_id)
@@ -151,6 +152,7 @@ class UserDesk:
                 answers.answer(self._setting, call, leases.change_privacy(self._spender(command, now), command))
             except PresenceError as error:
                 if user is not None and command.session_id in user.sessions:
+                    user.hear(command)
                     user.tell_privacy(command.session_id)  # its edge may have counted on it
                 answers.refuse(self._setting, call, error)
             return
@@ -165,7 +167,14 @@ class UserDesk:
                 user.tell_privacy(command.session_id)
             self._acknowledge(user, command.session_id, command.id, result)
         except PresenceError as error:
+            if command.session_id in user.sessions:
+                user.tell_privacy(command.session_id)  # its edge has counted on it
             self._reply(user, command.session_id, error_reply(error, command.id))
+
+    def _change_grant(self, command: ChangeGrant, now: float) -> None:
+        user = self._users.get(command.user_id)
+        if user is not None:
+            user.regrant(command)
 
     def _take_look(self, command: TakeLook, now: float) -> None:
         limits, call = self._setting.limits, command.call

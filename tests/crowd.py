@@ -37,6 +37,7 @@ class Person:
         self.session = ""
         self.lost_at: float | None = None  # since when it is not authenticated
         self.dropped_at = 0.0  # when its last connection was lost
+        self.noticed_at: float | None = None  # when that was noticed where it was; None: not yet
         self.seen: dict[str, dict[str, str]] = {}  # room -> session -> user
         self.seq: dict[str, int] = {}
         self.controller: dict[str, str | None] = {}
@@ -112,8 +113,15 @@ class Person:
             return
         client, node = self.client, self.node
         assert client is not None and node is not None
-        node.do(lambda: client.session.on_close(1006, False))
+        self.noticed_at = None
+
+        def notice() -> None:
+            client.session.on_close(1006, False)
+            if self.client is client:
+                self.noticed_at = self.story.world.now
+
         client.closed = 1006
+        node.do(notice)
         self.note_lost(back_s)
 
     def note_lost(self, back_s: float | None = None) -> None:

@@ -41,12 +41,14 @@ Action = list[Any]
 
 @dataclass(frozen=True)
 class Script:
-    """One run. `salt` None: every chance is 0.5, so every link has the same delay."""
+    """One run. `salt` None: every chance is 0.5, so every link has the same delay. The clocks of workers are up to
+    `clocks_s` seconds apart."""
 
     workers: int
     people: int
     salt: int | None
     actions: list[Action] = field(repr=False)
+    clocks_s: float = 0.0
 
     def chance(self, *key: object) -> float:
         """A number from 0 up to 1 that belongs to `key`, always the same one. Scripts on disk rely on it: it must not be
@@ -55,6 +57,10 @@ class Script:
             return 0.5
         text = f"{self.salt} {key}".encode()
         return int.from_bytes(hashlib.blake2b(text, digest_size=4).digest(), "big") / 2**32
+
+    def clock_offset_s(self, slot: int) -> float:
+        """How far the clock of the workers in a slot is before the slowest that may be."""
+        return self.clocks_s * (slot % 3 / 2 if self.salt is None else self.chance("clock", slot))
 
     def with_actions(self, actions: list[Action]) -> "Script":
         return replace(self, actions=actions)
@@ -70,8 +76,8 @@ class Script:
 def load(path: Path) -> tuple[Script, dict[str, Any]]:
     """A script that `dump` has written, and what was written with it."""
     found = json.loads(path.read_text())
-    names = ("workers", "people", "salt", "actions")
-    return Script(**{name: found.pop(name) for name in names}), found
+    names = ("workers", "people", "salt", "actions", "clocks_s")
+    return Script(**{name: found.pop(name) for name in names if name in found}), found
 
 
 def write(seed: int, workers: int | None = None, people: int = 8, steps: int = 45) -> Script:

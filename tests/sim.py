@@ -10,6 +10,7 @@ invariants of `Story.check` hold, and once it is quiet again those of `Story.che
     python -m tests.sim --shrink 196       the shortest script that fails in the same way, as JSON
     python -m tests.sim --story FILE       one script, with all that happens
     --workers N --people N --steps N       go with seeds
+    --clocks S                             the clocks of workers are up to S seconds apart (tests/clocks.py)
 """
 
 import argparse
@@ -19,6 +20,8 @@ import logging
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +61,14 @@ class Story:
         self.script = write(script, workers, people, steps) if isinstance(script, int) else script
         script = self.script
         access = ClaimsAccess()
-        self.world = World(workers=script.workers, access=access, telling=True, grace_s=GRACE_S, **CAPS)  # type: ignore[arg-type]
+        self.world = World(
+            workers=script.workers,
+            access=access,
+            telling=True,
+            clock_offset_s=script.clock_offset_s,
+            grace_s=GRACE_S,
+            **CAPS,
+        )  # type: ignore[arg-type]
         self.world.link_delay_s = self.link_delay_s
         self.lines: list[str] = []
         self.next_id = script.workers + 1
@@ -69,6 +79,7 @@ class Story:
         self.rolling = False
         self.troubled_at = 0.0  # when owners last changed, or a worker ran again after a stop
         self.down_at = -1.0  # when a worker was last lost or stopped
+        self.stops: dict[int, tuple[float, float]] = {}  # of each worker the last: from when to when it did not run
         self.two_were_down = False  # more than one at once
         self.witness = Witness(self)
 
@@ -90,6 +101,13 @@ class Story:
         others = any(each is not node and each.stopped is not None for each in world.nodes.values())
         self.two_were_down = self.two_were_down or others or world.now < self.down_at + TAKEN_OVER_S
         self.down_at = world.now
+
+    def running_at(self, at: float) -> float:
+        """From when on all workers ran that are concerned with what happened at `at`."""
+        for began, ended in sorted(self.stops.values()):
+            if began <= at + LATE_S and at < ended:
+                at = ended
+        return at
 
     # --- chance
 
@@ -131,7 +149,7 @@ class Story:
             bus = node.bus
             assert isinstance(bus, ClusterBus)
             self.later(
-                at - world.now, lambda node=node, bus=bus: node.do(lambda: bus.on_view(view, world.now), first=True)
+                at - world.now, lambda node=node, bus=bus: node.do(lambda: bus.on_view(view, node.clock()), first=True)
             )
 
     def crash(self, node: Node) -> None:
@@ -146,12 +164,16 @@ class Story:
         self.note(f"worker {node.number} dies")
         if node.stopped is None:
             self.note_down(node)
+        else:
+            self.stops[node.number] = (self.stops[node.number][0], world.now)
         node.dead = True
         del world.nodes[node.number]
         for person in self.people:
             if person.node is node and person.client is not None:
                 person.client.closed = person.client.closed or 1006
                 person.note_lost()
+            if person.node is node and person.noticed_at is None:
+                person.noticed_at = world.now
         self.publish(self.leaving())
         slot = world.slots[node.number]
         self.later(0.05 + 0.25 * self.chance("start", slot), lambda: self.start(slot))
@@ -202,6 +224,7 @@ class Story:
                 for person in self.people:
                     if person.node is old and person.client is not None and person.client.closed is None:
                         person.client.closed = 1006
+                        person.noticed_at = self.world.now
                         person.note_lost()
                 self.publish(self.leaving())
 
@@ -277,6 +300,7 @@ class Story:
             return
         self.note_down(node)
         node.stopped = []
+        self.stops[node.number] = (self.world.now, inf)
         self.note(f"worker {node.number} stops for {seconds} s")
         if seconds > 3.0:
             self.later(3.0, lambda: self.crash(node))
@@ -285,6 +309,7 @@ class Story:
 
     def go_on(self, node: Node) -> None:
         self.troubled_at = self.world.now
+        self.stops[node.number] = (self.stops[node.number][0], self.world.now)
         node.go_on()
 
     def do_roll(self, slot: int) -> None:
@@ -467,17 +492,23 @@ def main() -> int:
     parser.add_argument("--workers", type=int, help="2 to 8 by the seed when left out")
     parser.add_argument("--people", type=int, default=8)
     parser.add_argument("--steps", type=int, default=45)
+    parser.add_argument("--clocks", type=float, default=0.0, metavar="S")
     parser.add_argument(
         "--shrink", type=int, metavar="SEED", help="print the shortest script that fails like this seed"
     )
     parser.add_argument("--story", type=Path, metavar="FILE", help="play a script that was printed, and tell all")
     options = parser.parse_args()
+
+    def written(seed: int) -> Script:
+        script = write(seed, options.workers, options.people, options.steps)
+        return replace(script, clocks_s=options.clocks)
+
     if options.story is not None:
         return tell(load(options.story)[0])
     if options.shrink is not None:
         from tests.shrink import shrink
 
-        script = write(options.shrink, options.workers, options.people, options.steps)
+        script = written(options.shrink)
         found = shrink(script, say=lambda line: print(line, file=sys.stderr, flush=True))
         if found is None:
             print("nothing is broken in that story", file=sys.stderr)
@@ -486,10 +517,7 @@ def main() -> int:
         return 1
     if options.first is None:
         parser.error("which seeds?")
-    return play(
-        range(options.first, (options.last or options.first) + 1),
-        lambda seed: write(seed, options.workers, options.people, options.steps),
-    )
+    return play(range(options.first, (options.last or options.first) + 1), written)
 
 
 def tell(script: Script) -> int:

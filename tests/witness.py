@@ -175,10 +175,11 @@ class Witness:
 
 class Receiver:
     """The application's back end as docs/webhooks.md tells it to be: each event once, by its time, into a set of sessions
-    for each room."""
+    for each room. `lost` are those that began anew while somebody was inside."""
 
     def __init__(self, told: list[AnyHappening]) -> None:
         self.inside: dict[str, set[str]] = {room: set() for room in ROOMS}
+        self.lost: set[str] = set()
         events: dict[str, AnyHappening] = {}
         for event in told:
             events.setdefault(event.id, event)
@@ -189,6 +190,8 @@ class Receiver:
             elif isinstance(event, UserLeft):
                 inside.discard(event.session_id)
             elif isinstance(event, RoomCreated | RoomEmptied):
+                if inside and isinstance(event, RoomCreated):
+                    self.lost.add(event.room_id)
                 inside.clear()
 
 
@@ -216,12 +219,13 @@ def check_room(room: Any) -> None:
 
 
 def check_grace(story: Story) -> None:
-    """After every step: no place is held for longer than the grace. A change of owners begins it anew. Errors: Broken."""
+    """After every step: no place is held for longer than the grace, however often owners change. Errors: Broken."""
     world = story.world
     for person in story.people:
-        if person.here or person.lost_at is None or person.token is None:
+        if person.here or person.lost_at is None or person.token is None or person.noticed_at is None:
             continue
-        if world.now <= max(person.dropped_at, story.troubled_at) + world.limits.grace_s + LATE_S:
+        ends_at = story.running_at(person.noticed_at) + world.limits.grace_s
+        if world.now <= max(ends_at, story.troubled_at) + LATE_S:
             continue
         for node in world.nodes.values():
             for room in node.shard.rooms.values() if node.stopped is None else ():
@@ -257,11 +261,12 @@ def check_calm(story: Story) -> None:
             if known != numbers:
                 raise Broken(f"{person.name} knows {known} as numbers in {room_id}, not {numbers}")
     assert story.world.told is not None
-    inside = Receiver(story.world.told).inside
+    receiver = Receiver(story.world.told)
+    inside = receiver.inside
     for room_id in ROOMS:
         members = set(rooms[room_id].members) if room_id in rooms else set()
-        if room_id not in rooms and story.two_were_down:
-            continue  # docs/webhooks.md: then a room may be lost without a word
+        if story.two_were_down and (room_id not in rooms or room_id in receiver.lost):
+            continue  # docs/webhooks.md: then a room may be lost without a word, and even found again
         if inside[room_id] != members:
             raise Broken(f"by webhooks {sorted(inside[room_id])} are in {room_id}, not {sorted(members)}")
 
@@ -304,15 +309,19 @@ def memory(world: World) -> dict[str, Any]:
         found[f"user {user.id}"] = (user.manual, user.status_message, _hidden(user.wishes))
         for session_id, session in user.sessions.items():
             found[f"session {session_id}"] = (session.disabled, *_hidden(session.privacy()), sorted(session.rooms))
-    for room in world.shard.rooms.values():
+    rooms = [(world.clock_offset_s(n), room) for n, node in world.nodes.items() for room in node.shard.rooms.values()]
+    for ahead_s, room in rooms:
         playback = room.playback
-        found[f"room {room.id}"] = (room.type, room.created_at, room.sync_enabled, room.control.user_id)
+        found[f"room {room.id}"] = (
+            room.type, round(room.created_at - ahead_s, 3), room.sync_enabled, room.control.user_id
+        )  # fmt: skip
         found[f"playback of {room.id}"] = playback and (
-            playback.is_playing, playback.playback_rate, round(playback.position(world.now) - _run(playback, world), 3)
+            playback.is_playing, playback.playback_rate,
+            round(playback.position(world.now + ahead_s) - _run(playback, world), 3),
         )  # fmt: skip
         for member in room.members.values():
             found[f"{member.session_id} in {room.id}"] = (
-                member.color, member.index, member.joined_at, member.invisible, member.disabled, member.share_cursor,
+                member.color, member.index, round(member.joined_at - ahead_s, 3), member.invisible, member.disabled, member.share_cursor,
                 member.share_selection, member.name, member.can_control, member.can_broadcast, member.moderator, member.person.profile.status,
                 member.person.profile.status_message,
             )  # fmt: skip

@@ -28,8 +28,10 @@ from koko_presence.errors import PresenceError
 from koko_presence.happenings import AnyHappening
 from koko_presence.limits import Limits, RoomOptions
 from koko_presence.shard import Shard
+from tests.clocks import translated
 
 UNIX_START_S = 1_736_937_000.0  # 2025-01-15T10:30:00Z, the specification's own moment
+START_S = 1000.0  # of the fake clock
 SECRET = "a secret for tests that is long enough"
 
 
@@ -37,7 +39,7 @@ class FakeTimers:
     """The loop's call_soon and call_later on a clock that only `advance` moves."""
 
     def __init__(self) -> None:
-        self.now = 1000.0
+        self.now = START_S
         self._queue: list[tuple[float, int, Callable[[], object]]] = []
         self._cancelled: set[int] = set()
         self._count = 0
@@ -305,21 +307,30 @@ class FakeLink:
         if self.cut or not self._waiting:
             return
         data = self._waiting.popleft()
-        node = self._world.nodes.get(self._receiver)
+        world = self._world
+        node = world.nodes.get(self._receiver)
         if node is not None and not self.closed:
-            node.receive(self._sender, self._opener.feed(data))
+            found = self._opener.feed(data)
+            apart_s = world.clock_offset_s(self._receiver) - world.clock_offset_s(self._sender)
+            if apart_s:
+                found = [(kind, translated(kind, body, apart_s)) for kind, body in found]
+            node.receive(self._sender, found)
 
     def close(self) -> None:
         self.closed = True
 
 
 class NodeTimers:
-    """The world's timers for one worker: while it is stopped they ring late, once it is dead never."""
+    """The world's timers for one worker: while it is stopped they ring late, once it is dead never. Its clock may be
+    apart from the world's."""
 
     def __init__(self, node: "Node") -> None:
         self._node = node
         self._timers = node.world.timers
-        self.clock = self._timers.clock
+        self._offset_s = node.world.clock_offset_s(node.number)
+
+    def clock(self) -> float:
+        return self._timers.now + self._offset_s
 
     def call_soon(self, callback: Callable[[], object]) -> "FakeHandle":
         return self.call_later(0.0, callback)
@@ -340,8 +351,11 @@ class Node:
         self.dead = False
         self.served = 0
         timers: Any = world.timers if alone else NodeTimers(self)
+        self.clock: Callable[[], float] = timers.clock
         self.loop = FakeLoop(timers)
-        self.shard = Shard(world.limits, world.options, world.wall)
+        wall = WallClock()
+        wall.sync(timers.clock(), world.unix_s)
+        self.shard = Shard(world.limits, world.options, wall)
         self.shard.setting.happenings = world.told
         self.bus: LocalBus | ClusterBus
         if alone:
@@ -357,7 +371,7 @@ class Node:
             verifier=world.verifier,
             access=world.access,
             resume_tokens=ResumeTokens(SECRET),
-            wall=world.wall,
+            wall=wall,
             clock=timers.clock,
             timers=timers,
             new_session_id=world._new_session_id,
@@ -420,9 +434,11 @@ class World:
         access: Any = None,
         workers: int | None = None,
         telling: bool = False,
+        clock_offset_s: Callable[[int], float] = lambda slot: 0.0,
         **limits: Any,
     ) -> None:
-        """`telling`: whatever happens in rooms is put into `told`, as for webhooks."""
+        """`telling`: whatever happens in rooms is put into `told`, as for webhooks. `clock_offset_s`: how far the clock
+        of the workers in a slot is before the world's."""
         self.told: list[AnyHappening] | None = [] if telling else None
         self.limits = Limits(**limits)
         self.options = options or RoomOptions()
@@ -432,6 +448,7 @@ class World:
         self.wall.sync(self.timers.now, UNIX_START_S)
         self.verifier = FakeVerifier()
         self.link_delay_s: Callable[[int, int], float] = lambda sender, receiver: 0.0
+        self._clock_offset_s = clock_offset_s
         self._sessions = 0
         self._clients = 0
         self.epoch = 0
@@ -439,8 +456,8 @@ class World:
         self.slots: dict[int, int] = {}  # worker -> slot
         count = workers or self.default_workers
         for slot in range(count):
-            self.nodes[slot + 1] = Node(self, slot + 1, count == 1)
             self.slots[slot + 1] = slot
+            self.nodes[slot + 1] = Node(self, slot + 1, count == 1)
         if count > 1:
             self.publish()
             self.timers.advance(0.0)
@@ -464,7 +481,7 @@ class World:
         view = self.next_view(leaving)
         for node in list(self.nodes.values()):
             if isinstance(node.bus, ClusterBus):
-                node.bus.on_view(view, self.now)
+                node.bus.on_view(view, node.clock())
 
     def kill(self, node: Node) -> None:
         """kill -9, and the supervisor's word of it to the others."""
@@ -502,6 +519,15 @@ class World:
     @property
     def now(self) -> float:
         return self.timers.now
+
+    @property
+    def unix_s(self) -> float:
+        """Seconds since 1970, the same for all workers."""
+        return UNIX_START_S + self.timers.now - START_S
+
+    def clock_offset_s(self, worker: int) -> float:
+        """How far a worker's clock is before the world's."""
+        return self._clock_offset_s(self.slots[worker])
 
     def settle(self) -> None:
         """Let everything that is due now happen, flush windows included."""

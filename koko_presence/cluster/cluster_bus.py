@@ -295,7 +295,7 @@ class ClusterBus(LocalBus):
         changed, room.changed = room.changed, set()
         if not changed:
             return {}
-        room.revision = room.setting.next_revision(room.revision)
+        room.revision = room.setting.next_version(room.revision)
         for session_id in changed:
             if session_id not in room.members:
                 self._drop_lane(room.id, session_id)
@@ -321,7 +321,7 @@ class ClusterBus(LocalBus):
         """Rooms that are gone need not be kept any more."""
         freed, self._shard.setting.freed = self._shard.setting.freed, []
         for room in freed:
-            room.revision = room.setting.next_revision(room.revision)
+            room.revision = room.setting.next_version(room.revision)
             for worker in room.keepers:
                 self._send_memo(worker, room, _encode(_over(room)), now)
             room.keepers = set()
@@ -341,13 +341,13 @@ class ClusterBus(LocalBus):
             if courier is None:
                 continue
             if user is None:
-                revision = self._shard.setting.next_revision(0)
+                revision = self._shard.setting.next_version()
                 record = UserRecord(
                     user_id=user_id, revision=revision, manual=None, status_message="", wishes=(None, None, None),
                     sessions=[],
                 )  # fmt: skip
             else:
-                user.revision = user.setting.next_revision(user.revision)
+                user.revision = user.setting.next_version(user.revision)
                 record = keeping.user_record(user)
             courier.letters.put(letters.USER_KEPT, letters.encode(record))
 

@@ -280,6 +280,8 @@ class Handover:
             take_room(bus.shard, room_id, room, announced, self._change.target.view.ids, now)
             if made:
                 self._doubts.note_room(bus.shard, room_id, room.presences, announced)
+                if room_id in self._fresh and room_id in bus.shard.rooms:
+                    bus.shard.rooms[room_id].repeat_private(now)
             bus.shelf.rooms.pop(room_id, None)
             heard = bus.heard.pop(room_id, None)
             taken = bus.shard.rooms.get(room_id)
@@ -387,8 +389,9 @@ def _claims(rooms: Iterable[Room], wanted: Callable[[str, str], bool]) -> list[C
             stay=member.stay,
             connection=member.connection,
             connected=member.connected,
+            grace_until=member.grace_until,
             profile=member.person.profile,
-            visitor=keeping.visitor_of(member) if member.leased else None,
+            visitor=keeping.visitor_of(member),
         )
         for room in rooms
         for member in room.members.values()

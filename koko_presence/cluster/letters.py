@@ -88,6 +88,7 @@ _command: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(
     | commands.ReportActivity
     | commands.ChangeStatus
     | commands.ChangePrivacy
+    | commands.ChangeGrant
     | commands.TakeLook
     | commands.AskLeases
     | commands.RenewLeases
@@ -121,7 +122,7 @@ _decoders: dict[int, msgspec.msgpack.Decoder[Any]] = {
 
 
 # of these the user's owner decides, although they name a room
-_FOR_USERS = (commands.EnterRoom, commands.LeaveRoom, commands.RoomLeft, commands.ClaimMember)
+_FOR_USERS = (commands.EnterRoom, commands.LeaveRoom, commands.ChangeGrant, commands.RoomLeft, commands.ClaimMember)
 
 
 def key_of(command: Command) -> str:

@@ -30,6 +30,7 @@ from .user import User
 from .usersession import UserSession
 
 NOBODY_NEWER: Mapping[int, int] = {}
+UNHEARD_S = 0.5  # so much longer than the grace a place is held after a take-over: word of a return may be on its way
 JUMP = 1000  # above every number that a lost owner can have given and nobody left has seen
 
 
@@ -43,9 +44,12 @@ def member_record(member: Member) -> MemberRecord:
         user_id=member.user_id,
         edge=member.edge,
         connection=member.connection,
-        at=member.at,
         stay=member.stay,
+        told=member.told,
+        privacy_version=member.privacy_version,
+        granted=member.granted,
         lease_until=member.lease_until,
+        grace_until=member.grace_until,
         name=member.name,
         image=member.image,
         can_control=member.can_control,
@@ -79,8 +83,9 @@ def visitor_of(member: Member) -> Visitor:
         name=member.name,
         image=member.image,
         connection=member.connection,
-        at=member.at,
+        opening=member.told,
         lease_until=member.lease_until,
+        privacy_version=member.privacy_version,
         disabled=member.disabled,
         invisible=member.invisible,
         share_cursor=member.share_cursor,
@@ -157,7 +162,7 @@ def record_of(room: Room) -> RoomRecord:
     """The whole room, written by its owner when it lets go."""
     return RoomRecord(
         seq=room.seq,
-        revision=room.setting.next_revision(room.revision),
+        revision=room.setting.next_version(room.revision),
         head=head_of(room),
         members={session_id: member_record(member) for session_id, member in room.members.items()},
         final=True,
@@ -165,8 +170,8 @@ def record_of(room: Room) -> RoomRecord:
 
 
 def restore_room(room_id: str, record: RoomRecord, seq: int, setting: Setting, now: float) -> Room:
-    """The room as it was when the record was written, with its deadlines begun anew. `seq` is the highest that anybody
-    has heard."""
+    """The room as it was when the record was written. Leases and graces end when they were to end, other deadlines are
+    begun anew. `seq` is the highest that anybody has heard."""
     head, limits, deadlines = record.head, setting.limits, setting.deadlines
     room = Room(room_id, head.type, setting, now)
     room.created_at, room.shown = head.created_at, head.shown
@@ -209,8 +214,8 @@ def _restore_member(room: Room, record: MemberRecord, alone: Alone, now: float) 
         name=record.name,
         image=record.image,
         connection=record.connection,
-        at=record.at,
         lease_until=record.lease_until,
+        privacy_version=record.privacy_version,
         disabled=record.disabled,
         invisible=record.invisible,
         share_cursor=record.share_cursor,
@@ -227,12 +232,12 @@ def _restore_member(room: Room, record: MemberRecord, alone: Alone, now: float) 
     member = Member(enter, record.stay, person, limits, now)
     for name in (
         "color", "index", "joined_at", "last_active_at", "connected", "attached", "cursor", "cursor_put_away",
-        "selection", "typing", "watching",
+        "selection", "typing", "watching", "told", "granted",
     ):  # fmt: skip
         setattr(member, name, getattr(record, name))
     person.members[member.session_id] = room.members[member.session_id] = member
     if not member.connected:
-        deadlines.set(("grace", room.id, member.session_id), now + limits.grace_s)
+        room.hold(member, max(record.grace_until, now + UNHEARD_S))
     room.prolong(member, member.lease_until)
     if member.typing is not None:
         deadlines.set(("typing_stop", room.id, member.session_id), now + limits.typing_stop_s)
@@ -291,8 +296,12 @@ def session_record(session_id: str, session: UserSession) -> SessionRecord:
         session_id=session_id,
         edge=session.edge,
         connection=session.connection,
-        at=session.at,
+        accepted_at=session.accepted_at,
+        opening=session.opening,
+        privacy_version=session.privacy_version,
+        heard=session.heard,
         lease_until=session.lease_until,
+        grace_until=session.grace_until,
         connected=session.connected,
         disabled=session.disabled,
         invisible=session.invisible,
@@ -320,7 +329,7 @@ def restore_user(user_id: str, record: UserRecord | None, setting: Setting, now:
     """The user as it was when the record was written; a new one when there is none."""
     user = User(user_id, setting)
     if record is None:
-        user.blank = True
+        user.blank = setting.next_version()
         return user
     user.revision, user.manual, user.status_message = record.revision, record.manual, record.status_message
     for name, wish in zip(("invisible", "share_cursor", "share_selection"), record.wishes, strict=True):
@@ -329,11 +338,22 @@ def restore_user(user_id: str, record: UserRecord | None, setting: Setting, now:
     for each in record.sessions:
         user.sessions[each.session_id] = _restored_session(each)
         if not each.connected:
-            setting.deadlines.set(("session", user_id, each.session_id), now + setting.limits.grace_s)
+            user.hold_until(each.session_id, max(each.grace_until, now + UNHEARD_S))
         elif each.lease_until:
             setting.deadlines.set(("session", user_id, each.session_id), each.lease_until)
     user.activity = user.liveliest()
     return user
+
+
+def take_late_record(user: User, record: UserRecord) -> bool:
+    """The record of a user who was taken over without one has come after all. True when it changes what is known."""
+    if not user.believed < record.revision < user.blank:
+        return False
+    user.blank, user.manual, user.status_message = 0, record.manual, record.status_message
+    for name, wish in zip(("invisible", "share_cursor", "share_selection"), record.wishes, strict=True):
+        if wish is not None and not isinstance(getattr(user.wishes, name), bool):
+            setattr(user.wishes, name, wish)
+    return True
 
 
 def _restored_session(record: SessionRecord) -> UserSession:
@@ -344,9 +364,9 @@ def _restored_session(record: SessionRecord) -> UserSession:
     return session
 
 
-def meet(user: User, word: SessionRecord, now: float, *, tell: bool) -> SessionRecord | None:
+def meet(user: User, word: SessionRecord, *, tell: bool) -> SessionRecord | None:
     """Take over an edge's word on one of the user's sessions. Returns the loser when two connections claim the session:
-    the later one has it [D16]. `tell`: the rooms are told in any case."""
+    that of the later opening has it [D16]. `tell`: the rooms are told in any case."""
     session = user.sessions.get(word.session_id)
     loser = None
     if session is None:
@@ -354,27 +374,30 @@ def meet(user: User, word: SessionRecord, now: float, *, tell: bool) -> SessionR
         session.rooms = dict.fromkeys(session.rooms, 0)
         session.connected = False
     elif session.connection != word.connection:
-        if session.at > word.at:
+        if session.opening > word.opening:
             return word
         loser = session_record(word.session_id, session) if session.connected else None
-        session.edge, session.connection, session.at = word.edge, word.connection, word.at
+        session.edge, session.connection, session.heard = word.edge, word.connection, word.heard
         session.connected = False
+    session.accepted_at, session.opening = word.accepted_at, max(session.opening, word.opening)
+    if word.privacy_version > session.privacy_version:
+        user.believe_privacy(word.session_id, word)
     session.activity = word.activity
-    user.setting.deadlines.cancel(("session", user.id, word.session_id))
+    user.keep(word.session_id)
     for room_id in word.rooms:
         session.rooms.setdefault(room_id, 0)  # the number comes with the next join, or with the room's claim
     if tell or not session.connected:
         session.connected = True
-        _tell_rooms(user, session, word, now)
+        _tell_rooms(user, session, word)
     return loser
 
 
-def _tell_rooms(user: User, session: UserSession, word: SessionRecord, now: float) -> None:
+def _tell_rooms(user: User, session: UserSession, word: SessionRecord) -> None:
     """They may have been told that it is away."""
     for room_id in sorted(word.rooms):
         hears = word.rooms[room_id] == HEARS
         stay = session.rooms[room_id]
-        user.setting.effects.append(user.resume_word(word.session_id, room_id, stay, hears=hears, now=now))
+        user.setting.effects.append(user.resume_word(word.session_id, room_id, stay, hears=hears))
 
 
 def hold_absent(

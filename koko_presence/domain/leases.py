@@ -70,12 +70,13 @@ def prepare(user: User, command: EnterRoom, now: float) -> None:
         user.update_activity(visitor.session_id, interacted=False)
     elif visitor.disabled and not session.disabled:
         raise presence_is_off()
-    visitor.edge, visitor.connection, visitor.at = session.edge, session.connection, session.at
+    visitor.edge, visitor.connection, visitor.opening = session.edge, session.connection, session.opening
     visitor.lease_until = session.lease_until
 
 
 def _begin(user: User, visitor: Visitor) -> UserSession:
-    session = user.sessions[visitor.session_id] = UserSession(NOWHERE, 0, 0.0, disabled=visitor.disabled)
+    version = user.setting.next_version()
+    session = user.sessions[visitor.session_id] = UserSession(NOWHERE, 0, 0.0, version, disabled=visitor.disabled)
     session.hide(user.wishes)
     return session
 
@@ -131,7 +132,7 @@ def nothing_to_renew() -> PresenceError:
     )
 
 
-def leave(user: User, command: LeaveRoom, now: float) -> bool:
+def leave(user: User, command: LeaveRoom) -> bool:
     """An HTTP leave [M3]: the named session, or the lease, or the only session there, or all. False when nobody was
     there to leave; else the room answers. Errors: SESSION_REQUIRED."""
     call, room_id = command.call, command.room_id
@@ -157,8 +158,7 @@ def leave(user: User, command: LeaveRoom, now: float) -> bool:
                 reason=command.reason,
                 call=call if last else None,
                 left=len(leavers),
-            ),
-            now,
+            )
         )
     return bool(leavers)
 
@@ -186,7 +186,6 @@ def adopt(user: User, command: ClaimMember, now: float) -> None:
     """A room has a lease that the new owner of its user may know nothing of [N-b]: it is taken over if there is place
     for it, or else it ends."""
     visitor = command.visitor
-    assert visitor is not None
     session = user.sessions.get(command.session_id)
     if session is None:
         if visitor.lease_until <= now or user.full:
@@ -196,6 +195,7 @@ def adopt(user: User, command: ClaimMember, now: float) -> None:
         session = _begin(user, visitor)
         session.invisible = visitor.invisible
         session.share_cursor, session.share_selection = visitor.share_cursor, visitor.share_selection
+        session.privacy_version = visitor.privacy_version
         _hold(user, command.session_id, visitor.lease_until)
         user.update_activity(command.session_id, interacted=False)
     session.rooms[command.room_id] = max(command.stay, session.rooms.get(command.room_id, 0))

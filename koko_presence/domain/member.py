@@ -52,12 +52,15 @@ class Person:
 
 
 class Member(Pointer):
-    """One session in one room, with everything it shows; the Pointer below it has what its cursor needs."""
+    """One session in one room, with everything it shows; the Pointer below it has what its cursor needs.
+
+    Versions of its user's owner: `stay` names the present stay, `told` is that of the last word on where it is
+    connected, `privacy_version` of what it hides, `granted` of what it may do."""
 
     __slots__ = (
-        "_row", "_row_shows", "at", "can_broadcast", "can_control", "connection", "edge", "image", "joined_at",
-        "lease_until", "moderator", "name", "person", "report", "selection", "share_selection", "stay", "told_at",
-        "typing", "viewer", "watching",
+        "_row", "_row_shows", "can_broadcast", "can_control", "connection", "edge", "grace_until", "granted", "image",
+        "joined_at", "lease_until", "moderator", "name", "person", "privacy_version", "report", "selection",
+        "share_selection", "stay", "told", "typing", "viewer", "watching",
     )  # fmt: skip
 
     def __init__(self, enter: EnterRoom, stay: int, person: Person, limits: Limits, now: float) -> None:
@@ -66,10 +69,10 @@ class Member(Pointer):
         self.person = person
         self.edge = visitor.edge
         self.connection = visitor.connection
-        self.at = visitor.at
-        self.told_at = 0.0  # when its user's owner said last that it is connected
-        self.stay = stay
+        self.stay = self.told = self.granted = stay
+        self.privacy_version = visitor.privacy_version
         self.lease_until = visitor.lease_until
+        self.grace_until = 0.0  # the monotonic second at which the place of a lost session is free; 0 while connected
         self.name = visitor.name
         self.image = visitor.image
         self.can_control = enter.can_control

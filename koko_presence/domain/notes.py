@@ -44,7 +44,7 @@ def entered(room: Room, member: Member, now: float, *, made: bool, begun: bool) 
     taken the last free place."""
     if room.setting.happenings is None:
         return
-    stay = (room.id, member.session_id, member.stay)
+    stay = (room.id, member.session_id, member.joined_at)
     if made:
         _note(room, RoomCreated, now, stay, by=member, invisible=not member.visible)
     elif begun:
@@ -74,7 +74,7 @@ def left(room: Room, member: Member, reason: str, now: float) -> None:
         room,
         UserLeft,
         now,
-        (room.id, member.session_id, member.stay),
+        (room.id, member.session_id, member.joined_at),
         by=member,
         user_id=member.user_id,
         session_id=member.session_id,

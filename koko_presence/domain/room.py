@@ -20,7 +20,7 @@ from koko_presence.commands import EnterRoom, Profile
 from koko_presence.errors import PresenceError
 from koko_presence.events import CursorShown, Event, Joined, LeftReply, SelectionShown, StatusShown, encode
 from koko_presence.messages import MessageId, RoomType
-from koko_presence.news import Reply
+from koko_presence.news import Left, Reply
 
 from . import colors, lifetime, notes
 from .control import Control
@@ -91,12 +91,23 @@ class Room(Stream):
         if member is not None:
             if not member.connected:
                 self.resume(member, visitor.edge, visitor.connection, now)
-            member.edge, member.connection, member.at, member.stay = visitor.edge, visitor.connection, visitor.at, stay
+            member.edge, member.connection = visitor.edge, visitor.connection
+            member.stay = member.told = member.granted = stay
             member.can_control, member.can_broadcast = enter.can_control, enter.can_broadcast
             member.moderator = enter.moderator
             member.name, member.image = visitor.name, visitor.image
             self.apply_profile(member.person, profile, member.session_id, False, now)
             self.prolong(member, visitor.lease_until)
+            if visitor.privacy_version > member.privacy_version:  # a word on it was lost with an owner
+                self.apply_privacy(
+                    member,
+                    version=visitor.privacy_version,
+                    invisible=visitor.invisible,
+                    disabled=visitor.disabled,
+                    share_cursor=visitor.share_cursor,
+                    share_selection=visitor.share_selection,
+                    now=now,
+                )
             self.send_snapshot(member, enter.id, now)
             return
         if person is None and len(self.people) >= self.setting.limits.max_users_per_room:
@@ -138,7 +149,8 @@ class Room(Stream):
             self.out.append(Item(frame, only=member.session_id, detach=True))
         elif reason == "left" and member.connected and not member.leased:  # resumed, but not joined again
             payload = encode(LeftReply(id=id, room_id=self.id))
-            self.setting.effects.append((member.edge, Reply(session_id=member.session_id, payload=payload)))
+            news = Left(session_id=member.session_id, room_id=self.id, payload=payload)
+            self.setting.effects.append((member.edge, news))
         self.drop_late(member)
         member.attached = False
         del self.members[member.session_id]
@@ -158,8 +170,9 @@ class Room(Stream):
         self.pass_control_on(member, reason, now)
         lifetime.note_removal(self, reason, now, visible=member.visible)
 
-    def drop(self, member: Member, now: float) -> None:
-        """The socket is lost: hide at once what would look alive, hold the place for the grace [D2, E3, G4]."""
+    def drop(self, member: Member, now: float, grace_until: float = 0.0) -> None:
+        """The socket is lost: hide at once what would look alive, hold the place for the grace [D2, E3, G4], which ends
+        at monotonic second `grace_until`; 0: it begins now."""
         if member.cursor_shown:
             self.hide_cursor(member, now)
         if member.typing is not None:
@@ -175,13 +188,18 @@ class Room(Stream):
         self.setting.deadlines.cancel(("report_stale", self.id, member.session_id))
         if self.control.session_id == member.session_id:
             self._move_control(member)  # another tab of the controller takes it, silently [I6]
-        self.setting.deadlines.set(("grace", self.id, member.session_id), now + self.setting.limits.grace_s)
+        self.hold(member, grace_until or now + self.setting.limits.grace_s)
         self.emit_status(member, now)
+
+    def hold(self, member: Member, grace_until: float) -> None:
+        """Keep the place of a lost session until monotonic second `grace_until`."""
+        member.grace_until = grace_until
+        self.setting.deadlines.set(("grace", self.id, member.session_id), grace_until)
 
     def resume(self, member: Member, edge: int, connection: int, now: float) -> None:
         """Back inside the grace: nothing but a status_changed [D2]; events flow again once the client re-joins [C4]."""
         self.setting.deadlines.cancel(("grace", self.id, member.session_id))
-        member.edge, member.connection = edge, connection
+        member.edge, member.connection, member.grace_until = edge, connection, 0.0
         member.attached = False
         # a snapshot that was under way to the old connection is not the new one's
         self.out = [item for item in self.out if not (item.attach and item.only == member.session_id)]
@@ -193,13 +211,18 @@ class Room(Stream):
         self,
         member: Member,
         *,
+        version: int,
         invisible: bool,
         disabled: bool,
         share_cursor: bool,
         share_selection: bool,
         now: float,
     ) -> None:
-        """Going invisible looks like leaving, coming back like joining [K2]; hiding a cursor hides it at once [K5]."""
+        """Going invisible looks like leaving, coming back like joining [K2]; hiding a cursor hides it at once [K5]. A
+        word of an older `version` than the last changes nothing."""
+        if version < member.privacy_version:
+            return
+        member.privacy_version = version
         was_visible = member.visible
         hides = invisible or disabled
         begins = not hides and not self.shown
@@ -274,7 +297,7 @@ class Room(Stream):
         if interacted and member is not None:
             member.last_active_at = now
         before = person.profile
-        if profile.revision < before.revision:
+        if profile.version < before.version:
             return
         person.profile = profile
         if profile.shows == before.shows:
@@ -452,6 +475,14 @@ class Room(Stream):
         if member.attached:
             frame = frame_text(encode(joined_reply(self, member, None, now, alone=alone)))
             self.out.append(Item(frame, only=member.session_id))
+
+    def repeat_private(self, now: float) -> None:
+        """The last owner's last words may be lost. Whoever has missed a numbered event sees the gap, but events of the
+        invisible, which their user's other sessions alone are told, have no number [K7]: these see the room anew."""
+        for person in self.people.values():
+            if len(person.members) > 1 and person.visible_count < len(person.members):
+                for member in person.members.values():
+                    self.repeat_snapshot(member, now)
 
     def _colors_taken(self, by_others_than: Member) -> set[str]:
         # an invisible session's colour counts for nobody, or a skipped colour would give it away [K7]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .room import Room
 
 
-EPOCH_BITS = 40  # of a revision, below the epoch: more changes than a worker can make between two views
+EPOCH_BITS = 40  # of a version, below the epoch: more changes than a worker can make between two views
 
 
 class Setting:
@@ -40,9 +40,10 @@ class Setting:
         self.advised_ms = 0  # how often clients may send as far as this worker's load goes [N17]
         self._changes = 0
 
-    def next_revision(self, before: int) -> int:
-        """The revision of a record after `before`. The epoch comes first: what an owner says that slept through a
-        change of owners, and does not know yet, is older than all that the next one has said [N-b]. Then all changes
-        of a worker are counted, so that a room or a user that begins anew does not begin below its predecessor."""
+    def next_version(self, before: int = 0) -> int:
+        """The version of the next word on anything that is owned here, or the revision of a record after `before`. The
+        epoch comes first: what an owner says that slept through a change of owners, and does not know yet, is older
+        than all that the next one has said [N-b]. Then all changes of a worker are counted, so that a room or a user
+        that begins anew does not begin below its predecessor."""
         self._changes += 1
         return max(before + 1, (self.epoch << EPOCH_BITS) + self._changes)

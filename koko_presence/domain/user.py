@@ -4,13 +4,12 @@ Invariants: at most `max_sessions_per_user` sessions, those in their grace inclu
 distinct rooms over all of them [C10]; one profile for all rooms and tabs [D10].
 """
 
-from math import inf, nextafter
-
 from koko_presence._fastpath.throttle import TokenBucket
 from koko_presence.commands import (
     Admit,
     ApplyPrivacy,
     ApplyProfile,
+    ChangeGrant,
     ChangePrivacy,
     ChangeStatus,
     Drop,
@@ -19,13 +18,16 @@ from koko_presence.commands import (
     LeaveRoom,
     OpenSession,
     Profile,
+    Regrant,
     Remove,
     ReportActivity,
     Resume,
+    Visitor,
 )
 from koko_presence.errors import PresenceError
 from koko_presence.messages import Activity, Privacy
 from koko_presence.news import SessionActed, SessionEvicted, SessionOpened, SessionRefused, SessionReplaced
+from koko_presence.records import SessionRecord
 
 from .setting import Setting
 from .usersession import UserSession
@@ -43,8 +45,8 @@ class User:
     """All of one user. Commands for rooms and news for edges go into `setting.effects`, in order."""
 
     __slots__ = (
-        "activity", "blank", "budget", "id", "manual", "revision", "sessions", "setting", "status_message", "stays",
-        "wishes",
+        "activity", "believed", "blank", "budget", "id", "manual", "revision", "sessions", "setting",
+        "status_message", "wishes",
     )  # fmt: skip
 
     def __init__(self, user_id: str, setting: Setting) -> None:
@@ -54,10 +56,11 @@ class User:
         self.manual: str | None = None
         self.status_message = ""
         self.activity: Activity = "active"
-        self.stays = 0
         self.revision = 0  # counts changes, so that of two records the newer one is known
         self.budget: TokenBucket | None = None  # of HTTP calls for status and privacy [M8]
-        self.blank = False  # taken over without a record: rooms know more of what the person shows
+        # taken over without a record, at this version: rooms know more of what the person shows. 0: not so
+        self.blank = 0
+        self.believed = 0  # the version of what was believed of them
         self.wishes = Privacy()  # what the person has hidden with scope "user" [K6]
 
     @property
@@ -68,7 +71,7 @@ class User:
             status=status,  # type: ignore[arg-type]
             status_message=self.status_message,
             activity=self.activity,
-            revision=self.setting.next_revision(0),
+            version=self.setting.next_version(),
         )
 
     # --- sessions -------------------------------------------------------------------------------------------------
@@ -81,20 +84,20 @@ class User:
         session = self.sessions.get(session_id)
         if session is not None and session.connection == command.connection and session.connected:
             pass  # said once more by the heir of an owner who had opened it
-        elif session is not None and session.connected and session.at > command.at:  # came late: a newer one has it
+        elif session is not None and session.connected and session.accepted_at > command.accepted_at:
+            # came late: a newer one has it
             effects.append((command.edge, SessionReplaced(session_id=session_id, connection=command.connection)))
             return
         elif session is not None:
-            self.setting.deadlines.cancel(("session", self.id, session_id))
+            self.keep(session_id)
             if session.connected:
                 effects.append((session.edge, SessionReplaced(session_id=session_id, connection=session.connection)))
             session.edge, session.connection, session.connected = command.edge, command.connection, True
-            session.at = command.at
+            session.accepted_at, session.opening, session.heard = command.accepted_at, self.setting.next_version(), 0
             self.set_disabled(session_id, command.disabled)
-            if command.privacy is not None:
-                self.spread_privacy(session_id, command.privacy)
+            self._take_first_word(session_id, command.privacy)
             for room_id in sorted(session.rooms):
-                effects.append(self.resume_word(session_id, room_id, session.rooms[room_id], hears=False, now=now))
+                effects.append(self.resume_word(session_id, room_id, session.rooms[room_id], hears=False))
             self.update_activity(session_id, interacted=False)
         else:
             if not self._make_place():
@@ -103,11 +106,14 @@ class User:
             if trusting and command.resume is not None:  # signed, and its owner was lost with all it knew [N-c]
                 session_id = command.resume
             session = self.sessions[session_id] = UserSession(
-                command.edge, command.connection, command.at, disabled=command.disabled
+                command.edge,
+                command.connection,
+                command.accepted_at,
+                self.setting.next_version(),
+                disabled=command.disabled,
             )
             session.hide(self.wishes)
-            if command.privacy is not None:
-                self.spread_privacy(session_id, command.privacy)
+            self._take_first_word(session_id, command.privacy)
             self.update_activity(session_id, interacted=False)
         effects.append(
             (
@@ -121,9 +127,17 @@ class User:
                     rooms=sorted(session.rooms),
                     activity=session.activity,
                     privacy=session.privacy(),
+                    opening=session.opening,
+                    privacy_version=session.privacy_version,
                 ),
             )
         )
+
+    def _take_first_word(self, session_id: str, privacy: Privacy | None) -> None:
+        """What a new connection said of its privacy in its `auth` is the first of its words."""
+        if privacy is not None:
+            self.sessions[session_id].heard = 1
+            self.spread_privacy(session_id, privacy)
 
     @property
     def full(self) -> bool:
@@ -162,19 +176,35 @@ class User:
         if not command.grace or self.setting.limits.grace_s <= 0.0:
             self.forget(command.session_id, command.reason)
         elif session.connected:
-            session.at = nextafter(session.at, inf)  # what this connection has said before comes too late now
+            session.opening = self.setting.next_version()  # what this connection has said before comes too late now
             self.hold(command.session_id, now)
 
     def hold(self, session_id: str, now: float) -> None:
         """The session's connection is lost: it may resume until the grace is over [D2]."""
         session = self.sessions[session_id]
         session.connected = False
-        self.setting.deadlines.set(("session", self.id, session_id), now + self.setting.limits.grace_s)
+        self.hold_until(session_id, now + self.setting.limits.grace_s)
         for room_id in sorted(session.rooms):
             self.setting.effects.append(
-                Drop(room_id=room_id, session_id=session_id, connection=session.connection, said=now)
+                Drop(
+                    room_id=room_id,
+                    session_id=session_id,
+                    connection=session.connection,
+                    grace_until=session.grace_until,
+                    version=self.setting.next_version(),
+                )
             )
         self.update_activity(session_id, interacted=False)
+
+    def hold_until(self, session_id: str, grace_until: float) -> None:
+        """A lost session is given up at monotonic second `grace_until`."""
+        self.sessions[session_id].grace_until = grace_until
+        self.setting.deadlines.set(("session", self.id, session_id), grace_until)
+
+    def keep(self, session_id: str) -> None:
+        """The session has a connection (again): its grace, if it was in one, is over."""
+        self.sessions[session_id].grace_until = 0.0
+        self.setting.deadlines.cancel(("session", self.id, session_id))
 
     def expire(self, session_id: str) -> None:
         """The grace, or the lease, is over; the rooms end the membership at the same time by their own deadline."""
@@ -190,50 +220,62 @@ class User:
 
     # --- rooms ----------------------------------------------------------------------------------------------------
 
-    def enter(self, command: EnterRoom, now: float) -> None:
+    def enter(self, command: EnterRoom) -> None:
         """Count the room, then let its owner decide. Errors: TOO_MANY_ROOMS [C10], UNAUTHENTICATED for a session that
         is gone meanwhile."""
         session = self.sessions.get(command.visitor.session_id)
         if session is None:
             raise PresenceError("UNAUTHENTICATED", "This session has ended. Connect again.")
         if command.call is None:
-            if command.visitor.at < session.at:
+            if self._is_late(session, command.visitor.connection, command.visitor.opening):
                 return  # said once more for a connection that is no more
             if not session.connected or session.connection != command.visitor.connection:
                 # a lost owner had given it the session, or an edge's word of it came too late
                 hears = session.connection == command.visitor.connection
                 session.edge, session.connection = command.visitor.edge, command.visitor.connection
-                session.at, session.connected = command.visitor.at, True
-                self.setting.deadlines.cancel(("session", self.id, command.visitor.session_id))
-                self._tell_back(command.visitor.session_id, command.room_id, hears=hears, now=now)
+                session.opening, session.connected = max(session.opening, command.visitor.opening), True
+                self.keep(command.visitor.session_id)
+                self._tell_back(command.visitor.session_id, command.room_id, hears=hears)
         if command.privacy is not None:  # in any case, for the edge counts on it
             self.spread_privacy(command.visitor.session_id, command.privacy)
             if command.call is not None:
                 self.tell_privacy(command.visitor.session_id)
         self.check_rooms(command.room_id)
-        session.rooms[command.room_id] = self._next_stay(now)
+        stay = session.rooms[command.room_id] = self.setting.next_version()
         visitor = command.visitor
-        visitor.disabled = session.disabled
+        visitor.privacy_version, visitor.disabled = session.privacy_version, session.disabled
         visitor.invisible = session.invisible
         visitor.share_cursor, visitor.share_selection = session.share_cursor, session.share_selection
-        self.setting.effects.append(
-            Admit(room_id=command.room_id, enter=command, stay=self.stays, profile=self.profile)
+        self.setting.effects.append(Admit(room_id=command.room_id, enter=command, stay=stay, profile=self.profile))
+
+    @staticmethod
+    def _is_late(session: UserSession, connection: int, opening: int) -> bool:
+        """Is this the word of a connection from which the session has gone?"""
+        return opening < session.opening and not (session.connected and session.connection == connection)
+
+    def regrant(self, command: ChangeGrant) -> None:
+        """What a session may do in a room is new [A4]."""
+        session = self.sessions.get(command.session_id)
+        if session is None or self._is_late(session, command.connection, command.opening):
+            return
+        word = Regrant(
+            room_id=command.room_id,
+            session_id=command.session_id,
+            version=self.setting.next_version(),
+            can_control=command.can_control,
+            can_broadcast=command.can_broadcast,
+            moderator=command.moderator,
         )
+        self.setting.effects.append(word)
 
-    def _next_stay(self, now: float) -> int:
-        # above every number of an owner before this one, whose clock is the same
-        self.stays = max(self.stays + 1, int(now * 1e6))
-        return self.stays
-
-    def _tell_back(self, session_id: str, but: str, *, hears: bool, now: float) -> None:
+    def _tell_back(self, session_id: str, but: str, *, hears: bool) -> None:
         """The session is connected after all: all its rooms but one are told."""
         session = self.sessions[session_id]
         for room_id in sorted(session.rooms.keys() - {but}):
-            word = self.resume_word(session_id, room_id, session.rooms[room_id], hears=hears, now=now)
-            self.setting.effects.append(word)
+            self.setting.effects.append(self.resume_word(session_id, room_id, session.rooms[room_id], hears=hears))
 
-    def resume_word(self, session_id: str, room_id: str, stay: int, *, hears: bool, now: float) -> Resume:
-        """What tells a room that the session is connected, as it is known here at monotonic second `now`."""
+    def resume_word(self, session_id: str, room_id: str, stay: int, *, hears: bool) -> Resume:
+        """What tells a room that the session is connected."""
         session = self.sessions[session_id]
         return Resume(
             room_id=room_id,
@@ -241,8 +283,7 @@ class User:
             user_id=self.id,
             edge=session.edge,
             connection=session.connection,
-            at=session.at,
-            said=now,
+            version=self.setting.next_version(),
             stay=stay,
             hears=hears,
         )
@@ -253,16 +294,16 @@ class User:
         if room_id not in rooms and len(rooms) >= self.setting.limits.max_rooms_per_user:
             raise PresenceError("TOO_MANY_ROOMS")
 
-    def leave(self, command: LeaveRoom, now: float) -> None:
+    def leave(self, command: LeaveRoom) -> None:
         """A client's own leave; the room answers it."""
         word = Remove(room_id=command.room_id, session_id=command.session_id, reason=command.reason, id=command.id)
-        self.step_out(word, now)
+        self.step_out(word)
 
-    def step_out(self, word: Remove, now: float) -> None:
+    def step_out(self, word: Remove) -> None:
         """A session leaves a room, which is told with `word`; with its room a lease ends."""
         session = self.sessions.get(word.session_id)
         if session is not None:
-            word.stay = session.rooms.pop(word.room_id, 0) or self._next_stay(now)  # not known: any until now
+            word.stay = session.rooms.pop(word.room_id, 0) or self.setting.next_version()  # not known: any until now
         self.setting.effects.append(word)
         self._end_lease(word.session_id, word.reason)
 
@@ -290,7 +331,7 @@ class User:
     def change_status(self, command: ChangeStatus) -> dict[str, object]:
         """setStatus: active and idle clear the manual status [D8]. Returns the fields of the acknowledgement [M5]."""
         data = command.message.data
-        before, self.blank = self.profile.shows, False
+        before, self.blank = self.profile.shows, 0
         self.manual = data.status if data.status in MANUAL else None
         if isinstance(data.status_message, str):
             self.status_message = data.status_message
@@ -307,11 +348,13 @@ class User:
         session = self.sessions.get(command.session_id)
         if session is None:
             raise PresenceError("UNAUTHENTICATED", "This session has ended. Connect again.")
-        if command.disabled is not None:
+        new = self.hear(command)
+        if new and command.disabled is not None:
             self.set_disabled(command.session_id, command.disabled)
-        if session.disabled and command.privacy.invisible is False:
+        if new and session.disabled and command.privacy.invisible is False:
             raise presence_is_off()
-        self.spread_privacy(command.session_id, command.privacy)
+        if new:
+            self.spread_privacy(command.session_id, command.privacy)
         return {
             "success": True,
             "invisible": session.invisible,
@@ -322,9 +365,21 @@ class User:
     def change_with_join(self, command: ChangePrivacy) -> None:
         """The privacy that came with a join: nothing of it is answered, and who is disabled stays so."""
         if command.session_id in self.sessions:
-            self.spread_privacy(command.session_id, command.privacy)
+            if self.hear(command):
+                self.spread_privacy(command.session_id, command.privacy)
             if len(self.sessions) > 1:  # another tab may have changed it meanwhile
                 self.tell_privacy(command.session_id)
+
+    def hear(self, command: ChangePrivacy) -> bool:
+        """Is a change of privacy new here, and does it come in its turn? One of the socket may be said again to an
+        heir, or come when the session has another connection that has spoken of it. From here on it has been heard."""
+        session = self.sessions[command.session_id]
+        if not command.word:  # by another way than the session's socket
+            return True
+        if command.connection != session.connection:
+            return not session.heard or not self._is_late(session, command.connection, command.opening)
+        before, session.heard = session.heard, max(session.heard, command.word)
+        return command.word > before
 
     def spread_privacy(self, session_id: str, privacy: Privacy) -> None:
         """Let the session, or by its scope all of the user's, hide what `privacy` says [K6]."""
@@ -336,7 +391,7 @@ class User:
                     setattr(self.wishes, name, value)
         for each in targets:
             if self.sessions[each].hide(privacy):
-                self._apply_privacy(each)
+                self.note_privacy(each)
                 if each != session_id:
                     self.tell_privacy(each)
 
@@ -344,28 +399,51 @@ class User:
         """What a session hides, for its edge, if it has one: it was said by another way than its socket [K6]."""
         session = self.sessions[session_id]
         if session.connected and not session.leased:
-            news = SessionActed(session_id=session_id, privacy=session.privacy())
+            news = SessionActed(
+                session_id=session_id,
+                privacy=session.privacy(),
+                privacy_version=session.privacy_version,
+                connection=session.connection,
+                heard=session.heard,
+            )
             self.setting.effects.append((session.edge, news))
 
     def set_disabled(self, session_id: str, disabled: bool) -> None:
         """The token's own word on presence [K1]."""
         if self.sessions[session_id].disabled != disabled:
             self.sessions[session_id].disabled = disabled
-            self._apply_privacy(session_id)
+            self.note_privacy(session_id)
 
-    def _apply_privacy(self, session_id: str) -> None:
+    def note_privacy(self, session_id: str) -> None:
+        """What a session hides has changed: its rooms are told."""
         session = self.sessions[session_id]
+        session.privacy_version = self.setting.next_version()
         for room_id in sorted(session.rooms):
-            self.setting.effects.append(
-                ApplyPrivacy(
-                    room_id=room_id,
-                    session_id=session_id,
-                    invisible=session.invisible,
-                    disabled=session.disabled,
-                    share_cursor=session.share_cursor,
-                    share_selection=session.share_selection,
-                )
-            )
+            self.setting.effects.append(self.privacy_word(session_id, room_id))
+
+    def believe_privacy(self, session_id: str, source: Visitor | SessionRecord) -> None:
+        """Somebody has a newer word of an owner before this one on what the session hides than its record has."""
+        session = self.sessions[session_id]
+        before = session.hides
+        session.invisible, session.disabled = source.invisible, source.disabled
+        session.share_cursor, session.share_selection = source.share_cursor, source.share_selection
+        session.privacy_version = source.privacy_version
+        if session.hides != before:
+            for room_id in sorted(session.rooms):
+                self.setting.effects.append(self.privacy_word(session_id, room_id))
+
+    def privacy_word(self, session_id: str, room_id: str) -> ApplyPrivacy:
+        """What tells a room what the session hides."""
+        session = self.sessions[session_id]
+        return ApplyPrivacy(
+            room_id=room_id,
+            session_id=session_id,
+            version=session.privacy_version,
+            invisible=session.invisible,
+            disabled=session.disabled,
+            share_cursor=session.share_cursor,
+            share_selection=session.share_selection,
+        )
 
     def liveliest(self) -> Activity:
         """The best activity of the connected sessions [D10]."""

@@ -4,22 +4,29 @@ from koko_presence.messages import Activity, Privacy
 
 
 class UserSession:
-    """One session: where it is connected, the rooms it is in, what it hides."""
+    """One session: where it is connected, the rooms it is in, what it hides.
+
+    `opening` is the version of the last word on its connection, `privacy_version` that of what it hides, `heard` how
+    many words of the connection on its privacy are counted in that. The connection was accepted at monotonic second
+    `accepted_at`; 0.0: the session is a lease, or known only by what rooms say of it."""
 
     __slots__ = (
-        "activity", "at", "connected", "connection", "disabled", "edge", "invisible", "lease_until", "rooms",
-        "share_cursor", "share_selection",
+        "accepted_at", "activity", "connected", "connection", "disabled", "edge", "grace_until", "heard", "invisible",
+        "lease_until", "opening", "privacy_version", "rooms", "share_cursor", "share_selection",
     )  # fmt: skip
 
-    def __init__(self, edge: int, connection: int, at: float, *, disabled: bool) -> None:
+    def __init__(self, edge: int, connection: int, accepted_at: float, version: int, *, disabled: bool) -> None:
         self.edge = edge
         self.connection = connection
-        self.at = at
+        self.accepted_at = accepted_at
+        self.opening = self.privacy_version = version
+        self.heard = 0
         self.lease_until = 0.0
+        self.grace_until = 0.0  # the monotonic second at which a lost session is given up; 0 while it is connected
         self.connected = True
         self.disabled = disabled
         self.activity: Activity = "active"
-        self.rooms: dict[str, int] = {}  # and the number of the stay, which tells a late RoomLeft from a present one
+        self.rooms: dict[str, int] = {}  # and the version of the stay, which tells a late RoomLeft from a present one
         self.invisible = False
         self.share_cursor = True
         self.share_selection = True
@@ -28,6 +35,11 @@ class UserSession:
     def leased(self) -> bool:
         """Held over HTTP, without a socket, until `lease_until` [M2]; see leases.py."""
         return self.lease_until > 0.0
+
+    @property
+    def hides(self) -> tuple[bool, bool, bool, bool]:
+        """All that rooms have to know of what it hides."""
+        return self.invisible, self.disabled, self.share_cursor, self.share_selection
 
     def hide(self, privacy: Privacy) -> bool:
         """Take over what `privacy` says; True when something changed."""

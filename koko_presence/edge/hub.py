@@ -24,6 +24,7 @@ from koko_presence.limits import Limits
 from koko_presence.news import (
     CallAnswered,
     EdgeNews,
+    Left,
     Reply,
     RoomRefused,
     SessionActed,
@@ -187,6 +188,7 @@ class Hub:
         if isinstance(news, SessionOpened):
             session = self.connections.get(news.connection)
             if session is not None and session.session_id == news.session_id and session.state == "open":
+                session.version = max(session.version, news.opening)
                 return  # said once more by the heir of an owner who had said it
             if session is None or not session.opening:  # closed while its session was being made: no ghost
                 self.bus.send(
@@ -220,6 +222,11 @@ class Hub:
                 if news.out and news.room_id not in session.hearing:  # after a resume it believed to be in
                     session.rooms.joined.discard(news.room_id)
                 session.on_room_refused(news.room_id, news.payload, now)
+        elif isinstance(news, Left):
+            session = self.sessions.get(news.session_id)
+            if session is not None and not session.rooms.unanswered.has_gone_on(news.room_id):
+                session.write(news.payload)
+                session.on_detach(news.room_id)
         elif isinstance(news, Reply):
             session = self.sessions.get(news.session_id)
             if session is not None and news.tells_of not in session.barred:

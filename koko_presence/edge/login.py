@@ -15,12 +15,14 @@ from koko_presence._fastpath.counters import tally
 from koko_presence._fastpath.throttle import TokenBucket
 from koko_presence.auth.cookies import SessionCookie, verify_cookie
 from koko_presence.auth.tokens import Identity, TokenRefused, VerifierUnavailable
-from koko_presence.commands import ChangePrivacy, OpenSession
+from koko_presence.commands import OpenSession
 from koko_presence.errors import PresenceError
 from koko_presence.events import Authenticated, AuthExpiring
 from koko_presence.limits import Limits
 from koko_presence.messages import Auth, Privacy
 from koko_presence.news import SessionOpened
+
+from .oneself import change_privacy
 
 if TYPE_CHECKING:
     from .session import Session
@@ -103,11 +105,12 @@ class Login:
         resume = None
         if message.resume_token is not None:
             resume = hub.resume_tokens.read(message.resume_token, identity.user_id, hub.unix_s())
+        session.privacy_words = 0 if message.privacy is None else 1
         command = self._opening = OpenSession(
             user_id=identity.user_id,
             edge=hub.edge_id,
             connection=session.connection,
-            at=session.opened_at,
+            accepted_at=session.opened_at,
             fresh=hub.new_session_id(),
             resume=resume,
             privacy=message.privacy,
@@ -141,15 +144,9 @@ class Login:
         self._warned = False
         tally.auth("refreshed")
         self._answer(message, False, sorted(session.rooms.joined), now)
-        session.hub.bus.send(
-            ChangePrivacy(
-                user_id=session.user_id,
-                session_id=session.session_id,
-                privacy=Privacy(),
-                disabled=not identity.presence,
-            ),
-            now,
-        )
+        command = change_privacy(session, Privacy())
+        command.disabled = not identity.presence
+        session.hub.bus.send(command, now)
         session.rooms.check_again(now)
         session.on_tick(now)
 

@@ -60,25 +60,51 @@ def handle_privacy(session: Session, message: SetPrivacy, now: float) -> None:
     """presence.setPrivacy [K1]."""
     if not session.status_bucket.take(now):
         raise PresenceError("RATE_LIMITED", retry_after_s=session.status_bucket.ready_at(now) - now)
-    change_privacy(session, message.data)
-    command = ChangePrivacy(user_id=session.user_id, session_id=session.session_id, privacy=message.data, id=message.id)
+    command = change_privacy(session, message.data)
+    command.id = message.id
     session.hub.bus.send(command, now)
 
 
 def hide_with_join(session: Session, privacy: Privacy, now: float) -> None:
     """The privacy of a join, when its turn has come, whatever becomes of the join. It goes to the user's owner before
     the join and on its road, so that there is no visible instant [K1, K3]."""
-    change_privacy(session, privacy)
-    command = ChangePrivacy(user_id=session.user_id, session_id=session.session_id, privacy=privacy, of_join=True)
+    command = change_privacy(session, privacy)
+    command.of_join = True
     session.hub.bus.send(command, now)
 
 
-def change_privacy(session: Session, privacy: Privacy) -> None:
-    """What the session hides from now on; what it sent while it was hidden and still waits is dropped [K3, K5]."""
+def change_privacy(session: Session, privacy: Privacy) -> ChangePrivacy:
+    """What the session hides from now on; what it sent while it was hidden and still waits is dropped [K3, K5]. Until
+    its user's owner has heard of it, that counts above what the owner says. Returns the command that tells it."""
     hidden = _hidden(session.privacy)
+    session.privacy_words += 1
     for name in _SWITCHES:
         if isinstance(value := getattr(privacy, name), bool):
             setattr(session.privacy, name, value)
+            session.privacy_unheard = {**session.privacy_unheard, name: session.privacy_words}
+    _note_change(session, hidden)
+    return ChangePrivacy(
+        user_id=session.user_id,
+        session_id=session.session_id,
+        privacy=privacy,
+        connection=session.connection,
+        opening=session.version,
+        word=session.privacy_words,
+    )
+
+
+def _on_privacy(session: Session, news: SessionActed) -> None:
+    """The owner's word on what the session hides. What the client has said since stays as it is: the owner has not
+    heard of it yet, and will count it [K3]."""
+    privacy = news.privacy
+    if privacy is None or news.privacy_version < session.privacy_version:
+        return
+    heard = news.heard if news.connection == session.connection else 0
+    unheard = {name: word for name, word in session.privacy_unheard.items() if word > heard}
+    for name in unheard:
+        setattr(privacy, name, getattr(session.privacy, name))
+    hidden, session.privacy = _hidden(session.privacy), privacy
+    session.privacy_version, session.privacy_unheard = news.privacy_version, unheard
     _note_change(session, hidden)
 
 
@@ -118,9 +144,7 @@ def note_acted(session: Session, news: SessionActed, now: float) -> None:
     """Something was done for this session over HTTP [M1]: the person is there, as if the socket had said it."""
     if session.state != "open":
         return
-    if news.privacy is not None:
-        hidden, session.privacy = _hidden(session.privacy), news.privacy
-        _note_change(session, hidden)
+    _on_privacy(session, news)
     if news.activity is not None:
         session.activity.note_life(now)
         session.rooms.report(session.activity.claim(news.activity, now), now, interacted=False)

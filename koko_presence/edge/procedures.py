@@ -304,8 +304,9 @@ class Procedures:
         self._hub.calls.check_free()
         own = self._here(caller, session_id)
         if own is not None:  # for the calls behind this one [K3]; should it be refused, the owner says what is so
-            change_privacy(own, message.data)
-        command = ChangePrivacy(user_id=caller.identity.user_id, session_id=session_id, privacy=message.data)
+            command = change_privacy(own, message.data)
+        else:
+            command = ChangePrivacy(user_id=caller.identity.user_id, session_id=session_id, privacy=message.data)
         return Raw(await self._ask(caller, command))
 
     # --- small things ---------------------------------------------------------------------------------------------

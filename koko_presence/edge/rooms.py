@@ -135,7 +135,7 @@ class Rooms(Standing):
             name=identity.name,
             image=identity.image,
             connection=session.connection,
-            at=session.opened_at,
+            opening=session.version,
         )
         command = EnterRoom(
             user_id=identity.user_id,
@@ -164,7 +164,7 @@ class Rooms(Standing):
         self._send(command, now)
 
     def outdate_joins(self) -> None:
-        """A fresh token: joins under way carry what the old one allowed, and a Regrant may overtake them."""
+        """A fresh token: joins under way carry what the old one allowed, and a new grant may overtake them."""
         if self._began:
             self.outdated |= self._began.keys()
 
@@ -220,6 +220,7 @@ class Rooms(Standing):
                 # whoever owns the room now may know of no member to say good-bye to
                 self._session.hub.mute(self._session, command.room_id)
                 self._session.send(LeftReply(id=command.id, room_id=command.room_id))
+                self.unanswered.tell(command.room_id)
             self._send(command, now)
 
     def _release_held(self, room_id: str) -> None:

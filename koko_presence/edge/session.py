@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 
 # How often heartbeats may turn a session from active to idle and back: each time is an event for all in its rooms.
 CLAIM_HZ, CLAIM_BURST = 0.5, 4
+NO_WORDS: dict[str, int] = {}  # one for all, never written to: a dictionary of its own has 64 bytes
 
 
 class Session:
@@ -61,7 +62,8 @@ class Session:
     __slots__ = (
         "__weakref__", "_link_watch", "_strangers", "abuse", "activity", "address_use", "barred", "claims",
         "connection", "gate", "held", "hub", "link", "login", "opened_at", "outbox", "ponged_at", "privacy",
-        "refusal", "rooms", "session_id", "state", "status_bucket",
+        "privacy_unheard", "privacy_version", "privacy_words", "refusal", "rooms", "session_id", "state",
+        "status_bucket", "version",
     )  # fmt: skip
 
     def __init__(self, hub: Hub, connection: int, link: Link, address_use: AddressUse = FREE) -> None:
@@ -90,7 +92,11 @@ class Session:
         self.held = Held()
         self._link_watch = LinkWatch(limits, now)
         self.ponged_at = -1e9
+        self.version = 0  # by which the user's owner gave the session to this connection
         self.privacy = Privacy()  # what it hides, as far as this edge knows
+        self.privacy_version = 0  # of the owner's last word on it
+        self.privacy_words = 0  # how often the client has spoken of it
+        self.privacy_unheard: dict[str, int] = NO_WORDS  # switches, and which word the last on each was
         hub.wake(self, now + limits.auth_timeout_s)
 
     @property
@@ -282,7 +288,7 @@ class Session:
         self.move("opened")
         self.session_id = news.session_id
         self.address_use.settle()
-        self.privacy = news.privacy
+        self.version, self.privacy, self.privacy_version = news.opening, news.privacy, news.privacy_version
         self.rooms.note_crowd()
         self.activity.restore(news.activity, now)
         self.rooms.resume(news.rooms)
@@ -445,8 +451,12 @@ class Session:
             session_id=self.session_id,
             edge=self.hub.edge_id,
             connection=self.connection,
-            at=self.opened_at,
+            accepted_at=self.opened_at,
+            opening=self.version,
+            privacy_version=self.privacy_version,
+            heard=0,  # what it has said since its owner's last word may not have come to anybody
             lease_until=0.0,
+            grace_until=0.0,
             connected=True,
             disabled=not self.identity.presence,
             invisible=hidden.invisible is True,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import UNSET
 
 from koko_presence.auth.access import Grant
-from koko_presence.commands import LeaveRoom, Regrant
+from koko_presence.commands import ChangeGrant, LeaveRoom
 from koko_presence.events import Kicked
 
 from .unanswered import Unanswered
@@ -68,16 +68,18 @@ class Standing:
     def _regrant(self, room_id: str, grant: Grant, reason: str) -> None:
         session, now = self._session, self._session.hub.clock()
         if grant.allow:
-            self._send(
-                Regrant(
-                    room_id=room_id,
-                    session_id=session.session_id,
-                    can_control=grant.can_control,
-                    can_broadcast=grant.can_broadcast,
-                    moderator=grant.moderator,
-                ),
-                now,
+            command = ChangeGrant(
+                user_id=session.user_id,
+                room_id=room_id,
+                session_id=session.session_id,
+                connection=session.connection,
+                opening=session.version,
+                can_control=grant.can_control,
+                can_broadcast=grant.can_broadcast,
+                moderator=grant.moderator,
             )
+            self.unanswered.grant(command, now)
+            self._send(command, now)
             return
         if grant.retry_after_s is None:  # else nobody could say: who is in stays in
             self.expel(room_id, reason, now)

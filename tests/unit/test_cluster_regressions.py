@@ -134,7 +134,7 @@ def test_a_resume_that_is_said_again_does_not_bring_an_old_connection_back() -> 
     member = world.shard.rooms["video_1"].members[first.session_id]
     old = Resume(
         room_id="video_1", session_id=first.session_id, user_id="ada", edge=member.edge, connection=member.connection,
-        stay=member.stay,
+        version=member.told, stay=member.stay,
     )  # fmt: skip
     first.hang_up(1006)
     second = world.client().auth("ada", resumeToken=first.resume_token).join("video_1")
@@ -226,10 +226,10 @@ def test_the_record_of_who_slept_through_a_change_is_older_than_the_next_owners(
     world = World(workers=1)
     old, new = (Setting(world.limits, world.options, world.wall, Deadlines()) for _ in range(2))
     old.epoch, new.epoch = 4, 5
-    stale = max(old.next_revision(0) for _ in range(1000))
-    live = new.next_revision(stale - 1)
-    assert live > old.next_revision(stale)
-    assert new.next_revision(0) > live, "a room that begins anew does not begin below its predecessor"
+    stale = max(old.next_version() for _ in range(1000))
+    live = new.next_version(stale - 1)
+    assert live > old.next_version(stale)
+    assert new.next_version() > live, "a room that begins anew does not begin below its predecessor"
 
 
 def test_whoever_a_late_edge_does_not_name_is_held_for_the_grace() -> None:
@@ -289,8 +289,8 @@ def test_an_older_status_that_is_said_again_does_not_come_back() -> None:
     world.person("ada")
     room = world.shard.rooms["video_123"]
     session_id = next(iter(room.members))
-    for revision, status in ((20, "busy"), (19, "away")):
-        profile = Profile(status=status, revision=(1 << 40) + revision)  # type: ignore[arg-type]
+    for version, status in ((20, "busy"), (19, "away")):
+        profile = Profile(status=status, version=(1 << 40) + version)  # type: ignore[arg-type]
         word = ApplyProfile(room_id=room.id, user_id="ada", session_id=session_id, profile=profile)
         world.bus.send(word, world.now)
     assert room.people["ada"].profile.status == "busy"
@@ -303,8 +303,8 @@ def test_a_leave_of_a_stay_that_is_not_known_ends_no_later_one() -> None:
     ada = world.person("ada")
     user = world.shard.users["ada"]
     leave = LeaveRoom(user_id="ada", room_id="video_123", session_id=ada.session_id)
-    user.leave(leave, world.now)
-    user.leave(leave, world.now)
+    user.leave(leave)
+    user.leave(leave)
     *_, late = world.shard.take_effects()
     assert isinstance(late, Remove) and late.stay > 0
     ada.send(type="leave", roomId="video_123")
@@ -396,7 +396,7 @@ def test_a_join_that_comes_after_its_connection_ended_does_not_connect_it_again(
     session = world.shard.users["ada"].sessions[ada.session_id]
     visitor = Visitor(
         edge=session.edge, session_id=ada.session_id, user_id="ada", name="Ada", image=None,
-        connection=session.connection, at=session.at,
+        connection=session.connection, opening=session.opening,
     )  # fmt: skip
     ada.hang_up(1006)
     world.bus.send(EnterRoom(user_id="ada", room_id="video_9", visitor=visitor, room_type="video"), world.now)

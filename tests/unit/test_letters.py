@@ -17,11 +17,13 @@ from koko_presence.errors import PresenceError
 from koko_presence.messages import GetActive, Privacy, SetStatus, StatusData
 
 PROFILE = c.Profile(status="busy", status_message="hi 👍", activity="idle")
-VISITOR = c.Visitor(edge=3, session_id="s", user_id="ü", name="Ann", image=None, connection=3 << 32, at=1.5)
+VISITOR = c.Visitor(edge=3, session_id="s", user_id="ü", name="Ann", image=None, connection=3 << 32, opening=7)
 ENTER = c.EnterRoom(user_id="ü", room_id="r", visitor=VISITOR, room_type="video", id=7, privacy=Privacy(invisible=True))
 CALL = c.Call(edge=3, number=1 << 40, user_id="ü")
 COMMANDS: list[c.Command] = [
-    c.OpenSession(user_id="u", edge=1, connection=(1 << 32) + 5, at=2.0, fresh="f", resume="g", privacy=Privacy()),
+    c.OpenSession(
+        user_id="u", edge=1, connection=(1 << 32) + 5, accepted_at=2.0, fresh="f", resume="g", privacy=Privacy()
+    ),
     ENTER,
     c.LeaveRoom(user_id="u", room_id="r", session_id="s", id="x", reason="kicked"),
     c.EndSession(user_id="u", session_id="s", connection=5, grace=True, reason="left"),
@@ -31,16 +33,35 @@ COMMANDS: list[c.Command] = [
     ),
     c.ChangePrivacy(user_id="u", session_id="s", privacy=Privacy(share_cursor=False, scope="user"), disabled=False),
     c.RoomLeft(user_id="u", room_id="r", session_id="s", stay=4),
-    c.ClaimMember(user_id="u", room_id="r", session_id="s", stay=4, connection=9),
+    c.ClaimMember(
+        user_id="u",
+        room_id="r",
+        session_id="s",
+        stay=4,
+        connection=9,
+        grace_until=1.5,
+        profile=PROFILE,
+        visitor=VISITOR,
+    ),
+    c.ChangeGrant(
+        user_id="u",
+        room_id="r",
+        session_id="s",
+        connection=9,
+        opening=1 << 41,
+        can_control=True,
+        can_broadcast=False,
+        moderator=False,
+    ),
     c.Admit(room_id="r", enter=ENTER, stay=3, profile=PROFILE),
     c.Remove(room_id="r", session_id="s", reason="left", id="a"),
-    c.Drop(room_id="r", session_id="s", connection=4),
-    c.Resume(room_id="r", session_id="s", user_id="u", edge=2, connection=8, stay=1, hears=True),
+    c.Drop(room_id="r", session_id="s", connection=4, grace_until=12.5, version=1 << 42),
+    c.Resume(room_id="r", session_id="s", user_id="u", edge=2, connection=8, version=3, stay=1, hears=True),
     c.ApplyProfile(room_id="r", user_id="u", session_id="s", profile=PROFILE),
     c.ApplyPrivacy(
-        room_id="r", session_id="s", invisible=True, disabled=False, share_cursor=True, share_selection=False
+        room_id="r", session_id="s", version=9, invisible=True, disabled=False, share_cursor=True, share_selection=False
     ),
-    c.Regrant(room_id="r", session_id="s", can_control=True, can_broadcast=False, moderator=True),
+    c.Regrant(room_id="r", session_id="s", version=9, can_control=True, can_broadcast=False, moderator=True),
     c.AskActive(room_id="r", user_id="u", session_id="s", edge=1, message=GetActive(room_id="r", id=3)),
     c.Announce(room_id="r", data=b'{"a":1}', to=["u"]),
     c.TakeLook(user_id="u", call=CALL),
@@ -175,7 +196,7 @@ class Wire:
 
 def test_commands_are_kept_until_the_other_side_has_confirmed_them_in_order() -> None:
     courier = Courier(Wire(), lambda: None)
-    drops = [c.Drop(room_id="r", session_id=str(n), connection=n) for n in range(3)]
+    drops = [c.Drop(room_id="r", session_id=str(n), connection=n, grace_until=12.5, version=n) for n in range(3)]
     for drop in drops:
         courier.post(drop)
     courier.post(COMMANDS[1])  # asked again by its edge, not by us

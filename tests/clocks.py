@@ -1,0 +1,78 @@
+"""Workers whose monotonic clocks are apart, as those of several hosts are.
+
+What orders words must not depend on clocks. What is a time does: when a lease or a grace ends, since when a video runs.
+All workers of a host read one monotonic clock, and between hosts times will be translated; `translated` does that here,
+for exactly the fields below. Whatever else is compared with a clock breaks stories (`python -m tests.sim --clocks 500`).
+"""
+
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from koko_presence import commands, records
+from koko_presence._fastpath.wire import pack_packet, unpack_packet
+from koko_presence.cluster import letters
+
+# Every monotonic second that goes from worker to worker; 0.0 stands for none.
+TIMES: dict[type, tuple[str, ...]] = {
+    commands.OpenSession: ("accepted_at",),
+    commands.Visitor: ("lease_until",),
+    commands.Drop: ("grace_until",),
+    commands.RenewLease: ("lease_until",),
+    commands.ClaimMember: ("grace_until",),
+    records.MemberRecord: ("lease_until", "grace_until", "joined_at", "last_active_at"),
+    records.PlaybackRecord: ("anchor",),
+    records.RoomHead: ("created_at",),
+    records.SessionRecord: ("accepted_at", "lease_until", "grace_until"),
+}
+# and of the tuples in these lists, by position
+TUPLES: dict[tuple[type, str], tuple[int, ...]] = {
+    (records.RoomHead, "requests"): (2, 3),
+    (records.RoomHead, "alone"): (2,),
+}
+
+_memo = msgspec.msgpack.Decoder(records.RoomMemo)
+_COMMANDS = (letters.COMMAND, letters.KEPT_COMMAND)
+_RECORDS = (letters.ROOM, letters.USER, letters.USER_KEPT, letters.SESSIONS)
+
+
+def translated(kind: int, body: bytes, by_s: float) -> bytes:
+    """A letter between workers whose clocks are `by_s` seconds apart, as its receiver has to read it."""
+    if not by_s:
+        return body
+    if kind in _COMMANDS:
+        return letters.encode_command(_shift(letters.decode_command(body), by_s))
+    if kind in _RECORDS:
+        return letters.encode(_shift(letters.decode(kind, body), by_s))
+    if kind == letters.PACKET:
+        packet, epoch, before, seq, memo = unpack_packet(body)
+        if memo:
+            memo = letters.encode(_shift(_memo.decode(memo), by_s))
+            return pack_packet(packet, epoch, before, seq, memo)
+    return body
+
+
+def _shift(value: Any, by_s: float) -> Any:
+    if isinstance(value, Struct):
+        kind = type(value)
+        changes = {
+            name: _shift_field(kind, name, getattr(value, name), by_s)
+            for name in kind.__struct_fields__
+            if getattr(value, name) is not None
+        }
+        return msgspec.structs.replace(value, **changes)
+    if isinstance(value, list):
+        return [_shift(each, by_s) for each in value]
+    if isinstance(value, dict):
+        return {key: _shift(each, by_s) for key, each in value.items()}
+    return value
+
+
+def _shift_field(kind: type, name: str, value: Any, by_s: float) -> Any:
+    if name in TIMES.get(kind, ()):
+        return value + by_s if value else value
+    if (kind, name) in TUPLES:
+        at = TUPLES[kind, name]
+        return [tuple(each + by_s if n in at else each for n, each in enumerate(row)) for row in value]
+    return _shift(value, by_s)

@@ -1,0 +1,351 @@
+"""Words that come late, twice, or from an owner that is none any more: of each thing the highest version counts [N-b].
+
+Which version is compared with which stands in docs/architecture.md.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from msgspec import Struct, structs
+
+from koko_presence import commands, records
+from koko_presence.cluster.ring import Ring, room_key, user_key
+from koko_presence.commands import ApplyPrivacy, ChangeGrant, ChangePrivacy, ClaimMember, Drop, Regrant, Resume
+from koko_presence.domain import keeping
+from koko_presence.domain.setting import EPOCH_BITS
+from koko_presence.messages import Privacy
+from koko_presence.news import SessionActed
+from koko_presence.records import SessionRecord
+from koko_presence.succession import GatheredUser, take_user
+from tests import clocks
+from tests.script import write
+from tests.sim import Broken, Story
+from tests.world import Client, World
+
+
+@pytest.fixture
+def world() -> World:
+    return World(workers=1, status_hz=100.0, status_burst=100)
+
+
+def send(world: World, command: Any) -> None:
+    world.bus.send(command, world.now)
+    world.settle()
+
+
+def privacy_word(member: Any, version: int, *, invisible: bool) -> ApplyPrivacy:
+    return ApplyPrivacy(
+        room_id="video_123", session_id=member.session_id, version=version, invisible=invisible, disabled=False,
+        share_cursor=True, share_selection=True,
+    )  # fmt: skip
+
+
+def test_the_epoch_counts_more_than_any_count(world: World) -> None:
+    """An owner that slept through a change may have said more than the next one."""
+    setting = world.shard.setting
+    old = max(setting.next_version() for _ in range(1000))
+    setting.epoch += 1
+    assert setting.next_version() > old and setting.next_version() >> EPOCH_BITS == setting.epoch
+
+
+# --- to rooms
+
+
+def test_a_late_word_on_privacy_shows_nobody_who_has_hidden(world: World) -> None:
+    """ApplyPrivacy carried no version: one that was said again to the room's next owner came after a newer one."""
+    ada, bob = world.person("ada"), world.person("bob")
+    member = world.shard.rooms["video_123"].members[ada.session_id]
+    ada.send(type="privacy", data={"invisible": True})
+    bob.take()
+    send(world, privacy_word(member, member.privacy_version - 1, invisible=False))
+    assert not member.visible and not bob.take("user_joined")
+    send(world, privacy_word(member, member.privacy_version + 1, invisible=False))
+    assert member.visible and bob.take("user_joined")
+
+
+def test_a_late_word_on_rights_gives_nothing_back(world: World) -> None:
+    """A Regrant of an older token, said again to the room's next owner, came after that of the newest."""
+    ada = world.person("ada")
+    member = world.shard.rooms["video_123"].members[ada.session_id]
+    rights = Regrant(
+        room_id="video_123", session_id=ada.session_id, version=member.granted + 2, can_control=False,
+        can_broadcast=False, moderator=False,
+    )  # fmt: skip
+    send(world, rights)
+    send(world, structs.replace(rights, version=rights.version - 1, can_control=True))
+    assert not member.may_play
+    ada.join()  # a join brings the rights of its own time
+    assert member.may_play and member.granted == member.stay
+
+
+def test_a_word_of_the_connection_before_changes_no_rights(world: World) -> None:
+    """The client has come back with a token that allows less; the word on the last one was on its way for longer."""
+    first = world.person("ada")
+    old = first.session.version
+    first.hang_up(1006)
+    second = world.client().auth("ada", resumeToken=first.resume_token).join()
+    member = world.shard.rooms["video_123"].members[second.session_id]
+    late = ChangeGrant(
+        user_id="ada", room_id="video_123", session_id=second.session_id, connection=first.session.connection,
+        opening=old, can_control=False, can_broadcast=False, moderator=False,
+    )  # fmt: skip
+    send(world, late)
+    assert member.may_play
+    send(world, structs.replace(late, connection=second.session.connection, opening=second.session.version))
+    assert not member.may_play
+
+
+@pytest.mark.parametrize("late", ["drop", "resume"])
+def test_a_late_word_on_where_somebody_is_changes_nothing(world: World, late: str) -> None:
+    ada = world.person("ada")
+    member = world.shard.rooms["video_123"].members[ada.session_id]
+    where = {"room_id": "video_123", "session_id": ada.session_id, "version": member.told - 1}
+    if late == "drop":
+        send(world, Drop(connection=member.connection, grace_until=world.now + 5.0, **where))
+    else:
+        send(
+            world, Resume(user_id="ada", edge=member.edge, connection=member.connection + 1, stay=member.stay, **where)
+        )
+    assert member.connected and member.connection == ada.session.connection and member.attached
+
+
+# --- to edges
+
+
+def three_workers() -> tuple[World, Client, int, int]:
+    """Ann with two tabs; the owner of her user is not the worker of the first. The two workers."""
+    world = World(workers=3, status_hz=100.0, status_burst=100)
+    ring = Ring(world.next_view())
+    owner = ring.owner(user_key("ann"))
+    edge = next(n for n in world.nodes if n not in (owner, ring.owner(room_key("video_123"))))
+    ann = Client(world, world.nodes[edge].hub).auth("ann").join()
+    world.client().auth("ann").join()
+    return world, ann, owner, edge
+
+
+@pytest.mark.parametrize("second", ["socket", "http"])
+def test_the_owners_echo_does_not_undo_a_newer_change_at_the_edge(second: str) -> None:
+    """Two changes of privacy, one after the other: the owner's word on the first came when the edge had done the second,
+    and undid it until the next word, so that the cursor of somebody who had hidden it was shown [K3, K5]."""
+    world, ann, owner, edge = three_workers()
+    ann.send(type="privacy", data={"shareCursor": False})
+    world.sleep(1.0)
+    world.link_delay_s = lambda sender, receiver: 0.2 if (sender, receiver) == (owner, edge) else 0.0
+    ann.post(type="privacy", data={"shareCursor": True})
+    world.sleep(0.1)
+    if second == "socket":
+        ann.post(type="privacy", data={"shareCursor": False})
+    else:
+        http = world.http("ann", session=ann.session_id)
+        http.start("setPrivacy", hub=world.nodes[edge].hub, shareCursor=False)
+    for _ in range(20):
+        world.sleep(0.02)
+        assert ann.session.privacy.share_cursor is False
+    assert not ann.session.privacy_unheard
+    assert world.shard.users["ann"].sessions[ann.session_id].share_cursor is False
+
+
+def test_another_tabs_change_counts_for_what_the_tab_itself_has_not_changed() -> None:
+    """The owner's word and what it has not heard yet are put together, switch by switch."""
+    world, ann, owner, edge = three_workers()
+    world.link_delay_s = lambda sender, receiver: 0.2 if (sender, receiver) == (owner, edge) else 0.0
+    other = world.client().auth("ann")
+    other.send(type="privacy", data={"shareSelection": False, "shareCursor": True, "scope": "user"})
+    ann.post(type="privacy", data={"shareCursor": False})
+    world.sleep(1.0)
+    privacy = ann.session.privacy
+    assert (privacy.share_cursor, privacy.share_selection) == (False, False)
+
+
+def test_what_the_owner_refuses_is_taken_back_at_the_edge() -> None:
+    """An edge counts on a change that it passes on; one that is refused must not stay."""
+    world, ann, _, _ = three_workers()
+    user = world.shard.users["ann"]
+    for session_id in user.sessions:
+        user.set_disabled(session_id, True)
+    user.change_privacy(ChangePrivacy(user_id="ann", session_id=ann.session_id, privacy=Privacy(invisible=True)))
+    world.sleep(0.1)
+    user.tell_privacy(ann.session_id)
+    world.owner_of(user_id="ann").bus.spread(world.now)  # type: ignore[union-attr]
+    world.sleep(0.1)
+    assert ann.session.privacy.invisible is True
+    ann.send(type="privacy", data={"invisible": False})
+    world.sleep(0.1)
+    assert ann.last("error")["code"] == "FORBIDDEN"
+    assert ann.session.privacy.invisible is True and not ann.session.privacy_unheard
+
+
+def test_an_older_word_of_an_owner_changes_nothing_at_the_edge(world: World) -> None:
+    """Of an owner that slept through a change of owners."""
+    ada = world.person("ada")
+    ada.send(type="privacy", data={"invisible": True})
+    user = world.shard.users["ada"]
+    user.tell_privacy(ada.session_id)
+    ((_, news),) = world.shard.take_effects()
+    assert isinstance(news, SessionActed)
+    world.hub.on_news(news, world.now)
+    late = structs.replace(news, privacy=Privacy(invisible=False), privacy_version=news.privacy_version - 1)
+    world.hub.on_news(late, world.now)
+    assert ada.session.privacy.invisible is True
+
+
+# --- to the user's owner
+
+
+def test_a_change_that_is_said_again_does_not_come_after_a_newer_one(world: World) -> None:
+    """An heir heard both changes again that the lost owner had done, and showed for a moment what the second had
+    hidden."""
+    ada, bob = world.person("ada"), world.person("bob")
+    said = []
+    send_command = world.bus.send
+    world.bus.send = lambda command, now: (said.append(command), send_command(command, now))  # type: ignore[func-returns-value]
+    ada.send(type="privacy", id=1, data={"invisible": False})
+    ada.send(type="privacy", id=2, data={"invisible": True})
+    del world.bus.send
+    bob.take()
+    ada.take()
+    for command in said:
+        send(world, command)
+    assert not bob.take("user_joined")
+    assert [ack["id"] for ack in ada.take("ack")] == [1, 2], "answered all the same"
+
+
+def test_a_change_of_the_connection_before_does_not_come_after_that_of_the_present_one(world: World) -> None:
+    first = world.person("ada")
+    late = ChangePrivacy(
+        user_id="ada", session_id=first.session_id, privacy=Privacy(invisible=False),
+        connection=first.session.connection, opening=first.session.version, word=1,
+    )  # fmt: skip
+    first.hang_up(1006)
+    second = world.client().auth("ada", resumeToken=first.resume_token, privacy={"invisible": True}).join()
+    send(world, late)
+    assert world.shard.users["ada"].sessions[second.session_id].invisible
+    second.hang_up(1006)
+    third = world.client().auth("ada", resumeToken=first.resume_token).join()
+    late = structs.replace(late, privacy=Privacy(share_cursor=False))
+    send(world, late)
+    session = world.shard.users["ada"].sessions[third.session_id]
+    assert not session.share_cursor, "when the present one has said nothing of it, the last word is the older one's"
+
+
+def claim_of(world: World, client: Client, **changes: Any) -> ClaimMember:
+    """What a room says of a session to the next owner of its user."""
+    room = world.shard.rooms["video_123"]
+    member = room.members[client.session_id]
+    visitor = structs.replace(keeping.visitor_of(member), **changes)
+    return ClaimMember(
+        user_id=member.user_id, room_id=room.id, session_id=member.session_id, stay=member.stay,
+        connection=member.connection, connected=member.connected, grace_until=member.grace_until,
+        profile=member.person.profile, visitor=visitor,
+    )  # fmt: skip
+
+
+def test_the_newer_of_what_room_and_record_know_of_privacy_counts(world: World) -> None:
+    ada = world.person("ada")
+    member = world.shard.rooms["video_123"].members[ada.session_id]
+    session = world.shard.users["ada"].sessions[ada.session_id]
+    newer = session.privacy_version + 1
+    send(world, claim_of(world, ada, invisible=True, privacy_version=newer))
+    assert session.invisible and session.privacy_version == newer and ada.session.privacy.invisible is True
+    member.invisible = False  # as if a word had been lost with an owner
+    send(world, claim_of(world, ada, privacy_version=newer - 1))
+    assert member.invisible
+
+
+def test_a_session_that_rooms_alone_know_of_comes_back_hidden(world: World) -> None:
+    """Owner, heir and edge are gone: the session came back to an owner that knew nothing of what it had hidden."""
+    ada, bob = world.person("ada"), world.person("bob")
+    ada.send(type="privacy", data={"invisible": True})
+    claim = claim_of(world, ada)
+    world.shard.users["ada"].sessions.clear()
+    del world.shard.users["ada"]
+    send(world, claim)
+    session = world.shard.users["ada"].sessions[ada.session_id]
+    assert session.invisible and not session.connected and session.grace_until == world.now + 5.0 - 0.006
+    bob.take()
+    again = world.client().auth("ada", resumeToken=ada.resume_token).join()
+    assert again.last("authenticated")["resumed"] and session.invisible
+    assert not bob.take("user_joined", "status_changed")
+
+
+def test_a_session_that_rooms_alone_know_of_ends_with_its_grace(world: World) -> None:
+    ada = world.person("ada")
+    claim = claim_of(world, ada)
+    del world.shard.users["ada"]
+    send(world, claim)
+    world.sleep(world.limits.grace_s + 0.1)
+    world.sleep(world.limits.room_linger_s)
+    assert "ada" not in world.shard.users and "video_123" not in world.shard.rooms
+
+
+def test_a_record_that_comes_late_is_believed_above_what_rooms_showed(world: World) -> None:
+    """The heir hung while the others went on: its record is the only one that knows what the user hides everywhere."""
+    ada = world.person("ada")
+    ada.send(type="status", data={"status": "busy", "statusMessage": "in a call"})
+    ada.send(type="privacy", data={"shareSelection": False, "scope": "user"})
+    user = world.shard.users["ada"]
+    user.revision = world.shard.setting.next_version()
+    record = keeping.user_record(user)
+    words = [structs.replace(each, rooms={"video_123": 1}) for each in record.sessions]
+    del world.shard.users["ada"]
+    gathered = GatheredUser()
+    gathered.add_words(words[0].edge, words, words[0].connection)
+    take_user(world.shard, "ada", gathered, {words[0].edge}, late=False, now=world.now)
+    assert world.shard.users["ada"].blank and world.shard.users["ada"].manual is None
+    late = GatheredUser()
+    late.add_record(record)
+    take_user(world.shard, "ada", late, set(), late=True, now=world.now)
+    user = world.shard.users["ada"]
+    assert (user.manual, user.status_message, user.wishes.share_selection) == ("busy", "in a call", False)
+    assert not user.blank
+
+
+def word_of(record: SessionRecord, **changes: Any) -> SessionRecord:
+    return structs.replace(record, **changes)
+
+
+def test_of_two_edges_that_name_a_session_that_of_the_later_opening_has_it(world: World) -> None:
+    """Whatever their clocks say."""
+    ada = world.person("ada")
+    user = world.shard.users["ada"]
+    mine = keeping.session_record(ada.session_id, user.sessions[ada.session_id])
+    later = word_of(mine, edge=7, connection=77, opening=mine.opening + 1, accepted_at=mine.accepted_at - 500.0)
+    loser = keeping.meet(user, later, tell=False)
+    assert loser is not None and loser.connection == mine.connection
+    assert keeping.meet(user, mine, tell=False) is mine
+    assert user.sessions[ada.session_id].connection == 77
+
+
+# --- clocks
+
+
+@pytest.mark.parametrize("apart_s", [1.0, 500.0])
+@pytest.mark.parametrize("seed", range(1, 13))
+def test_stories_hold_with_clocks_apart(seed: int, apart_s: float) -> None:
+    """Nothing is ordered by clocks: further with `python -m tests.sim 1 5000 --clocks 500`."""
+    Story(replace(write(seed), clocks_s=apart_s)).run()
+
+
+def test_a_time_that_is_not_translated_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A grace that ends by another worker's clock."""
+    times = {kind: tuple(name for name in names if name != "grace_until") for kind, names in clocks.TIMES.items()}
+    monkeypatch.setattr(clocks, "TIMES", times)
+    with pytest.raises(Broken):
+        for seed in range(1, 40):
+            Story(replace(write(seed), clocks_s=500.0)).run()
+
+
+def test_every_monotonic_second_that_travels_is_listed() -> None:
+    """What is a float and no time between workers are places in a video and rates. Whoever adds a time lists it."""
+    kinds = {kind for module in (commands, records) for kind in vars(module).values() if isinstance(kind, type)}
+    found = {
+        (kind.__name__, field.name)
+        for kind in kinds
+        if issubclass(kind, Struct) and kind.__module__ in (commands.__name__, records.__name__)
+        for field in structs.fields(kind)
+        if field.type is float
+    }
+    listed = {(kind.__name__, name) for kind, names in clocks.TIMES.items() for name in names}
+    assert found - listed == {("PlaybackRecord", "current_time"), ("PlaybackRecord", "playback_rate")}
+    assert listed <= found
