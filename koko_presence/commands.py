@@ -77,12 +77,14 @@ class Profile(Struct, kw_only=True, frozen=True):
 
 class OpenSession(Letter, kw_only=True):
     """A connection has proved who it is and wants a session: `resume` names an earlier one, `fresh` a new one. `at` is
-    the monotonic second, the same for all workers of a host: of two connections the later one has the session."""
+    the monotonic second, the same for all workers of a host: of two connections the later one has the session.
+    `resumes_only`: the resume token is the only proof there is, so it is that session or none."""
 
     user_id: str
     edge: int
     connection: int
     at: float = 0.0
+    resumes_only: bool = False
     fresh: str
     resume: str | None = None
     privacy: Privacy | None = None
@@ -92,11 +94,13 @@ class OpenSession(Letter, kw_only=True):
 class EnterRoom(Letter, kw_only=True):
     """A session wants into a room; the user's owner counts rooms, then the room's owner decides [C6, C10]. For a
     `call` the user's owner knows where the session is connected; `lease` asks for one without a socket [M1, M2]. Only a
-    call has `privacy` here: what a socket's join says of it has gone before, as ChangePrivacy [K3]."""
+    call has `privacy` here: what a socket's join says of it has gone before, as ChangePrivacy [K3]. `stays`: whoever
+    says what the session may do there has no answer, so only a member gets in, with the permissions that it has."""
 
     user_id: str
     room_id: str
     visitor: Visitor
+    stays: bool = False
     call: Call | None = None
     lease: bool = False
     room_type: RoomType | None = None

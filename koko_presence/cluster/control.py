@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from .ring import View
+from .shared_cache import CacheEntry
 
 MAX_MESSAGE_BYTES = 64 << 20
 READ_BYTES = 32 << 10  # in one turn of the loop
@@ -74,6 +75,16 @@ class Ask(Message):
     inquiry: bytes
 
 
+# --- both ways ----------------------------------------------------------------------------------------------------
+
+
+class Share(Message):
+    """From a worker: it has been told this outside. To a worker: another one has; what the supervisor knows already
+    comes behind Begin, before the first view."""
+
+    entries: list[CacheEntry]
+
+
 # --- from a worker ------------------------------------------------------------------------------------------------
 
 
@@ -127,8 +138,8 @@ class Failed(Message):
     final: bool = False
 
 
-ToWorker = Begin | Workers | Reload | Drain | Stop | AskSnapshot | Ask
-ToSupervisor = Ready | Serving | Beat | PeerStuck | Drained | Snapshot | Answer | Failed
+ToWorker = Begin | Workers | Reload | Drain | Stop | AskSnapshot | Ask | Share
+ToSupervisor = Ready | Serving | Beat | PeerStuck | Drained | Snapshot | Answer | Failed | Share
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(ToWorker | ToSupervisor)

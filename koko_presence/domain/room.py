@@ -92,8 +92,9 @@ class Room(Stream):
             if not member.connected:
                 self.resume(member, visitor.edge, visitor.connection, now)
             member.edge, member.connection, member.at, member.stay = visitor.edge, visitor.connection, visitor.at, stay
-            member.can_control, member.can_broadcast = enter.can_control, enter.can_broadcast
-            member.moderator = enter.moderator
+            if not enter.stays:
+                member.can_control, member.can_broadcast = enter.can_control, enter.can_broadcast
+                member.moderator = enter.moderator
             member.name, member.image = visitor.name, visitor.image
             self.apply_profile(member.person, profile, member.session_id, False, now)
             self.prolong(member, visitor.lease_until)
