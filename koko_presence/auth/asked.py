@@ -19,7 +19,7 @@ from koko_presence.messages import RoomType
 from koko_presence.upstreams import Upstream
 
 from .access import UNSURE, Access, Action, Grant
-from .asking import Asker, AskFailed, Useless
+from .asking import Asker, AskFailed, Late, Useless
 from .identity import Identity
 from .memory import Kept, Memory
 
@@ -239,7 +239,7 @@ class AskedAccess(Access):
             return await self._ask(question, identity, session_id)
         except (Unsure, AskFailed) as failure:
             left_s = asked_at + ASK_TIMEOUT_S - self._clock() - AGAIN_AFTER_S
-            passing = failure.passing if isinstance(failure, Unsure) else not isinstance(failure, Useless)
+            passing = failure.passing if isinstance(failure, Unsure) else not isinstance(failure, Late | Useless)
             if not passing or left_s < SHORTEST_TRY_S:
                 raise
         await self._pause(AGAIN_AFTER_S)

@@ -10,7 +10,7 @@ import pytest
 
 from koko_presence.auth.access import NO, REFUSED, UNSURE, Access, AllowAll, ClaimsAccess, Grant
 from koko_presence.auth.asked import MAX_QUESTIONS, MAX_QUESTIONS_PER_USER, STAYS_OPEN_S, UNSURE_TTL_S, Breaker
-from koko_presence.auth.asking import Answer, AskFailed, Useless
+from koko_presence.auth.asking import Answer, AskFailed, Late, Useless
 from koko_presence.auth.identity import Identity
 from koko_presence.auth.trpc_access import TrpcAccess
 from koko_presence.auth.webhook_access import WebhookAccess
@@ -345,6 +345,15 @@ def test_a_question_is_asked_twice_at_most_and_within_the_time(times_out: bool) 
 
     asker = Slow(AskFailed("it could not be asked"))
     access, clock = webhook(asker)
+    asyncio.run(test())
+
+
+def test_what_has_timed_out_is_not_asked_again() -> None:
+    async def test() -> None:
+        assert await ask(access) == UNSURE and len(asker.asked) == 1
+
+    asker = FakeAsker(Late("it did not answer within 2 s"))
+    access, _ = webhook(asker)
     asyncio.run(test())
 
 
