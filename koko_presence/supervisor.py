@@ -239,6 +239,7 @@ class Supervisor:
             mesh_address=self._fleet.address(id),
             listening=listening,
             address_counts=self._counts[0] if self._counts else -1,
+            shares=True,
             config=msgspec.msgpack.encode(self._config),
             dev=self._dev,
         )

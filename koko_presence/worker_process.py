@@ -247,7 +247,8 @@ class Member:
             return
         worker.on_serving = self._on_serving
         worker.on_peer_stuck = lambda peer: self._channel.send(control.PeerStuck(peer=peer))
-        worker.on_learned = lambda entries: self._channel.send(control.Share(entries=entries))
+        if begin.shares:
+            worker.on_learned = lambda entries: self._channel.send(control.Share(entries=entries))
         self._beat()
         self._start(self._get_ready(worker))
 

@@ -29,7 +29,7 @@ class Message(Struct, kw_only=True, tag=True):
 class Begin(Message):
     """The first message: who the worker is. `config` is a Config as msgpack, `listening` the descriptors of the slot's
     listening sockets, which outlive the worker, and `address_counts` that of the memory in which all workers count by
-    address, -1 for none."""
+    address, -1 for none. `shares`: the supervisor takes Share, which one of an earlier version does not know."""
 
     id: int
     slot: int
@@ -37,6 +37,7 @@ class Begin(Message):
     listening: list[int]
     config: bytes
     address_counts: int = -1
+    shares: bool = False
     dev: bool = False
 
 

@@ -19,6 +19,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidHandshake, WebSocketException
 
 from tests.integration.conftest import Run
+from tests.integration.test_identity_providers import enter
 from tests.integration.test_supervisor import Service
 from tests.provider import Provider, provider, signed
 from tests.waiting import until
@@ -247,6 +248,9 @@ def test_with_every_neighbour_silent_a_killed_worker_and_a_rolling_reload_cost_n
         scene.application.fails = {path: "hanging" for paths in PATHS.values() for path in paths}
         await scene.kill()
         await scene.roll()
+        for number in range(6):  # whichever of the new workers it is: all know the key
+            token = signed("EdDSA", {"sub": f"new{number}", "exp": int(time.time()) + 600})
+            assert (await enter(scene.service.port, {"token": token}))["type"] == "authenticated"
         status, text = await asyncio.to_thread(scene.service.ask, "/metrics")
         assert status == 200
         counted = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
