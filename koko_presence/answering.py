@@ -17,7 +17,7 @@ from .domain.usersession import UserSession
 from .edge.address_limits import AddressLimits
 from .edge.hub import Hub
 from .edge.session import Session
-from .edge.standing import kick
+from .edge.standing import NO_LONGER_OPEN, kick
 from .inquiries import (
     AnyAnswer,
     AnyInquiry,
@@ -47,7 +47,6 @@ Reply = Callable[[AnyAnswer | None], None]
 
 SLICE = 2000  # ids compared, or members counted, before others get their turn: about a millisecond
 DECIDED_WITHIN_S = 0.8  # how long a re-check waits for whoever says who may enter, before it answers without
-REVOKED = "You may not be in this room any more."
 
 
 class Answering:
@@ -220,7 +219,7 @@ class Answering:
             for room_id in sorted(session.rooms.joined | session.rooms.joining.keys()):
                 if inquiry.room_id in (None, room_id):
                     check.asked += 1
-                    session.rooms.recheck(room_id, REVOKED, check.on_answer)
+                    session.rooms.recheck(room_id, NO_LONGER_OPEN, check.on_answer)
         # and those who are here over HTTP; some answers come at once, before this is counted
         check.asked += self._hub.procedures.recheck(inquiry.user_id, inquiry.room_id, check.on_answer)
         check.all_asked = True

@@ -83,12 +83,14 @@ class Profile(Struct, kw_only=True, frozen=True):
 class OpenSession(Letter, kw_only=True):
     """A connection has proved who it is and wants a session: `resume` names an earlier one, `fresh` a new one. It was
     accepted at monotonic second `accepted_at`, on the clock that all workers share: of two connections that have not
-    heard of each other the later one has the session, in whatever order they reach the owner."""
+    heard of each other the later one has the session, in whatever order they reach the owner. `resumes_only`: the
+    resume token is the only proof there is, so it is that session or none."""
 
     user_id: str
     edge: int
     connection: int
     accepted_at: float = 0.0
+    resumes_only: bool = False
     fresh: str
     resume: str | None = None
     privacy: Privacy | None = None
@@ -98,11 +100,13 @@ class OpenSession(Letter, kw_only=True):
 class EnterRoom(Letter, kw_only=True):
     """A session wants into a room; the user's owner counts rooms, then the room's owner decides [C6, C10]. For a
     `call` the user's owner knows where the session is connected; `lease` asks for one without a socket [M1, M2]. Only a
-    call has `privacy` here: what a socket's join says of it has gone before, as ChangePrivacy [K3]."""
+    call has `privacy` here: what a socket's join says of it has gone before, as ChangePrivacy [K3]. `stays`: whoever
+    says what the session may do there has no answer, so only a member gets in, with the permissions that it has."""
 
     user_id: str
     room_id: str
     visitor: Visitor
+    stays: bool = False
     call: Call | None = None
     lease: bool = False
     room_type: RoomType | None = None

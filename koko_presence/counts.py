@@ -3,7 +3,7 @@
 Every label comes from a table here, so that no stranger's text and no number without end ever becomes one.
 """
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from .errors import CLOSES, ERRORS
 from .messages import CLIENT_TYPES
@@ -21,10 +21,14 @@ SENT_TYPES = (
 )  # fmt: skip
 SUPERSEDED, SLOW_RECEIVER = "superseded", "slow_receiver"
 DROP_REASONS = (SUPERSEDED, SLOW_RECEIVER, *sorted(code.lower() for code in ERRORS))
-AUTH_RESULTS = ("accepted", "resumed", "refreshed", "refused", "unavailable", "session_limit", "timeout")
+AUTH_RESULTS = (
+    "accepted", "resumed", "resumed_unchecked", "refreshed", "refused", "unavailable", "session_limit", "timeout",
+)  # fmt: skip
 CLOSE_CODES = tuple(str(code) for code in sorted({1000, 1001, 1005, 1006, *CLOSES}))
 ADDRESS_LIMITS = ("connections", "unauthenticated", "requests", "questions")  # [Q5]
 WEBHOOK_RESULTS = ("delivered", "given_up", "dropped")
+UPSTREAMS = ("access", "introspect", "jwks", "webhook")  # the servers that this one asks
+UPSTREAM_RESULTS = ("answered", "error", "timeout", "unreachable", "skipped")
 ROOM_TYPES = ("project", "video", "comment_thread", "comparison")
 
 # upper bounds in seconds; the last bucket has none
@@ -59,8 +63,11 @@ class Tallies(Struct, kw_only=True):
     mesh_bytes: int
     webhooks: dict[str, int] = {}  # events for the application's back end, by WEBHOOK_RESULTS
     limited: dict[str, int] = {}  # what addresses had too much of, by ADDRESS_LIMITS
+    upstream_requests: dict[str, dict[str, int]] = {}  # by UPSTREAMS and UPSTREAM_RESULTS
+    upstream_durations: dict[str, Histogram] = {}  # of the requests that were sent, by UPSTREAMS
     broadcast: Histogram
     join: Histogram
+    join_access: Histogram = field(default_factory=lambda: Histogram(buckets=[0] * (len(BOUNDS_S) + 1), sum_s=0.0))
     lag: Histogram
 
 
@@ -82,6 +89,7 @@ class Counters(Struct, kw_only=True):
     resident_bytes: int
     started_s: float
     webhook_queue: int = 0
+    access_breaker_open: bool = False
     view_epoch: int
     recovering: bool
     load: float = 0.0  # share of the time in which the worker ran, or waited for a core

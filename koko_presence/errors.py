@@ -82,6 +82,11 @@ CLOSES: dict[int, Close] = {
 }
 
 
+# Nobody who could be asked has said yes or no.
+NOT_CHECKED = "Whether you may enter could not be checked. Try again in a moment."
+NOT_CHECKED_RETRY_S = 2.0
+
+
 class PresenceError(Exception):
     """A rule said no. `code` is a key of ERRORS; `state` is what the client needs to snap back [H1, H16]."""
 

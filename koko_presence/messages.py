@@ -95,7 +95,7 @@ class ClientMessage(Wire, tag_field="type", kw_only=True):
 
 class Auth(ClientMessage, tag="auth", kw_only=True):
     token: Annotated[str, Meta(max_length=8192)] | UnsetType = UNSET
-    resume_token: Annotated[str, Meta(max_length=512)] | None = None
+    resume_token: Annotated[str, Meta(max_length=6144)] | None = None
     caps: Annotated[list[Label], Meta(max_length=16)] = []
     privacy: Privacy | None = None
 

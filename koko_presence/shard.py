@@ -40,7 +40,7 @@ from .domain.member import Member
 from .domain.room import Room
 from .domain.setting import Setting
 from .domain.user import User
-from .errors import PresenceError
+from .errors import NOT_CHECKED, NOT_CHECKED_RETRY_S, PresenceError
 from .events import ActiveReply, ServerNotice, encode, encode_ack, error_reply
 from .limits import Limits, RoomOptions
 from .messages import Broadcast, CursorMessage, PlaybackMessage, RoomMessage
@@ -166,6 +166,8 @@ class Shard:
         if before is not None and enter.call is None and command.stay < before.stay:
             return  # of an owner that was held up: the session has joined again since
         try:
+            if enter.stays and before is None:
+                raise PresenceError("FORBIDDEN", NOT_CHECKED, retry_after_s=NOT_CHECKED_RETRY_S)
             if room is None:
                 if enter.room_type is None:
                     raise lifetime.unnamed_type()

@@ -26,6 +26,7 @@ from .cluster import control
 from .cluster.control import Begin, Channel, Snapshot
 from .cluster.crew import Action, Exit, Kill, Phase, Spawn, Tell
 from .cluster.fleet import DRAIN_LONGEST_S, Fleet
+from .cluster.shared_cache import SharedCache
 from .edge.address_counts import shared_memory
 from .edge.listening import listening_sockets
 from .ids import new_hash_key
@@ -121,6 +122,7 @@ class Supervisor:
         self._announced = False
         self._rolling = False
         self._operating = Operating(self._fleet, self._channels)
+        self._shared = SharedCache()  # what workers were told outside: their successors know it too
 
     async def serve(self, port: int) -> int:
         """The whole life of the service. Errors: OSError for the operator port."""
@@ -237,10 +239,13 @@ class Supervisor:
             mesh_address=self._fleet.address(id),
             listening=listening,
             address_counts=self._counts[0] if self._counts else -1,
+            shares=True,
             config=msgspec.msgpack.encode(self._config),
             dev=self._dev,
         )
         worker.channel.send(begin)
+        for entries in self._shared.batches(time.time()):
+            worker.channel.send(control.Share(entries=entries))
 
     def _channels(self) -> dict[int, Channel]:
         return {id: worker.channel for id, worker in self._workers.items()}
@@ -265,6 +270,15 @@ class Supervisor:
             self._operating.on_snapshot(id, message)
         elif isinstance(message, control.Answer):
             self._operating.on_answer(id, message)
+        elif isinstance(message, control.Share):
+            self._share(id, message)
+
+    def _share(self, id: int, share: control.Share) -> None:
+        for entry in share.entries:
+            self._shared.put(entry)
+        for other, worker in self._workers.items():
+            if other != id:
+                worker.channel.send(share)
 
     def _on_lost(self, id: int) -> None:
         if self._workers[id].process.poll() is not None:

@@ -3,34 +3,87 @@
 What has been learnt stays over a reload while it is of use: the keys of an unchanged JWKS address, the answers of an
 unchanged introspection.
 
-Each worker asks for itself. A supervisor that asked for all would be one more thing to hang on, for the sake of a few
-small answers every ten minutes.
+Each worker asks for itself, and passes on what it was told: to the workers beside it, and by the supervisor to those to
+come. A supervisor that asked for all would be one more thing to hang on.
 """
 
 import asyncio
+import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+
+import msgspec
+from msgspec import Struct
 
 from .auth.asking import Asker
 from .auth.claims import ClaimRules
-from .auth.identity import TokenVerifier
-from .auth.introspect import CONNECTIONS, KEPT_CONNECTIONS, IntrospectVerifier, Question, Remembered, Road
+from .auth.identity import Identity, TokenVerifier
+from .auth.introspect import (
+    CONNECTIONS,
+    GOOD_BEFORE_S,
+    KEPT_CONNECTIONS,
+    IntrospectVerifier,
+    Question,
+    Remembered,
+    Road,
+    Told,
+)
 from .auth.introspect import TIMEOUT_S as INTROSPECT_TIMEOUT_S
 from .auth.jwks import TIMEOUT_S as JWKS_TIMEOUT_S
 from .auth.jwks import Jwks
 from .auth.keys import Key, keys_from_pem
+from .auth.memory import Kept
 from .auth.several import Several
 from .auth.signed import FixedKeys, KeyVerifier
 from .auth.tokens import HmacVerifier
+from .cluster.shared_cache import CacheEntry
 from .ops.config import Auth, Config
+from .upstreams import Upstreams
+
+SHARE_EVERY_S = 0.1  # answers are passed on together
+NO_END = float("inf")
+
+Share = Callable[[list[CacheEntry]], None]
+
+
+class SharedKeys(Struct, array_like=True):
+    """The keys at one address, as they were read at monotonic second `read_at`."""
+
+    body: bytes
+    read_at: float
+    withdrawn: list[str]
+
+
+class SharedAnswer(Struct, array_like=True):
+    """Whose a token is, or why it is nobody's any more, until unix second `until_s`."""
+
+    identity: Identity | None
+    refusal: str
+    until_s: float
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_keys = msgspec.msgpack.Decoder(SharedKeys).decode
+_decode_answer = msgspec.msgpack.Decoder(SharedAnswer).decode
 
 
 class Verifiers:
     """The verifiers of one worker. Written by itself alone, on the worker's loop."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        """`clock` is monotonic, in seconds."""
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        upstreams: Upstreams | None = None,
+        share: Share | None = None,
+    ) -> None:
+        """`clock` is monotonic, in seconds; requests are counted in `upstreams`. `share` passes on to other workers
+        what `learn` takes there; None: there are none."""
         self._clock = clock
+        self._upstreams = upstreams or Upstreams()
+        self._share = share
+        self._unshared: list[CacheEntry] = []
+        self._sharing: asyncio.TimerHandle | None = None
         self._jwks: Jwks | None = None
         self._introspect: tuple[Question, tuple[Road, Road], Remembered] | None = None
         self._closing: set[asyncio.Future[None]] = set()
@@ -50,8 +103,25 @@ class Verifiers:
         if self._jwks is not None:
             self._jwks.start()
 
+    def learn(self, entries: Sequence[CacheEntry], now_s: float) -> None:
+        """What another worker was told: keys of the same address, answers to the same question."""
+        for entry in entries:
+            if entry.kind == "keys":
+                if self._jwks is not None and entry.key == self._jwks.url.encode():
+                    keys = _decode_keys(entry.value)
+                    self._jwks.learn(keys.body, keys.read_at, keys.withdrawn)
+            elif self._introspect is not None:
+                question, _, remembered = self._introspect
+                source = _source(question)
+                if entry.key.startswith(source):
+                    answer = _decode_answer(entry.value)
+                    told: Told = answer.refusal if answer.identity is None else answer.identity
+                    remembered.learn(entry.key[len(source) :], Kept(told, answer.until_s), now_s)
+
     async def close(self) -> None:
         """Ask no more."""
+        if self._sharing is not None:
+            self._sharing.cancel()
         self._keep_of(None)
         await asyncio.gather(*self._closing)
 
@@ -81,13 +151,16 @@ class Verifiers:
             made.append(KeyVerifier(FixedKeys(keys), algorithms, rules, forwards=forwards))
         if auth.jwks.url:
             if self._jwks is None:
-                self._jwks = Jwks(auth.jwks.url, Asker(timeout_s=JWKS_TIMEOUT_S), self._clock)
+                asker = Asker(timeout_s=JWKS_TIMEOUT_S, upstream=self._upstreams["jwks"])
+                self._jwks = Jwks(auth.jwks.url, asker, self._clock, self._on_keys(auth.jwks.url))
             made.append(KeyVerifier(self._jwks, auth.key_algorithms, rules, forwards=forwards))
         return made
 
     def _introspection(self, auth: Auth, forwards: bool) -> TokenVerifier:
         if self._introspect is None:
-            self._introspect = (_question(auth), (_road(CONNECTIONS), _road(KEPT_CONNECTIONS)), Remembered())
+            question = _question(auth)
+            roads = (self._road(CONNECTIONS), self._road(KEPT_CONNECTIONS))
+            self._introspect = (question, roads, Remembered(on_told=self._on_told(_source(question))))
         question, roads, remembered = self._introspect
         return IntrospectVerifier(
             question,
@@ -99,6 +172,42 @@ class Verifiers:
             skips_signed="jwt" in auth.verifiers,
             forwards=forwards,
         )
+
+    def _road(self, connections: int) -> Road:
+        upstream = self._upstreams["introspect"]
+        return Road(Asker(timeout_s=INTROSPECT_TIMEOUT_S, connections=connections, upstream=upstream))
+
+    # --- what other workers need not ask ----------------------------------------------------------------------------
+
+    def _on_keys(self, url: str) -> Callable[[bytes, float, Sequence[str]], None]:
+        def on_read(body: bytes, read_at: float, withdrawn: Sequence[str]) -> None:
+            keys = SharedKeys(body=body, read_at=read_at, withdrawn=list(withdrawn))
+            self._pass_on(CacheEntry("keys", url.encode(), NO_END, _encode(keys)))
+
+        return on_read
+
+    def _on_told(self, source: bytes) -> Callable[[bytes, Kept[Told]], None]:
+        def on_told(key: bytes, told: Kept[Told]) -> None:
+            if isinstance(told.value, Identity):
+                answer = SharedAnswer(identity=told.value, refusal="", until_s=told.until)
+                self._pass_on(CacheEntry("answer", source + key, told.until, _encode(answer)))
+            else:
+                answer = SharedAnswer(identity=None, refusal=told.value, until_s=told.until)
+                self._pass_on(CacheEntry("refusal", source + key, told.until + GOOD_BEFORE_S, _encode(answer)))
+
+        return on_told
+
+    def _pass_on(self, entry: CacheEntry) -> None:
+        if self._share is None:
+            return
+        self._unshared.append(entry)
+        if self._sharing is None:
+            self._sharing = asyncio.get_running_loop().call_later(SHARE_EVERY_S, self._pass_on_now)
+
+    def _pass_on_now(self) -> None:
+        entries, self._unshared, self._sharing = self._unshared, [], None
+        if self._share is not None:
+            self._share(entries)
 
     def _keep_of(self, auth: Auth | None) -> None:
         """Let go of what `auth` has no use for."""
@@ -140,8 +249,9 @@ def _fixed_keys(auth: Auth) -> list[Key]:
     return keys_from_pem(auth.public_key)
 
 
-def _road(connections: int) -> Road:
-    return Road(Asker(timeout_s=INTROSPECT_TIMEOUT_S, connections=connections))
+def _source(question: Question) -> bytes:
+    """Tells answers to one question from those to another: a few bytes of a hash, for its secrets are in it."""
+    return hashlib.sha256(_encode(question)).digest()[:16]
 
 
 def _question(auth: Auth) -> Question:

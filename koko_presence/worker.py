@@ -29,6 +29,7 @@ from .cluster.bus import LocalBus
 from .cluster.cluster_bus import ClusterBus
 from .cluster.mesh import Mesh
 from .cluster.ring import View
+from .cluster.shared_cache import CacheEntry
 from .edge.abuse import make_intake
 from .edge.address_counts import AddressCounts
 from .edge.address_limits import AddressLimits
@@ -48,6 +49,7 @@ from .ops.logs import BoundedHandler
 from .ops.webhooks import Webhooks
 from .probe_rules import parse_rule
 from .shard import Shard
+from .upstreams import Upstreams
 from .verifiers import Verifiers
 
 log = logging.getLogger("koko_presence.worker")
@@ -98,6 +100,8 @@ class Worker:
         self.place = place
         self.on_serving: Callable[[int], None] = lambda epoch: None
         self.on_peer_stuck: Callable[[int], None] = lambda peer: None
+        self.on_learned: Callable[[list[CacheEntry]], None] = lambda entries: None
+        self.upstreams = Upstreams()
         self._mesh: Mesh | None = None
         loop = asyncio.get_running_loop()
         self._loop = loop
@@ -117,14 +121,16 @@ class Worker:
         self.bus = self._make_bus()
         self.bus.pair(self._poller.round)
         edge_id = place.id if place is not None else 0
-        self._verifiers = Verifiers(monotonic)
+        self._verifiers = Verifiers(
+            monotonic, upstreams=self.upstreams, share=None if place is None else self._share_learned
+        )
         self.callers = Callers(self._verifiers.make(config), config.auth.cookie)
         self.hub = Hub(
             edge_id,
             bus=self.bus,
             limits=config.limits,
             verifier=self.callers.verifier,
-            access=_access(config),
+            access=_access(config, self.upstreams),
             resume_tokens=ResumeTokens(config.auth.secret),
             wall=self._wall,
             clock=monotonic,
@@ -215,7 +221,7 @@ class Worker:
     def reload(self, config: Config) -> None:
         """Take over new limits, origins and keys without touching a connection."""
         if config.access != self.config.access:
-            before, self.hub.access = self.hub.access, _access(config)
+            before, self.hub.access = self.hub.access, _access(config, self.upstreams)
             self._close_access(before)
         self.config = config
         self.set_limits(config.limits)
@@ -247,6 +253,7 @@ class Worker:
             shard=self.shard,
             bus=self.bus,
             webhooks=self.webhooks,
+            upstreams=self.upstreams,
         )
 
     def _close_access(self, access: Access) -> None:
@@ -257,7 +264,7 @@ class Worker:
     def _tell_webhooks(self, config: Config) -> None:
         """Switch webhooks on or off, or give them what is new."""
         if config.webhooks.url and self.webhooks is None:
-            self._webhook_asker = Asker(timeout_s=WEBHOOK_TIMEOUT_S, connections=1)
+            self._webhook_asker = Asker(timeout_s=WEBHOOK_TIMEOUT_S, connections=1, upstream=self.upstreams["webhook"])
             self.webhooks = Webhooks(config.webhooks, self._webhook_asker)
         elif config.webhooks.url and self.webhooks is not None:
             self.webhooks.reload(config.webhooks)
@@ -314,6 +321,13 @@ class Worker:
         self.bus.on_view(view, monotonic())
         self._mesh.forget(view.ids)
 
+    def _share_learned(self, entries: list[CacheEntry]) -> None:
+        self.on_learned(entries)
+
+    def learn(self, entries: list[CacheEntry]) -> None:
+        """What another worker has been told by an identity provider or the application."""
+        self._verifiers.learn(entries, time.time())
+
     # --- clocks, tokens ---------------------------------------------------------------------------------------------
 
     def _sync_wall(self) -> None:
@@ -343,13 +357,15 @@ def _counts(place: Place | None) -> AddressCounts:
     return counts
 
 
-def _access(config: Config) -> Access:
-    access = config.access
+def _access(config: Config, upstreams: Upstreams) -> Access:
+    access, upstream = config.access, upstreams["access"]
     if access.mode == "webhook":
-        return WebhookAccess(access.webhook.url, access.webhook.secret)
+        return WebhookAccess(access.webhook.url, access.webhook.secret, upstream=upstream)
     if access.mode == "trpc":
         trpc, rules = access.trpc, [parse_rule(rule) for rule in access.trpc.rules]
-        return TrpcAccess(trpc.url, rules, scopes=trpc.scopes, ttl_s=trpc.ttl_s, superjson=trpc.superjson)
+        return TrpcAccess(
+            trpc.url, rules, scopes=trpc.scopes, ttl_s=trpc.ttl_s, superjson=trpc.superjson, upstream=upstream
+        )
     return AllowAll() if access.mode == "allow_all" else ClaimsAccess()
 
 

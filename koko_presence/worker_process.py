@@ -218,6 +218,8 @@ class Member:
         elif isinstance(message, control.Workers):
             log.debug("view", extra={"epoch": message.view.epoch, "peers": sorted(message.view.ids)})
             worker.on_view(message.view)
+        elif isinstance(message, control.Share):
+            worker.learn(message.entries)
         elif isinstance(message, control.Reload):
             config = msgspec.msgpack.decode(message.config, type=Config)
             self._log_as(config)
@@ -245,6 +247,8 @@ class Member:
             return
         worker.on_serving = self._on_serving
         worker.on_peer_stuck = lambda peer: self._channel.send(control.PeerStuck(peer=peer))
+        if begin.shares:
+            worker.on_learned = lambda entries: self._channel.send(control.Share(entries=entries))
         self._beat()
         self._start(self._get_ready(worker))
 

@@ -85,6 +85,8 @@ class FakeVerifier:
         self.expires_at_s = int(UNIX_START_S) + 86_400
         self.presence = True
 
+    asks = False
+
     def verify(self, token: str, now_s: float, may_ask: MayAsk = freely) -> Identity:
         if token.startswith("bad"):
             raise TokenRefused("it is bad")

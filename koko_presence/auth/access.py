@@ -5,7 +5,7 @@ from typing import Literal, Protocol
 
 from msgspec import Struct
 
-from koko_presence.errors import PresenceError
+from koko_presence.errors import NOT_CHECKED, NOT_CHECKED_RETRY_S, PresenceError
 from koko_presence.messages import RoomType
 
 from .identity import Identity
@@ -47,9 +47,7 @@ class Grant(Struct, frozen=True, kw_only=True):
 Action = Literal["join", "get_active"]
 
 NO = Grant(allow=False, reason=REFUSED)
-UNSURE = Grant(
-    allow=False, reason="Whether you may enter could not be checked. Try again in a moment.", retry_after_s=2.0
-)
+UNSURE = Grant(allow=False, reason=NOT_CHECKED, retry_after_s=NOT_CHECKED_RETRY_S)
 
 
 class Access(Protocol):
@@ -72,6 +70,11 @@ class Access(Protocol):
         """Answers about this user, this room, or both count no more: the next check asks anew [N12]. None is any."""
         return
 
+    @property
+    def breaker_open(self) -> bool:
+        """Whether questions are refused unasked, since nobody answers."""
+        return False
+
     async def close(self) -> None:
         """Nothing is asked any more."""
         return
@@ -86,6 +89,8 @@ class ClaimsAccess(Access):
     """
 
     def check(self, identity: Identity, room_id: str, room_type: RoomType | None, **_: str) -> Grant:
+        if not identity.rooms_known:
+            return UNSURE
         scopes = scopes_for(identity, room_id)
         return NO if scopes is None or "join" not in scopes else granted(scopes)
 

@@ -4,10 +4,14 @@ An answer is small and comes soon, or there is none. Nothing leads elsewhere: no
 environment, no cookies of earlier answers, so that a question goes to the configured host and no other.
 """
 
+import asyncio
+import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import aiohttp
+
+from koko_presence.upstreams import Upstream
 
 MAX_ANSWER_BYTES = 64 * 1024
 # Node closes idle connections after 5 s; one that we let go of first cannot be closed under a question
@@ -29,13 +33,25 @@ class Useless(AskFailed):
     """There was an answer, but none to the question: the other side lives, and may answer the next one."""
 
 
+class Late(AskFailed):
+    """There was no answer in time."""
+
+
 class Asker:
     """Asks over HTTP, with connections of its own. Belongs to the loop on which the first question is asked."""
 
-    def __init__(self, *, timeout_s: float, max_bytes: int = MAX_ANSWER_BYTES, connections: int = 32) -> None:
+    def __init__(
+        self,
+        *,
+        timeout_s: float,
+        max_bytes: int = MAX_ANSWER_BYTES,
+        connections: int = 32,
+        upstream: Upstream | None = None,
+    ) -> None:
         """`timeout_s` covers all from the name's look-up to the answer's last byte, and also waiting for one of the
-        `connections`; `max_bytes` is the longest body that is read."""
+        `connections`; `max_bytes` is the longest body that is read. Requests are counted in `upstream`."""
         self._timeout_s = timeout_s
+        self._upstream = upstream or Upstream()
         self._max_bytes = max_bytes
         self._connections = connections
         self._session: aiohttp.ClientSession | None = None
@@ -57,13 +73,30 @@ class Asker:
             await session.close()
 
     async def _ask(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Answer:
+        session, began_at, result = self._open(), time.monotonic(), "unreachable"
         try:
-            async with self._open().request(method, url, headers=headers, data=body, allow_redirects=False) as response:
+            answer = await self._send(session, method, url, headers, body)
+            result = "answered" if answer.status < 500 else "error"
+            return answer
+        except Useless:
+            result = "error"
+            raise
+        except (Late, asyncio.CancelledError):
+            result = "timeout"
+            raise
+        finally:
+            self._upstream.note(result, time.monotonic() - began_at)
+
+    async def _send(
+        self, session: aiohttp.ClientSession, method: str, url: str, headers: Mapping[str, str], body: bytes | None
+    ) -> Answer:
+        try:
+            async with session.request(method, url, headers=headers, data=body, allow_redirects=False) as response:
                 if 300 <= response.status < 400:
                     raise Useless(f"it answers with a redirect (status {response.status}), which is not followed")
                 return Answer(response.status, await self._read(response))
         except TimeoutError:
-            raise AskFailed(f"it did not answer within {self._timeout_s:g} s") from None
+            raise Late(f"it did not answer within {self._timeout_s:g} s") from None
         except (aiohttp.ClientError, OSError, ValueError, RuntimeError) as error:
             # the texts of these may repeat a header; the kind of failure and its number do not
             detail = getattr(error, "os_error", error)

@@ -33,7 +33,8 @@ class AskedTooOften(VerifierUnavailable):
 
 class Identity(Struct, frozen=True, kw_only=True):
     """Who a verified token speaks for, until unix second `expires_at_s`. `rooms` maps a room id, or a prefix with one
-    trailing `*`, to scopes [A6]; `sid` is the application's own session id, never the one of presence [A3].
+    trailing `*`, to scopes [A6]; without `rooms_known` there may be more. `sid` is the application's own session id,
+    never the one of presence [A3].
 
     `forward` are the headers by which the application's own API knows this user; empty unless the configured access
     asks it. They are as good as the user's password: no repr shows them, and nothing may send them anywhere else.
@@ -44,6 +45,7 @@ class Identity(Struct, frozen=True, kw_only=True):
     image: str | None
     expires_at_s: int
     rooms: Mapping[str, tuple[str, ...]]
+    rooms_known: bool = True
     presence: bool = True  # False: the user has switched presence off [K1]
     sid: str | None = None
     forward: tuple[tuple[str, str], ...] = ()
@@ -69,4 +71,13 @@ class TokenVerifier(Protocol):
     def verify(self, token: str, now_s: float, may_ask: MayAsk = freely) -> Identity | Awaitable[Identity]:
         """The identity behind `token` at unix second `now_s`; `may_ask` bounds the questions of whoever brings it.
         Errors: TokenRefused, VerifierUnavailable."""
+        ...
+
+    @property
+    def asks(self) -> bool:
+        """May others have to be asked, so that a good token cannot be checked while they do not answer?"""
+        ...
+
+    def was_refused(self, token: str, now_s: float) -> bool:
+        """As far as is known without asking: does the last word on `token` say that it does not count?"""
         ...

@@ -10,7 +10,7 @@ that never were anybody's have a budget of questions, and some connections are f
 import hashlib
 import logging
 import re
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote_plus
@@ -33,7 +33,7 @@ TIMEOUT_S = 2.0
 MAX_REMEMBERED = 20_000
 MAX_QUESTIONS = 2_048  # on their way at a time: whoever makes tokens up needs no right to ask
 QUESTIONS_BURST_S = 5.0  # of the budget for unknown tokens, saved up
-GOOD_BEFORE_S = 86_400.0  # for how long it is remembered that a token was somebody's
+GOOD_BEFORE_S = 86_400.0  # for how long it is remembered that a token was somebody's, or is nobody's any more
 CONNECTIONS, KEPT_CONNECTIONS = 24, 8  # for tokens that are unknown, and for those that were good before
 NOBODY_S = 5.0  # for how long it is remembered that a token is nobody's
 RETRY_AFTER_S = 5.0
@@ -47,13 +47,21 @@ NOBODY = "the application knows no such session: sign in again"
 Told = Identity | str  # whose a token is, or why it is nobody's
 
 
-class Remembered:
-    """What is known about tokens, by their SHA-256: at most `limit` of each kind. Written by its verifiers alone."""
+OnTold = Callable[[bytes, Kept[Told]], None]
 
-    def __init__(self, limit: int = MAX_REMEMBERED) -> None:
+
+class Remembered:
+    """What is known about tokens, by their SHA-256: at most `limit` of each kind. Written by its verifiers alone, and
+    by `learn`: what the application has told another worker."""
+
+    def __init__(self, limit: int = MAX_REMEMBERED, on_told: OnTold = lambda key, told: None) -> None:
+        """`on_told` hears of answers that are of use to other workers: whose a token is, and that one which was good
+        before is nobody's now. Of tokens that anybody can make up it hears nothing."""
         self._people: Memory[bytes, Identity] = Memory(limit)
         self._nobodies: Memory[bytes, str] = Memory(limit)
         self._good_before: Memory[bytes, bool] = Memory(limit)
+        self._refused: Memory[bytes, bool] = Memory(limit)
+        self._on_told = on_told
 
     def get(self, key: bytes, now_s: float) -> Told | None:
         """The answer that still counts, if there is one."""
@@ -63,14 +71,37 @@ class Remembered:
         """Was this somebody's when it was last asked about?"""
         return self._good_before.get(key, now_s) is not None
 
+    def was_refused(self, key: bytes, now_s: float) -> bool:
+        """Was this nobody's when it was last asked about, though somebody's before?"""
+        return self._refused.get(key, now_s) is not None
+
     def put(self, key: bytes, told: Kept[Told], now_s: float) -> None:
         """An answer has come."""
+        if isinstance(told.value, Identity) or self.was_good(key, now_s):
+            self._on_told(key, told)
+        self._keep(key, told, now_s)
+
+    def learn(self, key: bytes, told: Kept[Told], now_s: float) -> None:
+        """The same, where another worker has asked: a no of our own that still counts may be the newer one."""
+        if told.until > now_s and isinstance(told.value, Identity):
+            if self._nobodies.get(key, now_s) is None:
+                self._keep(key, told, now_s)
+        elif isinstance(told.value, str):
+            self._good_before.put(key, True, now_s + GOOD_BEFORE_S)  # else it would not have been passed on
+            self._keep(key, told, now_s)
+
+    def _keep(self, key: bytes, told: Kept[Told], now_s: float) -> None:
         if isinstance(told.value, Identity):
             self._people.put(key, told.value, told.until)
             self._good_before.put(key, True, now_s + GOOD_BEFORE_S)
-        else:
-            self._nobodies.put(key, told.value, told.until)
+            self._refused.forget_one(key)
+            self._nobodies.forget_one(key)
+            return
+        self._nobodies.put(key, told.value, told.until)
+        self._people.forget_one(key)
+        if self.was_good(key, now_s):
             self._good_before.forget_one(key)
+            self._refused.put(key, True, now_s + GOOD_BEFORE_S)
 
 
 class Road:
@@ -133,6 +164,13 @@ class IntrospectVerifier:
         self._skips_signed = skips_signed
         self._forwards = forwards
 
+    asks = True
+
+    def was_refused(self, token: str, now_s: float) -> bool:
+        """Did the application say so, when it was asked last?"""
+        key = _key(token)
+        return self._remembered.was_refused(key, now_s) or isinstance(self._remembered.get(key, now_s), str)
+
     def verify(self, token: str, now_s: float, may_ask: MayAsk = freely) -> Identity | Awaitable[Identity]:
         """The identity behind `token` at unix second `now_s`: at once when it was asked for lately. `may_ask` counts
         questions about tokens that never were anybody's. Errors: TokenRefused; the answer that comes later has
@@ -142,7 +180,7 @@ class IntrospectVerifier:
             raise TokenRefused("it is a JWT, which auth.introspect is not asked for", FORM)
         if not _PRINTABLE.fullmatch(token):
             raise TokenRefused("it holds characters that no session id has", FORM)
-        key = hashlib.sha256(token.encode()).digest()
+        key = _key(token)
         known = self._remembered.get(key, now_s)
         return self._ask(key, token, now_s, may_ask) if known is None else self._told(known, token)
 
@@ -221,6 +259,10 @@ class IntrospectVerifier:
 def cookies(name: str, value: str) -> str:
     """A Cookie header with `value` under each name that it may have, for whoever looks for one of them."""
     return "; ".join(f"{prefix}{name}={value}" for prefix in COOKIE_PREFIXES)
+
+
+def _key(token: str) -> bytes:
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
 
 
 def _carried(question: Question, token: str) -> tuple[dict[str, str], bytes]:

@@ -12,6 +12,15 @@ class Several:
     def __init__(self, verifiers: Sequence[TokenVerifier]) -> None:
         self._verifiers = verifiers
 
+    @property
+    def asks(self) -> bool:
+        """Does one of them?"""
+        return any(verifier.asks for verifier in self._verifiers)
+
+    def was_refused(self, token: str, now_s: float) -> bool:
+        """Was it, by the one that it is for? A verifier that does not read tokens of its form has no say."""
+        return any(verifier.was_refused(token, now_s) for verifier in self._verifiers)
+
     def verify(self, token: str, now_s: float, may_ask: MayAsk = freely) -> Identity | Awaitable[Identity]:
         """The identity behind `token` at unix second `now_s`; later only when one had to ask. Errors: TokenRefused,
         VerifierUnavailable."""

@@ -26,6 +26,10 @@ class KeySource(Protocol):
         """The same after asking for newer keys. Errors: TokenRefused, VerifierUnavailable."""
         ...
 
+    def withdrew(self, header: Header) -> bool:
+        """Is the token's key one that counted once and does no more?"""
+        ...
+
 
 class KeyVerifier:
     """Tokens signed with one of the keys of a source, by algorithms that the configuration has chosen."""
@@ -38,6 +42,11 @@ class KeyVerifier:
         self._algorithms = list(algorithms)
         self._rules = rules
         self._forwards = forwards
+
+    @property
+    def asks(self) -> bool:
+        """Keys of an identity provider may be too new to be known."""
+        return self._source.asks
 
     def verify(self, token: str, now_s: float, may_ask: MayAsk = freely) -> Identity | Awaitable[Identity]:
         """The identity behind `token` at unix second `now_s`: at once when its key is known. `may_ask` does not matter,
@@ -56,6 +65,13 @@ class KeyVerifier:
             if refused.came != SIGNATURE or header.kid is not None or not self._source.asks:
                 raise
         return self._after_asking(token, header, now_s)
+
+    def was_refused(self, token: str, now_s: float) -> bool:
+        """Was its key withdrawn?"""
+        try:
+            return self._source.withdrew(read_header(token))
+        except TokenRefused:  # not of the form that has keys: `verify` says so
+            return False
 
     async def _after_asking(self, token: str, header: Header, now_s: float) -> Identity:
         return self._verified(token, header, await self._source.look_up(header), now_s)
@@ -90,3 +106,7 @@ class FixedKeys:
     async def look_up(self, header: Header) -> Sequence[Key]:
         """The same: there is nobody to ask."""
         return self.find(header)
+
+    def withdrew(self, header: Header) -> bool:
+        """What the configuration has no more was never known here."""
+        return False

@@ -1,12 +1,10 @@
-"""Tokens of a shared secret: read, issued; and the server's own tokens for coming back.
+"""Tokens of a shared secret: read and issued.
 
 The algorithm is fixed by configuration, never by the token. A refusal says what is wrong and what to do, and never
 repeats the token.
 """
 
-import base64
 import hashlib
-import hmac
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -17,6 +15,7 @@ from jwt.algorithms import HMACAlgorithm
 from .claims import MAX_USER_ID_CHARS, SCOPES, ClaimRules, check_rooms, check_user_id
 from .identity import Identity, MayAsk, TokenRefused, TokenVerifier, VerifierUnavailable, freely
 from .jws import HMAC_ALGORITHMS, MAX_TOKEN_CHARS, other_algorithm, read_claims, read_header, sign
+from .resume import ResumeTokens
 
 __all__ = [
     "MAX_TOKEN_CHARS", "MAX_USER_ID_CHARS", "SCOPES", "HmacVerifier", "Identity", "ResumeTokens", "TokenRefused",
@@ -50,6 +49,12 @@ class HmacVerifier:
         self._key = _usable_key(secret)
         self._rules = ClaimRules(issuer=issuer, audience=audience, leeway_s=leeway_s, max_ttl_s=max_ttl_s)
         self._forwards = forwards
+
+    asks = False
+
+    def was_refused(self, token: str, now_s: float) -> bool:
+        """`verify` has the last word at any time."""
+        return False
 
     def verify(self, token: str, now_s: float, may_ask: MayAsk = freely) -> Identity:
         """The identity behind `token` at unix second `now_s`; nobody is asked. Errors: TokenRefused."""
@@ -120,36 +125,3 @@ def issue_token(
     if len(token) > MAX_TOKEN_CHARS:
         raise ValueError(f"The token would be longer than {MAX_TOKEN_CHARS} characters: name rooms by prefix.")
     return token
-
-
-class ResumeTokens:
-    """The server's own tokens for coming back to a session: signed, so that any worker with the secret can read them
-    [A1, N-c]. They name the user, the session and an end, and open nothing without a token of the user beside them."""
-
-    def __init__(self, secret: str) -> None:
-        """Errors: ValueError without a secret: everybody could make such tokens."""
-        if not secret:
-            raise ValueError("Resume tokens need a secret.")
-        # a key of its own: what is signed here can never be taken for a JWT of the same secret
-        self._key = hmac.digest(secret.encode(), b"koko-presence resume token", "sha256")
-
-    def issue(self, user_id: str, session_id: str, expires_at_s: int) -> str:
-        """A token for `session_id`, good until unix second `expires_at_s`."""
-        body = f"{expires_at_s}.{session_id}".encode()
-        return base64.urlsafe_b64encode(self._sign(user_id, body) + body).decode().rstrip("=")
-
-    def read(self, token: str, user_id: str, now_s: float) -> str | None:
-        """The session id, or None for a token that is forged, expired, somebody else's or no token at all."""
-        try:
-            raw = base64.b64decode(token.encode("ascii") + b"=" * (-len(token) % 4), altchars=b"-_", validate=True)
-            end, _, session_id = raw[16:].decode().partition(".")
-            expires_at_s = int(end)
-            # made again and compared whole: base64 and int have several spellings of one value, this leaves one
-            genuine = hmac.compare_digest(self.issue(user_id, session_id, expires_at_s).encode(), token.encode())
-            return session_id if genuine and expires_at_s > now_s else None
-        except ValueError:
-            return None
-
-    def _sign(self, user_id: str, body: bytes) -> bytes:
-        user = user_id.encode()
-        return hmac.digest(self._key, len(user).to_bytes(4, "big") + user + body, hashlib.sha256)[:16]

@@ -5,9 +5,10 @@ A rule says which rooms are asked for where: `video_* -> video.getById(id)` asks
 `{"id":"42"}`. Everything of a client that goes into the request is a text inside that JSON, percent-encoded.
 """
 
+import asyncio
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -16,11 +17,10 @@ from msgspec import Struct
 
 from koko_presence.messages import RoomType
 from koko_presence.probe_rules import Rule
+from koko_presence.upstreams import Upstream
 
 from .access import NO, Action, Grant, granted, room_type_of
 from .asked import (
-    ASK_TIMEOUT_S,
-    CONNECTIONS,
     LONGEST_TTL_S,
     REFUSAL_TTL_S,
     AskedAccess,
@@ -63,8 +63,10 @@ class TrpcAccess(AskedAccess):
         superjson: bool = False,
         asker: Asker | None = None,
         clock: Callable[[], float] = time.monotonic,
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        upstream: Upstream | None = None,
     ) -> None:
-        super().__init__(asker or Asker(timeout_s=ASK_TIMEOUT_S, connections=CONNECTIONS), clock=clock)
+        super().__init__(asker, clock=clock, pause=pause, upstream=upstream)
         self._url, self._rules, self._ttl_s, self._superjson = url.rstrip("/"), tuple(rules), ttl_s, superjson
         self._scopes = tuple(scopes)
 
@@ -102,9 +104,11 @@ class TrpcAccess(AskedAccess):
             error = envelope.error["json"] if self._superjson else envelope.error
             code = str(error["data"]["code"])
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, KeyError, TypeError):
-            raise Unsure(f"its answer (status {answer.status}) is not one of tRPC") from None
+            raise Unsure(
+                f"its answer (status {answer.status}) is not one of tRPC", passing=answer.status >= 500
+            ) from None
         if code not in DENIES:
-            raise Unsure(f"{rule.procedure} answers with {code}"[:100])
+            raise Unsure(f"{rule.procedure} answers with {code}"[:100], passing=answer.status >= 500)
         if code == "NOT_FOUND" and "procedure" in str(error.get("message")):
             log.error(
                 "the application has no such procedure: see access.trpc.rules", extra={"procedure": rule.procedure}

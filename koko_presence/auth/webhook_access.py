@@ -1,7 +1,8 @@
 """Access by webhook: the application is asked by a signed POST who may enter a room, and with which scopes [A6]."""
 
+import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 import msgspec
@@ -9,9 +10,10 @@ from msgspec import Meta, Struct
 
 from koko_presence import signing
 from koko_presence.messages import RoomType
+from koko_presence.upstreams import Upstream
 
 from .access import NO, Action, Grant, granted
-from .asked import ASK_TIMEOUT_S, CONNECTIONS, LONGEST_TTL_S, REFUSAL_TTL_S, AskedAccess, Question, Unsure
+from .asked import LONGEST_TTL_S, REFUSAL_TTL_S, AskedAccess, Question, Unsure
 from .asking import Asker
 from .identity import Identity
 
@@ -41,7 +43,7 @@ _decode = msgspec.json.Decoder(WebhookAnswer).decode
 
 
 class WebhookAccess(AskedAccess):
-    """`wall` gives unix seconds."""
+    """`wall` gives unix seconds; `pause` and `upstream` are those of AskedAccess."""
 
     def __init__(
         self,
@@ -51,8 +53,10 @@ class WebhookAccess(AskedAccess):
         asker: Asker | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        upstream: Upstream | None = None,
     ) -> None:
-        super().__init__(asker or Asker(timeout_s=ASK_TIMEOUT_S, connections=CONNECTIONS), clock=clock)
+        super().__init__(asker, clock=clock, pause=pause, upstream=upstream)
         self._url, self._secret, self._wall = url, secret, wall
 
     def _question(self, identity: Identity, room_id: str, room_type: RoomType | None, action: Action) -> Question:
@@ -74,7 +78,7 @@ class WebhookAccess(AskedAccess):
         }
         answer = await self._asker.post(self._url, headers, body)
         if answer.status != 200:
-            raise Unsure(f"it answers with status {answer.status}")
+            raise Unsure(f"it answers with status {answer.status}", passing=answer.status >= 500)
         try:
             found = _decode(answer.body)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from .ring import View
+from .shared_cache import CacheEntry
 
 MAX_MESSAGE_BYTES = 64 << 20
 READ_BYTES = 32 << 10  # in one turn of the loop
@@ -28,7 +29,7 @@ class Message(Struct, kw_only=True, tag=True):
 class Begin(Message):
     """The first message: who the worker is. `config` is a Config as msgpack, `listening` the descriptors of the slot's
     listening sockets, which outlive the worker, and `address_counts` that of the memory in which all workers count by
-    address, -1 for none."""
+    address, -1 for none. `shares`: the supervisor takes Share, which one of an earlier version does not know."""
 
     id: int
     slot: int
@@ -36,6 +37,7 @@ class Begin(Message):
     listening: list[int]
     config: bytes
     address_counts: int = -1
+    shares: bool = False
     dev: bool = False
 
 
@@ -72,6 +74,16 @@ class Ask(Message):
 
     number: int
     inquiry: bytes
+
+
+# --- both ways ----------------------------------------------------------------------------------------------------
+
+
+class Share(Message):
+    """From a worker: it has been told this outside. To a worker: another one has; what the supervisor knows already
+    comes behind Begin, before the first view."""
+
+    entries: list[CacheEntry]
 
 
 # --- from a worker ------------------------------------------------------------------------------------------------
@@ -127,8 +139,8 @@ class Failed(Message):
     final: bool = False
 
 
-ToWorker = Begin | Workers | Reload | Drain | Stop | AskSnapshot | Ask
-ToSupervisor = Ready | Serving | Beat | PeerStuck | Drained | Snapshot | Answer | Failed
+ToWorker = Begin | Workers | Reload | Drain | Stop | AskSnapshot | Ask | Share
+ToSupervisor = Ready | Serving | Beat | PeerStuck | Drained | Snapshot | Answer | Failed | Share
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(ToWorker | ToSupervisor)

@@ -92,9 +92,11 @@ class Room(Stream):
             if not member.connected:
                 self.resume(member, visitor.edge, visitor.connection, now)
             member.edge, member.connection = visitor.edge, visitor.connection
-            member.stay = member.told = member.granted = stay
-            member.can_control, member.can_broadcast = enter.can_control, enter.can_broadcast
-            member.moderator = enter.moderator
+            member.stay = member.told = stay
+            if not enter.stays:
+                member.granted = stay
+                member.can_control, member.can_broadcast = enter.can_control, enter.can_broadcast
+                member.moderator = enter.moderator
             member.name, member.image = visitor.name, visitor.image
             self.apply_profile(member.person, profile, member.session_id, False, now)
             self.prolong(member, visitor.lease_until)

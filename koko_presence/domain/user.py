@@ -80,6 +80,9 @@ class User:
         """A new session, or an earlier one resumed; the cap may first cost a session in its grace its place [C11].
         `trusting`: an owner has just been lost, and a session that is not known here may well have been to it."""
         effects = self.setting.effects
+        if command.resumes_only and command.resume not in self.sessions and not trusting:
+            effects.append((command.edge, SessionRefused(connection=command.connection, code="UNAUTHENTICATED")))
+            return
         session_id = command.resume if command.resume in self.sessions else command.fresh
         session = self.sessions.get(session_id)
         if session is not None and session.connection == command.connection and session.connected:

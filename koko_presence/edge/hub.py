@@ -35,6 +35,7 @@ from koko_presence.news import (
     SessionReplaced,
 )
 from koko_presence.records import Present, SessionRecord
+from koko_presence.upstreams import Durations
 
 from .address_limits import FREE, AddressUse
 from .calls import Calls
@@ -92,6 +93,7 @@ class Hub:
         self._unread_until = 0.0
         self.calls = Calls(edge_id, bus, timers, clock)
         self.procedures = Procedures(self)
+        self.join_access = Durations()  # how long joins waited for whoever says who may enter
 
     def unix_s(self) -> float:
         """Seconds since 1970, now."""
@@ -144,11 +146,12 @@ class Hub:
         self._deadlines.set((session.connection, "waiting"), at)
         self._alarm.want(at)
 
-    def await_answer(self, answer: Coroutine[Any, Any, None]) -> None:
-        """Run a check that has to ask elsewhere; the only tasks at an edge."""
+    def await_answer(self, answer: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        """Run a check that has to ask elsewhere; the only tasks at an edge. A failure is logged."""
         task = asyncio.ensure_future(answer)
         self._tasks.add(task)
         task.add_done_callback(self._answered)
+        return task
 
     def _answered(self, task: "asyncio.Task[None]") -> None:
         self._tasks.discard(task)

@@ -7,6 +7,7 @@ LIFE: dict[tuple[str, str], str] = {
     ("new", "auth"): "verifying",
     ("verifying", "verified"): "opening",
     ("opening", "opened"): "open",
+    ("opening", "over"): "verifying",  # the session that a resume token alone was to lead back to is not there any more
     ("new", "end"): "closed",
     ("verifying", "end"): "closed",
     ("opening", "end"): "closed",

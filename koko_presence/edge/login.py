@@ -2,11 +2,16 @@
 
 The verifier may have to ask elsewhere; until it has answered, and until the user's owner has made the session, what the
 client sends is held back by the session.
+
+While the token cannot be checked, since whoever would have to be asked does not answer, a resume token is proof enough
+for a session that is not over, and the token is checked as soon as that is possible: a refusal then ends the
+connection. A token that is refused, or was when it was checked last, is never helped by a resume token.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from math import inf
 from typing import TYPE_CHECKING
 
 from msgspec import UNSET
@@ -14,6 +19,7 @@ from msgspec import UNSET
 from koko_presence._fastpath.counters import tally
 from koko_presence._fastpath.throttle import TokenBucket
 from koko_presence.auth.cookies import SessionCookie, verify_cookie
+from koko_presence.auth.resume import Resumable
 from koko_presence.auth.tokens import Identity, TokenRefused, VerifierUnavailable
 from koko_presence.commands import OpenSession
 from koko_presence.errors import PresenceError
@@ -25,21 +31,33 @@ from koko_presence.news import SessionOpened
 from .oneself import change_privacy
 
 if TYPE_CHECKING:
+    from koko_presence.cluster.bus import TimerHandle
+
     from .session import Session
 
 AGAIN_HZ, AGAIN_BURST = 0.2, 5
+RESUME_WAITS_S = 1.0  # for an answer about the token of somebody with a resume token: well within the grace [D2]
+CHECK_AGAIN_S = 5.0  # until a token that could not be checked is checked again, twice that at most
 COMPACT = "cursors"  # the one capability there is: compact cursors [B12]
 
 
 class Login:
     """The identity of one session. Written by itself alone."""
 
-    __slots__ = ("_again_bucket", "_message", "_opening", "_session", "_warned", "cookie", "identity")
+    __slots__ = (
+        "_again_bucket", "_check_at", "_failure", "_late", "_message", "_opening", "_patience", "_session",
+        "_unchecked", "_warned", "cookie", "identity",
+    )  # fmt: skip
 
     def __init__(self, session: Session) -> None:
         self._session = session
         self._message: Auth | None = None  # the one that is being answered
         self._opening: OpenSession | None = None  # not answered yet
+        self._unchecked: Auth | None = None  # in place of its token the resume token counts, until it can be checked
+        self._check_at = inf
+        self._late: Identity | None = None  # the answer about that token came while the session was being resumed,
+        self._failure: VerifierUnavailable | None = None  # or that there is none for now
+        self._patience: TimerHandle | None = None
         self._warned = False
         self._again_bucket = TokenBucket(AGAIN_HZ, AGAIN_BURST)
         self.identity: Identity | None = None
@@ -48,6 +66,7 @@ class Login:
 
     def let_go(self) -> None:
         """The connection is gone, and nothing more is asked of this."""
+        self._stop_waiting()
         del self._session
 
     @property
@@ -62,6 +81,8 @@ class Login:
         self._session.outbox.compact = COMPACT in message.caps  # for as long as the connection lasts
         self._message = message
         self._verify(message, lambda identity: self._on_verified(message, identity))
+        if self._session.state == "verifying" and self._resumable(message) is not None:
+            self._patience = self._session.hub.timers.call_later(RESUME_WAITS_S, lambda: self._on_patience(message))
 
     def again(self, message: Auth) -> None:
         """A second `auth`: the same user refreshes the token, another one is refused [A4]. Errors: RATE_LIMITED,
@@ -81,12 +102,44 @@ class Login:
         try:
             answer = self._ask(message, session.hub.unix_s())
         except TokenRefused as refused:
-            _on_token_refused(session, message, refused)
+            self.on_token_refused(message, refused)
             return
         if isinstance(answer, Identity):
             then(answer)
         else:
             session.hub.await_answer(_await_identity(session, message, answer, then))
+
+    def on_token_refused(self, message: Auth, refused: TokenRefused) -> None:
+        """The token of `message` does not count, or cannot be checked now."""
+        session = self._session
+        unavailable = isinstance(refused, VerifierUnavailable)
+        if message is self._unchecked:  # the client has been answered, or will be
+            if not isinstance(refused, VerifierUnavailable):
+                self._tell_refused(message, refused)
+                session.finish(4401)
+            elif session.state == "opening":
+                self._failure = refused
+            return
+        resumable = self._resumable(message) if unavailable and session.state == "verifying" else None
+        if resumable is not None:
+            self._failure = refused if isinstance(refused, VerifierUnavailable) else None
+            self._resume_unchecked(message, resumable)
+            return
+        self._tell_refused(message, refused)
+        if session.state == "verifying":  # a refused refresh leaves the session as it is until its token ends
+            self._stop_waiting()
+            session.finish(1013 if unavailable else 4401)
+
+    def _tell_refused(self, message: Auth, refused: TokenRefused) -> None:
+        what = "cookie" if message.token is UNSET else "token"
+        if isinstance(refused, VerifierUnavailable):  # it may be good: come back with the same one
+            tally.auth("unavailable")
+            text, retry_after_s = f"The {what} cannot be checked now", refused.retry_after_s
+        else:
+            tally.auth("refused")
+            text, retry_after_s = f"The {what} was refused", None
+        error = PresenceError("UNAUTHENTICATED", f"{text}: {refused}.", retry_after_s=retry_after_s)
+        self._session.refuse(error, message.id)
 
     def _ask(self, message: Auth, now_s: float) -> Identity | Awaitable[Identity]:
         verifier, cookie, may_ask = self._session.hub.verifier, self.cookie, self._session.address_use.may_ask
@@ -97,26 +150,113 @@ class Login:
         raise TokenRefused(cookie or "there is none")
 
     def _on_verified(self, message: Auth, identity: Identity) -> None:
+        session = self._session
+        if message is self._unchecked:
+            if session.state == "opening":
+                self._late = identity
+            else:
+                self._on_checked(message, identity)
+            return
+        self._stop_waiting()
+        resume = None
+        if message.resume_token is not None:
+            hub = session.hub
+            resume = hub.resume_tokens.read(message.resume_token, identity.user_id, hub.unix_s())
+        self._open(message, identity, resume)
+
+    def _open(self, message: Auth, identity: Identity, resume: str | None, *, resumes_only: bool = False) -> None:
         session, hub = self._session, self._session.hub
         session.move("verified")
         self.identity = identity
         if message.token is not UNSET:
             self.cookie = None
-        resume = None
-        if message.resume_token is not None:
-            resume = hub.resume_tokens.read(message.resume_token, identity.user_id, hub.unix_s())
         session.privacy_words = 0 if message.privacy is None else 1
         command = self._opening = OpenSession(
             user_id=identity.user_id,
             edge=hub.edge_id,
             connection=session.connection,
             accepted_at=session.opened_at,
+            resumes_only=resumes_only,
             fresh=hub.new_session_id(),
             resume=resume,
             privacy=message.privacy,
             disabled=not identity.presence,
         )
         hub.bus.send(command, hub.clock())
+
+    # --- tokens that cannot be checked ------------------------------------------------------------------------------
+
+    def _resumable(self, message: Auth) -> Resumable | None:
+        """What the resume token of `message` proves, should its token not be checked in time."""
+        hub, token = self._session.hub, self._token(message)
+        if message.resume_token is None or not token or not hub.verifier.asks:
+            return None
+        now_s = hub.unix_s()
+        found = hub.resume_tokens.read_identity(message.resume_token, token, now_s)
+        return None if found is None or hub.verifier.was_refused(token, now_s) else found
+
+    def _token(self, message: Auth) -> str:
+        """The token itself: out of the message, or of the cookie that came with the upgrade."""
+        if message.token is not UNSET:
+            return message.token
+        return self.cookie.value if isinstance(self.cookie, SessionCookie) else ""
+
+    def _stop_waiting(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+
+    def _on_patience(self, message: Auth) -> None:
+        self._patience = None
+        resumable = self._resumable(message) if self._session.state == "verifying" else None
+        if resumable is not None:
+            self._resume_unchecked(message, resumable)
+
+    def _resume_unchecked(self, message: Auth, resumable: Resumable) -> None:
+        self._stop_waiting()
+        self._unchecked = message
+        self._open(message, resumable.identity, resumable.session_id, resumes_only=True)
+
+    def on_session_over(self) -> None:
+        """The session that the resume token names is over, so it proves nothing: only an answer about the token can
+        help now."""
+        message, self._unchecked = self._unchecked, None
+        late, self._late = self._late, None
+        failure, self._failure = self._failure, None
+        if message is None:
+            return
+        self.identity = self._opening = None
+        self._session.move("over")
+        message.resume_token = None
+        if late is not None:
+            self._on_verified(message, late)
+        elif failure is not None:
+            self.on_token_refused(message, failure)
+
+    def check_again(self, now: float) -> float:
+        """Check a token for which the resume token stands, if it is time. Returns when to look again."""
+        if self._unchecked is None:
+            return inf
+        if now >= self._check_at:
+            message = self._unchecked
+            self._plan_check(now)
+            self._verify(message, lambda identity: self._on_verified(message, identity))
+        return self._check_at
+
+    def _plan_check(self, now: float) -> None:
+        # spread, for they were all resumed at the same time
+        self._check_at = now + CHECK_AGAIN_S * (1.0 + self._session.connection % 16 / 16.0)
+
+    def _on_checked(self, message: Auth, identity: Identity) -> None:
+        """The token of a session that was resumed without it could be checked at last, and is good."""
+        self._unchecked = None
+        if identity.user_id == self._session.user_id:
+            self._take(identity, self._session.hub.clock())
+        else:
+            self._tell_refused(message, TokenRefused("it is another user's than the session"))
+            self._session.finish(4401)
+
+    # ----------------------------------------------------------------------------------------------------------------
 
     def say_again(self, now: float) -> None:
         """An owner was lost: perhaps it had the session that is not opened yet."""
@@ -128,8 +268,14 @@ class Login:
         message, self._message = self._message, None
         self._opening = None
         assert message is not None
-        tally.auth("resumed" if news.resumed else "accepted")
+        resumed = "resumed" if self._unchecked is None else "resumed_unchecked"
+        tally.auth(resumed if news.resumed else "accepted")
         self._answer(message, news.resumed, news.rooms, now)
+        late, self._late, self._failure = self._late, None, None
+        if late is not None:
+            self._on_checked(message, late)
+        elif self._unchecked is not None:
+            self._plan_check(now)
 
     def _refresh(self, message: Auth, identity: Identity) -> None:
         session = self._session
@@ -137,29 +283,42 @@ class Login:
             session.refuse(PresenceError("ALREADY_AUTHENTICATED"), message.id)
             return
         now = session.hub.clock()
+        self._unchecked = None
+        self._take(identity, now, message)
+        session.on_tick(now)
+
+    def _take(self, identity: Identity, now: float, message: Auth | None = None) -> None:
+        """From now on the session goes by this identity of the same user; the client is told when it has asked with
+        `message`."""
+        session = self._session
         was_hidden, self.identity = session.hidden, identity
         session.rooms.note_crowd()  # it may say that presence is off
         if session.hidden != was_hidden:
             session.gate.forget_last()
         self._warned = False
-        tally.auth("refreshed")
-        self._answer(message, False, sorted(session.rooms.joined), now)
+        if message is not None:
+            tally.auth("refreshed")
+            self._answer(message, False, sorted(session.rooms.joined), now)
         command = change_privacy(session, Privacy())
         command.disabled = not identity.presence
         session.hub.bus.send(command, now)
         session.rooms.check_again(now)
-        session.on_tick(now)
 
     def _answer(self, message: Auth, resumed: bool, rooms: list[str], now: float) -> None:
         session, hub = self._session, self._session.hub
         assert self.identity is not None
         resume_until_s = self.identity.expires_at_s + int(hub.limits.auth_grace_s)
+        tokens, token = hub.resume_tokens, self._token(message)
+        if token and hub.verifier.asks:
+            resume_token = tokens.issue_for(self.identity, session.session_id, resume_until_s, token)
+        else:
+            resume_token = tokens.issue(session.user_id, session.session_id, resume_until_s)
         session.send(
             Authenticated(
                 id=message.id,
                 user_id=session.user_id,
                 session_id=session.session_id,
-                resume_token=hub.resume_tokens.issue(session.user_id, session.session_id, resume_until_s),
+                resume_token=resume_token,
                 resumed=resumed,
                 rooms=rooms,
                 server_time=hub.wall.ms(now),
@@ -193,27 +352,15 @@ async def _await_identity(
     try:
         identity = await answer
     except TokenRefused as refused:
-        _on_token_refused(session, message, refused)
+        if session.state != "closed":
+            session.login.on_token_refused(message, refused)
         return
     except Exception:  # the hub logs it
-        _on_token_refused(session, message, VerifierUnavailable("something went wrong, and was logged"))
+        if session.state != "closed":
+            session.login.on_token_refused(message, VerifierUnavailable("something went wrong, and was logged"))
         raise
     if session.state != "closed":
         then(identity)
-
-
-def _on_token_refused(session: Session, message: Auth, refused: TokenRefused) -> None:
-    what = "cookie" if message.token is UNSET else "token"
-    if isinstance(refused, VerifierUnavailable):  # it may be good: come back with the same one
-        tally.auth("unavailable")
-        text, retry_after_s, code = f"The {what} cannot be checked now", refused.retry_after_s, 1013
-    else:
-        tally.auth("refused")
-        text, retry_after_s, code = f"The {what} was refused", None, 4401
-    error = PresenceError("UNAUTHENTICATED", f"{text}: {refused}.", retry_after_s=retry_after_s)
-    session.refuse(error, message.id)
-    if session.state == "verifying":  # a refused refresh leaves the session as it is until its token ends
-        session.finish(code)
 
 
 def _advertised(limits: Limits) -> dict[str, float]:

@@ -51,6 +51,10 @@ log = logging.getLogger("koko_presence.procedures")
 CALL_HZ, CALL_BURST = 50.0, 100.0
 
 
+# In a call of a member of whom nobody can say what it may do: it narrows nothing, so what the member may do counts.
+MEMBERS_OWN = Grant(allow=True, can_control=True, can_broadcast=True, moderator=True)
+
+
 class Caller(NamedTuple):
     """Who calls: a verified identity, and the session of header x-presence-session, "" when none was named [M1]."""
 
@@ -137,9 +141,12 @@ class Procedures:
         if own is not None and message.privacy is not UNSET and caller.identity.presence:  # in its turn, as a socket's
             hide_with_join(own, message.privacy, self._hub.clock())
             message.privacy = UNSET
-        grant = await self._grant(caller, message.room_id, message.room_type)
+        grant = await self._checked(caller, message.room_id, message.room_type, "join")
+        stays = self._stays(caller, message.room_id, session_id, grant)
+        if not grant.allow and not stays:
+            raise grant.refusal()
         command = self._enter(caller.identity, message, grant, session_id)
-        command.lease = lease
+        command.lease, command.stays = lease, stays
         result = _joined.decode(await self._ask(caller, command))
         if is_lease(result.session_id):
             result.lease_seconds = self._hub.limits.silence_s
@@ -276,7 +283,11 @@ class Procedures:
             raise PresenceError("SESSION_REQUIRED", "Name the session whose player this is, as sessionId.")
         own = self._here(caller, session_id)
         hidden = own is not None and own.hidden  # now that the call has come, whatever is so when access is known [K3]
-        grant = await self._grant(caller, message.room_id, UNSET)
+        grant = await self._checked(caller, message.room_id, UNSET, "join")
+        if not grant.allow:
+            if not self._stays(caller, message.room_id, session_id, grant):
+                raise grant.refusal()
+            grant = MEMBERS_OWN
         command = Act(
             room_id=message.room_id, session_id=session_id, edge=self._hub.edge_id, message=message, hidden=hidden
         )
@@ -326,6 +337,17 @@ class Procedures:
         if not grant.allow:
             raise grant.refusal()
         return grant
+
+    def _stays(self, caller: Caller, room_id: str, session_id: str, grant: Grant) -> bool:
+        """Could nobody say what the caller may do in a room in which its own session is, that has its socket here? Such
+        a session stays what it was, and is asked about later."""
+        own = self._here(caller, session_id) if grant.retry_after_s is not None else None
+        if own is None or own.state != "open" or room_id not in own.rooms.joined:
+            return False
+        if own.identity.forward != caller.identity.forward:  # known by something else, which may open less
+            return False
+        own.rooms.note_undecided(room_id, self._hub.clock())
+        return True
 
     async def _still_open(self, caller: Caller, room_id: str) -> None:
         """Somebody who is in is kept in, unless there is a no: that nobody can be asked is none. Errors: FORBIDDEN."""

@@ -9,6 +9,7 @@ sent before that change [K3].
 from __future__ import annotations
 
 import logging
+import weakref
 from collections.abc import Awaitable, Callable, Set
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +46,7 @@ from koko_presence.messages import (
 from .entering import check_room_id, claimed_type, settled_type
 from .held import BEHIND_JOINS
 from .oneself import changes_privacy, hide_with_join, last_shown
-from .standing import NOT_OPEN, Standing
+from .standing import NO_LONGER_OPEN, NOT_OPEN, Standing
 from .unanswered import NONE, Unanswered
 
 if TYPE_CHECKING:
@@ -57,6 +58,9 @@ log = logging.getLogger("koko_presence.rooms")
 # away for a while before their patience ends, and those who come back find a shorter line.
 LONGEST_WAIT_TO_JOIN_S = 2.0
 
+# How long somebody who is in a room, after a resume without hearing it, waits for whoever says whether it may be there.
+MEMBER_WAITS_S = 0.5
+
 
 class Rooms(Standing):
     """The rooms of one session at its edge."""
@@ -67,6 +71,7 @@ class Rooms(Standing):
     )  # fmt: skip
 
     def __init__(self, session: Session) -> None:
+        super().__init__()
         limits = session.hub.limits
         self._session = session
         self.max_bytes = min(limits.max_presence_bytes, limits.max_message_bytes)
@@ -110,14 +115,57 @@ class Rooms(Standing):
             self.interacted(now)
             self.joining[message.room_id] = None
         self._began[message.room_id] = now
-        self._check(message.room_id, message.room_type, lambda grant: self._enter(message, grant))
+        self._ask_to_enter(message, now)
+
+    def _ask_to_enter(self, message: Join, now: float) -> None:
+        """Enter, or be refused, when it is known what the session may do in the room. Whoever is in the room already,
+        which a resumed session is without hearing it, does not wait for long: it enters as it was, and what is said
+        later counts then. The wait is no time of ours, and counted apart from it."""
+        session, room_id, entered = self._session, message.room_id, False
+        hub, is_member = session.hub, room_id in self.joined
+        answer = hub.access.check(
+            session.identity, room_id, claimed_type(message.room_type), session_id=session.session_id, action="join"
+        )
+        if isinstance(answer, Grant):
+            self._enter(message, answer)
+            return
+
+        def on_grant(grant: Grant) -> None:
+            if entered:
+                self._regrant(room_id, grant, NO_LONGER_OPEN)
+            else:
+                self._note_wait(room_id, now)
+                self._enter(message, grant)
+
+        answering = hub.await_answer(_await_grant(session, answer, on_grant))
+        if is_member:
+            of = weakref.ref(session)  # the timer keeps nothing that is gone
+
+            def on_patience() -> None:
+                nonlocal entered
+                session = of()
+                if answering.done() or session is None or session.state != "open" or room_id not in self.joined:
+                    return
+                entered = True
+                session.rooms._note_wait(room_id, now)
+                session.rooms._enter(message, UNSURE)
+
+            hub.timers.call_later(MEMBER_WAITS_S, on_patience)
+
+    def _note_wait(self, room_id: str, asked_at: float) -> None:
+        hub = self._session.hub
+        waited_s = max(0.0, hub.clock() - asked_at)
+        hub.join_access.observe(waited_s)
+        if room_id in self._began:
+            self._began[room_id] += waited_s
 
     def _enter(self, message: Join, grant: Grant) -> None:
         session, now = self._session, self._session.hub.clock()
         if message.room_id not in self.joining and message.room_id not in self.joined:
             return  # thrown out while the question was asked
         try:
-            if not grant.allow:  # before anything that could tell a stranger what kind of room there is
+            stays = grant.retry_after_s is not None and message.room_id in self.joined
+            if not grant.allow and not stays:  # before anything that could tell a stranger what kind of room there is
                 raise grant.refusal()
             room_type = settled_type(message, grant)
         except PresenceError as error:
@@ -141,6 +189,7 @@ class Rooms(Standing):
             user_id=identity.user_id,
             room_id=message.room_id,
             visitor=visitor,
+            stays=stays,
             room_type=room_type,
             can_control=grant.can_control,
             can_broadcast=grant.can_broadcast,
@@ -149,6 +198,8 @@ class Rooms(Standing):
         )
         self.unanswered.enter(command)
         self._send(command, now)
+        if stays:
+            self.note_undecided(message.room_id, now)
 
     def leave(self, message: Leave, size: int, within: bool, now: float) -> None:
         """presence.leave. Errors: NOT_IN_ROOM."""
@@ -281,6 +332,8 @@ class Rooms(Standing):
 
     def _forget(self, room_id: str) -> None:
         self.joined.discard(room_id)
+        if room_id in self.undecided:
+            self.undecided -= {room_id}
         if room_id in self.outdated:
             self.outdated -= {room_id}
         self._session.gate.drop_lane(room_id)

@@ -299,7 +299,10 @@ class Session:
         self.dispatch_held(OPENING)
 
     def on_refused(self, code: str, now: float) -> None:
-        """No session for this connection [C11]."""
+        """No session for this connection: the user has too many [C11], or the one to be resumed is over."""
+        if code == "UNAUTHENTICATED":
+            self.login.on_session_over()
+            return
         tally.auth("session_limit")
         self.refuse(PresenceError(code), self.login.message_id)
         self.finish(4429)
@@ -334,6 +337,8 @@ class Session:
         if self._link_watch.take_ping(now):
             self.link.send_ping(b"")
         times = [self.activity.next_at(), self._link_watch.next_at(now), self.login.watch_expiry(now)]
+        if self.state == "open":
+            times += (self.login.check_again(now), self.rooms.ask_undecided(now))
         if self.state == "open":  # the token may have ended it
             self.hub.wake(self, min(times))
 

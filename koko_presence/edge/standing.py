@@ -1,4 +1,5 @@
 """Whether a session may stay in its rooms: asked again after a fresh token, or when an operator says so; and its end.
+Whoever is in stays in while nobody can say, and is asked about again until somebody does.
 
 The part of `rooms.Rooms` that can take a room away from a session without its client asking for it.
 """
@@ -6,6 +7,7 @@ The part of `rooms.Rooms` that can take a room away from a session without its c
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET
@@ -14,13 +16,15 @@ from koko_presence.auth.access import Grant
 from koko_presence.commands import ChangeGrant, LeaveRoom
 from koko_presence.events import Kicked
 
-from .unanswered import Unanswered
+from .unanswered import NONE, Unanswered
 
 if TYPE_CHECKING:
     from .session import Session
 
 
 NOT_OPEN = "Your new token does not open this room."
+NO_LONGER_OPEN = "You may not be in this room any more."
+ASK_AGAIN_S = 5.0  # until what nobody could say is asked again, twice that at most
 
 
 def kick(session: Session, reason: str) -> None:
@@ -33,7 +37,7 @@ def kick(session: Session, reason: str) -> None:
 class Standing:
     """Base of Rooms, whose state this is."""
 
-    __slots__ = ()
+    __slots__ = ("_ask_at", "undecided")
 
     if TYPE_CHECKING:
         _session: Session
@@ -48,6 +52,10 @@ class Standing:
         def _catch_up(self) -> None: ...
         def outdate_joins(self) -> None: ...
         def _send(self, command: Any, now: float) -> None: ...
+
+    def __init__(self) -> None:
+        self.undecided: frozenset[str] = NONE  # rooms in which it is although nobody could say whether it may be
+        self._ask_at = 0.0
 
     def check_again(self, now: float) -> None:
         """A fresh token: rooms it no longer opens are left, in the others the scopes are new [A4]."""
@@ -67,6 +75,8 @@ class Standing:
 
     def _regrant(self, room_id: str, grant: Grant, reason: str) -> None:
         session, now = self._session, self._session.hub.clock()
+        if self.undecided and (grant.allow or grant.retry_after_s is None):
+            self.undecided -= {room_id}
         if grant.allow:
             command = ChangeGrant(
                 user_id=session.user_id,
@@ -81,8 +91,29 @@ class Standing:
             self.unanswered.grant(command, now)
             self._send(command, now)
             return
-        if grant.retry_after_s is None:  # else nobody could say: who is in stays in
+        if grant.retry_after_s is None:
             self.expel(room_id, reason, now)
+        else:
+            self.note_undecided(room_id, now)
+
+    def note_undecided(self, room_id: str, now: float) -> None:
+        """Nobody could say whether the session may be in a room in which it is: it stays, and is asked about later."""
+        if room_id not in self.joined and room_id not in self.joining:
+            return
+        session = self._session
+        if not self.undecided:
+            # spread, for many were left undecided at the same time
+            self._ask_at = now + ASK_AGAIN_S * (1.0 + session.connection % 16 / 16.0)
+            session.hub.wake(session, now)
+        self.undecided |= {room_id}
+
+    def ask_undecided(self, now: float) -> float:
+        """Ask again about the rooms of which nobody could say, if it is time. Returns when to come again."""
+        if self.undecided and now >= self._ask_at:
+            rooms, self.undecided = self.undecided, NONE
+            for room_id in sorted(rooms):
+                self.recheck(room_id, NO_LONGER_OPEN)
+        return self._ask_at if self.undecided else inf
 
     def expel(self, room_id: str, reason: str, now: float) -> bool:
         """Throw the session out of a room that it is in, or on its way into: a `kicked` is the next it gets of it,

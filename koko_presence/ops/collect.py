@@ -9,7 +9,7 @@ import platform
 import time
 from asyncio import AbstractEventLoop, TimerHandle
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -19,6 +19,7 @@ import msgspec
 
 from koko_presence import __version__
 from koko_presence.counts import ROOM_TYPES, WEBHOOK_RESULTS, Counters, Tallies
+from koko_presence.upstreams import Upstream
 
 LAG_EVERY_S = 0.1
 LAG_SLOT_S, LAG_SLOTS = 10.0, 6  # the longest lag, and the longest turn, of the last minute
@@ -129,12 +130,16 @@ def collect(
     shard: Any,
     bus: Any,
     webhooks: Any = None,
+    upstreams: Mapping[str, Upstream],
 ) -> bytes:
     """The Counters of the worker that has these, as msgpack. `webhooks` is None where they are off."""
     tallies = tally.read()
     tallies.forwards += getattr(bus, "forwards", 0)
     tallies.limited = dict(addresses.refusals)
     tallies.webhooks = dict.fromkeys(WEBHOOK_RESULTS, 0) if webhooks is None else webhooks.counts
+    tallies.upstream_requests = {name: upstream.results for name, upstream in upstreams.items()}
+    tallies.upstream_durations = {name: upstream.durations.read() for name, upstream in upstreams.items()}
+    tallies.join_access = hub.join_access.read()
     handover = getattr(bus, "handover", None)  # of a worker among several
     governor = bus.governor
     outboxes = [session.outbox for session in hub.sessions.values()]
@@ -156,6 +161,7 @@ def collect(
             resident_bytes=_resident_bytes(),
             started_s=_STARTED_S,
             webhook_queue=0 if webhooks is None else webhooks.waiting,
+            access_breaker_open=hub.access.breaker_open,
             view_epoch=0 if handover is None else handover.epoch,
             recovering=handover is not None and handover.recovering,
             load=governor.load,

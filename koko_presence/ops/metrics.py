@@ -15,7 +15,7 @@ from koko_presence.counts import BOUNDS_S, Counters, Histogram, Tallies
 PREFIX = "koko_presence_"
 
 Labels = tuple[tuple[str, str], ...]
-Values = Mapping[Labels, float]
+Values = Mapping[Labels, "float | Histogram"]
 Sample = tuple[str, Labels, float]  # what comes behind the family's name, labels, value
 Type = Literal["counter", "gauge", "histogram"]
 
@@ -46,6 +46,14 @@ def _drops(counters: Counters) -> Values:
         (("type", type_), ("reason", reason)): count
         for type_, reasons in counters.tallies.dropped.items()
         for reason, count in reasons.items()
+    }
+
+
+def _upstream_requests(counters: Counters) -> Values:
+    return {
+        (("upstream", upstream), ("result", result)): count
+        for upstream, results in counters.tallies.upstream_requests.items()
+        for result, count in results.items()
     }
 
 
@@ -141,8 +149,32 @@ FAMILIES = (
     Family(
         "join_duration_seconds",
         "histogram",
-        "From a join to its snapshot, which is written at the end of the same turn.",
+        "From a join to its snapshot, less the wait for whoever says who may enter.",
         lambda c: c.tallies.join,
+    ),
+    Family(
+        "join_access_duration_seconds",
+        "histogram",
+        "How long joins waited for whoever says who may enter.",
+        lambda c: c.tallies.join_access,
+    ),
+    Family(
+        "upstream_requests_total",
+        "counter",
+        "Requests to the servers that are asked or told, by result; skipped: not sent.",
+        _upstream_requests,
+    ),
+    Family(
+        "upstream_request_duration_seconds",
+        "histogram",
+        "How long requests to the servers that are asked or told took, answered or not.",
+        lambda c: {(("upstream", name),): found for name, found in c.tallies.upstream_durations.items()},
+    ),
+    Family(
+        "access_breaker_open",
+        "gauge",
+        "Workers that do not ask who may enter, since nobody answers.",
+        _one(lambda c: c.access_breaker_open),
     ),
     Family("send_queue_bytes", "gauge", "Bytes that wait for clients to read.", _one(lambda c: c.send_queue_bytes)),
     Family(
@@ -327,11 +359,11 @@ def _samples(family: Family, workers: Sequence[tuple[str, Counters]]) -> Iterato
     for worker, counters in workers:
         own: Labels = () if family.join is not None else (("worker", worker),)
         found = family.read(counters)
-        if isinstance(found, Histogram):
-            histograms.setdefault(own, []).append(found)
-            continue
-        for labels, value in found.items():
-            numbers.setdefault((*labels, *own), []).append(value)
+        for labels, value in ({(): found} if isinstance(found, Histogram) else found).items():
+            if isinstance(value, Histogram):
+                histograms.setdefault((*labels, *own), []).append(value)
+            else:
+                numbers.setdefault((*labels, *own), []).append(value)
     for labels, values in numbers.items():
         yield "", labels, (family.join or sum)(values)
     for labels, same in histograms.items():

@@ -234,6 +234,8 @@ class Down:
 
     asked = 0
 
+    asks = False
+
     def verify(self, token: str, now_s: float, may_ask: MayAsk = freely) -> Identity:
         self.asked += 1
         raise VerifierUnavailable("nobody answers", 0.01)

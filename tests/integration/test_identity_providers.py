@@ -292,13 +292,10 @@ def test_people_get_in_by_a_keys_token_and_by_the_applications_cookie(run: Run, 
                 assert (said["type"], said["userId"]) == ("authenticated", "ann")
                 came_back = await enter(port, {"token": token(), "resumeToken": said["resumeToken"]})
                 assert came_back["type"] == "authenticated"
-                while idp.asked.get("/get-session", 0) < workers:  # the kernel chooses which worker it is
+                for _ in range(10):  # the kernel chooses which worker it is, and what one was told all know
                     said = await enter(port, {}, **origin, **cookie("ben.c2ln%3D"))
                     assert (said["type"], said["userId"]) == ("authenticated", "ben")
-                for _ in range(4):
-                    said = await enter(port, {}, **origin, **cookie("ben.c2ln%3D"))
-                    assert (said["type"], said["userId"]) == ("authenticated", "ben")
-                assert idp.asked["/get-session"] == workers
+                assert 1 <= idp.asked["/get-session"] <= workers
 
                 said = await enter(port, {}, **origin, **cookie("nobody"))
                 assert (said["code"], said["close"]) == ("UNAUTHENTICATED", 4401)

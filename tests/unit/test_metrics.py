@@ -14,6 +14,7 @@ from koko_presence import counts
 from koko_presence._fastpath.counters import tally
 from koko_presence.counts import BOUNDS_S, Counters, Histogram, Tallies
 from koko_presence.ops.metrics import FAMILIES, Ledger, render
+from koko_presence.upstreams import Upstreams
 from tests.world import Client, World
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -42,8 +43,11 @@ def counters(**changes: Any) -> Counters:
         "mesh_bytes": 300,
         "webhooks": {"delivered": 20, "given_up": 4, "dropped": 1},
         "limited": {"connections": 3, "unauthenticated": 1, "requests": 8, "questions": 2},
+        "upstream_requests": {"access": {"answered": 7, "timeout": 1}, "jwks": {"answered": 2}},
+        "upstream_durations": {"access": histogram(b4=7, b13=1), "jwks": histogram(b9=2)},
         "broadcast": histogram(b0=3, b5=1, b16=1),
         "join": histogram(b2=4),
+        "join_access": histogram(b4=3),
         "lag": histogram(b1=10),
     }
     gauges: dict[str, Any] = {
@@ -106,23 +110,26 @@ def test_histograms_grow_with_their_bounds_and_end_with_the_count() -> None:
     for family in told(counters(), counters()).values():
         if family.type != "histogram":
             continue
-        by_worker: dict[str, list[tuple[float, float]]] = {}
+        by_labels: dict[tuple[tuple[str, str], ...], list[tuple[float, float]]] = {}
+        totals: dict[tuple[tuple[str, str], ...], float] = {}
         for sample in family.samples:
+            labels = tuple(sorted((name, text) for name, text in sample.labels.items() if name != "le"))
             if sample.name.endswith("_bucket"):
-                worker = sample.labels.get("worker", "")
-                by_worker.setdefault(worker, []).append((float(sample.labels["le"]), sample.value))
-        for worker, buckets in by_worker.items():
+                by_labels.setdefault(labels, []).append((float(sample.labels["le"]), sample.value))
+            elif sample.name.endswith("_count"):
+                totals[labels] = sample.value
+        assert by_labels.keys() == totals.keys()
+        for labels, buckets in by_labels.items():
             assert [bound for bound, _ in buckets] == [*BOUNDS_S, float("inf")]
             assert sorted(count for _, count in buckets) == [count for _, count in buckets]
-            (total,) = (
-                s.value for s in family.samples if s.name.endswith("_count") and s.labels.get("worker", "") == worker
-            )
-            assert buckets[-1][1] == total > 0
+            assert buckets[-1][1] == totals[labels] > 0
     families = told(counters())
     assert value(families, "broadcast_duration_seconds_bucket", le="0.0001") == 3
     assert value(families, "broadcast_duration_seconds_bucket", le="10") == 4
     assert value(families, "broadcast_duration_seconds_count") == 5
     assert value(families, "broadcast_duration_seconds_sum") == 1.25
+    assert value(families, "upstream_request_duration_seconds_count", upstream="access") == 8
+    assert value(families, "upstream_request_duration_seconds_bucket", upstream="access", le="1") == 7
 
 
 def test_workers_are_summed_and_told_apart_only_where_that_says_something() -> None:
@@ -131,6 +138,8 @@ def test_workers_are_summed_and_told_apart_only_where_that_says_something() -> N
     assert value(families, "rooms", type="video") == 2
     assert value(families, "messages_sent_total", type="cursor_moved") == 800
     assert value(families, "messages_dropped_total", type="cursor", reason="superseded") == 14
+    assert value(families, "upstream_requests_total", upstream="access", result="answered") == 14
+    assert value(families, "upstream_request_duration_seconds_count", upstream="jwks") == 4
     assert value(families, "room_members_max") == 9
     assert (value(families, "recovering"), value(families, "view_epoch")) == (1, 4)
     assert value(families, "worker_restarts_total") == 6
@@ -150,11 +159,14 @@ def test_labels_come_from_tables() -> None:
     allowed = {
         "type": {*counts.RECEIVED_TYPES, *counts.SENT_TYPES, *counts.ROOM_TYPES},
         "reason": set(counts.DROP_REASONS),
-        "result": set(counts.AUTH_RESULTS),
+        "result": {*counts.AUTH_RESULTS, *counts.UPSTREAM_RESULTS},
+        "upstream": set(counts.UPSTREAMS),
         "code": {*counts.CLOSE_CODES, counts.OTHER},
         "worker": {"0"},
     }
-    for family in told(msgspec.structs.replace(counters(), tallies=tally.read())).values():
+    read = tally.read()
+    read.upstream_requests = {name: upstream.results for name, upstream in Upstreams().items()}
+    for family in told(msgspec.structs.replace(counters(), tallies=read)).values():
         for sample in family.samples:
             for label, text in sample.labels.items():
                 assert family.name.endswith("build_info") or label == "le" or text in allowed[label], (
@@ -192,6 +204,7 @@ def test_a_sum_never_falls() -> None:
     assert joins == [30, 31, 33, 35, 37]
     assert value(families, "broadcast_duration_seconds_count") == 5 * 4, "four workers there have been"
     assert value(families, "messages_dropped_total", type="cursor", reason="superseded") == 7 * 4
+    assert value(families, "upstream_request_duration_seconds_count", upstream="access") == 8 * 4
     assert value(families, "connections") == 3, "but a gauge is of those who are there"
 
 

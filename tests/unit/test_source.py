@@ -32,6 +32,7 @@ FLOORS = {
             "hosts",
             "addresses",
             "static_files",
+            "upstreams",
         ),
         0,
     ),

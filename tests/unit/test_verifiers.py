@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import time
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,12 @@ from msgspec import structs
 
 from koko_presence import cli
 from koko_presence.auth.tokens import HmacVerifier, Identity, ResumeTokens, TokenRefused
+from koko_presence.cluster.shared_cache import CacheEntry, SharedCache
 from koko_presence.ops.config import Config, ConfigError, load, with_secret
 from koko_presence.ops.config_text import default_config_text
 from koko_presence.verifiers import Verifiers, key_faults
 from tests.provider import jwk, jwk_set, private_pem, public_pem, signed
+from tests.waiting import until
 
 from .auth.fakes import GOOD, NOW, FakeAsker
 from .test_config import SECRET, faults, written
@@ -210,6 +213,45 @@ def test_a_reload_keeps_keys_of_the_same_address_and_answers_of_the_same_questio
     on_a_loop(test())
 
 
+def test_what_one_worker_was_told_its_successor_knows(tmp_path: Path) -> None:
+    """Keys and answers, by way of the supervisor, to the same address and question alone."""
+
+    async def test() -> None:
+        both = "[auth]\nverifiers = ['jwt', 'introspect']\nalgorithms = ['EdDSA']\n[auth.jwks]\nurl = 'https://id.example/jwks'\n"
+        both += "[auth.introspect]\nurl = 'https://app.example/whoami'\n"
+        read, now_s = config(tmp_path, both), time.time()
+        told: list[CacheEntry] = []
+        first, second = Verifiers(lambda: 1000.0, share=told.extend), Verifiers(lambda: 1100.0)
+        verifier = first.make(read)
+        assert first._jwks is not None and first._introspect is not None
+        first._jwks._asker = FakeAsker(jwk_set(jwk("EdDSA")))  # type: ignore[assignment]
+        await first._jwks.fetch()
+        answer = b'{"active": true, "sub": "ann", "rooms": {"video_*": ["join"]}}'
+        for road in first._introspect[1]:
+            road.asker = FakeAsker(answer)  # type: ignore[assignment]
+        ann = await verifier.verify("abc", now_s)  # type: ignore[misc]
+        await until(lambda: len(told) == 2)
+        cache = SharedCache()
+        for entry in told:
+            cache.put(entry)
+        entries = [entry for batch in cache.batches(now_s) for entry in batch]
+        after = second.make(read)
+        second.learn(entries, now_s)
+        assert after.verify("abc", now_s + 29) == ann, "without asking"
+        assert isinstance(after.verify(signed("EdDSA", GOOD), NOW), Identity)
+        introspect = structs.replace(read.auth.introspect, url="https://other.example")
+        jwks = structs.replace(read.auth.jwks, url="https://other.example/jwks")
+        other = Verifiers(lambda: 1100.0)
+        other.make(structs.replace(read, auth=structs.replace(read.auth, introspect=introspect, jwks=jwks)))
+        other.learn(entries, now_s)
+        assert other._jwks is not None and other._introspect is not None
+        assert not other._jwks._keys and len(other._introspect[2]._people) == 0
+        for one in (first, second, other):
+            await one.close()
+
+    on_a_loop(test())
+
+
 def test_identities_bring_along_their_token_only_where_access_asks_the_application(tmp_path: Path) -> None:
     read = config(tmp_path, f"[auth]\nsecret = '{SECRET}'")
     token = __import__("koko_presence.auth.tokens", fromlist=["issue_token"]).issue_token(SECRET, user="ann", now_s=NOW)
@@ -226,8 +268,6 @@ def test_check_token_with_a_public_key(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = written(tmp_path, f"[auth]\nalgorithms = ['EdDSA']\npublic_key = '''\n{public_pem('EdDSA')}'''")
-    import time
-
     good = signed("EdDSA", {"sub": "ann", "exp": int(time.time()) + 60, "rooms": {"video_1": ["join"]}})
     for token, code, said in (
         (good, 0, "room     video_1: join"),

@@ -10,7 +10,8 @@ from msgspec import structs
 
 from koko_presence.auth import introspect
 from koko_presence.auth.identity import AskedTooOften, Identity, TokenRefused, VerifierUnavailable
-from koko_presence.auth.introspect import IntrospectVerifier, Question, Remembered, Road
+from koko_presence.auth.introspect import IntrospectVerifier, Question, Remembered, Road, Told
+from koko_presence.auth.memory import Kept
 from koko_presence.edge.trpc_http import unauthorized
 from koko_presence.ops.config import Auth, Config, load
 from koko_presence.verifiers import Verifiers
@@ -332,3 +333,68 @@ def test_who_has_caused_too_many_questions_causes_no_more_q5() -> None:
     assert caught.value.retry_after_s == 1.0 and len(asker.asked) == 1 and allowed == [False]
     error = unauthorized(caught.value)
     assert (error.code, error.reason, error.retry_after_s) == ("TOO_MANY_REQUESTS", "RATE_LIMITED", 1)
+
+
+# --- between workers
+
+
+def passing_on(asker: FakeAsker) -> tuple[IntrospectVerifier, list[tuple[bytes, Kept[Told]]]]:
+    told_on: list[tuple[bytes, Kept[Told]]] = []
+    remembered = Remembered(100, lambda key, kept: told_on.append((key, kept)))
+    road = Road(asker)  # type: ignore[arg-type]
+    return IntrospectVerifier(BETTER_AUTH, (road, road), remembered, cache_s=30.0, session_s=3600.0), told_on
+
+
+def test_what_one_worker_was_told_counts_at_another_for_as_long_as_it_would_have_there() -> None:
+    asking, told_on = passing_on(answering(SESSION))
+    assert told(asking).user_id == "ann"
+    ((key, kept),) = told_on
+    assert kept.until == NOW + 30
+    successor, _ = passing_on(FakeAsker(None))
+    successor._remembered.learn(key, kept, NOW + 20)
+    assert told(successor, now_s=NOW + 29).name == "Ann"
+    with pytest.raises(VerifierUnavailable):
+        told(successor, now_s=NOW + 30)
+    late, _ = passing_on(FakeAsker(None))
+    late._remembered.learn(key, kept, NOW + 30)
+    with pytest.raises(VerifierUnavailable):
+        told(late, now_s=NOW + 30)
+
+
+def test_who_has_signed_out_is_refused_everywhere_and_that_is_known_when_nobody_answers() -> None:
+    asker = answering(SESSION)
+    asking, told_on = passing_on(asker)
+    told(asking)
+    asker.body = b"null"
+    with pytest.raises(TokenRefused, match="knows no such session"):
+        told(asking, now_s=NOW + 30)
+    successor, _ = passing_on(FakeAsker(None))
+    for key, kept in told_on:
+        successor._remembered.learn(key, kept, NOW + 31)
+    for one in (asking, successor):
+        assert one.was_refused("abc.def", NOW + 31) and one.was_refused("abc.def", NOW + 3600)
+        assert not one.was_refused("another", NOW + 31)
+    with pytest.raises(VerifierUnavailable):
+        told(successor, now_s=NOW + 40)
+    asker.body = json.dumps(SESSION).encode()
+    told(asking, now_s=NOW + 50)
+    assert not asking.was_refused("abc.def", NOW + 51), "it has signed in again"
+
+
+def test_an_older_yes_of_another_worker_does_not_undo_a_no() -> None:
+    asking, told_on = passing_on(answering(SESSION))
+    told(asking)
+    other, _ = passing_on(answering(None))
+    with pytest.raises(TokenRefused):
+        told(other, now_s=NOW + 1)
+    other._remembered.learn(*told_on[0], NOW + 1.1)
+    with pytest.raises(TokenRefused):
+        told(other, now_s=NOW + 1.2)
+
+
+def test_of_tokens_that_somebody_makes_up_other_workers_hear_nothing() -> None:
+    asking, told_on = passing_on(answering(None))
+    for number in range(50):
+        with pytest.raises(TokenRefused):
+            told(asking, f"made-up-{number}")
+    assert told_on == []

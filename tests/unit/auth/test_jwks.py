@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from koko_presence.auth import jwks as jwks_module
 from koko_presence.auth.claims import ClaimRules
 from koko_presence.auth.identity import Identity, TokenRefused, VerifierUnavailable
-from koko_presence.auth.jwks import ASK_S, FIRST_S, Jwks
+from koko_presence.auth.jwks import ASK_S, FIRST_S, REFRESH_S, Jwks
+from koko_presence.auth.jws import read_header
 from koko_presence.auth.signed import KeyVerifier
 from tests.provider import jwk, jwk_set, signed
 
@@ -208,4 +210,113 @@ def test_the_keys_are_read_at_the_start_and_a_server_that_stops_asks_no_more() -
         await s.jwks.close()
         assert s.asker.closed and len(asyncio.all_tasks()) == 1
 
+    on_a_loop(test())
+
+
+# --- between workers
+
+
+class Read:
+    """What `on_read` was told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[bytes, float, list[str]]] = []
+
+    def __call__(self, body: bytes, read_at: float, withdrawn: Any) -> None:
+        self.told.append((body, read_at, list(withdrawn)))
+
+
+def test_keys_that_another_worker_has_read_count_while_nobody_answers() -> None:
+    async def test() -> None:
+        s, told = Setting(jwk_set(jwk("EdDSA"))), Read()
+        s.jwks._on_read = told
+        await s.jwks.fetch()
+        ((body, read_at, withdrawn),) = told.told
+        assert (read_at, withdrawn) == (s.clock.now, [])
+        successor = Setting(None)
+        successor.jwks.learn(body, read_at, withdrawn)
+        assert successor.at_once(0).user_id == "ann" and successor.fetches == 0
+
+    on_a_loop(test())
+
+
+def test_of_two_answers_the_one_that_was_asked_for_later_counts() -> None:
+    async def test() -> None:
+        s = Setting(jwk_set(jwk("EdDSA", 1)))
+        await s.jwks.fetch()
+        s.jwks.learn(jwk_set(jwk("EdDSA", 2)), s.clock.now - 1.0, [])
+        assert s.at_once(1).user_id == "ann"
+        s.jwks.learn(b"nonsense", s.clock.now + 1.0, [])
+        assert s.at_once(1).user_id == "ann"
+        s.jwks.learn(jwk_set(jwk("EdDSA", 2)), s.clock.now + 1.0, [])
+        assert s.at_once(2).user_id == "ann"
+        s.asker.body = jwk_set(jwk("EdDSA", 1))
+        await s.jwks.fetch()  # asked for before the one that was learned
+        assert s.at_once(2).user_id == "ann"
+
+    on_a_loop(test())
+
+
+def test_whoever_has_learned_the_keys_lately_does_not_read_them_at_its_start() -> None:
+    async def test() -> None:
+        s = Setting(jwk_set(jwk("EdDSA")))
+        s.jwks.learn(jwk_set(jwk("EdDSA")), s.clock.now - REFRESH_S / 2, [])
+        s.jwks.start()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert s.fetches == 0
+        await s.jwks.close()
+        old = Setting(jwk_set(jwk("EdDSA")))
+        old.jwks.learn(jwk_set(jwk("EdDSA")), old.clock.now - 2 * REFRESH_S, [])
+        old.jwks.start()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert old.fetches == 1
+        await old.jwks.close()
+
+    on_a_loop(test())
+
+
+def test_a_withdrawn_key_is_refused_while_nobody_answers_by_a_new_worker_too() -> None:
+    async def test() -> None:
+        s, told = Setting(jwk_set(jwk("EdDSA"), jwk("EdDSA", 1))), Read()
+        s.jwks._on_read = told
+        await s.jwks.fetch()
+        s.asker.body = jwk_set(jwk("EdDSA", 1))
+        await s.jwks.fetch()
+        s.asker.body = None
+        successor = Setting(None)
+        successor.jwks.learn(*told.told[-1])
+        for one in (s, successor):
+            one.clock.now += ASK_S
+            with pytest.raises(TokenRefused, match="not among those") as refused:
+                await one.later(0)
+            assert not isinstance(refused.value, VerifierUnavailable)
+            assert one.verifier.was_refused(signed("EdDSA", GOOD, 0), NOW)
+            with pytest.raises(VerifierUnavailable):
+                await one.later(7)  # may be new
+            assert not one.verifier.was_refused(signed("EdDSA", GOOD, 7), NOW)
+            assert not one.verifier.was_refused("no.jwt", NOW)
+        s.asker.body = jwk_set(jwk("EdDSA"))
+        await s.jwks.fetch()
+        assert s.at_once(0).user_id == "ann" and not s.jwks.withdrew(read_header(signed("EdDSA", GOOD, 0)))
+
+    on_a_loop(test())
+
+
+def test_a_token_does_not_wait_for_as_long_as_the_keys_may_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The provider has ten seconds in the background; a person has a connection that ends before."""
+    monkeypatch.setattr(jwks_module, "TOKEN_WAITS_S", 0.01)
+
+    async def test() -> None:
+        s = Setting(jwk_set(jwk("EdDSA")))
+        s.asker.hold = asyncio.Event()
+        with pytest.raises(VerifierUnavailable, match="still being read") as unavailable:
+            await s.later(0)
+        assert unavailable.value.retry_after_s == FIRST_S
+        s.asker.hold.set()
+        await s.jwks.fetch()
+        assert s.at_once(0).user_id == "ann" and s.fetches == 1, "the reading went on"
+
+    assert jwks_module.TIMEOUT_S == 10.0
     on_a_loop(test())

@@ -86,6 +86,8 @@ class Down:
     def __init__(self, how: str) -> None:
         self.how = how
 
+    asks = False
+
     def verify(self, token: str, now_s: float, may_ask: MayAsk = freely) -> Any:
         if self.how == "at once":
             raise VerifierUnavailable("the application does not say now whose it is", 5.0)
@@ -136,6 +138,8 @@ def test_a_refresh_that_cannot_be_checked_leaves_the_session_as_it_is() -> None:
 
 def test_what_goes_along_for_the_application_is_in_no_message_to_anybody() -> None:
     class Forwarding:
+        asks = False
+
         def verify(self, token: str, now_s: float, may_ask: MayAsk = freely) -> Identity:
             forward = (("cookie", "session=s3cret-cookie"),)
             return Identity(

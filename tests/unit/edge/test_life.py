@@ -6,7 +6,7 @@ from koko_presence.edge.life import LIFE
 from tests.world import World
 
 STATES = ("new", "verifying", "opening", "open", "closed")
-EVENTS = ("auth", "verified", "opened", "end")
+EVENTS = ("auth", "verified", "opened", "over", "end")
 
 
 @pytest.mark.parametrize("state", STATES)

@@ -1,0 +1,279 @@
+"""The identity provider, the authoriser and the webhook endpoint fail in every way while workers are killed and
+replaced: of those who are inside nobody is out, deaf or renamed, and nobody sees anybody leave."""
+
+import asyncio
+import itertools
+import json
+import os
+import signal
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+from aiohttp import web
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import InvalidHandshake, WebSocketException
+
+from tests.integration.conftest import Run
+from tests.integration.test_identity_providers import enter
+from tests.integration.test_supervisor import Service
+from tests.provider import Provider, provider, signed
+from tests.waiting import until
+
+SECRET = "a secret for the neighbours' tests, long enough"
+CONFIG = """
+[server]
+port = 0
+workers = 2
+runtime_dir = "{folder}/run"
+[operator]
+port = 0
+[auth]
+verifiers = ["jwt", "introspect"]
+algorithms = ["EdDSA"]
+secret = "{secret}"
+[auth.jwks]
+url = "{base}/jwks"
+[auth.introspect]
+preset = "better-auth-bearer"
+url = "{base}/get-session"
+cache_s = 1.0
+[access]
+mode = "webhook"
+[access.webhook]
+url = "{base}/access"
+secret = "{secret}"
+[webhooks]
+url = "{base}/hooks"
+secret = "{secret}"
+batch_s = 0.1
+"""
+PATHS = {"provider": ("/jwks", "/get-session"), "authoriser": ("/access",), "webhook": ("/hooks",)}
+ROOM = "video_1"
+PEOPLE = 8
+
+
+class Neighbours(Service):
+    """A server of two workers that asks and tells `base`."""
+
+    def configure(self, **settings: Any) -> None:
+        self.settings |= {"secret": SECRET} | settings
+        self.config.write_text(CONFIG.format(folder=self.folder, **self.settings))
+
+
+async def status_503(request: web.BaseRequest) -> web.StreamResponse:
+    return web.Response(status=503)
+
+
+async def hang(request: web.BaseRequest) -> web.StreamResponse:
+    while True:
+        await asyncio.sleep(0.2)
+
+
+class Application:
+    """What stands behind all addresses: well, but for the paths in `fails`, and slow by `slow_s` there."""
+
+    def __init__(self, idp: Provider) -> None:
+        self._idp = idp
+        self.fails: dict[str, str] = {}  # path -> "503", "hanging" or "5 s slow"
+        idp.handle = self.answer
+
+    async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        how = self.fails.get(request.path)
+        if how == "503":
+            return await status_503(request)
+        if how == "hanging":
+            return await hang(request)
+        for _ in range(25 if how == "5 s slow" else 0):
+            await asyncio.sleep(0.2)
+        if request.path == "/access":
+            return web.json_response({"allow": True, "scopes": ["join", "broadcast"], "ttl": 0})
+        return web.Response() if request.path == "/hooks" else self._idp.answer(request)
+
+
+class Person:
+    """Somebody in the room who comes back whenever the connection is lost, and says something all the time."""
+
+    def __init__(self, number: int, port: int, everybody: list["Person"]) -> None:
+        self.user = f"user{number}"
+        self.by_key = number % 2 == 0  # a JWT, a fresh one each time; else the application's session id
+        self._port, self._everybody = port, everybody
+        self._resume: dict[str, str] = {}
+        self.session_id = ""
+        self.connections = 0  # that came as far as the room
+        self.inside = False
+        self.said = 0
+        self.heard: dict[str, int] = {}
+        self.faults: list[str] = []
+        self.longest_out_s, self._out_since = 0.0, time.monotonic()
+
+    @property
+    def name(self) -> str:
+        return self.user if self.by_key else self.user.title()
+
+    async def live(self) -> None:
+        while True:
+            with suppress(OSError, WebSocketException, InvalidHandshake):
+                async with connect(f"ws://127.0.0.1:{self._port}/presence", proxy=None) as ws:
+                    await self._talk(ws)
+            if self.inside:
+                self.inside, self._out_since = False, time.monotonic()
+            await asyncio.sleep(0.02)
+
+    async def _talk(self, ws: ClientConnection) -> None:
+        claims = {"sub": self.user, "exp": int(time.time()) + 600, "jti": str(time.monotonic())}
+        token = signed("EdDSA", claims) if self.by_key else f"{self.user}.c2ln"
+        await ws.send(json.dumps({"type": "auth", "token": token, **self._resume}))
+        speaking: asyncio.Task[None] | None = None
+        try:
+            async for data in ws:
+                self._hear(message := json.loads(data))
+                if message["type"] == "authenticated":
+                    await ws.send(json.dumps({"type": "join", "roomId": ROOM, "roomType": "video"}))
+                elif message["type"] == "joined":
+                    speaking = speaking or asyncio.ensure_future(self._speak(ws))
+        finally:
+            if speaking is not None:
+                speaking.cancel()
+
+    async def _speak(self, ws: ClientConnection) -> None:
+        while True:
+            self.said += 1
+            data = {"from": self.user, "n": self.said}
+            await ws.send(json.dumps({"type": "broadcast", "roomId": ROOM, "data": data}))
+            await asyncio.sleep(0.1)
+
+    def _hear(self, message: dict[str, Any]) -> None:
+        type_ = message["type"]
+        if type_ == "authenticated":
+            if self.session_id not in ("", message["sessionId"]):
+                self.faults.append(f"{self.user} got another session")
+            self.session_id, self._resume = message["sessionId"], {"resumeToken": message["resumeToken"]}
+        elif type_ == "joined":
+            self.inside = True
+            self.connections += 1
+            if self.connections > 1:
+                self.longest_out_s = max(self.longest_out_s, time.monotonic() - self._out_since)
+            self._check_names(message["room"]["users"])
+        elif type_ == "broadcast":
+            self.heard[message["data"]["from"]] = message["data"]["n"]
+        elif type_ in ("error", "kicked") or (type_ in ("user_left", "user_joined") and self.connections > 1):
+            self.faults.append(f"{self.user} was told: {json.dumps(message)}")
+        elif type_ == "user_left":
+            self.faults.append(f"{self.user} saw {message['userId']} leave: {message['data']}")
+
+    def _check_names(self, rows: list[dict[str, Any]]) -> None:
+        names = {row["userId"]: row["name"] for row in rows}
+        self.faults += [
+            f"{self.user} sees {each.user} as {names[each.user]}"
+            for each in self._everybody
+            if names.get(each.user, each.name) != each.name
+        ]
+
+
+class Scene:
+    """People in a room of a service with neighbours."""
+
+    def __init__(self, service: Neighbours, people: list[Person], application: Application) -> None:
+        self.service, self.people, self.application = service, people, application
+
+    @property
+    def faults(self) -> list[str]:
+        return [fault for person in self.people for fault in person.faults]
+
+    async def all_hear_all(self) -> None:
+        """What everybody says from now on is heard by everybody else: nobody is out, and nobody deaf."""
+        marks = {person.user: person.said for person in self.people}
+        pairs = list(itertools.permutations(self.people, 2))
+        await until(
+            lambda: self.faults or all(hearer.heard.get(each.user, 0) > marks[each.user] for hearer, each in pairs)
+        )
+        assert self.faults == []
+
+    async def kill(self) -> None:
+        """Kill a worker that has people, and wait for its successor."""
+        before = len(self.service.log("worker started"))
+        os.kill((await asyncio.to_thread(self.service.alive))[0], signal.SIGKILL)
+        await until(lambda: len(self.service.log("worker started")) > before)
+        await asyncio.to_thread(self.until_ready)
+        await self.all_hear_all()
+
+    async def roll(self) -> None:
+        """Replace all workers, and wait until that is done."""
+        before, was = len(self.service.log("every worker was replaced")), [each.connections for each in self.people]
+        self.service.signal(signal.SIGUSR2)
+        await until(lambda: self.faults or len(self.service.log("every worker was replaced")) > before)
+        await self.all_hear_all()
+        assert all(each.connections > count for each, count in zip(self.people, was, strict=True)), "all came back"
+
+    def until_ready(self) -> None:
+        while not self.service.ready():
+            time.sleep(0.05)
+
+
+def played(run: Run, test: Callable[[Scene], Awaitable[None]]) -> None:
+    """Let people in while all is well, then do `test`."""
+
+    async def play() -> None:
+        with TemporaryDirectory(prefix="koko") as folder:
+            async with provider() as idp:
+                application = Application(idp)
+                for number in range(PEOPLE):
+                    idp.sign_in(f"user{number}.c2ln", f"user{number}")
+                service = Neighbours(Path(folder), base=idp.base)
+                tasks: list[asyncio.Task[None]] = []
+                try:
+                    port = await asyncio.to_thread(lambda: service.up().port)
+                    people: list[Person] = []
+                    people += [Person(number, port, people) for number in range(PEOPLE)]
+                    tasks += [asyncio.ensure_future(person.live()) for person in people]
+                    scene = Scene(service, people, application)
+                    await scene.all_hear_all()
+                    await test(scene)
+                finally:
+                    for task in tasks:
+                        task.cancel()
+                    await asyncio.gather(*tasks, return_exceptions=True)
+                    await asyncio.to_thread(service.end)
+
+    run(play())
+
+
+def test_with_every_neighbour_silent_a_killed_worker_and_a_rolling_reload_cost_nobody_inside_anything(run: Run) -> None:
+    async def test(scene: Scene) -> None:
+        scene.application.fails = {path: "hanging" for paths in PATHS.values() for path in paths}
+        await scene.kill()
+        await scene.roll()
+        for number in range(6):  # whichever of the new workers it is: all know the key
+            token = signed("EdDSA", {"sub": f"new{number}", "exp": int(time.time()) + 600})
+            assert (await enter(scene.service.port, {"token": token}))["type"] == "authenticated"
+        status, text = await asyncio.to_thread(scene.service.ask, "/metrics")
+        assert status == 200
+        counted = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+        assert float(counted['koko_presence_auth_total{result="resumed_unchecked"}']) > 0, (
+            "session ids were not checked"
+        )
+        assert float(counted['koko_presence_upstream_requests_total{upstream="access",result="timeout"}']) > 0
+        scene.application.fails = {}
+        await scene.all_hear_all()
+
+    played(run, test)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("how", ["503", "hanging", "5 s slow"])
+@pytest.mark.parametrize("which", list(PATHS))
+def test_each_neighbour_in_each_way(run: Run, which: str, how: str) -> None:
+    async def test(scene: Scene) -> None:
+        scene.application.fails = dict.fromkeys(PATHS[which], how)
+        await scene.kill()
+        await scene.roll()
+        await scene.kill()
+        scene.application.fails = {}
+        await scene.all_hear_all()
+
+    played(run, test)
