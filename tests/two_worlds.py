@@ -387,8 +387,8 @@ def write_shadowed(seed: int, steps: int) -> list[Step]:
 
 
 def _is_of_one_tab(step: Step, types: Mapping[str, str]) -> bool:
-    """Does a step mean the same whether the person has another tab or not? Status and activity are the person's, not the
-    tab's [D8, D10], and so are a privacy for all tabs and, while a room is not there for others, its type; a call that
+    """Does a step mean the same whether the person has another tab or not? A status that somebody sets is the
+    person's, not the tab's [D8, D10], and so are a privacy for all tabs and, while a room is not there for others, its type; a call that
     names no session is answered by what all tabs have."""
     kind, who, *what = step
     if kind == "call":
@@ -397,7 +397,7 @@ def _is_of_one_tab(step: Step, types: Mapping[str, str]) -> bool:
         return True
     message = what[0]
     match message["type"]:
-        case "status" | "heartbeat":
+        case "status":
             return False
         case "privacy":
             return who != SHADOW and "scope" not in message["data"]
@@ -474,8 +474,6 @@ def difference(steps: Sequence[Step], workers: int, options: RoomOptions | None 
     # what one sends while invisible is dropped, but it has been sent: it takes of one's own rates
     limits = {"cursor_hz": 1000.0, "selection_hz": 1000.0, "typing_hz": 100.0} if veiled else {}
     shadowed = any(step[1] == SHADOW for step in steps)
-    if shadowed:  # one's activity is the best of one's tabs [D10]
-        limits |= {"idle_after_s": 1e6, "away_after_s": 1e6}
     told, without = (Story(hidden, workers, options, **limits).play(steps) for hidden in (True, False))
     for who in without:
         if (

@@ -397,6 +397,7 @@ class User:
                 self.note_privacy(each)
                 if each != session_id:
                     self.tell_privacy(each)
+        self.update_activity(session_id, interacted=False)
 
     def tell_privacy(self, session_id: str) -> None:
         """What a session hides, for its edge, if it has one: it was said by another way than its socket [K6]."""
@@ -416,6 +417,7 @@ class User:
         if self.sessions[session_id].disabled != disabled:
             self.sessions[session_id].disabled = disabled
             self.note_privacy(session_id)
+            self.update_activity(session_id, interacted=False)
 
     def note_privacy(self, session_id: str) -> None:
         """What a session hides has changed: its rooms are told."""
@@ -434,6 +436,7 @@ class User:
         if session.hides != before:
             for room_id in sorted(session.rooms):
                 self.setting.effects.append(self.privacy_word(session_id, room_id))
+            self.update_activity(session_id, interacted=False)
 
     def privacy_word(self, session_id: str, room_id: str) -> ApplyPrivacy:
         """What tells a room what the session hides."""
@@ -449,9 +452,12 @@ class User:
         )
 
     def liveliest(self) -> Activity:
-        """The best activity of the connected sessions [D10]."""
-        shown = {session.activity for session in self.sessions.values() if session.connected}
-        return next((activity for activity in _LIVELIEST if activity in shown), self.activity)
+        """The best activity of the connected sessions [D10]; those that others may not know of count only when there
+        is no visible one [K7]."""
+        connected = [session for session in self.sessions.values() if session.connected]
+        visible = [session for session in connected if not (session.invisible or session.disabled)]
+        found = {session.activity for session in visible or connected}
+        return next((activity for activity in _LIVELIEST if activity in found), self.activity)
 
     def update_activity(self, session_id: str, *, interacted: bool) -> None:
         """The user's activity may have changed with that of this session; the rooms are told if it has."""

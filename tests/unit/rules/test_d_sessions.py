@@ -210,6 +210,22 @@ def test_d10_the_persons_activity_is_the_best_of_the_tabs(pair: tuple[Client, Cl
     assert [e["data"]["status"] for e in bob.take()] == ["active"]
 
 
+def test_k7_an_invisible_tab_does_not_keep_its_visible_owner_active(pair: tuple[Client, Client]) -> None:
+    """Others saw somebody active who had gone idle in all the tabs that they may know of."""
+    ann, bob = pair
+    tab = ann.world.person("ann")
+    tab.send(type="privacy", data={"invisible": True})
+    bob.take()
+    ann.send(type="heartbeat", status="idle")
+    assert [e["data"]["status"] for e in bob.take()] == ["idle"]
+    tab.send(type="heartbeat", status="active")
+    assert bob.take() == []
+    tab.send(type="privacy", data={"invisible": False})
+    assert [e["data"]["status"] for e in bob.take("status_changed")] == ["active"]
+    tab.send(type="privacy", data={"invisible": True})
+    assert [e["data"]["status"] for e in bob.take("status_changed")] == ["idle"]
+
+
 def test_d10_a_manual_status_holds_in_all_rooms_one_event_each() -> None:
     world = World()
     ann = world.person("ann", "video_1")
