@@ -211,6 +211,8 @@ class ClusterBus(LocalBus):
             self.edge.on_news(letters.decode(kind, body), now)
         elif kind == letters.LANE:
             given = letters.decode(kind, body)
+            if not self.handover.is_owner(sender, room_key(given.room_id), given.epoch):
+                return  # not any more: cursors would get lost there
             lane = RemoteLane(given.room_id, given.handle, courier.letters, self._road)
             self.edge.on_lane(given.session_id, lane)
         elif kind == letters.REFRESH:
@@ -368,7 +370,7 @@ class ClusterBus(LocalBus):
         handle = self._lane_of[(room.id, session_id)] = self._last_lane
         self._places[handle] = (room.id, session_id)
         self._lanes[handle] = lane
-        given = letters.LaneGiven(room.id, session_id, handle)
+        given = letters.LaneGiven(room.id, session_id, handle, self.handover.epoch)
         self.couriers[edge_id].letters.put(letters.LANE, letters.encode(given))
 
     def _drop_lane(self, room_id: str, session_id: str) -> None:
