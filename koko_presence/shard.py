@@ -6,6 +6,7 @@ owners, news for edges, in the order they happened. A room's stream is collected
 when playback or control are in it, else at the end of a short window, so that events share a write [L4].
 """
 
+import itertools
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
@@ -47,6 +48,8 @@ from .messages import Broadcast, CursorMessage, PlaybackMessage, RoomMessage
 from .news import EdgeNews, Reply, SessionActed
 from .userdesk import UserDesk, refuse_join
 
+ENDED_S = 10.0  # longer than a word can be on its way: a worker that hangs is given up before
+
 Effect = tuple[int, EdgeNews] | Command
 
 
@@ -63,6 +66,8 @@ class Shard:
         self.denied: set[str] = set()  # users of whom a room has been told that nothing is known, since the last change
         # rooms with something to send, and when
         self.plan = FlushPlan(limits.flush_window_ms / 1000.0, limits.flush_ceiling_ms / 1000.0)
+        # stays that have ended, and when; an Admit that went another way may come after the Remove
+        self._ended: dict[tuple[str, str], tuple[int, float]] = {}
         self._desk = UserDesk(self)
         self._handlers: dict[type, Callable[[Any, float], None]] = {
             **self._desk.handlers,
@@ -165,6 +170,10 @@ class Shard:
         shown = room is not None and room.shown
         if before is not None and enter.call is None and command.stay < before.stay:
             return  # of an owner that was held up: the session has joined again since
+        if command.stay <= self._ended.get((command.room_id, enter.visitor.session_id), (0, 0.0))[0]:
+            if enter.call is not None:
+                answers.refuse(self.setting, enter.call, PresenceError("UNAVAILABLE"), enter.room_id)
+            return  # of an owner that was held up: the session has left since
         try:
             if room is None:
                 if enter.room_type is None:
@@ -188,12 +197,21 @@ class Shard:
 
     def _remove(self, command: Remove, now: float) -> None:
         room, member = self._find(command.room_id, command.session_id)
+        if self.setting.kept:
+            self._note_end(command, now)
         if room is not None and member is not None and not 0 < command.stay < member.stay:
             room.remove(member, command.reason, now, id=command.id)  # the user's owner said so and knows
             self._after_removal(room, member.session_id, now)
         if command.call is not None:
             left = command.left if member is not None else command.left - 1
             answers.answer(self.setting, command.call, {"success": True, "left": left})
+
+    def _note_end(self, command: Remove, now: float) -> None:
+        ended, key = self._ended, (command.room_id, command.session_id)
+        for old in list(itertools.takewhile(lambda each: now - ended[each][1] > ENDED_S, ended)):
+            del ended[old]
+        stay, _ = ended.pop(key, (0, 0.0))
+        ended[key] = (max(stay, command.stay), now)  # the newest last
 
     def _renew(self, command: RenewLease, now: float) -> None:
         room, member = self._find(command.room_id, command.session_id)
