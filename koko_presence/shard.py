@@ -9,6 +9,7 @@ when playback or control are in it, else at the end of a short window, so that e
 import itertools
 from collections.abc import Callable
 from contextlib import nullcontext
+from math import inf, nextafter
 from typing import Any
 
 from msgspec import UNSET
@@ -170,7 +171,8 @@ class Shard:
         shown = room is not None and room.shown
         if before is not None and enter.call is None and command.stay < before.stay:
             return  # of an owner that was held up: the session has joined again since
-        if command.stay <= self._ended.get((command.room_id, enter.visitor.session_id), (0, 0.0))[0]:
+        ended, ended_at = self._ended.get((command.room_id, enter.visitor.session_id), (0, 0.0))
+        if command.stay <= ended:
             if enter.call is not None:
                 answers.refuse(self.setting, enter.call, PresenceError("UNAVAILABLE"), enter.room_id)
             return  # of an owner that was held up: the session has left since
@@ -190,6 +192,8 @@ class Shard:
             return
         member = room.members[enter.visitor.session_id]
         if not known:
+            if member.joined_at <= ended_at:  # read together with its last leave: what is told of both stays differs
+                member.joined_at = nextafter(ended_at, inf)
             notes.entered(room, member, now, made=made, begun=room.shown and not shown)
         if enter.call is not None:
             answers.answer(self.setting, enter.call, view.joined_reply(room, member, None, now))
@@ -197,8 +201,7 @@ class Shard:
 
     def _remove(self, command: Remove, now: float) -> None:
         room, member = self._find(command.room_id, command.session_id)
-        if self.setting.kept:
-            self._note_end(command, now)
+        self._note_end(command, now if member is None else max(now, member.joined_at))
         if room is not None and member is not None and not 0 < command.stay < member.stay:
             room.remove(member, command.reason, now, id=command.id)  # the user's owner said so and knows
             self._after_removal(room, member.session_id, now)
@@ -206,12 +209,12 @@ class Shard:
             left = command.left if member is not None else command.left - 1
             answers.answer(self.setting, command.call, {"success": True, "left": left})
 
-    def _note_end(self, command: Remove, now: float) -> None:
+    def _note_end(self, command: Remove, at: float) -> None:
         ended, key = self._ended, (command.room_id, command.session_id)
-        for old in list(itertools.takewhile(lambda each: now - ended[each][1] > ENDED_S, ended)):
+        for old in list(itertools.takewhile(lambda each: at - ended[each][1] > ENDED_S, ended)):
             del ended[old]
         stay, _ = ended.pop(key, (0, 0.0))
-        ended[key] = (max(stay, command.stay), now)  # the newest last
+        ended[key] = (max(stay, command.stay), at)  # the newest last
 
     def _renew(self, command: RenewLease, now: float) -> None:
         room, member = self._find(command.room_id, command.session_id)

@@ -39,6 +39,7 @@ class Wish:
     client: Client | None
     id: str
     everywhere: bool  # for all tabs of the user
+    overlaps: bool  # another tab's word for all tabs was not answered yet: the owner may hear that after this
     acknowledged: dict[str, bool] | None = None  # what the server has confirmed
 
 
@@ -83,7 +84,9 @@ class Witness:
             if privacy.get("invisible"):
                 self._hiding.add(person.user)  # with scope "user" all tabs look as if they left [K2]
             everywhere = privacy.get("scope") == "user"
-            self._wishes.setdefault(person.user, []).append(Wish(person, person.client, message["id"], everywhere))
+            wishes = self._wishes.setdefault(person.user, [])
+            overlaps = any(w.everywhere and w.acknowledged is None and w.person is not person for w in wishes)
+            wishes.append(Wish(person, person.client, message["id"], everywhere, overlaps))
 
     def on_heard(self, person: Person, message: dict[str, Any]) -> None:
         """A person hears something. Errors: Broken."""
@@ -167,7 +170,7 @@ class Witness:
         for wish in self._wishes.get(person.user, ()):
             if wish.person is person:
                 # an older word of its own that was not answered must not come after this one [N-b]
-                flags = wish.acknowledged
+                flags = None if wish.overlaps else wish.acknowledged
             elif wish.everywhere:  # other tabs' words come in any order with its own
                 flags = None
         return flags
