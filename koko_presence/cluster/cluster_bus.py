@@ -61,6 +61,7 @@ class ClusterBus(LocalBus):
         self.couriers: dict[int, Courier] = {}
         self.shelf = Shelf()
         self.heard: dict[str, int] = {}  # how far this edge has heard the rooms that others own
+        self._user_keepers: dict[str, int] = {}  # who has the record of each user that is owned here
         self.forwards = 0  # commands sent to other workers
         self._timers = timers
         self._open_link = open_link
@@ -339,19 +340,30 @@ class ClusterBus(LocalBus):
         for user_id in sorted(touched):
             user = self._shard.users.get(user_id)
             heir = self.handover.heir(user_key(user_id))
-            courier = self.couriers.get(heir)
-            if courier is None:
-                continue
+            before = self._user_keepers.pop(user_id, heir)
+            if before != heir:  # it may have swept before the last record came, and would bring that back one day
+                self._keep_user(before, self._ended_user(user_id))
             if user is None:
-                revision = self._shard.setting.next_version()
-                record = UserRecord(
-                    user_id=user_id, revision=revision, manual=None, status_message="", wishes=(None, None, None),
-                    sessions=[],
-                )  # fmt: skip
+                self._keep_user(heir, self._ended_user(user_id))
             else:
+                self._user_keepers[user_id] = heir
                 user.revision = user.setting.next_version(user.revision)
-                record = keeping.user_record(user)
+                self._keep_user(heir, keeping.user_record(user))
+
+    def _keep_user(self, worker: int, record: UserRecord) -> None:
+        courier = self.couriers.get(worker)
+        if courier is not None:
             courier.letters.put(letters.USER_KEPT, letters.encode(record))
+
+    def _ended_user(self, user_id: str) -> UserRecord:
+        revision, nothing = self._shard.setting.next_version(), (None, None, None)
+        return UserRecord(
+            user_id=user_id, revision=revision, manual=None, status_message="", wishes=nothing, sessions=[]
+        )
+
+    def forget_keeper(self, user_id: str) -> None:
+        """The user is another's now, and so is who keeps its record."""
+        self._user_keepers.pop(user_id, None)
 
     # --- short ways -----------------------------------------------------------------------------------------------
 

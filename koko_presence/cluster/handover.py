@@ -217,6 +217,7 @@ class Handover:
         users = {user_id: record for user_id, record in bus.shelf.users.items() if moved(user_key(user_id))}
         for user_id in [user_id for user_id in bus.shard.users if moved(user_key(user_id))]:
             users[user_id] = bus.shelf.users[user_id] = let_user_go(bus.shard, user_id)
+            bus.forget_keeper(user_id)
         owners = self._change.target
         self._own_by(owners)
         for room_id, record in kept.items():
