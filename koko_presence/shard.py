@@ -6,7 +6,6 @@ owners, news for edges, in the order they happened. A room's stream is collected
 when playback or control are in it, else at the end of a short window, so that events share a write [L4].
 """
 
-import itertools
 from collections.abc import Callable
 from contextlib import nullcontext
 from math import inf, nextafter
@@ -49,6 +48,7 @@ from .messages import Broadcast, CursorMessage, PlaybackMessage, RoomMessage
 from .news import EdgeNews, Reply, SessionActed
 from .userdesk import UserDesk, refuse_join
 
+NEVER = (0, 0.0)
 ENDED_S = 10.0  # longer than a word can be on its way: a worker that hangs is given up before
 
 Effect = tuple[int, EdgeNews] | Command
@@ -69,6 +69,7 @@ class Shard:
         self.plan = FlushPlan(limits.flush_window_ms / 1000.0, limits.flush_ceiling_ms / 1000.0)
         # stays that have ended, and when; an Admit that went another way may come after the Remove
         self._ended: dict[tuple[str, str], tuple[int, float]] = {}
+        self._swept_at = 0.0
         self._desk = UserDesk(self)
         self._handlers: dict[type, Callable[[Any, float], None]] = {
             **self._desk.handlers,
@@ -171,7 +172,7 @@ class Shard:
         shown = room is not None and room.shown
         if before is not None and enter.call is None and command.stay < before.stay:
             return  # of an owner that was held up: the session has joined again since
-        ended, ended_at = self._ended.get((command.room_id, enter.visitor.session_id), (0, 0.0))
+        ended, ended_at = self._ended.get((command.room_id, enter.visitor.session_id), NEVER)
         if command.stay <= ended:
             if enter.call is not None:
                 answers.refuse(self.setting, enter.call, PresenceError("UNAVAILABLE"), enter.room_id)
@@ -210,11 +211,12 @@ class Shard:
             answers.answer(self.setting, command.call, {"success": True, "left": left})
 
     def _note_end(self, command: Remove, at: float) -> None:
-        ended, key = self._ended, (command.room_id, command.session_id)
-        for old in list(itertools.takewhile(lambda each: at - ended[each][1] > ENDED_S, ended)):
-            del ended[old]
-        stay, _ = ended.pop(key, (0, 0.0))
-        ended[key] = (max(stay, command.stay), at)  # the newest last
+        if at > self._swept_at + ENDED_S:
+            self._ended = {key: each for key, each in self._ended.items() if at - each[1] <= ENDED_S}
+            self._swept_at = at
+        key = command.room_id, command.session_id
+        known = self._ended.get(key)
+        self._ended[key] = (command.stay if known is None else max(known[0], command.stay), at)
 
     def _renew(self, command: RenewLease, now: float) -> None:
         room, member = self._find(command.room_id, command.session_id)
