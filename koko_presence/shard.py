@@ -8,6 +8,7 @@ when playback or control are in it, else at the end of a short window, so that e
 
 from collections.abc import Callable
 from contextlib import nullcontext
+from math import inf, nextafter
 from typing import Any
 
 from msgspec import UNSET
@@ -47,6 +48,9 @@ from .messages import Broadcast, CursorMessage, PlaybackMessage, RoomMessage
 from .news import EdgeNews, Reply, SessionActed
 from .userdesk import UserDesk, refuse_join
 
+NEVER = (0, 0.0)
+ENDED_S = 10.0  # longer than a word can be on its way: a worker that hangs is given up before
+
 Effect = tuple[int, EdgeNews] | Command
 
 
@@ -63,6 +67,9 @@ class Shard:
         self.denied: set[str] = set()  # users of whom a room has been told that nothing is known, since the last change
         # rooms with something to send, and when
         self.plan = FlushPlan(limits.flush_window_ms / 1000.0, limits.flush_ceiling_ms / 1000.0)
+        # stays that have ended, and when; an Admit that went another way may come after the Remove
+        self._ended: dict[tuple[str, str], tuple[int, float]] = {}
+        self._swept_at = 0.0
         self._desk = UserDesk(self)
         self._handlers: dict[type, Callable[[Any, float], None]] = {
             **self._desk.handlers,
@@ -165,6 +172,11 @@ class Shard:
         shown = room is not None and room.shown
         if before is not None and enter.call is None and command.stay < before.stay:
             return  # of an owner that was held up: the session has joined again since
+        ended, ended_at = self._ended.get((command.room_id, enter.visitor.session_id), NEVER)
+        if command.stay <= ended:
+            if enter.call is not None:
+                answers.refuse(self.setting, enter.call, PresenceError("UNAVAILABLE"), enter.room_id)
+            return  # of an owner that was held up: the session has left since
         try:
             if enter.stays and before is None:
                 raise PresenceError("FORBIDDEN", NOT_CHECKED, retry_after_s=NOT_CHECKED_RETRY_S)
@@ -183,6 +195,8 @@ class Shard:
             return
         member = room.members[enter.visitor.session_id]
         if not known:
+            if member.joined_at <= ended_at:  # read together with its last leave: what is told of both stays differs
+                member.joined_at = nextafter(ended_at, inf)
             notes.entered(room, member, now, made=made, begun=room.shown and not shown)
         if enter.call is not None:
             answers.answer(self.setting, enter.call, view.joined_reply(room, member, None, now))
@@ -190,12 +204,21 @@ class Shard:
 
     def _remove(self, command: Remove, now: float) -> None:
         room, member = self._find(command.room_id, command.session_id)
+        self._note_end(command, now if member is None else max(now, member.joined_at))
         if room is not None and member is not None and not 0 < command.stay < member.stay:
             room.remove(member, command.reason, now, id=command.id)  # the user's owner said so and knows
             self._after_removal(room, member.session_id, now)
         if command.call is not None:
             left = command.left if member is not None else command.left - 1
             answers.answer(self.setting, command.call, {"success": True, "left": left})
+
+    def _note_end(self, command: Remove, at: float) -> None:
+        if at > self._swept_at + ENDED_S:
+            self._ended = {key: each for key, each in self._ended.items() if at - each[1] <= ENDED_S}
+            self._swept_at = at
+        key = command.room_id, command.session_id
+        known = self._ended.get(key)
+        self._ended[key] = (command.stay if known is None else max(known[0], command.stay), at)
 
     def _renew(self, command: RenewLease, now: float) -> None:
         room, member = self._find(command.room_id, command.session_id)

@@ -79,6 +79,7 @@ class Story:
         self.rolling = False
         self.troubled_at = 0.0  # when owners last changed, or a worker ran again after a stop
         self.down_at = -1.0  # when a worker was last lost or stopped
+        self.deaths: list[float] = []  # of workers, in seconds since 1970
         self.stops: dict[int, tuple[float, float]] = {}  # of each worker the last: from when to when it did not run
         self.two_were_down = False  # more than one at once
         self.witness = Witness(self)
@@ -162,6 +163,7 @@ class Story:
                 self.later(0.2, lambda: self.crash(node))
             return  # the last owner takes everything with it: that is another story
         self.note(f"worker {node.number} dies")
+        self.deaths.append(world.unix_s)
         if node.stopped is None:
             self.note_down(node)
         else:

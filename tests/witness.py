@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from koko_presence.happenings import AnyHappening, RoomCreated, RoomEmptied, UserEntered, UserLeft
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 MARGIN_S = 0.5  # nobody is blamed for a grace that was nearly over
 LATE_S = 1.0  # how long after its end a grace may be noticed: links are cut for 0.5 s at most
 PRIVACY = ("invisible", "shareCursor", "shareSelection")
+BATCH_S = 1.0  # docs/webhooks.md: what a worker was to tell in its last second dies with it
 MOST_UNASKED = 8  # snapshots of one room that one connection may get unasked, whatever goes wrong in a story
 
 
@@ -39,6 +41,7 @@ class Wish:
     client: Client | None
     id: str
     everywhere: bool  # for all tabs of the user
+    overlaps: bool  # another tab's word for all tabs was not answered yet: the owner may hear that after this
     acknowledged: dict[str, bool] | None = None  # what the server has confirmed
 
 
@@ -83,7 +86,9 @@ class Witness:
             if privacy.get("invisible"):
                 self._hiding.add(person.user)  # with scope "user" all tabs look as if they left [K2]
             everywhere = privacy.get("scope") == "user"
-            self._wishes.setdefault(person.user, []).append(Wish(person, person.client, message["id"], everywhere))
+            wishes = self._wishes.setdefault(person.user, [])
+            overlaps = any(w.everywhere and w.acknowledged is None and w.person is not person for w in wishes)
+            wishes.append(Wish(person, person.client, message["id"], everywhere, overlaps))
 
     def on_heard(self, person: Person, message: dict[str, Any]) -> None:
         """A person hears something. Errors: Broken."""
@@ -167,7 +172,7 @@ class Witness:
         for wish in self._wishes.get(person.user, ()):
             if wish.person is person:
                 # an older word of its own that was not answered must not come after this one [N-b]
-                flags = wish.acknowledged
+                flags = None if wish.overlaps else wish.acknowledged
             elif wish.everywhere:  # other tabs' words come in any order with its own
                 flags = None
         return flags
@@ -180,6 +185,7 @@ class Receiver:
     def __init__(self, told: list[AnyHappening]) -> None:
         self.inside: dict[str, set[str]] = {room: set() for room in ROOMS}
         self.lost: set[str] = set()
+        self.entered: dict[tuple[str, str], str] = {}  # room and session: when
         events: dict[str, AnyHappening] = {}
         for event in told:
             events.setdefault(event.id, event)
@@ -187,6 +193,7 @@ class Receiver:
             inside = self.inside[event.room_id]
             if isinstance(event, UserEntered):
                 inside.add(event.session_id)
+                self.entered[event.room_id, event.session_id] = event.timestamp
             elif isinstance(event, UserLeft):
                 inside.discard(event.session_id)
             elif isinstance(event, RoomCreated | RoomEmptied):
@@ -267,6 +274,10 @@ def check_calm(story: Story) -> None:
         members = set(rooms[room_id].members) if room_id in rooms else set()
         if story.two_were_down and (room_id not in rooms or room_id in receiver.lost):
             continue  # docs/webhooks.md: then a room may be lost without a word, and even found again
+        for session_id in inside[room_id] - members:
+            entered_at = datetime.fromisoformat(receiver.entered[room_id, session_id]).timestamp()
+            if any(entered_at <= died_at + 0.001 < entered_at + BATCH_S for died_at in story.deaths):
+                inside[room_id].discard(session_id)
         if inside[room_id] != members:
             raise Broken(f"by webhooks {sorted(inside[room_id])} are in {room_id}, not {sorted(members)}")
 

@@ -61,6 +61,7 @@ class ClusterBus(LocalBus):
         self.couriers: dict[int, Courier] = {}
         self.shelf = Shelf()
         self.heard: dict[str, int] = {}  # how far this edge has heard the rooms that others own
+        self._user_keepers: dict[str, int] = {}  # who has the record of each user that is owned here
         self.forwards = 0  # commands sent to other workers
         self._timers = timers
         self._open_link = open_link
@@ -211,6 +212,8 @@ class ClusterBus(LocalBus):
             self.edge.on_news(letters.decode(kind, body), now)
         elif kind == letters.LANE:
             given = letters.decode(kind, body)
+            if not self.handover.is_owner(sender, room_key(given.room_id), given.epoch):
+                return  # not any more: cursors would get lost there
             lane = RemoteLane(given.room_id, given.handle, courier.letters, self._road)
             self.edge.on_lane(given.session_id, lane)
         elif kind == letters.REFRESH:
@@ -337,19 +340,30 @@ class ClusterBus(LocalBus):
         for user_id in sorted(touched):
             user = self._shard.users.get(user_id)
             heir = self.handover.heir(user_key(user_id))
-            courier = self.couriers.get(heir)
-            if courier is None:
-                continue
+            before = self._user_keepers.pop(user_id, heir)
+            if before != heir:  # it may have swept before the last record came, and would bring that back one day
+                self._keep_user(before, self._ended_user(user_id))
             if user is None:
-                revision = self._shard.setting.next_version()
-                record = UserRecord(
-                    user_id=user_id, revision=revision, manual=None, status_message="", wishes=(None, None, None),
-                    sessions=[],
-                )  # fmt: skip
+                self._keep_user(heir, self._ended_user(user_id))
             else:
+                self._user_keepers[user_id] = heir
                 user.revision = user.setting.next_version(user.revision)
-                record = keeping.user_record(user)
+                self._keep_user(heir, keeping.user_record(user))
+
+    def _keep_user(self, worker: int, record: UserRecord) -> None:
+        courier = self.couriers.get(worker)
+        if courier is not None:
             courier.letters.put(letters.USER_KEPT, letters.encode(record))
+
+    def _ended_user(self, user_id: str) -> UserRecord:
+        revision, nothing = self._shard.setting.next_version(), (None, None, None)
+        return UserRecord(
+            user_id=user_id, revision=revision, manual=None, status_message="", wishes=nothing, sessions=[]
+        )
+
+    def forget_keeper(self, user_id: str) -> None:
+        """The user is another's now, and so is who keeps its record."""
+        self._user_keepers.pop(user_id, None)
 
     # --- short ways -----------------------------------------------------------------------------------------------
 
@@ -368,7 +382,7 @@ class ClusterBus(LocalBus):
         handle = self._lane_of[(room.id, session_id)] = self._last_lane
         self._places[handle] = (room.id, session_id)
         self._lanes[handle] = lane
-        given = letters.LaneGiven(room.id, session_id, handle)
+        given = letters.LaneGiven(room.id, session_id, handle, self.handover.epoch)
         self.couriers[edge_id].letters.put(letters.LANE, letters.encode(given))
 
     def _drop_lane(self, room_id: str, session_id: str) -> None:

@@ -85,6 +85,15 @@ class Handover:
         assert self._owners is not None
         return {ring.owner(key) for ring in (self._change.rings if self.recovering else [self._owners])}
 
+    def has_announced(self, key: str) -> bool:
+        """Have the next owners been told who is connected here, while `key` changes its owner?"""
+        return self._change.stage == ANNOUNCED and self._change.moved(key)
+
+    def is_owner(self, worker: int, key: str, epoch: int) -> bool:
+        """Does a worker own `key` by the newest view that is known here, if not by one that is newer still? It says so
+        by the view `epoch`."""
+        return epoch > self._change.epoch or self._change.target.owner(key) == worker
+
     def heir(self, key: str) -> int:
         """Who is to keep the record of `key`, besides those who need it anyway."""
         return self._owners.heir(key) if self._owners is not None else self._bus.me
@@ -208,6 +217,7 @@ class Handover:
         users = {user_id: record for user_id, record in bus.shelf.users.items() if moved(user_key(user_id))}
         for user_id in [user_id for user_id in bus.shard.users if moved(user_key(user_id))]:
             users[user_id] = bus.shelf.users[user_id] = let_user_go(bus.shard, user_id)
+            bus.forget_keeper(user_id)
         owners = self._change.target
         self._own_by(owners)
         for room_id, record in kept.items():

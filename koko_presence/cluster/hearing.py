@@ -1,7 +1,9 @@
 """Which flushes of rooms this edge may show: from the room's owner alone, and behind all that its predecessor sent.
 
 What comes too early waits until the change of owners is over. What an owner says that slept through a change, and is
-none any more, is thrown away: a room's flushes never go back to an earlier view.
+none any more, is thrown away: a room's flushes never go back to an earlier view. So is what the last owner says when
+this edge, which has not waited for it, has told the next one who hears the room: a join that is answered by that would
+be unknown to the next. It is said again.
 """
 
 from __future__ import annotations
@@ -39,7 +41,8 @@ class Hearing:
             self._early.append((sender, body))
             self._early_rooms.add(room_id)
             return False
-        if epoch < self._epochs.get(room_id, 0) or sender not in handover.owners_of(room_key(room_id)):
+        late = epoch < self._epochs.get(room_id, 0) or handover.has_announced(room_key(room_id))
+        if late or sender not in handover.owners_of(room_key(room_id)):
             self._thrown = True
             return False
         self._epochs[room_id] = epoch

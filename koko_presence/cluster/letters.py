@@ -40,11 +40,12 @@ class RelayedAct(commands.Letter, kw_only=True):
 
 
 class LaneGiven(Struct, array_like=True):
-    """The owner's short way for one member's cursors: its number there."""
+    """The owner's short way for one member's cursors: its number there, and the view by which it is the owner."""
 
     room_id: str
     session_id: str
     handle: int
+    epoch: int
 
 
 class Stage(Struct, array_like=True):

@@ -11,9 +11,20 @@ from msgspec import Struct, structs
 
 from koko_presence import commands, records
 from koko_presence.cluster.ring import Ring, room_key, user_key
-from koko_presence.commands import ApplyPrivacy, ChangeGrant, ChangePrivacy, ClaimMember, Drop, Regrant, Resume
+from koko_presence.commands import (
+    Admit,
+    ApplyPrivacy,
+    ChangeGrant,
+    ChangePrivacy,
+    ClaimMember,
+    Drop,
+    EnterRoom,
+    Regrant,
+    Resume,
+)
 from koko_presence.domain import keeping
 from koko_presence.domain.setting import EPOCH_BITS
+from koko_presence.happenings import UserEntered, UserLeft
 from koko_presence.messages import Privacy
 from koko_presence.news import SessionActed
 from koko_presence.records import SessionRecord
@@ -108,6 +119,36 @@ def test_a_late_word_on_where_somebody_is_changes_nothing(world: World, late: st
             world, Resume(user_id="ada", edge=member.edge, connection=member.connection + 1, stay=member.stay, **where)
         )
     assert member.connected and member.connection == ada.session.connection and member.attached
+
+
+def test_a_join_that_comes_behind_its_leave_makes_no_member(world: World) -> None:
+    """It had waited at a worker that hung, the leave had gone to the room's new owner at once."""
+    ada = world.person("ada")
+    member = world.shard.rooms["video_123"].members[ada.session_id]
+    visitor = keeping.visitor_of(member)
+    enter = EnterRoom(user_id="ada", room_id="video_123", visitor=visitor, room_type="video")
+    late = Admit(room_id="video_123", enter=enter, stay=member.stay, profile=member.person.profile)
+    world.shard.users["ada"].forget(ada.session_id, "left")
+    for effect in world.shard.take_effects():
+        send(world, effect)
+    send(world, late)
+    assert "video_123" not in world.shard.rooms
+    send(world, structs.replace(late, stay=late.stay + 1000))
+    assert "video_123" in world.shard.rooms, "a later one is another stay"
+
+
+def test_two_stays_that_are_read_in_one_turn_are_told_apart() -> None:
+    """Their webhooks had the same ids: a back end takes the second for a repeat of the first."""
+    world = World(workers=1, telling=True)
+    ada = world.client().auth("ada")
+    world.settle()
+    for _ in range(3):
+        ada.post({"type": "join", "roomId": "video_123", "roomType": "video"})
+        ada.post({"type": "leave", "roomId": "video_123"})
+    world.settle()
+    assert world.told is not None
+    ids = [event.id for event in world.told if isinstance(event, UserEntered | UserLeft)]
+    assert len(ids) == len(set(ids)) == 6
 
 
 # --- to edges
