@@ -138,6 +138,8 @@ MEANINGS: Mapping[str, str] = {
     "limits.max_presence_bytes": "Longest `data` of a cursor, selection or other presence message.",
     "limits.send_soft_bytes": "Unsent data above which a slow receiver gets only the newest cursors.",
     "limits.send_hard_bytes": "Unsent data above which a slow receiver is closed.",
+    "limits.memory_bytes": "Memory that all workers together may use. From 90 % on newcomers are refused. 0: only\n"
+    "the limit of the control group counts, if there is one.",
     "limits.flush_window_ms": "How long a busy room collects events before it writes. 0: not at all.",
     "limits.flush_ceiling_ms": (
         "How long at most, when the worker's core fills up; up to 33 when it is full. One display frame is 16."

@@ -142,13 +142,13 @@ def test_faults_are_logged_and_nothing_changes(caplog: pytest.LogCaptureFixture)
         raise ConfigError(["limits.x: no such key", "log.level: no"])
 
     with caplog.at_level(logging.WARNING):
-        assert read_again(broken, OLD, rolling=False) is None
+        assert asyncio.run(read_again(broken, lambda: OLD, rolling=False)) is None
         assert [line.getMessage() for line in caplog.records] == [
             "configuration not reloaded: limits.x: no such key",
             "configuration not reloaded: log.level: no",
         ]
         caplog.clear()
-        read_again(lambda: NEW, OLD, rolling=False)
+        asyncio.run(read_again(lambda: NEW, lambda: OLD, rolling=False))
     told = [line.getMessage() for line in caplog.records]
     assert "server.port has changed, which takes a restart; the old value stays" in told
     assert "server.demo has changed, which takes koko-presence reload --rolling; the old value stays" in told
