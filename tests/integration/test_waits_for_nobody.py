@@ -33,9 +33,11 @@ port = 0
 secret = "{secret}"
 [access]
 mode = "allow_all"
+"""
+WEBHOOKS = f"""
 [webhooks]
 url = "http://localhost:9/nobody"
-secret = "{secret}"
+secret = "{SECRET}"
 batch_s = 0
 """
 
@@ -45,9 +47,9 @@ both = pytest.mark.parametrize("workers", [1, 2])
 class Service:
     """A server whose log goes into a pipe. Its reader reads until it is told to stand."""
 
-    def __init__(self, folder: Path, workers: int, env: dict[str, str] | None = None) -> None:
+    def __init__(self, folder: Path, workers: int, env: dict[str, str] | None = None, more: str = "") -> None:
         self.config = folder / "koko.toml"
-        self.config.write_text(CONFIG.format(folder=folder, workers=workers, secret=SECRET))
+        self.config.write_text(CONFIG.format(folder=folder, workers=workers, secret=SECRET) + more)
         self.reads, self.writes = os.pipe()
         fcntl.fcntl(self.writes, fcntl.F_SETPIPE_SZ, 4096)
         command = [sys.executable, "-m", "koko_presence", "serve", "--config", str(self.config)]
@@ -136,9 +138,9 @@ def speak(ws: RawSocket, listener: RawSocket, text: str) -> None:
 
 
 @contextmanager
-def service(workers: int, env: dict[str, str] | None = None) -> Iterator[Service]:
+def service(workers: int, env: dict[str, str] | None = None, more: str = "") -> Iterator[Service]:
     with tempfile.TemporaryDirectory(prefix="koko") as folder:  # pytest's are too long for sockets
-        it = Service(Path(folder), workers, env)
+        it = Service(Path(folder), workers, env, more)
         try:
             yield it
         finally:
@@ -234,7 +236,7 @@ def test_once_it_serves_a_server_opens_no_file_but_the_systems_in_its_loop(worke
     (tmp_path / "sitecustomize.py").write_text(EAR)
     heard = tmp_path / "heard"
     heard.mkdir()
-    with service(workers, {"PYTHONPATH": str(tmp_path), "HEARD_IN": str(heard)}) as it:
+    with service(workers, {"PYTHONPATH": str(tmp_path), "HEARD_IN": str(heard)}, WEBHOOKS) as it:
         wait_until(it.ready)
         start = {path: path.stat().st_size for path in heard.iterdir()}
         assert len(start) == (1 if workers == 1 else workers + 1)
