@@ -87,7 +87,6 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_presence_bytes: Bytes = 1024
     send_soft_bytes: Bytes = 64 * 1024
     send_hard_bytes: Bytes = 1024 * 1024
-    memory_bytes: Annotated[int, Meta(ge=0, le=1 << 50)] = 0  # of all workers together; 0: only what the system says
     send_stuck_s: Annotated[float, Meta(gt=0.0, le=3600.0)] = 10.0
 
     # fan-out [L4]: how long a busy room collects before it writes, 0 switches the window off; and how long at most when

@@ -386,7 +386,7 @@ def _counts(place: Place | None) -> AddressCounts:
 
 
 def _memory_part(config: Config) -> int:
-    return config.limits.memory_bytes // config.server.worker_count
+    return config.server.memory_bytes // config.server.worker_count
 
 
 def _access(config: Config) -> Access:

@@ -1,7 +1,7 @@
 """How much memory there is, how much of it is used, and what a worker does about it when that comes near.
 
 Three limits are looked at: `memory.max` of the control groups that this process is in, version 2; its counterpart of
-version 1; and `limits.memory_bytes` of the configuration, of which each worker may use an equal part. The nearest one
+version 1; and `server.memory_bytes` of the configuration, of which each worker may use an equal part. The nearest one
 counts. Of a control group's use its page cache is left out, which the kernel takes back before it kills anybody.
 """
 

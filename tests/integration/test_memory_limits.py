@@ -27,8 +27,8 @@ MIB = 1 << 20
 def limit(server: Live, memory_bytes: int) -> None:
     """A reload with this limit, which is looked at at once."""
     worker = server.worker
-    limits = msgspec.structs.replace(worker.config.limits, memory_bytes=memory_bytes)
-    worker.reload(msgspec.structs.replace(worker.config, limits=limits))
+    section = msgspec.structs.replace(worker.config.server, memory_bytes=memory_bytes)
+    worker.reload(msgspec.structs.replace(worker.config, server=section))
     worker._keep_within(worker._memory.look())
 
 
@@ -204,7 +204,8 @@ def test_a_worker_without_memory_ends_at_once_and_is_replaced() -> None:
 
             def died() -> bool:
                 with contextlib.suppress(OSError, EOFError):
-                    people.append(it.enter(f"u{len(people)}"))
+                    people.append(RawSocket(it.port))
+                    it.enter(f"u{len(people)}", people[-1])
                 return any(line["msg"].startswith("a worker died") for line in it.lines())
 
             wait_until(died)

@@ -103,9 +103,9 @@ class Service:
             asking.request("GET", "/metrics")
             return asking.getresponse().read().decode()
 
-    def enter(self, user: str) -> RawSocket:
+    def enter(self, user: str, ws: RawSocket | None = None) -> RawSocket:
         """Somebody who is in a room."""
-        ws = RawSocket(self.port)
+        ws = ws or RawSocket(self.port)
         assert "101" in ws.upgrade()
         token = issue_token(SECRET, user=user, now_s=int(time.time()))
         for message in ({"type": "auth", "token": token}, {"type": "join", "roomId": "r", "roomType": "project"}):
