@@ -17,7 +17,7 @@ import socket
 import sys
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 import uvloop
@@ -55,6 +55,14 @@ def calm_collector() -> None:
     gc.set_threshold(20_000, 20, 50)
 
 
+def end_process(status: int) -> NoReturn:
+    """End now, once the last lines are out. The loop is not closed: that waits for names that are being looked up. And
+    nothing is left to be tidied up, which takes its time with a big heap."""
+    sys.stdout.flush()
+    queued_stream.drain()
+    os._exit(status)
+
+
 def load_ahead() -> None:
     """Load what Python would read from files when it is used for the first time, while people wait."""
     for codec in ("utf-16-le", "unicode_escape", "idna"):
@@ -71,18 +79,18 @@ def say_what_fits(worker: Worker) -> None:
 # --- alone --------------------------------------------------------------------------------------------------------
 
 
-def run(config: Config, *, dev: bool = False, reload_config: Callable[[], Config] | None = None) -> int:
+def run(config: Config, *, dev: bool = False, reload_config: Callable[[], Config] | None = None) -> NoReturn:
     """Serve with one worker until SIGINT or SIGTERM; SIGHUP reads the configuration again, SIGUSR1 writes the stacks of
-    all threads to the log. Returns the process's exit code: 0 after a drain, 2 when an address or the certificate
+    all threads to the log. Then the process ends, with exit code 0 after a drain, 2 when an address or the certificate
     cannot be used, which no restart helps."""
     terminal = Terminal()
     prepare()
-    return uvloop.run(_serve_alone(config, dev, reload_config or load, terminal))
+    uvloop.run(_serve_alone(config, dev, reload_config or load, terminal))
 
 
-async def _serve_alone(config: Config, dev: bool, reload_config: Callable[[], Config], terminal: Terminal) -> int:
+async def _serve_alone(config: Config, dev: bool, reload_config: Callable[[], Config], terminal: Terminal) -> NoReturn:
     end_when_exhausted(asyncio.get_running_loop())
-    return await Alone(config, dev, reload_config, terminal).serve()
+    end_process(await Alone(config, dev, reload_config, terminal).serve())
 
 
 class Alone:
@@ -206,7 +214,7 @@ async def _next_end(signals: "asyncio.Queue[int]") -> None:
 # --- one of several -----------------------------------------------------------------------------------------------
 
 
-def main(argv: list[str]) -> int:
+def main(argv: list[str]) -> NoReturn:
     """Serve until the supervisor says Stop, or is gone."""
     for number in SIGNALS:  # these are the supervisor's affair, also when somebody sends them to the whole group
         signal.signal(number, signal.SIG_IGN)
@@ -215,12 +223,12 @@ def main(argv: list[str]) -> int:
     queued_stream.queue_stderr()
     prepare()
     go_first_for_memory()
-    return uvloop.run(_serve(socket.socket(fileno=int(argv[0]))))
+    uvloop.run(_serve(socket.socket(fileno=int(argv[0]))))
 
 
-async def _serve(sock: socket.socket) -> int:
+async def _serve(sock: socket.socket) -> NoReturn:
     end_when_exhausted(asyncio.get_running_loop())
-    return await Member(sock).serve()
+    end_process(await Member(sock).serve())
 
 
 class Member:
@@ -335,6 +343,4 @@ class Member:
 
 
 if __name__ == "__main__":
-    status = main(sys.argv[1:])
-    queued_stream.drain()
-    os._exit(status)  # nothing is left to be tidied up, and a big heap takes its time
+    main(sys.argv[1:])

@@ -20,7 +20,7 @@ from typing import TextIO, cast
 
 QUEUE_BYTES = 256 << 10
 LONGEST_PART_BYTES = 64 << 10  # of a line without its end
-DRAIN_S = 0.5  # at the end of the process
+DRAIN_S = 0.3  # at the end of the process
 Entry = tuple[bytes, int]  # whole lines, and how many were dropped before them, ever
 
 

@@ -4,6 +4,7 @@ import fcntl
 import http.client
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -216,29 +217,29 @@ def test_sigusr1_writes_the_stacks_of_all_processes_and_ends_none(workers: int) 
         bob.sock.close()
 
 
-EAR = """
+AUDIT_HOOK = """
 import os, sys, threading
 
-heard = os.open(os.environ["HEARD_IN"] + f"/{os.getpid()}", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+opened = os.open(os.environ["OPENED_IN"] + f"/{os.getpid()}", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
-def hear(event, args):
+def note(event, args):
     if event in ("open", "os.listdir", "os.scandir", "socket.getaddrinfo"):
         if threading.current_thread() is threading.main_thread():
-            os.write(heard, f"{event} {args[0]}\\n".encode())
+            os.write(opened, f"{event} {args[0]}\\n".encode())
 
-sys.addaudithook(hear)
+sys.addaudithook(note)
 """
 
 
 @both
 def test_once_it_serves_a_server_opens_no_file_but_the_systems_in_its_loop(workers: int, tmp_path: Path) -> None:
-    """Any other may be on a disk that hangs. Each process of the server is listened to, from its start on."""
-    (tmp_path / "sitecustomize.py").write_text(EAR)
-    heard = tmp_path / "heard"
-    heard.mkdir()
-    with service(workers, {"PYTHONPATH": str(tmp_path), "HEARD_IN": str(heard)}, WEBHOOKS) as it:
+    """Any other may be on a disk that hangs. An audit hook in each process notes what is opened."""
+    (tmp_path / "sitecustomize.py").write_text(AUDIT_HOOK)
+    opened = tmp_path / "opened"
+    opened.mkdir()
+    with service(workers, {"PYTHONPATH": str(tmp_path), "OPENED_IN": str(opened)}, WEBHOOKS) as it:
         wait_until(it.ready)
-        start = {path: path.stat().st_size for path in heard.iterdir()}
+        start = {path: path.stat().st_size for path in opened.iterdir()}
         assert len(start) == (1 if workers == 1 else workers + 1)
         people = [it.enter(f"u{number}") for number in range(8)]
         for one, other in zip(people, [*people[1:], people[0]], strict=True):
@@ -266,3 +267,39 @@ def test_once_it_serves_a_server_opens_no_file_but_the_systems_in_its_loop(worke
         said = [line for path in start for line in path.read_text()[start[path] :].splitlines()]
         fine = ("/proc/", "/sys/", "/dev/tty", str(it.config.parent / "run"))  # the last one is cleared at the end
         assert sorted({line for line in said if not line.partition(" ")[2].startswith(fine)}) == []
+
+
+RESOLVER = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <netdb.h>
+#include <string.h>
+#include <unistd.h>
+
+int getaddrinfo(const char *name, const char *service, const struct addrinfo *hints, struct addrinfo **found) {
+    int (*real)(const char *, const char *, const struct addrinfo *, struct addrinfo **) = dlsym(RTLD_NEXT, "getaddrinfo");
+    while (name && strstr(name, "hangs"))
+        pause();
+    return real(name, service, hints, found);
+}
+"""
+
+
+@both
+def test_a_resolver_that_hangs_holds_nobody_up_at_the_end_either(workers: int, tmp_path: Path) -> None:
+    """Closing the loop would wait for a name that is being looked up: 25 s with one worker."""
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        pytest.skip("no C compiler: the compiled part was built elsewhere")
+    (tmp_path / "resolver.c").write_text(RESOLVER)
+    library = str(tmp_path / "resolver.so")
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, str(tmp_path / "resolver.c"), "-ldl"], check=True)
+    more = WEBHOOKS.replace("http://localhost:9", "https://hangs.example")
+    with service(workers, {"LD_PRELOAD": library}, more) as it:
+        ann, bob = it.enter("ann"), it.enter("bob")
+        speak(ann, bob, "still here")
+        it.process.send_signal(signal.SIGTERM)
+        assert it.process.wait(PATIENCE_S) == 0
+        it.wait("events were not told by webhook before the end")
+        ann.sock.close()
+        bob.sock.close()
