@@ -53,6 +53,7 @@ def serve(arguments: argparse.Namespace) -> int:
     config = _load(arguments, chosen, dev=arguments.dev)
     from .ops import config as reading
     from .ops import logs
+    from .ops.queued_stream import queue_stderr
     from .verifiers import key_faults
 
     config = reading.with_secret(config)
@@ -65,6 +66,7 @@ def serve(arguments: argparse.Namespace) -> int:
         # --dev draws a new secret at every reading; tokens of this run must stay good
         return reading.with_secret(again, config.auth.secret, anyhow=arguments.dev)
 
+    queue_stderr()
     logs.configure(config.log, config.secrets)
     if config.server.worker_count == 1:
         from . import worker_process
@@ -306,6 +308,7 @@ _SERVE_NOTES = """\
 signals:
   SIGTERM, Ctrl-C   drain: clients are sent elsewhere within 10 seconds, then exit; a second one does not wait
   SIGHUP            read the configuration again            (koko-presence reload)
+  SIGUSR1           write the stacks of all workers to the log
   SIGUSR2           replace the workers, one at a time      (koko-presence reload --rolling)
 """
 _RELOAD_NOTES = """\

@@ -65,6 +65,7 @@ class Tallies(Struct, kw_only=True):
     limited: dict[str, int] = {}  # what addresses had too much of, by ADDRESS_LIMITS
     upstream_requests: dict[str, dict[str, int]] = {}  # by UPSTREAMS and UPSTREAM_RESULTS
     upstream_durations: dict[str, Histogram] = {}  # of the requests that were sent, by UPSTREAMS
+    log_lines_lost: int = 0
     broadcast: Histogram
     join: Histogram
     join_access: Histogram = field(default_factory=lambda: Histogram(buckets=[0] * (len(BOUNDS_S) + 1), sum_s=0.0))
@@ -96,3 +97,18 @@ class Counters(Struct, kw_only=True):
     overloaded: bool = False
     flush_window_s: float = 0.0
     advised_interval_s: float = 0.0
+    connections_allowed: int = 0
+    descriptors: int = 0
+    descriptors_allowed: int = 0
+    memory_bytes: int = 0  # what counts against the limit that is nearest
+    memory_limit_bytes: int = 0  # 0: there is none
+
+
+class MainCounts(Struct, kw_only=True):
+    """What the main process counts: the supervisor, or the only worker, which has the other numbers in its Counters."""
+
+    clock_jumps: int = 0
+    reported: dict[str, int] = {}  # how often a worker was said to be out of reach by another one, by slot
+    log_lines_lost: int = 0
+    descriptors: int = 0
+    descriptors_allowed: int = 0

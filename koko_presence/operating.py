@@ -11,6 +11,7 @@ from .cluster import control
 from .cluster.control import LAST_WORDS, AskSnapshot, Channel, Snapshot
 from .cluster.fleet import Fleet
 from .cluster.questions import Questions
+from .counts import MainCounts
 from .ops.metrics import Ledger, render
 from .ops.stats import Stats, stats
 
@@ -18,8 +19,14 @@ from .ops.stats import Stats, stats
 class Operating:
     """Asks the workers of `fleet`; `channels` gives the way to each process by the worker's id."""
 
-    def __init__(self, fleet: Fleet, channels: Callable[[], Mapping[int, Channel]]) -> None:
-        self._fleet, self._channels = fleet, channels
+    def __init__(
+        self,
+        fleet: Fleet,
+        channels: Callable[[], Mapping[int, Channel]],
+        main: Callable[[], MainCounts] = MainCounts,
+    ) -> None:
+        """`main` gives what the supervisor counts itself."""
+        self._fleet, self._channels, self._main = fleet, channels, main
         self._ledger = Ledger()
         self._questions = Questions()
 
@@ -45,7 +52,14 @@ class Operating:
     async def metrics(self) -> str:
         """The text for Prometheus; who has not answered within a second counts as missing."""
         snapshots, ids, leaving = await self._scrape()
-        return render(snapshots, restarts=self._fleet.deaths, ledger=self._ledger, ids=ids, leaving=leaving)
+        return render(
+            snapshots,
+            restarts=self._fleet.deaths,
+            ledger=self._ledger,
+            ids=ids,
+            leaving=leaving,
+            main=self._main(),
+        )
 
     async def stats(self) -> Stats:
         """The same as one document."""

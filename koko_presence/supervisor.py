@@ -31,8 +31,10 @@ from .edge.address_counts import shared_memory
 from .edge.listening import listening_sockets
 from .ids import new_hash_key
 from .operating import Operating
-from .ops import logs, reloading, runtime
+from .ops import logs, reloading, runtime, stacks
+from .ops.beside import OneAtATime
 from .ops.config import Config, load
+from .ops.main_watch import MainWatch
 from .ops.operator import OperatorPort
 from .ops.processes import SIGNALS, Terminal, prepare, start_worker
 from .ops.server_api import ServerApi
@@ -48,7 +50,8 @@ monotonic = time.monotonic
 
 
 def run(config: Config, *, dev: bool = False, reload_config: Callable[[], Config] | None = None) -> int:
-    """Serve until SIGINT or SIGTERM. SIGHUP reads the configuration again, SIGUSR2 replaces the workers one at a time.
+    """Serve until SIGINT or SIGTERM. SIGHUP reads the configuration again, SIGUSR1 writes the stacks of all processes
+    to the log, SIGUSR2 replaces the workers one at a time.
 
     Returns the process's exit code: 0 after a drain; 2 when an address or the certificate cannot be used, which no
     restart helps; 1 when workers die faster than it makes sense to replace them. That stops the service at once, since
@@ -115,19 +118,22 @@ class Supervisor:
         self._fleet = Fleet(len(sockets), str(folder.path))
         self._workers: dict[int, WorkerProcess] = {}
         self._signals: asyncio.Queue[int] = asyncio.Queue()
+        self._reloads, self._rolls = OneAtATime(self._reload), OneAtATime(self._roll)
         self._over: asyncio.Future[Exit] = self._loop.create_future()
         self._notifier = Notifier.from_environment()
         self._watchdog_at = 0.0
         self._status = ""
         self._announced = False
         self._rolling = False
-        self._operating = Operating(self._fleet, self._channels)
+        self._watch = MainWatch(is_supervisor=True, workers=len(sockets))
+        self._operating = Operating(self._fleet, self._channels, self._watch.counts)
         self._shared = SharedCache()  # what workers were told outside: their successors know it too
 
     async def serve(self, port: int) -> int:
         """The whole life of the service. Errors: OSError for the operator port."""
         for number in SIGNALS:
             self._loop.add_signal_handler(number, self._signals.put_nowait, number)
+        stacks.listen(self._on_stacks)
         operating = self._operating
         operator = OperatorPort(lambda: self._fleet.unready(monotonic()), operating.metrics)
         drain = partial(self._signals.put_nowait, signal.SIGTERM)
@@ -155,15 +161,24 @@ class Supervisor:
         while True:
             number = await self._signals.get()
             if number == signal.SIGHUP and not self._terminal.is_gone:
-                self._reload()
+                self._reloads.ask()
             elif number == signal.SIGUSR2:
-                self._roll()
+                self._rolls.ask()
             else:
                 self._drain()
 
-    def _reload(self) -> None:
+    def _on_stacks(self) -> None:
+        """The supervisor's own stacks are written; called in another thread."""
+        self._loop.call_soon_threadsafe(self._ask_for_stacks)
+
+    def _ask_for_stacks(self) -> None:
+        for id, worker in self._workers.items():
+            if self._fleet.present(id):  # one that has only just begun would be ended by the signal
+                worker.process.send_signal(signal.SIGUSR1)
+
+    async def _reload(self) -> None:
         self._notifier.reloading()
-        config = reloading.read_again(self._reload_config, self._config, rolling=False)
+        config = await reloading.read_again(self._reload_config, lambda: self._config, rolling=False)
         if config is not None:
             self._config_before = reloading.settle(self._config_before, config, rolling=False).config
             self._config = config
@@ -175,13 +190,13 @@ class Supervisor:
         if not self._rolling:
             self._notifier.ready(self._status)
 
-    def _roll(self) -> None:
+    async def _roll(self) -> None:
         refusal = self._fleet.no_roll()
         if refusal:
             log.warning("no rolling reload now: %s", refusal)
             return
-        config = reloading.read_again(self._reload_config, self._config, rolling=True)
-        if config is None:
+        config = await reloading.read_again(self._reload_config, lambda: self._config, rolling=True)
+        if config is None or self._fleet.no_roll():  # it may be draining by now
             return
         self._config, self._config_before = config, self._config
         log.info("rolling reload: every worker is replaced, one at a time", extra={"workers": self._fleet.slots})
@@ -261,6 +276,9 @@ class Supervisor:
         elif isinstance(message, control.Serving):
             self._do(self._fleet.on_serving(id, message.epoch, now))
         elif isinstance(message, control.PeerStuck):
+            members = self._fleet.members
+            if id in members and message.peer in members:
+                self._watch.on_report(members[message.peer].slot, by=members[id].slot)
             self._do(self._fleet.on_peer_stuck(id, message.peer, now))
         elif isinstance(message, control.Drained):
             self._do(self._fleet.on_drained(id, now))
@@ -302,6 +320,7 @@ class Supervisor:
     def _tick(self) -> None:
         now = monotonic()
         self._loop.call_later(TICK_S, self._tick)
+        self._watch.tick(now)
         self._do(self._fleet.tick(now))
         interval_s = self._notifier.watchdog_interval_s
         if interval_s is not None and now >= self._watchdog_at and self._fleet.fresh(now):

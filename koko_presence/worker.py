@@ -43,9 +43,10 @@ from .edge.trpc_ws import PATH as TRPC_PATH
 from .edge.trpc_ws import TrpcSocket
 from .ids import new_hash_key, new_session_id
 from .limits import Limits
+from .ops import logs
 from .ops.collect import LoopLag, TurnCpu, collect
 from .ops.config import Config
-from .ops.logs import BoundedHandler
+from .ops.memory import Level, MemoryWatch, Pressure, Use
 from .ops.webhooks import Webhooks
 from .probe_rules import parse_rule
 from .shard import Shard
@@ -59,6 +60,8 @@ DEMO_FOLDER = Path(__file__).parent / "web" / "demo"
 WS_PATHS = ("/presence", TRPC_PATH)
 DEMO_TOKEN_TTL_S = 3600
 WALL_SYNC_S = 1.0
+MEMORY_LOOK_S, MEMORY_SHORT_LOOK_S = 0.5, 0.1  # how often, and once there is not much left
+MEMORY_SHORT_SHARE = 0.75
 DRAIN_LONGEST_S = 10.0
 DRAIN_CLOSES_PER_S = 500.0
 DRAIN_LINGER_S = 1.0
@@ -103,17 +106,18 @@ class Worker:
         self.on_learned: Callable[[list[CacheEntry]], None] = lambda entries: None
         self.upstreams = Upstreams()
         self._mesh: Mesh | None = None
+        self._slots: dict[int, int] = {}  # of the workers in the view, by id
         loop = asyncio.get_running_loop()
         self._loop = loop
         self._wall = WallClock()
         self._wall_timer: asyncio.TimerHandle | None = None
         self.addresses = AddressLimits(config.limits, _counts(place), monotonic)
         self._limit_addresses(config)
+        self.webhooks: Webhooks | None = None
         self._sync_wall()
         self._lag = LoopLag(loop, tally)
         self._turn_cpu = TurnCpu(loop)
         self.shard = Shard(config.limits, config.rooms, self._wall)
-        self.webhooks: Webhooks | None = None
         self._webhook_asker: Asker | None = None
         self._closing: set[asyncio.Future[None]] = set()  # what is not needed any more
         self._tell_webhooks(config)
@@ -165,6 +169,10 @@ class Worker:
         )
         self._http.add_websocket(WS_PATHS, self.door.turn)
         self._verifiers.start()
+        self._memory, self._pressure = MemoryWatch(_memory_part(config)), Pressure()
+        self._shed_events = self._shed_receivers = 0
+        self._memory_timer: asyncio.TimerHandle | None = None
+        self._look_at_memory()
 
     @property
     def port(self) -> int:
@@ -215,8 +223,9 @@ class Worker:
             self.webhooks.stop()
         if self._webhook_asker is not None:
             await self._webhook_asker.close()
-        if self._wall_timer is not None:
-            self._wall_timer.cancel()
+        for timer in (self._wall_timer, self._memory_timer):
+            if timer is not None:
+                timer.cancel()
 
     def reload(self, config: Config) -> None:
         """Take over new limits, origins and keys without touching a connection."""
@@ -231,6 +240,7 @@ class Worker:
         self.hub.resume_tokens = ResumeTokens(config.auth.secret)
         self.door.origins = self._origins(config)
         self._limit_addresses(config)
+        self._memory.part_bytes = _memory_part(config)
         self._http_server.keepalive_s = config.server.keepalive_s
         self._tell_webhooks(config)
 
@@ -254,6 +264,7 @@ class Worker:
             bus=self.bus,
             webhooks=self.webhooks,
             upstreams=self.upstreams,
+            memory=self._memory.look(),
         )
 
     def _close_access(self, access: Access) -> None:
@@ -306,7 +317,8 @@ class Worker:
         self.bus.on_letters(sender, found)
 
     def _on_stuck(self, peer: int) -> None:
-        log.error("a worker does not read what others write to it, or gives no sign of life", extra={"peer": peer})
+        slot = self._slots.get(peer)
+        log.error("a worker does not read what others write to it, or gives no sign of life", extra={"peer": slot})
         self.on_peer_stuck(peer)
 
     async def open_mesh(self) -> None:
@@ -318,6 +330,7 @@ class Worker:
         """Take over a view of the workers; `on_serving` is called with its epoch when everything that moves has moved,
         and `on_peer_stuck` with the id of a worker that cannot be reached any more."""
         assert isinstance(self.bus, ClusterBus) and self._mesh is not None
+        self._slots = {peer.id: peer.slot for peer in view.peers}
         self.bus.on_view(view, monotonic())
         self._mesh.forget(view.ids)
 
@@ -328,13 +341,42 @@ class Worker:
         """What another worker has been told by an identity provider or the application."""
         self._verifiers.learn(entries, time.time())
 
+    # --- memory -----------------------------------------------------------------------------------------------------
+
+    def _look_at_memory(self) -> None:
+        use = self._memory.look()
+        self._keep_within(use)
+        pause_s = MEMORY_LOOK_S if use.share < MEMORY_SHORT_SHARE else MEMORY_SHORT_LOOK_S
+        self._memory_timer = self._loop.call_later(pause_s, self._look_at_memory)
+
+    def _keep_within(self, use: Use) -> None:
+        """Do what is to be done with so much memory in use: what can be done without goes first, then newcomers."""
+        before, level = self._pressure.level, self._pressure.update(use.share)
+        self.door.refuses_newcomers = self.hub.refuses_newcomers = level is Level.REFUSE
+        if level >= Level.SHED:
+            self._shed_receivers += self.hub.shed_slow()
+            self._shed_events += self.webhooks.shed() if self.webhooks is not None else 0
+        if level is before:
+            return
+        extra: dict[str, int] = {"used": use.used, "limit": use.limit}
+        if level is Level.REFUSE:
+            log.error("memory is short: newcomers are refused", extra=extra)
+        elif level is Level.SHED and before is Level.ENOUGH:
+            log.warning("memory is short: slow receivers and what waits for webhooks are let go", extra=extra)
+        elif level is Level.SHED:
+            log.warning("memory is short, but newcomers are let in again", extra=extra)
+        else:
+            extra |= {"receivers": self._shed_receivers, "events": self._shed_events}
+            self._shed_receivers = self._shed_events = 0
+            log.info("there is memory enough again", extra=extra)
+
     # --- clocks, tokens ---------------------------------------------------------------------------------------------
 
     def _sync_wall(self) -> None:
         self._wall.sync(monotonic(), time.time())
-        for handler in logging.getLogger().handlers:
-            if isinstance(handler, BoundedHandler):
-                handler.report()  # how many lines a flood has cost
+        logs.report()  # how many lines a flood has cost
+        if self.webhooks is not None:
+            self.webhooks.tell_drops(monotonic())
         self.addresses.tidy()
         self._wall_timer = self._loop.call_later(WALL_SYNC_S, self._sync_wall)
 
@@ -355,6 +397,10 @@ def _counts(place: Place | None) -> AddressCounts:
     if place is not None and not counts.is_shared:
         log.warning("this worker counts by address for itself, so an address may have as much of every worker")
     return counts
+
+
+def _memory_part(config: Config) -> int:
+    return config.server.memory_bytes // config.server.worker_count
 
 
 def _access(config: Config, upstreams: Upstreams) -> Access:

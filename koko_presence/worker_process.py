@@ -7,6 +7,7 @@ ends with the channel.
 """
 
 import asyncio
+import codecs
 import ctypes
 import gc
 import logging
@@ -16,7 +17,7 @@ import socket
 import sys
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 import uvloop
@@ -25,11 +26,16 @@ from . import inquiries
 from .cluster import control
 from .cluster.control import Beat, Begin, Channel, Drained, Failed, Ready, Serving, Snapshot
 from .cluster.questions import ANSWER_WITHIN_S
-from .ops import logs, reloading, runtime
+from .ops import logs, queued_stream, reloading, runtime
+from .ops.beside import OneAtATime
+from .ops.collect import versions
 from .ops.config import Config, load
+from .ops.descriptors import Descriptors, allowed
+from .ops.exhaustion import end_when_exhausted
+from .ops.main_watch import EVERY_S, MainWatch
 from .ops.metrics import render
 from .ops.operator import OperatorPort
-from .ops.processes import SIGNALS, Terminal, prepare
+from .ops.processes import SIGNALS, Terminal, go_first_for_memory, prepare
 from .ops.server_api import ServerApi
 from .ops.stats import Stats, stats
 from .ops.systemd import Notifier
@@ -49,15 +55,42 @@ def calm_collector() -> None:
     gc.set_threshold(20_000, 20, 50)
 
 
+def end_process(status: int) -> NoReturn:
+    """End now, once the last lines are out. The loop is not closed: that waits for names that are being looked up. And
+    nothing is left to be tidied up, which takes its time with a big heap."""
+    sys.stdout.flush()
+    queued_stream.drain()
+    os._exit(status)
+
+
+def load_ahead() -> None:
+    """Load what Python would read from files when it is used for the first time, while people wait."""
+    for codec in ("utf-16-le", "unicode_escape", "idna"):
+        codecs.lookup(codec)
+    versions()
+
+
+def say_what_fits(worker: Worker) -> None:
+    """How many connections the worker can hold, in its log."""
+    fits = {"connections": worker.door.max_connections, "used": Descriptors().used(), "allowed": allowed()}
+    log.info("connections that the descriptor limit allows", extra=fits)
+
+
 # --- alone --------------------------------------------------------------------------------------------------------
 
 
-def run(config: Config, *, dev: bool = False, reload_config: Callable[[], Config] | None = None) -> int:
-    """Serve with one worker until SIGINT or SIGTERM; SIGHUP reads the configuration again. Returns the process's exit
-    code: 0 after a drain, 2 when an address or the certificate cannot be used, which no restart helps."""
+def run(config: Config, *, dev: bool = False, reload_config: Callable[[], Config] | None = None) -> NoReturn:
+    """Serve with one worker until SIGINT or SIGTERM; SIGHUP reads the configuration again, SIGUSR1 writes the stacks of
+    all threads to the log. Then the process ends, with exit code 0 after a drain, 2 when an address or the certificate
+    cannot be used, which no restart helps."""
     terminal = Terminal()
     prepare()
-    return uvloop.run(Alone(config, dev, reload_config or load, terminal).serve())
+    uvloop.run(_serve_alone(config, dev, reload_config or load, terminal))
+
+
+async def _serve_alone(config: Config, dev: bool, reload_config: Callable[[], Config], terminal: Terminal) -> NoReturn:
+    end_when_exhausted(asyncio.get_running_loop())
+    end_process(await Alone(config, dev, reload_config, terminal).serve())
 
 
 class Alone:
@@ -68,7 +101,9 @@ class Alone:
         self._terminal = terminal
         self._reason = "starting"
         self._signals: asyncio.Queue[int] = asyncio.Queue()
+        self._reloads = OneAtATime(self._reload)
         self._notifier = Notifier.from_environment()
+        self._main_watch = MainWatch(is_supervisor=False)
         self._worker: Worker
 
     async def serve(self) -> int:
@@ -98,7 +133,9 @@ class Alone:
         if line:
             sys.stderr.write(f"koko-presence: {line}\n")
         else:
+            load_ahead()
             calm_collector()
+            say_what_fits(self._worker)
             log.info("serving", extra=runtime.serving_fields(config, port))
             await self._until_told(port)
         await operator.stop()
@@ -115,11 +152,12 @@ class Alone:
         runtime.announce(self._config, port, dev=self._dev)
         self._notifier.ready("serving")
         self._watch()
+        self._tick()
         while (told := await signals.get()) in (signal.SIGHUP, signal.SIGUSR2):
             if told == signal.SIGHUP and self._terminal.is_gone:
                 break
             if told == signal.SIGHUP:
-                self._reload()
+                self._reloads.ask()
             else:
                 log.warning(
                     "one worker cannot be replaced while it serves: restart, or set server.workers to 2 or more"
@@ -134,15 +172,19 @@ class Alone:
             task.cancel()
         log.info("stopped")
 
+    def _tick(self) -> None:
+        self._main_watch.tick(monotonic())
+        asyncio.get_running_loop().call_later(EVERY_S, self._tick)
+
     def _watch(self) -> None:
         interval_s = self._notifier.watchdog_interval_s
         if interval_s is not None:
             self._notifier.watchdog()
             asyncio.get_running_loop().call_later(interval_s, self._watch)
 
-    def _reload(self) -> None:
+    async def _reload(self) -> None:
         self._notifier.reloading()
-        config = reloading.read_again(self._reload_config, self._config, rolling=False)
+        config = await reloading.read_again(self._reload_config, lambda: self._config, rolling=False)
         if config is not None:
             self._config = config
             logs.configure(config.log, config.secrets)
@@ -151,7 +193,7 @@ class Alone:
         self._notifier.ready("serving")
 
     async def _metrics(self) -> str:
-        return render([("0", self._worker.snapshot())])
+        return render([("0", self._worker.snapshot())], main=self._main_watch.counts())
 
     async def _stats(self) -> Stats:
         return stats([("0", self._worker.snapshot())], unready=self._reason)
@@ -172,18 +214,21 @@ async def _next_end(signals: "asyncio.Queue[int]") -> None:
 # --- one of several -----------------------------------------------------------------------------------------------
 
 
-def main(argv: list[str]) -> int:
+def main(argv: list[str]) -> NoReturn:
     """Serve until the supervisor says Stop, or is gone."""
     for number in SIGNALS:  # these are the supervisor's affair, also when somebody sends them to the whole group
         signal.signal(number, signal.SIG_IGN)
     # a worker whose loop hangs sees no end of the channel, and would hold the port against the next supervisor
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    queued_stream.queue_stderr()
     prepare()
-    return uvloop.run(_serve(socket.socket(fileno=int(argv[0]))))
+    go_first_for_memory()
+    uvloop.run(_serve(socket.socket(fileno=int(argv[0]))))
 
 
-async def _serve(sock: socket.socket) -> int:
-    return await Member(sock).serve()
+async def _serve(sock: socket.socket) -> NoReturn:
+    end_when_exhausted(asyncio.get_running_loop())
+    end_process(await Member(sock).serve())
 
 
 class Member:
@@ -261,7 +306,9 @@ class Member:
         except Exception as error:
             self._fail_by(error)
             return
+        load_ahead()
         calm_collector()
+        say_what_fits(worker)
         self._channel.send(Ready())
 
     def _on_serving(self, epoch: int) -> None:
@@ -300,6 +347,4 @@ class Member:
 
 
 if __name__ == "__main__":
-    status = main(sys.argv[1:])
-    sys.stderr.flush()
-    os._exit(status)  # nothing is left to be tidied up, and a big heap takes its time
+    main(sys.argv[1:])

@@ -126,7 +126,7 @@ class Fleet:
         it from now on may be lost, so `peer` has to be replaced, whatever its beats say."""
         member = self.members.get(peer)
         if member is not None and id in self.members:
-            self._lose(member, f"worker {id} cannot reach it", now)
+            self._lose(member, f"worker {self.members[id].slot} cannot reach it", now)
         return self._settle(now)
 
     def on_drained(self, id: int, now: float) -> list[Action]:

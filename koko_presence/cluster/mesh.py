@@ -128,7 +128,7 @@ class OutLink(asyncio.Protocol):
 
     def _go_on(self, transport: asyncio.Transport, begun: int) -> None:
         if not 0 <= begun <= (len(self._kept[0]) if self._kept else 0):
-            log.error("a worker has forgotten what it had", extra={"peer": self._peer.id})  # we are not in its view
+            log.error("a worker has forgotten what it had", extra={"peer": self._peer.slot})  # we are not in its view
             self.close()
             return
         self._transport, self._greeting = transport, None
@@ -146,7 +146,7 @@ class OutLink(asyncio.Protocol):
 
     def _complain(self) -> None:
         self._complaint = None
-        log.warning("a link between workers is lost", extra={"peer": self._peer.id})
+        log.warning("a link between workers is lost", extra={"peer": self._peer.slot})
 
     def _lose_complaint(self) -> None:
         if self._complaint is not None:

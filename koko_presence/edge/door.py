@@ -7,8 +7,8 @@ connections, how long and how large a request's head may be.
 
 import asyncio
 import contextlib
+import logging
 import os
-import resource
 import socket
 import ssl
 import sys
@@ -24,18 +24,23 @@ from koko_presence._fastpath.polling import Poller
 from koko_presence._fastpath.reader import FrameReader
 from koko_presence.addresses import Address
 from koko_presence.auth.cookies import SessionCookie
+from koko_presence.ops import descriptors
 
 from .address_limits import FREE, RETRY_CONNECTION_S, RETRY_RATE_S, AddressLimits, AddressUse
 from .connection import CLOSE_TIMEOUT_S, Connection, Handler
 from .hello import Hellos
 from .listening import Listener
 from .origins import NONE_LISTED, Origins
+from .procedures import NO_MEMORY
 from .proxy_protocol import ProxyHeaders
 from .turning import HEAD_TOO_LARGE, MAX_FIELDS, MAX_HEAD_BYTES, take
 from .upgrade import Head, accept_upgrade, read_head, refuse_upgrade, session_cookie
 
+log = logging.getLogger("koko_presence.door")
+
 SEND_BUFFER_BYTES = 128 * 1024
 NOT_SENT_BYTES = 4096  # about one round of everybody's newest cursors in a room of 20
+ROOM_AGAIN_SHARE = 0.95
 LOOKS_AT_STUCK = 4  # within the time after which an answer that is not taken is given up
 BYTES_ACKED = 120  # where tcpi_bytes_acked stands in struct tcp_info
 TCP_INFO_BYTES = BYTES_ACKED + 8
@@ -75,6 +80,8 @@ class Door:
         self.cookie = cookie
         self.connections: set[Connection] = set()
         self.open_count = 0
+        self._is_full = False
+        self.refuses_newcomers = False  # memory is short
         self.handshake_timeout_s = handshake_timeout_s
         self.send_stuck_s = send_stuck_s
         self.http_protocol = http_protocol
@@ -161,6 +168,7 @@ class Door:
         if use is None:
             sock.close()  # there is no word for it before the handshake
         elif self._entering >= self.max_connections:
+            self._note_full()
             use.end()
             sock.close()
         else:
@@ -212,12 +220,28 @@ class Door:
         """Count a connection in; False when there are too many."""
         self._transports.add(transport)
         self.open_count += 1
-        return self.open_count <= self.max_connections
+        if self.open_count <= self.max_connections:
+            return True
+        self._note_full()
+        return False
+
+    def _note_full(self) -> None:
+        """There are as many connections as there may be: said once, until a good part of them is gone."""
+        if not self._is_full:
+            self._is_full = True
+            log.warning(
+                "no more connections: the descriptor limit allows %d",
+                self.max_connections,
+                extra={"allowed": descriptors.allowed()},
+            )
 
     def exit(self, transport: Any) -> None:
         """Count a connection out."""
         self._transports.discard(transport)
         self.open_count -= 1
+        if self._is_full and self.open_count < ROOM_AGAIN_SHARE * self.max_connections:
+            self._is_full = False
+            log.info("there is room for connections again", extra={"connections": self.open_count})
 
     def carry_http(self, transport: Any, threshold: "Threshold | None") -> None:
         """A connection carries HTTP, and `threshold` stands before it; None: not any more."""
@@ -322,6 +346,9 @@ class Threshold(asyncio.Protocol):
         assert self._use is not None
         if not self._use.take_request(head.values):
             self._refuse(503, "This address sends too many requests.", RETRY_RATE)
+            return
+        if self._door.refuses_newcomers:
+            self._refuse(503, NO_MEMORY, RETRY_CONNECTION)
             return
         refusal = refuse_upgrade(head, self._door.ws_paths, self._door.origins)
         if refusal is not None:
@@ -432,5 +459,5 @@ def taken_bytes(transport: Any) -> int | None:
 
 def default_max_connections() -> int:
     """The file-descriptor limit less what the process needs for itself: files, listening sockets, the loop, a log."""
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    soft = descriptors.allowed()
     return max(1, soft - (256 if soft > 1024 else 32))

@@ -91,6 +91,7 @@ class Hub:
         self._deadlines = Deadlines()
         self._alarm = Alarm(timers, clock, self._tick)
         self._unread_until = 0.0
+        self.refuses_newcomers = False  # memory is short
         self.calls = Calls(edge_id, bus, timers, clock)
         self.procedures = Procedures(self)
         self.join_access = Durations()  # how long joins waited for whoever says who may enter
@@ -157,6 +158,14 @@ class Hub:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             log.error("a check failed", exc_info=task.exception())
+
+    def shed_slow(self) -> int:
+        """Let go of receivers that more waits for than a quick one ever has; they may come back and resume. How many
+        that were."""
+        slow = [session for session in self.sessions.values() if session.outbox.slow]
+        for session in slow:
+            session.shed()
+        return len(slow)
 
     def stop(self) -> None:
         """No timer rings any more, no check goes on."""

@@ -36,6 +36,10 @@ class Leaseholders:
         while self._leases and next(iter(self._leases.values()))[1] <= now:
             self._leases.popitem(last=False)
 
+    def __contains__(self, session_id: str) -> bool:
+        """Has this worker been told of the lease?"""
+        return session_id in self._leases
+
     def ended(self, session_id: str) -> None:
         """It was left, or taken away."""
         self._leases.pop(session_id, None)

@@ -16,6 +16,7 @@ log = logging.getLogger("koko_presence.listening")
 ACCEPTS_A_TURN = 16
 RECEIVE_BUFFER_BYTES = 64 * 1024
 PAUSE_S = 0.1
+QUIET_S = 10.0
 _NO_ROOM = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 
 
@@ -26,6 +27,7 @@ class Listener:
         self.sockets: list[socket.socket] = []
         self._on_connection = on_connection
         self._loop = asyncio.get_running_loop()
+        self._no_room_at = -QUIET_S
         self._pauses: dict[socket.socket, asyncio.TimerHandle] = {}
 
     async def open(self, host: str, port: int, *, backlog: int) -> None:
@@ -59,6 +61,7 @@ class Listener:
                 return
             except OSError as error:
                 if error.errno in _NO_ROOM:  # the kernel would tell of the same connection again and again
+                    self._complain(error)
                     self._pause(listening)
                 return  # else: it was gone before it was accepted
             sock.setblocking(False)
@@ -67,6 +70,13 @@ class Listener:
             except Exception:
                 log.exception("a new connection was dropped")
                 sock.close()
+
+    def _complain(self, error: OSError) -> None:
+        """Say it once, until there has been room for a while."""
+        now = self._loop.time()
+        if now - self._no_room_at > QUIET_S:
+            log.warning("new connections have to wait: %s", error.strerror)
+        self._no_room_at = now
 
     def _pause(self, listening: socket.socket) -> None:
         self._loop.remove_reader(listening)

@@ -35,6 +35,7 @@ from koko_presence.domain.user import presence_is_off
 from koko_presence.errors import PresenceError
 from koko_presence.messages import Join, SetPrivacy, SetStatus, Wire
 
+from .address_limits import RETRY_CONNECTION_S
 from .entering import check_room_id, claimed_type, settled_type
 from .inputs import HeartbeatInput, LeaveInput, RoomTarget, Target, read, read_message
 from .leaseholders import Lease, Leaseholders
@@ -49,6 +50,8 @@ log = logging.getLogger("koko_presence.procedures")
 # What one user may call on one worker: cursors and selections at their full rates and ten more. The owners' own limits
 # come on top [M8]; this one protects them.
 CALL_HZ, CALL_BURST = 50.0, 100.0
+
+NO_MEMORY = "The server has no room for more people just now. Try again in a moment."
 
 
 # In a call of a member of whom nobody can say what it may do: it narrows nothing, so what the member may do counts.
@@ -137,6 +140,8 @@ class Procedures:
         lease = target.client_key is not UNSET or not session_id
         if lease:
             session_id = _lease(caller, message.room_id, target)
+        if lease and self._hub.refuses_newcomers and session_id not in self._holders:
+            raise PresenceError("UNAVAILABLE", NO_MEMORY, retry_after_s=RETRY_CONNECTION_S)
         own = self._here(caller, session_id)
         if own is not None and message.privacy is not UNSET and caller.identity.presence:  # in its turn, as a socket's
             hide_with_join(own, message.privacy, self._hub.clock())

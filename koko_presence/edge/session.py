@@ -399,6 +399,11 @@ class Session:
         self.send(ServerNotice(code="RATE_LIMITED", message=why, retry_after_ms=round(wait_s * 1000)))
         self.finish(4429)
 
+    def shed(self) -> None:
+        """Memory is short, and much waits for this client: cut it off as a slow one, and drop what is not sent yet."""
+        self.outbox.discard()
+        self._on_slow()
+
     def _on_slow(self) -> None:
         self._end(grace=True, reason="disconnected")
         self._close(4413)

@@ -21,6 +21,10 @@ from koko_presence import __version__
 from koko_presence.counts import ROOM_TYPES, WEBHOOK_RESULTS, Counters, Tallies
 from koko_presence.upstreams import Upstream
 
+from .descriptors import Descriptors, allowed
+from .memory import Use
+from .queued_stream import lost_lines
+
 LAG_EVERY_S = 0.1
 LAG_SLOT_S, LAG_SLOTS = 10.0, 6  # the longest lag, and the longest turn, of the last minute
 QUIET_S, TURN_S = 0.008, 0.001  # how often turns are looked at: 125 times a second, or every one of them
@@ -28,6 +32,8 @@ BUSY_S, BUSY_SHARE = 0.004, 0.25  # of a turn, or of the time
 BEGIN_S = 1.0
 
 _STARTED_S = time.time()
+_descriptors = Descriptors()
+UNLIMITED = Use(0, 0)
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -131,11 +137,14 @@ def collect(
     bus: Any,
     webhooks: Any = None,
     upstreams: Mapping[str, Upstream],
+    memory: Use = UNLIMITED,
 ) -> bytes:
-    """The Counters of the worker that has these, as msgpack. `webhooks` is None where they are off."""
+    """The Counters of the worker that has these, as msgpack. `webhooks` is None where they are off, `memory` is how it
+    stands."""
     tallies = tally.read()
     tallies.forwards += getattr(bus, "forwards", 0)
     tallies.limited = dict(addresses.refusals)
+    tallies.log_lines_lost = lost_lines()
     tallies.webhooks = dict.fromkeys(WEBHOOK_RESULTS, 0) if webhooks is None else webhooks.counts
     tallies.upstream_requests = {name: upstream.results for name, upstream in upstreams.items()}
     tallies.upstream_durations = {name: upstream.durations.read() for name, upstream in upstreams.items()}
@@ -147,7 +156,7 @@ def collect(
     return _encode(
         Counters(
             tallies=tallies,
-            versions=_versions(),
+            versions=versions(),
             connections=len(door.connections),
             sessions=len(outboxes),
             users=len(shard.users),
@@ -168,12 +177,18 @@ def collect(
             overloaded=governor.overloaded,
             flush_window_s=governor.window_s,
             advised_interval_s=governor.advised_ms / 1000.0,
+            connections_allowed=door.max_connections,
+            memory_bytes=memory.used,
+            memory_limit_bytes=memory.limit,
+            descriptors=_descriptors.used(door.open_count),
+            descriptors_allowed=allowed(),
         )
     )
 
 
 @cache
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Of what runs; read from files the first time."""
     return {
         "version": __version__,
         "python": platform.python_version(),

@@ -60,6 +60,7 @@ class Server(Section, frozen=True):
     forwarded_header: Header = "x-forwarded-for"
     proxy_protocol: bool = False
     keepalive_s: Annotated[float, Meta(gt=0.0, le=3600.0)] = 75.0
+    memory_bytes: Annotated[int, Meta(ge=0, le=1 << 50)] = 0
 
     @property
     def worker_count(self) -> int:

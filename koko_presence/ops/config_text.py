@@ -32,6 +32,8 @@ MEANINGS: Mapping[str, str] = {
     "other one counts for nothing, and the proxy should remove it.",
     "server.proxy_protocol": "Connections begin with a PROXY header, version 2, and come from trusted_proxies alone.",
     "server.keepalive_s": "How long an HTTP connection stays open between two requests. A proxy should let go earlier.",
+    "server.memory_bytes": "Memory that all workers together may use. From 90 % on newcomers are refused. 0: only\n"
+    "the limit of the control group counts, if there is one.",
     "operator.host": "Address of the operator port: metrics, readiness, server API. Keep it private.",
     "operator.port": "Operator port. 0 lets the system choose.",
     "operator.hosts": "Further names by which requests may ask for it, as in metrics.internal. Addresses, localhost\n"

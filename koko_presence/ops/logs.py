@@ -1,4 +1,5 @@
-"""Logs: one event is one line on stderr, bounded in length and in number, and never holds a token or the secret.
+"""Logs: one event is one line on stderr, bounded in length and in number, and never holds a token or the secret. In a
+server nobody waits for whoever reads them (queued_stream.py).
 
 Names, messages and reasons come from strangers, so everything that is not a plain printable character is escaped, and
 the lines of one template are counted. `extra=` fields (session, user, room, worker, ...) become keys of the line.
@@ -16,6 +17,8 @@ from typing import Any, TextIO
 import msgspec
 
 from .config import Log
+from .exhaustion import EndWithoutMemory
+from .queued_stream import QueuedStream, lost_text
 
 MAX_LINE_CHARS = 2_000
 MAX_LINES_PER_S = 10
@@ -155,11 +158,19 @@ class BoundedHandler(logging.StreamHandler[TextIO]):
             window.suppressed += 1
 
     def report(self) -> None:
-        """Write the counts of templates that may write again, and forget templates that have been quiet."""
+        """Write the counts of templates that may write again, and of lines that were lost; forget templates that have
+        been quiet."""
         with_lock = self.lock
         assert with_lock is not None
         with with_lock:
             self._close_windows(self._clock())
+            if isinstance(self.stream, QueuedStream):
+                self.stream.remind()
+
+    def notice(self, lost: int) -> str:
+        """The line that tells that so many were lost."""
+        made = {"name": "koko_presence.log", "msg": lost_text(lost), "levelno": logging.WARNING}
+        return self.format(logging.makeLogRecord(made | {"levelname": "WARNING", "lost": lost}))
 
     def _window(self, logger: str, template: object, now: float) -> _Window:
         key = (logger, str(template)[:200])
@@ -204,14 +215,23 @@ def configure(
     formatter = JsonFormatter if log.format == "json" else ConsoleFormatter
     handler = BoundedHandler(stream or sys.stderr, clock)
     handler.setFormatter(formatter(Redactor(secrets), fields))
+    if isinstance(handler.stream, QueuedStream):
+        handler.stream.notice = handler.notice
     root = logging.getLogger()
-    root.handlers[:] = [handler]
+    root.handlers[:] = [*(other for other in root.handlers if isinstance(other, EndWithoutMemory)), handler]
     root.setLevel(log.level.upper())
     logging.captureWarnings(True)
     logging.getLogger("aiohttp.server").addFilter(_is_ours)
     # a stderr that is gone must not make logging print tracebacks about itself
     logging.raiseExceptions = False
     return handler
+
+
+def report() -> None:
+    """Once a second, by whoever has a timer: `BoundedHandler.report` of the process's log."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, BoundedHandler):
+            handler.report()
 
 
 def _is_ours(record: logging.LogRecord) -> bool:

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from koko_presence.counts import BOUNDS_S, Counters, Histogram, Tallies
+from koko_presence.counts import BOUNDS_S, Counters, Histogram, MainCounts, Tallies
 
 PREFIX = "koko_presence_"
 
@@ -87,6 +87,13 @@ FAMILIES = (
         "counter",
         "WebSocket handshakes that were completed.",
         _one(lambda c: c.tallies.accepted),
+    ),
+    Family(
+        "max_connections",
+        "gauge",
+        "Connections of any kind that the descriptor limit allows the worker.",
+        _one(lambda c: c.connections_allowed),
+        None,
     ),
     Family(
         "connections_refused_total",
@@ -262,6 +269,30 @@ FAMILIES = (
         "resident_memory_bytes", "gauge", "Memory of the worker that is in RAM.", _one(lambda c: c.resident_bytes), None
     ),
     Family(
+        "memory_used_bytes",
+        "gauge",
+        "Memory that counts against memory_limit_bytes: of the worker, or of all that share a control group's limit.",
+        _one(lambda c: c.memory_bytes),
+        None,
+    ),
+    Family(
+        "memory_limit_bytes",
+        "gauge",
+        "The limit that is nearest to being reached, of the configuration or a control group; 0 for none.",
+        _one(lambda c: c.memory_limit_bytes),
+        None,
+    ),
+    Family(
+        "open_descriptors", "gauge", "File descriptors that the process has open.", _one(lambda c: c.descriptors), None
+    ),
+    Family("max_descriptors", "gauge", "How many it may have open.", _one(lambda c: c.descriptors_allowed), None),
+    Family(
+        "log_lines_lost_total",
+        "counter",
+        "Log lines for which there was no room, or that could not be written, in all processes.",
+        _one(lambda c: c.tallies.log_lines_lost),
+    ),
+    Family(
         "worker_start_time_seconds",
         "gauge",
         "When the worker began, in seconds since 1970.",
@@ -325,10 +356,12 @@ def render(
     ledger: Ledger | None = None,
     ids: Mapping[str, str] | None = None,
     leaving: Mapping[str, bytes] | None = None,
+    main: MainCounts | None = None,
 ) -> str:
     """The text. `snapshots` has the slot of each worker and what its `snapshot` gave, None for no answer; `restarts` is
-    how many workers had to be replaced. With several workers `ledger` is the same one at every scrape, `ids` names a
-    slot's worker in it, and `leaving` has those, by id, that still drain beside their slot's next worker."""
+    how many workers had to be replaced; `main` is what the main process counts itself. With several workers `ledger` is
+    the same one at every scrape, `ids` names a slot's worker in it, and `leaving` has those, by id, that still drain
+    beside their slot's next worker."""
     ledger, ids = ledger or Ledger(), ids or {}
     workers = [(worker, decode_counters(data)) for worker, data in snapshots if data]
     going = [(id, decode_counters(data)) for id, data in (leaving or {}).items()]
@@ -338,19 +371,51 @@ def render(
         ledger.add(id, counters)
     builds: list[Sample] = [("", tuple(c.versions.items()), 1.0) for _, c in workers]
     up: list[Sample] = [("", (("worker", worker),), float(bool(data))) for worker, data in snapshots]
+    main = main or MainCounts()
+    reported: list[Sample] = [
+        ("", (("worker", slot),), count)
+        for slot, count in {**dict.fromkeys(dict(snapshots), 0), **main.reported}.items()
+    ]
+    jumps: list[Sample] = [("", (), main.clock_jumps)]
     lines = [
         *_text("build_info", "gauge", "The versions that run.", list(dict.fromkeys(builds))),
         *_text("worker_up", "gauge", "Whether the worker answers.", up),
         *_text(
             "worker_restarts_total", "counter", "Workers that died or hung and were replaced.", [("", (), restarts)]
         ),
+        *_text("worker_reports_total", "counter", "How often another worker could not reach this one.", reported),
+        *_text("clock_jumps_total", "counter", "How often the clock was set by half a second or more.", jumps),
     ]
     ever = [("", counters) for counters in ledger.all()]
+    of_main = _of_main(main)
     for family in FAMILIES:
         grows = family.type != "gauge" and family.join is not None
         now = workers if family.join is None else [*workers, *going]
-        lines += _text(family.name, family.type, family.help, _samples(family, ever if grows else now))
+        samples = _samples(family, ever if grows else now)
+        if family.name in of_main:
+            samples = iter(_summed((*samples, *of_main[family.name])))
+        lines += _text(family.name, family.type, family.help, samples)
     return "\n".join(lines) + "\n"
+
+
+def _of_main(main: MainCounts) -> dict[str, list[Sample]]:
+    """What the supervisor counts of itself as the workers do, by family."""
+    if not main.descriptors_allowed:
+        return {}
+    supervisor: Labels = (("worker", "supervisor"),)
+    return {
+        "open_descriptors": [("", supervisor, main.descriptors)],
+        "max_descriptors": [("", supervisor, main.descriptors_allowed)],
+        "log_lines_lost_total": [("", (), main.log_lines_lost)],
+    }
+
+
+def _summed(samples: Iterable[Sample]) -> list[Sample]:
+    """One sample for each place and set of labels."""
+    found: dict[tuple[str, Labels], float] = {}
+    for end, labels, value in samples:
+        found[end, labels] = found.get((end, labels), 0.0) + value
+    return [(end, labels, value) for (end, labels), value in found.items()]
 
 
 def _samples(family: Family, workers: Sequence[tuple[str, Counters]]) -> Iterator[Sample]:

@@ -1,23 +1,37 @@
 """Starting worker processes, and what every process of ours asks of the system."""
 
+import contextlib
 import os
 import resource
 import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+
+from . import stacks
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2)
 
 
 def prepare() -> None:
-    """To be called first: a reload that is asked for before anybody can listen must not end the server, and every
-    connection is a file, where the soft limit of 1024 is for programs that use select()."""
+    """To be called first: a reload that is asked for before anybody can listen must not end the server, nor must
+    SIGUSR1, which writes stacks to the log; and every connection is a file, where the soft limit of 1024 is for
+    programs that use select()."""
     for number in (signal.SIGHUP, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
+    stacks.listen()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def go_first_for_memory(more: int = 200) -> None:
+    """When the machine has no memory left the kernel is to end this process before its parent, which replaces it.
+    `more` is added to the score that was inherited [proc(5), oom_score_adj]."""
+    path = Path("/proc/self/oom_score_adj")
+    with contextlib.suppress(OSError, ValueError):
+        path.write_text(str(min(1000, int(path.read_text()) + more)))
 
 
 class Terminal:

@@ -6,9 +6,12 @@ from typing import NamedTuple
 
 import msgspec
 
+from .beside import in_thread
 from .config import Config, ConfigError, keys
 
 log = logging.getLogger("koko_presence.reload")
+
+READ_WITHIN_S = 10.0
 
 # the process has these from its start on
 AT_RESTART = frozenset(
@@ -42,14 +45,24 @@ def settle(old: Config, new: Config, *, rolling: bool) -> Settled:
     return Settled(new, held)
 
 
-def read_again(read: Callable[[], Config], old: Config, *, rolling: bool) -> Config | None:
-    """The configuration to go on with, or None: then every fault is in the log, and nothing changes."""
+async def read_again(read: Callable[[], Config], old: Callable[[], Config], *, rolling: bool) -> Config | None:
+    """The configuration to go on with, or None: then every fault is in the log, and nothing changes. `read` runs beside
+    the loop, as its files may be on a mount that hangs; `old` gives the configuration that holds when it is done."""
     try:
-        config, held = settle(old, read(), rolling=rolling)
+        read_config = await in_thread(read, READ_WITHIN_S)
     except ConfigError as error:
         for fault in error.faults:
             log.error("configuration not reloaded: %s", fault)
         return None
+    except TimeoutError:
+        log.error(
+            "configuration not reloaded: its files could not be read within %g s: does a mount hang?", READ_WITHIN_S
+        )
+        return None
+    except Exception as error:
+        log.error("configuration not reloaded", exc_info=error)
+        return None
+    config, held = settle(old(), read_config, rolling=rolling)
     for dotted in held:
         how = "koko-presence reload --rolling" if dotted in AT_ROLLING else "a restart"
         log.warning("%s has changed, which takes %s; the old value stays", dotted, how, extra={"key": dotted})

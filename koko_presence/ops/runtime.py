@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .config import Config
+from .queued_stream import queued
 
 PID_FILE = "supervisor.pid"
 MAX_SOCKET_PATH_BYTES = 107  # sun_path, less its zero [unix(7)]
@@ -46,12 +47,18 @@ class Running(NamedTuple):
 
 
 def runtime_dir(config: Config, port: int, env: Mapping[str, str] = os.environ) -> Path:
-    """Where the server on `port` keeps its sockets and its pid."""
+    """Where the server on `port` keeps its sockets and its pid. Errors: RuntimeFault when no folder is writable."""
     if config.server.runtime_dir:
         return Path(config.server.runtime_dir)
     # systemd names several with colons between them when the unit asks for several
     given = env.get("RUNTIME_DIRECTORY", "").split(":")[0]
-    return Path(given) if given else Path(tempfile.gettempdir()) / f"koko-presence-{os.getuid()}-{port}"
+    if given:
+        return Path(given)
+    try:
+        temporary = tempfile.gettempdir()
+    except OSError as error:
+        raise RuntimeFault(f"no folder can be written to: {error.strerror}: set server.runtime_dir") from None
+    return Path(temporary) / f"koko-presence-{os.getuid()}-{port}"
 
 
 class RuntimeFolder:
@@ -74,10 +81,14 @@ class RuntimeFolder:
             raise RuntimeFault(
                 f"another koko-presence uses {self.path}: stop it, or set another server.runtime_dir"
             ) from None
-        for stale in self.path.glob("w*.sock"):
-            stale.unlink(missing_ok=True)
-        os.truncate(self._lock, 0)
-        os.write(self._lock, f"{os.getpid()}\nworkers {workers}\n".encode())
+        try:
+            for stale in self.path.glob("w*.sock"):
+                stale.unlink(missing_ok=True)
+            os.truncate(self._lock, 0)
+            os.write(self._lock, f"{os.getpid()}\nworkers {workers}\n".encode())
+        except OSError as error:
+            os.close(self._lock)
+            raise RuntimeFault(f"{self.path} cannot be written to: {error.strerror}: set server.runtime_dir") from None
 
     def forget(self, address: str) -> None:
         """Remove the socket of a worker that is gone."""
@@ -159,11 +170,12 @@ def announce(config: Config, port: int, *, dev: bool) -> None:
     """Tell a person at a terminal where the demo is."""
     scheme = "https" if config.server.tls_cert else "http"
     place = authority(config.server.host, port)
-    if config.server.demo:
-        print(f"Demo:  {scheme}://{place}/demo   (open it in two windows)")
-    if dev:
-        print(f"Token: {scheme}://{place}/dev/token?user=ID&name=NAME   Stop with Ctrl-C")
     sys.stdout.flush()
+    out = queued(1)
+    if config.server.demo:
+        print(f"Demo:  {scheme}://{place}/demo   (open it in two windows)", file=out)
+    if dev:
+        print(f"Token: {scheme}://{place}/dev/token?user=ID&name=NAME   Stop with Ctrl-C", file=out)
 
 
 def serving_fields(config: Config, port: int) -> dict[str, str]:
@@ -189,6 +201,8 @@ def cannot_serve(config: Config, error: OSError) -> str:
         return f"{start}this machine has no such address. {_ANOTHER_HOST}"
     if error.errno == errno.EADDRINUSE:
         return f"{start}{error.strerror}. Is something else there? Stop it, or set server.port to a free one"
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return f"{start}{error.strerror}. Allow more descriptors (LimitNOFILE, ulimit -n)"
     if error.errno == errno.EACCES:
         return f"{start}{error.strerror}. Set server.port to 1024 or more, or allow ports below (CAP_NET_BIND_SERVICE)"
     return f"{start}{error.strerror or error}"

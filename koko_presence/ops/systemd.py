@@ -1,15 +1,18 @@
 """What the main process tells systemd (Type=notify): ready, reloading, stopping, alive [sd_notify(3)].
 
 Without NOTIFY_SOCKET every method does nothing, and none ever raises: a server does not fall because its manager is
-gone or busy.
+gone or busy, nor does it wait. What systemd has no room for is said again soon, in its order, as long as a loop runs.
 """
 
+import asyncio
 import os
 import socket
 import time
+from collections import deque
 from collections.abc import MutableMapping
 
-SEND_TIMEOUT_S = 0.1  # datagrams on this machine: either they go at once or systemd is in trouble
+RETRY_S = 0.2
+MAX_UNSAID = 16  # the oldest go first: what was said later holds
 
 
 class Notifier:
@@ -19,6 +22,7 @@ class Notifier:
         # "@name" is Linux's abstract namespace, where the first byte is zero; what is neither is of no use here
         self._address = "\0" + address[1:] if address.startswith("@") else address if address.startswith("/") else ""
         self._watchdog_interval_s = watchdog_interval_s if self._address else None
+        self._unsaid: deque[bytes] = deque(maxlen=MAX_UNSAID)
 
     @classmethod
     def from_environment(cls, environment: MutableMapping[str, str] = os.environ) -> "Notifier":
@@ -64,14 +68,26 @@ class Notifier:
     def _send(self, *assignments: str) -> None:
         if not self._address:
             return
-        message = "\n".join(assignments).encode("utf-8", "backslashreplace")
+        self._unsaid.append("\n".join(assignments).encode("utf-8", "backslashreplace"))
+        if len(self._unsaid) == 1:
+            self._say()
+
+    def _say(self) -> None:
+        """Say what is to be said, as far as there is room for it."""
         try:
             # opened each time: systemd makes a new socket when it is upgraded, and nothing is inherited
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
-                sender.settimeout(SEND_TIMEOUT_S)
-                sender.sendto(message, self._address)
-        except (OSError, ValueError):  # ValueError: an address with a zero byte inside
-            return
+                sender.setblocking(False)
+                while self._unsaid:
+                    sender.sendto(self._unsaid[0], self._address)
+                    self._unsaid.popleft()
+        except BlockingIOError:
+            try:
+                asyncio.get_running_loop().call_later(RETRY_S, self._say)
+            except RuntimeError:  # no loop: before the start, or after the end
+                self._unsaid.clear()
+        except (OSError, ValueError):  # nobody is there; ValueError: an address with a zero byte inside
+            self._unsaid.clear()
 
 
 def _status(text: str) -> str:

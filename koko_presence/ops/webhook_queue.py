@@ -80,6 +80,13 @@ class WebhookQueue:
         self._again_at = now + longest_s * self._chance()
         return False
 
+    def shed(self) -> int:
+        """Memory is short: what waits is dropped, but not the batch under way. How many that are."""
+        count = len(self._waiting)
+        self.dropped += count
+        self._waiting.clear()
+        return count
+
     def drop_all(self) -> int:
         """There is no time left for the rest. How many that are."""
         count = len(self)

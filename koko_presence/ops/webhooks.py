@@ -22,6 +22,7 @@ from .webhook_queue import WebhookQueue
 log = logging.getLogger("koko_presence.webhooks")
 
 MIN_PAUSE_S = 0.001
+TELL_S = 10.0  # between two lines on events that were dropped
 
 encode = msgspec.json.Encoder().encode
 
@@ -66,6 +67,7 @@ class Webhooks:
         self._rings_at = 0.0
         self._sending: asyncio.Task[None] | None = None
         self._hurry = False
+        self._told_drops, self._tell_at = 0, 0.0
         self._stopped = False
 
     @property
@@ -79,12 +81,30 @@ class Webhooks:
         """Events that are neither told nor given up."""
         return len(self._queue)
 
+    def tell_drops(self, now: float) -> None:
+        """Say how many events had no place, at most every TELL_S seconds; once a second, `now` in monotonic seconds."""
+        dropped = self._queue.dropped - self._told_drops
+        if dropped and now >= self._tell_at:
+            self._told_drops, self._tell_at = self._queue.dropped, now + TELL_S
+            log.warning(
+                "%d events for the webhook were dropped: no more than %d may wait",
+                dropped,
+                self._queue.limit,
+                extra={"events": dropped, "waiting": self.waiting},
+            )
+
     def append(self, happening: AnyHappening, /) -> None:
         """Something has happened. Returns at once."""
         if self._stopped or happening.__struct_config__.tag not in self._kinds:
             return
         self._queue.put(happening, self._clock())
         self._plan()
+
+    def shed(self) -> int:
+        """Memory is short: drop what waits. How many events that were; whoever calls this says so."""
+        lost = self._queue.shed()
+        self._told_drops += lost
+        return lost
 
     def reload(self, options: Options) -> None:
         """New address, secret, events and bounds; what waits is told there."""
@@ -95,7 +115,8 @@ class Webhooks:
         queue.batch_events, queue.batch_s = options.batch_events, options.batch_s
 
     async def finish(self, longest_s: float) -> None:
-        """Tell what waits without collecting more, for at most `longest_s` seconds."""
+        """Tell what waits without collecting more, for at most `longest_s` seconds. What is left then is dropped, so
+        that it is counted while somebody still reads the counters."""
         self._hurry = True
         end = self._clock() + longest_s
         while self._queue and (left_s := end - self._clock()) > 0.0:
@@ -104,6 +125,10 @@ class Webhooks:
                     break  # it is not tried again before the end
                 self._plan()
             await self._next_change(left_s)
+        if self._queue:
+            if self._sending is not None:
+                self._sending.cancel()
+            self._drop_rest()
 
     def stop(self) -> None:
         """Tell nothing more."""
@@ -112,7 +137,12 @@ class Webhooks:
             self._timer.cancel()
         if self._sending is not None:
             self._sending.cancel()
+        self._drop_rest()
+
+    def _drop_rest(self) -> None:
+        self.tell_drops(self._clock() + TELL_S)
         lost = self._queue.drop_all()
+        self._told_drops += lost
         if lost:
             log.warning("events were not told by webhook before the end", extra={"events": lost})
 

@@ -6,7 +6,7 @@ import logging
 import ssl
 import urllib.request
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -219,6 +219,29 @@ def test_too_many_connections_get_503_and_room_is_made_again(run: Run) -> None:
             assert "101" in await upgrade(port)
 
     run(test())
+
+
+def test_that_there_is_no_room_is_said_once_and_again_when_there_was_room_meanwhile(
+    run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fill(port: int) -> None:
+        async with AsyncExitStack() as inside:
+            for _ in range(2):
+                await inside.enter_async_context(websockets.connect(f"ws://127.0.0.1:{port}/presence"))
+            for _ in range(3):
+                assert "503" in await raw(port, handshake())
+
+    async def test() -> None:
+        caplog.set_level("INFO", "koko_presence.door")
+        async with opened(max_connections=2) as (door, port):
+            for _ in range(2):
+                await fill(port)
+                await until(lambda: door.open_count == 0)
+
+    run(test())
+    full, room = "no more connections: the descriptor limit allows 2", "there is room for connections again"
+    said = [record.getMessage() for record in caplog.records if record.name == "koko_presence.door"]
+    assert said == [full, room, full, room]
 
 
 def test_every_kind_of_ending_is_counted_out(run: Run) -> None:

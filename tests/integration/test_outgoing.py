@@ -313,6 +313,46 @@ def test_m10_only_the_events_that_are_wanted(run: Run) -> None:
     run(test())
 
 
+def test_m10_events_that_are_dropped_are_said_and_counted(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    """11,280 events were lost without a line."""
+
+    async def test() -> None:
+        async with application() as app:
+            webhooks, asker = sender(app, batch_s=3600.0, queue_events=10)
+            webhooks.tell_drops(50.0)
+            for event in events(40):
+                webhooks.append(event)
+            webhooks.tell_drops(100.0)
+            webhooks.append(events(1)[0])
+            webhooks.tell_drops(101.0)  # not so soon again
+            webhooks.tell_drops(110.0)
+            webhooks.stop()
+            assert webhooks.counts["dropped"] == 41
+            await asker.close()
+
+    run(test())
+    assert [record.getMessage() for record in caplog.records] == [
+        "30 events for the webhook were dropped: no more than 10 may wait",
+        "1 events for the webhook were dropped: no more than 10 may wait",
+        "events were not told by webhook before the end",
+    ]
+
+
+def test_m10_when_memory_is_short_what_waits_is_dropped(run: Run) -> None:
+    async def test() -> None:
+        async with application() as app:
+            webhooks, asker = sender(app, batch_s=3600.0)
+            for event in events(40):
+                webhooks.append(event)
+            assert (webhooks.shed(), webhooks.waiting, webhooks.counts["dropped"]) == (40, 0, 40)
+            webhooks.append(events(1)[0])
+            assert webhooks.waiting == 1
+            webhooks.stop()
+            await asker.close()
+
+    run(test())
+
+
 def test_m10_at_a_drain_what_waits_is_told_without_collecting_more(run: Run) -> None:
     async def test() -> None:
         async with application() as app:

@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from koko_presence import counts
 from koko_presence._fastpath.counters import tally
-from koko_presence.counts import BOUNDS_S, Counters, Histogram, Tallies
+from koko_presence.counts import BOUNDS_S, Counters, Histogram, MainCounts, Tallies
 from koko_presence.ops.metrics import FAMILIES, Ledger, render
 from koko_presence.upstreams import Upstreams
 from tests.world import Client, World
@@ -42,6 +42,7 @@ def counters(**changes: Any) -> Counters:
         "forwards": 9,
         "mesh_bytes": 300,
         "webhooks": {"delivered": 20, "given_up": 4, "dropped": 1},
+        "log_lines_lost": 3,
         "limited": {"connections": 3, "unauthenticated": 1, "requests": 8, "questions": 2},
         "upstream_requests": {"access": {"answered": 7, "timeout": 1}, "jwks": {"answered": 2}},
         "upstream_durations": {"access": histogram(b4=7, b13=1), "jwks": histogram(b9=2)},
@@ -65,6 +66,11 @@ def counters(**changes: Any) -> Counters:
         "resident_bytes": 60_000_000,
         "started_s": 1_736_937_000.5,
         "webhook_queue": 6,
+        "connections_allowed": 1000,
+        "descriptors": 20,
+        "descriptors_allowed": 1256,
+        "memory_bytes": 50_000_000,
+        "memory_limit_bytes": 1_000_000_000,
         "view_epoch": 3,
         "recovering": False,
     }
@@ -73,10 +79,10 @@ def counters(**changes: Any) -> Counters:
     return Counters(tallies=Tallies(**tallies), **gauges)
 
 
-def told(*workers: Counters | None, ledger: Ledger | None = None) -> dict[str, Metric]:
+def told(*workers: Counters | None, ledger: Ledger | None = None, main: MainCounts | None = None) -> dict[str, Metric]:
     """The families of the text by name, as Prometheus reads it."""
     snapshots = [(str(i), None if each is None else msgspec.msgpack.encode(each)) for i, each in enumerate(workers)]
-    families = text_string_to_metric_families(render(snapshots, restarts=6, ledger=ledger))
+    families = text_string_to_metric_families(render(snapshots, restarts=6, ledger=ledger, main=main))
     return {family.name.removeprefix("koko_presence_"): family for family in families}
 
 
@@ -151,8 +157,22 @@ def test_workers_are_summed_and_told_apart_only_where_that_says_something() -> N
     assert labelled == {
         "worker_up", "loop_lag_seconds", "loop_lag_max_seconds", "cpu_seconds", "resident_memory_bytes",
         "worker_start_time_seconds", "shard_forwards", "turn_cpu_max_seconds", "load_ratio", "overloaded",
-        "flush_window_seconds", "advised_interval_seconds",
+        "flush_window_seconds", "advised_interval_seconds", "max_connections", "open_descriptors", "max_descriptors",
+        "memory_used_bytes", "memory_limit_bytes", "worker_reports",
     }  # fmt: skip
+
+
+def test_what_the_supervisor_counts_of_itself_stands_beside_what_workers_do() -> None:
+    main = MainCounts(
+        clock_jumps=2, reported={"0": 0, "1": 5}, log_lines_lost=37, descriptors=9, descriptors_allowed=100
+    )
+    families = told(counters(), counters(), main=main)
+    assert value(families, "clock_jumps_total") == 2
+    assert [value(families, "worker_reports_total", worker=slot) for slot in "01"] == [0, 5]
+    assert value(families, "log_lines_lost_total") == 43
+    used = [value(families, "open_descriptors", worker=worker) for worker in ("0", "1", "supervisor")]
+    most = [value(families, "max_descriptors", worker=worker) for worker in ("0", "1", "supervisor")]
+    assert (used, most) == ([20, 20, 9], [1256, 1256, 100])
 
 
 def test_labels_come_from_tables() -> None:
@@ -340,7 +360,8 @@ def test_every_event_and_reply_has_a_name() -> None:
 
 
 def names_in_code() -> set[str]:
-    return {"build_info", "worker_up", "worker_restarts_total", *(family.name for family in FAMILIES)}
+    others = {"build_info", "worker_up", "worker_restarts_total", "worker_reports_total", "clock_jumps_total"}
+    return others | {family.name for family in FAMILIES}
 
 
 def test_the_document_names_every_family_and_no_other() -> None:

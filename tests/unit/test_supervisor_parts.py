@@ -6,6 +6,7 @@ import logging
 import os
 import socket
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,13 @@ import uvloop
 from koko_presence import supervisor
 from koko_presence.cluster.control import Beat, Begin, Channel, Failed, Ready, Unpacker, pack
 from koko_presence.limits import Limits
+from koko_presence.ops import reloading
+from koko_presence.ops.beside import OneAtATime
 from koko_presence.ops.config import Auth, Config, ConfigError, Operator, Server
 from koko_presence.ops.reloading import AT_RESTART, AT_ROLLING, read_again, settle
 from koko_presence.ops.runtime import NoServer, RuntimeFault, RuntimeFolder, cannot_serve, find_server, runtime_dir
 from koko_presence.worker_process import Member
-from tests.waiting import PATIENCE_S
+from tests.waiting import PATIENCE_S, until
 
 # --- the folder -------------------------------------------------------------------------------------------------------
 
@@ -52,6 +55,26 @@ def test_the_folder_is_made_private_cleared_of_old_sockets_and_removed_at_the_en
     (place / "w8.sock").touch()
     folder.close()
     assert not place.exists()
+
+
+def test_without_any_folder_to_write_to_it_is_said_that_this_is_what_is_missing(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nowhere() -> str:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp', '/var/tmp']")
+
+    monkeypatch.setattr(tempfile, "gettempdir", nowhere)
+    with pytest.raises(RuntimeFault, match=r"no folder can be written to: No usable .*: set server.runtime_dir"):
+        runtime_dir(Config(), 1, {})
+    with pytest.raises(RuntimeFault, match=r"/proc/nowhere cannot be used: .*: set server.runtime_dir"):
+        RuntimeFolder(Path("/proc/nowhere"), 1)
+
+    def full(fd: int, size: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "truncate", full)
+    with pytest.raises(RuntimeFault, match=r"cannot be written to: No space left on device: set server.runtime_dir"):
+        RuntimeFolder(place, 1)
 
 
 def test_a_folder_that_was_there_stays_and_stale_sockets_go(place: Path) -> None:
@@ -142,16 +165,56 @@ def test_faults_are_logged_and_nothing_changes(caplog: pytest.LogCaptureFixture)
         raise ConfigError(["limits.x: no such key", "log.level: no"])
 
     with caplog.at_level(logging.WARNING):
-        assert read_again(broken, OLD, rolling=False) is None
+        assert asyncio.run(read_again(broken, lambda: OLD, rolling=False)) is None
         assert [line.getMessage() for line in caplog.records] == [
             "configuration not reloaded: limits.x: no such key",
             "configuration not reloaded: log.level: no",
         ]
         caplog.clear()
-        read_again(lambda: NEW, OLD, rolling=False)
+        asyncio.run(read_again(lambda: NEW, lambda: OLD, rolling=False))
     told = [line.getMessage() for line in caplog.records]
     assert "server.port has changed, which takes a restart; the old value stays" in told
     assert "server.demo has changed, which takes koko-presence reload --rolling; the old value stays" in told
+
+
+def test_a_configuration_that_cannot_be_read_in_time_changes_nothing(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reloading, "READ_WITHIN_S", 0.02)
+    over = threading.Event()
+
+    def hang() -> Config:
+        over.wait(PATIENCE_S)
+        return NEW
+
+    assert asyncio.run(read_again(hang, lambda: OLD, rolling=False)) is None
+    over.set()
+    assert "its files could not be read within" in caplog.text
+
+
+def test_a_job_that_is_asked_for_while_it_runs_runs_once_more() -> None:
+    async def test() -> None:
+        ran, go_on = 0, asyncio.Event()
+
+        async def job() -> None:
+            nonlocal ran
+            ran += 1
+            await go_on.wait()
+
+        jobs = OneAtATime(job)
+        for _ in range(5):
+            jobs.ask()
+        await asyncio.sleep(0)
+        for _ in range(5):
+            jobs.ask()
+        await asyncio.sleep(0)
+        assert ran == 1
+        go_on.set()
+        await until(lambda: ran == 2)
+        jobs.ask()
+        await until(lambda: ran == 3)
+
+    asyncio.run(test())
 
 
 # --- the channel ------------------------------------------------------------------------------------------------------
@@ -255,6 +318,7 @@ def test_connections_that_a_stop_would_reset_are_warned_of(
         (OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address"), "Set server.host to an address of this"),
         (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), "Set server.host to an address of this"),
         (PermissionError(errno.EACCES, "Permission denied"), "Set server.port to 1024 or more"),
+        (OSError(errno.EMFILE, "Too many open files"), "Allow more descriptors (LimitNOFILE, ulimit -n)"),
     ],
 )
 def test_an_address_that_cannot_be_served_is_told_with_what_to_do_instead(error: OSError, advice: str) -> None:

@@ -1,5 +1,6 @@
 """What systemd hears: a datagram socket stands in for its own."""
 
+import asyncio
 import os
 import socket
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from koko_presence.ops.systemd import Notifier
-from tests.waiting import PATIENCE_S
+from tests.waiting import PATIENCE_S, until
 
 
 class Systemd:
@@ -127,9 +128,8 @@ def test_a_systemd_that_is_not_there_costs_nothing(address: str) -> None:
     say_everything(Notifier(address, 1.0))
 
 
-def test_a_systemd_that_does_not_listen_holds_nobody_up(systemd: Systemd) -> None:
-    notifier = Notifier(systemd.address)
-    systemd.socket.setblocking(False)
+def fill(systemd: Systemd) -> None:
+    """Leave no room for another datagram."""
     filler = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     filler.setblocking(False)
     filled = False
@@ -139,10 +139,38 @@ def test_a_systemd_that_does_not_listen_holds_nobody_up(systemd: Systemd) -> Non
         except BlockingIOError:
             filled = True
     filler.close()
+
+
+def test_a_systemd_that_does_not_listen_holds_nobody_up(systemd: Systemd) -> None:
+    fill(systemd)
+    notifier = Notifier(systemd.address)
     saying = threading.Thread(target=notifier.watchdog, daemon=True)
     saying.start()
     saying.join(PATIENCE_S)
     assert not saying.is_alive()
+
+
+def test_what_systemd_had_no_room_for_is_said_in_order_once_there_is(systemd: Systemd) -> None:
+    fill(systemd)
+
+    async def story() -> list[dict[str, str]]:
+        notifier = Notifier(systemd.address)
+        notifier.ready("up")
+        notifier.stopping(1.0)
+        systemd.socket.setblocking(False)
+        heard: list[dict[str, str]] = []
+
+        def listen() -> bool:
+            try:
+                heard.append(systemd.heard())
+            except BlockingIOError:
+                return False
+            return "STOPPING" in heard[-1]
+
+        await until(listen)
+        return [each for each in heard if "X" not in each]
+
+    assert [next(iter(each)) for each in asyncio.run(story())] == ["READY", "STOPPING"]
 
 
 def test_a_systemd_that_comes_back_is_heard_again(tmp_path: Path) -> None:

@@ -101,7 +101,12 @@ def test_a_websocket_on_a_kept_connection_is_not_watched_as_an_answer_is(monkeyp
     stage = Stage(monkeypatch)
     begun: list[Any] = []
     stage.threshold._door = SimpleNamespace(  # type: ignore[assignment]
-        send_stuck_s=STUCK_S, ws_paths=None, origins=NONE_LISTED, cookie="", begin=lambda *args: begun.append(args)
+        send_stuck_s=STUCK_S,
+        ws_paths=None,
+        origins=NONE_LISTED,
+        cookie="",
+        refuses_newcomers=False,
+        begin=lambda *args: begun.append(args),
     )
     stage.threshold._transport = SimpleNamespace(
         abort=stage._abort, write=lambda data: stage.threshold.pause_writing(), is_closing=lambda: False

@@ -1,0 +1,63 @@
+"""Work that may wait for the machine, such as reading files, done beside the event loop.
+
+A file may be on a mount that hangs, where a read comes to no end and cannot be cancelled. The threads of asyncio's own
+executor are waited for when the process ends; these are not.
+"""
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+async def in_thread(work: Callable[[], T], within_s: float) -> T:
+    """What `work` returns or raises; it runs in a thread of its own. Errors: TimeoutError after `within_s` seconds; the
+    thread is then left to itself; RuntimeError when no thread is to be had."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[T] = loop.create_future()
+
+    def settle(result: T | None, error: BaseException | None) -> None:
+        if done.done():  # nobody waits any more
+            return
+        if error is not None:
+            done.set_exception(error)
+        else:
+            done.set_result(result)  # type: ignore[arg-type]
+
+    def run() -> None:
+        result, fault = None, None
+        try:
+            result = work()
+        except BaseException as error:
+            fault = error
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(settle, result, fault)
+
+    threading.Thread(target=run, name="beside the loop", daemon=True).start()
+    return await asyncio.wait_for(done, within_s)
+
+
+class OneAtATime:
+    """Runs `job` when it is asked to; asked while it runs, it runs once more after that, however often it was asked."""
+
+    def __init__(self, job: Callable[[], Awaitable[None]]) -> None:
+        self._job = job
+        self._again = False
+        self._task: asyncio.Task[None] | None = None
+
+    def ask(self) -> None:
+        """Returns at once."""
+        self._again = True
+        if self._task is None:
+            self._task = asyncio.ensure_future(self._run())
+
+    async def _run(self) -> None:
+        try:
+            while self._again:
+                self._again = False
+                await self._job()
+        finally:
+            self._task = None
