@@ -22,6 +22,7 @@ from .webhook_queue import WebhookQueue
 log = logging.getLogger("koko_presence.webhooks")
 
 MIN_PAUSE_S = 0.001
+DROPPED_EVERY_S = 10.0
 
 encode = msgspec.json.Encoder().encode
 
@@ -67,6 +68,8 @@ class Webhooks:
         self._sending: asyncio.Task[None] | None = None
         self._hurry = False
         self._stopped = False
+        self._dropped_told = 0
+        self._dropped_timer: asyncio.TimerHandle | None = None
 
     @property
     def counts(self) -> dict[str, int]:
@@ -84,7 +87,28 @@ class Webhooks:
         if self._stopped or happening.__struct_config__.tag not in self._kinds:
             return
         self._queue.put(happening, self._clock())
+        self._tell_of_dropped()
         self._plan()
+
+    def take_over(self, older: Sequence[AnyHappening]) -> None:
+        """Tell what another worker has left, before what waits here."""
+        if older and not self._stopped:
+            self._queue.take_over(older, self._clock())
+            self._tell_of_dropped()
+            self._plan()
+
+    def take_waiting(self) -> list[AnyHappening]:
+        """What waits, for another worker to tell. The batch that is under way is not among it."""
+        return self._queue.take_waiting()
+
+    async def take_rest(self, longest_s: float) -> list[AnyHappening]:
+        """All that has not arrived, for another worker to tell, after waiting at most `longest_s` seconds for the batch
+        that is under way. Nothing is told from here any more."""
+        if self._sending is not None:
+            await asyncio.wait((self._sending,), timeout=max(0.0, longest_s))
+        rest = self._queue.take_all()
+        self.stop()
+        return rest
 
     def reload(self, options: Options) -> None:
         """New address, secret, events and bounds; what waits is told there."""
@@ -108,13 +132,26 @@ class Webhooks:
     def stop(self) -> None:
         """Tell nothing more."""
         self._stopped = True
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._dropped_timer):
+            if timer is not None:
+                timer.cancel()
         if self._sending is not None:
             self._sending.cancel()
         lost = self._queue.drop_all()
         if lost:
             log.warning("events were not told by webhook before the end", extra={"events": lost})
+            self._dropped_told = self._queue.dropped
+
+    def _tell_of_dropped(self) -> None:
+        """A line at the first event that has no place, and one for all others every ten seconds."""
+        if self._queue.dropped > self._dropped_told and self._dropped_timer is None:
+            lost, self._dropped_told = self._queue.dropped - self._dropped_told, self._queue.dropped
+            log.error("events are dropped: as many as may wait to be told by webhook", extra={"events": lost})
+            self._dropped_timer = self._loop.call_later(DROPPED_EVERY_S, self._dropped_again)
+
+    def _dropped_again(self) -> None:
+        self._dropped_timer = None
+        self._tell_of_dropped()
 
     # --- one batch after the other --------------------------------------------------------------------------------
 
