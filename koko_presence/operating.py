@@ -45,7 +45,10 @@ class Operating:
     async def metrics(self) -> str:
         """The text for Prometheus; who has not answered within a second counts as missing."""
         snapshots, ids, leaving = await self._scrape()
-        return render(snapshots, restarts=self._fleet.deaths, ledger=self._ledger, ids=ids, leaving=leaving)
+        missing = len(self._fleet.missing(time.monotonic()))
+        return render(
+            snapshots, restarts=self._fleet.deaths, missing=missing, ledger=self._ledger, ids=ids, leaving=leaving
+        )
 
     async def stats(self) -> Stats:
         """The same as one document."""

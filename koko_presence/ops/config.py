@@ -60,6 +60,8 @@ class Server(Section, frozen=True):
     forwarded_header: Header = "x-forwarded-for"
     proxy_protocol: bool = False
     keepalive_s: Annotated[float, Meta(gt=0.0, le=3600.0)] = 75.0
+    drain_delay_s: Annotated[float, Meta(ge=0.0, le=3600.0)] = 0.0
+    drain_s: Annotated[float, Meta(ge=0.0, le=3600.0)] = 10.0
 
     @property
     def worker_count(self) -> int:

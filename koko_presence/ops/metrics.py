@@ -290,13 +290,15 @@ def render(
     snapshots: Sequence[tuple[str, bytes | None]],
     *,
     restarts: int = 0,
+    missing: int = 0,
     ledger: Ledger | None = None,
     ids: Mapping[str, str] | None = None,
     leaving: Mapping[str, bytes] | None = None,
 ) -> str:
     """The text. `snapshots` has the slot of each worker and what its `snapshot` gave, None for no answer; `restarts` is
-    how many workers had to be replaced. With several workers `ledger` is the same one at every scrape, `ids` names a
-    slot's worker in it, and `leaving` has those, by id, that still drain beside their slot's next worker."""
+    how many workers had to be replaced, `missing` for how many slots there is none. With several workers `ledger` is
+    the same one at every scrape, `ids` names a slot's worker in it, and `leaving` has those, by id, that still drain
+    beside their slot's next worker."""
     ledger, ids = ledger or Ledger(), ids or {}
     workers = [(worker, decode_counters(data)) for worker, data in snapshots if data]
     going = [(id, decode_counters(data)) for id, data in (leaving or {}).items()]
@@ -312,6 +314,7 @@ def render(
         *_text(
             "worker_restarts_total", "counter", "Workers that died or hung and were replaced.", [("", (), restarts)]
         ),
+        *_text("workers_missing", "gauge", "Workers that do not serve; others stand in for them.", [("", (), missing)]),
     ]
     ever = [("", counters) for counters in ledger.all()]
     for family in FAMILIES:

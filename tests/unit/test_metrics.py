@@ -327,7 +327,13 @@ def test_every_event_and_reply_has_a_name() -> None:
 
 
 def names_in_code() -> set[str]:
-    return {"build_info", "worker_up", "worker_restarts_total", *(family.name for family in FAMILIES)}
+    return {
+        "build_info",
+        "worker_up",
+        "worker_restarts_total",
+        "workers_missing",
+        *(family.name for family in FAMILIES),
+    }
 
 
 def test_the_document_names_every_family_and_no_other() -> None:
