@@ -52,9 +52,11 @@ class Operating:
     async def metrics(self) -> str:
         """The text for Prometheus; who has not answered within a second counts as missing."""
         snapshots, ids, leaving = await self._scrape()
+        missing = len(self._fleet.missing(time.monotonic()))
         return render(
             snapshots,
             restarts=self._fleet.deaths,
+            missing=missing,
             ledger=self._ledger,
             ids=ids,
             leaving=leaving,

@@ -3,7 +3,9 @@
 What is to be done is decided by `cluster.fleet`; here are the processes, sockets and signals. Signals only queue. The
 supervisor owns the listening sockets, one for each slot and address: they outlive their worker, so whoever waits to be
 accepted by one that died or hangs is served by its successor, and a rolling reload refuses nobody. Workers are new
-programs, never forks of a running loop; all they need to know comes by their control channel.
+programs, never forks of a running loop; all they need to know comes by their control channel, the certificate too: a
+replacement starts with what was last found good. Every worker holds every slot's sockets, and accepts from those that
+it is told to, so that others stand in for a worker that is missing.
 """
 
 import asyncio
@@ -11,7 +13,6 @@ import logging
 import os
 import signal
 import socket
-import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -22,23 +23,25 @@ from typing import Any
 import msgspec
 import uvloop
 
+from . import inquiries
 from .cluster import control
 from .cluster.control import Begin, Channel, Snapshot
-from .cluster.crew import Action, Exit, Kill, Phase, Spawn, Tell
-from .cluster.fleet import DRAIN_LONGEST_S, Fleet
+from .cluster.crew import Action, Exit, Kill, Phase, Spawn, StopListening, Tell
+from .cluster.fleet import Fleet
 from .cluster.shared_cache import SharedCache
+from .cluster.vitals import Vitals
 from .edge.address_counts import shared_memory
 from .edge.listening import listening_sockets
 from .ids import new_hash_key
 from .operating import Operating
-from .ops import logs, reloading, runtime, stacks
+from .ops import headroom, reloading, runtime, stacks
 from .ops.beside import OneAtATime
+from .ops.certificate import Certificate
 from .ops.config import Config, load
 from .ops.main_watch import MainWatch
-from .ops.operator import OperatorPort
-from .ops.processes import SIGNALS, Terminal, prepare, start_worker
-from .ops.server_api import ServerApi
-from .ops.systemd import Notifier
+from .ops.processes import Reserve, Terminal, prepare, start_worker, vitals
+from .ops.stats import Stats
+from .service import Service, complain
 
 log = logging.getLogger("koko_presence.supervisor")
 
@@ -51,11 +54,11 @@ monotonic = time.monotonic
 
 def run(config: Config, *, dev: bool = False, reload_config: Callable[[], Config] | None = None) -> int:
     """Serve until SIGINT or SIGTERM. SIGHUP reads the configuration again, SIGUSR1 writes the stacks of all processes
-    to the log, SIGUSR2 replaces the workers one at a time.
+    to the log, SIGUSR2 replaces the workers.
 
     Returns the process's exit code: 0 after a drain; 2 when an address or the certificate cannot be used, which no
-    restart helps; 1 when workers die faster than it makes sense to replace them. That stops the service at once, since
-    the fault may be one that a new start mends; systemd's StartLimitBurst= decides how often it is tried.
+    restart helps; 1 when for ten seconds there was no worker and none could be started. The fault may be one that a new
+    start mends; systemd's StartLimitBurst= decides how often it is tried.
     """
     terminal = Terminal()
     prepare()
@@ -67,25 +70,22 @@ async def _serve(config: Config, dev: bool, reload_config: Callable[[], Config],
     folder: runtime.RuntimeFolder | None = None
     sockets: list[list[socket.socket]] = []
     try:
+        certificate = Certificate.read(server) if server.tls_cert else None
         found = await loop.getaddrinfo(server.host, server.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         sockets = listening_sockets(found, server.worker_count, backlog=server.backlog)
         port = int(sockets[0][0].getsockname()[1])
         folder = runtime.RuntimeFolder(runtime.runtime_dir(config, port), server.worker_count)
-        return await Supervisor(config, dev, reload_config, terminal, sockets, folder).serve(port)
+        supervisor = Supervisor(config, dev, reload_config, terminal, sockets, folder, certificate)
+        return await supervisor.serve(port)
     except runtime.RuntimeFault as fault:
-        return _complain(2, str(fault))
+        return complain(2, str(fault))
     except OSError as error:
-        return _complain(2, runtime.cannot_serve(config, error))
+        return complain(2, runtime.cannot_serve(config, error))
     finally:
         for sock in [sock for slot in sockets for sock in slot]:
             sock.close()
         if folder is not None:
             folder.close()
-
-
-def _complain(code: int, line: str) -> int:
-    sys.stderr.write(f"koko-presence: {line}\n")
-    return code
 
 
 class WorkerProcess:
@@ -96,7 +96,7 @@ class WorkerProcess:
         self.channel: Channel
 
 
-class Supervisor:
+class Supervisor(Service):
     """Carries out what the fleet decides, and tells it what happens."""
 
     def __init__(
@@ -107,20 +107,19 @@ class Supervisor:
         terminal: Terminal,
         sockets: list[list[socket.socket]],
         folder: runtime.RuntimeFolder,
+        certificate: Certificate | None,
     ) -> None:
         """`sockets` are the listening sockets of each slot."""
-        self._config, self._dev, self._reload_config = config, dev, reload_config
-        self._terminal = terminal
+        super().__init__(config, dev, reload_config, terminal)
         self._config_before = config  # what to go back to when a rolling reload fails
+        self._certificate = self._certificate_before = certificate
         self._sockets, self._folder = sockets, folder
         self._counts = _address_counts(len(sockets))  # outlives the workers, as the sockets do
-        self._loop = asyncio.get_running_loop()
-        self._fleet = Fleet(len(sockets), str(folder.path))
+        self._reserve = Reserve()
+        self._fleet = Fleet(len(sockets), str(folder.path), self._vitals)
         self._workers: dict[int, WorkerProcess] = {}
-        self._signals: asyncio.Queue[int] = asyncio.Queue()
-        self._reloads, self._rolls = OneAtATime(self._reload), OneAtATime(self._roll)
+        self._rolls = OneAtATime(self._roll)
         self._over: asyncio.Future[Exit] = self._loop.create_future()
-        self._notifier = Notifier.from_environment()
         self._watchdog_at = 0.0
         self._status = ""
         self._announced = False
@@ -130,42 +129,53 @@ class Supervisor:
         self._shared = SharedCache()  # what workers were told outside: their successors know it too
 
     async def serve(self, port: int) -> int:
-        """The whole life of the service. Errors: OSError for the operator port."""
-        for number in SIGNALS:
-            self._loop.add_signal_handler(number, self._signals.put_nowait, number)
+        """The whole life of the service."""
+        self.catch_signals()
         stacks.listen(self._on_stacks)
-        operating = self._operating
-        operator = OperatorPort(lambda: self._fleet.unready(monotonic()), operating.metrics)
-        drain = partial(self._signals.put_nowait, signal.SIGTERM)
-        ServerApi(lambda: self._config.operator.api_key, operating.ask, operating.stats, drain).add_to(operator.app)
-        try:
-            await operator.start(self._config.operator, dev=self._dev)
-        except OSError as error:
-            return _complain(2, runtime.no_operator_port(self._config, error))
+        line = await self.open_operator_port()
+        if line:
+            return complain(2, line)
         self._port = port
         _tell_of_migration()
         self._do(self._fleet.begin(monotonic()))
         self._tick()
-        listening = asyncio.ensure_future(self._listen())
+        self.watch_folder()
+        listening = asyncio.ensure_future(self.listen())
         end = await self._over
         listening.cancel()
-        await operator.stop()
+        self.leave_folder()
+        await self.close_operator_port()
         if end.line:
-            return _complain(end.code, end.line)
+            return complain(end.code, end.line)
         log.info("stopped")
         return end.code
 
-    # --- what people ask for --------------------------------------------------------------------------------------
+    # --- the service, as several workers give it ------------------------------------------------------------------
 
-    async def _listen(self) -> None:
-        while True:
-            number = await self._signals.get()
-            if number == signal.SIGHUP and not self._terminal.is_gone:
-                self._reloads.ask()
-            elif number == signal.SIGUSR2:
-                self._rolls.ask()
-            else:
-                self._drain()
+    def unready(self) -> str:
+        return self._fleet.unready(monotonic())
+
+    def missing(self) -> list[int]:
+        return self._fleet.missing(monotonic())
+
+    async def metrics(self) -> str:
+        return await self._operating.metrics()
+
+    async def stats(self) -> Stats:
+        return await self._operating.stats()
+
+    async def ask(self, inquiry: inquiries.AnyInquiry) -> inquiries.Answers:
+        return await self._operating.ask(inquiry)
+
+    def apply(self, config: Config) -> None:
+        self._config_before = reloading.settle(self._config_before, config, rolling=False).config
+        told = control.Reload(config=msgspec.msgpack.encode(config))
+        for worker in self._workers.values():
+            worker.channel.send(told)
+
+    def reloaded(self) -> None:
+        if not self._rolling:
+            self._notifier.ready(self._status)
 
     def _on_stacks(self) -> None:
         """The supervisor's own stacks are written; called in another thread."""
@@ -176,19 +186,8 @@ class Supervisor:
             if self._fleet.present(id):  # one that has only just begun would be ended by the signal
                 worker.process.send_signal(signal.SIGUSR1)
 
-    async def _reload(self) -> None:
-        self._notifier.reloading()
-        config = await reloading.read_again(self._reload_config, lambda: self._config, rolling=False)
-        if config is not None:
-            self._config_before = reloading.settle(self._config_before, config, rolling=False).config
-            self._config = config
-            logs.configure(config.log, config.secrets)
-            told = control.Reload(config=msgspec.msgpack.encode(config))
-            for worker in self._workers.values():
-                worker.channel.send(told)
-            log.info("configuration reloaded")
-        if not self._rolling:
-            self._notifier.ready(self._status)
+    def roll(self) -> None:
+        self._rolls.ask()
 
     async def _roll(self) -> None:
         refusal = self._fleet.no_roll()
@@ -198,19 +197,33 @@ class Supervisor:
         config = await reloading.read_again(self._reload_config, lambda: self._config, rolling=True)
         if config is None or self._fleet.no_roll():  # it may be draining by now
             return
+        try:
+            certificate = Certificate.read(config.server) if config.server.tls_cert else None
+        except OSError as error:
+            log.error("no rolling reload: %s", runtime.cannot_serve(config, error))
+            return
         self._config, self._config_before = config, self._config
-        log.info("rolling reload: every worker is replaced, one at a time", extra={"workers": self._fleet.slots})
+        self._certificate, self._certificate_before = certificate, self._certificate
+        pids = [worker.process.pid for worker in self._workers.values()]
+        batch = headroom.how_many_more(pids)
+        log.info("rolling reload: every worker is replaced", extra={"workers": self._fleet.slots, "at_once": batch})
         self._rolling = True
         self._notifier.reloading()
-        self._do(self._fleet.roll(monotonic()))
+        self._do(self._fleet.roll(monotonic(), batch=batch, longest_s=config.server.drain_s))
 
-    def _drain(self) -> None:
+    def drain(self) -> None:
+        server = self._config.server
         if self._fleet.phase in (Phase.BOOT, Phase.RUNNING):
-            log.info("draining", extra={"workers": len(self._workers)})
-            self._notifier.stopping(DRAIN_LONGEST_S + STOP_EXTEND_S)
-            for sock in [sock for slot in self._sockets for sock in slot]:
-                sock.close()  # so that who comes now is refused, and goes elsewhere, once the workers have let go too
-        self._do(self._fleet.drain(monotonic(), DRAIN_LONGEST_S))
+            extra = {"workers": len(self._workers), "delay_s": server.drain_delay_s, "longest_s": server.drain_s}
+            log.info("draining", extra=extra)
+            self._notifier.stopping(server.drain_delay_s + server.drain_s + STOP_EXTEND_S)
+        self._do(self._fleet.drain(monotonic(), server.drain_s, server.drain_delay_s))
+
+    def look_at_sockets(self) -> None:
+        for id, worker in self._workers.items():
+            if self._fleet.present(id) and self._folder.lacks(self._fleet.address(id)):
+                log.warning("a worker's socket was gone and is made again", extra={"worker": worker.slot, "id": id})
+                worker.channel.send(control.OpenMesh())
 
     # --- what the fleet decides -----------------------------------------------------------------------------------
 
@@ -225,6 +238,9 @@ class Supervisor:
             elif isinstance(action, Kill):
                 if action.id in self._workers:
                     self._workers[action.id].process.kill()
+            elif isinstance(action, StopListening):
+                for sock in [sock for slot in self._sockets for sock in slot]:
+                    sock.close()
             elif not self._over.done():
                 self._over.set_result(action)
         self._show_state()
@@ -233,21 +249,38 @@ class Supervisor:
         if not self._fleet.wants(id):  # decided otherwise in the same turn
             self._do(self._fleet.on_reaped(id, 0, monotonic()))
             return
-        ours, theirs = socket.socketpair()
-        listening = [sock.fileno() for sock in self._sockets[slot]]
+        self.mend_folder()  # the newcomer looks for the others' sockets there
         try:
-            with theirs:
-                process = start_worker(theirs.fileno(), [*listening, *self._counts])
-            pidfd = os.pidfd_open(process.pid)
-        except OSError as error:  # no memory, no process to be had: not the worker's fault
-            ours.close()
-            self._do(self._fleet.on_failed(id, f"cannot start a worker: {error.strerror}", True, monotonic()))
+            with self._reserve:
+                worker = self._start(id, slot)
+        except OSError as error:  # no memory, no process, no descriptor to be had: not the worker's fault
+            why = f"it could not be started: {error.strerror or error}"
+            self._do(self._fleet.on_failed(id, why, False, monotonic()))
             self._do(self._fleet.on_reaped(id, 1, monotonic()))
             return
+        log.info("worker started", extra={"worker": slot, "id": id, "pid": worker.process.pid})
+
+    def _start(self, id: int, slot: int) -> WorkerProcess:
+        """A new process that has its first message. Errors: OSError; then there is none."""
+        ours, theirs = socket.socketpair()
+        listening = [[sock.fileno() for sock in sockets] for sockets in self._sockets]
+        every = [number for numbers in listening for number in numbers]
+        try:
+            with theirs:
+                process = start_worker(theirs.fileno(), [*every, *self._counts])
+            try:
+                pidfd = os.pidfd_open(process.pid)
+            except OSError:
+                process.kill()
+                process.wait()
+                raise
+        except OSError:
+            ours.close()
+            raise
         worker = self._workers[id] = WorkerProcess(slot, process, pidfd)
         worker.channel = Channel(ours, partial(self._on_message, id), partial(self._on_lost, id))
         self._loop.add_reader(pidfd, self._on_reaped, id)
-        log.info("worker started", extra={"worker": slot, "id": id, "pid": process.pid})
+        certificate = self._certificate
         begin = Begin(
             id=id,
             slot=slot,
@@ -256,11 +289,14 @@ class Supervisor:
             address_counts=self._counts[0] if self._counts else -1,
             shares=True,
             config=msgspec.msgpack.encode(self._config),
+            certificate=certificate.chain if certificate is not None else b"",
+            certificate_key=certificate.key if certificate is not None else b"",
             dev=self._dev,
         )
         worker.channel.send(begin)
         for entries in self._shared.batches(time.time()):
             worker.channel.send(control.Share(entries=entries))
+        return worker
 
     def _channels(self) -> dict[int, Channel]:
         return {id: worker.channel for id, worker in self._workers.items()}
@@ -279,9 +315,11 @@ class Supervisor:
             members = self._fleet.members
             if id in members and message.peer in members:
                 self._watch.on_report(members[message.peer].slot, by=members[id].slot)
-            self._do(self._fleet.on_peer_stuck(id, message.peer, now))
+            self._do(self._fleet.on_peer_stuck(id, message.peer, message.lossy, now))
         elif isinstance(message, control.Drained):
             self._do(self._fleet.on_drained(id, now))
+        elif isinstance(message, control.Untold):
+            self._pass_on(id, message)
         elif isinstance(message, control.Failed):
             self._do(self._fleet.on_failed(id, message.reason, message.final, now))
         elif isinstance(message, Snapshot):
@@ -297,6 +335,14 @@ class Supervisor:
         for other, worker in self._workers.items():
             if other != id:
                 worker.channel.send(share)
+
+    def _pass_on(self, id: int, untold: control.Untold) -> None:
+        """What a worker leaves goes to the one that has its slot now, or to another that is there."""
+        heir = self._fleet.heir(id)
+        if heir is not None and heir in self._workers:
+            self._workers[heir].channel.send(untold)
+        else:
+            log.warning("events to be told by webhook are lost with the last worker", extra={"worker": id})
 
     def _on_lost(self, id: int) -> None:
         if self._workers[id].process.poll() is not None:
@@ -317,23 +363,32 @@ class Supervisor:
         self._do(self._fleet.on_reaped(id, status, monotonic()))
         self._folder.forget(self._fleet.address(id))
 
+    def _vitals(self, id: int) -> Vitals | None:
+        worker = self._workers.get(id)
+        found = None if worker is None else vitals(worker.process.pid)
+        return None if found is None else Vitals(*found)
+
     def _tick(self) -> None:
         now = monotonic()
         self._loop.call_later(TICK_S, self._tick)
         self._watch.tick(now)
         self._do(self._fleet.tick(now))
         interval_s = self._notifier.watchdog_interval_s
-        if interval_s is not None and now >= self._watchdog_at and self._fleet.fresh(now):
+        if interval_s is not None and now >= self._watchdog_at:
+            # tells of this process alone: silent workers are replaced from here, starved ones are to be left alone
             self._watchdog_at = now + interval_s
             self._notifier.watchdog()
 
     def _show_state(self) -> None:
         """Tell systemd, the log and a person at the terminal what has changed."""
-        reason = self._fleet.unready(monotonic())
-        status = reason or f"{self._fleet.slots} workers serve"
+        reason = self.unready()
+        missing = ", ".join(map(str, self.missing()))
+        status = reason or (
+            f"others stand in for worker {missing}" if missing else f"{self._fleet.slots} workers serve"
+        )
         was_rolling, self._rolling = self._rolling, self._fleet.rolling
         if was_rolling and not self._rolling and not self._fleet.rolled:
-            self._config = self._config_before
+            self._config, self._certificate = self._config_before, self._certificate_before
         if status == self._status and self._rolling == was_rolling:
             return
         self._status = status
@@ -347,7 +402,7 @@ class Supervisor:
             runtime.announce(self._config, self._port, dev=self._dev)
             self._notifier.ready(status)
         elif not self._rolling:
-            log.info("ready")
+            log.info("ready", extra={"missing": missing} if missing else {})
             self._notifier.ready(status)
 
 

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
+
 from koko_presence._fastpath.counters import tally
 from koko_presence._fastpath.wallclock import WallClock
 
@@ -41,9 +43,11 @@ from .edge.origins import Origins
 from .edge.trpc_http import TrpcHttp
 from .edge.trpc_ws import PATH as TRPC_PATH
 from .edge.trpc_ws import TrpcSocket
+from .happenings import AnyHappening
 from .ids import new_hash_key, new_session_id
 from .limits import Limits
 from .ops import logs
+from .ops.certificate import Certificate
 from .ops.collect import LoopLag, TurnCpu, collect
 from .ops.config import Config
 from .ops.memory import Level, MemoryWatch, Pressure, Use
@@ -67,6 +71,7 @@ DRAIN_CLOSES_PER_S = 500.0
 DRAIN_LINGER_S = 1.0
 WEBHOOK_TIMEOUT_S = 5.0
 WEBHOOKS_LINGER_S = 3.0  # for what is still to be told at a drain,
+EVENTS_A_MESSAGE = 10_000
 DRAIN_EXTRA_S = 2.5  # and how much longer than it was told to a drain takes at most
 
 monotonic = time.monotonic
@@ -96,13 +101,21 @@ class Place(NamedTuple):
 class Worker:
     """A running server on one loop. `start`, then `drain` and `stop`."""
 
-    def __init__(self, config: Config, *, dev: bool = False, place: Place | None = None) -> None:
-        """`place` is None for a server of one worker. Errors: OSError, ssl.SSLError for a certificate of no use."""
+    def __init__(
+        self,
+        config: Config,
+        *,
+        dev: bool = False,
+        place: Place | None = None,
+        certificate: Certificate | None = None,
+    ) -> None:
+        """`place` is None for a server of one worker; without `certificate` it is read from the files that `config`
+        names. Errors: OSError, ssl.SSLError for a certificate of no use."""
         self.config = config
         self.dev = dev
         self.place = place
         self.on_serving: Callable[[int], None] = lambda epoch: None
-        self.on_peer_stuck: Callable[[int], None] = lambda peer: None
+        self.on_peer_stuck: Callable[[int, bool], None] = lambda peer, lossy: None
         self.on_learned: Callable[[list[CacheEntry]], None] = lambda entries: None
         self.upstreams = Upstreams()
         self._mesh: Mesh | None = None
@@ -163,7 +176,7 @@ class Worker:
             max_frame_bytes=config.limits.max_frame_bytes,
             send_stuck_s=config.limits.send_stuck_s,
             backlog=config.server.backlog,
-            ssl_context=_tls(config),
+            ssl_context=_tls(config, certificate),
             poller=self._poller,
             addresses=self.addresses,
         )
@@ -183,12 +196,17 @@ class Worker:
         """Serve. Errors: OSError when the address cannot be bound."""
         await self.door.open(self.config.server.host, self.config.server.port)
 
-    async def drain(self, longest_s: float = DRAIN_LONGEST_S) -> None:
+    async def drain(self, longest_s: float = DRAIN_LONGEST_S, hand_over: Callable[[bytes], None] | None = None) -> None:
         """Stop accepting and ask the clients to come back elsewhere: 1012, in a random order, over at most
-        `longest_s` seconds [N-d]. Then wait up to a second for their answers, and for those who were just coming in;
-        and up to three for events that are to be told by webhook."""
+        `longest_s` seconds [N-d]. Then wait up to a second for their answers, and for those who were just coming in.
+
+        Events that are to be told by webhook: what waits is given to `hand_over`, as `take_over_webhooks` of another
+        worker takes it, at once, and after the clients what was under way and has not arrived. Without it they are told
+        for up to three seconds more, and what is left is dropped."""
         end = monotonic() + longest_s + DRAIN_EXTRA_S
         self.door.stop_accepting()
+        if self.webhooks is not None and hand_over is not None:
+            _hand_over(self.webhooks.take_waiting(), hand_over)
         sessions = list(self.hub.connections.values())
         random.shuffle(sessions)
         pause_s = min(longest_s / max(1, len(sessions)), 1.0 / DRAIN_CLOSES_PER_S)
@@ -202,8 +220,19 @@ class Worker:
             for session in list(self.hub.connections.values()):
                 session.finish(1012)
             await asyncio.sleep(0.02)
+        if self.webhooks is None:
+            return
+        longest_s = min(WEBHOOKS_LINGER_S, end - monotonic())
+        if hand_over is not None:
+            _hand_over(await self.webhooks.take_rest(longest_s), hand_over)
+        else:
+            await self.webhooks.finish(longest_s)
+            self.webhooks.stop()  # before the last counters are told
+
+    def take_over_webhooks(self, events: bytes) -> None:
+        """Tell by webhook what another worker has left. They are older than this worker's own."""
         if self.webhooks is not None:
-            await self.webhooks.finish(min(WEBHOOKS_LINGER_S, end - monotonic()))
+            self.webhooks.take_over(msgspec.msgpack.decode(events, type=list[AnyHappening]))
 
     async def stop(self) -> None:
         """Close what is open and every timer with it."""
@@ -316,13 +345,14 @@ class Worker:
         assert isinstance(self.bus, ClusterBus)
         self.bus.on_letters(sender, found)
 
-    def _on_stuck(self, peer: int) -> None:
+    def _on_stuck(self, peer: int, lossy: bool) -> None:
         slot = self._slots.get(peer)
         log.error("a worker does not read what others write to it, or gives no sign of life", extra={"peer": slot})
-        self.on_peer_stuck(peer)
+        self.on_peer_stuck(peer, lossy)
 
     async def open_mesh(self) -> None:
-        """Listen at `place.mesh_address`; after this the worker may be put into a view. Errors: OSError."""
+        """Listen at `place.mesh_address`; after this the worker may be put into a view. Again when the socket is gone
+        from its folder. Errors: OSError."""
         if self._mesh is not None:
             await self._mesh.open()
 
@@ -392,6 +422,11 @@ class Worker:
         )
 
 
+def _hand_over(events: list[AnyHappening], hand_over: Callable[[bytes], None]) -> None:
+    for i in range(0, len(events), EVENTS_A_MESSAGE):
+        hand_over(msgspec.msgpack.encode(events[i : i + EVENTS_A_MESSAGE]))
+
+
 def _counts(place: Place | None) -> AddressCounts:
     counts = AddressCounts(None if place is None else place.address_counts, key=new_hash_key())
     if place is not None and not counts.is_shared:
@@ -415,10 +450,7 @@ def _access(config: Config, upstreams: Upstreams) -> Access:
     return AllowAll() if access.mode == "allow_all" else ClaimsAccess()
 
 
-def _tls(config: Config) -> ssl.SSLContext | None:
+def _tls(config: Config, certificate: Certificate | None) -> ssl.SSLContext | None:
     if not config.server.tls_cert:
         return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(config.server.tls_cert, config.server.tls_key)
-    return context
+    return (certificate or Certificate.read(config.server)).context()

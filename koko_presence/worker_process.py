@@ -26,20 +26,18 @@ from . import inquiries
 from .cluster import control
 from .cluster.control import Beat, Begin, Channel, Drained, Failed, Ready, Serving, Snapshot
 from .cluster.questions import ANSWER_WITHIN_S
-from .ops import logs, queued_stream, reloading, runtime
-from .ops.beside import OneAtATime
+from .ops import logs, queued_stream, runtime
+from .ops.certificate import Certificate
 from .ops.collect import versions
 from .ops.config import Config, load
 from .ops.descriptors import Descriptors, allowed
 from .ops.exhaustion import end_when_exhausted
 from .ops.main_watch import EVERY_S, MainWatch
 from .ops.metrics import render
-from .ops.operator import OperatorPort
 from .ops.processes import SIGNALS, Terminal, go_first_for_memory, prepare
-from .ops.server_api import ServerApi
 from .ops.stats import Stats, stats
-from .ops.systemd import Notifier
-from .worker import DRAIN_LONGEST_S, Place, Worker, monotonic
+from .service import Service, complain
+from .worker import Place, Worker, monotonic
 
 log = logging.getLogger("koko_presence.worker")
 
@@ -93,83 +91,61 @@ async def _serve_alone(config: Config, dev: bool, reload_config: Callable[[], Co
     end_process(await Alone(config, dev, reload_config, terminal).serve())
 
 
-class Alone:
-    """A service of one worker."""
+class Alone(Service):
+    """A service of one worker. It cannot be replaced while it serves, and nobody stands in for it: when it dies the
+    service has ended, and whoever started it starts it again."""
 
     def __init__(self, config: Config, dev: bool, reload_config: Callable[[], Config], terminal: Terminal) -> None:
-        self._config, self._dev, self._reload_config = config, dev, reload_config
-        self._terminal = terminal
+        super().__init__(config, dev, reload_config, terminal)
         self._reason = "starting"
-        self._signals: asyncio.Queue[int] = asyncio.Queue()
-        self._reloads = OneAtATime(self._reload)
-        self._notifier = Notifier.from_environment()
         self._main_watch = MainWatch(is_supervisor=False)
         self._worker: Worker
+        self._leaving: asyncio.Task[None] | None = None
+        self._over: asyncio.Future[None] = self._loop.create_future()
 
     async def serve(self) -> int:
+        """The whole life of the service; gives the exit code."""
         config, line = self._config, ""
-        operator = OperatorPort(lambda: self._reason, self._metrics)
-        ServerApi(
-            lambda: self._config.operator.api_key,
-            self._ask,
-            self._stats,
-            lambda: self._signals.put_nowait(signal.SIGTERM),
-        ).add_to(operator.app)
-        folder: runtime.RuntimeFolder | None = None
         try:
             self._worker = Worker(config, dev=self._dev)
             await self._worker.start()
         except OSError as error:
-            sys.stderr.write(f"koko-presence: {runtime.cannot_serve(config, error)}\n")
-            return 2
+            return complain(2, runtime.cannot_serve(config, error))
         port = self._worker.port
+        folder: runtime.RuntimeFolder | None = None
         try:
-            folder = runtime.RuntimeFolder(runtime.runtime_dir(config, port), 1)
-            await operator.start(config.operator, dev=self._dev)
+            folder = self._folder = runtime.RuntimeFolder(runtime.runtime_dir(config, port), 1)
+            line = await self.open_operator_port()
         except runtime.RuntimeFault as fault:
             line = str(fault)
-        except OSError as error:
-            line = runtime.no_operator_port(config, error)
         if line:
-            sys.stderr.write(f"koko-presence: {line}\n")
+            complain(2, line)
         else:
             load_ahead()
             calm_collector()
             say_what_fits(self._worker)
             log.info("serving", extra=runtime.serving_fields(config, port))
             await self._until_told(port)
-        await operator.stop()
+        await self.close_operator_port()
         await self._worker.stop()
         if folder is not None:
             folder.close()
         return 2 if line else 0
 
     async def _until_told(self, port: int) -> None:
-        signals = self._signals
-        for number in SIGNALS:
-            asyncio.get_running_loop().add_signal_handler(number, signals.put_nowait, number)
+        self.catch_signals()
         self._reason = ""
         runtime.announce(self._config, port, dev=self._dev)
         self._notifier.ready("serving")
         self._watch()
         self._tick()
-        while (told := await signals.get()) in (signal.SIGHUP, signal.SIGUSR2):
-            if told == signal.SIGHUP and self._terminal.is_gone:
-                break
-            if told == signal.SIGHUP:
-                self._reloads.ask()
-            else:
-                log.warning(
-                    "one worker cannot be replaced while it serves: restart, or set server.workers to 2 or more"
-                )
-        self._reason = "draining"
-        self._notifier.stopping(DRAIN_LONGEST_S + STOP_EXTEND_S)
-        log.info("draining", extra={"connections": len(self._worker.hub.connections)})
-        drained = asyncio.ensure_future(self._worker.drain())
-        second = asyncio.ensure_future(_next_end(signals))  # a second Ctrl-C does not wait
-        await asyncio.wait((drained, second), return_when=asyncio.FIRST_COMPLETED)
-        for task in (drained, second):
-            task.cancel()
+        self.watch_folder()
+        listening = asyncio.ensure_future(self.listen())
+        await self._over
+        listening.cancel()
+        self.leave_folder()
+        if self._leaving is not None:
+            self._leaving.cancel()
         log.info("stopped")
 
     def _tick(self) -> None:
@@ -180,35 +156,62 @@ class Alone:
         interval_s = self._notifier.watchdog_interval_s
         if interval_s is not None:
             self._notifier.watchdog()
-            asyncio.get_running_loop().call_later(interval_s, self._watch)
+            self._loop.call_later(interval_s, self._watch)
 
-    async def _reload(self) -> None:
-        self._notifier.reloading()
-        config = await reloading.read_again(self._reload_config, lambda: self._config, rolling=False)
-        if config is not None:
-            self._config = config
-            logs.configure(config.log, config.secrets)
-            self._worker.reload(config)
-            log.info("configuration reloaded")
-        self._notifier.ready("serving")
+    # --- the service, as one worker gives it ----------------------------------------------------------------------
 
-    async def _metrics(self) -> str:
+    def unready(self) -> str:
+        return self._reason
+
+    def missing(self) -> list[int]:
+        return []
+
+    async def metrics(self) -> str:
         return render([("0", self._worker.snapshot())], main=self._main_watch.counts())
 
-    async def _stats(self) -> Stats:
+    async def stats(self) -> Stats:
         return stats([("0", self._worker.snapshot())], unready=self._reason)
 
-    async def _ask(self, inquiry: inquiries.AnyInquiry) -> inquiries.Answers:
-        answer: asyncio.Future[inquiries.AnyAnswer | None] = asyncio.get_running_loop().create_future()
+    async def ask(self, inquiry: inquiries.AnyInquiry) -> inquiries.Answers:
+        answer: asyncio.Future[inquiries.AnyAnswer | None] = self._loop.create_future()
         self._worker.answering.ask(inquiry, lambda found: None if answer.done() else answer.set_result(found))
         await asyncio.wait([answer], timeout=ANSWER_WITHIN_S)
         found = answer.result() if answer.done() else None
         return inquiries.Answers(found=[found] if found else [], missing=[] if found else [0])
 
+    def apply(self, config: Config) -> None:
+        self._worker.reload(config)
 
-async def _next_end(signals: "asyncio.Queue[int]") -> None:
-    while await signals.get() not in (signal.SIGINT, signal.SIGTERM):
-        pass
+    def reloaded(self) -> None:
+        if self._leaving is None:
+            self._notifier.ready("serving")
+
+    def roll(self) -> None:
+        log.warning("one worker cannot be replaced while it serves: restart, or set server.workers to 2 or more")
+
+    def drain(self) -> None:
+        if self._leaving is not None:  # a second Ctrl-C does not wait
+            self._end()
+            return
+        server = self._config.server
+        self._reason = "draining"
+        self._notifier.stopping(server.drain_delay_s + server.drain_s + STOP_EXTEND_S)
+        extra = {"delay_s": server.drain_delay_s, "longest_s": server.drain_s}
+        log.info("draining", extra=extra | {"connections": len(self._worker.hub.connections)})
+        self._leaving = asyncio.ensure_future(self._leave(server.drain_delay_s, server.drain_s))
+        self._leaving.add_done_callback(lambda _: self._end())
+
+    async def _leave(self, delay_s: float, longest_s: float) -> None:
+        if delay_s > 0.0:
+            await asyncio.sleep(delay_s)
+        await self._worker.drain(longest_s)
+
+    def _end(self) -> None:
+        if not self._over.done():
+            self._over.set_result(None)
+
+    def look_at_sockets(self) -> None:
+        """There are none: one worker talks to nobody."""
 
 
 # --- one of several -----------------------------------------------------------------------------------------------
@@ -236,7 +239,7 @@ class Member:
 
     def __init__(self, sock: socket.socket) -> None:
         self._worker: Worker | None = None
-        self._listening: list[socket.socket] = []
+        self._listening: list[list[socket.socket]] = []  # of each slot
         self._tasks: set[asyncio.Task[None]] = set()
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._channel = Channel(sock, self._on_message, self._end)
@@ -265,12 +268,19 @@ class Member:
             worker.on_view(message.view)
         elif isinstance(message, control.Share):
             worker.learn(message.entries)
+        elif isinstance(message, control.Accept):
+            if self._listening:
+                worker.door.take([sock for slot in message.slots for sock in self._listening[slot]])
+        elif isinstance(message, control.OpenMesh):
+            self._start(self._open_mesh_again(worker))
+        elif isinstance(message, control.Untold):
+            worker.take_over_webhooks(message.events)
         elif isinstance(message, control.Reload):
             config = msgspec.msgpack.decode(message.config, type=Config)
             self._log_as(config)
             worker.reload(config)
         elif isinstance(message, control.Drain):
-            self._start(self._drain(worker, message.longest_s))
+            self._start(self._drain(worker, message.longest_s, hand_over=message.hand_over))
         elif isinstance(message, control.AskSnapshot):
             self._channel.send(Snapshot(number=message.number, counters=worker.snapshot()))
         elif isinstance(message, control.Ask):
@@ -282,16 +292,17 @@ class Member:
     def _begin(self, begin: Begin) -> None:
         counts = begin.address_counts if begin.address_counts >= 0 else None
         self._place = Place(begin.id, begin.slot, begin.mesh_address, counts)
-        self._listening = [socket.socket(fileno=number) for number in begin.listening]
+        self._listening = [[socket.socket(fileno=number) for number in slot] for slot in begin.listening]
         config = msgspec.msgpack.decode(begin.config, type=Config)
         self._log_as(config)
         try:
-            worker = self._worker = Worker(config, dev=begin.dev, place=self._place)
+            certificate = Certificate(begin.certificate, begin.certificate_key) if begin.certificate else None
+            worker = self._worker = Worker(config, dev=begin.dev, place=self._place, certificate=certificate)
         except OSError as error:
             self._fail(runtime.cannot_serve(config, error), final=True)
             return
-        worker.on_serving = self._on_serving
-        worker.on_peer_stuck = lambda peer: self._channel.send(control.PeerStuck(peer=peer))
+        worker.on_serving = lambda epoch: self._channel.send(Serving(epoch=epoch))
+        worker.on_peer_stuck = lambda peer, lossy: self._channel.send(control.PeerStuck(peer=peer, lossy=lossy))
         if begin.shares:
             worker.on_learned = lambda entries: self._channel.send(control.Share(entries=entries))
         self._beat()
@@ -311,16 +322,20 @@ class Member:
         say_what_fits(worker)
         self._channel.send(Ready())
 
-    def _on_serving(self, epoch: int) -> None:
-        if self._listening and self._worker is not None:
-            self._worker.door.take(self._listening)
-            self._listening = []
-        self._channel.send(Serving(epoch=epoch))
+    async def _open_mesh_again(self, worker: Worker) -> None:
+        try:
+            await worker.open_mesh()
+        except OSError as error:  # the supervisor looks again
+            log.error("cannot listen on %s: %s", self._place.mesh_address, error.strerror or error)
 
-    async def _drain(self, worker: Worker, longest_s: float) -> None:
-        self._listening = []  # nobody comes in any more, whatever view is still on its way
+    async def _drain(self, worker: Worker, longest_s: float, *, hand_over: bool) -> None:
+        worker.door.stop_accepting()
+        for sock in [sock for slot in self._listening for sock in slot]:
+            sock.close()
+        self._listening = []  # nobody comes in any more, whatever is still on its way
         log.info("draining", extra={"connections": len(worker.hub.connections)})
-        await worker.drain(longest_s)
+        hand = (lambda events: self._channel.send(control.Untold(events=events))) if hand_over else None
+        await worker.drain(longest_s, hand)
         self._channel.send(Snapshot(number=control.LAST_WORDS, counters=worker.snapshot()))
         self._channel.send(Drained())
 

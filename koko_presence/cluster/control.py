@@ -27,15 +27,18 @@ class Message(Struct, kw_only=True, tag=True):
 
 
 class Begin(Message):
-    """The first message: who the worker is. `config` is a Config as msgpack, `listening` the descriptors of the slot's
-    listening sockets, which outlive the worker, and `address_counts` that of the memory in which all workers count by
-    address, -1 for none. `shares`: the supervisor takes Share, which one of an earlier version does not know."""
+    """The first message: who the worker is. `config` is a Config as msgpack, `listening` the descriptors of the
+    listening sockets of every slot, which outlive the worker, and `address_counts` that of the memory in which all
+    workers count by address, -1 for none. `certificate` and `certificate_key` are PEM texts, empty without TLS.
+    `shares`: the supervisor takes Share, which one of an earlier version does not know."""
 
     id: int
     slot: int
     mesh_address: str
-    listening: list[int]
+    listening: list[list[int]]
     config: bytes
+    certificate: bytes = b""
+    certificate_key: bytes = b""
     address_counts: int = -1
     shares: bool = False
     dev: bool = False
@@ -47,6 +50,16 @@ class Workers(Message):
     view: View
 
 
+class Accept(Message):
+    """Accept connections from the listening sockets of these slots, and from no others."""
+
+    slots: list[int]
+
+
+class OpenMesh(Message):
+    """The mesh socket is gone from the runtime folder: listen there again."""
+
+
 class Reload(Message):
     """A new configuration, checked already."""
 
@@ -54,9 +67,11 @@ class Reload(Message):
 
 
 class Drain(Message):
-    """Take no more connections, send the clients elsewhere over at most `longest_s`, answer Drained, and wait."""
+    """Take no more connections, send the clients elsewhere over at most `longest_s`, answer Drained, and wait.
+    `hand_over`: others stay, and what is still to be told by webhook goes to the supervisor as Untold."""
 
     longest_s: float
+    hand_over: bool = False
 
 
 class Stop(Message):
@@ -94,7 +109,7 @@ class Ready(Message):
 
 
 class Serving(Message):
-    """The worker is in a view, knows its peers and accepts connections; `epoch` is that view's."""
+    """The worker is in a view, knows its peers and can accept connections; `epoch` is that view's."""
 
     epoch: int
 
@@ -106,9 +121,11 @@ class Beat(Message):
 
 
 class PeerStuck(Message):
-    """Worker `peer` does not read what this one writes to it, or gives it no sign of life."""
+    """Worker `peer` gives this one no sign of life, said again and again while it lasts; or, `lossy`, it has not read
+    so much that some of what this one had to tell it was dropped."""
 
     peer: int
+    lossy: bool = False
 
 
 class Drained(Message):
@@ -139,8 +156,17 @@ class Failed(Message):
     final: bool = False
 
 
-ToWorker = Begin | Workers | Reload | Drain | Stop | AskSnapshot | Ask | Share
-ToSupervisor = Ready | Serving | Beat | PeerStuck | Drained | Snapshot | Answer | Failed | Share
+# --- both ways ----------------------------------------------------------------------------------------------------
+
+
+class Untold(Message):
+    """Events that a worker which drains leaves to its successor to tell by webhook: a list of Happenings as msgpack."""
+
+    events: bytes
+
+
+ToWorker = Begin | Workers | Accept | OpenMesh | Untold | Reload | Drain | Stop | AskSnapshot | Ask | Share
+ToSupervisor = Ready | Serving | Beat | PeerStuck | Drained | Untold | Snapshot | Answer | Failed | Share
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(ToWorker | ToSupervisor)

@@ -1,11 +1,15 @@
 """What the fleet deals in: its orders to the supervisor, and what it knows of each worker."""
 
 from collections import deque
+from collections.abc import Iterable
 from enum import Enum
+from typing import NamedTuple
 
 from msgspec import Struct
 
 from .control import Message
+from .lateness import Lateness
+from .vitals import Watch
 
 
 class Spawn(Struct, frozen=True):
@@ -28,6 +32,11 @@ class Kill(Struct, frozen=True):
     id: int
 
 
+class StopListening(Struct, frozen=True):
+    """Close the supervisor's own descriptors of the listening sockets: once the workers have closed theirs too, who
+    comes is refused and goes elsewhere."""
+
+
 class Exit(Struct, frozen=True):
     """The service is over; `line` is for people, empty when all is well."""
 
@@ -35,7 +44,7 @@ class Exit(Struct, frozen=True):
     line: str
 
 
-Action = Spawn | Tell | Kill | Exit
+Action = Spawn | Tell | Kill | StopListening | Exit
 
 
 class Phase(Enum):
@@ -51,7 +60,8 @@ class Member:
     def __init__(self, id: int, slot: int, now: float) -> None:
         self.id, self.slot = id, slot
         self.started_at = self.heard_at = now
-        self.ready = False
+        self.ready_at: float | None = None
+        self.standby = False  # ready or not, it is in no view before all successors of its batch are ready
         self.entered = 0  # the first view it was in
         self.served = 0  # the last view it said to serve in
         self.retiring = False  # its slot has a newer owner; it is only an edge
@@ -59,11 +69,19 @@ class Member:
         self.drained = False
         self.gone_by: float | None = None  # since it was told to stop; after that it is killed
         self.lost = False
+        self.accepts: frozenset[int] = frozenset()  # the slots from whose sockets it was told to accept
+        self.lateness = Lateness()
+        self.watch = Watch()
+        self.unreached: dict[int, tuple[float, float]] = {}  # by workers that cannot reach it: since when, last said
+
+    @property
+    def ready(self) -> bool:
+        return self.ready_at is not None
 
     @property
     def present(self) -> bool:
         """Belongs into a view."""
-        return self.ready and not self.lost and self.gone_by is None
+        return self.ready and not (self.standby or self.lost) and self.gone_by is None
 
     @property
     def covers(self) -> bool:
@@ -80,10 +98,25 @@ class Member:
         return self.present and 0 < self.entered <= self.served
 
 
-class Roll:
-    """A rolling reload: slot by slot, a successor takes over and the old worker drains."""
+class Turn(NamedTuple):
+    """One slot of a batch: worker `new` takes the place of `old`, 0 when there was none."""
 
-    def __init__(self, slots: range, first_id: int) -> None:
+    slot: int
+    old: int
+    new: int
+
+
+class Roll:
+    """A rolling reload, batch by batch. All successors of a batch are started and get ready; slot by slot they take
+    over what the old workers own; then they alone accept connections; and only then the old ones send their clients
+    away. So nobody who is sent away comes back to a worker that is still to be replaced."""
+
+    def __init__(self, slots: Iterable[int], first_id: int, batch: int, *, everyone: bool = True) -> None:
+        """`batch`: how many successors may run beside all others, as memory allows. `everyone`: a reload that somebody
+        has asked for, and not the replacement of one worker that is slow."""
         self.slots = deque(slots)
         self.first_id = first_id  # workers from here on are new already
-        self.old = self.new = 0
+        self.batch = max(1, batch)
+        self.everyone = everyone
+        self.turns: list[Turn] = []  # of this batch
+        self.draining = False  # the old ones of this batch were told to drain

@@ -6,19 +6,25 @@ twice. A death is one that was not asked for, whatever told of it first: the con
 """
 
 import logging
-from collections import deque
+from collections.abc import Callable
 
-from .control import Drain, Stop, Workers
-from .crew import Action, Exit, Kill, Member, Phase, Roll, Spawn, Tell
+from .acceptors import assign
+from .control import Accept, Drain, Stop, Workers
+from .crew import Action, Exit, Kill, Member, Phase, Roll, Spawn, StopListening, Tell, Turn
+from .restarts import Restarts
 from .ring import Peer, View
+from .vitals import Vitals
 
 log = logging.getLogger("koko_presence.fleet")
 
-SILENT_S = 3.0  # a worker that has not beaten for so long is dead: 4 s to its replacement, less its start
+SILENT_S = 3.0  # a worker that has not beaten for so long is dead, unless it is starved: 4 s to its replacement
 FRESH_S = 1.5  # a worker that has not beaten for so long is not counted on: three beats
-READY_WITHIN_S = 20.0
-DEATHS, DEATHS_WITHIN_S = 5, 10.0  # so many of one slot in so short a time are a crash loop
-RETRY_S = 5.0  # between replacements that say themselves that they cannot run
+LATE_S = 1.0  # a beat that is late
+LATE_SHARE = 0.5  # of half a minute: a worker that is late for more of it is replaced
+REPLACE_LATE_EVERY_S = 60.0
+READY_WITHIN_S = 20.0  # without progress at the start
+FAILURES, NOBODY_FOR_S = 5, 10.0  # so many, and for so long no worker at all: the service ends
+UNREACHABLE_S = 10.0  # a worker that beats, but cannot be reached by another one for so long, is replaced
 DRAIN_LONGEST_S = 10.0
 STOP_WITHIN_S = 2.0  # from Stop to SIGKILL
 HURRIED_STOP_WITHIN_S = 0.5
@@ -26,24 +32,33 @@ DRAIN_MARGIN_S = 3.0  # beyond the time a worker was given
 STALL_S = 1.0  # the supervisor itself was held up, and knows nothing of the workers' beats meanwhile
 
 
+def _unknown(id: int) -> Vitals | None:
+    return None
+
+
 class Fleet:
     """The workers of one service."""
 
-    def __init__(self, slots: int, folder: str) -> None:
-        """`folder` is where the workers' mesh sockets are."""
+    def __init__(self, slots: int, folder: str, vitals: Callable[[int], Vitals | None] = _unknown) -> None:
+        """`folder` is where the workers' mesh sockets are; `vitals` tells how a worker's process does, by its id."""
         self.slots = slots
         self.phase = Phase.BOOT
         self.members: dict[int, Member] = {}
         self.view = View(epoch=0, peers=())
-        self._folder = folder
+        self._folder, self._vitals = folder, vitals
         self._last_id = 0
         self.rolled = False  # whether the last rolling reload came to its end
         self._roll: Roll | None = None
         self.deaths = 0  # of workers that were to live, ever
-        self._lately: deque[tuple[float, int]] = deque()  # deaths: when, and in which slot
-        self._retries: dict[int, float] = {}
+        self._restarts = Restarts()
+        self._failures = 0  # since there was a worker
+        self._nobody_since: float | None = None  # no worker is there
+        self._late_replaced_at = float("-inf")
         self._ticked_at: float | None = None
+        self._drain_at: float | None = None  # a drain that was asked for, and has not begun
+        self._drain_longest_s = self._roll_longest_s = DRAIN_LONGEST_S
         self._exit = Exit(0, "")
+        self._last_fault = ""
         self._over = False
         self._actions: list[Action] = []
 
@@ -55,12 +70,21 @@ class Fleet:
 
     @property
     def rolling(self) -> bool:
-        return self._roll is not None
+        """Whether a rolling reload that was asked for is under way."""
+        return self._roll is not None and self._roll.everyone
 
     def owner(self, slot: int) -> Member | None:
         """The worker that owns what belongs to `slot`: the newest that is there and stays."""
         there = [member for member in self.members.values() if member.slot == slot and member.present]
         return max((member for member in there if not member.retiring), key=lambda member: member.id, default=None)
+
+    def heir(self, id: int) -> int | None:
+        """Who goes on with what worker `id` leaves: the owner of its slot, else another worker; None when there is
+        nobody."""
+        member = self.members.get(id)
+        own = self.owner(member.slot) if member is not None else None
+        others = [each.id for each in self.members.values() if each.present and not each.retiring and each.id != id]
+        return own.id if own is not None and own.id != id else min(others, default=None)
 
     def present(self, id: int) -> bool:
         """Whether worker `id` is there and may hold connections, be it on its way out."""
@@ -72,26 +96,30 @@ class Fleet:
         member = self.members.get(id)
         return member is not None and not member.lost and member.gone_by is None
 
+    def missing(self, now: float) -> list[int]:
+        """The slots whose own worker does not serve, or has given no sign of life lately."""
+        there = {member.slot for member in self._takers() if self._is_fresh(member, now)}
+        return sorted(set(range(self.slots)) - there)
+
     def unready(self, now: float) -> str:
-        """Why the service is not ready, in words; empty when every worker serves."""
+        """Why the service is not ready, in words; empty while a worker accepts from every listening socket, be it in
+        the place of another [Q7]."""
         if self.phase is not Phase.RUNNING:
             return str(self.phase.value)
-        taking = [member for member in self.members.values() if member.serving and not member.leaving]
-        missing = sorted(set(range(self.slots)) - {member.slot for member in taking})
-        if missing:
-            count = self.slots - len(missing)
-            return f"{count} of {self.slots} workers serve, missing: {', '.join(map(str, missing))}"
-        silent = sorted({member.slot for member in taking if now - member.heard_at > FRESH_S})
-        return f"no sign of life from worker {', '.join(map(str, silent))}" if silent else ""
-
-    def fresh(self, now: float) -> bool:
-        """Whether every worker in the view has beaten lately."""
-        return all(now - member.heard_at <= FRESH_S for member in self.members.values() if member.present)
+        accepted: set[int] = set()
+        for member in self._takers():
+            if self._is_fresh(member, now):
+                accepted |= member.accepts
+        if len(accepted) == self.slots:
+            return ""
+        missing = self.missing(now)
+        return f"{self.slots - len(missing)} of {self.slots} workers serve, missing: {', '.join(map(str, missing))}"
 
     # --- what happens to the workers ------------------------------------------------------------------------------
 
     def begin(self, now: float) -> list[Action]:
         """Start one worker for each slot."""
+        self._nobody_since = now
         for slot in range(self.slots):
             self._spawn(slot, now)
         return self._take()
@@ -101,13 +129,11 @@ class Fleet:
         member = self.members.get(id)
         if member is None or member.ready or member.lost:
             return []
-        member.ready, member.heard_at = True, now
-        if self.phase is Phase.BOOT and all(self.owner(slot) for slot in range(self.slots)):
-            self.phase = Phase.RUNNING
-        if self._roll is not None and id == self._roll.new and self._roll.old in self.members:
-            self.members[self._roll.old].retiring = True
+        member.ready_at = member.heard_at = now
+        member.watch.heard()
         if self.phase is Phase.RUNNING and member.present:
             self._publish()
+        self._boot()
         return self._settle(now)
 
     def on_serving(self, id: int, epoch: int, now: float) -> list[Action]:
@@ -118,15 +144,30 @@ class Fleet:
 
     def on_beat(self, id: int, now: float) -> None:
         """The worker's loop runs."""
-        if id in self.members:
-            self.members[id].heard_at = now
+        member = self.members.get(id)
+        if member is not None:
+            member.heard_at = now
+            member.watch.heard()
 
-    def on_peer_stuck(self, id: int, peer: int, now: float) -> list[Action]:
-        """Worker `id` has too much that worker `peer` does not read, or gets no sign of life from it. What it writes to
-        it from now on may be lost, so `peer` has to be replaced, whatever its beats say."""
-        member = self.members.get(peer)
-        if member is not None and id in self.members:
-            self._lose(member, f"worker {self.members[id].slot} cannot reach it", now)
+    def on_peer_stuck(self, id: int, peer: int, lossy: bool, now: float) -> list[Action]:
+        """Worker `id` gets no sign of life from worker `peer`; or, `lossy`, it has dropped some of what `peer` has not
+        read, which only a new worker mends.
+
+        Without loss, nobody is judged by a worker that is late itself, nor for being late: silence is measured by the
+        beats. One that beats in time, and still cannot be reached for UNREACHABLE_S, is replaced."""
+        member, teller = self.members.get(peer), self.members.get(id)
+        if member is None or teller is None or member.lost:
+            return self._settle(now)
+        if lossy:
+            self._lose(member, f"worker {teller.slot} cannot reach it, and has dropped what it had to tell it", now)
+        elif now - teller.heard_at > LATE_S or now - member.heard_at > LATE_S:
+            member.unreached.pop(id, None)
+        else:
+            since, said = member.unreached.get(id, (now, now))
+            since = now if now - said > UNREACHABLE_S / 2 else since
+            member.unreached[id] = (since, now)
+            if now - since >= UNREACHABLE_S:
+                self._lose(member, f"worker {teller.slot} cannot reach it", now)
         return self._settle(now)
 
     def on_drained(self, id: int, now: float) -> list[Action]:
@@ -137,7 +178,8 @@ class Fleet:
         return self._settle(now)
 
     def on_failed(self, id: int, reason: str, final: bool, now: float) -> list[Action]:
-        """The worker says that it cannot run. At the start that may be the end: no restart mends a certificate."""
+        """The worker says that it cannot run, or could not be started. `final`: no restart helps, which at the start of
+        the service is its end; later on it is tried again like any other, since the cause may pass."""
         member = self.members.get(id)
         if member is None or member.lost:
             return []
@@ -145,7 +187,7 @@ class Fleet:
             member.lost = True
             self._stop(2, reason, now)
         else:
-            self._lose(member, reason, now, counts=not final)
+            self._lose(member, reason, now)
         return self._settle(now)
 
     def on_lost(self, id: int, now: float) -> list[Action]:
@@ -170,50 +212,100 @@ class Fleet:
             # whoever stopped the supervisor did not stop the workers; their beats wait to be read
             for member in self.members.values():
                 member.heard_at = now
+                member.watch.heard()
+                member.lateness.forget()
         self._ticked_at = now
         for member in list(self.members.values()):
             if member.gone_by is not None and now >= member.gone_by:
                 member.gone_by = float("inf")
                 self._actions.append(Kill(member.id))
-            elif not member.ready and now - member.started_at >= READY_WITHIN_S:
-                self._lose(member, f"it was not ready within {READY_WITHIN_S:g} s", now)
-            elif member.ready and now - member.heard_at >= SILENT_S:
-                self._lose(member, f"it was silent for {SILENT_S:g} s", now)
-            elif member.drained_by is not None and now >= member.drained_by:
+            elif not member.lost and member.gone_by is None:
+                self._look_at(member, now)
+            if member.drained_by is not None and now >= member.drained_by:
                 self._drained(member, now)
-        for slot in [slot for slot, at in self._retries.items() if now >= at]:
-            del self._retries[slot]
-            self._cover(slot, now)
+        for slot in self._restarts.take_due(now):
+            if self.phase in (Phase.BOOT, Phase.RUNNING):
+                self._cover(slot, now)
+        if self._drain_at is not None and now >= self._drain_at:
+            self._begin_drain(now)
+        self._replace_late(now)
         return self._settle(now)
+
+    def _look_at(self, member: Member, now: float) -> None:
+        silent_s = now - member.heard_at
+        if not member.ready:
+            vitals = self._vitals(member.id)
+            if now - member.watch.start_stands_still_since(vitals, member.started_at, now) >= READY_WITHIN_S:
+                self._lose(member, f"it was not ready within {READY_WITHIN_S:g} s", now)
+            return
+        member.lateness.note(silent_s > LATE_S, now)
+        if silent_s <= LATE_S:
+            return
+        starved = member.watch.is_starved(self._vitals(member.id), silent_s)
+        if silent_s >= SILENT_S and not starved:
+            self._lose(member, f"it was silent for {silent_s:.1f} s", now)
+
+    def _replace_late(self, now: float) -> None:
+        """The worker whose beats are late most of the time gets a successor. Where half of the workers are late it is
+        the machine, which new workers would only hold up."""
+        due = now - self._late_replaced_at >= REPLACE_LATE_EVERY_S
+        if self.phase is not Phase.RUNNING or self._roll is not None or not due:
+            return
+        shares = {member.id: member.lateness.share() for member in self._takers()}
+        late = [id for id, share in shares.items() if share > LATE_SHARE]
+        if not late or 2 * len(late) > len(shares) or len(shares) < 2:
+            return
+        member = self.members[max(late, key=lambda id: shares[id])]
+        self._late_replaced_at = now
+        log.warning(
+            "a worker is replaced because its beats are late",
+            extra={"worker": member.slot, "id": member.id, "late_share": round(shares[member.id], 2)},
+        )
+        self._roll = Roll([member.slot], self._last_id + 1, 1, everyone=False)
 
     # --- what people ask for --------------------------------------------------------------------------------------
 
     def no_roll(self) -> str:
         """Why no rolling reload can begin now, in words; empty when it can."""
-        if self._roll is not None:
+        if self.rolling:
             return "a rolling reload is under way already"
         return "" if self.phase is Phase.RUNNING else f"the server is {self.phase.value}"
 
-    def roll(self, now: float) -> list[Action]:
-        """Replace every worker, one at a time. Errors: ValueError, in words, when that is not possible now."""
+    def roll(self, now: float, *, batch: int | None = None, longest_s: float = DRAIN_LONGEST_S) -> list[Action]:
+        """Replace every worker, `batch` of them at a time, all at once without it; each sends its clients away within
+        `longest_s` seconds. Errors: ValueError, in words, when that is not possible now."""
         refusal = self.no_roll()
         if refusal:
             raise ValueError(refusal)
-        self.rolled = False
-        self._roll = Roll(range(self.slots), self._last_id + 1)
+        self.rolled, self._roll_longest_s = False, longest_s
+        roll, first_id = self._roll, self._last_id + 1
+        if roll is None:
+            self._roll = Roll(range(self.slots), first_id, batch or self.slots)
+        else:  # one worker is being replaced; all others follow, and its successor too
+            roll.slots.clear()
+            roll.slots.extend(range(self.slots))
+            roll.first_id, roll.batch, roll.everyone = first_id, batch or self.slots, True
         return self._settle(now)
 
-    def drain(self, now: float, longest_s: float) -> list[Action]:
-        """Send all clients elsewhere within `longest_s`, then stop. Asked again it does not wait."""
+    def drain(self, now: float, longest_s: float, delay_s: float = 0.0) -> list[Action]:
+        """After `delay_s` seconds, in which connections are still accepted, send all clients elsewhere within
+        `longest_s`, then stop. Asked again it does not wait, neither for the one nor for the other [Q6]."""
         if self.phase in (Phase.DRAINING, Phase.STOPPING):
             return self.hurry(now)
         self.phase, self._roll = Phase.DRAINING, None
+        self._drain_at, self._drain_longest_s = now + delay_s, longest_s
+        if delay_s <= 0.0:
+            self._begin_drain(now)
+        return self._settle(now)
+
+    def _begin_drain(self, now: float) -> None:
+        self._drain_at = None
+        self._actions.append(StopListening())
         for member in self.members.values():
             if member.present:
-                self._drain(member, now, longest_s)
+                self._drain(member, now, self._drain_longest_s)
             elif not member.lost and member.gone_by is None:  # has nobody yet
                 self._end(member, now, 0.0)
-        return self._settle(now)
 
     def hurry(self, now: float) -> list[Action]:
         """Stop without waiting for anybody."""
@@ -228,6 +320,7 @@ class Fleet:
 
     def _spawn(self, slot: int, now: float) -> Member:
         self._last_id += 1
+        self._restarts.started(slot)
         member = self.members[self._last_id] = Member(self._last_id, slot, now)
         self._actions.append(Spawn(member.id, slot))
         return member
@@ -251,12 +344,16 @@ class Fleet:
             member.entered = member.entered or epoch
             self._actions.append(Tell(member.id, Workers(view=self.view)))
 
-    def _lose(self, member: Member, why: str, now: float, *, counts: bool = True, kill: bool = True) -> None:
+    def _lose(self, member: Member, why: str, now: float, *, kill: bool = True) -> None:
         if member.lost:
             return
         was_there, member.lost = member.present, True
-        if self._roll is not None and member.id == self._roll.new:
-            self._give_up_roll(member.slot, why)
+        if (
+            self._roll is not None
+            and not self._roll.draining
+            and any(turn.new == member.id for turn in self._roll.turns)
+        ):
+            self._give_up_roll(member.slot, why, now)
         if was_there and self.phase is not Phase.BOOT:
             self._publish()
         if kill:
@@ -267,25 +364,38 @@ class Fleet:
         log.error("a worker died: %s", why, extra={"worker": member.slot, "id": member.id})
         if self.phase is Phase.DRAINING:
             return
-        if not counts:
-            if not any(other.slot == member.slot and other.covers for other in self.members.values()):
-                self._retries[member.slot] = now + RETRY_S
-            return
-        self._lately.append((now, member.slot))
-        while self._lately[0][0] <= now - DEATHS_WITHIN_S:
-            self._lately.popleft()
-        # at the start they die of the same thing; later on five of many may be chance, five of one are not
-        if sum(slot == member.slot or self.phase is Phase.BOOT for _, slot in self._lately) >= DEATHS:
-            line = f"worker {member.slot} died {DEATHS} times within {DEATHS_WITHIN_S:g} s"
-            if self.phase is Phase.BOOT:
-                line = f"{DEATHS} workers died within {DEATHS_WITHIN_S:g} s"
-            self._stop(1, f"{line}, the last one because {why}", now)
-        else:
-            self._cover(member.slot, now)
+        self._failures += 1
+        covered = any(other.slot == member.slot and other.covers for other in self.members.values())
+        if not covered:
+            self._restarts.failed(member.slot, 0.0 if member.ready_at is None else now - member.ready_at, now)
+            if now >= self._restarts.due_at(member.slot):
+                self._spawn(member.slot, now)
+        self._last_fault = why
+        self._boot()
 
-    def _drain(self, member: Member, now: float, longest_s: float) -> None:
+    def _boot(self) -> None:
+        """The start is over when there is a worker for every slot, but for those that wait to be tried again."""
+        if self.phase is not Phase.BOOT:
+            return
+        owned = [slot for slot in range(self.slots) if self.owner(slot)]
+        if owned and all(self.owner(slot) or self._restarts.pauses(slot) for slot in range(self.slots)):
+            self.phase = Phase.RUNNING
+            self._publish()
+
+    def _look_for_anybody(self, now: float) -> None:
+        """Without a single worker, and with one failure after another, the service ends: a new start may help."""
+        if any(member.present for member in self.members.values()):
+            self._failures, self._nobody_since = 0, None
+            return
+        if self._nobody_since is None:
+            self._nobody_since = now
+        if self._failures >= FAILURES and now - self._nobody_since >= NOBODY_FOR_S:
+            line = f"no worker could be started in {NOBODY_FOR_S:g} s, the last one because {self._last_fault}"
+            self._stop(1, line, now)
+
+    def _drain(self, member: Member, now: float, longest_s: float, *, hand_over: bool = False) -> None:
         member.drained_by = now + longest_s + DRAIN_MARGIN_S
-        self._actions.append(Tell(member.id, Drain(longest_s=longest_s)))
+        self._actions.append(Tell(member.id, Drain(longest_s=longest_s, hand_over=hand_over)))
 
     def _drained(self, member: Member, now: float) -> None:
         member.drained, member.drained_by = True, None
@@ -300,15 +410,22 @@ class Fleet:
 
     def _stop(self, code: int, line: str, now: float) -> None:
         self.phase, self._roll, self._exit = Phase.STOPPING, None, Exit(code, line)
+        self._drain_at = None
         for member in self.members.values():
             if not member.lost and member.gone_by is None:
                 self._end(member, now, STOP_WITHIN_S)
 
     def _settle(self, now: float) -> list[Action]:
+        if self.phase in (Phase.BOOT, Phase.RUNNING):
+            self._look_for_anybody(now)
         if self.phase is Phase.RUNNING:
             self._go_on_rolling(now)
-        if self.phase is Phase.DRAINING and all(
-            member.drained or member.lost or member.gone_by is not None for member in self.members.values()
+        if self.phase is Phase.RUNNING or self._drain_at is not None:
+            self._assign(now)
+        if (
+            self.phase is Phase.DRAINING
+            and self._drain_at is None
+            and all(member.drained or member.lost or member.gone_by is not None for member in self.members.values())
         ):
             self._stop(0, "", now)
         if self.phase is Phase.STOPPING and not self.members and not self._over:
@@ -320,42 +437,110 @@ class Fleet:
         actions, self._actions = self._actions, []
         return actions
 
+    # --- who accepts ----------------------------------------------------------------------------------------------
+
+    def _is_fresh(self, member: Member, now: float) -> bool:
+        return now - member.heard_at <= FRESH_S
+
+    def _takers(self) -> list[Member]:
+        """Who may accept connections: all that serve and stay; while a batch is being replaced its successors alone."""
+        found = [member for member in self.members.values() if member.serving and not member.leaving]
+        roll = self._roll
+        if roll is None or not (roll.draining and roll.everyone):
+            return found
+        first = min(turn.new for turn in roll.turns)
+        return [member for member in found if member.id >= first] or found
+
+    def _assign(self, now: float) -> None:
+        takers = self._takers()
+        fresh = [member.id for member in takers if self._is_fresh(member, now)]
+        wanted = assign(self.slots, {member.id: member.slot for member in takers}, fresh)
+        changed = [member for member in self.members.values() if wanted.get(member.id, frozenset()) != member.accepts]
+        for member in sorted(changed, key=lambda each: each.id not in wanted):  # first who takes over, then who stops
+            member.accepts = wanted.get(member.id, frozenset())
+            if member.present and not member.leaving:
+                self._actions.append(Tell(member.id, Accept(slots=sorted(member.accepts))))
+
     # --- rolling --------------------------------------------------------------------------------------------------
 
     def _go_on_rolling(self, now: float) -> None:
-        roll = self._roll
-        while roll is not None and self._roll is roll:
-            if not roll.new and not self._roll_next(roll, now):
-                return
-            if not roll.new:
+        while (roll := self._roll) is not None:
+            if not roll.turns:
+                if not self._begin_batch(roll, now):
+                    return
                 continue
-            new, old = self.members[roll.new], self.members.get(roll.old)
-            if not new.serving:
+            if not roll.draining and not self._switch(roll, now):
                 return
-            if old is not None and old.present:
-                if not old.leaving:
-                    self._drain(old, now, DRAIN_LONGEST_S)
+            if any((old := self.members.get(turn.old)) is not None and old.present for turn in roll.turns):
                 return
-            log.info("a worker was replaced", extra={"worker": new.slot, "id": new.id, "left": len(roll.slots)})
-            roll.old = roll.new = 0
+            for turn in roll.turns:
+                log.info("a worker was replaced", extra={"worker": turn.slot, "id": turn.new, "left": len(roll.slots)})
+            roll.turns, roll.draining = [], False
 
-    def _roll_next(self, roll: Roll, now: float) -> bool:
-        """Begin with the next slot. False: not now, or no more."""
-        if not roll.slots:
-            log.info("every worker was replaced")
-            self._roll, self.rolled = None, True
+    def _begin_batch(self, roll: Roll, now: float) -> bool:
+        """Start the successors of the next slots. False: there are no more."""
+        while roll.slots and len(roll.turns) < roll.batch:
+            slot = roll.slots.popleft()
+            old = self.owner(slot)
+            starting = [member for member in self.members.values() if member.slot == slot and member.covers]
+            if any(member.id >= roll.first_id for member in starting):
+                continue  # its worker has died meanwhile, and the next one is new already
+            for member in starting:
+                if member is not old:  # of the old kind, and not ready
+                    self._end(member, now, 0.0)
+            new = self._spawn(slot, now)
+            new.standby = True
+            roll.turns.append(Turn(slot, old.id if old is not None else 0, new.id))
+        if not roll.turns:
+            if roll.everyone:
+                log.info("every worker was replaced")
+                self.rolled = True
+            self._roll = None
+        return bool(roll.turns)
+
+    def _switch(self, roll: Roll, now: float) -> bool:
+        """Once all successors of the batch are ready they take over, slot by slot. True when they serve, and the old
+        workers were told to drain."""
+        new = [self.members.get(turn.new) for turn in roll.turns]
+        if not all(member is not None and member.ready for member in new):
             return False
-        if any((owner := self.owner(slot)) is None or not owner.serving for slot in range(self.slots)):
-            return False  # one at a time
-        slot = roll.slots.popleft()
-        old = self.owner(slot)
-        if old is not None and old.id < roll.first_id:
-            roll.old, roll.new = old.id, self._spawn(slot, now).id
+        for turn in roll.turns:
+            member, old = self.members[turn.new], self.members.get(turn.old)
+            if member.standby:
+                member.standby = False
+                if old is not None:
+                    old.retiring = True
+                self._publish()
+            if not member.serving:
+                return False
+        roll.draining = True
+        self._assign(now)  # before anybody is sent away
+        for turn in roll.turns:
+            old = self.members.get(turn.old)
+            if old is not None and old.present and not old.leaving:
+                self._drain(old, now, self._roll_longest_s, hand_over=True)
         return True
 
-    def _give_up_roll(self, slot: int, why: str) -> None:
+    def _cancel_roll(self, now: float) -> None:
+        """The old workers of a batch that has not taken over take their slots back, and its successors end."""
         roll, self._roll = self._roll, None
-        old = None if roll is None else self.members.get(roll.old)
-        if old is not None and not old.leaving:
-            old.retiring = False  # it takes its slot back
+        if roll is None or roll.draining:
+            return
+        published = False
+        for turn in roll.turns:
+            old, new = self.members.get(turn.old), self.members.get(turn.new)
+            if old is not None:
+                old.retiring = False
+            if new is None or new.lost or new.gone_by is not None:
+                continue
+            if new.standby:
+                self._end(new, now, STOP_WITHIN_S)
+            elif old is not None and old.present:
+                new.retiring = published = True
+                self._drain(new, now, self._roll_longest_s, hand_over=True)
+        if published:
+            self._publish()
+
+    def _give_up_roll(self, slot: int, why: str, now: float) -> None:
+        self._cancel_roll(now)
         log.error("the rolling reload ends here: the new worker died: %s", why, extra={"worker": slot})

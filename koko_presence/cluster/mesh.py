@@ -6,7 +6,8 @@ told of, once, and what else is written to it is dropped: it is about to be repl
 
 On the wire: the writer says GREETING and its id, the reader answers with 8 bytes, how many it has had so far, and does
 so again as they come, and once a second as a sign of life. Between them go letters (_fastpath/wire.pyx). Of a worker
-that gives no such sign for `SILENT_S` the mesh tells, too: it hangs, or it cannot be reached, and only a new one helps.
+that gives no such sign for `SILENT_S` the mesh tells, too, as long as that lasts: whether it hangs, cannot be reached
+or only gets no time is for the supervisor to find out.
 """
 
 import asyncio
@@ -33,6 +34,7 @@ COUNT_S = 1.0
 COUNT_BYTES = 256 * 1024
 SILENT_S = 3.0
 WATCH_S = 0.25
+TELL_EVERY_S = 1.0
 STALL_S = 1.0  # this worker itself did not run, and knows nothing of the others' signs of life meanwhile
 COMPLAIN_AFTER_S = 0.5  # a worker that is gone for good is taken out of the view before
 SOCKET_BUFFER_BYTES = 1 << 20
@@ -42,12 +44,13 @@ TURN_S = 0.002  # for what waits of all workers, in one turn of the loop
 _OUR_OWN = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))  # faults that are no peer's
 
 OnLetters = Callable[[int, list[tuple[int, bytes]]], None]
+OnStuck = Callable[[int, bool], None]
 
 
 class OutLink(asyncio.Protocol):
-    """The way to one worker; `on_stuck(peer)` when it does not read."""
+    """The way to one worker; `on_stuck(peer, lossy)` when it does not read."""
 
-    def __init__(self, me: int, peer: Peer, on_stuck: Callable[[int], None]) -> None:
+    def __init__(self, me: int, peer: Peer, on_stuck: OnStuck) -> None:
         self._me, self._peer, self._on_stuck = me, peer, on_stuck
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None  # once the other end has said how far it is
@@ -60,7 +63,7 @@ class OutLink(asyncio.Protocol):
         self._stuck = self._closed = False
         self._complaint: asyncio.TimerHandle | None = None
         self.heard_at = self._loop.time()
-        self.told = False  # on_stuck has been called
+        self._told_at = float("-inf")  # on_stuck has been called for silence
         self._connect()
 
     def write(self, data: bytes) -> None:
@@ -72,15 +75,19 @@ class OutLink(asyncio.Protocol):
         if self._kept_bytes > QUEUE_BYTES:
             self._stuck = True
             self._kept.clear()
-            self.tell()
+            log.error("a worker does not read what this one writes to it", extra={"peer": self._peer.id})
+            self._on_stuck(self._peer.id, True)
         elif self._transport is not None:
             self._transport.write(data)
 
-    def tell(self) -> None:
-        """The worker is of no use any more: say so, once."""
-        if not self.told:
-            self.told = True
-            self._on_stuck(self._peer.id)
+    def tell_silence(self, now: float) -> None:
+        """The worker gives no sign of life: say so, once a second while it lasts."""
+        if self._stuck or now - self._told_at < TELL_EVERY_S:
+            return
+        if self._told_at < self.heard_at:
+            log.warning("a worker gives no sign of life", extra={"peer": self._peer.id})
+        self._told_at = now
+        self._on_stuck(self._peer.id, False)
 
     def close(self) -> None:
         """The worker is gone."""
@@ -268,10 +275,10 @@ class InLink(asyncio.Protocol):
 
 
 class Mesh:
-    """This worker's end of it. `on_letters(sender, letters)` hears what others write, `on_stuck(peer)` of one that does
-    not read, or gives no sign of life."""
+    """This worker's end of it. `on_letters(sender, letters)` hears what others write, `on_stuck(peer, lossy)` of one
+    that has not read so much that something was dropped (`lossy`), or that gives no sign of life."""
 
-    def __init__(self, me: int, address: str, on_letters: OnLetters, on_stuck: Callable[[int], None]) -> None:
+    def __init__(self, me: int, address: str, on_letters: OnLetters, on_stuck: OnStuck) -> None:
         self.loop = asyncio.get_running_loop()
         self.incoming: dict[int, _Incoming] = {}
         self.on_letters = on_letters
@@ -285,9 +292,13 @@ class Mesh:
         self._planned = False
 
     async def open(self) -> None:
-        """Listen. Errors: OSError."""
+        """Listen. Again, when the socket is gone from its folder: what is connected stays so. Errors: OSError."""
+        before = self._server
         self._server = await self.loop.create_unix_server(lambda: InLink(self), self._address, backlog=1024)
         os.chmod(self._address, 0o600)
+        if before is not None:
+            before.close()
+            return
         self._watched_at = self.loop.time()
         self._watch()
 
@@ -340,7 +351,7 @@ class Mesh:
             if stalled:
                 link.heard_at = now
             elif now - link.heard_at > SILENT_S:
-                link.tell()
+                link.tell_silence(now)
         self._watch_timer = self.loop.call_later(WATCH_S, self._watch)
 
     def close(self) -> None:

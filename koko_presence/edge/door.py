@@ -44,6 +44,7 @@ ROOM_AGAIN_SHARE = 0.95
 LOOKS_AT_STUCK = 4  # within the time after which an answer that is not taken is given up
 BYTES_ACKED = 120  # where tcpi_bytes_acked stands in struct tcp_info
 TCP_INFO_BYTES = BYTES_ACKED + 8
+USUALLY_OPEN = 24  # descriptors of a process of ours when it begins, and some more
 TOO_MANY_OF_ADDRESS = "This address has as many connections as it may. Try again in a moment."
 RETRY_CONNECTION, RETRY_RATE = (f"Retry-After: {after_s}\r\n" for after_s in (RETRY_CONNECTION_S, RETRY_RATE_S))
 
@@ -113,8 +114,9 @@ class Door:
         await self._listener.open(host, port, backlog=self._backlog)
 
     def take(self, sockets: Iterable[socket.socket]) -> None:
-        """Accept from sockets that listen already, which others may hold as well."""
-        self._listener = Listener(self._on_connection)
+        """Accept from exactly these sockets, which listen already and which others may hold as well."""
+        if self._listener is None:
+            self._listener = Listener(self._on_connection)
         self._listener.take(sockets)
 
     def set_limits(self, max_message_bytes: int, max_frame_bytes: int, send_stuck_s: float) -> None:
@@ -458,6 +460,11 @@ def taken_bytes(transport: Any) -> int | None:
 
 
 def default_max_connections() -> int:
-    """The file-descriptor limit less what the process needs for itself: files, listening sockets, the loop, a log."""
+    """The file-descriptor limit less what the process needs for itself: files, the loop, a log, the operator port; and
+    less what it has open besides, such as the listening sockets of all slots."""
     soft = descriptors.allowed()
-    return max(1, soft - (256 if soft > 1024 else 32))
+    try:
+        besides = max(0, len(os.listdir("/proc/self/fd")) - USUALLY_OPEN)
+    except OSError:
+        besides = 0
+    return max(1, soft - (256 if soft > 1024 else 32) - besides)

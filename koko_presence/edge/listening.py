@@ -37,8 +37,13 @@ class Listener:
         self.take(sockets)
 
     def take(self, sockets: Iterable[socket.socket]) -> None:
-        """Accept from sockets that listen already. They are this listener's, but others may hold the same ones."""
-        for sock in sockets:
+        """Accept from exactly these sockets, which listen already and which others may hold too. Those that it has
+        accepted from and that are not among them stay open, for whoever accepts there now."""
+        wanted = list(sockets)
+        for sock in [sock for sock in self.sockets if sock not in wanted]:
+            self._stop(sock)
+            self.sockets.remove(sock)
+        for sock in [sock for sock in wanted if sock not in self.sockets]:
             sock.setblocking(False)
             self.sockets.append(sock)
             self._loop.add_reader(sock, self._accept, sock)
@@ -47,11 +52,14 @@ class Listener:
         """Take nobody any more. Who waits to be accepted is cut off, unless another process holds the socket too."""
         sockets, self.sockets = self.sockets, []
         for sock in sockets:
-            pause = self._pauses.pop(sock, None)
-            if pause is not None:
-                pause.cancel()
-            self._loop.remove_reader(sock)
+            self._stop(sock)
             sock.close()
+
+    def _stop(self, sock: socket.socket) -> None:
+        pause = self._pauses.pop(sock, None)
+        if pause is not None:
+            pause.cancel()
+        self._loop.remove_reader(sock)
 
     def _accept(self, listening: socket.socket) -> None:
         for _ in range(ACCEPTS_A_TURN):

@@ -43,6 +43,10 @@ class ErrorAnswer(Wire, omit_defaults=False, kw_only=True):
     error: ErrorBody
 
 
+class NoBody(Wire, forbid_unknown_fields=True):
+    """What may be sent where nothing is asked for: no field at all, since whoever sends one expects it to matter."""
+
+
 class Call(NamedTuple):
     """A request that has been understood; each of the three is an instance of the route's Struct."""
 
@@ -228,9 +232,9 @@ def _names(route: Route) -> tuple[str, ...]:
 
 
 async def _body_of(route: Route, request: web.Request) -> Any:
-    if route.body_type is None:
+    if route.body_type is None and not request.can_read_body:
         return None
-    if request.content_type != "application/json":
+    if route.body_type is not None and request.content_type != "application/json":
         raise ApiError(415, "UNSUPPORTED_MEDIA_TYPE", "Send JSON, with the header  Content-Type: application/json")
     try:
         body = await request.read()
@@ -238,7 +242,9 @@ async def _body_of(route: Route, request: web.Request) -> Any:
         raise ApiError(413, "TOO_LARGE", f"The body is too large: {MAX_BODY_BYTES} bytes are allowed.") from None
     except (web.RequestPayloadError, ConnectionError):  # the latter: the client is gone, and reads no answer either
         raise ApiError(400, "INVALID_BODY", "The body cannot be read.") from None
+    if route.body_type is None and not body.strip():
+        return None
     try:
-        return msgspec.json.decode(body, type=route.body_type)
+        return msgspec.json.decode(body, type=route.body_type or NoBody)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ApiError(400, "INVALID_BODY", f"The body is not what is needed: {error}") from None

@@ -61,6 +61,8 @@ class Server(Section, frozen=True):
     proxy_protocol: bool = False
     keepalive_s: Annotated[float, Meta(gt=0.0, le=3600.0)] = 75.0
     memory_bytes: Annotated[int, Meta(ge=0, le=1 << 50)] = 0
+    drain_delay_s: Annotated[float, Meta(ge=0.0, le=3600.0)] = 0.0
+    drain_s: Annotated[float, Meta(ge=0.0, le=3600.0)] = 10.0
 
     @property
     def worker_count(self) -> int:

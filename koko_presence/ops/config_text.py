@@ -34,6 +34,9 @@ MEANINGS: Mapping[str, str] = {
     "server.keepalive_s": "How long an HTTP connection stays open between two requests. A proxy should let go earlier.",
     "server.memory_bytes": "Memory that all workers together may use. From 90 % on newcomers are refused. 0: only\n"
     "the limit of the control group counts, if there is one.",
+    "server.drain_delay_s": "How long new connections are still accepted after the server was told to stop, while\n"
+    "/readyz already says 503, so that a balancer has the time to send them elsewhere.",
+    "server.drain_s": "Over how long the clients are then sent away, with 1012. A second signal ends at once.",
     "operator.host": "Address of the operator port: metrics, readiness, server API. Keep it private.",
     "operator.port": "Operator port. 0 lets the system choose.",
     "operator.hosts": "Further names by which requests may ask for it, as in metrics.internal. Addresses, localhost\n"

@@ -353,13 +353,15 @@ def render(
     snapshots: Sequence[tuple[str, bytes | None]],
     *,
     restarts: int = 0,
+    missing: int = 0,
     ledger: Ledger | None = None,
     ids: Mapping[str, str] | None = None,
     leaving: Mapping[str, bytes] | None = None,
     main: MainCounts | None = None,
 ) -> str:
     """The text. `snapshots` has the slot of each worker and what its `snapshot` gave, None for no answer; `restarts` is
-    how many workers had to be replaced; `main` is what the main process counts itself. With several workers `ledger` is
+    how many workers had to be replaced, `missing` for how many slots there is none; `main` is what the main process
+    counts itself. With several workers `ledger` is
     the same one at every scrape, `ids` names a slot's worker in it, and `leaving` has those, by id, that still drain
     beside their slot's next worker."""
     ledger, ids = ledger or Ledger(), ids or {}
@@ -385,6 +387,7 @@ def render(
         ),
         *_text("worker_reports_total", "counter", "How often another worker could not reach this one.", reported),
         *_text("clock_jumps_total", "counter", "How often the clock was set by half a second or more.", jumps),
+        *_text("workers_missing", "gauge", "Workers that do not serve; others stand in for them.", [("", (), missing)]),
     ]
     ever = [("", counters) for counters in ledger.all()]
     of_main = _of_main(main)

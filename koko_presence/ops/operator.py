@@ -3,8 +3,10 @@
 It belongs to the supervisor, or to the only worker. Further routes (the server API) are added to `app` before `start`.
 """
 
+import asyncio
 import errno
 import logging
+import resource
 from collections.abc import Awaitable, Callable
 
 import msgspec
@@ -14,10 +16,12 @@ from koko_presence.hosts import is_own
 
 from .api import MAX_BODY_BYTES
 from .config import Operator
+from .idle import Bounded
 from .live_page import add_live_page
 
 log = logging.getLogger("koko_presence.operator")
 
+IDLE_S = 30.0  # of a connection; Prometheus asks every 15 s by default
 SHUTDOWN_S = 0.2  # for answers under way when the server ends
 Answers = Callable[[web.Request], Awaitable[web.StreamResponse]]
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -25,14 +29,22 @@ METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 class OperatorPort:
     """Answers on the operator's address. `unready` gives the reason why the server is not ready, empty when it is;
-    `metrics` the text for Prometheus."""
+    `metrics` the text for Prometheus, `missing` the slots for whose worker another one stands in."""
 
-    def __init__(self, unready: Callable[[], str], metrics: Callable[[], Awaitable[str]]) -> None:
+    def __init__(
+        self,
+        unready: Callable[[], str],
+        metrics: Callable[[], Awaitable[str]],
+        missing: Callable[[], list[int]] = list,
+    ) -> None:
         self.app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[self._check_host])
         self._names: frozenset[str] = frozenset()
         self._unready = unready
         self._metrics = metrics
+        self._missing = missing
         self._runner: web.AppRunner | None = None
+        self._server: asyncio.Server | None = None
+        self._bounded: Bounded | None = None
         self.app.router.add_get("/healthz", self._healthz)
         self.app.router.add_get("/readyz", self._readyz)
         self.app.router.add_get("/metrics", self._give_metrics)
@@ -43,23 +55,31 @@ class OperatorPort:
 
         Errors: OSError when the address is taken or not ours."""
         self._names = frozenset(name.lower() for name in (where.host, *where.hosts))
+        loop = asyncio.get_running_loop()
         self._runner = web.AppRunner(self.app, access_log=None, handle_signals=False, shutdown_timeout=SHUTDOWN_S)
         await self._runner.setup()
+        assert self._runner.server is not None
+        bounded = self._bounded = Bounded(self._runner.server, most=max_connections(), idle_s=IDLE_S)
         try:
-            await web.TCPSite(self._runner, where.host, where.port).start()
+            self._server = await loop.create_server(bounded, where.host, where.port)
         except OSError as error:
             if not (dev and error.errno == errno.EADDRINUSE):
                 await self.stop()
                 raise
-            await web.TCPSite(self._runner, where.host, 0).start()
+            self._server = await loop.create_server(bounded, where.host, 0)
             log.info("the operator port is taken, another one is used", extra={"taken": where.port})
-        port = int(self._runner.addresses[0][1])
+        port = int(self._server.sockets[0].getsockname()[1])
         log.info("operator port", extra={"address": f"{where.host}:{port}"})
         return port
 
     async def stop(self) -> None:
         """Close the port."""
         runner, self._runner = self._runner, None
+        server, self._server = self._server, None
+        if server is not None:
+            server.close()
+        if self._bounded is not None:
+            self._bounded.close()
         if runner is not None:
             await runner.cleanup()
 
@@ -78,12 +98,21 @@ class OperatorPort:
         return _answer(200, {"status": "ok"})
 
     async def _readyz(self, request: web.Request) -> web.Response:
-        reason = self._unready()
-        return _answer(503, {"status": "not ready", "reason": reason}) if reason else _answer(200, {"status": "ready"})
+        reason, missing = self._unready(), self._missing()
+        more: dict[str, object] = {"missingWorkers": missing} if missing else {}
+        if reason:
+            return _answer(503, {"status": "not ready", "reason": reason} | more)
+        return _answer(200, {"status": "ready"} | more)
 
     async def _give_metrics(self, request: web.Request) -> web.Response:
         text = await self._metrics()
         return web.Response(body=text.encode(), headers={"Content-Type": METRICS_TYPE, "Cache-Control": "no-store"})
+
+
+def max_connections() -> int:
+    """How many connections the operator port may have: part of the descriptors that clients leave free."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 64 if soft > 1024 else 12
 
 
 def _answer(status: int, body: object) -> web.Response:

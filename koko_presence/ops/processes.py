@@ -11,6 +11,7 @@ from pathlib import Path
 
 from . import stacks
 
+RESERVED = 12  # descriptors: a socket pair, a pidfd, and what the module that starts processes needs itself
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2)
 
 
@@ -65,6 +66,45 @@ def start_worker(channel: int, listening: Sequence[int]) -> "subprocess.Popen[by
         env=_environment(),
         start_new_session=True,  # Ctrl-C is for the supervisor
     )
+
+
+class Reserve:
+    """A few descriptors that are kept for a start, given back for as long as the block lasts: whatever has used up the
+    others, a worker that dies can be replaced. Taken at the beginning, so that a limit which is lowered later is above
+    them."""
+
+    def __init__(self, size: int = RESERVED) -> None:
+        self._size = size
+        self._held: list[int] = []
+        self._take()
+
+    def _take(self) -> None:
+        with contextlib.suppress(OSError):
+            while len(self._held) < self._size:
+                self._held.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+
+    def _give_back(self) -> None:
+        while self._held:
+            os.close(self._held.pop())
+
+    def __enter__(self) -> None:
+        self._give_back()
+
+    def __exit__(self, *exc: object) -> None:
+        self._take()
+
+
+def vitals(pid: int) -> tuple[float, bool] | None:
+    """How many seconds a process's main thread has run so far, and whether it wants to run now: it runs, waits for a
+    core, or for a page of its memory [proc(5), states R and D]. None when nothing can be read of it."""
+    try:
+        with open(f"/proc/{pid}/schedstat", "rb") as file:
+            ran_ns = int(file.read().split()[0])
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            state = file.read().rpartition(b") ")[2][:1]
+    except (OSError, ValueError, IndexError):
+        return None
+    return ran_ns / 1e9, state in (b"R", b"D")
 
 
 def _environment() -> dict[str, str]:

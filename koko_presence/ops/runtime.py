@@ -69,35 +69,61 @@ class RuntimeFolder:
         self.path = path.absolute()
         if len(os.fsencode(self.path)) + 1 + len(LONGEST_SOCKET_NAME) > MAX_SOCKET_PATH_BYTES:
             raise RuntimeFault(f"{self.path} is too long for sockets in it: set server.runtime_dir to a shorter path")
+        self._workers = workers
+        self._made, self._lock = self._take()
+        for stale in self.path.glob("w*.sock"):
+            stale.unlink(missing_ok=True)
+
+    def _take(self) -> tuple[bool, int]:
+        """Whether the folder was made just now, and the descriptor of the pid file, locked and written."""
         try:
-            self._made = _make_private(self.path)
-            self._lock = os.open(self.path / PID_FILE, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+            made = _make_private(self.path)
+            lock = os.open(self.path / PID_FILE, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise RuntimeFault(f"{self.path} cannot be used: {error.strerror}: set server.runtime_dir") from None
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            os.close(self._lock)
+            os.close(lock)
             raise RuntimeFault(
                 f"another koko-presence uses {self.path}: stop it, or set another server.runtime_dir"
             ) from None
         try:
-            for stale in self.path.glob("w*.sock"):
-                stale.unlink(missing_ok=True)
-            os.truncate(self._lock, 0)
-            os.write(self._lock, f"{os.getpid()}\nworkers {workers}\n".encode())
+            os.truncate(lock, 0)
+            os.write(lock, f"{os.getpid()}\nworkers {self._workers}\n".encode())
         except OSError as error:
-            os.close(self._lock)
+            os.close(lock)
             raise RuntimeFault(f"{self.path} cannot be written to: {error.strerror}: set server.runtime_dir") from None
+        return made, lock
+
+    def mend(self) -> bool:
+        """Make the folder and the pid file again when somebody has removed them. True when they were gone. Errors:
+        RuntimeFault, as at the start."""
+        try:
+            there, ours = os.stat(self.path / PID_FILE, follow_symlinks=False), os.fstat(self._lock)
+            if (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino):
+                return False
+        except OSError:
+            pass
+        made, lock = self._take()
+        os.close(self._lock)
+        self._made, self._lock = self._made or made, lock
+        return True
+
+    def lacks(self, address: str) -> bool:
+        """Whether the socket of a worker that should be there is gone."""
+        return not os.path.lexists(address)
 
     def forget(self, address: str) -> None:
         """Remove the socket of a worker that is gone."""
-        Path(address).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the next start clears the folder
+            Path(address).unlink(missing_ok=True)
 
     def close(self) -> None:
         """Remove what the server has left, and the folder if the server made it."""
-        for path in (*self.path.glob("w*.sock"), self.path / PID_FILE):
-            path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            for path in (*self.path.glob("w*.sock"), self.path / PID_FILE):
+                path.unlink(missing_ok=True)
         os.close(self._lock)
         if self._made:
             with contextlib.suppress(OSError):  # somebody else's files in it are theirs

@@ -55,6 +55,10 @@ class Backlog:
         """The oldest, which waits no longer."""
         return self._remove(next(iter(self._entries)))
 
+    def take_all(self) -> list[AnyHappening]:
+        """All, in order; then nothing waits."""
+        return [self.take() for _ in range(len(self))]
+
     def drop(self) -> AnyHappening:
         """Give up the oldest event of the person with the most; the oldest of all while nobody has more than one."""
         if self._most <= 1:

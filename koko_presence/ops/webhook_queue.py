@@ -48,6 +48,22 @@ class WebhookQueue:
             self._waiting.drop()
             self.dropped += 1
 
+    def take_waiting(self) -> list[AnyHappening]:
+        """What waits, in order, for somebody else to tell; not the batch that is under way."""
+        return self._waiting.take_all()
+
+    def take_all(self) -> list[AnyHappening]:
+        """The batch that is under way and what waits, for somebody else to tell."""
+        batch = list(self._batch)
+        self._end_batch()
+        return batch + self._waiting.take_all()
+
+    def take_over(self, older: Sequence[AnyHappening], now: float) -> None:
+        """What another worker has left, before all that waits here."""
+        newer = self._waiting.take_all()
+        for happening in (*older, *newer):
+            self.put(happening, now)
+
     def due_at(self, *, hurry: bool = False) -> float | None:
         """When a batch is to be tried; None when there is none. `hurry`: no time to collect more."""
         if self._batch:

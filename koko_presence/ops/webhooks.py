@@ -106,6 +106,25 @@ class Webhooks:
         self._told_drops += lost
         return lost
 
+    def take_over(self, older: Sequence[AnyHappening]) -> None:
+        """Tell what another worker has left, before what waits here."""
+        if older and not self._stopped:
+            self._queue.take_over(older, self._clock())
+            self._plan()
+
+    def take_waiting(self) -> list[AnyHappening]:
+        """What waits, for another worker to tell. The batch that is under way is not among it."""
+        return self._queue.take_waiting()
+
+    async def take_rest(self, longest_s: float) -> list[AnyHappening]:
+        """All that has not arrived, for another worker to tell, after waiting at most `longest_s` seconds for the batch
+        that is under way. Nothing is told from here any more."""
+        if self._sending is not None:
+            await asyncio.wait((self._sending,), timeout=max(0.0, longest_s))
+        rest = self._queue.take_all()
+        self.stop()
+        return rest
+
     def reload(self, options: Options) -> None:
         """New address, secret, events and bounds; what waits is told there."""
         self._options = options

@@ -41,7 +41,9 @@ FLOORS = {
     **dict.fromkeys(("shard", "userdesk", "succession"), 3),
     "cluster": 4,
     "edge": 5,
-    **dict.fromkeys(("checking", "verifiers", "worker", "worker_process", "supervisor", "answering", "operating"), 6),
+    **dict.fromkeys(
+        ("checking", "verifiers", "worker", "worker_process", "supervisor", "service", "answering", "operating"), 6
+    ),
     **dict.fromkeys(("cli", "__main__"), 7),
 }
 IMPURE = {"asyncio", "uvloop", "socket", "time", "random", "secrets", "threading", "os"}

@@ -4,7 +4,12 @@ import asyncio
 import errno
 import logging
 import os
+import resource
+import shutil
+import signal
 import socket
+import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -18,13 +23,14 @@ import uvloop
 from koko_presence import supervisor
 from koko_presence.cluster.control import Beat, Begin, Channel, Failed, Ready, Unpacker, pack
 from koko_presence.limits import Limits
-from koko_presence.ops import reloading
+from koko_presence.ops import headroom, reloading
 from koko_presence.ops.beside import OneAtATime
 from koko_presence.ops.config import Auth, Config, ConfigError, Operator, Server
+from koko_presence.ops.processes import Reserve, vitals
 from koko_presence.ops.reloading import AT_RESTART, AT_ROLLING, read_again, settle
 from koko_presence.ops.runtime import NoServer, RuntimeFault, RuntimeFolder, cannot_serve, find_server, runtime_dir
 from koko_presence.worker_process import Member
-from tests.waiting import PATIENCE_S, until
+from tests.waiting import PATIENCE_S, until, wait_until
 
 # --- the folder -------------------------------------------------------------------------------------------------------
 
@@ -86,6 +92,26 @@ def test_a_folder_that_was_there_stays_and_stale_sockets_go(place: Path) -> None
     assert list(place.iterdir()) == []
     with pytest.raises(NoServer, match="no server runs"):
         find_server(place)
+
+
+def test_a_folder_that_was_removed_is_made_again_and_found_by_it(place: Path) -> None:
+    folder = RuntimeFolder(place, 2)
+    address = str(place / "w1.sock")
+    Path(address).touch()
+    assert not folder.mend() and not folder.lacks(address)
+    shutil.rmtree(place)
+    assert folder.mend() and not folder.mend() and folder.lacks(address)
+    assert find_server(place) == (os.getpid(), 2) and place.stat().st_mode & 0o777 == 0o700
+    (place / "supervisor.pid").unlink()
+    assert folder.mend() and find_server(place).pid == os.getpid()
+    shutil.rmtree(place)
+    place.touch()
+    with pytest.raises(RuntimeFault, match="is no folder"):
+        folder.mend()
+    place.unlink()
+    assert folder.mend()
+    folder.close()
+    assert not place.exists()
 
 
 def test_one_folder_is_one_servers(place: Path) -> None:
@@ -241,7 +267,7 @@ def test_a_channel_carries_messages_of_any_size_in_order_and_tells_the_end_once(
         one, two = map(End, socket.socketpair())
         config = msgspec.msgpack.encode(OLD)
         begin = Begin(
-            id=1, slot=0, mesh_address="/x", listening=[5], config=config * 20_000
+            id=1, slot=0, mesh_address="/x", listening=[[5]], config=config * 20_000
         )  # more than a socket takes
         sent: list[Any] = [Ready(), begin, Beat(at=1.5), begin, Ready()]
         for message in sent:
@@ -293,6 +319,69 @@ def test_a_handler_may_close_the_channel_between_two_messages() -> None:
         there.close()
 
     uvloop.run(test())
+
+
+# --- what a start needs ---------------------------------------------------------------------------------------------
+
+
+def test_a_start_has_descriptors_when_all_others_are_used() -> None:
+    reserve = Reserve(4)
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = os.open(os.devnull, os.O_RDONLY)
+    held = [highest]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1, hard))
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            while True:
+                held.append(os.dup(0))
+        with reserve:
+            one, two = socket.socketpair()
+            one.close()
+            two.close()
+        with pytest.raises(OSError, match="Too many open files"):
+            os.dup(0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        for number in held:
+            os.close(number)
+        with reserve:
+            reserve._size = 0
+
+
+def test_vitals_tell_who_runs_from_who_sleeps_or_was_stopped() -> None:
+    busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    idle = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    try:
+        wait_until(lambda: (found := vitals(busy.pid)) is not None and found[0] > 0.05 and found[1])
+        wait_until(lambda: (found := vitals(idle.pid)) is not None and not found[1])
+        before = vitals(idle.pid)
+        busy.send_signal(signal.SIGSTOP)
+        wait_until(lambda: (found := vitals(busy.pid)) is not None and not found[1])
+        assert vitals(idle.pid) == before
+    finally:
+        for process in (busy, idle):
+            process.kill()
+            process.wait()
+    assert vitals(idle.pid) is None
+
+
+def test_memory_for_further_workers_is_that_of_the_machine_or_of_the_group_that_allows_less(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(headroom, "MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr(headroom, "_group_files", lambda: [(tmp_path / "max", tmp_path / "current")])
+    assert headroom.available_bytes() is None and headroom.how_many_more([]) == 1000
+    (tmp_path / "meminfo").write_text("MemTotal:  8388608 kB\nMemFree: 1 kB\nMemAvailable:  2097152 kB\n")
+    assert headroom.available_bytes() == int(1.2 * (1 << 30))
+    (tmp_path / "max").write_text("max\n")
+    (tmp_path / "current").write_text("1048576\n")
+    assert headroom.available_bytes() == int(1.2 * (1 << 30))
+    (tmp_path / "max").write_text(f"{300 << 20}\n")
+    assert headroom.available_bytes() == int(0.9 * (300 << 20)) - (1 << 20)
+    assert headroom.how_many_more([]) == 4, "a worker of 64 MiB each"
+    monkeypatch.setattr(headroom, "resident_bytes", lambda pid: pid << 20)
+    assert headroom.how_many_more([50, 100]) == 2 and headroom.how_many_more([500]) == 1
 
 
 # --- what it says -----------------------------------------------------------------------------------------------------

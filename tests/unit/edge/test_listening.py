@@ -43,6 +43,44 @@ def test_a_crowd_comes_in_over_several_turns() -> None:
     run(test())
 
 
+def test_a_listener_accepts_for_another_slot_and_gives_it_back() -> None:
+    async def test() -> None:
+        came: list[int] = []
+
+        def use(sock: socket.socket, address: Any) -> None:
+            came.append(sock.getsockname()[1])
+            sock.close()
+
+        family = (socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", 0))
+        (own,), (other,) = (listening_sockets([family], 1, backlog=10)[0] for _ in range(2))
+        ports = [sock.getsockname()[1] for sock in (own, other)]
+        listener = Listener(use)
+
+        async def knock() -> None:
+            before, ends = len(came), [socket.create_connection(("127.0.0.1", port), PATIENCE_S) for port in ports]
+            while len(came) == before:
+                await asyncio.sleep(0.001)
+            await asyncio.sleep(0.01)
+            for end in ends:
+                end.close()
+
+        listener.take([own])
+        await knock()
+        assert came == [ports[0]]
+        listener.take([own, other])
+        while len(came) < 2:  # who has waited there
+            await asyncio.sleep(0.001)
+        await knock()
+        assert sorted(came) == sorted(ports * 2)
+        listener.take([other])
+        await knock()
+        assert came[4:] == [ports[1]] and own.fileno() >= 0, "the socket stays, for whoever accepts there now"
+        listener.close()
+        own.close()
+
+    run(test())
+
+
 def test_one_connection_that_cannot_be_used_does_not_stop_the_others(caplog: pytest.LogCaptureFixture) -> None:
     async def test() -> None:
         came: list[socket.socket] = []

@@ -70,6 +70,30 @@ def test_m10_pauses_double_up_to_a_minute_and_any_part_of_them_is_as_likely() ->
         assert pauses == [chance * pause for pause in longest] and longest[-1] == 60.0
 
 
+def test_m10_what_a_worker_leaves_is_told_by_its_successor_before_its_own_and_is_not_counted_as_lost() -> None:
+    """160 events were lost with the workers that a rolling reload replaced, and not counted."""
+    old, new = queue(), queue(batch_events=10)
+    for number in range(5):
+        old.put(event(number), 0.0)
+    old.take()
+    waiting = old.take_waiting()
+    assert [each.id for each in waiting] == ["evt_3", "evt_4"] and len(old) == 3
+    rest = old.take_all()
+    assert [each.id for each in rest] == ["evt_0", "evt_1", "evt_2"] and len(old) == 0
+    assert (old.delivered, old.given_up, old.dropped) == (0, 0, 0)
+    new.put(event(9), 1.0)
+    new.take_over(waiting, 2.0)
+    new.take_over(rest, 3.0)
+    assert ids(new) == [f"evt_{number}" for number in (0, 1, 2, 3, 4, 9)]
+
+
+def test_m10_what_is_taken_over_is_bounded_too() -> None:
+    q = queue(limit=4)
+    q.put(event(9), 1.0)
+    q.take_over([event(number) for number in range(6)], 2.0)
+    assert len(q) == 4 and q.dropped == 3
+
+
 def test_m10_after_its_last_try_a_batch_is_given_up_and_the_next_one_has_all_its_tries() -> None:
     q = queue(batch_events=1, tries=3)
     for number in range(2):

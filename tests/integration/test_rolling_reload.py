@@ -1,0 +1,89 @@
+"""A rolling reload as people feel it: each connection ends once, and nobody is seen to go."""
+
+import asyncio
+import json
+import signal
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+
+from tests.integration.conftest import Run
+from tests.integration.people import crowd
+from tests.integration.test_supervisor import SECRET, Service, service
+from tests.raw_ws import TEXT, frame
+from tests.waiting import PATIENCE_S, until
+
+
+def connections(it: Service) -> dict[int, int]:
+    """Open connections of each worker, by slot."""
+    return {row["slot"]: row["connections"] for row in json.loads(it.ask("/api/stats")[1])["workers"]}
+
+
+async def reload_with(it: Service, count: int, workers: int) -> None:
+    async with crowd(it.port, SECRET, count) as people:
+        it.signal(signal.SIGUSR2)
+        await asyncio.to_thread(it.wait, "every worker was replaced")
+        await until(lambda: people.all_here)
+        await asyncio.sleep(0.2)
+        assert people.cuts == {1: count}, "connections ended by how many people had that many"
+        told = await asyncio.to_thread(it.ask, "/metrics")
+        assert f'koko_presence_disconnects_total{{code="1012"}} {count}\n' in told[1]
+        assert people.heard("user_left") == [] and people.heard("user_joined") == []
+        colors = {(person.room.id, person.color) for person in people.people}
+        assert len(colors) == count and all(person.room.color == person.color for person in people.people)
+        open_at = connections(it)
+        assert sum(open_at.values()) == count and max(open_at.values()) <= 1.5 * max(count / workers, 8.0)
+
+
+@pytest.mark.parametrize("workers", [2, 3])
+def test_a_rolling_reload_ends_each_connection_once(run: Run, workers: int) -> None:
+    """Who left the first worker landed on one that was still to be replaced: 40 clients and two workers, 54 closes."""
+    with service(workers=workers) as it:
+        it.up()
+        run(reload_with(it, 40, workers))
+
+
+def test_events_that_wait_for_the_webhook_go_to_the_successor() -> None:
+    """160 events were lost with the workers that were replaced, and not counted."""
+    bodies: list[bytes] = []
+
+    class Hook(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    hook = HTTPServer(("127.0.0.1", 0), Hook)
+    serving = threading.Thread(target=hook.serve_forever)
+    serving.start()
+    url = f"http://127.0.0.1:{hook.server_port}/hooks"
+    try:
+        with service(workers=2, server=f"[webhooks]\nurl = '{url}'\nsecret = \"{SECRET}\"\nbatch_s = 60.0") as it:
+            ws = it.connect()
+            ws.send(frame(TEXT, b'{"type":"join","roomId":"video_1","roomType":"video"}'))
+            assert b"joined" in ws.read_frame().payload
+            it.signal(signal.SIGUSR2)
+            it.wait("every worker was replaced")
+            assert bodies == [], "they are still collected"
+            it.signal(signal.SIGTERM)
+            assert it.process.wait(PATIENCE_S) == 0
+            ws.sock.close()
+        told = [event["type"] for body in bodies for event in json.loads(body)["events"]]
+        assert told[:2] == ["room_created", "user_entered"] and told.count("user_entered") == 1
+    finally:
+        hook.shutdown()
+        serving.join()
+        hook.server_close()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("workers", [2, 4, 8])
+def test_500_people_go_through_a_rolling_reload_unseen(run: Run, workers: int) -> None:
+    with service(workers=workers) as it:
+        it.up()
+        run(reload_with(it, 500, workers))

@@ -1,0 +1,258 @@
+"""Whatever keeps a worker from being replaced: nobody's handshake hangs, and who was at the dead one is back at once.
+
+Each fault is made on a server of real processes, with people inside, and taken away again.
+"""
+
+import asyncio
+import os
+import resource
+import shutil
+import signal
+import ssl
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from koko_presence.cluster.restarts import PAUSES_S
+from koko_presence.ops.certificate import Certificate
+from koko_presence.ops.config import Server
+from tests.integration.conftest import Run
+from tests.integration.people import Crowd, crowd
+from tests.integration.test_supervisor import SECRET, Service, reload, service
+from tests.raw_ws import RawSocket, handshake
+from tests.waiting import until, wait_until
+
+ANSWER_WITHIN_S = 2.0
+OUT_AT_MOST_S = 3.0
+WELL_WITHIN_S = 5.0
+
+Fault = Callable[[Service], Iterator[None]]
+
+
+async def unanswered(port: int, count: int) -> int:
+    """How many of `count` handshakes, one after another in four rows, get no answer in time."""
+
+    async def one() -> bool:
+        try:
+            async with asyncio.timeout(ANSWER_WITHIN_S):
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                writer.write(handshake())
+                answer = await reader.readuntil(b"\r\n\r\n")
+                writer.close()
+        except (TimeoutError, OSError, asyncio.IncompleteReadError):
+            return False
+        return answer.startswith(b"HTTP/1.1 101")
+
+    async def row(rest: list[None]) -> int:
+        failed = 0
+        while rest:
+            rest.pop()
+            failed += not await one()
+        return failed
+
+    waiting: list[None] = [None] * count
+    return sum(await asyncio.gather(*(row(waiting) for _ in range(4))))
+
+
+def no_descriptors(it: Service) -> Iterator[None]:
+    """The supervisor may open no more: its limit is what it has open."""
+    pid = it.process.pid
+    before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (3, before[1]))
+    yield
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+
+
+def no_processes(it: Service) -> Iterator[None]:
+    """As with pids.max: no new process or thread can be had. For a user who is not root the limit would do it alone."""
+    pids = Path("/sys/fs/cgroup/pids")
+    group = pids / f"koko-test-{it.process.pid}"
+    try:
+        group.mkdir()
+        (group / "cgroup.procs").write_text(str(it.process.pid))
+        (group / "pids.max").write_text("0")
+    except OSError:
+        with_group = False
+    else:
+        with_group = True
+    if not with_group:
+        pytest.skip("no control group for processes can be made here")
+    yield
+    (group / "pids.max").write_text("max")
+    (pids / "cgroup.procs").write_text(str(it.process.pid))
+    for pid in (group / "cgroup.procs").read_text().split():
+        (pids / "cgroup.procs").write_text(pid)
+    group.rmdir()
+
+
+def no_runtime_folder(it: Service) -> Iterator[None]:
+    """Somebody clears the folder for temporary files."""
+    shutil.rmtree(it.folder / "run")
+    yield
+
+
+def no_program(it: Service) -> Iterator[None]:
+    """The program's folder is away, as half-way through an upgrade."""
+    package = it.folder / "program" / "koko_presence"
+    package.rename(package.with_name("away"))
+    package.mkdir()  # or the tests' own program would be found
+    yield
+    package.rmdir()
+    package.with_name("away").rename(package)
+
+
+FAULTS: list[Fault] = [no_descriptors, no_processes, no_runtime_folder, no_program]
+
+
+@contextmanager
+def server_of_its_own(workers: int) -> Iterator[Service]:
+    """A server whose program is a copy in its folder, so that it can be taken away."""
+    with service(workers=workers, own_program=True) as it:
+        it.up()
+        yield it
+
+
+async def survive(it: Service, fault: Fault, people: Crowd, handshakes: int) -> None:
+    """A worker is killed while the fault lasts."""
+    made = fault(it)
+    next(made)
+    os.kill(it.pid(2), signal.SIGKILL)
+    assert await unanswered(it.port, handshakes) == 0
+    await until(lambda: people.all_here)
+    await asyncio.sleep(0.1)
+    for _ in made:
+        pass
+    over_at, tries = time.monotonic(), len(it.log("worker started"))
+    if not it.whole():  # how long a start takes is the machine's affair
+        await until(lambda: len(it.log("worker started")) > tries or it.whole())
+        assert time.monotonic() - over_at <= WELL_WITHIN_S
+    while not await asyncio.to_thread(it.whole):
+        await asyncio.sleep(0.05)
+    assert people.longest_out_s <= OUT_AT_MOST_S and max(people.cuts) <= 1
+    assert it.process.poll() is None and it.log("a worker died")[0]["id"] == 2
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
+def test_a_worker_that_cannot_be_replaced_is_stood_in_for(run: Run, fault: Fault) -> None:
+    """29 of 60 handshakes got no answer in 15 s; the service ended for all when the folder was gone."""
+
+    async def test(it: Service) -> None:
+        async with crowd(it.port, SECRET, 20) as people:
+            await survive(it, fault, people, 60)
+
+    with server_of_its_own(2) as it:
+        run(test(it))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
+def test_500_handshakes_are_answered_while_a_worker_cannot_be_replaced(run: Run, fault: Fault) -> None:
+    async def test(it: Service) -> None:
+        async with crowd(it.port, SECRET, 100) as people:
+            await survive(it, fault, people, 500)
+
+    with server_of_its_own(4) as it:
+        run(test(it))
+
+
+def test_a_replacement_has_the_certificate_that_was_last_found_good(certificate: tuple[Path, Path]) -> None:
+    trusting = ssl.create_default_context(cafile=str(certificate[0]))
+    with service(workers=2) as it:
+        chain, key = it.folder / "chain.pem", it.folder / "key.pem"
+        for source, target in zip(certificate, (chain, key), strict=True):
+            shutil.copy(source, target)
+        it.end_process()
+        it.configure(server=f"tls_cert = '{chain}'\ntls_key = '{key}'")
+        it.begin()
+        it.up()
+        key.write_text("half of a renewal\n")
+        os.kill(it.pid(2), signal.SIGKILL)
+        wait_until(lambda: it.log("worker started", id=3))
+        wait_until(it.whole)
+        it.signal(signal.SIGUSR2)
+        it.wait("no rolling reload: cannot serve on")
+        for _ in range(8):
+            with RawSocket(it.port, tls=trusting) as ws:
+                assert "101" in ws.upgrade()
+
+
+def test_a_certificate_is_good_without_its_files(tmp_path: Path, certificate: tuple[Path, Path]) -> None:
+    chain, key = tmp_path / "chain", tmp_path / "key"
+    shutil.copy(certificate[0], chain)
+    shutil.copy(certificate[1], key)
+    server = Server(tls_cert=str(chain), tls_key=str(key))
+    kept = Certificate.read(server)
+    key.write_text("half of a renewal")
+    with pytest.raises(ssl.SSLError):
+        Certificate.read(server)
+    chain.unlink()
+    key.unlink()
+    with pytest.raises(FileNotFoundError):
+        Certificate.read(server)
+    assert kept.context().minimum_version is ssl.TLSVersion.TLSv1_2
+    assert "PRIVATE" not in repr(kept) and "PRIVATE" in kept.key.decode()
+
+
+def test_the_runtime_folder_is_made_again_and_the_server_is_found_in_it() -> None:
+    with service(workers=2) as it:
+        it.up()
+        shutil.rmtree(it.folder / "run")
+        os.kill(it.pid(1), signal.SIGKILL)
+        wait_until(lambda: it.log("worker started", id=3))
+        wait_until(it.whole)
+        assert it.log("the runtime folder was gone and is made again")
+        assert sorted(path.name for path in (it.folder / "run").iterdir()) == ["supervisor.pid", "w2.sock", "w3.sock"]
+        assert reload(it).returncode == 0
+        it.wait("configuration reloaded")
+
+
+def test_a_slot_that_cannot_be_filled_is_tried_with_growing_pauses() -> None:
+    assert sum(PAUSES_S) < 10.0 and PAUSES_S[-1] <= WELL_WITHIN_S - 1.0
+    with server_of_its_own(2) as it:
+        made = no_program(it)
+        next(made)
+        os.kill(it.pid(1), signal.SIGKILL)
+        wait_until(lambda: len(it.log("a worker died")) >= 4)
+        assert it.ask("/readyz") == (200, '{"status":"ready","missingWorkers":[0]}')
+        assert "koko_presence_workers_missing 1\n" in it.ask("/metrics")[1]
+        for _ in made:
+            pass
+        wait_until(it.whole)
+
+
+def test_the_operator_port_answers_whatever_is_left_open_there() -> None:
+    with service(workers=1) as it:
+        it.up()
+        port = int(it.wait("operator port")["address"].rpartition(":")[2])
+        idle = [RawSocket(port) for _ in range(100)]
+        assert it.ready()
+        ended = 0
+        for ws in idle:
+            ws.sock.settimeout(0.05)
+            try:
+                ended += ws.sock.recv(1) == b""
+            except (TimeoutError, ConnectionResetError) as error:
+                ended += isinstance(error, ConnectionResetError)
+            ws.sock.close()
+        assert ended >= 30
+
+
+def test_the_operator_port_answers_when_clients_have_all_descriptors() -> None:
+    code = "import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (120, 120)); "
+    code += "sys.argv[0] = 'koko-presence'; runpy.run_module('koko_presence', run_name='__main__')"
+    with service(workers=1, command=[sys.executable, "-c", code]) as it:
+        it.up()
+        clients = []
+        for _ in range(130):
+            try:
+                clients.append(RawSocket(it.port))
+            except OSError:
+                break
+        for _ in range(5):
+            assert it.ready() and "koko_presence_connections" in it.ask("/metrics")[1]
+        for ws in clients:
+            ws.sock.close()
