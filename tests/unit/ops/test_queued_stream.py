@@ -156,6 +156,7 @@ def test_the_end_does_not_wait_for_a_reader_that_stands(pipe: Pipe) -> None:
     pipe.fill()
     stream.write("line\n")
     assert not stream.drain(0.05)
+    pipe.read(stream)  # or its thread would write to the next test's pipe, which may get the same number
 
 
 def test_half_a_line_comes_at_the_end(pipe: Pipe) -> None:
