@@ -195,17 +195,17 @@ def test_in_a_control_group_nothing_is_killed_and_newcomers_come_in_when_there_i
 def test_a_worker_without_memory_ends_at_once_and_is_replaced() -> None:
     """Its address space may not grow any more, so the next allocation that needs more fails."""
     with tempfile.TemporaryDirectory(prefix="koko") as folder:
+        people: list[RawSocket] = []
         it = start(2, folder)
         try:
             wait_until(it.ready)
             pid = it.lines("worker started")[0]["pid"]
             resource.prlimit(pid, resource.RLIMIT_AS, (1 << 20, 1 << 20))
-            people: list[RawSocket] = []
 
             def died() -> bool:
-                with contextlib.suppress(OSError, EOFError):
+                with contextlib.suppress(OSError, EOFError, ValueError):  # a close frame is no JSON
                     people.append(RawSocket(it.port))
-                    it.enter(f"u{len(people)}", people[-1])
+                    it.enter(f"u{len(people)}", people[-1], f"r{len(people) // 50}")
                 return any(line["msg"].startswith("a worker died") for line in it.lines())
 
             wait_until(died)
@@ -213,9 +213,9 @@ def test_a_worker_without_memory_ends_at_once_and_is_replaced() -> None:
             wait_until(it.ready)
             assert it.process.poll() is None
             it.enter("late").sock.close()
+        finally:
             for ws in people:
                 ws.sock.close()
-        finally:
             it.end()
 
 

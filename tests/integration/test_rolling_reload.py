@@ -10,9 +10,14 @@ import pytest
 
 from tests.integration.conftest import Run
 from tests.integration.people import crowd
-from tests.integration.test_supervisor import SECRET, Service, service
+from tests.integration.test_supervisor import API_KEY, SECRET, Service, service
 from tests.raw_ws import TEXT, frame
 from tests.waiting import PATIENCE_S, until
+
+
+@pytest.fixture(autouse=True)
+def with_server_api(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KOKO_PRESENCE_OPERATOR_API_KEY", API_KEY)
 
 
 def connections(it: Service) -> dict[int, int]:

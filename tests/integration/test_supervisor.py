@@ -57,7 +57,7 @@ class Service:
         """`own_program` runs a copy of the package in the folder; `command` is what runs the package otherwise."""
         self.folder = folder
         self._command = command or [sys.executable, "-P", "-m", "koko_presence"]
-        self._environment = os.environ | {"KOKO_PRESENCE_OPERATOR_API_KEY": API_KEY}
+        self._environment = dict(os.environ)
         if own_program:
             package = Path(koko_presence.__file__).parent
             copy, sources = folder / "program" / package.name, shutil.ignore_patterns("*.c", "*.pyx")
@@ -395,8 +395,9 @@ def test_a_second_signal_does_not_wait_and_ctrl_c_is_not_the_workers_affair() ->
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_drain_with_a_field_that_is_not_known_is_refused(workers: int) -> None:
+def test_a_drain_with_a_field_that_is_not_known_is_refused(workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """`{"worker": 0}` stopped the whole service."""
+    monkeypatch.setenv("KOKO_PRESENCE_OPERATOR_API_KEY", API_KEY)
     with service(workers=workers) as it:
         it.up()
         status, body = it.ask("/api/drain", "POST", b'{"worker":0}')
@@ -588,7 +589,7 @@ def test_systemd_is_told(workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
                 it.signal(signal.SIGUSR2)
                 wait("RELOADING=1")
                 wait("READY=1")
-                assert len(it.log("a worker was replaced")) == workers
+                wait_until(lambda: len(it.log("a worker was replaced")) == workers)
             it.signal(signal.SIGTERM)
             wait("STOPPING=1")
             assert it.process.wait(PATIENCE_S) == 0

@@ -104,12 +104,12 @@ class Service:
             asking.request("GET", "/metrics")
             return asking.getresponse().read().decode()
 
-    def enter(self, user: str, ws: RawSocket | None = None) -> RawSocket:
+    def enter(self, user: str, ws: RawSocket | None = None, room: str = "r") -> RawSocket:
         """Somebody who is in a room."""
         ws = ws or RawSocket(self.port)
         assert "101" in ws.upgrade()
         token = issue_token(SECRET, user=user, now_s=int(time.time()))
-        for message in ({"type": "auth", "token": token}, {"type": "join", "roomId": "r", "roomType": "project"}):
+        for message in ({"type": "auth", "token": token}, {"type": "join", "roomId": room, "roomType": "project"}):
             ws.send(frame(TEXT, json.dumps(message).encode()))
         hear(ws, "joined")
         return ws
