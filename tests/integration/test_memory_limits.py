@@ -206,10 +206,11 @@ def test_a_worker_without_memory_ends_at_once_and_is_replaced() -> None:
                 with contextlib.suppress(OSError, EOFError, ValueError):  # a close frame is no JSON
                     people.append(RawSocket(it.port))
                     it.enter(f"u{len(people)}", people[-1], f"r{len(people) // 50}")
-                return any(line["msg"].startswith("a worker died") for line in it.lines())
+                return '"msg":"a worker died' in it.said  # what a library says before it aborts is no JSON
 
             wait_until(died)
-            assert "MemoryError" not in it.said, "the first one was the last, if it was not a signal at once"
+            # the interpreter may say so itself when it cannot even raise it; there were 60,000 of them once
+            assert it.said.count("MemoryError") <= 2, "the first one was the last"
             wait_until(it.ready)
             assert it.process.poll() is None
             it.enter("late").sock.close()

@@ -22,7 +22,7 @@ from tests.integration.conftest import Run
 from tests.integration.test_identity_providers import enter
 from tests.integration.test_supervisor import Service
 from tests.provider import Provider, provider, signed
-from tests.waiting import until
+from tests.waiting import until, wait_until
 
 SECRET = "a secret for the neighbours' tests, long enough"
 CONFIG = """
@@ -252,6 +252,13 @@ def played(run: Run, test: Callable[[Scene], Awaitable[None]]) -> None:
     run(play())
 
 
+def counted(scene: Scene, name: str) -> float:
+    """A metric of all workers together."""
+    _, text = scene.service.ask("/metrics")
+    rows = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+    return float(rows[f"koko_presence_{name}"])
+
+
 def test_with_every_neighbour_silent_a_killed_worker_and_a_rolling_reload_cost_nobody_inside_anything(run: Run) -> None:
     async def test(scene: Scene) -> None:
         scene.application.fails = {path: "hanging" for paths in PATHS.values() for path in paths}
@@ -260,13 +267,9 @@ def test_with_every_neighbour_silent_a_killed_worker_and_a_rolling_reload_cost_n
         for number in range(6):  # whichever of the new workers it is: all know the key
             token = signed("EdDSA", {"sub": f"new{number}", "exp": int(time.time()) + 600})
             assert (await enter(scene.service.port, {"token": token}))["type"] == "authenticated"
-        status, text = await asyncio.to_thread(scene.service.ask, "/metrics")
-        assert status == 200
-        counted = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
-        assert float(counted['koko_presence_auth_total{result="resumed_unchecked"}']) > 0, (
-            "session ids were not checked"
-        )
-        assert float(counted['koko_presence_upstream_requests_total{upstream="access",result="timeout"}']) > 0
+        await asyncio.to_thread(wait_until, lambda: counted(scene, 'auth_total{result="resumed_unchecked"}') > 0)
+        timed_out = 'upstream_requests_total{upstream="access",result="timeout"}'
+        await asyncio.to_thread(wait_until, lambda: counted(scene, timed_out) > 0)
         scene.application.fails = {}
         await scene.all_hear_all()
 
