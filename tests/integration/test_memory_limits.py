@@ -192,6 +192,7 @@ def test_in_a_control_group_nothing_is_killed_and_newcomers_come_in_when_there_i
             it.end()
 
 
+@pytest.mark.long
 def test_a_worker_without_memory_ends_at_once_and_is_replaced() -> None:
     """Its address space may not grow any more, so the next allocation that needs more fails."""
     with tempfile.TemporaryDirectory(prefix="koko") as folder:
@@ -209,8 +210,8 @@ def test_a_worker_without_memory_ends_at_once_and_is_replaced() -> None:
                 return '"msg":"a worker died' in it.said  # what a library says before it aborts is no JSON
 
             wait_until(died)
-            # the interpreter may say so itself when it cannot even raise it; there were 60,000 of them once
-            assert it.said.count("MemoryError") <= 2, "the first one was the last"
+            # the interpreter says so itself, some times over, when it cannot even raise it; there were 60,000 of them once
+            assert it.said.count("MemoryError") < 100, "the first one that was raised was the last"
             wait_until(it.ready)
             assert it.process.poll() is None
             it.enter("late").sock.close()
