@@ -135,8 +135,8 @@ cdef class Outbox:
         self._first = self._more = self._merged = None
 
     def taken_bytes(self):
-        """What the other end has acknowledged of all that was ever written here, to tell a slow reader from a stuck one;
-        over TLS about that, and for what is no TCP socket what the kernel has taken."""
+        """What the other end has acknowledged of all that was ever written here, to tell a slow reader from a stuck one.
+        Where there is no descriptor (TLS, `/trpc`) it is what the kernel has taken, which comes in lumps of about 4 KiB."""
         cdef int in_kernel = 0
         if self._fd < 0 or ioctl(self._fd, TIOCOUTQ, &in_kernel):
             in_kernel = 0
@@ -186,7 +186,8 @@ cdef class Outbox:
             data = b"".join(self._more)
             self._more = None
         unsent = self.unsent()
-        self.slow = unsent > self._soft_bytes
+        # what is held back goes first: until then nothing newer may pass it
+        self.slow = unsent > self._soft_bytes or (self._merged is not None and len(self._merged) > 0)
         self._written += PyBytes_GET_SIZE(data)
         if unsent > self._hard_bytes:
             self._on_slow()

@@ -50,6 +50,7 @@ log = logging.getLogger("koko_presence.edge")
 # A worker that stood still has not read what came meanwhile, and timers ring before sockets are read: for so long after
 # one that rang late nobody is called silent, idle or lost [D4, D11, N13].
 STALL_S, UNREAD_S = 0.25, 1.0
+SHED_BYTES = 64 * 1024  # many times what waits for a receiver that keeps up
 
 
 class Hub:
@@ -160,9 +161,9 @@ class Hub:
             log.error("a check failed", exc_info=task.exception())
 
     def shed_slow(self) -> int:
-        """Let go of receivers that more waits for than a quick one ever has; they may come back and resume. How many
-        that were."""
-        slow = [session for session in self.sessions.values() if session.outbox.slow]
+        """Cut off the receivers for which more than SHED_BYTES wait; they may come back and resume. Returns how many
+        there were."""
+        slow = [session for session in self.sessions.values() if session.outbox.waiting_bytes() > SHED_BYTES]
         for session in slow:
             session.shed()
         return len(slow)

@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from koko_presence.edge.hub import SHED_BYTES
 from koko_presence.ops.memory import Group, MemoryWatch, use_of
 from koko_presence.ops.outgoing_config import Webhooks
 from tests.integration.conftest import Run
@@ -85,7 +86,7 @@ def test_newcomers_are_refused_and_those_inside_stay(run: Run) -> None:
 def test_slow_receivers_and_waiting_webhooks_go_before_newcomers_are_refused(run: Run) -> None:
     async def story() -> None:
         nobody = Webhooks(url="http://127.0.0.1:9/", secret="w" * 40, batch_s=3600.0)
-        async with live(webhooks=nobody, send_soft_bytes=4096, broadcast_hz=10_000.0, broadcast_burst=10_000) as server:
+        async with live(webhooks=nobody, broadcast_hz=10_000.0, broadcast_burst=10_000) as server:
             slow = await asyncio.to_thread(enter, server, "slow")
             ann = await asyncio.to_thread(enter, server, "ann")
             worker = server.worker
@@ -95,7 +96,7 @@ def test_slow_receivers_and_waiting_webhooks_go_before_newcomers_are_refused(run
             def is_slow() -> bool:
                 with contextlib.suppress(BlockingIOError):
                     ann.send(frame(TEXT, text))
-                return [s.user_id for s in worker.hub.sessions.values() if s.outbox.slow] == ["slow"]
+                return max(s.outbox.waiting_bytes() for s in worker.hub.sessions.values()) > SHED_BYTES
 
             await until(is_slow)
             used = worker._memory.look().used

@@ -160,6 +160,26 @@ def test_compact_clients_hear_the_same_in_the_same_order(plan: list[tuple[bool, 
         assert all(not ("data" in one and "data" in two) for one, two in pairwise(frames))
 
 
+def test_regression_nothing_newer_passes_a_cursor_that_is_held_back() -> None:
+    """Below the soft limit again, but not drained, the newest cursor went out at once, and the one before it after it."""
+    stage = Stage()
+    wire = stage.wires["a"]
+    wire.unsent_bytes = 600
+    stage.flush([cursor("b", 1, 0.1)])  # from now on it is known to be slow
+    stage.flush([cursor("b", 1, 0.2)])
+    wire.unsent_bytes = 100
+    stage.feed.outboxes["a"].write(b"an answer")
+    stage.turn.write()
+    wire.writes.clear()
+    stage.flush([cursor("b", 1, 0.3)])
+    assert wire.writes == []
+    wire.unsent_bytes = 0
+    stage.feed.outboxes["a"].on_drained()
+    stage.turn.write()
+    (write,) = wire.writes
+    assert b"0.3" in write and b"0.2" not in write
+
+
 def test_n1_a_slow_compact_client_gets_the_newest_cursor_of_each_when_it_reads_again() -> None:
     stage = Stage(compact="a")
     wire = stage.wires["a"]

@@ -273,6 +273,19 @@ def test_a_slow_receiver_in_two_rooms_loses_the_hidden_cursor_of_neither() -> No
     assert told == [("lobby", True), ("hall", False)]
 
 
+@pytest.mark.one_worker
+def test_short_of_memory_those_for_whom_much_waits_are_cut_and_no_one_whose_socket_is_full_for_a_moment(
+    pair: tuple[Client, Client],
+) -> None:
+    ann, bob = pair
+    bob.unsent_bytes = 2000
+    ann.send(say("cursor", data={"timestamp": 1}))
+    ann.world.sleep(0.1)
+    assert bob.session.outbox.slow and ann.world.hub.shed_slow() == 0
+    bob.unsent_bytes = 66 * 1024
+    assert ann.world.hub.shed_slow() == 1 and bob.closed == 4413
+
+
 def test_a_slow_receiver_sees_no_cursor_of_who_has_vanished(pair: tuple[Client, Client]) -> None:
     ann, bob = pair
     bob.unsent_bytes = 66 * 1024
