@@ -464,7 +464,7 @@ def default_max_connections() -> int:
     less what it has open besides, such as the listening sockets of all slots."""
     soft = descriptors.allowed()
     try:
-        besides = max(0, len(os.listdir("/proc/self/fd")) - USUALLY_OPEN)
+        besides = max(0, descriptors.Descriptors().used() - USUALLY_OPEN)
     except OSError:
         besides = 0
     return max(1, soft - (256 if soft > 1024 else 32) - besides)

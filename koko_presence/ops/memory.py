@@ -122,9 +122,19 @@ def use_of(group: Group) -> Use | None:
     return use
 
 
-def own_bytes() -> int:
-    """Memory of this process alone that is in RAM: without files and memory that it shares with others."""
-    resident, shared = Path("/proc/self/statm").read_text().split()[1:3]
+def own_groups() -> list[Group]:
+    """The groups of this process that have the files of a memory controller, the innermost first."""
+    try:
+        groups = find_groups(Path("/proc/self/cgroup").read_text(), Path("/proc/self/mountinfo").read_text())
+    except (OSError, ValueError):
+        return []
+    return [group for group in groups if (group.folder / FILES[group.version][0]).exists()]
+
+
+def private_bytes(pid: int | str = "self") -> int:
+    """Memory of one process alone that is in RAM: without files and memory that it shares with others. Errors: OSError
+    when there is no such process."""
+    resident, shared = Path(f"/proc/{pid}/statm").read_text().split()[1:3]
     return (int(resident) - int(shared)) * _PAGE_BYTES
 
 
@@ -133,18 +143,14 @@ class MemoryWatch:
 
     def __init__(self, part_bytes: int = 0) -> None:
         self.part_bytes = part_bytes
-        try:
-            groups = find_groups(Path("/proc/self/cgroup").read_text(), Path("/proc/self/mountinfo").read_text())
-        except (OSError, ValueError):
-            groups = []
-        self._groups = [group for group in groups if (group.folder / FILES[group.version][0]).exists()]
+        self._groups = own_groups()
 
     def look(self) -> Use:
         """The use that is nearest to its limit; without any limit, what the process uses."""
         return max(self._uses(), key=lambda use: use.share)
 
     def _uses(self) -> Iterator[Use]:
-        yield Use(own_bytes(), self.part_bytes)
+        yield Use(private_bytes(), self.part_bytes)
         for group in self._groups:
             use = use_of(group)
             if use is not None:

@@ -6,7 +6,6 @@ It belongs to the supervisor, or to the only worker. Further routes (the server 
 import asyncio
 import errno
 import logging
-import resource
 from collections.abc import Awaitable, Callable
 
 import msgspec
@@ -16,6 +15,7 @@ from koko_presence.hosts import is_own
 
 from .api import MAX_BODY_BYTES
 from .config import Operator
+from .descriptors import allowed
 from .idle import Bounded
 from .live_page import add_live_page
 
@@ -111,8 +111,7 @@ class OperatorPort:
 
 def max_connections() -> int:
     """How many connections the operator port may have: part of the descriptors that clients leave free."""
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return 64 if soft > 1024 else 12
+    return 64 if allowed() > 1024 else 12
 
 
 def _answer(status: int, body: object) -> web.Response:

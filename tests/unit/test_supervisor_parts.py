@@ -26,6 +26,7 @@ from koko_presence.limits import Limits
 from koko_presence.ops import headroom, reloading
 from koko_presence.ops.beside import OneAtATime
 from koko_presence.ops.config import Auth, Config, ConfigError, Operator, Server
+from koko_presence.ops.memory import Group
 from koko_presence.ops.processes import Reserve, vitals
 from koko_presence.ops.reloading import AT_RESTART, AT_ROLLING, read_again, settle
 from koko_presence.ops.runtime import NoServer, RuntimeFault, RuntimeFolder, cannot_serve, find_server, runtime_dir
@@ -370,17 +371,17 @@ def test_memory_for_further_workers_is_that_of_the_machine_or_of_the_group_that_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(headroom, "MEMINFO", tmp_path / "meminfo")
-    monkeypatch.setattr(headroom, "_group_files", lambda: [(tmp_path / "max", tmp_path / "current")])
+    monkeypatch.setattr(headroom, "own_groups", lambda: [Group(tmp_path, 2)])
     assert headroom.available_bytes() is None and headroom.how_many_more([]) == 1000
     (tmp_path / "meminfo").write_text("MemTotal:  8388608 kB\nMemFree: 1 kB\nMemAvailable:  2097152 kB\n")
     assert headroom.available_bytes() == int(1.2 * (1 << 30))
-    (tmp_path / "max").write_text("max\n")
-    (tmp_path / "current").write_text("1048576\n")
+    (tmp_path / "memory.max").write_text("max\n")
+    (tmp_path / "memory.current").write_text("1048576\n")
     assert headroom.available_bytes() == int(1.2 * (1 << 30))
-    (tmp_path / "max").write_text(f"{300 << 20}\n")
+    (tmp_path / "memory.max").write_text(f"{300 << 20}\n")
     assert headroom.available_bytes() == int(0.9 * (300 << 20)) - (1 << 20)
     assert headroom.how_many_more([]) == 4, "a worker of 64 MiB each"
-    monkeypatch.setattr(headroom, "resident_bytes", lambda pid: pid << 20)
+    monkeypatch.setattr(headroom, "private_bytes", lambda pid: pid << 20)
     assert headroom.how_many_more([50, 100]) == 2 and headroom.how_many_more([500]) == 1
 
 
