@@ -314,7 +314,7 @@ class Supervisor(Service):
         elif isinstance(message, control.PeerStuck):
             members = self._fleet.members
             if id in members and message.peer in members:
-                self._watch.on_report(members[message.peer].slot, by=members[id].slot)
+                self._watch.on_report(members[message.peer].slot, members[id].slot, now)
             self._do(self._fleet.on_peer_stuck(id, message.peer, message.lossy, now))
         elif isinstance(message, control.Drained):
             self._do(self._fleet.on_drained(id, now))

@@ -119,7 +119,6 @@ class Worker:
         self.on_learned: Callable[[list[CacheEntry]], None] = lambda entries: None
         self.upstreams = Upstreams()
         self._mesh: Mesh | None = None
-        self._slots: dict[int, int] = {}  # of the workers in the view, by id
         loop = asyncio.get_running_loop()
         self._loop = loop
         self._wall = WallClock()
@@ -346,8 +345,6 @@ class Worker:
         self.bus.on_letters(sender, found)
 
     def _on_stuck(self, peer: int, lossy: bool) -> None:
-        slot = self._slots.get(peer)
-        log.error("a worker does not read what others write to it, or gives no sign of life", extra={"peer": slot})
         self.on_peer_stuck(peer, lossy)
 
     async def open_mesh(self) -> None:
@@ -360,7 +357,6 @@ class Worker:
         """Take over a view of the workers; `on_serving` is called with its epoch when everything that moves has moved,
         and `on_peer_stuck` with the id of a worker that cannot be reached any more."""
         assert isinstance(self.bus, ClusterBus) and self._mesh is not None
-        self._slots = {peer.id: peer.slot for peer in view.peers}
         self.bus.on_view(view, monotonic())
         self._mesh.forget(view.ids)
 

@@ -27,7 +27,7 @@ from .ring import Peer
 
 log = logging.getLogger("koko_presence.mesh")
 
-GREETING = b"koko mesh 1\n"
+GREETING = b"koko mesh 2\n"
 QUEUE_BYTES = 64 << 20
 RETRY_S = 0.02
 COUNT_S = 1.0
@@ -75,7 +75,7 @@ class OutLink(asyncio.Protocol):
         if self._kept_bytes > QUEUE_BYTES:
             self._stuck = True
             self._kept.clear()
-            log.error("a worker does not read what this one writes to it", extra={"peer": self._peer.id})
+            log.error("a worker does not read what this one writes to it", extra={"peer": self._peer.slot})
             self._on_stuck(self._peer.id, True)
         elif self._transport is not None:
             self._transport.write(data)
@@ -85,7 +85,7 @@ class OutLink(asyncio.Protocol):
         if self._stuck or now - self._told_at < TELL_EVERY_S:
             return
         if self._told_at < self.heard_at:
-            log.warning("a worker gives no sign of life", extra={"peer": self._peer.id})
+            log.warning("a worker gives no sign of life", extra={"peer": self._peer.slot})
         self._told_at = now
         self._on_stuck(self._peer.id, False)
 

@@ -13,6 +13,7 @@ from .queued_stream import lost_lines
 log = logging.getLogger("koko_presence.main")
 
 EVERY_S = 1.0
+REPORT_LASTS_S = 5.0  # a report that is repeated within this time is the same one
 JUMP_S = 0.5  # a step of the wall clock from here on is said; smaller ones are everyday corrections
 READ_WITHIN_S = 0.05  # readings of two clocks that took longer to make say nothing of each other
 
@@ -54,6 +55,7 @@ class MainWatch:
         self._descriptors = Descriptors()
         self._due = 0.0
         self._jumps = 0
+        self._reported_at: dict[tuple[int, int], float] = {}  # by the slots of the one and of the one that says so
         self._reported = {str(slot): 0 for slot in range(workers)}
 
     def tick(self, now: float) -> None:
@@ -67,8 +69,12 @@ class MainWatch:
             self._jumps += 1
             log.warning("the clock has jumped", extra={"seconds": round(jump_s, 3)})
 
-    def on_report(self, slot: int, by: int) -> None:
-        """The worker in slot `by` says that the one in `slot` cannot be reached."""
+    def on_report(self, slot: int, by: int, now: float) -> None:
+        """The worker in slot `by` says that the one in `slot` cannot be reached, and does so again and again while that
+        lasts: counted and logged once."""
+        before, self._reported_at[slot, by] = self._reported_at.get((slot, by), float("-inf")), now
+        if now - before < REPORT_LASTS_S:
+            return
         self._reported[str(slot)] = self._reported.get(str(slot), 0) + 1
         log.warning("a worker reports another one that it cannot reach", extra={"worker": by, "peer": slot})
 
