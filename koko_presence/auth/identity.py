@@ -1,5 +1,6 @@
 """Who somebody is, once a token of theirs is believed; and what is said when it is not."""
 
+import hashlib
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
@@ -7,6 +8,11 @@ from msgspec import Struct
 
 # How near a refused token came, so that of several refusals the one that helps most is shown.
 FORM, ALGORITHM, SIGNATURE, CLAIMS = range(4)
+
+
+def hash_of(token: str) -> bytes:
+    """The SHA-256 by which tokens are known and compared without being kept."""
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
 
 
 class TokenRefused(Exception):

@@ -7,7 +7,6 @@ Anybody can make tokens up. So those that are nobody's have a memory of their ow
 that never were anybody's have a budget of questions, and some connections are for the tokens that were good before.
 """
 
-import hashlib
 import logging
 import re
 from collections.abc import Awaitable, Callable
@@ -21,7 +20,17 @@ from msgspec import Struct, structs
 from .asking import Answer, Asker, AskFailed
 from .budget import Budget
 from .claims import check_rooms, check_user_id
-from .identity import FORM, SIGNATURE, AskedTooOften, Identity, MayAsk, TokenRefused, VerifierUnavailable, freely
+from .identity import (
+    FORM,
+    SIGNATURE,
+    AskedTooOften,
+    Identity,
+    MayAsk,
+    TokenRefused,
+    VerifierUnavailable,
+    freely,
+    hash_of,
+)
 from .jws import check_length, looks_signed
 from .memory import Kept, Memory
 from .profile import clean_image, clean_name
@@ -168,7 +177,7 @@ class IntrospectVerifier:
 
     def was_refused(self, token: str, now_s: float) -> bool:
         """Did the application say so, when it was asked last?"""
-        key = _key(token)
+        key = hash_of(token)
         return self._remembered.was_refused(key, now_s) or isinstance(self._remembered.get(key, now_s), str)
 
     def verify(self, token: str, now_s: float, may_ask: MayAsk = freely) -> Identity | Awaitable[Identity]:
@@ -180,7 +189,7 @@ class IntrospectVerifier:
             raise TokenRefused("it is a JWT, which auth.introspect is not asked for", FORM)
         if not _PRINTABLE.fullmatch(token):
             raise TokenRefused("it holds characters that no session id has", FORM)
-        key = _key(token)
+        key = hash_of(token)
         known = self._remembered.get(key, now_s)
         return self._ask(key, token, now_s, may_ask) if known is None else self._told(known, token)
 
@@ -259,10 +268,6 @@ class IntrospectVerifier:
 def cookies(name: str, value: str) -> str:
     """A Cookie header with `value` under each name that it may have, for whoever looks for one of them."""
     return "; ".join(f"{prefix}{name}={value}" for prefix in COOKIE_PREFIXES)
-
-
-def _key(token: str) -> bytes:
-    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
 
 
 def _carried(question: Question, token: str) -> tuple[dict[str, str], bytes]:

@@ -36,6 +36,11 @@ def check_length(token: str) -> None:
         )
 
 
+def from_base64url(part: bytes) -> bytes:
+    """What a part of a token stands for, without its padding [RFC 7515 section 2]. Errors: ValueError."""
+    return base64.b64decode(part + b"=" * (-len(part) % 4), b"-_", validate=True)
+
+
 def looks_signed(token: str) -> bool:
     """Whether `token` has the form of a signed one: three parts, the first a JSON object in base64url."""
     return token.startswith("eyJ") and token.count(".") == 2
@@ -51,7 +56,7 @@ def read_header(token: str) -> Header:
         raise TokenRefused(f"it is not a JWT, which has three parts; this has {parts}. Is it a session id?", FORM)
     try:
         part = token.partition(".")[0].encode("ascii")
-        header = ONCE.decode(base64.b64decode(part + b"=" * (-len(part) % 4), b"-_", validate=True).decode())
+        header = ONCE.decode(from_base64url(part).decode())
         alg, kid = header.get("alg"), header.get("kid")
     except (ValueError, AttributeError, RecursionError):
         raise _malformed() from None

@@ -15,8 +15,8 @@ from typing import NamedTuple
 import msgspec
 from msgspec import Struct
 
-from .identity import Identity
-from .jws import MAX_TOKEN_CHARS, looks_signed
+from .identity import Identity, hash_of
+from .jws import MAX_TOKEN_CHARS, from_base64url, looks_signed
 
 MAX_RESUME_CHARS = 6144
 _MAC_BYTES = 16
@@ -144,18 +144,13 @@ class ResumeTokens:
         return hmac.digest(self._key, len(user).to_bytes(4, "big") + user + body, hashlib.sha256)[:_MAC_BYTES]
 
 
-def hash_of(token: str) -> bytes:
-    """By which tokens are compared without being kept."""
-    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
-
-
 def _text(raw: bytes) -> str:
     return base64.urlsafe_b64encode(raw).decode().rstrip("=")
 
 
 def _raw(token: str) -> bytes:
     """Errors: ValueError for what is not base64url as `_text` writes it."""
-    raw = base64.b64decode(token.encode("ascii") + b"=" * (-len(token) % 4), altchars=b"-_", validate=True)
+    raw = from_base64url(token.encode("ascii"))
     if _text(raw) != token:  # base64 has several spellings of one value
         raise ValueError("another spelling")
     return raw
@@ -167,8 +162,7 @@ def _names(token: str, user_id: str, now_s: float) -> bool:
     if len(token) > MAX_TOKEN_CHARS or not looks_signed(token):
         return False
     try:
-        part = token.split(".")[1].encode("ascii")
-        claims = msgspec.json.decode(base64.b64decode(part + b"=" * (-len(part) % 4), b"-_", validate=True))
+        claims = msgspec.json.decode(from_base64url(token.split(".")[1].encode("ascii")))
         return bool(claims["sub"] == user_id and claims["exp"] > now_s)
     except (ValueError, TypeError, KeyError, RecursionError):
         return False
