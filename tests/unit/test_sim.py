@@ -1,14 +1,10 @@
 """Stories of workers that crash, hang, are rolled and cut off from each other (tests/sim.py): from seeds, and those that once
 went wrong, as scripts in tests/stories. `make test` plays 200 seeds, `make test-long` those up to 1,000; KOKO_SIM_SEEDS=N has the former play N.
 
-Each invariant has a test that it can fail: a fault is planted, and some seed finds it. What is known to
-fail, nothing today, is listed with its cause: a script in tests/stories with a `cause`, and the seeds in
-tests/stories/expected_failures.json that fail for the same one. That list is strict: what is on it and does not fail any
-more must be taken off.
+Each invariant has a test that it can fail: a fault is planted, and some seed finds it.
 """
 
 import gc
-import json
 import os
 import subprocess
 import sys
@@ -29,15 +25,14 @@ from koko_presence.shard import Shard
 from tests import witness
 from tests.crowd import Person
 from tests.script import Script, load, write
-from tests.shrink import kind_of, shrink
+from tests.shrink import shrink
 from tests.sim import Broken, Story, complaint_of
 
 SEEDS = int(os.environ.get("KOKO_SIM_SEEDS", "200"))
 MOST_SEEDS = 1000
 CHUNKS = 20
 STORIES = Path(__file__).parents[1] / "stories"
-SCRIPTS = {path.stem: load(path) for path in sorted(STORIES.glob("*.json")) if path.stem != "expected_failures"}
-EXPECTED: dict[str, dict[str, Any]] = json.loads((STORIES / "expected_failures.json").read_text())
+SCRIPTS = {path.stem: load(path) for path in sorted(STORIES.glob("*.json"))}
 
 
 @pytest.fixture(autouse=True)
@@ -65,33 +60,12 @@ def test_more_seeds(chunk: int) -> None:
 
 def play(seeds: range) -> None:
     for seed in seeds:
-        if str(seed) not in EXPECTED["seeds"]:
-            Story(seed).run()
+        Story(seed).run()
 
 
-@pytest.mark.parametrize("name", [name for name, (_, about) in SCRIPTS.items() if "cause" not in about])
+@pytest.mark.parametrize("name", SCRIPTS)
 def test_what_once_went_wrong(name: str) -> None:
     Story(SCRIPTS[name][0]).run()
-
-
-@pytest.mark.parametrize("name", [name for name, (_, about) in SCRIPTS.items() if "cause" in about])
-def test_a_script_that_is_known_to_fail_does(name: str) -> None:
-    """When this fails: if nothing is broken any more, take the cause out of the script."""
-    script, about = SCRIPTS[name]
-    complaint = complaint_of(script)
-    assert complaint is not None, f"{name} is mended: take its cause away, and its seeds off expected_failures.json"
-    assert kind_of(complaint) == kind_of(about["fails"])
-
-
-@pytest.mark.parametrize(
-    "seed", [pytest.param(seed, marks=[pytest.mark.long] if int(seed) > SEEDS else []) for seed in EXPECTED["seeds"]]
-)
-def test_a_seed_that_is_known_to_fail_does(seed: str) -> None:
-    expected = EXPECTED["seeds"][seed]
-    assert "cause" in SCRIPTS[expected["like"]][1], f"{expected['like']} is mended: seed {seed} must not be listed"
-    complaint = complaint_of(write(int(seed)))
-    assert complaint is not None, f"seed {seed} is told without a fault now: take it off expected_failures.json"
-    assert kind_of(complaint) == kind_of(expected["fails"])
 
 
 def test_the_same_seed_tells_the_same_story_in_any_process() -> None:
@@ -125,8 +99,7 @@ def found(match: str, seeds: range = range(1, 40)) -> None:
     """A planted fault is found by one of these seeds, by the invariant whose words are matched."""
     with pytest.raises(Broken, match=match):
         for seed in seeds:
-            if str(seed) not in EXPECTED["seeds"]:
-                Story(seed).run()
+            Story(seed).run()
 
 
 def without_a_word(self: Person) -> None:
