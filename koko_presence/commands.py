@@ -6,7 +6,7 @@ overtake each other. What a member shows goes straight to the room. Between work
 (cluster/letters.py), so each has a tag.
 
 A word may come twice, or late from an owner that is none any more. So all that a user's owner says carries a *version*
-(`Setting.next_version`): the epoch of its view and a count, in one integer. Whoever is told keeps the highest for each
+(`Setting.next_version`): the epoch of its view and a count, in one integer. The receiver keeps the highest for each
 thing that it is told of, and ignores a word with a lower one. docs/architecture.md lists which is compared with which.
 """
 
@@ -100,8 +100,8 @@ class OpenSession(Letter, kw_only=True):
 class EnterRoom(Letter, kw_only=True):
     """A session wants into a room; the user's owner counts rooms, then the room's owner decides [C6, C10]. For a
     `call` the user's owner knows where the session is connected; `lease` asks for one without a socket [M1, M2]. Only a
-    call has `privacy` here: what a socket's join says of it has gone before, as ChangePrivacy [K3]. `stays`: whoever
-    says what the session may do there has no answer, so only a member gets in, with the permissions that it has."""
+    call has `privacy` here: what a socket's join says of it has gone before, as ChangePrivacy [K3]. `stays`: the
+    authoriser has not answered, so only a member gets in, with the permissions that it has."""
 
     user_id: str
     room_id: str

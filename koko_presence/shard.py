@@ -224,7 +224,7 @@ class Shard:
         room, member = self._find(command.room_id, command.session_id)
         found = room is not None and member is not None and member.leased
         if room is not None and member is not None and member.leased:
-            room.prolong(member, max(member.lease_until, command.lease_until))  # it may be said again
+            room.prolong(member, max(member.lease_until, command.lease_until))  # it may come twice
             self._touch(room, now, member.session_id)
         else:  # lost with an owner: the user's has to know
             self.setting.effects.append(

@@ -1,7 +1,7 @@
 """How the servers that this one asks answer it: requests by result, and how long they took.
 
 Kept apart from what is measured of this server itself, so that a slow identity provider is not taken for a slow server.
-One writer each: whoever sends the requests. Read when metrics are asked for.
+One writer each: the part that sends the requests. Read when metrics are asked for.
 """
 
 from bisect import bisect_left

@@ -92,8 +92,8 @@ async def _serve_alone(config: Config, dev: bool, reload_config: Callable[[], Co
 
 
 class Alone(Service):
-    """A service of one worker. It cannot be replaced while it serves, and nobody stands in for it: when it dies the
-    service has ended, and whoever started it starts it again."""
+    """A service of one worker. It cannot be replaced while it serves, and no other stands in for it: when it dies the
+    service has ended, and what started it has to start it again."""
 
     def __init__(self, config: Config, dev: bool, reload_config: Callable[[], Config], terminal: Terminal) -> None:
         super().__init__(config, dev, reload_config, terminal)

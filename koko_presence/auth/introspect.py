@@ -42,7 +42,7 @@ TIMEOUT_S = 2.0
 MAX_REMEMBERED = 20_000
 MAX_QUESTIONS = 2_048  # on their way at a time: whoever makes tokens up needs no right to ask
 QUESTIONS_BURST_S = 5.0  # of the budget for unknown tokens, saved up
-GOOD_BEFORE_S = 86_400.0  # for how long it is remembered that a token was somebody's, or is nobody's any more
+GOOD_BEFORE_S = 86_400.0  # for how long it is remembered that a token was good, or is no longer
 CONNECTIONS, KEPT_CONNECTIONS = 24, 8  # for tokens that are unknown, and for those that were good before
 NOBODY_S = 5.0  # for how long it is remembered that a token is nobody's
 RETRY_AFTER_S = 5.0
@@ -81,7 +81,7 @@ class Remembered:
         return self._good_before.get(key, now_s) is not None
 
     def was_refused(self, key: bytes, now_s: float) -> bool:
-        """Was this nobody's when it was last asked about, though somebody's before?"""
+        """Was the token refused when it was last asked about, after it had been good before?"""
         return self._refused.get(key, now_s) is not None
 
     def put(self, key: bytes, told: Kept[Told], now_s: float) -> None:

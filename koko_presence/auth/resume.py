@@ -2,7 +2,7 @@
 read them [A1, N-c].
 
 There are two forms. The short one names an end and a session, and opens nothing without a good token of the user beside
-it. The long one, made where tokens may have to be checked with somebody who does not answer, also holds whom the server
+it. The long one, made where tokens are checked with another server, which may not answer, also holds whom this server
 has believed the client to be: while the token *cannot* be checked, it is proof enough for a session that is not over.
 Everything in it is what the client's own token said; it is signed, not encrypted.
 """
@@ -67,8 +67,8 @@ class ResumeTokens:
         return _text(self._sign(user_id, body) + body)
 
     def issue_for(self, identity: Identity, session_id: str, expires_at_s: int, token: str) -> str:
-        """A long one, for whoever came with `token`: at most MAX_RESUME_CHARS characters, for which the rooms of the
-        identity are left out when they are many."""
+        """A long one, for the client that came with `token`: at most MAX_RESUME_CHARS characters, for which the rooms
+        of the identity are left out when they are many."""
         body = _Body(
             expires_at_s=expires_at_s,
             session_id=session_id,
@@ -93,7 +93,7 @@ class ResumeTokens:
         return _text(hmac.digest(self._long_key, signed, hashlib.sha256)[:_MAC_BYTES] + signed)
 
     def read(self, token: str, user_id: str, now_s: float) -> str | None:
-        """The session id, or None for a token that is forged, expired, somebody else's or no token at all."""
+        """The session id, or None for a token that is forged, expired, another user's or no token at all."""
         try:
             raw = _raw(token)
             if raw[_MAC_BYTES : _MAC_BYTES + 1] == _LONG:
@@ -157,8 +157,8 @@ def _raw(token: str) -> bytes:
 
 
 def _names(token: str, user_id: str, now_s: float) -> bool:
-    """Does a signed token, as far as it can be read without its key, name this user and an end to come? Whoever has
-    signed in as somebody else must not come back to the session of the user before."""
+    """Does a signed token, as far as it can be read without its key, name this user and an end to come? After
+    signing in as another user a client must not come back to the session of the user before."""
     if len(token) > MAX_TOKEN_CHARS or not looks_signed(token):
         return False
     try:

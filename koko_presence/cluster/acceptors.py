@@ -12,8 +12,8 @@ def assign(slots: int, workers: Mapping[int, int], fresh: Iterable[int]) -> dict
     """The slots from whose sockets each worker accepts, by worker id.
 
     `workers` has the slot of each worker that may accept, by id; `fresh` are those of them whose loop is known to run.
-    A worker accepts for its own slot, also while it is not fresh: it may have recovered by the time somebody comes. A
-    slot without a fresh worker is given, besides, to the fresh worker that has the fewest slots."""
+    A worker accepts for its own slot, also while it is not fresh: it may have recovered by the time a connection comes.
+    A slot without a fresh worker is given, besides, to the fresh worker that has the fewest slots."""
     assigned = {id: {slot} for id, slot in workers.items()}
     substitutes = sorted(set(fresh) & workers.keys())
     attended = {workers[id] for id in substitutes}

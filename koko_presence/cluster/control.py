@@ -121,7 +121,7 @@ class Beat(Message):
 
 
 class PeerStuck(Message):
-    """Worker `peer` gives this one no sign of life, said again and again while it lasts; or, `lossy`, it has not read
+    """Worker `peer` gives this one no sign of life, repeated while that lasts; or, `lossy`, it has not read
     so much that some of what this one had to tell it was dropped."""
 
     peer: int

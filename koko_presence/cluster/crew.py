@@ -112,8 +112,8 @@ class Roll:
     away. So nobody who is sent away comes back to a worker that is still to be replaced."""
 
     def __init__(self, slots: Iterable[int], first_id: int, batch: int, *, everyone: bool = True) -> None:
-        """`batch`: how many successors may run beside all others, as memory allows. `everyone`: a reload that somebody
-        has asked for, and not the replacement of one worker that is slow."""
+        """`batch`: how many successors may run beside all others, as memory allows. `everyone`: a reload that was asked
+        for, and not the replacement of one worker that is slow."""
         self.slots = deque(slots)
         self.first_id = first_id  # workers from here on are new already
         self.batch = max(1, batch)

@@ -3,7 +3,7 @@
 What comes too early waits until the change of owners is over. What an owner says that slept through a change, and is
 none any more, is thrown away: a room's flushes never go back to an earlier view. So is what the last owner says when
 this edge, which has not waited for it, has told the next one who hears the room: a join that is answered by that would
-be unknown to the next. It is said again.
+be unknown to the next. The edge repeats the join.
 """
 
 from __future__ import annotations

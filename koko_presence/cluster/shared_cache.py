@@ -11,7 +11,7 @@ from msgspec import Struct
 Kind = Literal["keys", "answer", "refusal"]
 
 # An entry counts with its key and value and this much for the rest. One kind never pushes out another: keys are few and
-# large, and refusals are what somebody could want to have forgotten.
+# large, and an attacker could want refusals to be forgotten.
 OVERHEAD_BYTES = 200
 MAX_BYTES: dict[Kind, int] = {"keys": 512 << 10, "answer": 8 << 20, "refusal": 2 << 20}
 BATCH_BYTES = 256 << 10

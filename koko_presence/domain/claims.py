@@ -1,6 +1,6 @@
 """What a room says of a user's sessions to the user's owner, when either is new, held against what is known [N-b].
 
-Of each thing the newer word of an owner counts, whoever has it.
+Of each thing the newer word of an owner counts, whichever record has it.
 """
 
 from koko_presence.commands import ApplyProfile, ClaimMember, Drop

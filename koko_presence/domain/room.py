@@ -479,8 +479,9 @@ class Room(Stream):
             self.out.append(Item(frame, only=member.session_id))
 
     def repeat_private(self, now: float) -> None:
-        """The last owner's last words may be lost. Whoever has missed a numbered event sees the gap, but events of the
-        invisible, which their user's other sessions alone are told, have no number [K7]: these see the room anew."""
+        """The last owner's last words may be lost. A client that has missed a numbered event sees the gap, but events
+        of the invisible, which their user's other sessions alone are told, have no number [K7]: these see the room
+        anew."""
         for person in self.people.values():
             if len(person.members) > 1 and person.visible_count < len(person.members):
                 for member in person.members.values():

@@ -374,7 +374,7 @@ class User:
                 self.tell_privacy(command.session_id)
 
     def hear(self, command: ChangePrivacy) -> bool:
-        """Is a change of privacy new here, and does it come in its turn? One of the socket may be said again to an
+        """Is a change of privacy new here, and does it come in its turn? One of the socket may be repeated to an
         heir, or come when the session has another connection that has spoken of it. From here on it has been heard."""
         session = self.sessions[command.session_id]
         if not command.word:  # by another way than the session's socket
@@ -427,7 +427,7 @@ class User:
             self.setting.effects.append(self.privacy_word(session_id, room_id))
 
     def believe_privacy(self, session_id: str, source: Visitor | SessionRecord) -> None:
-        """Somebody has a newer word of an owner before this one on what the session hides than its record has."""
+        """A room or edge has a newer word of an earlier owner on what the session hides than its record has."""
         session = self.sessions[session_id]
         before = session.hides
         session.invisible, session.disabled = source.invisible, source.disabled

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def rows(room: Room, person: Person, session_id: str, *, alone: bool = False) -> Raw:
     """The sessions that session `session_id` of `person` may know of, its own included, as JSON [C7, C14, K4]. An id of
-    somebody else's session counts for nothing. `alone`: no member is visible, so that these are the person's own.
+    another user's session counts for nothing. `alone`: no member is visible, so that these are the person's own.
 
     Rows are encoded once per change, not once per join: a hundred people who come back at once read the same bytes.
     """

@@ -95,7 +95,7 @@ class Hub:
         self.refuses_newcomers = False  # memory is short
         self.calls = Calls(edge_id, bus, timers, clock)
         self.procedures = Procedures(self)
-        self.join_access = Durations()  # how long joins waited for whoever says who may enter
+        self.join_access = Durations()  # how long joins waited for the authoriser
 
     def unix_s(self) -> float:
         """Seconds since 1970, now."""

@@ -38,7 +38,7 @@ class Listener:
 
     def take(self, sockets: Iterable[socket.socket]) -> None:
         """Accept from exactly these sockets, which listen already and which others may hold too. Those that it has
-        accepted from and that are not among them stay open, for whoever accepts there now."""
+        accepted from and that are not among them stay open, for the worker that accepts there now."""
         wanted = list(sockets)
         for sock in [sock for sock in self.sockets if sock not in wanted]:
             self._stop(sock)

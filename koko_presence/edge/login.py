@@ -3,8 +3,8 @@
 The verifier may have to ask elsewhere; until it has answered, and until the user's owner has made the session, what the
 client sends is held back by the session.
 
-While the token cannot be checked, since whoever would have to be asked does not answer, a resume token is proof enough
-for a session that is not over, and the token is checked as soon as that is possible: a refusal then ends the
+While the token cannot be checked, since the server that would have to be asked does not answer, a resume token is proof
+enough for a session that is not over, and the token is checked as soon as that is possible: a refusal then ends the
 connection. A token that is refused, or was when it was checked last, is never helped by a resume token.
 """
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from .session import Session
 
 AGAIN_HZ, AGAIN_BURST = 0.2, 5
-RESUME_WAITS_S = 1.0  # for an answer about the token of somebody with a resume token: well within the grace [D2]
+RESUME_WAITS_S = 1.0  # for an answer about the token of a client with a resume token: well within the grace [D2]
 CHECK_AGAIN_S = 5.0  # until a token that could not be checked is checked again, twice that at most
 COMPACT = "cursors"  # the one capability there is: compact cursors [B12]
 

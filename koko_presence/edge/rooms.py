@@ -58,7 +58,7 @@ log = logging.getLogger("koko_presence.rooms")
 # away for a while before their patience ends, and those who come back find a shorter line.
 LONGEST_WAIT_TO_JOIN_S = 2.0
 
-# How long somebody who is in a room, after a resume without hearing it, waits for whoever says whether it may be there.
+# How long a member that has resumed and does not hear its room yet waits for the authoriser's answer.
 MEMBER_WAITS_S = 0.5
 
 
@@ -118,9 +118,9 @@ class Rooms(Standing):
         self._ask_to_enter(message, now)
 
     def _ask_to_enter(self, message: Join, now: float) -> None:
-        """Enter, or be refused, when it is known what the session may do in the room. Whoever is in the room already,
-        which a resumed session is without hearing it, does not wait for long: it enters as it was, and what is said
-        later counts then. The wait is no time of ours, and counted apart from it."""
+        """Enter, or be refused, when it is known what the session may do in the room. A session that is in the room
+        already, which a resumed session is without hearing it, does not wait for long: it enters as it was, and what is
+        said later counts then. The wait is no time of ours, and counted apart from it."""
         session, room_id, entered = self._session, message.room_id, False
         hub, is_member = session.hub, room_id in self.joined
         answer = hub.access.check(

@@ -1,5 +1,5 @@
 """Whether a session may stay in its rooms: asked again after a fresh token, or when an operator says so; and its end.
-Whoever is in stays in while nobody can say, and is asked about again until somebody does.
+A session that is in stays in while there is no answer, and is asked about again until there is one.
 
 The part of `rooms.Rooms` that can take a room away from a session without its client asking for it.
 """

@@ -44,7 +44,8 @@ class ErrorAnswer(Wire, omit_defaults=False, kw_only=True):
 
 
 class NoBody(Wire, forbid_unknown_fields=True):
-    """What may be sent where nothing is asked for: no field at all, since whoever sends one expects it to matter."""
+    """What may be sent where nothing is asked for: no field at all, since a caller that sends one expects it to
+    matter."""
 
 
 class Call(NamedTuple):

@@ -1,5 +1,5 @@
 """Logs: one event is one line on stderr, bounded in length and in number, and never holds a token or the secret. In a
-server nobody waits for whoever reads them (queued_stream.py).
+server no loop waits for their reader (queued_stream.py).
 
 Names, messages and reasons come from strangers, so everything that is not a plain printable character is escaped, and
 the lines of one template are counted. `extra=` fields (session, user, room, worker, ...) become keys of the line.
@@ -228,7 +228,7 @@ def configure(
 
 
 def report() -> None:
-    """Once a second, by whoever has a timer: `BoundedHandler.report` of the process's log."""
+    """To be called once a second: `BoundedHandler.report` of the process's log."""
     for handler in logging.getLogger().handlers:
         if isinstance(handler, BoundedHandler):
             handler.report()

@@ -156,13 +156,13 @@ FAMILIES = (
     Family(
         "join_duration_seconds",
         "histogram",
-        "From a join to its snapshot, less the wait for whoever says who may enter.",
+        "From a join to its snapshot, less the time that the authoriser took.",
         lambda c: c.tallies.join,
     ),
     Family(
         "join_access_duration_seconds",
         "histogram",
-        "How long joins waited for whoever says who may enter.",
+        "How long joins waited for the authoriser.",
         lambda c: c.tallies.join_access,
     ),
     Family(

@@ -1,8 +1,8 @@
 """A text stream whose writer never waits: lines go through a bounded queue to a thread, which writes them to a file.
 
-The other end of stderr belongs to somebody else, and may stand: a log collector that was stopped, a disk that hangs. A
-blocking write would then stop the event loop, and O_NONBLOCK is no way out: it is a property of the open file, which
-other processes share, and regular files ignore it. So a thread waits in `write`, and the loop does not.
+The other end of stderr belongs to another program, and may stop reading: a log collector that was stopped, a disk that
+hangs. A blocking write would then stop the event loop, and O_NONBLOCK is no way out: it is a property of the open file,
+which other processes share, and regular files ignore it. So a thread waits in `write`, and the loop does not.
 
 What does not fit into the queue is dropped, counted, and told of with one line when there is room. The same holds for
 lines that could not be written (a full disk); when only a part of one was, that is ended by a newline before the next.
@@ -44,7 +44,7 @@ class QueuedStream(io.TextIOBase):
         self._part = ""
         self._queue: SimpleQueue[Entry | threading.Event] = SimpleQueue()
         self._thread: threading.Thread | None = None
-        # each of these has one writer: the first two whoever calls `write`, the others the thread
+        # each of these has one writer: the first two the caller of `write`, the others the thread
         self._put_bytes = self._dropped = 0
         self._taken_bytes = self._failed = self._told = 0
         self._torn = False  # the last thing written was a part of a line
@@ -76,7 +76,7 @@ class QueuedStream(io.TextIOBase):
         """Nothing to do: whole lines are on their way."""
 
     def remind(self) -> None:
-        """Try once more to tell of lost lines that could not be told of; for whoever has a timer."""
+        """Try once more to tell of lost lines that could not be told of; to be called from time to time."""
         if self.lost > self._told and self._queue.empty():
             self._queue.put((b"", self._dropped))
             self._begin()
@@ -138,7 +138,7 @@ class QueuedStream(io.TextIOBase):
         while left:
             try:
                 size = os.write(self._fd, left)
-            except BlockingIOError:  # somebody has made the open file non-blocking
+            except BlockingIOError:  # another process has made the open file non-blocking
                 ready = select.poll()
                 ready.register(self._fd, select.POLLOUT)
                 ready.poll()
@@ -174,5 +174,5 @@ def lost_lines() -> int:
 
 
 def queue_stderr() -> None:
-    """From now on nothing that Python writes to stderr waits for whoever reads it: logs, tracebacks, warnings."""
+    """From now on nothing that Python writes to stderr waits for its reader: logs, tracebacks, warnings."""
     sys.stderr = cast(TextIO, queued(2))

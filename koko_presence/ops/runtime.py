@@ -97,7 +97,7 @@ class RuntimeFolder:
         return made, lock
 
     def mend(self) -> bool:
-        """Make the folder and the pid file again when somebody has removed them. True when they were gone. Errors:
+        """Make the folder and the pid file again when they were removed. True when they were gone. Errors:
         RuntimeFault, as at the start."""
         try:
             there, ours = os.stat(self.path / PID_FILE, follow_symlinks=False), os.fstat(self._lock)

@@ -2,7 +2,7 @@
 
 The signal's handler is faulthandler's, which is C and needs neither the loop nor the interpreter's lock. It writes to a
 pipe of ours that never blocks, since a log's reader may stand; a thread reads the pipe and makes log lines of it, one
-for each thread of the process, the innermost call first. The level of the log does not matter: somebody has asked.
+for each thread of the process, the innermost call first. The level of the log does not matter: they were asked for.
 """
 
 import contextlib

@@ -1,7 +1,7 @@
 """What the main process tells systemd (Type=notify): ready, reloading, stopping, alive [sd_notify(3)].
 
 Without NOTIFY_SOCKET every method does nothing, and none ever raises: a server does not fall because its manager is
-gone or busy, nor does it wait. What systemd has no room for is said again soon, in its order, as long as a loop runs.
+gone or busy, nor does it wait. What systemd has no room for is repeated soon, in its order, as long as a loop runs.
 """
 
 import asyncio

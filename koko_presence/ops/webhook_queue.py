@@ -49,11 +49,11 @@ class WebhookQueue:
             self.dropped += 1
 
     def take_waiting(self) -> list[AnyHappening]:
-        """What waits, in order, for somebody else to tell; not the batch that is under way."""
+        """What waits, in order, for another worker to tell; not the batch that is under way."""
         return self._waiting.take_all()
 
     def take_all(self) -> list[AnyHappening]:
-        """The batch that is under way and what waits, for somebody else to tell."""
+        """The batch that is under way and what waits, for another worker to tell."""
         batch = list(self._batch)
         self._end_batch()
         return batch + self._waiting.take_all()

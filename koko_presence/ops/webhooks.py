@@ -101,7 +101,7 @@ class Webhooks:
         self._plan()
 
     def shed(self) -> int:
-        """Memory is short: drop what waits. How many events that were; whoever calls this says so."""
+        """Memory is short: drop what waits. Returns how many events that were, which the caller logs."""
         lost = self._queue.shed()
         self._told_drops += lost
         return lost
@@ -135,7 +135,7 @@ class Webhooks:
 
     async def finish(self, longest_s: float) -> None:
         """Tell what waits without collecting more, for at most `longest_s` seconds. What is left then is dropped, so
-        that it is counted while somebody still reads the counters."""
+        that it is counted while the counters are still read."""
         self._hurry = True
         end = self._clock() + longest_s
         while self._queue and (left_s := end - self._clock()) > 0.0:
