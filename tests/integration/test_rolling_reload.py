@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import signal
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -38,7 +39,10 @@ async def reload_with(it: Service, count: int, workers: int) -> None:
         colors = {(person.room.id, person.color) for person in people.people}
         assert len(colors) == count and all(person.room.color == person.color for person in people.people)
         open_at = connections(it)
-        assert sum(open_at.values()) == count and max(open_at.values()) <= 1.5 * max(count / workers, 8.0)
+        # the kernel deals them out by a hash: of few people one worker may well get more than 1.5 times its share
+        share = count / workers
+        most = 1.5 * share if count >= 500 else share + 5.0 * math.sqrt(share)
+        assert sum(open_at.values()) == count and max(open_at.values()) <= most
 
 
 @pytest.mark.parametrize("workers", [2, 3])
