@@ -140,7 +140,7 @@ def limit_file(version: int) -> str:
     return {1: "memory.limit_in_bytes", 2: "memory.max"}[version]
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.long)])
 def test_in_a_control_group_nothing_is_killed_and_newcomers_come_in_when_there_is_room_again(
     group: Path, workers: int
 ) -> None:

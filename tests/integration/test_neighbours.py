@@ -259,6 +259,7 @@ def counted(scene: Scene, name: str) -> float:
     return float(rows[f"koko_presence_{name}"])
 
 
+@pytest.mark.long
 def test_with_every_neighbour_silent_a_killed_worker_and_a_rolling_reload_cost_nobody_inside_anything(run: Run) -> None:
     async def test(scene: Scene) -> None:
         scene.application.fails = {path: "hanging" for paths in PATHS.values() for path in paths}

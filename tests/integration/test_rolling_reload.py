@@ -45,7 +45,7 @@ async def reload_with(it: Service, count: int, workers: int) -> None:
         assert sum(open_at.values()) == count and max(open_at.values()) <= most
 
 
-@pytest.mark.parametrize("workers", [2, 3])
+@pytest.mark.parametrize("workers", [2, pytest.param(3, marks=pytest.mark.long)])
 def test_a_rolling_reload_ends_each_connection_once(run: Run, workers: int) -> None:
     """Who left the first worker landed on one that was still to be replaced: 40 clients and two workers, 54 closes."""
     with service(workers=workers) as it:
@@ -53,6 +53,7 @@ def test_a_rolling_reload_ends_each_connection_once(run: Run, workers: int) -> N
         run(reload_with(it, 40, workers))
 
 
+@pytest.mark.long
 def test_events_that_wait_for_the_webhook_go_to_the_successor() -> None:
     """160 events were lost with the workers that were replaced, and not counted."""
     bodies: list[bytes] = []

@@ -33,8 +33,13 @@ ROOM = "video_123"
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    alone = metafunc.definition.get_closest_marker("one_worker") is not None
-    metafunc.parametrize("_workers", [1] if alone else [1, 4], ids=lambda count: f"{count} workers", indirect=True)
+    """Four workers in the test's own loop cost little; as processes, two show the same."""
+    counts = [1, 4]
+    if metafunc.definition.get_closest_marker("one_worker") is not None:
+        counts = [1]
+    elif metafunc.definition.get_closest_marker("processes") is not None:
+        counts = [1, 2]
+    metafunc.parametrize("_workers", counts, ids=lambda count: f"{count} workers", indirect=True)
 
 
 @pytest.fixture(autouse=True)
@@ -426,6 +431,7 @@ def serve(*arguments: str, **env: str) -> Any:
     return process(command, r":(\d+)/demo", env=os.environ | env)
 
 
+@pytest.mark.processes
 def test_sigterm_drains_and_exits_0_and_no_token_is_logged(run: Run) -> None:
     with serve("--log-level", "debug") as (server, port):
 
@@ -454,6 +460,7 @@ def test_sigterm_drains_and_exits_0_and_no_token_is_logged(run: Run) -> None:
         assert token not in said and token.split(".")[1] not in said and "draining" in said
 
 
+@pytest.mark.processes
 def test_a_taken_port_is_exit_2_with_one_clear_line() -> None:
     with serve() as (_, port):
         command = [sys.executable, "-m", "koko_presence", "serve", "--dev", "--port", str(port)]
@@ -463,6 +470,7 @@ def test_a_taken_port_is_exit_2_with_one_clear_line() -> None:
     assert str(port) in line and "in use" in line.lower()
 
 
+@pytest.mark.processes
 def test_sighup_takes_new_limits_without_touching_a_connection(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "koko.toml"
     text = '[server]\nport = 0\ndemo = true\n[operator]\nport = 0\n[auth]\nsecret = "{}"\n[access]\nmode = "allow_all"\n[limits]\nmax_users_per_room = {}\n'

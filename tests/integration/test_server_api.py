@@ -273,6 +273,7 @@ def test_a_key_can_be_changed_and_a_drain_asked_for(tmp_path: Path, monkeypatch:
         assert it.process.wait(PATIENCE_S) == 0
 
 
+@pytest.mark.long
 def test_a_worker_that_hangs_is_named_and_waited_for_a_second() -> None:
     with service(workers=3) as it:
         served = Operated(it.up())

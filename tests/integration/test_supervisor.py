@@ -233,7 +233,7 @@ def test_no_secret_is_in_a_command_line_or_an_environment() -> None:
         assert SECRET not in it.said()
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.long)])
 def test_a_taken_port_is_exit_2_with_one_line_also_when_it_is_another_of_us(workers: int) -> None:
     with service(workers=2) as first:
         port = first.port
@@ -332,6 +332,7 @@ def test_a_worker_that_hangs_is_replaced_and_who_waits_at_it_is_served() -> None
             ws.sock.close()
 
 
+@pytest.mark.long
 def test_workers_that_die_and_die_end_the_service_with_exit_1() -> None:
     with service(workers=2) as it:
         it.up()
@@ -377,6 +378,7 @@ def test_a_supervisor_that_was_stopped_for_a_while_kills_nobody() -> None:
 # --- the end ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_a_second_signal_does_not_wait_and_ctrl_c_is_not_the_workers_affair() -> None:
     with service(workers=2) as it:
         it.up()
@@ -394,7 +396,7 @@ def test_a_second_signal_does_not_wait_and_ctrl_c_is_not_the_workers_affair() ->
         ws.sock.close()
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.long)])
 def test_a_drain_with_a_field_that_is_not_known_is_refused(workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """`{"worker": 0}` stopped the whole service."""
     monkeypatch.setenv("KOKO_PRESENCE_OPERATOR_API_KEY", API_KEY)
@@ -425,7 +427,7 @@ def test_q6_during_the_delay_connections_are_accepted_and_readyz_says_503(worker
         ws.sock.close()
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.long)])
 def test_q6_after_the_delay_clients_are_sent_away(workers: int) -> None:
     with service(workers=workers, server="drain_delay_s = 0.5") as it:
         ws = it.connect()
@@ -482,6 +484,7 @@ def test_sighup_takes_a_new_secret_for_the_tokens_to_come() -> None:
         before.sock.close()
 
 
+@pytest.mark.long
 def test_a_rolling_reload_replaces_every_worker_and_refuses_nobody() -> None:
     with service() as it:
         port, old = it.port, set(it.alive())
@@ -531,6 +534,7 @@ def reload(it: Service, *more: str) -> "subprocess.CompletedProcess[str]":
 # --- what others are told ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_metrics_name_the_worker_that_does_not_answer() -> None:
     with service() as it:
         it.up()
@@ -549,6 +553,7 @@ def leave_as_told(ws: RawSocket) -> int | None:
     return code
 
 
+@pytest.mark.long
 def test_metrics_count_what_a_worker_did_while_it_left() -> None:
     """A worker that drains beside its successor was not asked any more: its 1012s were never counted."""
     with service(workers=2) as it:

@@ -42,7 +42,7 @@ secret = "{SECRET}"
 batch_s = 0
 """
 
-both = pytest.mark.parametrize("workers", [1, 2])
+both = pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.long), 2])
 
 
 class Service:
@@ -285,6 +285,7 @@ int getaddrinfo(const char *name, const char *service, const struct addrinfo *hi
 """
 
 
+@pytest.mark.long
 @both
 def test_a_resolver_that_hangs_holds_nobody_up_at_the_end_either(workers: int, tmp_path: Path) -> None:
     """Closing the loop would wait for a name that is being looked up: 25 s with one worker."""

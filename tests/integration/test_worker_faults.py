@@ -136,7 +136,11 @@ async def survive(it: Service, fault: Fault, people: Crowd, handshakes: int) -> 
     assert it.process.poll() is None and it.log("a worker died")[0]["id"] == 2
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
+@pytest.mark.parametrize(
+    "fault",
+    [FAULTS[0], *(pytest.param(fault, marks=pytest.mark.long) for fault in FAULTS[1:])],
+    ids=lambda fault: fault.__name__,
+)
 def test_a_worker_that_cannot_be_replaced_is_stood_in_for(run: Run, fault: Fault) -> None:
     """29 of 60 handshakes got no answer in 15 s; the service ended for all when the folder was gone."""
 
@@ -210,6 +214,7 @@ def test_the_runtime_folder_is_made_again_and_the_server_is_found_in_it() -> Non
         it.wait("configuration reloaded")
 
 
+@pytest.mark.long
 def test_a_slot_that_cannot_be_filled_is_tried_with_growing_pauses() -> None:
     assert sum(PAUSES_S) < 10.0 and PAUSES_S[-1] <= WELL_WITHIN_S - 1.0
     with server_of_its_own(2) as it:

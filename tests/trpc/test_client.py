@@ -87,6 +87,7 @@ def test_the_official_client_works_with_every_link(program: Path, workers: int) 
         assert trouble(it) == []
 
 
+@pytest.mark.long
 def test_a_socket_moves_to_the_next_worker_when_its_own_is_replaced_n_d(program: Path) -> None:
     with service(workers=2) as it:
         it.up()
