@@ -63,7 +63,8 @@ class Shard:
         self.setting = Setting(limits, options, wall, self.deadlines)
         self.rooms: dict[str, Room] = {}
         self.users: dict[str, User] = {}
-        self.trust_until = 0.0  # a resume token is believed without a session to it, since an owner was lost [N-c]
+        # since when, and for how long, a resume token is believed without a session to it: an owner was lost [N-c]
+        self._trust_from = self._trust_s = 0.0
         self.denied: set[str] = set()  # users of whom a room has been told that nothing is known, since the last change
         # rooms with something to send, and when
         self.plan = FlushPlan(limits.flush_window_ms / 1000.0, limits.flush_ceiling_ms / 1000.0)
@@ -104,6 +105,14 @@ class Shard:
 
     # --- time -----------------------------------------------------------------------------------------------------
 
+    def trusts(self, now: float) -> bool:
+        """May a session that is not known here have been known to an owner that was lost [N-c]?"""
+        return now < self.setting.delays.ends(self._trust_from, self._trust_s)
+
+    def trust_for(self, seconds: float, now: float) -> None:
+        """An owner has been lost: believe resume tokens for so long, or longer while the service is behind."""
+        self._trust_from, self._trust_s = now, seconds
+
     def next_at(self) -> float | None:
         """When `tick` is wanted next."""
         return self.deadlines.next_at()
@@ -114,9 +123,10 @@ class Shard:
             if kind == "session":
                 user = self.users.get(owner_id)
                 if user is not None and sub_id in user.sessions:
-                    user.expire(sub_id)
-                    self.setting.touched_users.add(owner_id)
-                    self._desk.drop_if_gone(user)
+                    user.expire(sub_id, now)
+                    if sub_id not in user.sessions:
+                        self.setting.touched_users.add(owner_id)
+                        self._desk.drop_if_gone(user)
                 continue
             room = self.rooms.get(owner_id)
             if room is None:
@@ -269,7 +279,7 @@ class Shard:
             showing.settle(room, member, now)
             room.drop(member, now, command.grace_until)
         elif member.grace_until != command.grace_until:  # the room's new owner did not know since when
-            room.hold(member, command.grace_until)
+            room.hold(member, command.grace_until, now)
         else:
             return
         self._touch(room, now, member.session_id)

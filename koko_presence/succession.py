@@ -160,4 +160,4 @@ def part_with(shard: Shard, edges: Collection[int], lost_some: bool, now: float)
             keeping.hold_absent(user, edges, {}, now)
             shard.changed_user(user, now)
     if lost_some:
-        shard.trust_until = now + shard.setting.limits.grace_s + TRUST_S
+        shard.trust_for(shard.setting.limits.grace_s + TRUST_S, now)

@@ -63,7 +63,7 @@ class UserDesk:
         user = self._users.get(command.user_id)
         if user is None:
             user = self._users[command.user_id] = User(command.user_id, self._setting)
-        user.open(command, now, trusting=now < self._shard.trust_until)
+        user.open(command, now, trusting=self._shard.trusts(now))
         self.drop_if_gone(user)  # it may have had no session to resume
 
     def _end(self, command: EndSession, now: float) -> None:

@@ -35,6 +35,7 @@ from .cluster.shared_cache import CacheEntry
 from .edge.abuse import make_intake
 from .edge.address_counts import AddressCounts
 from .edge.address_limits import AddressLimits
+from .edge.arrivals import Arrivals
 from .edge.connection import Connection, Handler
 from .edge.door import Door
 from .edge.http import HttpSide
@@ -153,6 +154,7 @@ class Worker:
             timers=self._poller,
             round=self._poller.round,
             new_session_id=new_session_id,
+            delays=self.shard.setting.delays,
         )
         self.bus.attach(edge_id, self.hub)
         self.answering = Answering(self.hub, self.shard, self.bus, self._poller, self.addresses)
@@ -178,7 +180,11 @@ class Worker:
             ssl_context=_tls(config, certificate),
             poller=self._poller,
             addresses=self.addresses,
+            delays=self.shard.setting.delays,
         )
+        self.hub.waits_for = self.door.waits_for
+        self._arrivals = Arrivals(self._poller, monotonic, self.door.waits_for, self.bus.note_delay)
+        self.bus.before_deadlines = self._arrivals.look
         self._http.add_websocket(WS_PATHS, self.door.turn)
         self._verifiers.start()
         self._memory, self._pressure = MemoryWatch(_memory_part(config)), Pressure()
@@ -245,6 +251,7 @@ class Worker:
         self.bus.stop()
         if self._mesh is not None:
             self._mesh.close()
+        self._arrivals.stop()
         self._lag.stop()
         self._turn_cpu.stop()
         if self.webhooks is not None:
@@ -329,7 +336,7 @@ class Worker:
         """The bus: to this worker's own shard, or to all workers when it has a `place` among them."""
         if self.place is None:
             return LocalBus(self.shard, self._poller, monotonic, cpu_times)
-        self._mesh = Mesh(self.place.id, self.place.mesh_address, self._on_letters, self._on_stuck)
+        self._mesh = Mesh(self.place.id, self.place.mesh_address, self._on_letters, self._on_stuck, self._on_late)
         return ClusterBus(
             self.place.id,
             self.shard,
@@ -346,6 +353,9 @@ class Worker:
 
     def _on_stuck(self, peer: int, lossy: bool) -> None:
         self.on_peer_stuck(peer, lossy)
+
+    def _on_late(self, since: float, now: float) -> None:
+        self.shard.setting.delays.note(since, now)
 
     async def open_mesh(self) -> None:
         """Listen at `place.mesh_address`; after this the worker may be put into a view. Again when the socket is gone

@@ -21,6 +21,7 @@ TIMES: dict[type, tuple[str, ...]] = {
     commands.Drop: ("grace_until",),
     commands.RenewLease: ("lease_until",),
     commands.ClaimMember: ("grace_until",),
+    letters.Delay: ("since", "until"),
     records.MemberRecord: ("lease_until", "grace_until", "joined_at", "last_active_at"),
     records.PlaybackRecord: ("anchor",),
     records.RoomHead: ("created_at",),
@@ -34,7 +35,7 @@ TUPLES: dict[tuple[type, str], tuple[int, ...]] = {
 
 _memo = msgspec.msgpack.Decoder(records.RoomMemo)
 _COMMANDS = (letters.COMMAND, letters.KEPT_COMMAND)
-_RECORDS = (letters.ROOM, letters.USER, letters.USER_KEPT, letters.SESSIONS)
+_RECORDS = (letters.ROOM, letters.USER, letters.USER_KEPT, letters.SESSIONS, letters.DELAY)
 
 
 def translated(kind: int, body: bytes, by_s: float) -> bytes:

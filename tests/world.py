@@ -377,6 +377,7 @@ class Node:
             clock=timers.clock,
             timers=timers,
             new_session_id=world._new_session_id,
+            delays=self.shard.setting.delays,
         )
         self.bus.attach(number, self.hub)
 

@@ -139,6 +139,8 @@ class LocalBus:
             shard.plan, timers, clock, self._flush_alarm, self._deliver, self._flushed, self._judge, shard.advise
         )
         self._tick_alarm = Alarm(timers, clock, self._tick)
+        # asked before anything is ended because its time is over: this worker may be late itself
+        self.before_deadlines: Callable[[float], object] = lambda now: None
 
     def attach(self, edge_id: int, edge: EdgePort) -> None:
         """Make `edge` reachable under `edge_id`."""
@@ -171,6 +173,11 @@ class LocalBus:
         self._queue.append(command)
         if not self._draining:
             self._drain(now)
+
+    def note_delay(self, since: float, now: float) -> None:
+        """Somebody who wants in has waited for this worker since monotonic second `since`: that is nobody's fault but
+        the service's, whoever owns the person's session."""
+        self._shard.setting.delays.note(since, now)
 
     def stop(self) -> None:
         """No timer rings any more."""
@@ -210,6 +217,7 @@ class LocalBus:
 
     def _tick(self) -> None:
         now = self._clock()
+        self.before_deadlines(now)
         try:
             self._shard.tick(now)
             self._spread(now)

@@ -37,6 +37,7 @@ log = logging.getLogger("koko_presence.cluster")
 # A quiet worker writes to the others at the end of the turn, one with more than about 1.5 MB/s at most this often:
 # reading a letter costs more than what is in it.
 LETTERS_WINDOW_S = 0.002
+TELL_DELAY_EVERY_S = 1.0
 CONFIRM_S = 0.05  # longer than any room's window: what a command has caused is written by then
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -75,6 +76,7 @@ class ClusterBus(LocalBus):
         self._places: dict[int, tuple[str, str]] = {}  # the other way round
         self._last_lane = 0
         self._confirm_alarm = Alarm(timers, clock, self._confirm)
+        self._told_delay_at = float("-inf")
         self.handover = Handover(self, clock, timers, on_serving)
         self.hearing = Hearing(self)
         shard.setting.kept = True
@@ -102,7 +104,9 @@ class ClusterBus(LocalBus):
             self.handover.orphans.extend(courier.kept)
         for peer in view.peers:
             if peer.id != self.me and peer.id not in self.couriers:
-                self.couriers[peer.id] = Courier(self._open_link(peer), self._plan_letters)
+                courier = self.couriers[peer.id] = Courier(self._open_link(peer), self._plan_letters)
+                for since, until in self._shard.setting.delays.times:  # whoever comes now may get people who wait
+                    courier.letters.put(letters.DELAY, letters.encode(letters.Delay(since, until)))
         self._newest = max(self._newest, *view.ids)
         self.handover.begin(view, lost, now)
         strangers, self._strangers = self._strangers, []
@@ -114,6 +118,14 @@ class ClusterBus(LocalBus):
         super().stop()
         self._confirm_alarm.stop()
         self.handover.stop()
+
+    def note_delay(self, since: float, now: float) -> None:
+        """The others are told once a second."""
+        if self._shard.setting.delays.note(since, now) and now - self._told_delay_at >= TELL_DELAY_EVERY_S:
+            self._told_delay_at = now
+            word = letters.encode(letters.Delay(since, now))
+            for courier in self.couriers.values():
+                courier.letters.put(letters.DELAY, word)
 
     # --- commands -------------------------------------------------------------------------------------------------
 
@@ -220,6 +232,9 @@ class ClusterBus(LocalBus):
             asked = letters.decode(kind, body)
             self.hearing.refresh(asked.room_id, asked.edge, now)
             self._plan(now)
+        elif kind == letters.DELAY:
+            delay = letters.decode(kind, body)
+            self._shard.setting.delays.note(delay.since, delay.until)
         elif kind == letters.WANT:
             room = self._shard.rooms.get(letters.decode(kind, body))
             if room is not None:

@@ -21,9 +21,10 @@ from .ring import room_key, user_key
 
 # Kinds. The order of letters between two workers is never changed: a stage (change.py) closes what is before it.
 CURSORS = wire.CURSORS
-COMMAND, KEPT_COMMAND, GOT, NEWS, PACKET, LANE, STAGE, ROOM, USER, PRESENCE, SESSIONS, USER_KEPT, WANT, REFRESH = range(
-    2, 16
-)
+(
+    COMMAND, KEPT_COMMAND, GOT, NEWS, PACKET, LANE, STAGE, ROOM, USER, PRESENCE, SESSIONS, USER_KEPT, WANT, REFRESH,
+    DELAY,
+) = range(2, 17)  # fmt: skip
 
 MAX_LETTER_BYTES = 64 << 20
 
@@ -61,6 +62,13 @@ class RoomLetter(Struct, array_like=True):
     room_id: str
     keeper: int
     record: RoomRecord
+
+
+class Delay(Struct, array_like=True):
+    """Somebody who wanted in has waited for a worker, in monotonic seconds."""
+
+    since: float
+    until: float
 
 
 class Refresh(Struct, array_like=True):
@@ -115,6 +123,7 @@ _decoders: dict[int, msgspec.msgpack.Decoder[Any]] = {
     ROOM: msgspec.msgpack.Decoder(RoomLetter),
     USER: msgspec.msgpack.Decoder(UserRecord),
     REFRESH: msgspec.msgpack.Decoder(Refresh),
+    DELAY: msgspec.msgpack.Decoder(Delay),
     WANT: msgspec.msgpack.Decoder(str),
     USER_KEPT: msgspec.msgpack.Decoder(UserRecord),
     PRESENCE: msgspec.msgpack.Decoder(RoomPresence),

@@ -35,6 +35,7 @@ COUNT_BYTES = 256 * 1024
 SILENT_S = 3.0
 WATCH_S = 0.25
 TELL_EVERY_S = 1.0
+LATE_S = 2.0  # without a sign of life, and who has come to a worker waits for it
 STALL_S = 1.0  # this worker itself did not run, and knows nothing of the others' signs of life meanwhile
 COMPLAIN_AFTER_S = 0.5  # a worker that is gone for good is taken out of the view before
 SOCKET_BUFFER_BYTES = 1 << 20
@@ -45,6 +46,7 @@ _OUR_OWN = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)) 
 
 OnLetters = Callable[[int, list[tuple[int, bytes]]], None]
 OnStuck = Callable[[int, bool], None]
+OnLate = Callable[[float, float], None]
 
 
 class OutLink(asyncio.Protocol):
@@ -276,13 +278,21 @@ class InLink(asyncio.Protocol):
 
 class Mesh:
     """This worker's end of it. `on_letters(sender, letters)` hears what others write, `on_stuck(peer, lossy)` of one
-    that has not read so much that something was dropped (`lossy`), or that gives no sign of life."""
+    that has not read so much that something was dropped (`lossy`), or that gives no sign of life;
+    `on_late(since, now)`, several times a second, of one that should have given one at monotonic second `since`."""
 
-    def __init__(self, me: int, address: str, on_letters: OnLetters, on_stuck: OnStuck) -> None:
+    def __init__(
+        self,
+        me: int,
+        address: str,
+        on_letters: OnLetters,
+        on_stuck: OnStuck,
+        on_late: OnLate = lambda since, now: None,
+    ) -> None:
         self.loop = asyncio.get_running_loop()
         self.incoming: dict[int, _Incoming] = {}
         self.on_letters = on_letters
-        self._me, self._address, self._on_stuck = me, address, on_stuck
+        self._me, self._address, self._on_stuck, self._on_late = me, address, on_stuck, on_late
         self._server: asyncio.AbstractServer | None = None
         self._links: dict[int, OutLink] = {}
         self._known: set[int] = set()  # all that have been in a view; their ids are not used again
@@ -350,7 +360,10 @@ class Mesh:
         for link in list(self._links.values()):
             if stalled:
                 link.heard_at = now
-            elif now - link.heard_at > SILENT_S:
+                continue
+            if now - link.heard_at > LATE_S:
+                self._on_late(link.heard_at + COUNT_S, now)
+            if now - link.heard_at > SILENT_S:
                 link.tell_silence(now)
         self._watch_timer = self.loop.call_later(WATCH_S, self._watch)
 

@@ -5,6 +5,7 @@ Of each thing the newer word of an owner counts, whichever record has it.
 
 from koko_presence.commands import ApplyProfile, ClaimMember, Drop
 
+from .room import UNHEARD_S
 from .user import MANUAL, User
 from .usersession import UserSession
 
@@ -18,7 +19,7 @@ def claim(user: User, command: ClaimMember, now: float) -> None:
     if session is None or not session.connected or room_id not in session.rooms:  # it may still join again
         if session is not None and not session.connected and session.connection == command.connection:
             if 0.0 < command.grace_until < session.grace_until:  # lost with an owner: when it began is known there
-                user.hold_until(session_id, command.grace_until)
+                user.hold_until(session_id, command.grace_until, not_before=now + UNHEARD_S)
             command.grace_until = session.grace_until
         drop = Drop(
             room_id=room_id,
@@ -47,7 +48,8 @@ def _believe(user: User, command: ClaimMember, now: float) -> UserSession | None
     session.share_cursor, session.share_selection = visitor.share_cursor, visitor.share_selection
     session.connected = False
     user.sessions[command.session_id] = session
-    user.hold_until(command.session_id, command.grace_until or now + user.setting.limits.grace_s)
+    grace_until = command.grace_until or now + user.setting.limits.grace_s
+    user.hold_until(command.session_id, grace_until, not_before=now + UNHEARD_S if grace_until <= now else 0.0)
     return session
 
 

@@ -31,6 +31,10 @@ def what_is_due(room: Room, kind: str, sub_id: str, now: float) -> Due:
     else:
         member = room.members[sub_id]  # a member's deadlines are cancelled when it goes
         if kind == "grace":
+            until = 0.0 if member.leased else room.setting.more_grace(member.grace_until, now)
+            if until:
+                room.setting.deadlines.set(("grace", room.id, sub_id), until)
+                return Due(touched=None)
             reason = "timeout" if member.leased else "disconnected"
             room.remove(member, reason, now)
             left = RoomLeft(user_id=member.user_id, room_id=room.id, session_id=sub_id, stay=member.stay)

@@ -23,14 +23,13 @@ from . import lifetime, watching
 from .control import Request
 from .member import Alone, Member, Person
 from .playback import Playback
-from .room import Room
+from .room import UNHEARD_S, Room
 from .setting import Setting
 from .showing import REGISTERS, submit
 from .user import User
 from .usersession import UserSession
 
 NOBODY_NEWER: Mapping[int, int] = {}
-UNHEARD_S = 0.5  # so much longer than the grace a place is held after a take-over: word of a return may be on its way
 JUMP = 1000  # above every number that a lost owner can have given and nobody left has seen
 
 
@@ -237,7 +236,7 @@ def _restore_member(room: Room, record: MemberRecord, alone: Alone, now: float) 
         setattr(member, name, getattr(record, name))
     person.members[member.session_id] = room.members[member.session_id] = member
     if not member.connected:
-        room.hold(member, max(record.grace_until, now + UNHEARD_S))
+        room.hold(member, record.grace_until, now, not_before=now + UNHEARD_S)
     room.prolong(member, member.lease_until)
     if member.typing is not None:
         deadlines.set(("typing_stop", room.id, member.session_id), now + limits.typing_stop_s)
@@ -338,7 +337,7 @@ def restore_user(user_id: str, record: UserRecord | None, setting: Setting, now:
     for each in record.sessions:
         user.sessions[each.session_id] = _restored_session(each)
         if not each.connected:
-            user.hold_until(each.session_id, max(each.grace_until, now + UNHEARD_S))
+            user.hold_until(each.session_id, each.grace_until, not_before=now + UNHEARD_S)
         elif each.lease_until:
             setting.deadlines.set(("session", user_id, each.session_id), each.lease_until)
     user.activity = user.liveliest()

@@ -30,6 +30,7 @@ from .playback import Playback
 from .setting import Setting
 from .view import joined_reply
 
+UNHEARD_S = 0.5  # so much longer than the grace a place is held after a take-over: word of a return may be on its way
 FORGET_S = 10.0  # leaving and joining again does not refill a budget [L1]
 
 
@@ -190,13 +191,16 @@ class Room(Stream):
         self.setting.deadlines.cancel(("report_stale", self.id, member.session_id))
         if self.control.session_id == member.session_id:
             self._move_control(member)  # another tab of the controller takes it, silently [I6]
-        self.hold(member, grace_until or now + self.setting.limits.grace_s)
+        self.hold(member, grace_until or now + self.setting.limits.grace_s, now)
         self.emit_status(member, now)
 
-    def hold(self, member: Member, grace_until: float) -> None:
-        """Keep the place of a lost session until monotonic second `grace_until`."""
+    def hold(self, member: Member, grace_until: float, now: float, not_before: float = 0.0) -> None:
+        """The grace of a lost session ends at monotonic second `grace_until`; its place is kept until then, or until
+        `not_before` when that is later. Where it has ended already the user's owner knows why the session lives on,
+        and ends it a moment later, or not."""
         member.grace_until = grace_until
-        self.setting.deadlines.set(("grace", self.id, member.session_id), grace_until)
+        free_at = max(grace_until if grace_until > now else now + UNHEARD_S, not_before)
+        self.setting.deadlines.set(("grace", self.id, member.session_id), free_at)
 
     def resume(self, member: Member, edge: int, connection: int, now: float) -> None:
         """Back inside the grace: nothing but a status_changed [D2]; events flow again once the client re-joins [C4]."""

@@ -9,6 +9,7 @@ from koko_presence.happenings import Sink
 from koko_presence.limits import Limits, RoomOptions
 
 from .deadlines import Deadlines
+from .delays import Delays
 
 if TYPE_CHECKING:
     from .room import Room
@@ -22,8 +23,8 @@ class Setting:
     workers by which this one owns what it has."""
 
     __slots__ = (
-        "_changes", "advised_ms", "deadlines", "effects", "epoch", "freed", "happenings", "kept", "limits", "options",
-        "touched_users", "wall",
+        "_changes", "advised_ms", "deadlines", "delays", "effects", "epoch", "freed", "happenings", "kept", "limits",
+        "options", "touched_users", "wall",
     )  # fmt: skip
 
     def __init__(self, limits: Limits, options: RoomOptions, wall: WallClock, deadlines: Deadlines) -> None:
@@ -31,6 +32,7 @@ class Setting:
         self.options = options
         self.wall = wall
         self.deadlines = deadlines
+        self.delays = Delays()  # of all workers of the service
         self.effects: list[Any] = []
         self.happenings: Sink | None = None  # for the application's back end; None: it does not want to know [M10]
         self.kept = False  # do other workers keep records of what is here?
@@ -39,6 +41,13 @@ class Setting:
         self.epoch = 0
         self.advised_ms = 0  # how often clients may send as far as this worker's load goes [N17]
         self._changes = 0
+
+    def more_grace(self, grace_until: float, now: float) -> float:
+        """To be asked when a grace that ends at monotonic second `grace_until` is over: until when the place is held
+        all the same, because those who come back had to wait for the service; 0.0 when it is free."""
+        grace_s = self.limits.grace_s
+        ends_at = self.delays.ends(grace_until - grace_s, grace_s)
+        return ends_at if ends_at > max(now, grace_until + 0.001) else 0.0
 
     def next_version(self, before: int = 0) -> int:
         """The version of the next word on anything that is owned here, or the revision of a record after `before`. The

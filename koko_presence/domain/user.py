@@ -199,19 +199,26 @@ class User:
             )
         self.update_activity(session_id, interacted=False)
 
-    def hold_until(self, session_id: str, grace_until: float) -> None:
-        """A lost session is given up at monotonic second `grace_until`."""
+    def hold_until(self, session_id: str, grace_until: float, not_before: float = 0.0) -> None:
+        """A lost session's grace ends at monotonic second `grace_until`; it is given up then, or at `not_before` when
+        that is later."""
         self.sessions[session_id].grace_until = grace_until
-        self.setting.deadlines.set(("session", self.id, session_id), grace_until)
+        self.setting.deadlines.set(("session", self.id, session_id), max(grace_until, not_before))
 
     def keep(self, session_id: str) -> None:
         """The session has a connection (again): its grace, if it was in one, is over."""
         self.sessions[session_id].grace_until = 0.0
         self.setting.deadlines.cancel(("session", self.id, session_id))
 
-    def expire(self, session_id: str) -> None:
-        """The grace, or the lease, is over; the rooms end the membership at the same time by their own deadline."""
-        self.forget(session_id, "timeout" if self.sessions[session_id].leased else "disconnected")
+    def expire(self, session_id: str, now: float) -> None:
+        """The grace, or the lease, is over; the rooms end the membership at the same time by their own deadline. A
+        grace goes on while the service is behind."""
+        session = self.sessions[session_id]
+        until = 0.0 if session.leased else self.setting.more_grace(session.grace_until, now)
+        if until:
+            self.setting.deadlines.set(("session", self.id, session_id), until)
+        else:
+            self.forget(session_id, "timeout" if session.leased else "disconnected")
 
     def forget(self, session_id: str, reason: str) -> None:
         """The session has ended, and with it its memberships; `reason` is user_left's."""

@@ -24,6 +24,7 @@ from koko_presence._fastpath.polling import Poller
 from koko_presence._fastpath.reader import FrameReader
 from koko_presence.addresses import Address
 from koko_presence.auth.cookies import SessionCookie
+from koko_presence.domain.delays import Delays
 from koko_presence.ops import descriptors
 
 from .address_limits import FREE, RETRY_CONNECTION_S, RETRY_RATE_S, AddressLimits, AddressUse
@@ -44,8 +45,11 @@ ROOM_AGAIN_SHARE = 0.95
 LOOKS_AT_STUCK = 4  # within the time after which an answer that is not taken is given up
 BYTES_ACKED = 120  # where tcpi_bytes_acked stands in struct tcp_info
 TCP_INFO_BYTES = BYTES_ACKED + 8
+LET_IN_WITHIN_S = 0.25  # while those who were let in have to wait for longer, hardly anybody else is
 USUALLY_OPEN = 24  # descriptors of a process of ours when it begins, and some more
 TOO_MANY_OF_ADDRESS = "This address has as many connections as it may. Try again in a moment."
+TOO_LATE = "The server is behind with those who came before. Try again in a moment."
+RETRY_LATE = "Retry-After: 5\r\n"
 RETRY_CONNECTION, RETRY_RATE = (f"Retry-After: {after_s}\r\n" for after_s in (RETRY_CONNECTION_S, RETRY_RATE_S))
 
 
@@ -70,13 +74,14 @@ class Door:
         max_connections: int | None = None,
         ssl_context: ssl.SSLContext | None = None,
         ws_paths: Collection[str] | None = ("/presence",),
+        delays: Delays | None = None,
     ) -> None:
         """`origins` are the browsers' pages that may connect, besides those of this very host; `cookie` is the name of
         the cookie by which they may say who they are, if there is one; `ws_paths` None serves WebSocket on every path;
         `send_stuck_s`: an HTTP answer of which no byte is taken for so long is given up; `max_connections` defaults to
         the file-descriptor limit less a reserve. `make_intake` gives each WebSocket its budgets, None for none.
         `poller` reads all plain connections; over TLS the loop's own transports do, within the poller's budgets.
-        `addresses` has the limits by address, None for none."""
+        `addresses` has the limits by address, None for none; `delays` the times that do not count against clients."""
         self.origins = origins
         self.cookie = cookie
         self.connections: set[Connection] = set()
@@ -102,6 +107,7 @@ class Door:
         self._carry_http: dict[Any, Threshold] = {}  # by transport
         self._poller = poller
         self._addresses = addresses
+        self.delays = Delays() if delays is None else delays
 
     @property
     def sockets(self) -> Collection[socket.socket]:
@@ -110,14 +116,34 @@ class Door:
 
     async def open(self, host: str, port: int) -> None:
         """Listen. Errors: OSError when the address is taken or not ours."""
-        self._listener = Listener(self._on_connection)
+        self._listener = self._make_listener()
         await self._listener.open(host, port, backlog=self._backlog)
 
     def take(self, sockets: Iterable[socket.socket]) -> None:
         """Accept from exactly these sockets, which listen already and which others may hold as well."""
         if self._listener is None:
-            self._listener = Listener(self._on_connection)
+            self._listener = self._make_listener()
         self._listener.take(sockets)
+
+    def _make_listener(self) -> Listener:
+        return Listener(self._on_connection, on_late=self._turn_away, holds_back=self._is_behind)
+
+    def waits_for(self, now: float) -> float:
+        """For how many seconds, at most, somebody who wants in has waited for the next step: to be accepted, for its
+        TLS handshake, or to have read what it has sent."""
+        return max(0.0 if self._listener is None else self._listener.waits_for(now), self._let_in_wait_for(now))
+
+    def _let_in_wait_for(self, now: float) -> float:
+        hello_s = 0.0 if self._hellos is None else self._hellos.waits_for(now)
+        return max(hello_s, self._poller.round.lobby_waits_for(now))
+
+    def _is_behind(self, now: float) -> bool:
+        return self._let_in_wait_for(now) > LET_IN_WITHIN_S
+
+    @property
+    def given_up(self) -> int:
+        """Connections that the client had closed before their turn came, and that were not served."""
+        return sum(each.given_up for each in (self._listener, self._hellos) if each is not None)
 
     def set_limits(self, max_message_bytes: int, max_frame_bytes: int, send_stuck_s: float) -> None:
         """New limits for the connections to come, and for answers that are not taken."""
@@ -147,6 +173,15 @@ class Door:
         else:
             tally.turned_away += 1
             sock.close()
+
+    def _turn_away(self, sock: socket.socket) -> None:
+        """The client has waited for so long that it would give up while it is served."""
+        tally.turned_away += 1
+        if self._ssl is None:
+            with contextlib.suppress(OSError):
+                sock.recv(MAX_HEAD_BYTES)  # a close with unread bytes is a reset, and the answer may be lost by it
+                sock.send(_refusal(503, TOO_LATE, RETRY_LATE))
+        sock.close()
 
     def _on_proxy_header(self, sock: socket.socket, address: Address | None) -> None:
         assert self._addresses is not None
@@ -311,7 +346,7 @@ class Threshold(asyncio.Protocol):
             self._refuse(503, TOO_MANY_OF_ADDRESS, RETRY_CONNECTION)
             return
         loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(self._door.handshake_timeout_s, self._too_slow)
+        self._timer = loop.call_later(self._door.handshake_timeout_s, self._too_slow, loop.time())
 
     def data_received(self, data: bytes) -> None:
         if self._http is not None:
@@ -387,15 +422,15 @@ class Threshold(asyncio.Protocol):
     def _refuse(self, status: int, reason: str, header: str = "") -> None:
         self._stop_timer()
         tally.turned_away += 1
-        body = reason.encode()
-        self._transport.write(
-            f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nContent-Type: text/plain; charset=utf-8\r\n{header}"
-            f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode()
-            + body
-        )
+        self._transport.write(_refusal(status, reason, header))
         self._transport.close()
 
-    def _too_slow(self) -> None:
+    def _too_slow(self, since: float) -> None:
+        loop = asyncio.get_running_loop()
+        until = self._door.delays.ends(since, self._door.handshake_timeout_s)
+        if until - loop.time() > 0.01:  # what it has sent may not have been read yet
+            self._timer = loop.call_later(until - loop.time(), self._too_slow, since)
+            return
         self._timer = None
         self._refuse(408, "The request took too long.")
 
@@ -443,6 +478,15 @@ class Threshold(asyncio.Protocol):
         if self._use is not None:
             self._use.end()
         self._door.exit(self._transport)
+
+
+def _refusal(status: int, reason: str, header: str = "") -> bytes:
+    body = reason.encode()
+    head = (
+        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nContent-Type: text/plain; charset=utf-8\r\n{header}"
+        f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    )
+    return head.encode() + body
 
 
 def taken_bytes(transport: Any) -> int | None:

@@ -51,7 +51,7 @@ class FirstRecord:
         size = self.size_of(data) if data else None
         if size is None or size > self.longest_bytes:
             self._drop(sock)
-        elif len(data) < size and _is_over(sock):
+        elif len(data) < size and is_over(sock):
             self._drop(sock)  # nothing more comes, and the kernel would tell of that again and again
         elif len(data) < size:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size)  # the kernel tells again when it is whole
@@ -71,7 +71,7 @@ class FirstRecord:
         sock.close()
 
 
-def _is_over(sock: socket.socket) -> bool:
+def is_over(sock: socket.socket) -> bool:
     """Has the other end said all it will?"""
     ends = select.poll()
     ends.register(sock, select.POLLRDHUP)

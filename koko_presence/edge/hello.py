@@ -5,13 +5,15 @@ A crowd, or a client that holds back the last byte of many, would put a hundred 
 """
 
 import socket
+import time
 from collections import deque
 from collections.abc import Callable
 
 from .address_limits import AddressUse
-from .first_record import FirstRecord
+from .first_record import FirstRecord, is_over
 
 HANDSHAKES_A_TURN = 1
+GIVEN_UP_AFTER_S = 1.0  # in the line, and it is looked whether the client is still there
 RECORD_HEAD_BYTES = 5  # type, version, length [RFC 8446 section 5.1]
 HANDSHAKE_RECORD = 22
 LONGEST_RECORD_BYTES = RECORD_HEAD_BYTES + 16384 + 256
@@ -23,10 +25,13 @@ class Hellos(FirstRecord):
 
     longest_bytes = LONGEST_RECORD_BYTES
 
-    def __init__(self, begin: Callable[[socket.socket, AddressUse], None]) -> None:
+    def __init__(
+        self, begin: Callable[[socket.socket, AddressUse], None], clock: Callable[[], float] = time.monotonic
+    ) -> None:
         super().__init__()
-        self._begin = begin
-        self._ready: deque[tuple[socket.socket, AddressUse]] = deque()
+        self.given_up = 0  # connections that the client had closed before their turn came
+        self._begin, self._clock = begin, clock
+        self._ready: deque[tuple[socket.socket, AddressUse, float]] = deque()  # and since when
         self._planned = False
 
     def __len__(self) -> int:
@@ -36,9 +41,13 @@ class Hellos(FirstRecord):
         """Close all that wait."""
         super().close()
         while self._ready:
-            sock, use = self._ready.popleft()
+            sock, use, _ = self._ready.popleft()
             use.end()
             sock.close()
+
+    def waits_for(self, now: float) -> float:
+        """For how many seconds the first of the line has waited for its turn."""
+        return now - self._ready[0][2] if self._ready else 0.0
 
     def size_of(self, data: bytes) -> int | None:
         """Of a TLS record with a handshake message."""
@@ -48,7 +57,7 @@ class Hellos(FirstRecord):
 
     def on_whole(self, sock: socket.socket, use: AddressUse, record: bytes) -> None:
         """It has its turn in the line of handshakes."""
-        self._ready.append((sock, use))
+        self._ready.append((sock, use, self._clock()))
         self._plan()
 
     def _plan(self) -> None:
@@ -58,6 +67,13 @@ class Hellos(FirstRecord):
 
     def _begin_some(self) -> None:
         self._planned = False
+        now = self._clock()
         for _ in range(min(HANDSHAKES_A_TURN, len(self._ready))):
-            self._begin(*self._ready.popleft())
+            sock, use, since = self._ready.popleft()
+            if now - since >= GIVEN_UP_AFTER_S and is_over(sock):
+                self.given_up += 1
+                use.end()
+                sock.close()
+            else:
+                self._begin(sock, use)
         self._plan()

@@ -20,6 +20,7 @@ from koko_presence.auth.tokens import ResumeTokens, TokenVerifier
 from koko_presence.cluster.bus import Alarm, Bus, Timers
 from koko_presence.commands import EndSession
 from koko_presence.domain.deadlines import Deadlines
+from koko_presence.domain.delays import Delays
 from koko_presence.limits import Limits
 from koko_presence.news import (
     CallAnswered,
@@ -70,8 +71,10 @@ class Hub:
         timers: Timers,
         new_session_id: Callable[[], str],
         round: Round | None = None,
+        delays: Delays | None = None,
     ) -> None:
-        """`round` is the poller's: what is read in it could have been read when it began."""
+        """`round` is the poller's: what is read in it could have been read when it began. `delays` has the times that
+        do not count against clients."""
         self.edge_id = edge_id
         self.bus = bus
         self.limits = limits
@@ -83,6 +86,9 @@ class Hub:
         self.timers = timers
         self.new_session_id = new_session_id
         self.round = round or Round(clock)
+        self.delays = Delays() if delays is None else delays
+        # for how many seconds somebody who wants in may have waited
+        self.waits_for: Callable[[float], float] = self.round.lobby_waits_for
         self.sessions: dict[str, Session] = {}
         self.connections: dict[int, Session] = {}
         self.feeds: dict[str, Feed] = {}

@@ -2,30 +2,60 @@
 
 uvloop's own server takes everything that waits in one go: a thousand people who come back at once then hold up those
 who are there for a tenth of a second. It stays calm when file descriptors run out, and so does this.
+
+Who has been let in is served to the end before many more are: while these are behind, one connection is accepted every
+HELD_BACK_S, and the others wait where they cost nothing, in the kernel, in the order in which they came. Who has closed
+the connection meanwhile is not served. Where the line stays so long that clients would give up while they are served,
+those who have waited longest are refused: else all the work would be done for people who are gone when it is.
 """
 
 import asyncio
 import errno
 import logging
+import select
 import socket
+import sys
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
+
+from .first_record import is_over
 
 log = logging.getLogger("koko_presence.listening")
 
 ACCEPTS_A_TURN = 16
 RECEIVE_BUFFER_BYTES = 64 * 1024
+LOOKS_A_TURN = 64  # at connections that turn out to be given up
 PAUSE_S = 0.1
+HELD_BACK_S = 0.01
+GIVEN_UP_AFTER_S = 1.0  # who has waited for less may still want an answer on a connection that it has half closed
+# Clients give up after 10 to 15 s, the time in which they are served included. A crowd that has come at once is served
+# until it gives up, all at once, and finds a short line when it comes back; a line that stays long is another thing.
+LONG_WAIT_S, LONG_LINE_S = 7.5, 8.0
+LAST_DATA_RECV = 52  # where tcpi_last_data_recv stands in struct tcp_info, in milliseconds
 QUIET_S = 10.0
 _NO_ROOM = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 
 
 class Listener:
-    """Calls `on_connection(sock, peer_address)` for every connection; the socket is the callee's."""
+    """Calls `on_connection(sock, peer_address)` for every connection; the socket is the callee's. `on_late(sock)`
+    instead for one that has waited for more than LONG_WAIT_S, when all have for LONG_LINE_S. `holds_back(now)`: are
+    those who were let in before still to be served, so that others have to wait?"""
 
-    def __init__(self, on_connection: Callable[[socket.socket, Any], None]) -> None:
+    def __init__(
+        self,
+        on_connection: Callable[[socket.socket, Any], None],
+        *,
+        on_late: Callable[[socket.socket], None] | None = None,
+        holds_back: Callable[[float], bool] = lambda now: False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.sockets: list[socket.socket] = []
-        self._on_connection = on_connection
+        self.given_up = 0  # connections that the client had closed before they were accepted
+        self._on_connection, self._on_late = on_connection, on_late
+        self._holds_back, self._clock = holds_back, clock
+        self._long_since: float | None = None  # everybody who was accepted had waited for LONG_WAIT_S
+        self._since: dict[socket.socket, float] = {}  # when those came who wait at each socket, or a little earlier
         self._loop = asyncio.get_running_loop()
         self._no_room_at = -QUIET_S
         self._pauses: dict[socket.socket, asyncio.TimerHandle] = {}
@@ -48,6 +78,12 @@ class Listener:
             self.sockets.append(sock)
             self._loop.add_reader(sock, self._accept, sock)
 
+    def waits_for(self, now: float) -> float:
+        """For how many seconds, at most, somebody has waited to be accepted."""
+        for sock in [sock for sock in self._since if not _has_waiting(sock)]:
+            del self._since[sock]
+        return max((now - since for since in self._since.values()), default=0.0)
+
     def close(self) -> None:
         """Take nobody any more. Who waits to be accepted is cut off, unless another process holds the socket too."""
         sockets, self.sockets = self.sockets, []
@@ -60,24 +96,53 @@ class Listener:
         if pause is not None:
             pause.cancel()
         self._loop.remove_reader(sock)
+        self._since.pop(sock, None)
 
     def _accept(self, listening: socket.socket) -> None:
-        for _ in range(ACCEPTS_A_TURN):
+        now, waited_s = self._clock(), 0.0
+        held_back = self._holds_back(now)
+        may_accept = 1 if held_back else ACCEPTS_A_TURN
+        for _ in range(LOOKS_A_TURN):
             try:
                 sock, address = listening.accept()
             except (BlockingIOError, InterruptedError):
+                self._since.pop(listening, None)
                 return
             except OSError as error:
                 if error.errno in _NO_ROOM:  # the kernel would tell of the same connection again and again
                     self._complain(error)
-                    self._pause(listening)
+                    self._since.setdefault(listening, now)
+                    self._pause(listening, PAUSE_S)
                 return  # else: it was gone before it was accepted
-            sock.setblocking(False)
-            try:
+            if listening in self._since:
+                waited_s = _waited_s(sock)
+                if waited_s >= GIVEN_UP_AFTER_S and is_over(sock):
+                    self.given_up += 1
+                    sock.close()
+                    continue
+            if waited_s <= LONG_WAIT_S:
+                self._long_since = None
+            elif self._long_since is None:
+                self._long_since = now
+            is_late = self._long_since is not None and now - self._long_since > LONG_LINE_S
+            self._pass_on(sock, address, is_late)
+            may_accept -= 1
+            if not may_accept:
+                break
+        self._since[listening] = now - waited_s  # more may wait, who came after the last one
+        if held_back:
+            self._pause(listening, HELD_BACK_S)
+
+    def _pass_on(self, sock: socket.socket, address: Any, is_late: bool) -> None:
+        sock.setblocking(False)
+        try:
+            if is_late and self._on_late is not None:
+                self._on_late(sock)
+            else:
                 self._on_connection(sock, address)
-            except Exception:
-                log.exception("a new connection was dropped")
-                sock.close()
+        except Exception:
+            log.exception("a new connection was dropped")
+            sock.close()
 
     def _complain(self, error: OSError) -> None:
         """Say it once, until there has been room for a while."""
@@ -86,13 +151,32 @@ class Listener:
             log.warning("new connections have to wait: %s", error.strerror)
         self._no_room_at = now
 
-    def _pause(self, listening: socket.socket) -> None:
+    def _pause(self, listening: socket.socket, for_s: float) -> None:
         self._loop.remove_reader(listening)
-        self._pauses[listening] = self._loop.call_later(PAUSE_S, self._resume, listening)
+        self._pauses[listening] = self._loop.call_later(for_s, self._resume, listening)
 
     def _resume(self, listening: socket.socket) -> None:
         del self._pauses[listening]
         self._loop.add_reader(listening, self._accept, listening)
+
+
+def _has_waiting(listening: socket.socket) -> bool:
+    """Does somebody wait to be accepted?"""
+    ends = select.poll()
+    ends.register(listening, select.POLLIN)
+    return bool(ends.poll(0))
+
+
+def _waited_s(sock: socket.socket) -> float:
+    """For how long a new connection has waited since its last data came, as the kernel counts it [tcp(7), TCP_INFO];
+    0.0 where nothing says so."""
+    if sock.family not in (socket.AF_INET, socket.AF_INET6):
+        return 0.0
+    try:
+        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, LAST_DATA_RECV + 4)
+    except OSError:
+        return 0.0
+    return int.from_bytes(info[LAST_DATA_RECV : LAST_DATA_RECV + 4], sys.byteorder) / 1000.0
 
 
 def listening_sockets(found: Iterable[Any], slots: int, *, backlog: int) -> list[list[socket.socket]]:

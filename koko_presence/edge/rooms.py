@@ -103,8 +103,9 @@ class Rooms(Standing):
         check_room_id(message.room_id)
         if not (within and self._join_bucket.take(now)):
             raise PresenceError("RATE_LIMITED", retry_after_s=max(0.1, self._join_bucket.ready_at(now) - now))
-        waits_for_s = self._session.hub.round.lobby_waits_for(now)
-        if waits_for_s > LONGEST_WAIT_TO_JOIN_S and not self.hearing:
+        waits_for_s = self._session.hub.waits_for(now)
+        # who comes back to a room goes before those who are new
+        if waits_for_s > LONGEST_WAIT_TO_JOIN_S and not self.hearing and message.room_id not in self.joined:
             # spread, or they would all come back at once
             raise PresenceError("RATE_LIMITED", retry_after_s=waits_for_s * (1.0 + self._session.connection % 16 / 8.0))
         if message.privacy is not UNSET:

@@ -315,12 +315,13 @@ class Session:
         if self.state == "closed":
             return
         if self.state != "open":
-            if now >= self.opened_at + limits.auth_timeout_s:
+            until = self.hub.delays.ends(self.opened_at, limits.auth_timeout_s)
+            if now >= until:
                 tally.auth("timeout")
                 self.refuse(PresenceError("UNAUTHENTICATED", "No auth message came in time."))
                 self.finish(4408)
             else:
-                self.hub.wake(self, self.opened_at + limits.auth_timeout_s)
+                self.hub.wake(self, until)
             return
         if now >= self.activity.silent_at:  # three heartbeats missed [D4]
             self._end(grace=False, reason="timeout")

@@ -142,6 +142,7 @@ def collect(
     """The Counters of the worker that has these, as msgpack. `webhooks` is None where they are off, `memory` is how it
     stands."""
     tallies = tally.read()
+    tallies.given_up = door.given_up
     tallies.forwards += getattr(bus, "forwards", 0)
     tallies.limited = dict(addresses.refusals)
     tallies.log_lines_lost = lost_lines()
@@ -175,6 +176,7 @@ def collect(
             recovering=handover is not None and handover.recovering,
             load=governor.load,
             overloaded=governor.overloaded,
+            entry_wait_s=door.waits_for(time.monotonic()),
             flush_window_s=governor.window_s,
             advised_interval_s=governor.advised_ms / 1000.0,
             connections_allowed=door.max_connections,

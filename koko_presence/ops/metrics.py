@@ -102,6 +102,12 @@ FAMILIES = (
         _one(lambda c: c.tallies.turned_away),
     ),
     Family(
+        "connections_given_up_total",
+        "counter",
+        "Connections that the client had closed before the worker came to serve them.",
+        _one(lambda c: c.tallies.given_up),
+    ),
+    Family(
         "address_refusals_total",
         "counter",
         "What was refused to addresses that had as much of it as they may, by limit.",
@@ -231,6 +237,13 @@ FAMILIES = (
         "gauge",
         "Whether the core is full with the longest windows: cursors are merged, clients asked to send less often.",
         _one(lambda c: c.overloaded),
+        None,
+    ),
+    Family(
+        "entry_wait_seconds",
+        "gauge",
+        "For how long somebody who connects may have waited by now for the worker.",
+        _one(lambda c: c.entry_wait_s),
         None,
     ),
     Family(

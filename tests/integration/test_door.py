@@ -15,7 +15,10 @@ import pytest
 import websockets
 from aiohttp import web
 
+from koko_presence._fastpath.counters import tally
 from koko_presence._fastpath.polling import Poller
+from koko_presence._fastpath.rounds import Round
+from koko_presence.edge import listening
 from koko_presence.edge.door import Door
 from koko_presence.edge.http import HttpServer
 from koko_presence.edge.origins import Origins
@@ -31,9 +34,8 @@ async def hello(request: web.BaseRequest) -> web.Response:
 
 @asynccontextmanager
 async def opened(**settings: Any) -> AsyncIterator[tuple[Door, int]]:
-    door = Door(
-        make_handler=Echo, http_protocol=HttpServer(hello), poller=Poller(asyncio.get_running_loop()), **settings
-    )
+    poller = settings.pop("poller", None) or Poller(asyncio.get_running_loop())
+    door = Door(make_handler=Echo, http_protocol=HttpServer(hello), poller=poller, **settings)
     await door.open("127.0.0.1", 0)
     try:
         yield door, next(iter(door.sockets)).getsockname()[1]
@@ -66,6 +68,54 @@ async def upgrade(port: int, path: str = "/presence", **headers: str | None) -> 
 def http(method: str, path: str, body: bytes = b"", *headers: str) -> bytes:
     lines = [f"{method} {path} HTTP/1.1", "Host: x", f"Content-Length: {len(body)}", "Connection: close", *headers]
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+class Behind(Round):
+    """A round whose lobby has not been served to the end for a long time."""
+
+    def lobby_waits_for(self, now: float) -> float:
+        return 3.0
+
+
+def test_a_door_whose_lobby_is_never_empty_still_lets_everybody_in_one_after_the_other(run: Run) -> None:
+    async def test() -> None:
+        poller = Poller(asyncio.get_running_loop(), Behind())
+        async with opened(poller=poller) as (door, port):
+            answers = await asyncio.gather(*(raw(port, http("GET", f"/{number}")) for number in range(20)))
+            assert all(f"GET /{number} " in answer for number, answer in enumerate(answers))
+            assert door.waits_for(asyncio.get_running_loop().time()) == 3.0
+
+    run(test())
+
+
+def test_who_has_waited_for_too_long_is_told_to_come_later(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listening, "_waited_s", lambda sock: 20.0)
+    monkeypatch.setattr(listening, "LONG_LINE_S", -1.0)
+    monkeypatch.setattr(listening, "ACCEPTS_A_TURN", 1)  # so that the next one is looked at
+
+    async def test() -> None:
+        async with opened() as (door, port):
+            before = tally.read().turned_away
+            answers = await asyncio.gather(*(raw(port, http("GET", f"/{number}")) for number in range(20)))
+            refused = [answer for answer in answers if "GET" not in answer]
+            assert refused and all("503" in one and "Retry-After: 5" in one and "behind" in one for one in refused)
+            assert tally.read().turned_away - before == len(refused) and not door.open_count
+
+    run(test())
+
+
+@pytest.mark.parametrize("behind", [False, True])
+def test_nobody_is_too_slow_while_the_server_is(run: Run, behind: bool) -> None:
+    async def test() -> None:
+        async with opened(handshake_timeout_s=0.05) as (door, port):
+            now = asyncio.get_running_loop().time()
+            if behind:
+                door.delays.note(now - 10.0, now)
+            answers = await asyncio.gather(raw(port, b"GET / HT"), raw(port, b"GET / HT"))
+            assert all("408" in answer for answer in answers)
+            assert (asyncio.get_running_loop().time() >= now + 1.0) is behind
+
+    run(test())
 
 
 def test_one_port_speaks_web_socket_and_http(run: Run) -> None:

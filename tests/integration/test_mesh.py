@@ -28,7 +28,14 @@ class End:
         self.peer = Peer(id=number, slot=number, address=str(folder / f"w{number}.sock"))
         self.got: list[tuple[int, bytes]] = []
         self.stuck: list[int] = []
-        self.mesh = Mesh(number, self.peer.address, self._on_letters, lambda peer, lossy: self.stuck.append(peer))
+        self.late: list[tuple[float, float]] = []
+        self.mesh = Mesh(
+            number,
+            self.peer.address,
+            self._on_letters,
+            lambda peer, lossy: self.stuck.append(peer),
+            lambda since, now: self.late.append((since, now)),
+        )
 
     def _on_letters(self, sender: int, found: list[tuple[int, bytes]]) -> None:
         self.got += [(sender, body) for _, body in found]
@@ -128,7 +135,7 @@ def test_a_worker_that_does_not_read_is_told_of_once_and_memory_is_bounded(
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Signs of life every 20 ms; a second without one is too long."""
-    for name, seconds in (("SILENT_S", 1.0), ("STALL_S", 0.5), ("WATCH_S", 0.02), ("COUNT_S", 0.02)):
+    for name, seconds in (("SILENT_S", 1.0), ("LATE_S", 0.8), ("STALL_S", 0.5), ("WATCH_S", 0.02), ("COUNT_S", 0.02)):
         monkeypatch.setattr(mesh, name, seconds)
 
 
@@ -146,6 +153,9 @@ def test_a_worker_that_gives_no_sign_of_life_is_told_of_as_long_as_that_lasts(
                 links = [one.mesh.open_link(peer) for peer in (hung, gone)]
                 await until(lambda: one.stuck.count(3) > 1 and one.stuck.count(4) > 1)
                 assert set(one.stuck) == {3, 4} and not other.stuck
+                # and before that of how long people wait who have come to it
+                assert not other.late and all(now - since > mesh.LATE_S - mesh.COUNT_S for since, now in one.late)
+                assert max(now - since for since, now in one.late) > mesh.SILENT_S - mesh.COUNT_S
                 for link in links:
                     link.close()
 
@@ -162,6 +172,7 @@ def test_a_worker_that_was_stopped_itself_blames_nobody(run: Run, tmp_path: Path
                 time.sleep(0.2)  # the loop stands still, as after SIGSTOP
             await asyncio.sleep(0.1)
             assert not one.stuck and not other.stuck
+            assert not one.late and not other.late
 
     run(test())
 

@@ -157,6 +157,7 @@ def test_workers_are_summed_and_told_apart_only_where_that_says_something() -> N
     assert labelled == {
         "worker_up", "loop_lag_seconds", "loop_lag_max_seconds", "cpu_seconds", "resident_memory_bytes",
         "worker_start_time_seconds", "shard_forwards", "turn_cpu_max_seconds", "load_ratio", "overloaded",
+        "entry_wait_seconds",
         "flush_window_seconds", "advised_interval_seconds", "max_connections", "open_descriptors", "max_descriptors",
         "memory_used_bytes", "memory_limit_bytes", "worker_reports",
     }  # fmt: skip

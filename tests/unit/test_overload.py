@@ -335,17 +335,10 @@ def test_nobody_is_called_silent_by_a_worker_that_stood_still() -> None:
     assert [event["type"] for event in bob.take() if event["type"] == "status_changed"] == []
 
 
-class Crowd(Round):
-    """A round with a lobby that is never served to the end."""
-
-    def lobby_waits_for(self, now: float) -> float:
-        return 3.0
-
-
 def test_joins_that_cannot_be_served_in_time_are_sent_away_for_a_while() -> None:
     world = World(workers=1)
     ann = world.person("ann")
-    world.hub.round = Crowd(world.timers.clock)
+    world.hub.waits_for = lambda now: 3.0
     waits = []
     for number in range(20):
         client = world.client().auth(f"user_{number}").join()

@@ -10,6 +10,7 @@ import pytest
 from msgspec import Struct, structs
 
 from koko_presence import commands, records
+from koko_presence.cluster import letters
 from koko_presence.cluster.ring import Ring, room_key, user_key
 from koko_presence.commands import (
     Admit,
@@ -379,11 +380,13 @@ def test_a_time_that_is_not_translated_would_be_found(monkeypatch: pytest.Monkey
 
 def test_every_monotonic_second_that_travels_is_listed() -> None:
     """What is a float and no time between workers are places in a video and rates. Whoever adds a time lists it."""
-    kinds = {kind for module in (commands, records) for kind in vars(module).values() if isinstance(kind, type)}
+    kinds = {
+        kind for module in (commands, letters, records) for kind in vars(module).values() if isinstance(kind, type)
+    }
     found = {
         (kind.__name__, field.name)
         for kind in kinds
-        if issubclass(kind, Struct) and kind.__module__ in (commands.__name__, records.__name__)
+        if issubclass(kind, Struct) and kind.__module__ in (commands.__name__, letters.__name__, records.__name__)
         for field in structs.fields(kind)
         if field.type is float
     }

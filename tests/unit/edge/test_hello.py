@@ -62,3 +62,24 @@ def test_a_hello_in_pieces_is_waited_for() -> None:
         theirs.close()
 
     uvloop.run(test())
+
+
+def test_a_client_that_has_given_up_in_the_line_gets_no_handshake() -> None:
+    async def test() -> None:
+        begun: list[socket.socket] = []
+        now = [1000.0]
+        hellos = Hellos(lambda sock, use: begun.append(sock), lambda: now[0])
+        pairs = [pair() for _ in range(3)]
+        for ours, _ in pairs:
+            hellos.on_whole(ours, FREE, b"")
+        assert hellos.waits_for(now[0] + 4.0) == 4.0 and len(hellos) == 3
+        pairs[0][1].close()
+        now[0] += 2.0
+        await until(lambda: not len(hellos))
+        assert begun == [ours for ours, _ in pairs[1:]] and hellos.given_up == 1
+        assert pairs[0][0].fileno() == -1 and hellos.waits_for(now[0]) == 0.0
+        for ours, theirs in pairs:
+            ours.close()
+            theirs.close()
+
+    uvloop.run(test())

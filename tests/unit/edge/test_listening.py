@@ -190,3 +190,125 @@ def test_the_sockets_of_several_slots_share_a_port_that_nobody_else_can_have() -
         sock.close()
     for (sock,) in listening_sockets(again, 2, backlog=10):
         sock.close()
+
+
+# --- a crowd that is more than can be served -------------------------------------------------------------------------
+
+
+class Line:
+    """A listener on a clock of its own, and people who connect; `waited` is how long each has waited when it is accepted,
+    by its place in the line."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        self.behind = False
+        self.came: list[socket.socket] = []
+        self.late: list[socket.socket] = []
+        self.waited: list[float] = []
+        self.ends: list[socket.socket] = []
+        self.listener = Listener(
+            lambda sock, address: self.came.append(sock),
+            on_late=self.late.append,
+            holds_back=lambda now: self.behind,
+            clock=lambda: self.now,
+        )
+        monkeypatch.setattr(listening, "_waited_s", lambda sock: self.waited.pop(0))
+        monkeypatch.setattr(listening, "HELD_BACK_S", 0.0)
+
+    async def open(self, people: int) -> socket.socket:
+        """Nobody is accepted but by `accept`."""
+        await self.listener.open("127.0.0.1", 0, backlog=100)
+        (sock,) = self.listener.sockets
+        self.ends = connect(self.listener, people)
+        asyncio.get_running_loop().remove_reader(sock)
+        return sock
+
+    def close(self) -> None:
+        self.listener.close()
+        for sock in (*self.came, *self.late, *self.ends):
+            sock.close()
+
+
+def test_while_those_who_were_let_in_are_behind_one_comes_in_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test() -> None:
+        line = Line(monkeypatch)
+        line.waited = [0.5] * 40
+        sock = await line.open(20)
+        line.behind = True
+        for number in range(1, 4):
+            line.listener._accept(sock)
+            assert len(line.came) == number, "a few come in all the same, however long that lasts"
+        line.behind = False
+        while len(line.came) < 20:
+            await asyncio.sleep(0.001)  # the pause ends by itself
+        assert [end.getsockname() for end in line.ends] == [came.getpeername() for came in line.came], "in their order"
+        line.close()
+
+    run(test())
+
+
+def test_how_long_somebody_has_waited_is_known_until_nobody_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test() -> None:
+        line = Line(monkeypatch)
+        sock = await line.open(2 * ACCEPTS_A_TURN)
+        assert line.listener.waits_for(line.now) == 0.0
+        line.listener._accept(sock)  # the first of a crowd: how long it has waited is not known
+        line.now += 3.0
+        assert line.listener.waits_for(line.now) == 3.0
+        line.waited = [4.0] * ACCEPTS_A_TURN
+        line.listener._accept(sock)
+        assert line.listener.waits_for(line.now) == 0.0, "that was the last of them"
+        line.close()
+
+    run(test())
+
+
+def test_nobody_is_served_who_has_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test() -> None:
+        line = Line(monkeypatch)
+        sock = await line.open(6)
+        line.behind = True
+        line.listener._accept(sock)
+        for number in (1, 2, 4):
+            line.ends[number].sendall(b"GET / HTTP/1.1\r\n\r\n")
+            line.ends[number].close()
+        line.waited = [2.0, 2.0, 2.0, 0.5, 2.0]  # the last of these may have closed one direction only
+        line.listener._accept(sock)
+        assert line.listener.given_up == 2 and len(line.came) == 2
+        line.listener._accept(sock)
+        line.listener._accept(sock)
+        assert line.listener.given_up == 2 and len(line.came) == 4
+        assert line.listener.waits_for(line.now + 9.0) == 0.0
+        line.close()
+
+    run(test())
+
+
+def test_in_a_line_that_stays_long_those_who_have_waited_longest_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise everybody is served who is about to give up, and nobody in time."""
+
+    async def test() -> None:
+        line = Line(monkeypatch)
+        sock = await line.open(8)
+        line.behind = True
+        line.listener._accept(sock)
+        for waited, after_s in ((9.0, 5.0), (14.0, 2.0), (0.5, 9.0), (9.0, 5.0), (12.0, 4.0), (12.0, 0.1), (3.0, 1.0)):
+            line.waited = [waited]
+            line.listener._accept(sock)
+            line.now += after_s
+        assert [end.getpeername() for end in line.late] == [line.ends[6].getsockname()]
+        assert len(line.came) == 7, "a crowd that has come at once is served until it gives up"
+        line.close()
+
+    run(test())
+
+
+def test_the_kernel_knows_how_long_a_connection_has_waited() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as sock, socket.create_connection(sock.getsockname()) as end:
+        end.sendall(b"GET")
+        time.sleep(0.05)
+        with sock.accept()[0] as accepted:
+            assert 0.02 < listening._waited_s(accepted) < PATIENCE_S
+    first, second = socket.socketpair()
+    with first, second:
+        assert listening._waited_s(first) == 0.0, "a Unix socket knows nothing of that"
