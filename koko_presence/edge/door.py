@@ -46,6 +46,9 @@ LOOKS_AT_STUCK = 4  # within the time after which an answer that is not taken is
 BYTES_ACKED = 120  # where tcpi_bytes_acked stands in struct tcp_info
 TCP_INFO_BYTES = BYTES_ACKED + 8
 LET_IN_WITHIN_S = 0.25  # while those who were let in have to wait for longer, hardly anybody else is
+REFUSED_AT_ONCE = (
+    16  # connections beyond those that there may be; `default_max_connections` keeps at least twice as many
+)
 USUALLY_OPEN = 24  # descriptors of a process of ours when it begins, and some more
 TOO_MANY_OF_ADDRESS = "This address has as many connections as it may. Try again in a moment."
 TOO_LATE = "The server is behind with those who came before. Try again in a moment."
@@ -126,7 +129,9 @@ class Door:
         self._listener.take(sockets)
 
     def _make_listener(self) -> Listener:
-        return Listener(self._on_connection, on_late=self._turn_away, holds_back=self._is_behind)
+        return Listener(
+            self._on_connection, on_late=self._turn_away, holds_back=self._is_behind, is_full=self._has_no_descriptor
+        )
 
     def waits_for(self, now: float) -> float:
         """For how many seconds, at most, somebody who wants in has waited for the next step: to be accepted, for its
@@ -139,6 +144,11 @@ class Door:
 
     def _is_behind(self, now: float) -> bool:
         return self._let_in_wait_for(now) > LET_IN_WITHIN_S
+
+    def _has_no_descriptor(self) -> bool:
+        """A refused connection has a descriptor until it has closed: so many at once that what is kept for the operator
+        port and for files is not touched."""
+        return self._entering >= self.max_connections + REFUSED_AT_ONCE
 
     @property
     def given_up(self) -> int:

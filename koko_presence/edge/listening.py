@@ -40,7 +40,8 @@ _NO_ROOM = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 class Listener:
     """Calls `on_connection(sock, peer_address)` for every connection; the socket is the callee's. `on_late(sock)`
     instead for one that has waited for more than LONG_WAIT_S, when all have for LONG_LINE_S. `holds_back(now)`: are
-    those who were let in before still to be served, so that others have to wait?"""
+    those who were let in before still to be served, so that others have to wait? `is_full()`: would one more take a
+    descriptor that is kept for something else, so that all have to wait?"""
 
     def __init__(
         self,
@@ -48,12 +49,13 @@ class Listener:
         *,
         on_late: Callable[[socket.socket], None] | None = None,
         holds_back: Callable[[float], bool] = lambda now: False,
+        is_full: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.sockets: list[socket.socket] = []
         self.given_up = 0  # connections that the client had closed before they were accepted
         self._on_connection, self._on_late = on_connection, on_late
-        self._holds_back, self._clock = holds_back, clock
+        self._holds_back, self._is_full, self._clock = holds_back, is_full, clock
         self._long_since: float | None = None  # everybody who was accepted had waited for LONG_WAIT_S
         self._since: dict[socket.socket, float] = {}  # when those came who wait at each socket, or a little earlier
         self._loop = asyncio.get_running_loop()
@@ -103,6 +105,10 @@ class Listener:
         held_back = self._holds_back(now)
         may_accept = 1 if held_back else ACCEPTS_A_TURN
         for _ in range(LOOKS_A_TURN):
+            if self._is_full():
+                self._since.setdefault(listening, now)
+                self._pause(listening, PAUSE_S)
+                return
             try:
                 sock, address = listening.accept()
             except (BlockingIOError, InterruptedError):

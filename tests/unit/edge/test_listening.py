@@ -43,6 +43,29 @@ def test_a_crowd_comes_in_over_several_turns() -> None:
     run(test())
 
 
+def test_a_crowd_takes_no_descriptor_that_is_kept_for_something_else() -> None:
+    """130 clients at once had all 120 descriptors while they were refused, and the operator port none."""
+
+    async def test() -> None:
+        came: list[socket.socket] = []
+        listener = Listener(lambda sock, address: came.append(sock), is_full=lambda: len(came) >= 5)
+        await listener.open("127.0.0.1", 0, backlog=100)
+        ends = connect(listener, 8)
+        while not listener._pauses:
+            await asyncio.sleep(0)
+        assert len(came) == 5 and listener.waits_for(time.monotonic()) > 0
+        came.pop().close()
+        came.pop().close()
+        async with asyncio.timeout(PATIENCE_S):
+            while len(came) < 5:
+                await asyncio.sleep(0.01)
+        listener.close()
+        for sock in (*came, *ends):
+            sock.close()
+
+    run(test())
+
+
 def test_a_listener_accepts_for_another_slot_and_gives_it_back() -> None:
     async def test() -> None:
         came: list[int] = []
