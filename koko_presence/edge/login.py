@@ -80,7 +80,7 @@ class Login:
         self._session.move("auth")
         self._session.outbox.compact = COMPACT in message.caps  # for as long as the connection lasts
         self._message = message
-        self._verify(message, lambda identity: self._on_verified(message, identity))
+        self._verify_first(message)
         if self._session.state == "verifying" and self._resumable(message) is not None:
             self._patience = self._session.hub.timers.call_later(RESUME_WAITS_S, lambda: self._on_patience(message))
 
@@ -97,17 +97,32 @@ class Login:
         if message.token is UNSET and self.cookie is None:
             raise PresenceError("INVALID_MESSAGE", "Object missing required field `token`.")
 
-    def _verify(self, message: Auth, then: Callable[[Identity], None]) -> None:
-        session = self._session
+    def _verify_first(self, message: Auth) -> None:
+        """Check the token with which the connection came; that may be asked about more than once."""
+
+        def refuse(refused: TokenRefused) -> None:
+            if not self._is_replaced(message):
+                self.on_token_refused(message, refused)
+
+        self._verify(message, lambda identity: self._on_verified(message, identity), refuse)
+
+    def _is_replaced(self, message: Auth) -> bool:
+        """Has a newer token come since, or an answer about this one: is there nothing more to know about it?"""
+        return message is not self._unchecked and self._session.state != "verifying"
+
+    def _verify(
+        self, message: Auth, then: Callable[[Identity], None], refuse: Callable[[TokenRefused], None] | None = None
+    ) -> None:
+        session, refuse = self._session, refuse or (lambda refused: self.on_token_refused(message, refused))
         try:
             answer = self._ask(message, session.hub.unix_s())
         except TokenRefused as refused:
-            self.on_token_refused(message, refused)
+            refuse(refused)
             return
         if isinstance(answer, Identity):
             then(answer)
         else:
-            session.hub.await_answer(_await_identity(session, message, answer, then))
+            session.hub.await_answer(_await_identity(session, answer, then, refuse))
 
     def on_token_refused(self, message: Auth, refused: TokenRefused) -> None:
         """The token of `message` does not count, or cannot be checked now."""
@@ -151,6 +166,8 @@ class Login:
 
     def _on_verified(self, message: Auth, identity: Identity) -> None:
         session = self._session
+        if self._is_replaced(message):
+            return
         if message is self._unchecked:
             if session.state == "opening":
                 self._late = identity
@@ -240,7 +257,7 @@ class Login:
         if now >= self._check_at:
             message = self._unchecked
             self._plan_check(now)
-            self._verify(message, lambda identity: self._on_verified(message, identity))
+            self._verify_first(message)
         return self._check_at
 
     def _plan_check(self, now: float) -> None:
@@ -347,17 +364,20 @@ class Login:
 
 
 async def _await_identity(
-    session: Session, message: Auth, answer: Awaitable[Identity], then: Callable[[Identity], None]
+    session: Session,
+    answer: Awaitable[Identity],
+    then: Callable[[Identity], None],
+    refuse: Callable[[TokenRefused], None],
 ) -> None:
     try:
         identity = await answer
     except TokenRefused as refused:
         if session.state != "closed":
-            session.login.on_token_refused(message, refused)
+            refuse(refused)
         return
     except Exception:  # the hub logs it
         if session.state != "closed":
-            session.login.on_token_refused(message, VerifierUnavailable("something went wrong, and was logged"))
+            refuse(VerifierUnavailable("something went wrong, and was logged"))
         raise
     if session.state != "closed":
         then(identity)

@@ -263,6 +263,34 @@ def test_a_fresh_token_takes_the_place_of_one_that_could_not_be_checked(workers:
     scene(test, workers)
 
 
+@pytest.mark.parametrize("answer", ["good", "refused", "none"])
+def test_an_answer_about_a_token_that_has_been_replaced_meanwhile_counts_for_nothing(
+    workers: int, answer: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test(s: Scene) -> None:
+        s.lose(s.ann)
+        s.provider.state = "down"
+        client = s.come_back()
+        s.provider.state = "hanging"
+        await s.turn(11)  # the first token is asked about again,
+        asked = s.provider.asked
+        s.provider.state = "up"
+        client.auth("ann-2")  # and a newer one is good at once
+        assert s.provider.asked == asked + 1 and client.session.login._unchecked is None
+        if answer == "refused":
+            s.provider.refused.add("ann-1")
+        elif answer == "none":
+            s.provider.state = "down"
+        s.provider.answers.set()
+        await s.turn()
+        assert client.closed is None and not client.of("error") and len(client.of("authenticated")) == 2
+        client.send(type="heartbeat")
+        assert client.of("pong") and client.session.identity.expires_at_s
+
+    scene(test, workers)
+    assert not caplog.records
+
+
 def test_a_connection_that_ends_while_it_waits_leaves_nothing_behind(workers: int) -> None:
     async def test(s: Scene) -> None:
         s.lose(s.ann)
