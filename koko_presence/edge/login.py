@@ -45,8 +45,8 @@ class Login:
     """The identity of one session. Written by itself alone."""
 
     __slots__ = (
-        "_again_bucket", "_check_at", "_failure", "_late", "_message", "_opening", "_patience", "_session",
-        "_unchecked", "_warned", "cookie", "identity",
+        "_again_bucket", "_asked", "_check_at", "_failure", "_late", "_message", "_opening", "_patience", "_session",
+        "_taken", "_unchecked", "_warned", "cookie", "identity",
     )  # fmt: skip
 
     def __init__(self, session: Session) -> None:
@@ -60,6 +60,7 @@ class Login:
         self._patience: TimerHandle | None = None
         self._warned = False
         self._again_bucket = TokenBucket(AGAIN_HZ, AGAIN_BURST)
+        self._asked = self._taken = 0  # tokens that have come behind the first one, and which of them holds
         self.identity: Identity | None = None
         # what came with the upgrade: kept while the client may come back to it, which is until it has sent a token
         self.cookie: SessionCookie | str | None = None
@@ -91,7 +92,9 @@ class Login:
         now = self._session.hub.clock()
         if not self._again_bucket.take(now):
             raise PresenceError("RATE_LIMITED", retry_after_s=self._again_bucket.ready_at(now) - now)
-        self._verify(message, lambda identity: self._refresh(message, identity))
+        self._asked += 1
+        number = self._asked
+        self._verify(message, lambda identity: self._refresh(message, identity, number))
 
     def _check(self, message: Auth) -> None:
         if message.token is UNSET and self.cookie is None:
@@ -294,12 +297,16 @@ class Login:
         elif self._unchecked is not None:
             self._plan_check(now)
 
-    def _refresh(self, message: Auth, identity: Identity) -> None:
+    def _refresh(self, message: Auth, identity: Identity, number: int) -> None:
         session = self._session
         if identity.user_id != session.user_id:
             session.refuse(PresenceError("ALREADY_AUTHENTICATED"), message.id)
             return
         now = session.hub.clock()
+        if number < self._taken:  # the answer came behind that to a newer token, which holds
+            self._answer(message, False, sorted(session.rooms.joined), now, with_identity=False)
+            return
+        self._taken = number
         self._unchecked = None
         self._take(identity, now, message)
         session.on_tick(now)
@@ -321,12 +328,15 @@ class Login:
         session.hub.bus.send(command, now)
         session.rooms.check_again(now)
 
-    def _answer(self, message: Auth, resumed: bool, rooms: list[str], now: float) -> None:
+    def _answer(
+        self, message: Auth, resumed: bool, rooms: list[str], now: float, *, with_identity: bool = True
+    ) -> None:
+        """`with_identity`: the resume token may hold it, which goes with the token of `message`."""
         session, hub = self._session, self._session.hub
         assert self.identity is not None
         resume_until_s = self.identity.expires_at_s + int(hub.limits.auth_grace_s)
         tokens, token = hub.resume_tokens, self._token(message)
-        if token and hub.verifier.asks:
+        if token and hub.verifier.asks and with_identity:
             resume_token = tokens.issue_for(self.identity, session.session_id, resume_until_s, token)
         else:
             resume_token = tokens.issue(session.user_id, session.session_id, resume_until_s)

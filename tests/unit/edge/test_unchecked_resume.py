@@ -291,6 +291,21 @@ def test_an_answer_about_a_token_that_has_been_replaced_meanwhile_counts_for_not
     assert not caplog.records
 
 
+def test_the_newest_token_holds_whichever_is_answered_first(workers: int) -> None:
+    async def test(s: Scene) -> None:
+        s.provider.state, s.provider.name = "hanging", "Old Name"
+        s.ann.auth("ann-2")
+        s.provider.state, s.provider.name = "up", "New Name"
+        s.ann.auth("ann-3")
+        s.provider.name = "Old Name"
+        s.provider.answers.set()
+        await s.turn()
+        assert len(s.ann.of("authenticated")) == 3 and not s.ann.of("error"), "each is answered"
+        assert s.ann.session.identity.name == "New Name"
+
+    scene(test, workers)
+
+
 def test_a_connection_that_ends_while_it_waits_leaves_nothing_behind(workers: int) -> None:
     async def test(s: Scene) -> None:
         s.lose(s.ann)
