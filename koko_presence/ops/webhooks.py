@@ -101,7 +101,7 @@ class Webhooks:
         self._plan()
 
     def shed(self) -> int:
-        """Memory is short: drop what waits. Returns how many events that were, which the caller logs."""
+        """Memory is short: drop what waits beyond a batch. Returns how many events that were, which the caller logs."""
         lost = self._queue.shed()
         self._told_drops += lost
         return lost
