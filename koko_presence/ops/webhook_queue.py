@@ -97,8 +97,8 @@ class WebhookQueue:
         return False
 
     def shed(self) -> int:
-        """Memory is short: what waits is dropped, but for as much as one batch holds, which always waits a moment and is
-        worth little memory. How many events that are."""
+        """Memory is short: what waits is dropped, but for as much as one batch holds, which always waits a moment and
+        is worth little memory. How many events that are."""
         count = max(0, len(self._waiting) - self.batch_events)
         for _ in range(count):
             self._waiting.drop()
