@@ -177,8 +177,12 @@ class IntrospectVerifier:
 
     def was_refused(self, token: str, now_s: float) -> bool:
         """Did the application say so, when it was asked last?"""
-        key = hash_of(token)
-        return self._remembered.was_refused(key, now_s) or isinstance(self._remembered.get(key, now_s), str)
+        return self.has_refused(hash_of(token), now_s)
+
+    def has_refused(self, token_hash: bytes, now_s: float) -> bool:
+        """The same of a token of which the hash alone is known."""
+        known = self._remembered.get(token_hash, now_s)
+        return self._remembered.was_refused(token_hash, now_s) or isinstance(known, str)
 
     def verify(self, token: str, now_s: float, may_ask: MayAsk = freely) -> Identity | Awaitable[Identity]:
         """The identity behind `token` at unix second `now_s`: at once when it was asked for lately. `may_ask` counts
@@ -199,13 +203,14 @@ class IntrospectVerifier:
             return self._told(known, token)
         was_good = self._remembered.was_good(key, now_s)
         road = self._roads[was_good]
-        if not road.questions.takes(key, MAX_QUESTIONS):
-            raise VerifierUnavailable("too many ask now whose theirs is", RETRY_AFTER_S)
+        if not road.questions.takes(key, MAX_QUESTIONS):  # those that were good before are many when nobody answers
+            raise VerifierUnavailable("too many ask now whose theirs is", RETRY_AFTER_S, is_silence=was_good)
         is_new = not (was_good or road.questions.is_asking(key))
         if is_new and not may_ask():
-            raise AskedTooOften("too many tokens that are not known come from where this one does", ASK_AGAIN_S)
+            text = "too many tokens that are not known come from where this one does"
+            raise AskedTooOften(text, ASK_AGAIN_S, is_silence=False)
         if is_new and not self._budget.take(now_s):
-            raise VerifierUnavailable("too many ask now whose theirs is", RETRY_AFTER_S)
+            raise VerifierUnavailable("too many ask now whose theirs is", RETRY_AFTER_S, is_silence=False)
 
         async def question() -> Kept[Told]:
             told = await self._answer(road.asker, token, now_s)

@@ -45,8 +45,8 @@ class Login:
     """The identity of one session. Written by itself alone."""
 
     __slots__ = (
-        "_again_bucket", "_asked", "_check_at", "_failure", "_late", "_message", "_opening", "_patience", "_session",
-        "_taken", "_unchecked", "_warned", "cookie", "identity",
+        "_again_bucket", "_asked", "_check_at", "_failure", "_late", "_message", "_opening", "_patience", "_proof",
+        "_session", "_taken", "_unchecked", "_warned", "cookie", "identity",
     )  # fmt: skip
 
     def __init__(self, session: Session) -> None:
@@ -54,6 +54,7 @@ class Login:
         self._message: Auth | None = None  # the one that is being answered
         self._opening: OpenSession | None = None  # not answered yet
         self._unchecked: Auth | None = None  # in place of its token the resume token counts, until it can be checked
+        self._proof: Resumable | None = None  # what that resume token says
         self._check_at = inf
         self._late: Identity | None = None  # the answer about that token came while the session was being resumed,
         self._failure: VerifierUnavailable | None = None  # or that there is none for now
@@ -135,14 +136,18 @@ class Login:
             if not isinstance(refused, VerifierUnavailable):
                 self._tell_refused(message, refused)
                 session.finish(4401)
+            elif not self._proof or not _stands(self._proof, refused):
+                self._tell_refused(message, refused)
+                session.finish(1013)
             elif session.state == "opening":
                 self._failure = refused
             return
-        resumable = self._resumable(message) if unavailable and session.state == "verifying" else None
-        if resumable is not None:
-            self._failure = refused if isinstance(refused, VerifierUnavailable) else None
-            self._resume_unchecked(message, resumable)
-            return
+        if isinstance(refused, VerifierUnavailable) and session.state == "verifying":
+            resumable = self._resumable(message)
+            if resumable is not None and _stands(resumable, refused):
+                self._failure = refused
+                self._resume_unchecked(message, resumable)
+                return
         self._tell_refused(message, refused)
         if session.state == "verifying":  # a refused refresh leaves the session as it is until its token ends
             self._stop_waiting()
@@ -213,7 +218,9 @@ class Login:
             return None
         now_s = hub.unix_s()
         found = hub.resume_tokens.read_identity(message.resume_token, token, now_s)
-        return None if found is None or hub.verifier.was_refused(token, now_s) else found
+        if found is None or hub.verifier.was_refused(token, now_s):
+            return None
+        return None if hub.verifier.has_refused(found.token_hash, now_s) else found
 
     def _token(self, message: Auth) -> str:
         """The token itself: out of the message, or of the cookie that came with the upgrade."""
@@ -234,13 +241,13 @@ class Login:
 
     def _resume_unchecked(self, message: Auth, resumable: Resumable) -> None:
         self._stop_waiting()
-        self._unchecked = message
+        self._unchecked, self._proof = message, resumable
         self._open(message, resumable.identity, resumable.session_id, resumes_only=True)
 
     def on_session_over(self) -> None:
         """The session that the resume token names is over, so it proves nothing: only an answer about the token can
         help now."""
-        message, self._unchecked = self._unchecked, None
+        message, self._unchecked, self._proof = self._unchecked, None, None
         late, self._late = self._late, None
         failure, self._failure = self._failure, None
         if message is None:
@@ -269,7 +276,7 @@ class Login:
 
     def _on_checked(self, message: Auth, identity: Identity) -> None:
         """The token of a session that was resumed without it could be checked at last, and is good."""
-        self._unchecked = None
+        self._unchecked = self._proof = None
         if identity.user_id == self._session.user_id:
             self._take(identity, self._session.hub.clock())
         else:
@@ -307,7 +314,7 @@ class Login:
             self._answer(message, False, sorted(session.rooms.joined), now, with_identity=False)
             return
         self._taken = number
-        self._unchecked = None
+        self._unchecked = self._proof = None
         self._take(identity, now, message)
         session.on_tick(now)
 
@@ -337,7 +344,8 @@ class Login:
         resume_until_s = self.identity.expires_at_s + int(hub.limits.auth_grace_s)
         tokens, token = hub.resume_tokens, self._token(message)
         if token and hub.verifier.asks and with_identity:
-            resume_token = tokens.issue_for(self.identity, session.session_id, resume_until_s, token)
+            checked = None if self._proof is None else self._proof.token_hash
+            resume_token = tokens.issue_for(self.identity, session.session_id, resume_until_s, token, checked)
         else:
             resume_token = tokens.issue(session.user_id, session.session_id, resume_until_s)
         session.send(
@@ -391,6 +399,12 @@ async def _await_identity(
         raise
     if session.state != "closed":
         then(identity)
+
+
+def _stands(resumable: Resumable, failure: VerifierUnavailable) -> bool:
+    """May a resume token stand in for a token that could not be checked? For one that has not been checked before only
+    while nobody answers: that too much is asked anybody can cause."""
+    return resumable.is_same or failure.is_silence
 
 
 def _advertised(limits: Limits) -> dict[str, float]:

@@ -2,13 +2,22 @@
 the same person; who is refused does not."""
 
 import asyncio
+import base64
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
 from koko_presence.auth.access import NO, UNSURE, Access, Grant
-from koko_presence.auth.identity import Identity, MayAsk, TokenRefused, VerifierUnavailable, freely
+from koko_presence.auth.identity import (
+    AskedTooOften,
+    Identity,
+    MayAsk,
+    TokenRefused,
+    VerifierUnavailable,
+    freely,
+    hash_of,
+)
 from koko_presence.edge.login import RESUME_WAITS_S
 from koko_presence.edge.rooms import MEMBER_WAITS_S
 from tests.world import UNIX_START_S, Client, World
@@ -17,8 +26,16 @@ pytestmark = pytest.mark.parametrize("workers", [1, 3])
 ALL = Grant(allow=True, can_control=True, can_broadcast=True)
 
 
+# names the user, and an end, and is signed by nobody
+MADE_UP = ".".join(
+    base64.urlsafe_b64encode(part).decode().rstrip("=")
+    for part in (b'{"alg":"EdDSA","kid":"x"}', b'{"sub":"ann","exp":9e9}', b"no signature")
+)
+
+
 class Provider:
-    """A verifier that asks somebody: `up`, `down` (it fails at once) or `hanging` (until `answers` is set)."""
+    """A verifier that asks somebody: `up`, `down` (it fails at once), `hanging` (until `answers` is set) or `crowded`
+    (too much is asked, so that nothing is asked about tokens that are not known)."""
 
     asks = True
 
@@ -33,12 +50,17 @@ class Provider:
     def was_refused(self, token: str, now_s: float) -> bool:
         return token in self.known_refused
 
+    def has_refused(self, token_hash: bytes, now_s: float) -> bool:
+        return token_hash in map(hash_of, self.known_refused)
+
     def verify(self, token: str, now_s: float, may_ask: MayAsk = freely) -> Identity | Awaitable[Identity]:
         self.asked += 1
         if self.state == "hanging":
             return self._later(token)
         if self.state == "down":
             raise VerifierUnavailable("nobody answers", 2.0)
+        if self.state == "crowded" and not token.startswith("ann-"):  # not one that was good before
+            raise AskedTooOften("too many tokens that are not known", 1.0, is_silence=False)
         return self._answer(token)
 
     async def _later(self, token: str) -> Identity:
@@ -48,7 +70,7 @@ class Provider:
         return self._answer(token)
 
     def _answer(self, token: str) -> Identity:
-        if token in self.refused:
+        if token in self.refused or token == MADE_UP:
             raise TokenRefused("it has signed out")
         user = token.partition("-")[0]
         return Identity(
@@ -190,6 +212,46 @@ def test_a_refused_token_is_refused_whatever_resume_token_comes_with_it(workers:
             await s.turn(RESUME_WAITS_S)
             assert not client.of("authenticated")
             assert client.closed == (1013 if state == "down" else None)
+
+    scene(test, workers)
+
+
+def test_a_made_up_token_is_no_way_in_while_the_provider_answers(workers: int) -> None:
+    """Whoever had signed out came back with a token that nobody had signed: with some more of these a second the budget
+    for questions was used up, so that it was not asked about, and the resume token stood in for it."""
+
+    async def test(s: Scene) -> None:
+        s.lose(s.ann)
+        s.provider.state = "crowded"
+        client = s.come_back(MADE_UP)
+        await s.turn(RESUME_WAITS_S)
+        assert not client.of("authenticated") and client.closed == 1013
+        s.assert_back(s.come_back())
+
+    scene(test, workers)
+
+
+def test_a_made_up_token_counts_no_longer_than_nobody_answers(workers: int) -> None:
+    async def test(s: Scene) -> None:
+        s.lose(s.ann)
+        s.provider.state = "down"
+        client = s.come_back(MADE_UP)
+        s.assert_back(client)
+        found = s.ann.session.hub.resume_tokens.read_identity(client.resume_token, MADE_UP, UNIX_START_S)
+        assert found is not None and not found.is_same and found.token_hash == hash_of("ann-1"), "never checked"
+        s.provider.state = "crowded"
+        s.world.sleep(11)
+        assert client.closed == 1013 and client.last("error")["retryAfterMs"] == 1000
+
+    scene(test, workers)
+
+
+def test_a_resume_token_of_a_token_that_was_refused_proves_nothing(workers: int) -> None:
+    async def test(s: Scene) -> None:
+        s.lose(s.ann)
+        s.provider.state = "down"
+        s.provider.known_refused.add("ann-1")
+        assert s.come_back(MADE_UP).closed == 1013
 
     scene(test, workers)
 
