@@ -195,6 +195,8 @@ class Webhooks:
             return
         except Exception as error:  # whatever it was, the queue has to go on
             why = str(error) or type(error).__name__
+            if isinstance(error, MemoryError):
+                log.exception("no memory is left to tell the webhook")  # which ends the process: exhaustion.py
         self._sending = None
         if not why:
             self._queue.told()
