@@ -237,8 +237,11 @@ class Worker:
 
     def take_over_webhooks(self, events: bytes) -> None:
         """Tell by webhook what another worker has left. They are older than this worker's own."""
+        found = msgspec.msgpack.decode(events, type=list[AnyHappening])
         if self.webhooks is not None:
-            self.webhooks.take_over(msgspec.msgpack.decode(events, type=list[AnyHappening]))
+            self.webhooks.take_over(found)
+        elif found:
+            log.warning("events are not told: there is no webhook any more", extra={"events": len(found)})
 
     async def stop(self) -> None:
         """Close what is open and every timer with it."""
