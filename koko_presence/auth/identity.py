@@ -26,7 +26,7 @@ class TokenRefused(Exception):
 
 class VerifierUnavailable(TokenRefused):
     """Nobody can say now whether the token counts. Come back after `retry_after_s` seconds. `is_silence`: what would
-    have to be asked does not answer; else it was not asked, because too much is asked, which strangers can cause."""
+    have to be asked does not answer; else it does, and was not asked because too much is, which strangers can cause."""
 
     def __init__(self, reason: str, retry_after_s: float = 2.0, *, is_silence: bool = True) -> None:
         super().__init__(reason, SIGNATURE)

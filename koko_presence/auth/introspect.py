@@ -172,6 +172,7 @@ class IntrospectVerifier:
         self._session_s = session_s
         self._skips_signed = skips_signed
         self._forwards = forwards
+        self._is_silent = False  # the last question had no answer
 
     asks = True
 
@@ -203,14 +204,14 @@ class IntrospectVerifier:
             return self._told(known, token)
         was_good = self._remembered.was_good(key, now_s)
         road = self._roads[was_good]
-        if not road.questions.takes(key, MAX_QUESTIONS):  # those that were good before are many when nobody answers
-            raise VerifierUnavailable("too many ask now whose theirs is", RETRY_AFTER_S, is_silence=was_good)
+        if not road.questions.takes(key, MAX_QUESTIONS):
+            raise VerifierUnavailable("too many ask now whose theirs is", RETRY_AFTER_S, is_silence=self._is_silent)
         is_new = not (was_good or road.questions.is_asking(key))
         if is_new and not may_ask():
             text = "too many tokens that are not known come from where this one does"
-            raise AskedTooOften(text, ASK_AGAIN_S, is_silence=False)
+            raise AskedTooOften(text, ASK_AGAIN_S, is_silence=self._is_silent)
         if is_new and not self._budget.take(now_s):
-            raise VerifierUnavailable("too many ask now whose theirs is", RETRY_AFTER_S, is_silence=False)
+            raise VerifierUnavailable("too many ask now whose theirs is", RETRY_AFTER_S, is_silence=self._is_silent)
 
         async def question() -> Kept[Told]:
             told = await self._answer(road.asker, token, now_s)
@@ -233,7 +234,9 @@ class IntrospectVerifier:
             else:
                 answer = await asker.post(question.url, headers, body)
             said = _said(answer)
+            self._is_silent = False
         except AskFailed as failure:
+            self._is_silent = True
             log.warning("nobody says whose a token is", extra={"url": question.url, "why": str(failure)})
             raise VerifierUnavailable("the application does not say now whose it is", RETRY_AFTER_S) from None
         try:

@@ -333,6 +333,13 @@ def test_who_has_caused_too_many_questions_causes_no_more_q5() -> None:
         told_to("def")
     assert not caught.value.is_silence
     assert caught.value.retry_after_s == 1.0 and len(asker.asked) == 1 and allowed == [False]
+    asker.body = None
+    allowed += [False, True]
+    with pytest.raises(VerifierUnavailable):
+        told_to("def")
+    with pytest.raises(AskedTooOften) as caught:
+        told_to("ghi")
+    assert caught.value.is_silence, "nobody answered when it was asked last"
     error = unauthorized(caught.value)
     assert (error.code, error.reason, error.retry_after_s) == ("TOO_MANY_REQUESTS", "RATE_LIMITED", 1)
 
