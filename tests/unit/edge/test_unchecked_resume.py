@@ -20,6 +20,7 @@ from koko_presence.auth.identity import (
 )
 from koko_presence.edge.login import RESUME_WAITS_S
 from koko_presence.edge.rooms import MEMBER_WAITS_S
+from koko_presence.news import SessionRefused
 from tests.world import UNIX_START_S, Client, World
 
 pytestmark = pytest.mark.parametrize("workers", [1, 3])
@@ -290,6 +291,19 @@ def test_a_session_that_is_over_is_not_brought_back(workers: int, state: str, ho
         await s.turn()
         reply = client.last("authenticated")
         assert not reply["resumed"] and reply["sessionId"] != s.ann_session
+
+    scene(test, workers)
+
+
+def test_a_late_word_that_the_session_is_over_does_not_end_one_that_was_resumed(workers: int) -> None:
+    async def test(s: Scene) -> None:
+        s.lose(s.ann)
+        s.provider.state = "down"
+        client = s.come_back()
+        hub = client.session.hub
+        hub.on_news(SessionRefused(connection=client.session.connection, code="UNAUTHENTICATED"), s.world.now)
+        s.assert_back(client)
+        assert client.closed is None
 
     scene(test, workers)
 
