@@ -92,7 +92,7 @@ def reload(arguments: argparse.Namespace) -> int:
     except runtime.RuntimeFault as fault:
         _complain(f"koko-presence: reload: {fault}")
         return FAILED
-    what = "replaces its workers one at a time" if arguments.rolling else "reads its configuration again"
+    what = "replaces its workers" if arguments.rolling else "reads its configuration again"
     print(f"process {pid} {what}; its log says how that went")
     return OK
 
@@ -306,10 +306,10 @@ exit codes: 0 fine, 2 wrong use or configuration, 1 anything else.
 """
 _SERVE_NOTES = """\
 signals:
-  SIGTERM, Ctrl-C   drain: clients are sent elsewhere within 10 seconds, then exit; a second one does not wait
+  SIGTERM, Ctrl-C   drain: clients are sent elsewhere within server.drain_s, then exit; a second one does not wait
   SIGHUP            read the configuration again            (koko-presence reload)
   SIGUSR1           write the stacks of all workers to the log
-  SIGUSR2           replace the workers, one at a time      (koko-presence reload --rolling)
+  SIGUSR2           replace the workers while they serve    (koko-presence reload --rolling)
 """
 _RELOAD_NOTES = """\
 Limits, origins, keys and the log level change at once, and no connection is touched. --rolling also takes a new
@@ -371,7 +371,7 @@ def _parser() -> argparse.ArgumentParser:
     renewing = add("reload", reload, "make the running server read its configuration again", epilog=_RELOAD_NOTES)
     add_config(renewing)
     renewing.add_argument("--port", metavar="P", help="the server's port, when serve was given --port")
-    renewing.add_argument("--rolling", action="store_true", help="replace every worker, one at a time")
+    renewing.add_argument("--rolling", action="store_true", help="replace every worker while they serve")
 
     making = add("token", token, "print a signed token", epilog=_TOKEN_EXAMPLES)
     add_config(making)

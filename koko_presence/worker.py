@@ -78,15 +78,22 @@ DRAIN_EXTRA_S = 2.5  # and how much longer than it was told to a drain takes at 
 monotonic = time.monotonic
 
 
-def cpu_times() -> tuple[float, float]:
-    """Seconds for which this process has run since it began, and for which it has waited for a core: where workers are
-    more than cores, it is the waiting that tells that there is no time to spare. Linux; elsewhere the running alone."""
-    try:
-        with open("/proc/self/schedstat", "rb") as file:
-            ran, waited, _ = file.read().split()
-    except (OSError, ValueError):
-        return time.thread_time(), 0.0
-    return int(ran) / 1e9, int(waited) / 1e9
+class CpuTimes:
+    """Called, it gives the seconds for which this process has run since it began, and for which it has waited for a
+    core: where workers are more than cores, it is the waiting that tells that there is no time to spare. Linux;
+    elsewhere, and without a free descriptor to read them with, the running alone goes on."""
+
+    def __init__(self) -> None:
+        self._waited_s = 0.0
+
+    def __call__(self) -> tuple[float, float]:
+        try:
+            with open("/proc/self/schedstat", "rb") as file:
+                ran, waited, _ = file.read().split()
+        except (OSError, ValueError):
+            return time.thread_time(), self._waited_s
+        self._waited_s = int(waited) / 1e9
+        return int(ran) / 1e9, self._waited_s
 
 
 class Place(NamedTuple):
@@ -236,8 +243,11 @@ class Worker:
 
     def take_over_webhooks(self, events: bytes) -> None:
         """Tell by webhook what another worker has left. They are older than this worker's own."""
+        found = msgspec.msgpack.decode(events, type=list[AnyHappening])
         if self.webhooks is not None:
-            self.webhooks.take_over(msgspec.msgpack.decode(events, type=list[AnyHappening]))
+            self.webhooks.take_over(found)
+        elif found:
+            log.warning("events are not told: there is no webhook any more", extra={"events": len(found)})
 
     async def stop(self) -> None:
         """Close what is open and every timer with it."""
@@ -335,14 +345,14 @@ class Worker:
     def _make_bus(self) -> LocalBus:
         """The bus: to this worker's own shard, or to all workers when it has a `place` among them."""
         if self.place is None:
-            return LocalBus(self.shard, self._poller, monotonic, cpu_times)
+            return LocalBus(self.shard, self._poller, monotonic, CpuTimes())
         self._mesh = Mesh(self.place.id, self.place.mesh_address, self._on_letters, self._on_stuck, self._on_late)
         return ClusterBus(
             self.place.id,
             self.shard,
             self._poller,
             monotonic,
-            cpu_times,
+            CpuTimes(),
             open_link=self._mesh.open_link,
             on_serving=lambda epoch: self.on_serving(epoch),
         )
@@ -381,9 +391,9 @@ class Worker:
 
     def _look_at_memory(self) -> None:
         use = self._memory.look()
-        self._keep_within(use)
         pause_s = MEMORY_LOOK_S if use.share < MEMORY_SHORT_SHARE else MEMORY_SHORT_LOOK_S
         self._memory_timer = self._loop.call_later(pause_s, self._look_at_memory)
+        self._keep_within(use)
 
     def _keep_within(self, use: Use) -> None:
         """Do what is to be done with so much memory in use: what can be done without goes first, then newcomers."""

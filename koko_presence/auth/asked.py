@@ -154,6 +154,7 @@ class AskedAccess(Access):
         self._pause = pause
         self._memory: Memory[Question, Grant] = Memory(MAX_ANSWERS)
         self._breaker = Breaker()
+        self._is_closed = False
         self._on_their_way = 0
         self._of_user: dict[str, int] = {}  # of these, by user
 
@@ -189,6 +190,7 @@ class AskedAccess(Access):
         return self._breaker.is_open
 
     async def close(self) -> None:
+        self._is_closed = True
         self._memory.stop()
         await self._asker.close()
 
@@ -199,6 +201,11 @@ class AskedAccess(Access):
             )
         except Unsure:
             return UNSURE
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if not self._is_closed or (task is not None and task.cancelling()):
+                raise
+            return UNSURE  # the question was given up, and who waits for it was not: another access has taken over
 
     async def _ask_once(self, question: Question, identity: Identity, session_id: str) -> Kept[Grant]:
         user_id, of_user = question.user_id, self._of_user.get(question.user_id, 0)

@@ -25,12 +25,12 @@ class TokenRefused(Exception):
 
 
 class VerifierUnavailable(TokenRefused):
-    """Nobody can say now whether the token counts: what would have to be asked does not answer. Come back after
-    `retry_after_s` seconds."""
+    """Nobody can say now whether the token counts. Come back after `retry_after_s` seconds. `is_silence`: what would
+    have to be asked does not answer; else it does, and was not asked because too much is, which strangers can cause."""
 
-    def __init__(self, reason: str, retry_after_s: float = 2.0) -> None:
+    def __init__(self, reason: str, retry_after_s: float = 2.0, *, is_silence: bool = True) -> None:
         super().__init__(reason, SIGNATURE)
-        self.retry_after_s = retry_after_s
+        self.retry_after_s, self.is_silence = retry_after_s, is_silence
 
 
 class AskedTooOften(VerifierUnavailable):
@@ -86,4 +86,8 @@ class TokenVerifier(Protocol):
 
     def was_refused(self, token: str, now_s: float) -> bool:
         """As far as is known without asking: does the last word on `token` say that it does not count?"""
+        ...
+
+    def has_refused(self, token_hash: bytes, now_s: float) -> bool:
+        """The same of a token of which the hash alone is known (`hash_of`)."""
         ...

@@ -172,13 +172,18 @@ class IntrospectVerifier:
         self._session_s = session_s
         self._skips_signed = skips_signed
         self._forwards = forwards
+        self._is_silent = False  # the last question had no answer
 
     asks = True
 
     def was_refused(self, token: str, now_s: float) -> bool:
         """Did the application say so, when it was asked last?"""
-        key = hash_of(token)
-        return self._remembered.was_refused(key, now_s) or isinstance(self._remembered.get(key, now_s), str)
+        return self.has_refused(hash_of(token), now_s)
+
+    def has_refused(self, token_hash: bytes, now_s: float) -> bool:
+        """The same of a token of which the hash alone is known."""
+        known = self._remembered.get(token_hash, now_s)
+        return self._remembered.was_refused(token_hash, now_s) or isinstance(known, str)
 
     def verify(self, token: str, now_s: float, may_ask: MayAsk = freely) -> Identity | Awaitable[Identity]:
         """The identity behind `token` at unix second `now_s`: at once when it was asked for lately. `may_ask` counts
@@ -200,12 +205,13 @@ class IntrospectVerifier:
         was_good = self._remembered.was_good(key, now_s)
         road = self._roads[was_good]
         if not road.questions.takes(key, MAX_QUESTIONS):
-            raise VerifierUnavailable("too many ask now whose theirs is", RETRY_AFTER_S)
+            raise VerifierUnavailable("too many ask now whose theirs is", RETRY_AFTER_S, is_silence=self._is_silent)
         is_new = not (was_good or road.questions.is_asking(key))
         if is_new and not may_ask():
-            raise AskedTooOften("too many tokens that are not known come from where this one does", ASK_AGAIN_S)
+            text = "too many tokens that are not known come from where this one does"
+            raise AskedTooOften(text, ASK_AGAIN_S, is_silence=self._is_silent)
         if is_new and not self._budget.take(now_s):
-            raise VerifierUnavailable("too many ask now whose theirs is", RETRY_AFTER_S)
+            raise VerifierUnavailable("too many ask now whose theirs is", RETRY_AFTER_S, is_silence=self._is_silent)
 
         async def question() -> Kept[Told]:
             told = await self._answer(road.asker, token, now_s)
@@ -228,7 +234,9 @@ class IntrospectVerifier:
             else:
                 answer = await asker.post(question.url, headers, body)
             said = _said(answer)
+            self._is_silent = False
         except AskFailed as failure:
+            self._is_silent = True
             log.warning("nobody says whose a token is", extra={"url": question.url, "why": str(failure)})
             raise VerifierUnavailable("the application does not say now whose it is", RETRY_AFTER_S) from None
         try:

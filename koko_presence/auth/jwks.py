@@ -130,7 +130,8 @@ class Jwks:
         if self._fetching is None:
             wait_s = self._asked_at + self._pause_s() - self._clock()
             if 0 < wait_s <= ASK_S:
-                raise VerifierUnavailable("its key (kid) is not known yet, and it is too early to ask again", wait_s)
+                text = "its key (kid) is not known yet, and it is too early to ask again"
+                raise VerifierUnavailable(text, wait_s, is_silence=bool(self._why_not))
             self._asked_at = self._clock()
         fetching = self._fetch_once()
         await asyncio.wait((fetching,), timeout=TOKEN_WAITS_S)

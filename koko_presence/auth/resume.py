@@ -25,11 +25,13 @@ _TOKEN = "\x00"  # stands for the token in what is forwarded
 
 
 class Resumable(NamedTuple):
-    """What a long resume token is proof of: a session, whom it belonged to, and by which token (its SHA-256)."""
+    """What a long resume token is proof of: a session, whom it belonged to, and by which token (its SHA-256), the last
+    one that was checked. `is_same`: the client brings that very token along."""
 
     session_id: str
     identity: Identity
     token_hash: bytes
+    is_same: bool
 
 
 class _Body(Struct, array_like=True):
@@ -66,9 +68,12 @@ class ResumeTokens:
         body = f"{expires_at_s}.{session_id}".encode()
         return _text(self._sign(user_id, body) + body)
 
-    def issue_for(self, identity: Identity, session_id: str, expires_at_s: int, token: str) -> str:
+    def issue_for(
+        self, identity: Identity, session_id: str, expires_at_s: int, token: str, token_hash: bytes | None = None
+    ) -> str:
         """A long one, for the client that came with `token`: at most MAX_RESUME_CHARS characters, for which the rooms
-        of the identity are left out when they are many."""
+        of the identity are left out when they are many. `token_hash` is that of the last token that was checked, when
+        it is another one."""
         body = _Body(
             expires_at_s=expires_at_s,
             session_id=session_id,
@@ -79,7 +84,7 @@ class ResumeTokens:
             rooms={room: tuple(scopes) for room, scopes in identity.rooms.items()} if identity.rooms_known else None,
             presence=identity.presence,
             sid=identity.sid,
-            token_hash=hash_of(token),
+            token_hash=token_hash or hash_of(token),
             forward=[(name, value.replace(token, _TOKEN)) for name, value in identity.forward],
         )
         text = self._issue_long(body)
@@ -117,7 +122,10 @@ class ResumeTokens:
             body = self._read_long(raw, now_s) if is_long else None
         except ValueError:
             return None
-        if body is None or not (hash_of(token) == body.token_hash or _names(token, body.user_id, now_s)):
+        if body is None:
+            return None
+        is_same = hash_of(token) == body.token_hash
+        if not is_same and not _names(token, body.user_id, now_s):
             return None
         identity = Identity(
             user_id=body.user_id,
@@ -130,7 +138,7 @@ class ResumeTokens:
             sid=body.sid,
             forward=tuple((name, value.replace(_TOKEN, token)) for name, value in body.forward),
         )
-        return Resumable(body.session_id, identity, body.token_hash)
+        return Resumable(body.session_id, identity, body.token_hash, is_same)
 
     def _read_long(self, raw: bytes, now_s: float) -> _Body | None:
         mac, signed = raw[:_MAC_BYTES], raw[_MAC_BYTES:]

@@ -21,6 +21,10 @@ class Several:
         """Was it, by the one that it is for? A verifier that does not read tokens of its form has no say."""
         return any(verifier.was_refused(token, now_s) for verifier in self._verifiers)
 
+    def has_refused(self, token_hash: bytes, now_s: float) -> bool:
+        """Was it, by one of them?"""
+        return any(verifier.has_refused(token_hash, now_s) for verifier in self._verifiers)
+
     def verify(self, token: str, now_s: float, may_ask: MayAsk = freely) -> Identity | Awaitable[Identity]:
         """The identity behind `token` at unix second `now_s`; later only when one had to ask. Errors: TokenRefused,
         VerifierUnavailable."""

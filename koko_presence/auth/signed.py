@@ -73,6 +73,10 @@ class KeyVerifier:
         except TokenRefused:  # not of the form that has keys: `verify` says so
             return False
 
+    def has_refused(self, token_hash: bytes, now_s: float) -> bool:
+        """Of tokens nothing is remembered, only of keys."""
+        return False
+
     async def _after_asking(self, token: str, header: Header, now_s: float) -> Identity:
         return self._verified(token, header, await self._source.look_up(header), now_s)
 

@@ -56,6 +56,10 @@ class HmacVerifier:
         """`verify` has the last word at any time."""
         return False
 
+    def has_refused(self, token_hash: bytes, now_s: float) -> bool:
+        """Nothing is remembered."""
+        return False
+
     def verify(self, token: str, now_s: float, may_ask: MayAsk = freely) -> Identity:
         """The identity behind `token` at unix second `now_s`; nobody is asked. Errors: TokenRefused."""
         if read_header(token).alg not in self._algorithms:

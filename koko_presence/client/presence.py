@@ -242,13 +242,14 @@ class PresenceClient:
         error = answer.exception()
         if error is None or self.rooms.get(room.id) is not room:
             return
-        may_retry = isinstance(error, PresenceOffline) or getattr(error, "code", "") in ("RATE_LIMITED", "INTERNAL")
+        retry_after_ms = getattr(error, "retry_after_ms", None)  # FORBIDDEN has it when nobody could say
+        passing = isinstance(error, PresenceOffline) or getattr(error, "code", "") in ("RATE_LIMITED", "INTERNAL")
         if not room.was_joined:
             self.forget(room)  # join() raises it
-        elif not may_retry:
+        elif not passing and retry_after_ms is None:
             room.end(error if isinstance(error, Exception) else None)
         else:
-            wait_s = (getattr(error, "retry_after_ms", None) or RETRY_JOIN_S * 1000.0) / 1000.0
+            wait_s = (retry_after_ms or RETRY_JOIN_S * 1000.0) / 1000.0
             self._timers.call_later(wait_s * (1.0 + self._random()), partial(self._reenter, room))
 
     def _reenter(self, room: Room) -> None:

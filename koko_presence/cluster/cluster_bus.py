@@ -17,7 +17,6 @@ from koko_presence._fastpath.wire import RemoteLane, pack_packet, show_cursors, 
 from koko_presence.commands import Act, Command
 from koko_presence.domain import keeping
 from koko_presence.domain.room import Room
-from koko_presence.errors import PresenceError
 from koko_presence.messages import Cursor, CursorMessage, PlaybackMessage
 from koko_presence.news import EdgeNews, SessionLost
 from koko_presence.records import RoomMemo, UserRecord
@@ -193,8 +192,8 @@ class ClusterBus(LocalBus):
             self._confirm_alarm.want(self._clock() + CONFIRM_S)
 
     def on_letters(self, sender: int, found: list[tuple[int, bytes]]) -> None:
-        """What another worker has written, in its order. A letter that cannot be read is dropped, with a line in the
-        log; from a worker that is not in the view, all are."""
+        """What another worker has written, in its order. A letter that cannot be read or handled is dropped, with a
+        line in the log: others' letters are behind it. From a worker that is not in the view all are dropped."""
         courier = self.couriers.get(sender)
         if courier is None:
             if sender > self._newest:  # in a view that is still on its way here
@@ -204,8 +203,8 @@ class ClusterBus(LocalBus):
         for kind, body in found:
             try:
                 self._on_letter(sender, courier, kind, body, now)
-            except (msgspec.MsgspecError, PresenceError, ValueError, KeyError):
-                log.exception("a letter of worker %d could not be read", sender)
+            except Exception:
+                log.exception("a letter of worker %d could not be handled", sender)
         self.edge.on_flushed(now)
 
     def _on_letter(self, sender: int, courier: Courier, kind: int, body: bytes, now: float) -> None:

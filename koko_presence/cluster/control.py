@@ -5,6 +5,7 @@ that the loop runs, which no side thread could.
 """
 
 import asyncio
+import logging
 import socket
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,6 +15,8 @@ from msgspec import Struct
 
 from .ring import View
 from .shared_cache import CacheEntry
+
+log = logging.getLogger("koko_presence.control")
 
 MAX_MESSAGE_BYTES = 64 << 20
 READ_BYTES = 32 << 10  # in one turn of the loop
@@ -258,7 +261,10 @@ class Channel:
         except ValueError:
             messages, data = [], b""
         for message in messages:
-            self._on_message(message)
+            try:
+                self._on_message(message)
+            except Exception:  # a fault of ours: what was read with it has to be handled all the same
+                log.exception("a message of the control channel failed: %s", type(message).__name__)
             if not self._open:
                 return
         if not data:

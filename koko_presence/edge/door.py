@@ -176,13 +176,15 @@ class Door:
             self._let_in(sock, FREE)
         elif not self._addresses.proxy_protocol:
             self._let_in(sock, self._addresses.arrive(sock.family, peer))
-        elif self._addresses.is_proxy(sock.family, peer) and self._entering < self.max_connections:
+        elif not self._addresses.is_proxy(sock.family, peer):
+            self._turn_away(sock)
+        elif self._entering >= self.max_connections:
+            self._note_full()
+            self._turn_away(sock)
+        else:
             if self._headers is None:
                 self._headers = ProxyHeaders(self._on_proxy_header)
             self._headers.add(sock, self.handshake_timeout_s, FREE)
-        else:
-            tally.turned_away += 1
-            sock.close()
 
     def _turn_away(self, sock: socket.socket) -> None:
         """The client has waited for so long that it would give up while it is served."""
@@ -213,13 +215,19 @@ class Door:
         if self._hellos is None:
             self._hellos = Hellos(self._begin_tls)
         if use is None:
-            sock.close()  # there is no word for it before the handshake
+            self._turn_away(sock)
         elif self._entering >= self.max_connections:
             self._note_full()
             use.end()
-            sock.close()
+            self._turn_away(sock)
         else:
             self._hellos.add(sock, self.handshake_timeout_s, use)
+
+    @staticmethod
+    def _turn_away(sock: socket.socket) -> None:
+        """Close a connection of which nothing has been read, and to which nothing can be said."""
+        tally.turned_away += 1
+        sock.close()
 
     def _adopt(self, sock: socket.socket, use: AddressUse | None) -> None:
         try:

@@ -45,8 +45,8 @@ class Login:
     """The identity of one session. Written by itself alone."""
 
     __slots__ = (
-        "_again_bucket", "_check_at", "_failure", "_late", "_message", "_opening", "_patience", "_session",
-        "_unchecked", "_warned", "cookie", "identity",
+        "_again_bucket", "_asked", "_check_at", "_failure", "_late", "_message", "_opening", "_patience", "_proof",
+        "_session", "_taken", "_unchecked", "_warned", "cookie", "identity",
     )  # fmt: skip
 
     def __init__(self, session: Session) -> None:
@@ -54,12 +54,14 @@ class Login:
         self._message: Auth | None = None  # the one that is being answered
         self._opening: OpenSession | None = None  # not answered yet
         self._unchecked: Auth | None = None  # in place of its token the resume token counts, until it can be checked
+        self._proof: Resumable | None = None  # what that resume token says
         self._check_at = inf
         self._late: Identity | None = None  # the answer about that token came while the session was being resumed,
         self._failure: VerifierUnavailable | None = None  # or that there is none for now
         self._patience: TimerHandle | None = None
         self._warned = False
         self._again_bucket = TokenBucket(AGAIN_HZ, AGAIN_BURST)
+        self._asked = self._taken = 0  # tokens that have come behind the first one, and which of them holds
         self.identity: Identity | None = None
         # what came with the upgrade: kept while the client may come back to it, which is until it has sent a token
         self.cookie: SessionCookie | str | None = None
@@ -80,7 +82,7 @@ class Login:
         self._session.move("auth")
         self._session.outbox.compact = COMPACT in message.caps  # for as long as the connection lasts
         self._message = message
-        self._verify(message, lambda identity: self._on_verified(message, identity))
+        self._verify_first(message)
         if self._session.state == "verifying" and self._resumable(message) is not None:
             self._patience = self._session.hub.timers.call_later(RESUME_WAITS_S, lambda: self._on_patience(message))
 
@@ -91,23 +93,40 @@ class Login:
         now = self._session.hub.clock()
         if not self._again_bucket.take(now):
             raise PresenceError("RATE_LIMITED", retry_after_s=self._again_bucket.ready_at(now) - now)
-        self._verify(message, lambda identity: self._refresh(message, identity))
+        self._asked += 1
+        number = self._asked
+        self._verify(message, lambda identity: self._refresh(message, identity, number))
 
     def _check(self, message: Auth) -> None:
         if message.token is UNSET and self.cookie is None:
             raise PresenceError("INVALID_MESSAGE", "Object missing required field `token`.")
 
-    def _verify(self, message: Auth, then: Callable[[Identity], None]) -> None:
-        session = self._session
+    def _verify_first(self, message: Auth) -> None:
+        """Check the token with which the connection came; that may be asked about more than once."""
+
+        def refuse(refused: TokenRefused) -> None:
+            if not self._is_replaced(message):
+                self.on_token_refused(message, refused)
+
+        self._verify(message, lambda identity: self._on_verified(message, identity), refuse)
+
+    def _is_replaced(self, message: Auth) -> bool:
+        """Has a newer token come since, or an answer about this one: is there nothing more to know about it?"""
+        return message is not self._unchecked and self._session.state != "verifying"
+
+    def _verify(
+        self, message: Auth, then: Callable[[Identity], None], refuse: Callable[[TokenRefused], None] | None = None
+    ) -> None:
+        session, refuse = self._session, refuse or (lambda refused: self.on_token_refused(message, refused))
         try:
             answer = self._ask(message, session.hub.unix_s())
         except TokenRefused as refused:
-            self.on_token_refused(message, refused)
+            refuse(refused)
             return
         if isinstance(answer, Identity):
             then(answer)
         else:
-            session.hub.await_answer(_await_identity(session, message, answer, then))
+            session.hub.await_answer(_await_identity(session, answer, then, refuse))
 
     def on_token_refused(self, message: Auth, refused: TokenRefused) -> None:
         """The token of `message` does not count, or cannot be checked now."""
@@ -117,14 +136,18 @@ class Login:
             if not isinstance(refused, VerifierUnavailable):
                 self._tell_refused(message, refused)
                 session.finish(4401)
+            elif not self._proof or not _stands(self._proof, refused):
+                self._tell_refused(message, refused)
+                session.finish(1013)
             elif session.state == "opening":
                 self._failure = refused
             return
-        resumable = self._resumable(message) if unavailable and session.state == "verifying" else None
-        if resumable is not None:
-            self._failure = refused if isinstance(refused, VerifierUnavailable) else None
-            self._resume_unchecked(message, resumable)
-            return
+        if isinstance(refused, VerifierUnavailable) and session.state == "verifying":
+            resumable = self._resumable(message)
+            if resumable is not None and _stands(resumable, refused):
+                self._failure = refused
+                self._resume_unchecked(message, resumable)
+                return
         self._tell_refused(message, refused)
         if session.state == "verifying":  # a refused refresh leaves the session as it is until its token ends
             self._stop_waiting()
@@ -151,6 +174,8 @@ class Login:
 
     def _on_verified(self, message: Auth, identity: Identity) -> None:
         session = self._session
+        if self._is_replaced(message):
+            return
         if message is self._unchecked:
             if session.state == "opening":
                 self._late = identity
@@ -193,7 +218,9 @@ class Login:
             return None
         now_s = hub.unix_s()
         found = hub.resume_tokens.read_identity(message.resume_token, token, now_s)
-        return None if found is None or hub.verifier.was_refused(token, now_s) else found
+        if found is None or hub.verifier.was_refused(token, now_s):
+            return None
+        return None if hub.verifier.has_refused(found.token_hash, now_s) else found
 
     def _token(self, message: Auth) -> str:
         """The token itself: out of the message, or of the cookie that came with the upgrade."""
@@ -214,13 +241,13 @@ class Login:
 
     def _resume_unchecked(self, message: Auth, resumable: Resumable) -> None:
         self._stop_waiting()
-        self._unchecked = message
+        self._unchecked, self._proof = message, resumable
         self._open(message, resumable.identity, resumable.session_id, resumes_only=True)
 
     def on_session_over(self) -> None:
         """The session that the resume token names is over, so it proves nothing: only an answer about the token can
         help now."""
-        message, self._unchecked = self._unchecked, None
+        message, self._unchecked, self._proof = self._unchecked, None, None
         late, self._late = self._late, None
         failure, self._failure = self._failure, None
         if message is None:
@@ -240,7 +267,7 @@ class Login:
         if now >= self._check_at:
             message = self._unchecked
             self._plan_check(now)
-            self._verify(message, lambda identity: self._on_verified(message, identity))
+            self._verify_first(message)
         return self._check_at
 
     def _plan_check(self, now: float) -> None:
@@ -249,7 +276,7 @@ class Login:
 
     def _on_checked(self, message: Auth, identity: Identity) -> None:
         """The token of a session that was resumed without it could be checked at last, and is good."""
-        self._unchecked = None
+        self._unchecked = self._proof = None
         if identity.user_id == self._session.user_id:
             self._take(identity, self._session.hub.clock())
         else:
@@ -277,13 +304,17 @@ class Login:
         elif self._unchecked is not None:
             self._plan_check(now)
 
-    def _refresh(self, message: Auth, identity: Identity) -> None:
+    def _refresh(self, message: Auth, identity: Identity, number: int) -> None:
         session = self._session
         if identity.user_id != session.user_id:
             session.refuse(PresenceError("ALREADY_AUTHENTICATED"), message.id)
             return
         now = session.hub.clock()
-        self._unchecked = None
+        if number < self._taken:  # the answer came behind that to a newer token, which holds
+            self._answer(message, False, sorted(session.rooms.joined), now, with_identity=False)
+            return
+        self._taken = number
+        self._unchecked = self._proof = None
         self._take(identity, now, message)
         session.on_tick(now)
 
@@ -304,13 +335,17 @@ class Login:
         session.hub.bus.send(command, now)
         session.rooms.check_again(now)
 
-    def _answer(self, message: Auth, resumed: bool, rooms: list[str], now: float) -> None:
+    def _answer(
+        self, message: Auth, resumed: bool, rooms: list[str], now: float, *, with_identity: bool = True
+    ) -> None:
+        """`with_identity`: the resume token may hold it, which goes with the token of `message`."""
         session, hub = self._session, self._session.hub
         assert self.identity is not None
         resume_until_s = self.identity.expires_at_s + int(hub.limits.auth_grace_s)
         tokens, token = hub.resume_tokens, self._token(message)
-        if token and hub.verifier.asks:
-            resume_token = tokens.issue_for(self.identity, session.session_id, resume_until_s, token)
+        if token and hub.verifier.asks and with_identity:
+            checked = None if self._proof is None else self._proof.token_hash
+            resume_token = tokens.issue_for(self.identity, session.session_id, resume_until_s, token, checked)
         else:
             resume_token = tokens.issue(session.user_id, session.session_id, resume_until_s)
         session.send(
@@ -347,20 +382,29 @@ class Login:
 
 
 async def _await_identity(
-    session: Session, message: Auth, answer: Awaitable[Identity], then: Callable[[Identity], None]
+    session: Session,
+    answer: Awaitable[Identity],
+    then: Callable[[Identity], None],
+    refuse: Callable[[TokenRefused], None],
 ) -> None:
     try:
         identity = await answer
     except TokenRefused as refused:
         if session.state != "closed":
-            session.login.on_token_refused(message, refused)
+            refuse(refused)
         return
     except Exception:  # the hub logs it
         if session.state != "closed":
-            session.login.on_token_refused(message, VerifierUnavailable("something went wrong, and was logged"))
+            refuse(VerifierUnavailable("something went wrong, and was logged"))
         raise
     if session.state != "closed":
         then(identity)
+
+
+def _stands(resumable: Resumable, failure: VerifierUnavailable) -> bool:
+    """May a resume token stand in for a token that could not be checked? For one that has not been checked before only
+    while nobody answers: that too much is asked anybody can cause."""
+    return resumable.is_same or failure.is_silence
 
 
 def _advertised(limits: Limits) -> dict[str, float]:

@@ -301,7 +301,8 @@ class Session:
     def on_refused(self, code: str, now: float) -> None:
         """No session for this connection: the user has too many [C11], or the one to be resumed is over."""
         if code == "UNAUTHENTICATED":
-            self.login.on_session_over()
+            if self.opening:  # else another owner has made it meanwhile
+                self.login.on_session_over()
             return
         tally.auth("session_limit")
         self.refuse(PresenceError(code), self.login.message_id)

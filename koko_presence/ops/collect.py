@@ -4,6 +4,7 @@ Gauges are walks over sessions and rooms, a microsecond or less for each: nothin
 nobody asks.
 """
 
+import contextlib
 import os
 import platform
 import time
@@ -168,7 +169,7 @@ def collect(
             lag_max_s=lag.longest_s,
             turn_cpu_max_s=turn.longest_s,
             cpu_s=time.process_time(),
-            resident_bytes=_resident_bytes(),
+            resident_bytes=_resident.read_bytes(),
             started_s=_STARTED_S,
             webhook_queue=0 if webhooks is None else webhooks.waiting,
             access_breaker_open=hub.access.breaker_open,
@@ -199,5 +200,17 @@ def versions() -> dict[str, str]:
     }
 
 
-def _resident_bytes() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE_BYTES
+class Resident:
+    """The memory of this process that is in RAM."""
+
+    def __init__(self) -> None:
+        self._last_bytes = 0
+
+    def read_bytes(self) -> int:
+        """So many bytes now; without a free descriptor to read it with, those of the last time."""
+        with contextlib.suppress(OSError):
+            self._last_bytes = int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE_BYTES
+        return self._last_bytes
+
+
+_resident = Resident()

@@ -23,7 +23,10 @@ class Descriptors:
         if size > 0:  # since Linux 6.2 it is their number
             return size
         if connections <= LISTED:
-            total = len(os.listdir("/proc/self/fd")) - 1  # less the one that lists
+            try:
+                total = len(os.listdir("/proc/self/fd")) - 1  # less the one that lists
+            except OSError:  # there is none left for that
+                return allowed()
             self._others = max(0, total - connections)
             return total
         return self._others + connections

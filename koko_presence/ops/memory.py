@@ -5,6 +5,7 @@ version 1; and `server.memory_bytes` of the configuration, of which each worker 
 counts. Of a control group's use its page cache is left out, which the kernel takes back before it kills anybody.
 """
 
+import contextlib
 import os
 import re
 from collections.abc import Iterator
@@ -144,10 +145,14 @@ class MemoryWatch:
     def __init__(self, part_bytes: int = 0) -> None:
         self.part_bytes = part_bytes
         self._groups = own_groups()
+        self._last = Use(0, 0)
 
     def look(self) -> Use:
-        """The use that is nearest to its limit; without any limit, what the process uses."""
-        return max(self._uses(), key=lambda use: use.share)
+        """The use that is nearest to its limit; without any limit, what the process uses. Where nothing can be read, as
+        without a free descriptor, it is what it was."""
+        with contextlib.suppress(OSError):
+            self._last = max(self._uses(), key=lambda use: use.share)
+        return self._last
 
     def _uses(self) -> Iterator[Use]:
         yield Use(private_bytes(), self.part_bytes)

@@ -98,7 +98,7 @@ FAMILIES = (
     Family(
         "connections_refused_total",
         "counter",
-        "Requests answered with 403, 404, 408, 426, 431 or 503 at the door.",
+        "Requests answered with 403, 404, 408, 426, 431 or 503 at the door, and connections closed unread.",
         _one(lambda c: c.tallies.turned_away),
     ),
     Family(

@@ -209,7 +209,8 @@ class ServerApi:
             Route(
                 "POST", "/api/drain", "drain", "Drain and stop, as SIGTERM does", self._begin_drain, DrainAnswer,
                 status=202,
-                description="Clients are sent elsewhere over at most 10 s, then the service ends with exit code 0.",
+                description="After `server.drain_delay_s` clients are sent elsewhere, over at most `server.drain_s`; "
+                "then the service ends with exit code 0. Asked again it does not wait.",
             ),
         )  # fmt: skip
         text = msgspec.json.encode(document(self.routes, _ANY_OF))

@@ -23,6 +23,11 @@ class Notifier:
         self._address = "\0" + address[1:] if address.startswith("@") else address if address.startswith("/") else ""
         self._watchdog_interval_s = watchdog_interval_s if self._address else None
         self._unsaid: deque[bytes] = deque(maxlen=MAX_UNSAID)
+        self._socket: socket.socket | None = None
+
+    def __del__(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
 
     @classmethod
     def from_environment(cls, environment: MutableMapping[str, str] = os.environ) -> "Notifier":
@@ -75,12 +80,14 @@ class Notifier:
     def _say(self) -> None:
         """Say what is to be said, as far as there is room for it."""
         try:
-            # opened each time: systemd makes a new socket when it is upgraded, and nothing is inherited
-            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
-                sender.setblocking(False)
-                while self._unsaid:
-                    sender.sendto(self._unsaid[0], self._address)
-                    self._unsaid.popleft()
+            if self._socket is None:
+                # kept: without a free descriptor nothing could be said, and the watchdog would end the service. Not
+                # connected: systemd makes a new socket when it is upgraded
+                self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+                self._socket.setblocking(False)
+            while self._unsaid:
+                self._socket.sendto(self._unsaid[0], self._address)
+                self._unsaid.popleft()
         except BlockingIOError:
             try:
                 asyncio.get_running_loop().call_later(RETRY_S, self._say)

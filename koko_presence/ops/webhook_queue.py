@@ -97,10 +97,12 @@ class WebhookQueue:
         return False
 
     def shed(self) -> int:
-        """Memory is short: what waits is dropped, but not the batch under way. How many that are."""
-        count = len(self._waiting)
+        """Memory is short: what waits is dropped, but for as much as one batch holds, which always waits a moment and
+        is worth little memory. How many events that are."""
+        count = max(0, len(self._waiting) - self.batch_events)
+        for _ in range(count):
+            self._waiting.drop()
         self.dropped += count
-        self._waiting.clear()
         return count
 
     def drop_all(self) -> int:

@@ -101,7 +101,7 @@ class Webhooks:
         self._plan()
 
     def shed(self) -> int:
-        """Memory is short: drop what waits. Returns how many events that were, which the caller logs."""
+        """Memory is short: drop what waits beyond a batch. Returns how many events that were, which the caller logs."""
         lost = self._queue.shed()
         self._told_drops += lost
         return lost
@@ -195,6 +195,8 @@ class Webhooks:
             return
         except Exception as error:  # whatever it was, the queue has to go on
             why = str(error) or type(error).__name__
+            if isinstance(error, MemoryError):
+                log.exception("no memory is left to tell the webhook")  # which ends the process: exhaustion.py
         self._sending = None
         if not why:
             self._queue.told()

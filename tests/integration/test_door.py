@@ -167,9 +167,11 @@ def test_tls_handshakes_under_way_count_as_connections(run: Run, certificate: tu
                 writer.write(hello_of_a_client())
                 assert await reader.read(1) == b"\x16"  # the server has answered, and nothing more comes from here
             assert door.open_count == 0
+            before = tally.turned_away
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             async with asyncio.timeout(10):
                 assert await reader.read() == b""
+            assert tally.turned_away == before + 1
             for _, each in [*silent, (reader, writer)]:
                 each.close()
 

@@ -184,3 +184,21 @@ def test_a6_a_reload_takes_a_new_webhook_and_forgets_what_the_old_one_said(run: 
                 assert (len(app.got), len(new.got)) == (1, 1)
 
     run(test())
+
+
+def test_a6_a_join_that_is_asked_about_when_a_reload_changes_access_is_answered(run: Run) -> None:
+    """It got no answer at all, and neither did what came behind it."""
+
+    async def test() -> None:
+        async with application() as app, application() as new, live(access=webhook(app)) as server:
+            async with person(server, "ann", None) as ann:
+                app.last = hang
+                await ann.send(type="join", roomId=ROOM, roomType="video")
+                await ann.send(type="privacy", data={"invisible": False}, id=7)
+                await until(lambda: len(app.got) == 1)
+                for worker in server.workers:
+                    worker.reload(msgspec.structs.replace(worker.config, access=webhook(new)))
+                assert (await ann.get("error"))["retryAfterMs"] == 2000
+                assert (await ann.join())["type"] == "joined"
+
+    run(test())

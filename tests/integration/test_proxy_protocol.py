@@ -10,6 +10,7 @@ import msgspec
 import pytest
 import uvloop
 
+from koko_presence._fastpath.counters import tally
 from koko_presence.addresses import Address
 from koko_presence.edge.address_counts import CONNECTIONS
 from koko_presence.edge.address_limits import FREE
@@ -113,6 +114,28 @@ def test_connections_count_for_the_address_in_the_header_and_others_may_not_conn
             changed = msgspec.structs.replace(changed, trusted_proxies=("192.0.2.1",))
             worker.reload(msgspec.structs.replace(worker.config, server=changed))
             assert await answer(server, header("198.51.100.1") + GET) == b"", "this one is not trusted"
+
+    uvloop.run(test())
+
+
+def test_who_waits_for_a_header_counts_as_a_connection_and_that_there_is_no_room_is_said(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def test() -> None:
+        async with live(trusted_proxies=["127.0.0.1"]) as server:
+            worker = server.worker
+            changed = msgspec.structs.replace(worker.config.server, proxy_protocol=True)
+            worker.reload(msgspec.structs.replace(worker.config, server=changed))
+            door, before = worker.door, tally.turned_away
+            door.max_connections = 2
+            silent = [await asyncio.open_connection("127.0.0.1", worker.port) for _ in range(2)]
+            await until(lambda: door._entering == 2)
+            assert await answer(server, header() + GET) == b"" and tally.turned_away == before + 1
+            assert [record.message for record in caplog.records if "no more connections" in record.message]
+            for _, writer in silent:
+                writer.close()
+            await until(lambda: door._entering == 0)
+            assert (await answer(server, header() + GET)).startswith(b"HTTP/1.1 200 ")
 
     uvloop.run(test())
 

@@ -212,20 +212,30 @@ test("a join that is refused ends the room and says why; the connection goes wit
   assert.equal(Socket.last.closedWith, 1000);
 });
 
-test("a join that came too fast is tried again when the server said", async () => {
+for (const code of ["RATE_LIMITED", "FORBIDDEN"]) test(`a join that the server asks to be repeated (${code}) is tried again when it said`, async () => {
   const made = presence();
   const room = made.enter("video_1");
   await settle();
   Socket.last.open();
   await settle();
   const [{ id }] = Socket.last.of("join");
-  await Socket.last.say({ type: "error", id, code: "RATE_LIMITED", message: "", roomId: "video_1", retryAfterMs: 400 });
+  await Socket.last.say({ type: "error", id, code, message: "", roomId: "video_1", retryAfterMs: 400 });
   await time.advance(399);
   assert.equal(Socket.last.of("join").length, 1);
   await time.advance(400);
   assert.equal(Socket.last.of("join").length, 2);
   await joined(Socket.last);
   assert.equal(room.status, "live");
+});
+
+test("a join that is forbidden without a time is over", async () => {
+  const room = presence().enter("video_1");
+  await settle();
+  Socket.last.open();
+  await settle();
+  const [{ id }] = Socket.last.of("join");
+  await Socket.last.say({ type: "error", id, code: "FORBIDDEN", message: "", roomId: "video_1" });
+  assert.equal(room.status, "closed");
 });
 
 test("kicked is over for that room only", async () => {

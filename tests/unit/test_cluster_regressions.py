@@ -2,6 +2,7 @@
 
 import pytest
 
+from koko_presence.cluster import letters
 from koko_presence.cluster.change import ANNOUNCED, PATIENCE_S, RELEASED, SEALED, Change
 from koko_presence.cluster.cluster_bus import ClusterBus
 from koko_presence.cluster.doubts import Doubts
@@ -21,6 +22,7 @@ from koko_presence.domain.deadlines import Deadlines
 from koko_presence.domain.keeping import reconcile
 from koko_presence.domain.setting import Setting
 from koko_presence.edge.unanswered import Unanswered
+from koko_presence.news import EdgeNews, Reply
 from koko_presence.records import Presence
 from tests.world import Client, Node, World
 
@@ -456,3 +458,29 @@ def test_a_plain_cursor_on_the_long_way_is_the_last_one_for_the_next_owner() -> 
     ann.join("video_1")
     world.sleep(0.1)
     assert ann.last("joined")["room"]["users"][0]["cursor"] == {"timestamp": 2.0, "x": 0.2, "y": 0.2}
+
+
+def test_a_letter_that_fails_does_not_cost_those_that_came_with_it(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever went wrong but a few kinds of errors left the rest of what had been read with it unhandled, and it is not
+    written again: joins, leaves and answers of others were lost."""
+    world = World(workers=2)
+    node, sender = world.nodes[1], 2
+    bus = bus_of(node)
+    ada = Client(world, node.hub).auth("ada")
+    letter = letters.encode(Reply(session_id=ada.session_id, payload=b'{"type":"pong"}'))
+
+    faults = iter([AttributeError("a fault of ours")])
+
+    def fail(news: EdgeNews, now: float) -> None:
+        hub_on_news(news, now)
+        for fault in faults:
+            raise fault
+
+    hub_on_news = node.hub.on_news
+    monkeypatch.setattr(node.hub, "on_news", fail)
+    bus.on_letters(sender, [(letters.NEWS, letter)] * 3)
+    world.settle()
+    assert len(ada.of("pong")) == 3
+    assert [record.message for record in caplog.records] == ["a letter of worker 2 could not be handled"]

@@ -322,6 +322,27 @@ def test_a_handler_may_close_the_channel_between_two_messages() -> None:
     uvloop.run(test())
 
 
+def test_a_message_that_fails_does_not_cost_those_that_were_read_with_it(caplog: pytest.LogCaptureFixture) -> None:
+    async def test() -> None:
+        here, there = socket.socketpair()
+        end = End(here)
+
+        def on_message(message: Any) -> None:
+            if isinstance(message, Beat):
+                raise AttributeError("a fault of ours")
+            end.got.append(message)
+
+        end.channel._on_message = on_message
+        there.send(pack(Beat(at=1.0)) + pack(Ready()))
+        await pause(lambda: end.got)
+        assert end.got == [Ready()] and end.lost == 0
+        end.channel.close()
+        there.close()
+
+    uvloop.run(test())
+    assert [record.message for record in caplog.records] == ["a message of the control channel failed: Beat"]
+
+
 # --- what a start needs ---------------------------------------------------------------------------------------------
 
 

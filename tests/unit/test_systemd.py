@@ -1,6 +1,7 @@
 """What systemd hears: a datagram socket stands in for its own."""
 
 import asyncio
+import errno
 import os
 import socket
 import subprocess
@@ -181,6 +182,22 @@ def test_a_systemd_that_comes_back_is_heard_again(tmp_path: Path) -> None:
     notifier.watchdog()
     assert systemd.heard() == {"WATCHDOG": "1"} and systemd.heard_nothing()
     systemd.socket.close()
+
+
+def test_without_a_free_descriptor_the_watchdog_is_heard_all_the_same(
+    systemd: Systemd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A socket was made for each word, and systemd ends a service of which it hears nothing for ten seconds."""
+    notifier = Notifier(systemd.address)
+    notifier.ready()
+
+    def fail(*args: object, **options: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(socket, "socket", fail)
+    notifier.watchdog()
+    monkeypatch.undo()
+    assert systemd.heard() == {"READY": "1"} and systemd.heard() == {"WATCHDOG": "1"}
 
 
 def say_everything(notifier: Notifier) -> None:

@@ -139,8 +139,9 @@ export function createRoom(clock, ask, flush, throttleMs, send, full, hello, set
       if (/^(video|comp)/.test(roomType)) await watch();
       if (over()) return; // left meanwhile
       const reply = await ask(joining);
-      const { code, retryAfterMs = RETRY_MS } = reply;
-      if (/^(RATE|INT)/.test(code)) retryTimer = setTimeout(entry.join, retryAfterMs * (1 + Math.random()));
+      const { code, retryAfterMs } = reply;
+      // FORBIDDEN comes with a time when nobody could say whether the room is open
+      if (retryAfterMs || /^(RATE|INT)/.test(code)) retryTimer = setTimeout(entry.join, (retryAfterMs || RETRY_MS) * (1 + Math.random()));
       else if (code && code !== "OFFLINE") entry.end(reply, true);
     },
     status(status) {

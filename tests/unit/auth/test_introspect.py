@@ -9,7 +9,7 @@ import pytest
 from msgspec import structs
 
 from koko_presence.auth import introspect
-from koko_presence.auth.identity import AskedTooOften, Identity, TokenRefused, VerifierUnavailable
+from koko_presence.auth.identity import AskedTooOften, Identity, TokenRefused, VerifierUnavailable, hash_of
 from koko_presence.auth.introspect import IntrospectVerifier, Question, Remembered, Road, Told
 from koko_presence.auth.memory import Kept
 from koko_presence.edge.trpc_http import unauthorized
@@ -306,6 +306,7 @@ def test_made_up_tokens_have_a_budget_and_those_that_were_good_before_need_none(
             told(asking, f"made_up_{number}")
         refused.append(isinstance(error.value, VerifierUnavailable))
     assert refused.count(False) == 49 and refused[-1], "five seconds' worth, less the first"
+    assert isinstance(error.value, VerifierUnavailable) and not error.value.is_silence, "they were not asked about"
     later = NOW + 31.0
     assert told(asking, "good", later).user_id == "ann" and len(kept.asked) == 1, "by connections that are kept for it"
     kept.body = b"null"
@@ -330,7 +331,15 @@ def test_who_has_caused_too_many_questions_causes_no_more_q5() -> None:
     assert told_to("abc").user_id == "ann", "known: no question"
     with pytest.raises(AskedTooOften) as caught:
         told_to("def")
+    assert not caught.value.is_silence
     assert caught.value.retry_after_s == 1.0 and len(asker.asked) == 1 and allowed == [False]
+    asker.body = None
+    allowed += [False, True]
+    with pytest.raises(VerifierUnavailable):
+        told_to("def")
+    with pytest.raises(AskedTooOften) as caught:
+        told_to("ghi")
+    assert caught.value.is_silence, "nobody answered when it was asked last"
     error = unauthorized(caught.value)
     assert (error.code, error.reason, error.retry_after_s) == ("TOO_MANY_REQUESTS", "RATE_LIMITED", 1)
 
@@ -374,8 +383,10 @@ def test_who_has_signed_out_is_refused_everywhere_and_that_is_known_when_nobody_
     for one in (asking, successor):
         assert one.was_refused("abc.def", NOW + 31) and one.was_refused("abc.def", NOW + 3600)
         assert not one.was_refused("another", NOW + 31)
-    with pytest.raises(VerifierUnavailable):
+        assert one.has_refused(hash_of("abc.def"), NOW + 31) and not one.has_refused(hash_of("another"), NOW + 31)
+    with pytest.raises(VerifierUnavailable) as silence:
         told(successor, now_s=NOW + 40)
+    assert silence.value.is_silence
     asker.body = json.dumps(SESSION).encode()
     told(asking, now_s=NOW + 50)
     assert not asking.was_refused("abc.def", NOW + 51), "it has signed in again"

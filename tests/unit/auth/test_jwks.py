@@ -110,6 +110,7 @@ def test_whoever_comes_too_early_for_a_question_is_told_when_to_come_again_and_t
         with pytest.raises(VerifierUnavailable, match="too early") as unavailable:
             await s.later(1)
         assert unavailable.value.retry_after_s == pytest.approx(ASK_S - 10)
+        assert not unavailable.value.is_silence, "the provider has answered"
         s.clock.now += unavailable.value.retry_after_s
         assert (await s.later(1)).user_id == "ann"
 

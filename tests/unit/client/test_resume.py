@@ -187,7 +187,8 @@ def test_a_room_that_does_not_let_one_in_again_ends_with_the_reason() -> None:
     run(test)
 
 
-def test_a_rejoin_that_was_too_fast_is_tried_again_when_the_server_said() -> None:
+@pytest.mark.parametrize("code", ["RATE_LIMITED", "FORBIDDEN"])
+def test_a_rejoin_is_tried_again_when_the_server_says_so(code: str) -> None:
     async def test() -> None:
         async with stage() as it:
             client, peer, room = await it.in_room()
@@ -195,7 +196,7 @@ def test_a_rejoin_that_was_too_fast_is_tried_again_when_the_server_said() -> Non
             peer = await it.meet_after(0.5)
             await peer.welcome()
             join = await peer.expect("join")
-            await peer.send("error", id=join["id"], code="RATE_LIMITED", message="Slow.", retryAfterMs=2000)
+            await peer.send("error", id=join["id"], code=code, message="Slow.", retryAfterMs=2000)
             await it.waits(3.0)  # 2 s and half of it again
             it.timers.advance(2.9)
             await settle()

@@ -2,23 +2,41 @@
 the same person; who is refused does not."""
 
 import asyncio
+import base64
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
 from koko_presence.auth.access import NO, UNSURE, Access, Grant
-from koko_presence.auth.identity import Identity, MayAsk, TokenRefused, VerifierUnavailable, freely
+from koko_presence.auth.identity import (
+    AskedTooOften,
+    Identity,
+    MayAsk,
+    TokenRefused,
+    VerifierUnavailable,
+    freely,
+    hash_of,
+)
 from koko_presence.edge.login import RESUME_WAITS_S
 from koko_presence.edge.rooms import MEMBER_WAITS_S
+from koko_presence.news import SessionRefused
 from tests.world import UNIX_START_S, Client, World
 
 pytestmark = pytest.mark.parametrize("workers", [1, 3])
 ALL = Grant(allow=True, can_control=True, can_broadcast=True)
 
 
+# names the user, and an end, and is signed by nobody
+MADE_UP = ".".join(
+    base64.urlsafe_b64encode(part).decode().rstrip("=")
+    for part in (b'{"alg":"EdDSA","kid":"x"}', b'{"sub":"ann","exp":9e9}', b"no signature")
+)
+
+
 class Provider:
-    """A verifier that asks somebody: `up`, `down` (it fails at once) or `hanging` (until `answers` is set)."""
+    """A verifier that asks somebody: `up`, `down` (it fails at once), `hanging` (until `answers` is set) or `crowded`
+    (too much is asked, so that nothing is asked about tokens that are not known)."""
 
     asks = True
 
@@ -33,12 +51,17 @@ class Provider:
     def was_refused(self, token: str, now_s: float) -> bool:
         return token in self.known_refused
 
+    def has_refused(self, token_hash: bytes, now_s: float) -> bool:
+        return token_hash in map(hash_of, self.known_refused)
+
     def verify(self, token: str, now_s: float, may_ask: MayAsk = freely) -> Identity | Awaitable[Identity]:
         self.asked += 1
         if self.state == "hanging":
             return self._later(token)
         if self.state == "down":
             raise VerifierUnavailable("nobody answers", 2.0)
+        if self.state == "crowded" and not token.startswith("ann-"):  # not one that was good before
+            raise AskedTooOften("too many tokens that are not known", 1.0, is_silence=False)
         return self._answer(token)
 
     async def _later(self, token: str) -> Identity:
@@ -48,7 +71,7 @@ class Provider:
         return self._answer(token)
 
     def _answer(self, token: str) -> Identity:
-        if token in self.refused:
+        if token in self.refused or token == MADE_UP:
             raise TokenRefused("it has signed out")
         user = token.partition("-")[0]
         return Identity(
@@ -194,6 +217,46 @@ def test_a_refused_token_is_refused_whatever_resume_token_comes_with_it(workers:
     scene(test, workers)
 
 
+def test_a_made_up_token_is_no_way_in_while_the_provider_answers(workers: int) -> None:
+    """Whoever had signed out came back with a token that nobody had signed: with some more of these a second the budget
+    for questions was used up, so that it was not asked about, and the resume token stood in for it."""
+
+    async def test(s: Scene) -> None:
+        s.lose(s.ann)
+        s.provider.state = "crowded"
+        client = s.come_back(MADE_UP)
+        await s.turn(RESUME_WAITS_S)
+        assert not client.of("authenticated") and client.closed == 1013
+        s.assert_back(s.come_back())
+
+    scene(test, workers)
+
+
+def test_a_made_up_token_counts_no_longer_than_nobody_answers(workers: int) -> None:
+    async def test(s: Scene) -> None:
+        s.lose(s.ann)
+        s.provider.state = "down"
+        client = s.come_back(MADE_UP)
+        s.assert_back(client)
+        found = s.ann.session.hub.resume_tokens.read_identity(client.resume_token, MADE_UP, UNIX_START_S)
+        assert found is not None and not found.is_same and found.token_hash == hash_of("ann-1"), "never checked"
+        s.provider.state = "crowded"
+        s.world.sleep(11)
+        assert client.closed == 1013 and client.last("error")["retryAfterMs"] == 1000
+
+    scene(test, workers)
+
+
+def test_a_resume_token_of_a_token_that_was_refused_proves_nothing(workers: int) -> None:
+    async def test(s: Scene) -> None:
+        s.lose(s.ann)
+        s.provider.state = "down"
+        s.provider.known_refused.add("ann-1")
+        assert s.come_back(MADE_UP).closed == 1013
+
+    scene(test, workers)
+
+
 def test_whoever_has_signed_in_as_somebody_else_does_not_become_who_was_there_before(workers: int) -> None:
     async def test(s: Scene) -> None:
         s.lose(s.ann)
@@ -232,6 +295,19 @@ def test_a_session_that_is_over_is_not_brought_back(workers: int, state: str, ho
     scene(test, workers)
 
 
+def test_a_late_word_that_the_session_is_over_does_not_end_one_that_was_resumed(workers: int) -> None:
+    async def test(s: Scene) -> None:
+        s.lose(s.ann)
+        s.provider.state = "down"
+        client = s.come_back()
+        hub = client.session.hub
+        hub.on_news(SessionRefused(connection=client.session.connection, code="UNAUTHENTICATED"), s.world.now)
+        s.assert_back(client)
+        assert client.closed is None
+
+    scene(test, workers)
+
+
 def test_an_answer_that_comes_while_the_session_is_being_resumed_counts(workers: int) -> None:
     async def test(s: Scene) -> None:
         s.lose(s.ann)
@@ -259,6 +335,49 @@ def test_a_fresh_token_takes_the_place_of_one_that_could_not_be_checked(workers:
         s.provider.refused.add("ann-1")
         s.world.sleep(30)
         assert client.closed is None
+
+    scene(test, workers)
+
+
+@pytest.mark.parametrize("answer", ["good", "refused", "none"])
+def test_an_answer_about_a_token_that_has_been_replaced_meanwhile_counts_for_nothing(
+    workers: int, answer: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test(s: Scene) -> None:
+        s.lose(s.ann)
+        s.provider.state = "down"
+        client = s.come_back()
+        s.provider.state = "hanging"
+        await s.turn(11)  # the first token is asked about again,
+        asked = s.provider.asked
+        s.provider.state = "up"
+        client.auth("ann-2")  # and a newer one is good at once
+        assert s.provider.asked == asked + 1 and client.session.login._unchecked is None
+        if answer == "refused":
+            s.provider.refused.add("ann-1")
+        elif answer == "none":
+            s.provider.state = "down"
+        s.provider.answers.set()
+        await s.turn()
+        assert client.closed is None and not client.of("error") and len(client.of("authenticated")) == 2
+        client.send(type="heartbeat")
+        assert client.of("pong") and client.session.identity.expires_at_s
+
+    scene(test, workers)
+    assert not caplog.records
+
+
+def test_the_newest_token_holds_whichever_is_answered_first(workers: int) -> None:
+    async def test(s: Scene) -> None:
+        s.provider.state, s.provider.name = "hanging", "Old Name"
+        s.ann.auth("ann-2")
+        s.provider.state, s.provider.name = "up", "New Name"
+        s.ann.auth("ann-3")
+        s.provider.name = "Old Name"
+        s.provider.answers.set()
+        await s.turn()
+        assert len(s.ann.of("authenticated")) == 3 and not s.ann.of("error"), "each is answered"
+        assert s.ann.session.identity.name == "New Name"
 
     scene(test, workers)
 

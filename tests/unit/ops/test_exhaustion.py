@@ -10,10 +10,13 @@ from typing import Any, NoReturn
 
 import pytest
 
+from koko_presence.happenings import RoomCounts, RoomEmptied
 from koko_presence.ops import logs
 from koko_presence.ops.config import Log
 from koko_presence.ops.exhaustion import EndWithoutMemory, end_when_exhausted
 from koko_presence.ops.memory import EXIT_NO_MEMORY
+from koko_presence.ops.outgoing_config import Webhooks as Options
+from koko_presence.ops.webhooks import Webhooks
 from tests.waiting import PATIENCE_S
 
 
@@ -44,6 +47,26 @@ def test_what_our_own_code_has_caught_ends_it_when_it_is_logged(watch: Watch) ->
             raise MemoryError
         except Exception:
             logging.getLogger("koko_presence.polling").exception("a callback failed")
+
+
+def test_a_webhook_without_memory_is_no_webhook_that_fails(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[str] = []
+    monkeypatch.setattr(watch[0], "_end", lambda: ended.append("now"))
+
+    class Poster:
+        async def post(self, url: str, headers: Any, body: bytes) -> NoReturn:
+            raise MemoryError
+
+    async def test() -> None:
+        webhooks = Webhooks(Options(url="http://x", secret="s" * 40, batch_s=0.0), Poster())
+        note = RoomCounts(users=0, sessions=0, visible_users=0, visible_sessions=0)
+        webhooks.append(RoomEmptied(id="1", timestamp="", room_id="r", room_type="video", room=note))
+        webhooks._ring()
+        assert webhooks._sending is not None
+        await webhooks._sending
+
+    asyncio.run(test())
+    assert ended == ["now"]
 
 
 def test_it_stays_when_the_log_is_set_up_anew(watch: Watch) -> None:

@@ -195,3 +195,18 @@ def test_m10_what_is_dropped_is_always_of_a_person_with_the_most(steps: list[tup
 
 def _left_of(q: WebhookQueue) -> list[str]:
     return [entry[0].id for entry in q._waiting._entries.values()]
+
+
+def test_a_webhook_that_keeps_up_loses_nothing_while_memory_is_short() -> None:
+    """Everything that waited was dropped, ten times a second as long as memory was short, and all events wait for a
+    second: in a container that is always 86 % full the application was told nothing any more."""
+    q = queue(limit=100)
+    for number in range(3):
+        q.put(event(number), 100.0)
+    assert q.shed() == 0 and ids(q) == ["evt_0", "evt_1", "evt_2"]
+    for number in range(3, 20):  # the batch hangs
+        q.put(event(number), 101.0)
+    assert q.shed() == 14 and (q.dropped, len(q)) == (14, 6)
+    assert q.shed() == 0
+    q.told()
+    assert ids(q) == ["evt_17", "evt_18", "evt_19"], "the newest are kept"
