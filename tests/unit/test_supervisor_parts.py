@@ -267,9 +267,7 @@ def test_a_channel_carries_messages_of_any_size_in_order_and_tells_the_end_once(
     async def test() -> None:
         one, two = map(End, socket.socketpair())
         config = msgspec.msgpack.encode(OLD)
-        begin = Begin(
-            id=1, slot=0, mesh_address="/x", listening=[[5]], config=config * 20_000
-        )  # more than a socket takes
+        begin = Begin(id=1, slot=0, mesh_address="/x", config=config * 20_000)  # more than a socket takes
         sent: list[Any] = [Ready(), begin, Beat(at=1.5), begin, Ready()]
         for message in sent:
             one.channel.send(message)
@@ -420,8 +418,8 @@ def test_an_address_that_cannot_be_served_is_told_with_what_to_do_instead(error:
 def test_an_unexpected_fault_of_a_worker_reaches_the_supervisor() -> None:
     async def test() -> None:
         ours, theirs = socket.socketpair()
-        end, member = End(ours), Member(theirs)
-        end.channel.send(Begin(id=1, slot=0, mesh_address="/nowhere", listening=[], config=b"no msgpack\n"))
+        end, member = End(ours), Member(theirs, [])
+        end.channel.send(Begin(id=1, slot=0, mesh_address="/nowhere", config=b"no msgpack\n"))
         assert await member.serve() == 0
         await pause(lambda: end.got)
         (failed,) = end.got
