@@ -396,7 +396,7 @@ class Supervisor(Service):
         if heir is not None and heir in self._workers:
             self._workers[heir].channel.send(untold)
         else:
-            log.warning("events to be told by webhook are lost with the last worker", extra={"worker": id})
+            self._watch.on_events_dropped(len(msgspec.msgpack.decode(untold.events, type=list[msgspec.Raw])))
 
     def _on_lost(self, id: int) -> None:
         worker = self._workers[id]

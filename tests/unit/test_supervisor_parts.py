@@ -14,6 +14,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -21,11 +22,13 @@ import pytest
 import uvloop
 
 from koko_presence import supervisor
+from koko_presence.cluster import control
 from koko_presence.cluster.control import Beat, Begin, Channel, Failed, Ready, Unpacker, pack
 from koko_presence.limits import Limits
 from koko_presence.ops import headroom, reloading
 from koko_presence.ops.beside import OneAtATime
 from koko_presence.ops.config import Auth, Config, ConfigError, Operator, Server
+from koko_presence.ops.main_watch import MainWatch
 from koko_presence.ops.memory import Group
 from koko_presence.ops.processes import Reserve, vitals
 from koko_presence.ops.reloading import AT_RESTART, AT_ROLLING, read_again, settle
@@ -381,6 +384,21 @@ def test_memory_for_further_workers_is_that_of_the_machine_or_of_the_group_that_
     assert headroom.how_many_more([]) == 4, "a worker of 64 MiB each"
     monkeypatch.setattr(headroom, "private_bytes", lambda pid: pid << 20)
     assert headroom.how_many_more([50, 100]) == 2 and headroom.how_many_more([500]) == 1
+
+
+def test_events_that_a_worker_leaves_go_to_its_heir_or_are_counted() -> None:
+    """Those without an heir were logged and not counted."""
+    events = control.Untold(events=msgspec.msgpack.encode([{"type": "user_left"}, {"type": "room_emptied"}]))
+    watch, sent = MainWatch(is_supervisor=True), list[Any]()
+    heir = SimpleNamespace(channel=SimpleNamespace(send=sent.append))
+    parts = SimpleNamespace(_fleet=SimpleNamespace(heir=lambda id: 2), _workers={2: heir}, _watch=watch)
+    supervisor.Supervisor._pass_on(parts, 1, events)  # type: ignore[arg-type]
+    assert sent == [events] and watch.counts().events_dropped == 0
+    parts._workers.clear()
+    supervisor.Supervisor._pass_on(parts, 1, events)  # type: ignore[arg-type]
+    parts._fleet.heir = lambda id: None
+    supervisor.Supervisor._pass_on(parts, 1, events)  # type: ignore[arg-type]
+    assert sent == [events] and watch.counts().events_dropped == 4
 
 
 # --- what it says -----------------------------------------------------------------------------------------------------
