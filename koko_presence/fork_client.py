@@ -198,13 +198,14 @@ class Forks:
         self._loop = asyncio.get_running_loop()
         self._current: ForkServer | None = None
         self._before: ForkServer | None = None  # while a rolling reload runs
+        self._loading: ForkServer | None = None  # before it takes the place of the current one
         self._ending: list[ForkServer] = []
         self._closed = False
 
     @property
     def pids(self) -> set[int]:
         """Of all that have not been waited for."""
-        each = [self._current, self._before, *self._ending]
+        each = [self._current, self._before, self._loading, *self._ending]
         return {server.pid for server in each if server is not None and server.pid is not None}
 
     def vitals(self) -> Vitals | None:
@@ -231,9 +232,10 @@ class Forks:
             new = ForkServer(self._requester, self._vitals, self._on_gone)
         except OSError as error:
             return error.strerror or str(error)
+        self._loading = new
         why = await new.loaded
+        self._loading = None
         if why or self._closed:
-            self._end(new)
             return why or "the service ends"
         if self._before is None:
             self._before = self._current
@@ -257,7 +259,7 @@ class Forks:
 
     def tick(self, now: float) -> None:
         """Several times a second."""
-        for server in (self._current, self._before):
+        for server in (self._current, self._before, self._loading):
             if server is not None:
                 server.tick(now)
         self._ending = [server for server in self._ending if not server.reaped]
@@ -265,7 +267,7 @@ class Forks:
     def close(self) -> None:
         """End all."""
         self._closed = True
-        for server in (self._current, self._before):
+        for server in (self._current, self._before, self._loading):
             if server is not None:
                 server.close()
         self._current = self._before = None

@@ -131,6 +131,7 @@ class Worker:
         self._mesh: Mesh | None = None
         loop = asyncio.get_running_loop()
         self._loop = loop
+        self._started_s = time.time()  # not when the program was loaded, which may be in the process it is forked from
         self._wall = WallClock()
         self._wall_timer: asyncio.TimerHandle | None = None
         self.addresses = AddressLimits(config.limits, _counts(place), monotonic)
@@ -295,6 +296,7 @@ class Worker:
             tally,
             self._lag,
             self._turn_cpu,
+            started_s=self._started_s,
             door=self.door,
             addresses=self.addresses,
             hub=self.hub,

@@ -1,6 +1,7 @@
 """Workers are forked by a process that has loaded the program: what that gives, and what becomes of it when it breaks."""
 
 import os
+import re
 import shutil
 import signal
 import sys
@@ -38,6 +39,12 @@ def children(it: Service) -> dict[str, list[int]]:
 def fork_server(it: Service) -> int:
     (pid,) = wait_until(lambda: children(it)["server"])
     return pid
+
+
+def started(it: Service) -> dict[str, float]:
+    """When each worker has started, in unix seconds, as metrics say it."""
+    found = re.findall(r'^koko_presence_worker_start_time_seconds{worker="(.*)"} (\S+)$', it.ask("/metrics")[1], re.MULTILINE)
+    return {slot: float(value) for slot, value in found}
 
 
 @contextmanager
@@ -120,9 +127,11 @@ def test_a_fork_server_that_dies_ends_no_worker_and_is_there_again_when_it_is_ne
         os.kill(first, signal.SIGKILL)
         it.wait(ENDED)
         assert it.whole() and len(it.alive()) == 2
+        told = started(it)
         os.kill(it.pid(2), signal.SIGKILL)
         wait_until(lambda: it.log("worker started", id=3))
         wait_until(it.whole)
+        assert started(it)["0"] == told["0"] and started(it)["1"] > told["1"], "a worker's start, not the program's"
         assert fork_server(it) != first and len(it.log("a worker died")) == 1
 
 

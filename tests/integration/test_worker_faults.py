@@ -268,7 +268,7 @@ def test_the_runtime_folder_is_made_again_and_the_server_is_found_in_it() -> Non
 def test_a_slot_that_cannot_be_filled_is_tried_with_growing_pauses() -> None:
     assert sum(PAUSES_S) < 10.0 and PAUSES_S[-1] <= WELL_WITHIN_S - 1.0
     with server_of_its_own(2) as it:
-        made = no_program_at_all(it)
+        made = no_descriptors_to_fork(it)
         next(made)
         os.kill(it.pid(1), signal.SIGKILL)
         wait_until(lambda: len(it.log("a worker died")) >= 4)
