@@ -32,7 +32,7 @@ BARS = ("false_left", "ghosts", "not_resumed", "late_rooms", "jumps", "control",
 def workers_of(supervisor: int) -> list[int]:
     """The pids of a supervisor's workers."""
     children = Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split()
-    return [int(child) for child in children if b"worker_process" in Path(f"/proc/{child}/cmdline").read_bytes()]
+    return [int(child) for child in children if b"koko-presence worker" in Path(f"/proc/{child}/cmdline").read_bytes()]
 
 
 def false_leaves(watch: Watch, crowd: Crowd) -> list[tuple[float, str, str]]:

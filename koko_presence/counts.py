@@ -114,3 +114,4 @@ class MainCounts(Struct, kw_only=True):
     log_lines_lost: int = 0
     descriptors: int = 0
     descriptors_allowed: int = 0
+    events_dropped: int = 0  # for the webhook, which a worker has left and nobody could take

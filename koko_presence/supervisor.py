@@ -2,10 +2,11 @@
 
 What is to be done is decided by `cluster.fleet`; here are the processes, sockets and signals. Signals only queue. The
 supervisor owns the listening sockets, one for each slot and address: they outlive their worker, so whoever waits to be
-accepted by one that died or hangs is served by its successor, and a rolling reload refuses nobody. Workers are new
-programs, never forks of a running loop; all they need to know comes by their control channel, the certificate too: a
-replacement starts with what was last found good. Every worker holds every slot's sockets, and accepts from those that
-it is told to, so that others stand in for a worker that is missing.
+accepted by one that died or hangs is served by its successor, and a rolling reload refuses nobody. Workers are forked
+by a process that has loaded the program and runs no loop (fork_server), and are children of this one; all they need to
+know comes by their control channel, the certificate too. So a replacement starts with the program, the configuration
+and the certificate that were last found good. Every worker holds every slot's sockets, and accepts from those that it
+is told to, so that others stand in for a worker that is missing.
 """
 
 import asyncio
@@ -17,7 +18,6 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from subprocess import Popen
 from typing import Any
 
 import msgspec
@@ -28,18 +28,20 @@ from .cluster import control
 from .cluster.control import Begin, Channel, Snapshot
 from .cluster.crew import Action, Exit, Kill, Phase, Spawn, StopListening, Tell
 from .cluster.fleet import Fleet
+from .cluster.fork_requests import Fork
 from .cluster.shared_cache import SharedCache
 from .cluster.vitals import Vitals
 from .edge.address_counts import shared_memory
 from .edge.listening import listening_sockets
+from .fork_client import Forks, Wanted
 from .ids import new_hash_key
 from .operating import Operating
 from .ops import headroom, reloading, runtime, stacks
 from .ops.beside import OneAtATime
-from .ops.certificate import Certificate
+from .ops.certificate import Certificate, read_certificate
 from .ops.config import Config, load
 from .ops.main_watch import MainWatch
-from .ops.processes import Reserve, Terminal, prepare, start_worker, vitals
+from .ops.processes import Reserve, Terminal, adopt_orphans, prepare, reap_strangers, vitals
 from .ops.stats import Stats
 from .service import Service, complain
 
@@ -70,7 +72,7 @@ async def _serve(config: Config, dev: bool, reload_config: Callable[[], Config],
     folder: runtime.RuntimeFolder | None = None
     sockets: list[list[socket.socket]] = []
     try:
-        certificate = Certificate.read(server) if server.tls_cert else None
+        certificate = await read_certificate(server)
         found = await loop.getaddrinfo(server.host, server.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         sockets = listening_sockets(found, server.worker_count, backlog=server.backlog)
         port = int(sockets[0][0].getsockname()[1])
@@ -89,11 +91,43 @@ async def _serve(config: Config, dev: bool, reload_config: Callable[[], Config],
 
 
 class WorkerProcess:
-    """A worker as the supervisor sees it: a process, and a channel to it."""
+    """A worker as the supervisor sees it: a channel to it, and a process once that is known."""
 
-    def __init__(self, slot: int, process: "Popen[bytes]", pidfd: int) -> None:
-        self.slot, self.process, self.pidfd = slot, process, pidfd
+    def __init__(self, slot: int) -> None:
+        self.slot = slot
         self.channel: Channel
+        self.pid: int | None = None
+        self.pidfd = -1
+        self.status: int | None = None  # once it has ended: its exit code, or a signal's number below 0
+        self._doomed = False  # to be killed as soon as it is known
+
+    def begin(self, pid: int) -> None:
+        """It is this process, a child of ours. Errors: OSError."""
+        self.pid = pid
+        if self._doomed:
+            self.kill()
+        self.pidfd = os.pidfd_open(pid)
+
+    def signal(self, number: int) -> None:
+        """Send a signal, if it is there. Its pid is no other process's before `poll` has waited for it."""
+        if self.pid is not None and self.status is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """SIGKILL, now or when it is there."""
+        self._doomed = True
+        self.signal(signal.SIGKILL)
+
+    def poll(self) -> int | None:
+        """Its status, None while it runs."""
+        if self.pid is not None and self.status is None:
+            try:
+                pid, status = os.waitpid(self.pid, os.WNOHANG)
+            except ChildProcessError:  # somebody else has waited for it
+                pid, status = self.pid, 1 << 8
+            if pid:
+                self.status = os.waitstatus_to_exitcode(status)
+        return self.status
 
 
 class Supervisor(Service):
@@ -118,6 +152,8 @@ class Supervisor(Service):
         self._reserve = Reserve()
         self._fleet = Fleet(len(sockets), str(folder.path), self._vitals)
         self._workers: dict[int, WorkerProcess] = {}
+        adopt_orphans()  # workers are forked twice
+        self._forks = Forks(self, _vitals_of)
         self._rolls = OneAtATime(self._roll)
         self._over: asyncio.Future[Exit] = self._loop.create_future()
         self._watchdog_at = 0.0
@@ -144,6 +180,7 @@ class Supervisor(Service):
         end = await self._over
         listening.cancel()
         self.leave_folder()
+        self._forks.close()
         await self.close_operator_port()
         if end.line:
             return complain(end.code, end.line)
@@ -183,8 +220,8 @@ class Supervisor(Service):
 
     def _ask_for_stacks(self) -> None:
         for id, worker in self._workers.items():
-            if self._fleet.present(id):  # one that has only just begun would be ended by the signal
-                worker.process.send_signal(signal.SIGUSR1)
+            if self._fleet.present(id):  # one that has only just begun does not listen yet
+                worker.signal(signal.SIGUSR1)
 
     def roll(self) -> None:
         self._rolls.ask()
@@ -198,13 +235,19 @@ class Supervisor(Service):
         if config is None or self._fleet.no_roll():  # it may be draining by now
             return
         try:
-            certificate = Certificate.read(config.server) if config.server.tls_cert else None
+            certificate = await read_certificate(config.server)
         except OSError as error:
             log.error("no rolling reload: %s", runtime.cannot_serve(config, error))
             return
+        why = await self._forks.renew()
+        if self._fleet.no_roll():
+            self._forks.go_back()
+            return
+        if why:
+            log.error("the new workers run the program that was loaded before: %s", why)
         self._config, self._config_before = config, self._config
         self._certificate, self._certificate_before = certificate, self._certificate
-        pids = [worker.process.pid for worker in self._workers.values()]
+        pids = [worker.pid for worker in self._workers.values() if worker.pid is not None]
         batch = headroom.how_many_more(pids)
         log.info("rolling reload: every worker is replaced", extra={"workers": self._fleet.slots, "at_once": batch})
         self._rolling = True
@@ -234,10 +277,12 @@ class Supervisor(Service):
                 if worker is not None:
                     worker.channel.send(action.message)
             elif isinstance(action, Spawn):
-                self._loop.call_soon(self._spawn, action.id, action.slot)  # takes milliseconds: news goes first
+                self._loop.call_soon(self._spawn, action.id)  # news goes first
             elif isinstance(action, Kill):
                 if action.id in self._workers:
-                    self._workers[action.id].process.kill()
+                    self._workers[action.id].kill()
+                elif self._forks.forget(action.id):
+                    self._loop.call_soon(self._on_forgotten, action.id)
             elif isinstance(action, StopListening):
                 for sock in [sock for slot in self._sockets for sock in slot]:
                     sock.close()
@@ -245,48 +290,33 @@ class Supervisor(Service):
                 self._over.set_result(action)
         self._show_state()
 
-    def _spawn(self, id: int, slot: int) -> None:
-        if not self._fleet.wants(id):  # decided otherwise in the same turn
-            self._do(self._fleet.on_reaped(id, 0, monotonic()))
-            return
-        self.mend_folder()  # the newcomer looks for the others' sockets there
-        try:
-            with self._reserve:
-                worker = self._start(id, slot)
-        except OSError as error:  # no memory, no process, no descriptor to be had: not the worker's fault
-            why = f"it could not be started: {error.strerror or error}"
-            self._do(self._fleet.on_failed(id, why, False, monotonic()))
-            self._do(self._fleet.on_reaped(id, 1, monotonic()))
-            return
-        log.info("worker started", extra={"worker": slot, "id": id, "pid": worker.process.pid})
+    # --- starting workers -----------------------------------------------------------------------------------------
 
-    def _start(self, id: int, slot: int) -> WorkerProcess:
-        """A new process that has its first message. Errors: OSError; then there is none."""
-        ours, theirs = socket.socketpair()
-        listening = [[sock.fileno() for sock in sockets] for sockets in self._sockets]
-        every = [number for numbers in listening for number in numbers]
-        try:
-            with theirs:
-                process = start_worker(theirs.fileno(), [*every, *self._counts])
-            try:
-                pidfd = os.pidfd_open(process.pid)
-            except OSError:
-                process.kill()
-                process.wait()
-                raise
-        except OSError:
-            ours.close()
-            raise
-        worker = self._workers[id] = WorkerProcess(slot, process, pidfd)
+    def _spawn(self, id: int) -> None:
+        if self._fleet.wants(id):
+            self.mend_folder()  # the newcomer looks for the others' sockets there
+            self._forks.ask(id)
+        else:  # decided otherwise in the same turn
+            self._do(self._fleet.on_reaped(id, 0, monotonic()))
+
+    def _on_forgotten(self, id: int) -> None:
+        self._do(self._fleet.on_reaped(id, 0, monotonic()))
+
+    def prepare(self, id: int) -> Wanted | None:
+        """What worker `id` is forked with; its first message waits for it in the channel. Errors: OSError."""
+        if not self._fleet.wants(id):
+            self._do(self._fleet.on_reaped(id, 0, monotonic()))
+            return None
+        with self._reserve:
+            ours, theirs = socket.socketpair()
+        slot = self._fleet.members[id].slot
+        worker = self._workers[id] = WorkerProcess(slot)
         worker.channel = Channel(ours, partial(self._on_message, id), partial(self._on_lost, id))
-        self._loop.add_reader(pidfd, self._on_reaped, id)
         certificate = self._certificate
         begin = Begin(
             id=id,
             slot=slot,
             mesh_address=self._fleet.address(id),
-            listening=listening,
-            address_counts=self._counts[0] if self._counts else -1,
             shares=True,
             config=msgspec.msgpack.encode(self._config),
             certificate=certificate.chain if certificate is not None else b"",
@@ -296,7 +326,31 @@ class Supervisor(Service):
         worker.channel.send(begin)
         for entries in self._shared.batches(time.time()):
             worker.channel.send(control.Share(entries=entries))
-        return worker
+        listening = [sock.fileno() for sockets in self._sockets for sock in sockets]
+        fds = [theirs.fileno(), *listening, *self._counts]
+        request = Fork(id, slot, slots=len(self._sockets), shares_counts=bool(self._counts), fds=len(fds))
+        return Wanted(request, fds, theirs.close)
+
+    def forked(self, id: int, pid: int) -> None:
+        """Worker `id` is there."""
+        worker = self._workers[id]
+        try:
+            with self._reserve:
+                worker.begin(pid)
+        except OSError as error:
+            worker.kill()  # and waited for with other strangers
+            self.failed(id, error.strerror or str(error))
+            return
+        self._loop.add_reader(worker.pidfd, self._on_reaped, id)
+        log.info("worker started", extra={"worker": worker.slot, "id": id, "pid": pid})
+
+    def failed(self, id: int, reason: str) -> None:
+        """Worker `id` could not be started: no memory, no process, no descriptor to be had. Not the worker's fault."""
+        worker = self._workers.pop(id, None)
+        if worker is not None:
+            worker.channel.close()
+        self._do(self._fleet.on_failed(id, f"it could not be started: {reason}", False, monotonic()))
+        self._do(self._fleet.on_reaped(id, 1, monotonic()))
 
     def _channels(self) -> dict[int, Channel]:
         return {id: worker.channel for id, worker in self._workers.items()}
@@ -342,17 +396,18 @@ class Supervisor(Service):
         if heir is not None and heir in self._workers:
             self._workers[heir].channel.send(untold)
         else:
-            log.warning("events to be told by webhook are lost with the last worker", extra={"worker": id})
+            self._watch.on_events_dropped(len(msgspec.msgpack.decode(untold.events, type=list[msgspec.Raw])))
 
     def _on_lost(self, id: int) -> None:
-        if self._workers[id].process.poll() is not None:
+        worker = self._workers[id]
+        if worker.poll() is not None:
             self._on_reaped(id)  # says more: how it ended
-        else:
+        elif worker.pid is not None:  # else it was not forked, which is told
             self._do(self._fleet.on_lost(id, monotonic()))
 
     def _on_reaped(self, id: int) -> None:
         worker = self._workers.get(id)
-        status = worker.process.poll() if worker is not None else None
+        status = worker.poll() if worker is not None else None
         if worker is None or status is None:
             return
         del self._workers[id]
@@ -365,13 +420,14 @@ class Supervisor(Service):
 
     def _vitals(self, id: int) -> Vitals | None:
         worker = self._workers.get(id)
-        found = None if worker is None else vitals(worker.process.pid)
-        return None if found is None else Vitals(*found)
+        return self._forks.vitals() if worker is None or worker.pid is None else _vitals_of(worker.pid)
 
     def _tick(self) -> None:
         now = monotonic()
         self._loop.call_later(TICK_S, self._tick)
         self._watch.tick(now)
+        self._forks.tick(now)
+        reap_strangers({*self._forks.pids, *(each.pid for each in self._workers.values() if each.pid is not None)})
         self._do(self._fleet.tick(now))
         interval_s = self._notifier.watchdog_interval_s
         if interval_s is not None and now >= self._watchdog_at:
@@ -387,8 +443,11 @@ class Supervisor(Service):
             f"others stand in for worker {missing}" if missing else f"{self._fleet.slots} workers serve"
         )
         was_rolling, self._rolling = self._rolling, self._fleet.rolling
-        if was_rolling and not self._rolling and not self._fleet.rolled:
+        if was_rolling and not self._rolling and self._fleet.rolled:
+            self._forks.keep()
+        elif was_rolling and not self._rolling:
             self._config, self._certificate = self._config_before, self._certificate_before
+            self._forks.go_back()
         if status == self._status and self._rolling == was_rolling:
             return
         self._status = status
@@ -404,6 +463,11 @@ class Supervisor(Service):
         elif not self._rolling:
             log.info("ready", extra={"missing": missing} if missing else {})
             self._notifier.ready(status)
+
+
+def _vitals_of(pid: int) -> Vitals | None:
+    found = vitals(pid)
+    return None if found is None else Vitals(*found)
 
 
 def _address_counts(workers: int) -> list[int]:

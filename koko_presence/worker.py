@@ -30,6 +30,7 @@ from .auth.webhook_access import WebhookAccess
 from .cluster.bus import LocalBus
 from .cluster.cluster_bus import ClusterBus
 from .cluster.mesh import Mesh
+from .cluster.own_views import OwnViews
 from .cluster.ring import View
 from .cluster.shared_cache import CacheEntry
 from .edge.abuse import make_intake
@@ -38,7 +39,7 @@ from .edge.address_limits import AddressLimits
 from .edge.arrivals import Arrivals
 from .edge.connection import Connection, Handler
 from .edge.door import Door
-from .edge.http import HttpSide
+from .edge.http import HttpSide, demo_files, sdk_files
 from .edge.hub import Hub
 from .edge.origins import Origins
 from .edge.trpc_http import TrpcHttp
@@ -76,6 +77,12 @@ EVENTS_A_MESSAGE = 10_000
 DRAIN_EXTRA_S = 2.5  # and how much longer than it was told to a drain takes at most
 
 monotonic = time.monotonic
+
+
+def load_pages() -> None:
+    """Read what workers serve from files, so that those that are forked from this process need not."""
+    sdk_files(SDK_FOLDER)
+    demo_files(DEMO_FOLDER)
 
 
 class CpuTimes:
@@ -124,11 +131,15 @@ class Worker:
         self.place = place
         self.on_serving: Callable[[int], None] = lambda epoch: None
         self.on_peer_stuck: Callable[[int, bool], None] = lambda peer, lossy: None
+        self.on_took_over: Callable[[View], None] = lambda view: None
+        self._views = OwnViews()
+        self._take_over_timer: asyncio.TimerHandle | None = None
         self.on_learned: Callable[[list[CacheEntry]], None] = lambda entries: None
         self.upstreams = Upstreams()
         self._mesh: Mesh | None = None
         loop = asyncio.get_running_loop()
         self._loop = loop
+        self._started_s = time.time()  # not when the program was loaded, which may be in the process it is forked from
         self._wall = WallClock()
         self._wall_timer: asyncio.TimerHandle | None = None
         self.addresses = AddressLimits(config.limits, _counts(place), monotonic)
@@ -268,7 +279,7 @@ class Worker:
             self.webhooks.stop()
         if self._webhook_asker is not None:
             await self._webhook_asker.close()
-        for timer in (self._wall_timer, self._memory_timer):
+        for timer in (self._wall_timer, self._memory_timer, self._take_over_timer):
             if timer is not None:
                 timer.cancel()
 
@@ -302,6 +313,7 @@ class Worker:
             tally,
             self._lag,
             self._turn_cpu,
+            started_s=self._started_s,
             door=self.door,
             addresses=self.addresses,
             hub=self.hub,
@@ -346,7 +358,9 @@ class Worker:
         """The bus: to this worker's own shard, or to all workers when it has a `place` among them."""
         if self.place is None:
             return LocalBus(self.shard, self._poller, monotonic, CpuTimes())
-        self._mesh = Mesh(self.place.id, self.place.mesh_address, self._on_letters, self._on_stuck, self._on_late)
+        self._mesh = Mesh(
+            self.place.id, self.place.mesh_address, self._on_letters, self._on_stuck, self._on_late, self._on_dead
+        )
         return ClusterBus(
             self.place.id,
             self.shard,
@@ -374,11 +388,38 @@ class Worker:
             await self._mesh.open()
 
     def on_view(self, view: View) -> None:
-        """Take over a view of the workers; `on_serving` is called with its epoch when everything that moves has moved,
-        and `on_peer_stuck` with the id of a worker that cannot be reached any more."""
+        """Take over the supervisor's view of the workers; `on_serving` is called with its epoch when everything that
+        moves has moved, and `on_peer_stuck` with the id of a worker that cannot be reached any more. When others end
+        and the supervisor does not say so in time, this worker goes by a view of its own: `on_took_over` is called."""
+        found = self._views.on_view(view)
+        if found is not None:
+            self._go_by(found)
+
+    def _go_by(self, view: View) -> None:
         assert isinstance(self.bus, ClusterBus) and self._mesh is not None
         self.bus.on_view(view, monotonic())
         self._mesh.forget(view.ids)
+
+    def _on_dead(self, peer: int) -> None:
+        now = monotonic()
+        self._views.on_death(peer, now)
+        due_at = self._views.due_at
+        if due_at is not None:
+            if self._take_over_timer is not None:
+                self._take_over_timer.cancel()
+            self._take_over_timer = self._loop.call_later(max(0.0, due_at - now) + 0.001, self._take_over)
+
+    def _take_over(self) -> None:
+        self._take_over_timer = None
+        view = self._views.take_over(monotonic())
+        if view is None:
+            return
+        log.warning(
+            "workers have died and the supervisor has not said so: this one goes on without them",
+            extra={"peers": sorted(peer.slot for peer in view.peers), "epoch": view.epoch},
+        )
+        self._go_by(view)
+        self.on_took_over(view)
 
     def _share_learned(self, entries: list[CacheEntry]) -> None:
         self.on_learned(entries)

@@ -1,21 +1,20 @@
 """The process around a worker: alone, or as one of several under a supervisor.
 
-Alone it is the whole service: signals, operator port, what systemd wants to know. Under a supervisor it is
-`python -m koko_presence.worker_process FD`: FD is its end of the control channel, by which everything else comes, the
+Alone it is the whole service: signals, operator port, what systemd wants to know. Under a supervisor it is forked by
+the fork server, with its end of the control channel and the listening sockets; all else comes by the channel, the
 configuration included, so that no secret stands in a command line or an environment. It beats from its own loop, and
 ends with the channel.
 """
 
 import asyncio
 import codecs
-import ctypes
 import gc
 import logging
 import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NoReturn
 
@@ -24,17 +23,19 @@ import uvloop
 
 from . import inquiries
 from .cluster import control
+from .cluster.acceptors import assign
 from .cluster.control import Beat, Begin, Channel, Drained, Failed, Ready, Serving, Snapshot
 from .cluster.questions import ANSWER_WITHIN_S
+from .cluster.ring import View
 from .ops import logs, queued_stream, runtime
-from .ops.certificate import Certificate
+from .ops.certificate import Certificate, read_certificate
 from .ops.collect import versions
 from .ops.config import Config, load
 from .ops.descriptors import Descriptors, allowed
 from .ops.exhaustion import end_when_exhausted
 from .ops.main_watch import EVERY_S, MainWatch
 from .ops.metrics import render
-from .ops.processes import SIGNALS, Terminal, go_first_for_memory, prepare
+from .ops.processes import SIGNALS, Terminal, end_with, go_first_for_memory, prepare
 from .ops.stats import Stats, stats
 from .service import Service, complain
 from .worker import Place, Worker, monotonic
@@ -43,7 +44,6 @@ log = logging.getLogger("koko_presence.worker")
 
 BEAT_S = 0.5
 STOP_EXTEND_S = 5.0
-PR_SET_PDEATHSIG = 1
 
 
 def calm_collector() -> None:
@@ -107,7 +107,8 @@ class Alone(Service):
         """The whole life of the service; gives the exit code."""
         config, line = self._config, ""
         try:
-            self._worker = Worker(config, dev=self._dev)
+            certificate = await read_certificate(config.server)
+            self._worker = Worker(config, dev=self._dev, certificate=certificate)
             await self._worker.start()
         except OSError as error:
             return complain(2, runtime.cannot_serve(config, error))
@@ -217,29 +218,34 @@ class Alone(Service):
 # --- one of several -----------------------------------------------------------------------------------------------
 
 
-def main(argv: list[str]) -> NoReturn:
-    """Serve until the supervisor says Stop, or is gone."""
+def run_one(channel: int, listening: Sequence[Sequence[int]], address_counts: int | None, supervisor: int) -> NoReturn:
+    """Serve until the supervisor, the process of that number, says Stop or is gone. The descriptors are this worker's
+    end of the control channel, the listening sockets of every slot, and the memory in which all count by address."""
     for number in SIGNALS:  # these are the supervisor's affair, also when somebody sends them to the whole group
         signal.signal(number, signal.SIG_IGN)
     # a worker whose loop hangs sees no end of the channel, and would hold the port against the next supervisor
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    end_with(supervisor)
     queued_stream.queue_stderr()
     prepare()
     go_first_for_memory()
-    uvloop.run(_serve(socket.socket(fileno=int(argv[0]))))
+    sockets = [[socket.socket(fileno=number) for number in slot] for slot in listening]
+    uvloop.run(_serve(socket.socket(fileno=channel), sockets, address_counts))
 
 
-async def _serve(sock: socket.socket) -> NoReturn:
+async def _serve(sock: socket.socket, listening: list[list[socket.socket]], address_counts: int | None) -> NoReturn:
     end_when_exhausted(asyncio.get_running_loop())
-    end_process(await Member(sock).serve())
+    end_process(await Member(sock, listening, address_counts).serve())
 
 
 class Member:
     """One worker among several: does what comes by the channel."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(
+        self, sock: socket.socket, listening: list[list[socket.socket]], address_counts: int | None = None
+    ) -> None:
+        """`listening` are the sockets of each slot, `address_counts` is for `Place`."""
         self._worker: Worker | None = None
-        self._listening: list[list[socket.socket]] = []  # of each slot
+        self._listening, self._address_counts = listening, address_counts
         self._tasks: set[asyncio.Task[None]] = set()
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._channel = Channel(sock, self._on_message, self._end)
@@ -290,9 +296,7 @@ class Member:
         self._channel.send(control.Answer(number=number, answer=inquiries.encode(answer) if answer else b""))
 
     def _begin(self, begin: Begin) -> None:
-        counts = begin.address_counts if begin.address_counts >= 0 else None
-        self._place = Place(begin.id, begin.slot, begin.mesh_address, counts)
-        self._listening = [[socket.socket(fileno=number) for number in slot] for slot in begin.listening]
+        self._place = Place(begin.id, begin.slot, begin.mesh_address, self._address_counts)
         config = msgspec.msgpack.decode(begin.config, type=Config)
         self._log_as(config)
         try:
@@ -303,6 +307,7 @@ class Member:
             return
         worker.on_serving = lambda epoch: self._channel.send(Serving(epoch=epoch))
         worker.on_peer_stuck = lambda peer, lossy: self._channel.send(control.PeerStuck(peer=peer, lossy=lossy))
+        worker.on_took_over = self._stand_in
         if begin.shares:
             worker.on_learned = lambda entries: self._channel.send(control.Share(entries=entries))
         self._beat()
@@ -321,6 +326,13 @@ class Member:
         calm_collector()
         say_what_fits(worker)
         self._channel.send(Ready())
+
+    def _stand_in(self, view: View) -> None:
+        """The supervisor does not say who is to accept for workers that have died: what it would say."""
+        owners = {peer.id: peer.slot for peer in view.peers if peer.owns}
+        slots = assign(len(self._listening), owners, owners).get(self._place.id)
+        if slots is not None and self._listening and self._worker is not None:
+            self._worker.door.take([sock for slot in sorted(slots) for sock in self._listening[slot]])
 
     async def _open_mesh_again(self, worker: Worker) -> None:
         try:
@@ -359,7 +371,3 @@ class Member:
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

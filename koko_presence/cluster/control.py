@@ -30,19 +30,16 @@ class Message(Struct, kw_only=True, tag=True):
 
 
 class Begin(Message):
-    """The first message: who the worker is. `config` is a Config as msgpack, `listening` the descriptors of the
-    listening sockets of every slot, which outlive the worker, and `address_counts` that of the memory in which all
-    workers count by address, -1 for none. `certificate` and `certificate_key` are PEM texts, empty without TLS.
-    `shares`: the supervisor takes Share, which one of an earlier version does not know."""
+    """The first message: who the worker is. `config` is a Config as msgpack. `certificate` and `certificate_key` are
+    PEM texts, empty without TLS. `shares`: the supervisor takes Share, which one of an earlier version does not
+    know."""
 
     id: int
     slot: int
     mesh_address: str
-    listening: list[list[int]]
     config: bytes
     certificate: bytes = b""
     certificate_key: bytes = b""
-    address_counts: int = -1
     shares: bool = False
     dev: bool = False
 

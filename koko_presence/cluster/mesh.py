@@ -7,10 +7,11 @@ told of, once, and what else is written to it is dropped: it is about to be repl
 On the wire: the writer says GREETING and its id, the reader answers with 8 bytes, how many it has had so far, and does
 so again as they come, and once a second as a sign of life. Between them go letters (_fastpath/wire.pyx). Of a worker
 that gives no such sign for `SILENT_S` the mesh tells, too, as long as that lasts: whether it hangs, cannot be reached
-or only gets no time is for the supervisor to find out.
+or only gets no time is for the supervisor to find out. That a worker's process has ended, the mesh tells at once.
 """
 
 import asyncio
+import contextlib
 import errno
 import logging
 import os
@@ -23,6 +24,7 @@ from typing import Any
 from koko_presence._fastpath.wire import LetterTooLong, Opener
 
 from .letters import MAX_LETTER_BYTES
+from .process_watch import ProcessWatch
 from .ring import Peer
 
 log = logging.getLogger("koko_presence.mesh")
@@ -47,13 +49,15 @@ _OUR_OWN = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)) 
 OnLetters = Callable[[int, list[tuple[int, bytes]]], None]
 OnStuck = Callable[[int, bool], None]
 OnLate = Callable[[float, float], None]
+OnDead = Callable[[int], None]
 
 
 class OutLink(asyncio.Protocol):
-    """The way to one worker; `on_stuck(peer, lossy)` when it does not read."""
+    """The way to one worker; `on_stuck(peer, lossy)` when it does not read, `on_dead(peer)` when its process ends."""
 
-    def __init__(self, me: int, peer: Peer, on_stuck: OnStuck) -> None:
-        self._me, self._peer, self._on_stuck = me, peer, on_stuck
+    def __init__(self, me: int, peer: Peer, on_stuck: OnStuck, on_dead: OnDead) -> None:
+        self._me, self._peer, self._on_stuck, self._on_dead = me, peer, on_stuck, on_dead
+        self._process: ProcessWatch | None = None
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None  # once the other end has said how far it is
         self._greeting: asyncio.Transport | None = None
@@ -96,6 +100,8 @@ class OutLink(asyncio.Protocol):
         self._closed = True
         self._kept.clear()
         self._lose_complaint()
+        if self._process is not None:
+            self._process.close()
         if self._task is not None:
             self._task.cancel()
         for transport in (self._transport, self._greeting):
@@ -115,7 +121,11 @@ class OutLink(asyncio.Protocol):
             self._loop.call_later(RETRY_S, self._connect)
 
     def connection_made(self, transport: Any) -> None:
-        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER_BYTES)
+        sock = transport.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER_BYTES)
+        if self._process is None and not self._closed:
+            with contextlib.suppress(OSError):  # then its death is for the supervisor alone to tell
+                self._process = ProcessWatch(sock, lambda: self._on_dead(self._peer.id))
         self._greeting, self._counts = transport, b""
         transport.write(GREETING + struct.pack("<q", self._me))
 
@@ -279,7 +289,8 @@ class InLink(asyncio.Protocol):
 class Mesh:
     """This worker's end of it. `on_letters(sender, letters)` hears what others write, `on_stuck(peer, lossy)` of one
     that has not read so much that something was dropped (`lossy`), or that gives no sign of life;
-    `on_late(since, now)`, several times a second, of one that should have given one at monotonic second `since`."""
+    `on_late(since, now)`, several times a second, of one that should have given one at monotonic second `since`;
+    `on_dead(peer)` of one whose process has ended."""
 
     def __init__(
         self,
@@ -288,11 +299,13 @@ class Mesh:
         on_letters: OnLetters,
         on_stuck: OnStuck,
         on_late: OnLate = lambda since, now: None,
+        on_dead: OnDead = lambda peer: None,
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.incoming: dict[int, _Incoming] = {}
         self.on_letters = on_letters
-        self._me, self._address, self._on_stuck, self._on_late = me, address, on_stuck, on_late
+        self._me, self._address, self._on_stuck = me, address, on_stuck
+        self._on_late, self._on_dead = on_late, on_dead
         self._server: asyncio.AbstractServer | None = None
         self._links: dict[int, OutLink] = {}
         self._known: set[int] = set()  # all that have been in a view; their ids are not used again
@@ -314,7 +327,7 @@ class Mesh:
 
     def open_link(self, peer: Peer) -> OutLink:
         """The way to another worker."""
-        link = self._links[peer.id] = OutLink(self._me, peer, self._on_stuck)
+        link = self._links[peer.id] = OutLink(self._me, peer, self._on_stuck, self._on_dead)
         return link
 
     def plan(self, link: InLink) -> None:

@@ -5,6 +5,7 @@ Routes are one table of exact paths and of static files.
 """
 
 from collections.abc import Awaitable, Callable, Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -102,6 +103,18 @@ class HttpServer(web.Server):
         )
 
 
+@cache
+def sdk_files(folder: Path) -> dict[str, StaticFile]:
+    """The browser SDK, read when it is asked for the first time in this process or the one that it was forked from."""
+    return static_files(folder, "/sdk", OPEN_TO_ALL, PAGE_HEADERS)
+
+
+@cache
+def demo_files(folder: Path) -> dict[str, StaticFile]:
+    """The same for the demo page."""
+    return static_files(folder, "/demo", page_headers=PAGE_HEADERS)
+
+
 class HttpSide:
     """Answers every HTTP request that is not an upgrade on the presence path."""
 
@@ -125,11 +138,11 @@ class HttpSide:
 
     def add_sdk(self, folder: Path) -> None:
         """Serve the browser SDK at /sdk, to pages of any origin."""
-        self._files |= static_files(folder, "/sdk", OPEN_TO_ALL, PAGE_HEADERS)
+        self._files |= sdk_files(folder)
 
     def add_demo(self, folder: Path) -> None:
         """Serve the demo page at /demo."""
-        self._files |= static_files(folder, "/demo", page_headers=PAGE_HEADERS)
+        self._files |= demo_files(folder)
         self._routes["/"] = _to_demo
 
     def add_dev_tokens(self, issue: Callable[[str, str | None], str]) -> None:

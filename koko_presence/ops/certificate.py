@@ -3,13 +3,36 @@
 So a worker that is replaced does not depend on what the files hold by then: a renewal that is half done, or nothing.
 """
 
+import errno
 import os
 import ssl
+from functools import partial
 from pathlib import Path
 
 from msgspec import Struct
 
+from .beside import in_thread
 from .config import Server
+
+READ_WITHIN_S = 10.0
+
+
+async def read_certificate(server: Server, within_s: float | None = None) -> "Certificate | None":
+    """The one that `server` names, None when it names none. It is read beside the loop, as its files may be on a mount
+    that hangs. Errors: OSError, also when that takes longer than `within_s` seconds, READ_WITHIN_S unless it is given;
+    ssl.SSLError when chain and key do not belong together."""
+    if not server.tls_cert:
+        return None
+    within_s = READ_WITHIN_S if within_s is None else within_s
+    try:
+        return await in_thread(partial(Certificate.read, server), within_s)
+    except TimeoutError as error:
+        if error.errno is not None:  # the file system's own
+            raise
+        text = f"{server.tls_cert} and {server.tls_key} could not be read within {within_s:g} s: does a mount hang?"
+        raise OSError(errno.ETIMEDOUT, text) from None
+    except RuntimeError as error:
+        raise OSError(errno.EAGAIN, str(error)) from None
 
 
 class Certificate(Struct, frozen=True):

@@ -32,7 +32,6 @@ QUIET_S, TURN_S = 0.008, 0.001  # how often turns are looked at: 125 times a sec
 BUSY_S, BUSY_SHARE = 0.004, 0.25  # of a turn, or of the time
 BEGIN_S = 1.0
 
-_STARTED_S = time.time()
 _descriptors = Descriptors()
 UNLIMITED = Use(0, 0)
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
@@ -131,6 +130,7 @@ def collect(
     lag: LoopLag,
     turn: TurnCpu,
     *,
+    started_s: float,
     door: Any,
     addresses: Any,
     hub: Any,
@@ -170,7 +170,7 @@ def collect(
             turn_cpu_max_s=turn.longest_s,
             cpu_s=time.process_time(),
             resident_bytes=_resident.read_bytes(),
-            started_s=_STARTED_S,
+            started_s=started_s,
             webhook_queue=0 if webhooks is None else webhooks.waiting,
             access_breaker_open=hub.access.breaker_open,
             view_epoch=0 if handover is None else handover.epoch,

@@ -54,7 +54,7 @@ class MainWatch:
         self._wall = ClockWatch()
         self._descriptors = Descriptors()
         self._due = 0.0
-        self._jumps = 0
+        self._jumps = self._events_dropped = 0
         self._reported_at: dict[tuple[int, int], float] = {}  # by the slots of the one and of the one that says so
         self._reported = {str(slot): 0 for slot in range(workers)}
 
@@ -78,10 +78,15 @@ class MainWatch:
         self._reported[str(slot)] = self._reported.get(str(slot), 0) + 1
         log.warning("a worker reports another one that it cannot reach", extra={"worker": by, "peer": slot})
 
+    def on_events_dropped(self, count: int) -> None:
+        """So many events for the webhook were left by a worker, and there is no other one to tell them."""
+        self._events_dropped += count
+        log.warning("events for the webhook are lost with the last worker", extra={"events": count})
+
     def counts(self) -> MainCounts:
         """What has been counted, now."""
         counts = MainCounts(clock_jumps=self._jumps, reported=dict(self._reported))
         if self._is_supervisor:
-            counts.log_lines_lost = lost_lines()
+            counts.log_lines_lost, counts.events_dropped = lost_lines(), self._events_dropped
             counts.descriptors, counts.descriptors_allowed = self._descriptors.used(), allowed()
         return counts

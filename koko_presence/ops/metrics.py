@@ -423,6 +423,7 @@ def _of_main(main: MainCounts) -> dict[str, list[Sample]]:
         "open_descriptors": [("", supervisor, main.descriptors)],
         "max_descriptors": [("", supervisor, main.descriptors_allowed)],
         "log_lines_lost_total": [("", (), main.log_lines_lost)],
+        "webhook_events_total": [("", (("result", "dropped"),), main.events_dropped)],
     }
 
 

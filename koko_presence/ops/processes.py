@@ -1,17 +1,19 @@
-"""Starting worker processes, and what every process of ours asks of the system."""
+"""Starting and watching processes, and what every process of ours asks of the system."""
 
 import contextlib
+import ctypes
 import os
 import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Container
 from pathlib import Path
 
 from . import stacks
 
 RESERVED = 12  # descriptors: a socket pair, a pidfd, and what the module that starts processes needs itself
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2)
 
 
@@ -57,15 +59,59 @@ def _has_terminal() -> bool:
     return True
 
 
-def start_worker(channel: int, listening: Sequence[int]) -> "subprocess.Popen[bytes]":
-    """A new worker process that has the descriptors given, under the same numbers. Errors: OSError."""
+def start_fork_server(sock: int, supervisor: int) -> "subprocess.Popen[bytes]":
+    """A new process that loads the program as it is installed now, and forks workers: `sock` is its end of the socket,
+    under the same number there, `supervisor` whose children they are to be. Waits until the program's interpreter has
+    been found, so it is for a thread. Errors: OSError."""
     return subprocess.Popen(
-        [sys.executable, "-P", "-m", "koko_presence.worker_process", str(channel)],
-        pass_fds=(channel, *listening),
+        [sys.executable, "-P", "-m", "koko_presence.fork_server", str(sock), str(supervisor)],
+        pass_fds=(sock,),
         stdin=subprocess.DEVNULL,
         env=_environment(),
         start_new_session=True,  # Ctrl-C is for the supervisor
     )
+
+
+def adopt_orphans() -> None:
+    """Processes whose parent ends become children of this one, if they descend from it. Errors: OSError."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def end_with(parent: int) -> None:
+    """From now on this process is killed when its parent ends. If `parent` is not its parent any more, it ends now."""
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def set_title(title: str) -> None:
+    """What ps, pgrep and systemctl show as this process's command line: it is written over the memory in which the
+    kernel has put the arguments [proc(5), cmdline and arg_start]. Where that cannot be done nothing changes."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        fields = Path("/proc/self/stat").read_text().rpartition(") ")[2].split()
+        start, end = int(fields[45]), int(fields[46])  # 48 and 49 in the manual
+        size = end - start
+        if 0 < start < end:
+            text = title.encode()[: size - 1]
+            ctypes.memmove(start, text.ljust(size, b"\0"), size)
+
+
+def reap_strangers(known: Container[int]) -> None:
+    """Wait for children that have ended and are not `known` by their pid: orphans that became this process's."""
+    while True:
+        try:
+            found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return
+        if found is None or found.si_pid in known:  # its owner waits for it
+            return
+        os.waitpid(found.si_pid, 0)
+
+
+def _prctl(option: int, value: int) -> None:
+    if ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
 
 
 class Reserve:

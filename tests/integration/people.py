@@ -1,6 +1,7 @@
 """People at a server that runs as a process of its own: they stay, come back when they are cut off, and note all of it."""
 
 import asyncio
+import ssl
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -17,10 +18,11 @@ EVENTS = ("user_joined", "user_left", "status_changed")
 class Person:
     """One user at one tab, who is in one room."""
 
-    def __init__(self, number: int, port: int, secret: str, room: str) -> None:
+    def __init__(self, number: int, port: int, secret: str, room: str, tls: ssl.SSLContext | None = None) -> None:
         self.name = f"u{number}"
         token = issue_token(secret, user=self.name, now_s=int(time.time()))
-        self.client = PresenceClient(f"ws://127.0.0.1:{port}/presence", token)
+        address = f"ws://127.0.0.1:{port}/presence" if tls is None else f"wss://localhost:{port}/presence"
+        self.client = PresenceClient(address, token, ssl_context=tls)
         self.cut = 0  # connections that have ended
         self.out_s = 0.0  # the longest time without one
         self.heard: list[tuple[str, Any]] = []  # of others, since `listen`
@@ -80,9 +82,11 @@ class Crowd:
 
 
 @asynccontextmanager
-async def crowd(port: int, secret: str, count: int, *, per_room: int = 10) -> AsyncIterator[Crowd]:
+async def crowd(
+    port: int, secret: str, count: int, *, per_room: int = 10, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[Crowd]:
     """`count` people, `per_room` of them in each room, all of them in before the block begins."""
-    people = [Person(number, port, secret, f"video_{number // per_room}") for number in range(count)]
+    people = [Person(number, port, secret, f"video_{number // per_room}", tls) for number in range(count)]
     try:
         for i in range(0, count, 50):
             await asyncio.gather(*(person.come() for person in people[i : i + 50]))

@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from tests.integration.conftest import Run
-from tests.integration.people import crowd
+from tests.integration.people import Crowd, crowd
 from tests.integration.test_supervisor import API_KEY, SECRET, Service, service
 from tests.raw_ws import TEXT, frame
 from tests.waiting import PATIENCE_S, until
@@ -26,6 +26,18 @@ def connections(it: Service) -> dict[int, int]:
     return {row["slot"]: row["connections"] for row in json.loads(it.ask("/api/stats")[1])["workers"]}
 
 
+def assert_away_once(people: Crowd) -> None:
+    """Whoever moves is shown as away until the session is resumed, and as before from then on [D2]; nobody else is."""
+    for person in people.people:
+        seen: dict[str, list[bool]] = {}
+        for kind, event in person.heard:
+            if kind == "status_changed":
+                seen.setdefault(event.session_id, []).append(event.data.connected)
+        assert all(connected in ([False, True], [True], [False, True, True]) for connected in seen.values()), seen
+        others = [user for rows in person.room.people.values() for user in rows]
+        assert all(other.connected and other.status == "active" for other in others), others
+
+
 async def reload_with(it: Service, count: int, workers: int) -> None:
     async with crowd(it.port, SECRET, count) as people:
         it.signal(signal.SIGUSR2)
@@ -36,6 +48,7 @@ async def reload_with(it: Service, count: int, workers: int) -> None:
         told = await asyncio.to_thread(it.ask, "/metrics")
         assert f'koko_presence_disconnects_total{{code="1012"}} {count}\n' in told[1]
         assert people.heard("user_left") == [] and people.heard("user_joined") == []
+        assert_away_once(people)
         colors = {(person.room.id, person.color) for person in people.people}
         assert len(colors) == count and all(person.room.color == person.color for person in people.people)
         open_at = connections(it)

@@ -14,7 +14,7 @@ import tempfile
 import termios
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -52,9 +52,16 @@ class Service:
     """`koko-presence serve` in a folder of its own, and what it logs."""
 
     def __init__(
-        self, folder: Path, *, own_program: bool = False, command: list[str] | None = None, **settings: Any
+        self,
+        folder: Path,
+        *,
+        own_program: bool = False,
+        libraries: Iterable[Path] = (),
+        command: list[str] | None = None,
+        **settings: Any,
     ) -> None:
-        """`own_program` runs a copy of the package in the folder; `command` is what runs the package otherwise."""
+        """`own_program` runs a copy of the package in the folder, beside links to `libraries`; `command` is what runs the
+        package otherwise."""
         self.folder = folder
         self._command = command or [sys.executable, "-P", "-m", "koko_presence"]
         self._environment = dict(os.environ)
@@ -64,6 +71,8 @@ class Service:
             shutil.copytree(package, copy, ignore=sources)
             if not (copy / "_fastpath").exists():  # an editable installation has it elsewhere
                 shutil.copytree(Path(_fastpath.__path__[0]), copy / "_fastpath", ignore=sources)
+            for library in libraries:
+                (folder / "program" / library.name).symlink_to(library)
             self._environment["PYTHONPATH"] = str(folder / "program")
         self.settings = {"port": 0, "workers": 3, "origins": "[]", "most": 50, "server": "", "secret": SECRET}
         self.configure(**settings)
@@ -153,7 +162,7 @@ class Service:
 def is_alive(pid: int) -> bool:
     """Whether worker `pid` is there, and not another process that got its number."""
     try:
-        return b"worker_process" in Path(f"/proc/{pid}/cmdline").read_bytes()  # empty for a zombie
+        return b"koko-presence worker" in Path(f"/proc/{pid}/cmdline").read_bytes()  # empty for a zombie
     except OSError:
         return False
 
@@ -229,7 +238,7 @@ def test_no_secret_is_in_a_command_line_or_an_environment() -> None:
         it.up()
         for pid in it.alive():
             seen = Path(f"/proc/{pid}/cmdline").read_bytes() + Path(f"/proc/{pid}/environ").read_bytes()
-            assert SECRET.encode() not in seen and b"worker_process" in seen
+            assert SECRET.encode() not in seen and b"koko-presence worker" in seen
         assert SECRET not in it.said()
 
 

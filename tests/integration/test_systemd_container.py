@@ -105,8 +105,9 @@ class Machine:
 
     @property
     def workers(self) -> set[int]:
-        """The main process's children, by their pids in the container."""
-        return {int(pid) for pid in self.run("pgrep", "-P", str(self.main_pid), check=False).split()}
+        """The main process's children that are workers, by their pids in the container."""
+        found = self.run("pgrep", "-P", str(self.main_pid), "-f", "koko-presence worker", check=False)
+        return {int(pid) for pid in found.split()}
 
     @property
     def ready(self) -> bool:

@@ -197,6 +197,46 @@ def test_a_configuration_on_a_mount_that_hangs_holds_nobody_up(workers: int) -> 
         bob.sock.close()
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("part", ["tls_cert", "tls_key"])
+def test_a_certificate_on_a_mount_that_hangs_holds_nobody_up(part: str, certificate: tuple[Path, Path]) -> None:
+    files = dict(zip(("tls_cert", "tls_key"), certificate, strict=True))
+    with service(2) as it:
+        ann, bob = it.enter("ann"), it.enter("bob")
+        files[part] = it.config.parent / "hangs.pem"
+        os.mkfifo(files[part])
+        tls = "".join(f"{name} = '{path}'\n" for name, path in files.items())
+        it.config.write_text(it.config.read_text().replace("[server]\n", f"[server]\n{tls}"))
+        it.process.send_signal(signal.SIGUSR2)
+        said: list[dict[str, Any]] = []
+        while not said:  # until it is given up
+            speak(ann, bob, "still here")
+            assert it.ready()
+            time.sleep(0.2)  # as often as one may
+            said = [line for line in it.lines() if "could not be read within" in line["msg"]]
+        assert said[0]["msg"].startswith("no rolling reload: cannot serve on") and str(files[part]) in said[0]["msg"]
+        assert len(it.lines("worker started")) == 2
+        it.process.send_signal(signal.SIGTERM)
+        assert it.process.wait(PATIENCE_S) == 0
+        ann.sock.close()
+        bob.sock.close()
+
+
+@pytest.mark.long
+@both
+def test_a_certificate_that_cannot_be_read_at_the_start_is_exit_2_with_one_line(
+    workers: int, certificate: tuple[Path, Path], tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "hangs.pem")
+    config = tmp_path / "koko.toml"
+    tls = f"[server]\ntls_cert = '{certificate[0]}'\ntls_key = '{tmp_path}/hangs.pem'\n"
+    config.write_text(CONFIG.format(folder=tmp_path, workers=workers, secret=SECRET).replace("[server]\n", tls))
+    command = [sys.executable, "-m", "koko_presence", "serve", "--config", str(config)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == 2 and "hangs.pem could not be read within 10 s: does a mount hang?" in line
+
+
 @both
 def test_sigusr1_writes_the_stacks_of_all_processes_and_ends_none(workers: int) -> None:
     with service(workers) as it:
@@ -220,12 +260,17 @@ def test_sigusr1_writes_the_stacks_of_all_processes_and_ends_none(workers: int) 
 AUDIT_HOOK = """
 import os, sys, threading
 
-opened = os.open(os.environ["OPENED_IN"] + f"/{os.getpid()}", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+def begin():
+    global opened
+    opened = os.open(os.environ["OPENED_IN"] + f"/{os.getpid()}", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
 def note(event, args):
     if event in ("open", "os.listdir", "os.scandir", "socket.getaddrinfo"):
         if threading.current_thread() is threading.main_thread():
             os.write(opened, f"{event} {args[0]}\\n".encode())
+
+begin()
+os.register_at_fork(after_in_child=begin)
 
 sys.addaudithook(note)
 """
@@ -239,8 +284,8 @@ def test_once_it_serves_a_server_opens_no_file_but_the_systems_in_its_loop(worke
     opened.mkdir()
     with service(workers, {"PYTHONPATH": str(tmp_path), "OPENED_IN": str(opened)}, WEBHOOKS) as it:
         wait_until(it.ready)
-        start = {path: path.stat().st_size for path in opened.iterdir()}
-        assert len(start) == (1 if workers == 1 else workers + 1)
+        start = {path: path.stat().st_size for path in opened.iterdir() if Path(f"/proc/{path.name}").exists()}
+        assert len(start) == (1 if workers == 1 else workers + 2)  # the supervisor, and who forks the workers
         people = [it.enter(f"u{number}") for number in range(8)]
         for one, other in zip(people, [*people[1:], people[0]], strict=True):
             speak(one, other, "hello")

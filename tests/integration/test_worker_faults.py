@@ -4,12 +4,14 @@ Each fault is made on a server of real processes, with people inside, and taken 
 """
 
 import asyncio
+import contextlib
 import os
 import resource
 import shutil
 import signal
 import ssl
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +24,7 @@ from koko_presence.ops.certificate import Certificate
 from koko_presence.ops.config import Server
 from tests.integration.conftest import Run
 from tests.integration.people import Crowd, crowd
+from tests.integration.test_fork_server import children, fork_server
 from tests.integration.test_supervisor import SECRET, Service, reload, service
 from tests.raw_ws import RawSocket, handshake
 from tests.waiting import until, wait_until
@@ -33,13 +36,13 @@ WELL_WITHIN_S = 5.0
 Fault = Callable[[Service], Iterator[None]]
 
 
-async def unanswered(port: int, count: int) -> int:
+async def unanswered(port: int, count: int, tls: ssl.SSLContext | None = None) -> int:
     """How many of `count` handshakes, one after another in four rows, get no answer in time."""
 
     async def one() -> bool:
         try:
             async with asyncio.timeout(ANSWER_WITHIN_S):
-                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                reader, writer = await asyncio.open_connection("localhost", port, ssl=tls)
                 writer.write(handshake())
                 answer = await reader.readuntil(b"\r\n\r\n")
                 writer.close()
@@ -58,22 +61,33 @@ async def unanswered(port: int, count: int) -> int:
     return sum(await asyncio.gather(*(row(waiting) for _ in range(4))))
 
 
-def no_descriptors(it: Service) -> Iterator[None]:
-    """The supervisor may open no more: its limit is what it has open."""
-    pid = it.process.pid
+def limit_descriptors(pid: int) -> Iterator[None]:
+    """The process may open no more: its limit is what it has open."""
     before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
     resource.prlimit(pid, resource.RLIMIT_NOFILE, (3, before[1]))
     yield
     resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
 
 
+def no_descriptors(it: Service) -> Iterator[None]:
+    """EMFILE in the supervisor."""
+    yield from limit_descriptors(it.process.pid)
+
+
+def no_descriptors_to_fork(it: Service) -> Iterator[None]:
+    """EMFILE in the process that forks the workers."""
+    yield from limit_descriptors(fork_server(it))
+
+
 def no_processes(it: Service) -> Iterator[None]:
-    """As with pids.max: no new process or thread can be had. For a user who is not root the limit would do it alone."""
+    """pids.max: supervisor and fork server can have no new process and no thread. The limit of the user's processes
+    (RLIMIT_NPROC) would do the same, but not to root, who runs these tests where a control group can be made."""
     pids = Path("/sys/fs/cgroup/pids")
     group = pids / f"koko-test-{it.process.pid}"
     try:
         group.mkdir()
-        (group / "cgroup.procs").write_text(str(it.process.pid))
+        for pid in (it.process.pid, fork_server(it)):
+            (group / "cgroup.procs").write_text(str(pid))
         (group / "pids.max").write_text("0")
     except OSError:
         with_group = False
@@ -83,9 +97,10 @@ def no_processes(it: Service) -> Iterator[None]:
         pytest.skip("no control group for processes can be made here")
     yield
     (group / "pids.max").write_text("max")
-    (pids / "cgroup.procs").write_text(str(it.process.pid))
-    for pid in (group / "cgroup.procs").read_text().split():
-        (pids / "cgroup.procs").write_text(pid)
+    while left := (group / "cgroup.procs").read_text().split():  # a process may be forked just now
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                (pids / "cgroup.procs").write_text(pid)
     group.rmdir()
 
 
@@ -105,30 +120,76 @@ def no_program(it: Service) -> Iterator[None]:
     package.with_name("away").rename(package)
 
 
-FAULTS: list[Fault] = [no_descriptors, no_processes, no_runtime_folder, no_program]
+def no_program_at_all(it: Service) -> Iterator[None]:
+    """Nor is there the process that has it in its memory."""
+    away = no_program(it)
+    next(away)
+    os.kill(fork_server(it), signal.SIGKILL)
+    it.wait("the process that starts workers has ended")
+    yield
+    yield from away
+
+
+def bad_certificate(it: Service) -> Iterator[None]:
+    """The key does not fit any more, and the configuration cannot be read."""
+    before = it.config.read_text()
+    it.config.write_text("[server\n")
+    good = (it.folder / "key.pem").read_text()
+    (it.folder / "key.pem").write_text("half of a renewal\n")
+    yield
+    (it.folder / "key.pem").write_text(good)
+    it.config.write_text(before)
+
+
+FAULTS: list[Fault] = [
+    no_descriptors,
+    no_descriptors_to_fork,
+    no_processes,
+    no_runtime_folder,
+    no_program,
+    no_program_at_all,
+    bad_certificate,
+]
 
 
 @contextmanager
-def server_of_its_own(workers: int) -> Iterator[Service]:
-    """A server whose program is a copy in its folder, so that it can be taken away."""
-    with service(workers=workers, own_program=True) as it:
-        it.up()
-        yield it
+def server_of_its_own(workers: int, certificate: tuple[Path, Path] | None = None) -> Iterator[Service]:
+    """A server whose program is a copy in its folder, so that it can be taken away; so is its certificate, if any."""
+    with tempfile.TemporaryDirectory(prefix="koko") as name:
+        folder, tls = Path(name), ""
+        if certificate is not None:
+            tls = f"tls_cert = '{folder}/chain.pem'\ntls_key = '{folder}/key.pem'"
+            for source, target in zip(certificate, ("chain.pem", "key.pem"), strict=True):
+                shutil.copy(source, folder / target)
+        it = Service(folder, workers=workers, own_program=True, server=tls)
+        try:
+            it.up()
+            yield it
+        finally:
+            it.end()
 
 
-async def survive(it: Service, fault: Fault, people: Crowd, handshakes: int) -> None:
+async def stand(fault: Fault, workers: int, people: int, handshakes: int, certificate: tuple[Path, Path]) -> None:
+    """A worker is killed while the fault lasts, on a server with people inside."""
+    tls = ssl.create_default_context(cafile=str(certificate[0])) if fault is bad_certificate else None
+    with server_of_its_own(workers, certificate if tls else None) as it:
+        async with crowd(it.port, SECRET, people, tls=tls) as inside:
+            await survive(it, fault, inside, handshakes, tls)
+
+
+async def survive(it: Service, fault: Fault, people: Crowd, handshakes: int, tls: ssl.SSLContext | None) -> None:
     """A worker is killed while the fault lasts."""
     made = fault(it)
     next(made)
     os.kill(it.pid(2), signal.SIGKILL)
-    assert await unanswered(it.port, handshakes) == 0
+    assert await unanswered(it.port, handshakes, tls) == 0
     await until(lambda: people.all_here)
     await asyncio.sleep(0.1)
     for _ in made:
         pass
     over_at, tries = time.monotonic(), len(it.log("worker started"))
     if not it.whole():  # how long a start takes is the machine's affair
-        await until(lambda: len(it.log("worker started")) > tries or it.whole())
+        await until(lambda: len(it.log("worker started")) > tries or children(it)["server"] or it.whole())
         assert time.monotonic() - over_at <= WELL_WITHIN_S
     while not await asyncio.to_thread(it.whole):
         await asyncio.sleep(0.05)
@@ -141,26 +202,20 @@ async def survive(it: Service, fault: Fault, people: Crowd, handshakes: int) -> 
     [FAULTS[0], *(pytest.param(fault, marks=pytest.mark.long) for fault in FAULTS[1:])],
     ids=lambda fault: fault.__name__,
 )
-def test_a_worker_that_cannot_be_replaced_is_stood_in_for(run: Run, fault: Fault) -> None:
+def test_a_worker_that_cannot_be_replaced_is_stood_in_for(
+    run: Run, fault: Fault, certificate: tuple[Path, Path]
+) -> None:
     """29 of 60 handshakes got no answer in 15 s; the service ended for all when the folder was gone."""
-
-    async def test(it: Service) -> None:
-        async with crowd(it.port, SECRET, 20) as people:
-            await survive(it, fault, people, 60)
-
-    with server_of_its_own(2) as it:
-        run(test(it))
+    run(stand(fault, 2, 20, 60, certificate))
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("workers", [2, 4])
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
-def test_500_handshakes_are_answered_while_a_worker_cannot_be_replaced(run: Run, fault: Fault) -> None:
-    async def test(it: Service) -> None:
-        async with crowd(it.port, SECRET, 100) as people:
-            await survive(it, fault, people, 500)
-
-    with server_of_its_own(4) as it:
-        run(test(it))
+def test_500_handshakes_are_answered_while_a_worker_cannot_be_replaced(
+    run: Run, fault: Fault, workers: int, certificate: tuple[Path, Path]
+) -> None:
+    run(stand(fault, workers, 100, 500, certificate))
 
 
 def test_a_replacement_has_the_certificate_that_was_last_found_good(certificate: tuple[Path, Path]) -> None:
@@ -218,7 +273,7 @@ def test_the_runtime_folder_is_made_again_and_the_server_is_found_in_it() -> Non
 def test_a_slot_that_cannot_be_filled_is_tried_with_growing_pauses() -> None:
     assert sum(PAUSES_S) < 10.0 and PAUSES_S[-1] <= WELL_WITHIN_S - 1.0
     with server_of_its_own(2) as it:
-        made = no_program(it)
+        made = no_descriptors_to_fork(it)
         next(made)
         os.kill(it.pid(1), signal.SIGKILL)
         wait_until(lambda: len(it.log("a worker died")) >= 4)

@@ -165,12 +165,15 @@ def test_workers_are_summed_and_told_apart_only_where_that_says_something() -> N
 
 def test_what_the_supervisor_counts_of_itself_stands_beside_what_workers_do() -> None:
     main = MainCounts(
-        clock_jumps=2, reported={"0": 0, "1": 5}, log_lines_lost=37, descriptors=9, descriptors_allowed=100
-    )
+        clock_jumps=2, reported={"0": 0, "1": 5}, log_lines_lost=37, descriptors=9, descriptors_allowed=100,
+        events_dropped=11,
+    )  # fmt: skip
     families = told(counters(), counters(), main=main)
     assert value(families, "clock_jumps_total") == 2
     assert [value(families, "worker_reports_total", worker=slot) for slot in "01"] == [0, 5]
     assert value(families, "log_lines_lost_total") == 43
+    of_workers = value(told(counters(), counters()), "webhook_events_total", result="dropped")
+    assert value(families, "webhook_events_total", result="dropped") == of_workers + 11
     used = [value(families, "open_descriptors", worker=worker) for worker in ("0", "1", "supervisor")]
     most = [value(families, "max_descriptors", worker=worker) for worker in ("0", "1", "supervisor")]
     assert (used, most) == ([20, 20, 9], [1256, 1256, 100])

@@ -42,7 +42,19 @@ FLOORS = {
     "cluster": 4,
     "edge": 5,
     **dict.fromkeys(
-        ("checking", "verifiers", "worker", "worker_process", "supervisor", "service", "answering", "operating"), 6
+        (
+            "checking",
+            "verifiers",
+            "worker",
+            "worker_process",
+            "fork_server",
+            "fork_client",
+            "supervisor",
+            "service",
+            "answering",
+            "operating",
+        ),
+        6,
     ),
     **dict.fromkeys(("cli", "__main__"), 7),
 }

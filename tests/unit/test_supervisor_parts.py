@@ -14,6 +14,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -21,11 +22,13 @@ import pytest
 import uvloop
 
 from koko_presence import supervisor
+from koko_presence.cluster import control
 from koko_presence.cluster.control import Beat, Begin, Channel, Failed, Ready, Unpacker, pack
 from koko_presence.limits import Limits
 from koko_presence.ops import headroom, reloading
 from koko_presence.ops.beside import OneAtATime
 from koko_presence.ops.config import Auth, Config, ConfigError, Operator, Server
+from koko_presence.ops.main_watch import MainWatch
 from koko_presence.ops.memory import Group
 from koko_presence.ops.processes import Reserve, vitals
 from koko_presence.ops.reloading import AT_RESTART, AT_ROLLING, read_again, settle
@@ -267,9 +270,7 @@ def test_a_channel_carries_messages_of_any_size_in_order_and_tells_the_end_once(
     async def test() -> None:
         one, two = map(End, socket.socketpair())
         config = msgspec.msgpack.encode(OLD)
-        begin = Begin(
-            id=1, slot=0, mesh_address="/x", listening=[[5]], config=config * 20_000
-        )  # more than a socket takes
+        begin = Begin(id=1, slot=0, mesh_address="/x", config=config * 20_000)  # more than a socket takes
         sent: list[Any] = [Ready(), begin, Beat(at=1.5), begin, Ready()]
         for message in sent:
             one.channel.send(message)
@@ -406,6 +407,21 @@ def test_memory_for_further_workers_is_that_of_the_machine_or_of_the_group_that_
     assert headroom.how_many_more([50, 100]) == 2 and headroom.how_many_more([500]) == 1
 
 
+def test_events_that_a_worker_leaves_go_to_its_heir_or_are_counted() -> None:
+    """Those without an heir were logged and not counted."""
+    events = control.Untold(events=msgspec.msgpack.encode([{"type": "user_left"}, {"type": "room_emptied"}]))
+    watch, sent = MainWatch(is_supervisor=True), list[Any]()
+    heir = SimpleNamespace(channel=SimpleNamespace(send=sent.append))
+    parts = SimpleNamespace(_fleet=SimpleNamespace(heir=lambda id: 2), _workers={2: heir}, _watch=watch)
+    supervisor.Supervisor._pass_on(parts, 1, events)  # type: ignore[arg-type]
+    assert sent == [events] and watch.counts().events_dropped == 0
+    parts._workers.clear()
+    supervisor.Supervisor._pass_on(parts, 1, events)  # type: ignore[arg-type]
+    parts._fleet.heir = lambda id: None
+    supervisor.Supervisor._pass_on(parts, 1, events)  # type: ignore[arg-type]
+    assert sent == [events] and watch.counts().events_dropped == 4
+
+
 # --- what it says -----------------------------------------------------------------------------------------------------
 
 
@@ -441,8 +457,8 @@ def test_an_address_that_cannot_be_served_is_told_with_what_to_do_instead(error:
 def test_an_unexpected_fault_of_a_worker_reaches_the_supervisor() -> None:
     async def test() -> None:
         ours, theirs = socket.socketpair()
-        end, member = End(ours), Member(theirs)
-        end.channel.send(Begin(id=1, slot=0, mesh_address="/nowhere", listening=[], config=b"no msgpack\n"))
+        end, member = End(ours), Member(theirs, [])
+        end.channel.send(Begin(id=1, slot=0, mesh_address="/nowhere", config=b"no msgpack\n"))
         assert await member.serve() == 0
         await pause(lambda: end.got)
         (failed,) = end.got

@@ -50,6 +50,13 @@ def test_a_worker_that_another_cannot_reach_is_named_by_its_slot(caplog: pytest.
     assert watch.counts().reported == {"0": 0, "1": 0, "2": 2}
 
 
+def test_events_that_nobody_can_tell_by_webhook_are_a_line_and_a_count(caplog: pytest.LogCaptureFixture) -> None:
+    watch = MainWatch(is_supervisor=True)
+    for count in (3, 4):
+        watch.on_events_dropped(count)
+    assert [line.events for line in caplog.records] == [3, 4] and watch.counts().events_dropped == 7  # type: ignore[attr-defined]
+
+
 def test_only_a_supervisor_counts_its_own_descriptors_since_else_the_worker_does() -> None:
     counts = MainWatch(is_supervisor=True).counts()
     assert counts.descriptors_allowed == allowed() and 3 <= counts.descriptors < allowed()
