@@ -130,7 +130,7 @@ class Door:
 
     def _make_listener(self) -> Listener:
         return Listener(
-            self._on_connection, on_late=self._turn_away, holds_back=self._is_behind, is_full=self._has_no_descriptor
+            self._on_connection, on_late=self._refuse_late, holds_back=self._is_behind, is_full=self._has_no_descriptor
         )
 
     def waits_for(self, now: float) -> float:
@@ -186,7 +186,7 @@ class Door:
                 self._headers = ProxyHeaders(self._on_proxy_header)
             self._headers.add(sock, self.handshake_timeout_s, FREE)
 
-    def _turn_away(self, sock: socket.socket) -> None:
+    def _refuse_late(self, sock: socket.socket) -> None:
         """The client has waited for so long that it would give up while it is served."""
         tally.turned_away += 1
         if self._ssl is None:
