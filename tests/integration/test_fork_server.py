@@ -43,7 +43,9 @@ def fork_server(it: Service) -> int:
 
 def started(it: Service) -> dict[str, float]:
     """When each worker has started, in unix seconds, as metrics say it."""
-    found = re.findall(r'^koko_presence_worker_start_time_seconds{worker="(.*)"} (\S+)$', it.ask("/metrics")[1], re.MULTILINE)
+    found = re.findall(
+        r'^koko_presence_worker_start_time_seconds{worker="(.*)"} (\S+)$', it.ask("/metrics")[1], re.MULTILINE
+    )
     return {slot: float(value) for slot, value in found}
 
 
