@@ -42,13 +42,14 @@ Action = list[Any]
 @dataclass(frozen=True)
 class Script:
     """One run. `salt` None: every chance is 0.5, so every link has the same delay. The clocks of workers are up to
-    `clocks_s` seconds apart."""
+    `clocks_s` seconds apart. With each crash the supervisor is stopped for `silent_s` seconds."""
 
     workers: int
     people: int
     salt: int | None
     actions: list[Action] = field(repr=False)
     clocks_s: float = 0.0
+    silent_s: float = 0.0
 
     def chance(self, *key: object) -> float:
         """A number from 0 up to 1 that belongs to `key`, always the same one. Scripts on disk rely on it: it must not be
@@ -76,7 +77,7 @@ class Script:
 def load(path: Path) -> tuple[Script, dict[str, Any]]:
     """A script that `dump` has written, and what was written with it."""
     found = json.loads(path.read_text())
-    names = ("workers", "people", "salt", "actions", "clocks_s")
+    names = ("workers", "people", "salt", "actions", "clocks_s", "silent_s")
     return Script(**{name: found.pop(name) for name in names if name in found}), found
 
 

@@ -11,6 +11,7 @@ invariants of `Story.check` hold, and once it is quiet again those of `Story.che
     python -m tests.sim --story FILE       one script, with all that happens
     --workers N --people N --steps N       go with seeds
     --clocks S                             the clocks of workers are up to S seconds apart (tests/clocks.py)
+    --silent S                             with each crash the supervisor is stopped for S seconds
 """
 
 import argparse
@@ -27,6 +28,8 @@ from typing import Any
 
 from koko_presence.auth.access import ClaimsAccess
 from koko_presence.cluster.cluster_bus import ClusterBus
+from koko_presence.cluster.own_views import PATIENCE_S, OwnViews
+from koko_presence.cluster.ring import View
 from tests import witness
 from tests.crowd import Machine, Person
 from tests.script import MACHINES, ROOMS, Action, Script, load, write
@@ -82,6 +85,12 @@ class Story:
         self.deaths: list[float] = []  # of workers, in seconds since 1970
         self.stops: dict[int, tuple[float, float]] = {}  # of each worker the last: from when to when it did not run
         self.two_were_down = False  # more than one at once
+        self.silent_until = -inf  # the supervisor is stopped
+        self.unpublished = 0  # views, because it is
+        self.own_views = {number: OwnViews() for number in self.world.nodes}
+        for number, node in self.world.nodes.items():
+            assert isinstance(node.bus, ClusterBus)
+            self.own_views[number].on_view(node.bus.handover.target)
         self.witness = Witness(self)
 
     # --- telling
@@ -100,7 +109,8 @@ class Story:
         """A worker is lost or stops: is it alone in that?"""
         world = self.world
         others = any(each is not node and each.stopped is not None for each in world.nodes.values())
-        self.two_were_down = self.two_were_down or others or world.now < self.down_at + TAKEN_OVER_S
+        taken_over_s = TAKEN_OVER_S + (PATIENCE_S if self.script.silent_s else 0.0)
+        self.two_were_down = self.two_were_down or others or world.now < self.down_at + taken_over_s
         self.down_at = world.now
 
     def running_at(self, at: float) -> float:
@@ -142,16 +152,60 @@ class Story:
         """A new view; every worker hears of it at its own time, but never in another order."""
         world = self.world
         self.troubled_at = world.now
+        if world.now < self.silent_until:
+            if not self.unpublished:
+                self.later(self.silent_until - world.now, self.catch_up)
+            self.unpublished += 1
+            return
         view = world.next_view(leaving)
         for node in list(world.nodes.values()):
             delay_s = 0.0002 + 0.0048 * self.chance("view", world.slots[node.number])
             at = max(self.views.get(node.number, 0.0), world.now + delay_s)
             self.views[node.number] = at
-            bus = node.bus
-            assert isinstance(bus, ClusterBus)
-            self.later(
-                at - world.now, lambda node=node, bus=bus: node.do(lambda: bus.on_view(view, node.clock()), first=True)
-            )
+            self.later(at - world.now, lambda node=node: node.do(lambda: self.hear(node, view), first=True))
+
+    def hear(self, node: Node, view: View) -> None:
+        """A worker hears of the supervisor's view."""
+        self.go_by(node, self.own_views.setdefault(node.number, OwnViews()).on_view(view))
+
+    def go_by(self, node: Node, view: View | None) -> None:
+        bus = node.bus
+        assert isinstance(bus, ClusterBus)
+        if view is not None:
+            bus.on_view(view, node.clock())
+
+    def catch_up(self) -> None:
+        """The supervisor runs again: it publishes one view for each death, as it does for each that it notices."""
+        self.note("the supervisor goes on")
+        self.world.epoch += self.unpublished - 1
+        self.unpublished = 0
+        self.publish(self.leaving())
+
+    def when_it_runs(self, callback: Callable[[], object]) -> bool:
+        """Whether the supervisor is stopped, which then does this later."""
+        if self.world.now < self.silent_until:
+            self.later(self.silent_until - self.world.now + 0.001, callback)
+            return True
+        return False
+
+    def tell_death(self, dead: Node) -> None:
+        """The kernel tells all others that a worker's process has ended."""
+        for node in self.world.nodes.values():
+            views = self.own_views.get(node.number)
+            delay_s = 0.001 * self.chance("death", self.world.slots[node.number])
+            if views is not None:
+                self.later(delay_s, lambda node=node: node.do(lambda: self.hear_death(node, dead)))
+
+    def hear_death(self, node: Node, dead: Node) -> None:
+        self.own_views[node.number].on_death(dead.number, self.world.now)
+        self.later(PATIENCE_S + 0.001, lambda: node.do(lambda: self.take_over(node)))
+
+    def take_over(self, node: Node) -> None:
+        view = self.own_views[node.number].take_over(self.world.now)
+        if view is not None:
+            self.troubled_at = self.world.now
+            self.note(f"worker {node.number} goes on without the dead in view {view.epoch}")
+            self.go_by(node, view)
 
     def crash(self, node: Node) -> None:
         """kill -9: the supervisor sees it and starts another in its slot."""
@@ -176,11 +230,15 @@ class Story:
                 person.note_lost()
             if person.node is node and person.noticed_at is None:
                 person.noticed_at = world.now
+        if self.script.silent_s:
+            self.tell_death(node)
         self.publish(self.leaving())
         slot = world.slots[node.number]
         self.later(0.05 + 0.25 * self.chance("start", slot), lambda: self.start(slot))
 
     def start(self, slot: int) -> Node | None:
+        if self.when_it_runs(lambda: self.start(slot)):
+            return None
         if any(self.world.slots[number] == slot for number in self.world.nodes.keys() - self.leaving()):
             return None
         return self._start(slot, self.leaving())
@@ -199,7 +257,7 @@ class Story:
         """Replace one worker: its successor first, then it sends its people away, then it goes."""
         candidates = [n for n in self.world.nodes.values() if n.stopped is None and n.served]
         old = self.in_slot(slot)
-        if self.rolling or len(candidates) < 2 or old not in candidates:
+        if self.rolling or len(candidates) < 2 or old not in candidates or self.world.now < self.silent_until:
             return
         self.rolling = True
         self.note(f"worker {old.number} is rolled")
@@ -207,6 +265,8 @@ class Story:
         successor = self._start(self.world.slots[old.number], self.leaving())
 
         def drain() -> None:
+            if self.when_it_runs(drain):
+                return
             if old.dead or not successor.served:
                 if not old.dead and not successor.dead:
                     self.later(0.05, drain)
@@ -219,6 +279,8 @@ class Story:
             self.later(0.2, end)
 
         def end() -> None:
+            if self.when_it_runs(end):
+                return
             self.rolling = False
             if not old.dead:
                 old.dead = True
@@ -292,6 +354,9 @@ class Story:
     def do_crash(self, slot: int) -> None:
         node = self.in_slot(slot)
         if node is not None and len(self.world.nodes.keys() - self.leaving()) > 1:
+            if self.script.silent_s and self.world.now >= self.silent_until:
+                self.silent_until = self.world.now + self.script.silent_s
+                self.note("the supervisor stops")
             self.crash(node)
 
     def do_stop(self, slot: int, seconds: float) -> None:
@@ -305,9 +370,14 @@ class Story:
         self.stops[node.number] = (self.world.now, inf)
         self.note(f"worker {node.number} stops for {seconds} s")
         if seconds > 3.0:
-            self.later(3.0, lambda: self.crash(node))
+            self.later(3.0, lambda: self.kill(node))
         else:
             self.later(seconds, lambda: self.go_on(node))
+
+    def kill(self, node: Node) -> None:
+        """The supervisor kills a worker that does not run, as soon as it runs itself."""
+        if not self.when_it_runs(lambda: self.kill(node)):
+            self.crash(node)
 
     def go_on(self, node: Node) -> None:
         self.troubled_at = self.world.now
@@ -495,6 +565,7 @@ def main() -> int:
     parser.add_argument("--people", type=int, default=8)
     parser.add_argument("--steps", type=int, default=45)
     parser.add_argument("--clocks", type=float, default=0.0, metavar="S")
+    parser.add_argument("--silent", type=float, default=0.0, metavar="S")
     parser.add_argument(
         "--shrink", type=int, metavar="SEED", help="print the shortest script that fails like this seed"
     )
@@ -503,7 +574,7 @@ def main() -> int:
 
     def written(seed: int) -> Script:
         script = write(seed, options.workers, options.people, options.steps)
-        return replace(script, clocks_s=options.clocks)
+        return replace(script, clocks_s=options.clocks, silent_s=options.silent)
 
     if options.story is not None:
         return tell(load(options.story)[0])

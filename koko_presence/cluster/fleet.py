@@ -137,9 +137,12 @@ class Fleet:
         return self._settle(now)
 
     def on_serving(self, id: int, epoch: int, now: float) -> list[Action]:
-        """The worker knows view `epoch` and accepts connections."""
+        """The worker knows view `epoch` and accepts connections. Where it has made that view itself (own_views), the
+        next one gets a higher number."""
         if id in self.members:
             self.members[id].served = epoch
+        if epoch > self.view.epoch:
+            self.view = View(epoch=epoch, peers=self.view.peers)
         return self._settle(now)
 
     def on_beat(self, id: int, now: float) -> None:

@@ -67,6 +67,11 @@ class Handover:
         return self._owners.view.epoch if self._owners is not None else 0
 
     @property
+    def target(self) -> View:
+        """The newest view. Errors: IndexError before the first one."""
+        return self._change.target.view
+
+    @property
     def recovering(self) -> bool:
         """Is a change of owners under way?"""
         return self._change.stage != STEADY

@@ -33,7 +33,8 @@ def assert_away_once(people: Crowd) -> None:
         for kind, event in person.heard:
             if kind == "status_changed":
                 seen.setdefault(event.session_id, []).append(event.data.connected)
-        assert all(connected in ([False, True], [True], [False, True, True]) for connected in seen.values()), seen
+        # who was on the way just then has seen a part of it
+        assert all(connected in ([False], [True], [False, True]) for connected in seen.values()), seen
         others = [user for rows in person.room.people.values() for user in rows]
         assert all(other.connected and other.status == "active" for other in others), others
 

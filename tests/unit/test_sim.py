@@ -10,6 +10,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,24 @@ def test_seeds(chunk: int) -> None:
 @pytest.mark.parametrize("chunk", range(CHUNKS))
 def test_more_seeds(chunk: int) -> None:
     play(range(1 + SEEDS + chunk, 1 + MOST_SEEDS, CHUNKS))
+
+
+@pytest.mark.parametrize("silent_s", [1.003, 3.0])
+def test_seeds_in_which_the_supervisor_is_stopped_when_workers_die(silent_s: float) -> None:
+    """Survivors go on by views of their own, which they make a moment before its own ones come, or long before."""
+    took_over = 0
+    for seed in range(1, 9):
+        story = Story(replace(write(seed), silent_s=silent_s))
+        story.run()
+        took_over += any("goes on without the dead" in line for line in story.lines)
+    assert took_over
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("chunk", range(CHUNKS))
+def test_more_seeds_in_which_the_supervisor_is_stopped(chunk: int) -> None:
+    for seed in range(1 + chunk, 1 + MOST_SEEDS, CHUNKS):
+        Story(replace(write(seed), silent_s=(0.5, 1.003, 1.2, 3.0)[seed % 4])).run()
 
 
 def play(seeds: range) -> None:

@@ -132,6 +132,16 @@ def test_the_first_view_has_all_workers_and_no_view_comes_before() -> None:
     assert yard.unready() == "" and set(yard.views) == {1, 2, 3}
 
 
+def test_a_view_that_a_worker_has_made_itself_is_older_than_the_next_one() -> None:
+    """While the supervisor is stopped workers go by views of their own: its next ones must not be passed over."""
+    yard = Yard().boot()
+    yard.do(yard.fleet.on_serving(1, 9, yard.now))
+    assert yard.view.epoch == 9 and len(yard.view.peers) == 3
+    yard.die(2)
+    yard.settle()
+    assert [view.epoch for view in yard.views[1]][-2:] == [10, 11] and owners(yard.view) == {0: 1, 1: 4, 2: 3}
+
+
 def test_a_worker_that_dies_at_the_start_is_replaced_before_there_is_a_view() -> None:
     yard = Yard(2)
     yard.do(yard.fleet.begin(yard.now))
