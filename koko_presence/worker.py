@@ -134,6 +134,7 @@ class Worker:
         self.on_took_over: Callable[[View], None] = lambda view: None
         self._views = OwnViews()
         self._take_over_timer: asyncio.TimerHandle | None = None
+        self._stopping = False  # the others may be gone before this one
         self.on_learned: Callable[[list[CacheEntry]], None] = lambda entries: None
         self.upstreams = Upstreams()
         self._mesh: Mesh | None = None
@@ -262,6 +263,7 @@ class Worker:
 
     async def stop(self) -> None:
         """Close what is open and every timer with it."""
+        self._stopping = True
         await self.door.close()
         self.addresses.close()
         self._poller.close()
@@ -411,7 +413,7 @@ class Worker:
 
     def _take_over(self) -> None:
         self._take_over_timer = None
-        view = self._views.take_over(monotonic())
+        view = None if self._stopping else self._views.take_over(monotonic())
         if view is None:
             return
         log.warning(

@@ -82,11 +82,21 @@ def no_descriptors_to_fork(it: Service) -> Iterator[None]:
 def no_processes(it: Service) -> Iterator[None]:
     """pids.max: supervisor and fork server can have no new process and no thread. The limit of the user's processes
     (RLIMIT_NPROC) would do the same, but not to root, who runs these tests where a control group can be made."""
+    yield from limit_processes(it, it.process.pid, fork_server(it))
+
+
+def no_processes_alone(it: Service) -> Iterator[None]:
+    """The same for a server that is one process."""
+    yield from limit_processes(it, it.process.pid)
+
+
+def limit_processes(it: Service, *limited: int) -> Iterator[None]:
+    """These may have no new process and no thread."""
     pids = Path("/sys/fs/cgroup/pids")
     group = pids / f"koko-test-{it.process.pid}"
     try:
         group.mkdir()
-        for pid in (it.process.pid, fork_server(it)):
+        for pid in limited:
             (group / "cgroup.procs").write_text(str(pid))
         (group / "pids.max").write_text("0")
     except OSError:
@@ -216,6 +226,28 @@ def test_500_handshakes_are_answered_while_a_worker_cannot_be_replaced(
     run: Run, fault: Fault, workers: int, certificate: tuple[Path, Path]
 ) -> None:
     run(stand(fault, workers, 100, 500, certificate))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    "fault", [no_processes_alone, no_runtime_folder, no_program, bad_certificate], ids=lambda fault: fault.__name__
+)
+def test_one_worker_needs_nothing_of_what_is_away(run: Run, fault: Fault, certificate: tuple[Path, Path]) -> None:
+    """Nobody could replace it, so there is nobody to be killed: it serves on, and newcomers are let in."""
+
+    async def test() -> None:
+        tls = ssl.create_default_context(cafile=str(certificate[0])) if fault is bad_certificate else None
+        with server_of_its_own(1, certificate if tls else None) as it:
+            async with crowd(it.port, SECRET, 100, tls=tls) as people:
+                made = fault(it)
+                next(made)
+                it.signal(signal.SIGHUP)
+                assert await unanswered(it.port, 500, tls) == 0
+                for _ in made:
+                    pass
+                assert people.all_here and people.cuts == {0: 100} and it.process.poll() is None
+
+    run(test())
 
 
 def test_a_replacement_has_the_certificate_that_was_last_found_good(certificate: tuple[Path, Path]) -> None:
