@@ -152,6 +152,8 @@ class Listener:
         self._no_room_at = now
 
     def _pause(self, listening: socket.socket, for_s: float) -> None:
+        if listening in self._pauses:
+            return
         self._loop.remove_reader(listening)
         self._pauses[listening] = self._loop.call_later(for_s, self._resume, listening)
 
