@@ -21,7 +21,7 @@ HANDSHAKE = (
 TEXT, CLOSE, PING, PONG = 1, 8, 9, 10
 CURSOR = b'{"type":"cursor'  # cursor_moved and cursors
 TICK_S = 0.02
-RESTART, LOST = 1012, 1006
+RESTART, LOST, REFUSED = 1012, 1006, 1013
 
 encode = msgspec.json.Encoder().encode
 monotonic = time.monotonic
@@ -65,6 +65,7 @@ class Message(msgspec.Struct, rename="camel"):
     session_id: str = ""
     seq: int = 0
     code: Any = None
+    retry_after_ms: float = 0.0
     resumed: bool = False
     resume_token: str = ""
     server_time: float = 0.0
@@ -119,6 +120,7 @@ class Connection(asyncio.Protocol):
                 self._buffer = head
                 return
             if not head.startswith(b"HTTP/1.1 101 "):
+                self._code = REFUSED
                 self.transport.abort()
                 return
             self.open = True

@@ -31,7 +31,7 @@ HELD_BACK_S = 0.01
 GIVEN_UP_AFTER_S = 1.0  # who has waited for less may still want an answer on a connection that it has half closed
 # Clients give up after 10 to 15 s, the time in which they are served included. A crowd that has come at once is served
 # until it gives up, all at once, and finds a short line when it comes back; a line that stays long is another thing.
-LONG_WAIT_S, LONG_LINE_S = 7.5, 8.0
+LONG_WAIT_S, LONG_LINE_S = 7.5, 12.0
 LAST_DATA_RECV = 52  # where tcpi_last_data_recv stands in struct tcp_info, in milliseconds
 QUIET_S = 10.0
 _NO_ROOM = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
@@ -158,6 +158,8 @@ class Listener:
         self._no_room_at = now
 
     def _pause(self, listening: socket.socket, for_s: float) -> None:
+        if listening in self._pauses:
+            return
         self._loop.remove_reader(listening)
         self._pauses[listening] = self._loop.call_later(for_s, self._resume, listening)
 

@@ -82,3 +82,15 @@ def test_http_is_asked_on_a_timetable_and_every_answer_is_counted(tmp_path: Path
         result = http.http_load(tokens, room, 0.5, [], rate=100.0, port=port)
     assert 0 < result["requests"] <= 55 and result["statuses"] == {"200": result["requests"]}
     assert 0.0 < result["latency_ms"]["p50"] <= result["latency_ms"]["p99"]
+
+
+def test_a_small_herd_comes_back_to_a_server_with_little_of_a_core() -> None:
+    cores = sorted(os.sched_getaffinity(0))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "bench.herd", "--port", str(port), "--rooms", "2", "--people", "5"]
+    command += ["--shares", "0.6", "--server-core", str(cores[0]), "--load-core", str(cores[-1])]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    assert run.returncode == 0, run.stdout + run.stderr
+    said = json.JSONDecoder().raw_decode(run.stdout.splitlines()[-1])[0]
+    assert (said["people"], said["in"], said["not_resumed"], said["workers_died"]) == (10, 10, 0, 0)

@@ -9,6 +9,7 @@ from koko_presence.cluster.crew import Exit, Kill, Phase, Spawn, StopListening, 
 from koko_presence.cluster.fleet import (
     FAILURES,
     FRESH_S,
+    LATE_S,
     NOBODY_FOR_S,
     READY_WITHIN_S,
     SILENT_S,
@@ -328,6 +329,33 @@ def test_a_worker_that_is_late_itself_does_not_judge() -> None:
         yard.pass_time(1.0)
         yard.do(yard.fleet.on_peer_stuck(3, 1, False, yard.now))
     assert yard.killed == []
+
+
+def test_a_starved_worker_whose_beats_come_late_and_with_gaps_is_not_called_unreachable() -> None:
+    yard = Yard().boot().pass_time(1.0)
+    yard.vitals[1] = Vitals(5.0, wants_cpu=True)
+    for _ in range(10):  # each time for half as long as it takes
+        for _ in range(int(UNREACHABLE_S / 2)):
+            yard.do(yard.fleet.on_peer_stuck(3, 1, False, yard.now))
+            yard.pass_time(1.0)
+        yard.silent.add(1)
+        yard.pass_time(LATE_S + 0.5)
+        yard.do(yard.fleet.on_peer_stuck(3, 1, False, yard.now))  # late by its beats: it is these that tell
+        yard.silent.clear()
+        yard.pass_time(0.5)
+    assert yard.killed == []
+
+
+def test_what_was_said_of_a_worker_while_the_supervisor_stood_still_is_judged_by_nobody() -> None:
+    yard = Yard().boot().pass_time(1.0)
+    yard.do(yard.fleet.on_peer_stuck(3, 1, False, yard.now))
+    yard.now += 2 * UNREACHABLE_S
+    for _ in range(int(2 * UNREACHABLE_S)):  # these are read before the beats of the one that is spoken of
+        yard.do(yard.fleet.on_peer_stuck(3, 1, False, yard.now))
+    yard.do(yard.fleet.tick(yard.now))
+    for _ in range(2):
+        yard.do(yard.fleet.on_peer_stuck(3, 1, False, yard.now))
+    assert yard.killed == [] and yard.view.ids == {1, 2, 3}
 
 
 def test_a_worker_that_gets_no_time_is_not_killed_for_its_silence() -> None:

@@ -315,7 +315,15 @@ def test_in_a_line_that_stays_long_those_who_have_waited_longest_are_refused(mon
         sock = await line.open(8)
         line.behind = True
         line.listener._accept(sock)
-        for waited, after_s in ((9.0, 5.0), (14.0, 2.0), (0.5, 9.0), (9.0, 5.0), (12.0, 4.0), (12.0, 0.1), (3.0, 1.0)):
+        for waited, after_s in (
+            (9.0, 10.0),
+            (14.0, 2.0),
+            (0.5, 9.0),
+            (9.0, 10.0),
+            (12.0, 4.0),
+            (12.0, 0.1),
+            (3.0, 1.0),
+        ):
             line.waited = [waited]
             line.listener._accept(sock)
             line.now += after_s
