@@ -72,6 +72,7 @@ cdef class PolledTransport(Source):
     cdef Py_ssize_t _sent_of_first
     cdef int _fd
     cdef int _doomed_fd
+    cdef object _write_error  # nothing can be written any more; what has come is still read
     cdef bint _unwatched  # taken out of the epoll: the other end is gone and nothing is wanted
 
     cdef handle_events(self, unsigned int events)
@@ -79,6 +80,7 @@ cdef class PolledTransport(Source):
     cdef on_hang_up(self)
     cdef end_of_data(self, ssize_t got, int error)
     cdef write_more(self)
+    cdef stop_writing(self, error)
     cdef unsigned int wanted(self)
     cdef watch(self)
     cdef lose(self, error)
@@ -87,5 +89,10 @@ cdef class PolledTransport(Source):
 
 cdef class LoopTransport(Source):
     cdef object _base
+    cdef object _error  # with which the connection was lost
+    cdef bint _at_eof
+    cdef bint _lost  # the loop's transport is gone; what it had read is still handled
 
     cdef bint is_turn_over(self) except -1
+    cdef bint _is_mute(self)
+    cdef stop_reading(self)
