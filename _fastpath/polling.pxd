@@ -32,12 +32,14 @@ cdef class Poller:
     cdef set _transports
     cdef list _resting
     cdef object _rest_timer
+    cdef object _next_round  # to be called when the next round begins
 
     cdef run_round(self, Line line, double longest_s)
     cdef bint serve_told(self, Line line) except -1
     cdef bint serve_backlog(self, Line line) except -1
     cdef bint serve_kernel(self, Line line) except -1
     cdef finish_round(self)
+    cdef tell_round(self)
     cdef begin_loop_turn(self)
     cdef rest(self, Source source)
     cdef int control(self, PolledTransport transport, int operation, unsigned int events)

@@ -168,6 +168,14 @@ cdef class Poller:
         """The loop's own."""
         return self._loop.call_later(delay, callback)
 
+    def on_next_round(self, callback):
+        """Call `callback()` once, when the next round begins, or the loop's own transports read; None: do not."""
+        self._next_round = callback
+
+    cdef tell_round(self):
+        callback, self._next_round = self._next_round, None
+        callback()
+
     def close(self):
         """Cut what is still open and stop watching."""
         if self._inside.epoll < 0:
@@ -191,6 +199,8 @@ cdef class Poller:
         cdef bint served_all = False
         if line.epoll < 0 or self._busy:
             return
+        if self._next_round is not None:
+            self.tell_round()
         self.round.begin(longest_s)
         self._busy = True
         try:
@@ -290,6 +300,8 @@ cdef class Poller:
     cdef begin_loop_turn(self):
         """One of the loop's own transports has read: all that they read in this turn of the loop is one round."""
         if not self.round.open:
+            if self._next_round is not None:
+                self.tell_round()
             self.round.begin(LONGEST_LOOP_TURN_S)
             self._loop.call_soon(self._end_loop_turn)
 
