@@ -32,12 +32,14 @@ cdef class Poller:
     cdef set _transports
     cdef list _resting
     cdef object _rest_timer
+    cdef object _next_round  # to be called when the next round begins
 
     cdef run_round(self, Line line, double longest_s)
     cdef bint serve_told(self, Line line) except -1
     cdef bint serve_backlog(self, Line line) except -1
     cdef bint serve_kernel(self, Line line) except -1
     cdef finish_round(self)
+    cdef tell_round(self)
     cdef begin_loop_turn(self)
     cdef rest(self, Source source)
     cdef int control(self, PolledTransport transport, int operation, unsigned int events)
@@ -72,6 +74,7 @@ cdef class PolledTransport(Source):
     cdef Py_ssize_t _sent_of_first
     cdef int _fd
     cdef int _doomed_fd
+    cdef object _write_error  # nothing can be written any more; what has come is still read
     cdef bint _unwatched  # taken out of the epoll: the other end is gone and nothing is wanted
 
     cdef handle_events(self, unsigned int events)
@@ -79,6 +82,7 @@ cdef class PolledTransport(Source):
     cdef on_hang_up(self)
     cdef end_of_data(self, ssize_t got, int error)
     cdef write_more(self)
+    cdef stop_writing(self, error)
     cdef unsigned int wanted(self)
     cdef watch(self)
     cdef lose(self, error)
@@ -87,5 +91,10 @@ cdef class PolledTransport(Source):
 
 cdef class LoopTransport(Source):
     cdef object _base
+    cdef object _error  # with which the connection was lost
+    cdef bint _at_eof
+    cdef bint _lost  # the loop's transport is gone; what it had read is still handled
 
     cdef bint is_turn_over(self) except -1
+    cdef bint _is_mute(self)
+    cdef stop_reading(self)

@@ -45,8 +45,9 @@ cdef double LONGEST_LOOP_TURN_S = 0.002
 # The part of it that connections have which are only about to come in: after that they wait for a round of theirs.
 cdef double LOOP_TURN_LOBBY_S = 0.0005
 
-# Encrypted bytes that wait in one connection while it is not read.
-LOOP_READ_BUFFER_BYTES = 16384
+# Decrypted bytes that may wait before a connection over TLS is not read any more; one more read may come to them.
+cdef enum:
+    LOOP_HELD_BYTES = 4096
 
 # what is being handled; one thread, and nothing is read while something is handled
 cdef char[SHARED_BYTES] shared
@@ -167,6 +168,14 @@ cdef class Poller:
         """The loop's own."""
         return self._loop.call_later(delay, callback)
 
+    def on_next_round(self, callback):
+        """Call `callback()` once, when the next round begins, or the loop's own transports read; None: do not."""
+        self._next_round = callback
+
+    cdef tell_round(self):
+        callback, self._next_round = self._next_round, None
+        callback()
+
     def close(self):
         """Cut what is still open and stop watching."""
         if self._inside.epoll < 0:
@@ -190,6 +199,8 @@ cdef class Poller:
         cdef bint served_all = False
         if line.epoll < 0 or self._busy:
             return
+        if self._next_round is not None:
+            self.tell_round()
         self.round.begin(longest_s)
         self._busy = True
         try:
@@ -289,6 +300,8 @@ cdef class Poller:
     cdef begin_loop_turn(self):
         """One of the loop's own transports has read: all that they read in this turn of the loop is one round."""
         if not self.round.open:
+            if self._next_round is not None:
+                self.tell_round()
             self.round.begin(LONGEST_LOOP_TURN_S)
             self._loop.call_soon(self._end_loop_turn)
 
@@ -427,6 +440,10 @@ cdef class PolledTransport(Source):
     """The part of asyncio.Transport that connections, HTTP and the outbox use, for one polled socket.
 
     The protocol hears `pause_writing` as soon as the kernel takes less than all, `resume_writing` when it has all.
+
+    When the other end is gone, the first write that fails may come before all that it had sent is read. That is still
+    read and handled, in order and within the budgets, and only then is the connection lost; what is written meanwhile is
+    dropped. A protocol that has paused reading may never read on, so its connection is lost at once.
     """
 
     family = 0  # aiohttp wants TCP_NODELAY, and asks first; it has been set
@@ -478,7 +495,7 @@ cdef class PolledTransport(Source):
         cdef bytes ready = data if type(data) is bytes else bytes(data)
         cdef Py_ssize_t size = PyBytes_GET_SIZE(ready)
         cdef ssize_t sent
-        if self._closing or not size:
+        if self._closing or not size or self._write_error is not None:
             return
         if self._unsent_bytes == 0:
             sent = send(self._fd, PyBytes_AS_STRING(ready), size, SEND_FLAGS)
@@ -486,7 +503,7 @@ cdef class PolledTransport(Source):
                 return
             if sent < 0:
                 if not try_again(errno):
-                    self.lose(OSError(errno, "send"))
+                    self.stop_writing(OSError(errno, "send"))
                     return
                 sent = 0
             self._unsent = [ready]
@@ -577,7 +594,7 @@ cdef class PolledTransport(Source):
         )
         if sent < 0:
             if not try_again(errno):
-                self.lose(OSError(errno, "send"))
+                self.stop_writing(OSError(errno, "send"))
             return
         self._unsent_bytes -= sent
         self._sent_of_first += sent
@@ -590,11 +607,26 @@ cdef class PolledTransport(Source):
         self.watch()
         self._protocol.resume_writing()
 
+    cdef stop_writing(self, error):
+        """Nothing can be written any more. What has come is read to its end, if anybody is to read it."""
+        self._unsent = None
+        self._unsent_bytes = 0
+        if self._reading_over or self._paused:
+            self.lose(error)
+            return
+        self._write_error = error
+        shutdown(self._fd, SHUT_RDWR)  # so that there is an end, whatever the error was
+        self.watch()
+
     cdef unsigned int wanted(self):
         return (EPOLLIN if self.is_wanted() else 0) | (EPOLLOUT if self._unsent_bytes else 0)
 
     cdef watch_reading(self):
-        if self._fd >= 0:
+        if self._fd < 0:
+            return
+        if self._paused and self._write_error is not None:
+            self.lose(self._write_error)
+        else:
             self.watch()
 
     cdef watch(self):
@@ -615,7 +647,7 @@ cdef class PolledTransport(Source):
         self._unsent_bytes = 0
         self._doomed_fd = self._fd
         self.forget()
-        self._poller._loop.call_soon(self._lost, error)
+        self._poller._loop.call_soon(self._lost, self._write_error if error is None else error)
 
     cdef forget(self):
         self._poller.control(self, EPOLL_CTL_DEL, 0)
@@ -635,13 +667,19 @@ cdef class PolledTransport(Source):
 
 cdef class LoopTransport(Source):
     """A transport that stands before one of the loop's own, and that one's protocol: TLS is below. Whatever is not about
-    reading is the other's affair."""
+    reading is the other's affair.
+
+    What waits for a round or rests is kept decrypted, up to `LOOP_HELD_BYTES`; above that the loop's transport does not
+    decrypt, and does not read the socket while anything encrypted waits in it. So it finds the end of the stream, after
+    which it drops what it has, only when it has nothing. What is held here when the connection is lost is still handled,
+    in order and within the budgets, before the protocol is told; what is written meanwhile is dropped.
+    """
 
     # --- asyncio.BufferedProtocol, for the loop's transport -----------------------------------------------------------
 
     def connection_made(self, base):
         self._base = base
-        base.set_read_buffer_limits(high=LOOP_READ_BUFFER_BYTES)
+        base.set_read_buffer_limits(high=1)  # 0 would be reached with nothing there
         self._protocol.connection_made(self)
 
     def get_buffer(self, size_hint):
@@ -653,7 +691,7 @@ cdef class LoopTransport(Source):
         if self._reading_over:
             return
         self._poller.begin_loop_turn()
-        if not self.is_wanted() or self.is_turn_over():
+        if self._resting or self._paused or self._held is not None or self.is_turn_over():
             self.hold(PyBytes_FromStringAndSize(decrypted, size))
             self._line.ring()
             return
@@ -673,22 +711,37 @@ cdef class LoopTransport(Source):
         return now >= round.until
 
     def eof_received(self):
-        self.serve()  # the last words
-        self._reading_over = True
-        return self._protocol.eof_received()
+        """The other end says nothing more; `connection_lost` follows."""
+        self._at_eof = True
+        return False
 
     def pause_writing(self):
-        self._protocol.pause_writing()
+        if not self._lost:
+            self._protocol.pause_writing()
 
     def resume_writing(self):
-        self._protocol.resume_writing()
+        if not self._lost:
+            self._protocol.resume_writing()
 
     def connection_lost(self, error):
+        self._lost = True
+        self._error = error
+        if self._held is None or self._reading_over or self._paused:
+            # not at once: what follows from data that a round has handled since this was planned goes before
+            self._poller._loop.call_soon(self._end)
+
+    def _end(self):
+        """All that came has been handled: tell the protocol of the end."""
         protocol, self._protocol = self._protocol, None
+        if protocol is None:
+            return
         self._reader = None  # it holds the connection, which holds this transport
         self._reading_over = self._closing = True
         self._held = None
+        error, self._error = self._error, None
         try:
+            if self._at_eof:
+                protocol.eof_received()
             protocol.connection_lost(error)
         finally:
             self._base = None
@@ -703,17 +756,18 @@ cdef class LoopTransport(Source):
         return default if self._base is None else self._base.get_extra_info(name, default)
 
     def is_closing(self):
-        return self._closing or self._base is None or self._base.is_closing()
+        """Has this end closed it? Not because the other one has: its last words are still to be handled."""
+        return self._closing or self._base is None or not (self._at_eof or self._lost) and self._base.is_closing()
 
     def get_write_buffer_size(self):
-        return 0 if self._base is None else self._base.get_write_buffer_size()
+        return 0 if self._is_mute() else self._base.get_write_buffer_size()
 
     def set_write_buffer_limits(self, high=None, low=None):
-        if self._base is not None:
+        if not self._is_mute():
             self._base.set_write_buffer_limits(high, low)
 
     def write(self, data):
-        if self._base is not None:
+        if not self._is_mute():
             self._base.write(data)
 
     def writelines(self, parts):
@@ -721,22 +775,38 @@ cdef class LoopTransport(Source):
 
     def close(self):
         """Send what waits, then close; nothing is read any more."""
-        self._reading_over = self._closing = True
-        self._held = None
-        if self._base is not None:
+        self.stop_reading()
+        if self._base is not None and not self._lost:
             self._base.close()
 
     def abort(self):
         """Close at once."""
-        self._reading_over = self._closing = True
-        self._held = None
-        if self._base is not None:
+        self.stop_reading()
+        if self._base is not None and not self._lost:
             self._base.abort()
 
+    cdef bint _is_mute(self):
+        """Is there nothing to write to, not yet or not any more?"""
+        return self._at_eof or self._lost or self._base is None
+
+    cdef stop_reading(self):
+        self._reading_over = self._closing = True
+        self._held = None
+        if self._lost:
+            self._poller._loop.call_soon(self._end)
+
+    cdef bint is_wanted(self):
+        return not (self._reading_over or self._paused) and (
+            self._held is None or PyBytes_GET_SIZE(self._held) < LOOP_HELD_BYTES
+        )
+
     cdef watch_reading(self):
-        if self._base is None or self._closing:
+        if self._lost:
+            if self._held is None or self._paused:
+                self._poller._loop.call_soon(self._end)
+        elif self._base is None or self._closing:
             return
-        if self.is_wanted():
+        elif self.is_wanted():
             self._base.resume_reading()
         else:
             self._base.pause_reading()

@@ -5,6 +5,8 @@ cdef extern from "<sys/socket.h>" nogil:
     ssize_t recv(int fd, void* data, size_t size, int flags)
     int setsockopt(int fd, int level, int name, const void* value, unsigned int size)
     int getsockopt(int fd, int level, int name, void* value, unsigned int* size)
+    int shutdown(int fd, int how)
+    int SHUT_RDWR
     int MSG_DONTWAIT
     int MSG_NOSIGNAL
 

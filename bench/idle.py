@@ -1,4 +1,5 @@
-"""What it costs to be here: start-up, memory per idle joined connection, and CPU while nobody does anything.
+"""What it costs to be here: start-up, memory per idle joined connection, and CPU and
+wake-ups while nobody does anything.
 
 python -m bench.idle                  2,000 connections in rooms of 20
 python -m bench.idle --users 500 --rooms-of 2
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from pathlib import Path
 
 from koko_presence.auth.tokens import issue_token
 from tests.raw_ws import TEXT, frame, handshake
@@ -59,6 +61,15 @@ def start_up_s() -> float:
     return least
 
 
+def sleeps(pid: int) -> int:
+    """How often a process has gone to sleep and was woken, all of its threads together [proc_pid_status(5)]."""
+    found = 0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        lines = (task / "status").read_text().splitlines()
+        found += sum(int(line.split()[1]) for line in lines if line.startswith("voluntary_ctxt_switches"))
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--users", type=int, default=2000)
@@ -79,10 +90,11 @@ def main() -> None:
         time.sleep(0.5)
         each_kib = (rss_kib(pid) - before_kib) / arguments.users
         print(f"memory: {each_kib:.1f} KiB per idle joined connection; {base_kib / 1024:.0f} MiB without any")
-        used_s, began = cpu_s(pid), time.monotonic()
+        used_s, slept, began = cpu_s(pid), sleeps(pid), time.monotonic()
         time.sleep(arguments.seconds)
-        share = (cpu_s(pid) - used_s) / (time.monotonic() - began)
-        print(f"idle: {share:.2%} of a core with {len(people)} connections")
+        passed_s = time.monotonic() - began
+        share, wakes = (cpu_s(pid) - used_s) / passed_s, (sleeps(pid) - slept) / passed_s
+        print(f"idle: {share:.2%} of a core and {wakes:.1f} wake-ups/s with {len(people)} connections")
         for sock in people:
             sock.close()
 

@@ -147,13 +147,13 @@ class Worker:
         self._limit_addresses(config)
         self.webhooks: Webhooks | None = None
         self._sync_wall()
-        self._lag = LoopLag(loop, tally)
-        self._turn_cpu = TurnCpu(loop)
+        self._poller = Poller(loop)
+        self._turn_cpu = TurnCpu(loop, self._poller.on_next_round)
+        self._lag = LoopLag(loop, tally, self._turn_cpu.look)
         self.shard = Shard(config.limits, config.rooms, self._wall)
         self._webhook_asker: Asker | None = None
         self._closing: set[asyncio.Future[None]] = set()  # what is not needed any more
         self._tell_webhooks(config)
-        self._poller = Poller(loop)
         self.bus = self._make_bus()
         self.bus.pair(self._poller.round)
         edge_id = place.id if place is not None else 0

@@ -76,6 +76,15 @@ _TOO_LARGE = (
 ).encode()
 
 
+class Request(web.BaseRequest):
+    """A request that has come whole is handled, though its connection is lost before its turn: a page's last call."""
+
+    def _cancel(self, exc: BaseException) -> None:
+        """The connection is lost: a body that is not whole never will be."""
+        if not self._payload.is_eof():
+            super()._cancel(exc)
+
+
 class HttpServer(web.Server):
     """Makes an HttpConnection for each connection; one that idles is closed after `keepalive_s`."""
 
@@ -87,7 +96,7 @@ class HttpServer(web.Server):
         self, message: Any, payload: Any, protocol: web.RequestHandler, writer: Any, task: Any
     ) -> web.BaseRequest:
         cast(HttpConnection, protocol).body = payload
-        return super()._make_request(message, payload, protocol, writer, task)
+        return Request(message, payload, protocol, writer, task, self._loop)
 
     def __call__(self, use: AddressUse = FREE) -> HttpConnection:
         return HttpConnection(

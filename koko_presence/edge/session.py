@@ -311,38 +311,48 @@ class Session:
     # --- time -----------------------------------------------------------------------------------------------------
 
     def on_tick(self, now: float) -> None:
-        """Do what has become due and say when to come again: auth, pings, silence, idleness, token expiry."""
-        limits = self.hub.limits
+        """Do what has become due and say when to come again: auth, pings, silence, idleness, token expiry. What the
+        client may have prevented is not judged while its words may not have been read (`Hub.judges_from`)."""
+        limits, judges_from = self.hub.limits, self.hub.judges_from
+        judges = now >= judges_from
         if self.state == "closed":
             return
         if self.state != "open":
             until = self.hub.delays.ends(self.opened_at, limits.auth_timeout_s)
-            if now >= until:
+            if judges and now >= until:
                 tally.auth("timeout")
                 self.refuse(PresenceError("UNAUTHENTICATED", "No auth message came in time."))
                 self.finish(4408)
             else:
-                self.hub.wake(self, until)
+                self.hub.wake(self, max(until, judges_from))
             return
-        if now >= self.activity.silent_at:  # three heartbeats missed [D4]
-            self._end(grace=False, reason="timeout")
-            self._close(4408)
+        if judges and self._is_over(now):
             return
-        if self._link_watch.is_stuck(self.outbox.taken_bytes(), now):
-            self._on_slow()
-            return
-        if self._link_watch.is_lost(now):
-            self._end(grace=True, reason="disconnected")
-            self.link.abort()
-            return
-        self.rooms.report(self.activity.lapse(now), now, interacted=False)
+        if judges:
+            self.rooms.report(self.activity.lapse(now), now, interacted=False)
         if self._link_watch.take_ping(now):
             self.link.send_ping(b"")
-        times = [self.activity.next_at(), self._link_watch.next_at(now), self.login.watch_expiry(now)]
+        times = [judges_from]
+        if judges:
+            times = [self.activity.next_at(), self._link_watch.next_at(now), self.login.watch_expiry(now)]
         if self.state == "open":
             times += (self.login.check_again(now), self.rooms.ask_undecided(now))
         if self.state == "open":  # the token may have ended it
             self.hub.wake(self, min(times))
+
+    def _is_over(self, now: float) -> bool:
+        """End the session if its client says nothing any more, takes nothing or does not answer. True: it is ended."""
+        if now >= self.activity.silent_at:  # three heartbeats missed [D4]
+            self._end(grace=False, reason="timeout")
+            self._close(4408)
+        elif self._link_watch.is_stuck(self.outbox.taken_bytes(), now):
+            self._on_slow()
+        elif self._link_watch.is_lost(now):
+            self._end(grace=True, reason="disconnected")
+            self.link.abort()
+        else:
+            return False
+        return True
 
     def release_waiting(self, now: float) -> None:
         """A value that waited for this session's budget may go [E2]."""

@@ -8,7 +8,7 @@ import contextlib
 import os
 import platform
 import time
-from asyncio import AbstractEventLoop, TimerHandle
+from asyncio import AbstractEventLoop, Handle, TimerHandle
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -26,9 +26,10 @@ from .descriptors import Descriptors, allowed
 from .memory import Use
 from .queued_stream import lost_lines
 
-LAG_EVERY_S = 0.1
+LAG_EVERY_S = 0.25
 LAG_SLOT_S, LAG_SLOTS = 10.0, 6  # the longest lag, and the longest turn, of the last minute
 QUIET_S, TURN_S = 0.008, 0.001  # how often turns are looked at: 125 times a second, or every one of them
+STILL_S, STILL_LOOK_S = 0.0005, 0.002  # below so much CPU in 8 ms, and between two looks, nothing is going on
 BUSY_S, BUSY_SHARE = 0.004, 0.25  # of a turn, or of the time
 BEGIN_S = 1.0
 
@@ -47,10 +48,10 @@ class Tally(Protocol):
 
 
 class LoopLag:
-    """How late the loop is for a timer that rings every tenth of a second."""
+    """How late the loop is for a timer that rings four times a second, and calls `on_ring` each time."""
 
-    def __init__(self, loop: AbstractEventLoop, tally: Tally) -> None:
-        self._loop, self._tally = loop, tally
+    def __init__(self, loop: AbstractEventLoop, tally: Tally, on_ring: Callable[[], None] = lambda: None) -> None:
+        self._loop, self._tally, self._on_ring = loop, tally, on_ring
         self._slots: deque[float] = deque([0.0], LAG_SLOTS)
         self._slot_ends = time.monotonic() + LAG_SLOT_S
         self._handle: TimerHandle | None = None
@@ -80,6 +81,7 @@ class LoopLag:
             self._slots.append(0.0)
             self._slot_ends = now + LAG_SLOT_S
         self._slots[-1] = max(self._slots[-1], late_s)
+        self._on_ring()
         self._plan()
 
 
@@ -87,19 +89,30 @@ class TurnCpu:
     """The CPU time of the loop's longest turn, in the last minute.
 
     A timer rings once in every turn while the loop is busy, and every 8 ms while it is not; what the loop's thread has
-    used since it rang last is one turn's, or, when it was not busy before, that of several within those 8 ms. Time that
-    other processes take does not count, so this tells work that is too long from a machine that is too full. Nor does
-    the first second, in which a worker loads what it needs.
+    used since it rang last is one turn's, or, when it was not busy before, that of several within those 8 ms. Once
+    nothing goes on the timer stops, and an idle loop is not woken: the next round of reading is a turn of its own, and
+    `look`, called some times a second, finds what timers and other sockets have caused. The first such work after a
+    silence counts as one turn up to the look; from then on the timer rings.
+
+    Time that other processes take does not count, so this tells work that is too long from a machine that is too full.
+    Nor does the first second, in which a worker loads what it needs.
     """
 
-    def __init__(self, loop: AbstractEventLoop, cpu_clock: Callable[[], float] = time.thread_time) -> None:
-        """`cpu_clock` gives the CPU seconds of the loop's thread."""
-        self._loop, self._cpu_clock = loop, cpu_clock
+    def __init__(
+        self,
+        loop: AbstractEventLoop,
+        on_next_round: Callable[[Callable[[], None] | None], None],
+        cpu_clock: Callable[[], float] = time.thread_time,
+    ) -> None:
+        """`on_next_round(callback)`: call it once, when the next round of reading begins; None takes that back.
+        `cpu_clock` gives the CPU seconds of the loop's thread."""
+        self._loop, self._on_next_round, self._cpu_clock = loop, on_next_round, cpu_clock
         self._slots: deque[float] = deque([0.0], LAG_SLOTS)
         self._slot_ends = loop.time() + LAG_SLOT_S
         self._begins_at = loop.time() + BEGIN_S
         self._cpu_s, self._rang_at = cpu_clock(), loop.time()
-        self._handle: TimerHandle | None = loop.call_later(QUIET_S, self._ring)
+        self._woken_at = 0.0
+        self._handle: Handle | None = loop.call_later(QUIET_S, self._ring)
 
     @property
     def longest_s(self) -> float:
@@ -108,11 +121,40 @@ class TurnCpu:
 
     def stop(self) -> None:
         """Watch no more."""
+        self._on_next_round(None)
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
 
+    def look(self) -> None:
+        """Has anything gone on since the timer stopped?"""
+        if self._handle is None and self._note()[0] >= STILL_LOOK_S:
+            self._on_next_round(None)
+            self._handle = self._loop.call_later(TURN_S, self._ring)
+
+    def _wake(self) -> None:
+        """A round of reading begins: it is looked at when it is over. Rounds that come one after the other are not
+        looked at one by one, but as those of a loop that is not idle."""
+        self._note()
+        now = self._loop.time()
+        often, self._woken_at = now - self._woken_at < QUIET_S, now
+        if often:
+            self._handle = self._loop.call_later(QUIET_S, self._ring)
+        else:
+            self._handle = self._loop.call_soon(self._ring)
+
     def _ring(self) -> None:
+        used_s, passed_s = self._note()
+        if used_s >= BUSY_S or (used_s >= STILL_S and used_s > BUSY_SHARE * passed_s):
+            self._handle = self._loop.call_later(TURN_S, self._ring)
+        elif used_s >= STILL_S:
+            self._handle = self._loop.call_later(QUIET_S, self._ring)
+        else:
+            self._handle = None
+            self._on_next_round(self._wake)
+
+    def _note(self) -> tuple[float, float]:
+        """CPU seconds used, and seconds passed, since the last look."""
         now, cpu_s = self._loop.time(), self._cpu_clock()
         used_s, self._cpu_s = cpu_s - self._cpu_s, cpu_s
         passed_s, self._rang_at = now - self._rang_at, now
@@ -121,8 +163,7 @@ class TurnCpu:
             self._slot_ends = now + LAG_SLOT_S
         if now >= self._begins_at:
             self._slots[-1] = max(self._slots[-1], used_s)
-        busy = used_s >= BUSY_S or used_s > BUSY_SHARE * passed_s
-        self._handle = self._loop.call_later(TURN_S if busy else QUIET_S, self._ring)
+        return used_s, passed_s
 
 
 def collect(

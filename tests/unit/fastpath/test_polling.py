@@ -527,3 +527,79 @@ def test_a_slow_round_of_newcomers_after_which_none_is_left_is_no_line_of_them()
             assert round_.lobby_waits_for(clock.now + 60.0) == 0.0
 
     run(test())
+
+
+class Below:
+    """The part of the loop's own transport that a LoopTransport uses; notes whether it is read."""
+
+    def __init__(self) -> None:
+        self.is_read, self.wrote = True, b""
+
+    def set_read_buffer_limits(self, high: int) -> None: ...
+
+    def pause_reading(self) -> None:
+        self.is_read = False
+
+    def resume_reading(self) -> None:
+        self.is_read = True
+
+    def write(self, data: bytes) -> None:
+        self.wrote += data
+
+    def is_closing(self) -> bool:
+        return True  # as uvloop's are from the other end's close_notify on
+
+
+def lend(poller: Poller) -> tuple[Protocol, Any, Below]:
+    """A connection of the loop's own: the protocol, what stands before it, and what is below."""
+    protocol, below = Protocol(), Below()
+    lent: Any = poller.lend(protocol)
+    lent.connection_made(below)
+    return protocol, lent, below
+
+
+def decrypt(lent: Any, data: bytes) -> None:
+    """As uvloop does."""
+    lent.get_buffer(len(data))[: len(data)] = data
+    lent.buffer_updated(len(data))
+
+
+@pytest.mark.parametrize("says_end", [True, False])
+def test_regression_what_is_held_of_a_lost_connection_is_handled_before_the_end_is_told(says_end: bool) -> None:
+    async def test() -> None:
+        clock = Clock()
+        async with polled(0, Round(clock)) as (poller, _):
+            first, his, _ = lend(poller)
+            first.on_data = lambda: clock.work(1.0)  # the turn's time is over
+            protocol, lent, below = lend(poller)
+            protocol.on_data = lambda: lent.write(b"an answer")
+            decrypt(his, b"x")
+            decrypt(lent, b"last ")
+            decrypt(lent, b"words")
+            assert protocol.got == [] and below.is_read
+            if says_end:
+                lent.eof_received()
+            lent.connection_lost(None)
+            assert await protocol.lost is None
+            assert b"".join(protocol.got) == b"last words" and below.wrote == b""
+            assert protocol.told == (["eof"] if says_end else [])
+
+    run(test())
+
+
+def test_what_is_held_over_tls_is_bounded_and_goes_with_a_connection_that_nobody_wants_to_read() -> None:
+    async def test() -> None:
+        async with polled(0, Round(Clock())) as (poller, _):
+            protocol, lent, below = lend(poller)
+            lent.pause_reading()
+            assert not below.is_read
+            decrypt(lent, b"x")  # what was under way
+            lent.resume_reading()
+            assert below.is_read
+            decrypt(lent, b"x" * 4096)
+            assert not below.is_read
+            lent.pause_reading()
+            lent.connection_lost(None)
+            assert await protocol.lost is None and protocol.got == []
+
+    run(test())
