@@ -94,8 +94,8 @@ class CompileExtensions(build_ext):
     def build_extensions(self) -> None:
         from Cython.Build import cythonize
 
-        # without code for pickling, which nothing does, and with plain built-in functions in place of Cython's own, which
-        # can be introspected: together a third of what the C compiler had to do
+        # no code for pickling, which nothing does, and plain built-in functions in place of Cython's own, which can be
+        # introspected: together a third of what the C compiler had to do
         directives: dict[str, object] = {"language_level": 3, "auto_pickle": False, "binding": False}
         macros = [
             ("KOKO_VERSION", f'"{own_version()}"'),
