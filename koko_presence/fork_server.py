@@ -93,7 +93,8 @@ def _fork(
             send_answer(sock, NotForked(id, os.strerror(-result)))
         else:
             send_answer(sock, Forked(id, result))
-            os.write(opens, b"+")
+            with contextlib.suppress(BrokenPipeError):  # it was killed meanwhile
+                os.write(opens, b"+")
     finally:
         os.close(opens)
 

@@ -24,6 +24,10 @@ from .address_limits import FREE, AddressUse
 
 log = logging.getLogger("koko_presence.connection")
 
+# bytes from which a transport says that it is full; it says that nothing waits when nothing does. With 0, uvloop's for
+# TLS says that it is full after every other write, though nothing waits, and is silent until the next
+SOMETHING_WAITS = 1
+
 CLOSE_TIMEOUT_S = 2.0
 MAX_FRAGMENTS = 1024
 MAX_UNSENT_PONGS_BYTES = 1024 * 1024
@@ -363,7 +367,7 @@ class Connection(FrameListener):
         self.gate = gate
         self._outbox = outbox
         if self._is_secure:
-            self._transport.set_write_buffer_limits(high=0)  # tell at once that something waits, and when nothing does
+            self._transport.set_write_buffer_limits(high=SOMETHING_WAITS)
         else:
             outbox.use_socket(self._transport.get_extra_info("socket").fileno(), self._transport)
 
@@ -372,7 +376,7 @@ class Connection(FrameListener):
         that reads and writes other words than a session's."""
         self._max_message_bytes = self._max_frame_bytes
         if self._is_secure:
-            self._transport.set_write_buffer_limits(high=0)
+            self._transport.set_write_buffer_limits(high=SOMETHING_WAITS)
 
     # --- small things -----------------------------------------------------------------------------------------------
 

@@ -28,7 +28,7 @@ from koko_presence.domain.delays import Delays
 from koko_presence.ops import descriptors
 
 from .address_limits import FREE, RETRY_CONNECTION_S, RETRY_RATE_S, AddressLimits, AddressUse
-from .connection import CLOSE_TIMEOUT_S, Connection, Handler
+from .connection import CLOSE_TIMEOUT_S, SOMETHING_WAITS, Connection, Handler
 from .hello import Hellos
 from .listening import Listener
 from .origins import NONE_LISTED, Origins
@@ -430,7 +430,7 @@ class Threshold(asyncio.Protocol):
         assert self._use is not None
         self._use.settle()
         if self._transport.get_extra_info("sslcontext") is not None:
-            self._transport.set_write_buffer_limits(high=1)  # tell at once that something waits; 0 would say so already
+            self._transport.set_write_buffer_limits(high=SOMETHING_WAITS)
         self._door.carry_http(self._transport, self)
         self._http = self._door.http_protocol(self._use)
         self._http.connection_made(self._transport)

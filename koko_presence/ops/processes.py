@@ -12,7 +12,7 @@ from pathlib import Path
 
 from . import stacks
 
-RESERVED = 12  # descriptors: a socket pair, a pidfd, and what the module that starts processes needs itself
+RESERVED = 12  # descriptors: more than the socket pair and the pidfd that a start needs
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2)
 
