@@ -47,10 +47,10 @@ class Tally(Protocol):
 
 
 class LoopLag:
-    """How late the loop is for a timer that rings every tenth of a second."""
+    """How late the loop is for a timer that rings every tenth of a second, and calls `on_ring` each time."""
 
-    def __init__(self, loop: AbstractEventLoop, tally: Tally) -> None:
-        self._loop, self._tally = loop, tally
+    def __init__(self, loop: AbstractEventLoop, tally: Tally, on_ring: Callable[[], None] = lambda: None) -> None:
+        self._loop, self._tally, self._on_ring = loop, tally, on_ring
         self._slots: deque[float] = deque([0.0], LAG_SLOTS)
         self._slot_ends = time.monotonic() + LAG_SLOT_S
         self._handle: TimerHandle | None = None
@@ -61,6 +61,11 @@ class LoopLag:
     def longest_s(self) -> float:
         """The longest of the last minute, up to now: a loop that only just moves again has not told its timer yet."""
         return max(*self._slots, time.monotonic() - self._due)
+
+    def late_s(self, now: float) -> float:
+        """How late the timer is at monotonic second `now`, below 0 when it is not due yet: whatever else rings first
+        after a time in which the loop did not run can ask."""
+        return now - self._due
 
     def stop(self) -> None:
         """Watch no more."""
@@ -80,6 +85,7 @@ class LoopLag:
             self._slots.append(0.0)
             self._slot_ends = now + LAG_SLOT_S
         self._slots[-1] = max(self._slots[-1], late_s)
+        self._on_ring()
         self._plan()
 
 
