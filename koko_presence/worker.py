@@ -149,7 +149,7 @@ class Worker:
         self._sync_wall()
         self._poller = Poller(loop)
         self._turn_cpu = TurnCpu(loop, self._poller.on_next_round)
-        self._lag = LoopLag(loop, tally, self._turn_cpu.look)
+        self._lag = LoopLag(loop, tally, self._on_lag_looked)
         self.shard = Shard(config.limits, config.rooms, self._wall)
         self._webhook_asker: Asker | None = None
         self._closing: set[asyncio.Future[None]] = set()  # what is not needed any more
@@ -202,7 +202,7 @@ class Worker:
             delays=self.shard.setting.delays,
         )
         self.hub.waits_for = self.door.waits_for
-        self._arrivals = Arrivals(self._poller, monotonic, self.door.waits_for, self.bus.note_delay)
+        self._arrivals = Arrivals(self.door.waits_for, self._lag.late_s, self.bus.note_delay)
         self.bus.before_deadlines = self._arrivals.look
         self._http.add_websocket(WS_PATHS, self.door.turn)
         self._verifiers.start()
@@ -274,7 +274,6 @@ class Worker:
         self.bus.stop()
         if self._mesh is not None:
             self._mesh.close()
-        self._arrivals.stop()
         self._lag.stop()
         self._turn_cpu.stop()
         if self.webhooks is not None:
@@ -325,6 +324,10 @@ class Worker:
             upstreams=self.upstreams,
             memory=self._memory.look(),
         )
+
+    def _on_lag_looked(self) -> None:
+        self._turn_cpu.look()
+        self._arrivals.look(monotonic())
 
     def _close_access(self, access: Access) -> None:
         closing = asyncio.ensure_future(access.close())

@@ -49,6 +49,8 @@ LET_IN_WITHIN_S = 0.25  # while those who were let in have to wait for longer, h
 REFUSED_AT_ONCE = (
     16  # connections beyond those that there may be; `default_max_connections` keeps at least twice as many
 )
+# descriptors that are not for connections, where there may be more than so many, and where not
+RESERVED, SMALL_LIMIT, RESERVED_OF_SMALL = 256, 1024, 32
 USUALLY_OPEN = 24  # descriptors of a process of ours when it begins, and some more
 TOO_MANY_OF_ADDRESS = "This address has as many connections as it may. Try again in a moment."
 TOO_LATE = "The server is behind with those who came before. Try again in a moment."
@@ -95,6 +97,8 @@ class Door:
         self.send_stuck_s = send_stuck_s
         self.http_protocol = http_protocol
         self.max_connections = max_connections if max_connections is not None else default_max_connections()
+        # beyond those: an eighth of what is kept for other things, which a small limit hardly leaves
+        self._refused_at_once = RESERVED // 8 if descriptors.allowed() > SMALL_LIMIT else RESERVED_OF_SMALL // 8
         self.ws_paths = ws_paths
         self._make_handler = make_handler
         self._make_intake = make_intake
@@ -148,7 +152,7 @@ class Door:
     def _has_no_descriptor(self) -> bool:
         """A refused connection has a descriptor until it has closed: so many at once that what is kept for the operator
         port and for files is not touched."""
-        return self._entering >= self.max_connections + REFUSED_AT_ONCE
+        return self._entering >= self.max_connections + self._refused_at_once
 
     @property
     def given_up(self) -> int:
@@ -529,4 +533,4 @@ def default_max_connections() -> int:
         besides = max(0, descriptors.Descriptors().used() - USUALLY_OPEN)
     except OSError:
         besides = 0
-    return max(1, soft - (256 if soft > 1024 else 32) - besides)
+    return max(1, soft - (RESERVED if soft > SMALL_LIMIT else RESERVED_OF_SMALL) - besides)

@@ -26,7 +26,7 @@ from .descriptors import Descriptors, allowed
 from .memory import Use
 from .queued_stream import lost_lines
 
-LAG_EVERY_S = 0.25
+LAG_EVERY_S = 0.1
 LAG_SLOT_S, LAG_SLOTS = 10.0, 6  # the longest lag, and the longest turn, of the last minute
 QUIET_S, TURN_S = 0.008, 0.001  # how often turns are looked at: 125 times a second, or every one of them
 STILL_S, STILL_LOOK_S = 0.0005, 0.002  # below so much CPU in 8 ms, and between two looks, nothing is going on
@@ -48,7 +48,7 @@ class Tally(Protocol):
 
 
 class LoopLag:
-    """How late the loop is for a timer that rings four times a second, and calls `on_ring` each time."""
+    """How late the loop is for a timer that rings ten times a second, and calls `on_ring` each time."""
 
     def __init__(self, loop: AbstractEventLoop, tally: Tally, on_ring: Callable[[], None] = lambda: None) -> None:
         self._loop, self._tally, self._on_ring = loop, tally, on_ring
@@ -62,6 +62,11 @@ class LoopLag:
     def longest_s(self) -> float:
         """The longest of the last minute, up to now: a loop that only just moves again has not told its timer yet."""
         return max(*self._slots, time.monotonic() - self._due)
+
+    def late_s(self, now: float) -> float:
+        """How late the timer is at monotonic second `now`, below 0 when it is not due yet: whatever else rings first
+        after a time in which the loop did not run can ask."""
+        return now - self._due
 
     def stop(self) -> None:
         """Watch no more."""
