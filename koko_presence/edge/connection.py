@@ -363,7 +363,7 @@ class Connection(FrameListener):
         self.gate = gate
         self._outbox = outbox
         if self._is_secure:
-            self._transport.set_write_buffer_limits(high=0)  # tell at once that something waits, and when nothing does
+            self._transport.set_write_buffer_limits(high=1)  # tell at once that something waits; 0 would say so already
         else:
             outbox.use_socket(self._transport.get_extra_info("socket").fileno(), self._transport)
 
@@ -372,7 +372,7 @@ class Connection(FrameListener):
         that reads and writes other words than a session's."""
         self._max_message_bytes = self._max_frame_bytes
         if self._is_secure:
-            self._transport.set_write_buffer_limits(high=0)
+            self._transport.set_write_buffer_limits(high=1)
 
     # --- small things -----------------------------------------------------------------------------------------------
 
