@@ -4,7 +4,7 @@ python -m bench.slow                          60 s each, all three ways
 python -m bench.slow --ways tls --seconds 20
 
 A room of 20 that sends 320 cursors a second in all; six of its members have a receive buffer of 4096 bytes and read 1,
-8 and 32 kB/s, two of each. The age is that of the newest cursor whenever a look at the socket (every 20 ms) brought one.
+8 and 32 kB/s, two of each. The age is that of the newest cursor whenever a look at the socket (each 20 ms) brought one.
 It is about the lengths of queues, so the load need not be pinned away from the server.
 """
 
