@@ -64,6 +64,7 @@ cdef class Source:
     cdef hold(self, bytes rest)
     cdef queue(self)
     cdef end_rest(self)
+    cdef handle_events(self, unsigned int events)
     cdef watch_reading(self)
     cdef bint is_wanted(self)
 
@@ -77,7 +78,6 @@ cdef class PolledTransport(Source):
     cdef object _write_error  # nothing can be written any more; what has come is still read
     cdef bint _unwatched  # taken out of the epoll: the other end is gone and nothing is wanted
 
-    cdef handle_events(self, unsigned int events)
     cdef read(self, unsigned int events)
     cdef on_hang_up(self)
     cdef end_of_data(self, ssize_t got, int error)
@@ -92,9 +92,16 @@ cdef class PolledTransport(Source):
 cdef class LoopTransport(Source):
     cdef object _base
     cdef object _error  # with which the connection was lost
+    cdef int _fd  # of the loop's transport, -1 when it is gone
+    cdef bint _base_is_full
+    cdef bint _kernel_is_full
+    cdef bint _told_full
     cdef bint _at_eof
     cdef bint _lost  # the loop's transport is gone; what it had read is still handled
 
     cdef bint is_turn_over(self) except -1
     cdef bint _is_mute(self)
+    cdef look_at_kernel(self)
+    cdef int not_sent(self) noexcept
+    cdef note_fullness(self)
     cdef stop_reading(self)

@@ -49,6 +49,10 @@ cdef double LOOP_TURN_LOBBY_S = 0.0005
 cdef enum:
     LOOP_HELD_BYTES = 4096
 
+# What the kernel may have of one connection over TLS that it has not sent; TCP_NOTSENT_LOWAT says the same (edge/door).
+cdef enum:
+    NOT_SENT_BYTES = 4096
+
 # what is being handled; one thread, and nothing is read while something is handled
 cdef char[SHARED_BYTES] shared
 
@@ -216,17 +220,17 @@ cdef class Poller:
 
     cdef bint serve_told(self, Line line) except -1:
         """Serve the sockets of which the kernel has told. False: the round's time is over."""
-        cdef PolledTransport transport
+        cdef Source source
         cdef int index
         while line.next < line.count:
             index = line.next
             line.next += 1
             if line.events[index].data.ptr == NULL:
                 continue
-            transport = <PolledTransport><PyObject*>line.events[index].data.ptr
-            if transport._served != self.round.number:
-                transport._served = self.round.number
-                transport.handle_events(line.events[index].events)
+            source = <Source><PyObject*>line.events[index].data.ptr
+            if source._served != self.round.number:
+                source._served = self.round.number
+                source.handle_events(line.events[index].events)
                 if self.round.now() >= self.round.until:
                     return False
         return True
@@ -260,7 +264,7 @@ cdef class Poller:
 
         Another look costs a system call, so after a first slice that is not full there is none: then there is time
         enough, and what comes meanwhile makes the next round."""
-        cdef PolledTransport transport
+        cdef Source source
         cdef bint first = True, fresh
         cdef int index
         while line.epoll >= 0:
@@ -272,8 +276,8 @@ cdef class Poller:
             fresh = False
             for index in range(line.count):
                 if line.events[index].data.ptr != NULL:  # else it is the bell
-                    transport = <PolledTransport><PyObject*>line.events[index].data.ptr
-                    if transport._served != self.round.number:
+                    source = <Source><PyObject*>line.events[index].data.ptr
+                    if source._served != self.round.number:
                         fresh = True
                         break
             if not fresh:  # all of these have had their part; the list has come round
@@ -426,6 +430,10 @@ cdef class Source:
         if not self._reading_over:
             self.queue()
             self.watch_reading()
+
+    cdef handle_events(self, unsigned int events):
+        """The kernel has told of the socket."""
+        raise NotImplementedError
 
     cdef watch_reading(self):
         """Have the kernel tell of what comes, or not, as it is wanted now."""
@@ -673,6 +681,10 @@ cdef class LoopTransport(Source):
     decrypt, and does not read the socket while anything encrypted waits in it. So it finds the end of the stream, after
     which it drops what it has, only when it has nothing. What is held here when the connection is lost is still handled,
     in order and within the budgets, before the protocol is told; what is written meanwhile is dropped.
+
+    The loop's transport gives all it has to the kernel, which adds it to its newest buffer, of up to 64 KiB, whatever
+    TCP_NOTSENT_LOWAT says (see SEND_FLAGS). So the protocol hears `pause_writing` here as soon as more than
+    `NOT_SENT_BYTES` have not been sent, and `resume_writing` when the kernel says that there is room.
     """
 
     # --- asyncio.BufferedProtocol, for the loop's transport -----------------------------------------------------------
@@ -680,6 +692,8 @@ cdef class LoopTransport(Source):
     def connection_made(self, base):
         self._base = base
         base.set_read_buffer_limits(high=1)  # 0 would be reached with nothing there
+        sock = base.get_extra_info("socket")
+        self._fd = -1 if sock is None else sock.fileno()
         self._protocol.connection_made(self)
 
     def get_buffer(self, size_hint):
@@ -716,15 +730,53 @@ cdef class LoopTransport(Source):
         return False
 
     def pause_writing(self):
-        if not self._lost:
-            self._protocol.pause_writing()
+        self._base_is_full = True
+        self.note_fullness()
 
     def resume_writing(self):
-        if not self._lost:
+        self._base_is_full = False
+        self.look_at_kernel()
+        self.note_fullness()
+
+    cdef look_at_kernel(self):
+        """Has the kernel more that it has not sent than it should? Then it is to say when there is room."""
+        cdef epoll_event event
+        if self._kernel_is_full or self.not_sent() <= NOT_SENT_BYTES:
+            return
+        event.events = EPOLLOUT
+        event.data.ptr = <void*>self
+        self._kernel_is_full = epoll_ctl(self._poller._inside.epoll, EPOLL_CTL_ADD, self._fd, &event) == 0
+
+    cdef int not_sent(self) noexcept:
+        cdef int size = 0
+        return 0 if self._fd < 0 or ioctl(self._fd, SIOCOUTQNSD, &size) else size
+
+    cdef handle_events(self, unsigned int events):
+        """The kernel has room again, or the connection is at its end."""
+        cdef epoll_event event
+        if self._kernel_is_full and self._fd >= 0:
+            epoll_ctl(self._poller._inside.epoll, EPOLL_CTL_DEL, self._fd, &event)
+        self._kernel_is_full = False
+        try:
+            self.note_fullness()
+        except Exception:
+            log.exception("a connection failed; it is cut")
+            self.abort()
+
+    cdef note_fullness(self):
+        """Tell the protocol when it has changed whether anything waits."""
+        cdef bint is_full = self._base_is_full or self._kernel_is_full
+        if is_full == self._told_full or self._lost or self._protocol is None:
+            return
+        self._told_full = is_full
+        if is_full:
+            self._protocol.pause_writing()
+        else:
             self._protocol.resume_writing()
 
     def connection_lost(self, error):
         self._lost = True
+        self._fd = -1  # it is closed, and with that out of the epoll
         self._error = error
         if self._held is None or self._reading_over or self._paused:
             # not at once: what follows from data that a round has handled since this was planned goes before
@@ -736,6 +788,7 @@ cdef class LoopTransport(Source):
         if protocol is None:
             return
         self._reader = None  # it holds the connection, which holds this transport
+        self._poller._inside.forget(<void*>self)
         self._reading_over = self._closing = True
         self._held = None
         error, self._error = self._error, None
@@ -760,15 +813,22 @@ cdef class LoopTransport(Source):
         return self._closing or self._base is None or not (self._at_eof or self._lost) and self._base.is_closing()
 
     def get_write_buffer_size(self):
-        return 0 if self._is_mute() else self._base.get_write_buffer_size()
+        if self._is_mute():
+            return 0
+        return self._base.get_write_buffer_size() + (self.not_sent() if self._kernel_is_full else 0)
 
     def set_write_buffer_limits(self, high=None, low=None):
         if not self._is_mute():
             self._base.set_write_buffer_limits(high, low)
 
     def write(self, data):
-        if not self._is_mute():
-            self._base.write(data)
+        if self._is_mute():
+            return
+        self._base.write(data)
+        if not self._kernel_is_full:
+            self.look_at_kernel()
+            if self._kernel_is_full:
+                self.note_fullness()
 
     def writelines(self, parts):
         self.write(b"".join(parts))

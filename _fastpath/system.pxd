@@ -27,6 +27,9 @@ cdef extern from "<sys/ioctl.h>" nogil:
     int ioctl(int fd, unsigned long request, int* value)
     unsigned long TIOCOUTQ
 
+cdef extern from "<linux/sockios.h>" nogil:
+    unsigned long SIOCOUTQNSD  # bytes that have not been sent yet [tcp(7)]
+
 cdef extern from "<sys/eventfd.h>" nogil:
     int eventfd(unsigned int value, int flags)
     int EFD_CLOEXEC

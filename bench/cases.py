@@ -16,11 +16,14 @@ import msgspec
 
 from koko_presence._fastpath.fanout import CursorTemplate, Feed, Item
 from koko_presence._fastpath.frames import unmasked
+from koko_presence._fastpath.intake import Intake
+from koko_presence._fastpath.listener import FrameListener
 from koko_presence._fastpath.outbox import Outbox, Turn
+from koko_presence._fastpath.reader import FrameReader
 from koko_presence._fastpath.scan import scanned
 from koko_presence._fastpath.throttle import TokenBucket, Trailing
 from koko_presence.decoding import BadMessage, decode
-from tests.raw_ws import TEXT, frame
+from tests.raw_ws import CONTINUATION, PING, TEXT, frame
 from tests.world import Client, World
 
 Run = Callable[[int], Any]
@@ -197,6 +200,12 @@ class Browser(Client):
         super().__init__(world)
 
 
+class Listener(FrameListener):
+    """Whom a reader tells of frames, without a line of Python to be counted; cursors go through the gate."""
+
+    on_frame = on_pings = slice  # any call in C that takes two or three arguments
+
+
 class Rooms:
     """A hundred people in rooms of `size`, on a worker that flushes at once."""
 
@@ -222,6 +231,23 @@ class Rooms:
             time[0] += STEP_S
             take(data)  # as the listener does; what is refused here would go the long way, and be nothing to flush
             soon.pop()()
+        return self.people
+
+    def read_frames(self, n: int) -> Any:
+        """A client's bytes in two reads: three cursors, a ping, a message in two fragments, a cursor that is cut."""
+        listener = Listener()
+        listener.gate = self.people[0].session.gate
+        listener.intake = Intake(1e6, 1e6, 1e9, 1e9, 1 << 30)
+        feed, time, loop = FrameReader(listener, 64 * 1024).feed, self.loop.time, self.loop
+        cursor = frame(TEXT, cursor_text(0, "video_0"))
+        stream = cursor * 3 + frame(PING, b"there?") + frame(TEXT, TYPING[:20], fin=False)
+        stream += frame(CONTINUATION, TYPING[20:]) + cursor
+        first, second = stream[:-30], stream[-30:]
+        for _ in repeat(None, n):
+            time[0] += 0.1
+            feed(first)
+            feed(second)
+            loop.turn()
         return self.people
 
     def join_again(self, n: int) -> Any:

@@ -74,6 +74,7 @@ def hot() -> dict[str, tuple[Callable[[], Run], int]]:
         "ten cursors to 10": (lambda: Batch(10).run, 200),
         "ten cursors to 100": (lambda: Batch(100).run, 100),
         "ten compact cursors to 100": (lambda: Batch(100, compact=True).run, 100),
+        "seven frames in two reads": (lambda: Rooms(2).read_frames, 500),
         "echo in a room of 2": (lambda: Rooms(2).echo, 1000),
         "echo in a room of 100": (lambda: Rooms(PEOPLE).echo, 200),
         "snapshot of 100, nobody moved": (lambda: Rooms(PEOPLE).join_again, 5),

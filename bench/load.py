@@ -92,7 +92,7 @@ def server_process(command: list[str], core: int | None, env: dict[str, str], po
 def _wait_for_port(port: int, process: "subprocess.Popen[bytes]") -> None:
     import socket
 
-    for _ in range(200):
+    for _ in range(600):  # half a minute, on a busy machine
         if process.poll() is not None:
             raise SystemExit(f"bench: the server ended with {process.returncode}")
         try:

@@ -30,7 +30,7 @@ from koko_presence.ops import descriptors
 from .address_limits import FREE, RETRY_CONNECTION_S, RETRY_RATE_S, AddressLimits, AddressUse
 from .connection import CLOSE_TIMEOUT_S, SOMETHING_WAITS, Connection, Handler
 from .hello import Hellos
-from .listening import Listener
+from .listening import RECEIVE_BUFFER_BYTES, Listener
 from .origins import NONE_LISTED, Origins
 from .procedures import NO_MEMORY
 from .proxy_protocol import ProxyHeaders
@@ -249,16 +249,30 @@ class Door:
         task.add_done_callback(lambda done: use.end() if done.cancelled() else None)
 
     async def _secure(self, sock: socket.socket, use: AddressUse, context: ssl.SSLContext) -> None:
+        loop = asyncio.get_running_loop()
+        below: asyncio.Transport | None = None
         try:
-            await asyncio.get_running_loop().connect_accepted_socket(
-                lambda: self._poller.lend(Threshold(self, use)),
-                sock,
-                ssl=context,
+            # the loop reads at once, and what comes before TLS begins would be lost: the kernel keeps it for so long
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, RECEIVE_BUFFER_BYTES)
+            below, _ = await loop.connect_accepted_socket(asyncio.Protocol, sock)
+            below.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
+            # or 64 KiB would wait there, unseen, behind what the kernel does not take
+            below.set_write_buffer_limits(high=1)
+            lent = self._poller.lend(Threshold(self, use))
+            secure = await loop.start_tls(
+                below,
+                lent,
+                context,
+                server_side=True,
                 ssl_handshake_timeout=self.handshake_timeout_s,
                 ssl_shutdown_timeout=CLOSE_TIMEOUT_S,
             )
+            assert secure is not None
+            lent.connection_made(secure)
         except (OSError, ssl.SSLError):  # no TLS, or gone before it was through: its own affair
             use.end()
+            if below is not None:
+                below.abort()
             sock.close()
 
     async def close(self) -> None:

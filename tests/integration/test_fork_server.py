@@ -28,7 +28,10 @@ def children(it: Service) -> dict[str, list[int]]:
     """The supervisor's children, by the last word of what ps shows: a worker's slot, else that of the fork server."""
     found: dict[str, list[int]] = {"server": []}
     for pid in Path(f"/proc/{it.process.pid}/task/{it.process.pid}/children").read_text().split():
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").split(b"\0")
+        try:
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").split(b"\0")
+        except FileNotFoundError:
+            continue  # it has ended meanwhile
         if b"koko_presence.fork_server" in words:
             found["server"].append(int(pid))
         else:
@@ -37,8 +40,9 @@ def children(it: Service) -> dict[str, list[int]]:
 
 
 def fork_server(it: Service) -> int:
-    (pid,) = wait_until(lambda: children(it)["server"])
-    return pid
+    """The only one: while the program is loaded anew, and until the one before has ended, there are two."""
+    wait_until(lambda: len(children(it)["server"]) == 1)
+    return children(it)["server"][0]
 
 
 def started(it: Service) -> dict[str, float]:

@@ -222,3 +222,26 @@ def test_regression_a_fault_on_the_short_way_is_logged_and_cuts_nobody(
             await until(lambda: b'"pong"' in ann.got)
 
     run(test())
+
+
+def test_regression_hardly_anything_waits_unseen_below_tls(run: Run, certificate: tuple[Path, Path]) -> None:
+    """The loop's transport kept 64 KiB below TLS, of which nothing was told, so that a slow reader counted as a fast one."""
+
+    async def test() -> None:
+        async with stage(certificate, cursor_hz=1000, room_events_hz=10_000, flush_window_ms=0) as (
+            server, deaf, session, ann,
+        ):  # fmt: skip
+            deaf.writer.transport.pause_reading()  # type: ignore[attr-defined]
+            bob = await enter(server, "bob")
+            reading = asyncio.ensure_future(bob.read())
+            await until(lambda: b'"joined"' in bob.got)
+            for _ in range(300):
+                await move(ann, bob, 10)
+                if session.outbox.slow:
+                    break
+                bob.got = b""
+            assert session.outbox.slow and 0 < session.link.unsent_bytes < 16_384
+            reading.cancel()
+            bob.writer.transport.abort()
+
+    run(test())

@@ -537,6 +537,8 @@ class Below:
 
     def set_read_buffer_limits(self, high: int) -> None: ...
 
+    def get_extra_info(self, name: str) -> None: ...
+
     def pause_reading(self) -> None:
         self.is_read = False
 
