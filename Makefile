@@ -25,6 +25,9 @@ CASES :=
 # the tests of one file run in one process; most wait more than they compute
 PARALLEL := -n 2 --dist loadfile
 
+# each server that a test starts would compile the whole program anew
+unexport PYTHONDONTWRITEBYTECODE
+
 TIERS := bench counts pages bundlers packaging systemd long
 
 .PHONY: run dev test test-fast test-more $(TIERS:%=test-%) test-soak check format bench bench-check instructions debug setup dist pins clip clean install-systemd uninstall-systemd
