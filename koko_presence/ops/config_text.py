@@ -94,11 +94,11 @@ MEANINGS: Mapping[str, str] = {
     "limits.max_sessions_per_user": "Connections (tabs) of one person.",
     "limits.evict_oldest": "A session too many replaces the oldest instead of being refused.",
     "limits.heartbeat_interval_s": "How often a client sends a heartbeat.",
-    "limits.heartbeat_min_interval_s": "Heartbeats closer together than this count for nothing.",
+    "limits.heartbeat_min_interval_s": "Heartbeats count whenever they come, but are answered this far apart at least.",
     "limits.missed_heartbeats": "Heartbeats missed until a session counts as gone.",
     "limits.grace_s": "How long a lost connection's place is kept for its return. 0: not at all.",
     "limits.idle_after_s": "Without activity for this long a person shows as idle.",
-    "limits.away_after_s": "Without activity for this long a person shows as away.",
+    "limits.away_after_s": "A person who has been idle for this long shows as away.",
     "limits.typing_stop_s": "Typing ends by itself after this.",
     "limits.room_linger_s": "How long an empty room remembers its state.",
     "limits.auth_timeout_s": "A connection that has not authenticated by then is closed.",
@@ -148,9 +148,9 @@ MEANINGS: Mapping[str, str] = {
         "How long at most, when the worker's core fills up; up to 33 when it is full. One display frame is 16."
     ),
     "limits.send_stuck_s": "How long a client may take nothing of what waits for it before it is cut off.",
-    "rooms.control_mode": 'Who may command playback. "open": every member; "controller": whoever has control;\n'
-    '"moderators": whoever has control, which only moderators hand out.',
-    "rooms.auto_grant": "Control that nobody has goes to the first who asks.",
+    "rooms.control_mode": 'Who may command playback while nobody has control, given the scope control. "open": all;\n'
+    '"controller": nobody; "moderators": moderators, who alone get control by asking.',
+    "rooms.auto_grant": "Control that its holder gives up or loses goes to the member whose request is the oldest.",
     "webhooks.url": "Where events of rooms are told by POST. Empty: nowhere. See docs/webhooks.md.",
     "webhooks.secret": "Secret that signs them, at least 32 bytes. Needed with a url.",
     "webhooks.secret_file": "File that holds the secret instead. ${CREDENTIALS_DIRECTORY} works.",
