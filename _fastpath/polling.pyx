@@ -785,7 +785,7 @@ cdef class LoopTransport(Source):
     def _end(self):
         """All that came has been handled: tell the protocol of the end."""
         protocol, self._protocol = self._protocol, None
-        if protocol is None:
+        if protocol is None or self._base is None:  # it has been told, or TLS has failed and it was never told of any
             return
         self._reader = None  # it holds the connection, which holds this transport
         self._poller._inside.forget(<void*>self)

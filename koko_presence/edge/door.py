@@ -268,12 +268,16 @@ class Door:
                 ssl_shutdown_timeout=CLOSE_TIMEOUT_S,
             )
             assert secure is not None
+            if secure.is_closing():  # it was lost before TLS began, which start_tls does not say
+                raise ConnectionResetError
             lent.connection_made(secure)
-        except (OSError, ssl.SSLError):  # no TLS, or gone before it was through: its own affair
+        except BaseException as error:
             use.end()
             if below is not None:
                 below.abort()
             sock.close()
+            if not isinstance(error, OSError):  # else there is no TLS, or it was gone before: its own affair
+                raise
 
     async def close(self) -> None:
         """Stop accepting and cut what is still open."""

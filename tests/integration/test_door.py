@@ -3,9 +3,11 @@
 import asyncio
 import contextlib
 import logging
+import socket
 import ssl
+import struct
 import urllib.request
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -150,15 +152,72 @@ def test_tls_on_the_same_port_for_both(run: Run, certificate: tuple[Path, Path],
     run(test())
 
 
-def test_tls_handshakes_under_way_count_as_connections(run: Run, certificate: tuple[Path, Path]) -> None:
+def hello_of_a_client() -> bytes:
+    said = ssl.MemoryBIO()
+    with contextlib.suppress(ssl.SSLWantReadError):
+        ssl.create_default_context().wrap_bio(ssl.MemoryBIO(), said, server_hostname="localhost").do_handshake()
+    return said.read()
+
+
+def ends_at_once(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port)) as sock:
+        sock.sendall(hello_of_a_client())
+
+
+def resets_at_once(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port)) as sock:
+        sock.sendall(hello_of_a_client())
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def ends_behind_the_servers_part(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port)) as sock:
+        sock.sendall(hello_of_a_client())
+        assert sock.recv(1) == b"\x16"
+
+
+def says_nonsense(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port)) as sock:
+        sock.sendall(b"\x16\x03\x01\x00\x04abcd")
+        with contextlib.suppress(OSError):
+            sock.recv(1)
+
+
+def does_not_trust(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port)) as sock, contextlib.suppress(OSError):
+        ssl.create_default_context().wrap_socket(sock, server_hostname="localhost")
+
+
+@pytest.mark.parametrize(
+    "fail", [ends_at_once, resets_at_once, ends_behind_the_servers_part, says_nonsense, does_not_trust]
+)
+def test_regression_tls_handshakes_that_fail_took_something_off_the_number_of_connections(
+    run: Run, certificate: tuple[Path, Path], trusting: ssl.SSLContext, fail: Callable[[int], None]
+) -> None:
+    """The number fell below zero, so that more connections than there may be were let in."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*certificate)
 
-    def hello_of_a_client() -> bytes:
-        said = ssl.MemoryBIO()
-        with contextlib.suppress(ssl.SSLWantReadError):
-            ssl.create_default_context().wrap_bio(ssl.MemoryBIO(), said, server_hostname="localhost").do_handshake()
-        return said.read()
+    def several(port: int) -> None:
+        for _ in range(10):
+            fail(port)
+
+    async def test() -> None:
+        async with opened(ssl_context=context) as (door, port):
+            await asyncio.to_thread(several, port)
+            async with websockets.connect(f"wss://localhost:{port}/presence", ssl=trusting):
+                assert len(door.connections) == 1  # and those who came before have had their turn
+            await until(lambda: not door._entering)
+            for _ in range(3):  # what follows is told in the turns after
+                await asyncio.sleep(0)
+            assert door.open_count == 0
+
+    run(test())
+
+
+def test_tls_handshakes_under_way_count_as_connections(run: Run, certificate: tuple[Path, Path]) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
 
     async def test() -> None:
         async with opened(ssl_context=context, max_connections=2, handshake_timeout_s=60.0) as (door, port):
