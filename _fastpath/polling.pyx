@@ -741,11 +741,19 @@ cdef class LoopTransport(Source):
     cdef look_at_kernel(self):
         """Has the kernel more that it has not sent than it should? Then it is to say when there is room."""
         cdef epoll_event event
-        if self._kernel_is_full or self.not_sent() <= NOT_SENT_BYTES:
+        if self._kernel_is_full or self.not_sent() <= NOT_SENT_BYTES or not self.is_open():
             return
         event.events = EPOLLOUT
         event.data.ptr = <void*>self
         self._kernel_is_full = epoll_ctl(self._poller._inside.epoll, EPOLL_CTL_ADD, self._fd, &event) == 0
+
+    cdef bint is_open(self) except -1:
+        """Is the descriptor still this connection's? The loop's transport closes it a turn before it says so, and the
+        number may be another one's by then."""
+        if self._fd < 0 or self._base is None:
+            return False
+        sock = self._base.get_extra_info("socket")
+        return sock is not None and sock.fileno() == self._fd
 
     cdef int not_sent(self) noexcept:
         cdef int size = 0
@@ -754,7 +762,7 @@ cdef class LoopTransport(Source):
     cdef handle_events(self, unsigned int events):
         """The kernel has room again, or the connection is at its end."""
         cdef epoll_event event
-        if self._kernel_is_full and self._fd >= 0:
+        if self._kernel_is_full and self.is_open():
             epoll_ctl(self._poller._inside.epoll, EPOLL_CTL_DEL, self._fd, &event)
         self._kernel_is_full = False
         try:

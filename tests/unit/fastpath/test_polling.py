@@ -532,12 +532,16 @@ def test_a_slow_round_of_newcomers_after_which_none_is_left_is_no_line_of_them()
 class Below:
     """The part of the loop's own transport that a LoopTransport uses; notes whether it is read."""
 
-    def __init__(self) -> None:
-        self.is_read, self.wrote = True, b""
+    def __init__(self, number: int = -1) -> None:
+        self.is_read, self.wrote, self.number = True, b"", number
 
     def set_read_buffer_limits(self, high: int) -> None: ...
 
-    def get_extra_info(self, name: str) -> None: ...
+    def get_extra_info(self, name: str) -> Any:
+        return self
+
+    def fileno(self) -> int:
+        return self.number
 
     def pause_reading(self) -> None:
         self.is_read = False
@@ -603,5 +607,46 @@ def test_what_is_held_over_tls_is_bounded_and_goes_with_a_connection_that_nobody
             lent.pause_reading()
             lent.connection_lost(None)
             assert await protocol.lost is None and protocol.got == []
+
+    run(test())
+
+
+def full_socket() -> tuple[socket.socket, socket.socket]:
+    """One of TCP that has more to send than the kernel should have unsent, and its other end."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        ours = socket.create_connection(server.getsockname())
+        theirs, _ = server.accept()
+    for sock in (ours, theirs):
+        sock.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            ours.send(b"x" * 65536)
+    return ours, theirs
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_regression_the_number_of_a_closed_connection_was_used_for_another_one_that_had_it(closed: bool) -> None:
+    """uvloop closes the descriptor a turn before it tells of the end; a new connection may have its number by then,
+    which must not be watched in the name of the one before."""
+
+    async def test() -> None:
+        async with polled(0) as (poller, _):
+            ours, theirs = full_socket()
+            protocol, below = Protocol(), Below(ours.fileno())
+            lent: Any = poller.lend(protocol)
+            lent.connection_made(below)
+            if closed:
+                below.number = -1  # as uvloop's says from then on
+            lent.write(b"something")
+            assert protocol.told == ([] if closed else ["pause"])
+            if not closed:
+                while protocol.told != ["pause", "resume"]:
+                    with contextlib.suppress(BlockingIOError):
+                        theirs.recv(1 << 20)
+                    await asyncio.sleep(0.001)
+            lent.connection_lost(None)
+            await protocol.lost
+            ours.close()
+            theirs.close()
 
     run(test())
