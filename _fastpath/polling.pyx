@@ -176,6 +176,15 @@ cdef class Poller:
         """Call `callback()` once, when the next round begins, or the loop's own transports read; None: do not."""
         self._next_round = callback
 
+    def lobby_waits_for(self, double now):
+        """`Round.lobby_waits_for`, unless there is nobody left: the last of them may have come in, or gone, outside of a
+        round of theirs, and no other round follows that would find them all served."""
+        cdef double waited_s = self.round.lobby_waits_for(now)
+        if waited_s > 0.0 and not self._lobby.is_ready():
+            self.round.note_lobby(True)
+            return 0.0
+        return waited_s
+
     cdef tell_round(self):
         callback, self._next_round = self._next_round, None
         callback()

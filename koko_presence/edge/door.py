@@ -144,7 +144,7 @@ class Door:
 
     def _let_in_wait_for(self, now: float) -> float:
         hello_s = 0.0 if self._hellos is None else self._hellos.waits_for(now)
-        return max(hello_s, self._poller.round.lobby_waits_for(now))
+        return max(hello_s, self._poller.lobby_waits_for(now))
 
     def _is_behind(self, now: float) -> bool:
         return self._let_in_wait_for(now) > LET_IN_WITHIN_S

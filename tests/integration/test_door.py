@@ -19,7 +19,6 @@ from aiohttp import web
 
 from koko_presence._fastpath.counters import tally
 from koko_presence._fastpath.polling import Poller
-from koko_presence._fastpath.rounds import Round
 from koko_presence.edge import listening
 from koko_presence.edge.door import Door
 from koko_presence.edge.http import HttpServer
@@ -72,8 +71,8 @@ def http(method: str, path: str, body: bytes = b"", *headers: str) -> bytes:
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
-class Behind(Round):
-    """A round whose lobby has not been served to the end for a long time."""
+class Behind(Poller):
+    """One whose lobby has not been served to the end for a long time."""
 
     def lobby_waits_for(self, now: float) -> float:
         return 3.0
@@ -81,7 +80,7 @@ class Behind(Round):
 
 def test_a_door_whose_lobby_is_never_empty_still_lets_everybody_in_one_after_the_other(run: Run) -> None:
     async def test() -> None:
-        poller = Poller(asyncio.get_running_loop(), Behind())
+        poller = Behind(asyncio.get_running_loop())
         async with opened(poller=poller) as (door, port):
             answers = await asyncio.gather(*(raw(port, http("GET", f"/{number}")) for number in range(20)))
             assert all(f"GET /{number} " in answer for number, answer in enumerate(answers))

@@ -529,6 +529,41 @@ def test_a_slow_round_of_newcomers_after_which_none_is_left_is_no_line_of_them()
     run(test())
 
 
+@pytest.mark.parametrize("how", ["comes in", "goes"])
+def test_regression_the_last_newcomer_who_left_the_line_between_two_rounds_was_waited_for_ever_after(how: str) -> None:
+    """Others had their turn, and his data waited when the owner of his room let him in: joins minutes later were sent
+    away, and the graces of all stood still."""
+
+    async def test() -> None:
+        clock = Clock()
+        round_ = Round(clock)
+
+        async with polled(2, round_) as (poller, ends):
+            seen, waited = list[Protocol](), list[float]()
+
+            def work(protocol: Protocol) -> None:
+                seen.append(protocol)
+                clock.work(0.005)  # more than such a round may take
+                asyncio.get_running_loop().call_soon(leave, next(one for one, _ in ends if one is not protocol))
+
+            def leave(last: Protocol) -> None:
+                if last not in seen:
+                    waited.append(poller.lobby_waits_for(clock.now))
+                    last.transport.promote() if how == "comes in" else last.transport.abort()
+
+            for protocol, theirs in ends:
+                protocol.on_data = lambda protocol=protocol: work(protocol)  # type: ignore[misc]
+                theirs.send(b"x")
+            await until(lambda: len(seen) == (2 if how == "comes in" else 1))
+            assert waited == [pytest.approx(0.005)]
+            if how == "goes":  # and as far as the rounds know he is still there
+                assert round_.lobby_waits_for(clock.now) == pytest.approx(0.005)
+            assert poller.lobby_waits_for(clock.now + 60.0) == 0.0
+            assert round_.lobby_waits_for(clock.now + 60.0) == 0.0
+
+    run(test())
+
+
 class Below:
     """The part of the loop's own transport that a LoopTransport uses; notes whether it is read."""
 
