@@ -142,6 +142,12 @@ class Door:
         TLS handshake, or to have read what it has sent."""
         return max(0.0 if self._listener is None else self._listener.waits_for(now), self._let_in_wait_for(now))
 
+    def work_waits_for(self, now: float) -> float:
+        """The same as far as it is the worker's work that they wait for, and not a free descriptor: who is here already
+        needs none."""
+        lacks_room = self._listener is not None and self._listener.lacks_room
+        return self._let_in_wait_for(now) if lacks_room else self.waits_for(now)
+
     def _let_in_wait_for(self, now: float) -> float:
         hello_s = 0.0 if self._hellos is None else self._hellos.waits_for(now)
         return max(hello_s, self._poller.lobby_waits_for(now))

@@ -105,6 +105,29 @@ def test_who_has_waited_for_too_long_is_told_to_come_later(run: Run, monkeypatch
     run(test())
 
 
+def test_regression_joins_were_refused_while_others_waited_for_a_free_descriptor(run: Run) -> None:
+    async def test() -> None:
+        async with opened(max_connections=1) as (door, port):
+            door._refused_at_once = 0
+            loop = asyncio.get_running_loop()
+            _, first = await asyncio.open_connection("127.0.0.1", port)
+            await until(lambda: door.open_count == 1)
+            reader, second = await asyncio.open_connection("127.0.0.1", port)
+            await until(lambda: door.waits_for(loop.time() + 60.0) > 60.0)  # his grace does not run out meanwhile
+            assert door.work_waits_for(loop.time() + 60.0) == 0.0
+            first.close()
+            second.write(http("GET", "/second"))
+            assert b"GET /second" in await reader.read()
+            second.close()
+            await until(lambda: door.open_count == 0)
+            assert b"GET /third" in (await raw(port, http("GET", "/third"))).encode()
+            assert door._listener is not None
+            listener = door._listener
+            await until(lambda: not listener.lacks_room)
+
+    run(test())
+
+
 @pytest.mark.parametrize("behind", [False, True])
 def test_nobody_is_too_slow_while_the_server_is(run: Run, behind: bool) -> None:
     async def test() -> None:
