@@ -102,6 +102,7 @@ cdef class LoopTransport(Source):
     cdef bint is_turn_over(self) except -1
     cdef bint _is_mute(self)
     cdef look_at_kernel(self)
+    cdef bint is_open(self) except -1
     cdef int not_sent(self) noexcept
     cdef note_fullness(self)
     cdef stop_reading(self)

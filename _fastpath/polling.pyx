@@ -176,6 +176,15 @@ cdef class Poller:
         """Call `callback()` once, when the next round begins, or the loop's own transports read; None: do not."""
         self._next_round = callback
 
+    def lobby_waits_for(self, double now):
+        """`Round.lobby_waits_for`, unless there is nobody left: the last of them may have come in, or gone, outside of a
+        round of theirs, and no other round follows that would find them all served."""
+        cdef double waited_s = self.round.lobby_waits_for(now)
+        if waited_s > 0.0 and not self._lobby.is_ready():
+            self.round.note_lobby(True)
+            return 0.0
+        return waited_s
+
     cdef tell_round(self):
         callback, self._next_round = self._next_round, None
         callback()
@@ -741,11 +750,19 @@ cdef class LoopTransport(Source):
     cdef look_at_kernel(self):
         """Has the kernel more that it has not sent than it should? Then it is to say when there is room."""
         cdef epoll_event event
-        if self._kernel_is_full or self.not_sent() <= NOT_SENT_BYTES:
+        if self._kernel_is_full or self.not_sent() <= NOT_SENT_BYTES or not self.is_open():
             return
         event.events = EPOLLOUT
         event.data.ptr = <void*>self
         self._kernel_is_full = epoll_ctl(self._poller._inside.epoll, EPOLL_CTL_ADD, self._fd, &event) == 0
+
+    cdef bint is_open(self) except -1:
+        """Is the descriptor still this connection's? The loop's transport closes it a turn before it says so, and the
+        number may be another one's by then."""
+        if self._fd < 0 or self._base is None:
+            return False
+        sock = self._base.get_extra_info("socket")
+        return sock is not None and sock.fileno() == self._fd
 
     cdef int not_sent(self) noexcept:
         cdef int size = 0
@@ -754,7 +771,7 @@ cdef class LoopTransport(Source):
     cdef handle_events(self, unsigned int events):
         """The kernel has room again, or the connection is at its end."""
         cdef epoll_event event
-        if self._kernel_is_full and self._fd >= 0:
+        if self._kernel_is_full and self.is_open():
             epoll_ctl(self._poller._inside.epoll, EPOLL_CTL_DEL, self._fd, &event)
         self._kernel_is_full = False
         try:
@@ -785,7 +802,7 @@ cdef class LoopTransport(Source):
     def _end(self):
         """All that came has been handled: tell the protocol of the end."""
         protocol, self._protocol = self._protocol, None
-        if protocol is None:
+        if protocol is None or self._base is None:  # it has been told, or TLS has failed and it was never told of any
             return
         self._reader = None  # it holds the connection, which holds this transport
         self._poller._inside.forget(<void*>self)

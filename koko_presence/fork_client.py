@@ -81,6 +81,11 @@ class ForkServer:
         """None while it is being started."""
         return None if self._process is None else self._process.pid
 
+    @property
+    def awaits_answer(self) -> bool:
+        """Is a request under way? Then there may be a worker already whose pid is not known here."""
+        return self._asked is not None and not self.closed
+
     def ask(self, id: int) -> None:
         """Start worker `id` when the ones before have been started."""
         self._queue.append(id)
@@ -118,18 +123,15 @@ class ForkServer:
 
     async def _start(self) -> None:
         try:
-            self._process = await in_thread(
-                partial(start_fork_server, self._theirs.fileno(), os.getpid()), FOUND_WITHIN_S
-            )
+            self._process = await in_thread(partial(_start, self._theirs, os.getpid()), FOUND_WITHIN_S)
         except TimeoutError:
             self._lose(f"its interpreter was not found within {FOUND_WITHIN_S:g} s: does a mount hang?")
-            return  # the thread has the descriptor of theirs yet
         except (OSError, RuntimeError) as error:
+            self._theirs.close()  # where there was no thread to do it
             self._lose(getattr(error, "strerror", None) or str(error))
         else:
             self._watch, self._since = Watch(), self._loop.time()
             self._loop.add_reader(self._sock, self._read)
-        self._theirs.close()
 
     def _next(self) -> None:
         while self._asked is None and self.loaded.done() and not self.closed and self._queue:
@@ -190,6 +192,13 @@ class ForkServer:
             self._requester.failed(id, why)
 
 
+def _start(theirs: socket.socket, supervisor: int) -> Popen[bytes]:
+    """Start a fork server and close its end of the socket here. For a thread: it holds that end for as long as the
+    interpreter is looked for, be it that nobody waits any more, or the number might be another file's by then."""
+    with theirs:
+        return start_fork_server(theirs.fileno(), supervisor)
+
+
 class Forks:
     """The fork servers of one service."""
 
@@ -207,6 +216,11 @@ class Forks:
         """Of all that have not been waited for."""
         each = [self._current, self._before, self._loading, *self._ending]
         return {server.pid for server in each if server is not None and server.pid is not None}
+
+    @property
+    def awaits_answer(self) -> bool:
+        """May there be a child that is a worker, and whose pid is not known yet?"""
+        return any(each is not None and each.awaits_answer for each in (self._current, self._before))
 
     def vitals(self) -> Vitals | None:
         """Of the one that is to fork the next worker."""

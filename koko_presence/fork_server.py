@@ -24,7 +24,7 @@ from . import worker, worker_process
 from .cluster.fork_requests import Forked, Loaded, NotForked, receive_request, send_answer
 from .ops.processes import SIGNALS, set_title
 
-_PID = struct.Struct("i")  # a pid, or an errno below 0
+_PID = struct.Struct("i")  # a pid, or an errno as a negative number
 
 
 def main(argv: list[str]) -> NoReturn:
@@ -85,12 +85,13 @@ def _fork(
         os.close(tells)
         answer = os.read(told, _PID.size)
         os.waitpid(middle, 0)  # after this the worker is the supervisor's child
-        result = _PID.unpack(answer)[0] if len(answer) == _PID.size else -1
+        result = _PID.unpack(answer)[0] if len(answer) == _PID.size else 0
     os.close(gate)
     os.close(told)
     try:
-        if result < 0:
-            send_answer(sock, NotForked(id, os.strerror(-result)))
+        if result <= 0:
+            why = os.strerror(-result) if result else "the process in between was killed"
+            send_answer(sock, NotForked(id, why))
         else:
             send_answer(sock, Forked(id, result))
             with contextlib.suppress(BrokenPipeError):  # it was killed meanwhile

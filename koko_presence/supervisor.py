@@ -427,7 +427,8 @@ class Supervisor(Service):
         self._loop.call_later(TICK_S, self._tick)
         self._watch.tick(now)
         self._forks.tick(now)
-        reap_strangers({*self._forks.pids, *(each.pid for each in self._workers.values() if each.pid is not None)})
+        if not self._forks.awaits_answer:
+            reap_strangers({*self._forks.pids, *(each.pid for each in self._workers.values() if each.pid is not None)})
         self._do(self._fleet.tick(now))
         interval_s = self._notifier.watchdog_interval_s
         if interval_s is not None and now >= self._watchdog_at:

@@ -201,7 +201,7 @@ class Worker:
             addresses=self.addresses,
             delays=self.shard.setting.delays,
         )
-        self.hub.waits_for = self.door.waits_for
+        self.hub.waits_for = self.door.work_waits_for
         self._arrivals = Arrivals(self.door.waits_for, self._lag.late_s, self.bus.note_delay)
         self.bus.before_deadlines = self._arrivals.look
         self._http.add_websocket(WS_PATHS, self.door.turn)

@@ -142,9 +142,15 @@ class Door:
         TLS handshake, or to have read what it has sent."""
         return max(0.0 if self._listener is None else self._listener.waits_for(now), self._let_in_wait_for(now))
 
+    def work_waits_for(self, now: float) -> float:
+        """The same as far as it is the worker's work that they wait for, and not a free descriptor: who is here already
+        needs none."""
+        lacks_room = self._listener is not None and self._listener.lacks_room
+        return self._let_in_wait_for(now) if lacks_room else self.waits_for(now)
+
     def _let_in_wait_for(self, now: float) -> float:
         hello_s = 0.0 if self._hellos is None else self._hellos.waits_for(now)
-        return max(hello_s, self._poller.round.lobby_waits_for(now))
+        return max(hello_s, self._poller.lobby_waits_for(now))
 
     def _is_behind(self, now: float) -> bool:
         return self._let_in_wait_for(now) > LET_IN_WITHIN_S
@@ -268,12 +274,16 @@ class Door:
                 ssl_shutdown_timeout=CLOSE_TIMEOUT_S,
             )
             assert secure is not None
+            if secure.is_closing():  # it was lost before TLS began, which start_tls does not say
+                raise ConnectionResetError
             lent.connection_made(secure)
-        except (OSError, ssl.SSLError):  # no TLS, or gone before it was through: its own affair
+        except BaseException as error:
             use.end()
             if below is not None:
                 below.abort()
             sock.close()
+            if not isinstance(error, OSError):  # else there is no TLS, or it was gone before: its own affair
+                raise
 
     async def close(self) -> None:
         """Stop accepting and cut what is still open."""

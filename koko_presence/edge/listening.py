@@ -54,6 +54,7 @@ class Listener:
     ) -> None:
         self.sockets: list[socket.socket] = []
         self.given_up = 0  # connections that the client had closed before they were accepted
+        self.lacks_room = False  # who waits does so because there is no descriptor or memory for him
         self._on_connection, self._on_late = on_connection, on_late
         self._holds_back, self._is_full, self._clock = holds_back, is_full, clock
         self._long_since: float | None = None  # everybody who was accepted had waited for LONG_WAIT_S
@@ -106,20 +107,24 @@ class Listener:
         may_accept = 1 if held_back else ACCEPTS_A_TURN
         for _ in range(LOOKS_A_TURN):
             if self._is_full():
+                self.lacks_room = True
                 self._since.setdefault(listening, now)
                 self._pause(listening, PAUSE_S)
                 return
             try:
                 sock, address = listening.accept()
             except (BlockingIOError, InterruptedError):
+                self.lacks_room = False
                 self._since.pop(listening, None)
                 return
             except OSError as error:
                 if error.errno in _NO_ROOM:  # the kernel would tell of the same connection again and again
                     self._complain(error)
+                    self.lacks_room = True
                     self._since.setdefault(listening, now)
                     self._pause(listening, PAUSE_S)
                 return  # else: it was gone before it was accepted
+            self.lacks_room = False
             if listening in self._since:
                 waited_s = _waited_s(sock)
                 if waited_s >= GIVEN_UP_AFTER_S and is_over(sock):

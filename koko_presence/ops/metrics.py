@@ -263,7 +263,7 @@ FAMILIES = (
     Family(
         "loop_lag_seconds",
         "histogram",
-        "How late the event loop is for a timer, four times a second.",
+        "How late the event loop is for a timer, ten times a second.",
         lambda c: c.tallies.lag,
         None,
     ),

@@ -101,11 +101,11 @@ def reap_strangers(known: Container[int]) -> None:
     while True:
         try:
             found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-        except ChildProcessError:
+            if found is None or found.si_pid in known:  # its owner waits for it
+                return
+            os.waitpid(found.si_pid, os.WNOHANG)
+        except ChildProcessError:  # there is none, or the thread that has started it has just waited for it
             return
-        if found is None or found.si_pid in known:  # its owner waits for it
-            return
-        os.waitpid(found.si_pid, 0)
 
 
 def _prctl(option: int, value: int) -> None:

@@ -3,9 +3,11 @@
 import asyncio
 import contextlib
 import logging
+import socket
 import ssl
+import struct
 import urllib.request
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,6 @@ from aiohttp import web
 
 from koko_presence._fastpath.counters import tally
 from koko_presence._fastpath.polling import Poller
-from koko_presence._fastpath.rounds import Round
 from koko_presence.edge import listening
 from koko_presence.edge.door import Door
 from koko_presence.edge.http import HttpServer
@@ -70,8 +71,8 @@ def http(method: str, path: str, body: bytes = b"", *headers: str) -> bytes:
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
-class Behind(Round):
-    """A round whose lobby has not been served to the end for a long time."""
+class Behind(Poller):
+    """One whose lobby has not been served to the end for a long time."""
 
     def lobby_waits_for(self, now: float) -> float:
         return 3.0
@@ -79,7 +80,7 @@ class Behind(Round):
 
 def test_a_door_whose_lobby_is_never_empty_still_lets_everybody_in_one_after_the_other(run: Run) -> None:
     async def test() -> None:
-        poller = Poller(asyncio.get_running_loop(), Behind())
+        poller = Behind(asyncio.get_running_loop())
         async with opened(poller=poller) as (door, port):
             answers = await asyncio.gather(*(raw(port, http("GET", f"/{number}")) for number in range(20)))
             assert all(f"GET /{number} " in answer for number, answer in enumerate(answers))
@@ -100,6 +101,29 @@ def test_who_has_waited_for_too_long_is_told_to_come_later(run: Run, monkeypatch
             refused = [answer for answer in answers if "GET" not in answer]
             assert refused and all("503" in one and "Retry-After: 5" in one and "behind" in one for one in refused)
             assert tally.read().turned_away - before == len(refused) and not door.open_count
+
+    run(test())
+
+
+def test_regression_joins_were_refused_while_others_waited_for_a_free_descriptor(run: Run) -> None:
+    async def test() -> None:
+        async with opened(max_connections=1) as (door, port):
+            door._refused_at_once = 0
+            loop = asyncio.get_running_loop()
+            _, first = await asyncio.open_connection("127.0.0.1", port)
+            await until(lambda: door.open_count == 1)
+            reader, second = await asyncio.open_connection("127.0.0.1", port)
+            await until(lambda: door.waits_for(loop.time() + 60.0) > 60.0)  # his grace does not run out meanwhile
+            assert door.work_waits_for(loop.time() + 60.0) == 0.0
+            first.close()
+            second.write(http("GET", "/second"))
+            assert b"GET /second" in await reader.read()
+            second.close()
+            await until(lambda: door.open_count == 0)
+            assert b"GET /third" in (await raw(port, http("GET", "/third"))).encode()
+            assert door._listener is not None
+            listener = door._listener
+            await until(lambda: not listener.lacks_room)
 
     run(test())
 
@@ -150,15 +174,72 @@ def test_tls_on_the_same_port_for_both(run: Run, certificate: tuple[Path, Path],
     run(test())
 
 
-def test_tls_handshakes_under_way_count_as_connections(run: Run, certificate: tuple[Path, Path]) -> None:
+def hello_of_a_client() -> bytes:
+    said = ssl.MemoryBIO()
+    with contextlib.suppress(ssl.SSLWantReadError):
+        ssl.create_default_context().wrap_bio(ssl.MemoryBIO(), said, server_hostname="localhost").do_handshake()
+    return said.read()
+
+
+def ends_at_once(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port)) as sock:
+        sock.sendall(hello_of_a_client())
+
+
+def resets_at_once(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port)) as sock:
+        sock.sendall(hello_of_a_client())
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def ends_behind_the_servers_part(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port)) as sock:
+        sock.sendall(hello_of_a_client())
+        assert sock.recv(1) == b"\x16"
+
+
+def says_nonsense(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port)) as sock:
+        sock.sendall(b"\x16\x03\x01\x00\x04abcd")
+        with contextlib.suppress(OSError):
+            sock.recv(1)
+
+
+def does_not_trust(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port)) as sock, contextlib.suppress(OSError):
+        ssl.create_default_context().wrap_socket(sock, server_hostname="localhost")
+
+
+@pytest.mark.parametrize(
+    "fail", [ends_at_once, resets_at_once, ends_behind_the_servers_part, says_nonsense, does_not_trust]
+)
+def test_regression_tls_handshakes_that_fail_took_something_off_the_number_of_connections(
+    run: Run, certificate: tuple[Path, Path], trusting: ssl.SSLContext, fail: Callable[[int], None]
+) -> None:
+    """The number fell below zero, so that more connections than there may be were let in."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*certificate)
 
-    def hello_of_a_client() -> bytes:
-        said = ssl.MemoryBIO()
-        with contextlib.suppress(ssl.SSLWantReadError):
-            ssl.create_default_context().wrap_bio(ssl.MemoryBIO(), said, server_hostname="localhost").do_handshake()
-        return said.read()
+    def several(port: int) -> None:
+        for _ in range(10):
+            fail(port)
+
+    async def test() -> None:
+        async with opened(ssl_context=context) as (door, port):
+            await asyncio.to_thread(several, port)
+            async with websockets.connect(f"wss://localhost:{port}/presence", ssl=trusting):
+                assert len(door.connections) == 1  # and those who came before have had their turn
+            await until(lambda: not door._entering)
+            for _ in range(3):  # what follows is told in the turns after
+                await asyncio.sleep(0)
+            assert door.open_count == 0
+
+    run(test())
+
+
+def test_tls_handshakes_under_way_count_as_connections(run: Run, certificate: tuple[Path, Path]) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
 
     async def test() -> None:
         async with opened(ssl_context=context, max_connections=2, handshake_timeout_s=60.0) as (door, port):

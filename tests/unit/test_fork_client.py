@@ -1,8 +1,10 @@
 """Which fork server forks the next worker, and what becomes of requests when one ends, hangs or talks nonsense."""
 
 import asyncio
+import gc
 import os
 import socket
+import threading
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -147,6 +149,59 @@ def test_a_fork_server_that_ends_fails_those_who_wait_and_the_next_request_start
         await house.heard((3, 5))
 
     play(story)
+
+
+def test_regression_a_worker_that_died_before_its_pid_was_read_was_waited_for_as_a_stranger(play: Play) -> None:
+    """`reap_strangers` is not called while an answer is awaited: afterwards the pid may be another process's."""
+
+    async def story(house: House) -> None:
+        assert not house.forks.awaits_answer
+        server = await started(house, 1, 2)
+        assert house.forks.awaits_answer
+        server.say(Forked(1, 7))
+        await house.heard((1, 7))
+        assert house.forks.awaits_answer, "the next one was asked for in the same turn"
+        server.say(NotForked(2, "no"))
+        await house.heard((2, "no"))
+        assert not house.forks.awaits_answer
+        house.forks.ask(3)
+        server.sock.close()
+        await house.heard((3, "it has ended"))
+        assert not house.forks.awaits_answer, "nobody will answer"
+
+    play(story)
+
+
+def test_regression_a_thread_that_was_given_up_started_a_fork_server_with_the_number_of_another_descriptor(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The interpreter is found at last, on a mount that hung, when all else has forgotten that it was looked for."""
+    found, started = threading.Event(), threading.Event()
+    inodes: list[int] = []
+
+    def start(sock: int, supervisor: int) -> FakeServer:
+        inodes.append(os.fstat(sock).st_ino)
+        found.wait(60.0)
+        inodes.append(os.fstat(sock).st_ino)
+        started.set()
+        raise OSError(2, "no such file")
+
+    async def test() -> None:
+        house = House()
+        monkeypatch.setattr(fork_client, "start_fork_server", start)
+        monkeypatch.setattr(fork_client, "FOUND_WITHIN_S", 0.05)
+        house.forks.ask(1)
+        await until(lambda: house.told)
+        house.forks.tick(0.0)
+        gc.collect()
+        others = [socket.socketpair() for _ in range(4)]  # they take the numbers that are free
+        found.set()
+        assert await asyncio.to_thread(started.wait, 60.0)
+        assert inodes[0] == inodes[1]
+        for sock in (sock for pair in others for sock in pair):
+            sock.close()
+
+    uvloop.run(test())
 
 
 async def started(house: House, *ids: int, number: int = 0) -> FakeServer:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -118,6 +119,23 @@ def test_orphans_are_waited_for_and_children_of_ones_own_are_not() -> None:
     said = subprocess.run([sys.executable, "-c", ORPHANS], capture_output=True, text=True, timeout=60)
     assert said.stdout.split("\n") == ["known 3", "none left", ""], said.stderr
     reap_strangers(set())  # nobody to wait for is no error
+
+
+def test_regression_a_stranger_for_whom_a_thread_has_waited_meanwhile_broke_off_the_supervisors_tick(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A thread that starts a process waits for it itself when the program cannot be executed."""
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    real_waitid, looked = os.waitid, []
+
+    def waitid(kind: Any, id: int, options: int) -> Any:
+        looked.append(found := real_waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT))
+        child.wait()
+        return found
+
+    monkeypatch.setattr(os, "waitid", waitid)
+    reap_strangers(set())
+    assert len(looked) == 1
 
 
 TITLE = """

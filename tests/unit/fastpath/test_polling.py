@@ -529,15 +529,54 @@ def test_a_slow_round_of_newcomers_after_which_none_is_left_is_no_line_of_them()
     run(test())
 
 
+@pytest.mark.parametrize("how", ["comes in", "goes"])
+def test_regression_the_last_newcomer_who_left_the_line_between_two_rounds_was_waited_for_ever_after(how: str) -> None:
+    """Others had their turn, and his data waited when the owner of his room let him in: joins minutes later were sent
+    away, and the graces of all stood still."""
+
+    async def test() -> None:
+        clock = Clock()
+        round_ = Round(clock)
+
+        async with polled(2, round_) as (poller, ends):
+            seen, waited = list[Protocol](), list[float]()
+
+            def work(protocol: Protocol) -> None:
+                seen.append(protocol)
+                clock.work(0.005)  # more than such a round may take
+                asyncio.get_running_loop().call_soon(leave, next(one for one, _ in ends if one is not protocol))
+
+            def leave(last: Protocol) -> None:
+                if last not in seen:
+                    waited.append(poller.lobby_waits_for(clock.now))
+                    last.transport.promote() if how == "comes in" else last.transport.abort()
+
+            for protocol, theirs in ends:
+                protocol.on_data = lambda protocol=protocol: work(protocol)  # type: ignore[misc]
+                theirs.send(b"x")
+            await until(lambda: len(seen) == (2 if how == "comes in" else 1))
+            assert waited == [pytest.approx(0.005)]
+            if how == "goes":  # and as far as the rounds know he is still there
+                assert round_.lobby_waits_for(clock.now) == pytest.approx(0.005)
+            assert poller.lobby_waits_for(clock.now + 60.0) == 0.0
+            assert round_.lobby_waits_for(clock.now + 60.0) == 0.0
+
+    run(test())
+
+
 class Below:
     """The part of the loop's own transport that a LoopTransport uses; notes whether it is read."""
 
-    def __init__(self) -> None:
-        self.is_read, self.wrote = True, b""
+    def __init__(self, number: int = -1) -> None:
+        self.is_read, self.wrote, self.number = True, b"", number
 
     def set_read_buffer_limits(self, high: int) -> None: ...
 
-    def get_extra_info(self, name: str) -> None: ...
+    def get_extra_info(self, name: str) -> Any:
+        return self
+
+    def fileno(self) -> int:
+        return self.number
 
     def pause_reading(self) -> None:
         self.is_read = False
@@ -603,5 +642,46 @@ def test_what_is_held_over_tls_is_bounded_and_goes_with_a_connection_that_nobody
             lent.pause_reading()
             lent.connection_lost(None)
             assert await protocol.lost is None and protocol.got == []
+
+    run(test())
+
+
+def full_socket() -> tuple[socket.socket, socket.socket]:
+    """One of TCP that has more to send than the kernel should have unsent, and its other end."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        ours = socket.create_connection(server.getsockname())
+        theirs, _ = server.accept()
+    for sock in (ours, theirs):
+        sock.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            ours.send(b"x" * 65536)
+    return ours, theirs
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_regression_the_number_of_a_closed_connection_was_used_for_another_one_that_had_it(closed: bool) -> None:
+    """uvloop closes the descriptor a turn before it tells of the end; a new connection may have its number by then,
+    which must not be watched in the name of the one before."""
+
+    async def test() -> None:
+        async with polled(0) as (poller, _):
+            ours, theirs = full_socket()
+            protocol, below = Protocol(), Below(ours.fileno())
+            lent: Any = poller.lend(protocol)
+            lent.connection_made(below)
+            if closed:
+                below.number = -1  # as uvloop's says from then on
+            lent.write(b"something")
+            assert protocol.told == ([] if closed else ["pause"])
+            if not closed:
+                while protocol.told != ["pause", "resume"]:
+                    with contextlib.suppress(BlockingIOError):
+                        theirs.recv(1 << 20)
+                    await asyncio.sleep(0.001)
+            lent.connection_lost(None)
+            await protocol.lost
+            ours.close()
+            theirs.close()
 
     run(test())
