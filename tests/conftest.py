@@ -25,7 +25,7 @@ TIERS = {
     "bench": "runs the benches and the load generator",
     "counts": "counts instructions under valgrind",
     "bundlers": "builds pages with the bundlers that applications use",
-    "pages": "films, minutes of a page's clock and the pages of the docs, in a browser",
+    "pages": "films, minutes of a page's clock, the finer points of the demo and the pages of the docs, in a browser",
     "packaging": "builds the sdist and the wheel and installs them",
     "systemd": "boots a container with systemd in it",
     "long": "many seconds of work: hangs and waits of real processes, thousands of simulated stories",

@@ -79,6 +79,7 @@ def test_who_leaves_is_gone_with_avatar_cursor_mark_and_typing(enter: Enter, how
         expect(faces(tom)).to_have_count(2)
 
 
+@pytest.mark.pages
 def test_who_left_sees_nobody_move_any_more(enter: Enter) -> None:
     """Whatever others do, it would stand still on this page: an old cursor, an old count of viewers."""
     jane = enter("jane", "Jane")
@@ -96,6 +97,7 @@ def test_who_left_sees_nobody_move_any_more(enter: Enter) -> None:
     expect(jane.get_by_role("button", name="Resync")).to_be_hidden()
 
 
+@pytest.mark.pages
 def test_a_room_that_is_taken_away_is_not_shown_any_more(enter: Enter) -> None:
     jane = enter("jane", "Jane")
     tom = enter("tom", "Tom")
@@ -108,6 +110,7 @@ def test_a_room_that_is_taken_away_is_not_shown_any_more(enter: Enter) -> None:
         expect(shown).to_have_count(0)
 
 
+@pytest.mark.pages
 def test_the_word_of_a_viewer_stays_in_one_line_beside_a_long_name(enter: Enter) -> None:
     jane = enter("jane", "Dr. Maria Wolfeschlegelsteinhausenbergerdorff-Szczepanska", size=PHONE)
     enter("tom", "Tom")
@@ -115,6 +118,7 @@ def test_the_word_of_a_viewer_stays_in_one_line_beside_a_long_name(enter: Enter)
     assert len(rows) == 2 and rows[0] == rows[1]
 
 
+@pytest.mark.pages
 def test_a_full_room_says_so(enter: Enter, tmp_path: Path) -> None:
     small = Server(tmp_path / "server.log", max_users_per_room=2)
     pages = [enter(name.lower(), name, base=small.url) for name in ("Jane", "Tom")]
@@ -201,6 +205,7 @@ def test_a_pointer_on_the_timeline_shows_others_the_moment_and_no_cursor(enter: 
     expect(cursors(tom)).to_have_count(0)
 
 
+@pytest.mark.pages
 def test_who_is_at_another_moment_has_a_fainter_cursor(enter: Enter) -> None:
     """N10. Tom goes his own way because Jane has control."""
     jane = enter("jane", "Jane")
@@ -246,6 +251,7 @@ def test_a_selection_is_dragged_shown_commented_and_cleared(enter: Enter) -> Non
     expect(band).to_have_count(0)
 
 
+@pytest.mark.pages
 def test_the_typing_line_comes_and_goes(enter: Enter) -> None:
     jane, mia, raj, tom = (enter(name.lower(), name) for name in ("Jane", "Mia", "Raj", "Tom"))
     line = tom.locator("#typing .typing")
@@ -265,6 +271,7 @@ def test_the_typing_line_comes_and_goes(enter: Enter) -> None:
     expect(line).to_be_hidden()
 
 
+@pytest.mark.pages
 def test_comments_and_reactions_reach_the_others_once(enter: Enter) -> None:
     jane = enter("jane", "Jane")
     tom = enter("tom", "Tom")
@@ -355,6 +362,7 @@ def test_only_https_images_are_asked_for(enter: Enter) -> None:
     assert shown == [[True, ""]] * 5
 
 
+@pytest.mark.pages
 def test_avatars_list_and_watch_panel_work_with_the_keyboard_alone(enter: Enter) -> None:
     names = ("Jane", "Mia", "Raj", "Tom", "Zoe")
     jane, mia, *_ = (enter(name.lower(), name) for name in names)
@@ -406,6 +414,7 @@ def test_nothing_sticks_out_of_the_window(enter: Enter, size: tuple[int, int]) -
 # --- the page itself ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.pages
 def test_the_second_person_is_somebody_else_in_the_same_room(enter: Enter) -> None:
     jane = enter("jane", "Jane")
     with jane.context.expect_page() as opened:
@@ -415,6 +424,7 @@ def test_the_second_person_is_somebody_else_in_the_same_room(enter: Enter) -> No
     expect(opened.value.locator("#room")).to_have_text(jane.locator("#room").inner_text())
 
 
+@pytest.mark.pages
 def test_without_parameters_a_tab_keeps_its_made_up_person(enter: Enter, server: Server) -> None:
     page = enter("jane", "Jane")
     shown = []

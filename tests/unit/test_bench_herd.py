@@ -17,6 +17,9 @@ from tests.waiting import PATIENCE_S
 
 PARENT = """
 import subprocess, sys
+
+pytestmark = pytest.mark.bench
+
 child = subprocess.Popen([sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)"])
 child.wait()
 """

@@ -12,6 +12,8 @@ from bench import check, paired, revisions
 from bench.paired import Change, Four
 from bench.slices import Sliced
 
+pytestmark = pytest.mark.bench
+
 
 def fours(ratio: float, seed: int, count: int = paired.FOURS, noise: float = 0.1) -> list[Four]:
     """Slices of some 5 ms on a machine that changes its speed all the time; this revision takes `ratio` of the base."""
