@@ -107,9 +107,12 @@ class Listener:
         may_accept = 1 if held_back else ACCEPTS_A_TURN
         for _ in range(LOOKS_A_TURN):
             if self._is_full():
-                self.lacks_room = True
-                self._since.setdefault(listening, now)
-                self._pause(listening, PAUSE_S)
+                self.lacks_room = _has_waiting(listening)
+                if self.lacks_room:
+                    self._since.setdefault(listening, now)
+                    self._pause(listening, PAUSE_S)
+                else:
+                    self._since.pop(listening, None)
                 return
             try:
                 sock, address = listening.accept()

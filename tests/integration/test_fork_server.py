@@ -123,7 +123,7 @@ def test_a_rolling_reload_whose_workers_cannot_begin_goes_back_to_the_program_fr
         wait_until(lambda: children(it)["server"] == [before])
         os.kill(it.pid(1), signal.SIGKILL)
         wait_until(it.whole)
-        assert len(children(it)) == 3
+        wait_until(lambda: len(children(it)) == 3)  # and those that could not begin have been waited for
 
 
 def test_a_fork_server_that_dies_ends_no_worker_and_is_there_again_when_it_is_needed() -> None:
