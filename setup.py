@@ -78,6 +78,17 @@ def processors() -> int:
     return len(os.sched_getaffinity(0))
 
 
+def are_new(directives: dict[str, object], noted: Path) -> bool:
+    """Whether what lies beside the file `noted` was translated with other directives, of which Cython takes no notice;
+    these are noted there."""
+    text = f"{sorted(directives.items())}\n"
+    if noted.is_file() and noted.read_text() == text:
+        return False
+    noted.parent.mkdir(parents=True, exist_ok=True)
+    noted.write_text(text)
+    return True
+
+
 class CompileExtensions(build_ext):
     """Runs Cython when, and only when, something is really compiled: an sdist needs neither it nor a compiler."""
 
@@ -105,14 +116,15 @@ class CompileExtensions(build_ext):
         if DEBUG:
             directives |= {"boundscheck": True, "wraparound": True, "initializedcheck": True, "linetrace": True}
             macros += [("CYTHON_TRACE", "1"), ("CYTHON_TRACE_NOGIL", "1")]
+        folder = ROOT / "build" / ("debug" if DEBUG else "cython")
         translated = cythonize(
             self.extensions,
             nthreads=self.parallel,
-            build_dir="build/debug" if DEBUG else "build/cython",
+            build_dir=folder.relative_to(ROOT).as_posix(),
             include_path=[str(link_package())],
             compiler_directives=directives,
             annotate=DEBUG,
-            force=self.force,
+            force=self.force or are_new(directives, folder / "directives"),
             quiet=True,
         )
         sources = {extension.name: extension.sources for extension in translated}
