@@ -66,8 +66,9 @@ class Clock:
 async def polled(
     count: int = 1, round_: Round | None = None
 ) -> AsyncIterator[tuple[Poller, list[tuple[Protocol, socket.socket]]]]:
-    """A poller with `count` connections: our protocol and the other end, which does not block."""
-    poller, ends = Poller(asyncio.get_running_loop(), round_), []
+    """A poller with `count` connections: our protocol and the other end, which does not block. Without a `round_` of its
+    own no time passes: a round does not end because the machine is busy."""
+    poller, ends = Poller(asyncio.get_running_loop(), round_ or Round(Clock())), []
     for _ in range(count):
         ours, theirs = socket.socketpair()
         theirs.setblocking(False)
