@@ -50,12 +50,19 @@ def run_of_pytest(folder: Path, *options: str, stays: bool = True) -> Iterator["
     command = [sys.executable, "-m", "pytest", "-p", "tests.conftest", "-p", "no:cacheprovider"]
     command += ["-c", str(folder / "pytest.ini"), *options, str(case)]  # and no settings of other folders
     with (folder / "output").open("wb") as output:
-        it = subprocess.Popen(command, cwd=ROOT, env=env, stdout=output, stderr=output, process_group=0)
+        it = subprocess.Popen(
+            command, cwd=ROOT, env=env, stdout=output, stderr=output, process_group=0, preexec_fn=hear_ctrl_c
+        )
     try:
         yield it
     finally:
         it.kill()
         it.wait()
+
+
+def hear_ctrl_c() -> None:
+    """A shell starts what runs in its background with SIGINT ignored, and that is inherited."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def is_there(pid: int) -> bool:
