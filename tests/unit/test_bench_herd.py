@@ -15,11 +15,10 @@ from bench.cpu_share import STOPS, V1, V2, limited, tree
 from bench.herd import BARS, missed
 from tests.waiting import PATIENCE_S
 
-PARENT = """
-import subprocess, sys
-
 pytestmark = pytest.mark.bench
 
+PARENT = """
+import subprocess, sys
 child = subprocess.Popen([sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)"])
 child.wait()
 """
