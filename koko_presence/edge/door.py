@@ -46,11 +46,9 @@ LOOKS_AT_STUCK = 4  # within the time after which an answer that is not taken is
 BYTES_ACKED = 120  # where tcpi_bytes_acked stands in struct tcp_info
 TCP_INFO_BYTES = BYTES_ACKED + 8
 LET_IN_WITHIN_S = 0.25  # while those who were let in have to wait for longer, hardly anybody else is
-REFUSED_AT_ONCE = (
-    16  # connections beyond those that there may be; `default_max_connections` keeps at least twice as many
+REFUSED_SHARE = (
+    8  # of the descriptors that are kept for other things, one in so many is for connections that are refused
 )
-# descriptors that are not for connections, where there may be more than so many, and where not
-RESERVED, SMALL_LIMIT, RESERVED_OF_SMALL = 256, 1024, 32
 USUALLY_OPEN = 24  # descriptors of a process of ours when it begins, and some more
 TOO_MANY_OF_ADDRESS = "This address has as many connections as it may. Try again in a moment."
 TOO_LATE = "The server is behind with those who came before. Try again in a moment."
@@ -97,8 +95,7 @@ class Door:
         self.send_stuck_s = send_stuck_s
         self.http_protocol = http_protocol
         self.max_connections = max_connections if max_connections is not None else default_max_connections()
-        # beyond those: an eighth of what is kept for other things, which a small limit hardly leaves
-        self._refused_at_once = RESERVED // 8 if descriptors.allowed() > SMALL_LIMIT else RESERVED_OF_SMALL // 8
+        self._refused_at_once = descriptors.kept() // REFUSED_SHARE  # beyond those
         self.ws_paths = ws_paths
         self._make_handler = make_handler
         self._make_intake = make_intake
@@ -138,8 +135,8 @@ class Door:
         )
 
     def waits_for(self, now: float) -> float:
-        """For how many seconds, at most, somebody who wants in has waited for the next step: to be accepted, for its
-        TLS handshake, or to have read what it has sent."""
+        """For how many seconds, at most, a client that wants in has waited for the next step: to be accepted, for its
+        TLS handshake, or for what it has sent to be read."""
         return max(0.0 if self._listener is None else self._listener.waits_for(now), self._let_in_wait_for(now))
 
     def work_waits_for(self, now: float) -> float:
@@ -552,9 +549,8 @@ def taken_bytes(transport: Any) -> int | None:
 def default_max_connections() -> int:
     """The file-descriptor limit less what the process needs for itself: files, the loop, a log, the operator port; and
     less what it has open besides, such as the listening sockets of all slots."""
-    soft = descriptors.allowed()
     try:
         besides = max(0, descriptors.Descriptors().used() - USUALLY_OPEN)
     except OSError:
         besides = 0
-    return max(1, soft - (RESERVED if soft > SMALL_LIMIT else RESERVED_OF_SMALL) - besides)
+    return max(1, descriptors.allowed() - descriptors.kept() - besides)

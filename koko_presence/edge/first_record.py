@@ -9,6 +9,9 @@ import socket
 
 from .address_limits import AddressUse
 
+# one that has waited for less may still want an answer on a connection that it has half closed
+GIVEN_UP_AFTER_S = 1.0
+
 
 class FirstRecord:
     """Sockets that wait for their first record. One that sends something else, or nothing whole within `timeout_s`, is

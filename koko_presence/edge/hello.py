@@ -10,10 +10,9 @@ from collections import deque
 from collections.abc import Callable
 
 from .address_limits import AddressUse
-from .first_record import FirstRecord, is_over
+from .first_record import GIVEN_UP_AFTER_S, FirstRecord, is_over
 
 HANDSHAKES_A_TURN = 1
-GIVEN_UP_AFTER_S = 1.0  # in the line, and it is looked whether the client is still there
 RECORD_HEAD_BYTES = 5  # type, version, length [RFC 8446 section 5.1]
 HANDSHAKE_RECORD = 22
 LONGEST_RECORD_BYTES = RECORD_HEAD_BYTES + 16384 + 256

@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from .first_record import is_over
+from .first_record import GIVEN_UP_AFTER_S, is_over
 
 log = logging.getLogger("koko_presence.listening")
 
@@ -28,7 +28,6 @@ RECEIVE_BUFFER_BYTES = 64 * 1024
 LOOKS_A_TURN = 64  # at connections that turn out to be given up
 PAUSE_S = 0.1
 HELD_BACK_S = 0.01
-GIVEN_UP_AFTER_S = 1.0  # who has waited for less may still want an answer on a connection that it has half closed
 # Clients give up after 10 to 15 s, the time in which they are served included. A crowd that has come at once is served
 # until it gives up, all at once, and finds a short line when it comes back; a line that stays long is another thing.
 LONG_WAIT_S, LONG_LINE_S = 7.5, 12.0
@@ -54,7 +53,7 @@ class Listener:
     ) -> None:
         self.sockets: list[socket.socket] = []
         self.given_up = 0  # connections that the client had closed before they were accepted
-        self.lacks_room = False  # who waits does so because there is no descriptor or memory for him
+        self.lacks_room = False  # clients wait because there is no descriptor or memory for them
         self._on_connection, self._on_late = on_connection, on_late
         self._holds_back, self._is_full, self._clock = holds_back, is_full, clock
         self._long_since: float | None = None  # everybody who was accepted had waited for LONG_WAIT_S
@@ -82,7 +81,7 @@ class Listener:
             self._loop.add_reader(sock, self._accept, sock)
 
     def waits_for(self, now: float) -> float:
-        """For how many seconds, at most, somebody has waited to be accepted."""
+        """For how many seconds, at most, a client has waited to be accepted."""
         for sock in [sock for sock in self._since if not _has_waiting(sock)]:
             del self._since[sock]
         return max((now - since for since in self._since.values()), default=0.0)
@@ -177,7 +176,7 @@ class Listener:
 
 
 def _has_waiting(listening: socket.socket) -> bool:
-    """Does somebody wait to be accepted?"""
+    """Does a client wait to be accepted?"""
     ends = select.poll()
     ends.register(listening, select.POLLIN)
     return bool(ends.poll(0))

@@ -11,6 +11,16 @@ def allowed() -> int:
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
+def kept() -> int:
+    """How many of them are not for the connections of clients: files, the loop, the log, the operator port."""
+    return 32 if are_few() else 256
+
+
+def are_few() -> bool:
+    """Are so few allowed that everything beside the connections of clients has to get along with a small part?"""
+    return allowed() <= 1024
+
+
 class Descriptors:
     """Counts those of this process without ever walking over very many of them."""
 

@@ -15,7 +15,7 @@ from koko_presence.hosts import is_own
 
 from .api import MAX_BODY_BYTES
 from .config import Operator
-from .descriptors import allowed
+from .descriptors import are_few
 from .idle import Bounded
 from .live_page import add_live_page
 
@@ -111,7 +111,7 @@ class OperatorPort:
 
 def max_connections() -> int:
     """How many connections the operator port may have: part of the descriptors that clients leave free."""
-    return 64 if allowed() > 1024 else 12
+    return 12 if are_few() else 64
 
 
 def _answer(status: int, body: object) -> web.Response:
