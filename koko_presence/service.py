@@ -120,13 +120,17 @@ class Service(ABC):
 
     async def _reload(self) -> None:
         self._notifier.reloading()
-        config = await reloading.read_again(self._reload_config, lambda: self._config, rolling=False)
-        if config is not None:
-            self.apply(config)
-            self._config = config
-            logs.configure(config.log, config.secrets)
-            log.info("configuration reloaded")
-        self.reloaded()
+        try:
+            config = await reloading.read_again(self._reload_config, lambda: self._config, rolling=False)
+            if config is not None:
+                self.apply(config)
+                self._config = config
+                logs.configure(config.log, config.secrets)
+                log.info("configuration reloaded")
+        except Exception:
+            log.exception("configuration not reloaded")
+        finally:
+            self.reloaded()
 
     @abstractmethod
     def reloaded(self) -> None:
