@@ -33,7 +33,7 @@ BARS = {0.5: (10.0, 0.5), 0.25: (20.0, 1.0), 0.1: (60.0, 3.0)}  # share -> all i
 
 
 class Returner(Client):
-    """Somebody who comes back as the SDK does."""
+    """A client that comes back as the SDK does."""
 
     attempts = 0
     online_at = math.inf
@@ -137,7 +137,7 @@ class Herd(Crowd):
         return [client for client in self.clients if client.user not in self.staying]
 
     def heard(self, at: float) -> None:
-        """Somebody who stays has heard what was said at `at`."""
+        """A client that stays has heard what was sent at `at`."""
         if at in self.unheard:
             del self.unheard[at]
             self.latencies.append(monotonic() - at)

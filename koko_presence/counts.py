@@ -96,7 +96,7 @@ class Counters(Struct, kw_only=True):
     recovering: bool
     load: float = 0.0  # share of the time in which the worker ran, or waited for a core
     overloaded: bool = False
-    entry_wait_s: float = 0.0  # for how long somebody who connects may have waited by now
+    entry_wait_s: float = 0.0  # for how long a connecting client may have waited by now
     flush_window_s: float = 0.0
     advised_interval_s: float = 0.0
     connections_allowed: int = 0

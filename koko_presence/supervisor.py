@@ -123,7 +123,7 @@ class WorkerProcess:
         if self.pid is not None and self.status is None:
             try:
                 pid, status = os.waitpid(self.pid, os.WNOHANG)
-            except ChildProcessError:  # somebody else has waited for it
+            except ChildProcessError:  # another part of this process has waited for it
                 pid, status = self.pid, 1 << 8
             if pid:
                 self.status = os.waitstatus_to_exitcode(status)

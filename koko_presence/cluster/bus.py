@@ -175,8 +175,8 @@ class LocalBus:
             self._drain(now)
 
     def note_delay(self, since: float, now: float) -> None:
-        """Somebody who wants in has waited for this worker since monotonic second `since`: that is nobody's fault but
-        the service's, whoever owns the person's session."""
+        """A client that wants in has waited for this worker since monotonic second `since`: the service is late, not
+        the client. Any worker may own its session."""
         self._shard.setting.delays.note(since, now)
 
     def stop(self) -> None:

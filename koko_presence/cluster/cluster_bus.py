@@ -104,7 +104,7 @@ class ClusterBus(LocalBus):
         for peer in view.peers:
             if peer.id != self.me and peer.id not in self.couriers:
                 courier = self.couriers[peer.id] = Courier(self._open_link(peer), self._plan_letters)
-                for since, until in self._shard.setting.delays.times:  # whoever comes now may get people who wait
+                for since, until in self._shard.setting.delays.times:  # clients that wait may come to the new worker
                     courier.letters.put(letters.DELAY, letters.encode(letters.Delay(since, until)))
         self._newest = max(self._newest, *view.ids)
         self.handover.begin(view, lost, now)

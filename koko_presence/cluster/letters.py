@@ -65,7 +65,7 @@ class RoomLetter(Struct, array_like=True):
 
 
 class Delay(Struct, array_like=True):
-    """Somebody who wanted in has waited for a worker, in monotonic seconds."""
+    """A client that wanted in has waited for a worker, in monotonic seconds."""
 
     since: float
     until: float

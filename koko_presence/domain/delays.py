@@ -1,19 +1,21 @@
 """When this server was too late to serve those who want in, and what they may wait for meanwhile. Pure.
 
-Somebody who has lost the connection has a grace in which to come back [D2], somebody who has just connected a time in
-which to say who it is [A1]. While a worker is behind with its work such a person waits for the server, and cannot be
-blamed for being late: that time does not count. It is known from all workers of the service, because a new connection
+A client that has lost the connection has a grace in which to come back [D2], one that has just connected a time in
+which to authenticate [A1]. While a worker is behind with its work such a client waits for the server and is not to
+blame for being late: that time does not count. It is known from all workers of the service, because a new connection
 may come to any of them.
 """
 
-COUNTS_FROM_S = 1.0  # a shorter wait costs nobody a place: clients begin to come back within a fraction of a second
+COUNTS_FROM_S = (
+    1.0  # a shorter wait costs no client its place: clients begin to come back within a fraction of a second
+)
 AFTERWARDS_S = 1.5  # what was read last has still to be done, and word of another worker comes once a second
 LONGEST_EXTRA_S = 60.0  # so much later than it would does a grace end at most: nobody stays listed for ever
 KEPT_S = 300.0  # longer than any grace with what is added to it
 
 
 class Delays:
-    """The times in which somebody waited for the service for COUNTS_FROM_S or longer, at any of its workers. All times
+    """The times in which a client waited for the service for COUNTS_FROM_S or longer, at any of its workers. All times
     are monotonic seconds. Written by the worker's loop alone."""
 
     __slots__ = ("_times",)
@@ -23,12 +25,12 @@ class Delays:
 
     @property
     def times(self) -> list[tuple[float, float]]:
-        """All that is known: from when until when somebody waited, in order."""
+        """All that is known: from when until when a client waited, in order."""
         return list(self._times)
 
     def note(self, since: float, until: float) -> bool:
-        """Somebody who wanted in has waited from `since` until `until` at least; True when that counts. May be said of
-        the same time more than once, in any order."""
+        """A client that wanted in has waited from `since` until `until` at least; True when that counts. The same time
+        may be noted more than once, in any order."""
         if until - since < COUNTS_FROM_S:
             return False
         kept = []

@@ -14,7 +14,7 @@ QUIET_S = 60.0
 
 
 class Arrivals:
-    """`waits_for(now)` is how long somebody may have waited by monotonic second `now`, `late_s(now)` for how long the
+    """`waits_for(now)` is how long a client may have waited by monotonic second `now`, `late_s(now)` for how long the
     worker has not run at all, in seconds; `tell(since, now)` is told of the longer one."""
 
     def __init__(

@@ -89,7 +89,7 @@ class Hub:
         self.new_session_id = new_session_id
         self.round = round or Round(clock)
         self.delays = Delays() if delays is None else delays
-        # for how many seconds somebody who wants in may have waited for this worker's work
+        # for how many seconds a client that wants in may have waited for this worker's work
         self.waits_for: Callable[[float], float] = self.round.lobby_waits_for
         self.sessions: dict[str, Session] = {}
         self.connections: dict[int, Session] = {}

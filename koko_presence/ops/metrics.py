@@ -242,7 +242,7 @@ FAMILIES = (
     Family(
         "entry_wait_seconds",
         "gauge",
-        "For how long somebody who connects may have waited by now for the worker.",
+        "For how long a connecting client may have waited by now for the worker.",
         _one(lambda c: c.entry_wait_s),
         None,
     ),

@@ -27,7 +27,7 @@ def connections(it: Service) -> dict[int, int]:
 
 
 def assert_away_once(people: Crowd) -> None:
-    """Whoever moves is shown as away until the session is resumed, and as before from then on [D2]; nobody else is."""
+    """A moved user is shown as away until the session is resumed, and as before from then on [D2]; no other user is."""
     for person in people.people:
         seen: dict[str, list[bool]] = {}
         for kind, event in person.heard:

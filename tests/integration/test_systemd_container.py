@@ -43,7 +43,7 @@ import socket, sys, threading, time
 stop = threading.Event()
 threading.Thread(target=lambda: (sys.stdin.read(), stop.set()), daemon=True).start()
 tried = refused = 0
-while not stop.is_set() or tried <= 10:  # a worker may be back before this has knocked often enough to say something
+while not stop.is_set() or tried <= 10:  # a worker may be back before this has tried often enough to prove anything
     tried += 1
     try:
         socket.create_connection(("127.0.0.1", 8080), 2).close()

@@ -12,7 +12,7 @@ GRACE_S = 5.0
 
 
 def falls_behind(world: World, node: Node, for_s: float) -> None:
-    """Somebody waits for `node` from now on for `for_s` seconds; it says so four times a second, as a worker does."""
+    """A client waits for `node` from now on for `for_s` seconds; it is told four times a second, as by a worker."""
     began = world.now
 
     def tell() -> None:

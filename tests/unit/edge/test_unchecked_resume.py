@@ -35,7 +35,7 @@ MADE_UP = ".".join(
 
 
 class Provider:
-    """A verifier that asks somebody: `up`, `down` (it fails at once), `hanging` (until `answers` is set) or `crowded`
+    """A verifier that asks a provider: `up`, `down` (it fails at once), `hanging` (until `answers` is set) or `crowded`
     (too much is asked, so that nothing is asked about tokens that are not known)."""
 
     asks = True
@@ -218,7 +218,7 @@ def test_a_refused_token_is_refused_whatever_resume_token_comes_with_it(workers:
 
 
 def test_a_made_up_token_is_no_way_in_while_the_provider_answers(workers: int) -> None:
-    """Whoever had signed out came back with a token that nobody had signed: with some more of these a second the budget
+    """A user who had signed out came back with an unsigned token: with some more of these a second the budget
     for questions was used up, so that it was not asked about, and the resume token stood in for it."""
 
     async def test(s: Scene) -> None:

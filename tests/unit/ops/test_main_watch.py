@@ -40,7 +40,7 @@ def test_a_jump_is_a_line_and_a_count(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_a_worker_that_another_cannot_reach_is_named_by_its_slot(caplog: pytest.LogCaptureFixture) -> None:
     watch = MainWatch(is_supervisor=True, workers=3)
-    for now in (10.0, 11.0, 12.0):  # it is said again and again while it lasts
+    for now in (10.0, 11.0, 12.0):  # it is repeated while it lasts
         watch.on_report(2, 0, now)
     watch.on_report(2, 1, 12.0)
     (first, _) = caplog.records
