@@ -65,6 +65,10 @@ class Change:
         done = self._done.get(worker, {})
         self._done[worker] = {known: each for known, each in done.items() if known >= self.epoch} | {epoch: stage}
 
+    def is_ahead(self, worker: int) -> bool:
+        """Does a worker go by a view that has not come here yet?"""
+        return max(self._done.get(worker, ()), default=0) > self.epoch
+
     def missing(self) -> set[int]:
         """Those that have not done the present stage."""
         others = self.target.view.ids - self._given_up - {self._me}

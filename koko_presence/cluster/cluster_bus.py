@@ -216,7 +216,7 @@ class ClusterBus(LocalBus):
             if kind == letters.KEPT_COMMAND:
                 courier.on_kept_command()
                 self._confirm_alarm.want(now + CONFIRM_S)
-            self.handover.on_command(letters.decode_command(body), now)
+            self.handover.on_command(sender, letters.decode_command(body), now)
         elif kind == letters.GOT:
             courier.on_got(letters.decode(kind, body))
         elif kind == letters.NEWS:

@@ -54,6 +54,7 @@ class Handover:
         self._owners: Ring | None = None  # whom commands go to
         self._held: deque[Command] = deque()  # for an owner that lets go
         self._early: deque[Command] = deque()  # for us, who do not own it yet
+        self._ahead: list[tuple[int, int, Any]] = []  # letters of workers that go by a view which has yet to come here
         self._rooms: dict[str, GatheredRoom] = {}
         self._users: dict[str, GatheredUser] = {}
         self._lost_some = False
@@ -122,12 +123,16 @@ class Handover:
             self._held.append(command)
         return None
 
-    def on_command(self, command: Command, now: float) -> None:
+    def on_command(self, sender: int, command: Command, now: float) -> None:
         """A command from another worker, which believes us to be the owner, or about to be."""
-        if self._change.stage == SEALED and self._change.rings:
+        if self._change.rings:
             key = key_of(command)
+            target = self._change.target.owner(key)
+            if target != self._bus.me and self._change.is_ahead(sender):
+                self._ahead.append((sender, letters.COMMAND, command))
+                return
             owner = self._owners.owner(key) if self._owners is not None else None
-            if owner != self._bus.me and self._change.target.owner(key) == self._bus.me:
+            if self._change.stage == SEALED and owner != self._bus.me and target == self._bus.me:
                 self._early.append(command)
                 return
         self._bus.send(command, now)
@@ -143,6 +148,12 @@ class Handover:
         if self._owners is None:
             self._own_by(self._change.rings[0])
             self._lost_some = True  # perhaps: a newborn cannot know who was there before it
+        ahead, self._ahead = self._ahead, []
+        for sender, kind, letter in ahead:
+            if kind == letters.COMMAND:
+                self.on_command(sender, letter, now)
+            else:
+                self.on_letter(sender, kind, letter, now)
         self._say(SEALED, now)
         self._go_on(now)
 
@@ -158,7 +169,10 @@ class Handover:
         assert self._owners is not None
         owner = self._owners.owner(key)
         if owner != self._bus.me and not (self.recovering and self._change.target.owner(key) == self._bus.me):
-            self._post(owner, kind, letter)  # the sender's view is late
+            if self._change.is_ahead(sender):
+                self._ahead.append((sender, kind, letter))
+            else:
+                self._post(owner, kind, letter)  # the sender's view is late
             return
         if kind == letters.ROOM:
             self._gather_room(letter.room_id).add_record(letter.keeper, letter.record)
