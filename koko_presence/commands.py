@@ -133,13 +133,15 @@ class LeaveRoom(Letter, kw_only=True):
 
 class EndSession(Letter, kw_only=True):
     """The socket is gone. `grace`: hold the session for a while, it may resume [D2]. `connection` tells an old
-    socket's late close from the present one's [D16]."""
+    socket's late close from the present one's [D16]. `returns`: the worker is being replaced and has sent the client to
+    another one, so that for a moment nothing is shown of it."""
 
     user_id: str
     session_id: str
     connection: int
     grace: bool
     reason: str
+    returns: bool = False
 
 
 class ReportActivity(Letter, kw_only=True):

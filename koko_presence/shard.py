@@ -124,9 +124,8 @@ class Shard:
                 user = self.users.get(owner_id)
                 if user is not None and sub_id in user.sessions:
                     user.expire(sub_id, now)
-                    if sub_id not in user.sessions:
-                        self.setting.touched_users.add(owner_id)
-                        self._desk.drop_if_gone(user)
+                    self.setting.touched_users.add(owner_id)
+                    self._desk.drop_if_gone(user)
                 continue
             room = self.rooms.get(owner_id)
             if room is None:

@@ -33,6 +33,7 @@ from .cluster.mesh import Mesh
 from .cluster.own_views import OwnViews
 from .cluster.ring import View
 from .cluster.shared_cache import CacheEntry
+from .domain.user import RETURN_S
 from .edge.abuse import make_intake
 from .edge.address_counts import AddressCounts
 from .edge.address_limits import AddressLimits
@@ -208,6 +209,7 @@ class Worker:
         self._verifiers.start()
         self._memory, self._pressure = MemoryWatch(_memory_part(config)), Pressure()
         self._shed_events = self._shed_receivers = 0
+        self._events_dropped = 0  # left by another worker, when there is no webhook any more
         self._memory_timer: asyncio.TimerHandle | None = None
         self._look_at_memory()
 
@@ -223,6 +225,8 @@ class Worker:
     async def drain(self, longest_s: float = DRAIN_LONGEST_S, hand_over: Callable[[bytes], None] | None = None) -> None:
         """Stop accepting and ask the clients to come back elsewhere: 1012, in a random order, over at most
         `longest_s` seconds [N-d]. Then wait up to a second for their answers, and for those who were just coming in.
+        With `hand_over` there are other workers to come to: nothing is shown of the move to the others in their rooms,
+        and this worker stays in the view until the clients are there, or RETURN_S is over.
 
         Events that are to be told by webhook: what waits is given to `hand_over`, as `take_over_webhooks` of another
         worker takes it, at once, and after the clients what was under way and has not arrived. Without it they are told
@@ -235,14 +239,17 @@ class Worker:
         random.shuffle(sessions)
         pause_s = min(longest_s / max(1, len(sessions)), 1.0 / DRAIN_CLOSES_PER_S)
         at = monotonic()
+        moved = hand_over is not None
         for session in sessions:
-            session.finish(1012)
+            session.finish(1012, returns=moved)
             at += pause_s
             await asyncio.sleep(max(0.0, at - monotonic()))
-        patience = monotonic() + DRAIN_LINGER_S
-        while self.door.open_count and monotonic() < patience:
+        closed_at = monotonic()
+        while self.door.open_count and monotonic() < closed_at + DRAIN_LINGER_S:
             for session in list(self.hub.connections.values()):
-                session.finish(1012)
+                session.finish(1012, returns=moved)
+            await asyncio.sleep(0.02)
+        while self.hub.returning and monotonic() < closed_at + RETURN_S:
             await asyncio.sleep(0.02)
         if self.webhooks is None:
             return
@@ -259,6 +266,7 @@ class Worker:
         if self.webhooks is not None:
             self.webhooks.take_over(found)
         elif found:
+            self._events_dropped += len(found)
             log.warning("events are not told: there is no webhook any more", extra={"events": len(found)})
 
     async def stop(self) -> None:
@@ -321,6 +329,7 @@ class Worker:
             shard=self.shard,
             bus=self.bus,
             webhooks=self.webhooks,
+            events_dropped=self._events_dropped,
             upstreams=self.upstreams,
             memory=self._memory.look(),
         )

@@ -30,6 +30,7 @@ from koko_presence.auth.access import ClaimsAccess
 from koko_presence.cluster.cluster_bus import ClusterBus
 from koko_presence.cluster.own_views import PATIENCE_S, OwnViews
 from koko_presence.cluster.ring import View
+from koko_presence.domain.user import RETURN_S
 from tests import witness
 from tests.crowd import Machine, Person
 from tests.script import MACHINES, ROOMS, Action, Script, load, write
@@ -275,11 +276,16 @@ class Story:
                     self.publish(self.leaving())
                 return
             for session in list(old.hub.connections.values()):
-                old.do(lambda session=session: session.finish(1012))
-            self.later(0.2, end)
+                old.do(lambda session=session: session.finish(1012, returns=True))
+            # Worker.drain waits for the clients to come back; one that is hurried does not
+            wait_s = RETURN_S if self.chance("patient", slot) < 0.5 else 0.0
+            self.later(0.2, lambda: end(self.world.now + wait_s))
 
-        def end() -> None:
-            if self.when_it_runs(end):
+        def end(patience: float) -> None:
+            if self.when_it_runs(lambda: end(patience)):
+                return
+            if old.hub.returning and not old.dead and self.world.now < patience:
+                self.later(0.02, lambda: end(patience))
                 return
             self.rolling = False
             if not old.dead:

@@ -32,6 +32,7 @@ from koko_presence.records import SessionRecord
 from .setting import Setting
 from .usersession import UserSession
 
+RETURN_S = 3.0  # a client that was sent to another worker is shown as connected for so long
 MANUAL = frozenset(("busy", "reviewing", "away"))
 _LIVELIEST: tuple[Activity, ...] = ("active", "idle", "away")
 
@@ -176,11 +177,20 @@ class User:
         session = self.sessions.get(command.session_id)
         if session is None or session.connection != command.connection:
             return
-        if not command.grace or self.setting.limits.grace_s <= 0.0:
+        if session.connected and command.returns:
+            self.setting.deadlines.set(("session", self.id, command.session_id), now + RETURN_S)
+        elif not command.grace:
             self.forget(command.session_id, command.reason)
         elif session.connected:
-            session.opening = self.setting.next_version()  # what this connection has said before comes too late now
-            self.hold(command.session_id, now)
+            self.lose(command.session_id, now)
+
+    def lose(self, session_id: str, now: float) -> None:
+        """The session's connection is lost, for a grace or, where there is none, for good."""
+        if self.setting.limits.grace_s <= 0.0:
+            self.forget(session_id, "disconnected")
+            return
+        self.sessions[session_id].opening = self.setting.next_version()  # what it has said before comes too late now
+        self.hold(session_id, now)
 
     def hold(self, session_id: str, now: float) -> None:
         """The session's connection is lost: it may resume until the grace is over [D2]."""
@@ -212,8 +222,12 @@ class User:
 
     def expire(self, session_id: str, now: float) -> None:
         """The grace, or the lease, is over; the rooms end the membership at the same time by their own deadline. A
-        grace goes on while the service is behind."""
+        grace goes on while the service is behind. A client that was sent to another worker and has not come there
+        begins its grace."""
         session = self.sessions[session_id]
+        if session.connected and not session.leased:
+            self.lose(session_id, now)
+            return
         until = 0.0 if session.leased else self.setting.more_grace(session.grace_until, now)
         if until:
             self.setting.deadlines.set(("session", self.id, session_id), until)

@@ -93,6 +93,7 @@ class Hub:
         self.waits_for: Callable[[float], float] = self.round.lobby_waits_for
         self.sessions: dict[str, Session] = {}
         self.connections: dict[int, Session] = {}
+        self.returning: set[int] = set()  # those that were sent to another worker and have not come there yet
         self.feeds: dict[str, Feed] = {}
         self.turn = Turn(timers.call_soon)
         self._last_connection = edge_id << 32  # so that no two workers give the same number
@@ -230,6 +231,7 @@ class Hub:
             if session is not None:
                 session.on_refused(news.code, now)
         elif isinstance(news, (SessionReplaced, SessionEvicted)):
+            self.returning.discard(news.connection)
             session = self.connections.get(news.connection)
             if session is not None:
                 session.on_ended(4409 if isinstance(news, SessionReplaced) else 4429, now)

@@ -420,13 +420,14 @@ class Session:
         self._end(grace=True, reason="disconnected")
         self._close(4413)
 
-    def finish(self, code: int) -> None:
-        """End the session from our side with a close code; whether it may be resumed stands in CLOSES."""
+    def finish(self, code: int, *, returns: bool = False) -> None:
+        """End the session from our side with a close code; whether it may be resumed stands in CLOSES. `returns`:
+        another worker takes the client at once, and the others in its rooms see nothing of it."""
         kicked = code == 4403
-        self._end(grace=not kicked, reason="kicked" if kicked else "disconnected")
+        self._end(grace=not kicked, reason="kicked" if kicked else "disconnected", returns=returns)
         self._close(code)
 
-    def _end(self, *, grace: bool, reason: str) -> None:
+    def _end(self, *, grace: bool, reason: str, returns: bool = False) -> None:
         if self.state == "closed":
             return
         was_open = self.state in ("opening", "open")
@@ -435,6 +436,8 @@ class Session:
         session_id, now = self.session_id, self.hub.clock()
         self.hub.forget(self)
         if was_open:
+            if returns and session_id:
+                self.hub.returning.add(self.connection)
             self.hub.bus.send(
                 EndSession(
                     user_id=self.user_id,
@@ -442,6 +445,7 @@ class Session:
                     connection=self.connection,
                     grace=grace,
                     reason=reason,
+                    returns=returns,
                 ),
                 now,
             )

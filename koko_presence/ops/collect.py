@@ -183,17 +183,19 @@ def collect(
     shard: Any,
     bus: Any,
     webhooks: Any = None,
+    events_dropped: int = 0,
     upstreams: Mapping[str, Upstream],
     memory: Use = UNLIMITED,
 ) -> bytes:
-    """The Counters of the worker that has these, as msgpack. `webhooks` is None where they are off, `memory` is how it
-    stands."""
+    """The Counters of the worker that has these, as msgpack. `webhooks` is None where they are off, where
+    `events_dropped` were left by another worker; `memory` is how it stands."""
     tallies = tally.read()
     tallies.given_up = door.given_up
     tallies.forwards += getattr(bus, "forwards", 0)
     tallies.limited = dict(addresses.refusals)
     tallies.log_lines_lost = lost_lines()
     tallies.webhooks = dict.fromkeys(WEBHOOK_RESULTS, 0) if webhooks is None else webhooks.counts
+    tallies.webhooks["dropped"] += events_dropped
     tallies.upstream_requests = {name: upstream.results for name, upstream in upstreams.items()}
     tallies.upstream_durations = {name: upstream.durations.read() for name, upstream in upstreams.items()}
     tallies.join_access = hub.join_access.read()

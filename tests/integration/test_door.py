@@ -8,7 +8,7 @@ import ssl
 import struct
 import urllib.request
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +97,11 @@ def test_who_has_waited_for_too_long_is_told_to_come_later(run: Run, monkeypatch
     async def test() -> None:
         async with opened() as (door, port):
             before = tally.read().turned_away
-            answers = await asyncio.gather(*(raw(port, http("GET", f"/{number}")) for number in range(20)))
+            with ExitStack() as clients:  # they are accepted once all have sent their requests, which waited, too
+                waiting = [clients.enter_context(RawSocket(port)) for _ in range(20)]
+                for number, client in enumerate(waiting):
+                    client.send(http("GET", f"/{number}"))
+                answers = [(await asyncio.to_thread(client.read_to_end)).decode("latin-1") for client in waiting]
             refused = [answer for answer in answers if "GET" not in answer]
             assert refused and all("503" in one and "Retry-After: 5" in one and "behind" in one for one in refused)
             assert tally.read().turned_away - before == len(refused) and not door.open_count

@@ -631,13 +631,18 @@ def test_one_worker_has_an_operator_port_and_a_pid_file_and_cannot_roll() -> Non
 def test_a_server_ends_with_the_window_it_was_started_in(workers: int) -> None:
     """A closed window sends SIGHUP, which was taken for a reload: the server went on and kept its port."""
     window, terminal = pty.openpty()
+
+    def take_the_terminal() -> None:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # what nohup starts, and these tests may be that, is to go on
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
     server = subprocess.Popen(
         [sys.executable, "-m", "koko_presence", "serve", "--dev", "--port", "0", "--workers", str(workers)],
         stdin=terminal,
         stdout=terminal,
         stderr=terminal,
         start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        preexec_fn=take_the_terminal,
     )
     os.close(terminal)
     said = b""

@@ -91,6 +91,43 @@ def test_d2_resumed_in_time_nothing_but_a_status_changed(pair: tuple[Client, Cli
     assert again.take("cursor_moved")
 
 
+@pytest.mark.parametrize("grace_s", [0, 5])
+def test_d2_a_client_that_is_sent_to_another_worker_is_not_shown_as_away(grace_s: float) -> None:
+    """In a rolling reload all others in its rooms saw each user turn away and come back."""
+    world = World(grace_s=grace_s)
+    ann, bob = world.person("ann"), world.person("bob")
+    ann.send(type="cursor", roomId="video_123", data={"timestamp": 1})
+    bob.take()
+    ann.session.finish(1012, returns=True)
+    world.sleep(2.9)
+    again = world.client().auth("ann", resumeToken=ann.resume_token)
+    assert again.last("authenticated")["resumed"] and again.last("authenticated")["rooms"] == ["video_123"]
+    again.join()
+    world.sleep(10)
+    assert bob.take() == []
+    again.send(type="cursor", roomId="video_123", data={"timestamp": 2})
+    assert bob.take("cursor_moved")
+
+
+@pytest.mark.parametrize("grace_s", [0, 5])
+def test_d2_a_client_that_does_not_come_to_the_other_worker_is_lost_3_s_later(grace_s: float) -> None:
+    world = World(grace_s=grace_s)
+    ann, bob = world.person("ann"), world.person("bob")
+    bob.take()
+    ann.session.finish(1012, returns=True)
+    world.sleep(2.9)
+    assert bob.take() == []
+    world.sleep(0.1)
+    if grace_s:
+        (event,) = bob.take()
+        assert event["type"] == "status_changed" and event["data"]["connected"] is False
+        world.sleep(4.9)
+        assert bob.take() == []
+        world.sleep(0.1)
+    (left,) = bob.take()
+    assert left["type"] == "user_left" and left["data"] == {"reason": "disconnected", "sessionCount": 0}
+
+
 def test_d2_after_the_grace_the_session_is_new(pair: tuple[Client, Client]) -> None:
     ann, _ = pair
     ann.hang_up(1006)
