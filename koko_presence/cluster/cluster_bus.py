@@ -339,13 +339,15 @@ class ClusterBus(LocalBus):
         freed, self._shard.setting.freed = self._shard.setting.freed, []
         for room in freed:
             room.revision = room.setting.next_version(room.revision)
-            for worker in room.keepers:
+            # its last words are for the edges alone
+            room.edges = self._shard.edges_of(room)
+            # of a room that has just been taken over the last owner's keepers have a record, too
+            keepers = room.keepers.union(room.edges, (self.handover.heir(room_key(room.id)),))
+            for worker in sorted(keepers - {self.me}):
                 self._send_memo(worker, room, _encode(_over(room)), now)
             room.keepers = set()
             for session_id in room.changed:
                 self._drop_lane(room.id, session_id)
-            # its last words are for the edges alone
-            room.edges = self._shard.edges_of(room)
             room.changed = set()
 
     def _write_down_users(self) -> None:

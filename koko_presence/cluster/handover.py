@@ -124,15 +124,15 @@ class Handover:
         return None
 
     def on_command(self, sender: int, command: Command, now: float) -> None:
-        """A command from another worker, which believes us to be the owner, or about to be."""
-        if self._change.rings:
+        """A command from another worker, which believes us to be the owner, or about to be. One that goes by a newer
+        view may have said it again because of that; by our view it might go to a worker that is no more."""
+        if self._change.is_ahead(sender):
+            self._ahead.append((sender, letters.COMMAND, command))
+            return
+        if self._change.stage == SEALED and self._change.rings:
             key = key_of(command)
-            target = self._change.target.owner(key)
-            if target != self._bus.me and self._change.is_ahead(sender):
-                self._ahead.append((sender, letters.COMMAND, command))
-                return
             owner = self._owners.owner(key) if self._owners is not None else None
-            if self._change.stage == SEALED and owner != self._bus.me and target == self._bus.me:
+            if owner != self._bus.me and self._change.target.owner(key) == self._bus.me:
                 self._early.append(command)
                 return
         self._bus.send(command, now)
@@ -219,10 +219,7 @@ class Handover:
     def _release(self, now: float) -> None:
         """Flush and give away what is another's by the newest view; and what is kept here of others' that moves."""
         bus, moved = self._bus, self._change.moved
-        going = [room for room in bus.shard.rooms.values() if moved(room_key(room.id))]
-        for room in going:
-            keeping.release_waiting(room, now)
-            bus.flush_now(room, now)
+        going = self._flush_moved(now)
         kept = {room_id: record for room_id, record in bus.shelf.rooms.items() if moved(room_key(room_id))}
         bus.edge.drop_lanes([room.id for room in going])
         for room in going:
@@ -247,6 +244,21 @@ class Handover:
             self._pass_on_room(room_id, self._rooms.pop(room_id))
         for user_id in [user_id for user_id in self._users if owners.owner(user_key(user_id)) != bus.me]:
             self._pass_on_user(user_id, self._users.pop(user_id))
+
+    def _flush_moved(self, now: float) -> list[Room]:
+        """Flush the rooms that move until they have nothing more to send; gives them. A session that hears of its join
+        sends what it has held back for that, which may change any room."""
+        flushed: set[Room] = set()
+        while True:
+            rooms = [room for room in self._bus.shard.rooms.values() if self._change.moved(room_key(room.id))]
+            for room in rooms:
+                keeping.release_waiting(room, now)
+            waiting = [room for room in rooms if room.out or room.changed or room not in flushed]
+            if not waiting:
+                return rooms
+            flushed.update(waiting)
+            for room in waiting:
+                self._bus.flush_now(room, now)
 
     def _announce(self) -> None:
         """Tell the next owners who is connected here."""

@@ -150,7 +150,7 @@ class Room(Stream):
             self.parted.add(member.edge)
             frame = frame_text(encode(LeftReply(id=id, room_id=self.id))) if reason == "left" else b""
             self.out.append(Item(frame, only=member.session_id, detach=True))
-        elif reason == "left" and member.connected and not member.leased:  # resumed, but not joined again
+        elif reason == "left" and not member.leased:  # resumed, but not joined again; or taken for lost by mistake
             payload = encode(LeftReply(id=id, room_id=self.id))
             news = Left(session_id=member.session_id, room_id=self.id, payload=payload)
             self.setting.effects.append((member.edge, news))
@@ -438,16 +438,17 @@ class Room(Stream):
         return heir is not None
 
     def best_session(self, person: Person, other_than: Member | None = None) -> Member | None:
-        """The visible session of a person, with a socket that is connected, that was active last; None when there is
-        none."""
+        """The visible session of a person, with a socket that is connected, that was active last, of those that may
+        have control when there are any; None without one."""
         able = [
             m for m in person.members.values() if m.connected and m.visible and not m.leased and m is not other_than
         ]
-        return max(able, key=lambda m: m.last_active_at, default=None)
+        return max(able, key=lambda m: (m.may_hold, m.last_active_at), default=None)
 
-    def grant_control(self, person: Person, by: Member | None, now: float) -> None:
-        """Hand control to `person`; `by` is None when the room itself does [I1, I3, I6]."""
-        session = self.best_session(person)
+    def grant_control(self, person: Person, by: Member | None, now: float, *, to: Member | None = None) -> None:
+        """Hand control to `person`, at its session `to` or the best one; `by` is None when the room itself does [I1,
+        I3, I6]. Errors: TARGET_NOT_IN_ROOM."""
+        session = to if to is not None and to.connected else self.best_session(person)
         if session is None:
             raise PresenceError("TARGET_NOT_IN_ROOM")
         before = self.control.user_id

@@ -199,7 +199,7 @@ def handle_control_request(room: Room, member: Member, message: ControlRequest, 
     control, user_id = room.control, member.user_id
     may_take = member.moderator or room.setting.options.control_mode != "moderators"
     if control.user_id is None and may_take:
-        room.grant_control(member.person, None, now)
+        room.grant_control(member.person, None, now, to=member)
     elif control.user_id == user_id:
         control.session_id = member.session_id
     else:

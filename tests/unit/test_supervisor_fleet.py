@@ -7,6 +7,7 @@ import pytest
 from koko_presence.cluster.control import Accept, Drain, Stop, Workers
 from koko_presence.cluster.crew import Exit, Kill, Phase, Spawn, StopListening, Tell
 from koko_presence.cluster.fleet import (
+    DRAIN_MARGIN_S,
     FAILURES,
     FRESH_S,
     LATE_S,
@@ -627,7 +628,7 @@ def test_a_worker_that_does_not_drain_or_stop_does_not_hold_up_the_end() -> None
     yard = Yard().boot()
     yard.reluctant = {2}
     yard.do(yard.fleet.drain(yard.now, 1.0))
-    yard.settle().pass_time(4.0 + STOP_WITHIN_S + 0.2)
+    yard.settle().pass_time(1.0 + DRAIN_MARGIN_S + STOP_WITHIN_S + 0.2)
     assert yard.killed == [2] and yard.exit == Exit(0, "")
 
 

@@ -46,6 +46,26 @@ def test_i1_the_first_request_is_granted_at_once(trio: tuple[Client, ...]) -> No
     assert data["toUserId"] == "ann" and data["fromUserId"] is None and data["auto"] is True
 
 
+WATCHER, PLAYER = ('ann:ann:{"*":["join"]}', 'ann:ann:{"*":["join","control"]}')
+
+
+@pytest.mark.parametrize("granted", [False, True])
+def test_i1_a_tab_without_the_scope_does_not_get_what_another_tab_may_have(granted: bool) -> None:
+    """The tab that was active last got it, with the same right to it as none when both were so in one moment."""
+    world = World(access=ClaimsAccess())
+    bob = world.person('bob:bob:{"*":["join","control"]}')
+    player, watcher = world.person(PLAYER), world.person(WATCHER)
+    if granted:
+        bob.send(say("control_request"))
+        world.sleep(1)
+        watcher.send(type="heartbeat", status="active")
+        bob.send(say("control_grant", **to("ann"), id=1))
+        assert bob.last("ack")["success"]
+    else:
+        player.send(say("control_request"))
+    assert bob.last("control_granted")["data"]["controllerSessionId"] == player.session_id
+
+
 def test_i2_i3_the_controller_grants(trio: tuple[Client, ...]) -> None:
     ann, bob, carol = trio
     ann.send(say("control_request"))
