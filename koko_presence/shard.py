@@ -181,7 +181,7 @@ class Shard:
         shown = room is not None and room.shown
         if before is not None and enter.call is None and command.stay < before.stay:
             return  # of an owner that was held up: the session has joined again since
-        ended, ended_at = self._ended.get((command.room_id, enter.visitor.session_id), NEVER)
+        ended, ended_at = self.ended(command.room_id, enter.visitor.session_id)
         if command.stay <= ended:
             if enter.call is not None:
                 answers.refuse(self.setting, enter.call, PresenceError("UNAVAILABLE"), enter.room_id)
@@ -220,6 +220,11 @@ class Shard:
         if command.call is not None:
             left = command.left if member is not None else command.left - 1
             answers.answer(self.setting, command.call, {"success": True, "left": left})
+
+    def ended(self, room_id: str, session_id: str) -> tuple[int, float]:
+        """Which stay of a session in a room has ended here last, and at which monotonic second; NEVER for none, or
+        when that was long ago."""
+        return self._ended.get((room_id, session_id), NEVER)
 
     def _note_end(self, command: Remove, at: float) -> None:
         if at > self._swept_at + ENDED_S:

@@ -6,12 +6,14 @@ alone know who is connected. Then it is put together, once: nobody hears of anyt
 
 from collections.abc import Collection
 
-from .domain import keeping
+from msgspec import structs
+
+from .domain import keeping, notes
 from .domain.room import Room
 from .domain.user import User
 from .news import SessionLost, SessionReplaced
 from .records import Presence, RoomRecord, SessionRecord, UserRecord
-from .shard import Shard
+from .shard import NEVER, Shard
 
 ALL = 1 << 62  # above the number of any connection, and any version
 TRUST_S = 1.0  # how much longer than the grace a resume token is believed after an owner was lost
@@ -87,19 +89,45 @@ def take_room(
     room = shard.rooms.get(room_id)
     made = room is None
     if room is None:
-        if gathered.best is None:
-            _lose(shard, {edge: set(presence.sessions) for edge, presence in gathered.presences.items()})
+        record = None if gathered.best is None else _without_ended(shard, room_id, gathered.best)
+        if record is None:
+            _lose(
+                shard,
+                {
+                    edge: {each for each in presence.sessions if shard.ended(room_id, each) is NEVER}
+                    for edge, presence in gathered.presences.items()
+                },
+            )
             return
         seq = max(gathered.seqs.values())
-        room = shard.rooms[room_id] = keeping.restore_room(room_id, gathered.best, seq, shard.setting, now)
+        room = shard.rooms[room_id] = keeping.restore_room(room_id, record, seq, shard.setting, now)
     lost: dict[int, set[str]] = {}
     silent = {edge: Presence(edge=edge, newest=ALL, sessions={}) for edge in (announced if made else ())}
+    late = None if made else gathered.best
+    if late is not None and late.revision > room.restored_revision:
+        # of an owner that stood still: it may have told of a session's entry after the end of its stay here
+        for session_id, member in late.members.items():
+            if session_id not in room.members and member.joined_at > shard.ended(room_id, session_id)[1]:
+                notes.left_with_its_owner(room, member, now)
     for edge, presence in sorted((silent | gathered.presences).items()):
         if made:  # and so nothing has happened in the room since
             presence.newest = ALL
         lost[edge] = set(keeping.reconcile(room, presence, edges, now, late=not made))
     _lose(shard, lost)
     shard.changed_room(room, now)
+
+
+def _without_ended(shard: Shard, room_id: str, record: RoomRecord) -> RoomRecord | None:
+    """The record without those whose stay has ended here since it was written; None when all have left, and the room
+    has ended with that."""
+    members = {
+        session_id: member
+        for session_id, member in record.members.items()
+        if member.stay > shard.ended(room_id, session_id)[0]
+    }
+    if len(members) == len(record.members):
+        return record
+    return structs.replace(record, members=members) if members else None
 
 
 def _lose(shard: Shard, sessions: dict[int, set[str]]) -> None:
@@ -109,9 +137,17 @@ def _lose(shard: Shard, sessions: dict[int, set[str]]) -> None:
 
 
 def take_user(
-    shard: Shard, user_id: str, gathered: GatheredUser, announced: Collection[int], *, late: bool, now: float
+    shard: Shard,
+    user_id: str,
+    gathered: GatheredUser,
+    announced: Collection[int],
+    edges: Collection[int],
+    *,
+    late: bool,
+    now: float,
 ) -> None:
-    """Put a user together again. `late`: rooms have been told already that nothing is known of the user."""
+    """Put a user together again. `announced` are the edges whose silence about a session means that it is not there;
+    `edges` are all that are left. `late`: rooms have been told already that nothing is known of the user."""
     late = late or user_id in shard.denied
     user = shard.users.get(user_id)
     made = user is None
@@ -136,7 +172,6 @@ def take_user(
     if made:
         for edge in announced:
             named.setdefault(edge, set())
-    edges = set(announced) | {session.edge for session in user.sessions.values()}
     keeping.hold_absent(user, edges, named, now, {} if made else gathered.newest)
     if changed or (made and late):  # and what they show of the user may be wrong
         user.spread_profile(min(user.sessions, default=""), changed=True, interacted=False)

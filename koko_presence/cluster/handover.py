@@ -335,7 +335,8 @@ class Handover:
                 self._give_lanes(room_id)
         for user_id, user in users.items():
             made = user_id not in bus.shard.users
-            take_user(bus.shard, user_id, user, announced, late=not self.recovering, now=now)
+            edges = self._change.target.view.ids
+            take_user(bus.shard, user_id, user, announced, edges, late=not self.recovering, now=now)
             if made:
                 self._doubts.note_user(bus.shard, user_id, user.words, announced)
             bus.shelf.users.pop(user_id, None)

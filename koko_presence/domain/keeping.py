@@ -178,7 +178,7 @@ def restore_room(room_id: str, record: RoomRecord, seq: int, setting: Setting, n
     room.flushed_seq = seq
     jump = 0 if record.final else JUMP
     room.seq = seq + jump if room.shown else 0
-    room.revision = record.revision
+    room.revision = room.restored_revision = record.revision
     if head.playback is not None:
         room.playback = Playback(now)
         for name in PlaybackRecord.__struct_fields__:

@@ -23,6 +23,8 @@ from koko_presence.happenings import (
 )
 
 if TYPE_CHECKING:
+    from koko_presence.records import MemberRecord
+
     from .member import Member
     from .room import Room
 
@@ -82,6 +84,25 @@ def left(room: Room, member: Member, reason: str, now: float) -> None:
         invisible=not member.visible,
         session_count=len(member.person.members),
         reason=reason,
+    )
+
+
+def left_with_its_owner(room: Room, record: MemberRecord, now: float) -> None:
+    """A session is not in the room, which an owner before this one has told to have entered."""
+    if room.setting.happenings is None:
+        return
+    person = room.people.get(record.user_id)
+    _note(
+        room,
+        UserLeft,
+        now,
+        (room.id, record.session_id, record.joined_at),
+        user_id=record.user_id,
+        session_id=record.session_id,
+        name=record.name,
+        invisible=record.invisible or record.disabled,
+        session_count=0 if person is None else len(person.members),
+        reason="disconnected",
     )
 
 

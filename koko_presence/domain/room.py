@@ -39,7 +39,8 @@ class Room(Stream):
 
     __slots__ = (
         "changed", "control", "created_at", "edges", "flushed_seq", "gone", "keepers", "load", "moved", "parted",
-        "people", "playback", "playback_waits", "revision", "setting", "shown", "sync_enabled", "told_ms", "type",
+        "people", "playback", "playback_waits", "restored_revision", "revision", "setting", "shown",
+        "sync_enabled", "told_ms", "type",
     )  # fmt: skip
 
     def __init__(self, room_id: str, room_type: RoomType, setting: Setting, now: float) -> None:
@@ -61,6 +62,7 @@ class Room(Stream):
         self.keepers: set[int] = set()  # workers that have a record of the room
         self.edges: list[int] = []  # with members that hear the room; the bus keeps it
         self.revision = 0  # of the records
+        self.restored_revision = 0  # of the record of the owner before; 0: the room began here
         self.flushed_seq = 0  # how far the edges have been told
         self.moved = False  # another worker owns it by now
         self.told_ms = self.send_interval_ms  # what members know of it

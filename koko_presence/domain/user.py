@@ -182,21 +182,22 @@ class User:
         elif not command.grace:
             self.forget(command.session_id, command.reason)
         elif session.connected:
-            self.lose(command.session_id, now)
+            self.lose(command.session_id, now, now)
 
-    def lose(self, session_id: str, now: float) -> None:
-        """The session's connection is lost, for a grace or, where there is none, for good."""
-        if self.setting.limits.grace_s <= 0.0:
+    def lose(self, session_id: str, lost_at: float, now: float) -> None:
+        """The session's connection was lost at monotonic second `lost_at`: what is left of the grace begins."""
+        if lost_at + self.setting.limits.grace_s <= now:
             self.forget(session_id, "disconnected")
             return
         self.sessions[session_id].opening = self.setting.next_version()  # what it has said before comes too late now
-        self.hold(session_id, now)
+        self.hold(session_id, lost_at)
 
-    def hold(self, session_id: str, now: float) -> None:
-        """The session's connection is lost: it may resume until the grace is over [D2]."""
+    def hold(self, session_id: str, lost_at: float) -> None:
+        """The session's connection was lost at monotonic second `lost_at`: it may resume until the end of the
+        grace [D2]."""
         session = self.sessions[session_id]
         session.connected = False
-        self.hold_until(session_id, now + self.setting.limits.grace_s)
+        self.hold_until(session_id, lost_at + self.setting.limits.grace_s)
         for room_id in sorted(session.rooms):
             self.setting.effects.append(
                 Drop(
@@ -226,7 +227,7 @@ class User:
         begins its grace."""
         session = self.sessions[session_id]
         if session.connected and not session.leased:
-            self.lose(session_id, now)
+            self.lose(session_id, now - RETURN_S, now)
             return
         until = 0.0 if session.leased else self.setting.more_grace(session.grace_until, now)
         if until:

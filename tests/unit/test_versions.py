@@ -333,11 +333,11 @@ def test_a_record_that_comes_late_is_believed_above_what_rooms_showed(world: Wor
     del world.shard.users["ada"]
     gathered = GatheredUser()
     gathered.add_words(words[0].edge, words, words[0].connection)
-    take_user(world.shard, "ada", gathered, {words[0].edge}, late=False, now=world.now)
+    take_user(world.shard, "ada", gathered, {words[0].edge}, {words[0].edge}, late=False, now=world.now)
     assert world.shard.users["ada"].blank and world.shard.users["ada"].manual is None
     late = GatheredUser()
     late.add_record(record)
-    take_user(world.shard, "ada", late, set(), late=True, now=world.now)
+    take_user(world.shard, "ada", late, set(), {words[0].edge}, late=True, now=world.now)
     user = world.shard.users["ada"]
     assert (user.manual, user.status_message, user.wishes.share_selection) == ("busy", "in a call", False)
     assert not user.blank
