@@ -1,4 +1,8 @@
-"""Strangers who send as fast as they can are read at a rate, cut off, and noticed by nobody else: counted, not timed."""
+"""Strangers who send as fast as they can are read at a rate, cut off, and noticed by nobody else: counted, not timed.
+
+Each flood comes twice: from loopback, which has no limits by address, and by a trusted proxy from an address that has
+them [Q5].
+"""
 
 import asyncio
 import contextlib
@@ -6,18 +10,21 @@ import json
 import socket
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from koko_presence.edge.abuse import UNINVITED_FRAMES
+from koko_presence.edge.address_counts import CONNECTIONS, UNAUTHENTICATED
 from koko_presence.edge.address_limits import FREE, AddressUse
 from koko_presence.edge.hello import HANDSHAKES_A_TURN, Hellos
 from tests.integration.conftest import Run
 from tests.live import Live, live
 from tests.raw_ws import CLOSE, CONTINUATION, PING, PONG, TEXT, RawSocket, frame
+from tests.waiting import until
 
 STRANGERS = {
     "pings": frame(PING, b"x"),
@@ -26,17 +33,49 @@ STRANGERS = {
     "binaries": frame(2, b"x"),
 }
 SOCKETS = pytest.mark.parametrize("tls", [False, True], ids=["tcp", "tls"])
+HOME = "203.0.113.9"
+
+
+class Client(RawSocket):
+    """One from `address`, as a proxy says; without it from loopback."""
+
+    address = ""
+
+    def upgrade(self, path: str = "/presence", **headers: str | None) -> str:
+        return super().upgrade(path, **headers, **({"X_Forwarded_For": self.address} if self.address else {}))
+
+
+@pytest.fixture(params=["", HOME], ids=["loopback", "address"])
+def address(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Where the flood comes from."""
+    Client.address = request.param
+    yield request.param
+    Client.address = ""
+
+
+def flooded(address: str, **settings: Any) -> AbstractAsyncContextManager[Live]:
+    """A server, with limits by address for what does not come from loopback."""
+    return live(trusted_proxies=["127.0.0.1"] if address else [], **settings)
 
 
 def talk(server: Live, story: Callable[[RawSocket], Any], context: ssl.SSLContext | None) -> Any:
-    with RawSocket(server.worker.port, tls=context) as ws:
+    with Client(server.worker.port, tls=context) as ws:
         return story(ws)
+
+
+async def assert_nothing_is_left(server: Live, address: str) -> None:
+    """The connections are closed, and counted for their address no more."""
+    await until(lambda: not server.worker.door.open_count)
+    if address:
+        counts = server.worker.addresses._counts
+        assert counts.count(CONNECTIONS, counts.places(address)) == 0
+        assert counts.count(UNAUTHENTICATED, counts.places(address)) == 0
 
 
 @SOCKETS
 @pytest.mark.parametrize("kind", STRANGERS)
 def test_sixteen_frames_of_any_kind_come_before_auth_a2(
-    run: Run, kind: str, tls: bool, certificate: tuple[Path, Path], trusting: ssl.SSLContext
+    run: Run, kind: str, address: str, tls: bool, certificate: tuple[Path, Path], trusting: ssl.SSLContext
 ) -> None:
     """And behind the close nothing is answered."""
 
@@ -58,20 +97,18 @@ def test_sixteen_frames_of_any_kind_come_before_auth_a2(
             return code, pongs
 
     async def test() -> None:
-        async with live(tls=certificate if tls else None) as server:
+        async with flooded(address, tls=certificate if tls else None) as server:
             code, pongs = await asyncio.to_thread(talk, server, story, trusting if tls else None)
             assert code in (4401, 4400), "4400: as many of them are no messages at all"
             assert pongs <= 1
-            async with asyncio.timeout(5):
-                while server.worker.door.open_count:
-                    await asyncio.sleep(0.01)
+            await assert_nothing_is_left(server, address)
 
     run(test())
 
 
-def test_as_many_frames_as_may_come_before_auth_are_let_through(run: Run) -> None:
+def test_as_many_frames_as_may_come_before_auth_are_let_through(run: Run, address: str) -> None:
     async def test() -> None:
-        async with live() as server:
+        async with flooded(address) as server:
             token = server.token("ann")
 
             def story(ws: RawSocket) -> str:
@@ -90,7 +127,7 @@ def test_as_many_frames_as_may_come_before_auth_are_let_through(run: Run) -> Non
 
 @SOCKETS
 def test_pings_of_one_read_get_one_pong_with_the_last_payload(
-    run: Run, tls: bool, certificate: tuple[Path, Path], trusting: ssl.SSLContext
+    run: Run, address: str, tls: bool, certificate: tuple[Path, Path], trusting: ssl.SSLContext
 ) -> None:
     """RFC 6455 section 5.5.3."""
 
@@ -104,7 +141,7 @@ def test_pings_of_one_read_get_one_pong_with_the_last_payload(
         return found
 
     async def test() -> None:
-        async with live(tls=certificate if tls else None) as server:
+        async with flooded(address, tls=certificate if tls else None) as server:
             pongs = await asyncio.to_thread(talk, server, story, trusting if tls else None)
             assert pongs[-1] == bytes([9]) and len(pongs) < 10
 
@@ -113,12 +150,12 @@ def test_pings_of_one_read_get_one_pong_with_the_last_payload(
 
 @SOCKETS
 def test_a_flood_of_a_member_is_read_at_five_times_the_rate_and_ends_with_4429_l3(
-    run: Run, tls: bool, certificate: tuple[Path, Path], trusting: ssl.SSLContext
+    run: Run, address: str, tls: bool, certificate: tuple[Path, Path], trusting: ssl.SSLContext
 ) -> None:
     """The kernel keeps the rest: a sender who does not wait is told so by TCP. The time in which it is not read counts."""
 
     async def test() -> None:
-        async with live(tls=certificate if tls else None, connection_hz=20, flood_s=0.5) as server:
+        async with flooded(address, tls=certificate if tls else None, connection_hz=20, flood_s=0.5) as server:
             token = server.token("eve")
 
             def story(ws: RawSocket) -> tuple[dict[str, Any], int]:
@@ -141,13 +178,14 @@ def test_a_flood_of_a_member_is_read_at_five_times_the_rate_and_ends_with_4429_l
             assert code == 4429
             assert notice["type"] == "server_notice" and notice["retryAfterMs"] == 10_000
             assert intake[0].frames <= 100 + 100 * took_s[0] + 10
+            await assert_nothing_is_left(server, address)
 
     run(test())
 
 
-def test_who_goes_on_after_the_close_is_not_listened_to_and_cut(run: Run) -> None:
+def test_who_goes_on_after_the_close_is_not_listened_to_and_cut(run: Run, address: str) -> None:
     async def test() -> None:
-        async with live() as server:
+        async with flooded(address) as server:
 
             def story(ws: RawSocket) -> int:
                 ws.upgrade()
@@ -163,13 +201,14 @@ def test_who_goes_on_after_the_close_is_not_listened_to_and_cut(run: Run) -> Non
 
             sent = await asyncio.to_thread(talk, server, story, None)
             assert sent < 20_000_000, "so much more than is read is only what the kernel has room for"
+            await assert_nothing_is_left(server, address)
 
     run(test())
 
 
-def test_a_close_of_ours_is_answered_through_what_was_on_its_way(run: Run) -> None:
+def test_a_close_of_ours_is_answered_through_what_was_on_its_way(run: Run, address: str) -> None:
     async def test() -> None:
-        async with live() as server:
+        async with flooded(address) as server:
 
             def story(ws: RawSocket) -> tuple[int | None, bytes]:
                 ws.upgrade()
@@ -183,17 +222,21 @@ def test_a_close_of_ours_is_answered_through_what_was_on_its_way(run: Run) -> No
     run(test())
 
 
-def test_http_in_pieces_and_pipelined_requests_are_answered_in_order(run: Run) -> None:
-    async def test() -> None:
-        async with live() as server:
+def test_http_in_pieces_and_pipelined_requests_are_answered_in_order(run: Run, address: str) -> None:
+    forwarded = f"X-Forwarded-For: {address}\r\n".encode() if address else b""
 
-            def story(ws: RawSocket) -> int:
-                for at in range(len(request := b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")):
+    async def test() -> None:
+        async with flooded(address) as server:
+
+            def story(ws: RawSocket) -> bytes:
+                for at in range(len(request := b"GET /healthz HTTP/1.1\r\nHost: x\r\n" + forwarded + b"\r\n")):
                     ws.send(request[at : at + 1])
                 ws.send(request * 199 + request[:-2] + b"Connection: close\r\n\r\n")
-                return ws.read_to_end().count(b"200 OK")
+                return ws.read_to_end()
 
-            assert await asyncio.to_thread(talk, server, story, None) == 201
+            answers = await asyncio.to_thread(talk, server, story, None)
+            limited = answers.count(b"429 Too Many Requests")
+            assert answers.count(b"200 OK") + limited == 201 and not (limited and not address)
 
     run(test())
 
