@@ -22,8 +22,8 @@ BIN := .venv/bin
 BENCH :=
 BASE :=
 CASES :=
-# the tests of one file run in one process; most wait more than they compute
-PARALLEL := -n 2 --dist loadfile
+# the tests of one file run in one process; most wait as long as they compute: three processes for two cores
+PARALLEL := -n 3 --dist loadfile
 
 # each server that a test starts would compile the whole program anew
 unexport PYTHONDONTWRITEBYTECODE

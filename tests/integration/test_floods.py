@@ -45,7 +45,7 @@ class Client(RawSocket):
         return super().upgrade(path, **headers, **({"X_Forwarded_For": self.address} if self.address else {}))
 
 
-@pytest.fixture(params=["", HOME], ids=["loopback", "address"])
+@pytest.fixture(params=["", pytest.param(HOME, marks=pytest.mark.long)], ids=["loopback", "address"])
 def address(request: pytest.FixtureRequest) -> Iterator[str]:
     """Where the flood comes from."""
     Client.address = request.param

@@ -87,6 +87,7 @@ def test_what_once_went_wrong(name: str) -> None:
     Story(SCRIPTS[name][0]).run()
 
 
+@pytest.mark.long
 def test_the_same_seed_tells_the_same_story_in_any_process() -> None:
     digests = set()
     for hash_seed in ("1", "2"):
@@ -126,6 +127,7 @@ def without_a_word(self: Person) -> None:
     self.token = None
 
 
+@pytest.mark.long
 def test_a_script_is_shrunk_to_what_breaks_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who goes without a word to the server stays: a join and a go are enough."""
     monkeypatch.setattr(Person, "go", without_a_word)
@@ -142,6 +144,7 @@ def test_nothing_is_left_of_a_script_without_a_fault_to_shrink() -> None:
     assert shrink(write(7, steps=3)) is None
 
 
+@pytest.mark.long
 def test_a_ghost_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody who goes without a word to the server stays in the rooms: the simulation must see it."""
     monkeypatch.setattr(Person, "go", without_a_word)
@@ -274,6 +277,7 @@ JOINED = room.Joined
 # --- webhooks
 
 
+@pytest.mark.long
 def test_a_webhook_that_is_not_sent_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
     left = notes.left
 
@@ -305,6 +309,7 @@ def test_webhooks_in_the_wrong_order_would_be_found(monkeypatch: pytest.MonkeyPa
 # --- grace
 
 
+@pytest.mark.long
 def test_a_grace_that_is_too_short_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """Half of it."""
     hold = room.Room.drop
@@ -317,6 +322,7 @@ def test_a_grace_that_is_too_short_would_be_found(monkeypatch: pytest.MonkeyPatc
     found("who was away|and is not in")
 
 
+@pytest.mark.long
 def test_a_grace_that_is_too_long_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """The room's, and what the user's owner says at the end of its own is not heard."""
     hold, remove = room.Room.drop, Shard._remove
