@@ -1,6 +1,7 @@
 """A WebSocket echo on the product's own connection layer, for conformance runs: `python -m tests.echo_server HOST PORT`.
 
 Texts and binaries up to --max-bytes (default 16 MiB) come back as they are, on every path. SIGTERM and Ctrl-C stop it.
+Everything is read as fast as it comes; --frames-hz and --bytes-hz switch on the budgets of a connection, with these rates.
 """
 
 import argparse
@@ -12,10 +13,13 @@ import sys
 import uvloop
 from aiohttp import web
 
+from koko_presence._fastpath.intake import Intake
 from koko_presence._fastpath.polling import Poller
 from koko_presence.edge.connection import Connection
 from koko_presence.edge.door import Door
 from koko_presence.edge.http import HttpServer
+
+UNLIMITED_HZ = 1e12
 
 
 class Echo:
@@ -24,7 +28,8 @@ class Echo:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def on_open(self, connection: Connection) -> None: ...
+    def on_open(self, connection: Connection) -> None:
+        connection.invite()
 
     def on_text(self, data: bytes) -> None:
         self._connection.send_text(data)
@@ -54,10 +59,20 @@ async def not_found(request: web.BaseRequest) -> web.Response:
     return web.Response(status=404, text="This is a WebSocket echo.")
 
 
-async def serve(host: str, port: int, max_bytes: int, tls: ssl.SSLContext | None) -> None:
-    """Echo until a signal comes."""
+async def serve(
+    host: str, port: int, max_bytes: int, tls: ssl.SSLContext | None, frames_hz: float, bytes_hz: float
+) -> None:
+    """Echo until a signal comes. A rate of 0 is none."""
+
+    def make_intake() -> Intake | None:
+        if not (frames_hz or bytes_hz):
+            return None
+        frames, size = frames_hz or UNLIMITED_HZ, bytes_hz or UNLIMITED_HZ
+        return Intake(frames, max(1.0, frames), size, max(size, 2.0 * max_bytes), 0)
+
     door = Door(
         make_handler=Echo,
+        make_intake=make_intake,
         http_protocol=HttpServer(not_found),
         max_message_bytes=max_bytes,
         max_frame_bytes=max_bytes,
@@ -81,13 +96,16 @@ def main() -> None:
     parser.add_argument("host")
     parser.add_argument("port", type=int)
     parser.add_argument("--max-bytes", type=int, default=16 * 1024 * 1024)
+    parser.add_argument("--frames-hz", type=float, default=0.0, help="frames a second that are read of one connection")
+    parser.add_argument("--bytes-hz", type=float, default=0.0, help="bytes a second that are read of one connection")
     parser.add_argument("--tls", nargs=2, metavar=("CERT", "KEY"))
     arguments = parser.parse_args()
     context = None
     if arguments.tls:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(*arguments.tls)
-    uvloop.run(serve(arguments.host, arguments.port, arguments.max_bytes, context))
+    rates = (arguments.frames_hz, arguments.bytes_hz)
+    uvloop.run(serve(arguments.host, arguments.port, arguments.max_bytes, context, *rates))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """RFC 6455, case by case over raw sockets, in the order of the Autobahn test suite's chapters."""
 
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -229,3 +230,17 @@ def test_a_message_left_open_does_not_grow_for_ever(port: int) -> None:
         assert "101" in ws.upgrade("/")
         ws.send(frame(TEXT, b"x", fin=False) + b"".join(frame(CONTINUATION, b"x", fin=False) for _ in range(1100)))
         assert ws.read_close() == 1009
+
+
+def test_the_budgets_of_the_echo_are_off_and_can_be_switched_on(port: int) -> None:
+    def seconds_for(count: int, at: int) -> float:
+        with RawSocket(at) as ws:
+            assert "101" in ws.upgrade("/")
+            began = time.monotonic()
+            ws.send(b"".join(frame(TEXT, str(number).encode()) for number in range(count)))
+            assert [ws.read_frame().payload for _ in range(count)] == [str(number).encode() for number in range(count)]
+            return time.monotonic() - began
+
+    seconds_for(5000, port)
+    with echo_server("--frames-hz", "200") as (_, limited):  # type: ignore[attr-defined]
+        assert seconds_for(300, limited) >= 0.4, "the first 200 at once, the others at 200 a second"
