@@ -230,8 +230,8 @@ def overload(bench: Bench) -> list[str]:
         "Rooms of 10 users, 20 cursors/s each: 1,800 deliveries/s offered per room. `delivered/s` counts what is read "
         "within the measurement, whenever it was sent; `of its best`: against the same server's highest. `updates/s`: "
         "how often each receiver sees each sender move. A row whose generator is over "
-        f"{figures.FULL_CORE:.0%} busy is void. Clients that obey are measured from {OBEDIENT.warmup_s:g} s on, when the "
-        "advised interval has settled."
+        f"{figures.FULL_CORE:.0%} busy is void. Clients that obey are measured from {OBEDIENT.warmup_s:g} s on, when "
+        "the advised interval has settled."
     )
     lines = [text, "", *table(figures.OVERLOAD_HEAD, figures.overload_rows(loads))]
     if bench.extras:
