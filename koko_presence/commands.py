@@ -133,15 +133,15 @@ class LeaveRoom(Letter, kw_only=True):
 
 class EndSession(Letter, kw_only=True):
     """The socket is gone. `grace`: hold the session for a while, it may resume [D2]. `connection` tells an old
-    socket's late close from the present one's [D16]. `returns`: the worker is being replaced and has sent the client to
-    another one, so that for a moment nothing is shown of it."""
+    socket's late close from the present one's [D16]. `migrates`: the worker is being replaced and has sent the client
+    to another one, so that for a moment nothing is shown of it."""
 
     user_id: str
     session_id: str
     connection: int
     grace: bool
     reason: str
-    returns: bool = False
+    migrates: bool = False
 
 
 class ReportActivity(Letter, kw_only=True):
@@ -294,13 +294,14 @@ class Remove(Letter, kw_only=True):
 
 class Drop(Letter, kw_only=True):
     """The session's socket is lost: hold its place until monotonic second `grace_until` [D2], unless it has another
-    `connection` already."""
+    `connection` already. It is shown as before until monotonic second `away_at`; 0.0: not for a moment."""
 
     room_id: str
     session_id: str
     connection: int
     grace_until: float
     version: int
+    away_at: float = 0.0
 
 
 class Resume(Letter, kw_only=True):

@@ -9,7 +9,7 @@ when playback or control are in it, else at the end of a short window, so that e
 from collections.abc import Callable
 from contextlib import nullcontext
 from math import inf, nextafter
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec import UNSET
 
@@ -48,7 +48,17 @@ from .messages import Broadcast, CursorMessage, PlaybackMessage, RoomMessage
 from .news import EdgeNews, Reply, SessionActed
 from .userdesk import UserDesk, refuse_join
 
-NEVER = (0, 0.0)
+
+class Ended(NamedTuple):
+    """The end of a session's stay in a room: which stay, when the room's events told of it (monotonic seconds; 0.0: it
+    was not known there), and when it was noted."""
+
+    stay: int
+    told_at: float
+    noted_at: float
+
+
+NEVER = Ended(0, 0.0, 0.0)
 ENDED_S = 10.0  # longer than a word can be on its way: a worker that hangs is given up before
 
 Effect = tuple[int, EdgeNews] | Command
@@ -69,7 +79,7 @@ class Shard:
         # rooms with something to send, and when
         self.plan = FlushPlan(limits.flush_window_ms / 1000.0, limits.flush_ceiling_ms / 1000.0)
         # stays that have ended, and when; an Admit that went another way may come after the Remove
-        self._ended: dict[tuple[str, str], tuple[int, float]] = {}
+        self._ended: dict[tuple[str, str], Ended] = {}
         self._swept_at = 0.0
         self._desk = UserDesk(self)
         self._handlers: dict[type, Callable[[Any, float], None]] = {
@@ -181,8 +191,8 @@ class Shard:
         shown = room is not None and room.shown
         if before is not None and enter.call is None and command.stay < before.stay:
             return  # of an owner that was held up: the session has joined again since
-        ended, ended_at = self.ended(command.room_id, enter.visitor.session_id)
-        if command.stay <= ended:
+        ended = self.ended(command.room_id, enter.visitor.session_id)
+        if command.stay <= ended.stay:
             if enter.call is not None:
                 answers.refuse(self.setting, enter.call, PresenceError("UNAVAILABLE"), enter.room_id)
             return  # of an owner that was held up: the session has left since
@@ -204,8 +214,10 @@ class Shard:
             return
         member = room.members[enter.visitor.session_id]
         if not known:
-            if member.joined_at <= ended_at:  # read together with its last leave: what is told of both stays differs
-                member.joined_at = nextafter(ended_at, inf)
+            if (
+                member.joined_at <= ended.told_at
+            ):  # read together with its last leave: what is told of both stays differs
+                member.joined_at = nextafter(ended.told_at, inf)
             notes.entered(room, member, now, made=made, begun=room.shown and not shown)
         if enter.call is not None:
             answers.answer(self.setting, enter.call, view.joined_reply(room, member, None, now))
@@ -213,7 +225,7 @@ class Shard:
 
     def _remove(self, command: Remove, now: float) -> None:
         room, member = self._find(command.room_id, command.session_id)
-        self._note_end(command, now if member is None else max(now, member.joined_at))
+        self._note_end(command, now if member is None else max(now, member.joined_at), told=member is not None)
         if room is not None and member is not None and not 0 < command.stay < member.stay:
             room.remove(member, command.reason, now, id=command.id)  # the user's owner said so and knows
             self._after_removal(room, member.session_id, now)
@@ -221,18 +233,17 @@ class Shard:
             left = command.left if member is not None else command.left - 1
             answers.answer(self.setting, command.call, {"success": True, "left": left})
 
-    def ended(self, room_id: str, session_id: str) -> tuple[int, float]:
-        """Which stay of a session in a room has ended here last, and at which monotonic second; NEVER for none, or
-        when that was long ago."""
+    def ended(self, room_id: str, session_id: str) -> Ended:
+        """Which stay of a session in a room has ended here last; NEVER for none, or when that was long ago."""
         return self._ended.get((room_id, session_id), NEVER)
 
-    def _note_end(self, command: Remove, at: float) -> None:
+    def _note_end(self, command: Remove, at: float, *, told: bool) -> None:
         if at > self._swept_at + ENDED_S:
-            self._ended = {key: each for key, each in self._ended.items() if at - each[1] <= ENDED_S}
+            self._ended = {key: each for key, each in self._ended.items() if at - each.noted_at <= ENDED_S}
             self._swept_at = at
         key = command.room_id, command.session_id
-        known = self._ended.get(key)
-        self._ended[key] = (command.stay if known is None else max(known[0], command.stay), at)
+        known = self._ended.get(key, NEVER)
+        self._ended[key] = Ended(max(known.stay, command.stay), at if told else known.told_at, at)
 
     def _renew(self, command: RenewLease, now: float) -> None:
         room, member = self._find(command.room_id, command.session_id)
@@ -281,7 +292,7 @@ class Shard:
         member.told = command.version
         if member.connected:
             showing.settle(room, member, now)
-            room.drop(member, now, command.grace_until)
+            room.drop(member, now, command.grace_until, command.away_at)
         elif member.grace_until != command.grace_until:  # the room's new owner did not know since when
             room.hold(member, command.grace_until, now)
         else:

@@ -4,7 +4,7 @@ What the new owner is told is gathered first, from the old owner, from whoever k
 alone know who is connected. Then it is put together, once: nobody hears of anything in between.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping, Set
 
 from msgspec import structs
 
@@ -12,8 +12,8 @@ from .domain import keeping, notes
 from .domain.room import Room
 from .domain.user import User
 from .news import SessionLost, SessionReplaced
-from .records import Presence, RoomRecord, SessionRecord, UserRecord
-from .shard import NEVER, Shard
+from .records import MemberRecord, Presence, RoomRecord, SessionRecord, UserRecord
+from .shard import Shard
 
 ALL = 1 << 62  # above the number of any connection, and any version
 TRUST_S = 1.0  # how much longer than the grace a resume token is believed after an owner was lost
@@ -87,28 +87,27 @@ def take_room(
     """Put a room together again. `announced` are the edges whose silence about a session means that it is not there.
     `edges` are all that are left. A room that is here already only learns what the edges say."""
     room = shard.rooms.get(room_id)
-    made = room is None
+    made, best = room is None, gathered.best
+    ended = _ended_since(shard, room_id, best)
+    gone = {member.session_id for member in ended}
+    if room is None and (best is None or (gone and gone == best.members.keys())):
+        _lose(shard, {edge: presence.sessions.keys() - gone for edge, presence in gathered.presences.items()})
+        if best is not None:
+            _tell_of_ended_room(shard, room_id, best, ended, now)
+        return
     if room is None:
-        record = None if gathered.best is None else _without_ended(shard, room_id, gathered.best)
-        if record is None:
-            _lose(
-                shard,
-                {
-                    edge: {each for each in presence.sessions if shard.ended(room_id, each) is NEVER}
-                    for edge, presence in gathered.presences.items()
-                },
-            )
-            return
+        assert best is not None
+        left = {session_id: member for session_id, member in best.members.items() if session_id not in gone}
+        record = structs.replace(best, members=left)
         seq = max(gathered.seqs.values())
         room = shard.rooms[room_id] = keeping.restore_room(room_id, record, seq, shard.setting, now)
+    elif best is not None and best.revision > room.restored_revision:  # of an owner that stood still
+        ended = [member for session_id, member in best.members.items() if session_id not in room.members]
+    else:
+        ended = []
+    _tell_of_ended(shard, room, ended, now)
     lost: dict[int, set[str]] = {}
     silent = {edge: Presence(edge=edge, newest=ALL, sessions={}) for edge in (announced if made else ())}
-    late = None if made else gathered.best
-    if late is not None and late.revision > room.restored_revision:
-        # of an owner that stood still: it may have told of a session's entry after the end of its stay here
-        for session_id, member in late.members.items():
-            if session_id not in room.members and member.joined_at > shard.ended(room_id, session_id)[1]:
-                notes.left_with_its_owner(room, member, now)
     for edge, presence in sorted((silent | gathered.presences).items()):
         if made:  # and so nothing has happened in the room since
             presence.newest = ALL
@@ -117,20 +116,36 @@ def take_room(
     shard.changed_room(room, now)
 
 
-def _without_ended(shard: Shard, room_id: str, record: RoomRecord) -> RoomRecord | None:
-    """The record without those whose stay has ended here since it was written; None when all have left, and the room
-    has ended with that."""
-    members = {
-        session_id: member
-        for session_id, member in record.members.items()
-        if member.stay > shard.ended(room_id, session_id)[0]
-    }
-    if len(members) == len(record.members):
-        return record
-    return structs.replace(record, members=members) if members else None
+def _ended_since(shard: Shard, room_id: str, record: RoomRecord | None) -> list[MemberRecord]:
+    """Those in a record whose stay has ended here since it was written."""
+    members = () if record is None else record.members.values()
+    return [member for member in members if member.stay <= shard.ended(room_id, member.session_id).stay]
 
 
-def _lose(shard: Shard, sessions: dict[int, set[str]]) -> None:
+def _tell_of_ended(shard: Shard, room: Room, ended: Iterable[MemberRecord], now: float) -> None:
+    """Tell the application's back end that these are gone, if their entry was told after the end of their last stay: by
+    an owner that stood still, and did then what had been sent to it before."""
+    for member in ended:
+        if member.joined_at > shard.ended(room.id, member.session_id).told_at:
+            notes.left_with_its_owner(room, member, now)
+
+
+def _tell_of_ended_room(
+    shard: Shard, room_id: str, record: RoomRecord, ended: Collection[MemberRecord], now: float
+) -> None:
+    """All in the record have left here since, and the room has ended with that. It may have been told to have begun
+    once more."""
+    if shard.setting.happenings is None:
+        return
+    empty = structs.replace(record, members={}, head=structs.replace(record.head, controller=None, requests=[]))
+    room = keeping.restore_room(room_id, empty, record.seq, shard.setting, now)
+    keeping.forget_deadlines(room)
+    _tell_of_ended(shard, room, ended, now)
+    if record.head.created_at > max(shard.ended(room_id, member.session_id).told_at for member in ended):
+        notes.emptied(room, now)
+
+
+def _lose(shard: Shard, sessions: Mapping[int, Set[str]]) -> None:
     for edge, lost in sorted(sessions.items()):
         for session_id in sorted(lost):
             shard.setting.effects.append((edge, SessionLost(session_id=session_id)))
@@ -157,6 +172,7 @@ def take_user(
     changed = False
     if not made and gathered.best is not None:  # may know of a later connection, but not of sessions that have ended
         changed = keeping.take_late_record(user, gathered.best)
+        keeping.take_late_privacy(user, gathered.best)
         stale = [
             word
             for word in gathered.best.sessions

@@ -118,7 +118,7 @@ class UserDesk:
         if user is None:
             self._shard.denied.add(command.user_id)
             user = self._users[command.user_id] = User(command.user_id, self._setting)
-            user.blank = self._setting.next_version()
+            user.blank = user.taken_blank = self._setting.next_version()
         claims.claim(user, command, now)
         claims.agree(user, command)
 

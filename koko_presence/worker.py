@@ -33,7 +33,7 @@ from .cluster.mesh import Mesh
 from .cluster.own_views import OwnViews
 from .cluster.ring import View
 from .cluster.shared_cache import CacheEntry
-from .domain.user import RETURN_S
+from .domain.user import MIGRATION_S
 from .edge.abuse import make_intake
 from .edge.address_counts import AddressCounts
 from .edge.address_limits import AddressLimits
@@ -75,7 +75,7 @@ DRAIN_LINGER_S = 1.0
 WEBHOOK_TIMEOUT_S = 5.0
 WEBHOOKS_LINGER_S = 3.0  # for what is still to be told at a drain,
 EVENTS_A_MESSAGE = 10_000
-DRAIN_EXTRA_S = 2.5  # and how much longer than it was told to a drain takes at most
+DRAIN_EXTRA_S = 3.5  # and how much longer than it was told to a drain takes at most: MIGRATION_S and some
 
 monotonic = time.monotonic
 
@@ -226,7 +226,7 @@ class Worker:
         """Stop accepting and ask the clients to come back elsewhere: 1012, in a random order, over at most
         `longest_s` seconds [N-d]. Then wait up to a second for their answers, and for those who were just coming in.
         With `hand_over` there are other workers to come to: nothing is shown of the move to the others in their rooms,
-        and this worker stays in the view until the clients are there, or RETURN_S is over.
+        and this worker stays in the view until the clients are there, or MIGRATION_S is over.
 
         Events that are to be told by webhook: what waits is given to `hand_over`, as `take_over_webhooks` of another
         worker takes it, at once, and after the clients what was under way and has not arrived. Without it they are told
@@ -239,17 +239,17 @@ class Worker:
         random.shuffle(sessions)
         pause_s = min(longest_s / max(1, len(sessions)), 1.0 / DRAIN_CLOSES_PER_S)
         at = monotonic()
-        moved = hand_over is not None
+        self.hub.drains = migrate = hand_over is not None
         for session in sessions:
-            session.finish(1012, returns=moved)
+            session.finish(1012, migrates=migrate)
             at += pause_s
             await asyncio.sleep(max(0.0, at - monotonic()))
         closed_at = monotonic()
         while self.door.open_count and monotonic() < closed_at + DRAIN_LINGER_S:
             for session in list(self.hub.connections.values()):
-                session.finish(1012, returns=moved)
+                session.finish(1012, migrates=migrate)
             await asyncio.sleep(0.02)
-        while self.hub.returning and monotonic() < closed_at + RETURN_S:
+        while self.hub.migrating and monotonic() < closed_at + MIGRATION_S:
             await asyncio.sleep(0.02)
         if self.webhooks is None:
             return

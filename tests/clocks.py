@@ -18,7 +18,7 @@ from koko_presence.cluster import letters
 TIMES: dict[type, tuple[str, ...]] = {
     commands.OpenSession: ("accepted_at",),
     commands.Visitor: ("lease_until",),
-    commands.Drop: ("grace_until",),
+    commands.Drop: ("grace_until", "away_at"),
     commands.RenewLease: ("lease_until",),
     commands.ClaimMember: ("grace_until",),
     letters.Delay: ("since", "until"),

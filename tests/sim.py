@@ -30,7 +30,7 @@ from koko_presence.auth.access import ClaimsAccess
 from koko_presence.cluster.cluster_bus import ClusterBus
 from koko_presence.cluster.own_views import PATIENCE_S, OwnViews
 from koko_presence.cluster.ring import View
-from koko_presence.domain.user import RETURN_S
+from koko_presence.domain.user import MIGRATION_S
 from tests import witness
 from tests.crowd import Machine, Person
 from tests.script import MACHINES, ROOMS, Action, Script, load, write
@@ -86,6 +86,7 @@ class Story:
         self.deaths: list[float] = []  # of workers, in seconds since 1970
         self.stops: dict[int, tuple[float, float]] = {}  # of each worker the last: from when to when it did not run
         self.two_were_down = False  # more than one at once
+        self.two_died = False  # the second before the first was taken over from
         self.silent_until = -inf  # the supervisor is stopped
         self.unpublished = 0  # views, because it is
         self.own_views = {number: OwnViews() for number in self.world.nodes}
@@ -218,6 +219,8 @@ class Story:
                 self.later(0.2, lambda: self.crash(node))
             return  # the last owner takes everything with it: that is another story
         self.note(f"worker {node.number} dies")
+        taken_over_s = TAKEN_OVER_S + (PATIENCE_S if self.script.silent_s else 0.0)
+        self.two_died = self.two_died or any(world.unix_s < died_at + taken_over_s for died_at in self.deaths)
         self.deaths.append(world.unix_s)
         if node.stopped is None:
             self.note_down(node)
@@ -276,15 +279,15 @@ class Story:
                     self.publish(self.leaving())
                 return
             for session in list(old.hub.connections.values()):
-                old.do(lambda session=session: session.finish(1012, returns=True))
+                old.do(lambda session=session: session.finish(1012, migrates=True))
             # Worker.drain waits for the clients to come back; one that is hurried does not
-            wait_s = RETURN_S if self.chance("patient", slot) < 0.5 else 0.0
+            wait_s = MIGRATION_S if self.chance("patient", slot) < 0.5 else 0.0
             self.later(0.2, lambda: end(self.world.now + wait_s))
 
         def end(patience: float) -> None:
             if self.when_it_runs(lambda: end(patience)):
                 return
-            if old.hub.returning and not old.dead and self.world.now < patience:
+            if old.hub.migrating and not old.dead and self.world.now < patience:
                 self.later(0.02, lambda: end(patience))
                 return
             self.rolling = False

@@ -186,6 +186,7 @@ class Receiver:
         self.inside: dict[str, set[str]] = {room: set() for room in ROOMS}
         self.lost: set[str] = set()
         self.entered: dict[tuple[str, str], str] = {}  # room and session: when
+        self.left: dict[tuple[str, str], str] = {}
         events: dict[str, AnyHappening] = {}
         for event in told:
             events.setdefault(event.id, event)
@@ -196,6 +197,7 @@ class Receiver:
                 self.entered[event.room_id, event.session_id] = event.timestamp
             elif isinstance(event, UserLeft):
                 inside.discard(event.session_id)
+                self.left[event.room_id, event.session_id] = event.timestamp
             elif isinstance(event, RoomCreated | RoomEmptied):
                 if inside and isinstance(event, RoomCreated):
                     self.lost.add(event.room_id)
@@ -240,6 +242,12 @@ def check_grace(story: Story) -> None:
                     raise Broken(f"{person.name} is away for {person.away_s:.3f} s and still in {room.id}")
 
 
+def _is_lost(timestamp: str, deaths: list[float]) -> bool:
+    """Was an event told in the last moment of a worker, which may have died before it sent it?"""
+    told_at = datetime.fromisoformat(timestamp).timestamp() if timestamp else 0.0
+    return any(told_at <= died_at + 0.001 < told_at + BATCH_S for died_at in deaths)
+
+
 def check_calm(story: Story) -> None:
     """When it is quiet: privacy, rights and numbers are the same wherever they are known; webhooks add up. Errors: Broken."""
     shard = story.world.shard
@@ -272,12 +280,14 @@ def check_calm(story: Story) -> None:
     inside = receiver.inside
     for room_id in ROOMS:
         members = set(rooms[room_id].members) if room_id in rooms else set()
-        if story.two_were_down and (room_id not in rooms or room_id in receiver.lost):
+        if story.two_died and (room_id not in rooms or room_id in receiver.lost):
             continue  # docs/webhooks.md: then a room may be lost without a word, and even found again
         for session_id in inside[room_id] - members:
-            entered_at = datetime.fromisoformat(receiver.entered[room_id, session_id]).timestamp()
-            if any(entered_at <= died_at + 0.001 < entered_at + BATCH_S for died_at in story.deaths):
+            if _is_lost(receiver.entered[room_id, session_id], story.deaths):
                 inside[room_id].discard(session_id)
+        for session_id in members - inside[room_id]:  # a leave that died with its worker, and was no leave to the next
+            if _is_lost(receiver.left.get((room_id, session_id), ""), story.deaths):
+                inside[room_id].add(session_id)
         if inside[room_id] != members:
             raise Broken(f"by webhooks {sorted(inside[room_id])} are in {room_id}, not {sorted(members)}")
 

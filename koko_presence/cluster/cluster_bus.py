@@ -187,6 +187,9 @@ class ClusterBus(LocalBus):
         self._flush_letters()  # rooms have their own windows: a second one would only make their flushes late
 
     def _confirm(self) -> None:
+        if self.handover.holds_commands:
+            self._confirm_alarm.want(self._clock() + CONFIRM_S)
+            return
         more = [courier.confirm() for courier in self.couriers.values()]
         if any(more):
             self._confirm_alarm.want(self._clock() + CONFIRM_S)

@@ -28,7 +28,7 @@ UNREACHABLE_S = 10.0  # a worker that beats, but cannot be reached by another on
 DRAIN_LONGEST_S = 10.0
 STOP_WITHIN_S = 2.0  # from Stop to SIGKILL
 HURRIED_STOP_WITHIN_S = 0.5
-DRAIN_MARGIN_S = 4.0  # beyond the time a worker was given: it waits for its clients to come back elsewhere
+DRAIN_MARGIN_S = 5.0  # beyond the time a worker was given: it waits for its clients to come back elsewhere
 STALL_S = 1.0  # the supervisor itself was held up, and knows nothing of the workers' beats meanwhile
 
 

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("koko_presence.handover")
 
+MOST_AHEAD = 10_000  # letters that wait for a view
+
 
 class Handover:
     """`orphans` are commands that a lost worker has not confirmed."""
@@ -80,6 +82,11 @@ class Handover:
     def stop(self) -> None:
         """No timer rings any more."""
         self._alarm.stop()
+
+    @property
+    def holds_commands(self) -> bool:
+        """Do commands of other workers wait here? Those must not be confirmed yet."""
+        return self.recovering or bool(self._ahead)
 
     @property
     def settled_epoch(self) -> int:
@@ -124,15 +131,14 @@ class Handover:
         return None
 
     def on_command(self, sender: int, command: Command, now: float) -> None:
-        """A command from another worker, which believes us to be the owner, or about to be. One that goes by a newer
-        view may have said it again because of that; by our view it might go to a worker that is no more."""
-        if self._change.is_ahead(sender):
-            self._ahead.append((sender, letters.COMMAND, command))
-            return
-        if self._change.stage == SEALED and self._change.rings:
+        """A command from another worker, which believes us to be the owner, or about to be."""
+        if self._change.rings:
             key = key_of(command)
+            target = self._change.target.owner(key)
+            if target != self._bus.me and self._waits_for_view(sender, letters.COMMAND, command):
+                return
             owner = self._owners.owner(key) if self._owners is not None else None
-            if owner != self._bus.me and self._change.target.owner(key) == self._bus.me:
+            if self._change.stage == SEALED and owner != self._bus.me and target == self._bus.me:
                 self._early.append(command)
                 return
         self._bus.send(command, now)
@@ -169,9 +175,7 @@ class Handover:
         assert self._owners is not None
         owner = self._owners.owner(key)
         if owner != self._bus.me and not (self.recovering and self._change.target.owner(key) == self._bus.me):
-            if self._change.is_ahead(sender):
-                self._ahead.append((sender, kind, letter))
-            else:
+            if not self._waits_for_view(sender, kind, letter):
                 self._post(owner, kind, letter)  # the sender's view is late
             return
         if kind == letters.ROOM:
@@ -186,6 +190,14 @@ class Handover:
             self._doubts.hear_user(letter.user_id, letter.edge, letter.sessions)
         if not self.recovering:
             self._take_over(now)
+
+    def _waits_for_view(self, sender: int, kind: int, letter: Any) -> bool:
+        """Whether a letter for what another worker owns waits for a newer view, by which its sender goes: by the view
+        that is known here it would go to a worker that may be gone."""
+        if not self._change.is_ahead(sender) or len(self._ahead) >= MOST_AHEAD:
+            return False
+        self._ahead.append((sender, kind, letter))
+        return True
 
     def _on_alarm(self) -> None:
         now = self._clock()

@@ -185,7 +185,7 @@ def decode(kind: int, body: bytes) -> Any:
 
 
 # said again by the edge that waits for the answer, or by the room when owners change
-_ASKED_AGAIN = (commands.OpenSession, commands.EnterRoom, commands.LeaveRoom, commands.Admit, commands.ClaimMember)
+_ASKED_AGAIN = (commands.OpenSession, commands.EnterRoom, commands.LeaveRoom, commands.ClaimMember)
 
 
 def is_kept(command: Command) -> bool:

@@ -14,7 +14,11 @@ def claim(user: User, command: ClaimMember, now: float) -> None:
     """A room has this session: tell it of the difference, as known at monotonic second `now`."""
     room_id, session_id, effects = command.room_id, command.session_id, user.setting.effects
     session = user.sessions.get(session_id) or _believe(user, command, now)
-    if session is not None and not session.accepted_at:
+    if session is not None and (
+        not session.accepted_at  # known by what rooms say of it alone
+        # or by its edge alone, which may not have heard of the join
+        or session.left.get(room_id, 0) < command.stay < user.taken_blank
+    ):
         session.rooms.setdefault(room_id, command.stay)
     if session is None or not session.connected or room_id not in session.rooms:  # it may still join again
         if session is not None and not session.connected and session.connection == command.connection:

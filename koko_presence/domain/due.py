@@ -40,7 +40,9 @@ def what_is_due(room: Room, kind: str, sub_id: str, now: float) -> Due:
             left = RoomLeft(user_id=member.user_id, room_id=room.id, session_id=sub_id, stay=member.stay)
             room.setting.effects.append(left)
             return Due(ended=reason)
-        if kind == "typing_stop":
+        if kind == "away":
+            room.show_away(member, now)
+        elif kind == "typing_stop":
             if member.typing is not None:
                 room.stop_typing(member, "timeout", now)
         elif kind == "report_stale":

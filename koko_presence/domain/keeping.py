@@ -29,6 +29,7 @@ from .showing import REGISTERS, submit
 from .user import User
 from .usersession import UserSession
 
+SESSION_FIELDS = tuple(name for name in UserSession.__slots__ if name not in ("away_at", "left"))
 NOBODY_NEWER: Mapping[int, int] = {}
 JUMP = 1000  # above every number that a lost owner can have given and nobody left has seen
 
@@ -153,7 +154,7 @@ def forget_deadlines(room: Room) -> None:
     cancel = room.setting.deadlines.cancel
     lifetime.forget_deadlines(room)
     for member in room.members.values():
-        for kind in (*member.pending, "grace", "typing_stop", "report_stale"):
+        for kind in (*member.pending, "grace", "away", "typing_stop", "report_stale"):
             cancel((kind, room.id, member.session_id))
 
 
@@ -328,7 +329,7 @@ def restore_user(user_id: str, record: UserRecord | None, setting: Setting, now:
     """The user as it was when the record was written; a new one when there is none."""
     user = User(user_id, setting)
     if record is None:
-        user.blank = setting.next_version()
+        user.blank = user.taken_blank = setting.next_version()
         return user
     user.revision, user.manual, user.status_message = record.revision, record.manual, record.status_message
     for name, wish in zip(("invisible", "share_cursor", "share_selection"), record.wishes, strict=True):
@@ -344,6 +345,21 @@ def restore_user(user_id: str, record: UserRecord | None, setting: Setting, now:
     return user
 
 
+def take_late_privacy(user: User, record: UserRecord) -> None:
+    """The record of an owner that stood still has come after all: what a session hides by a newer word than is known
+    here counts, with what the user hides everywhere."""
+    newer = [
+        word
+        for word in record.sessions
+        if word.session_id in user.sessions and word.privacy_version > user.sessions[word.session_id].privacy_version
+    ]
+    for word in newer:
+        user.believe_privacy(word.session_id, word)
+    for name, wish in zip(("invisible", "share_cursor", "share_selection"), record.wishes, strict=True):
+        if newer and wish is not None and not isinstance(getattr(user.wishes, name), bool):
+            setattr(user.wishes, name, wish)
+
+
 def take_late_record(user: User, record: UserRecord) -> bool:
     """The record of a user who was taken over without one has come after all. True when it changes what is known."""
     if not user.believed < record.revision < user.blank:
@@ -357,7 +373,8 @@ def take_late_record(user: User, record: UserRecord) -> bool:
 
 def _restored_session(record: SessionRecord) -> UserSession:
     session = UserSession.__new__(UserSession)
-    for name in UserSession.__slots__:
+    session.away_at, session.left = 0.0, {}
+    for name in SESSION_FIELDS:
         setattr(session, name, getattr(record, name))
     session.rooms = dict(record.rooms)
     return session

@@ -58,8 +58,8 @@ class Member(Pointer):
     connected, `privacy_version` of what it hides, `granted` of what it may do."""
 
     __slots__ = (
-        "_row", "_row_shows", "can_broadcast", "can_control", "connection", "edge", "grace_until", "granted", "image",
-        "joined_at", "lease_until", "moderator", "name", "person", "privacy_version", "report", "selection",
+        "_row", "_row_shows", "away_at", "can_broadcast", "can_control", "connection", "edge", "grace_until", "granted",
+        "image", "joined_at", "lease_until", "moderator", "name", "person", "privacy_version", "report", "selection",
         "share_selection", "stay", "told", "typing", "viewer", "watching",
     )  # fmt: skip
 
@@ -72,6 +72,7 @@ class Member(Pointer):
         self.stay = self.told = self.granted = stay
         self.privacy_version = visitor.privacy_version
         self.lease_until = visitor.lease_until
+        self.away_at = 0.0  # until then a lost session, whose client was sent to another worker, is shown as before
         self.grace_until = 0.0  # the monotonic second at which the place of a lost session is free; 0 while connected
         self.name = visitor.name
         self.image = visitor.image
@@ -112,8 +113,13 @@ class Member(Pointer):
         return self.visible and self.share_cursor and self.connected
 
     @property
+    def shown_connected(self) -> bool:
+        """Is it connected, or shown so for a moment more?"""
+        return self.connected or self.away_at > 0.0
+
+    @property
     def cursor_shown(self) -> bool:
-        return self.cursor is not None and not self.cursor_put_away and self.visible and self.connected
+        return self.cursor is not None and not self.cursor_put_away and self.visible and self.shown_connected
 
     @property
     def selection_shown(self) -> bool:
@@ -127,8 +133,8 @@ class Member(Pointer):
         """`row` as the other members see it, as JSON; made again only when something in it has changed."""
         viewer = self.viewer
         shows = (
-            self.person.profile, self.connected, self.last_active_at, self.name, self.image, self.color, self.index,
-            self.typing, self.watching, self.cursor, self.cursor_shown, self.selection, self.visible,
+            self.person.profile, self.shown_connected, self.last_active_at, self.name, self.image, self.color,
+            self.index, self.typing, self.watching, self.cursor, self.cursor_shown, self.selection, self.visible,
             None if viewer is None else (viewer.state, viewer.sync, viewer.drift_ms),
         )  # fmt: skip
         if shows != self._row_shows:
@@ -144,10 +150,10 @@ class Member(Pointer):
             name=self.name,
             image=self.image or UNSET,
             color=self.color,
-            status=profile.status if self.connected else "away",
+            status=profile.status if self.shown_connected else "away",
             status_message=profile.status_message or UNSET,
-            activity=profile.activity if self.connected else "away",
-            connected=self.connected,
+            activity=profile.activity if self.shown_connected else "away",
+            connected=self.shown_connected,
             last_active_at=wall.iso(self.last_active_at),
             room_id=room_id,
             room_type=room_type,

@@ -168,16 +168,26 @@ class Room(Stream):
                 self.setting.deadlines.set(("forget", self.id, person.user_id), now + FORGET_S)
         if person.visible_count == 0:
             self.control.withdraw(person.user_id)
-        for kind in (*member.pending, "grace", "typing_stop", "report_stale"):
+        for kind in (*member.pending, "grace", "away", "typing_stop", "report_stale"):
             self.setting.deadlines.cancel((kind, self.id, member.session_id))
         self.emit("user_left", member, {"reason": reason, "sessionCount": person.visible_count}, now)
         notes.left(self, member, reason, now)
         self.pass_control_on(member, reason, now)
         lifetime.note_removal(self, reason, now, visible=member.visible)
 
-    def drop(self, member: Member, now: float, grace_until: float = 0.0) -> None:
-        """The socket is lost: hide at once what would look alive, hold the place for the grace [D2, E3, G4], which ends
-        at monotonic second `grace_until`; 0: it begins now."""
+    def drop(self, member: Member, now: float, grace_until: float = 0.0, away_at: float = 0.0) -> None:
+        """The socket is lost: hold the place for the grace, which ends at monotonic second `grace_until`; 0: it begins
+        now. It is shown as before until monotonic second `away_at`; 0.0: not for a moment [D2]."""
+        self.hold(member, grace_until or now + self.setting.limits.grace_s, now, not_before=away_at)
+        if away_at > now:
+            member.away_at = away_at
+            member.connected = member.attached = False
+            self.setting.deadlines.set(("away", self.id, member.session_id), away_at)
+        else:
+            self.show_away(member, now)
+
+    def show_away(self, member: Member, now: float) -> None:
+        """Hide at once what would look alive of a lost session [D2, E3, G4]."""
         if member.cursor_shown:
             self.hide_cursor(member, now)
         if member.typing is not None:
@@ -188,12 +198,12 @@ class Room(Stream):
         self.drop_late(member)
         member.cursor_put_away = member.cursor is not None
         member.connected = member.attached = member.watching = False
+        member.away_at = 0.0
         if member.viewer is not None:
             member.viewer.lapse()
         self.setting.deadlines.cancel(("report_stale", self.id, member.session_id))
         if self.control.session_id == member.session_id:
             self._move_control(member)  # another tab of the controller takes it, silently [I6]
-        self.hold(member, grace_until or now + self.setting.limits.grace_s, now)
         self.emit_status(member, now)
 
     def hold(self, member: Member, grace_until: float, now: float, not_before: float = 0.0) -> None:
@@ -206,14 +216,16 @@ class Room(Stream):
 
     def resume(self, member: Member, edge: int, connection: int, now: float) -> None:
         """Back inside the grace: nothing but a status_changed [D2]; events flow again once the client re-joins [C4]."""
-        self.setting.deadlines.cancel(("grace", self.id, member.session_id))
+        for kind in ("grace", "away"):
+            self.setting.deadlines.cancel((kind, self.id, member.session_id))
         member.edge, member.connection, member.grace_until = edge, connection, 0.0
         member.attached = False
         # a snapshot that was under way to the old connection is not the new one's
         self.out = [item for item in self.out if not (item.attach and item.only == member.session_id)]
         if not member.connected:
-            member.connected = True
-            self.emit_status(member, now)
+            seen, member.connected, member.away_at = member.shown_connected, True, 0.0
+            if not seen:
+                self.emit_status(member, now)
 
     def apply_privacy(
         self,
@@ -273,7 +285,7 @@ class Room(Stream):
         member.index = self._free_index()
         self._emit_joined(member, now)
         self.repeat_snapshot(member, now)  # its colour and number may be others, or the room
-        if not member.connected:  # user_joined says nothing of the grace
+        if not member.shown_connected:  # user_joined says nothing of the grace
             self.emit_status(member, now)
 
     def _drop_pending(self, member: Member, *kinds: str) -> None:
@@ -310,8 +322,8 @@ class Room(Stream):
         person.profile = profile
         if profile.shows == before.shows:
             return
-        if member is None or not (member.connected and member.visible):
-            member = next((each for each in person.members.values() if each.connected and each.visible), None)
+        if member is None or not (member.shown_connected and member.visible):
+            member = next((each for each in person.members.values() if each.shown_connected and each.visible), None)
         member = member or person.members.get(session_id)  # nobody to see but the person's own tabs
         if member is not None:
             self.emit_status(member, now)
@@ -361,11 +373,11 @@ class Room(Stream):
     def emit_status(self, member: Member, now: float) -> None:
         profile = member.person.profile
         shown = StatusShown(
-            status=profile.status if member.connected else "away",
+            status=profile.status if member.shown_connected else "away",
             status_message=profile.status_message or UNSET,
-            activity=profile.activity if member.connected else "away",
+            activity=profile.activity if member.shown_connected else "away",
             is_watching=member.watching,
-            connected=member.connected,
+            connected=member.shown_connected,
         )
         self.emit("status_changed", member, shown, now, to_self=True)
 

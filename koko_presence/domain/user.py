@@ -32,7 +32,7 @@ from koko_presence.records import SessionRecord
 from .setting import Setting
 from .usersession import UserSession
 
-RETURN_S = 3.0  # a client that was sent to another worker is shown as connected for so long
+MIGRATION_S = 3.0  # a client that was sent to another worker is shown as connected for so long
 MANUAL = frozenset(("busy", "reviewing", "away"))
 _LIVELIEST: tuple[Activity, ...] = ("active", "idle", "away")
 
@@ -47,7 +47,7 @@ class User:
 
     __slots__ = (
         "activity", "believed", "blank", "budget", "id", "manual", "revision", "sessions", "setting",
-        "status_message", "wishes",
+        "status_message", "taken_blank", "wishes",
     )  # fmt: skip
 
     def __init__(self, user_id: str, setting: Setting) -> None:
@@ -61,6 +61,7 @@ class User:
         self.budget: TokenBucket | None = None  # of HTTP calls for status and privacy [M8]
         # taken over without a record, at this version: rooms know more of what the person shows. 0: not so
         self.blank = 0
+        self.taken_blank = 0  # the same, whether or not a record has come since: not all of its memberships are known
         self.believed = 0  # the version of what was believed of them
         self.wishes = Privacy()  # what the person has hidden with scope "user" [K6]
 
@@ -93,9 +94,9 @@ class User:
             effects.append((command.edge, SessionReplaced(session_id=session_id, connection=command.connection)))
             return
         elif session is not None:
-            self.keep(session_id)
-            if session.connected:
+            if session.connected or session.away_at:
                 effects.append((session.edge, SessionReplaced(session_id=session_id, connection=session.connection)))
+            self.keep(session_id)
             session.edge, session.connection, session.connected = command.edge, command.connection, True
             session.accepted_at, session.opening, session.heard = command.accepted_at, self.setting.next_version(), 0
             self.set_disabled(session_id, command.disabled)
@@ -177,27 +178,20 @@ class User:
         session = self.sessions.get(command.session_id)
         if session is None or session.connection != command.connection:
             return
-        if session.connected and command.returns:
-            self.setting.deadlines.set(("session", self.id, command.session_id), now + RETURN_S)
-        elif not command.grace:
+        if not command.grace or (self.setting.limits.grace_s <= 0.0 and not command.migrates):
             self.forget(command.session_id, command.reason)
         elif session.connected:
-            self.lose(command.session_id, now, now)
+            session.opening = self.setting.next_version()  # what this connection has said before comes too late now
+            self.hold(command.session_id, now, away_at=now + MIGRATION_S if command.migrates else 0.0)
 
-    def lose(self, session_id: str, lost_at: float, now: float) -> None:
-        """The session's connection was lost at monotonic second `lost_at`: what is left of the grace begins."""
-        if lost_at + self.setting.limits.grace_s <= now:
-            self.forget(session_id, "disconnected")
-            return
-        self.sessions[session_id].opening = self.setting.next_version()  # what it has said before comes too late now
-        self.hold(session_id, lost_at)
-
-    def hold(self, session_id: str, lost_at: float) -> None:
-        """The session's connection was lost at monotonic second `lost_at`: it may resume until the end of the
-        grace [D2]."""
+    def hold(self, session_id: str, now: float, *, away_at: float = 0.0) -> None:
+        """The session's connection is lost: it may resume until the grace is over [D2]. It is shown as connected until
+        monotonic second `away_at`."""
         session = self.sessions[session_id]
-        session.connected = False
-        self.hold_until(session_id, lost_at + self.setting.limits.grace_s)
+        session.connected, session.away_at = False, away_at
+        self.hold_until(session_id, now + self.setting.limits.grace_s)
+        if away_at:
+            self.setting.deadlines.set(("session", self.id, session_id), away_at)
         for room_id in sorted(session.rooms):
             self.setting.effects.append(
                 Drop(
@@ -206,6 +200,7 @@ class User:
                     connection=session.connection,
                     grace_until=session.grace_until,
                     version=self.setting.next_version(),
+                    away_at=away_at,
                 )
             )
         self.update_activity(session_id, interacted=False)
@@ -218,17 +213,21 @@ class User:
 
     def keep(self, session_id: str) -> None:
         """The session has a connection (again): its grace, if it was in one, is over."""
-        self.sessions[session_id].grace_until = 0.0
+        session = self.sessions[session_id]
+        session.grace_until = session.away_at = 0.0
         self.setting.deadlines.cancel(("session", self.id, session_id))
 
     def expire(self, session_id: str, now: float) -> None:
         """The grace, or the lease, is over; the rooms end the membership at the same time by their own deadline. A
-        grace goes on while the service is behind. A client that was sent to another worker and has not come there
-        begins its grace."""
+        grace goes on while the service is behind. Before that a client that was sent to another worker, and has not
+        come there, counts as away."""
         session = self.sessions[session_id]
-        if session.connected and not session.leased:
-            self.lose(session_id, now - RETURN_S, now)
-            return
+        if session.away_at:
+            session.away_at = 0.0
+            self.update_activity(session_id, interacted=False)
+            if session.grace_until > now:
+                self.hold_until(session_id, session.grace_until)
+                return
         until = 0.0 if session.leased else self.setting.more_grace(session.grace_until, now)
         if until:
             self.setting.deadlines.set(("session", self.id, session_id), until)
@@ -329,6 +328,8 @@ class User:
         session = self.sessions.get(word.session_id)
         if session is not None:
             word.stay = session.rooms.pop(word.room_id, 0) or self.setting.next_version()  # not known: any until now
+            if self.taken_blank:
+                session.left[word.room_id] = word.stay
         self.setting.effects.append(word)
         self._end_lease(word.session_id, word.reason)
 
@@ -476,7 +477,7 @@ class User:
     def liveliest(self) -> Activity:
         """The best activity of the connected sessions [D10]; those that others may not know of count only when there
         is no visible one [K7]."""
-        connected = [session for session in self.sessions.values() if session.connected]
+        connected = [session for session in self.sessions.values() if session.connected or session.away_at]
         visible = [session for session in connected if not (session.invisible or session.disabled)]
         found = {session.activity for session in visible or connected}
         return next((activity for activity in _LIVELIEST if activity in found), self.activity)

@@ -11,8 +11,8 @@ class UserSession:
     `accepted_at`; 0.0: the session is a lease, or known only by what rooms say of it."""
 
     __slots__ = (
-        "accepted_at", "activity", "connected", "connection", "disabled", "edge", "grace_until", "heard", "invisible",
-        "lease_until", "opening", "privacy_version", "rooms", "share_cursor", "share_selection",
+        "accepted_at", "activity", "away_at", "connected", "connection", "disabled", "edge", "grace_until", "heard",
+        "invisible", "lease_until", "left", "opening", "privacy_version", "rooms", "share_cursor", "share_selection",
     )  # fmt: skip
 
     def __init__(self, edge: int, connection: int, accepted_at: float, version: int, *, disabled: bool) -> None:
@@ -22,11 +22,13 @@ class UserSession:
         self.opening = self.privacy_version = version
         self.heard = 0
         self.lease_until = 0.0
+        self.away_at = 0.0  # until then a lost session, whose client was sent to another worker, counts as connected
         self.grace_until = 0.0  # the monotonic second at which a lost session is given up; 0 while it is connected
         self.connected = True
         self.disabled = disabled
         self.activity: Activity = "active"
         self.rooms: dict[str, int] = {}  # and the version of the stay, which tells a late RoomLeft from a present one
+        self.left: dict[str, int] = {}  # rooms, and the version of the leave, where a room's claim may be older than it
         self.invisible = False
         self.share_cursor = True
         self.share_selection = True

@@ -93,7 +93,8 @@ class Hub:
         self.waits_for: Callable[[float], float] = self.round.lobby_waits_for
         self.sessions: dict[str, Session] = {}
         self.connections: dict[int, Session] = {}
-        self.returning: set[int] = set()  # those that were sent to another worker and have not come there yet
+        self.drains = False  # all clients are being sent to other workers
+        self.migrating: set[int] = set()  # connections that were, until their sessions are resumed there
         self.feeds: dict[str, Feed] = {}
         self.turn = Turn(timers.call_soon)
         self._last_connection = edge_id << 32  # so that no two workers give the same number
@@ -213,6 +214,9 @@ class Hub:
                 session.version = max(session.version, news.opening)
                 return  # said once more by the heir of an owner who had said it
             if session is None or not session.opening:  # closed while its session was being made: no ghost
+                migrates = self.drains and news.resumed
+                if migrates:
+                    self.migrating.add(news.connection)
                 self.bus.send(
                     EndSession(
                         user_id=news.user_id,
@@ -220,6 +224,7 @@ class Hub:
                         connection=news.connection,
                         grace=news.resumed,
                         reason="disconnected",
+                        migrates=migrates,
                     ),
                     now,
                 )
@@ -231,7 +236,7 @@ class Hub:
             if session is not None:
                 session.on_refused(news.code, now)
         elif isinstance(news, (SessionReplaced, SessionEvicted)):
-            self.returning.discard(news.connection)
+            self.migrating.discard(news.connection)
             session = self.connections.get(news.connection)
             if session is not None:
                 session.on_ended(4409 if isinstance(news, SessionReplaced) else 4429, now)

@@ -420,14 +420,14 @@ class Session:
         self._end(grace=True, reason="disconnected")
         self._close(4413)
 
-    def finish(self, code: int, *, returns: bool = False) -> None:
-        """End the session from our side with a close code; whether it may be resumed stands in CLOSES. `returns`:
+    def finish(self, code: int, *, migrates: bool = False) -> None:
+        """End the session from our side with a close code; whether it may be resumed stands in CLOSES. `migrates`:
         another worker takes the client at once, and the others in its rooms see nothing of it."""
         kicked = code == 4403
-        self._end(grace=not kicked, reason="kicked" if kicked else "disconnected", returns=returns)
+        self._end(grace=not kicked, reason="kicked" if kicked else "disconnected", migrates=migrates)
         self._close(code)
 
-    def _end(self, *, grace: bool, reason: str, returns: bool = False) -> None:
+    def _end(self, *, grace: bool, reason: str, migrates: bool = False) -> None:
         if self.state == "closed":
             return
         was_open = self.state in ("opening", "open")
@@ -436,8 +436,8 @@ class Session:
         session_id, now = self.session_id, self.hub.clock()
         self.hub.forget(self)
         if was_open:
-            if returns and session_id:
-                self.hub.returning.add(self.connection)
+            if migrates and session_id:
+                self.hub.migrating.add(self.connection)
             self.hub.bus.send(
                 EndSession(
                     user_id=self.user_id,
@@ -445,7 +445,7 @@ class Session:
                     connection=self.connection,
                     grace=grace,
                     reason=reason,
-                    returns=returns,
+                    migrates=migrates,
                 ),
                 now,
             )

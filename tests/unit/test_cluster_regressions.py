@@ -11,6 +11,7 @@ from koko_presence.commands import (
     Admit,
     ApplyProfile,
     Command,
+    EndSession,
     EnterRoom,
     LeaveRoom,
     Profile,
@@ -484,3 +485,29 @@ def test_a_letter_that_fails_does_not_cost_those_that_came_with_it(
     world.settle()
     assert len(ada.of("pong")) == 3
     assert [record.message for record in caplog.records] == ["a letter of worker 2 could not be handled"]
+
+
+def test_a_command_that_waits_for_a_view_is_not_confirmed_until_it_is_done() -> None:
+    """Its sender would not say it again to the heir of a worker that dies meanwhile."""
+    world = World(workers=3)
+    before = ring_of(world).view
+    after = Ring(View(epoch=2, peers=tuple(peer for peer in before.peers if peer.id != 3)))
+    names = (f"user{number}" for number in range(1000))
+    user_id = next(
+        name for name in names if ring_of(world).owner(user_key(name)) == 3 and after.owner(user_key(name)) == 2
+    )
+    ahead, late = world.nodes[1], world.nodes[2]
+    mine = Client(world, ahead.hub).auth(user_id).join()
+    world.sleep(0.5)
+    world.nodes[3].dead = True
+    del world.nodes[3]
+    view = world.next_view(frozenset())
+    assert isinstance(ahead.bus, ClusterBus) and isinstance(late.bus, ClusterBus)
+    ahead.bus.on_view(view, ahead.clock())
+    world.sleep(0.5)
+    mine.hang_up(1006)
+    world.sleep(0.3)
+    assert any(isinstance(each, EndSession) for each in ahead.bus.couriers[2].kept)
+    late.bus.on_view(view, late.clock())
+    world.sleep(0.5)
+    assert not ahead.bus.couriers[2].kept

@@ -549,7 +549,7 @@ def test_an_old_worker_that_does_not_drain_is_ended_all_the_same() -> None:
     yard = Yard().boot()
     yard.reluctant.add(1)
     yard.do(yard.fleet.roll(yard.now))
-    yard.settle().pass_time(14.0)
+    yard.settle().pass_time(11.0 + DRAIN_MARGIN_S)
     yard.settle()
     assert not yard.fleet.rolling or 1 not in yard.view.ids
     yard.pass_time(STOP_WITHIN_S + 0.2)

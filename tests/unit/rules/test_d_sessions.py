@@ -2,6 +2,8 @@
 
 import pytest
 
+from koko_presence.answering import Answering
+from koko_presence.inquiries import Kick, Kicked
 from tests.world import Client, World
 
 REPORT = {
@@ -98,7 +100,7 @@ def test_d2_a_client_that_is_sent_to_another_worker_is_not_shown_as_away(grace_s
     ann, bob = world.person("ann"), world.person("bob")
     ann.send(type="cursor", roomId="video_123", data={"timestamp": 1})
     bob.take()
-    ann.session.finish(1012, returns=True)
+    ann.session.finish(1012, migrates=True)
     world.sleep(2.9)
     again = world.client().auth("ann", resumeToken=ann.resume_token)
     assert again.last("authenticated")["resumed"] and again.last("authenticated")["rooms"] == ["video_123"]
@@ -114,7 +116,7 @@ def test_d2_a_client_that_does_not_come_to_the_other_worker_is_shown_as_away_aft
     world = World(grace_s=grace_s)
     ann, bob = world.person("ann"), world.person("bob")
     bob.take()
-    ann.session.finish(1012, returns=True)
+    ann.session.finish(1012, migrates=True)
     world.sleep(2.9)
     assert bob.take() == []
     world.sleep(0.1)
@@ -126,6 +128,67 @@ def test_d2_a_client_that_does_not_come_to_the_other_worker_is_shown_as_away_aft
         world.sleep(0.1)
     (left,) = bob.take()
     assert left["type"] == "user_left" and left["data"] == {"reason": "disconnected", "sessionCount": 0}
+
+
+@pytest.mark.parametrize("room_id", [None, "video_123"])
+def test_d2_a_client_on_its_way_to_another_worker_can_be_kicked(room_id: str | None) -> None:
+    world = World()
+    ann, bob = world.person("ann"), world.person("bob")
+    world.sleep(10)  # new workers believe any resume token for a moment
+    bob.take()
+    ann.session.finish(1012, migrates=True)
+    world.settle()
+    told: list[Kicked] = []
+    for node in world.nodes.values():
+        answering = Answering(node.hub, node.shard, node.bus, world.timers, None)  # type: ignore[arg-type]
+        answering.ask(Kick(user_id="ann", session_id=None, room_id=room_id, reason=None), told.append)  # type: ignore[arg-type]
+    world.settle()
+    assert sum(each.sessions for each in told) == 1
+    assert [event["type"] for event in bob.take()] == ["user_left"]
+    again = world.client().auth("ann", resumeToken=ann.resume_token).last("authenticated")
+    assert again["rooms"] == [] and again["resumed"] is (room_id is not None)
+
+
+@pytest.mark.parametrize("evict_oldest", [False, True])
+def test_d2_a_client_on_its_way_to_another_worker_makes_place_for_a_new_one(evict_oldest: bool) -> None:
+    world = World(max_sessions_per_user=2, evict_oldest=evict_oldest)
+    first, second = world.person("ann"), world.person("ann")
+    second.session.finish(1012, migrates=True)
+    world.settle()
+    third = world.client().auth("ann")
+    assert third.last("authenticated")["resumed"] is False and first.closed is None
+
+
+def test_d2_a_short_grace_is_longer_too_while_the_service_is_behind() -> None:
+    world = World(grace_s=2)
+    ann, bob = world.person("ann"), world.person("bob")
+    bob.take()
+    began = world.now
+    ann.session.finish(1012, migrates=True)
+    for _ in range(40):
+        world.sleep(0.1)
+        for node in world.nodes.values():
+            node.shard.setting.delays.note(began, world.now)
+    assert [event["type"] for event in bob.take()] == ["status_changed"]
+    again = world.client().auth("ann", resumeToken=ann.resume_token).last("authenticated")
+    assert again["resumed"] and again["rooms"] == ["video_123"]
+
+
+def test_d2_a_client_that_is_just_coming_when_its_worker_is_replaced_is_not_shown_as_away() -> None:
+    world = World(workers=4)
+    ann, bob = world.person("ann"), world.person("bob")
+    bob.take()
+    ann.session.finish(1012, migrates=True)
+    again = world.client()
+    again.post({"type": "auth", "token": "ann", "resumeToken": ann.resume_token})
+    hub = again.session.hub
+    hub.drains = True
+    again.session.finish(1012, migrates=True)  # before its session was opened
+    world.sleep(0.5)
+    third = world.client().auth("ann", resumeToken=ann.resume_token)
+    world.sleep(0.5)
+    assert third.last("authenticated")["resumed"] and not hub.migrating
+    assert bob.take() == []
 
 
 def test_d2_after_the_grace_the_session_is_new(pair: tuple[Client, Client]) -> None:
