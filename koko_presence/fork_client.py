@@ -4,9 +4,9 @@ There is one fork server, with the program as it was loaded when the service sta
 anew, in a fork server of its own, and the one before is kept until the new workers serve. A fork server that ends is
 started again, at once or, after one that has ended soon, when a worker is wanted.
 
-Every worker that is asked for is answered once: it is prepared and then forked or failed, it is not wanted any more when
-its turn comes, or it is forgotten. A fork server that is not needed any more ends when it has answered its last request;
-those that wait there go to the one in its place.
+Every worker that is asked for is answered once: it is prepared and then forked or failed, it is not wanted any more
+when its turn comes, or it is forgotten. A fork server that is not needed any more ends when it has answered its last
+request; those that wait there go to the one in its place.
 """
 
 import asyncio
@@ -112,8 +112,8 @@ class ForkServer:
             self._lose("it did not answer" if self.loaded.done() else f"it was not loaded within {within_s:g} s")
 
     def leave(self) -> list[int]:
-        """End it as soon as the request that is under way is answered. Gives the workers that wait for their turn, which
-        are not started here any more."""
+        """End it as soon as the request that is under way is answered. Gives the workers that wait for their turn,
+        which are not started here any more."""
         waiting = list(self._queue)
         self._queue.clear()
         self._leaves = True
