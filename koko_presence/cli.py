@@ -161,11 +161,19 @@ def check_token(arguments: argparse.Namespace) -> int:
 
 def check_config(arguments: argparse.Namespace) -> int:
     """Exit 0, a summary and warnings, or 2 and one line per fault."""
+    import time
+
+    from .ops import certificate
     from .ops.config_risks import warnings
 
     config = _load(arguments)
-    for warning in warnings(config, arguments.config):
-        print(f"warning: {warning}", file=sys.stderr)
+    fault = certificate.fault(config.server)
+    if fault:
+        _complain(fault)
+        return WRONG_USE
+    expiry = certificate.warning(config.server, time.time())
+    for warning in [*warnings(config, arguments.config), *([expiry] if expiry else [])]:
+        _complain(f"warning: {warning}")
     server, operator = config.server, config.operator
     origins = ", ".join(server.origins) or "the server's own"
     print(f"configuration is fine: {arguments.config or 'no file'}, environment")

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from . import inquiries
 from .ops import logs, reloading, runtime
 from .ops.beside import OneAtATime
+from .ops.certificate import Certificate
 from .ops.config import Config
 from .ops.operator import OperatorPort
 from .ops.processes import SIGNALS, Terminal
@@ -38,9 +39,12 @@ def complain(code: int, line: str) -> int:
 class Service(ABC):
     """One running service. Signals only queue: they are handled by a task, one after the other."""
 
+    can_roll = True  # its workers can be replaced while it serves
+
     def __init__(self, config: Config, dev: bool, reload_config: Callable[[], Config], terminal: Terminal) -> None:
         self._config, self._dev, self._reload_config = config, dev, reload_config
         self._terminal = terminal
+        self._certificate: Certificate | None = None  # what new workers serve with
         self._loop = asyncio.get_running_loop()
         self._signals: asyncio.Queue[int] = asyncio.Queue()
         self._reloads = OneAtATime(self._reload)
@@ -121,8 +125,11 @@ class Service(ABC):
     async def _reload(self) -> None:
         self._notifier.reloading()
         try:
-            config = await reloading.read_again(self._reload_config, lambda: self._config, rolling=False)
+            config = await reloading.read_again(
+                self._reload_config, lambda: self._config, rolling=False, can_roll=self.can_roll
+            )
             if config is not None:
+                await reloading.look_at_certificate(config.server, self._certificate, can_roll=self.can_roll)
                 self.apply(config)
                 self._config = config
                 logs.configure(config.log, config.secrets)

@@ -1,13 +1,17 @@
 """What both forms of the service do in one way."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from koko_presence.ops.config import Auth, Config
+from koko_presence.ops.certificate import Certificate
+from koko_presence.ops.config import Auth, Config, Server
 from koko_presence.ops.processes import Terminal
+from koko_presence.ops.reloading import look_at_certificate
 from koko_presence.service import Service
+from tests.certificates import make_certificate
 
 
 class Failing(Service):
@@ -34,3 +38,25 @@ def test_a_reload_that_fails_is_over_and_said_to_be(caplog: pytest.LogCaptureFix
         assert "configuration not reloaded" in caplog.text and "a bug" in caplog.text
 
     asyncio.run(test())
+
+
+@pytest.mark.parametrize(("can_roll", "takes"), [(True, "koko-presence reload --rolling"), (False, "a restart")])
+def test_regression_a_reload_after_a_renewal_did_not_say_that_the_old_certificate_stays(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, can_roll: bool, takes: str
+) -> None:
+    cert, key = make_certificate(tmp_path)
+    server = Server(tls_cert=str(cert), tls_key=str(key))
+
+    def told(served: Certificate | None) -> str:
+        caplog.clear()
+        asyncio.run(look_at_certificate(server, served, can_roll=can_roll))
+        return " ".join(line.getMessage() for line in caplog.records)
+
+    served = Certificate.read(server)
+    assert told(served) == "" and told(None) == ""
+    make_certificate(tmp_path)
+    assert told(served) == f"the certificate in {cert} has changed, which takes {takes}; the one of before stays"
+    key.write_bytes(served.key)
+    assert "and its key cannot be served with now, and the certificate of before stays" in told(served)
+    cert.unlink()
+    assert "cannot be served with now" in told(served)
