@@ -26,6 +26,7 @@ from .ops.systemd import Notifier
 log = logging.getLogger("koko_presence.service")
 
 FOLDER_EVERY_S = 60.0
+DRAIN_ONCE = 0  # among the signals: drain, unless that is under way
 
 monotonic = time.monotonic
 
@@ -91,6 +92,10 @@ class Service(ABC):
         """Begin to drain, or, when that has begun, end at once [Q6]."""
 
     @abstractmethod
+    def is_leaving(self) -> bool:
+        """Whether it drains or stops."""
+
+    @abstractmethod
     def look_at_sockets(self) -> None:
         """The runtime folder is there. Make anew what is missing in it."""
 
@@ -111,7 +116,10 @@ class Service(ABC):
                 log.exception("signal %d could not be obeyed", number)
 
     def _on_signal(self, number: int) -> None:
-        if number == signal.SIGHUP and not self._terminal.is_gone:
+        if number == DRAIN_ONCE:
+            if not self.is_leaving():
+                self.drain()
+        elif number == signal.SIGHUP and not self._terminal.is_gone:
             self._reloads.ask()
         elif number == signal.SIGUSR2:
             self.roll()
@@ -119,8 +127,8 @@ class Service(ABC):
             self.drain()
 
     def drain_as_told(self) -> None:
-        """What POST /api/drain does: as SIGTERM."""
-        self._signals.put_nowait(signal.SIGTERM)
+        """What POST /api/drain does: as a first SIGTERM. It may be repeated, since an answer can be lost."""
+        self._signals.put_nowait(DRAIN_ONCE)
 
     async def _reload(self) -> None:
         self._notifier.reloading()

@@ -262,6 +262,9 @@ class Supervisor(Service):
             self._notifier.stopping(server.drain_delay_s + server.drain_s + STOP_EXTEND_S)
         self._do(self._fleet.drain(monotonic(), server.drain_s, server.drain_delay_s))
 
+    def is_leaving(self) -> bool:
+        return self._fleet.phase in (Phase.DRAINING, Phase.STOPPING)
+
     def look_at_sockets(self) -> None:
         for id, worker in self._workers.items():
             if self._fleet.present(id) and self._folder.lacks(self._fleet.address(id)):

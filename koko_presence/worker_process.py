@@ -213,6 +213,9 @@ class Alone(Service):
         if not self._over.done():
             self._over.set_result(None)
 
+    def is_leaving(self) -> bool:
+        return self._leaving is not None
+
     def look_at_sockets(self) -> None:
         """There are none: one worker talks to nobody."""
 

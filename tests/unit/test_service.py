@@ -1,6 +1,7 @@
 """What both forms of the service do in one way."""
 
 import asyncio
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -60,3 +61,43 @@ def test_regression_a_reload_after_a_renewal_did_not_say_that_the_old_certificat
     assert "and its key cannot be served with now, and the certificate of before stays" in told(served)
     cert.unlink()
     assert "cannot be served with now" in told(served)
+
+
+class Draining(Failing):
+    """A service that counts how often it is told to drain."""
+
+    drains = 0
+
+    def drain(self) -> None:
+        self.drains += 1
+
+    def is_leaving(self) -> bool:
+        return self.drains > 0
+
+
+def test_regression_a_drain_that_was_asked_for_twice_over_http_did_not_wait() -> None:
+    """A client that has lost the answer asks again, and does not mean a second SIGTERM."""
+    config = Config(auth=Auth(secret="a secret that is long enough for every test"))
+
+    async def test() -> None:
+        others: Any = {name: lambda self: None for name in Service.__abstractmethods__ - vars(Draining).keys()}
+        service = type("Whole", (Draining,), others)(config, False, lambda: config, Terminal())
+        listening = asyncio.ensure_future(service.listen())
+
+        async def drains(*asked: int | None) -> int:
+            for number in asked:
+                if number is None:
+                    service.drain_as_told()
+                else:
+                    service._signals.put_nowait(number)
+            while not service._signals.empty():
+                await asyncio.sleep(0)
+            return int(service.drains)
+
+        assert await drains(None, None) == 1
+        assert await drains(None) == 1
+        assert await drains(signal.SIGTERM) == 2, "a signal is a second one"
+        assert await drains(None) == 2
+        listening.cancel()
+
+    asyncio.run(test())
