@@ -179,7 +179,7 @@ class ForkServer:
         except OSError:
             data = b""
         if not data:
-            self._lose("it has ended")
+            self._lose(self._ended())
             return
         try:
             answer = decode_answer(data)
@@ -198,6 +198,13 @@ class ForkServer:
             if self._leaves:
                 self.close()
         self._next()
+
+    def _ended(self) -> str:
+        """Why nothing more will come by the socket."""
+        status = None if self._process is None else self._process.poll()
+        if status is None:  # it is on its way out
+            return "its socket closed"
+        return f"it was killed by signal {-status}" if status < 0 else f"it exited with {status}"
 
     def _lose(self, why: str) -> None:
         if self.closed:

@@ -248,8 +248,8 @@ class Supervisor(Service):
         self._config, self._config_before = config, self._config
         self._certificate, self._certificate_before = certificate, self._certificate
         pids = [worker.pid for worker in self._workers.values() if worker.pid is not None]
-        batch = headroom.how_many_more(pids)
-        log.info("rolling reload: every worker is replaced", extra={"workers": self._fleet.slots, "at_once": batch})
+        batch = min(headroom.how_many_more(pids), self._fleet.slots)
+        log.info("rolling reload: every worker is replaced", extra={"workers": self._fleet.slots, "batch": batch})
         self._rolling = True
         self._notifier.reloading()
         self._do(self._fleet.roll(monotonic(), batch=batch, longest_s=config.server.drain_s))
@@ -370,7 +370,7 @@ class Supervisor(Service):
             self._do(self._fleet.on_serving(id, message.epoch, now))
         elif isinstance(message, control.PeerStuck):
             members = self._fleet.members
-            if id in members and message.peer in members:
+            if self._fleet.is_news(id, message.peer, message.lossy, now):
                 self._watch.on_report(members[message.peer].slot, members[id].slot, now)
             self._do(self._fleet.on_peer_stuck(id, message.peer, message.lossy, now))
         elif isinstance(message, control.Drained):
@@ -442,10 +442,10 @@ class Supervisor(Service):
     def _show_state(self) -> None:
         """Tell systemd, the log and a person at the terminal what has changed."""
         reason = self.unready()
-        missing = ", ".join(map(str, self.missing()))
-        status = reason or (
-            f"others stand in for worker {missing}" if missing else f"{self._fleet.slots} workers serve"
-        )
+        missing = self.missing()
+        status = f"{self._fleet.slots} workers serve"
+        if reason or missing:
+            status = reason or f"others stand in for worker {', '.join(map(str, missing))}"
         was_rolling, self._rolling = self._rolling, self._fleet.rolling
         if was_rolling and not self._rolling and self._fleet.rolled:
             self._forks.keep()
@@ -465,7 +465,10 @@ class Supervisor(Service):
             runtime.announce(self._config, self._port, dev=self._dev)
             self._notifier.ready(status)
         elif not self._rolling:
-            log.info("ready", extra={"missing": missing} if missing else {})
+            if missing:
+                log.warning("others stand in for workers that are missing", extra={"missing": missing})
+            else:
+                log.info("ready")
             self._notifier.ready(status)
 
 

@@ -165,7 +165,7 @@ class Fleet:
             return self._settle(now)
         if lossy:
             self._lose(member, f"worker {teller.slot} cannot reach it, and has dropped what it had to tell it", now)
-        elif now - teller.heard_at > LATE_S or now - member.heard_at > LATE_S:
+        elif not self.is_news(id, peer, lossy, now):
             member.unreached.pop(id, None)
         else:
             since, said = member.unreached.get(id, (now, now))
@@ -174,6 +174,14 @@ class Fleet:
             if now - since >= UNREACHABLE_S:
                 self._lose(member, f"worker {teller.slot} cannot reach it", now)
         return self._settle(now)
+
+    def is_news(self, id: int, peer: int, lossy: bool, now: float) -> bool:
+        """Whether worker `id`, which says that it cannot reach worker `peer`, tells more than the beats of both: that
+        one of them is late or hangs is seen by these."""
+        member, teller = self.members.get(peer), self.members.get(id)
+        if member is None or teller is None:
+            return False
+        return lossy or max(now - teller.heard_at, now - member.heard_at) <= LATE_S
 
     def on_drained(self, id: int, now: float) -> list[Action]:
         """The worker's clients are gone."""

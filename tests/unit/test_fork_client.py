@@ -141,7 +141,7 @@ def test_a_fork_server_that_ends_fails_those_who_wait_and_the_next_request_start
     async def story(house: House) -> None:
         server = await started(house, 1, 2)
         server.sock.close()
-        await house.heard((1, "it has ended"), (2, "it has ended"))
+        await house.heard((1, "its socket closed"), (2, "its socket closed"))
         assert house.forks.pids == {1000}, "not waited for yet"
         house.forks.tick(0.0)
         assert house.forks.pids == set()
@@ -167,7 +167,7 @@ def test_regression_a_worker_that_died_before_its_pid_was_read_was_waited_for_as
         assert not house.forks.awaits_answer
         house.forks.ask(3)
         server.sock.close()
-        await house.heard((3, "it has ended"))
+        await house.heard((3, "its socket closed"))
         assert not house.forks.awaits_answer, "nobody will answer"
 
     play(story)
@@ -253,7 +253,7 @@ def test_a_program_that_cannot_be_loaded_is_said(play: Play) -> None:
         house.forks.ask(1)
         server = await house.server(0)
         server.sock.close()
-        await house.heard((1, "the program could not be loaded: it has ended"))
+        await house.heard((1, "the program could not be loaded: its socket closed"))
         house.forks.ask(2)
         server = await house.server(1)
         await until(lambda: house.forks.pids >= {1001})
@@ -303,7 +303,7 @@ def test_a_new_program_that_cannot_be_loaded_changes_nothing(play: Play) -> None
         old = await started(house, 1)
         renewing = asyncio.ensure_future(house.forks.renew())
         (await house.server(1)).sock.close()
-        assert await renewing == "the program could not be loaded: it has ended"
+        assert await renewing == "the program could not be loaded: its socket closed"
         old.say(Forked(1, 5))
         await house.heard((1, 5))
         renewing = asyncio.ensure_future(house.forks.renew())
@@ -346,7 +346,7 @@ def test_regression_requests_at_a_fork_server_that_was_not_needed_any_more_were_
             await house.heard((2, 7))
         elif how == "it ends":
             new.sock.close()
-            await house.heard((2, "it has ended"))
+            await house.heard((2, "its socket closed"))
         else:
             now = asyncio.get_running_loop().time()
             for step in range(60):

@@ -750,3 +750,13 @@ def test_whatever_happens_a_stop_comes_to_its_end_and_without_one_every_slot_to_
     while yard.exit is None and yard.now < end:
         yard.pass_time(0.1, settle=chance.random() < 0.5)
     assert yard.exit is not None
+
+
+def test_regression_every_worker_was_said_to_report_one_that_was_stopped() -> None:
+    yard = Yard().boot().pass_time(1.0)
+    assert yard.fleet.is_news(1, 2, False, yard.now) and not yard.fleet.is_news(1, 9, True, yard.now)
+    yard.silent.add(2)
+    yard.pass_time(LATE_S + 0.2, settle=False)
+    assert not yard.fleet.is_news(1, 2, False, yard.now), "its beats say that it is late"
+    assert not yard.fleet.is_news(2, 1, False, yard.now), "nor does it judge"
+    assert yard.fleet.is_news(1, 2, True, yard.now), "what was dropped is news"
