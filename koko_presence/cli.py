@@ -319,7 +319,7 @@ _SERVE_NOTES = """\
 signals:
   SIGTERM, Ctrl-C   drain: clients are sent elsewhere within server.drain_s, then exit; a second one does not wait
   SIGHUP            read the configuration again            (koko-presence reload)
-  SIGUSR1           write the stacks of all workers to the log
+  SIGUSR1           write the stacks of the main process and all workers to the log
   SIGUSR2           replace the workers while they serve    (koko-presence reload --rolling)
 """
 _RELOAD_NOTES = """\

@@ -55,8 +55,8 @@ monotonic = time.monotonic
 
 
 def run(config: Config, *, dev: bool = False, reload_config: Callable[[], Config] | None = None) -> int:
-    """Serve until SIGINT or SIGTERM. SIGHUP reads the configuration again, SIGUSR1 writes the stacks of all processes
-    to the log, SIGUSR2 replaces the workers.
+    """Serve until SIGINT or SIGTERM. SIGHUP reads the configuration again, SIGUSR1 writes the stacks of this process
+    and all workers to the log, SIGUSR2 replaces the workers.
 
     Returns the process's exit code: 0 after a drain; 2 when an address or the certificate cannot be used, which no
     restart helps; 1 when for ten seconds there was no worker and none could be started. The fault may be one that a new
