@@ -108,8 +108,13 @@ def token(arguments: argparse.Namespace) -> int:
     config = _load(arguments)
     if not 1 <= arguments.ttl <= config.auth.max_ttl_s:
         raise WrongUse(f"token: --ttl is from 1 to {config.auth.max_ttl_s} seconds (auth.max_ttl_s)")
+    from .auth.profile import MAX_IMAGE_CHARS, clean_image
     from .auth.tokens import issue_token
 
+    if arguments.image is not None and clean_image(arguments.image) is None:
+        raise WrongUse(
+            f"token: --image: nobody is shown it: use an https address of at most {MAX_IMAGE_CHARS} characters"
+        )
     if not config.auth.secret_algorithms:
         raise WrongUse("token: here others sign the tokens: auth.algorithms has none of HS256, HS384, HS512")
     try:
@@ -233,9 +238,19 @@ def _operator_url(arguments: argparse.Namespace, command: str, path: str) -> str
             raise WrongUse(f"{command}: operator.port is 0, so nobody knows it: set a port, or use --url")
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(operator.host, operator.host)
         return f"http://{_authority(host, operator.port)}/{path}"
-    if not url.startswith(("http://", "https://")):
+    if not _is_address(url):
         raise WrongUse(f"{command}: --url {url!r} is no address: use http://HOST:PORT/{path}")
     return url
+
+
+def _is_address(url: str) -> bool:
+    from urllib.parse import urlsplit
+
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is none
+        return False
 
 
 def version(arguments: argparse.Namespace) -> int:

@@ -221,6 +221,8 @@ def test_check_token_without_a_token_is_wrong_use(
         (["--user", "u", "--ttl", "86401"], "--ttl is from 1 to 86400 seconds"),
         (["--user", "u", "--ttl", "soon"], "invalid int value: 'soon'"),
         (["--name", "n"], "--user"),
+        (["--user", "u", "--image", "http://x"], "--image: nobody is shown it: use an https address"),
+        (["--user", "u", "--image", ""], "--image: nobody is shown it: use an https address"),
     ],
 )
 def test_a_token_that_cannot_be_made_is_wrong_use(
@@ -295,6 +297,23 @@ def test_check_config_warns_of_a_certificate_by_its_dates(
     cert, _ = make_certificate(tmp_path, begins_in_s=begins_in_s, lasts_s=lasts_s)
     status, warning = check_tls(tmp_path, capsys)
     assert status == 0 and warning.startswith(f"warning: server.tls_cert: the certificate in {cert}{told}")
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:99999/", "http://127.0.0.1:x/", "http:///readyz", "http://[::1/"])
+@pytest.mark.parametrize("command", ["health", "top"])
+def test_regression_a_port_that_is_none_was_asked(capsys: pytest.CaptureFixture[str], command: str, url: str) -> None:
+    assert f"{command}: --url {url!r} is no address" in refused(capsys, command, "--url", url)
+
+
+@pytest.mark.parametrize("text", [None, "[server", "\xff"])
+def test_regression_a_file_that_cannot_be_read_was_said_to_lack_a_secret(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str | None
+) -> None:
+    monkeypatch.delenv("KOKO_PRESENCE_AUTH_SECRET")
+    path = tmp_path / "p.toml"
+    if text is not None:
+        path.write_text(text, encoding="latin-1")
+    assert refused(capsys, "check-config", "--config", str(path)).startswith(f"{path}: ")
 
 
 def test_default_config_prints_toml(capsys: pytest.CaptureFixture[str]) -> None:
