@@ -124,7 +124,8 @@ class Service:
         """Status and body from the operator port."""
         port = int(self.wait("operator port")["address"].rpartition(":")[2])
         with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)) as asking:
-            asking.request(method, path, body, {"Authorization": f"Bearer {API_KEY}"})
+            headers = {"Authorization": f"Bearer {API_KEY}"} | ({"Content-Type": "application/json"} if body else {})
+            asking.request(method, path, body, headers)
             answer = asking.getresponse()
             return answer.status, answer.read().decode()
 
