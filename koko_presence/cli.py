@@ -8,6 +8,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from .ops.standard_streams import open_missing
+
 if TYPE_CHECKING:
     from .ops.config import Config
 
@@ -22,6 +24,7 @@ class WrongUse(Exception):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and give its exit code."""
+    open_missing()
     arguments = _parser().parse_args(argv)
     command: Callable[[argparse.Namespace], int] = arguments.command
     try:
@@ -105,8 +108,13 @@ def token(arguments: argparse.Namespace) -> int:
     config = _load(arguments)
     if not 1 <= arguments.ttl <= config.auth.max_ttl_s:
         raise WrongUse(f"token: --ttl is from 1 to {config.auth.max_ttl_s} seconds (auth.max_ttl_s)")
+    from .auth.profile import MAX_IMAGE_CHARS, clean_image
     from .auth.tokens import issue_token
 
+    if arguments.image is not None and clean_image(arguments.image) is None:
+        raise WrongUse(
+            f"token: --image: nobody is shown it: use an https address of at most {MAX_IMAGE_CHARS} characters"
+        )
     if not config.auth.secret_algorithms:
         raise WrongUse("token: here others sign the tokens: auth.algorithms has none of HS256, HS384, HS512")
     try:
@@ -158,11 +166,19 @@ def check_token(arguments: argparse.Namespace) -> int:
 
 def check_config(arguments: argparse.Namespace) -> int:
     """Exit 0, a summary and warnings, or 2 and one line per fault."""
+    import time
+
+    from .ops import certificate
     from .ops.config_risks import warnings
 
     config = _load(arguments)
-    for warning in warnings(config, arguments.config):
-        print(f"warning: {warning}", file=sys.stderr)
+    fault = certificate.fault(config.server)
+    if fault:
+        _complain(fault)
+        return WRONG_USE
+    expiry = certificate.warning(config.server, time.time())
+    for warning in [*warnings(config, arguments.config), *([expiry] if expiry else [])]:
+        _complain(f"warning: {warning}")
     server, operator = config.server, config.operator
     origins = ", ".join(server.origins) or "the server's own"
     print(f"configuration is fine: {arguments.config or 'no file'}, environment")
@@ -222,9 +238,19 @@ def _operator_url(arguments: argparse.Namespace, command: str, path: str) -> str
             raise WrongUse(f"{command}: operator.port is 0, so nobody knows it: set a port, or use --url")
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(operator.host, operator.host)
         return f"http://{_authority(host, operator.port)}/{path}"
-    if not url.startswith(("http://", "https://")):
+    if not _is_address(url):
         raise WrongUse(f"{command}: --url {url!r} is no address: use http://HOST:PORT/{path}")
     return url
+
+
+def _is_address(url: str) -> bool:
+    from urllib.parse import urlsplit
+
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is none
+        return False
 
 
 def version(arguments: argparse.Namespace) -> int:
@@ -308,7 +334,7 @@ _SERVE_NOTES = """\
 signals:
   SIGTERM, Ctrl-C   drain: clients are sent elsewhere within server.drain_s, then exit; a second one does not wait
   SIGHUP            read the configuration again            (koko-presence reload)
-  SIGUSR1           write the stacks of all workers to the log
+  SIGUSR1           write the stacks of the main process and all workers to the log
   SIGUSR2           replace the workers while they serve    (koko-presence reload --rolling)
 """
 _RELOAD_NOTES = """\

@@ -3,6 +3,10 @@
 There is one fork server, with the program as it was loaded when the service started; a rolling reload loads the program
 anew, in a fork server of its own, and the one before is kept until the new workers serve. A fork server that ends is
 started again, at once or, after one that has ended soon, when a worker is wanted.
+
+Every worker that is asked for is answered once: it is prepared and then forked or failed, it is not wanted any more
+when its turn comes, or it is forgotten. A fork server that is not needed any more ends when it has answered its last
+request; those that wait there go to the one in its place.
 """
 
 import asyncio
@@ -73,6 +77,7 @@ class ForkServer:
         self.started_at = self._since = self._loop.time()
         self._watch = Watch()  # of what it is asked to do, since then
         self.closed = False
+        self._leaves = False  # it gets no further requests
         self.loaded: asyncio.Future[str] = self._loop.create_future()  # why it could not be loaded, empty when it is
         self._starting = asyncio.ensure_future(self._start())
 
@@ -105,6 +110,16 @@ class ForkServer:
         within_s = ANSWER_WITHIN_S if self.loaded.done() else LOADED_WITHIN_S
         if now - self._watch.start_stands_still_since(self._vitals(self._process.pid), self._since, now) >= within_s:
             self._lose("it did not answer" if self.loaded.done() else f"it was not loaded within {within_s:g} s")
+
+    def leave(self) -> list[int]:
+        """End it as soon as the request that is under way is answered. Gives the workers that wait for their turn,
+        which are not started here any more."""
+        waiting = list(self._queue)
+        self._queue.clear()
+        self._leaves = True
+        if self._asked is None:
+            self.close()
+        return waiting
 
     def close(self) -> None:
         """End it. Nothing is told any more."""
@@ -141,6 +156,10 @@ class ForkServer:
             except OSError as error:
                 self._requester.failed(id, error.strerror or str(error))
                 continue
+            except Exception as error:  # a fault of ours: without an answer it would be waited for without end
+                log.exception("a worker could not be prepared", extra={"id": id})
+                self._requester.failed(id, f"{type(error).__name__}: {error}")
+                continue
             if wanted is None:
                 continue
             self._asked = id
@@ -160,7 +179,7 @@ class ForkServer:
         except OSError:
             data = b""
         if not data:
-            self._lose("it has ended")
+            self._lose(self._ended())
             return
         try:
             answer = decode_answer(data)
@@ -176,7 +195,16 @@ class ForkServer:
                 self._requester.forked(answer.id, answer.pid)
             elif isinstance(answer, NotForked):
                 self._requester.failed(answer.id, answer.reason)
+            if self._leaves:
+                self.close()
         self._next()
+
+    def _ended(self) -> str:
+        """Why nothing more will come by the socket."""
+        status = None if self._process is None else self._process.poll()
+        if status is None:  # it is on its way out
+            return "its socket closed"
+        return f"it was killed by signal {-status}" if status < 0 else f"it exited with {status}"
 
     def _lose(self, why: str) -> None:
         if self.closed:
@@ -208,7 +236,7 @@ class Forks:
         self._current: ForkServer | None = None
         self._before: ForkServer | None = None  # while a rolling reload runs
         self._loading: ForkServer | None = None  # before it takes the place of the current one
-        self._ending: list[ForkServer] = []
+        self._ending: list[ForkServer] = []  # they get no further requests
         self._closed = False
 
     @property
@@ -220,7 +248,8 @@ class Forks:
     @property
     def awaits_answer(self) -> bool:
         """May there be a child that is a worker, and whose pid is not known yet?"""
-        return any(each is not None and each.awaits_answer for each in (self._current, self._before))
+        each = [self._current, self._before, *self._ending]
+        return any(server is not None and server.awaits_answer for server in each)
 
     def vitals(self) -> Vitals | None:
         """Of the one that is to fork the next worker."""
@@ -229,7 +258,7 @@ class Forks:
 
     def ask(self, id: int) -> None:
         """Start worker `id`: the requester hears of it."""
-        server = self._get()
+        server = "the service ends" if self._closed else self._get()
         if isinstance(server, str):
             self._requester.failed(id, server)
         else:
@@ -251,37 +280,37 @@ class Forks:
         self._loading = None
         if why or self._closed:
             return why or "the service ends"
+        replaced, self._current = self._current, new
         if self._before is None:
-            self._before = self._current
-        elif self._current is not None:
-            self._end(self._current)
-        self._current = new
+            self._before = replaced
+        elif replaced is not None:
+            self._end(replaced)
         return ""
 
     def keep(self) -> None:
         """What was loaded last is what workers start with from now on."""
-        if self._before is not None:
-            self._end(self._before)
-            self._before = None
+        before, self._before = self._before, None
+        if before is not None:
+            self._end(before)
 
     def go_back(self) -> None:
         """What was loaded before the last `renew` is what workers start with from now on."""
         if self._before is not None:
-            if self._current is not None:
-                self._end(self._current)
-            self._current, self._before = self._before, None
+            new, self._current, self._before = self._current, self._before, None
+            if new is not None:
+                self._end(new)
 
     def tick(self, now: float) -> None:
         """Several times a second."""
-        for server in (self._current, self._before, self._loading):
+        for server in (self._current, self._before, self._loading, *self._ending):
             if server is not None:
                 server.tick(now)
-        self._ending = [server for server in self._ending if not server.reaped]
+        self._ending = [server for server in self._ending if not (server.closed and server.reaped)]
 
     def close(self) -> None:
         """End all."""
         self._closed = True
-        for server in (self._current, self._before, self._loading):
+        for server in (self._current, self._before, self._loading, *self._ending):
             if server is not None:
                 server.close()
         self._current = self._before = None
@@ -295,10 +324,14 @@ class Forks:
         return self._current
 
     def _end(self, server: ForkServer) -> None:
-        server.close()
+        """It is not asked any more, and not `current` or `before`. What waits there is asked of the current one."""
         self._ending.append(server)
+        for id in server.leave():
+            self._loop.call_soon(self.ask, id)  # the requester may be in the middle of something
 
     def _on_gone(self, server: ForkServer, why: str) -> None:
+        if server in self._ending:
+            return
         self._ending.append(server)
         steady = not server.loaded.result() and self._loop.time() - server.started_at >= STEADY_S
         if server is self._before:

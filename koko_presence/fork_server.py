@@ -23,12 +23,14 @@ from typing import NoReturn
 from . import worker, worker_process
 from .cluster.fork_requests import Forked, Loaded, NotForked, receive_request, send_answer
 from .ops.processes import SIGNALS, set_title
+from .ops.standard_streams import open_missing
 
 _PID = struct.Struct("i")  # a pid, or an errno as a negative number
 
 
 def main(argv: list[str]) -> NoReturn:
     """Fork workers until the socket ends."""
+    open_missing()
     for number in (*SIGNALS, signal.SIGUSR1):  # they are sent to the whole group now and then, and mean the supervisor
         signal.signal(number, signal.SIG_IGN)
     sock = socket.socket(fileno=int(argv[0]))

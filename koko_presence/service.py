@@ -15,6 +15,7 @@ from collections.abc import Callable
 from . import inquiries
 from .ops import logs, reloading, runtime
 from .ops.beside import OneAtATime
+from .ops.certificate import Certificate
 from .ops.config import Config
 from .ops.operator import OperatorPort
 from .ops.processes import SIGNALS, Terminal
@@ -25,6 +26,7 @@ from .ops.systemd import Notifier
 log = logging.getLogger("koko_presence.service")
 
 FOLDER_EVERY_S = 60.0
+DRAIN_ONCE = 0  # among the signals: drain, unless that is under way
 
 monotonic = time.monotonic
 
@@ -38,9 +40,12 @@ def complain(code: int, line: str) -> int:
 class Service(ABC):
     """One running service. Signals only queue: they are handled by a task, one after the other."""
 
+    can_roll = True  # its workers can be replaced while it serves
+
     def __init__(self, config: Config, dev: bool, reload_config: Callable[[], Config], terminal: Terminal) -> None:
         self._config, self._dev, self._reload_config = config, dev, reload_config
         self._terminal = terminal
+        self._certificate: Certificate | None = None  # what new workers serve with
         self._loop = asyncio.get_running_loop()
         self._signals: asyncio.Queue[int] = asyncio.Queue()
         self._reloads = OneAtATime(self._reload)
@@ -87,6 +92,10 @@ class Service(ABC):
         """Begin to drain, or, when that has begun, end at once [Q6]."""
 
     @abstractmethod
+    def is_leaving(self) -> bool:
+        """Whether it drains or stops."""
+
+    @abstractmethod
     def look_at_sockets(self) -> None:
         """The runtime folder is there. Make anew what is missing in it."""
 
@@ -107,7 +116,10 @@ class Service(ABC):
                 log.exception("signal %d could not be obeyed", number)
 
     def _on_signal(self, number: int) -> None:
-        if number == signal.SIGHUP and not self._terminal.is_gone:
+        if number == DRAIN_ONCE:
+            if not self.is_leaving():
+                self.drain()
+        elif number == signal.SIGHUP and not self._terminal.is_gone:
             self._reloads.ask()
         elif number == signal.SIGUSR2:
             self.roll()
@@ -115,14 +127,17 @@ class Service(ABC):
             self.drain()
 
     def drain_as_told(self) -> None:
-        """What POST /api/drain does: as SIGTERM."""
-        self._signals.put_nowait(signal.SIGTERM)
+        """What POST /api/drain does: as a first SIGTERM. It may be repeated, since an answer can be lost."""
+        self._signals.put_nowait(DRAIN_ONCE)
 
     async def _reload(self) -> None:
         self._notifier.reloading()
         try:
-            config = await reloading.read_again(self._reload_config, lambda: self._config, rolling=False)
+            config = await reloading.read_again(
+                self._reload_config, lambda: self._config, rolling=False, can_roll=self.can_roll
+            )
             if config is not None:
+                await reloading.look_at_certificate(config.server, self._certificate, can_roll=self.can_roll)
                 self.apply(config)
                 self._config = config
                 logs.configure(config.log, config.secrets)

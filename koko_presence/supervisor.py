@@ -55,8 +55,8 @@ monotonic = time.monotonic
 
 
 def run(config: Config, *, dev: bool = False, reload_config: Callable[[], Config] | None = None) -> int:
-    """Serve until SIGINT or SIGTERM. SIGHUP reads the configuration again, SIGUSR1 writes the stacks of all processes
-    to the log, SIGUSR2 replaces the workers.
+    """Serve until SIGINT or SIGTERM. SIGHUP reads the configuration again, SIGUSR1 writes the stacks of this process
+    and all workers to the log, SIGUSR2 replaces the workers.
 
     Returns the process's exit code: 0 after a drain; 2 when an address or the certificate cannot be used, which no
     restart helps; 1 when for ten seconds there was no worker and none could be started. The fault may be one that a new
@@ -248,8 +248,8 @@ class Supervisor(Service):
         self._config, self._config_before = config, self._config
         self._certificate, self._certificate_before = certificate, self._certificate
         pids = [worker.pid for worker in self._workers.values() if worker.pid is not None]
-        batch = headroom.how_many_more(pids)
-        log.info("rolling reload: every worker is replaced", extra={"workers": self._fleet.slots, "at_once": batch})
+        batch = min(headroom.how_many_more(pids), self._fleet.slots)
+        log.info("rolling reload: every worker is replaced", extra={"workers": self._fleet.slots, "batch": batch})
         self._rolling = True
         self._notifier.reloading()
         self._do(self._fleet.roll(monotonic(), batch=batch, longest_s=config.server.drain_s))
@@ -261,6 +261,9 @@ class Supervisor(Service):
             log.info("draining", extra=extra)
             self._notifier.stopping(server.drain_delay_s + server.drain_s + STOP_EXTEND_S)
         self._do(self._fleet.drain(monotonic(), server.drain_s, server.drain_delay_s))
+
+    def is_leaving(self) -> bool:
+        return self._fleet.phase in (Phase.DRAINING, Phase.STOPPING)
 
     def look_at_sockets(self) -> None:
         for id, worker in self._workers.items():
@@ -367,7 +370,7 @@ class Supervisor(Service):
             self._do(self._fleet.on_serving(id, message.epoch, now))
         elif isinstance(message, control.PeerStuck):
             members = self._fleet.members
-            if id in members and message.peer in members:
+            if self._fleet.is_news(id, message.peer, message.lossy, now):
                 self._watch.on_report(members[message.peer].slot, members[id].slot, now)
             self._do(self._fleet.on_peer_stuck(id, message.peer, message.lossy, now))
         elif isinstance(message, control.Drained):
@@ -439,10 +442,10 @@ class Supervisor(Service):
     def _show_state(self) -> None:
         """Tell systemd, the log and a person at the terminal what has changed."""
         reason = self.unready()
-        missing = ", ".join(map(str, self.missing()))
-        status = reason or (
-            f"others stand in for worker {missing}" if missing else f"{self._fleet.slots} workers serve"
-        )
+        missing = self.missing()
+        status = f"{self._fleet.slots} workers serve"
+        if reason or missing:
+            status = reason or f"others stand in for worker {', '.join(map(str, missing))}"
         was_rolling, self._rolling = self._rolling, self._fleet.rolling
         if was_rolling and not self._rolling and self._fleet.rolled:
             self._forks.keep()
@@ -462,7 +465,10 @@ class Supervisor(Service):
             runtime.announce(self._config, self._port, dev=self._dev)
             self._notifier.ready(status)
         elif not self._rolling:
-            log.info("ready", extra={"missing": missing} if missing else {})
+            if missing:
+                log.warning("others stand in for workers that are missing", extra={"missing": missing})
+            else:
+                log.info("ready")
             self._notifier.ready(status)
 
 

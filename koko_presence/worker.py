@@ -425,12 +425,14 @@ class Worker:
 
     def _take_over(self) -> None:
         self._take_over_timer = None
+        before = self._views.current
         view = None if self._stopping else self._views.take_over(monotonic())
         if view is None:
             return
+        dead = sorted(peer.slot for peer in (before.peers if before else ()) if peer.id not in view.ids)
         log.warning(
             "workers have died and the supervisor has not said so: this one goes on without them",
-            extra={"peers": sorted(peer.slot for peer in view.peers), "epoch": view.epoch},
+            extra={"dead": dead, "epoch": view.epoch},
         )
         self._go_by(view)
         self.on_took_over(view)

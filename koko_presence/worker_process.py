@@ -95,6 +95,8 @@ class Alone(Service):
     """A service of one worker. It cannot be replaced while it serves, and no other stands in for it: when it dies the
     service has ended, and what started it has to start it again."""
 
+    can_roll = False
+
     def __init__(self, config: Config, dev: bool, reload_config: Callable[[], Config], terminal: Terminal) -> None:
         super().__init__(config, dev, reload_config, terminal)
         self._reason = "starting"
@@ -107,7 +109,7 @@ class Alone(Service):
         """The whole life of the service; gives the exit code."""
         config, line = self._config, ""
         try:
-            certificate = await read_certificate(config.server)
+            certificate = self._certificate = await read_certificate(config.server)
             self._worker = Worker(config, dev=self._dev, certificate=certificate)
             await self._worker.start()
         except OSError as error:
@@ -210,6 +212,9 @@ class Alone(Service):
     def _end(self) -> None:
         if not self._over.done():
             self._over.set_result(None)
+
+    def is_leaving(self) -> bool:
+        return self._leaving is not None
 
     def look_at_sockets(self) -> None:
         """There are none: one worker talks to nobody."""

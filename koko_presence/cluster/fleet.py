@@ -28,6 +28,7 @@ UNREACHABLE_S = 10.0  # a worker that beats, but cannot be reached by another on
 DRAIN_LONGEST_S = 10.0
 STOP_WITHIN_S = 2.0  # from Stop to SIGKILL
 HURRIED_STOP_WITHIN_S = 0.5
+KILLED_WITHIN_S = 2.0  # from SIGKILL to the end of the service, whether or not all processes have ended
 DRAIN_MARGIN_S = 5.0  # beyond the time a worker was given: it waits for its clients to come back elsewhere
 STALL_S = 1.0  # the supervisor itself was held up, and knows nothing of the workers' beats meanwhile
 
@@ -58,6 +59,7 @@ class Fleet:
         self._drain_at: float | None = None  # a drain that was asked for, and has not begun
         self._drain_longest_s = self._roll_longest_s = DRAIN_LONGEST_S
         self._exit = Exit(0, "")
+        self._over_by = float("inf")  # when the service ends whatever its workers do; once it stops
         self._last_fault = ""
         self._over = False
         self._actions: list[Action] = []
@@ -163,7 +165,7 @@ class Fleet:
             return self._settle(now)
         if lossy:
             self._lose(member, f"worker {teller.slot} cannot reach it, and has dropped what it had to tell it", now)
-        elif now - teller.heard_at > LATE_S or now - member.heard_at > LATE_S:
+        elif not self.is_news(id, peer, lossy, now):
             member.unreached.pop(id, None)
         else:
             since, said = member.unreached.get(id, (now, now))
@@ -172,6 +174,14 @@ class Fleet:
             if now - since >= UNREACHABLE_S:
                 self._lose(member, f"worker {teller.slot} cannot reach it", now)
         return self._settle(now)
+
+    def is_news(self, id: int, peer: int, lossy: bool, now: float) -> bool:
+        """Whether worker `id`, which says that it cannot reach worker `peer`, tells more than the beats of both: that
+        one of them is late or hangs is seen by these."""
+        member, teller = self.members.get(peer), self.members.get(id)
+        if member is None or teller is None:
+            return False
+        return lossy or max(now - teller.heard_at, now - member.heard_at) <= LATE_S
 
     def on_drained(self, id: int, now: float) -> list[Action]:
         """The worker's clients are gone."""
@@ -217,6 +227,7 @@ class Fleet:
                 member.heard_at = now
                 member.watch.heard()
                 member.lateness.forget()
+            self._over_by = max(self._over_by, now + KILLED_WITHIN_S)
         self._ticked_at = now
         for member in list(self.members.values()):
             if member.gone_by is not None and now >= member.gone_by:
@@ -317,6 +328,7 @@ class Fleet:
         for member in self.members.values():
             if member.gone_by is not None:
                 member.gone_by = min(member.gone_by, now + HURRIED_STOP_WITHIN_S)
+        self._over_by = min(self._over_by, now + HURRIED_STOP_WITHIN_S + KILLED_WITHIN_S)
         return self._settle(now)
 
     # --- inside ---------------------------------------------------------------------------------------------------
@@ -413,7 +425,7 @@ class Fleet:
 
     def _stop(self, code: int, line: str, now: float) -> None:
         self.phase, self._roll, self._exit = Phase.STOPPING, None, Exit(code, line)
-        self._drain_at = None
+        self._drain_at, self._over_by = None, now + STOP_WITHIN_S + KILLED_WITHIN_S
         for member in self.members.values():
             if not member.lost and member.gone_by is None:
                 self._end(member, now, STOP_WITHIN_S)
@@ -431,8 +443,11 @@ class Fleet:
             and all(member.drained or member.lost or member.gone_by is not None for member in self.members.values())
         ):
             self._stop(0, "", now)
-        if self.phase is Phase.STOPPING and not self.members and not self._over:
+        if self.phase is Phase.STOPPING and not self._over and (not self.members or now >= self._over_by):
             self._over = True
+            for member in self.members.values():  # of which the kernel, or who was to start them, has told no end
+                log.error("the service ends without a worker", extra={"worker": member.slot, "id": member.id})
+                self._actions.append(Kill(member.id))
             self._actions.append(self._exit)
         return self._take()
 
@@ -543,6 +558,10 @@ class Fleet:
                 self._drain(new, now, self._roll_longest_s, hand_over=True)
         if published:
             self._publish()
+        for turn in roll.turns:  # whose worker had died: it was the successor that was to mend it
+            covered = any(member.slot == turn.slot and member.covers for member in self.members.values())
+            if not covered and not self._restarts.pauses(turn.slot):
+                self._restarts.failed(turn.slot, 0.0, now)
 
     def _give_up_roll(self, slot: int, why: str, now: float) -> None:
         self._cancel_roll(now)

@@ -35,6 +35,11 @@ class OwnViews:
             self._died.setdefault(id, now)
 
     @property
+    def current(self) -> View | None:
+        """The view to go by; None before the first one."""
+        return self._view
+
+    @property
     def due_at(self) -> float | None:
         """When `take_over` is to be called; None: there is no reason to."""
         return min(self._died.values()) + PATIENCE_S if self._died else None

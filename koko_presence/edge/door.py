@@ -383,7 +383,7 @@ class Threshold(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
         if not self._door.enter(transport):
-            self._refuse(503, "The server has no room for more connections. Try again in a moment.")
+            self._refuse(503, "The server has no room for more connections. Try again in a moment.", RETRY_CONNECTION)
             return
         if self._use is None:
             self._refuse(503, TOO_MANY_OF_ADDRESS, RETRY_CONNECTION)

@@ -232,11 +232,15 @@ def _names(route: Route) -> tuple[str, ...]:
     return () if route.query_type is None else route.query_type.__struct_fields__  # type: ignore[attr-defined]
 
 
+_NOT_JSON = "UNSUPPORTED_MEDIA_TYPE", "Send JSON, with the header  Content-Type: application/json"
+
+
 async def _body_of(route: Route, request: web.Request) -> Any:
     if route.body_type is None and not request.can_read_body:
         return None
-    if route.body_type is not None and request.content_type != "application/json":
-        raise ApiError(415, "UNSUPPORTED_MEDIA_TYPE", "Send JSON, with the header  Content-Type: application/json")
+    is_json = request.content_type == "application/json"
+    if route.body_type is not None and not is_json:
+        raise ApiError(415, *_NOT_JSON)
     try:
         body = await request.read()
     except web.HTTPRequestEntityTooLarge:
@@ -245,6 +249,8 @@ async def _body_of(route: Route, request: web.Request) -> Any:
         raise ApiError(400, "INVALID_BODY", "The body cannot be read.") from None
     if route.body_type is None and not body.strip():
         return None
+    if not is_json:
+        raise ApiError(415, *_NOT_JSON)
     try:
         return msgspec.json.decode(body, type=route.body_type or NoBody)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -15,6 +15,7 @@ from .beside import in_thread
 from .config import Server
 
 READ_WITHIN_S = 10.0
+SOON_S = 3 * 86_400.0
 
 
 async def read_certificate(server: Server, within_s: float | None = None) -> "Certificate | None":
@@ -59,6 +60,43 @@ class Certificate(Struct, frozen=True):
         with _file(self.chain) as chain, _file(self.key) as key:
             context.load_cert_chain(chain.name, key.name, password=_no_password)
         return context
+
+
+def fault(server: Server) -> str:
+    """Why the certificate that `server` names cannot be served with, in words and with its key; empty when it can.
+    Reads its files, which may take long."""
+    if not (server.tls_cert and server.tls_key):
+        return ""
+    try:
+        Certificate.read(server)
+    except ssl.SSLError as error:
+        if error.reason == "KEY_VALUES_MISMATCH":
+            return f"server.tls_key: {server.tls_key} is not the key of the certificate in {server.tls_cert}"
+        return f"server.tls_cert: {server.tls_cert} and {server.tls_key} are no certificate and its key: {error}"
+    except OSError as error:
+        return f"server.tls_cert: {server.tls_cert} and {server.tls_key} cannot be read: {error.strerror or error}"
+    return ""
+
+
+def warning(server: Server, now_s: float) -> str:
+    """That the certificate has expired, is not valid yet or expires within SOON_S of `now_s`, seconds since 1970; empty
+    when none of these is so. For one without a `fault`."""
+    from cryptography.x509 import load_pem_x509_certificate  # only check-config needs it
+
+    if not server.tls_cert:
+        return ""
+    try:
+        found = load_pem_x509_certificate(Path(server.tls_cert).read_bytes())
+    except (OSError, ValueError):  # OpenSSL takes more than it does
+        return ""
+    start = f"server.tls_cert: the certificate in {server.tls_cert}"
+    if now_s >= found.not_valid_after_utc.timestamp():
+        return f"{start} has expired, at {found.not_valid_after_utc:%Y-%m-%d %H:%M} UTC"
+    if now_s < found.not_valid_before_utc.timestamp():
+        return f"{start} is not valid before {found.not_valid_before_utc:%Y-%m-%d %H:%M} UTC"
+    if now_s >= found.not_valid_after_utc.timestamp() - SOON_S:
+        return f"{start} expires at {found.not_valid_after_utc:%Y-%m-%d %H:%M} UTC"
+    return ""
 
 
 def _no_password() -> str:

@@ -171,12 +171,15 @@ def load(
     faults: list[str] = []
     known = {key.dotted: key for key in keys()}
     values: dict[str, Any] = {}
-    if path is not None:
-        values |= _from_file(Path(path), known, faults)
+    tables = {} if path is None else _tables_of(Path(path), faults)
+    if tables:
+        values |= _from_file(tables, known, faults)
     values |= _from_environment(os.environ if env is None else env, known, faults)
     for dotted, value in (flags or {}).items():
         flag = "--" + known[dotted].name.replace("_", "-") if known[dotted].section != "log" else "--log-level"
         _put(values, known[dotted], value, f"{dotted} ({flag})", isinstance(value, str), faults)
+    if tables is None:  # what is missing then is missing for that
+        raise ConfigError(faults)
     if dev:
         values |= _dev_rules(values)
     if needs_secret:  # others, such as a probe of another user, may not read them
@@ -205,15 +208,18 @@ def with_secret(config: Config, otherwise: str = "", *, anyhow: bool = False) ->
 # --- the three sources --------------------------------------------------------------------------------------------
 
 
-def _from_file(path: Path, known: Mapping[str, Key], faults: list[str]) -> dict[str, Any]:
+def _tables_of(path: Path, faults: list[str]) -> dict[str, Any] | None:
+    """None: it cannot be read."""
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         faults.append(f"{path}: cannot be read: {error.strerror}")
-        return {}
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         faults.append(f"{path}: is not valid TOML: {error}")
-        return {}
+    return None
+
+
+def _from_file(tables: Mapping[str, Any], known: Mapping[str, Key], faults: list[str]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     sections = {key.section for key in known.values()}
     for section, table in tables.items():

@@ -14,6 +14,7 @@ from .auth_config import MIN_SECRET_BYTES
 from .config import SECRETS, Config
 
 PUBLIC = ("auth.public_key",)
+WORKER_MIN_BYTES = 64 << 20  # an idle worker counts for some 40 MiB, 30 of which are shared with the others
 
 
 def warnings(config: Config, path: str | Path | None = None) -> list[str]:
@@ -26,6 +27,12 @@ def warnings(config: Config, path: str | Path | None = None) -> list[str]:
         found.append(
             'auth.audience: is not set, so with access.mode = "allow_all" every token of that identity provider enters '
             "every room, also those that it makes for other applications"
+        )
+    workers = config.server.worker_count
+    if 0 < config.server.memory_bytes < workers * WORKER_MIN_BYTES:
+        found.append(
+            f"server.memory_bytes: is {config.server.memory_bytes} for {workers} worker{'s' * (workers > 1)}; below "
+            f"{WORKER_MIN_BYTES} for each, which makes {workers * WORKER_MIN_BYTES}, hardly anybody is let in"
         )
     files = {f"{dotted}_file": _value(config, f"{dotted}_file") for dotted in SECRETS if dotted not in PUBLIC}
     files["server.tls_key"] = config.server.tls_key

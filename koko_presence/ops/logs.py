@@ -31,6 +31,7 @@ _TOKEN = re.compile(r"eyJ[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]*){2,4}")
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
 _NOT_EXTRA = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 _scalar = (str, int, float, bool, type(None))
+_MAX_ITEMS = 50  # of a list
 
 
 class Redactor:
@@ -86,6 +87,8 @@ class LineFormatter(logging.Formatter):
             return self._redactor.clean(value)
         if isinstance(value, _scalar):
             return value
+        if isinstance(value, list | tuple):  # such as numbers of workers
+            return [self._plain(item) for item in value[:_MAX_ITEMS]]
         return self._redactor.clean(str(value))
 
 
@@ -109,6 +112,8 @@ class ConsoleFormatter(LineFormatter):
 
 
 def _cut(name: str, value: Any, longest: int) -> Any:
+    if isinstance(value, list):
+        return [_cut(name, item, longest // _MAX_ITEMS) for item in value]
     if not isinstance(value, str) or len(value) <= longest:
         return value
     # the end of a traceback is what says what happened

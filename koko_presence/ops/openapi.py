@@ -63,9 +63,10 @@ def _operation(route: Route) -> dict[str, Any]:
     if parameters:
         operation["parameters"] = parameters
     errors = {400, 401, 403, 429, *route.errors}
+    if route.method != "GET":
+        errors |= {413, 415}
     if route.body_type is not None:
         operation["requestBody"] = {"required": True, "content": _content(route.body_type)}
-        errors |= {413, 415}
     answers: dict[str, Any] = {str(route.status): {"description": "Done.", "content": _content(route.answer)}}
     for status in sorted(errors):
         answers[str(status)] = {"description": _WHAT[status], "content": _content(ErrorAnswer)}

@@ -7,7 +7,8 @@ from typing import NamedTuple
 import msgspec
 
 from .beside import in_thread
-from .config import Config, ConfigError, keys
+from .certificate import Certificate, read_certificate
+from .config import Config, ConfigError, Server, keys
 
 log = logging.getLogger("koko_presence.reload")
 
@@ -45,9 +46,17 @@ def settle(old: Config, new: Config, *, rolling: bool) -> Settled:
     return Settled(new, held)
 
 
-async def read_again(read: Callable[[], Config], old: Callable[[], Config], *, rolling: bool) -> Config | None:
+def new_workers(can_roll: bool) -> str:
+    """What it takes to change what a worker has from its start on; `can_roll` as in `read_again`."""
+    return "koko-presence reload --rolling" if can_roll else "a restart"
+
+
+async def read_again(
+    read: Callable[[], Config], old: Callable[[], Config], *, rolling: bool, can_roll: bool = True
+) -> Config | None:
     """The configuration to go on with, or None: then every fault is in the log, and nothing changes. `read` runs beside
-    the loop, as its files may be on a mount that hangs; `old` gives the configuration that holds when it is done."""
+    the loop, as its files may be on a mount that hangs; `old` gives the configuration that holds when it is done.
+    `can_roll`: the service can replace its workers."""
     try:
         read_config = await in_thread(read, READ_WITHIN_S)
     except ConfigError as error:
@@ -64,6 +73,30 @@ async def read_again(read: Callable[[], Config], old: Callable[[], Config], *, r
         return None
     config, held = settle(old(), read_config, rolling=rolling)
     for dotted in held:
-        how = "koko-presence reload --rolling" if dotted in AT_ROLLING else "a restart"
+        how = new_workers(can_roll) if dotted in AT_ROLLING else "a restart"
         log.warning("%s has changed, which takes %s; the old value stays", dotted, how, extra={"key": dotted})
     return config
+
+
+async def look_at_certificate(server: Server, served: Certificate | None, *, can_roll: bool) -> None:
+    """Say in the log that the files of the certificate hold another one than `served`, or none that can be used: after
+    a renewal a reload is what people try first."""
+    if served is None:
+        return
+    try:
+        found = await read_certificate(server)
+    except OSError as error:
+        why = error.strerror or str(error)
+        log.warning(
+            "%s and its key cannot be served with now, and the certificate of before stays",
+            server.tls_cert,
+            extra={"why": why},
+        )
+        return
+    if found is not None and found != served:
+        log.warning(
+            "the certificate in %s has changed, which takes %s; the one of before stays",
+            server.tls_cert,
+            new_workers(can_roll),
+            extra={"key": "server.tls_cert"},
+        )

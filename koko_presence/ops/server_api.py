@@ -158,7 +158,7 @@ _ANY_OF = {
 
 class ServerApi:
     """`key` gives the bearer key of now, `ask` puts an inquiry to all workers, `stats` gives the counters, `drain`
-    begins what SIGTERM begins."""
+    begins what SIGTERM begins, unless that is under way."""
 
     def __init__(
         self,
@@ -210,7 +210,7 @@ class ServerApi:
                 "POST", "/api/drain", "drain", "Drain and stop, as SIGTERM does", self._begin_drain, DrainAnswer,
                 status=202,
                 description="After `server.drain_delay_s` clients are sent elsewhere, over at most `server.drain_s`; "
-                "then the service ends with exit code 0. Asked again it does not wait.",
+                "then the service ends with exit code 0. Asked again it changes nothing.",
             ),
         )  # fmt: skip
         text = msgspec.json.encode(document(self.routes, _ANY_OF))

@@ -351,7 +351,8 @@ def test_too_many_connections_get_503_and_room_is_made_again(run: Run) -> None:
                 websockets.connect(f"ws://127.0.0.1:{port}/presence"),
                 websockets.connect(f"ws://127.0.0.1:{port}/presence"),
             ):
-                assert "503" in await raw(port, handshake())
+                answer = await raw(port, handshake())
+                assert "503" in answer and "\r\nRetry-After: 10\r\n" in answer
             await until(lambda: door.open_count == 0)
             assert "101" in await upgrade(port)
 

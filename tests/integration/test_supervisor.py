@@ -124,7 +124,8 @@ class Service:
         """Status and body from the operator port."""
         port = int(self.wait("operator port")["address"].rpartition(":")[2])
         with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)) as asking:
-            asking.request(method, path, body, {"Authorization": f"Bearer {API_KEY}"})
+            headers = {"Authorization": f"Bearer {API_KEY}"} | ({"Content-Type": "application/json"} if body else {})
+            asking.request(method, path, body, headers)
             answer = asking.getresponse()
             return answer.status, answer.read().decode()
 
@@ -653,3 +654,13 @@ def test_a_server_ends_with_the_window_it_was_started_in(workers: int) -> None:
         said += os.read(window, 4096)
     os.close(window)
     assert server.wait(PATIENCE_S) == 0
+
+
+@pytest.mark.parametrize(("workers", "closed"), [(2, "2>&-"), (2, "<&- 2>&-"), (1, "2>&-")])
+def test_regression_with_stderr_closed_no_worker_served(workers: int, closed: str) -> None:
+    command = [sys.executable, "-m", "koko_presence", "serve", "--dev", "--port", "0", "--workers", str(workers)]
+    shell = ["sh", "-c", f'exec "$@" {closed}', "sh", *command]
+    with subprocess.Popen(shell, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None and "Demo:" in server.stdout.readline()
+        server.terminate()
+        assert server.wait(PATIENCE_S) == 0

@@ -22,6 +22,7 @@ from koko_presence import cli
 from koko_presence.ops import logs
 from koko_presence.ops.config import Config
 from koko_presence.ops.runtime import RuntimeFolder
+from tests.certificates import make_certificate
 from tests.waiting import PATIENCE_S
 
 SECRET = "s" * 40
@@ -220,6 +221,8 @@ def test_check_token_without_a_token_is_wrong_use(
         (["--user", "u", "--ttl", "86401"], "--ttl is from 1 to 86400 seconds"),
         (["--user", "u", "--ttl", "soon"], "invalid int value: 'soon'"),
         (["--name", "n"], "--user"),
+        (["--user", "u", "--image", "http://x"], "--image: nobody is shown it: use an https address"),
+        (["--user", "u", "--image", ""], "--image: nobody is shown it: use an https address"),
     ],
 )
 def test_a_token_that_cannot_be_made_is_wrong_use(
@@ -255,6 +258,62 @@ def test_check_config_tells_every_fault_in_a_line_of_its_own(
     out, err = capsys.readouterr()
     assert out == ""
     assert [line.split(":")[0] for line in err.splitlines()] == ["server.port", "limits.speed"]
+
+
+def check_tls(folder: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    """What check-config says of the certificate in the folder: exit code and stderr."""
+    text = f"[server]\ntls_cert = '{folder}/cert.pem'\ntls_key = '{folder}/key.pem'\n"
+    (folder / "p.toml").write_text(text)
+    status = run("check-config", "--config", str(folder / "p.toml"))
+    return status, capsys.readouterr().err
+
+
+def test_regression_check_config_accepted_a_certificate_that_does_not_fit_its_key(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cert, key = make_certificate(tmp_path)
+    assert check_tls(tmp_path, capsys) == (0, "")
+    old_key = key.read_bytes()
+    make_certificate(tmp_path)
+    key.write_bytes(old_key)
+    fault = f"server.tls_key: {key} is not the key of the certificate in {cert}\n"
+    assert check_tls(tmp_path, capsys) == (2, fault)
+    cert.write_text("no certificate\n")
+    status, told = check_tls(tmp_path, capsys)
+    assert status == 2 and told.startswith(f"server.tls_cert: {cert} and {key} are no certificate and its key: ")
+    cert.unlink()
+    assert check_tls(tmp_path, capsys) == (2, f"server.tls_cert: cannot read {cert}\n")
+    cert.mkdir()
+    assert check_tls(tmp_path, capsys) == (2, f"server.tls_cert: {cert} and {key} cannot be read: Is a directory\n")
+
+
+@pytest.mark.parametrize(
+    ("begins_in_s", "lasts_s", "told"),
+    [(-9000.0, 60.0, " has expired, at "), (9000.0, 1e6, " is not valid before "), (-60.0, 86_400.0, " expires at ")],
+)
+def test_check_config_warns_of_a_certificate_by_its_dates(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], begins_in_s: float, lasts_s: float, told: str
+) -> None:
+    cert, _ = make_certificate(tmp_path, begins_in_s=begins_in_s, lasts_s=lasts_s)
+    status, warning = check_tls(tmp_path, capsys)
+    assert status == 0 and warning.startswith(f"warning: server.tls_cert: the certificate in {cert}{told}")
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:99999/", "http://127.0.0.1:x/", "http:///readyz", "http://[::1/"])
+@pytest.mark.parametrize("command", ["health", "top"])
+def test_regression_a_port_that_is_none_was_asked(capsys: pytest.CaptureFixture[str], command: str, url: str) -> None:
+    assert f"{command}: --url {url!r} is no address" in refused(capsys, command, "--url", url)
+
+
+@pytest.mark.parametrize("text", [None, "[server", "\xff"])
+def test_regression_a_file_that_cannot_be_read_was_said_to_lack_a_secret(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str | None
+) -> None:
+    monkeypatch.delenv("KOKO_PRESENCE_AUTH_SECRET")
+    path = tmp_path / "p.toml"
+    if text is not None:
+        path.write_text(text, encoding="latin-1")
+    assert refused(capsys, "check-config", "--config", str(path)).startswith(f"{path}: ")
 
 
 def test_default_config_prints_toml(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import os
+import random
 import socket
 import threading
 from collections.abc import Callable, Coroutine
@@ -140,7 +141,7 @@ def test_a_fork_server_that_ends_fails_those_who_wait_and_the_next_request_start
     async def story(house: House) -> None:
         server = await started(house, 1, 2)
         server.sock.close()
-        await house.heard((1, "it has ended"), (2, "it has ended"))
+        await house.heard((1, "its socket closed"), (2, "its socket closed"))
         assert house.forks.pids == {1000}, "not waited for yet"
         house.forks.tick(0.0)
         assert house.forks.pids == set()
@@ -166,7 +167,7 @@ def test_regression_a_worker_that_died_before_its_pid_was_read_was_waited_for_as
         assert not house.forks.awaits_answer
         house.forks.ask(3)
         server.sock.close()
-        await house.heard((3, "it has ended"))
+        await house.heard((3, "its socket closed"))
         assert not house.forks.awaits_answer, "nobody will answer"
 
     play(story)
@@ -252,7 +253,7 @@ def test_a_program_that_cannot_be_loaded_is_said(play: Play) -> None:
         house.forks.ask(1)
         server = await house.server(0)
         server.sock.close()
-        await house.heard((1, "the program could not be loaded: it has ended"))
+        await house.heard((1, "the program could not be loaded: its socket closed"))
         house.forks.ask(2)
         server = await house.server(1)
         await until(lambda: house.forks.pids >= {1001})
@@ -302,7 +303,7 @@ def test_a_new_program_that_cannot_be_loaded_changes_nothing(play: Play) -> None
         old = await started(house, 1)
         renewing = asyncio.ensure_future(house.forks.renew())
         (await house.server(1)).sock.close()
-        assert await renewing == "the program could not be loaded: it has ended"
+        assert await renewing == "the program could not be loaded: its socket closed"
         old.say(Forked(1, 5))
         await house.heard((1, 5))
         renewing = asyncio.ensure_future(house.forks.renew())
@@ -314,5 +315,127 @@ def test_a_new_program_that_cannot_be_loaded_changes_nothing(play: Play) -> None
         assert "was not loaded within" in await renewing and not old.killed
         house.forks.go_back()
         assert not old.killed
+
+    play(story)
+
+
+@pytest.mark.parametrize("how", ["it is answered", "it ends", "it hangs"])
+def test_regression_requests_at_a_fork_server_that_was_not_needed_any_more_were_never_answered(
+    play: Play, how: str
+) -> None:
+    """A rolling reload failed while a worker was being forked: nobody told its end, and the service could not stop."""
+
+    async def story(house: House) -> None:
+        old = await started(house, 1)
+        old.say(Forked(1, 5))
+        await house.heard((1, 5))
+        renewing = asyncio.ensure_future(house.forks.renew())
+        new = await house.loaded(1)
+        assert await renewing == ""
+        for id in (2, 3, 4):
+            house.forks.ask(id)
+        assert await asyncio.to_thread(new.asked) == 2
+        house.unwanted = {4}
+        house.forks.go_back()
+        assert await asyncio.to_thread(old.asked) == 3, "what waited there is asked of the one before"
+        old.say(Forked(3, 8))
+        await house.heard((3, 8))
+        assert not new.killed and house.forks.awaits_answer
+        if how == "it is answered":
+            new.say(Forked(2, 7))
+            await house.heard((2, 7))
+        elif how == "it ends":
+            new.sock.close()
+            await house.heard((2, "its socket closed"))
+        else:
+            now = asyncio.get_running_loop().time()
+            for step in range(60):
+                house.forks.tick(now + 0.1 * step)
+            await house.heard((2, "it did not answer"))
+        assert new.killed and not house.forks.awaits_answer and not old.killed
+        house.forks.tick(0.0)
+        assert house.forks.pids == {1000}
+
+    play(story)
+
+
+def test_regression_a_worker_whose_preparation_failed_for_a_fault_of_ours_was_never_answered(play: Play) -> None:
+    async def story(house: House) -> None:
+        prepare = house.prepare
+
+        def faulty(id: int) -> Wanted | None:
+            if id == 1:
+                raise KeyError("slot")
+            return prepare(id)
+
+        house.prepare = faulty  # type: ignore[method-assign]
+        server = await started(house, 2)
+        house.forks.ask(1)
+        server.say(Forked(2, 5))
+        await house.heard((2, 5), (1, "KeyError: 'slot'"))
+
+    play(story)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_whatever_happens_every_worker_that_was_asked_for_is_answered_once(play: Play, seed: int) -> None:
+    """Requests, withdrawals, reloads that succeed or fail, and fork servers that end, in any order."""
+    chance = random.Random(seed)
+
+    async def answer(server: FakeServer) -> None:
+        """Until its end: load, then fork, refuse or end."""
+        server.say(Loaded())
+        while True:
+            id = await asyncio.to_thread(server.asked)
+            for _ in range(chance.randrange(30)):
+                await asyncio.sleep(0)
+            what = chance.random()
+            if what < 0.15:
+                server.sock.shutdown(socket.SHUT_RDWR)
+                return
+            server.say(NotForked(id, "no memory") if what < 0.3 else Forked(id, id))
+
+    async def story(house: House) -> None:
+        answering: list[asyncio.Task[None]] = []
+        forgotten: set[int] = set()
+        unwanted: set[int] = set()
+        start, prepare = house.start, house.prepare
+        loop = asyncio.get_running_loop()
+
+        def start_and_answer(sock: int, supervisor: int) -> FakeServer:
+            server = start(sock, supervisor)
+            loop.call_soon_threadsafe(lambda: answering.append(asyncio.ensure_future(answer(server))))
+            return server
+
+        def note(id: int) -> Wanted | None:
+            wanted = prepare(id)
+            if wanted is None:
+                unwanted.add(id)
+            return wanted
+
+        fork_client.start_fork_server = start_and_answer  # type: ignore[assignment]
+        house.prepare = note  # type: ignore[method-assign]
+        asked = 0
+        for _ in range(60):
+            what = chance.randrange(10)
+            if what < 4:
+                asked += 1
+                house.unwanted |= {asked} if chance.random() < 0.2 else set()
+                house.forks.ask(asked)
+            elif what == 4 and asked and house.forks.forget(id := chance.randint(1, asked)):
+                forgotten.add(id)
+            elif what == 5:
+                await house.forks.renew()
+            elif what == 6:
+                house.forks.go_back()
+            elif what == 7:
+                house.forks.keep()
+            for _ in range(chance.randrange(20)):
+                await asyncio.sleep(0)
+        await until(lambda: len(house.told) + len(forgotten) + len(unwanted) >= asked)
+        answered = [id for id, _ in house.told] + [*forgotten, *unwanted]
+        assert sorted(answered) == list(range(1, asked + 1)) and house.open == 0
+        house.forks.close()
+        await asyncio.gather(*answering, return_exceptions=True)
 
     play(story)

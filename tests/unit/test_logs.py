@@ -66,6 +66,14 @@ def test_a_line_is_json_with_its_extra_fields() -> None:
     }
 
 
+def test_regression_a_list_of_workers_was_a_text_in_brackets() -> None:
+    log = Written()
+    log.logger.info("some", extra={"missing": [0, 2], "names": (f"a {SECRET}", None), "flood": ["x" * 3000] * 3000})
+    line = log.only
+    assert line["missing"] == [0, 2] and line["names"][0].startswith("a [") and line["names"][1] is None
+    assert SECRET not in log.lines[0] and len(log.lines[0]) <= 2000 and len(line["flood"]) <= 50
+
+
 def test_a_console_line_is_for_people() -> None:
     log = Written(format="console")
     log.logger.warning("hello", extra={"user": "u1"})

@@ -256,3 +256,25 @@ def test_stats_are_the_numbers_of_all_workers_and_of_those_that_are_gone() -> No
     assert [row.up for row in later.workers] == [False, True]
     nobody = stats([("0", None)])
     assert (nobody.totals.joins, sum(nobody.totals.broadcast.buckets)) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body", "status"),
+    [
+        (None, None, 202),
+        ("application/json", "{}", 202),
+        ("application/x-www-form-urlencoded", "", 202),
+        ("application/x-www-form-urlencoded", "now=1", 415),
+        ("text/plain", "{}", 415),
+        ("application/json", '{"now": true}', 400),
+        ("application/json", "[]", 400),
+    ],
+)
+def test_regression_a_drain_took_bodies_of_any_type(content_type: str | None, body: str | None, status: int) -> None:
+    async def story(client: TestClient[Any, Any]) -> None:
+        headers = HEADERS | ({"Content-Type": content_type} if content_type else {})
+        answer = await client.post("/api/drain", headers=headers, data=body)
+        assert answer.status == status
+        assert status != 202 or await answer.json() == {"draining": True}
+
+    play(story)

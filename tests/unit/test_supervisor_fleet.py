@@ -1,5 +1,6 @@
 """The supervisor's decisions on a fake clock: views, deaths, crash loops, rolling reloads, drains."""
 
+import random
 from typing import Any
 
 import pytest
@@ -10,6 +11,8 @@ from koko_presence.cluster.fleet import (
     DRAIN_MARGIN_S,
     FAILURES,
     FRESH_S,
+    HURRIED_STOP_WITHIN_S,
+    KILLED_WITHIN_S,
     LATE_S,
     NOBODY_FOR_S,
     READY_WITHIN_S,
@@ -656,3 +659,104 @@ def test_a_drain_in_the_middle_of_a_rolling_reload_ends_everybody() -> None:
     yard.do(yard.fleet.drain(yard.now, 10.0))
     yard.settle()
     assert yard.exit == Exit(0, "") and yard.alive == {}
+
+
+# --- the end, whatever has happened --------------------------------------------------------------------------------------
+
+
+def test_regression_a_worker_that_never_had_a_process_held_up_the_end_for_good() -> None:
+    """It was asked for and withdrawn, and nothing told its end: the service was stopping for ever, deaf to signals."""
+    yard = Yard().boot()
+    yard.do(yard.fleet.roll(yard.now))
+    yard.alive.pop(5)  # its request is lost
+    yard.die(4)
+    yard.pass_time(STOP_WITHIN_S + 1.0)
+    assert 5 in yard.killed and 5 in yard.fleet.members
+    yard.do(yard.fleet.drain(yard.now, 1.0))
+    yard.pass_time(STOP_WITHIN_S + KILLED_WITHIN_S + 0.2)
+    assert yard.exit == Exit(0, "")
+
+
+def test_regression_a_second_signal_did_not_end_a_service_whose_worker_is_never_waited_for() -> None:
+    yard = Yard().boot()
+    yard.alive.pop(2)
+    yard.do(yard.fleet.drain(yard.now, 60.0))
+    yard.pass_time(1.0)
+    assert yard.exit is None
+    yard.do(yard.fleet.drain(yard.now, 60.0))
+    yard.pass_time(HURRIED_STOP_WITHIN_S + KILLED_WITHIN_S + 0.2)
+    assert yard.exit == Exit(0, "") and 2 in yard.killed
+
+
+def test_regression_a_worker_that_can_never_run_and_does_not_end_held_up_the_end() -> None:
+    yard = Yard()
+    yard.reluctant.add(2)
+    yard.do(yard.fleet.begin(yard.now))
+    yard.do(yard.fleet.on_failed(2, "no certificate", True, yard.now))
+    yard.settle().pass_time(STOP_WITHIN_S + KILLED_WITHIN_S + 0.2)
+    assert yard.exit == Exit(2, "no certificate") and 2 in yard.killed
+
+
+def test_regression_a_slot_without_a_worker_stayed_so_after_a_rolling_reload_that_failed() -> None:
+    """Its successor was withdrawn, and the pause after which it was to be tried again had been struck out."""
+    yard = Yard().boot()
+    yard.die(2)
+    yard.die(4)  # a pause
+    yard.do(yard.fleet.roll(yard.now))
+    assert yard.alive == {1: 0, 3: 2, 5: 0, 6: 1, 7: 2}
+    yard.die(5)
+    yard.pass_time(STOP_WITHIN_S + PAUSES_S[-1] + 0.2)
+    assert sorted(owners(yard.view)) == [0, 1, 2] and yard.fleet.missing(yard.now) == []
+
+
+@pytest.mark.parametrize("seed", range(150))
+def test_whatever_happens_a_stop_comes_to_its_end_and_without_one_every_slot_to_a_worker(seed: int) -> None:
+    """Deaths, requests that are lost, silence, failures, rolling reloads and drains in any order."""
+    chance = random.Random(seed)
+    yard = Yard(chance.randint(1, 4))
+    yard.do(yard.fleet.begin(yard.now))
+    for _ in range(chance.randint(1, 60)):
+        if yard.exit is not None:
+            return
+        id = chance.choice(list(yard.fleet.members) or [0])
+        what = chance.randrange(12)
+        if what == 0:
+            yard.die(id)
+        elif what == 1:  # no process and no end of one
+            yard.alive.pop(id, None)
+        elif what == 2:
+            yard.do(yard.fleet.on_failed(id, "it could not be started", False, yard.now))
+            yard.die(id, 1)
+        elif what == 3:
+            yard.do(yard.fleet.on_lost(id, yard.now))
+        elif what == 4:
+            chance.choice([yard.reluctant, yard.silent, yard.slow]).add(id)
+        elif what == 5 and not yard.fleet.no_roll():
+            yard.do(yard.fleet.roll(yard.now, batch=chance.randint(1, 3), longest_s=1.0))
+        elif what == 6:
+            yard.do(yard.fleet.on_ready(id, yard.now))
+        else:
+            yard.pass_time(chance.choice([0.1, 0.5, 3.0]), settle=chance.random() < 0.7)
+    for some in (yard.reluctant, yard.silent, yard.slow):
+        some.clear()
+    if yard.exit is None and chance.random() < 0.5:
+        yard.settle().pass_time(2 * READY_WITHIN_S + WINDOW_S)
+        assert yard.unready() == "" and yard.fleet.missing(yard.now) == []
+    signals = chance.randint(1, 2)
+    for _ in range(signals if yard.exit is None else 0):
+        yard.do(yard.fleet.drain(yard.now, 1.0, chance.choice([0.0, 1.0])))
+    within_s = 2.0 + DRAIN_MARGIN_S + STOP_WITHIN_S + KILLED_WITHIN_S if signals == 1 else 0.5 + KILLED_WITHIN_S
+    end = yard.now + within_s + 0.3
+    while yard.exit is None and yard.now < end:
+        yard.pass_time(0.1, settle=chance.random() < 0.5)
+    assert yard.exit is not None
+
+
+def test_regression_every_worker_was_said_to_report_one_that_was_stopped() -> None:
+    yard = Yard().boot().pass_time(1.0)
+    assert yard.fleet.is_news(1, 2, False, yard.now) and not yard.fleet.is_news(1, 9, True, yard.now)
+    yard.silent.add(2)
+    yard.pass_time(LATE_S + 0.2, settle=False)
+    assert not yard.fleet.is_news(1, 2, False, yard.now), "its beats say that it is late"
+    assert not yard.fleet.is_news(2, 1, False, yard.now), "nor does it judge"
+    assert yard.fleet.is_news(1, 2, True, yard.now), "what was dropped is news"

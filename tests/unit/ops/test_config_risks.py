@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from koko_presence.ops.config import ConfigError, load
-from koko_presence.ops.config_risks import warnings
+from koko_presence.ops.config_risks import WORKER_MIN_BYTES, warnings
 from tests.unit.test_config import written
 
 SECRET = "a secret for tests that is long enough"
@@ -44,3 +44,19 @@ def test_all_rooms_for_every_token_of_an_identity_provider_is_warned_of(tmp_path
     (warning,) = warnings(load(written(tmp_path, JWKS % ""), {}))
     assert warning.startswith("auth.audience:")
     assert warnings(load(written(tmp_path, JWKS % "audience = 'koko'\n"), {})) == []
+
+
+@pytest.mark.parametrize(
+    ("memory_bytes", "workers", "warned"),
+    [(0, 2, False), (1, 2, True), (2 * WORKER_MIN_BYTES - 1, 2, True), (2 * WORKER_MIN_BYTES, 2, False), (1, 1, True)],
+)
+def test_regression_less_memory_than_idle_workers_use_was_not_warned_of(
+    tmp_path: Path, memory_bytes: int, workers: int, warned: bool
+) -> None:
+    """Everybody was answered with 503."""
+    text = f"[server]\nworkers = {workers}\nmemory_bytes = {memory_bytes}\n[auth]\nsecret = '{SECRET}'"
+    found = warnings(load(written(tmp_path, text), {}))
+    assert [line.startswith(f"server.memory_bytes: is {memory_bytes} for {workers} worker") for line in found] == [
+        True
+    ] * warned
+    assert all(str(workers * WORKER_MIN_BYTES) in line for line in found)
