@@ -79,7 +79,7 @@ class Shard:
         # rooms with something to send, and when
         self.plan = FlushPlan(limits.flush_window_ms / 1000.0, limits.flush_ceiling_ms / 1000.0)
         # stays that have ended, and when; an Admit that went another way may come after the Remove
-        self._ended: dict[tuple[str, str], Ended] = {}
+        self._ended: dict[tuple[str, str], tuple[int, float, float]] = {}
         self._swept_at = 0.0
         self._desk = UserDesk(self)
         self._handlers: dict[type, Callable[[Any, float], None]] = {
@@ -235,15 +235,15 @@ class Shard:
 
     def ended(self, room_id: str, session_id: str) -> Ended:
         """Which stay of a session in a room has ended here last; NEVER for none, or when that was long ago."""
-        return self._ended.get((room_id, session_id), NEVER)
+        return Ended(*self._ended.get((room_id, session_id), NEVER))
 
     def _note_end(self, command: Remove, at: float, *, told: bool) -> None:
         if at > self._swept_at + ENDED_S:
-            self._ended = {key: each for key, each in self._ended.items() if at - each.noted_at <= ENDED_S}
+            self._ended = {key: each for key, each in self._ended.items() if at - each[2] <= ENDED_S}
             self._swept_at = at
         key = command.room_id, command.session_id
-        known = self._ended.get(key, NEVER)
-        self._ended[key] = Ended(max(known.stay, command.stay), at if told else known.told_at, at)
+        stay, told_at, _ = self._ended.get(key, NEVER)
+        self._ended[key] = (max(stay, command.stay), at if told else told_at, at)
 
     def _renew(self, command: RenewLease, now: float) -> None:
         room, member = self._find(command.room_id, command.session_id)

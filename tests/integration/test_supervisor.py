@@ -322,9 +322,9 @@ def test_the_others_hear_of_a_death_at_once() -> None:
         it.up()
         os.kill(it.pid(2), signal.SIGKILL)
         for id in (1, 3, 4):
-            it.wait("view", peers="[1, 3, 4, 5]", id=id)
+            it.wait("view", peers=[1, 3, 4, 5], id=id)
             views = [line["peers"] for line in it.log("view", id=id)]
-            assert views == ["[1, 2, 3, 4]", "[1, 3, 4]", "[1, 3, 4, 5]"], "they do not wait for the successor"
+            assert views == [[1, 2, 3, 4], [1, 3, 4], [1, 3, 4, 5]], "they do not wait for the successor"
 
 
 @pytest.mark.long
