@@ -119,7 +119,12 @@ class Member(Pointer):
 
     @property
     def cursor_shown(self) -> bool:
-        return self.cursor is not None and not self.cursor_put_away and self.visible and self.shown_connected
+        return (
+            self.cursor is not None
+            and not self.cursor_put_away
+            and self.visible
+            and (self.connected or self.away_at > 0.0)
+        )
 
     @property
     def selection_shown(self) -> bool:
@@ -133,8 +138,8 @@ class Member(Pointer):
         """`row` as the other members see it, as JSON; made again only when something in it has changed."""
         viewer = self.viewer
         shows = (
-            self.person.profile, self.shown_connected, self.last_active_at, self.name, self.image, self.color,
-            self.index, self.typing, self.watching, self.cursor, self.cursor_shown, self.selection, self.visible,
+            self.person.profile, self.connected or self.away_at > 0.0, self.last_active_at, self.name, self.image,
+            self.color, self.index, self.typing, self.watching, self.cursor, self.cursor_shown, self.selection, self.visible,
             None if viewer is None else (viewer.state, viewer.sync, viewer.drift_ms),
         )  # fmt: skip
         if shows != self._row_shows:
