@@ -139,8 +139,8 @@ class Member(Pointer):
         viewer = self.viewer
         shows = (
             self.person.profile, self.connected or self.away_at > 0.0, self.last_active_at, self.name, self.image,
-            self.color, self.index, self.typing, self.watching, self.cursor, self.cursor_shown, self.selection, self.visible,
-            None if viewer is None else (viewer.state, viewer.sync, viewer.drift_ms),
+            self.color, self.index, self.typing, self.watching, self.cursor, self.cursor_shown, self.selection,
+            self.visible, None if viewer is None else (viewer.state, viewer.sync, viewer.drift_ms),
         )  # fmt: skip
         if shows != self._row_shows:
             self._row, self._row_shows = encode(self.row(room_id, room_type, wall, full=True, own=False)), shows
