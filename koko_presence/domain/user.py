@@ -415,12 +415,22 @@ class User:
             for name in ("invisible", "share_cursor", "share_selection"):  # for the tabs to come, too
                 if isinstance(value := getattr(privacy, name), bool):
                     setattr(self.wishes, name, value)
-        for each in targets:
-            if self.sessions[each].hide(privacy):
+        hidden = {each: self.sessions[each].hidden for each in targets}
+        self._told_of_privacy(session_id, [each for each in targets if self.sessions[each].hide(privacy)], hidden)
+
+    def _told_of_privacy(self, session_id: str, changed: list[str], hidden: dict[str, bool]) -> None:
+        """Tell the rooms, and the edges of sessions other than `session_id`, what these sessions hide now; `hidden` are
+        those that were hidden before. A session that comes to be seen shows what the user shows by then."""
+        shown = [each for each in changed if hidden[each] and not self.sessions[each].hidden]
+        for each in changed:
+            if each not in shown:
                 self.note_privacy(each)
-                if each != session_id:
-                    self.tell_privacy(each)
         self.update_activity(session_id, interacted=False)
+        for each in shown:
+            self.note_privacy(each)
+        for each in changed:
+            if each != session_id:
+                self.tell_privacy(each)
 
     def tell_privacy(self, session_id: str) -> None:
         """What a session hides, for its edge, if it has one: it was said by another way than its socket [K6]."""
@@ -437,10 +447,10 @@ class User:
 
     def set_disabled(self, session_id: str, disabled: bool) -> None:
         """The token's own word on presence [K1]."""
-        if self.sessions[session_id].disabled != disabled:
-            self.sessions[session_id].disabled = disabled
-            self.note_privacy(session_id)
-            self.update_activity(session_id, interacted=False)
+        session = self.sessions[session_id]
+        if session.disabled != disabled:
+            before, session.disabled = session.hidden, disabled
+            self._told_of_privacy(session_id, [session_id], {session_id: before})
 
     def note_privacy(self, session_id: str) -> None:
         """What a session hides has changed: its rooms are told."""
@@ -452,13 +462,18 @@ class User:
     def believe_privacy(self, session_id: str, source: Visitor | SessionRecord) -> None:
         """A room or edge has a newer word of an earlier owner on what the session hides than its record has."""
         session = self.sessions[session_id]
-        before = session.hides
+        before, hidden = session.hides, session.hidden
         session.invisible, session.disabled = source.invisible, source.disabled
         session.share_cursor, session.share_selection = source.share_cursor, source.share_selection
         session.privacy_version = source.privacy_version
-        if session.hides != before:
-            for room_id in sorted(session.rooms):
-                self.setting.effects.append(self.privacy_word(session_id, room_id))
+        if session.hides == before:
+            return
+        is_shown = hidden and not session.hidden
+        if is_shown:
+            self.update_activity(session_id, interacted=False)
+        for room_id in sorted(session.rooms):
+            self.setting.effects.append(self.privacy_word(session_id, room_id))
+        if not is_shown:
             self.update_activity(session_id, interacted=False)
 
     def privacy_word(self, session_id: str, room_id: str) -> ApplyPrivacy:

@@ -39,6 +39,11 @@ class UserSession:
         return self.lease_until > 0.0
 
     @property
+    def hidden(self) -> bool:
+        """May others not know of it?"""
+        return self.invisible or self.disabled
+
+    @property
     def hides(self) -> tuple[bool, bool, bool, bool]:
         """All that rooms have to know of what it hides."""
         return self.invisible, self.disabled, self.share_cursor, self.share_selection

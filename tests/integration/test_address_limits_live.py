@@ -11,9 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
+from msgspec import structs
 
+from koko_presence.counts import Counters
 from koko_presence.edge.address_counts import CONNECTIONS, UNAUTHENTICATED
+from koko_presence.inquiries import LimitedFound, ListLimited
 from tests.integration.conftest import Run
 from tests.live import Live, live
 from tests.raw_ws import TEXT, RawSocket, frame, handshake
@@ -201,3 +205,26 @@ def _read_all(port: int) -> bytes:
         while part := sock.recv(4096):
             found += part
     return found
+
+
+def test_a_reload_changes_the_limits_and_refusals_are_listed_and_counted(run: Run) -> None:
+    async def test() -> None:
+        async with live(trusted_proxies=["127.0.0.1"]) as server:
+            worker = server.worker
+            limits = structs.replace(worker.config.limits, address_unauthenticated=1)
+
+            def flood(proxy: Proxy) -> None:
+                assert proxy.open(HOME) is not None
+                assert proxy.open(HOME) is None
+                assert proxy.open(OFFICE) is not None
+
+            worker.reload(structs.replace(worker.config, limits=limits))
+            await asyncio.to_thread(played, server, None, flood)
+            told: list[LimitedFound] = []
+            worker.answering.ask(ListLimited(), told.append)  # type: ignore[arg-type]
+            (row,) = told[0].limited
+            assert (row.address, row.limit, row.refused) == (HOME, "unauthenticated", 1)
+            counters = msgspec.msgpack.decode(worker.snapshot(), type=Counters)
+            assert counters.tallies.limited["unauthenticated"] == 1
+
+    run(test())

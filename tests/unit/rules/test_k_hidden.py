@@ -712,3 +712,20 @@ def test_n_b_what_the_invisible_know_of_a_room_outlives_its_owner(shown: bool) -
     assert [(room["type"], room["createdAt"]) for room in after] == [
         (room["type"], room["createdAt"]) for room in before
     ]
+
+
+def test_k7_what_an_invisible_tab_does_is_not_shown_when_the_visible_one_comes_back() -> None:
+    """An idle person's other, invisible tab is active: the first event after the return said so."""
+
+    def shown(*, shadow: bool) -> dict[str, Any]:
+        world = World()
+        ann = world.person("ann", "lobby")
+        if shadow:
+            world.client().auth("ann", privacy={"invisible": True})
+        ann.send(type="heartbeat", status="idle")
+        bob = world.person("bob", "lobby")
+        ann.send(type="privacy", data={"invisible": True})
+        ann.send(type="privacy", data={"invisible": False})
+        return dict(bob.last("user_joined")["data"])
+
+    assert shown(shadow=True) == shown(shadow=False)
