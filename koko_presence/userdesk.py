@@ -81,6 +81,8 @@ class UserDesk:
             self._user(command.user_id).enter(command)
         except PresenceError as error:
             refuse_join(self._setting, command, error)
+            if command.user_id in self._users:
+                self._users[command.user_id].note_out(command.visitor.session_id, command.room_id)
 
     def _leave(self, command: LeaveRoom, now: float) -> None:
         user = self._users.get(command.user_id)

@@ -328,10 +328,15 @@ class User:
         session = self.sessions.get(word.session_id)
         if session is not None:
             word.stay = session.rooms.pop(word.room_id, 0) or self.setting.next_version()  # not known: any until now
-            if self.taken_blank:
-                session.left[word.room_id] = word.stay
+            self.note_out(word.session_id, word.room_id)
         self.setting.effects.append(word)
         self._end_lease(word.session_id, word.reason)
+
+    def note_out(self, session_id: str, room_id: str) -> None:
+        """A session has left a room, or was refused it: what its owner says of an earlier stay counts no more."""
+        session = self.sessions.get(session_id)
+        if self.taken_blank and session is not None and room_id not in session.rooms:
+            session.left[room_id] = self.setting.next_version()
 
     def left(self, session_id: str, room_id: str, stay: int) -> None:
         """The room says that the session is not in it (any more)."""

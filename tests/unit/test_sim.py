@@ -314,7 +314,7 @@ def test_a_grace_that_is_too_short_would_be_found(monkeypatch: pytest.MonkeyPatc
     """Half of it."""
     hold = room.Room.drop
 
-    def hasty(self: room.Room, member: Any, now: float, grace_until: float = 0.0) -> None:
+    def hasty(self: room.Room, member: Any, now: float, grace_until: float = 0.0, away_at: float = 0.0) -> None:
         hold(self, member, now)
         self.setting.deadlines.set(("grace", self.id, member.session_id), now + self.setting.limits.grace_s / 2)
 
@@ -327,7 +327,7 @@ def test_a_grace_that_is_too_long_would_be_found(monkeypatch: pytest.MonkeyPatch
     """The room's, and what the user's owner says at the end of its own is not heard."""
     hold, remove = room.Room.drop, Shard._remove
 
-    def patient(self: room.Room, member: Any, now: float, grace_until: float = 0.0) -> None:
+    def patient(self: room.Room, member: Any, now: float, grace_until: float = 0.0, away_at: float = 0.0) -> None:
         hold(self, member, now)
         self.setting.deadlines.set(("grace", self.id, member.session_id), now + self.setting.limits.grace_s * 2)
 
