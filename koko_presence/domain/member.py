@@ -149,16 +149,17 @@ class Member(Pointer):
     def row(self, room_id: str, room_type: RoomType, wall: WallClock, *, full: bool, own: bool) -> PresenceUser:
         """This session as a PresenceUser; `full` for members of the room [C14], `own` for its own eyes [C5]."""
         profile = self.person.profile
+        connected = self.connected or self.away_at > 0.0
         row = PresenceUser(
             user_id=self.user_id,
             session_id=self.session_id,
             name=self.name,
             image=self.image or UNSET,
             color=self.color,
-            status=profile.status if self.shown_connected else "away",
+            status=profile.status if connected else "away",
             status_message=profile.status_message or UNSET,
-            activity=profile.activity if self.shown_connected else "away",
-            connected=self.shown_connected,
+            activity=profile.activity if connected else "away",
+            connected=connected,
             last_active_at=wall.iso(self.last_active_at),
             room_id=room_id,
             room_type=room_type,
