@@ -1,6 +1,7 @@
 """What a client does makes no line in the log above debug: faults of clients are counted, not written down."""
 
 import asyncio
+import contextlib
 import logging
 import socket
 import ssl
@@ -30,7 +31,8 @@ def hang_up(raw: RawSocket) -> None:
 
 
 def read_all(raw: RawSocket) -> None:
-    raw.sock.shutdown(socket.SHUT_WR)
+    with contextlib.suppress(OSError):  # the server may have closed it already
+        raw.sock.shutdown(socket.SHUT_WR)
     raw.read_to_end()
 
 
