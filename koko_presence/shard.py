@@ -134,8 +134,9 @@ class Shard:
                 user = self.users.get(owner_id)
                 if user is not None and sub_id in user.sessions:
                     user.expire(sub_id, now)
-                    self.setting.touched_users.add(owner_id)
-                    self._desk.drop_if_gone(user)
+                    if sub_id not in user.sessions:
+                        self.setting.touched_users.add(owner_id)
+                        self._desk.drop_if_gone(user)
                 continue
             room = self.rooms.get(owner_id)
             if room is None:
@@ -216,7 +217,7 @@ class Shard:
         if not known:
             if (
                 member.joined_at <= ended.told_at
-            ):  # read together with its last leave: what is told of both stays differs
+            ):  # read together with its last leave; what is told of both stays differs
                 member.joined_at = nextafter(ended.told_at, inf)
             notes.entered(room, member, now, made=made, begun=room.shown and not shown)
         if enter.call is not None:

@@ -86,26 +86,15 @@ def take_room(
 ) -> None:
     """Put a room together again. `announced` are the edges whose silence about a session means that it is not there.
     `edges` are all that are left. A room that is here already only learns what the edges say."""
-    room = shard.rooms.get(room_id)
-    made, best = room is None, gathered.best
-    ended = _ended_since(shard, room_id, best)
-    gone = {member.session_id for member in ended}
-    if room is None and (best is None or (gone and gone == best.members.keys())):
-        _lose(shard, {edge: presence.sessions.keys() - gone for edge, presence in gathered.presences.items()})
-        if best is not None:
-            _tell_of_ended_room(shard, room_id, best, ended, now)
-        return
+    room, best = shard.rooms.get(room_id), gathered.best
+    made = room is None
     if room is None:
-        assert best is not None
-        left = {session_id: member for session_id, member in best.members.items() if session_id not in gone}
-        record = structs.replace(best, members=left)
-        seq = max(gathered.seqs.values())
-        room = shard.rooms[room_id] = keeping.restore_room(room_id, record, seq, shard.setting, now)
+        room = _restored(shard, room_id, gathered, now)
+        if room is None:
+            return
     elif best is not None and best.revision > room.restored_revision:  # of an owner that stood still
-        ended = [member for session_id, member in best.members.items() if session_id not in room.members]
-    else:
-        ended = []
-    _tell_of_ended(shard, room, ended, now)
+        missing = [member for session_id, member in best.members.items() if session_id not in room.members]
+        _tell_of_ended(shard, room, missing, now)
     lost: dict[int, set[str]] = {}
     silent = {edge: Presence(edge=edge, newest=ALL, sessions={}) for edge in (announced if made else ())}
     for edge, presence in sorted((silent | gathered.presences).items()):
@@ -116,10 +105,24 @@ def take_room(
     shard.changed_room(room, now)
 
 
-def _ended_since(shard: Shard, room_id: str, record: RoomRecord | None) -> list[MemberRecord]:
-    """Those in a record whose stay has ended here since it was written."""
+def _restored(shard: Shard, room_id: str, gathered: GatheredRoom, now: float) -> Room | None:
+    """The room as the newest record has it, without those whose stay has ended here since that was written. None when
+    there is no record, or when all in it have left, with which the room has ended."""
+    record = gathered.best
     members = () if record is None else record.members.values()
-    return [member for member in members if member.stay <= shard.ended(room_id, member.session_id).stay]
+    ended = [member for member in members if member.stay <= shard.ended(room_id, member.session_id).stay]
+    gone = {member.session_id for member in ended}
+    if record is None or (gone and gone == record.members.keys()):
+        _lose(shard, {edge: presence.sessions.keys() - gone for edge, presence in gathered.presences.items()})
+        if record is not None:
+            _tell_of_ended_room(shard, room_id, record, ended, now)
+        return None
+    left = {session_id: member for session_id, member in record.members.items() if session_id not in gone}
+    seq = max(gathered.seqs.values())
+    room = keeping.restore_room(room_id, structs.replace(record, members=left), seq, shard.setting, now)
+    shard.rooms[room_id] = room
+    _tell_of_ended(shard, room, ended, now)
+    return room
 
 
 def _tell_of_ended(shard: Shard, room: Room, ended: Iterable[MemberRecord], now: float) -> None:

@@ -75,7 +75,7 @@ DRAIN_LINGER_S = 1.0
 WEBHOOK_TIMEOUT_S = 5.0
 WEBHOOKS_LINGER_S = 3.0  # for what is still to be told at a drain,
 EVENTS_A_MESSAGE = 10_000
-DRAIN_EXTRA_S = 3.5  # and how much longer than it was told to a drain takes at most: MIGRATION_S and some
+DRAIN_EXTRA_S = MIGRATION_S + 0.5  # and how much longer than it was told to a drain takes at most
 
 monotonic = time.monotonic
 

@@ -340,8 +340,11 @@ class Fleet:
         self._actions.append(Spawn(member.id, slot))
         return member
 
+    def _is_covered(self, slot: int) -> bool:
+        return any(member.slot == slot and member.covers for member in self.members.values())
+
     def _cover(self, slot: int, now: float) -> None:
-        if not any(member.slot == slot and member.covers for member in self.members.values()):
+        if not self._is_covered(slot):
             self._spawn(slot, now)
 
     def _publish(self) -> None:
@@ -380,8 +383,7 @@ class Fleet:
         if self.phase is Phase.DRAINING:
             return
         self._failures += 1
-        covered = any(other.slot == member.slot and other.covers for other in self.members.values())
-        if not covered:
+        if not self._is_covered(member.slot):
             self._restarts.failed(member.slot, 0.0 if member.ready_at is None else now - member.ready_at, now)
             if now >= self._restarts.due_at(member.slot):
                 self._spawn(member.slot, now)
@@ -559,8 +561,7 @@ class Fleet:
         if published:
             self._publish()
         for turn in roll.turns:  # whose worker had died: it was the successor that was to mend it
-            covered = any(member.slot == turn.slot and member.covers for member in self.members.values())
-            if not covered and not self._restarts.pauses(turn.slot):
+            if not self._is_covered(turn.slot) and not self._restarts.pauses(turn.slot):
                 self._restarts.failed(turn.slot, 0.0, now)
 
     def _give_up_roll(self, slot: int, why: str, now: float) -> None:

@@ -29,6 +29,7 @@ from .showing import REGISTERS, submit
 from .user import User
 from .usersession import UserSession
 
+# what stands in a SessionRecord, too
 SESSION_FIELDS = tuple(name for name in UserSession.__slots__ if name not in ("away_at", "left"))
 NOBODY_NEWER: Mapping[int, int] = {}
 JUMP = 1000  # above every number that a lost owner can have given and nobody left has seen
@@ -332,9 +333,7 @@ def restore_user(user_id: str, record: UserRecord | None, setting: Setting, now:
         user.blank = user.taken_blank = setting.next_version()
         return user
     user.revision, user.manual, user.status_message = record.revision, record.manual, record.status_message
-    for name, wish in zip(("invisible", "share_cursor", "share_selection"), record.wishes, strict=True):
-        if wish is not None:
-            setattr(user.wishes, name, wish)
+    _take_wishes(user, record)
     for each in record.sessions:
         user.sessions[each.session_id] = _restored_session(each)
         if not each.connected:
@@ -355,8 +354,14 @@ def take_late_privacy(user: User, record: UserRecord) -> None:
     ]
     for word in newer:
         user.believe_privacy(word.session_id, word)
+    if newer:
+        _take_wishes(user, record)
+
+
+def _take_wishes(user: User, record: UserRecord) -> None:
+    """What the user hides everywhere, where nothing is known of that yet."""
     for name, wish in zip(("invisible", "share_cursor", "share_selection"), record.wishes, strict=True):
-        if newer and wish is not None and not isinstance(getattr(user.wishes, name), bool):
+        if wish is not None and not isinstance(getattr(user.wishes, name), bool):
             setattr(user.wishes, name, wish)
 
 
@@ -365,9 +370,7 @@ def take_late_record(user: User, record: UserRecord) -> bool:
     if not user.believed < record.revision < user.blank:
         return False
     user.blank, user.manual, user.status_message = 0, record.manual, record.status_message
-    for name, wish in zip(("invisible", "share_cursor", "share_selection"), record.wishes, strict=True):
-        if wish is not None and not isinstance(getattr(user.wishes, name), bool):
-            setattr(user.wishes, name, wish)
+    _take_wishes(user, record)
     return True
 
 

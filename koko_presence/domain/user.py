@@ -33,6 +33,7 @@ from .setting import Setting
 from .usersession import UserSession
 
 MIGRATION_S = 3.0  # a client that was sent to another worker is shown as connected for so long
+MOST_LEFT = 100  # rooms of a session, of whose leave is known while rooms may still claim it
 MANUAL = frozenset(("busy", "reviewing", "away"))
 _LIVELIEST: tuple[Activity, ...] = ("active", "idle", "away")
 
@@ -335,8 +336,13 @@ class User:
     def note_out(self, session_id: str, room_id: str) -> None:
         """A session has left a room, or was refused it: what its owner says of an earlier stay counts no more."""
         session = self.sessions.get(session_id)
-        if self.taken_blank and session is not None and room_id not in session.rooms:
-            session.left[room_id] = self.setting.next_version()
+        if not self.taken_blank or session is None or room_id in session.rooms:
+            return
+        session.left[room_id] = self.setting.next_version()
+        if len(session.left) > MOST_LEFT:  # from now on what rooms say of earlier stays counts no more at all
+            self.taken_blank = 0
+            for each in self.sessions.values():
+                each.left.clear()
 
     def left(self, session_id: str, room_id: str, stay: int) -> None:
         """The room says that the session is not in it (any more)."""
@@ -420,22 +426,27 @@ class User:
             for name in ("invisible", "share_cursor", "share_selection"):  # for the tabs to come, too
                 if isinstance(value := getattr(privacy, name), bool):
                     setattr(self.wishes, name, value)
-        hidden = {each: self.sessions[each].hidden for each in targets}
-        self._told_of_privacy(session_id, [each for each in targets if self.sessions[each].hide(privacy)], hidden)
-
-    def _told_of_privacy(self, session_id: str, changed: list[str], hidden: dict[str, bool]) -> None:
-        """Tell the rooms, and the edges of sessions other than `session_id`, what these sessions hide now; `hidden` are
-        those that were hidden before. A session that comes to be seen shows what the user shows by then."""
-        shown = [each for each in changed if hidden[each] and not self.sessions[each].hidden]
+        hidden = {each for each in targets if self.sessions[each].hidden}
+        changed = [each for each in targets if self.sessions[each].hide(privacy)]
         for each in changed:
-            if each not in shown:
-                self.note_privacy(each)
-        self.update_activity(session_id, interacted=False)
-        for each in shown:
-            self.note_privacy(each)
+            self.sessions[each].privacy_version = self.setting.next_version()
+        self._send_privacy(session_id, changed, hidden)
         for each in changed:
             if each != session_id:
                 self.tell_privacy(each)
+
+    def _send_privacy(self, session_id: str, changed: list[str], hidden: set[str]) -> None:
+        """Tell the rooms what these sessions hide now, of which `hidden` were hidden before, and what the activity of
+        the user is with that: before a session is seen again, which shows it, and after one is seen no more [K7]."""
+        shown = [each for each in changed if each in hidden and not self.sessions[each].hidden]
+        self._send_privacy_of([each for each in changed if each not in shown])
+        self.update_activity(session_id, interacted=False)
+        self._send_privacy_of(shown)
+
+    def _send_privacy_of(self, session_ids: list[str]) -> None:
+        for session_id in session_ids:
+            for room_id in sorted(self.sessions[session_id].rooms):
+                self.setting.effects.append(self.privacy_word(session_id, room_id))
 
     def tell_privacy(self, session_id: str) -> None:
         """What a session hides, for its edge, if it has one: it was said by another way than its socket [K6]."""
@@ -454,32 +465,19 @@ class User:
         """The token's own word on presence [K1]."""
         session = self.sessions[session_id]
         if session.disabled != disabled:
-            before, session.disabled = session.hidden, disabled
-            self._told_of_privacy(session_id, [session_id], {session_id: before})
-
-    def note_privacy(self, session_id: str) -> None:
-        """What a session hides has changed: its rooms are told."""
-        session = self.sessions[session_id]
-        session.privacy_version = self.setting.next_version()
-        for room_id in sorted(session.rooms):
-            self.setting.effects.append(self.privacy_word(session_id, room_id))
+            hidden = {session_id} if session.hidden else set()
+            session.disabled, session.privacy_version = disabled, self.setting.next_version()
+            self._send_privacy(session_id, [session_id], hidden)
 
     def believe_privacy(self, session_id: str, source: Visitor | SessionRecord) -> None:
         """A room or edge has a newer word of an earlier owner on what the session hides than its record has."""
         session = self.sessions[session_id]
-        before, hidden = session.hides, session.hidden
+        before, hidden = session.hides, {session_id} if session.hidden else set()
         session.invisible, session.disabled = source.invisible, source.disabled
         session.share_cursor, session.share_selection = source.share_cursor, source.share_selection
         session.privacy_version = source.privacy_version
-        if session.hides == before:
-            return
-        is_shown = hidden and not session.hidden
-        if is_shown:
-            self.update_activity(session_id, interacted=False)
-        for room_id in sorted(session.rooms):
-            self.setting.effects.append(self.privacy_word(session_id, room_id))
-        if not is_shown:
-            self.update_activity(session_id, interacted=False)
+        if session.hides != before:
+            self._send_privacy(session_id, [session_id], hidden)
 
     def privacy_word(self, session_id: str, room_id: str) -> ApplyPrivacy:
         """What tells a room what the session hides."""
@@ -498,7 +496,7 @@ class User:
         """The best activity of the connected sessions [D10]; those that others may not know of count only when there
         is no visible one [K7]."""
         connected = [session for session in self.sessions.values() if session.connected or session.away_at]
-        visible = [session for session in connected if not (session.invisible or session.disabled)]
+        visible = [session for session in connected if not session.hidden]
         found = {session.activity for session in visible or connected}
         return next((activity for activity in _LIVELIEST if activity in found), self.activity)
 

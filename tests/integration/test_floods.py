@@ -1,4 +1,4 @@
-"""Strangers who send as fast as they can are read at a rate, cut off, and noticed by nobody else: counted, not timed.
+"""Strangers who send as fast as they can are read at a rate, cut off, and harm no other client: counted, not timed.
 
 Each flood comes twice: from loopback, which has no limits by address, and by a trusted proxy from an address that has
 them [Q5].
@@ -10,7 +10,7 @@ import json
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
@@ -39,18 +39,18 @@ HOME = "203.0.113.9"
 class Client(RawSocket):
     """One from `address`, as a proxy says; without it from loopback."""
 
-    address = ""
+    def __init__(self, port: int, address: str, context: ssl.SSLContext | None) -> None:
+        super().__init__(port, tls=context)
+        self._forwarded = {"X_Forwarded_For": address} if address else {}
 
     def upgrade(self, path: str = "/presence", **headers: str | None) -> str:
-        return super().upgrade(path, **headers, **({"X_Forwarded_For": self.address} if self.address else {}))
+        return super().upgrade(path, **headers, **self._forwarded)
 
 
 @pytest.fixture(params=["", pytest.param(HOME, marks=pytest.mark.long)], ids=["loopback", "address"])
-def address(request: pytest.FixtureRequest) -> Iterator[str]:
+def address(request: pytest.FixtureRequest) -> str:
     """Where the flood comes from."""
-    Client.address = request.param
-    yield request.param
-    Client.address = ""
+    return str(request.param)
 
 
 def flooded(address: str, **settings: Any) -> AbstractAsyncContextManager[Live]:
@@ -58,8 +58,10 @@ def flooded(address: str, **settings: Any) -> AbstractAsyncContextManager[Live]:
     return live(trusted_proxies=["127.0.0.1"] if address else [], **settings)
 
 
-def talk(server: Live, story: Callable[[RawSocket], Any], context: ssl.SSLContext | None) -> Any:
-    with Client(server.worker.port, tls=context) as ws:
+def talk(
+    server: Live, story: Callable[[RawSocket], Any], context: ssl.SSLContext | None = None, address: str = ""
+) -> Any:
+    with Client(server.worker.port, address, context) as ws:
         return story(ws)
 
 
@@ -98,7 +100,7 @@ def test_sixteen_frames_of_any_kind_come_before_auth_a2(
 
     async def test() -> None:
         async with flooded(address, tls=certificate if tls else None) as server:
-            code, pongs = await asyncio.to_thread(talk, server, story, trusting if tls else None)
+            code, pongs = await asyncio.to_thread(talk, server, story, trusting if tls else None, address)
             assert code in (4401, 4400), "4400: as many of them are no messages at all"
             assert pongs <= 1
             await assert_nothing_is_left(server, address)
@@ -120,7 +122,7 @@ def test_as_many_frames_as_may_come_before_auth_are_let_through(run: Run, addres
                     pass
                 return str(json.loads(got.payload)["type"])
 
-            assert await asyncio.to_thread(talk, server, story, None) == "authenticated"
+            assert await asyncio.to_thread(talk, server, story, None, address) == "authenticated"
 
     run(test())
 
@@ -142,7 +144,7 @@ def test_pings_of_one_read_get_one_pong_with_the_last_payload(
 
     async def test() -> None:
         async with flooded(address, tls=certificate if tls else None) as server:
-            pongs = await asyncio.to_thread(talk, server, story, trusting if tls else None)
+            pongs = await asyncio.to_thread(talk, server, story, trusting if tls else None, address)
             assert pongs[-1] == bytes([9]) and len(pongs) < 10
 
     run(test())
@@ -174,7 +176,7 @@ def test_a_flood_of_a_member_is_read_at_five_times_the_rate_and_ends_with_4429_l
 
             intake: list[Any] = []
             took_s: list[float] = []
-            notice, code = await asyncio.to_thread(talk, server, story, trusting if tls else None)
+            notice, code = await asyncio.to_thread(talk, server, story, trusting if tls else None, address)
             assert code == 4429
             assert notice["type"] == "server_notice" and notice["retryAfterMs"] == 10_000
             assert intake[0].frames <= 100 + 100 * took_s[0] + 10
@@ -199,7 +201,7 @@ def test_who_goes_on_after_the_close_is_not_listened_to_and_cut(run: Run, addres
                     pass
                 return sent
 
-            sent = await asyncio.to_thread(talk, server, story, None)
+            sent = await asyncio.to_thread(talk, server, story, None, address)
             assert sent < 20_000_000, "so much more than is read is only what the kernel has room for"
             await assert_nothing_is_left(server, address)
 
@@ -217,7 +219,7 @@ def test_a_close_of_ours_is_answered_through_what_was_on_its_way(run: Run, addre
                 ws.send(frame(CLOSE, b"\x03\xe8"))
                 return code, ws.read_to_end()
 
-            assert await asyncio.to_thread(talk, server, story, None) == (4401, b"")
+            assert await asyncio.to_thread(talk, server, story, None, address) == (4401, b"")
 
     run(test())
 
@@ -234,7 +236,7 @@ def test_http_in_pieces_and_pipelined_requests_are_answered_in_order(run: Run, a
                 ws.send(request * 199 + request[:-2] + b"Connection: close\r\n\r\n")
                 return ws.read_to_end()
 
-            answers = await asyncio.to_thread(talk, server, story, None)
+            answers = await asyncio.to_thread(talk, server, story, None, address)
             limited = answers.count(b"429 Too Many Requests")
             assert answers.count(b"200 OK") + limited == 201 and not (limited and not address)
 
