@@ -215,9 +215,8 @@ class Shard:
             return
         member = room.members[enter.visitor.session_id]
         if not known:
-            if (
-                member.joined_at <= ended.told_at
-            ):  # read together with its last leave; what is told of both stays differs
+            # read together with its last leave: what is told of both stays differs
+            if member.joined_at <= ended.told_at:
                 member.joined_at = nextafter(ended.told_at, inf)
             notes.entered(room, member, now, made=made, begun=room.shown and not shown)
         if enter.call is not None:
