@@ -1,9 +1,10 @@
 """What all tests share: `make test` explores the same examples every time; HYPOTHESIS_PROFILE=thorough looks for new ones.
 
 Tests that take long or need a machine to themselves carry the mark of their tier and are left out unless they are asked
-for: `--tier NAME`, `--tier all`, or their file by name.
+for: `--tier NAME`, `--tier all`, or their file by name. `make test-fast` leaves out those with the mark `deep`, too.
 """
 
+import gc
 import os
 import shutil
 import subprocess
@@ -31,6 +32,9 @@ TIERS = {
     "long": "many seconds of work: hangs and waits of real processes, thousands of simulated stories",
     "soak": "minutes to hours; neither in make test nor in CI",
 }
+DEEP = (
+    "random and scripted stories beyond the 200 seeds, and proofs that a planted fault is found; not in make test-fast"
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -42,14 +46,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     for tier, text in TIERS.items():
         config.addinivalue_line("markers", f"{tier}: {text}; left out unless asked for (--tier {tier})")
+    config.addinivalue_line("markers", f"deep: {DEEP}")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     wanted = config.getoption("--tier")
     named = {str(Path(arg.split("::")[0]).resolve()) for arg in config.args if ".py" in arg}
-    chosen = [item for item in items if is_chosen(tier_of(item), wanted, str(item.path) in named)]
-    if len(chosen) < len(items):
-        config.hook.pytest_deselected(items=[item for item in items if item not in set(chosen)])
+    chosen, left_out = [], []
+    for item in items:
+        (chosen if is_chosen(tier_of(item), wanted, str(item.path) in named) else left_out).append(item)
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
         items[:] = chosen
 
 
@@ -76,3 +83,9 @@ def instruction_counts() -> tuple[int, str]:
         command, cwd=Path(__file__).parents[1], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
     )
     return done.returncode, done.stdout
+
+
+def pytest_collection_finish() -> None:
+    """What was collected stays to the end: the garbage collector need not walk it again with every test."""
+    gc.collect()
+    gc.freeze()

@@ -17,6 +17,7 @@ from koko_presence.domain.member import Person
 from koko_presence.domain.room import Room
 from tests.two_worlds import complain, difference, story_of
 
+pytestmark = pytest.mark.deep
 SEEDS = int(os.environ.get("KOKO_HIDDEN_SEEDS", "120"))
 STEPS = 60
 CHUNKS = 4

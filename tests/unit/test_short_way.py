@@ -104,6 +104,7 @@ class Story:
         return [*heard, *(tab.raw for tab in self.tabs)]
 
 
+@pytest.mark.deep
 @given(st.lists(steps, max_size=25))
 @settings(max_examples=150, deadline=None)
 def test_the_short_way_says_the_same_as_the_long_one(plan: list[tuple[Any, ...]]) -> None:

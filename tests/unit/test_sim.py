@@ -59,6 +59,7 @@ def test_more_seeds(chunk: int) -> None:
     play(range(1 + SEEDS + chunk, 1 + MOST_SEEDS, CHUNKS))
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("silent_s", [1.003, 3.0])
 def test_seeds_in_which_the_supervisor_is_stopped_when_workers_die(silent_s: float) -> None:
     """Survivors go on by views of their own, which they make a moment before its own ones come, or long before."""
@@ -82,6 +83,7 @@ def play(seeds: range) -> None:
         Story(seed).run()
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_what_once_went_wrong(name: str) -> None:
     Story(SCRIPTS[name][0]).run()
@@ -140,6 +142,7 @@ def test_a_script_is_shrunk_to_what_breaks_it(monkeypatch: pytest.MonkeyPatch) -
     assert script.workers == 2 and len(script.actions) <= 4
 
 
+@pytest.mark.deep
 def test_nothing_is_left_of_a_script_without_a_fault_to_shrink() -> None:
     assert shrink(write(7, steps=3)) is None
 
@@ -151,6 +154,7 @@ def test_a_ghost_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
     found(r"but there are|sees")
 
 
+@pytest.mark.deep
 def test_a_lease_that_ends_too_early_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """In the room, 88 of its 90 s before its time."""
     prolong = room.Room.prolong
@@ -162,6 +166,7 @@ def test_a_lease_that_ends_too_early_would_be_found(monkeypatch: pytest.MonkeyPa
     found("but there are|holds")
 
 
+@pytest.mark.deep
 def test_a_status_that_is_lost_with_its_owner_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """Users' records that say nothing of what people have set, and rooms that do not either."""
     from koko_presence.domain import claims
@@ -172,6 +177,7 @@ def test_a_status_that_is_lost_with_its_owner_would_be_found(monkeypatch: pytest
     found("with a worker went|shows")
 
 
+@pytest.mark.deep
 def test_a_snapshot_again_and_again_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """An edge that asks for a room anew with every flush of it."""
     on_packet = ClusterBus._on_packet
@@ -185,6 +191,7 @@ def test_a_snapshot_again_and_again_would_be_found(monkeypatch: pytest.MonkeyPat
     found("had not asked for")
 
 
+@pytest.mark.deep
 def test_a_leave_of_an_older_stay_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every join is followed by a leave that does not say of which stay it is."""
     enter = User.enter
@@ -198,6 +205,7 @@ def test_a_leave_of_an_older_stay_would_be_found(monkeypatch: pytest.MonkeyPatch
     found("who has not|was put out")
 
 
+@pytest.mark.deep
 def test_a_lost_member_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """Owners that take over nothing: the simulation must see it."""
     from koko_presence.cluster import handover
@@ -209,11 +217,13 @@ def test_a_lost_member_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
 # --- privacy
 
 
+@pytest.mark.deep
 def test_a_privacy_that_does_not_reach_a_room_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Shard, "_apply_privacy", lambda self, command, now: None)
     found("for the privacy of")
 
 
+@pytest.mark.deep
 def test_a_privacy_that_is_forgotten_by_both_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is confirmed, and nothing of it is done."""
     change = User.change_privacy
@@ -226,6 +236,7 @@ def test_a_privacy_that_is_forgotten_by_both_would_be_found(monkeypatch: pytest.
     found("was told .*, but its owner has")
 
 
+@pytest.mark.deep
 def test_a_cursor_that_is_shown_though_it_is_hidden_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
     show = showing._show_cursor
 
@@ -238,6 +249,7 @@ def test_a_cursor_that_is_shown_though_it_is_hidden_would_be_found(monkeypatch: 
     found("is kept, which it hides|were not to be seen")
 
 
+@pytest.mark.deep
 def test_a_cursor_that_does_not_arrive_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Person, "see_compact", lambda self, room, rows: None)
     found("did not see cursors")
@@ -246,11 +258,13 @@ def test_a_cursor_that_does_not_arrive_would_be_found(monkeypatch: pytest.Monkey
 # --- rights
 
 
+@pytest.mark.deep
 def test_rights_that_stay_as_they_were_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Standing, "check_again", lambda self, now: None)
     found("has the rights of")
 
 
+@pytest.mark.deep
 def test_control_without_the_right_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
     from koko_presence.domain import watching
 
@@ -261,11 +275,13 @@ def test_control_without_the_right_would_be_found(monkeypatch: pytest.MonkeyPatc
 # --- compact cursors
 
 
+@pytest.mark.deep
 def test_a_number_that_two_have_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(room.Room, "_free_index", lambda self: 0)
     found("are both number 0")
 
 
+@pytest.mark.deep
 def test_a_number_that_is_not_told_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """user_joined without it."""
     monkeypatch.setattr(room, "Joined", lambda **fields: structs.replace(JOINED(**fields), index=UNSET))
@@ -289,6 +305,7 @@ def test_a_webhook_that_is_not_sent_would_be_found(monkeypatch: pytest.MonkeyPat
     found("by webhooks")
 
 
+@pytest.mark.deep
 def test_webhooks_in_the_wrong_order_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """A room that is told as created after its first member has come in."""
     note: Callable[..., None] = notes._note

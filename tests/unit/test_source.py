@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,12 @@ IMPURE = {"asyncio", "uvloop", "socket", "time", "random", "secrets", "threading
 MAX_SLEEP_S = 0.2
 
 
+@cache
+def nodes(source: str) -> tuple[ast.AST, ...]:
+    """Every node of a syntax tree; each file of the package is parsed once for all tests."""
+    return tuple(ast.walk(ast.parse(source)))
+
+
 def sources(*folders: str, suffixes: tuple[str, ...] = (".py",)) -> list[Path]:
     return sorted(
         path for folder in folders for path in (ROOT / folder).rglob("*") if path.suffix in suffixes and path.is_file()
@@ -77,9 +84,9 @@ def room_of(module: str) -> str:
     return module.split(".")[0]
 
 
-def imports(tree: ast.AST, module: str, is_package: bool) -> Iterator[tuple[int, str]]:
+def imports(source: str, module: str, is_package: bool) -> Iterator[tuple[int, str]]:
     """Line and target of every import: our own modules as `edge.door` with a leading dot, others as they are."""
-    for node in ast.walk(tree):
+    for node in nodes(source):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield node.lineno, _ours(alias.name)
@@ -119,7 +126,7 @@ def may_import(importer: str, target: str) -> bool:
 def upward_imports(source: str, module: str, is_package: bool = False) -> list[str]:
     return [
         f"{module or '__init__'}:{line} imports {target[1:]}"
-        for line, target in imports(ast.parse(source), module, is_package)
+        for line, target in imports(source, module, is_package)
         if target.startswith(".") and not may_import(module, target[1:])
     ]
 
@@ -178,7 +185,7 @@ def test_domain_and_shard_have_no_clock_no_socket_and_no_chance() -> None:
     found = [
         f"{module_name(path)}:{line} imports {target}"
         for path in pure
-        for line, target in imports(ast.parse(path.read_text()), module_name(path), path.name == "__init__.py")
+        for line, target in imports(path.read_text(), module_name(path), path.name == "__init__.py")
         if target.split(".")[0] in IMPURE
     ]
     assert pure and found == []
@@ -189,7 +196,7 @@ def test_only_the_command_line_and_operations_print() -> None:
         f"{module_name(path)}:{node.lineno}"
         for path in sources("koko_presence")
         if room_of(module_name(path)) not in ("cli", "ops")
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in nodes(path.read_text())
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
     ]
     assert found == []
@@ -198,7 +205,7 @@ def test_only_the_command_line_and_operations_print() -> None:
 def long_sleeps(source: str) -> list[int]:
     """Lines that really sleep longer than a test may, or for a time that cannot be read off."""
     lines = []
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(ast.parse(source)) if "sleep(" in source else ():
         if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "sleep"):
             continue
         if not (isinstance(node.func.value, ast.Name) and node.func.value.id in ("time", "asyncio")):

@@ -8,6 +8,7 @@ import os
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -326,7 +327,7 @@ class Presence(RuleBasedStateMachine):
 
 
 thorough = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
-TestPresence = Presence.TestCase
+TestPresence = pytest.mark.deep(Presence.TestCase)
 TestPresence.settings = settings(
     max_examples=2000 if thorough else 60,
     stateful_step_count=60 if thorough else 40,

@@ -363,6 +363,7 @@ def test_of_two_edges_that_name_a_session_that_of_the_later_opening_has_it(world
 # --- clocks
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("apart_s", [1.0, 500.0])
 @pytest.mark.parametrize("seed", range(1, 13))
 def test_stories_hold_with_clocks_apart(seed: int, apart_s: float) -> None:
@@ -370,6 +371,7 @@ def test_stories_hold_with_clocks_apart(seed: int, apart_s: float) -> None:
     Story(replace(write(seed), clocks_s=apart_s)).run()
 
 
+@pytest.mark.deep
 def test_a_time_that_is_not_translated_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """A grace that ends by another worker's clock."""
     times = {kind: tuple(name for name in names if name != "grace_until") for kind, names in clocks.TIMES.items()}
