@@ -8,7 +8,8 @@
         the run: goes on with the tests, in the process group that has the terminal
 
 When the run is over or the first process is gone, the keeper kills all its descendants. It has a process group of its
-own: what kills the run's group leaves it alive.
+own: what kills the run's group leaves it alive. Under `make` the first process ends with the shell that started it, as
+a make that is killed ends its shells and nothing below them.
 """
 
 import contextlib
@@ -28,6 +29,8 @@ def begin() -> None:
     that is a descendant already. Errors: OSError."""
     if "PYTEST_XDIST_WORKER" in os.environ:
         return
+    if "MAKELEVEL" in os.environ:
+        _prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     first = os.getpid()
     reading, writing = os.pipe()
     keeper = os.fork()

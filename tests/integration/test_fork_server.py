@@ -98,6 +98,7 @@ def test_a_half_overwritten_program_stops_neither_a_replacement_nor_a_rolling_re
         wait_until(it.whole)
 
 
+@pytest.mark.long
 def test_a_rolling_reload_runs_the_program_as_it_is_now_and_a_replacement_the_one_that_was_loaded() -> None:
     with installed() as it:
         source = it.folder / "program" / "koko_presence" / "worker_process.py"
@@ -113,6 +114,7 @@ def test_a_rolling_reload_runs_the_program_as_it_is_now_and_a_replacement_the_on
         assert fork_server(it) != before
 
 
+@pytest.mark.long
 def test_a_rolling_reload_whose_workers_cannot_begin_goes_back_to_the_program_from_before() -> None:
     with installed() as it:
         source = it.folder / "program" / "koko_presence" / "worker_process.py"

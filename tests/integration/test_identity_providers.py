@@ -154,6 +154,7 @@ def jwks_of(idp: Provider, clock: Clock, timeout_s: float = PATIENCE_S) -> tuple
     return KeyVerifier(jwks, ["EdDSA"], ClaimRules()), jwks
 
 
+@pytest.mark.long
 def test_keys_rotate_under_load_and_no_valid_client_is_refused(run: Run) -> None:
     """Every 40 s the provider begins to sign with a new key and still publishes the one before; 200 clients with either,
     and as many with keys that nobody knows, come all the time."""

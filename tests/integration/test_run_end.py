@@ -1,6 +1,7 @@
 """A test run that ends, in whatever way, leaves no process behind: real runs of pytest, killed."""
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -39,19 +40,28 @@ def test_it():
 """
 
 
-@contextmanager
-def run_of_pytest(folder: Path, *options: str, stays: bool = True) -> Iterator["subprocess.Popen[bytes]"]:
-    """A run of the test above, with this project's conftest, as the leader of a process group."""
+def command_of(folder: Path, *options: str, stays: bool = True) -> list[str]:
+    """The command of a run of the test above, whose file is written."""
     case = folder / "test_case.py"
     case.write_text(f"FOLDER, STAYS = {str(folder)!r}, {stays}\n{CASE}")
     (folder / "pytest.ini").write_text("[pytest]\n")
-    env = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}
-    env["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     command = [sys.executable, "-m", "pytest", "-p", "tests.conftest", "-p", "no:cacheprovider"]
-    command += ["-c", str(folder / "pytest.ini"), *options, str(case)]  # and no settings of other folders
+    return [*command, "-c", str(folder / "pytest.ini"), *options, str(case)]  # and no settings of other folders
+
+
+def environment() -> dict[str, str]:
+    """That of a run that is not part of the present one."""
+    env = {key: value for key, value in os.environ.items() if not key.startswith(("PYTEST_", "MAKE"))}
+    return {**env, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+
+
+@contextmanager
+def run_of_pytest(folder: Path, *options: str, stays: bool = True) -> Iterator["subprocess.Popen[bytes]"]:
+    """A run of the test above, with this project's conftest, as the leader of a process group."""
+    command = command_of(folder, *options, stays=stays)
     with (folder / "output").open("wb") as output:
         it = subprocess.Popen(
-            command, cwd=ROOT, env=env, stdout=output, stderr=output, process_group=0, preexec_fn=hear_ctrl_c
+            command, cwd=ROOT, env=environment(), stdout=output, stderr=output, process_group=0, preexec_fn=hear_ctrl_c
         )
     try:
         yield it
@@ -96,6 +106,17 @@ def test_a_killed_run_leaves_no_process_behind(tmp_path: Path, killed: str) -> N
             it.send_signal(signal.SIGTERM if killed == "terminated" else signal.SIGKILL)
         wait_until(lambda: not any(map(is_there, pids)))
         assert it.wait() in (-signal.SIGKILL, -signal.SIGTERM, 128 + signal.SIGKILL)
+
+
+def test_a_killed_make_leaves_no_process_behind(tmp_path: Path) -> None:
+    command = shlex.join(command_of(tmp_path))
+    (tmp_path / "Makefile").write_text(f"test:\n\t@cd {ROOT}; {command} && exit 0\n")
+    with subprocess.Popen(["make", "-C", str(tmp_path), "test"], env=environment(), stdout=subprocess.DEVNULL) as make:
+        wait_until(lambda: (tmp_path / "pids").exists() or make.poll() is not None)
+        pids = descendants(make.pid)
+        assert {int(pid) for pid in (tmp_path / "pids").read_text().split()} <= set(pids)
+        make.terminate()
+        wait_until(lambda: not any(map(is_there, pids)))
 
 
 def test_a_run_that_is_interrupted_says_so_and_leaves_no_process_behind(tmp_path: Path) -> None:

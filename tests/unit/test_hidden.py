@@ -43,6 +43,7 @@ def found() -> bool:
     return any(difference(*story_of(seed, STEPS)) for seed in range(1, 161))
 
 
+@pytest.mark.long
 def test_numbers_that_go_on_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
     reset = lifetime._reset
 
@@ -55,11 +56,13 @@ def test_numbers_that_go_on_would_be_found(monkeypatch: pytest.MonkeyPatch) -> N
     assert found()
 
 
+@pytest.mark.long
 def test_a_type_that_only_the_invisible_know_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lifetime, "type_for", lambda room, person: room.type)
     assert found()
 
 
+@pytest.mark.long
 def test_an_age_that_only_the_invisible_know_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
     begin = lifetime.begin
 
@@ -72,6 +75,7 @@ def test_an_age_that_only_the_invisible_know_would_be_found(monkeypatch: pytest.
     assert found()
 
 
+@pytest.mark.long
 def test_a_room_that_the_invisible_keep_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
     note = lifetime.note_removal
 
@@ -83,6 +87,7 @@ def test_a_room_that_the_invisible_keep_would_be_found(monkeypatch: pytest.Monke
     assert found()
 
 
+@pytest.mark.long
 def test_a_colour_that_is_skipped_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         Room, "_colors_taken", lambda self, but: {m.color for m in self.members.values() if m is not but}
@@ -91,11 +96,13 @@ def test_a_colour_that_is_skipped_would_be_found(monkeypatch: pytest.MonkeyPatch
     assert found()
 
 
+@pytest.mark.long
 def test_a_count_of_the_invisible_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Person, "visible_count", property(lambda self: len(self.members)))
     assert found()
 
 
+@pytest.mark.long
 def test_a_row_of_the_invisible_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
     wall_row = view.outside_rows
 
@@ -110,6 +117,7 @@ def test_a_row_of_the_invisible_would_be_found(monkeypatch: pytest.MonkeyPatch) 
     assert found()
 
 
+@pytest.mark.long
 def test_what_is_kept_for_later_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
     selection = showing.REGISTERS["selection"]
     monkeypatch.setattr(selection, "public", False)
@@ -117,6 +125,7 @@ def test_what_is_kept_for_later_would_be_found(monkeypatch: pytest.MonkeyPatch) 
     assert found()
 
 
+@pytest.mark.long
 def test_a_place_in_the_list_from_before_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
     show = Room._show
 

@@ -154,7 +154,7 @@ def test_a_ghost_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
     found(r"but there are|sees")
 
 
-@pytest.mark.deep
+@pytest.mark.long
 def test_a_lease_that_ends_too_early_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """In the room, 88 of its 90 s before its time."""
     prolong = room.Room.prolong
@@ -166,7 +166,7 @@ def test_a_lease_that_ends_too_early_would_be_found(monkeypatch: pytest.MonkeyPa
     found("but there are|holds")
 
 
-@pytest.mark.deep
+@pytest.mark.long
 def test_a_status_that_is_lost_with_its_owner_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """Users' records that say nothing of what people have set, and rooms that do not either."""
     from koko_presence.domain import claims
@@ -177,7 +177,7 @@ def test_a_status_that_is_lost_with_its_owner_would_be_found(monkeypatch: pytest
     found("with a worker went|shows")
 
 
-@pytest.mark.deep
+@pytest.mark.long
 def test_a_snapshot_again_and_again_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """An edge that asks for a room anew with every flush of it."""
     on_packet = ClusterBus._on_packet
@@ -191,7 +191,7 @@ def test_a_snapshot_again_and_again_would_be_found(monkeypatch: pytest.MonkeyPat
     found("had not asked for")
 
 
-@pytest.mark.deep
+@pytest.mark.long
 def test_a_leave_of_an_older_stay_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every join is followed by a leave that does not say of which stay it is."""
     enter = User.enter
@@ -205,7 +205,7 @@ def test_a_leave_of_an_older_stay_would_be_found(monkeypatch: pytest.MonkeyPatch
     found("who has not|was put out")
 
 
-@pytest.mark.deep
+@pytest.mark.long
 def test_a_lost_member_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """Owners that take over nothing: the simulation must see it."""
     from koko_presence.cluster import handover
@@ -217,13 +217,13 @@ def test_a_lost_member_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
 # --- privacy
 
 
-@pytest.mark.deep
+@pytest.mark.long
 def test_a_privacy_that_does_not_reach_a_room_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Shard, "_apply_privacy", lambda self, command, now: None)
     found("for the privacy of")
 
 
-@pytest.mark.deep
+@pytest.mark.long
 def test_a_privacy_that_is_forgotten_by_both_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is confirmed, and nothing of it is done."""
     change = User.change_privacy
@@ -236,7 +236,7 @@ def test_a_privacy_that_is_forgotten_by_both_would_be_found(monkeypatch: pytest.
     found("was told .*, but its owner has")
 
 
-@pytest.mark.deep
+@pytest.mark.long
 def test_a_cursor_that_is_shown_though_it_is_hidden_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
     show = showing._show_cursor
 
@@ -249,7 +249,7 @@ def test_a_cursor_that_is_shown_though_it_is_hidden_would_be_found(monkeypatch: 
     found("is kept, which it hides|were not to be seen")
 
 
-@pytest.mark.deep
+@pytest.mark.long
 def test_a_cursor_that_does_not_arrive_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Person, "see_compact", lambda self, room, rows: None)
     found("did not see cursors")
@@ -258,13 +258,13 @@ def test_a_cursor_that_does_not_arrive_would_be_found(monkeypatch: pytest.Monkey
 # --- rights
 
 
-@pytest.mark.deep
+@pytest.mark.long
 def test_rights_that_stay_as_they_were_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Standing, "check_again", lambda self, now: None)
     found("has the rights of")
 
 
-@pytest.mark.deep
+@pytest.mark.long
 def test_control_without_the_right_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
     from koko_presence.domain import watching
 
@@ -275,13 +275,13 @@ def test_control_without_the_right_would_be_found(monkeypatch: pytest.MonkeyPatc
 # --- compact cursors
 
 
-@pytest.mark.deep
+@pytest.mark.long
 def test_a_number_that_two_have_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(room.Room, "_free_index", lambda self: 0)
     found("are both number 0")
 
 
-@pytest.mark.deep
+@pytest.mark.long
 def test_a_number_that_is_not_told_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """user_joined without it."""
     monkeypatch.setattr(room, "Joined", lambda **fields: structs.replace(JOINED(**fields), index=UNSET))
@@ -305,7 +305,7 @@ def test_a_webhook_that_is_not_sent_would_be_found(monkeypatch: pytest.MonkeyPat
     found("by webhooks")
 
 
-@pytest.mark.deep
+@pytest.mark.long
 def test_webhooks_in_the_wrong_order_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """A room that is told as created after its first member has come in."""
     note: Callable[..., None] = notes._note

@@ -116,8 +116,8 @@ def what_is_wrong(story: Story) -> str:
     return "" if len({each.id for each in told}) == len(told) else "an id is given twice"
 
 
-@pytest.mark.deep
-@pytest.mark.parametrize("chunk", [0, *(pytest.param(more, marks=pytest.mark.long) for more in (1, 2, 3))])
+@pytest.mark.long
+@pytest.mark.parametrize("chunk", range(4))
 def test_n_d_rolling_hanging_and_cut_links_lose_nothing_and_double_nothing(
     chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
