@@ -112,6 +112,16 @@ class RoomRecord(Struct, array_like=True, kw_only=True):
             self.members.pop(session_id, None)
 
 
+class StayEnd(Struct, array_like=True):
+    """The end of a stay in a room: `told_at` is the monotonic second at which the room's events told of it, 0.0 when
+    the stay was not known there; `noted_at` that at which it was noted."""
+
+    session_id: str
+    stay: int
+    told_at: float
+    noted_at: float
+
+
 HEARS = 1  # in place of a stay's number, which an edge does not know: the session hears the room
 
 

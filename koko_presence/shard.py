@@ -46,6 +46,7 @@ from .events import ActiveReply, ServerNotice, encode, encode_ack, error_reply
 from .limits import Limits, RoomOptions
 from .messages import Broadcast, CursorMessage, PlaybackMessage, RoomMessage
 from .news import EdgeNews, Reply, SessionActed
+from .records import StayEnd
 from .userdesk import UserDesk, refuse_join
 
 
@@ -237,6 +238,21 @@ class Shard:
         """Which stay of a session in a room has ended here last; NEVER for none, or when that was long ago."""
         return Ended(*self._ended.get((room_id, session_id), NEVER))
 
+    def ends(self, now: float) -> dict[str, list[StayEnd]]:
+        """The stays that have ended here lately, by room."""
+        found: dict[str, list[StayEnd]] = {}
+        for (room_id, session_id), each in self._ended.items():
+            if now - each[2] <= ENDED_S:
+                found.setdefault(room_id, []).append(StayEnd(session_id, *each))
+        return found
+
+    def note_ends(self, room_id: str, ends: list[StayEnd]) -> None:
+        """These have ended with the room's last owner."""
+        for end in ends:
+            stay, told_at, noted_at = self.ended(room_id, end.session_id)
+            newest = max(stay, end.stay), max(told_at, end.told_at), max(noted_at, end.noted_at)
+            self._ended[room_id, end.session_id] = newest
+
     def _note_end(self, command: Remove, at: float, *, told: bool) -> None:
         if at > self._swept_at + ENDED_S:
             self._ended = {key: each for key, each in self._ended.items() if at - each[2] <= ENDED_S}
@@ -316,12 +332,12 @@ class Shard:
             return  # said once more, or by an owner that is none any more
         member.told = command.version
         if member.connected and (member.edge, member.connection) == (command.edge, command.connection):
-            if command.hears and not member.attached:  # the edge's own word on that came last
-                member.attached = True
-                self._touch(room, now, member.session_id)
-            return  # else it is said once more by the heir of an owner who had said it
-        room.resume(member, command.edge, command.connection, now)
-        member.attached = command.hears
+            if not command.hears or member.attached:
+                return  # it is said once more by the heir of an owner who had said it
+        else:
+            room.resume(member, command.edge, command.connection, now)
+        if command.hears:  # what the room has sent meanwhile did not go there
+            room.send_snapshot(member, None, now)
         self._touch(room, now, member.session_id)
 
     def _apply_profile(self, command: ApplyProfile, now: float) -> None:

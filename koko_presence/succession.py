@@ -162,10 +162,12 @@ def take_user(
     edges: Collection[int],
     *,
     late: bool,
+    lost: bool = False,
     now: float,
 ) -> None:
     """Put a user together again. `announced` are the edges whose silence about a session means that it is not there;
-    `edges` are all that are left. `late`: rooms have been told already that nothing is known of the user."""
+    `edges` are all that are left. `late`: rooms have been told already that nothing is known of the user. `lost`: its
+    last owner is, and may not have written down what it did last."""
     late = late or user_id in shard.denied
     user = shard.users.get(user_id)
     made = user is None
@@ -187,6 +189,10 @@ def take_user(
             if loser is not None:
                 news = SessionReplaced(session_id=loser.session_id, connection=loser.connection)
                 shard.setting.effects.append((loser.edge, news))
+    if made and lost:
+        for words in gathered.words.values():
+            for word in words:
+                keeping.doubt_rooms(user, word)
     named = {edge: {word.session_id for word in words} for edge, words in gathered.words.items()}
     if made:
         for edge in announced:

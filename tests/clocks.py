@@ -25,6 +25,7 @@ TIMES: dict[type, tuple[str, ...]] = {
     records.MemberRecord: ("lease_until", "grace_until", "joined_at", "last_active_at"),
     records.PlaybackRecord: ("anchor",),
     records.RoomHead: ("created_at",),
+    records.StayEnd: ("told_at", "noted_at"),
     records.SessionRecord: ("accepted_at", "lease_until", "grace_until"),
 }
 # and of the tuples in these lists, by position
@@ -35,7 +36,7 @@ TUPLES: dict[tuple[type, str], tuple[int, ...]] = {
 
 _memo = msgspec.msgpack.Decoder(records.RoomMemo)
 _COMMANDS = (letters.COMMAND, letters.KEPT_COMMAND)
-_RECORDS = (letters.ROOM, letters.USER, letters.USER_KEPT, letters.SESSIONS, letters.DELAY)
+_RECORDS = (letters.ROOM, letters.USER, letters.USER_KEPT, letters.SESSIONS, letters.DELAY, letters.ENDS)
 
 
 def translated(kind: int, body: bytes, by_s: float) -> bytes:

@@ -83,7 +83,7 @@ class Story:
         self.rolling = False
         self.troubled_at = 0.0  # when owners last changed, or a worker ran again after a stop
         self.down_at = -1.0  # when a worker was last lost or stopped
-        self.deaths: list[float] = []  # of workers, in seconds since 1970
+        self.deaths: list[tuple[float, float]] = []  # of workers: since when each answered nobody, and when it was gone
         self.stops: dict[int, tuple[float, float]] = {}  # of each worker the last: from when to when it did not run
         self.two_were_down = False  # more than one at once
         self.two_died = False  # the second before the first was taken over from
@@ -220,8 +220,10 @@ class Story:
             return  # the last owner takes everything with it: that is another story
         self.note(f"worker {node.number} dies")
         taken_over_s = TAKEN_OVER_S + (PATIENCE_S if self.script.silent_s else 0.0)
-        self.two_died = self.two_died or any(world.unix_s < died_at + taken_over_s for died_at in self.deaths)
-        self.deaths.append(world.unix_s)
+        # one that stood still has answered nobody since
+        down_at = world.unix_s - (0.0 if node.stopped is None else world.now - self.stops[node.number][0])
+        self.two_died = self.two_died or any(down_at < gone_at + taken_over_s for _, gone_at in self.deaths)
+        self.deaths.append((down_at, world.unix_s))
         if node.stopped is None:
             self.note_down(node)
         else:

@@ -242,10 +242,10 @@ def check_grace(story: Story) -> None:
                     raise Broken(f"{person.name} is away for {person.away_s:.3f} s and still in {room.id}")
 
 
-def _is_lost(timestamp: str, deaths: list[float]) -> bool:
+def _is_lost(timestamp: str, deaths: list[tuple[float, float]]) -> bool:
     """Was an event told in the last moment of a worker, which may have died before it sent it?"""
     told_at = datetime.fromisoformat(timestamp).timestamp() if timestamp else 0.0
-    return any(told_at <= died_at + 0.001 < told_at + BATCH_S for died_at in deaths)
+    return any(told_at <= down_at + 0.001 < told_at + BATCH_S for down_at, _ in deaths)
 
 
 def check_calm(story: Story) -> None:

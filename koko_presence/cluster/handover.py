@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import structs
 
-from koko_presence.commands import ClaimMember, Command
+from koko_presence.commands import Admit, ClaimMember, Command
 from koko_presence.domain import keeping
 from koko_presence.domain.room import Room
 from koko_presence.records import Presence, RoomPresence, RoomRecord, SessionRecord, UserRecord
@@ -170,6 +170,8 @@ class Handover:
             if letter.stage == ANNOUNCED and self._doubts.settle(self._bus.shard, sender, letter.epoch, now):
                 self._bus.spread(now)
             self._go_on(now)
+            if letter.stage == ANNOUNCED and not self.recovering:
+                self._sweep_shelf()
             return
         key = user_key(letter.user_id) if kind in (letters.USER, letters.SESSIONS) else room_key(letter.room_id)
         assert self._owners is not None
@@ -178,7 +180,9 @@ class Handover:
             if not self._waits_for_view(sender, kind, letter):
                 self._post(owner, kind, letter)  # the sender's view is late
             return
-        if kind == letters.ROOM:
+        if kind == letters.ENDS:
+            self._bus.shard.note_ends(letter.room_id, letter.ends)
+        elif kind == letters.ROOM:
             self._gather_room(letter.room_id).add_record(letter.keeper, letter.record)
         elif kind == letters.USER:
             self._gather_user(letter.user_id).add_record(letter)
@@ -248,6 +252,9 @@ class Handover:
             bus.forget_keeper(user_id)
         owners = self._change.target
         self._own_by(owners)
+        for room_id, ends in bus.shard.ends(now).items():  # some keeper may have given a record that is older
+            if moved(room_key(room_id)):
+                self._post(self._owner_of_room(room_id), letters.ENDS, letters.EndsLetter(room_id, ends))
         for room_id, record in kept.items():
             self._give_room(room_id, record, bus.me)
         for user_id, user in users.items():
@@ -307,7 +314,8 @@ class Handover:
         say_again = self._lost_some or self._change.gave_up
         self._lost_some = False
         self._renew_records(now)
-        waiting = [*self.orphans, *self._held, *self._early]
+        orphans = [command for command in self.orphans if not self._has_ended(command)]
+        waiting = [*orphans, *self._held, *self._early]
         self.orphans = []
         self._held.clear()
         self._early.clear()
@@ -318,6 +326,18 @@ class Handover:
         bus.spread(now)
         bus.hearing.settle(now)
         self._on_serving(self._change.epoch)
+
+    def _has_ended(self, command: Command) -> bool:
+        """Whether a command that a lost worker has not confirmed is an Admit for a stay that has ended since, by what
+        the user's owner, this worker, knows. Its end may have gone to another owner of the room, and been confirmed."""
+        if not isinstance(command, Admit) or command.enter.call is not None:
+            return False
+        user_id, session_id = command.enter.user_id, command.enter.visitor.session_id
+        if self._change.target.owner(user_key(user_id)) != self._bus.me:
+            return False
+        user = self._bus.shard.users.get(user_id)
+        session = None if user is None else user.sessions.get(session_id)
+        return session is None or session.rooms.get(command.room_id) != command.stay
 
     def _take_over(self, now: float) -> None:
         """Make of what was gathered what it was."""
@@ -348,7 +368,8 @@ class Handover:
         for user_id, user in users.items():
             made = user_id not in bus.shard.users
             edges = self._change.target.view.ids
-            take_user(bus.shard, user_id, user, announced, edges, late=not self.recovering, now=now)
+            lost = self._change.rings[0].owner(user_key(user_id)) not in edges
+            take_user(bus.shard, user_id, user, announced, edges, late=not self.recovering, lost=lost, now=now)
             if made:
                 self._doubts.note_user(bus.shard, user_id, user.words, announced)
             bus.shelf.users.pop(user_id, None)
@@ -377,9 +398,19 @@ class Handover:
             if {self.heir(room_key(room.id)), *room.edges} - {bus.me} != room.keepers or not room.edges:
                 bus.shard.changed_room(room, now)
         bus.shard.setting.touched_users.update(bus.shard.users)
+        self._sweep_shelf()
+
+    def _sweep_shelf(self) -> None:
+        """Throw away the records that others keep by this view. An owner that has not said that it goes by this view
+        may be gone, and has then given its records to nobody else."""
+        bus, silent = self._bus, self._change.target.view.ids - self._change.announced()
+
+        def keeps(key: str) -> bool:
+            return self.heir(key) == bus.me or (bool(silent) and self._change.target.owner(key) in silent)
+
         bus.shelf.sweep(
-            lambda room_id: room_id in bus.edge.feeds or self.heir(room_key(room_id)) == bus.me,
-            lambda user_id: self.heir(user_key(user_id)) == bus.me,
+            lambda room_id: room_id in bus.edge.feeds or keeps(room_key(room_id)),
+            lambda user_id: keeps(user_key(user_id)),
         )
 
     # --- to and from the gathered ---------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from koko_presence.commands import Act, Command
 from koko_presence.decoding import decode as decode_message
 from koko_presence.messages import Broadcast, CursorMessage
 from koko_presence.news import EdgeNews
-from koko_presence.records import RoomPresence, RoomRecord, SessionRecord, UserRecord
+from koko_presence.records import RoomPresence, RoomRecord, SessionRecord, StayEnd, UserRecord
 
 from .ring import room_key, user_key
 
@@ -23,8 +23,8 @@ from .ring import room_key, user_key
 CURSORS = wire.CURSORS
 (
     COMMAND, KEPT_COMMAND, GOT, NEWS, PACKET, LANE, STAGE, ROOM, USER, PRESENCE, SESSIONS, USER_KEPT, WANT, REFRESH,
-    DELAY,
-) = range(2, 17)  # fmt: skip
+    DELAY, ENDS,
+) = range(2, 18)  # fmt: skip
 
 MAX_LETTER_BYTES = 64 << 20
 
@@ -62,6 +62,13 @@ class RoomLetter(Struct, array_like=True):
     room_id: str
     keeper: int
     record: RoomRecord
+
+
+class EndsLetter(Struct, array_like=True):
+    """Which stays in a room have ended lately with its owner, for the next one."""
+
+    room_id: str
+    ends: list[StayEnd]
 
 
 class Delay(Struct, array_like=True):
@@ -124,6 +131,7 @@ _decoders: dict[int, msgspec.msgpack.Decoder[Any]] = {
     USER: msgspec.msgpack.Decoder(UserRecord),
     REFRESH: msgspec.msgpack.Decoder(Refresh),
     DELAY: msgspec.msgpack.Decoder(Delay),
+    ENDS: msgspec.msgpack.Decoder(EndsLetter),
     WANT: msgspec.msgpack.Decoder(str),
     USER_KEPT: msgspec.msgpack.Decoder(UserRecord),
     PRESENCE: msgspec.msgpack.Decoder(RoomPresence),

@@ -30,7 +30,7 @@ from .user import User
 from .usersession import UserSession
 
 # what stands in a SessionRecord, too
-SESSION_FIELDS = tuple(name for name in UserSession.__slots__ if name not in ("away_at", "left"))
+SESSION_FIELDS = tuple(name for name in UserSession.__slots__ if name not in ("away_at", "left", "unsure"))
 NOBODY_NEWER: Mapping[int, int] = {}
 JUMP = 1000  # above every number that a lost owner can have given and nobody left has seen
 
@@ -376,7 +376,7 @@ def take_late_record(user: User, record: UserRecord) -> bool:
 
 def _restored_session(record: SessionRecord) -> UserSession:
     session = UserSession.__new__(UserSession)
-    session.away_at, session.left = 0.0, {}
+    session.away_at, session.left, session.unsure = 0.0, {}, {}
     for name in SESSION_FIELDS:
         setattr(session, name, getattr(record, name))
     session.rooms = dict(record.rooms)
@@ -409,6 +409,15 @@ def meet(user: User, word: SessionRecord, *, tell: bool) -> SessionRecord | None
         session.connected = True
         _tell_rooms(user, session, word)
     return loser
+
+
+def doubt_rooms(user: User, word: SessionRecord) -> None:
+    """The user is restored from a record, and its session's edge does not know of some of its rooms: it has left them,
+    which the last owner passed on and has not written down any more; or it has asked to join, and is not answered yet.
+    A room that has the session claims it."""
+    session = user.sessions[word.session_id]
+    if (session.edge, session.connection) == (word.edge, word.connection):
+        session.unsure = {room: session.rooms.pop(room) for room in session.rooms.keys() - word.rooms.keys()}
 
 
 def _tell_rooms(user: User, session: UserSession, word: SessionRecord) -> None:

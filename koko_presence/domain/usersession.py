@@ -13,6 +13,7 @@ class UserSession:
     __slots__ = (
         "accepted_at", "activity", "away_at", "connected", "connection", "disabled", "edge", "grace_until", "heard",
         "invisible", "lease_until", "left", "opening", "privacy_version", "rooms", "share_cursor", "share_selection",
+        "unsure",
     )  # fmt: skip
 
     def __init__(self, edge: int, connection: int, accepted_at: float, version: int, *, disabled: bool) -> None:
@@ -29,6 +30,7 @@ class UserSession:
         self.activity: Activity = "active"
         self.rooms: dict[str, int] = {}  # and the version of the stay, which tells a late RoomLeft from a present one
         self.left: dict[str, int] = {}  # rooms, and the version of the leave, where a room's claim may be older than it
+        self.unsure: dict[str, int] = {}  # as `rooms`; a room that has it claims it
         self.invisible = False
         self.share_cursor = True
         self.share_selection = True
