@@ -364,6 +364,8 @@ class Handover:
                     late_edges = late_edges | {bus.me}
                 for edge_id in sorted(late_edges):
                     bus.show_anew(taken, edge_id, now)
+                for _, presence in sorted(room.presences.items()):  # behind the snapshots, which tell whose they are
+                    keeping.show_last_cursors(taken, presence, now)
                 self._give_lanes(room_id)
         for user_id, user in users.items():
             made = user_id not in bus.shard.users

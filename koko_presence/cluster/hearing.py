@@ -10,17 +10,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from koko_presence._fastpath.fanout import RoomPacket
+
 from . import letters
 from .ring import room_key
 
 if TYPE_CHECKING:
     from .cluster_bus import ClusterBus
 
+SNAPSHOT_WITHIN_S = 1.0
+
 
 class Hearing:
     """The ear of one worker."""
 
-    __slots__ = ("_bus", "_early", "_early_rooms", "_epochs", "_thrown", "_to_refresh")
+    __slots__ = ("_awaited", "_bus", "_early", "_early_rooms", "_epochs", "_thrown", "_to_refresh")
 
     def __init__(self, bus: ClusterBus) -> None:
         self._bus = bus
@@ -31,6 +35,7 @@ class Hearing:
         self._to_refresh: list[
             tuple[str, int]
         ] = []  # rooms that edges want to see anew, once it is known who owns them
+        self._awaited: dict[str, float] = {}  # rooms that are to be seen anew here, and until when that is waited for
 
     def admits(self, sender: int, room_id: str, epoch: int, body: bytes) -> bool:
         """Whether a flush may be shown now."""
@@ -64,6 +69,22 @@ class Hearing:
             courier = bus.couriers.get(owner)
             if courier is not None:
                 courier.letters.put(letters.REFRESH, letters.encode(letters.Refresh(room_id, edge)))
+
+    def await_snapshot(self, room_id: str, now: float) -> None:
+        """Those here have missed something of a room, and a snapshot is on its way."""
+        if len(self._awaited) > 64:
+            self._awaited = {each: until for each, until in self._awaited.items() if until > now}
+        self._awaited[room_id] = now + SNAPSHOT_WITHIN_S
+
+    def without_unknown(self, packet: RoomPacket, now: float) -> RoomPacket:
+        """A flush, and until an awaited snapshot has come without cursors and selections: they may be of members that
+        those here do not know yet, and the snapshot has both."""
+        if not self._awaited or packet.room_id not in self._awaited:
+            return packet
+        if any(item.attach for item in packet.items) or now >= self._awaited[packet.room_id]:
+            del self._awaited[packet.room_id]
+            return packet
+        return RoomPacket(packet.room_id, [item for item in packet.items if not item.merge], packet.timestamp)
 
     def settle(self, now: float) -> None:
         """The change of owners is over: what has waited is shown."""

@@ -248,16 +248,15 @@ def _restore_member(room: Room, record: MemberRecord, alone: Alone, now: float) 
 
 def reconcile(room: Room, presence: Presence, edges: Collection[int], now: float, *, late: bool = False) -> list[str]:
     """Hold an edge's word against the room: who is not connected there any more is dropped into the grace, who is comes
-    back from it, with the cursor it last showed, unless it is connected at another of `edges`. `late`: the room may
-    have answered a join since the edge said that the session does not hear it. Returns the sessions that the room knows
-    nothing of."""
+    back from it, unless it is connected at another of `edges`. `late`: the room may have answered a join since the edge
+    said that the session does not hear it. Returns the sessions that the room knows nothing of."""
     edge, sessions = presence.edge, presence.sessions
     for member in list(room.members.values()):
         spoken_of = member.edge == edge and member.connection <= presence.newest
         if spoken_of and member.connected and member.session_id not in sessions:
             room.drop(member, now)
     lost = []
-    for session_id, (hears, connection, cursor) in sessions.items():
+    for session_id, (hears, connection, _) in sessions.items():
         found = room.members.get(session_id)
         if found is None:
             if hears:  # who does not hear the room is told of it when it joins again
@@ -268,12 +267,18 @@ def reconcile(room: Room, presence: Presence, edges: Collection[int], now: float
         if not found.connected or found.edge != edge:
             room.resume(found, edge, connection, now)
         found.attached = hears or (late and found.attached)  # a resume has ended what another connection heard
-        if cursor is None:
+    return lost
+
+
+def show_last_cursors(room: Room, presence: Presence, now: float) -> None:
+    """Those who are connected at an edge show the cursor that it has had of them last."""
+    for session_id, (_, _, cursor) in presence.sessions.items():
+        member = room.members.get(session_id)
+        if cursor is None or member is None or member.edge != presence.edge or not member.connected:
             continue
         shown = None if cursor.hidden else cursor
-        if shown != found.cursor:
-            submit(room, found, "cursor", shown, now)
-    return lost
+        if shown != member.cursor:
+            submit(room, member, "cursor", shown, now)
 
 
 def drop_absent(room: Room, edges: Collection[int], now: float) -> bool:
@@ -387,7 +392,7 @@ def meet(user: User, word: SessionRecord, *, tell: bool) -> SessionRecord | None
     """Take over an edge's word on one of the user's sessions. Returns the loser when two connections claim the session:
     that of the later opening has it [D16]. `tell`: the rooms are told in any case."""
     session = user.sessions.get(word.session_id)
-    loser = None
+    loser, unknown = None, session is None
     if session is None:
         session = user.sessions[word.session_id] = _restored_session(word)
         session.rooms = dict.fromkeys(session.rooms, 0)
@@ -408,6 +413,8 @@ def meet(user: User, word: SessionRecord, *, tell: bool) -> SessionRecord | None
     if tell or not session.connected:
         session.connected = True
         _tell_rooms(user, session, word)
+    if unknown:  # the edge knows what the client has said last of its privacy, which no room may have heard of yet
+        user.setting.effects += [user.privacy_word(word.session_id, room_id) for room_id in sorted(session.rooms)]
     return loser
 
 

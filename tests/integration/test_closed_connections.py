@@ -245,7 +245,7 @@ async def tell(server: Live, story: Story, tls: ssl.SSLContext | None) -> None:
             await asyncio.to_thread(talk)
 
 
-@pytest.mark.parametrize("over_tls", [False, True], ids=["tcp", "tls"])
+@pytest.mark.parametrize("over_tls", [False, pytest.param(True, marks=pytest.mark.long)], ids=["tcp", "tls"])
 @pytest.mark.parametrize("name", STORIES)
 def test_nothing_of_a_closed_connection_stays(
     run: Run, name: str, over_tls: bool, certificate: tuple[Path, Path], trusting: ssl.SSLContext
@@ -293,6 +293,7 @@ def test_nothing_of_a_closed_connection_stays_on_several_workers(run: Run, name:
     run(test())
 
 
+@pytest.mark.long
 def test_nothing_of_a_killed_connection_stays(run: Run) -> None:
     """The server itself cuts it: kicked out, without a close frame, or in the middle of a room with others."""
 

@@ -74,7 +74,7 @@ async def assert_nothing_is_left(server: Live, address: str) -> None:
         assert counts.count(UNAUTHENTICATED, counts.places(address)) == 0
 
 
-@SOCKETS
+@pytest.mark.parametrize("tls", [False, pytest.param(True, marks=pytest.mark.long)], ids=["tcp", "tls"])
 @pytest.mark.parametrize("kind", STRANGERS)
 def test_sixteen_frames_of_any_kind_come_before_auth_a2(
     run: Run, kind: str, address: str, tls: bool, certificate: tuple[Path, Path], trusting: ssl.SSLContext

@@ -224,6 +224,7 @@ def test_a_worker_without_memory_ends_at_once_and_is_replaced() -> None:
             it.end()
 
 
+@pytest.mark.long
 def test_the_kernel_takes_a_worker_before_the_supervisor() -> None:
     with tempfile.TemporaryDirectory(prefix="koko") as folder:
         it = start(2, folder)

@@ -227,6 +227,7 @@ def test_regression_a_fault_on_the_short_way_is_logged_and_cuts_nobody(
     run(test())
 
 
+@pytest.mark.long
 def test_regression_hardly_anything_waits_unseen_below_tls(run: Run, certificate: tuple[Path, Path]) -> None:
     """The loop's transport kept 64 KiB below TLS, of which nothing was told, so that a slow reader counted as a fast one."""
 

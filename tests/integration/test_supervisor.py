@@ -244,7 +244,8 @@ def test_no_secret_is_in_a_command_line_or_an_environment() -> None:
         assert SECRET not in it.said()
 
 
-@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("workers", [1, 2])
 def test_a_taken_port_is_exit_2_with_one_line_also_when_it_is_another_of_us(workers: int) -> None:
     with service(workers=2) as first:
         port = first.port
@@ -254,7 +255,7 @@ def test_a_taken_port_is_exit_2_with_one_line_also_when_it_is_another_of_us(work
             assert line.startswith(f"koko-presence: cannot serve on 127.0.0.1:{port}: Address already in use")
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.long), 2])
 def test_a_taken_operator_port_is_exit_2_with_one_line(workers: int) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken, tempfile.TemporaryDirectory(prefix="koko") as folder:
         port = str(taken.getsockname()[1])
@@ -656,7 +657,9 @@ def test_a_server_ends_with_the_window_it_was_started_in(workers: int) -> None:
     assert server.wait(PATIENCE_S) == 0
 
 
-@pytest.mark.parametrize(("workers", "closed"), [(2, "2>&-"), (2, "<&- 2>&-"), (1, "2>&-")])
+@pytest.mark.parametrize(
+    ("workers", "closed"), [(2, "2>&-"), pytest.param(2, "<&- 2>&-", marks=pytest.mark.long), (1, "2>&-")]
+)
 def test_regression_with_stderr_closed_no_worker_served(workers: int, closed: str) -> None:
     command = [sys.executable, "-m", "koko_presence", "serve", "--dev", "--port", "0", "--workers", str(workers)]
     shell = ["sh", "-c", f'exec "$@" {closed}', "sh", *command]

@@ -276,6 +276,7 @@ sys.addaudithook(note)
 """
 
 
+@pytest.mark.long
 @both
 def test_once_it_serves_a_server_opens_no_file_but_the_systems_in_its_loop(workers: int, tmp_path: Path) -> None:
     """Any other may be on a disk that hangs. An audit hook in each process notes what is opened."""

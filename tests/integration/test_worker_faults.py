@@ -316,6 +316,7 @@ def test_a_slot_that_cannot_be_filled_is_tried_with_growing_pauses() -> None:
         wait_until(it.whole)
 
 
+@pytest.mark.long
 def test_the_operator_port_answers_whatever_is_left_open_there() -> None:
     with service(workers=1) as it:
         it.up()
