@@ -61,7 +61,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def tier_of(item: pytest.Item) -> str | None:
-    return next((tier for tier in TIERS if item.get_closest_marker(tier)), None)
+    return next((mark.name for mark in item.iter_markers() if mark.name in TIERS), None)
 
 
 def is_chosen(tier: str | None, wanted: str | None, named: bool) -> bool:

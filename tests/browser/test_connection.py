@@ -79,7 +79,7 @@ def test_a_restarted_server_is_found_again_with_a_new_token(enter: Enter, tmp_pa
         second.stop()
 
 
-@pytest.mark.parametrize("code", [4403, 4409])
+@pytest.mark.parametrize("code", [4403, pytest.param(4409, marks=pytest.mark.pages)])
 def test_after_a_final_close_code_the_page_stops_and_says_so(enter: Enter, code: int) -> None:
     wires: list[Wire] = []
     jane = enter("jane", "Jane", prepare=lambda page: wires.append(Wire(page)))
@@ -143,6 +143,7 @@ def test_a_tab_hidden_for_three_minutes_is_away_beats_and_comes_back_in_step(ent
     assert film_time(tom) > 0
 
 
+@pytest.mark.pages
 def test_a_page_left_alone_turns_idle_keeps_beating_and_wakes_with_the_pointer(enter: Enter) -> None:
     wires: list[Wire] = []
     jane = enter("jane", "Jane", prepare=fake_clock(wires))

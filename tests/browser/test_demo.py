@@ -54,7 +54,7 @@ def test_each_sees_the_other_with_name_initials_status_and_colour(enter: Enter) 
     assert colors[0] == colors[1] and colors[0][0] != colors[0][1]
 
 
-@pytest.mark.parametrize("how", ["button", "closed"])
+@pytest.mark.parametrize("how", ["button", pytest.param("closed", marks=pytest.mark.pages)])
 def test_who_leaves_is_gone_with_avatar_cursor_mark_and_typing(enter: Enter, how: str) -> None:
     jane = enter("jane", "Jane")
     tom = enter("tom", "Tom")
@@ -395,7 +395,10 @@ def test_avatars_list_and_watch_panel_work_with_the_keyboard_alone(enter: Enter)
     expect(mia.locator("#watch [role=status]")).to_have_text(re.compile("^Control: You"))
 
 
-@pytest.mark.parametrize("size", [DESKTOP, (820, 1100), PHONE])
+SIZES = [pytest.param(DESKTOP, marks=pytest.mark.pages), pytest.param((820, 1100), marks=pytest.mark.pages), PHONE]
+
+
+@pytest.mark.parametrize("size", SIZES)
 def test_nothing_sticks_out_of_the_window(enter: Enter, size: tuple[int, int]) -> None:
     page = enter("jane", "Jane Smith with a name that is rather longer than most", size=size)
     enter("tom", "Tom-Without-Any-Break-In-A-Name-That-Goes-On-And-On-And-On")

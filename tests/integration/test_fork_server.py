@@ -83,6 +83,7 @@ def test_a_worker_is_replaced_while_the_program_and_its_libraries_are_away() -> 
         assert len(it.log("a worker died")) == 3, "each replacement has begun at the first try"
 
 
+@pytest.mark.long
 def test_a_half_overwritten_program_stops_neither_a_replacement_nor_a_rolling_reload() -> None:
     with installed() as it:
         program = it.folder / "program" / "koko_presence"

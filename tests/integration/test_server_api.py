@@ -252,6 +252,7 @@ def test_a_recheck_over_real_sockets_is_the_next_frame(run: Run, workers: int) -
     run(test())
 
 
+@pytest.mark.long
 def test_a_key_can_be_changed_and_a_drain_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("KOKO_PRESENCE_OPERATOR_API_KEY")
     with service(workers=1) as it:

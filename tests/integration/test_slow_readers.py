@@ -82,7 +82,7 @@ async def fill(session: Session, ann: Member, at_least: int) -> None:
     raise AssertionError("the kernel takes it all")
 
 
-@pytest.fixture(params=["plain", "tls"])
+@pytest.fixture(params=["plain", pytest.param("tls", marks=pytest.mark.long)])
 def tls(request: pytest.FixtureRequest, certificate: tuple[Path, Path]) -> tuple[Path, Path] | None:
     return certificate if request.param == "tls" else None
 

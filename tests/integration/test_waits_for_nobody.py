@@ -180,6 +180,7 @@ def test_a_worker_that_dies_while_the_log_reader_stands_is_replaced_and_who_was_
             ws.sock.close()
 
 
+@pytest.mark.long
 @both
 def test_a_configuration_on_a_mount_that_hangs_holds_nobody_up(workers: int) -> None:
     """Opening a FIFO that nobody writes to waits as a file does whose server is gone."""

@@ -32,7 +32,7 @@ def collected_at_the_end() -> Iterator[None]:
     gc.enable()
 
 
-@pytest.mark.parametrize("chunk", range(CHUNKS))
+@pytest.mark.parametrize("chunk", [0, *(pytest.param(more, marks=pytest.mark.long) for more in range(1, CHUNKS))])
 def test_nobody_gets_a_byte_more_or_less_for_those_who_are_invisible(chunk: int) -> None:
     for seed in range(1 + chunk, 1 + SEEDS, CHUNKS):
         complaint = complain(*story_of(seed, STEPS))

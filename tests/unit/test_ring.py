@@ -18,7 +18,7 @@ def ring(*slots: int, leaving: tuple[int, ...] = ()) -> Ring:
 KEYS = [room_key(f"video_{number}") for number in range(20_000)]
 
 
-@pytest.mark.parametrize("count", [2, 3, 4, 8, pytest.param(64, marks=pytest.mark.deep)])
+@pytest.mark.parametrize("count", [2, 3, 4, 8, pytest.param(64, marks=pytest.mark.long)])
 def test_every_worker_owns_about_as_much(count: int) -> None:
     owned = Counter(map(ring(*range(count)).owner, KEYS))
     even = len(KEYS) / count

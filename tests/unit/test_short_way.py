@@ -106,7 +106,7 @@ class Story:
 
 @pytest.mark.deep
 @given(st.lists(steps, max_size=25))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_the_short_way_says_the_same_as_the_long_one(plan: list[tuple[Any, ...]]) -> None:
     with pytest.MonkeyPatch.context() as patch:
         short = Story().play(plan)

@@ -60,7 +60,7 @@ def test_more_seeds(chunk: int) -> None:
 
 
 @pytest.mark.deep
-@pytest.mark.parametrize("silent_s", [1.003, 3.0])
+@pytest.mark.parametrize("silent_s", [1.003, pytest.param(3.0, marks=pytest.mark.long)])
 def test_seeds_in_which_the_supervisor_is_stopped_when_workers_die(silent_s: float) -> None:
     """Survivors go on by views of their own, which they make a moment before its own ones come, or long before."""
     took_over = 0

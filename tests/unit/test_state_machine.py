@@ -329,7 +329,7 @@ class Presence(RuleBasedStateMachine):
 thorough = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
 TestPresence = pytest.mark.deep(Presence.TestCase)
 TestPresence.settings = settings(
-    max_examples=2000 if thorough else 60,
+    max_examples=2000 if thorough else 30,
     stateful_step_count=60 if thorough else 40,
     deadline=None,
     derandomize=not thorough,

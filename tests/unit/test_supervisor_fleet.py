@@ -710,7 +710,7 @@ def test_regression_a_slot_without_a_worker_stayed_so_after_a_rolling_reload_tha
 
 
 @pytest.mark.parametrize(
-    "seed", [pytest.param(seed, marks=pytest.mark.deep if seed >= 30 else ()) for seed in range(150)]
+    "seed", [pytest.param(seed, marks=pytest.mark.long if seed >= 30 else ()) for seed in range(150)]
 )
 def test_whatever_happens_a_stop_comes_to_its_end_and_without_one_every_slot_to_a_worker(seed: int) -> None:
     """Deaths, requests that are lost, silence, failures, rolling reloads and drains in any order."""
