@@ -59,6 +59,7 @@ class Handover:
         self._ahead: list[tuple[int, int, Any]] = []  # letters of workers that go by a view which has yet to come here
         self._rooms: dict[str, GatheredRoom] = {}
         self._users: dict[str, GatheredUser] = {}
+        self._gathered: set[str] = set()  # the keys of both
         self._lost_some = False
         self._doubts = Doubts()
         self._fresh: set[str] = set()  # rooms that have just been taken over, and not from their owner
@@ -121,7 +122,10 @@ class Handover:
         owner = self._owners.owner(key)
         stage = self._change.stage
         if stage == STEADY or not self._change.moved(key):
-            return owner
+            if key not in self._gathered:
+                return owner
+            self._early.append(command)  # a late edge's word of it came before, and waits until the change is over
+            return None
         if owner == self._bus.me:
             if stage == SEALED and self._change.rings[0].owner(key) == self._bus.me:
                 return owner  # ours already, and still
@@ -263,6 +267,7 @@ class Handover:
             self._pass_on_room(room_id, self._rooms.pop(room_id))
         for user_id in [user_id for user_id in self._users if owners.owner(user_key(user_id)) != bus.me]:
             self._pass_on_user(user_id, self._users.pop(user_id))
+        self._gathered = {*map(room_key, self._rooms), *map(user_key, self._users)}
 
     def _flush_moved(self, now: float) -> list[Room]:
         """Flush the rooms that move until they have nothing more to send; gives them. A session that hears of its join
@@ -344,6 +349,7 @@ class Handover:
         bus, announced = self._bus, self._change.announced()
         rooms, self._rooms = self._rooms, {}
         users, self._users = self._users, {}
+        self._gathered.clear()
         # a record that comes late is of an owner that was held up: what it was told last may be news to nobody else
         late = [] if self.recovering else [room_id for room_id, room in rooms.items() if room.best is not None]
         for room_id, room in rooms.items():
@@ -422,9 +428,11 @@ class Handover:
         return self._owners.owner(room_key(room_id))
 
     def _gather_room(self, room_id: str) -> GatheredRoom:
+        self._gathered.add(room_key(room_id))
         return self._rooms.setdefault(room_id, GatheredRoom())
 
     def _gather_user(self, user_id: str) -> GatheredUser:
+        self._gathered.add(user_key(user_id))
         return self._users.setdefault(user_id, GatheredUser())
 
     def _give_room(self, room_id: str, record: RoomRecord, keeper: int) -> None:
