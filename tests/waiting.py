@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 PATIENCE_S = 120.0  # far above what any one event takes when every core is busy with something else
@@ -26,3 +27,11 @@ def wait_until(condition: Callable[[], T], within_s: float = PATIENCE_S) -> T:
         assert time.monotonic() < end, f"it has not come true within {within_s:.0f} s"
         time.sleep(0.005)
     return value
+
+
+def is_running(pid: int | str) -> bool:
+    """Whether a process has that pid, other than as a zombie. It may end while it is looked at."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

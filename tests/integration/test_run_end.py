@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.run_end import descendants
-from tests.waiting import wait_until
+from tests.waiting import is_running, wait_until
 
 pytestmark = pytest.mark.long
 
@@ -75,14 +75,6 @@ def hear_ctrl_c() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def is_there(pid: int) -> bool:
-    """Whether a process has that pid, other than as a zombie."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
 def started(folder: Path, it: "subprocess.Popen[bytes]") -> list[int]:
     """All processes of the run but the first, once its test has begun."""
     pids = folder / "pids"
@@ -104,7 +96,7 @@ def test_a_killed_run_leaves_no_process_behind(tmp_path: Path, killed: str) -> N
             os.kill(int((tmp_path / "run").read_text()), signal.SIGKILL)
         else:
             it.send_signal(signal.SIGTERM if killed == "terminated" else signal.SIGKILL)
-        wait_until(lambda: not any(map(is_there, pids)))
+        wait_until(lambda: not any(map(is_running, pids)))
         assert it.wait() in (-signal.SIGKILL, -signal.SIGTERM, 128 + signal.SIGKILL)
 
 
@@ -116,7 +108,7 @@ def test_a_killed_make_leaves_no_process_behind(tmp_path: Path) -> None:
         pids = descendants(make.pid)
         assert {int(pid) for pid in (tmp_path / "pids").read_text().split()} <= set(pids)
         make.terminate()
-        wait_until(lambda: not any(map(is_there, pids)))
+        wait_until(lambda: not any(map(is_running, pids)))
 
 
 def test_a_run_that_is_interrupted_says_so_and_leaves_no_process_behind(tmp_path: Path) -> None:
@@ -124,10 +116,10 @@ def test_a_run_that_is_interrupted_says_so_and_leaves_no_process_behind(tmp_path
         pids = started(tmp_path, it)
         it.send_signal(signal.SIGINT)
         assert it.wait() == pytest.ExitCode.INTERRUPTED and "KeyboardInterrupt" in (tmp_path / "output").read_text()
-        assert not any(map(is_there, pids))
+        assert not any(map(is_running, pids))
 
 
 def test_a_run_that_ends_leaves_no_process_behind_and_exits_as_pytest_does(tmp_path: Path) -> None:
     with run_of_pytest(tmp_path, stays=False) as it:
         assert it.wait() == 0, (tmp_path / "output").read_text()
-        assert not any(is_there(int(pid)) for pid in (tmp_path / "pids").read_text().split())
+        assert not any(is_running(int(pid)) for pid in (tmp_path / "pids").read_text().split())

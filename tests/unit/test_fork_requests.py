@@ -24,7 +24,7 @@ from koko_presence.cluster.fork_requests import (
     send_request,
 )
 from koko_presence.ops.processes import reap_strangers
-from tests.waiting import wait_until
+from tests.waiting import is_running, wait_until
 
 Pair = tuple[socket.socket, socket.socket]
 
@@ -172,8 +172,4 @@ def test_a_process_ends_with_its_parent_and_at_once_when_that_is_gone() -> None:
         assert parent.stdout is not None and parent.stdout.readline() == b"lives\n"
         (child,) = Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()
         parent.send_signal(signal.SIGKILL)
-        wait_until(lambda: not Path(f"/proc/{child}").exists() or _is_zombie(child))
-
-
-def _is_zombie(pid: str) -> bool:
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] == "Z"
+        wait_until(lambda: not is_running(child))
