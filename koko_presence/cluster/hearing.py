@@ -24,7 +24,7 @@ SNAPSHOT_WITHIN_S = 1.0
 class Hearing:
     """The ear of one worker."""
 
-    __slots__ = ("_awaited", "_bus", "_early", "_early_rooms", "_epochs", "_thrown", "_to_refresh")
+    __slots__ = ("_behind", "_bus", "_early", "_early_rooms", "_epochs", "_thrown", "_to_refresh")
 
     def __init__(self, bus: ClusterBus) -> None:
         self._bus = bus
@@ -35,7 +35,8 @@ class Hearing:
         self._to_refresh: list[
             tuple[str, int]
         ] = []  # rooms that edges want to see anew, once it is known who owns them
-        self._awaited: dict[str, float] = {}  # rooms that are to be seen anew here, and until when that is waited for
+        # by room: who has missed something and not seen it anew since, and until when that is awaited
+        self._behind: dict[str, tuple[set[str], float]] = {}
 
     def admits(self, sender: int, room_id: str, epoch: int, body: bytes) -> bool:
         """Whether a flush may be shown now."""
@@ -71,24 +72,36 @@ class Hearing:
                 courier.letters.put(letters.REFRESH, letters.encode(letters.Refresh(room_id, edge)))
 
     def await_snapshot(self, room_id: str, now: float) -> None:
-        """Those here have missed something of a room, and a snapshot is on its way."""
-        if len(self._awaited) > 64:
-            self._awaited = {each: until for each, until in self._awaited.items() if until > now}
-        self._awaited[room_id] = now + SNAPSHOT_WITHIN_S
+        """Those here have missed something of a room, and snapshots are on their way."""
+        feeds = self._bus.edge.feeds
+        if len(self._behind) > 64:
+            self._behind = {each: behind for each, behind in self._behind.items() if each in feeds}
+        self._behind[room_id] = set(feeds[room_id].receivers), now + SNAPSHOT_WITHIN_S
 
     def without_unknown(self, packet: RoomPacket, now: float) -> RoomPacket:
-        """A flush, and until an awaited snapshot has come without cursors and selections: they may be of members that
-        those here do not know yet, and the snapshot has both."""
-        if not self._awaited or packet.room_id not in self._awaited:
+        """A flush, and while snapshots are awaited without cursors and selections: they may be of members that those
+        here do not know yet, and a snapshot has both."""
+        if not self._behind or packet.room_id not in self._behind:
             return packet
-        if any(item.attach for item in packet.items) or now >= self._awaited[packet.room_id]:
-            del self._awaited[packet.room_id]
+        sessions, until = self._behind[packet.room_id]
+        sessions.difference_update(item.only for item in packet.items if item.attach)
+        if not sessions:
+            del self._behind[packet.room_id]
+        if not sessions or now >= until:
             return packet
         return RoomPacket(packet.room_id, [item for item in packet.items if not item.merge], packet.timestamp)
 
     def settle(self, now: float) -> None:
-        """The change of owners is over: what has waited is shown."""
+        """The change of owners is over: what has waited is shown. Who was to see a room anew, and had not when its
+        owner was lost, does so now."""
         to_refresh, self._to_refresh = self._to_refresh, []
+        feeds, me = self._bus.edge.feeds, self._bus.me
+        behind, self._behind = self._behind, {}
+        to_refresh += [
+            (room, me) for room, (who, _) in behind.items() if room in feeds and who & feeds[room].receivers.keys()
+        ]
+        for room_id in {room_id for room_id, edge in to_refresh if edge == me and room_id in feeds}:
+            self.await_snapshot(room_id, now)
         for room_id, edge in to_refresh:
             self.refresh(room_id, edge, now)
         packets, self._early = self._early, []
