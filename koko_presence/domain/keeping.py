@@ -265,6 +265,8 @@ def reconcile(room: Room, presence: Presence, edges: Collection[int], now: float
         if found.edge != edge and found.connected and found.edge in edges:
             continue
         if not found.connected or found.edge != edge:
+            if late and found.connection != connection:
+                continue  # which of the two is the later one the user's owner knows
             room.resume(found, edge, connection, now)
         found.attached = hears or (late and found.attached)  # a resume has ended what another connection heard
     return lost
