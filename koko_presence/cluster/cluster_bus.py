@@ -274,7 +274,6 @@ class ClusterBus(LocalBus):
         if heard != before and packet.room_id in self.edge.feeds:
             # an owner was lost, or cut off, in the middle of what it said: those here see the room anew
             self.hearing.refresh(packet.room_id, self.me, now)
-            self.hearing.await_snapshot(packet.room_id, now)
         packet = self.hearing.without_unknown(packet, now)
         self.shelf.note_seq(packet.room_id, seq)
         if packet.items:

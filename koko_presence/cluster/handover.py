@@ -335,7 +335,7 @@ class Handover:
     def _has_ended(self, command: Command) -> bool:
         """Whether a command that a lost worker has not confirmed is an Admit for a stay that has ended since, by what
         the user's owner, this worker, knows. Its end may have gone to another owner of the room, and been confirmed."""
-        if not isinstance(command, Admit) or command.enter.call is not None:
+        if not isinstance(command, Admit) or command.enter.call is not None:  # the room answers a call in any case
             return False
         user_id, session_id = command.enter.user_id, command.enter.visitor.session_id
         if self._change.target.owner(user_key(user_id)) != self._bus.me:
@@ -410,7 +410,7 @@ class Handover:
 
     def _sweep_shelf(self) -> None:
         """Throw away the records that others keep by this view. An owner that has not said that it goes by this view
-        may be gone, and has then given its records to nobody else."""
+        may be gone, with records that no other worker has."""
         bus, silent = self._bus, self._change.target.view.ids - self._change.announced()
 
         def keeps(key: str) -> bool:

@@ -18,7 +18,7 @@ from .ring import room_key
 if TYPE_CHECKING:
     from .cluster_bus import ClusterBus
 
-SNAPSHOT_WITHIN_S = 1.0
+SNAPSHOT_WITHIN_S = 1.0  # cursors and selections are shown after that in any case
 
 
 class Hearing:
@@ -61,19 +61,25 @@ class Hearing:
         time that is settled."""
         bus = self._bus
         room = bus.shard.rooms.get(room_id)
+        if edge == bus.me:
+            self._behind.pop(room_id, None)
         if bus.handover.recovering:
             self._to_refresh.append((room_id, edge))
+            self._await_snapshots(room_id, edge, now)
         elif room is not None:
             bus.show_anew(room, edge, now)
         else:
+            self._await_snapshots(room_id, edge, now)
             (owner,) = bus.handover.owners_of(room_key(room_id))
             courier = bus.couriers.get(owner)
             if courier is not None:
                 courier.letters.put(letters.REFRESH, letters.encode(letters.Refresh(room_id, edge)))
 
-    def await_snapshot(self, room_id: str, now: float) -> None:
-        """Those here have missed something of a room, and snapshots are on their way."""
+    def _await_snapshots(self, room_id: str, edge: int, now: float) -> None:
+        """Another worker is to send snapshots of a room to those at `edge`; when that is here, they are awaited."""
         feeds = self._bus.edge.feeds
+        if edge != self._bus.me or room_id not in feeds:
+            return
         if len(self._behind) > 64:
             self._behind = {each: behind for each, behind in self._behind.items() if each in feeds}
         self._behind[room_id] = set(feeds[room_id].receivers), now + SNAPSHOT_WITHIN_S
@@ -100,9 +106,7 @@ class Hearing:
         to_refresh += [
             (room, me) for room, (who, _) in behind.items() if room in feeds and who & feeds[room].receivers.keys()
         ]
-        for room_id in {room_id for room_id, edge in to_refresh if edge == me and room_id in feeds}:
-            self.await_snapshot(room_id, now)
-        for room_id, edge in to_refresh:
+        for room_id, edge in dict.fromkeys(to_refresh):
             self.refresh(room_id, edge, now)
         packets, self._early = self._early, []
         self._early_rooms.clear()

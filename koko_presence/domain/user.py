@@ -330,9 +330,8 @@ class User:
         session = self.sessions.get(word.session_id)
         if session is not None:
             unsure = session.unsure.pop(word.room_id, 0)
-            word.stay = (
-                session.rooms.pop(word.room_id, unsure) or self.setting.next_version()
-            )  # not known: any until now
+            # the stay that ends; when it is not known, any until now
+            word.stay = session.rooms.pop(word.room_id, unsure) or self.setting.next_version()
             self.note_out(word.session_id, word.room_id)
         self.setting.effects.append(word)
         self._end_lease(word.session_id, word.reason)

@@ -30,7 +30,8 @@ class UserSession:
         self.activity: Activity = "active"
         self.rooms: dict[str, int] = {}  # and the version of the stay, which tells a late RoomLeft from a present one
         self.left: dict[str, int] = {}  # rooms, and the version of the leave, where a room's claim may be older than it
-        self.unsure: dict[str, int] = {}  # as `rooms`; a room that has it claims it
+        # as `rooms`: in a lost owner's record, and not known to the edge: left, or joined and not answered
+        self.unsure: dict[str, int] = {}
         self.invisible = False
         self.share_cursor = True
         self.share_selection = True
