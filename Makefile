@@ -1,6 +1,6 @@
 # make run    a working demo; PORT=9000 for another port
 # make test   set-up, checks and the tests that a change needs; T=tests/unit/test_x.py for some
-# make test-fast    units, rules, cases and 200 simulated stories: less than a minute, no browser
+# make test-fast    units, rules, cases and 200 simulated stories: about a minute, no browser
 # make test-more    what make test leaves out and CI runs after it: make test-bench test-counts test-pages test-bundlers
 #                   test-packaging test-systemd test-long; make test-soak runs for minutes and only by name
 # make check  formatting, lint, types

@@ -32,9 +32,7 @@ TIERS = {
     "long": "many seconds of work: hangs and waits of real processes, thousands of simulated stories",
     "soak": "minutes to hours; neither in make test nor in CI",
 }
-DEEP = (
-    "random and scripted stories beyond the 200 seeds, and proofs that a planted fault is found; not in make test-fast"
-)
+DEEP = "random and scripted stories beyond the 200 seeds; not in make test-fast"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -104,10 +104,12 @@ def test_a_killed_make_leaves_no_process_behind(tmp_path: Path) -> None:
     command = shlex.join(command_of(tmp_path))
     (tmp_path / "Makefile").write_text(f"test:\n\t@cd {ROOT}; {command} && exit 0\n")
     with subprocess.Popen(["make", "-C", str(tmp_path), "test"], env=environment(), stdout=subprocess.DEVNULL) as make:
-        wait_until(lambda: (tmp_path / "pids").exists() or make.poll() is not None)
-        pids = descendants(make.pid)
-        assert {int(pid) for pid in (tmp_path / "pids").read_text().split()} <= set(pids)
-        make.terminate()
+        try:
+            wait_until(lambda: (tmp_path / "pids").exists() or make.poll() is not None)
+            pids = descendants(make.pid)
+            assert {int(pid) for pid in (tmp_path / "pids").read_text().split()} <= set(pids)
+        finally:
+            make.terminate()
         wait_until(lambda: not any(map(is_running, pids)))
 
 

@@ -1,6 +1,6 @@
 """Who is invisible cannot be found out [K7]: random stories in two worlds, with and without them (tests/two_worlds.py), and
 with somebody who goes invisible in place of leaving [K2]. KOKO_HIDDEN_SEEDS says how many seeds are played (120: about three
-seconds). ROOM_FULL [C8] and what is asked for under load [N17] may differ, and no story gets there.
+seconds, a quarter of them in `make test`). ROOM_FULL [C8] and what is asked for under load [N17] may differ, and no story gets there.
 
 Each kind of trace has a test that it would be found: a fault is planted, and some seed finds it.
 """

@@ -108,6 +108,18 @@ class Story:
 @given(st.lists(steps, max_size=25))
 @settings(max_examples=60, deadline=None)
 def test_the_short_way_says_the_same_as_the_long_one(plan: list[tuple[Any, ...]]) -> None:
+    compare(plan)
+
+
+@pytest.mark.long
+@given(st.lists(steps, max_size=25))
+@settings(max_examples=500, deadline=None)
+def test_the_short_way_says_the_same_as_the_long_one_in_more_stories(plan: list[tuple[Any, ...]]) -> None:
+    compare(plan)
+
+
+def compare(plan: list[tuple[Any, ...]]) -> None:
+    """Play a story the short way and the long one. Errors: AssertionError when anybody reads something else."""
     with pytest.MonkeyPatch.context() as patch:
         short = Story().play(plan)
         move = Session.move

@@ -326,12 +326,22 @@ class Presence(RuleBasedStateMachine):
                     assert (row["selection"] is not None) == (truth[session].selection is not UNSET)
 
 
-thorough = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
+class MorePresence(Presence):
+    """The same, for longer."""
+
+
+def examples(count: int) -> settings:
+    thorough = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
+    return settings(
+        max_examples=2000 if thorough else count,
+        stateful_step_count=60 if thorough else 40,
+        deadline=None,
+        derandomize=not thorough,
+        suppress_health_check=list(HealthCheck),
+    )
+
+
 TestPresence = pytest.mark.deep(Presence.TestCase)
-TestPresence.settings = settings(
-    max_examples=2000 if thorough else 30,
-    stateful_step_count=60 if thorough else 40,
-    deadline=None,
-    derandomize=not thorough,
-    suppress_health_check=list(HealthCheck),
-)
+TestPresence.settings = examples(30)
+TestMorePresence = pytest.mark.long(MorePresence.TestCase)
+TestMorePresence.settings = examples(200)
