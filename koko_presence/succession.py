@@ -22,10 +22,11 @@ TRUST_S = 1.0  # how much longer than the grace a resume token is believed after
 class GatheredRoom:
     """What has been said of one room that is to be ours."""
 
-    __slots__ = ("best", "presences", "seqs")
+    __slots__ = ("best", "presences", "rivals", "seqs")
 
     def __init__(self) -> None:
         self.best: RoomRecord | None = None
+        self.rivals: list[RoomRecord] = []  # given up for `best`: of the same room, as another owner has made it
         self.presences: dict[int, Presence] = {}
         self.seqs: dict[int, int] = {}  # how far each worker has got
 
@@ -36,8 +37,11 @@ class GatheredRoom:
     def add_record(self, sender: int, record: RoomRecord) -> None:
         """The newest record is the truth about who was in the room."""
         self.seqs[sender] = max(record.seq, self.seqs.get(sender, 0))
-        if self.best is None or record.revision > self.best.revision:
-            self.best = record
+        best = self.best
+        if best is None or record.revision > best.revision:
+            self.best, record = record, best
+        if best is not None and record is not None and record.head.created_at != self.best.head.created_at:
+            self.rivals.append(record)
 
 
 class GatheredUser:
@@ -92,9 +96,10 @@ def take_room(
         room = _restored(shard, room_id, gathered, now)
         if room is None:
             return
-    elif best is not None and best.revision > room.restored_revision:  # of an owner that stood still
-        missing = [member for session_id, member in best.members.items() if session_id not in room.members]
-        _tell_of_ended(shard, room, missing, now)
+    elif best is not None:
+        for record in (best, *gathered.rivals):
+            if record.revision > room.restored_revision:  # of an owner that stood still
+                _tell_of_rival(shard, room, record, now)
     lost: dict[int, set[str]] = {}
     silent = {edge: Presence(edge=edge, newest=ALL, sessions={}) for edge in (announced if made else ())}
     for edge, presence in sorted((silent | gathered.presences).items()):
@@ -122,7 +127,21 @@ def _restored(shard: Shard, room_id: str, gathered: GatheredRoom, now: float) ->
     room = keeping.restore_room(room_id, structs.replace(record, members=left), seq, shard.setting, now)
     shard.rooms[room_id] = room
     _tell_of_ended(shard, room, ended, now)
+    for rival in gathered.rivals:
+        _tell_of_rival(shard, room, rival, now)
     return room
+
+
+def _tell_of_rival(shard: Shard, room: Room, record: RoomRecord, now: float) -> None:
+    """Two owners have made this room, and the other's is given up: tell the application's back end that those who were
+    only in that one are gone. If it was made later, its room_created has cleared what was told of this one: tell once
+    more who is in."""
+    _tell_of_ended(shard, room, (each for key, each in record.members.items() if key not in room.members), now)
+    created_at = record.head.created_at
+    if created_at > room.created_at:
+        for member in room.members.values():
+            if member.joined_at <= created_at:
+                notes.entered_before_creation(room, member, created_at, now)
 
 
 def _tell_of_ended(shard: Shard, room: Room, ended: Iterable[MemberRecord], now: float) -> None:

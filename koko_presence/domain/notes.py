@@ -51,21 +51,17 @@ def entered(room: Room, member: Member, now: float, *, made: bool, begun: bool) 
         _note(room, RoomCreated, now, stay, by=member, invisible=not member.visible)
     elif begun:
         shown(room, now)
-    _note(
-        room,
-        UserEntered,
-        now,
-        stay,
-        by=member,
-        user_id=member.user_id,
-        session_id=member.session_id,
-        name=member.name,
-        invisible=not member.visible,
-        session_count=len(member.person.members),
-    )
+    _note_entry(room, member, now, stay)
     limit = room.setting.limits.max_users_per_room
     if len(room.people) == limit and len(member.person.members) == 1:
         _note(room, RoomFull, now, stay, limit=limit)
+
+
+def entered_before_creation(room: Room, member: Member, created_at: float, now: float) -> None:
+    """A session is in, whose entry a receiver has forgotten: another owner has told since, at `created_at`, to have
+    made the same room."""
+    if room.setting.happenings is not None:
+        _note_entry(room, member, now, (room.id, member.session_id, member.joined_at, created_at))
 
 
 def left(room: Room, member: Member, reason: str, now: float) -> None:
@@ -126,6 +122,21 @@ def control_changed(room: Room, from_user_id: str | None, reason: str, now: floa
         to_user_id=control.user_id,
         reason=reason,
         version=control.version,
+    )
+
+
+def _note_entry(room: Room, member: Member, now: float, key: tuple[object, ...]) -> None:
+    _note(
+        room,
+        UserEntered,
+        now,
+        key,
+        by=member,
+        user_id=member.user_id,
+        session_id=member.session_id,
+        name=member.name,
+        invisible=not member.visible,
+        session_count=len(member.person.members),
     )
 
 
