@@ -19,6 +19,7 @@ from msgspec import Meta, Struct, inspect
 from ..addresses import Header, Proxies
 from ..hosts import is_loopback
 from ..limits import Limits, RoomOptions
+from . import cores
 from .auth_config import MIN_SECRET_BYTES, SECRET_NAMES, Auth, Section, check_auth
 from .outgoing_config import Access, Webhooks, check_outgoing
 
@@ -66,8 +67,8 @@ class Server(Section, frozen=True):
 
     @property
     def worker_count(self) -> int:
-        """How many worker processes: with "auto" one for each CPU that this process may use."""
-        return len(os.sched_getaffinity(0)) if self.workers == "auto" else self.workers
+        """How many worker processes: with "auto" one for each core that this process may use."""
+        return cores.usable() if self.workers == "auto" else self.workers
 
 
 class Operator(Section, frozen=True):

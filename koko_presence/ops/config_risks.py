@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from . import cores
 from .auth_config import MIN_SECRET_BYTES
 from .config import SECRETS, Config
 
@@ -28,7 +29,13 @@ def warnings(config: Config, path: str | Path | None = None) -> list[str]:
             'auth.audience: is not set, so with access.mode = "allow_all" every token of that identity provider enters '
             "every room, also those that it makes for other applications"
         )
-    workers = config.server.worker_count
+    workers, quota = config.server.worker_count, cores.quota()
+    if quota is not None and workers > max(1.0, quota):
+        fewer = max(1, int(quota))
+        found.append(
+            f"server.workers: is {workers}, and the service may use {quota:g} of a core; {fewer} "
+            f"serve{'s' * (fewer == 1)} more people there, as workers have to tell each other everything"
+        )
     if 0 < config.server.memory_bytes < workers * WORKER_MIN_BYTES:
         found.append(
             f"server.memory_bytes: is {config.server.memory_bytes} for {workers} worker{'s' * (workers > 1)}; below "

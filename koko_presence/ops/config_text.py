@@ -17,7 +17,7 @@ UNITS = {"_s": "seconds", "_ms": "milliseconds", "_hz": "per second", "_bytes": 
 MEANINGS: Mapping[str, str] = {
     "server.host": "Address of the public port. 0.0.0.0 or :: for every interface.",
     "server.port": "Public port for WebSocket and HTTP. 0 lets the system choose.",
-    "server.workers": 'Worker processes; "auto" for one on each CPU. From 2 on a supervisor watches and replaces them.',
+    "server.workers": 'Worker processes; "auto": one for each core. From 2 on a supervisor watches and replaces them.',
     "server.runtime_dir": "Folder for the workers' sockets and supervisor.pid, this user's alone (0700).\n"
     "Empty: systemd's RUNTIME_DIRECTORY, or koko-presence-<uid>-<port> in the folder for temporary files.",
     "server.backlog": "Connections the kernel may hold before they are accepted.",

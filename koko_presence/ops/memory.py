@@ -7,11 +7,13 @@ counts. Of a control group's use its page cache is left out, which the kernel ta
 
 import contextlib
 import os
-import re
 from collections.abc import Iterator
 from enum import IntEnum
 from pathlib import Path
 from typing import NamedTuple
+
+from . import control_groups
+from .control_groups import Group
 
 SHED_SHARE = 0.85  # of the limit: what waits for webhooks and slow receivers is let go
 REFUSE_SHARE = 0.90  # newcomers are refused
@@ -58,49 +60,6 @@ class Pressure:
         return self.level
 
 
-# --- control groups ---------------------------------------------------------------------------------------------------
-
-
-class Group(NamedTuple):
-    """A control group's folder, and which version it is of."""
-
-    folder: Path
-    version: int
-
-
-def find_groups(cgroup: str, mountinfo: str) -> list[Group]:
-    """The groups of a process that may have a limit, the innermost first, from its `/proc/PID/cgroup` and
-    `/proc/PID/mountinfo` [cgroups(7), proc(5)]. Whether their files are there is to be seen."""
-    paths: dict[int, str] = {}
-    for line in cgroup.splitlines():
-        _, controllers, path = line.split(":", 2)
-        if not controllers:
-            paths[2] = path
-        elif "memory" in controllers.split(","):
-            paths[1] = path
-    found = []
-    for line in mountinfo.splitlines():
-        fields, _, kinds = line.partition(" - ")
-        root, mount = (_unescaped(field) for field in fields.split()[3:5])
-        kind, _, options = kinds.split(" ", 2)
-        version = {"cgroup": 1, "cgroup2": 2}.get(kind, 0)
-        if version not in paths or (version == 1 and "memory" not in options.split(",")):
-            continue
-        inner = Path(mount) / _below(root, paths[version])
-        found += [Group(folder, version) for folder in (inner, *inner.parents) if folder.is_relative_to(mount)]
-    return found
-
-
-def _below(root: str, path: str) -> str:
-    """What of `path` is below `root`; empty when it is elsewhere: in a container, where only its own group shows."""
-    root = root.rstrip("/")
-    return path[len(root) :].strip("/") if path == root or path.startswith(f"{root}/") else ""
-
-
-def _unescaped(text: str) -> str:
-    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), text)
-
-
 FILES = {
     1: ("memory.limit_in_bytes", "memory.usage_in_bytes", ("total_inactive_file", "total_active_file")),
     2: ("memory.max", "memory.current", ("inactive_file", "active_file")),
@@ -125,11 +84,7 @@ def use_of(group: Group) -> Use | None:
 
 def own_groups() -> list[Group]:
     """The groups of this process that have the files of a memory controller, the innermost first."""
-    try:
-        groups = find_groups(Path("/proc/self/cgroup").read_text(), Path("/proc/self/mountinfo").read_text())
-    except (OSError, ValueError):
-        return []
-    return [group for group in groups if (group.folder / FILES[group.version][0]).exists()]
+    return [group for group in control_groups.own("memory") if (group.folder / FILES[group.version][0]).exists()]
 
 
 def private_bytes(pid: int | str = "self") -> int:

@@ -14,7 +14,8 @@ import msgspec
 import pytest
 
 from koko_presence.edge.hub import SHED_BYTES
-from koko_presence.ops.memory import Group, MemoryWatch, use_of
+from koko_presence.ops.control_groups import Group
+from koko_presence.ops.memory import MemoryWatch, use_of
 from koko_presence.ops.outgoing_config import Webhooks
 from tests.integration.conftest import Run
 from tests.integration.test_waits_for_nobody import Service, hear

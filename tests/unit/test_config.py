@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from koko_presence.limits import Limits
+from koko_presence.ops import cores
 from koko_presence.ops.config import Config, ConfigError, Section, keys, load, origin_problem
 from koko_presence.ops.config_text import MEANINGS, default_config_text, unit
 
@@ -186,7 +187,8 @@ def test_a_secret_is_not_needed_where_none_is_used() -> None:
     assert load(env=env, needs_secret=False).auth.secret == ""
 
 
-def test_workers_are_a_number_or_one_for_each_cpu() -> None:
+def test_workers_are_a_number_or_one_for_each_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cores, "quota", lambda: None)
     count = {
         text: load(env=WITH_SECRET | {"KOKO_PRESENCE_SERVER_WORKERS": text}).server.worker_count
         for text in ("3", "auto")

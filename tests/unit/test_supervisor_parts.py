@@ -28,8 +28,8 @@ from koko_presence.limits import Limits
 from koko_presence.ops import headroom, reloading
 from koko_presence.ops.beside import OneAtATime
 from koko_presence.ops.config import Auth, Config, ConfigError, Operator, Server
+from koko_presence.ops.control_groups import Group
 from koko_presence.ops.main_watch import MainWatch
-from koko_presence.ops.memory import Group
 from koko_presence.ops.processes import Reserve, vitals
 from koko_presence.ops.reloading import AT_RESTART, AT_ROLLING, read_again, settle
 from koko_presence.ops.runtime import NoServer, RuntimeFault, RuntimeFolder, cannot_serve, find_server, runtime_dir
