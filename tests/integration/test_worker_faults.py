@@ -309,7 +309,7 @@ def test_a_slot_that_cannot_be_filled_is_tried_with_growing_pauses() -> None:
         next(made)
         os.kill(it.pid(1), signal.SIGKILL)
         wait_until(lambda: len(it.log("a worker died")) >= 4)
-        assert it.ask("/readyz") == (200, '{"status":"ready","missingWorkers":[0]}')
+        wait_until(lambda: it.ask("/readyz") == (200, '{"status":"ready","missingWorkers":[0]}'))
         assert "koko_presence_workers_missing 1\n" in it.ask("/metrics")[1]
         for _ in made:
             pass
