@@ -12,6 +12,7 @@ cdef class Line:
     cdef bint rung
     cdef int count
     cdef int next
+    cdef double asked_at  # the round in which the kernel was asked last began then, in monotonic seconds
     cdef epoll_event[32] events
     cdef list backlog
 
@@ -38,6 +39,7 @@ cdef class Poller:
     cdef bint serve_told(self, Line line) except -1
     cdef bint serve_backlog(self, Line line) except -1
     cdef bint serve_kernel(self, Line line) except -1
+    cdef double next_waits_since(self, Line line) except -1.0
     cdef finish_round(self)
     cdef tell_round(self)
     cdef begin_loop_turn(self)
@@ -53,6 +55,7 @@ cdef class Source:
     cdef bytes _held
     cdef unsigned long long _served
     cdef double _rests_until
+    cdef double _adopted_at
     cdef bint _in_backlog
     cdef bint _resting
     cdef bint _paused
@@ -67,6 +70,7 @@ cdef class Source:
     cdef handle_events(self, unsigned int events)
     cdef watch_reading(self)
     cdef bint is_wanted(self)
+    cdef int descriptor(self) noexcept
 
 
 cdef class PolledTransport(Source):

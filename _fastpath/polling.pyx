@@ -113,6 +113,16 @@ cdef class Line:
                 self.events[index].data.ptr = NULL
 
 
+cdef double data_came_at(Source source, double now) noexcept:
+    """The monotonic second at which the newest data of a connection came, but not before it was accepted: while it is not
+    read, for so long it has waited. 0.0 where the kernel does not say it."""
+    cdef tcp_info info
+    cdef unsigned int size = sizeof(info)
+    if getsockopt(source.descriptor(), IPPROTO_TCP, TCP_INFO, &info, &size):
+        return 0.0
+    return max(source._adopted_at, now - info.tcpi_last_data_recv / 1000.0)
+
+
 cdef class Poller:
     """All polled sockets of one loop. `call_soon` called while it handles what has come is done at the end of that.
 
@@ -143,6 +153,7 @@ cdef class Poller:
         transport._poller = self
         transport._fd = fd
         transport._line = self._lobby
+        transport._adopted_at = self.round.now()
         transport.set_protocol(protocol)
         if self.control(transport, EPOLL_CTL_ADD, EPOLLIN) < 0:
             error = errno
@@ -158,6 +169,7 @@ cdef class Poller:
         cdef LoopTransport transport = LoopTransport.__new__(LoopTransport)
         transport._poller = self
         transport._line = self._lobby
+        transport._adopted_at = self.round.now()
         transport.set_protocol(protocol)
         return transport
 
@@ -181,7 +193,7 @@ cdef class Poller:
         round of theirs, and no other round follows that would find them all served."""
         cdef double waited_s = self.round.lobby_waits_for(now)
         if waited_s > 0.0 and not self._lobby.is_ready():
-            self.round.note_lobby(True)
+            self.round.note_lobby(True, 0.0)
             return 0.0
         return waited_s
 
@@ -224,8 +236,23 @@ cdef class Poller:
             self._inside.ring()
             self._lobby.ring()
             if line is self._lobby:  # when its time is over all may have been served, and no other round follows
-                self.round.note_lobby(served_all or not line.is_ready())
+                served_all = served_all or not line.is_ready()
+                self.round.note_lobby(served_all, 0.0 if served_all else self.next_waits_since(line))
             self.finish_round()
+
+    cdef double next_waits_since(self, Line line) except -1.0:
+        """The monotonic second since when the next of a line has waited to be served, or a little earlier; 0.0 where nothing
+        says so."""
+        cdef Source source
+        cdef int index
+        for index in range(line.next, line.count):
+            if line.events[index].data.ptr != NULL:
+                source = <Source><PyObject*>line.events[index].data.ptr
+                if source._line is line:
+                    return data_came_at(source, self.round.now())
+        if line.backlog:
+            return data_came_at(<Source>line.backlog[0], self.round.now())
+        return line.asked_at if line.count < SLICE else 0.0  # when it told of all, and all are served, others came later
 
     cdef bint serve_told(self, Line line) except -1:
         """Serve the sockets of which the kernel has told. False: the round's time is over."""
@@ -278,6 +305,7 @@ cdef class Poller:
         cdef int index
         while line.epoll >= 0:
             line.next = 0
+            line.asked_at = self.round.started_at
             line.count = epoll_wait(line.epoll, line.events, SLICE, 0)
             if line.count <= 0:
                 line.count = 0
@@ -452,6 +480,10 @@ cdef class Source:
         """Is more to be read?"""
         return not (self._reading_over or self._resting or self._paused) and self._held is None
 
+    cdef int descriptor(self) noexcept:
+        """Of the socket; -1 when it is gone."""
+        return -1
+
 
 cdef class PolledTransport(Source):
     """The part of asyncio.Transport that connections, HTTP and the outbox use, for one polled socket.
@@ -563,6 +595,9 @@ cdef class PolledTransport(Source):
         except Exception:
             log.exception("a connection failed; it is cut")
             self.abort()
+
+    cdef int descriptor(self) noexcept:
+        return self._fd
 
     cdef read(self, unsigned int events):
         cdef ssize_t got
@@ -871,6 +906,9 @@ cdef class LoopTransport(Source):
         self._held = None
         if self._lost:
             self._poller._loop.call_soon(self._end)
+
+    cdef int descriptor(self) noexcept:
+        return self._fd
 
     cdef bint is_wanted(self):
         return not (self._reading_over or self._paused) and (

@@ -12,8 +12,8 @@ cdef class Round:
     cdef object _clock
 
     cdef double now(self) except? -1.0
-    cdef double _lobby_behind_since
-    cdef void note_lobby(self, bint served_all) noexcept
+    cdef double _lobby_waits_since
+    cdef void note_lobby(self, bint served_all, double since) noexcept
     cpdef double lobby_waits_for(self, double now)
     cdef int begin(self, double longest_s) except -1
     cdef void end(self) noexcept

@@ -45,17 +45,20 @@ cdef class Round:
     cdef void end(self) noexcept:
         self.open = False
 
-    cdef void note_lobby(self, bint served_all) noexcept:
-        """A round of those who are about to come in ends: with all of them served, or because its time is over."""
+    cdef void note_lobby(self, bint served_all, double since) noexcept:
+        """A round of those who are about to come in ends: with all of them served, or because its time is over. Then the
+        next of them has waited since monotonic second `since`; 0.0 when that is not known."""
         if served_all:
-            self._lobby_behind_since = 0.0
-        elif self._lobby_behind_since == 0.0:
-            self._lobby_behind_since = self.started_at
+            self._lobby_waits_since = 0.0
+        elif since > 0.0:
+            self._lobby_waits_since = since
+        elif self._lobby_waits_since == 0.0:
+            self._lobby_waits_since = self.started_at
 
     cpdef double lobby_waits_for(self, double now):
-        """For how many seconds those who are about to come in have been more than could be served: nobody of them waits
-        for longer than that."""
-        return now - self._lobby_behind_since if self._lobby_behind_since else 0.0
+        """For how many seconds the next of those who are about to come in has waited; where that is not known, for how long
+        they have been more than could be served: nobody of them waits for longer than that."""
+        return now - self._lobby_waits_since if self._lobby_waits_since else 0.0
 
     cpdef double heard_at(self, double now):
         """When what is handled at monotonic second `now` could have been read: the beginning of the round in which it

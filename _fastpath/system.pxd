@@ -18,6 +18,15 @@ cdef extern from *:
     """
     const int SEND_FLAGS
 
+cdef extern from "<netinet/in.h>" nogil:
+    int IPPROTO_TCP
+
+cdef extern from "<netinet/tcp.h>" nogil:
+    cdef struct tcp_info:
+        unsigned int tcpi_last_data_recv  # milliseconds since the last data came [tcp(7)]
+
+    int TCP_INFO
+
 cdef extern from "<unistd.h>" nogil:
     int close(int fd)
     ssize_t read(int fd, void* data, size_t size)

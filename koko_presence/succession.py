@@ -37,11 +37,14 @@ class GatheredRoom:
     def add_record(self, sender: int, record: RoomRecord) -> None:
         """The newest record is the truth about who was in the room."""
         self.seqs[sender] = max(record.seq, self.seqs.get(sender, 0))
-        best = self.best
-        if best is None or record.revision > best.revision:
-            self.best, record = record, best
-        if best is not None and record is not None and record.head.created_at != self.best.head.created_at:
-            self.rivals.append(record)
+        if self.best is None:
+            self.best = record
+            return
+        other = record
+        if record.revision > self.best.revision:
+            self.best, other = record, self.best
+        if other.head.created_at != self.best.head.created_at:
+            self.rivals.append(other)
 
 
 class GatheredUser:

@@ -100,6 +100,36 @@ def test_a_lost_connection_loses_nothing_and_repeats_nothing(run: Run, tmp_path:
     run(test())
 
 
+def test_what_is_written_is_with_the_kernel_before_the_loop_turns(run: Run, tmp_path: Path) -> None:
+    """A worker that is killed then has told its own clients nothing that no other worker has."""
+
+    async def test() -> None:
+        end, peer = End(1, tmp_path), Peer(id=2, slot=2, address=str(tmp_path / "other.sock"))
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(peer.address)
+            listening.listen()
+            listening.setblocking(False)
+            link = end.mesh.open_link(peer)
+            loop = asyncio.get_running_loop()
+            reader, _ = await loop.sock_accept(listening)
+            with reader:
+                assert (await loop.sock_recv(reader, 100)).startswith(GREETING)
+                await loop.sock_sendall(reader, struct.pack("<q", 0))
+                await until(lambda: link._transport is not None)
+                link.write(letter(1))
+                assert reader.recv(1000, socket.MSG_DONTWAIT) == letter(1)
+                large = letter(2, 4 << 20)  # more than the kernel takes: the rest waits in the loop's transport
+                for piece in (large, letter(3)):
+                    link.write(piece)
+                got = b""
+                while len(got) < len(large) + len(letter(3)):
+                    got += await loop.sock_recv(reader, 1 << 20)
+                assert got == large + letter(3)
+            link.close()
+
+    run(test())
+
+
 def test_what_the_other_side_has_counted_is_not_kept(run: Run, tmp_path: Path) -> None:
     async def test() -> None:
         async with two(tmp_path) as (one, other):

@@ -25,7 +25,7 @@ from koko_presence.domain.setting import Setting
 from koko_presence.edge.unanswered import Unanswered
 from koko_presence.news import EdgeNews, Reply
 from koko_presence.records import Presence
-from tests.world import Client, Node, World
+from tests.world import Client, FakeLink, Node, World
 
 
 def ring_of(world: World) -> Ring:
@@ -55,6 +55,27 @@ def test_a_room_that_begins_anew_is_not_shown_again_and_again() -> None:
     Client(world, hub).auth("bob").join("video_1")
     world.sleep(2.0)
     assert len(ada.of("joined")) == 1
+
+
+def test_what_a_room_tells_is_with_the_other_workers_before_a_client_sees_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker was killed just after its own clients had seen a seek, and before it was written to the other workers: the
+    next owner showed the film where it had been before."""
+    world = World(workers=2)
+    owner = ring_of(world).owner(room_key("video_1"))
+    here, there = (Client(world, world.nodes[number].hub) for number in (owner, 3 - owner))
+    for client, user in ((here, "ada"), (there, "bob")):
+        client.auth(user).join("video_1")
+    world.sleep(1.0)
+    happened: list[str] = []
+    link, write, show = world.nodes[owner].links[3 - owner], FakeLink.write, here.send_frames
+    monkeypatch.setattr(
+        FakeLink, "write", lambda self, data: (happened.append("told") if self is link else None, write(self, data))
+    )
+    monkeypatch.setattr(here, "send_frames", lambda data: (happened.append("shown"), show(data)))
+    here.post(type="typing", roomId="video_1", data={"isTyping": True})
+    there.post(type="typing", roomId="video_1", data={"isTyping": True})
+    world.sleep(0.1)
+    assert "shown" in happened and happened.index("told") < happened.index("shown")
 
 
 def test_rooms_that_nobody_hears_any_more_are_not_remembered() -> None:

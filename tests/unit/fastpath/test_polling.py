@@ -686,3 +686,38 @@ def test_regression_the_number_of_a_closed_connection_was_used_for_another_one_t
             theirs.close()
 
     run(test())
+
+
+def test_newcomers_wait_for_as_long_as_the_next_of_them_and_not_since_there_was_a_line() -> None:
+    """While people came back for a second, one after the other and each served soon, all seemed to have waited for that
+    second: newcomers were let in one by one, and graces were prolonged."""
+
+    async def test() -> None:
+        loop = asyncio.get_running_loop()
+        poller, began, waits = Poller(loop, Round()), time.monotonic(), list[float]()
+        with socket.create_server(("127.0.0.1", 0)) as listening, contextlib.ExitStack() as ends:
+
+            def come() -> None:
+                theirs = ends.enter_context(socket.create_connection(listening.getsockname()))
+                ours, _ = listening.accept()
+                ours.setblocking(False)
+                protocol = Protocol()
+                protocol.on_data = lambda: work(theirs)
+                poller.adopt(ours.detach(), protocol)
+                theirs.send(b"x")
+
+            def work(theirs: socket.socket) -> None:
+                end = time.monotonic() + 0.002  # more than such a round may take
+                while time.monotonic() < end:
+                    pass
+                waits.append(poller.round.lobby_waits_for(time.monotonic()))
+                theirs.send(b"x")
+
+            for _ in range(3):
+                come()
+            await until(lambda: len(waits) >= 200)
+            for_s = time.monotonic() - began
+            poller.close()
+        assert min(waits[-50:]) < for_s / 4 and max(waits) > 0.0
+
+    run(test())
