@@ -61,7 +61,6 @@ class OutLink(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None  # once the other end has said how far it is
         self._greeting: asyncio.Transport | None = None
-        self._descriptor = -1  # of the connection's socket
         self._task: asyncio.Task[None] | None = None
         self._counts = b""
         self._kept: deque[bytes] = deque()  # written, but not counted by the other end
@@ -85,16 +84,7 @@ class OutLink(asyncio.Protocol):
             log.error("a worker does not read what this one writes to it", extra={"peer": self._peer.slot})
             self._on_stuck(self._peer.id, True)
         elif self._transport is not None:
-            self._send(self._transport, data)
-
-    def _send(self, transport: asyncio.Transport, data: bytes) -> None:
-        """Give it to the kernel at once, where that takes it: the loop's transport would do so at the end of the loop's
-        turn, and clients, to whom everything is sent at once, would see what no other worker has yet."""
-        if transport.get_write_buffer_size() == 0:
-            with contextlib.suppress(OSError):  # full, or broken: the transport waits, or notices it
-                data = data[os.write(self._descriptor, data) :]
-        if data:
-            transport.write(data)
+            self._transport.write(data)
 
     def tell_silence(self, now: float) -> None:
         """The worker gives no sign of life: say so, once a second while it lasts."""
@@ -133,7 +123,6 @@ class OutLink(asyncio.Protocol):
     def connection_made(self, transport: Any) -> None:
         sock = transport.get_extra_info("socket")
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER_BYTES)
-        self._descriptor = sock.fileno()
         if self._process is None and not self._closed:
             with contextlib.suppress(OSError):  # then its death is for the supervisor alone to tell
                 self._process = ProcessWatch(sock, lambda: self._on_dead(self._peer.id))

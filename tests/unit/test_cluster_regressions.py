@@ -62,20 +62,28 @@ def test_what_a_room_tells_is_with_the_other_workers_before_a_client_sees_it(mon
     next owner showed the film where it had been before."""
     world = World(workers=2)
     owner = ring_of(world).owner(room_key("video_1"))
-    here, there = (Client(world, world.nodes[number].hub) for number in (owner, 3 - owner))
-    for client, user in ((here, "ada"), (there, "bob")):
+    ada, cleo, bob = (Client(world, world.nodes[number].hub) for number in (owner, owner, 3 - owner))
+    for client, user in ((ada, "ada"), (cleo, "cleo"), (bob, "bob")):
         client.auth(user).join("video_1")
     world.sleep(1.0)
     happened: list[str] = []
-    link, write, show = world.nodes[owner].links[3 - owner], FakeLink.write, here.send_frames
-    monkeypatch.setattr(
-        FakeLink, "write", lambda self, data: (happened.append("told") if self is link else None, write(self, data))
-    )
-    monkeypatch.setattr(here, "send_frames", lambda data: (happened.append("shown"), show(data)))
-    here.post(type="typing", roomId="video_1", data={"isTyping": True})
-    there.post(type="typing", roomId="video_1", data={"isTyping": True})
+    link, write, show = world.nodes[owner].links[3 - owner], FakeLink.write, cleo.send_frames
+
+    def told(self: FakeLink, data: bytes) -> None:
+        if self is link and b'"typing"' in data:
+            happened.append("told")
+        write(self, data)
+
+    def shown(data: bytes) -> None:
+        if b'"typing"' in data:
+            happened.append("shown")
+        show(data)
+
+    monkeypatch.setattr(FakeLink, "write", told)
+    monkeypatch.setattr(cleo, "send_frames", shown)
+    ada.send(type="typing", roomId="video_1", data={"isTyping": True})
     world.sleep(0.1)
-    assert "shown" in happened and happened.index("told") < happened.index("shown")
+    assert happened == ["told", "shown"]
 
 
 def test_rooms_that_nobody_hears_any_more_are_not_remembered() -> None:
