@@ -193,6 +193,7 @@ class Room:
         self.clients: list[Client] = []
         self.controller: Client | None = None
         self.newest: Playback | None = None
+        self.newest_seq = 0  # of the event that told of it
         self.wanted: tuple[float, float] | None = None  # where the controller sought to, and when (ms)
         self.events: dict[int, tuple[str, str]] = {}
 
@@ -318,7 +319,8 @@ class Client:
             (room.controller, room.controller_session_id) != (mine.controller.user, mine.controller.session_id)
         ):
             watch.control_lost.append(f"{mine.id}: {room.controller} in a snapshot")
-        if mine.newest is not None and message.server_time > mine.newest.server_time + 50:
+        # a command that was held while owners changed has the time at which it was given: numbers alone tell the order
+        if mine.newest is not None and message.seq >= mine.newest_seq:
             if room.playback is None:
                 watch.jumps.append((float("inf"), mine.id))
             elif room.playback.version <= mine.newest.version:
@@ -341,7 +343,7 @@ class Client:
     def _on_playback(self, message: Message) -> None:
         found, newest = read_playback(message.data), self.room.newest
         if newest is None or found.version > newest.version:
-            self.room.newest = found
+            self.room.newest, self.room.newest_seq = found, message.seq
 
     def _on_granted(self, message: Message) -> None:
         if self.room.controller is not None:
