@@ -240,7 +240,7 @@ def main() -> None:
     parser.add_argument("--people", type=int, default=20, help="per room")
     parser.add_argument("--shares", default="0.5,0.25,0.1", help="of a core, for the whole server")
     parser.add_argument("--longest", type=float, default=60.0, help="seconds for a share that has no bar")
-    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--workers", type=int, default=1, help="1 is what a server with less than a core is to run")
     parser.add_argument("--server-core", type=int, default=0)
     parser.add_argument("--load-core", type=int, default=1)
     parser.add_argument("--port", type=int, default=18091)

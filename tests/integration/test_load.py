@@ -89,7 +89,7 @@ def test_a_small_herd_comes_back_to_a_server_with_little_of_a_core() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "bench.herd", "--port", str(port), "--rooms", "2", "--people", "5"]
-    command += ["--shares", "0.6", "--server-core", str(cores[0]), "--load-core", str(cores[-1])]
+    command += ["--workers", "2", "--shares", "0.6", "--server-core", str(cores[0]), "--load-core", str(cores[-1])]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     assert run.returncode == 0, run.stdout + run.stderr
     said = json.JSONDecoder().raw_decode(run.stdout.splitlines()[-1])[0]
