@@ -430,9 +430,9 @@ def doubt_rooms(user: User, word: SessionRecord) -> None:
 
 
 def _tell_rooms(user: User, session: UserSession, word: SessionRecord) -> None:
-    """They may have been told that it is away."""
-    for room_id in sorted(word.rooms):
-        hears = word.rooms[room_id] == HEARS
+    """They may have been told that it is away: also those of whose answer to a join the edge does not know yet."""
+    for room_id in sorted(session.rooms):
+        hears = word.rooms.get(room_id, HEARS) == HEARS
         stay = session.rooms[room_id]
         user.setting.effects.append(user.resume_word(word.session_id, room_id, stay, hears=hears))
 
