@@ -183,10 +183,8 @@ class ClusterBus(LocalBus):
             courier.flush()
 
     def _flushed(self, now: float) -> None:
-        # Before this worker's own clients: should it die between the two, they have seen nothing that no other worker
-        # knows. And at once: rooms have their own windows, and a second one would only make their flushes late.
-        self._flush_letters()
         super()._flushed(now)
+        self._flush_letters()  # rooms have their own windows: a second one would only make their flushes late
 
     def _confirm(self) -> None:
         if self.handover.holds_commands:

@@ -101,7 +101,7 @@ def test_a_lost_connection_loses_nothing_and_repeats_nothing(run: Run, tmp_path:
 
 
 def test_what_is_written_is_with_the_kernel_before_the_loop_turns(run: Run, tmp_path: Path) -> None:
-    """A worker that is killed then has told its own clients nothing that no other worker has. uvloop sees to it."""
+    """uvloop sees to it: what a worker has written when it is killed is not lost."""
 
     async def test() -> None:
         end, peer = End(1, tmp_path), Peer(id=2, slot=2, address=str(tmp_path / "other.sock"))

@@ -25,7 +25,7 @@ from koko_presence.domain.setting import Setting
 from koko_presence.edge.unanswered import Unanswered
 from koko_presence.news import EdgeNews, Reply
 from koko_presence.records import Presence
-from tests.world import Client, FakeLink, Node, World
+from tests.world import Client, Node, World
 
 
 def ring_of(world: World) -> Ring:
@@ -55,35 +55,6 @@ def test_a_room_that_begins_anew_is_not_shown_again_and_again() -> None:
     Client(world, hub).auth("bob").join("video_1")
     world.sleep(2.0)
     assert len(ada.of("joined")) == 1
-
-
-def test_what_a_room_tells_is_with_the_other_workers_before_a_client_sees_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A worker was killed just after its own clients had seen a seek, and before it was written to the other workers: the
-    next owner showed the film where it had been before."""
-    world = World(workers=2)
-    owner = ring_of(world).owner(room_key("video_1"))
-    ada, cleo, bob = (Client(world, world.nodes[number].hub) for number in (owner, owner, 3 - owner))
-    for client, user in ((ada, "ada"), (cleo, "cleo"), (bob, "bob")):
-        client.auth(user).join("video_1")
-    world.sleep(1.0)
-    happened: list[str] = []
-    link, write, show = world.nodes[owner].links[3 - owner], FakeLink.write, cleo.send_frames
-
-    def told(self: FakeLink, data: bytes) -> None:
-        if self is link and b'"typing"' in data:
-            happened.append("told")
-        write(self, data)
-
-    def shown(data: bytes) -> None:
-        if b'"typing"' in data:
-            happened.append("shown")
-        show(data)
-
-    monkeypatch.setattr(FakeLink, "write", told)
-    monkeypatch.setattr(cleo, "send_frames", shown)
-    ada.send(type="typing", roomId="video_1", data={"isTyping": True})
-    world.sleep(0.1)
-    assert happened == ["told", "shown"]
 
 
 def test_rooms_that_nobody_hears_any_more_are_not_remembered() -> None:
