@@ -40,6 +40,7 @@ from .ops import headroom, reloading, runtime, stacks
 from .ops.beside import OneAtATime
 from .ops.certificate import Certificate, read_certificate
 from .ops.config import Config, load
+from .ops.config_risks import too_many_workers
 from .ops.main_watch import MainWatch
 from .ops.processes import Reserve, Terminal, adopt_orphans, prepare, reap_strangers, vitals
 from .ops.stats import Stats
@@ -173,6 +174,9 @@ class Supervisor(Service):
             return complain(2, line)
         self._port = port
         _tell_of_migration()
+        crowded = too_many_workers(self._config)
+        if crowded:
+            log.warning("%s", crowded)
         self._do(self._fleet.begin(monotonic()))
         self._tick()
         self.watch_folder()

@@ -29,13 +29,10 @@ def warnings(config: Config, path: str | Path | None = None) -> list[str]:
             'auth.audience: is not set, so with access.mode = "allow_all" every token of that identity provider enters '
             "every room, also those that it makes for other applications"
         )
-    workers, quota = config.server.worker_count, cores.quota()
-    if quota is not None and workers > max(1.0, quota):
-        fewer = max(1, int(quota))
-        found.append(
-            f"server.workers: is {workers}, and the service may use {quota:g} of a core; {fewer} "
-            f"serve{'s' * (fewer == 1)} more people there, as workers have to tell each other everything"
-        )
+    crowded = too_many_workers(config)
+    if crowded:
+        found.append(crowded)
+    workers = config.server.worker_count
     if 0 < config.server.memory_bytes < workers * WORKER_MIN_BYTES:
         found.append(
             f"server.memory_bytes: is {config.server.memory_bytes} for {workers} worker{'s' * (workers > 1)}; below "
@@ -55,6 +52,18 @@ def warnings(config: Config, path: str | Path | None = None) -> list[str]:
             if dotted not in PUBLIC
         ]
     return found
+
+
+def too_many_workers(config: Config) -> str:
+    """That more workers are to run than the quota of the control group has cores; empty when it is not so."""
+    workers, quota = config.server.worker_count, cores.quota()
+    if quota is None or workers <= max(1.0, quota):
+        return ""
+    fewer = max(1, int(quota))
+    return (
+        f"server.workers: is {workers}, and the service may use the time of {quota:g} cores; {fewer} "
+        f"serve{'s' * (fewer == 1)} more people there, as workers have to tell each other everything"
+    )
 
 
 def _value(config: Config, dotted: str) -> str:

@@ -62,6 +62,6 @@ def test_more_workers_than_cores_are_told_of(
     quota: float | None, workers: int, fewer: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cores, "quota", lambda: quota)
-    found = [line for line in config_risks.warnings(Config(server=Server(workers=workers))) if "of a core" in line]
+    found = [line for line in config_risks.warnings(Config(server=Server(workers=workers))) if "the time of" in line]
     assert bool(found) == bool(fewer)
     assert all(line.startswith(f"server.workers: is {workers}") and fewer in line for line in found)
