@@ -56,6 +56,7 @@ cdef class Source:
     cdef unsigned long long _served
     cdef double _rests_until
     cdef double _adopted_at
+    cdef int _fd  # of the socket, which may be the loop's transport's; -1 when it is gone
     cdef bint _in_backlog
     cdef bint _resting
     cdef bint _paused
@@ -70,14 +71,12 @@ cdef class Source:
     cdef handle_events(self, unsigned int events)
     cdef watch_reading(self)
     cdef bint is_wanted(self)
-    cdef int descriptor(self) noexcept
 
 
 cdef class PolledTransport(Source):
     cdef list _unsent
     cdef Py_ssize_t _unsent_bytes
     cdef Py_ssize_t _sent_of_first
-    cdef int _fd
     cdef int _doomed_fd
     cdef object _write_error  # nothing can be written any more; what has come is still read
     cdef bint _unwatched  # taken out of the epoll: the other end is gone and nothing is wanted
@@ -96,7 +95,6 @@ cdef class PolledTransport(Source):
 cdef class LoopTransport(Source):
     cdef object _base
     cdef object _error  # with which the connection was lost
-    cdef int _fd  # of the loop's transport, -1 when it is gone
     cdef bint _base_is_full
     cdef bint _kernel_is_full
     cdef bint _told_full

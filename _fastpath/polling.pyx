@@ -114,11 +114,11 @@ cdef class Line:
 
 
 cdef double data_came_at(Source source, double now) noexcept:
-    """The monotonic second at which the newest data of a connection came, but not before it was accepted: while it is not
-    read, for so long it has waited. 0.0 where the kernel does not say it."""
+    """The monotonic second at which the newest data of a connection came, but not before it was accepted: while these are
+    not read, it has waited for so long, and for longer if it goes on sending. 0.0 where the kernel does not say it."""
     cdef tcp_info info
     cdef unsigned int size = sizeof(info)
-    if getsockopt(source.descriptor(), IPPROTO_TCP, TCP_INFO, &info, &size):
+    if getsockopt(source._fd, IPPROTO_TCP, TCP_INFO, &info, &size):
         return 0.0
     return max(source._adopted_at, now - info.tcpi_last_data_recv / 1000.0)
 
@@ -386,6 +386,9 @@ cdef class Source:
     connection is above its budgets, `_paused` that its protocol wants nothing more.
     """
 
+    def __cinit__(self):
+        self._fd = -1
+
     def set_protocol(self, protocol):
         """What comes from now on is for `protocol`: an asyncio.Protocol, or a FrameReader after the handshake."""
         self._protocol = protocol
@@ -480,10 +483,6 @@ cdef class Source:
         """Is more to be read?"""
         return not (self._reading_over or self._resting or self._paused) and self._held is None
 
-    cdef int descriptor(self) noexcept:
-        """Of the socket; -1 when it is gone."""
-        return -1
-
 
 cdef class PolledTransport(Source):
     """The part of asyncio.Transport that connections, HTTP and the outbox use, for one polled socket.
@@ -498,7 +497,7 @@ cdef class PolledTransport(Source):
     family = 0  # aiohttp wants TCP_NODELAY, and asks first; it has been set
 
     def __cinit__(self):
-        self._fd = self._doomed_fd = -1
+        self._doomed_fd = -1
 
     # --- asyncio.Transport ------------------------------------------------------------------------------------------
 
@@ -595,9 +594,6 @@ cdef class PolledTransport(Source):
         except Exception:
             log.exception("a connection failed; it is cut")
             self.abort()
-
-    cdef int descriptor(self) noexcept:
-        return self._fd
 
     cdef read(self, unsigned int events):
         cdef ssize_t got
@@ -906,9 +902,6 @@ cdef class LoopTransport(Source):
         self._held = None
         if self._lost:
             self._poller._loop.call_soon(self._end)
-
-    cdef int descriptor(self) noexcept:
-        return self._fd
 
     cdef bint is_wanted(self):
         return not (self._reading_over or self._paused) and (

@@ -51,7 +51,7 @@ def entered(room: Room, member: Member, now: float, *, made: bool, begun: bool) 
         _note(room, RoomCreated, now, stay, by=member, invisible=not member.visible)
     elif begun:
         shown(room, now)
-    _note_entry(room, member, now, stay)
+    _note_stay(room, UserEntered, member, now, stay)
     limit = room.setting.limits.max_users_per_room
     if len(room.people) == limit and len(member.person.members) == 1:
         _note(room, RoomFull, now, stay, limit=limit)
@@ -61,26 +61,14 @@ def entered_before_creation(room: Room, member: Member, created_at: float, now: 
     """A session is in, whose entry a receiver has forgotten: another owner has told since, at `created_at`, to have
     made the same room."""
     if room.setting.happenings is not None:
-        _note_entry(room, member, now, (room.id, member.session_id, member.joined_at, created_at))
+        _note_stay(room, UserEntered, member, now, (room.id, member.session_id, member.joined_at, created_at))
 
 
 def left(room: Room, member: Member, reason: str, now: float) -> None:
     """A session has been taken out of the room."""
-    if room.setting.happenings is None:
-        return
-    _note(
-        room,
-        UserLeft,
-        now,
-        (room.id, member.session_id, member.joined_at),
-        by=member,
-        user_id=member.user_id,
-        session_id=member.session_id,
-        name=member.name,
-        invisible=not member.visible,
-        session_count=len(member.person.members),
-        reason=reason,
-    )
+    if room.setting.happenings is not None:
+        stay = (room.id, member.session_id, member.joined_at)
+        _note_stay(room, UserLeft, member, now, stay, reason=reason)
 
 
 def left_with_its_owner(room: Room, record: MemberRecord, now: float) -> None:
@@ -125,10 +113,12 @@ def control_changed(room: Room, from_user_id: str | None, reason: str, now: floa
     )
 
 
-def _note_entry(room: Room, member: Member, now: float, key: tuple[object, ...]) -> None:
+def _note_stay(
+    room: Room, kind: type[UserEntered | UserLeft], member: Member, now: float, key: tuple[object, ...], **more: str
+) -> None:
     _note(
         room,
-        UserEntered,
+        kind,
         now,
         key,
         by=member,
@@ -137,6 +127,7 @@ def _note_entry(room: Room, member: Member, now: float, key: tuple[object, ...])
         name=member.name,
         invisible=not member.visible,
         session_count=len(member.person.members),
+        **more,
     )
 
 
