@@ -9,7 +9,6 @@ import asyncio
 import heapq
 from collections import deque
 from collections.abc import Callable, Coroutine
-from functools import cache
 from typing import Any
 
 import msgspec
@@ -452,7 +451,7 @@ class World:
         self.wall.sync(self.timers.now, UNIX_START_S)
         self.verifier = FakeVerifier()
         self.link_delay_s: Callable[[int, int], float] = lambda sender, receiver: 0.0
-        self._clock_offset_s = cache(clock_offset_s)  # asked for whenever a clock is
+        self._clock_offset_s = clock_offset_s
         self._sessions = 0
         self._clients = 0
         self.epoch = 0
