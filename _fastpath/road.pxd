@@ -35,6 +35,7 @@ cdef class LocalRoad:
     cpdef plan_flush(self, double now)
     cdef wait(self, Waiter waiter, double at, double now)
     cdef release(self, double now)
+    cdef write(self, double now)
     cdef list line_up(self, list due)
     cdef count(self, list served, Py_ssize_t size, double now)
     cdef deliver(self, Stream room, list items, double now)

@@ -44,10 +44,10 @@ cdef class Waiter:
 cdef class LocalRoad:
     """Flushes rooms when `plan` says so: soon for a time that has come, else with `alarm`.
 
-    `deliver(room, items, now)` takes a flush the long way, `flushed(now)` follows when all are delivered, and `judge(now)`
-    about every tenth of a second in which something is flushed; `advise(room)` when the plan's advice is not what the room
-    was told. Rooms whose time has come stand in a line: those with
-    playback or control first, then those with any other event, then those with cursors alone; the first planned first.
+    `deliver(room, items, now)` takes a flush the long way, `flushed(now)` follows when all are delivered, or as many as
+    are written at once, and `judge(now)` about every tenth of a second in which something is flushed; `advise(room)` when
+    the plan's advice is not what the room was told. Rooms whose time has come stand in a line: those with playback or
+    control first, then those with any other event, then those with cursors alone; the first planned first.
     """
 
     def __init__(self, FlushPlan plan not None, timers, clock, alarm, deliver, flushed, judge, advise):
@@ -144,16 +144,13 @@ cdef class LocalRoad:
                     if room._late:  # their owners do not plan a flush again
                         self.plan.touch(room, now + SAMPLE_S)
                 if self._turn is not None and self._turn.waiting() >= WRITES_AT_ONCE:
-                    self._turn.write()
+                    self.write(now)
                     now = read_clock(self._clock)
                     if now >= until:
                         break
                     self._turn.hold()
         finally:
-            if self._turn is not None:
-                self._turn.write()
-            if self._feeds is None:
-                self._flushed(now)
+            self.write(now)
             self.count(line, done, now)
             if done < len(line):
                 self._line = line[done:]
@@ -163,6 +160,14 @@ cdef class LocalRoad:
                 self._judge_at = now + SAMPLE_S
                 self._judge(now)
             self.plan_flush(now)
+
+    cdef write(self, double now):
+        """Write what has been delivered. Other workers come first: should this one die between the two, its own clients
+        have seen nothing that no other worker knows."""
+        if self._feeds is None:
+            self._flushed(now)
+        if self._turn is not None:
+            self._turn.write()
 
     cdef list line_up(self, list due):
         """All rooms whose time has come, in the order in which they are served."""

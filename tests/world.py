@@ -283,7 +283,7 @@ class FakeLink:
     """One direction between two workers: bytes arrive in order, `delay()` seconds later. While `cut` they wait."""
 
     def __init__(self, world: "World", sender: int, receiver: int) -> None:
-        self._world, self._sender, self._receiver = world, sender, receiver
+        self._world, self.sender, self._receiver = world, sender, receiver
         self._opener = Opener(1 << 24)
         self._waiting: deque[bytes] = deque()
         self._arrives_at = 0.0
@@ -302,7 +302,7 @@ class FakeLink:
 
     def _send(self) -> None:
         now = self._world.now
-        self._arrives_at = max(self._arrives_at, now + self._world.link_delay_s(self._sender, self._receiver))
+        self._arrives_at = max(self._arrives_at, now + self._world.link_delay_s(self.sender, self._receiver))
         self._world.timers.call_later(self._arrives_at - now, self._arrive)
 
     def _arrive(self) -> None:
@@ -313,10 +313,10 @@ class FakeLink:
         node = world.nodes.get(self._receiver)
         if node is not None and not self.closed:
             found = self._opener.feed(data)
-            apart_s = world.clock_offset_s(self._receiver) - world.clock_offset_s(self._sender)
+            apart_s = world.clock_offset_s(self._receiver) - world.clock_offset_s(self.sender)
             if apart_s:
                 found = [(kind, translated(kind, body, apart_s)) for kind, body in found]
-            node.receive(self._sender, found)
+            node.receive(self.sender, found)
 
     def close(self) -> None:
         self.closed = True

@@ -183,8 +183,10 @@ class ClusterBus(LocalBus):
             courier.flush()
 
     def _flushed(self, now: float) -> None:
+        # before the own clients: should this worker die in between, they have seen nothing that no other worker knows;
+        # and without waiting for the letters' window: rooms have their own, a second one would only make flushes late
+        self._flush_letters()
         super()._flushed(now)
-        self._flush_letters()  # rooms have their own windows: a second one would only make their flushes late
 
     def _confirm(self) -> None:
         if self.handover.holds_commands:

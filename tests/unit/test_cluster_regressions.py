@@ -25,7 +25,7 @@ from koko_presence.domain.setting import Setting
 from koko_presence.edge.unanswered import Unanswered
 from koko_presence.news import EdgeNews, Reply
 from koko_presence.records import Presence
-from tests.world import Client, Node, World
+from tests.world import Client, FakeLink, Node, World
 
 
 def ring_of(world: World) -> Ring:
@@ -511,3 +511,31 @@ def test_a_command_that_waits_for_a_view_is_not_confirmed_until_it_is_done() -> 
     late.bus.on_view(view, late.clock())
     world.sleep(0.5)
     assert not ahead.bus.couriers[2].kept
+
+
+def test_other_workers_are_written_to_before_the_owners_own_clients(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An owner that dies between its writes must not have shown its own clients an event that no other worker knows."""
+    world = World(workers=2)
+    owner = world.nodes[ring_of(world).owner(room_key("video_1"))]
+    other = next(node for node in world.nodes.values() if node is not owner)
+    here = Client(world, owner.hub).auth("ada").join("video_1")
+    there = Client(world, other.hub).auth("bob").join("video_1")
+    world.sleep(1.0)
+    written: list[str] = []
+    link_write, client_write = FakeLink.write, Client.send_frames
+
+    def to_worker(link: FakeLink, data: bytes) -> None:
+        if b'"typing_started"' in data and link.sender == owner.number:
+            written.append("worker")
+        link_write(link, data)
+
+    def to_client(client: Client, data: bytes) -> None:
+        if b'"typing_started"' in data:
+            written.append("own client" if client is here else "other's client")
+        client_write(client, data)
+
+    monkeypatch.setattr(FakeLink, "write", to_worker)
+    monkeypatch.setattr(Client, "send_frames", to_client)
+    there.send(type="typing", roomId="video_1", data={"isTyping": True})
+    world.sleep(0.5)
+    assert written == ["worker", "own client"]
