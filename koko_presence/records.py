@@ -122,12 +122,15 @@ class StayEnd(Struct, array_like=True):
     noted_at: float
 
 
-HEARS = 1  # in place of a stay's number, which an edge does not know: the session hears the room
+# what an edge, which does not know the number of a stay, says in its place
+IN_WITHOUT_EVENTS = 0  # the session is in the room, and gets none of its events
+HEARS = 1  # it is in the room, and gets its events
+ASKED = 2  # it has asked to join, and has no answer yet
 
 
 class SessionRecord(Struct, array_like=True, kw_only=True):
-    """One session of a user. `rooms` has the version of each stay. From an edge it says what is connected there, and
-    which rooms it hears."""
+    """One session of a user. `rooms` has the version of each stay. From an edge it says what is connected there, and of
+    each of its rooms IN_WITHOUT_EVENTS, HEARS or ASKED: a room that is not named has been left."""
 
     session_id: str
     edge: int

@@ -214,7 +214,7 @@ def take_user(
     if made and lost:
         for words in gathered.words.values():
             for word in words:
-                keeping.doubt_rooms(user, word)
+                keeping.leave_unnamed_rooms(user, word)
     named = {edge: {word.session_id for word in words} for edge, words in gathered.words.items()}
     if made:
         for edge in announced:

@@ -14,8 +14,6 @@ def claim(user: User, command: ClaimMember, now: float) -> None:
     """A room has this session: tell it of the difference, as known at monotonic second `now`."""
     room_id, session_id, effects = command.room_id, command.session_id, user.setting.effects
     session = user.sessions.get(session_id) or _believe(user, command, now)
-    if session is not None and room_id in session.unsure:
-        session.rooms.setdefault(room_id, session.unsure.pop(room_id))
     if session is not None and (
         not session.accepted_at  # known by what rooms say of it alone
         # or by its edge alone, which may not have heard of the join; one that was opened here was told of its rooms

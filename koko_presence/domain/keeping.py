@@ -6,8 +6,9 @@ against what the room believes. All of it may be done twice, or late, without ha
 
 from collections.abc import Collection, Iterable, Mapping
 
-from koko_presence.commands import EnterRoom, Visitor
+from koko_presence.commands import EnterRoom, Remove, Visitor
 from koko_presence.records import (
+    ASKED,
     HEARS,
     MemberRecord,
     PlaybackRecord,
@@ -30,7 +31,7 @@ from .user import User
 from .usersession import UserSession
 
 # what stands in a SessionRecord, too
-SESSION_FIELDS = tuple(name for name in UserSession.__slots__ if name not in ("away_at", "left", "unsure"))
+SESSION_FIELDS = tuple(name for name in UserSession.__slots__ if name not in ("away_at", "left"))
 NOBODY_NEWER: Mapping[int, int] = {}
 JUMP = 1000  # above every number that a lost owner can have given and nobody left has seen
 
@@ -383,7 +384,7 @@ def take_late_record(user: User, record: UserRecord) -> bool:
 
 def _restored_session(record: SessionRecord) -> UserSession:
     session = UserSession.__new__(UserSession)
-    session.away_at, session.left, session.unsure = 0.0, {}, {}
+    session.away_at, session.left = 0.0, {}
     for name in SESSION_FIELDS:
         setattr(session, name, getattr(record, name))
     session.rooms = dict(record.rooms)
@@ -397,7 +398,7 @@ def meet(user: User, word: SessionRecord, *, tell: bool) -> SessionRecord | None
     loser, unknown = None, session is None
     if session is None:
         session = user.sessions[word.session_id] = _restored_session(word)
-        session.rooms = dict.fromkeys(session.rooms, 0)
+        session.rooms = {}
         session.connected = False
     elif session.connection != word.connection:
         if session.opening > word.opening:
@@ -410,8 +411,9 @@ def meet(user: User, word: SessionRecord, *, tell: bool) -> SessionRecord | None
         user.believe_privacy(word.session_id, word)
     session.activity = word.activity
     user.keep(word.session_id)
-    for room_id in word.rooms:
-        session.rooms.setdefault(room_id, 0)  # the number comes with the next join, or with the room's claim
+    for room_id, how in word.rooms.items():
+        if how != ASKED:
+            session.rooms.setdefault(room_id, 0)  # the number comes with the next join, or with the room's claim
     if tell or not session.connected:
         session.connected = True
         _tell_rooms(user, session, word)
@@ -420,19 +422,19 @@ def meet(user: User, word: SessionRecord, *, tell: bool) -> SessionRecord | None
     return loser
 
 
-def doubt_rooms(user: User, word: SessionRecord) -> None:
-    """The user is restored from a record, and its session's edge does not know of some of its rooms: it has left them,
-    which the last owner passed on and has not written down any more; or it has asked to join, and is not answered yet.
-    A room that has the session claims it."""
+def leave_unnamed_rooms(user: User, word: SessionRecord) -> None:
+    """The user is restored from the record of an owner that was lost. Rooms that the session's edge does not name have
+    been left: the last owner has not written that down any more, and may not have passed it on."""
     session = user.sessions[word.session_id]
     if (session.edge, session.connection) == (word.edge, word.connection):
-        session.unsure = {room: session.rooms.pop(room) for room in session.rooms.keys() - word.rooms.keys()}
+        for room_id in sorted(session.rooms.keys() - word.rooms.keys()):
+            user.step_out(Remove(room_id=room_id, session_id=word.session_id, reason="left"))
 
 
 def _tell_rooms(user: User, session: UserSession, word: SessionRecord) -> None:
     """They may have been told that it is away: also those of whose answer to a join the edge does not know yet."""
     for room_id in sorted(session.rooms):
-        hears = word.rooms.get(room_id, HEARS) == HEARS
+        hears = word.rooms.get(room_id, ASKED) in (HEARS, ASKED)
         stay = session.rooms[room_id]
         user.setting.effects.append(user.resume_word(word.session_id, room_id, stay, hears=hears))
 

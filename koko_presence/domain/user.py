@@ -239,7 +239,7 @@ class User:
         """The session has ended, and with it its memberships; `reason` is user_left's."""
         session = self.sessions.pop(session_id)
         self.setting.deadlines.cancel(("session", self.id, session_id))
-        for room_id, stay in sorted((session.unsure | session.rooms).items()):
+        for room_id, stay in sorted(session.rooms.items()):
             self.setting.effects.append(Remove(room_id=room_id, session_id=session_id, reason=reason, stay=stay))
         self.update_activity(session_id, interacted=False)
 
@@ -267,7 +267,6 @@ class User:
                 self.tell_privacy(command.visitor.session_id)
         self.check_rooms(command.room_id)
         stay = session.rooms[command.room_id] = self.setting.next_version()
-        session.unsure.pop(command.room_id, None)
         visitor = command.visitor
         visitor.privacy_version, visitor.disabled = session.privacy_version, session.disabled
         visitor.invisible = session.invisible
@@ -329,9 +328,8 @@ class User:
         """A session leaves a room, which is told with `word`; with its room a lease ends."""
         session = self.sessions.get(word.session_id)
         if session is not None:
-            unsure = session.unsure.pop(word.room_id, 0)
             # the stay that ends; when it is not known, any until now
-            word.stay = session.rooms.pop(word.room_id, unsure) or self.setting.next_version()
+            word.stay = session.rooms.pop(word.room_id, 0) or self.setting.next_version()
             self.note_out(word.session_id, word.room_id)
         self.setting.effects.append(word)
         self._end_lease(word.session_id, word.reason)

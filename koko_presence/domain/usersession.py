@@ -13,7 +13,6 @@ class UserSession:
     __slots__ = (
         "accepted_at", "activity", "away_at", "connected", "connection", "disabled", "edge", "grace_until", "heard",
         "invisible", "lease_until", "left", "opening", "privacy_version", "rooms", "share_cursor", "share_selection",
-        "unsure",
     )  # fmt: skip
 
     def __init__(self, edge: int, connection: int, accepted_at: float, version: int, *, disabled: bool) -> None:
@@ -30,8 +29,6 @@ class UserSession:
         self.activity: Activity = "active"
         self.rooms: dict[str, int] = {}  # and the version of the stay, which tells a late RoomLeft from a present one
         self.left: dict[str, int] = {}  # rooms, and the version of the leave, where a room's claim may be older than it
-        # as `rooms`: in a lost owner's record, and not known to the edge: left, or joined and not answered
-        self.unsure: dict[str, int] = {}
         self.invisible = False
         self.share_cursor = True
         self.share_selection = True

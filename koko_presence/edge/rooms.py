@@ -42,6 +42,7 @@ from koko_presence.messages import (
     Typing,
     is_plain,
 )
+from koko_presence.records import ASKED, HEARS, IN_WITHOUT_EVENTS
 
 from .entering import check_room_id, claimed_type, settled_type
 from .held import BEHIND_JOINS
@@ -223,6 +224,11 @@ class Rooms(Standing):
     def resume(self, rooms: list[str]) -> None:
         """The rooms a resumed session is still in; their events come once it joins again [C4]."""
         self.joined.update(rooms)
+
+    def record(self) -> dict[str, int]:
+        """All rooms of the session, for the next owner of its user: what `SessionRecord` says of each."""
+        asked = dict.fromkeys(self.unanswered.entering, ASKED)
+        return asked | {room: HEARS if room in self.hearing else IN_WITHOUT_EVENTS for room in self.joined}
 
     def on_attach(self, room_id: str) -> None:
         """The snapshot has been written: this session is in, and hears the room."""

@@ -31,7 +31,7 @@ from koko_presence.messages import (
     SetStatusAlias,
 )
 from koko_presence.news import SessionOpened
-from koko_presence.records import HEARS, SessionRecord
+from koko_presence.records import SessionRecord
 
 from .abuse import Abuse
 from .activity import ActivityWatch
@@ -489,7 +489,7 @@ class Session:
             share_cursor=hidden.share_cursor is not False,
             share_selection=hidden.share_selection is not False,
             activity=self.activity.activity,
-            rooms={room_id: HEARS if room_id in self.rooms.hearing else 0 for room_id in self.rooms.joined},
+            rooms=self.rooms.record(),
         )
 
     def send(self, message: Any) -> None:
