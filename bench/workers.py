@@ -1,8 +1,11 @@
-"""What several workers cost, and what they add: `python -m bench.workers`, or `--only across`, `cost`, `curve`.
+"""What several workers cost, and what they add: `python -m bench.workers`, or `--only across`, `cost`, `curve`,
+`overload`.
 
 across  A cursor whose sender, room and receiver are at three workers, beside one on a single worker, machine idle.
 cost    20 rooms of 50 people at 20 Hz on one worker and on four: CPU of the whole service per delivered cursor.
 curve   Rooms of 20 and of 4 on 1, 2, 4 and 8 workers: what an operator sizes a host with.
+overload  200 and 400 rooms of ten on four workers, more than they carry on two cores together with the generator: what
+        arrives, who is cut off, and what of playback, control, typing and joins is still answered.
 
 In turns (A B, A B), medians over the rounds. The generator needs a core of its own: on a machine of two the workers
 share what it leaves, so latencies of `cost` and `curve` are those of a full machine.
@@ -186,9 +189,32 @@ def show_loads(cases: dict[str, tuple[int, int, int, float]], rounds: int, secon
     print("\n".join(table(head.split("|"), lines)))
 
 
+def show_overload(seconds: float) -> None:
+    """Counts, and which kind is served first: latencies are those of a full machine."""
+    lines = []
+    for rooms in (200, 400):
+        with koko_server(PORT, None, server_workers=4, operator_port=0, log_level="error") as pid:
+            time.sleep(1.0)
+            run = run_load(
+                PORT, pid, rooms=rooms, users=10, hz=20.0, warmup_s=2.0, measure_s=seconds, core=None, options=[],
+                probed=True,
+            )  # fmt: skip
+        probe = run["probe"]
+        kinds = (
+            f"{quantiles(probe['ms'][kind], n=100)[98]:,.0f}" for kind in ("playback", "control", "typing", "join")
+        )
+        lost = ", ".join(f"{why} {count}" for why, count in probe["lost"].items()) or "nothing"
+        lines.append([
+            str(rooms), f"{rooms * 10 * 9 * 20:,}", f"{run['arrived_per_s']:,}", str(run["closed"]), lost, *kinds,
+            f"{run['latency_ms']['p99']:,.0f}", f"{run['server_cores']:.2f}",
+        ])  # fmt: skip
+    head = "rooms|offered/s|delivered/s|closed|lost|playback p99 ms|control|typing|join|cursors|server's cores"
+    print("\n".join(table(head.split("|"), lines)))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", choices=("", "across", "cost", "curve"), default="")
+    parser.add_argument("--only", choices=("", "across", "cost", "curve", "overload"), default="")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=5.0)
     arguments = parser.parse_args()
@@ -201,6 +227,8 @@ def main() -> None:
         curve = {f"{workers} workers, 20 rooms of 20": (workers, 20, 20, 20.0) for workers in (1, 2, 4, 8)}
         curve |= {f"{workers} workers, 100 rooms of 4": (workers, 100, 4, 10.0) for workers in (1, 2, 4, 8)}
         show_loads(curve, arguments.rounds, arguments.seconds)
+    if arguments.only in ("", "overload"):
+        show_overload(arguments.seconds)
 
 
 if __name__ == "__main__":
