@@ -159,7 +159,7 @@ class Supervisor(Service):
         self._over: asyncio.Future[Exit] = self._loop.create_future()
         self._watchdog_at = 0.0
         self._status = ""
-        self._announced = False
+        self._announced = self._was_whole = False  # has it served, and with all workers
         self._rolling = False
         self._watch = MainWatch(is_supervisor=True, workers=len(sockets))
         self._operating = Operating(self._fleet, self._channels, self._watch.counts)
@@ -464,15 +464,18 @@ class Supervisor(Service):
             if self._announced and self._fleet.phase is Phase.RUNNING:
                 log.warning("not ready: %s", reason)
         elif not self._announced:
-            self._announced = True
+            self._announced, self._was_whole = True, not missing
             log.info("serving", extra=runtime.serving_fields(self._config, self._port))
             runtime.announce(self._config, self._port, dev=self._dev)
             self._notifier.ready(status)
         elif not self._rolling:
-            if missing:
-                log.warning("others stand in for workers that are missing", extra={"missing": missing})
-            else:
+            if not missing:
+                self._was_whole = True
                 log.info("ready")
+            elif self._was_whole:
+                log.warning("others stand in for workers that are missing", extra={"missing": missing})
+            else:  # the service has begun, and does not wait for its last workers; one that fails has a line of its own
+                log.info("workers are still starting", extra={"missing": missing})
             self._notifier.ready(status)
 
 
