@@ -132,13 +132,14 @@ class LeaveRoom(Letter, kw_only=True):
 
 
 class EndSession(Letter, kw_only=True):
-    """The socket is gone. `grace`: hold the session for a while, it may resume [D2]. `connection` tells an old
-    socket's late close from the present one's [D16]. `migrates`: the worker is being replaced and has sent the client
-    to another one, so that for a moment nothing is shown of it."""
+    """The socket is gone. `grace`: hold the session for a while, it may resume [D2]. `connection` and `opening`, its
+    version, tell an old socket's late close from the present one's [D16]. `migrates`: the worker is being replaced and
+    has sent the client to another one, so that for a moment nothing is shown of it."""
 
     user_id: str
     session_id: str
     connection: int
+    opening: int = 0
     grace: bool
     reason: str
     migrates: bool = False
@@ -294,7 +295,8 @@ class Remove(Letter, kw_only=True):
 
 class Drop(Letter, kw_only=True):
     """The session's socket is lost: hold its place until monotonic second `grace_until` [D2], unless it has another
-    `connection` already. It is shown as before until monotonic second `away_at`; 0.0: not for a moment."""
+    `connection` already: that is left alone while it is there, and held no shorter when it is lost. It is shown as
+    before until monotonic second `away_at`; 0.0: not for a moment."""
 
     room_id: str
     session_id: str

@@ -303,7 +303,7 @@ class Shard:
         room, member = self._find(command.room_id, command.session_id)
         if room is None or member is None or member.leased or command.version < member.told:
             return
-        if member.connection != command.connection:
+        if member.connection != command.connection and (member.connected or command.grace_until <= member.grace_until):
             return
         member.told = command.version
         if member.connected:

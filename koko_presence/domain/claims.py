@@ -21,10 +21,8 @@ def claim(user: User, command: ClaimMember, now: float) -> None:
     ):
         session.rooms.setdefault(room_id, command.stay)
     if session is None or not session.connected or room_id not in session.rooms:  # it may still join again
-        if session is not None and not session.connected and session.connection == command.connection:
-            if 0.0 < command.grace_until < session.grace_until:  # lost with an owner: when it began is known there
-                user.hold_until(session_id, command.grace_until, not_before=now + UNHEARD_S)
-            command.grace_until = session.grace_until
+        if session is not None and not session.connected:
+            _agree_on_grace(user, session, command, now)
         drop = Drop(
             room_id=room_id,
             session_id=session_id,
@@ -39,6 +37,17 @@ def claim(user: User, command: ClaimMember, now: float) -> None:
         effects.append(user.resume_word(session_id, room_id, command.stay, hears=hears))
     if session is not None and room_id in session.rooms:
         session.rooms[room_id] = max(session.rooms[room_id], command.stay)
+
+
+def _agree_on_grace(user: User, session: UserSession, command: ClaimMember, now: float) -> None:
+    """The user's owner and the room hold a lost session until the same moment, which `command.grace_until` is then."""
+    until = command.grace_until or now + user.setting.limits.grace_s
+    if session.connection == command.connection:
+        if 0.0 < command.grace_until < session.grace_until:  # lost with an owner: when it began is known in the room
+            user.hold_until(command.session_id, command.grace_until, not_before=now + UNHEARD_S)
+    elif command.visitor.opening > session.opening and until > session.grace_until:
+        user.hold_until(command.session_id, until)  # a lost owner had resumed it, and the room has heard of that
+    command.grace_until = session.grace_until
 
 
 def _believe(user: User, command: ClaimMember, now: float) -> UserSession | None:

@@ -175,13 +175,19 @@ class User:
 
     def end(self, command: EndSession, now: float) -> None:
         """The socket is gone: hold the session for the grace, or forget it [D2]. A late word of an old socket that a
-        resume has replaced is ignored [D16]."""
+        resume has replaced is ignored [D16]. That of a socket with which a lost owner had resumed the session, which is
+        not known here, begins the grace anew."""
         session = self.sessions.get(command.session_id)
-        if session is None or session.connection != command.connection:
+        if session is None:
             return
+        resumed_elsewhere = not session.connected and command.opening > session.opening
+        if session.connection != command.connection:
+            if not resumed_elsewhere:
+                return
+            session.connection = command.connection
         if not command.grace or (self.setting.limits.grace_s <= 0.0 and not command.migrates):
             self.forget(command.session_id, command.reason)
-        elif session.connected:
+        elif session.connected or resumed_elsewhere:
             session.opening = self.setting.next_version()  # what this connection has said before comes too late now
             self.hold(command.session_id, now, away_at=now + MIGRATION_S if command.migrates else 0.0)
 

@@ -222,6 +222,7 @@ class Hub:
                         user_id=news.user_id,
                         session_id=news.session_id,
                         connection=news.connection,
+                        opening=news.opening,
                         grace=news.resumed,
                         reason="disconnected",
                         migrates=migrates,

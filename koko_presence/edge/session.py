@@ -443,6 +443,7 @@ class Session:
                     user_id=self.user_id,
                     session_id=session_id,
                     connection=self.connection,
+                    opening=self.version,
                     grace=grace,
                     reason=reason,
                     migrates=migrates,
