@@ -31,7 +31,7 @@ from .user import User
 from .usersession import UserSession
 
 # what stands in a SessionRecord, too
-SESSION_FIELDS = tuple(name for name in UserSession.__slots__ if name not in ("away_at", "left"))
+SESSION_FIELDS = tuple(name for name in UserSession.__slots__ if name not in ("asked", "away_at", "left"))
 NOBODY_NEWER: Mapping[int, int] = {}
 JUMP = 1000  # above every number that a lost owner can have given and nobody left has seen
 
@@ -384,7 +384,7 @@ def take_late_record(user: User, record: UserRecord) -> bool:
 
 def _restored_session(record: SessionRecord) -> UserSession:
     session = UserSession.__new__(UserSession)
-    session.away_at, session.left = 0.0, {}
+    session.asked, session.away_at, session.left = frozenset(), 0.0, {}
     for name in SESSION_FIELDS:
         setattr(session, name, getattr(record, name))
     session.rooms = dict(record.rooms)
@@ -411,8 +411,9 @@ def meet(user: User, word: SessionRecord, *, tell: bool) -> SessionRecord | None
         user.believe_privacy(word.session_id, word)
     session.activity = word.activity
     user.keep(word.session_id)
-    for room_id, how in word.rooms.items():
-        if how != ASKED:
+    session.asked = frozenset(room_id for room_id, how in word.rooms.items() if how == ASKED)
+    for room_id in word.rooms:
+        if room_id not in session.asked:
             session.rooms.setdefault(room_id, 0)  # the number comes with the next join, or with the room's claim
     if tell or not session.connected:
         session.connected = True

@@ -100,6 +100,7 @@ class User:
             self.keep(session_id)
             session.edge, session.connection, session.connected = command.edge, command.connection, True
             session.accepted_at, session.opening, session.heard = command.accepted_at, self.setting.next_version(), 0
+            session.asked = frozenset()
             self.set_disabled(session_id, command.disabled)
             self._take_first_word(session_id, command.privacy)
             for room_id in sorted(session.rooms):
@@ -273,6 +274,7 @@ class User:
                 self.tell_privacy(command.visitor.session_id)
         self.check_rooms(command.room_id)
         stay = session.rooms[command.room_id] = self.setting.next_version()
+        session.asked -= {command.room_id}
         visitor = command.visitor
         visitor.privacy_version, visitor.disabled = session.privacy_version, session.disabled
         visitor.invisible = session.invisible
@@ -334,6 +336,7 @@ class User:
         """A session leaves a room, which is told with `word`; with its room a lease ends."""
         session = self.sessions.get(word.session_id)
         if session is not None:
+            session.asked -= {word.room_id}
             # the stay that ends; when it is not known, any until now
             word.stay = session.rooms.pop(word.room_id, 0) or self.setting.next_version()
             self.note_out(word.session_id, word.room_id)
