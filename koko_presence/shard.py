@@ -220,6 +220,8 @@ class Shard:
             if member.joined_at <= ended.told_at:
                 member.joined_at = nextafter(ended.told_at, inf)
             notes.entered(room, member, now, made=made, begun=room.shown and not shown)
+        elif not member.may_hold:  # it has joined again, with other rights
+            watching.lose_control(room, member, now)
         if enter.call is not None:
             answers.answer(self.setting, enter.call, view.joined_reply(room, member, None, now))
         self._touch(room, now, *room.people[enter.user_id].members)  # all of them show the same profile

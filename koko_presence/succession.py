@@ -205,15 +205,16 @@ def take_user(
             for word in gathered.best.sessions
             if word.connected and not word.lease_until and word.opening > _opening(user, word.session_id)
         ]
+    claimed = {session_id for session_id, session in user.sessions.items() if not session.accepted_at}
     for words in (stale, *(words for _, words in sorted(gathered.words.items()))):
         for word in words:
             loser = keeping.meet(user, word, tell=late)
             if loser is not None:
                 news = SessionReplaced(session_id=loser.session_id, connection=loser.connection)
                 shard.setting.effects.append((loser.edge, news))
-    if made and lost:
-        for words in gathered.words.values():
-            for word in words:
+    for words in gathered.words.values():
+        for word in words:
+            if (made and lost) or word.session_id in claimed:
                 keeping.leave_unnamed_rooms(user, word)
     named = {edge: {word.session_id for word in words} for edge, words in gathered.words.items()}
     if made:

@@ -81,8 +81,6 @@ class UserDesk:
             self._user(command.user_id).enter(command)
         except PresenceError as error:
             refuse_join(self._setting, command, error)
-            if command.user_id in self._users:
-                self._users[command.user_id].note_out(command.visitor.session_id, command.room_id)
 
     def _leave(self, command: LeaveRoom, now: float) -> None:
         user = self._users.get(command.user_id)
@@ -120,7 +118,7 @@ class UserDesk:
         if user is None:
             self._shard.denied.add(command.user_id)
             user = self._users[command.user_id] = User(command.user_id, self._setting)
-            user.blank = user.taken_blank = self._setting.next_version()
+            user.blank = self._setting.next_version()
         claims.claim(user, command, now)
         claims.agree(user, command)
 

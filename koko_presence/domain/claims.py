@@ -16,9 +16,7 @@ def claim(user: User, command: ClaimMember, now: float) -> None:
     session = user.sessions.get(session_id) or _believe(user, command, now)
     if session is not None and (
         not session.accepted_at  # known by what rooms say of it alone
-        or (room_id in session.asked and session.connection == command.connection)
-        # or by its edge alone, which may not have heard of the join; one that was opened here was told of its rooms
-        or (session.left.get(room_id, 0) < command.stay < user.taken_blank and session.opening < user.taken_blank)
+        or (room_id in session.named and session.connection == command.connection)
     ):
         session.rooms.setdefault(room_id, command.stay)
     if session is None or not session.connected or room_id not in session.rooms:  # it may still join again

@@ -31,7 +31,7 @@ from .user import User
 from .usersession import UserSession
 
 # what stands in a SessionRecord, too
-SESSION_FIELDS = tuple(name for name in UserSession.__slots__ if name not in ("asked", "away_at", "left"))
+SESSION_FIELDS = tuple(name for name in UserSession.__slots__ if name not in ("away_at", "named"))
 NOBODY_NEWER: Mapping[int, int] = {}
 JUMP = 1000  # above every number that a lost owner can have given and nobody left has seen
 
@@ -338,7 +338,7 @@ def restore_user(user_id: str, record: UserRecord | None, setting: Setting, now:
     """The user as it was when the record was written; a new one when there is none."""
     user = User(user_id, setting)
     if record is None:
-        user.blank = user.taken_blank = setting.next_version()
+        user.blank = setting.next_version()
         return user
     user.revision, user.manual, user.status_message = record.revision, record.manual, record.status_message
     _take_wishes(user, record)
@@ -384,7 +384,7 @@ def take_late_record(user: User, record: UserRecord) -> bool:
 
 def _restored_session(record: SessionRecord) -> UserSession:
     session = UserSession.__new__(UserSession)
-    session.asked, session.away_at, session.left = frozenset(), 0.0, {}
+    session.away_at, session.named = 0.0, frozenset()
     for name in SESSION_FIELDS:
         setattr(session, name, getattr(record, name))
     session.rooms = dict(record.rooms)
@@ -411,9 +411,9 @@ def meet(user: User, word: SessionRecord, *, tell: bool) -> SessionRecord | None
         user.believe_privacy(word.session_id, word)
     session.activity = word.activity
     user.keep(word.session_id)
-    session.asked = frozenset(room_id for room_id, how in word.rooms.items() if how == ASKED)
-    for room_id in word.rooms:
-        if room_id not in session.asked:
+    session.named = frozenset(word.rooms)
+    for room_id, how in word.rooms.items():
+        if how != ASKED:
             session.rooms.setdefault(room_id, 0)  # the number comes with the next join, or with the room's claim
     if tell or not session.connected:
         session.connected = True
@@ -424,8 +424,9 @@ def meet(user: User, word: SessionRecord, *, tell: bool) -> SessionRecord | None
 
 
 def leave_unnamed_rooms(user: User, word: SessionRecord) -> None:
-    """The user is restored from the record of an owner that was lost. Rooms that the session's edge does not name have
-    been left: the last owner has not written that down any more, and may not have passed it on."""
+    """What is known of the session's rooms is from the record of an owner that was lost, or from the rooms themselves.
+    Those that its edge does not name have been left: the last owner has not written that down any more, and may not
+    have passed it on."""
     session = user.sessions[word.session_id]
     if (session.edge, session.connection) == (word.edge, word.connection):
         for room_id in sorted(session.rooms.keys() - word.rooms.keys()):

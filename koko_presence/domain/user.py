@@ -33,7 +33,6 @@ from .setting import Setting
 from .usersession import UserSession
 
 MIGRATION_S = 3.0  # a client that was sent to another worker is shown as connected for so long
-MOST_LEFT = 100  # rooms of a session, of whose leave is known while rooms may still claim it
 MANUAL = frozenset(("busy", "reviewing", "away"))
 _LIVELIEST: tuple[Activity, ...] = ("active", "idle", "away")
 
@@ -48,7 +47,7 @@ class User:
 
     __slots__ = (
         "activity", "believed", "blank", "budget", "id", "manual", "revision", "sessions", "setting",
-        "status_message", "taken_blank", "wishes",
+        "status_message", "wishes",
     )  # fmt: skip
 
     def __init__(self, user_id: str, setting: Setting) -> None:
@@ -62,7 +61,6 @@ class User:
         self.budget: TokenBucket | None = None  # of HTTP calls for status and privacy [M8]
         # taken over without a record, at this version: rooms know more of what the person shows. 0: not so
         self.blank = 0
-        self.taken_blank = 0  # the same, whether or not a record has come since: not all of its memberships are known
         self.believed = 0  # the version of what was believed of them
         self.wishes = Privacy()  # what the person has hidden with scope "user" [K6]
 
@@ -100,7 +98,7 @@ class User:
             self.keep(session_id)
             session.edge, session.connection, session.connected = command.edge, command.connection, True
             session.accepted_at, session.opening, session.heard = command.accepted_at, self.setting.next_version(), 0
-            session.asked = frozenset()
+            session.named = frozenset()
             self.set_disabled(session_id, command.disabled)
             self._take_first_word(session_id, command.privacy)
             for room_id in sorted(session.rooms):
@@ -274,7 +272,7 @@ class User:
                 self.tell_privacy(command.visitor.session_id)
         self.check_rooms(command.room_id)
         stay = session.rooms[command.room_id] = self.setting.next_version()
-        session.asked -= {command.room_id}
+        session.named -= {command.room_id}
         visitor = command.visitor
         visitor.privacy_version, visitor.disabled = session.privacy_version, session.disabled
         visitor.invisible = session.invisible
@@ -336,23 +334,11 @@ class User:
         """A session leaves a room, which is told with `word`; with its room a lease ends."""
         session = self.sessions.get(word.session_id)
         if session is not None:
-            session.asked -= {word.room_id}
+            session.named -= {word.room_id}
             # the stay that ends; when it is not known, any until now
             word.stay = session.rooms.pop(word.room_id, 0) or self.setting.next_version()
-            self.note_out(word.session_id, word.room_id)
         self.setting.effects.append(word)
         self._end_lease(word.session_id, word.reason)
-
-    def note_out(self, session_id: str, room_id: str) -> None:
-        """A session has left a room, or was refused it: what its owner says of an earlier stay counts no more."""
-        session = self.sessions.get(session_id)
-        if not self.taken_blank or session is None or room_id in session.rooms:
-            return
-        session.left[room_id] = self.setting.next_version()
-        if len(session.left) > MOST_LEFT:  # from now on what rooms say of earlier stays counts no more at all
-            self.taken_blank = 0
-            for each in self.sessions.values():
-                each.left.clear()
 
     def left(self, session_id: str, room_id: str, stay: int) -> None:
         """The room says that the session is not in it (any more)."""

@@ -11,8 +11,8 @@ class UserSession:
     `accepted_at`; 0.0: the session is a lease, or known only by what rooms say of it."""
 
     __slots__ = (
-        "accepted_at", "activity", "asked", "away_at", "connected", "connection", "disabled", "edge", "grace_until",
-        "heard", "invisible", "lease_until", "left", "opening", "privacy_version", "rooms", "share_cursor",
+        "accepted_at", "activity", "away_at", "connected", "connection", "disabled", "edge", "grace_until",
+        "heard", "invisible", "lease_until", "named", "opening", "privacy_version", "rooms", "share_cursor",
         "share_selection",
     )  # fmt: skip
 
@@ -29,10 +29,9 @@ class UserSession:
         self.disabled = disabled
         self.activity: Activity = "active"
         self.rooms: dict[str, int] = {}  # and the version of the stay, which tells a late RoomLeft from a present one
-        self.left: dict[str, int] = {}  # rooms, and the version of the leave, where a room's claim may be older than it
-        self.asked: frozenset[str] = (
-            frozenset()
-        )  # rooms of which its edge has said that it awaits the answer to a join: they may have it
+        # rooms that its edge has named, joins under way included, and that it has neither left nor joined since: such a
+        # room may have it, whatever its owner says who may be new, too
+        self.named: frozenset[str] = frozenset()
         self.invisible = False
         self.share_cursor = True
         self.share_selection = True

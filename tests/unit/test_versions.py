@@ -25,7 +25,6 @@ from koko_presence.commands import (
 )
 from koko_presence.domain import keeping
 from koko_presence.domain.setting import EPOCH_BITS
-from koko_presence.domain.user import MOST_LEFT
 from koko_presence.happenings import UserEntered, UserLeft
 from koko_presence.messages import Privacy
 from koko_presence.news import SessionActed
@@ -396,17 +395,3 @@ def test_every_monotonic_second_that_travels_is_listed() -> None:
     listed = {(kind.__name__, name) for kind, names in clocks.TIMES.items() for name in names}
     assert found - listed == {("PlaybackRecord", "current_time"), ("PlaybackRecord", "playback_rate")}
     assert listed <= found
-
-
-def test_what_is_remembered_of_leaves_is_bounded_and_no_claim_counts_beyond_it() -> None:
-    """A client may leave, or be refused, one made-up room after the other, for as long as its session lives."""
-    world = World()
-    ada = world.person("ada", "lobby")
-    user = world.shard.users["ada"]
-    user.taken_blank = world.shard.setting.next_version()  # as after a take-over without a record
-    session = user.sessions[ada.session_id]
-    for number in range(MOST_LEFT):
-        user.note_out(ada.session_id, f"room_{number}")
-    assert len(session.left) == MOST_LEFT and user.taken_blank
-    user.note_out(ada.session_id, "one more")
-    assert not session.left and not user.taken_blank

@@ -73,6 +73,18 @@ def test_a_revoked_control_scope_ends_control() -> None:
     assert bob.last("playback_synced")["userId"] == "bob"
 
 
+def test_a_join_again_without_the_control_scope_ends_control() -> None:
+    """Who joins again with lesser rights than before, as over HTTP with another token, kept control."""
+    world = World(access=ClaimsAccess())
+    ann = world.person('ann:Ann:{"video_*":["join","control"]}')
+    bob = world.person('bob:Bob:{"video_*":["join","control"]}')
+    ann.send(say("control_request"))
+    assert bob.last("control_granted")["userId"] == "ann"
+    ann.session.identity.rooms["video_*"] = ["join"]  # as after the answer of an authoriser that has changed its mind
+    ann.join()
+    assert bob.last("control_released")["data"]["reason"] == "revoked"
+
+
 def test_auto_grant_passes_over_who_is_in_the_grace() -> None:
     world = World(RoomOptions(auto_grant=True))
     ann, bob, carol = world.person("ann"), world.person("bob"), world.person("carol")
