@@ -114,12 +114,14 @@ class RoomRecord(Struct, array_like=True, kw_only=True):
 
 class StayEnd(Struct, array_like=True):
     """The end of a stay in a room: `told_at` is the monotonic second at which the room's events told of it, 0.0 when
-    the stay was not known there; `noted_at` that at which it was noted."""
+    the stay was not known there; `noted_at` that at which it was noted; `created_at` that at which the room was made,
+    0.0 when there was none."""
 
     session_id: str
     stay: int
     told_at: float
     noted_at: float
+    created_at: float
 
 
 # what an edge, which does not know the number of a stay, says in its place

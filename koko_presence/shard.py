@@ -6,7 +6,7 @@ owners, news for edges, in the order they happened. A room's stream is collected
 when playback or control are in it, else at the end of a short window, so that events share a write [L4].
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from math import inf, nextafter
 from typing import Any, NamedTuple
@@ -52,14 +52,16 @@ from .userdesk import UserDesk, refuse_join
 
 class Ended(NamedTuple):
     """The end of a session's stay in a room: which stay, when the room's events told of it (monotonic seconds; 0.0: it
-    was not known there), and when it was noted."""
+    was not known there), when it was noted, and when the room was made (0.0: there was none)."""
 
     stay: int
     told_at: float
     noted_at: float
+    created_at: float
 
 
-NEVER = Ended(0, 0.0, 0.0)
+NEVER = Ended(0, 0.0, 0.0, 0.0)
+NO_ENDS: Mapping[str, Ended] = {}
 ENDED_S = 10.0  # longer than a word can be on its way: a worker that hangs is given up before
 
 Effect = tuple[int, EdgeNews] | Command
@@ -80,7 +82,7 @@ class Shard:
         # rooms with something to send, and when
         self.plan = FlushPlan(limits.flush_window_ms / 1000.0, limits.flush_ceiling_ms / 1000.0)
         # stays that have ended, and when; an Admit that went another way may come after the Remove
-        self._ended: dict[tuple[str, str], tuple[int, float, float]] = {}
+        self._ended: dict[str, dict[str, Ended]] = {}  # by room and session
         self._swept_at = 0.0
         self._desk = UserDesk(self)
         self._handlers: dict[type, Callable[[Any, float], None]] = {
@@ -238,30 +240,56 @@ class Shard:
 
     def ended(self, room_id: str, session_id: str) -> Ended:
         """Which stay of a session in a room has ended here last; NEVER for none, or when that was long ago."""
-        return Ended(*self._ended.get((room_id, session_id), NEVER))
+        return self._ended.get(room_id, NO_ENDS).get(session_id, NEVER)
 
     def ends(self, now: float) -> dict[str, list[StayEnd]]:
         """The stays that have ended here lately, by room."""
-        found: dict[str, list[StayEnd]] = {}
-        for (room_id, session_id), each in self._ended.items():
-            if now - each[2] <= ENDED_S:
-                found.setdefault(room_id, []).append(StayEnd(session_id, *each))
-        return found
+        self._sweep_ends(now)
+        return {
+            room_id: [StayEnd(session_id, *end) for session_id, end in ends.items()]
+            for room_id, ends in self._ended.items()
+        }
 
-    def note_ends(self, room_id: str, ends: list[StayEnd]) -> None:
+    def note_ends(self, room_id: str, ends: list[StayEnd], now: float) -> None:
         """These have ended with the room's last owner."""
         for end in ends:
-            stay, told_at, noted_at = self.ended(room_id, end.session_id)
-            newest = max(stay, end.stay), max(told_at, end.told_at), max(noted_at, end.noted_at)
-            self._ended[room_id, end.session_id] = newest
+            known = self.ended(room_id, end.session_id)
+            self._ended.setdefault(room_id, {})[end.session_id] = Ended(
+                max(known.stay, end.stay),
+                max(known.told_at, end.told_at),
+                max(known.noted_at, end.noted_at),
+                max(known.created_at, end.created_at),
+            )
+        if room_id in self.rooms:
+            self.tell_of_ended_rivals(self.rooms[room_id], now)
+
+    def tell_of_ended_rivals(self, room: Room, now: float) -> None:
+        """An owner that did not know of this room may have made it, too, and have seen its end: then the application's
+        back end believes that nobody is in. Tell it once more who is."""
+        rivals = [end for end in self._ended.get(room.id, NO_ENDS).values() if end.created_at > room.created_at]
+        if not rivals:
+            return
+        made_at, told_at = max(end.created_at for end in rivals), max(end.told_at for end in rivals)
+        for member in room.members.values():
+            if member.joined_at <= told_at:
+                notes.entered_before_creation(room, member, made_at, now)
 
     def _note_end(self, command: Remove, at: float, *, told: bool) -> None:
         if at > self._swept_at + ENDED_S:
-            self._ended = {key: each for key, each in self._ended.items() if at - each[2] <= ENDED_S}
+            self._sweep_ends(at)
             self._swept_at = at
-        key = command.room_id, command.session_id
-        stay, told_at, _ = self._ended.get(key, NEVER)
-        self._ended[key] = (max(stay, command.stay), at if told else told_at, at)
+        known, room = self.ended(command.room_id, command.session_id), self.rooms.get(command.room_id)
+        made_at = known.created_at if room is None else room.created_at
+        end = Ended(max(known.stay, command.stay), at if told else known.told_at, at, made_at)
+        self._ended.setdefault(command.room_id, {})[command.session_id] = end
+
+    def _sweep_ends(self, now: float) -> None:
+        for room_id, ends in list(self._ended.items()):
+            late = {session_id: end for session_id, end in ends.items() if now - end.noted_at <= ENDED_S}
+            if late:
+                self._ended[room_id] = late
+            else:
+                del self._ended[room_id]
 
     def _renew(self, command: RenewLease, now: float) -> None:
         room, member = self._find(command.room_id, command.session_id)

@@ -132,6 +132,7 @@ def _restored(shard: Shard, room_id: str, gathered: GatheredRoom, now: float) ->
     _tell_of_ended(shard, room, ended, now)
     for rival in gathered.rivals:
         _tell_of_rival(shard, room, rival, now)
+    shard.tell_of_ended_rivals(room, now)
     return room
 
 

@@ -25,7 +25,7 @@ TIMES: dict[type, tuple[str, ...]] = {
     records.MemberRecord: ("lease_until", "grace_until", "joined_at", "last_active_at"),
     records.PlaybackRecord: ("anchor",),
     records.RoomHead: ("created_at",),
-    records.StayEnd: ("told_at", "noted_at"),
+    records.StayEnd: ("told_at", "noted_at", "created_at"),
     records.SessionRecord: ("accepted_at", "lease_until", "grace_until"),
 }
 # and of the tuples in these lists, by position

@@ -185,7 +185,7 @@ class Handover:
                 self._post(owner, kind, letter)  # the sender's view is late
             return
         if kind == letters.ENDS:
-            self._bus.shard.note_ends(letter.room_id, letter.ends)
+            self._bus.shard.note_ends(letter.room_id, letter.ends, now)
         elif kind == letters.ROOM:
             self._gather_room(letter.room_id).add_record(letter.keeper, letter.record)
         elif kind == letters.USER:
