@@ -233,7 +233,9 @@ def check_grace(story: Story) -> None:
     for person in story.people:
         if person.here or person.lost_at is None or person.token is None or person.noticed_at is None:
             continue
-        ends_at = story.running_at(person.noticed_at) + world.limits.grace_s
+        since = story.running_at(person.noticed_at)  # while the service is behind the grace goes on
+        delays = [node.shard.setting.delays for node in world.nodes.values()]
+        ends_at = max(each.ends(since, world.limits.grace_s) for each in delays)
         if world.now <= max(ends_at, story.troubled_at) + LATE_S:
             continue
         for node in world.nodes.values():

@@ -37,6 +37,7 @@ log = logging.getLogger("koko_presence.cluster")
 # reading a letter costs more than what is in it.
 LETTERS_WINDOW_S = 0.002
 TELL_DELAY_EVERY_S = 1.0
+LOOK_EVERY_S = 1.0  # for workers that confirm nothing
 CONFIRM_S = 0.05  # longer than any room's window: what a command has caused is written by then
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -75,6 +76,7 @@ class ClusterBus(LocalBus):
         self._places: dict[int, tuple[str, str]] = {}  # the other way round
         self._last_lane = 0
         self._confirm_alarm = Alarm(timers, clock, self._confirm)
+        self._stuck_alarm = Alarm(timers, clock, self._look_for_stuck)
         self._told_delay_at = float("-inf")
         self.handover = Handover(self, clock, timers, on_serving)
         self.hearing = Hearing(self)
@@ -116,6 +118,7 @@ class ClusterBus(LocalBus):
         """No timer rings any more."""
         super().stop()
         self._confirm_alarm.stop()
+        self._stuck_alarm.stop()
         self.handover.stop()
 
     def note_delay(self, since: float, now: float) -> None:
@@ -139,7 +142,8 @@ class ClusterBus(LocalBus):
             self._write_down_users()
         elif owner is not None:
             self.forwards += 1
-            self.couriers[owner].post(command)
+            self.couriers[owner].post(command, now)
+            self._stuck_alarm.want(now + LOOK_EVERY_S)
 
     def _tell(self, edge_id: int, news: EdgeNews, now: float) -> None:
         if edge_id == self.me:
@@ -195,6 +199,14 @@ class ClusterBus(LocalBus):
         more = [courier.confirm() for courier in self.couriers.values()]
         if any(more):
             self._confirm_alarm.want(self._clock() + CONFIRM_S)
+
+    def _look_for_stuck(self) -> None:
+        """Who waits for an owner on a worker that does nothing has lost that time for no fault of its own."""
+        now = self._clock()
+        waits = [since for courier in self.couriers.values() if (since := courier.stuck_since(now)) is not None]
+        if waits:
+            self.note_delay(min(waits), now)
+            self._stuck_alarm.want(now + LOOK_EVERY_S)
 
     def on_letters(self, sender: int, found: list[tuple[int, bytes]]) -> None:
         """What another worker has written, in its order. A letter that cannot be read or handled is dropped, with a

@@ -21,20 +21,23 @@ class PeerLink(Protocol):
 class Courier:
     """The way to one worker. `kept` are commands that it has not confirmed: should it die, its heirs get them."""
 
-    __slots__ = ("_confirmed", "_done", "_got", "_link", "_said_done", "kept", "letters")
+    __slots__ = ("_confirmed", "_done", "_got", "_link", "_looked", "_said_done", "kept", "letters")
 
     def __init__(self, link: PeerLink, plan: Callable[[], object]) -> None:
         self._link = link
         self.letters = Letters(plan)
         self.kept: deque[Command] = deque()
         self._confirmed = 0
+        self._looked = (0, 0.0)  # how many were confirmed at which monotonic second, with some left to be confirmed
         self._got = 0  # how many kept commands have come from there
         self._done = 0  # and of how many all that they caused has been written
         self._said_done = 0
 
-    def post(self, command: Command) -> None:
-        """A command for an owner there."""
+    def post(self, command: Command, now: float) -> None:
+        """A command for an owner there, at monotonic second `now`."""
         if letters.is_kept(command):
+            if not self.kept:
+                self._looked = (self._confirmed, now)
             self.kept.append(command)
             self.letters.put(letters.KEPT_COMMAND, letters.encode_command(command))
         else:
@@ -51,6 +54,15 @@ class Courier:
         for _ in range(count - self._confirmed):
             self.kept.popleft()
         self._confirmed = count
+
+    def stuck_since(self, now: float) -> float | None:
+        """Since which monotonic second nothing has been confirmed although something waits for it, as far as this was
+        asked often enough; None when nothing waits."""
+        if not self.kept:
+            return None
+        if self._looked[0] != self._confirmed:
+            self._looked = (self._confirmed, now)
+        return self._looked[1]
 
     def flush(self) -> None:
         """Write what waits."""

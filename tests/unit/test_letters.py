@@ -198,8 +198,8 @@ def test_commands_are_kept_until_the_other_side_has_confirmed_them_in_order() ->
     courier = Courier(Wire(), lambda: None)
     drops = [c.Drop(room_id="r", session_id=str(n), connection=n, grace_until=12.5, version=n) for n in range(3)]
     for drop in drops:
-        courier.post(drop)
-    courier.post(COMMANDS[1])  # asked again by its edge, not by us
+        courier.post(drop, 0.0)
+    courier.post(COMMANDS[1], 0.0)  # asked again by its edge, not by us
     assert list(courier.kept) == drops
     courier.on_got(2)
     assert list(courier.kept) == drops[2:]
