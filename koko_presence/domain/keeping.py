@@ -418,6 +418,8 @@ def meet(user: User, word: SessionRecord, *, tell: bool) -> SessionRecord | None
     if tell or not session.connected:
         session.connected = True
         _tell_rooms(user, session, word)
+    if word.privacy_version < session.privacy_version:  # of what another session has hidden, or shown, for all of them
+        user.tell_privacy(word.session_id)
     if unknown:  # the edge knows what the client has said last of its privacy, which no room may have heard of yet
         user.setting.effects += [user.privacy_word(word.session_id, room_id) for room_id in sorted(session.rooms)]
     return loser
