@@ -12,8 +12,7 @@ import select
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from .memory import EXIT_NO_MEMORY
-
+EXIT_NO_MEMORY = 71  # EX_OSERR [sysexits.h]
 LINE = b'{"level":"critical","logger":"koko_presence.memory","msg":"no memory is left: this process ends"}\n'
 
 

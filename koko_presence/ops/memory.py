@@ -19,7 +19,6 @@ SHED_SHARE = 0.85  # of the limit: what waits for webhooks and slow receivers is
 REFUSE_SHARE = 0.90  # newcomers are refused
 EASE_SHARE = 0.03  # so far below either it is over
 CACHE_MATTERS_SHARE = 0.75  # below that the page cache is not looked at, which takes the kernel longer
-EXIT_NO_MEMORY = 71  # EX_OSERR [sysexits.h]
 
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _UNLIMITED_BYTES = 1 << 60  # version 1 has a number near 2^63 for none

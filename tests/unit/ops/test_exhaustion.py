@@ -14,7 +14,7 @@ from koko_presence.happenings import RoomCounts, RoomEmptied
 from koko_presence.ops import logs
 from koko_presence.ops.config import Log
 from koko_presence.ops.exhaustion import EndWithoutMemory, end_when_exhausted
-from koko_presence.ops.memory import EXIT_NO_MEMORY
+from koko_presence.ops.exhaustion import EXIT_NO_MEMORY
 from koko_presence.ops.outgoing_config import Webhooks as Options
 from koko_presence.ops.webhooks import Webhooks
 from tests.waiting import PATIENCE_S
