@@ -1,7 +1,7 @@
 from msgspec import Struct
 
-from koko_presence.counts import Tallies
-from koko_presence.errors import PresenceError
+from koko_presence.admin.metric_types import Tallies
+from koko_presence.protocol.errors import PresenceError
 
 class Tally:
     accepted: int

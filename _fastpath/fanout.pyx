@@ -13,7 +13,7 @@ from libc.string cimport memcpy
 from msgspec.json import encode
 
 from koko_presence._fastpath.counters cimport CURSOR_KIND, hot, kind_of
-from koko_presence._fastpath.decimals cimport write_decimal, write_integer
+from koko_presence._fastpath.float_format cimport write_decimal, write_integer
 from koko_presence._fastpath.outbox cimport Outbox
 
 cdef enum:

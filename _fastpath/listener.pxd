@@ -1,5 +1,5 @@
-from koko_presence._fastpath.gate cimport Gate
-from koko_presence._fastpath.intake cimport Intake
+from koko_presence._fastpath.session_limits cimport Gate
+from koko_presence._fastpath.read_budget cimport Intake
 
 
 cdef class FrameListener:

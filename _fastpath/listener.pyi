@@ -1,5 +1,5 @@
-from .gate import Gate
-from .intake import Intake
+from .read_budget import Intake
+from .session_limits import Gate
 
 class FrameListener:
     closing: bool

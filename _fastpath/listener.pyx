@@ -3,8 +3,8 @@
 
 import logging
 
-from koko_presence._fastpath.gate cimport Gate
-from koko_presence._fastpath.intake cimport Intake
+from koko_presence._fastpath.session_limits cimport Gate
+from koko_presence._fastpath.read_budget cimport Intake
 
 log = logging.getLogger("koko_presence.connection")
 

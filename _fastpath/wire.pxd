@@ -1,5 +1,5 @@
-from koko_presence._fastpath.road cimport Lane, LocalRoad
-from koko_presence._fastpath.scan cimport CursorText
+from koko_presence._fastpath.flush_scheduler cimport Lane, LocalRoad
+from koko_presence._fastpath.cursor_parser cimport CursorText
 
 
 cdef class Letters:

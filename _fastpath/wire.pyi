@@ -1,9 +1,9 @@
 from collections.abc import Callable
 
-from koko_presence.messages import Cursor
+from koko_presence.protocol.messages import Cursor
 
 from .fanout import RoomPacket
-from .road import Lane, LocalRoad
+from .flush_scheduler import Lane, LocalRoad
 
 CURSORS: int
 

@@ -15,11 +15,11 @@ from msgspec import UNSET
 
 from koko_presence._fastpath.counters cimport hot
 from koko_presence._fastpath.fanout cimport Item, RoomPacket
-from koko_presence._fastpath.road cimport Lane, LocalRoad
-from koko_presence._fastpath.scan cimport CursorText
-from koko_presence.messages import Cursor
+from koko_presence._fastpath.flush_scheduler cimport Lane, LocalRoad
+from koko_presence._fastpath.cursor_parser cimport CursorText
+from koko_presence.protocol.messages import Cursor
 
-CURSORS = 1  # the kind of a letter of cursors; all other kinds are cluster/letters.py's
+CURSORS = 1  # the kind of a letter of cursors; all other kinds are cluster/wire_messages.py's
 
 cdef struct CursorRecord:
     double timestamp

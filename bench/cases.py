@@ -14,15 +14,15 @@ from unittest import mock
 
 import msgspec
 
+from koko_presence._fastpath.cursor_parser import scanned
 from koko_presence._fastpath.fanout import CursorTemplate, Feed, Item
-from koko_presence._fastpath.frames import unmasked
-from koko_presence._fastpath.intake import Intake
+from koko_presence._fastpath.frame_boundaries import unmasked
+from koko_presence._fastpath.frame_prefilter import FrameReader
 from koko_presence._fastpath.listener import FrameListener
 from koko_presence._fastpath.outbox import Outbox, Turn
-from koko_presence._fastpath.reader import FrameReader
-from koko_presence._fastpath.scan import scanned
+from koko_presence._fastpath.read_budget import Intake
 from koko_presence._fastpath.throttle import TokenBucket, Trailing
-from koko_presence.decoding import BadMessage, decode
+from koko_presence.protocol.codec import BadMessage, decode
 from tests.raw_ws import CONTINUATION, PING, TEXT, frame
 from tests.world import Client, World
 

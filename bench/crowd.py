@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from koko_presence.auth.tokens import issue_token
+from koko_presence.auth.hmac_jwt import issue_token
 
 HANDSHAKE = (
     b"GET /presence HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"

@@ -16,7 +16,7 @@ from typing import Any
 
 from playwright.async_api import async_playwright
 
-from koko_presence.auth.tokens import issue_token
+from koko_presence.auth.hmac_jwt import issue_token
 from koko_presence.client import PresenceClient
 
 from .load import SECRET, koko_server

@@ -15,7 +15,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from koko_presence.auth.tokens import issue_token
+from koko_presence.auth.hmac_jwt import issue_token
 from tests.raw_ws import TEXT, frame, handshake
 
 from .load import SECRET, cpu_s, koko_server, rss_kib

@@ -16,7 +16,7 @@ import time
 from contextlib import closing, suppress
 from pathlib import Path
 
-from koko_presence.cluster.restarts import STEADY_S
+from koko_presence.process.restart_backoff import STEADY_S
 
 from .load import koko_server
 

@@ -96,7 +96,7 @@ class Plugin:
         return Sliced(self.line, request.node.nodeid)
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        names = ("koko_presence", "koko_presence._fastpath.scan")
+        names = ("koko_presence", "koko_presence._fastpath.cursor_parser")
         product = [str(getattr(sys.modules.get(name), "__file__", None)) for name in names]
         by_id = {item.nodeid: item for item in items}
         self.line.say({"product": product, "cases": list(by_id)})

@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from koko_presence.auth.tokens import issue_token
+from koko_presence.auth.hmac_jwt import issue_token
 from tests.raw_ws import TEXT, frame, handshake
 
 from .figures import SLOW_HEAD, slow_rows, table

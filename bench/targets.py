@@ -33,7 +33,7 @@ import aiohttp
 import uvloop
 from websockets.asyncio.client import ClientConnection, connect
 
-from koko_presence.auth.tokens import issue_token
+from koko_presence.auth.hmac_jwt import issue_token
 
 from .crowd import HANDSHAKE, frame
 from .floods import certificate, free_port

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from koko_presence.messages import Cursor, CursorMessage
+from koko_presence.protocol.messages import Cursor, CursorMessage
 
 from . import cases
 from .cases import BAD, CURSORS, FRAMES, Run, last, measure

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from koko_presence._fastpath.fanout import Item, frame_text
-from koko_presence.events import CursorShown, Event, encode
+from koko_presence.protocol.events import CursorShown, Event, encode
 
 from . import cases
 from .cases import ISO, ROOM, Run, measure

@@ -11,7 +11,7 @@ import resource
 import time
 from contextlib import suppress
 
-from koko_presence.auth.tokens import issue_token
+from koko_presence.auth.hmac_jwt import issue_token
 from tests.raw_ws import CLOSE, PONG, TEXT, RawSocket, frame
 
 from .load import SECRET, koko_server, rss_kib

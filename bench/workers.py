@@ -23,8 +23,8 @@ from typing import Any
 
 import uvloop
 
-from koko_presence.auth.tokens import issue_token
-from koko_presence.cluster.ring import Peer, Ring, View, room_key
+from koko_presence.auth.hmac_jwt import issue_token
+from koko_presence.cluster.placement import Peer, Ring, View, room_key
 
 from .chaos import workers_of
 from .crowd import Connection, encode, frame

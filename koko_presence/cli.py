@@ -8,10 +8,10 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from .ops.standard_streams import open_missing
+from koko_presence.process.standard_streams import open_missing
 
 if TYPE_CHECKING:
-    from .ops.config import Config
+    from koko_presence.config.schema import Config
 
 OK, FAILED, WRONG_USE = 0, 1, 2
 SCOPES = ("join", "control", "broadcast", "moderate")
@@ -54,10 +54,11 @@ def serve(arguments: argparse.Namespace) -> int:
     }
     chosen = {key: value for key, value in flags.items() if value is not None}
     config = _load(arguments, chosen, dev=arguments.dev)
-    from .ops import config as reading
-    from .ops import logs
-    from .ops.queued_stream import queue_stderr
-    from .verifiers import key_faults
+    from koko_presence.auth.factory import key_faults
+    from koko_presence.config.queued_stream import queue_stderr
+
+    from .config import logs
+    from .config import schema as reading
 
     config = reading.with_secret(config)
 
@@ -72,27 +73,29 @@ def serve(arguments: argparse.Namespace) -> int:
     queue_stderr()
     logs.configure(config.log, config.secrets)
     if config.server.worker_count == 1:
-        from . import worker_process
+        from .process import worker_process
 
         return worker_process.run(config, dev=arguments.dev, reload_config=load_again)
-    from . import supervisor
+    from .process import supervisor
 
     return supervisor.run(config, dev=arguments.dev, reload_config=load_again)
 
 
 def reload(arguments: argparse.Namespace) -> int:
     """Make the running server read its configuration again, or replace its workers."""
-    from .ops import runtime
+    from .process import runtime_folder
 
     flags = {} if arguments.port is None else {"server.port": arguments.port}
     config = _load(arguments, flags, needs_secret=False)
     if config.server.port == 0 and not config.server.runtime_dir:
         raise WrongUse("reload: a server on port 0 is found by its folder only: set server.runtime_dir")
     try:
-        pid = runtime.tell_server(runtime.runtime_dir(config, config.server.port), rolling=arguments.rolling)
-    except runtime.OneWorker as fault:
+        pid = runtime_folder.tell_server(
+            runtime_folder.runtime_dir(config, config.server.port), rolling=arguments.rolling
+        )
+    except runtime_folder.OneWorker as fault:
         raise WrongUse(f"reload: {fault}") from None
-    except runtime.RuntimeFault as fault:
+    except runtime_folder.RuntimeFault as fault:
         _complain(f"koko-presence: reload: {fault}")
         return FAILED
     what = "replaces its workers" if arguments.rolling else "reads its configuration again"
@@ -108,8 +111,8 @@ def token(arguments: argparse.Namespace) -> int:
     config = _load(arguments)
     if not 1 <= arguments.ttl <= config.auth.max_ttl_s:
         raise WrongUse(f"token: --ttl is from 1 to {config.auth.max_ttl_s} seconds (auth.max_ttl_s)")
-    from .auth.profile import MAX_IMAGE_CHARS, clean_image
-    from .auth.tokens import issue_token
+    from koko_presence.auth.hmac_jwt import issue_token
+    from koko_presence.auth.profile import MAX_IMAGE_CHARS, clean_image
 
     if arguments.image is not None and clean_image(arguments.image) is None:
         raise WrongUse(
@@ -157,7 +160,7 @@ def check_token(arguments: argparse.Namespace) -> int:
     if not text:
         raise WrongUse("check-token: reads the token from standard input:  echo TOKEN | koko-presence check-token")
     config = _load(arguments)
-    from .checking import check
+    from koko_presence.auth.check_token import check
 
     good, lines = check(config, text, int(time.time()))
     print("\n".join(lines))
@@ -168,8 +171,9 @@ def check_config(arguments: argparse.Namespace) -> int:
     """Exit 0, a summary and warnings, or 2 and one line per fault."""
     import time
 
-    from .ops import certificate
-    from .ops.config_risks import warnings
+    from koko_presence.config.checks import warnings
+
+    from .config import certificate
 
     config = _load(arguments)
     fault = certificate.fault(config.server)
@@ -203,7 +207,7 @@ def _tokens(config: "Config") -> str:
 
 def default_config(arguments: argparse.Namespace) -> int:
     """Print every key with its default."""
-    from .ops.config_text import default_config_text
+    from koko_presence.config.default_file import default_config_text
 
     sys.stdout.write(default_config_text())
     return OK
@@ -211,9 +215,9 @@ def default_config(arguments: argparse.Namespace) -> int:
 
 def health(arguments: argparse.Namespace) -> int:
     """Exit 0 when the server is ready."""
-    from .ops import probe
+    from .admin import health_check
 
-    ready, line = probe.ask(_operator_url(arguments, "health", "readyz"))
+    ready, line = health_check.ask(_operator_url(arguments, "health", "readyz"))
     if ready:
         print(line)
         return OK
@@ -223,7 +227,7 @@ def health(arguments: argparse.Namespace) -> int:
 
 def top(arguments: argparse.Namespace) -> int:
     """Show what the server does, live."""
-    from .ops import top as screen
+    from .admin import top as screen
 
     if not 0.1 <= arguments.interval <= 60:
         raise WrongUse("top: --interval is from 0.1 to 60 seconds")
@@ -282,13 +286,13 @@ def _authority(host: str, port: int) -> str:
 def _load(
     arguments: argparse.Namespace, flags: dict[str, Any] | None = None, *, dev: bool = False, needs_secret: bool = True
 ) -> "Config":
-    from .ops.config import ConfigError, load
+    from koko_presence.config.schema import ConfigError, load
 
     try:
         config = load(arguments.config, flags=flags, dev=dev, needs_secret=needs_secret)
         faults = []
         if needs_secret:
-            from .verifiers import key_faults
+            from koko_presence.auth.factory import key_faults
 
             faults = key_faults(config)
     except ConfigError as error:

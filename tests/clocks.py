@@ -10,9 +10,9 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from koko_presence import commands, records
 from koko_presence._fastpath.wire import pack_packet, unpack_packet
-from koko_presence.cluster import letters
+from koko_presence.cluster import wire_messages
+from koko_presence.protocol import commands, snapshots
 
 # Every monotonic second that goes from worker to worker; 0.0 stands for none.
 TIMES: dict[type, tuple[str, ...]] = {
@@ -21,22 +21,29 @@ TIMES: dict[type, tuple[str, ...]] = {
     commands.Drop: ("grace_until", "away_at"),
     commands.RenewLease: ("lease_until",),
     commands.ClaimMember: ("grace_until",),
-    letters.Delay: ("since", "until"),
-    records.MemberRecord: ("lease_until", "grace_until", "joined_at", "last_active_at"),
-    records.PlaybackRecord: ("anchor",),
-    records.RoomHead: ("created_at",),
-    records.StayEnd: ("told_at", "noted_at", "created_at"),
-    records.SessionRecord: ("accepted_at", "lease_until", "grace_until"),
+    wire_messages.Delay: ("since", "until"),
+    snapshots.MemberRecord: ("lease_until", "grace_until", "joined_at", "last_active_at"),
+    snapshots.PlaybackRecord: ("anchor",),
+    snapshots.RoomHead: ("created_at",),
+    snapshots.StayEnd: ("told_at", "noted_at", "created_at"),
+    snapshots.SessionRecord: ("accepted_at", "lease_until", "grace_until"),
 }
 # and of the tuples in these lists, by position
 TUPLES: dict[tuple[type, str], tuple[int, ...]] = {
-    (records.RoomHead, "requests"): (2, 3),
-    (records.RoomHead, "alone"): (2,),
+    (snapshots.RoomHead, "requests"): (2, 3),
+    (snapshots.RoomHead, "alone"): (2,),
 }
 
-_memo = msgspec.msgpack.Decoder(records.RoomMemo)
-_COMMANDS = (letters.COMMAND, letters.KEPT_COMMAND)
-_RECORDS = (letters.ROOM, letters.USER, letters.USER_KEPT, letters.SESSIONS, letters.DELAY, letters.ENDS)
+_memo = msgspec.msgpack.Decoder(snapshots.RoomMemo)
+_COMMANDS = (wire_messages.COMMAND, wire_messages.KEPT_COMMAND)
+_RECORDS = (
+    wire_messages.ROOM,
+    wire_messages.USER,
+    wire_messages.USER_KEPT,
+    wire_messages.SESSIONS,
+    wire_messages.DELAY,
+    wire_messages.ENDS,
+)
 
 
 def translated(kind: int, body: bytes, by_s: float) -> bytes:
@@ -44,13 +51,13 @@ def translated(kind: int, body: bytes, by_s: float) -> bytes:
     if not by_s:
         return body
     if kind in _COMMANDS:
-        return letters.encode_command(_shift(letters.decode_command(body), by_s))
+        return wire_messages.encode_command(_shift(wire_messages.decode_command(body), by_s))
     if kind in _RECORDS:
-        return letters.encode(_shift(letters.decode(kind, body), by_s))
-    if kind == letters.PACKET:
+        return wire_messages.encode(_shift(wire_messages.decode(kind, body), by_s))
+    if kind == wire_messages.PACKET:
         packet, epoch, before, seq, memo = unpack_packet(body)
         if memo:
-            memo = letters.encode(_shift(_memo.decode(memo), by_s))
+            memo = wire_messages.encode(_shift(_memo.decode(memo), by_s))
             return pack_packet(packet, epoch, before, seq, memo)
     return body
 

@@ -13,11 +13,11 @@ import sys
 import uvloop
 from aiohttp import web
 
-from koko_presence._fastpath.intake import Intake
-from koko_presence._fastpath.polling import Poller
-from koko_presence.edge.connection import Connection
-from koko_presence.edge.door import Door
-from koko_presence.edge.http import HttpServer
+from koko_presence._fastpath.epoll_transport import Poller
+from koko_presence._fastpath.read_budget import Intake
+from koko_presence.server.acceptor import Door
+from koko_presence.server.http.site import HttpServer
+from koko_presence.server.websocket import Connection
 
 UNLIMITED_HZ = 1e12
 

@@ -15,13 +15,13 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from koko_presence.auth.tokens import issue_token
-from koko_presence.cluster.ring import Peer, View
-from koko_presence.edge.listening import listening_sockets
-from koko_presence.limits import Limits
-from koko_presence.ops.config import Access, Auth, Config, Server
-from koko_presence.ops.outgoing_config import Webhooks
-from koko_presence.worker import Place, Worker
+from koko_presence.auth.hmac_jwt import issue_token
+from koko_presence.cluster.placement import Peer, View
+from koko_presence.config.integrations import Webhooks
+from koko_presence.config.schema import Access, Auth, Config, Server
+from koko_presence.process.worker import Place, Worker
+from koko_presence.protocol.limits import Limits
+from koko_presence.server.listeners import listening_sockets
 from tests.waiting import PATIENCE_S
 
 SECRET = "a secret for live tests that is long enough"

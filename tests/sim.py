@@ -26,11 +26,11 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-from koko_presence.auth.access import ClaimsAccess
+from koko_presence.access.policy import ClaimsAccess
 from koko_presence.cluster.cluster_bus import ClusterBus
-from koko_presence.cluster.own_views import PATIENCE_S, OwnViews
-from koko_presence.cluster.ring import View
-from koko_presence.domain.user import MIGRATION_S
+from koko_presence.cluster.local_views import PATIENCE_S, OwnViews
+from koko_presence.cluster.placement import View
+from koko_presence.users.user import MIGRATION_S
 from tests import witness
 from tests.crowd import Machine, Person
 from tests.script import MACHINES, ROOMS, Action, Script, load, write

@@ -21,11 +21,12 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
-from koko_presence.commands import Announce
-from koko_presence.domain import showing, survey
-from koko_presence.edge.standing import kick
-from koko_presence.events import error_reply
-from koko_presence.limits import RoomOptions
+from koko_presence.owner import admin_view
+from koko_presence.protocol.commands import Announce
+from koko_presence.protocol.events import error_reply
+from koko_presence.protocol.limits import RoomOptions
+from koko_presence.rooms import presence_state
+from koko_presence.server.reauthorization import kick
 from tests.world import Client, Http, Started, World
 
 Step = tuple[Any, ...]
@@ -192,9 +193,9 @@ class Story:
         if room is None or not room.shown:
             self.results.append(("server", what, room_id, None))
         elif what == "look":
-            self.results.append(("server", self.visible_part(survey.room_detail(room, world.now))))
+            self.results.append(("server", self.visible_part(admin_view.room_detail(room, world.now))))
         elif what == "announce":
-            self.results.append(("server", what, showing.reach(room, None)))
+            self.results.append(("server", what, presence_state.reach(room, None)))
         if what == "announce":
             hub = next(iter(world.nodes.values())).hub
             hub.bus.send(Announce(room_id=room_id, data=b'{"n":1}', to=None), world.now)

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from koko_presence.happenings import AnyHappening, RoomCreated, RoomEmptied, UserEntered, UserLeft
-from koko_presence.messages import Privacy
+from koko_presence.protocol.messages import Privacy
+from koko_presence.protocol.webhook_events import AnyHappening, RoomCreated, RoomEmptied, UserEntered, UserLeft
 from tests.script import RIGHTS, ROOMS
 
 if TYPE_CHECKING:

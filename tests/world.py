@@ -16,18 +16,18 @@ from msgspec import UNSET
 
 from koko_presence._fastpath.wallclock import WallClock
 from koko_presence._fastpath.wire import Opener
-from koko_presence.auth.access import AllowAll
+from koko_presence.access.policy import AllowAll
+from koko_presence.auth.hmac_jwt import Identity, ResumeTokens, TokenRefused
 from koko_presence.auth.identity import MayAsk, freely
-from koko_presence.auth.tokens import Identity, ResumeTokens, TokenRefused
 from koko_presence.cluster.bus import LocalBus
 from koko_presence.cluster.cluster_bus import ClusterBus
-from koko_presence.cluster.ring import Peer, View
-from koko_presence.edge.hub import Hub
-from koko_presence.edge.procedures import Caller
-from koko_presence.errors import PresenceError
-from koko_presence.happenings import AnyHappening
-from koko_presence.limits import Limits, RoomOptions
-from koko_presence.shard import Shard
+from koko_presence.cluster.placement import Peer, View
+from koko_presence.owner.shard import Shard
+from koko_presence.protocol.errors import PresenceError
+from koko_presence.protocol.limits import Limits, RoomOptions
+from koko_presence.protocol.webhook_events import AnyHappening
+from koko_presence.server.hub import Hub
+from koko_presence.server.rpc import Caller
 from tests.clocks import translated
 
 UNIX_START_S = 1_736_937_000.0  # 2025-01-15T10:30:00Z, the specification's own moment

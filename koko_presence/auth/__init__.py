@@ -1,1 +1,1 @@
-"""Who are you (tokens.py), may you enter (access.py)."""
+"""Authentication: who a token or cookie belongs to."""

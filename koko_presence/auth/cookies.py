@@ -9,7 +9,7 @@ from typing import NamedTuple
 from msgspec import structs
 
 from .identity import FORM, Identity, MayAsk, TokenRefused, TokenVerifier, freely
-from .introspect import COOKIE_PREFIXES
+from .introspection import COOKIE_PREFIXES
 
 OTHER_PAGE = "a cookie counts only from a page on the list server.origins: send a token"
 

@@ -11,10 +11,10 @@ import contextlib
 import logging
 from collections.abc import Callable, Collection, Sequence
 
-from .asking import Asker, AskFailed
+from .http_client import Asker, AskFailed
 from .identity import SIGNATURE, TokenRefused, VerifierUnavailable
 from .jws import Header
-from .keys import MAX_KEYS, Key, keys_from_jwks
+from .public_keys import MAX_KEYS, Key, keys_from_jwks
 
 log = logging.getLogger("koko_presence.jwks")
 

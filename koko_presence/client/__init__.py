@@ -8,7 +8,7 @@ models, incoming (what comes in) <- state (events folded into a room) <- room <-
 (the connection that comes back) over link (picows); timing, requests and listeners stand beside them.
 """
 
-from koko_presence.messages import Privacy
+from koko_presence.protocol.messages import Privacy
 
 from .errors import AuthRefused, PresenceOffline, PresenceRefused
 from .incoming import Active, Event, OtherEvent

@@ -1,6 +1,7 @@
 """What the server says: events of rooms, replies, notices. `read` makes one of them from a message's bytes.
 
-As tolerant as the models: an unknown type becomes an OtherEvent. A test holds the names against koko_presence.events.
+As tolerant as the models: an unknown type becomes an OtherEvent. A test holds the names against those of
+koko_presence.protocol.events.
 """
 
 from typing import Any, TypeAlias

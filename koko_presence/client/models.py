@@ -1,7 +1,7 @@
 """What a room consists of, as a client reads it: tolerant, so that a newer server does not break an older client.
 
 Where the server's own Structs know UNSET and closed lists of names, these know None and plain strings; unknown fields
-are ignored. A test holds the names against koko_presence.events.
+are ignored. A test holds the names against koko_presence.protocol.events.
 """
 
 from msgspec import Struct

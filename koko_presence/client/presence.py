@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
-from koko_presence.messages import (
+from koko_presence.protocol.messages import (
     Activity,
     Auth,
     GetActive,
@@ -28,11 +28,11 @@ from koko_presence.messages import (
 )
 
 from . import incoming
+from .dispatcher import Inbox
 from .errors import PresenceOffline, PresenceRefused
-from .inbox import Inbox
-from .lifeline import Lifeline, Token
 from .listeners import Callback, Listeners, Undo
-from .requests import Requests
+from .pending import Requests
+from .reconnecting import Lifeline, Token
 from .room import Room
 from .timing import Backoff, Pacer, Timers
 

@@ -11,7 +11,7 @@ from weakref import WeakSet
 import msgspec
 from msgspec import UNSET, Raw
 
-from koko_presence.messages import (
+from koko_presence.protocol.messages import (
     MAX_MEDIA_TIME_S,
     Broadcast,
     ControlCancel,

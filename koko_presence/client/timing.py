@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from koko_presence.errors import CLOSES, ComeBack
+from koko_presence.protocol.errors import CLOSES, ComeBack
 
 
 class Handle(Protocol):

@@ -1,1 +1,1 @@
-"""How edges and shards reach each other. With one worker that is a direct call."""
+"""How edges and owners of several workers reach each other, and how ownership moves. With one worker a direct call."""

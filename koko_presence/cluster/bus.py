@@ -10,16 +10,16 @@ from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from koko_presence._fastpath.fanout import Item, RoomPacket
+from koko_presence._fastpath.flush_scheduler import Lane, LocalRoad
 from koko_presence._fastpath.outbox import Turn
-from koko_presence._fastpath.road import Lane, LocalRoad
 from koko_presence._fastpath.rounds import Round
-from koko_presence.commands import Command
-from koko_presence.domain.load import Governor
-from koko_presence.domain.room import Room
-from koko_presence.limits import Limits
-from koko_presence.news import EdgeNews
-from koko_presence.records import Present, SessionRecord
-from koko_presence.shard import Shard
+from koko_presence.owner.shard import Shard
+from koko_presence.protocol.commands import Command
+from koko_presence.protocol.edge_messages import EdgeNews
+from koko_presence.protocol.limits import Limits
+from koko_presence.protocol.snapshots import Present, SessionRecord
+from koko_presence.rooms.load_control import Governor
+from koko_presence.rooms.room import Room
 
 log = logging.getLogger("koko_presence.bus")
 

@@ -1,7 +1,7 @@
 """The bus of one worker among several: what it owns is done here, the rest is a letter to the owner [N-a].
 
 A room's flush goes once to every worker with members, whatever their number, and a memo of what changed with it: to
-those workers and to the room's heir, who has it when nobody else is left. How owners change is in handover.py.
+those workers and to the room's heir, who has it when nobody else is left. How owners change is in transfer.py.
 """
 
 import logging
@@ -11,25 +11,25 @@ import msgspec
 from msgspec import UNSET
 
 from koko_presence._fastpath.fanout import Item
-from koko_presence._fastpath.road import Lane
-from koko_presence._fastpath.stream import Pace
+from koko_presence._fastpath.flush_scheduler import Lane
+from koko_presence._fastpath.room_core import Pace
 from koko_presence._fastpath.wire import RemoteLane, pack_packet, show_cursors, unpack_packet
-from koko_presence.commands import Act, Command
-from koko_presence.domain import keeping
-from koko_presence.domain.room import Room
-from koko_presence.messages import Cursor, CursorMessage, PlaybackMessage
-from koko_presence.news import EdgeNews, SessionLost
-from koko_presence.records import RoomMemo, UserRecord
-from koko_presence.shard import Shard
+from koko_presence.owner import reconcile
+from koko_presence.owner.shard import Shard
+from koko_presence.protocol.commands import Act, Command
+from koko_presence.protocol.edge_messages import EdgeNews, SessionLost
+from koko_presence.protocol.messages import Cursor, CursorMessage, PlaybackMessage
+from koko_presence.protocol.snapshots import RoomMemo, UserRecord
+from koko_presence.rooms.room import Room
 
-from . import letters
+from . import wire_messages
 from .bus import Alarm, EdgePort, LocalBus, Timers
-from .courier import Courier, PeerLink
-from .handover import Handover
-from .hearing import Hearing
-from .letters import key_of
-from .ring import Peer, View, room_key, user_key
-from .shelf import Shelf
+from .peer import Courier, PeerLink
+from .placement import Peer, View, room_key, user_key
+from .replica_store import Shelf
+from .stream_fence import Hearing
+from .transfer import Handover
+from .wire_messages import key_of
 
 log = logging.getLogger("koko_presence.cluster")
 
@@ -107,7 +107,7 @@ class ClusterBus(LocalBus):
             if peer.id != self.me and peer.id not in self.couriers:
                 courier = self.couriers[peer.id] = Courier(self._open_link(peer), self._plan_letters)
                 for since, until in self._shard.setting.delays.times:  # clients that wait may come to the new worker
-                    courier.letters.put(letters.DELAY, letters.encode(letters.Delay(since, until)))
+                    courier.letters.put(wire_messages.DELAY, wire_messages.encode(wire_messages.Delay(since, until)))
         self._newest = max(self._newest, *view.ids)
         self.handover.begin(view, lost, now)
         strangers, self._strangers = self._strangers, []
@@ -125,9 +125,9 @@ class ClusterBus(LocalBus):
         """The others are told once a second."""
         if self._shard.setting.delays.note(since, now) and now - self._told_delay_at >= TELL_DELAY_EVERY_S:
             self._told_delay_at = now
-            word = letters.encode(letters.Delay(since, now))
+            word = wire_messages.encode(wire_messages.Delay(since, now))
             for courier in self.couriers.values():
-                courier.letters.put(letters.DELAY, word)
+                courier.letters.put(wire_messages.DELAY, word)
 
     # --- commands -------------------------------------------------------------------------------------------------
 
@@ -149,7 +149,7 @@ class ClusterBus(LocalBus):
         if edge_id == self.me:
             self.edge.on_news(news, now)
         elif edge_id in self.couriers:
-            self.couriers[edge_id].letters.put(letters.NEWS, letters.encode(news))
+            self.couriers[edge_id].letters.put(wire_messages.NEWS, wire_messages.encode(news))
 
     def _tick(self) -> None:
         super()._tick()
@@ -225,42 +225,42 @@ class ClusterBus(LocalBus):
         self.edge.on_flushed(now)
 
     def _on_letter(self, sender: int, courier: Courier, kind: int, body: bytes, now: float) -> None:
-        if kind == letters.CURSORS:
+        if kind == wire_messages.CURSORS:
             show_cursors(body, self._lanes, now, self._on_refused_cursor)
-        elif kind == letters.PACKET:
+        elif kind == wire_messages.PACKET:
             self._on_packet(sender, body, now)
-        elif kind in (letters.COMMAND, letters.KEPT_COMMAND):
-            if kind == letters.KEPT_COMMAND:
+        elif kind in (wire_messages.COMMAND, wire_messages.KEPT_COMMAND):
+            if kind == wire_messages.KEPT_COMMAND:
                 courier.on_kept_command()
                 self._confirm_alarm.want(now + CONFIRM_S)
-            self.handover.on_command(sender, letters.decode_command(body), now)
-        elif kind == letters.GOT:
-            courier.on_got(letters.decode(kind, body))
-        elif kind == letters.NEWS:
-            self.edge.on_news(letters.decode(kind, body), now)
-        elif kind == letters.LANE:
-            given = letters.decode(kind, body)
+            self.handover.on_command(sender, wire_messages.decode_command(body), now)
+        elif kind == wire_messages.GOT:
+            courier.on_got(wire_messages.decode(kind, body))
+        elif kind == wire_messages.NEWS:
+            self.edge.on_news(wire_messages.decode(kind, body), now)
+        elif kind == wire_messages.LANE:
+            given = wire_messages.decode(kind, body)
             if not self.handover.is_owner(sender, room_key(given.room_id), given.epoch):
                 return  # not any more: cursors would get lost there
             lane = RemoteLane(given.room_id, given.handle, courier.letters, self._road)
             self.edge.on_lane(given.session_id, lane)
-        elif kind == letters.REFRESH:
-            asked = letters.decode(kind, body)
+        elif kind == wire_messages.REFRESH:
+            asked = wire_messages.decode(kind, body)
             self.hearing.refresh(asked.room_id, asked.edge, now)
             self._plan(now)
-        elif kind == letters.DELAY:
-            delay = letters.decode(kind, body)
+        elif kind == wire_messages.DELAY:
+            delay = wire_messages.decode(kind, body)
             self._shard.setting.delays.note(delay.since, delay.until)
-        elif kind == letters.WANT:
-            room = self._shard.rooms.get(letters.decode(kind, body))
+        elif kind == wire_messages.WANT:
+            room = self._shard.rooms.get(wire_messages.decode(kind, body))
             if room is not None:
                 room.keepers.discard(sender)
                 self._shard.changed_room(room, now)
                 self._plan(now)
-        elif kind == letters.USER_KEPT:
-            self.shelf.keep_user(letters.decode(kind, body))
+        elif kind == wire_messages.USER_KEPT:
+            self.shelf.keep_user(wire_messages.decode(kind, body))
         else:
-            self.handover.on_letter(sender, kind, letters.decode(kind, body), now)
+            self.handover.on_letter(sender, kind, wire_messages.decode(kind, body), now)
 
     def _on_refused_cursor(self, handle: int, cursor: Cursor) -> None:
         """Some rule has a word to say to a cursor that came the short way: it goes the long one from here."""
@@ -277,7 +277,7 @@ class ClusterBus(LocalBus):
         if not self.hearing.admits(sender, packet.room_id, epoch, body):
             return
         if memo and not self.shelf.keep_room(packet.room_id, memo) and sender in self.couriers:
-            self.couriers[sender].letters.put(letters.WANT, letters.encode(packet.room_id))
+            self.couriers[sender].letters.put(wire_messages.WANT, wire_messages.encode(packet.room_id))
         heard = self.heard.pop(packet.room_id, before)
         if before <= seq < heard and (feed := self.edge.feeds.get(packet.room_id)) is not None:
             # another room of that name: the one that those here have heard was lost with all that was kept of it
@@ -319,7 +319,7 @@ class ClusterBus(LocalBus):
                     body = pack_packet(packet, self.handover.epoch, before, room.seq, memo)
                 else:
                     plain = body = plain or pack_packet(packet, self.handover.epoch, before, room.seq, b"")
-                self.couriers[edge_id].letters.put(letters.PACKET, body)
+                self.couriers[edge_id].letters.put(wire_messages.PACKET, body)
                 self._give_lanes(room, edge_id, items)
         for worker, memo in memos.items():
             self._send_memo(worker, room, memo, now)
@@ -335,8 +335,8 @@ class ClusterBus(LocalBus):
             if session_id not in room.members:
                 self._drop_lane(room.id, session_id)
         wanted = {*edges, self.handover.heir(room_key(room.id))} - {self.me}
-        part = _encode(keeping.memo_of(room, changed)) if wanted & room.keepers else b""
-        whole = _encode(keeping.whole_memo(room)) if wanted - room.keepers else b""
+        part = _encode(reconcile.memo_of(room, changed)) if wanted & room.keepers else b""
+        whole = _encode(reconcile.whole_memo(room)) if wanted - room.keepers else b""
         memos = {worker: part if worker in room.keepers else whole for worker in wanted}
         over = [worker for worker in room.keepers - wanted if worker in self.couriers]
         if over:
@@ -350,7 +350,7 @@ class ClusterBus(LocalBus):
         if courier is not None:
             packet = self._shard.packet(room, [], now)
             seq = room.flushed_seq  # what the edges are told comes in a flush
-            courier.letters.put(letters.PACKET, pack_packet(packet, self.handover.epoch, seq, seq, memo))
+            courier.letters.put(wire_messages.PACKET, pack_packet(packet, self.handover.epoch, seq, seq, memo))
 
     def _end_records(self, now: float) -> None:
         """Rooms that are gone need not be kept any more."""
@@ -382,12 +382,12 @@ class ClusterBus(LocalBus):
             else:
                 self._user_keepers[user_id] = heir
                 user.revision = user.setting.next_version(user.revision)
-                self._keep_user(heir, keeping.user_record(user))
+                self._keep_user(heir, reconcile.user_record(user))
 
     def _keep_user(self, worker: int, record: UserRecord) -> None:
         courier = self.couriers.get(worker)
         if courier is not None:
-            courier.letters.put(letters.USER_KEPT, letters.encode(record))
+            courier.letters.put(wire_messages.USER_KEPT, wire_messages.encode(record))
 
     def _ended_user(self, user_id: str) -> UserRecord:
         revision, nothing = self._shard.setting.next_version(), (None, None, None)
@@ -416,8 +416,8 @@ class ClusterBus(LocalBus):
         handle = self._lane_of[(room.id, session_id)] = self._last_lane
         self._places[handle] = (room.id, session_id)
         self._lanes[handle] = lane
-        given = letters.LaneGiven(room.id, session_id, handle, self.handover.epoch)
-        self.couriers[edge_id].letters.put(letters.LANE, letters.encode(given))
+        given = wire_messages.LaneGiven(room.id, session_id, handle, self.handover.epoch)
+        self.couriers[edge_id].letters.put(wire_messages.LANE, wire_messages.encode(given))
 
     def _drop_lane(self, room_id: str, session_id: str) -> None:
         handle = self._lane_of.pop((room_id, session_id), None)

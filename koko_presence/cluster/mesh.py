@@ -23,9 +23,9 @@ from typing import Any
 
 from koko_presence._fastpath.wire import LetterTooLong, Opener
 
-from .letters import MAX_LETTER_BYTES
+from .placement import Peer
 from .process_watch import ProcessWatch
-from .ring import Peer
+from .wire_messages import MAX_LETTER_BYTES
 
 log = logging.getLogger("koko_presence.mesh")
 

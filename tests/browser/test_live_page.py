@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
-from koko_presence.auth.tokens import issue_token
+from koko_presence.auth.hmac_jwt import issue_token
 from tests.integration.test_server_api import KEY, Operated, hear, say
 from tests.integration.test_supervisor import SECRET, service
 from tests.raw_ws import PONG, TEXT, RawSocket, frame

@@ -15,9 +15,9 @@ import msgspec
 import pytest
 from msgspec import structs
 
-from koko_presence.counts import Counters
-from koko_presence.edge.address_counts import CONNECTIONS, UNAUTHENTICATED
-from koko_presence.inquiries import LimitedFound, ListLimited
+from koko_presence.admin.metric_types import Counters
+from koko_presence.protocol.survey import LimitedFound, ListLimited
+from koko_presence.server.address_counts import CONNECTIONS, UNAUTHENTICATED
 from tests.integration.conftest import Run
 from tests.live import Live, live
 from tests.raw_ws import TEXT, RawSocket, frame, handshake

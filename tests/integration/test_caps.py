@@ -12,7 +12,7 @@ import pytest
 
 from bench.crowd import Connection
 from bench.load import SECRET, koko_server
-from koko_presence.auth.tokens import issue_token
+from koko_presence.auth.hmac_jwt import issue_token
 from tests.integration.conftest import Run
 from tests.waiting import PATIENCE_S
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from koko_presence.auth.hmac_jwt import Identity, VerifierUnavailable
 from koko_presence.auth.identity import MayAsk, freely
-from koko_presence.auth.tokens import Identity, VerifierUnavailable
 from koko_presence.client import AuthRefused, PresenceClient, PresenceRefused, Privacy, Room
 from tests.integration.conftest import Run
 from tests.live import Live, live

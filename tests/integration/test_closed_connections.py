@@ -25,7 +25,7 @@ from tests.raw_ws import BINARY, CLOSE, CONTINUATION, PING, TEXT, RawSocket, fra
 from tests.waiting import until
 
 CLIENTS = 5
-EDGE = ("koko_presence.edge", "koko_presence._fastpath", "koko_presence.domain")
+EDGE = ("koko_presence.server", "koko_presence._fastpath", "koko_presence.rooms", "koko_presence.users")
 OURS = ("koko_presence", "picows", "aiohttp", "uvloop")
 
 

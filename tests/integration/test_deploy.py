@@ -21,7 +21,7 @@ import pytest
 from websockets.sync.client import connect
 
 from koko_presence import __version__
-from koko_presence.ops.config import load
+from koko_presence.config.schema import load
 from tests.waiting import PATIENCE_S
 
 from .servers import process

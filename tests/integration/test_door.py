@@ -18,11 +18,11 @@ import websockets
 from aiohttp import web
 
 from koko_presence._fastpath.counters import tally
-from koko_presence._fastpath.polling import Poller
-from koko_presence.edge import listening
-from koko_presence.edge.door import Door
-from koko_presence.edge.http import HttpServer
-from koko_presence.edge.origins import Origins
+from koko_presence._fastpath.epoll_transport import Poller
+from koko_presence.server import listeners
+from koko_presence.server.acceptor import Door
+from koko_presence.server.http.site import HttpServer
+from koko_presence.server.origins import Origins
 from tests.echo_server import Echo
 from tests.integration.conftest import Run
 from tests.raw_ws import CLOSE, TEXT, RawSocket, frame, handshake
@@ -90,9 +90,9 @@ def test_a_door_whose_lobby_is_never_empty_still_lets_everybody_in_one_after_the
 
 
 def test_who_has_waited_for_too_long_is_told_to_come_later(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listening, "_waited_s", lambda sock: 20.0)
-    monkeypatch.setattr(listening, "LONG_LINE_S", -1.0)
-    monkeypatch.setattr(listening, "ACCEPTS_A_TURN", 1)  # so that the next one is looked at
+    monkeypatch.setattr(listeners, "_waited_s", lambda sock: 20.0)
+    monkeypatch.setattr(listeners, "LONG_LINE_S", -1.0)
+    monkeypatch.setattr(listeners, "ACCEPTS_A_TURN", 1)  # so that the next one is looked at
 
     async def test() -> None:
         async with opened() as (door, port):

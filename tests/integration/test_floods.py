@@ -17,10 +17,10 @@ from typing import Any
 
 import pytest
 
-from koko_presence.edge.abuse import UNINVITED_FRAMES
-from koko_presence.edge.address_counts import CONNECTIONS, UNAUTHENTICATED
-from koko_presence.edge.address_limits import FREE, AddressUse
-from koko_presence.edge.hello import HANDSHAKES_A_TURN, Hellos
+from koko_presence.server.address_counts import CONNECTIONS, UNAUTHENTICATED
+from koko_presence.server.address_limits import FREE, AddressUse
+from koko_presence.server.flood_limits import UNINVITED_FRAMES
+from koko_presence.server.tls_handshakes import HANDSHAKES_A_TURN, Hellos
 from tests.integration.conftest import Run
 from tests.live import Live, live
 from tests.raw_ws import CLOSE, CONTINUATION, PING, PONG, TEXT, RawSocket, frame

@@ -32,7 +32,7 @@ def children(it: Service) -> dict[str, list[int]]:
             words = Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").split(b"\0")
         except FileNotFoundError:
             continue  # it has ended meanwhile
-        if b"koko_presence.fork_server" in words:
+        if b"koko_presence.process.fork_server" in words:
             found["server"].append(int(pid))
         else:
             found.setdefault(words[-1].decode(), []).append(int(pid))
@@ -102,7 +102,7 @@ def test_a_half_overwritten_program_stops_neither_a_replacement_nor_a_rolling_re
 @pytest.mark.long
 def test_a_rolling_reload_runs_the_program_as_it_is_now_and_a_replacement_the_one_that_was_loaded() -> None:
     with installed() as it:
-        source = it.folder / "program" / "koko_presence" / "worker_process.py"
+        source = it.folder / "program" / "koko_presence" / "process" / "worker_process.py"
         source.write_text(source.read_text().replace("connections that the descriptor limit allows", "the new version"))
         os.kill(it.pid(1), signal.SIGKILL)
         wait_until(lambda: it.log("worker started", id=3))
@@ -118,7 +118,7 @@ def test_a_rolling_reload_runs_the_program_as_it_is_now_and_a_replacement_the_on
 @pytest.mark.long
 def test_a_rolling_reload_whose_workers_cannot_begin_goes_back_to_the_program_from_before() -> None:
     with installed() as it:
-        source = it.folder / "program" / "koko_presence" / "worker_process.py"
+        source = it.folder / "program" / "koko_presence" / "process" / "worker_process.py"
         source.write_text(source.read_text().replace("    async def _get_ready", "    async def _was_get_ready"))
         before = fork_server(it)
         it.signal(signal.SIGUSR2)

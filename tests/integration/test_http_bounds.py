@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from koko_presence.edge.turning import MAX_FIELDS, MAX_HEAD_BYTES
+from koko_presence.server.keepalive_upgrade import MAX_FIELDS, MAX_HEAD_BYTES
 from tests.integration.conftest import Run
 from tests.live import Live, live
 from tests.raw_ws import RawSocket, handshake

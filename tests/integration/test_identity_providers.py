@@ -14,17 +14,17 @@ from aiohttp import web
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from koko_presence.auth.asking import Asker, AskFailed
-from koko_presence.auth.claims import ClaimRules
+from koko_presence.auth.http_client import Asker, AskFailed
 from koko_presence.auth.identity import Identity, TokenRefused, VerifierUnavailable
-from koko_presence.auth.introspect import IntrospectVerifier, Remembered, Road
+from koko_presence.auth.introspection import IntrospectVerifier, Remembered, Road
 from koko_presence.auth.jwks import Jwks
-from koko_presence.auth.signed import KeyVerifier
+from koko_presence.auth.jwt_claims import ClaimRules
+from koko_presence.auth.public_key_jwt import KeyVerifier
 from tests.integration.conftest import Run
 from tests.integration.test_supervisor import Service
 from tests.provider import Provider, jwk, jwk_set, provider, signed
 from tests.unit.auth.fakes import Clock
-from tests.unit.auth.test_introspect import BETTER_AUTH, structs
+from tests.unit.auth.test_introspection import BETTER_AUTH, structs
 from tests.waiting import PATIENCE_S, wait_until
 
 MB = 1024 * 1024

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from koko_presence.edge import request_turns
+from koko_presence.server.http import request_turns
 from tests.integration.conftest import Run
 from tests.live import Live, live
 from tests.raw_ws import TEXT, RawSocket, frame

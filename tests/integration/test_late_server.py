@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bench.cpu_share import tree
-from koko_presence.auth.tokens import issue_token
+from koko_presence.auth.hmac_jwt import issue_token
 from tests.integration.test_supervisor import SECRET, service
 from tests.raw_ws import TEXT, RawSocket, frame, handshake
 from tests.waiting import wait_until

@@ -13,10 +13,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from koko_presence.edge.hub import SHED_BYTES
-from koko_presence.ops.control_groups import Group
-from koko_presence.ops.memory import MemoryWatch, use_of
-from koko_presence.ops.outgoing_config import Webhooks
+from koko_presence.admin.memory import MemoryWatch, use_of
+from koko_presence.config.control_groups import Group
+from koko_presence.config.integrations import Webhooks
+from koko_presence.server.hub import SHED_BYTES
 from tests.integration.conftest import Run
 from tests.integration.test_waits_for_nobody import Service, hear
 from tests.live import Live, live

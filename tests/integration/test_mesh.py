@@ -16,7 +16,7 @@ import pytest
 from koko_presence._fastpath.wire import Letters
 from koko_presence.cluster import mesh
 from koko_presence.cluster.mesh import GREETING, Mesh
-from koko_presence.cluster.ring import Peer
+from koko_presence.cluster.placement import Peer
 from tests.integration.conftest import Run
 from tests.waiting import until
 

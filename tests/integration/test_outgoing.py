@@ -14,16 +14,16 @@ from urllib.parse import parse_qs
 import pytest
 from aiohttp import web
 
-from koko_presence.auth.access import NO, UNSURE, Access, Grant
-from koko_presence.auth.asking import Asker
+from koko_presence.access.policy import NO, UNSURE, Access, Grant
+from koko_presence.access.trpc import TrpcAccess
+from koko_presence.access.webhook import WebhookAccess
+from koko_presence.auth.http_client import Asker
 from koko_presence.auth.identity import Identity
-from koko_presence.auth.trpc_access import TrpcAccess
-from koko_presence.auth.webhook_access import WebhookAccess
-from koko_presence.happenings import RoomCounts, RoomCreated, RoomEmptied
-from koko_presence.ops.outgoing_config import Webhooks as Options
-from koko_presence.ops.webhooks import Webhooks
-from koko_presence.probe_rules import parse_rule
-from koko_presence.signing import verify
+from koko_presence.config.integrations import Webhooks as Options
+from koko_presence.config.trpc_rules import parse_rule
+from koko_presence.protocol.webhook_events import RoomCounts, RoomCreated, RoomEmptied
+from koko_presence.webhooks.sender import Webhooks
+from koko_presence.webhooks.signature import verify
 from tests.waiting import PATIENCE_S, until
 
 from .conftest import Run

@@ -8,11 +8,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from koko_presence.auth import asked
-from koko_presence.auth.asked import ASK_TIMEOUT_S
-from koko_presence.ops.config import Access
-from koko_presence.ops.outgoing_config import AccessTrpc, AccessWebhook, Webhooks
-from koko_presence.signing import verify
+from koko_presence.access import remote
+from koko_presence.access.remote import ASK_TIMEOUT_S
+from koko_presence.config.integrations import AccessTrpc, AccessWebhook, Webhooks
+from koko_presence.config.schema import Access
+from koko_presence.webhooks.signature import verify
 from tests.live import Live, live
 from tests.waiting import until
 
@@ -120,7 +120,7 @@ def test_a6_the_application_decides_by_webhook(run: Run) -> None:
 def test_a6_when_the_application_does_not_answer_nobody_gets_in_and_who_is_in_stays(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(asked, "UNSURE_TTL_S", 0.0)  # the next question is asked at once
+    monkeypatch.setattr(remote, "UNSURE_TTL_S", 0.0)  # the next question is asked at once
 
     async def test() -> None:
         async with application() as app, live(access=webhook(app)) as server, person(server, "ann", None) as ann:

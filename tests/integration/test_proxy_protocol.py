@@ -11,10 +11,10 @@ import pytest
 import uvloop
 
 from koko_presence._fastpath.counters import tally
-from koko_presence.addresses import Address
-from koko_presence.edge.address_counts import CONNECTIONS
-from koko_presence.edge.address_limits import FREE
-from koko_presence.edge.proxy_protocol import LOCAL, LONGEST_HEADER_BYTES, PROXY, SIGNATURE, TCP4, TCP6, ProxyHeaders
+from koko_presence.config.trusted_proxies import Address
+from koko_presence.server.address_counts import CONNECTIONS
+from koko_presence.server.address_limits import FREE
+from koko_presence.server.proxy_protocol import LOCAL, LONGEST_HEADER_BYTES, PROXY, SIGNATURE, TCP4, TCP6, ProxyHeaders
 from tests.live import Live, live
 from tests.waiting import until
 

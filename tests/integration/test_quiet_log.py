@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from koko_presence.ops import logs
+from koko_presence.config import logs
 from tests.integration.conftest import Run
 from tests.live import live
 from tests.raw_ws import TEXT, RawSocket, frame, handshake

@@ -10,10 +10,10 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import msgspec
 import pytest
 
-from koko_presence.counts import Counters
-from koko_presence.happenings import RoomCounts, RoomCreated
-from koko_presence.ops.config import Access, Auth, Config, Server
-from koko_presence.worker import Worker
+from koko_presence.admin.metric_types import Counters
+from koko_presence.config.schema import Access, Auth, Config, Server
+from koko_presence.process.worker import Worker
+from koko_presence.protocol.webhook_events import RoomCounts, RoomCreated
 from tests.integration.conftest import Run
 from tests.integration.people import Crowd, crowd
 from tests.integration.test_supervisor import API_KEY, SECRET, Service, service

@@ -20,10 +20,10 @@ from typing import Any
 import pytest
 import websockets
 
-from koko_presence.auth.tokens import issue_token
-from koko_presence.limits import Limits
-from koko_presence.ops.config import Access, Auth, Config, Server
-from koko_presence.worker import Worker
+from koko_presence.auth.hmac_jwt import issue_token
+from koko_presence.config.schema import Access, Auth, Config, Server
+from koko_presence.process.worker import Worker
+from koko_presence.protocol.limits import Limits
 from tests.integration.conftest import Run
 from tests.integration.servers import process
 from tests.live import SECRET, Live, live

@@ -18,8 +18,8 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from koko_presence.auth.access import AllowAll, Grant
-from koko_presence.inquiries import Recheck
+from koko_presence.access.policy import AllowAll, Grant
+from koko_presence.protocol.survey import Recheck
 from tests.integration.conftest import Run
 from tests.integration.test_scenarios import Person, person
 from tests.integration.test_supervisor import Service, service

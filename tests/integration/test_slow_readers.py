@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from koko_presence.edge import connection
-from koko_presence.edge.session import Session
+from koko_presence.server import websocket
+from koko_presence.server.session import Session
 from tests.integration.conftest import Run
 from tests.live import Live, live
 from tests.raw_ws import CLOSE, TEXT, frame, handshake
@@ -197,7 +197,7 @@ def test_who_takes_nothing_is_cut(run: Run, tls: tuple[Path, Path] | None) -> No
 def test_regression_who_says_goodbye_and_never_reads_keeps_no_connection(
     run: Run, tls: tuple[Path, Path] | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "CLOSE_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(websocket, "CLOSE_TIMEOUT_S", 0.3)
 
     async def test() -> None:
         async with stage(tls) as (server, deaf, session, ann):

@@ -24,7 +24,7 @@ import pytest
 
 import koko_presence
 from koko_presence import _fastpath
-from koko_presence.auth.tokens import issue_token
+from koko_presence.auth.hmac_jwt import issue_token
 from tests.raw_ws import CLOSE, TEXT, RawSocket, frame
 from tests.waiting import PATIENCE_S, wait_until
 

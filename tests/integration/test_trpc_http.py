@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 import aiohttp
 import pytest
 
-from koko_presence.edge import trpc_http
-from koko_presence.errors import PresenceError
-from koko_presence.ops import logs
-from koko_presence.ops.config import Log
+from koko_presence.config import logs
+from koko_presence.config.schema import Log
+from koko_presence.protocol.errors import PresenceError
+from koko_presence.server.http import trpc_http
 from tests.integration.conftest import Run
 from tests.live import Live, live
 from tests.raw_ws import RawSocket

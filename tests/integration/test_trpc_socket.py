@@ -13,7 +13,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from koko_presence.edge import trpc_events, trpc_ws
+from koko_presence.server.http import trpc_events, trpc_websocket
 from tests.integration.conftest import Run
 from tests.live import Live, live
 from tests.raw_ws import TEXT, frame, handshake
@@ -358,7 +358,7 @@ def test_fifty_errors_end_with_4429_and_ten_of_nonsense_with_4400(run: Run) -> N
 
 
 def test_calls_that_wait_are_bounded(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trpc_ws, "MAX_WAITING", 5)
+    monkeypatch.setattr(trpc_websocket, "MAX_WAITING", 5)
     hold = asyncio.Event
 
     async def story() -> None:

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from koko_presence.auth.tokens import issue_token
+from koko_presence.auth.hmac_jwt import issue_token
 from tests.raw_ws import TEXT, RawSocket, frame
 from tests.waiting import PATIENCE_S, wait_until
 

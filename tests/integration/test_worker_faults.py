@@ -19,9 +19,9 @@ from pathlib import Path
 
 import pytest
 
-from koko_presence.cluster.restarts import PAUSES_S
-from koko_presence.ops.certificate import Certificate
-from koko_presence.ops.config import Server
+from koko_presence.config.certificate import Certificate
+from koko_presence.config.schema import Server
+from koko_presence.process.restart_backoff import PAUSES_S
 from tests.integration.conftest import Run
 from tests.integration.people import Crowd, crowd
 from tests.integration.test_fork_server import children, fork_server

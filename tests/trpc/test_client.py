@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import koko_presence
-from koko_presence.auth.tokens import issue_token
+from koko_presence.auth.hmac_jwt import issue_token
 from tests.integration.test_supervisor import SECRET, Service, service
 from tests.waiting import PATIENCE_S
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from koko_presence.auth.tokens import issue_token
-from koko_presence.edge import trpc, trpc_events, trpc_ws
-from koko_presence.edge.procedures import Procedures
+from koko_presence.auth.hmac_jwt import issue_token
+from koko_presence.server.http import trpc, trpc_events, trpc_websocket
+from koko_presence.server.rpc import Procedures
 from tests.integration.test_supervisor import SECRET, Service, service
 from tests.waiting import PATIENCE_S
 
@@ -110,5 +110,5 @@ def test_the_table_has_every_procedure() -> None:
 
 def test_the_numbers_are_those_of_the_server() -> None:
     assert f"at most {trpc.MAX_BATCH};" in TEXT and trpc.MAX_BODY_BYTES == 64 * 1024
-    assert f"may have {trpc_events.MAX_SUBSCRIPTIONS} subscriptions, and {trpc_ws.MAX_WAITING} calls" in TEXT
+    assert f"may have {trpc_events.MAX_SUBSCRIPTIONS} subscriptions, and {trpc_websocket.MAX_WAITING} calls" in TEXT
     assert PACKAGES.exists()

@@ -168,7 +168,7 @@ def test_a_case_is_checked_after_all_its_things_whatever_the_slices_were(slices:
 def test_both_sides_run_the_same_cases_and_tell_which_fail(tmp_path: Path) -> None:
     """Two small projects, as bench.revisions would leave them: real processes, and a case that fails in one of them."""
     text = (
-        "import koko_presence._fastpath.scan\n"
+        "import koko_presence._fastpath.cursor_parser\n"
         "def test_same(benchmark): assert benchmark.pedantic(sum, args=([1],), rounds=1) == 1\n"
         "def test_fails(benchmark): assert benchmark.pedantic(sum, args=([1],)) == {}\n"
         "def test_{}(benchmark): benchmark.pedantic(sum, args=([1],))\n"
@@ -191,7 +191,9 @@ def test_both_sides_run_the_same_cases_and_tell_which_fail(tmp_path: Path) -> No
 
 def test_code_of_another_place_is_not_measured(tmp_path: Path) -> None:
     (tmp_path / "bench").mkdir()
-    (tmp_path / "bench" / "test_x.py").write_text("import koko_presence._fastpath.scan\ndef test_x(benchmark): pass\n")
+    (tmp_path / "bench" / "test_x.py").write_text(
+        "import koko_presence._fastpath.cursor_parser\ndef test_x(benchmark): pass\n"
+    )
     (tmp_path / "pyproject.toml").touch()
     with pytest.raises(SystemExit, match="runs code of another place"):
         paired.Session(tmp_path, tmp_path).pair(1, 0.05)

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from koko_presence.messages import CLIENT_TYPES
+from koko_presence.protocol.messages import CLIENT_TYPES
 from tests.world import World
 
 FILES = sorted((Path(__file__).parent.parent / "cases").glob("*.json"))

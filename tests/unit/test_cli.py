@@ -17,11 +17,10 @@ from typing import Any
 
 import pytest
 
-import koko_presence
-from koko_presence import cli
-from koko_presence.ops import logs
-from koko_presence.ops.config import Config
-from koko_presence.ops.runtime import RuntimeFolder
+from koko_presence import cli, process
+from koko_presence.config import logs
+from koko_presence.config.schema import Config
+from koko_presence.process.runtime_folder import RuntimeFolder
 from tests.certificates import make_certificate
 from tests.waiting import PATIENCE_S
 
@@ -68,8 +67,8 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
     for name in ("worker_process", "supervisor"):
         fake = type(name, (FakeWorker,), {"run": staticmethod(functools.partial(FakeWorker.run, by=name))})
-        monkeypatch.setitem(sys.modules, f"koko_presence.{name}", fake)
-        monkeypatch.setattr(koko_presence, name, fake, raising=False)
+        monkeypatch.setitem(sys.modules, f"koko_presence.process.{name}", fake)
+        monkeypatch.setattr(process, name, fake, raising=False)
     monkeypatch.setattr(logs, "configure", lambda *args, **more: calls.append({"logs": args}))
     return calls
 

@@ -2,12 +2,13 @@
 
 import pytest
 
-from koko_presence.cluster import letters
-from koko_presence.cluster.change import ANNOUNCED, PATIENCE_S, RELEASED, SEALED, Change
+from koko_presence.cluster import wire_messages
 from koko_presence.cluster.cluster_bus import ClusterBus
-from koko_presence.cluster.doubts import Doubts
-from koko_presence.cluster.ring import Peer, Ring, View, room_key, user_key
-from koko_presence.commands import (
+from koko_presence.cluster.placement import Peer, Ring, View, room_key, user_key
+from koko_presence.cluster.unconfirmed import Doubts
+from koko_presence.cluster.view_change import ANNOUNCED, PATIENCE_S, RELEASED, SEALED, Change
+from koko_presence.owner.reconcile import reconcile
+from koko_presence.protocol.commands import (
     Admit,
     ApplyProfile,
     Command,
@@ -19,12 +20,11 @@ from koko_presence.commands import (
     Resume,
     Visitor,
 )
-from koko_presence.domain.deadlines import Deadlines
-from koko_presence.domain.keeping import reconcile
-from koko_presence.domain.setting import Setting
-from koko_presence.edge.unanswered import Unanswered
-from koko_presence.news import EdgeNews, Reply
-from koko_presence.records import Presence
+from koko_presence.protocol.edge_messages import EdgeNews, Reply
+from koko_presence.protocol.snapshots import Presence
+from koko_presence.rooms.context import Setting
+from koko_presence.rooms.deadlines import Deadlines
+from koko_presence.server.unanswered import Unanswered
 from tests.world import Client, FakeLink, Node, World
 
 
@@ -470,7 +470,7 @@ def test_a_letter_that_fails_does_not_cost_those_that_came_with_it(
     node, sender = world.nodes[1], 2
     bus = bus_of(node)
     ada = Client(world, node.hub).auth("ada")
-    letter = letters.encode(Reply(session_id=ada.session_id, payload=b'{"type":"pong"}'))
+    letter = wire_messages.encode(Reply(session_id=ada.session_id, payload=b'{"type":"pong"}'))
 
     faults = iter([AttributeError("a fault of ours")])
 
@@ -481,7 +481,7 @@ def test_a_letter_that_fails_does_not_cost_those_that_came_with_it(
 
     hub_on_news = node.hub.on_news
     monkeypatch.setattr(node.hub, "on_news", fail)
-    bus.on_letters(sender, [(letters.NEWS, letter)] * 3)
+    bus.on_letters(sender, [(wire_messages.NEWS, letter)] * 3)
     world.settle()
     assert len(ada.of("pong")) == 3
     assert [record.message for record in caplog.records] == ["a letter of worker 2 could not be handled"]

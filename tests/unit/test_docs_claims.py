@@ -11,11 +11,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from koko_presence import events, messages
-from koko_presence.edge.login import COMPACT
-from koko_presence.errors import CLOSES, ERRORS
-from koko_presence.limits import Limits
-from koko_presence.messages import CLIENT_TYPES
+from koko_presence.protocol import events, messages
+from koko_presence.protocol.errors import CLOSES, ERRORS
+from koko_presence.protocol.limits import Limits
+from koko_presence.protocol.messages import CLIENT_TYPES
+from koko_presence.server.authentication import COMPACT
 
 TEXT = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text()
 PROSE = re.sub(r"```.*?```", "", TEXT, flags=re.DOTALL)

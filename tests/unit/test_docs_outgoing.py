@@ -10,13 +10,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from koko_presence import signing
-from koko_presence.auth.access import UNSURE
-from koko_presence.auth.webhook_access import WebhookAnswer, WebhookQuestion
-from koko_presence.events import error_reply
-from koko_presence.happenings import HAPPENING_TYPES, AnyHappening
-from koko_presence.ops.config import Config
-from koko_presence.probe_rules import parse_rule
+from koko_presence.access.policy import UNSURE
+from koko_presence.access.webhook import WebhookAnswer, WebhookQuestion
+from koko_presence.config.schema import Config
+from koko_presence.config.trpc_rules import parse_rule
+from koko_presence.protocol.events import error_reply
+from koko_presence.protocol.webhook_events import HAPPENING_TYPES, AnyHappening
+from koko_presence.webhooks import signature
 from tests.waiting import PATIENCE_S
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -64,12 +64,12 @@ def test_every_piece_of_configuration_is_one(text: str) -> None:
 
 
 def headers() -> list[tuple[bool, str]]:
-    good = signing.sign(SECRET, BODY, time.time())
+    good = signature.sign(SECRET, BODY, time.time())
     return [
         (True, good),
-        (False, signing.sign(SECRET, BODY, time.time() - 400)),
-        (False, signing.sign(SECRET + "x", BODY, time.time())),
-        (False, signing.sign(SECRET, BODY + b" ", time.time())),
+        (False, signature.sign(SECRET, BODY, time.time() - 400)),
+        (False, signature.sign(SECRET + "x", BODY, time.time())),
+        (False, signature.sign(SECRET, BODY + b" ", time.time())),
         (False, good[:-1]),
         (False, ""),
     ]

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import msgspec
 
-from koko_presence.edge.calls import PATIENCE_S
-from koko_presence.edge.inputs import SHAPES, HeartbeatInput, LeaveInput
-from koko_presence.edge.procedures import CALL_BURST, CALL_HZ, ActiveResult, HeartbeatResult, JoinResult, Procedures
-from koko_presence.errors import ERRORS
-from koko_presence.limits import Limits
+from koko_presence.protocol.errors import ERRORS
+from koko_presence.protocol.limits import Limits
+from koko_presence.server.pending_requests import PATIENCE_S
+from koko_presence.server.rpc import CALL_BURST, CALL_HZ, ActiveResult, HeartbeatResult, JoinResult, Procedures
+from koko_presence.server.rpc_inputs import SHAPES, HeartbeatInput, LeaveInput
 
 TEXT = (Path(__file__).parents[2] / "docs" / "http.md").read_text()
 SECTION = TEXT[TEXT.index("## Procedures") : TEXT.index("## Who calls")]

@@ -7,12 +7,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from koko_presence import events
-from koko_presence.decoding import decode
-from koko_presence.domain.playback import Playback
-from koko_presence.errors import CLOSES, ERRORS
-from koko_presence.limits import Limits
-from koko_presence.messages import CLIENT_TYPES, Cursor, PlaybackData, Selection
+from koko_presence.protocol import events
+from koko_presence.protocol.codec import decode
+from koko_presence.protocol.errors import CLOSES, ERRORS
+from koko_presence.protocol.limits import Limits
+from koko_presence.protocol.messages import CLIENT_TYPES, Cursor, PlaybackData, Selection
+from koko_presence.rooms.playback import Playback
 
 ROOT = Path(__file__).parent.parent.parent
 TEXT = (ROOT / "docs" / "protocol.md").read_text()
@@ -79,7 +79,7 @@ def test_every_message_has_an_example() -> None:
     shown = {msgspec.json.decode(body)["type"] for body in CLIENT}
     assert shown >= CLIENT_TYPES - {"set_status"} and "`set_status`" in TEXT
     emitted = set(REPLIES) | {"ack"}
-    for path in (ROOT / "koko_presence" / "domain").glob("*.py"):
+    for path in (ROOT / "koko_presence" / "rooms").glob("*.py"):
         emitted |= set(re.findall(r'\.(?:emit|frame)\(\s*"([a-z_]+)"', path.read_text()))
     assert {message["type"] for message in SERVER} >= emitted and len(emitted) > 20
 

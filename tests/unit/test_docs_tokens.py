@@ -12,17 +12,17 @@ from typing import Any
 import pytest
 
 from koko_presence import cli
-from koko_presence.auth import cookies, introspect, signed, tokens
-from koko_presence.auth.access import ClaimsAccess
-from koko_presence.auth.tokens import MAX_TOKEN_CHARS, HmacVerifier, Identity, TokenRefused
-from koko_presence.decoding import BadMessage, decode
-from koko_presence.errors import CLOSES
+from koko_presence.access.policy import ClaimsAccess
+from koko_presence.auth import cookies, hmac_jwt, introspection, public_key_jwt
+from koko_presence.auth.hmac_jwt import MAX_TOKEN_CHARS, HmacVerifier, Identity, TokenRefused
+from koko_presence.protocol.codec import BadMessage, decode
+from koko_presence.protocol.errors import CLOSES
 from tests.provider import public_pem
+from tests.unit.auth.test_hmac_jwt import GOOD, NOW, REFUSED, make
+from tests.unit.auth.test_hmac_jwt import SECRET as TABLE_SECRET
 from tests.waiting import PATIENCE_S
 
-from .auth import test_signed
-from .test_tokens import GOOD, NOW, REFUSED, make
-from .test_tokens import SECRET as TABLE_SECRET
+from .auth import test_public_key_jwt
 
 TEXT = (Path(__file__).parent.parent.parent / "docs" / "tokens.md").read_text()
 AUTH = Path(cli.__file__).parent / "auth"
@@ -91,9 +91,9 @@ def every_refusal() -> list[str]:
         with pytest.raises(TokenRefused) as refused:
             HmacVerifier(TABLE_SECRET, **settings).verify(token, NOW)
         said.append(str(refused.value))
-    for _, token, _ in [*test_signed.REFUSED, *test_signed.JWKS_ONLY]:
+    for _, token, _ in [*test_public_key_jwt.REFUSED, *test_public_key_jwt.JWKS_ONLY]:
         with pytest.raises(TokenRefused) as refused:
-            test_signed.verified(test_signed.by_jwks()[0], token)
+            test_public_key_jwt.verified(test_public_key_jwt.by_jwks()[0], token)
         said.append(str(refused.value))
     return said
 
@@ -121,7 +121,9 @@ def raised(module: str, kind: str) -> list[str]:
 
 def source_texts(kind: str) -> list[str]:
     constants = (
-        [introspect.NOBODY, cookies.OTHER_PAGE, signed.NOT_SIGNED, tokens._WRONG] if kind == "TokenRefused" else []
+        [introspection.NOBODY, cookies.OTHER_PAGE, public_key_jwt.NOT_SIGNED, hmac_jwt._WRONG]
+        if kind == "TokenRefused"
+        else []
     )
     found = [text for path in sorted(AUTH.glob("*.py")) for text in raised(path.name, kind)]
     return sorted({*found, *constants})
@@ -154,7 +156,7 @@ def test_what_the_tests_are_told_is_in_the_table() -> None:
 
 def test_the_tests_meet_every_refusal_of_a_signed_token() -> None:
     said = every_refusal()
-    texts = [text for module in ("claims.py", "jws.py") for text in raised(module, "TokenRefused")]
+    texts = [text for module in ("jwt_claims.py", "jws.py") for text in raised(module, "TokenRefused")]
     assert len(texts) >= 20
     for text in texts:
         assert any(pattern(text).fullmatch(one) for one in said), text

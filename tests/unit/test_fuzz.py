@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from koko_presence import events
+from koko_presence.protocol import events
 from tests.world import Client, World
 
 HOSTILE = 6

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from koko_presence.domain import colors, lifetime, showing, view
-from koko_presence.domain.member import Person
-from koko_presence.domain.room import Room
+from koko_presence.rooms import colors, lifetime, presence_state, snapshot_view
+from koko_presence.rooms.member import Person
+from koko_presence.rooms.room import Room
 from tests.two_worlds import complain, difference, story_of
 
 pytestmark = pytest.mark.deep
@@ -104,7 +104,7 @@ def test_a_count_of_the_invisible_would_be_found(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.long
 def test_a_row_of_the_invisible_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    wall_row = view.outside_rows
+    wall_row = snapshot_view.outside_rows
 
     def with_all(room: Room) -> Any:
         wall = room.setting.wall
@@ -113,13 +113,13 @@ def test_a_row_of_the_invisible_would_be_found(monkeypatch: pytest.MonkeyPatch) 
             *(m.row(room.id, room.type, wall, full=False, own=False) for m in room.members.values() if not m.visible),
         ]
 
-    monkeypatch.setattr(view, "outside_rows", with_all)
+    monkeypatch.setattr(snapshot_view, "outside_rows", with_all)
     assert found()
 
 
 @pytest.mark.long
 def test_what_is_kept_for_later_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    selection = showing.REGISTERS["selection"]
+    selection = presence_state.REGISTERS["selection"]
     monkeypatch.setattr(selection, "public", False)
     monkeypatch.setattr(selection, "apply", lambda room, member, value, now: setattr(member, "selection", value))
     assert found()

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from koko_presence.domain.delays import AFTERWARDS_S, LONGEST_EXTRA_S
-from koko_presence.succession import TRUST_S
+from koko_presence.owner.takeover import TRUST_S
+from koko_presence.rooms.service_delays import AFTERWARDS_S, LONGEST_EXTRA_S
 from tests.world import START_S, Client, Node, World
 
 GRACE_S = 5.0

@@ -7,10 +7,10 @@ import pytest
 
 from koko_presence._fastpath.counters import tally
 from koko_presence._fastpath.fanout import Item
+from koko_presence._fastpath.flush_scheduler import LocalRoad
 from koko_presence._fastpath.outbox import Outbox, Turn
-from koko_presence._fastpath.road import LocalRoad
+from koko_presence._fastpath.room_core import FlushPlan, Stream
 from koko_presence._fastpath.rounds import Round
-from koko_presence._fastpath.stream import FlushPlan, Stream
 from koko_presence._fastpath.throttle import Meter, TokenBucket
 from koko_presence._fastpath.wallclock import WallClock
 from tests.world import Client, World
@@ -44,7 +44,7 @@ def test_several_cursors_of_one_turn_are_one_and_cost_one_token() -> None:
 def test_a_flood_of_cursors_is_counted_and_the_last_one_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World()
     ann, bob = world.person("ann"), world.person("bob")
-    monkeypatch.setattr("koko_presence.edge.session.Session.dispatch", None)  # nothing takes the long way
+    monkeypatch.setattr("koko_presence.server.session.Session.dispatch", None)  # nothing takes the long way
     before = superseded()
     for number in range(200):
         ann.post(cursor(number))
@@ -155,7 +155,7 @@ def test_a_cursor_that_fails_after_it_has_waited_takes_none_of_the_other_rooms_w
     member = world.shard.rooms["one"].members[ann.session_id]
     member.attached = False  # its lane admits nothing, so that the long way is taken
     with monkeypatch.context() as patch:
-        patch.setattr("koko_presence.edge.rooms.Rooms.show_late", None)
+        patch.setattr("koko_presence.server.membership.Rooms.show_late", None)
         world.sleep(0.3)
     member.attached = True
     bob.take()
@@ -249,7 +249,7 @@ class Point:
 
 
 def pointer() -> Any:
-    from koko_presence._fastpath.stream import Pointer
+    from koko_presence._fastpath.room_core import Pointer
 
     return Pointer("ann", "s1", TokenBucket(20), 0.0)
 

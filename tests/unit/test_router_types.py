@@ -10,9 +10,9 @@ import pytest
 from msgspec import NODEFAULT, Raw, UnsetType
 
 import koko_presence
-from koko_presence import events, messages
-from koko_presence.edge import inputs, procedures
-from koko_presence.edge.procedures import Procedures
+from koko_presence.protocol import events, messages
+from koko_presence.server import rpc, rpc_inputs
+from koko_presence.server.rpc import Procedures
 
 SOURCE = (Path(koko_presence.__file__).parent / "web" / "sdk" / "presence-router.d.ts").read_text()
 ALIASES = {
@@ -95,8 +95,8 @@ MODELS = [
     messages.Cursor, messages.Selection, messages.Privacy, events.ViewerState, events.PlaybackRow, events.SyncRow,
     events.PresenceUser, events.ControlRequestRow, events.PresenceRoom, events.Joined, events.CursorShown,
     events.SelectionShown, events.StatusShown, events.PlaybackSynced, events.ControlGranted, events.ViewerSync,
-    procedures.JoinResult, procedures.ActiveResult, procedures.HeartbeatResult, inputs.Target, inputs.RoomTarget,
-    inputs.LeaveInput, inputs.HeartbeatInput,
+    rpc.JoinResult, rpc.ActiveResult, rpc.HeartbeatResult, rpc_inputs.Target, rpc_inputs.RoomTarget,
+    rpc_inputs.LeaveInput, rpc_inputs.HeartbeatInput,
 ]  # fmt: skip
 
 
@@ -125,16 +125,15 @@ def test_the_envelope_of_events_is_the_servers() -> None:
 
 def test_every_event_that_the_server_sends_is_in_the_union() -> None:
     told = set(re.findall(r'Event<"(\w+)"', SOURCE))
-    domain = Path(koko_presence.__file__).parent / "domain"
     sent = set()
-    for path in domain.glob("*.py"):
+    for path in (Path(koko_presence.__file__).parent / "rooms").glob("*.py"):
         sent |= set(re.findall(r'(?:emit|frame)\(\s*"(\w+)"', path.read_text()))
     assert told == sent
 
 
 def input_fields(name: str) -> Fields:
     """What procedure `name` takes: its message's fields, those that may stand flat, and which session is meant."""
-    shape = inputs.SHAPES[name]
+    shape = rpc_inputs.SHAPES[name]
     found = {key: value for key, value in expected(shape.message, without=("id",)).items() if key != "data"}
     data = next((each for each in msgspec.structs.fields(shape.message) if each.name == "data"), None)
     if shape.message is messages.Broadcast:
@@ -149,10 +148,10 @@ def input_fields(name: str) -> Fields:
         found |= {key: (under[key][0], under[key][1] or alternative or key in defaults) for key in shape.flat}
         if alternative:
             found["data"] = (in_typescript(data.type, "data"), True)
-    return expected(inputs.Target) | found
+    return expected(rpc_inputs.Target) | found
 
 
-@pytest.mark.parametrize("name", inputs.SHAPES)
+@pytest.mark.parametrize("name", rpc_inputs.SHAPES)
 def test_an_input_has_the_servers_fields(name: str) -> None:
     written = re.search(rf"\b{name}: \w+<(\w+)", SOURCE)
     assert written is not None
@@ -183,8 +182,8 @@ def test_a_drift_is_noticed(line: str, instead: str, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(this, "SOURCE", SOURCE.replace(line, instead))
     monkeypatch.setattr(this, "INTERFACES", interfaces())
     checks = [
-        lambda: test_a_model_has_the_servers_fields(procedures.JoinResult),
-        lambda: test_a_model_has_the_servers_fields(procedures.ActiveResult),
+        lambda: test_a_model_has_the_servers_fields(rpc.JoinResult),
+        lambda: test_a_model_has_the_servers_fields(rpc.ActiveResult),
         test_the_envelope_of_events_is_the_servers,
     ]
     failed = 0

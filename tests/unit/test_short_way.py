@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from koko_presence.edge.session import Session
+from koko_presence.server.session import Session
 from tests.world import Client, World
 
 PEOPLE = ("ann", "bob", "cat", "dan")

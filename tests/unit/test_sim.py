@@ -18,11 +18,12 @@ import pytest
 from msgspec import UNSET, structs
 
 from koko_presence.cluster.cluster_bus import ClusterBus
-from koko_presence.commands import EnterRoom, Remove
-from koko_presence.domain import keeping, notes, room, showing
-from koko_presence.domain.user import User
-from koko_presence.edge.standing import Standing
-from koko_presence.shard import Shard
+from koko_presence.owner import reconcile
+from koko_presence.owner.shard import Shard
+from koko_presence.protocol.commands import EnterRoom, Remove
+from koko_presence.rooms import presence_state, room, webhook_recorder
+from koko_presence.server.reauthorization import Standing
+from koko_presence.users.user import User
 from tests import witness
 from tests.crowd import Person
 from tests.script import Script, load, write
@@ -169,11 +170,11 @@ def test_a_lease_that_ends_too_early_would_be_found(monkeypatch: pytest.MonkeyPa
 @pytest.mark.long
 def test_a_status_that_is_lost_with_its_owner_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """Users' records that say nothing of what people have set, and rooms that do not either."""
-    from koko_presence.domain import claims
+    from koko_presence.users import room_claims
 
-    whole = keeping.user_record
-    monkeypatch.setattr(keeping, "user_record", lambda user: structs.replace(whole(user), manual=None))
-    monkeypatch.setattr(claims, "agree", lambda user, command: None)
+    whole = reconcile.user_record
+    monkeypatch.setattr(reconcile, "user_record", lambda user: structs.replace(whole(user), manual=None))
+    monkeypatch.setattr(room_claims, "agree", lambda user, command: None)
     found("with a worker went|shows")
 
 
@@ -208,9 +209,9 @@ def test_a_leave_of_an_older_stay_would_be_found(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.long
 def test_a_lost_member_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """Owners that take over nothing: the simulation must see it."""
-    from koko_presence.cluster import handover
+    from koko_presence.cluster import transfer
 
-    monkeypatch.setattr(handover.Handover, "_take_over", lambda self, now: (self._rooms.clear(), self._users.clear()))
+    monkeypatch.setattr(transfer.Handover, "_take_over", lambda self, now: (self._rooms.clear(), self._users.clear()))
     found(".")
 
 
@@ -238,14 +239,14 @@ def test_a_privacy_that_is_forgotten_by_both_would_be_found(monkeypatch: pytest.
 
 @pytest.mark.long
 def test_a_cursor_that_is_shown_though_it_is_hidden_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    show = showing._show_cursor
+    show = presence_state._show_cursor
 
     def showing_all(room: Any, member: Any, cursor: Any, now: float) -> None:
         shared, member.share_cursor = member.share_cursor, True
         show(room, member, cursor, now)
         member.share_cursor = shared
 
-    monkeypatch.setattr(showing.REGISTERS["cursor"], "apply", showing_all)
+    monkeypatch.setattr(presence_state.REGISTERS["cursor"], "apply", showing_all)
     found("is kept, which it hides|were not to be seen")
 
 
@@ -266,9 +267,9 @@ def test_rights_that_stay_as_they_were_would_be_found(monkeypatch: pytest.Monkey
 
 @pytest.mark.long
 def test_control_without_the_right_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    from koko_presence.domain import watching
+    from koko_presence.rooms import playback_sync
 
-    monkeypatch.setattr(watching, "lose_control", lambda room, member, now: None)
+    monkeypatch.setattr(playback_sync, "lose_control", lambda room, member, now: None)
     found("has control of .* and may not have it", range(1, 120))
 
 
@@ -295,31 +296,31 @@ JOINED = room.Joined
 
 @pytest.mark.long
 def test_a_webhook_that_is_not_sent_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    left = notes.left
+    left = webhook_recorder.left
 
     def forgetting(room: Any, member: Any, reason: str, now: float) -> None:
         if reason != "disconnected":
             left(room, member, reason, now)
 
-    monkeypatch.setattr(notes, "left", forgetting)
+    monkeypatch.setattr(webhook_recorder, "left", forgetting)
     found("by webhooks")
 
 
 @pytest.mark.long
 def test_webhooks_in_the_wrong_order_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """A room that is told as created after its first member has come in."""
-    note: Callable[..., None] = notes._note
+    note: Callable[..., None] = webhook_recorder._note
     waiting: list[tuple[Any, ...]] = []
 
     def late(room: Any, kind: Any, now: float, key: Any, **fields: Any) -> None:
-        if kind is notes.RoomCreated:
+        if kind is webhook_recorder.RoomCreated:
             waiting.append((room, kind, now, key))
             return
         note(room, kind, now, key, **fields)
         while waiting:
             note(*waiting.pop())
 
-    monkeypatch.setattr(notes, "_note", late)
+    monkeypatch.setattr(webhook_recorder, "_note", late)
     found("by webhooks")
 
 
@@ -357,7 +358,7 @@ def test_a_grace_that_is_too_long_would_be_found(monkeypatch: pytest.MonkeyPatch
 
 def test_what_a_back_end_makes_of_repeats() -> None:
     """The receiver of docs/webhooks.md takes each event once, by its time."""
-    from koko_presence.happenings import RoomCounts, UserEntered, UserLeft
+    from koko_presence.protocol.webhook_events import RoomCounts, UserEntered, UserLeft
 
     counts = RoomCounts(users=1, sessions=1, visible_users=1, visible_sessions=1)
     common = {

@@ -1,4 +1,4 @@
-"""The source itself: imports go down the floors of docs/architecture.md, and our own known mistakes stay out."""
+"""The source itself: imports go down the layers of docs/architecture.md, and our own known mistakes stay out."""
 
 import ast
 import re
@@ -11,54 +11,33 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "koko_presence"
 COMPILED = ROOT / "_fastpath"
-BESIDE = ("auth", "ops")  # beside floors 4 to 7
-FLOORS = {
-    "": 0,
-    **dict.fromkeys(
-        (
-            "messages",
-            "decoding",
-            "events",
-            "commands",
-            "news",
-            "errors",
-            "limits",
-            "ids",
-            "counts",
-            "records",
-            "happenings",
-            "signing",
-            "probe_rules",
-            "inquiries",
-            "hosts",
-            "addresses",
-            "static_files",
-            "upstreams",
-        ),
-        0,
-    ),
-    "_fastpath": 1,
-    "domain": 2,
-    **dict.fromkeys(("shard", "userdesk", "succession"), 3),
-    "cluster": 4,
-    "edge": 5,
-    **dict.fromkeys(
-        (
-            "checking",
-            "verifiers",
-            "worker",
-            "worker_process",
-            "fork_server",
-            "fork_client",
-            "supervisor",
-            "service",
-            "answering",
-            "operating",
-        ),
-        6,
-    ),
-    **dict.fromkeys(("cli", "__main__"), 7),
+# package -> the packages it may import, besides itself; docs/architecture.md draws it
+RULES = ("protocol", "_fastpath")
+ANSWERS = ("protocol", "config", "web", "admin", "webhooks", "auth", "access")
+OWNERS = (*RULES, "rooms", "users", "owner", "cluster")
+LAYERS: dict[str, tuple[str, ...]] = {
+    "protocol": (),
+    "_fastpath": ("protocol",),
+    "config": ("protocol",),
+    "web": (),
+    "admin": ("protocol", "config", "web"),
+    "webhooks": ("protocol", "config"),
+    "auth": ("protocol", "config", "admin"),
+    "access": ("protocol", "config", "admin", "webhooks", "auth"),
+    "rooms": RULES,
+    "users": (*RULES, "rooms"),
+    "owner": (*RULES, "rooms", "users"),
+    "cluster": (*RULES, "rooms", "users", "owner"),
+    "server": (*OWNERS, *ANSWERS),
+    "process": (*OWNERS, *ANSWERS, "server"),
+    "client": ("protocol",),
 }
+ROOT_MODULES: dict[str, tuple[str, ...]] = {
+    "": (),  # koko_presence/__init__.py: the version
+    "cli": ("_fastpath", *ANSWERS, "process"),
+    "__main__": ("cli",),
+}
+PURE = ("rooms", "users", "owner")
 IMPURE = {"asyncio", "uvloop", "socket", "time", "random", "secrets", "threading", "os"}
 MAX_SLEEP_S = 0.2
 
@@ -76,16 +55,17 @@ def sources(*folders: str, suffixes: tuple[str, ...] = (".py",)) -> list[Path]:
 
 
 def module_name(path: Path) -> str:
-    """`koko_presence/edge/door.py` is `edge.door`; the package itself is ``."""
+    """`koko_presence/server/hub.py` is `server.hub`; the package itself is ``."""
     return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix("__init__").removesuffix(".")
 
 
-def room_of(module: str) -> str:
+def package_of(module: str) -> str:
     return module.split(".")[0]
 
 
 def imports(source: str, module: str, is_package: bool) -> Iterator[tuple[int, str]]:
-    """Line and target of every import: our own modules as `edge.door` with a leading dot, others as they are."""
+    """Line and target of every import, those in functions included: our own modules as `server.hub` with a leading dot,
+    others as they are."""
     for node in nodes(source):
         if isinstance(node, ast.Import):
             for alias in node.names:
@@ -97,10 +77,10 @@ def imports(source: str, module: str, is_package: bool) -> Iterator[tuple[int, s
                 target = "." + ".".join([*base, *(node.module or "").split(".")]).strip(".")
             else:
                 target = _ours(node.module or "")
-            if target == ".":
+            if target.startswith("."):
                 for alias in node.names:
-                    known = alias.name in FLOORS or alias.name in BESIDE or alias.name == "client"
-                    yield node.lineno, "." + alias.name if known else "."
+                    full = f"{target}.{alias.name}".replace("..", ".")
+                    yield node.lineno, full if full[1:] in modules() else target
             else:
                 yield node.lineno, target
 
@@ -111,16 +91,17 @@ def _ours(name: str) -> str:
     return name
 
 
+@cache
+def modules() -> dict[str, Path]:
+    """All modules and packages by name, the compiled ones included."""
+    found = {module_name(path): path for path in sources("koko_presence")}
+    return found | {f"_fastpath.{path.stem}": path for path in COMPILED.glob("*.pyx")}
+
+
 def may_import(importer: str, target: str) -> bool:
     """Whether module `importer` may import module `target`, both as in module_name."""
-    mine, theirs = room_of(importer), room_of(target)
-    if mine == theirs:
-        return True
-    if mine in BESIDE or mine == "client":
-        return FLOORS.get(theirs) == 0
-    if theirs in BESIDE:
-        return FLOORS[mine] >= 4
-    return theirs in FLOORS and FLOORS[theirs] <= FLOORS[mine]
+    mine, theirs = package_of(importer), package_of(target)
+    return mine == theirs or not theirs or theirs in {**LAYERS, **ROOT_MODULES}[mine]
 
 
 def upward_imports(source: str, module: str, is_package: bool = False) -> list[str]:
@@ -131,9 +112,16 @@ def upward_imports(source: str, module: str, is_package: bool = False) -> list[s
     ]
 
 
-def test_every_module_stands_on_a_floor() -> None:
-    rooms = {room_of(module_name(path)) for path in sources("koko_presence")}
-    assert rooms <= {*FLOORS, *BESIDE, "client"}
+def test_the_root_holds_packages_and_the_command_line() -> None:
+    assert {module for module in modules() if "." not in module} <= {*LAYERS, *ROOT_MODULES}
+
+
+def test_the_layers_have_an_order() -> None:
+    """Whatever a package may import may not import it, not even by way of others."""
+    above: dict[str, set[str]] = {}
+    for package, below in LAYERS.items():  # written from the lowest to the highest
+        assert set(below) <= above.keys()
+        above[package] = set(below)
 
 
 def test_imports_go_down_only() -> None:
@@ -146,18 +134,20 @@ def test_imports_go_down_only() -> None:
 @pytest.mark.parametrize(
     ("module", "line"),
     [
-        ("domain.room", "from ..shard import Shard"),
-        ("domain.room", "from koko_presence.edge.session import Session"),
-        ("domain.room", "import koko_presence.cluster.bus"),
-        ("shard", "from .cluster import bus"),
-        ("shard", "from .ops import logs"),
-        ("shard", "def f():\n    from . import worker"),
-        ("messages", "from ._fastpath import throttle"),
-        ("ops.logs", "from ..domain.room import Room"),
-        ("auth.tokens", "from ..ops.config import Config"),
-        ("client", "from .edge.session import Session"),
-        ("edge.door", "from ..worker import run"),
-        ("cluster.mesh", "from ..edge import door"),
+        ("rooms.room", "from ..owner.shard import Shard"),
+        ("rooms.room", "from koko_presence.server.session import Session"),
+        ("rooms.room", "from koko_presence.users import user"),
+        ("rooms.room", "import koko_presence.cluster.bus"),
+        ("rooms.room", "if TYPE_CHECKING:\n    from koko_presence.config.schema import Config"),
+        ("owner.shard", "from ..cluster import bus"),
+        ("owner.shard", "from ..config import logs"),
+        ("owner.shard", "def f():\n    from koko_presence.process import worker"),
+        ("protocol.messages", "from .._fastpath import throttle"),
+        ("config.logs", "from ..rooms.room import Room"),
+        ("auth.hmac_jwt", "from ..access.policy import Access"),
+        ("client", "from .server.session import Session"),
+        ("server.acceptor", "from ..process.worker import run"),
+        ("cluster.mesh", "from ..server import acceptor"),
     ],
 )
 def test_an_import_upwards_is_noticed(module: str, line: str) -> None:
@@ -168,20 +158,24 @@ def test_an_import_upwards_is_noticed(module: str, line: str) -> None:
     ("module", "line"),
     [
         (
-            "domain.room",
-            "from .user import User\nfrom ..messages import Cursor\nfrom .._fastpath.throttle import TokenBucket",
+            "users.user",
+            "from .session import UserSession\nfrom ..protocol.messages import Cursor\n"
+            "from .._fastpath.throttle import TokenBucket",
         ),
-        ("edge.door", "from ..auth.tokens import TokenVerifier\nfrom ..ops import logs\nfrom ..shard import Shard"),
-        ("cli", "from . import __version__, worker\nfrom .ops.config import load"),
-        ("ops.logs", "from .. import __version__\nfrom .config import Log\nfrom ..limits import Limits"),
+        (
+            "server.acceptor",
+            "from ..auth.hmac_jwt import issue_token\nfrom ..config import logs\nfrom ..rooms.room import Room",
+        ),
+        ("cli", "from . import __version__\nfrom .process import worker\nfrom .config.schema import load"),
+        ("config.logs", "from .. import __version__\nfrom .schema import Log\nfrom ..protocol.limits import Limits"),
     ],
 )
 def test_an_import_downwards_is_fine(module: str, line: str) -> None:
     assert upward_imports(line, module) == []
 
 
-def test_domain_and_shard_have_no_clock_no_socket_and_no_chance() -> None:
-    pure = [*sources("koko_presence/domain"), *(path for path in [PACKAGE / "shard.py"] if path.exists())]
+def test_the_rules_have_no_clock_no_socket_and_no_chance() -> None:
+    pure = [path for package in PURE for path in sources(f"koko_presence/{package}")]
     found = [
         f"{module_name(path)}:{line} imports {target}"
         for path in pure
@@ -195,7 +189,7 @@ def test_only_the_command_line_and_operations_print() -> None:
     found = [
         f"{module_name(path)}:{node.lineno}"
         for path in sources("koko_presence")
-        if room_of(module_name(path)) not in ("cli", "ops")
+        if package_of(module_name(path)) not in ("cli", "admin", "process")
         for node in nodes(path.read_text())
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
     ]

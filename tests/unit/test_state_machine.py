@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from msgspec import UNSET
 
-from koko_presence.domain import view
-from koko_presence.events import PresenceUser, encode
+from koko_presence.protocol.events import PresenceUser, encode
+from koko_presence.rooms import snapshot_view
 from tests.world import Client, World
 
 USERS = ("ann", "bob", "carol", "dave")
@@ -310,7 +310,7 @@ class Presence(RuleBasedStateMachine):
             tab.read()
             for room_id, seen in tab.seen.items():
                 room = self.world.shard.rooms[room_id]
-                rows = view.rows(room, room.people[tab.user], tab.id)
+                rows = snapshot_view.rows(room, room.people[tab.user], tab.id)
                 truth = {row.session_id: row for row in msgspec.json.decode(rows, type=list[PresenceUser])}
                 for member in room.members.values():  # rows are kept; they must not be kept for too long
                     fresh = encode(member.row(room.id, room.type, room.wall, full=True, own=False))

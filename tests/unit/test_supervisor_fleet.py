@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from koko_presence.cluster.control import Accept, Drain, Stop, Workers
-from koko_presence.cluster.crew import Exit, Kill, Phase, Spawn, StopListening, Tell
-from koko_presence.cluster.fleet import (
+from koko_presence.cluster.placement import View
+from koko_presence.process.control_channel import Accept, Drain, Stop, Workers
+from koko_presence.process.fleet import (
     DRAIN_MARGIN_S,
     FAILURES,
     FRESH_S,
@@ -21,10 +21,10 @@ from koko_presence.cluster.fleet import (
     UNREACHABLE_S,
     Fleet,
 )
-from koko_presence.cluster.lateness import WINDOW_S
-from koko_presence.cluster.restarts import PAUSES_S, STEADY_S
-from koko_presence.cluster.ring import View
-from koko_presence.cluster.vitals import SILENT_CPU_S, START_CPU_S, STARVED_LONGEST_S, Vitals
+from koko_presence.process.fleet_types import Exit, Kill, Phase, Spawn, StopListening, Tell
+from koko_presence.process.heartbeat_lateness import WINDOW_S
+from koko_presence.process.liveness import SILENT_CPU_S, START_CPU_S, STARVED_LONGEST_S, Vitals
+from koko_presence.process.restart_backoff import PAUSES_S, STEADY_S
 
 
 class Yard:

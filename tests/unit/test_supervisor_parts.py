@@ -21,19 +21,25 @@ import msgspec
 import pytest
 import uvloop
 
-from koko_presence import supervisor
-from koko_presence.cluster import control
-from koko_presence.cluster.control import Beat, Begin, Channel, Failed, Ready, Unpacker, pack
-from koko_presence.limits import Limits
-from koko_presence.ops import headroom, reloading
-from koko_presence.ops.beside import OneAtATime
-from koko_presence.ops.config import Auth, Config, ConfigError, Operator, Server
-from koko_presence.ops.control_groups import Group
-from koko_presence.ops.main_watch import MainWatch
-from koko_presence.ops.processes import Reserve, vitals
-from koko_presence.ops.reloading import AT_RESTART, AT_ROLLING, read_again, settle
-from koko_presence.ops.runtime import NoServer, RuntimeFault, RuntimeFolder, cannot_serve, find_server, runtime_dir
-from koko_presence.worker_process import Member
+from koko_presence.admin.main_process_watch import MainWatch
+from koko_presence.config import reload
+from koko_presence.config.background_io import OneAtATime
+from koko_presence.config.control_groups import Group
+from koko_presence.config.reload import AT_RESTART, AT_ROLLING, read_again, settle
+from koko_presence.config.schema import Auth, Config, ConfigError, Operator, Server
+from koko_presence.process import control_channel, memory_headroom, supervisor
+from koko_presence.process.control_channel import Beat, Begin, Channel, Failed, Ready, Unpacker, pack
+from koko_presence.process.os_process import Reserve, vitals
+from koko_presence.process.runtime_folder import (
+    NoServer,
+    RuntimeFault,
+    RuntimeFolder,
+    cannot_serve,
+    find_server,
+    runtime_dir,
+)
+from koko_presence.process.worker_process import Member
+from koko_presence.protocol.limits import Limits
 from tests.waiting import PATIENCE_S, until, wait_until
 
 # --- the folder -------------------------------------------------------------------------------------------------------
@@ -185,7 +191,7 @@ def test_nothing_changed_is_nothing_held() -> None:
 
 
 def test_the_tables_name_keys_that_exist() -> None:
-    from koko_presence.ops.config import keys
+    from koko_presence.config.schema import keys
 
     assert {key.dotted for key in keys()} >= AT_RESTART | AT_ROLLING
 
@@ -210,7 +216,7 @@ def test_faults_are_logged_and_nothing_changes(caplog: pytest.LogCaptureFixture)
 def test_a_configuration_that_cannot_be_read_in_time_changes_nothing(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reloading, "READ_WITHIN_S", 0.02)
+    monkeypatch.setattr(reload, "READ_WITHIN_S", 0.02)
     over = threading.Event()
 
     def hang() -> Config:
@@ -392,24 +398,24 @@ def test_vitals_tell_who_runs_from_who_sleeps_or_was_stopped() -> None:
 def test_memory_for_further_workers_is_that_of_the_machine_or_of_the_group_that_allows_less(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(headroom, "MEMINFO", tmp_path / "meminfo")
-    monkeypatch.setattr(headroom, "own_groups", lambda: [Group(tmp_path, 2)])
-    assert headroom.available_bytes() is None and headroom.how_many_more([]) == 1000
+    monkeypatch.setattr(memory_headroom, "MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr(memory_headroom, "own_groups", lambda: [Group(tmp_path, 2)])
+    assert memory_headroom.available_bytes() is None and memory_headroom.how_many_more([]) == 1000
     (tmp_path / "meminfo").write_text("MemTotal:  8388608 kB\nMemFree: 1 kB\nMemAvailable:  2097152 kB\n")
-    assert headroom.available_bytes() == int(1.2 * (1 << 30))
+    assert memory_headroom.available_bytes() == int(1.2 * (1 << 30))
     (tmp_path / "memory.max").write_text("max\n")
     (tmp_path / "memory.current").write_text("1048576\n")
-    assert headroom.available_bytes() == int(1.2 * (1 << 30))
+    assert memory_headroom.available_bytes() == int(1.2 * (1 << 30))
     (tmp_path / "memory.max").write_text(f"{300 << 20}\n")
-    assert headroom.available_bytes() == int(0.9 * (300 << 20)) - (1 << 20)
-    assert headroom.how_many_more([]) == 4, "a worker of 64 MiB each"
-    monkeypatch.setattr(headroom, "private_bytes", lambda pid: pid << 20)
-    assert headroom.how_many_more([50, 100]) == 2 and headroom.how_many_more([500]) == 1
+    assert memory_headroom.available_bytes() == int(0.9 * (300 << 20)) - (1 << 20)
+    assert memory_headroom.how_many_more([]) == 4, "a worker of 64 MiB each"
+    monkeypatch.setattr(memory_headroom, "private_bytes", lambda pid: pid << 20)
+    assert memory_headroom.how_many_more([50, 100]) == 2 and memory_headroom.how_many_more([500]) == 1
 
 
 def test_events_that_a_worker_leaves_go_to_its_heir_or_are_counted() -> None:
     """Those without an heir were logged and not counted."""
-    events = control.Untold(events=msgspec.msgpack.encode([{"type": "user_left"}, {"type": "room_emptied"}]))
+    events = control_channel.Untold(events=msgspec.msgpack.encode([{"type": "user_left"}, {"type": "room_emptied"}]))
     watch, sent = MainWatch(is_supervisor=True), list[Any]()
     heir = SimpleNamespace(channel=SimpleNamespace(send=sent.append))
     parts = SimpleNamespace(_fleet=SimpleNamespace(heir=lambda id: 2), _workers={2: heir}, _watch=watch)

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from koko_presence.happenings import ControlChanged, RoomCreated, RoomEmptied, UserEntered, UserLeft
+from koko_presence.protocol.webhook_events import ControlChanged, RoomCreated, RoomEmptied, UserEntered, UserLeft
 from tests.sim import ROOMS, Story
 from tests.world import Client, Node, World
 

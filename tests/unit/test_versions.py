@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 from msgspec import Struct, structs
 
-from koko_presence import commands, records
-from koko_presence.cluster import letters
-from koko_presence.cluster.ring import Ring, room_key, user_key
-from koko_presence.commands import (
+from koko_presence.cluster import wire_messages
+from koko_presence.cluster.placement import Ring, room_key, user_key
+from koko_presence.owner import reconcile
+from koko_presence.owner.takeover import GatheredUser, take_user
+from koko_presence.protocol import commands, snapshots
+from koko_presence.protocol.commands import (
     Admit,
     ApplyPrivacy,
     ChangeGrant,
@@ -23,13 +25,11 @@ from koko_presence.commands import (
     Regrant,
     Resume,
 )
-from koko_presence.domain import keeping
-from koko_presence.domain.setting import EPOCH_BITS
-from koko_presence.happenings import UserEntered, UserLeft
-from koko_presence.messages import Privacy
-from koko_presence.news import SessionActed
-from koko_presence.records import SessionRecord
-from koko_presence.succession import GatheredUser, take_user
+from koko_presence.protocol.edge_messages import SessionActed
+from koko_presence.protocol.messages import Privacy
+from koko_presence.protocol.snapshots import SessionRecord
+from koko_presence.protocol.webhook_events import UserEntered, UserLeft
+from koko_presence.rooms.context import EPOCH_BITS
 from tests import clocks
 from tests.script import write
 from tests.sim import Broken, Story
@@ -126,7 +126,7 @@ def test_a_join_that_comes_behind_its_leave_makes_no_member(world: World) -> Non
     """It had waited at a worker that hung, the leave had gone to the room's new owner at once."""
     ada = world.person("ada")
     member = world.shard.rooms["video_123"].members[ada.session_id]
-    visitor = keeping.visitor_of(member)
+    visitor = reconcile.visitor_of(member)
     enter = EnterRoom(user_id="ada", room_id="video_123", visitor=visitor, room_type="video")
     late = Admit(room_id="video_123", enter=enter, stay=member.stay, profile=member.person.profile)
     world.shard.users["ada"].forget(ada.session_id, "left")
@@ -275,7 +275,7 @@ def claim_of(world: World, client: Client, **changes: Any) -> ClaimMember:
     """What a room says of a session to the next owner of its user."""
     room = world.shard.rooms["video_123"]
     member = room.members[client.session_id]
-    visitor = structs.replace(keeping.visitor_of(member), **changes)
+    visitor = structs.replace(reconcile.visitor_of(member), **changes)
     return ClaimMember(
         user_id=member.user_id, room_id=room.id, session_id=member.session_id, stay=member.stay,
         connection=member.connection, connected=member.connected, grace_until=member.grace_until,
@@ -328,7 +328,7 @@ def test_a_record_that_comes_late_is_believed_above_what_rooms_showed(world: Wor
     ada.send(type="privacy", data={"shareSelection": False, "scope": "user"})
     user = world.shard.users["ada"]
     user.revision = world.shard.setting.next_version()
-    record = keeping.user_record(user)
+    record = reconcile.user_record(user)
     words = [structs.replace(each, rooms={"video_123": 1}) for each in record.sessions]
     del world.shard.users["ada"]
     gathered = GatheredUser()
@@ -351,11 +351,11 @@ def test_of_two_edges_that_name_a_session_that_of_the_later_opening_has_it(world
     """Whatever their clocks say."""
     ada = world.person("ada")
     user = world.shard.users["ada"]
-    mine = keeping.session_record(ada.session_id, user.sessions[ada.session_id])
+    mine = reconcile.session_record(ada.session_id, user.sessions[ada.session_id])
     later = word_of(mine, edge=7, connection=77, opening=mine.opening + 1, accepted_at=mine.accepted_at - 500.0)
-    loser = keeping.meet(user, later, tell=False)
+    loser = reconcile.meet(user, later, tell=False)
     assert loser is not None and loser.connection == mine.connection
-    assert keeping.meet(user, mine, tell=False) is mine
+    assert reconcile.meet(user, mine, tell=False) is mine
     assert user.sessions[ada.session_id].connection == 77
 
 
@@ -383,12 +383,16 @@ def test_a_time_that_is_not_translated_would_be_found(monkeypatch: pytest.Monkey
 def test_every_monotonic_second_that_travels_is_listed() -> None:
     """What is a float and no time between workers are places in a video and rates. Whoever adds a time lists it."""
     kinds = {
-        kind for module in (commands, letters, records) for kind in vars(module).values() if isinstance(kind, type)
+        kind
+        for module in (commands, wire_messages, snapshots)
+        for kind in vars(module).values()
+        if isinstance(kind, type)
     }
     found = {
         (kind.__name__, field.name)
         for kind in kinds
-        if issubclass(kind, Struct) and kind.__module__ in (commands.__name__, letters.__name__, records.__name__)
+        if issubclass(kind, Struct)
+        and kind.__module__ in (commands.__name__, wire_messages.__name__, snapshots.__name__)
         for field in structs.fields(kind)
         if field.type is float
     }

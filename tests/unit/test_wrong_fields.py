@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from koko_presence.limits import Limits
+from koko_presence.protocol.limits import Limits
 from tests.world import World
 
 R = "video_123"

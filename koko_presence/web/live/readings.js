@@ -1,4 +1,4 @@
-// What /metrics says, and what happened between one reading and the next. The same arithmetic as ops/samples.py.
+// What /metrics says, and what happened between one reading and the next. The same arithmetic as admin/metrics_parser.py.
 
 const PREFIX = "koko_presence_";
 const SAMPLE = /^koko_presence_([a-z_]+)(?:\{(.*)\})? (\S+)$/gm;

@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from koko_presence.auth.asking import Answer, AskFailed
+from koko_presence.auth.http_client import Answer, AskFailed
 
 NOW = 1_700_000_000
 GOOD = {"sub": "ann", "exp": NOW + 600}

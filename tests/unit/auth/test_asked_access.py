@@ -8,14 +8,14 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from koko_presence.auth.access import NO, REFUSED, UNSURE, Access, AllowAll, ClaimsAccess, Grant
-from koko_presence.auth.asked import MAX_QUESTIONS, MAX_QUESTIONS_PER_USER, STAYS_OPEN_S, UNSURE_TTL_S, Breaker
-from koko_presence.auth.asking import Answer, AskFailed, Late, Useless
+from koko_presence.access.policy import NO, REFUSED, UNSURE, Access, AllowAll, ClaimsAccess, Grant
+from koko_presence.access.remote import MAX_QUESTIONS, MAX_QUESTIONS_PER_USER, STAYS_OPEN_S, UNSURE_TTL_S, Breaker
+from koko_presence.access.trpc import TrpcAccess
+from koko_presence.access.webhook import WebhookAccess
+from koko_presence.auth.http_client import Answer, AskFailed, Late, Useless
 from koko_presence.auth.identity import Identity
-from koko_presence.auth.trpc_access import TrpcAccess
-from koko_presence.auth.webhook_access import WebhookAccess
-from koko_presence.probe_rules import Rule, parse_rule
-from koko_presence.signing import verify
+from koko_presence.config.trpc_rules import Rule, parse_rule
+from koko_presence.webhooks.signature import verify
 
 SECRET = "a secret of at least 32 bytes, from your vault"
 URL = "https://app.example.com/hooks/access"

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from koko_presence.auth import jwks as jwks_module
-from koko_presence.auth.claims import ClaimRules
 from koko_presence.auth.identity import Identity, TokenRefused, VerifierUnavailable
 from koko_presence.auth.jwks import ASK_S, FIRST_S, REFRESH_S, Jwks
 from koko_presence.auth.jws import read_header
-from koko_presence.auth.signed import KeyVerifier
+from koko_presence.auth.jwt_claims import ClaimRules
+from koko_presence.auth.public_key_jwt import KeyVerifier
 from tests.provider import jwk, jwk_set, signed
 
 from .fakes import GOOD, NOW, Clock, FakeAsker

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from koko_presence.client import PresenceOffline, PresenceRefused, Privacy
-from koko_presence.client.requests import MAX_HELD
+from koko_presence.client.pending import MAX_HELD
 
 from .fake_server import run, settle, stage, until
 

@@ -3,8 +3,8 @@
 import msgspec
 import pytest
 
-from koko_presence import events
 from koko_presence.client import incoming, models
+from koko_presence.protocol import events
 
 PAIRS = [
     (models.User, events.PresenceUser),

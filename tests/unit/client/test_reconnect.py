@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from koko_presence.client import PresenceOffline
-from koko_presence.errors import CLOSES, ComeBack
+from koko_presence.protocol.errors import CLOSES, ComeBack
 
 from .fake_server import Peer, run, settle, stage, until
 

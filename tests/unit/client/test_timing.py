@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from koko_presence.client.timing import Backoff, Pacer, ServerClock, Slot, come_back
-from koko_presence.errors import CLOSES, ComeBack
+from koko_presence.protocol.errors import CLOSES, ComeBack
 from tests.world import FakeTimers
 
 

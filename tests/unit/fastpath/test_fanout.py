@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from koko_presence._fastpath.fanout import CursorTemplate, Feed, Item, frame_text
 from koko_presence._fastpath.outbox import Outbox, Turn
-from koko_presence.events import Cursors, CursorShown, Event, encode
+from koko_presence.protocol.events import Cursors, CursorShown, Event, encode
 from tests.unit.fastpath.reference import frames_in
 
 NOW = "2025-01-15T10:30:00.123Z"

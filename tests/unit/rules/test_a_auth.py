@@ -1,6 +1,6 @@
 """Decisions A: identity and authentication."""
 
-from koko_presence.auth.tokens import ResumeTokens
+from koko_presence.auth.hmac_jwt import ResumeTokens
 from tests.world import SECRET, UNIX_START_S, World
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from koko_presence.auth.access import AllowAll
+from koko_presence.access.policy import AllowAll
 from tests.world import Client, World
 
 

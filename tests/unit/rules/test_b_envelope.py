@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from koko_presence.messages import CLIENT_TYPES
+from koko_presence.protocol.messages import CLIENT_TYPES
 from tests.world import Client, World
 
 CURSOR = {"type": "cursor", "roomId": "video_123", "data": {"timestamp": 15.5, "x": 0.45, "y": 0.62}}

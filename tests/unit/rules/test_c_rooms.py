@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from koko_presence.auth.access import NO, AllowAll, ClaimsAccess, Grant
+from koko_presence.access.policy import NO, AllowAll, ClaimsAccess, Grant
 from tests.world import Client, World
 
 

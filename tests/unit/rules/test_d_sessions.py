@@ -2,8 +2,8 @@
 
 import pytest
 
-from koko_presence.answering import Answering
-from koko_presence.inquiries import Kick, Kicked
+from koko_presence.process.survey_handlers import Answering
+from koko_presence.protocol.survey import Kick, Kicked
 from tests.world import Client, World
 
 REPORT = {

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from koko_presence.limits import RoomOptions
+from koko_presence.protocol.limits import RoomOptions
 from tests.world import Client, World
 
 

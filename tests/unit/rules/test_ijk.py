@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from koko_presence.auth.access import ClaimsAccess
-from koko_presence.limits import RoomOptions
+from koko_presence.access.policy import ClaimsAccess
+from koko_presence.protocol.limits import RoomOptions
 from tests.world import Client, World
 
 

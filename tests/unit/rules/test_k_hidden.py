@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from koko_presence.auth.access import ClaimsAccess, Grant
+from koko_presence.access.policy import ClaimsAccess, Grant
 from koko_presence.cluster.cluster_bus import ClusterBus
-from koko_presence.domain.member import Member
-from koko_presence.limits import RoomOptions
+from koko_presence.protocol.limits import RoomOptions
+from koko_presence.rooms.member import Member
 from tests.world import Client, World
 
 INVISIBLE = {"invisible": True}

@@ -2,8 +2,8 @@
 
 import pytest
 
-from koko_presence.domain import colors
-from koko_presence.errors import CLOSES, ERRORS, ComeBack
+from koko_presence.protocol.errors import CLOSES, ERRORS, ComeBack
+from koko_presence.rooms import colors
 from tests.world import Client, World
 
 

@@ -5,8 +5,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from koko_presence.happenings import AnyHappening
-from koko_presence.limits import RoomOptions
+from koko_presence.protocol.limits import RoomOptions
+from koko_presence.protocol.webhook_events import AnyHappening
 from tests.world import Client, World
 
 

@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 from msgspec import UNSET
 
-from koko_presence.auth.access import NO, UNSURE, ClaimsAccess, Grant
-from koko_presence.edge.calls import PATIENCE_S
-from koko_presence.edge.inputs import SHAPES
-from koko_presence.edge.procedures import CALL_BURST, Procedures
-from koko_presence.errors import ERRORS
+from koko_presence.access.policy import NO, UNSURE, ClaimsAccess, Grant
+from koko_presence.protocol.errors import ERRORS
+from koko_presence.server.pending_requests import PATIENCE_S
+from koko_presence.server.rpc import CALL_BURST, Procedures
+from koko_presence.server.rpc_inputs import SHAPES
 from tests.world import Client, Http, World
 
 ROOM = {"roomId": "video_123"}

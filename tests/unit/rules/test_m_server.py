@@ -5,11 +5,10 @@ from typing import Any
 
 import pytest
 
-from koko_presence.answering import Answering
-from koko_presence.auth.access import UNSURE, Grant
-from koko_presence.edge.address_counts import AddressCounts
-from koko_presence.edge.address_limits import AddressLimits
-from koko_presence.inquiries import (
+from koko_presence.access.policy import UNSURE, Grant
+from koko_presence.process.survey_handlers import Answering
+from koko_presence.protocol.limits import Limits
+from koko_presence.protocol.survey import (
     Kick,
     ListLimited,
     ListRooms,
@@ -27,7 +26,8 @@ from koko_presence.inquiries import (
     decode_inquiry,
     encode,
 )
-from koko_presence.limits import Limits
+from koko_presence.server.address_counts import AddressCounts
+from koko_presence.server.address_limits import AddressLimits
 from tests.world import Client, NodeTimers, World
 
 ROOM = "video_123"
@@ -484,7 +484,7 @@ def test_rooms_are_listed_by_id_a_page_at_a_time() -> None:
 
 @pytest.mark.one_worker
 def test_a_long_list_is_walked_in_slices() -> None:
-    from koko_presence.domain.room import Room
+    from koko_presence.rooms.room import Room
 
     world = World()
     shard = world.nodes[1].shard

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from koko_presence.auth.access import ClaimsAccess
-from koko_presence.domain.actions import ACTIONS
-from koko_presence.limits import Limits, RoomOptions
-from koko_presence.messages import ControlCancel
+from koko_presence.access.policy import ClaimsAccess
+from koko_presence.protocol.limits import Limits, RoomOptions
+from koko_presence.protocol.messages import ControlCancel
+from koko_presence.rooms.message_handlers import ACTIONS
 from tests.world import Client, World
 
 

@@ -1,0 +1,110 @@
+from koko_presence._fastpath.frame_prefilter cimport FrameReader
+from koko_presence._fastpath.rounds cimport Round
+from koko_presence._fastpath.system cimport epoll_event
+
+cdef enum:
+    SLICE = 32  # sockets that are asked for at once
+
+
+cdef class Line:
+    cdef int epoll
+    cdef int bell
+    cdef bint rung
+    cdef int count
+    cdef int next
+    cdef double asked_at  # the round in which the kernel was asked last began then, in monotonic seconds
+    cdef epoll_event[32] events
+    cdef list backlog
+
+    cdef open(self)
+    cdef void close(self) noexcept
+    cdef int ring(self) except -1
+    cdef bint is_ready(self) noexcept
+    cdef void forget(self, void* source) noexcept
+
+
+cdef class Poller:
+    cdef object _loop
+    cdef readonly Round round
+    cdef Line _inside
+    cdef Line _lobby
+    cdef bint _busy
+    cdef list _soon
+    cdef set _transports
+    cdef list _resting
+    cdef object _rest_timer
+    cdef object _next_round  # to be called when the next round begins
+
+    cdef run_round(self, Line line, double longest_s)
+    cdef bint serve_told(self, Line line) except -1
+    cdef bint serve_backlog(self, Line line) except -1
+    cdef bint serve_kernel(self, Line line) except -1
+    cdef double next_waits_since(self, Line line) except -1.0
+    cdef finish_round(self)
+    cdef tell_round(self)
+    cdef begin_loop_turn(self)
+    cdef rest(self, Source source)
+    cdef int control(self, PolledTransport transport, int operation, unsigned int events)
+
+
+cdef class Source:
+    cdef Poller _poller
+    cdef Line _line
+    cdef object _protocol
+    cdef FrameReader _reader
+    cdef bytes _held
+    cdef unsigned long long _served
+    cdef double _rests_until
+    cdef double _adopted_at
+    cdef int _fd  # of the socket, which may be the loop's transport's; -1 when it is gone
+    cdef bint _in_backlog
+    cdef bint _resting
+    cdef bint _paused
+    cdef bint _closing
+    cdef bint _reading_over
+
+    cdef serve(self)
+    cdef handle(self, const char* data, Py_ssize_t size)
+    cdef hold(self, bytes rest)
+    cdef queue(self)
+    cdef end_rest(self)
+    cdef handle_events(self, unsigned int events)
+    cdef watch_reading(self)
+    cdef bint is_wanted(self)
+
+
+cdef class PolledTransport(Source):
+    cdef list _unsent
+    cdef Py_ssize_t _unsent_bytes
+    cdef Py_ssize_t _sent_of_first
+    cdef int _doomed_fd
+    cdef object _write_error  # nothing can be written any more; what has come is still read
+    cdef bint _unwatched  # taken out of the epoll: the other end is gone and nothing is wanted
+
+    cdef read(self, unsigned int events)
+    cdef on_hang_up(self)
+    cdef end_of_data(self, ssize_t got, int error)
+    cdef write_more(self)
+    cdef stop_writing(self, error)
+    cdef unsigned int wanted(self)
+    cdef watch(self)
+    cdef lose(self, error)
+    cdef forget(self)
+
+
+cdef class LoopTransport(Source):
+    cdef object _base
+    cdef object _error  # with which the connection was lost
+    cdef bint _base_is_full
+    cdef bint _kernel_is_full
+    cdef bint _told_full
+    cdef bint _at_eof
+    cdef bint _lost  # the loop's transport is gone; what it had read is still handled
+
+    cdef bint is_turn_over(self) except -1
+    cdef bint _is_mute(self)
+    cdef look_at_kernel(self)
+    cdef bint is_open(self) except -1
+    cdef int not_sent(self) noexcept
+    cdef note_fullness(self)
+    cdef stop_reading(self)

@@ -1,0 +1,56 @@
+from koko_presence._fastpath.outbox cimport Turn
+from koko_presence._fastpath.rounds cimport Round
+from koko_presence._fastpath.cursor_parser cimport CursorText
+from koko_presence._fastpath.room_core cimport FlushPlan, Pointer, Stream
+
+
+cdef double read_clock(clock) except? -1.0
+
+
+cdef class Waiter:
+    cdef bint listed
+
+    cdef double release(self, double now) except? -1.0
+
+
+cdef class LocalRoad:
+    cdef readonly FlushPlan plan
+    cdef object _timers
+    cdef object _clock
+    cdef object _alarm
+    cdef object _deliver
+    cdef object _flushed
+    cdef object _judge
+    cdef object _advise
+    cdef double _judge_at
+    cdef dict _feeds
+    cdef Turn _turn
+    cdef bint _soon
+    cdef double _alarm_at
+    cdef list _line
+    cdef Round _round
+    cdef list _waiters
+    cdef double _waiters_at
+
+    cpdef plan_flush(self, double now)
+    cdef wait(self, Waiter waiter, double at, double now)
+    cdef release(self, double now)
+    cdef write(self, double now)
+    cdef list line_up(self, list due)
+    cdef count(self, list served, Py_ssize_t size, double now)
+    cdef deliver(self, Stream room, list items, double now)
+
+
+cdef class Lane:
+    cdef readonly bytes key
+    cdef double at  # when the last cursor came, of those that were let in
+    cdef bint holds  # `value` waits for the session's own budget
+    cdef CursorText value
+    cdef Stream _room
+    cdef Pointer _pointer
+    cdef LocalRoad _road
+    cdef object _on_second
+
+    cdef bint admits(self, CursorText* cursor) except -1
+    cdef bint unsent(self) except -1
+    cdef put(self, CursorText* cursor, double now)

@@ -1,0 +1,218 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
+"""The protocol of a connection after the handshake: WebSocket frames out of its bytes, plain cursors to the gate at once.
+
+Frames are read where they stand in the transport's buffer. Only a frame that has begun and is not whole yet is kept: at
+most one per connection, never more than the frame itself, and freed when it is whole. So a quiet connection keeps no
+buffer, and no connection more than the longest frame and its header.
+
+Between two frames it is checked whether the connection may have more: of this round (rounds.pyx), and of its budgets
+(read_budget.pyx). Pings and pongs count like any other frame, but only the last of each that was read in one go is told of: a
+pong may answer the most recent ping alone [RFC 6455 section 5.5.3]. Once the connection is closing only a close frame is
+looked for, in so many bytes and no more.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.mem cimport PyMem_RawFree, PyMem_RawRealloc
+from libc.string cimport memcpy
+
+from koko_presence._fastpath.frame_boundaries cimport *
+from koko_presence._fastpath.read_budget cimport Intake
+from koko_presence._fastpath.listener cimport FrameListener
+from koko_presence._fastpath.rounds cimport Round
+
+cdef enum:
+    LONGEST_TEXT = 1024  # plain cursors are not longer [C17]
+    LEAST_KEPT = 64
+    # after a close frame of ours; more than the two kernels hold of one connection, so that an honest answer is found
+    MOST_AFTER_CLOSE_BYTES = 262144
+
+# one frame's text, unmasked; one thread, never used across a call that could come back here
+cdef char[LONGEST_TEXT] scratch
+
+cdef dict FAULTS = {
+    RESERVED_BITS: (1002, "reserved bits are set"),
+    BAD_OPCODE: (1002, "there is no such opcode"),
+    UNMASKED: (1002, "frames of a client are masked"),
+    CUT_CONTROL: (1002, "control frames are not fragmented"),
+    LONG_CONTROL: (1002, "control frames have at most 125 bytes"),
+    BAD_LENGTH: (1002, "the length is not in its shortest form"),
+    TOO_BIG: (1009, "the frame is too big"),
+}
+
+
+cdef class FrameReader:
+    """The protocol that hands the frames of one client to `listener`; payloads of more than `longest` bytes end the
+    connection. Transports call `take`. After `connection_lost` it holds nothing any more.
+
+    `rest_until` is set by `take`: above 0, the monotonic second before which nothing more is to be read.
+    """
+
+    def __init__(self, FrameListener listener not None, Py_ssize_t longest):
+        self._listener = listener
+        self._longest = longest
+
+    def __dealloc__(self):
+        PyMem_RawFree(self._begun)
+
+    @property
+    def kept_bytes(self):
+        """What is kept for a frame that is not whole yet."""
+        return self._capacity
+
+    # --- what transports call ---------------------------------------------------------------------------------------
+
+    def feed(self, bytes data not None):
+        """These bytes have come, and no round and no budget counts them; for tests. Errors: RuntimeError when the
+        connection's own budgets are used up."""
+        cdef const char* text = PyBytes_AS_STRING(data)
+        if self.take(text, PyBytes_GET_SIZE(data), Round(lambda: 0.0)) != PyBytes_GET_SIZE(data):
+            raise RuntimeError("above the budgets")
+
+    def eof_received(self):
+        """The other end says nothing more; False: the transport closes itself."""
+        return False
+
+    def pause_writing(self):
+        if self._listener is not None:
+            self._listener.pause_writing()
+
+    def resume_writing(self):
+        if self._listener is not None:
+            self._listener.resume_writing()
+
+    def connection_lost(self, error):
+        """The connection is over."""
+        listener, self._listener = self._listener, None
+        self.drop()
+        if listener is not None:
+            listener.on_lost()
+
+    # --- frames -----------------------------------------------------------------------------------------------------
+
+    cdef Py_ssize_t take(self, const char* data, Py_ssize_t size, Round round) except -1:
+        """Handle `data`, which has come in `round` and is not kept. Returns how much of it that was: fewer bytes than
+        `size` when the connection has had its part, and the caller is to come again with the rest, after `rest_until`."""
+        cdef Py_ssize_t left = size, step
+        cdef double heard_at = round.started_at if round.open else round.now()
+        cdef double until = 0.0
+        cdef FrameListener listener = self._listener
+        cdef Intake intake = None if listener is None else listener.intake
+        cdef bint within = True
+        self.rest_until = 0.0
+        while left and self._listener is not None and not listener.deaf:
+            self._whole = self._slow = False
+            step = 0 if self._begun_size else self.take_frame(data, left)
+            if step == 0:
+                step = self.keep(data, left)
+            data += step
+            left -= step
+            if listener.closing:
+                self._after_close_bytes += step
+                if self._after_close_bytes > MOST_AFTER_CLOSE_BYTES:
+                    listener.on_flood_after_close()
+            elif self._whole and intake is not None:
+                within = intake.frame(heard_at)
+                if not intake.invited and intake.is_uninvited():
+                    listener.on_uninvited()
+                if not within:
+                    break
+            if self._slow:  # cursors are bounded by the bytes that are read in one go
+                if until == 0.0:
+                    until = round.now() + round.socket_s
+                    if round.open and round.until < until:
+                        until = round.until
+                elif left and round.now() >= until:
+                    break
+        if self._listener is None or listener.deaf:
+            self.drop()
+            return size
+        if self._pings or self._pongs:
+            self.tell_of_control()
+        if intake is not None and not listener.closing:
+            if not intake.bytes_read(size - left, heard_at) or not within:
+                self.rest_until = intake.resume_at
+                listener.on_rest(self.rest_until)
+                if listener.closing:
+                    self.rest_until = 0.0
+        return size - left
+
+    cdef tell_of_control(self):
+        cdef int pings = self._pings, pongs = self._pongs
+        cdef bytes ping = self._ping
+        self._pings = self._pongs = 0
+        self._ping = None
+        if pongs and self._listener is not None and not self._listener.closing:
+            self._listener.on_pongs(pongs)
+        if pings and self._listener is not None and not self._listener.closing:
+            self._listener.on_pings(ping, pings)
+
+    cdef Py_ssize_t take_frame(self, const char* data, Py_ssize_t size) except -1:
+        """Handle the frame that `data` begins with. Returns its size, 0 when it is not whole."""
+        cdef FrameListener listener = self._listener
+        cdef Header header
+        cdef bytes payload
+        cdef Py_ssize_t used = 0
+        cdef int at
+        cdef Py_ssize_t text = -1
+        if not listener.closing:
+            text = small_text(data, size, scratch, LONGEST_TEXT, &used)
+        if text >= 0 and listener.take_text(scratch, text):
+            self._whole = True
+            return used
+        at = read_header(data, size, self._longest, &header)
+        if at < 0:
+            listener.on_bad_frame(*FAULTS[at])
+            return size
+        if at == 0 or size - at < header.length:
+            return 0
+        self._whole = True
+        if header.opcode == CLOSE or not listener.closing:
+            self._slow = True
+            payload = PyBytes_FromStringAndSize(NULL, header.length)
+            unmask(PyBytes_AS_STRING(payload), data + at, header.length, header.mask)
+            if listener.intake is not None:
+                if header.opcode == PING:
+                    self._ping = payload
+                    self._pings += 1
+                    return at + header.length
+                if header.opcode == PONG:
+                    self._pongs += 1
+                    return at + header.length
+                if header.opcode == CLOSE:
+                    self.tell_of_control()
+            listener.on_frame(header.opcode, header.fin, payload)
+        return at + header.length
+
+    cdef Py_ssize_t keep(self, const char* data, Py_ssize_t size) except -1:
+        """Keep of `data` what belongs to the frame that has begun, and handle that when it is whole. Returns how much
+        that was. A frame's payload is only waited for once its header is right."""
+        cdef Header header
+        cdef Py_ssize_t whole = known_size(self._begun, self._begun_size)
+        cdef Py_ssize_t step = min(size, whole - self._begun_size)
+        cdef Py_ssize_t needed = self._begun_size + step
+        cdef Py_ssize_t capacity
+        cdef char* begun
+        if needed > self._capacity:
+            capacity = max(needed, min(whole, 2 * self._capacity), LEAST_KEPT)
+            begun = <char*>PyMem_RawRealloc(self._begun, capacity)
+            if begun == NULL:
+                raise MemoryError
+            self._begun = begun
+            self._capacity = capacity
+        memcpy(self._begun + self._begun_size, data, step)
+        self._begun_size = needed
+        if needed < known_size(self._begun, needed) and read_header(self._begun, needed, self._longest, &header) >= 0:
+            return step
+        begun = self._begun
+        self._begun = NULL
+        self._begun_size = self._capacity = 0
+        try:
+            self.take_frame(begun, needed)
+        finally:
+            PyMem_RawFree(begun)
+        return step
+
+    cdef drop(self):
+        PyMem_RawFree(self._begun)
+        self._begun = NULL
+        self._begun_size = self._capacity = 0

@@ -1,0 +1,99 @@
+from koko_presence._fastpath.fanout cimport CursorTemplate
+from koko_presence._fastpath.cursor_parser cimport CursorText
+from koko_presence._fastpath.throttle cimport Meter, TokenBucket, Trailing
+from koko_presence._fastpath.wallclock cimport WallClock
+
+
+cdef enum State:
+    IDLE
+    FRESH  # its cursor has had its tokens and is not encoded yet: a newer one takes its place
+    LATE  # its newest cursor waits for a token
+
+cdef struct CursorValue:
+    bint has_timestamp
+    bint has_point
+    double timestamp
+    double x
+    double y
+
+
+cdef class Pace:
+    cdef double _flushed_at
+    cdef double _recent
+
+    cpdef double flush_at(self, double now, double window_s)
+    cdef double after(self, double now, double window_s)
+    cpdef flushed(self, double now, Py_ssize_t frames)
+
+
+cdef class Stream:
+    cdef readonly str id
+    cdef readonly bint needs_timestamp
+    cdef readonly WallClock wall
+    cdef readonly TokenBucket budget
+    cdef readonly Meter meter
+    cdef readonly Pace pace
+    cdef readonly dict members
+    cdef public bint urgent
+    cdef public int advised_ms  # the plan's, when the room was last told of it
+    cdef bint eventful  # something other than cursors waits
+    cdef list _out
+    cdef unsigned long long _seq
+    cdef Pointer _first  # of those whose cursor is to be encoded, in the order in which the cursors came
+    cdef Pointer _last
+    cdef list _late  # those whose newest cursor waits for a budget, in the order in which they began to wait
+    cdef double planned_at
+    cdef double touched_at  # when the first of what waits came
+    cdef double flushing_since  # the same of what is being flushed; below 0 for nothing
+
+    cdef encode_all(self)
+    cpdef list take_items(self, double now)
+    cdef offer(self, Pointer pointer, CursorText* cursor, double now)
+    cdef release(self, double now)
+    cdef admit(self, Pointer pointer, double now)
+    cdef double late_at(self, double now)
+    cdef encode(self, Pointer pointer)
+
+
+cdef class Pointer:
+    cdef readonly str user_id
+    cdef readonly str session_id
+    cdef readonly TokenBucket cursor_bucket
+    cdef readonly Trailing pending
+    cdef public bint connected
+    cdef public bint attached
+    cdef public bint disabled
+    cdef public bint invisible
+    cdef public bint share_cursor
+    cdef public bint cursor_put_away
+    cdef public double last_active_at
+    cdef str _color
+    cdef object _index
+    cdef object _cursor
+    cdef bint _unread
+    cdef CursorValue _shown
+    cdef CursorValue _newest  # what waits for a budget, while _state is LATE
+    cdef State _state
+    cdef double _came_at  # when what is FRESH came
+    cdef Pointer _after
+    cdef CursorTemplate _template
+
+    cdef bint may_show(self)
+    cdef bint is_fresh(self)
+
+
+cdef class FlushPlan:
+    cdef list _rooms
+    cdef readonly double soonest
+    cdef public double window_s
+    cdef public double ceiling_s
+    cdef public bint full
+    cdef public int advised_ms
+
+    cpdef double window_for(self, Py_ssize_t members)
+    cpdef touch(self, Stream room, double now)
+    cpdef urge(self, Stream room, double now)
+    cpdef list take_due(self, double now)
+    cdef begun(self, Stream room)
+    cdef double pace(self, Stream room, double at)
+    cdef plan(self, Stream room, double at)

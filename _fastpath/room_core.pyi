@@ -1,0 +1,64 @@
+from typing import Any
+
+from koko_presence.protocol.messages import Cursor
+
+from .fanout import Item
+from .throttle import Meter, TokenBucket, Trailing
+from .wallclock import WallClock
+
+BUSY_FRAMES_PER_WINDOW: float
+
+class Pace:
+    def flush_at(self, now: float, window_s: float) -> float: ...
+    def flushed(self, now: float, frames: int) -> None: ...
+
+class Stream:
+    id: str
+    needs_timestamp: bool
+    wall: WallClock
+    budget: TokenBucket
+    meter: Meter
+    pace: Pace
+    members: dict[str, Any]
+    out: list[Item]
+    urgent: bool
+    advised_ms: int
+    seq: int
+    def __init__(self, id: str, wall: WallClock, budget: TokenBucket, meter: Meter, needs_timestamp: bool) -> None: ...
+    def begin_anew(self, budget: TokenBucket, meter: Meter, needs_timestamp: bool) -> None: ...
+    def settle(self) -> None: ...
+    def take_items(self, now: float) -> list[Item]: ...
+    def show_cursor(self, pointer: Pointer, cursor: Cursor, now: float) -> None: ...
+    def show_now(self, pointer: Pointer, cursor: Cursor, now: float) -> None: ...
+    def drop_late(self, pointer: Pointer) -> bool: ...
+    def admit_late(self, now: float) -> None: ...
+
+class Pointer:
+    user_id: str
+    session_id: str
+    cursor_bucket: TokenBucket
+    pending: Trailing
+    connected: bool
+    attached: bool
+    disabled: bool
+    invisible: bool
+    share_cursor: bool
+    cursor_put_away: bool
+    last_active_at: float
+    color: str
+    index: int | None
+    cursor: Cursor | None
+    visible: bool
+    def __init__(self, user_id: str, session_id: str, cursor_bucket: TokenBucket, now: float) -> None: ...
+
+class FlushPlan:
+    soonest: float
+    window_s: float
+    ceiling_s: float
+    full: bool
+    advised_ms: int
+    def __init__(self, window_s: float, ceiling_s: float) -> None: ...
+    def window_for(self, members: int) -> float: ...
+    def touch(self, room: Stream, now: float) -> None: ...
+    def urge(self, room: Stream, now: float) -> None: ...
+    def take_due(self, now: float) -> list[Stream]: ...

@@ -1,0 +1,401 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""What a cursor touches in its room: the stream of frames, the pointer of its member, and the plan of flushes.
+
+Room and Member (rooms/) are subclasses and own all the rules; here is their state that is read and written 20 times a
+second per person, in C. A quiet room flushes in the same turn of the loop. A busy one waits for the end of a window
+after its last flush, so that events share a write [L4]. In a large room the window is longer: its writes alone, one per
+member and flush, may take a sixteenth of the worker's time, whoever else there is.
+
+A plain cursor is a register of its pointer. With its tokens taken it is FRESH until the room is flushed, or until
+anything else is put into the stream, and only then encoded: a newer one of the same session that comes meanwhile takes its
+place and costs no token. Over its budget it is LATE: the newest one is kept, and every flush of the room admits those
+whose tokens are there. So work is bounded by people and flushes, however many messages come [E1, L1].
+"""
+
+from libc.math cimport INFINITY
+
+from msgspec import UNSET
+
+from koko_presence._fastpath.counters cimport hot
+from koko_presence._fastpath.fanout cimport CursorTemplate, Item
+from koko_presence._fastpath.cursor_parser cimport CursorText
+from koko_presence._fastpath.throttle cimport CROWDED_WAIT_S, Meter, TokenBucket, Trailing
+from koko_presence._fastpath.wallclock cimport WallClock
+from koko_presence.protocol.messages import Cursor
+
+# A window that collects a single frame costs more than none, so a room waits only when it would collect several.
+BUSY_FRAMES_PER_WINDOW = 3.0
+
+cdef double BUSY = BUSY_FRAMES_PER_WINDOW
+cdef double MEMORY_S = 0.1
+cdef double WRITE_S = 5e-6  # what one socket write costs
+cdef double SHARE = 1.0 / 16.0  # how much of a worker the writes of one room may take: 8 ms for 100 members
+cdef double TAKEN_OUT = -INFINITY  # planned_at of a room that is about to be flushed
+
+
+cdef class Pace:
+    """When a room writes: at once while it is quiet, at the end of a window after its last write while it is busy."""
+
+    def __init__(self):
+        self._flushed_at = -1e9
+        self._recent = 0.0  # frames in about the last tenth of a second
+
+    cpdef double flush_at(self, double now, double window_s):
+        """The monotonic second at which what is ready at `now` should be written."""
+        if self._recent * window_s < BUSY * MEMORY_S:
+            return now
+        return self.after(now, window_s)
+
+    cdef double after(self, double now, double window_s):
+        """The end of the window after the last write, `now` when that is past: however quiet the room is."""
+        cdef double at = self._flushed_at + window_s
+        return at if at > now else now
+
+    cpdef flushed(self, double now, Py_ssize_t frames):
+        """Note that `frames` frames went out."""
+        cdef double past = (now - self._flushed_at) / MEMORY_S
+        # about exp(-past), without the library's call
+        self._recent = self._recent / (1.0 + past + past * past / 2.0) + frames
+        self._flushed_at = now
+
+
+cdef class Stream:
+    """One room's ordered stream: its number, its frames that wait for the next flush, and what it may take in [L2].
+
+    Whoever reads `out` or `seq` finds the cursors that came before in them, so their order is that of their coming.
+    """
+
+    def __init__(self, str id not None, WallClock wall not None, TokenBucket budget not None, Meter meter not None,
+                 bint needs_timestamp):
+        self.id = id
+        self.wall = wall
+        self.budget = budget
+        self.meter = meter
+        self.needs_timestamp = needs_timestamp  # a cursor in a room with a video says where in the video [E4]
+        self.pace = Pace()
+        self.members = {}
+        self._out = []
+        self._late = []
+        self.urgent = False  # playback and control do not wait for a window
+        self.planned_at = INFINITY
+
+    @property
+    def out(self):
+        """The frames that wait for the next flush, for whoever adds to them."""
+        self.encode_all()
+        self.eventful = True
+        return self._out
+
+    @out.setter
+    def out(self, list items not None):
+        self.encode_all()
+        self.eventful = True
+        self._out = items
+
+    @property
+    def seq(self):
+        """The number of the last public event [B11]."""
+        self.encode_all()
+        return self._seq
+
+    @seq.setter
+    def seq(self, unsigned long long seq):
+        self.encode_all()
+        self._seq = seq
+
+    def begin_anew(self, TokenBucket budget not None, Meter meter not None, bint needs_timestamp):
+        """Number from 1 again, with new budgets and at a quiet room's pace. What waits to be sent keeps its numbers and
+        goes out first."""
+        self.encode_all()
+        self._seq = 0
+        self.budget = budget
+        self.meter = meter
+        self.needs_timestamp = needs_timestamp
+        self.pace = Pace()
+
+    def settle(self):
+        """Put the cursors that are FRESH into the stream: something is to come behind them, or who may see them is to
+        change."""
+        self.encode_all()
+
+    cdef encode_all(self):
+        cdef Pointer pointer
+        while self._first is not None:
+            pointer = self._first
+            self._first = pointer._after
+            pointer._after = None
+            pointer._state = IDLE
+            if self._first is None:
+                self._last = None
+            self.encode(pointer)
+
+    cpdef list take_items(self, double now):
+        """The frames that wait, which are going out now, with every cursor whose tokens are there."""
+        cdef list items
+        if self._late:
+            self.release(now)
+        self.encode_all()
+        items = self._out
+        self._out = []
+        self.urgent = self.eventful = False
+        self.pace.flushed(now, len(items))
+        return items
+
+    def show_cursor(self, Pointer pointer not None, cursor not None, double now):
+        """A plain cursor that may be shown, from the long way: into the stream when its budgets allow, else in place of
+        the one that waits for them."""
+        cdef CursorText text
+        read_cursor(&text, cursor)
+        self.offer(pointer, &text, now)
+
+    def show_now(self, Pointer pointer not None, cursor not None, double now):
+        """The same for one that has had its tokens."""
+        cdef CursorText text
+        read_cursor(&text, cursor)
+        self.encode_all()
+        self.drop_late(pointer)
+        copy_value(&pointer._newest, &text)
+        self.admit(pointer, now)
+
+    def drop_late(self, Pointer pointer not None):
+        """Forget the cursor that waits for a budget. True when there was one."""
+        if pointer._state != LATE:
+            return False
+        pointer._state = IDLE
+        self._late.remove(pointer)
+        return True
+
+    def admit_late(self, double now):
+        """Show the cursors that wait, whatever their budgets say: nobody else would know of them."""
+        late, self._late = self._late, []
+        for pointer in late:
+            self.admit(<Pointer>pointer, now)
+
+    cdef offer(self, Pointer pointer, CursorText* cursor, double now):
+        if pointer._state == IDLE and pointer.cursor_bucket.ready_at(now) <= now and self.budget.take(now):
+            pointer.cursor_bucket.take(now)
+            copy_value(&pointer._newest, cursor)
+            self.admit(pointer, now)
+            return
+        if pointer._state == FRESH:
+            copy_value(&pointer._shown, cursor)
+            pointer._unread = True
+            pointer._came_at = now
+            hot.cursors_superseded += 1
+            return
+        copy_value(&pointer._newest, cursor)
+        if pointer._state == LATE:
+            hot.cursors_superseded += 1
+            return
+        pointer._state = LATE
+        self._late.append(pointer)
+
+    cdef admit(self, Pointer pointer, double now):
+        """The newest of a pointer is what it shows from now on; it is encoded later."""
+        pointer._shown = pointer._newest
+        pointer._unread = True
+        pointer.cursor_put_away = False
+        pointer._came_at = now
+        pointer._state = FRESH
+        if self._last is None:
+            self._first = pointer
+        else:
+            self._last._after = pointer
+        self._last = pointer
+
+    cdef release(self, double now):
+        """Admit those that wait, the longest first, as far as their budgets allow."""
+        cdef Pointer pointer
+        cdef list late = self._late, still = []
+        for each in late:
+            pointer = <Pointer>each
+            if pointer.cursor_bucket.ready_at(now) <= now and self.budget.take(now):
+                pointer.cursor_bucket.take(now)
+                self.admit(pointer, now)
+            else:
+                still.append(pointer)
+        self._late = still
+
+    cdef double late_at(self, double now):
+        """When the first of those that wait may have its token; a budget that they share is asked again after a while."""
+        cdef double at = INFINITY, ready_at
+        for each in self._late:
+            ready_at = (<Pointer>each).cursor_bucket.ready_at(now)
+            if ready_at < at:
+                at = ready_at
+        if self.budget.ready_at(now) > now and at < now + CROWDED_WAIT_S:
+            at = now + CROWDED_WAIT_S
+        return at
+
+    cdef encode(self, Pointer pointer):
+        cdef CursorValue* value = &pointer._shown
+        if pointer._template is None:
+            pointer._template = CursorTemplate(
+                self.id, pointer.user_id, pointer.session_id, pointer._color, pointer._index,
+                "c" + pointer.session_id,
+            )
+        self._seq += 1
+        self._out.append(
+            pointer._template.item(
+                value.has_timestamp, value.has_point, value.timestamp, value.x, value.y,
+                self.wall.text(pointer._came_at), self._seq,
+            )
+        )
+
+
+cdef read_cursor(CursorText* text, cursor):
+    text.has_timestamp = cursor.timestamp is not UNSET
+    text.has_point = cursor.x is not UNSET
+    text.timestamp = cursor.timestamp if text.has_timestamp else 0.0
+    text.x = cursor.x if text.has_point else 0.0
+    text.y = cursor.y if text.has_point else 0.0
+
+
+cdef inline void copy_value(CursorValue* value, CursorText* cursor) noexcept:
+    value.has_timestamp = cursor.has_timestamp
+    value.has_point = cursor.has_point
+    value.timestamp = cursor.timestamp
+    value.x = cursor.x
+    value.y = cursor.y
+
+
+cdef class Pointer:
+    """One session's cursor in one room, and all that decides whether others may see it."""
+
+    def __init__(self, str user_id not None, str session_id not None, TokenBucket cursor_bucket not None, double now):
+        self.user_id = user_id
+        self.session_id = session_id
+        self.cursor_bucket = cursor_bucket  # the person's, shared by all tabs [E2]
+        self.pending = Trailing()  # the newest value per kind that waits for its budget [E1, L1]
+        self.connected = True
+        self.attached = False  # receives the room's stream
+        self.cursor_put_away = False  # hidden by a lost connection until it moves again [D2, C5]
+        self.last_active_at = now
+        self._color = ""
+
+    @property
+    def visible(self):
+        """May others know that this session is here [K1, K2]?"""
+        return not (self.invisible or self.disabled)
+
+    @property
+    def color(self):
+        return self._color
+
+    @color.setter
+    def color(self, str value not None):
+        self._color = value
+        self._template = None
+
+    @property
+    def index(self):
+        """The member's number in compact cursors; None while nobody may know of it."""
+        return self._index
+
+    @index.setter
+    def index(self, value):
+        self._index = value
+        self._template = None
+
+    @property
+    def cursor(self):
+        """What was shown last; made when somebody looks, which is seldom."""
+        if self._unread:
+            self._unread = False
+            self._cursor = Cursor(
+                timestamp=self._shown.timestamp if self._shown.has_timestamp else UNSET,
+                x=self._shown.x if self._shown.has_point else UNSET,
+                y=self._shown.y if self._shown.has_point else UNSET,
+            )
+        return self._cursor
+
+    @cursor.setter
+    def cursor(self, value):
+        self._unread = False
+        self._cursor = value
+
+    cdef bint may_show(self):
+        """Would a plain cursor go straight through, with no rule but the budgets?"""
+        return (
+            self.connected and self.attached and self.share_cursor and not self.invisible and not self.disabled
+            and not self.pending.holds("cursor")
+        )
+
+    cdef bint is_fresh(self):
+        """Is its last cursor still to be encoded?"""
+        return self._state == FRESH
+
+
+cdef class FlushPlan:
+    """Which rooms have something to send, and when the first of them wants to. `window_s` is a busy room's window, up to
+    `ceiling_s` in a large room; 0 switches windows off. While the worker is `full` every room waits for the end of its
+    window, however quiet it is."""
+
+    def __init__(self, double window_s, double ceiling_s):
+        self._rooms = []
+        self.ceiling_s = ceiling_s
+        self.window_s = min(window_s, ceiling_s)
+        self.soonest = INFINITY
+
+    cpdef touch(self, Stream room, double now):
+        """Plan the flush of a room that may have something to send."""
+        cdef double at
+        if room._first is not None or room._out:
+            if room.planned_at == INFINITY or room.touched_at > now:
+                room.touched_at = now
+            self.plan(room, now if room.urgent else self.pace(room, now))
+        elif room._late:  # at the latest the flush above admits them, or plans the next
+            at = room.late_at(now)
+            if room.planned_at == INFINITY:
+                room.touched_at = at
+            self.plan(room, self.pace(room, at))
+
+    cpdef double window_for(self, Py_ssize_t members):
+        """The window of a busy room of so many members, in seconds."""
+        cdef double long_enough = members * (WRITE_S / SHARE)
+        if long_enough <= self.window_s or self.window_s == 0.0:
+            return self.window_s
+        return max(self.window_s, min(long_enough, self.ceiling_s))
+
+    cdef double pace(self, Stream room, double at):
+        """When a room should be flushed of which something is ready at monotonic second `at`."""
+        cdef double window_s = self.window_for(len(room.members))
+        return room.pace.after(at, window_s) if self.full else room.pace.flush_at(at, window_s)
+
+    cpdef urge(self, Stream room, double now):
+        """The same, at once and whatever its pace: a room that ends says its last words."""
+        if room.planned_at == INFINITY or room.touched_at > now:
+            room.touched_at = now
+        self.plan(room, now)
+
+    cdef plan(self, Stream room, double at):
+        if at >= room.planned_at:
+            return
+        if room.planned_at == INFINITY:
+            self._rooms.append(room)
+        room.planned_at = at
+        if at < self.soonest:
+            self.soonest = at
+
+    cpdef list take_due(self, double now):
+        """Take out the rooms whose time has come, in the order in which they were first touched. Until `begun` they are
+        not planned again."""
+        cdef Stream room
+        cdef list due = [], later = []
+        cdef double soonest = INFINITY
+        for room in self._rooms:
+            if room.planned_at <= now:
+                room.planned_at = TAKEN_OUT
+                due.append(room)
+            else:
+                later.append(room)
+                if room.planned_at < soonest:
+                    soonest = room.planned_at
+        self._rooms = later
+        self.soonest = soonest
+        return due
+
+    cdef begun(self, Stream room):
+        """A room that was taken out is being flushed: what comes from now on is for the next time."""
+        room.planned_at = INFINITY
+        room.flushing_since = room.touched_at if room._first is not None or room._out or room._late else -1.0

@@ -1,0 +1,24 @@
+from koko_presence._fastpath.flush_scheduler cimport Lane, Waiter
+from koko_presence._fastpath.rounds cimport Round
+from koko_presence._fastpath.cursor_parser cimport CursorText
+from koko_presence._fastpath.throttle cimport TokenBucket
+
+
+cdef class Gate(Waiter):
+    cdef readonly double seen_at
+    cdef readonly double stirred_at
+    cdef public bint open
+    cdef public bint awake
+    cdef public bint crowded
+    cdef TokenBucket _messages
+    cdef TokenBucket _cursors
+    cdef Py_ssize_t _max_bytes
+    cdef object _clock
+    cdef object _rooms
+    cdef Round _round
+    cdef list _lanes
+    cdef list _late
+
+    cdef bint pass_through(self, const char* text, Py_ssize_t size) except -1
+    cdef hold(self, Lane lane, CursorText* cursor, double now)
+    cdef Lane find(self, str room_id)

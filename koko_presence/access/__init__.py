@@ -1,0 +1,1 @@
+"""Authorization: whether a user may enter a room, and with which permissions."""

@@ -1,0 +1,121 @@
+"""Access by tRPC: the application's own API is asked with the user's own cookie or token whether it shows them what the
+room is about [A6]. Who may see the video may enter its room; the application needs no change.
+
+A rule says which rooms are asked for where: `video_* -> video.getById(id)` asks for `video_42` with the input
+`{"id":"42"}`. Everything of a client that goes into the request is a text inside that JSON, percent-encoded.
+"""
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+from msgspec import Struct
+
+from koko_presence.admin.upstream_metrics import Upstream
+from koko_presence.auth.http_client import Asker
+from koko_presence.auth.identity import Identity
+from koko_presence.config.trpc_rules import Rule
+from koko_presence.protocol.messages import RoomType
+
+from .policy import NO, Action, Grant, granted, room_type_of
+from .remote import LONGEST_TTL_S, REFUSAL_TTL_S, AskedAccess, Question, Unsure, log
+
+DENIES = frozenset(("FORBIDDEN", "NOT_FOUND", "UNAUTHORIZED"))
+
+
+class Result(Struct):
+    data: Any = None
+
+
+class Envelope(Struct):
+    """A tRPC answer: one of the two."""
+
+    result: Result | None = None
+    error: Any = None
+
+
+_decode = msgspec.json.Decoder(Envelope).decode
+_encode = msgspec.json.Encoder().encode
+
+
+class TrpcAccess(AskedAccess):
+    """`url` is where the procedures are, such as https://app.example.com/trpc. The first rule that covers a room
+    counts; a room without one is closed. `superjson`: the application wraps inputs and results so."""
+
+    def __init__(
+        self,
+        url: str,
+        rules: Sequence[Rule],
+        *,
+        scopes: Sequence[str],
+        ttl_s: float = LONGEST_TTL_S,
+        superjson: bool = False,
+        asker: Asker | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        upstream: Upstream | None = None,
+    ) -> None:
+        super().__init__(asker, clock=clock, pause=pause, upstream=upstream)
+        self._url, self._rules, self._ttl_s, self._superjson = url.rstrip("/"), tuple(rules), ttl_s, superjson
+        self._scopes = tuple(scopes)
+
+    def _question(
+        self, identity: Identity, room_id: str, room_type: RoomType | None, action: Action
+    ) -> Question | Grant:
+        room_type = room_type_of(room_id) or room_type
+        rules = tuple(rule for rule in self._rules if rule.covers(room_id, room_type))[:1]
+        if not rules and room_type is None:
+            # asked again, or for something done in it, a room is named without its type: any of them may be its own
+            rules = tuple(rule for rule in self._rules if rule.room_type is not None)
+        if not rules or not identity.forward:
+            return NO
+        # the same user may be known by credentials that open less than others; they are kept as a hash alone
+        known_by = hashlib.sha256(repr(identity.forward).encode()).digest()
+        # who may join may look, so the action makes no difference
+        return Question(identity.user_id, room_id, room_type, "join", (rules, known_by))
+
+    async def _ask(self, question: Question, identity: Identity, session_id: str) -> tuple[Grant, float]:
+        assert isinstance(question.extra, tuple)
+        rules: tuple[Rule, ...] = question.extra[0]
+        for rule in rules:
+            grant, ttl_s = await self._ask_by(rule, question, identity)
+            if grant.allow:
+                return grant, ttl_s
+        return NO, REFUSAL_TTL_S
+
+    async def _ask_by(self, rule: Rule, question: Question, identity: Identity) -> tuple[Grant, float]:
+        url = f"{self._url}/{rule.procedure}?input={quote(self._input(rule, question.room_id), safe='')}"
+        answer = await self._asker.get(url, dict(identity.forward))
+        try:
+            envelope = _decode(answer.body)
+            if envelope.error is None and envelope.result is not None and answer.status == 200:
+                return self._judge(envelope.result.data, rule)
+            error = envelope.error["json"] if self._superjson else envelope.error
+            code = str(error["data"]["code"])
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, KeyError, TypeError):
+            raise Unsure(
+                f"its answer (status {answer.status}) is not one of tRPC", passing=answer.status >= 500
+            ) from None
+        if code not in DENIES:
+            raise Unsure(f"{rule.procedure} answers with {code}"[:100], passing=answer.status >= 500)
+        if code == "NOT_FOUND" and "procedure" in str(error.get("message")):
+            log.error(
+                "the application has no such procedure: see access.trpc.rules", extra={"procedure": rule.procedure}
+            )
+        return NO, REFUSAL_TTL_S
+
+    def _input(self, rule: Rule, room_id: str) -> bytes:
+        input_ = {rule.field: room_id if rule.whole else room_id[len(rule.prefix) :]}
+        return _encode({"json": input_} if self._superjson else input_)
+
+    def _judge(self, data: Any, rule: Rule) -> tuple[Grant, float]:
+        """A result that is nothing, null or false says that there is no such thing for this user."""
+        if self._superjson and isinstance(data, dict):
+            data = data.get("json")
+        if data is None or data is False:
+            return NO, REFUSAL_TTL_S
+        return granted(self._scopes, rule.room_type), self._ttl_s

@@ -1,0 +1,86 @@
+"""Access by webhook: the application is asked by a signed POST who may enter a room, and with which scopes [A6]."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, Struct
+
+from koko_presence.admin.upstream_metrics import Upstream
+from koko_presence.auth.http_client import Asker
+from koko_presence.auth.identity import Identity
+from koko_presence.protocol.messages import RoomType
+from koko_presence.webhooks import signature
+
+from .policy import NO, Action, Grant, granted
+from .remote import LONGEST_TTL_S, REFUSAL_TTL_S, AskedAccess, Question, Unsure
+
+
+class WebhookQuestion(Struct, kw_only=True, rename="camel"):
+    """The body of the POST."""
+
+    user_id: str
+    session_id: str
+    room_id: str
+    room_type: RoomType | None
+    action: Action
+
+
+class WebhookAnswer(Struct, kw_only=True, rename="camel"):
+    """What the application answers with status 200. Without `scopes` the user may look on; `ttl` is in seconds and at
+    most 60. Scopes that are none of ours count for nothing."""
+
+    allow: bool
+    scopes: Annotated[list[str], Meta(max_length=100)] = msgspec.field(default_factory=list)
+    ttl: float = LONGEST_TTL_S
+    room_type: RoomType | None = None
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(WebhookAnswer).decode
+
+
+class WebhookAccess(AskedAccess):
+    """`wall` gives unix seconds; `pause` and `upstream` are those of AskedAccess."""
+
+    def __init__(
+        self,
+        url: str,
+        secret: str,
+        *,
+        asker: Asker | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        upstream: Upstream | None = None,
+    ) -> None:
+        super().__init__(asker, clock=clock, pause=pause, upstream=upstream)
+        self._url, self._secret, self._wall = url, secret, wall
+
+    def _question(self, identity: Identity, room_id: str, room_type: RoomType | None, action: Action) -> Question:
+        return Question(identity.user_id, room_id, room_type, action)
+
+    async def _ask(self, question: Question, identity: Identity, session_id: str) -> tuple[Grant, float]:
+        body = _encode(
+            WebhookQuestion(
+                user_id=question.user_id,
+                session_id=session_id,
+                room_id=question.room_id,
+                room_type=question.room_type,
+                action=question.action,
+            )
+        )
+        headers = {
+            "content-type": "application/json",
+            signature.HEADER: signature.sign(self._secret, body, self._wall()),
+        }
+        answer = await self._asker.post(self._url, headers, body)
+        if answer.status != 200:
+            raise Unsure(f"it answers with status {answer.status}", passing=answer.status >= 500)
+        try:
+            found = _decode(answer.body)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            raise Unsure('its answer is not {"allow": true or false, "scopes": [...], "ttl": seconds}') from None
+        return (granted(found.scopes, found.room_type), found.ttl) if found.allow else (NO, REFUSAL_TTL_S)

@@ -1,0 +1,117 @@
+"""What is counted: the names that may stand in a label, the bounds of the histograms, and a worker's `Counters`.
+
+Every label comes from a table here, so that no stranger's text and no number without end ever becomes one.
+"""
+
+from msgspec import Struct, field
+
+from koko_presence.protocol.errors import CLOSES, ERRORS
+from koko_presence.protocol.messages import CLIENT_TYPES
+
+INVALID = "invalid"  # what came and was no message of ours
+OTHER = "other"
+
+RECEIVED_TYPES = (*sorted(CLIENT_TYPES), INVALID)
+# the type of a frame is looked up in this order; a compact `cursors` message counts as its cursors
+SENT_TYPES = (
+    "cursor_moved", "selection_changed", "status_changed", "user_joined", "user_left", "typing_started",
+    "typing_stopped", "playback_synced", "viewer_sync", "broadcast", "control_requested", "control_granted",
+    "control_denied", "control_released", "pong", "ack", "error", "authenticated", "joined", "left", "active",
+    "server_notice", "auth_expiring", "kicked", OTHER,
+)  # fmt: skip
+SUPERSEDED, SLOW_RECEIVER = "superseded", "slow_receiver"
+DROP_REASONS = (SUPERSEDED, SLOW_RECEIVER, *sorted(code.lower() for code in ERRORS))
+AUTH_RESULTS = (
+    "accepted", "resumed", "resumed_unchecked", "refreshed", "refused", "unavailable", "session_limit", "timeout",
+)  # fmt: skip
+CLOSE_CODES = tuple(str(code) for code in sorted({1000, 1001, 1005, 1006, *CLOSES}))
+ADDRESS_LIMITS = ("connections", "unauthenticated", "requests", "questions")  # [Q5]
+WEBHOOK_RESULTS = ("delivered", "given_up", "dropped")
+UPSTREAMS = ("access", "introspect", "jwks", "webhook")  # the servers that this one asks
+UPSTREAM_RESULTS = ("answered", "error", "timeout", "unreachable", "skipped")
+ROOM_TYPES = ("project", "video", "comment_thread", "comparison")
+
+# upper bounds in seconds; the last bucket has none
+BOUNDS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+class Histogram(Struct, kw_only=True):
+    """How often something took how long: `buckets` counts per bound of BOUNDS_S and above all, `sum_s` is seconds."""
+
+    buckets: list[int]
+    sum_s: float
+
+    @property
+    def count(self) -> int:
+        return sum(self.buckets)
+
+
+class Tallies(Struct, kw_only=True):
+    """What is counted while it happens, since the process began."""
+
+    accepted: int
+    turned_away: int
+    given_up: int = 0  # connections that the client had closed before they were served
+    joins: int
+    auth: dict[str, int]
+    disconnects: dict[str, int]
+    received: dict[str, int]
+    sent: dict[str, int]
+    dropped: dict[str, dict[str, int]]  # message type -> reason -> count
+    fanout_bytes: int
+    flushes: int
+    forwards: int
+    mesh_bytes: int
+    webhooks: dict[str, int] = {}  # events for the application's back end, by WEBHOOK_RESULTS
+    limited: dict[str, int] = {}  # what addresses had too much of, by ADDRESS_LIMITS
+    upstream_requests: dict[str, dict[str, int]] = {}  # by UPSTREAMS and UPSTREAM_RESULTS
+    upstream_durations: dict[str, Histogram] = {}  # of the requests that were sent, by UPSTREAMS
+    log_lines_lost: int = 0
+    broadcast: Histogram
+    join: Histogram
+    join_access: Histogram = field(default_factory=lambda: Histogram(buckets=[0] * (len(BOUNDS_S) + 1), sum_s=0.0))
+    lag: Histogram
+
+
+class Counters(Struct, kw_only=True):
+    """One worker at the moment of a scrape: its tallies, and what is looked up only now."""
+
+    tallies: Tallies
+    versions: dict[str, str]
+    connections: int
+    sessions: int
+    users: int
+    rooms: dict[str, int]
+    room_members_max: int
+    send_queue_bytes: int
+    slow_receivers: int
+    lag_max_s: float
+    turn_cpu_max_s: float = 0.0
+    cpu_s: float
+    resident_bytes: int
+    started_s: float
+    webhook_queue: int = 0
+    access_breaker_open: bool = False
+    view_epoch: int
+    recovering: bool
+    load: float = 0.0  # share of the time in which the worker ran, or waited for a core
+    overloaded: bool = False
+    entry_wait_s: float = 0.0  # for how long a connecting client may have waited by now
+    flush_window_s: float = 0.0
+    advised_interval_s: float = 0.0
+    connections_allowed: int = 0
+    descriptors: int = 0
+    descriptors_allowed: int = 0
+    memory_bytes: int = 0  # what counts against the limit that is nearest
+    memory_limit_bytes: int = 0  # 0: there is none
+
+
+class MainCounts(Struct, kw_only=True):
+    """What the main process counts: the supervisor, or the only worker, which has the other numbers in its Counters."""
+
+    clock_jumps: int = 0
+    reported: dict[str, int] = {}  # how often a worker was said to be out of reach by another one, by slot
+    log_lines_lost: int = 0
+    descriptors: int = 0
+    descriptors_allowed: int = 0
+    events_dropped: int = 0  # for the webhook, which a worker has left and nobody could take

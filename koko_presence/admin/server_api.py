@@ -1,0 +1,322 @@
+"""The server API: what an operator or a back end may ask and do, on the operator port [M10, N12, J4].
+
+One table of routes. All workers are asked at once and their answers put together here, so it is the same with one
+worker and with many; who does not answer within a second is named in `missing`.
+"""
+
+from collections.abc import Awaitable, Callable
+from heapq import nsmallest
+from typing import Annotated, Any
+
+import msgspec
+from aiohttp import web
+from msgspec import UNSET, Meta, Raw, UnsetType
+
+from koko_presence.protocol import survey
+from koko_presence.protocol.codec import check_free_data
+from koko_presence.protocol.errors import PresenceError
+from koko_presence.protocol.messages import Activity, RoomType, Status, Wire
+from koko_presence.protocol.survey import (
+    Answers,
+    AnyInquiry,
+    Count,
+    LimitedRow,
+    RoomDetail,
+    RoomIdText,
+    RoomRow,
+    SessionIdText,
+    SessionRow,
+    UserIdText,
+)
+
+from .api import Api, ApiError, Call, Route
+from .openapi import document
+from .stats import Stats
+
+PREFIX = "/api"
+DOCUMENT = f"{PREFIX}/openapi.json"
+MAX_BROADCAST_BYTES = 8 << 10  # [J1]
+MAX_TO = 20  # [J3]
+
+Missing = Annotated[list[Count], Meta(description="Slots of workers that did not answer within a second.")]
+
+
+class In(Wire, forbid_unknown_fields=True, kw_only=True):
+    """Base of what callers send: a name with a slip of the pen is an error, not nothing."""
+
+
+class RoomPath(In, kw_only=True):
+    room_id: RoomIdText
+
+
+class UserPath(In, kw_only=True):
+    user_id: UserIdText
+
+
+class RoomsQuery(In, kw_only=True):
+    cursor: Annotated[str, Meta(max_length=128, description="`nextCursor` of the page before.")] = ""
+    limit: Annotated[int, Meta(ge=1, le=200, description="Rooms per page.")] = 100
+    type: Annotated[RoomType | UnsetType, Meta(description="Rooms of this type only.")] = UNSET
+    prefix: Annotated[str, Meta(max_length=128, description="Rooms whose id begins so.")] = ""
+
+
+Reason = Annotated[str, Meta(max_length=200, description="What the person is told.")]
+
+
+class KickBody(In, kw_only=True):
+    """Whom: every session that fits all that is named. With `roomId` out of that room alone, else off the server."""
+
+    user_id: UserIdText | UnsetType = UNSET
+    room_id: RoomIdText | UnsetType = UNSET
+    session_id: SessionIdText | UnsetType = UNSET
+    reason: Reason = "Removed by an operator."
+
+    def __post_init__(self) -> None:
+        if self.user_id is self.room_id is self.session_id is UNSET:
+            raise ValueError("name a userId, a roomId, a sessionId, or several of them")
+
+
+class RecheckBody(In, kw_only=True):
+    """Whose access is asked for again: a user's in all rooms, everybody's in a room, or a user's in a room."""
+
+    user_id: UserIdText | UnsetType = UNSET
+    room_id: RoomIdText | UnsetType = UNSET
+
+    def __post_init__(self) -> None:
+        if self.user_id is self.room_id is UNSET:
+            raise ValueError("name a userId, a roomId, or both")
+
+
+class BroadcastBody(In, kw_only=True):
+    data: Annotated[
+        Raw,
+        Meta(
+            description="What the members get as the event's `data`, at most 8 KiB.",
+            extra_json_schema={
+                "type": "object",
+                "propertyNames": {"not": {"enum": ["__proto__", "constructor", "prototype"]}},
+            },
+        ),
+    ]
+    to: Annotated[list[UserIdText], Meta(min_length=1, max_length=MAX_TO)] | UnsetType = UNSET
+
+
+class RoomsAnswer(Wire, omit_defaults=False, kw_only=True):
+    rooms: list[RoomRow]
+    next_cursor: str | UnsetType = UNSET
+    missing: Missing
+
+
+class RoomAnswer(Wire, omit_defaults=False, kw_only=True):
+    room: RoomDetail
+    missing: Missing
+
+
+class UserAnswer(Wire, omit_defaults=False, kw_only=True):
+    """A user's sessions; none, and no status, for one who is not here."""
+
+    user_id: str
+    status: Status | UnsetType = UNSET
+    status_message: str | UnsetType = UNSET
+    activity: Activity | UnsetType = UNSET
+    sessions: list[SessionRow]
+    missing: Missing
+
+
+class LimitsAnswer(Wire, omit_defaults=False, kw_only=True):
+    """Who had more than an address may have, in the last ten minutes: the most refused first."""
+
+    limited: list[LimitedRow]
+    missing: Missing
+
+
+class KickAnswer(Wire, omit_defaults=False, kw_only=True):
+    kicked: Annotated[int, Meta(ge=0, description="Sessions that were thrown out.")]
+    missing: Missing
+
+
+class RecheckAnswer(Wire, omit_defaults=False, kw_only=True):
+    checked: Annotated[int, Meta(ge=0, description="Memberships that were asked about.")]
+    refused: Annotated[int, Meta(ge=0, description="Of these, who has been thrown out.")]
+    undecided: Annotated[int, Meta(ge=0, description="Of these, still without an answer from your back end.")]
+    missing: Missing
+
+
+class BroadcastAnswer(Wire, omit_defaults=False, kw_only=True):
+    delivered: Annotated[int, Meta(ge=0, description="Sessions it went to, not counting the invisible.")]
+
+
+class DrainAnswer(Wire, omit_defaults=False, kw_only=True):
+    draining: bool
+
+
+_ANY_OF = {
+    "KickBody": {"anyOf": [{"required": [name]} for name in ("userId", "roomId", "sessionId")]},
+    "RecheckBody": {"anyOf": [{"required": [name]} for name in ("userId", "roomId")]},
+}
+
+
+class ServerApi:
+    """`key` gives the bearer key of now, `ask` puts an inquiry to all workers, `stats` gives the counters, `drain`
+    begins what SIGTERM begins, unless that is under way."""
+
+    def __init__(
+        self,
+        key: Callable[[], str],
+        ask: Callable[[AnyInquiry], Awaitable[Answers]],
+        stats: Callable[[], Awaitable[Stats]],
+        drain: Callable[[], None],
+    ) -> None:
+        self._ask, self._stats, self._drain = ask, stats, drain
+        self.routes = (
+            Route(
+                "GET", "/api/rooms", "listRooms", "List rooms", self._rooms, RoomsAnswer,
+                query_type=RoomsQuery, weight=4.0,
+                description="By id, a page at a time. A room that comes or goes meanwhile may be missed.",
+            ),
+            Route(
+                "GET", "/api/rooms/{roomId}", "showRoom", "Show a room with all its members", self._room, RoomAnswer,
+                path_type=RoomPath, errors=(404, 503),
+                description="The invisible ones too, flagged: others do not know of them.",
+            ),
+            Route(
+                "GET", "/api/users/{userId}/sessions", "listSessions", "List a user's sessions", self._user, UserAnswer,
+                path_type=UserPath,
+            ),
+            Route(
+                "POST", "/api/kick", "kick", "Throw out a user, a session, or everybody in a room", self._kick,
+                KickAnswer, body_type=KickBody,
+                description="With roomId: out of that room, by a `kicked` message; others see user_left with reason "
+                "`kicked`. Without: a `kicked` message, then the socket is closed with 4403. They may come back if "
+                "their token lets them; to keep them out, take their access away first and use /api/recheck.",
+            ),
+            Route(
+                "POST", "/api/recheck", "recheck", "Ask again who may be in their rooms", self._recheck, RecheckAnswer,
+                body_type=RecheckBody,
+                description="Answers kept about access are forgotten. Whoever may not stay gets `kicked` as the next "
+                "frame of that room, and no other.",
+            ),
+            Route(
+                "POST", "/api/rooms/{roomId}/broadcast", "broadcast", "Broadcast to a room as `system`",
+                self._broadcast, BroadcastAnswer, path_type=RoomPath, body_type=BroadcastBody, errors=(404, 503),
+            ),
+            Route(
+                "GET", "/api/limits", "listLimited", "List addresses that were limited", self._limits, LimitsAnswer,
+                description="Addresses that were refused something in the last ten minutes, because they had as much "
+                "of it as `limits.address_*` says. Each worker remembers the latest 256.",
+            ),
+            Route("GET", "/api/stats", "stats", "Everything that is counted", self._give_stats, Stats, weight=2.0),
+            Route(
+                "POST", "/api/drain", "drain", "Drain and stop, as SIGTERM does", self._begin_drain, DrainAnswer,
+                status=202,
+                description="After `server.drain_delay_s` clients are sent elsewhere, over at most `server.drain_s`; "
+                "then the service ends with exit code 0. Asked again it changes nothing.",
+            ),
+        )  # fmt: skip
+        text = msgspec.json.encode(document(self.routes, _ANY_OF))
+        self._api = Api(PREFIX, self.routes, key, {DOCUMENT: text})
+
+    def add_to(self, app: web.Application) -> None:
+        """Answer below /api."""
+        self._api.add_to(app)
+
+    # --- looking --------------------------------------------------------------------------------------------------
+
+    async def _rooms(self, call: Call) -> RoomsAnswer:
+        query: RoomsQuery = call.query
+        type_ = None if isinstance(query.type, UnsetType) else query.type
+        asked = survey.ListRooms(after=query.cursor, limit=query.limit, type=type_, prefix=query.prefix)
+        answers = await self._ask(asked)
+        rooms = {row.id: row for each in answers.found for row in each.rooms}
+        page = nsmallest(query.limit, rooms.values(), key=lambda row: row.id)
+        more = len(rooms) > len(page) or any(each.more for each in answers.found)
+        next_cursor = page[-1].id if more and page else UNSET
+        return RoomsAnswer(rooms=page, next_cursor=next_cursor, missing=answers.missing)
+
+    async def _room(self, call: Call) -> RoomAnswer:
+        room_id = call.path.room_id
+        answers = await self._ask(survey.ShowRoom(room_id=room_id))
+        found = _only(answers, survey.RoomFound, f"No room {room_id!r} is open just now.")
+        return RoomAnswer(room=found.room, missing=answers.missing)
+
+    async def _user(self, call: Call) -> UserAnswer:
+        user_id = call.path.user_id
+        answers = await self._ask(survey.ShowUser(user_id=user_id))
+        answer = UserAnswer(user_id=user_id, sessions=[], missing=answers.missing)
+        for each in answers.found:
+            if isinstance(each, survey.UserFound):
+                answer.status, answer.activity = each.user.status, each.user.activity
+                answer.status_message, answer.sessions = each.user.status_message, each.user.sessions
+        return answer
+
+    async def _limits(self, call: Call) -> LimitsAnswer:
+        answers = await self._ask(survey.ListLimited())
+        limited: dict[tuple[str, str], LimitedRow] = {}
+        for row in (row for each in answers.found for row in each.limited):
+            known = limited.setdefault((row.address, row.limit), row)
+            if known is not row:
+                known.refused += row.refused
+                known.last_at = max(known.last_at, row.last_at)
+        rows = sorted(limited.values(), key=lambda row: (-row.refused, row.address, row.limit))
+        return LimitsAnswer(limited=rows, missing=answers.missing)
+
+    async def _give_stats(self, call: Call) -> Stats:
+        return await self._stats()
+
+    # --- doing ----------------------------------------------------------------------------------------------------
+
+    async def _kick(self, call: Call) -> KickAnswer:
+        body: KickBody = call.body
+        asked = survey.Kick(
+            user_id=_named(body.user_id),
+            room_id=_named(body.room_id),
+            session_id=_named(body.session_id),
+            reason=body.reason,
+        )
+        answers = await self._ask(asked)
+        return KickAnswer(kicked=sum(each.sessions for each in answers.found), missing=answers.missing)
+
+    async def _recheck(self, call: Call) -> RecheckAnswer:
+        body: RecheckBody = call.body
+        answers = await self._ask(survey.Recheck(user_id=_named(body.user_id), room_id=_named(body.room_id)))
+        return RecheckAnswer(
+            checked=sum(each.checked for each in answers.found),
+            refused=sum(each.refused for each in answers.found),
+            undecided=sum(each.undecided for each in answers.found),
+            missing=answers.missing,
+        )
+
+    async def _broadcast(self, call: Call) -> BroadcastAnswer:
+        body: BroadcastBody = call.body
+        if len(bytes(body.data)) > MAX_BROADCAST_BYTES:
+            raise ApiError(413, "TOO_LARGE", f"data may have {MAX_BROADCAST_BYTES} bytes.")
+        try:
+            check_free_data(body.data)
+        except PresenceError as error:
+            raise ApiError(400, "INVALID_BODY", error.message) from None
+        to = None if isinstance(body.to, UnsetType) else body.to
+        room_id = call.path.room_id
+        answers = await self._ask(survey.Say(room_id=room_id, data=bytes(body.data), to=to))
+        found = _only(answers, survey.Said, f"No room {room_id!r} is open just now, so nobody was there to hear it.")
+        return BroadcastAnswer(delivered=found.delivered)
+
+    async def _begin_drain(self, call: Call) -> DrainAnswer:
+        self._drain()
+        return DrainAnswer(draining=True)
+
+
+def _named(value: str | UnsetType) -> str | None:
+    return None if isinstance(value, UnsetType) else value
+
+
+def _only(answers: Answers, kind: type, sorry: str) -> Any:
+    """The one answer of this kind. Errors: ApiError 404, or 503 where a worker that may know did not answer."""
+    for each in answers.found:
+        if isinstance(each, kind):
+            return each
+    if answers.missing or any(each.moving for each in answers.found):
+        who = (
+            f"Worker {', '.join(map(str, answers.missing))} does not answer" if answers.missing else "Rooms are moving"
+        )
+        raise ApiError(503, "UNAVAILABLE", f"{who} just now. Try again in a second.", Retry_After="1")
+    raise ApiError(404, "NOT_FOUND", f"{sorry} GET /api/rooms lists those that are.")

@@ -1,0 +1,45 @@
+"""What `koko-presence check-token` says of a token: who it is for and what it opens, or why it does not count."""
+
+import asyncio
+from collections.abc import Awaitable
+
+from koko_presence.config.schema import Config
+
+from .factory import Verifiers
+from .identity import Identity, TokenRefused, VerifierUnavailable
+
+
+def check(config: Config, token: str, now_s: int) -> tuple[bool, list[str]]:
+    """Whether `token` counts at unix second `now_s`, and the lines that say so. Asks whom the server would ask, and
+    only if it has to: an identity provider for its keys, the application for whose session it is."""
+    try:
+        identity = asyncio.run(_identity(config, token, now_s))
+    except VerifierUnavailable as unavailable:
+        return False, [f"cannot be checked: {unavailable}"]
+    except TokenRefused as refused:
+        return False, [f"refused: {refused}"]
+    lines = [
+        f"user     {identity.user_id}",
+        f"name     {identity.name}",
+        f"image    {identity.image or '-'}",
+        f"expires  in {identity.expires_at_s - now_s:.0f} s",
+        f"presence {'on' if identity.presence else 'off'}",
+    ]
+    if config.access.mode == "allow_all":
+        lines.append('rooms    all, since access.mode = "allow_all"')
+    elif config.access.mode != "claims":
+        return True, [*lines, f'rooms    the application says, as access.mode = "{config.access.mode}" asks it']
+    elif not identity.rooms:
+        lines.append("rooms    none: the token has no claim `rooms`")
+    return True, lines + [
+        f"room     {pattern}: {', '.join(sorted(scopes))}" for pattern, scopes in identity.rooms.items()
+    ]
+
+
+async def _identity(config: Config, token: str, now_s: int) -> Identity:
+    verifiers = Verifiers()
+    try:
+        answer = verifiers.make(config).verify(token, now_s)
+        return await answer if isinstance(answer, Awaitable) else answer
+    finally:
+        await verifiers.close()

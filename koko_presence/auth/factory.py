@@ -1,0 +1,272 @@
+"""Which verifiers a configuration asks for: made for a worker, and made anew when the configuration is read again.
+
+What has been learnt stays over a reload while it is of use: the keys of an unchanged JWKS address, the answers of an
+unchanged introspection.
+
+Each worker asks for itself, and passes on what it was told: to the workers beside it, and by the supervisor to those to
+come. A supervisor that asked for all would be one more thing to hang on.
+"""
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+
+import msgspec
+from msgspec import Struct
+
+from koko_presence.admin.upstream_metrics import Upstreams
+from koko_presence.config.schema import Auth, Config
+
+from .hmac_jwt import HmacVerifier
+from .http_client import Asker
+from .identity import Identity, TokenVerifier
+from .introspection import (
+    CONNECTIONS,
+    GOOD_BEFORE_S,
+    KEPT_CONNECTIONS,
+    IntrospectVerifier,
+    Question,
+    Remembered,
+    Road,
+    Told,
+)
+from .introspection import TIMEOUT_S as INTROSPECT_TIMEOUT_S
+from .jwks import TIMEOUT_S as JWKS_TIMEOUT_S
+from .jwks import Jwks
+from .jwt_claims import ClaimRules
+from .public_key_jwt import FixedKeys, KeyVerifier
+from .public_keys import Key, keys_from_pem
+from .shared_cache import CacheEntry
+from .ttl_cache import Kept
+from .verifier_chain import Several
+
+SHARE_EVERY_S = 0.1  # answers are passed on together
+NO_END = float("inf")
+
+Share = Callable[[list[CacheEntry]], None]
+
+
+class SharedKeys(Struct, array_like=True):
+    """The keys at one address, as they were read at monotonic second `read_at`."""
+
+    body: bytes
+    read_at: float
+    withdrawn: list[str]
+
+
+class SharedAnswer(Struct, array_like=True):
+    """Whose a token is, or why it is nobody's any more, until unix second `until_s`."""
+
+    identity: Identity | None
+    refusal: str
+    until_s: float
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_keys = msgspec.msgpack.Decoder(SharedKeys).decode
+_decode_answer = msgspec.msgpack.Decoder(SharedAnswer).decode
+
+
+class Verifiers:
+    """The verifiers of one worker. Written by itself alone, on the worker's loop."""
+
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        upstreams: Upstreams | None = None,
+        share: Share | None = None,
+    ) -> None:
+        """`clock` is monotonic, in seconds; requests are counted in `upstreams`. `share` passes on to other workers
+        what `learn` takes there; None: there are none."""
+        self._clock = clock
+        self._upstreams = upstreams or Upstreams()
+        self._share = share
+        self._unshared: list[CacheEntry] = []
+        self._sharing: asyncio.TimerHandle | None = None
+        self._jwks: Jwks | None = None
+        self._introspect: tuple[Question, tuple[Road, Road], Remembered] | None = None
+        self._closing: set[asyncio.Future[None]] = set()
+
+    def make(self, config: Config) -> TokenVerifier:
+        """The verifiers for `config`, as one; from now on those made before count for nothing. Errors: ValueError for a
+        key that cannot be used, which `key_faults` finds before."""
+        auth, forwards = config.auth, config.access.mode == "trpc"
+        self._keep_of(auth)
+        made: list[TokenVerifier] = []
+        for name in dict.fromkeys(auth.verifiers):
+            made += self._jwt(auth, forwards) if name == "jwt" else [self._introspection(auth, forwards)]
+        return made[0] if len(made) == 1 else Several(made)
+
+    def start(self) -> None:
+        """Begin to refresh what is refreshed in time."""
+        if self._jwks is not None:
+            self._jwks.start()
+
+    def learn(self, entries: Sequence[CacheEntry], now_s: float) -> None:
+        """What another worker was told: keys of the same address, answers to the same question."""
+        for entry in entries:
+            if entry.kind == "keys":
+                if self._jwks is not None and entry.key == self._jwks.url.encode():
+                    keys = _decode_keys(entry.value)
+                    self._jwks.learn(keys.body, keys.read_at, keys.withdrawn)
+            elif self._introspect is not None:
+                question, _, remembered = self._introspect
+                source = _source(question)
+                if entry.key.startswith(source):
+                    answer = _decode_answer(entry.value)
+                    told: Told = answer.refusal if answer.identity is None else answer.identity
+                    remembered.learn(entry.key[len(source) :], Kept(told, answer.until_s), now_s)
+
+    async def close(self) -> None:
+        """Ask no more."""
+        if self._sharing is not None:
+            self._sharing.cancel()
+        self._keep_of(None)
+        await asyncio.gather(*self._closing)
+
+    def _jwt(self, auth: Auth, forwards: bool) -> list[TokenVerifier]:
+        made: list[TokenVerifier] = []
+        rules = ClaimRules(
+            issuer=auth.issuer or None,
+            audience=auth.audience or None,
+            leeway_s=auth.leeway_s,
+            max_ttl_s=auth.max_ttl_s,
+        )
+        if auth.secret_algorithms:
+            made.append(
+                HmacVerifier(
+                    auth.secret,
+                    algorithms=auth.secret_algorithms,
+                    issuer=auth.issuer or None,
+                    audience=auth.audience or None,
+                    leeway_s=auth.leeway_s,
+                    max_ttl_s=auth.max_ttl_s,
+                    forwards=forwards,
+                )
+            )
+        if auth.public_key:
+            keys = _fixed_keys(auth)
+            algorithms = [name for name in auth.key_algorithms if any(name in key.algorithms for key in keys)]
+            made.append(KeyVerifier(FixedKeys(keys), algorithms, rules, forwards=forwards))
+        if auth.jwks.url:
+            if self._jwks is None:
+                asker = Asker(timeout_s=JWKS_TIMEOUT_S, upstream=self._upstreams["jwks"])
+                self._jwks = Jwks(auth.jwks.url, asker, self._clock, self._on_keys(auth.jwks.url))
+            made.append(KeyVerifier(self._jwks, auth.key_algorithms, rules, forwards=forwards))
+        return made
+
+    def _introspection(self, auth: Auth, forwards: bool) -> TokenVerifier:
+        if self._introspect is None:
+            question = _question(auth)
+            roads = (self._road(CONNECTIONS), self._road(KEPT_CONNECTIONS))
+            self._introspect = (question, roads, Remembered(on_told=self._on_told(_source(question))))
+        question, roads, remembered = self._introspect
+        return IntrospectVerifier(
+            question,
+            roads,
+            remembered,
+            questions_hz=auth.introspect.questions_hz,
+            cache_s=auth.introspect.cache_s,
+            session_s=auth.introspect.session_s,
+            skips_signed="jwt" in auth.verifiers,
+            forwards=forwards,
+        )
+
+    def _road(self, connections: int) -> Road:
+        upstream = self._upstreams["introspect"]
+        return Road(Asker(timeout_s=INTROSPECT_TIMEOUT_S, connections=connections, upstream=upstream))
+
+    # --- what other workers need not ask ----------------------------------------------------------------------------
+
+    def _on_keys(self, url: str) -> Callable[[bytes, float, Sequence[str]], None]:
+        def on_read(body: bytes, read_at: float, withdrawn: Sequence[str]) -> None:
+            keys = SharedKeys(body=body, read_at=read_at, withdrawn=list(withdrawn))
+            self._pass_on(CacheEntry("keys", url.encode(), NO_END, _encode(keys)))
+
+        return on_read
+
+    def _on_told(self, source: bytes) -> Callable[[bytes, Kept[Told]], None]:
+        def on_told(key: bytes, told: Kept[Told]) -> None:
+            if isinstance(told.value, Identity):
+                answer = SharedAnswer(identity=told.value, refusal="", until_s=told.until)
+                self._pass_on(CacheEntry("answer", source + key, told.until, _encode(answer)))
+            else:
+                answer = SharedAnswer(identity=None, refusal=told.value, until_s=told.until)
+                self._pass_on(CacheEntry("refusal", source + key, told.until + GOOD_BEFORE_S, _encode(answer)))
+
+        return on_told
+
+    def _pass_on(self, entry: CacheEntry) -> None:
+        if self._share is None:
+            return
+        self._unshared.append(entry)
+        if self._sharing is None:
+            self._sharing = asyncio.get_running_loop().call_later(SHARE_EVERY_S, self._pass_on_now)
+
+    def _pass_on_now(self) -> None:
+        entries, self._unshared, self._sharing = self._unshared, [], None
+        if self._share is not None:
+            self._share(entries)
+
+    def _keep_of(self, auth: Auth | None) -> None:
+        """Let go of what `auth` has no use for."""
+        if self._jwks is not None and (auth is None or auth.jwks.url != self._jwks.url):
+            self._close(self._jwks)
+            self._jwks = None
+        if self._introspect is not None and (auth is None or _question(auth) != self._introspect[0]):
+            for road in self._introspect[1]:
+                self._close(road.asker)
+            self._introspect = None
+
+    def _close(self, asking: Jwks | Asker) -> None:
+        closing: asyncio.Future[None] = asyncio.ensure_future(asking.close())
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
+
+
+def key_faults(config: Config) -> list[str]:
+    """What is wrong with the keys of `config`, one line each."""
+    auth, faults = config.auth, []
+    if auth.secret_algorithms and auth.secret:
+        try:
+            HmacVerifier(auth.secret, algorithms=auth.secret_algorithms)
+        except ValueError as fault:
+            faults.append(f"auth.secret: {fault}")
+    if auth.public_key:
+        named = "auth.public_key_file" if auth.public_key_file else "auth.public_key"
+        try:
+            keys = _fixed_keys(auth)
+        except ValueError as fault:
+            return [*faults, f"{named}: {fault}"]
+        for name in auth.key_algorithms:
+            if not auth.jwks.url and not any(name in key.algorithms for key in keys):
+                faults.append(f"auth.algorithms: there is no key for {name} in {named}: take it out, or add the key")
+    return faults
+
+
+def _fixed_keys(auth: Auth) -> list[Key]:
+    return keys_from_pem(auth.public_key)
+
+
+def _source(question: Question) -> bytes:
+    """Tells answers to one question from those to another: a few bytes of a hash, for its secrets are in it."""
+    return hashlib.sha256(_encode(question)).digest()[:16]
+
+
+def _question(auth: Auth) -> Question:
+    introspect = auth.introspect
+    chosen = {
+        name: introspect.chosen(name) for name in ("method", "token_in", "id", "name", "image", "expires", "rooms")
+    }
+    token_name = introspect.token_name
+    if not token_name and chosen["token_in"] == "cookie":
+        token_name = auth.cookie  # the cookie that browsers send here is the one that the application reads
+    return Question(
+        url=introspect.url,
+        token_name=token_name or introspect.chosen("token_name"),
+        authorization=introspect.authorization,
+        needs_active=introspect.preset == "generic",
+        **chosen,
+    )

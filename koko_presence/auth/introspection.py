@@ -1,0 +1,341 @@
+"""Tokens that mean nothing by themselves, such as session ids: the application is asked whose they are.
+
+Answers are kept by the token's SHA-256, for a minute at most and never past their end, and one question is asked at a
+time for each. Without an answer nobody gets in, and everybody is told to try again.
+
+Anybody can make tokens up. So those that are nobody's have a memory of their own and push no person's answer out, those
+that never were anybody's have a budget of questions, and some connections are for the tokens that were good before.
+"""
+
+import logging
+import re
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote_plus
+
+import msgspec
+from msgspec import Struct, structs
+
+from .hmac_jwt import bearer
+from .http_client import Answer, Asker, AskFailed
+from .identity import (
+    FORM,
+    SIGNATURE,
+    AskedTooOften,
+    Identity,
+    MayAsk,
+    TokenRefused,
+    VerifierUnavailable,
+    freely,
+    hash_of,
+)
+from .jws import check_length, looks_signed
+from .jwt_claims import check_rooms, check_user_id
+from .profile import clean_image, clean_name
+from .rate_budget import Budget
+from .ttl_cache import Kept, Memory
+
+log = logging.getLogger("koko_presence.introspect")
+
+TIMEOUT_S = 2.0
+MAX_REMEMBERED = 20_000
+MAX_QUESTIONS = 2_048  # on their way at a time: whoever makes tokens up needs no right to ask
+QUESTIONS_BURST_S = 5.0  # of the budget for unknown tokens, saved up
+GOOD_BEFORE_S = 86_400.0  # for how long it is remembered that a token was good, or is no longer
+CONNECTIONS, KEPT_CONNECTIONS = 24, 8  # for tokens that are unknown, and for those that were good before
+NOBODY_S = 5.0  # for how long it is remembered that a token is nobody's
+RETRY_AFTER_S = 5.0
+ASK_AGAIN_S = 1.0  # for whoever has caused too many questions: they are counted by the second
+# what may stand in a cookie's value [RFC 6265 section 4.1.1], and so also behind Bearer
+_PRINTABLE = re.compile(r"[\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]+")
+# as the cookie may be called; only __Host- keeps neighbouring domains from setting it [RFC 6265bis section 4.1.3.2]
+COOKIE_PREFIXES = ("__Host-", "__Secure-", "")
+
+NOBODY = "the application knows no such session: sign in again"
+Told = Identity | str  # whose a token is, or why it is nobody's
+
+
+OnTold = Callable[[bytes, Kept[Told]], None]
+
+
+class Remembered:
+    """What is known about tokens, by their SHA-256: at most `limit` of each kind. Written by its verifiers alone, and
+    by `learn`: what the application has told another worker."""
+
+    def __init__(self, limit: int = MAX_REMEMBERED, on_told: OnTold = lambda key, told: None) -> None:
+        """`on_told` hears of answers that are of use to other workers: whose a token is, and that one which was good
+        before is nobody's now. Of tokens that anybody can make up it hears nothing."""
+        self._people: Memory[bytes, Identity] = Memory(limit)
+        self._nobodies: Memory[bytes, str] = Memory(limit)
+        self._good_before: Memory[bytes, bool] = Memory(limit)
+        self._refused: Memory[bytes, bool] = Memory(limit)
+        self._on_told = on_told
+
+    def get(self, key: bytes, now_s: float) -> Told | None:
+        """The answer that still counts, if there is one."""
+        return self._people.get(key, now_s) or self._nobodies.get(key, now_s)
+
+    def was_good(self, key: bytes, now_s: float) -> bool:
+        """Was this somebody's when it was last asked about?"""
+        return self._good_before.get(key, now_s) is not None
+
+    def was_refused(self, key: bytes, now_s: float) -> bool:
+        """Was the token refused when it was last asked about, after it had been good before?"""
+        return self._refused.get(key, now_s) is not None
+
+    def put(self, key: bytes, told: Kept[Told], now_s: float) -> None:
+        """An answer has come."""
+        if isinstance(told.value, Identity) or self.was_good(key, now_s):
+            self._on_told(key, told)
+        self._keep(key, told, now_s)
+
+    def learn(self, key: bytes, told: Kept[Told], now_s: float) -> None:
+        """The same, where another worker has asked: a no of our own that still counts may be the newer one."""
+        if told.until > now_s and isinstance(told.value, Identity):
+            if self._nobodies.get(key, now_s) is None:
+                self._keep(key, told, now_s)
+        elif isinstance(told.value, str):
+            self._good_before.put(key, True, now_s + GOOD_BEFORE_S)  # else it would not have been passed on
+            self._keep(key, told, now_s)
+
+    def _keep(self, key: bytes, told: Kept[Told], now_s: float) -> None:
+        if isinstance(told.value, Identity):
+            self._people.put(key, told.value, told.until)
+            self._good_before.put(key, True, now_s + GOOD_BEFORE_S)
+            self._refused.forget_one(key)
+            self._nobodies.forget_one(key)
+            return
+        self._nobodies.put(key, told.value, told.until)
+        self._people.forget_one(key)
+        if self.was_good(key, now_s):
+            self._good_before.forget_one(key)
+            self._refused.put(key, True, now_s + GOOD_BEFORE_S)
+
+
+class Road:
+    """One of the two ways to the application: its connections, and what is being asked over them."""
+
+    def __init__(self, asker: Asker) -> None:
+        self.asker = asker
+        self.questions: Memory[bytes, Told] = Memory(0)  # keeps nothing, but asks once at a time
+
+
+class Question(Struct, frozen=True, kw_only=True):
+    """How to ask whose a token is, and where in the answer that stands: `id` and the others are names joined by dots.
+
+    `token_in` says how the token goes out: "bearer", "cookie", "header", "form" or "json"; `token_name` is the name of
+    the cookie, header or field. `authorization` is a header by which we are known ourselves. `needs_active`: an answer
+    without `active` is one about nobody [RFC 7662 section 2.2].
+    """
+
+    url: str
+    method: str
+    token_in: str
+    token_name: str
+    id: str
+    name: str
+    image: str
+    expires: str
+    rooms: str
+    authorization: str = ""
+    needs_active: bool = False
+
+    def __repr__(self) -> str:
+        return f"Question(url={self.url!r}, token_in={self.token_in!r})"
+
+
+class IntrospectVerifier:
+    """Whoever the application says that it is."""
+
+    def __init__(
+        self,
+        question: Question,
+        roads: tuple[Road, Road],
+        remembered: Remembered,
+        *,
+        cache_s: float,
+        session_s: float,
+        questions_hz: float = 200.0,
+        skips_signed: bool = False,
+        forwards: bool = False,
+    ) -> None:
+        """`roads` are for unknown tokens, and for those that were good before; `questions_hz`: how many of the first
+        are asked about a second. `cache_s`: how long an answer is believed; `session_s`: how long whoever got in by it
+        may stay without asking again. `skips_signed`: tokens in the form of a JWT are another verifier's. `forwards`:
+        identities bring along how the application knows them."""
+        self._question = question
+        self._roads = roads
+        self._budget = Budget(questions_hz, questions_hz * QUESTIONS_BURST_S)
+        self._remembered = remembered
+        self._cache_s = cache_s
+        self._session_s = session_s
+        self._skips_signed = skips_signed
+        self._forwards = forwards
+        self._is_silent = False  # the last question had no answer
+
+    asks = True
+
+    def was_refused(self, token: str, now_s: float) -> bool:
+        """Did the application say so, when it was asked last?"""
+        return self.has_refused(hash_of(token), now_s)
+
+    def has_refused(self, token_hash: bytes, now_s: float) -> bool:
+        """The same of a token of which the hash alone is known."""
+        known = self._remembered.get(token_hash, now_s)
+        return self._remembered.was_refused(token_hash, now_s) or isinstance(known, str)
+
+    def verify(self, token: str, now_s: float, may_ask: MayAsk = freely) -> Identity | Awaitable[Identity]:
+        """The identity behind `token` at unix second `now_s`: at once when it was asked for lately. `may_ask` counts
+        questions about tokens that never were anybody's. Errors: TokenRefused; the answer that comes later has
+        VerifierUnavailable too."""
+        check_length(token)
+        if self._skips_signed and looks_signed(token):
+            raise TokenRefused("it is a JWT, which auth.introspect is not asked for", FORM)
+        if not _PRINTABLE.fullmatch(token):
+            raise TokenRefused("it holds characters that no session id has", FORM)
+        key = hash_of(token)
+        known = self._remembered.get(key, now_s)
+        return self._ask(key, token, now_s, may_ask) if known is None else self._told(known, token)
+
+    async def _ask(self, key: bytes, token: str, now_s: float, may_ask: MayAsk) -> Identity:
+        known = self._remembered.get(key, now_s)
+        if known is not None:  # answered since this was begun
+            return self._told(known, token)
+        was_good = self._remembered.was_good(key, now_s)
+        road = self._roads[was_good]
+        if not road.questions.takes(key, MAX_QUESTIONS):
+            raise VerifierUnavailable("too many ask now whose theirs is", RETRY_AFTER_S, is_silence=self._is_silent)
+        is_new = not (was_good or road.questions.is_asking(key))
+        if is_new and not may_ask():
+            text = "too many tokens that are not known come from where this one does"
+            raise AskedTooOften(text, ASK_AGAIN_S, is_silence=self._is_silent)
+        if is_new and not self._budget.take(now_s):
+            raise VerifierUnavailable("too many ask now whose theirs is", RETRY_AFTER_S, is_silence=self._is_silent)
+
+        async def question() -> Kept[Told]:
+            told = await self._answer(road.asker, token, now_s)
+            self._remembered.put(key, told, now_s)
+            return told
+
+        return self._told(await road.questions.ask(key, now_s, question), token)
+
+    def _told(self, known: Told, token: str) -> Identity:
+        if isinstance(known, str):
+            raise TokenRefused(known, SIGNATURE)
+        return structs.replace(known, forward=self._forward(token)) if self._forwards else known
+
+    async def _answer(self, asker: Asker, token: str, now_s: float) -> Kept[Told]:
+        question = self._question
+        headers, body = _carried(question, token)
+        try:
+            if question.method == "GET":
+                answer = await asker.get(question.url, headers)
+            else:
+                answer = await asker.post(question.url, headers, body)
+            said = _said(answer)
+            self._is_silent = False
+        except AskFailed as failure:
+            self._is_silent = True
+            log.warning("nobody says whose a token is", extra={"url": question.url, "why": str(failure)})
+            raise VerifierUnavailable("the application does not say now whose it is", RETRY_AFTER_S) from None
+        try:
+            identity = self._identity(said, now_s)
+        except TokenRefused as refused:
+            return Kept(str(refused), now_s + NOBODY_S)
+        return Kept(identity, min(now_s + self._cache_s, identity.expires_at_s))
+
+    def _identity(self, said: Any, now_s: float) -> Identity:
+        question = self._question
+        user_id = _at(said, question.id)
+        if isinstance(user_id, int) and not isinstance(user_id, bool):
+            user_id = str(user_id)
+        if not user_id or not _is_active(said, question.needs_active):
+            raise TokenRefused(NOBODY)
+        user_id = check_user_id(user_id)
+        end_s = _unix(_at(said, question.expires))
+        if end_s is not None and end_s <= now_s:
+            raise TokenRefused("it has expired: fetch a new one")
+        longest_s = now_s + self._session_s
+        rooms = _at(said, question.rooms)
+        return Identity(
+            user_id=user_id,
+            name=clean_name(_at(said, question.name), user_id),
+            image=clean_image(_at(said, question.image)),
+            expires_at_s=int(longest_s if end_s is None else min(longest_s, end_s)),
+            rooms={} if rooms is None else check_rooms(rooms),
+        )
+
+    def _forward(self, token: str) -> tuple[tuple[str, str], ...]:
+        question = self._question
+        if question.token_in == "cookie":
+            return (("cookie", cookies(question.token_name, token)),)
+        return ((question.token_name.lower(), token),) if question.token_in == "header" else bearer(token)
+
+
+def cookies(name: str, value: str) -> str:
+    """A Cookie header with `value` under each name that it may have, for whoever looks for one of them."""
+    return "; ".join(f"{prefix}{name}={value}" for prefix in COOKIE_PREFIXES)
+
+
+def _carried(question: Question, token: str) -> tuple[dict[str, str], bytes]:
+    """Headers and body of the question about `token`."""
+    name, body = question.token_name, b""
+    headers = {"authorization": question.authorization} if question.authorization else {}
+    match question.token_in:
+        case "bearer":
+            headers["authorization"] = f"Bearer {token}"
+        case "cookie":
+            headers["cookie"] = cookies(name, token)
+        case "header":
+            headers[name] = token
+        case "form":
+            headers["content-type"] = "application/x-www-form-urlencoded"
+            body = f"{quote_plus(name)}={quote_plus(token)}".encode()
+        case _:
+            headers["content-type"] = "application/json"
+            body = msgspec.json.encode({name: token})
+    return headers, body
+
+
+def _said(answer: Answer) -> Any:
+    """What the application says; None for "nobody". Errors: AskFailed when it is no answer to the question."""
+    if answer.status in (401, 403):
+        return None
+    if answer.status != 200:
+        raise AskFailed(f"it answers with status {answer.status}")
+    try:
+        said = msgspec.json.decode(answer.body)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        raise AskFailed("its answer is not JSON") from None
+    if said is not None and not isinstance(said, dict):
+        raise AskFailed("its answer is neither an object nor null")
+    return said
+
+
+def _at(said: Any, path: str) -> Any:
+    """What stands at names joined by dots; None when nothing does."""
+    for name in path.split(".") if path else ("",):
+        said = said.get(name) if isinstance(said, dict) else None
+    return said
+
+
+def _is_active(said: Any, needed: bool) -> bool:
+    """Is `active` true, or absent where it is not `needed` [RFC 7662 section 2.2]? "true" and 1 are not true."""
+    if not isinstance(said, dict) or "active" not in said:
+        return not needed
+    return said["active"] is True
+
+
+def _unix(value: Any) -> float | None:
+    """A moment as unix seconds: a number of seconds or, when it is too large for that, milliseconds; or a date of
+    ISO 8601. None when it is missing. Errors: TokenRefused."""
+    if value is None:
+        return None
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e15:
+        return value / 1000.0 if value > 1e11 else float(value)
+    try:
+        at = datetime.fromisoformat(value)
+        return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+    except (TypeError, ValueError, OverflowError):
+        raise TokenRefused("the application says no time that can be read for its end") from None

@@ -1,0 +1,128 @@
+"""Where each message of the server goes: to a room, to whoever asked, or to who listens."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from koko_presence.protocol.messages import Leave
+
+from . import incoming
+from .errors import PresenceRefused
+from .listeners import Listeners
+from .pending import Requests
+from .reconnecting import Lifeline
+
+if TYPE_CHECKING:
+    from .presence import PresenceClient
+
+log = logging.getLogger("koko_presence.client")
+
+MAX_TOLD = 100
+
+
+class Inbox:
+    """Takes one client's messages apart."""
+
+    def __init__(self, client: PresenceClient, line: Lifeline, requests: Requests, listeners: Listeners) -> None:
+        self._client = client
+        self._line = line
+        self._requests = requests
+        self._listeners = listeners
+        self._told: set[str] = set()
+
+    def take(self, data: bytes) -> None:
+        """One message."""
+        message = incoming.read(data)
+        if isinstance(message, (incoming.Event, incoming.OtherEvent)):
+            room = self._client.rooms.get(message.room_id)
+            if room is not None and room.joined:
+                room.on_event(message)
+                return
+            if isinstance(message, incoming.Event):
+                return  # of a room that was left a moment ago
+        handle = _HANDLERS.get(type(message))
+        if handle is not None:
+            handle(self, message, data)
+        else:
+            start = data[:40].decode(errors="replace")
+            self._tell_once(start, f"a message that this version cannot read is ignored: {start}...")
+
+    def _joined(self, message: incoming.Joined, data: bytes) -> None:
+        room = self._client.rooms.get(message.room_id)
+        if room is None:
+            self._client.send(Leave(room_id=message.room_id))  # given up meanwhile
+            return
+        room.on_joined(message)
+        self._requests.answer(message.id, room)
+        self._requests.ready(room.id)
+
+    def _left(self, message: incoming.Left, data: bytes) -> None:
+        room = self._client.rooms.get(message.room_id)
+        if room is not None and room.joined:  # else it is an earlier visit that has ended
+            room.end(None)
+        self._requests.answer(message.id, message)
+
+    def _reply(self, message: incoming.Reply, data: bytes) -> None:
+        self._requests.answer(message.id, message)
+
+    def _ack(self, message: incoming.Ack, data: bytes) -> None:
+        self._requests.answer(message.id, msgspec.json.decode(data))
+
+    def _pong(self, message: incoming.Pong, data: bytes) -> None:
+        if message.echo is not None:
+            self._line.server_clock.note(message.echo / 1000.0, self._client.clock(), message.server_time)
+
+    def _refusal(self, message: incoming.Refusal, data: bytes) -> None:
+        error = PresenceRefused(
+            message.code,
+            message.message,
+            retry_after_ms=message.retry_after_ms,
+            state=message.state,
+            room_id=message.room_id,
+        )
+        if self._requests.refuse(message.id, error):
+            return
+        room = self._client.rooms.get(message.room_id or "")
+        heard = room is not None and room.listeners.tell("error", error)
+        if not (self._listeners.tell("error", error) or heard):
+            self._tell_once(message.code, f"{error} (told once; client.on('error', ...) hears all of them)")
+
+    def _expiring(self, message: incoming.AuthExpiring, data: bytes) -> None:
+        self._line.renew(message.expires_at)
+
+    def _kicked(self, message: incoming.Kicked, data: bytes) -> None:
+        room = self._client.rooms.get(message.room_id or "")
+        if room is not None:
+            room.end(PresenceRefused("FORBIDDEN", message.reason or "You were removed.", room_id=room.id))
+        self._listeners.tell("kicked", message)
+
+    def _notice(self, message: incoming.Notice, data: bytes) -> None:
+        room = self._client.rooms.get(message.room_id or "")
+        if room is not None and message.send_interval_ms is not None:
+            room.advise(message.send_interval_ms)
+        if message.retry_after_ms is not None:
+            self._line.retry_after_s = message.retry_after_ms / 1000.0
+        self._listeners.tell("notice", message)
+
+    def _tell_once(self, what: str, text: str) -> None:
+        if what not in self._told and len(self._told) < MAX_TOLD:
+            self._told.add(what)
+            log.warning("%s", text)
+
+
+_HANDLERS: dict[type, Callable[[Inbox, Any, bytes], None]] = {
+    incoming.Authenticated: Inbox._reply,
+    incoming.Joined: Inbox._joined,
+    incoming.Left: Inbox._left,
+    incoming.Active: Inbox._reply,
+    incoming.Ack: Inbox._ack,
+    incoming.Pong: Inbox._pong,
+    incoming.Refusal: Inbox._refusal,
+    incoming.AuthExpiring: Inbox._expiring,
+    incoming.Kicked: Inbox._kicked,
+    incoming.Notice: Inbox._notice,
+}

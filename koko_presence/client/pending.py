@@ -1,0 +1,100 @@
+"""Questions and their answers, matched by id [B8]. What cannot be sent yet is held, a bounded number of it."""
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from koko_presence.protocol.messages import ClientMessage
+
+from .errors import PresenceOffline
+from .timing import Handle, Timers
+
+MAX_HELD = 100
+
+
+class _Question:
+    __slots__ = ("answer", "message", "place", "repeat", "sent", "timer")
+
+    def __init__(self, message: ClientMessage, place: str | None, repeat: bool, answer: asyncio.Future[Any]) -> None:
+        self.message = message
+        self.place = place
+        self.repeat = repeat
+        self.answer = answer
+        self.sent = False
+        self.timer: Handle
+
+
+class Requests:
+    """The open questions of one client. A question waits for its `place`: a room's id, or None for the connection."""
+
+    def __init__(self, send: Callable[[ClientMessage], None], timers: Timers, timeout_s: float) -> None:
+        self._send = send
+        self._timers = timers
+        self._timeout_s = timeout_s
+        self._last_id = 0
+        self._open: dict[str | int, _Question] = {}
+
+    def start(
+        self, message: ClientMessage, *, ready: bool, place: str | None = None, repeat: bool = False
+    ) -> asyncio.Future[Any]:
+        """Ask now when `ready`, else as soon as the place is. With `repeat` the question is asked again after a lost
+        connection, because asking twice does no harm. The future fails with PresenceRefused or PresenceOffline."""
+        if not ready and sum(not each.sent for each in self._open.values()) >= MAX_HELD:
+            raise PresenceOffline(f"{MAX_HELD} calls wait for the connection already. Wait for the status 'online'.")
+        self._last_id += 1
+        message.id = self._last_id
+        question = _Question(message, place, repeat, asyncio.get_running_loop().create_future())
+        question.timer = self._timers.call_later(self._timeout_s, partial(self._expire, self._last_id))
+        self._open[message.id] = question
+        question.answer.add_done_callback(partial(self._forget, self._last_id))
+        if ready:
+            self._ask(question)
+        return question.answer
+
+    def ready(self, place: str | None) -> None:
+        """Ask what has been waiting for this place."""
+        for question in list(self._open.values()):
+            if not question.sent and question.place == place:
+                self._ask(question)
+
+    def answer(self, id: str | int | None, value: Any) -> bool:
+        """Hand over an answer; False when nobody asked."""
+        question = self._open.get(id) if id is not None else None
+        if question is None or question.answer.done():
+            return False
+        question.answer.set_result(value)
+        return True
+
+    def refuse(self, id: str | int | None, error: Exception) -> bool:
+        """Fail a question; False when nobody asked."""
+        question = self._open.get(id) if id is not None else None
+        if question is None or question.answer.done():
+            return False
+        question.answer.set_exception(error)
+        return True
+
+    def on_lost(self, error: Exception) -> None:
+        """The connection is gone: what was asked fails, unless it may be repeated; what was held stays held."""
+        for id, question in list(self._open.items()):
+            if question.sent and question.repeat:
+                question.sent = False
+            elif question.sent:
+                self.refuse(id, error)
+
+    def fail(self, error: Exception, place: str | None = None) -> None:
+        """Fail everything, or everything for one place."""
+        for id, question in list(self._open.items()):
+            if place is None or question.place == place:
+                self.refuse(id, error)
+
+    def _ask(self, question: _Question) -> None:
+        question.sent = True
+        self._send(question.message)
+
+    def _expire(self, id: int) -> None:
+        problem = "There was no answer" if self._open[id].sent else "There was no connection"
+        self.refuse(id, PresenceOffline(f"{problem} within {self._timeout_s:g} s. Try again later."))
+
+    def _forget(self, id: int, _: object) -> None:
+        self._open.pop(id).timer.cancel()

@@ -1,0 +1,300 @@
+"""The connection and how it comes back: attempts, close codes, tokens, heartbeats. What is said on it is the client's.
+
+One task per client lives here; `status` goes connecting -> online -> (offline -> online)* -> closed.
+"""
+
+import asyncio
+import inspect
+import logging
+import ssl
+from collections.abc import Awaitable, Callable
+from typing import Protocol, TypeAlias
+from urllib.parse import urlsplit
+
+from koko_presence.protocol.errors import ComeBack
+from koko_presence.protocol.messages import Activity, Heartbeat
+
+from .errors import AuthRefused, PresenceOffline, PresenceRefused
+from .incoming import Authenticated
+from .link import Link, open_link
+from .timing import Backoff, Handle, ServerClock, Timers, come_back
+
+log = logging.getLogger("koko_presence.client")
+
+Token: TypeAlias = str | Callable[[], Awaitable[str] | str]
+
+CONNECT_TIMEOUT_S = 10.0
+HEARTBEAT_MIN_S = 5.0  # the server does not answer faster ones [D3]
+PONG_WAIT_S = 10.0
+STABLE_S = 5.0  # a connection that held less long does not make the next wait shorter
+MAX_TOKENS_REFUSED = 3
+
+
+class Owner(Protocol):
+    """Whose lifeline it is."""
+
+    async def authenticate(self, token: str) -> Authenticated: ...
+
+    def send(self, message: Heartbeat) -> None: ...
+
+    def on_online(self, hello: Authenticated) -> None: ...
+
+    def on_message(self, data: bytes) -> None: ...
+
+    def on_lost(self, error: PresenceOffline) -> None: ...
+
+    def on_over(self, error: PresenceOffline | None) -> None: ...
+
+    def on_status(self, status: str) -> None: ...
+
+    def on_flow(self, writable: bool) -> None: ...
+
+
+class Lifeline:
+    """One client's connection, for as long as the client lives."""
+
+    def __init__(
+        self,
+        owner: Owner,
+        url: str,
+        token: Token,
+        *,
+        ssl_context: ssl.SSLContext | None,
+        clock: Callable[[], float],
+        timers: Timers,
+        random: Callable[[], float],
+        backoff: Backoff,
+    ) -> None:
+        """Errors: ValueError for an address that is not ws:// or wss://."""
+        self.status = "closed"
+        self.close_code: int | None = None
+        self.heartbeat_s = 30.0
+        self.activity: Activity = "active"
+        self.retry_after_s: float | None = None
+        self.server_clock = ServerClock()
+        self._owner = owner
+        self._url = _checked_url(url)
+        self._token = token
+        self._ssl = ssl_context
+        self._clock = clock
+        self._timers = timers
+        self._random = random
+        self._backoff = backoff
+        self._link: Link | None = None
+        self._life: asyncio.Task[None] | None = None
+        self._renewal: asyncio.Task[None] | None = None
+        self._tokens_refused = 0
+        self._online_at = 0.0
+        self._beat_at = float("-inf")
+        self._beat_timer: Handle | None = None
+        self._pong_timer: Handle | None = None
+        self._heard = False
+
+    @property
+    def connected(self) -> bool:
+        return self._link is not None
+
+    async def connect(self) -> None:
+        """The first attempt, and only one; from then on the task keeps the connection. Errors: AuthRefused,
+        PresenceOffline, RuntimeError when connected, and what the token function raises."""
+        if self._life is not None or self.status != "closed":
+            raise RuntimeError("this client is connected already; make another PresenceClient for another session")
+        self._set_status("connecting")
+        try:
+            link = await self._open()
+        except BaseException:
+            self._set_status("closed")
+            raise
+        self._life = asyncio.create_task(self._stay(link))
+
+    async def close(self) -> None:
+        """Say goodbye with 1000; nothing comes back after this."""
+        for task in (self._life, self._renewal):
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+        self._life = None
+        if self._link is not None:
+            await self._link.close(1000)
+        self._finish(1000)
+
+    async def wait_closed(self) -> int:
+        """Wait until there will be no connection any more; returns the close code [L7]."""
+        if self._life is not None:
+            await asyncio.wait([self._life])
+        return self.close_code or 1000
+
+    def send(self, data: bytes) -> None:
+        """One message, or nothing when there is no connection."""
+        if self._link is not None:
+            self._link.send(data)
+
+    # --- attempts ------------------------------------------------------------------------------------------------
+
+    async def _stay(self, link: Link) -> None:
+        """Come back after each loss, as the close code says, until one says stop."""
+        code = await link.wait_closed()
+        while self._may_return(code):
+            wait_s, self.retry_after_s = self._backoff.next_s(come_back(code), self.retry_after_s), None
+            await self._pause(wait_s)
+            try:
+                link = await self._open()
+            except AuthRefused as refused:
+                log.warning("not let in again: %s", refused)
+                code = self._after_refusal(refused)
+            except PresenceOffline as lost:
+                code = lost.close_code or 1006
+            except Exception:  # the token function is somebody else's
+                log.exception("an attempt to connect failed; there will be another one")
+                code = 1006
+            else:
+                code = await link.wait_closed()
+        self._finish(code)
+
+    def _after_refusal(self, refused: AuthRefused) -> int:
+        """The close code that goes with a refusal, which may come before it. A token that cannot be checked now is not
+        a bad one: with a time to come back, the same one will do."""
+        if refused.retry_after_ms is not None:
+            self.retry_after_s = refused.retry_after_ms / 1000.0
+            return 1013
+        return 4401 if refused.code == "UNAUTHENTICATED" else 4429
+
+    def _may_return(self, code: int) -> bool:
+        how = come_back(code)
+        if how is not ComeBack.NEW_TOKEN:
+            return how is not ComeBack.NO
+        self._tokens_refused += 1
+        return callable(self._token) and self._tokens_refused <= MAX_TOKENS_REFUSED
+
+    async def _pause(self, seconds: float) -> None:
+        over = asyncio.Event()
+        handle = self._timers.call_later(seconds, over.set)
+        try:
+            await over.wait()
+        finally:
+            handle.cancel()
+
+    async def _open(self) -> Link:
+        """One attempt, until `authenticated`. Errors: as connect."""
+        token = await self._fetch_token()
+        link = await open_link(self._url, self, ssl_context=self._ssl, timeout_s=CONNECT_TIMEOUT_S)
+        _check_alive(link)  # it may have gone in the turn of the loop that it took to come here
+        self._link = link
+        sent_at = self._clock()
+        try:
+            hello = await self._owner.authenticate(token)
+        except PresenceRefused as refused:
+            await link.close(1000)
+            raise AuthRefused(refused.code, refused.message, retry_after_ms=refused.retry_after_ms) from None
+        except BaseException:
+            link.abort()
+            raise
+        _check_alive(link)
+        self.server_clock.note(sent_at, self._clock(), hello.server_time)
+        self._online_at = self._clock()
+        self._tokens_refused = 0
+        self.heartbeat_s = hello.heartbeat_interval
+        self._beat_at = float("-inf")
+        self.heartbeat()
+        self._owner.on_online(hello)
+        self._set_status("online")
+        return link
+
+    async def _fetch_token(self) -> str:
+        if isinstance(self._token, str):
+            return self._token
+        token = self._token()
+        return await token if inspect.isawaitable(token) else token
+
+    def _finish(self, code: int) -> None:
+        if self.status == "closed":
+            return
+        self.close_code = code
+        if code == 1000:
+            self._owner.on_over(None)
+        else:
+            text = f"The connection was closed with {code} and will not come back. Make a new PresenceClient."
+            self._owner.on_over(PresenceOffline(text, code))
+        self._set_status("closed")
+
+    def _set_status(self, status: str) -> None:
+        if status != self.status:
+            self.status = status
+            self._owner.on_status(status)
+
+    # --- the token's end -------------------------------------------------------------------------------------------
+
+    def renew(self, expires_at: str) -> None:
+        """The token is about to end: send a fresh one over the same connection [A4, A7]."""
+        if isinstance(self._token, str):
+            log.warning("the token ends at %s: give the client a token function, then it goes on", expires_at)
+        elif self._renewal is None or self._renewal.done():
+            self._renewal = asyncio.create_task(self._renew())
+
+    async def _renew(self) -> None:
+        try:
+            await self._owner.authenticate(await self._fetch_token())
+        except Exception as error:  # the token function is somebody else's
+            log.warning("the token could not be renewed; the next connection fetches another one: %s", error)
+
+    # --- heartbeats ------------------------------------------------------------------------------------------------
+
+    def heartbeat(self) -> None:
+        """Beat now, and again after 30 s +- 10 % [D3]; nothing within 5 s of the last one. No answer and no other
+        message for 10 s means that the connection is dead."""
+        now = self._clock()
+        if self._link is None or now - self._beat_at < HEARTBEAT_MIN_S:
+            return
+        self._beat_at, self._heard = now, False
+        self._owner.send(Heartbeat(status=self.activity, client_time=now * 1000.0))
+        self._stop_beating()
+        self._beat_timer = self._timers.call_later(self.heartbeat_s * (0.9 + 0.2 * self._random()), self.heartbeat)
+        self._pong_timer = self._timers.call_later(PONG_WAIT_S, self._check_life)
+
+    def _check_life(self) -> None:
+        if not self._heard and self._link is not None:
+            self._link.abort()
+
+    def _stop_beating(self) -> None:
+        for timer in (self._beat_timer, self._pong_timer):
+            if timer is not None:
+                timer.cancel()
+
+    # --- called by the link ----------------------------------------------------------------------------------------
+
+    def on_message(self, data: bytes) -> None:
+        """One text message."""
+        self._heard = True
+        self._owner.on_message(data)
+
+    def on_closed(self, code: int) -> None:
+        """The connection is gone."""
+        self._link = None
+        self._stop_beating()
+        self._owner.on_lost(PresenceOffline(f"The connection was lost ({code}) before the answer came.", code))
+        if self.status == "online":
+            if self._clock() - self._online_at >= STABLE_S:
+                self._backoff.reset()
+            self._set_status("offline")
+
+    def on_unwritable(self) -> None:
+        """The socket is full."""
+        self._owner.on_flow(False)
+
+    def on_writable(self) -> None:
+        """The socket takes bytes again."""
+        self._owner.on_flow(True)
+
+
+def _check_alive(link: Link) -> None:
+    if link.closed:
+        raise PresenceOffline(f"The connection was closed with {link.code} right after the start.", link.code)
+
+
+def _checked_url(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("ws", "wss") or not parts.hostname:
+        raise ValueError(f"{url!r} is not a WebSocket address; it looks like wss://presence.example.org/presence")
+    if parts.scheme == "ws" and parts.hostname not in ("localhost", "127.0.0.1", "::1"):
+        log.warning("the token travels unencrypted to %s: use wss:// outside of tests", parts.hostname)
+    return url

@@ -1,0 +1,117 @@
+"""Which flushes of rooms this edge may show: from the room's owner alone, and behind all that its predecessor sent.
+
+What comes too early waits until the change of owners is over. What an owner says that slept through a change, and is
+none any more, is thrown away: a room's flushes never go back to an earlier view. So is what the last owner says when
+this edge, which has not waited for it, has told the next one who hears the room: a join that is answered by that would
+be unknown to the next. The edge repeats the join.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from koko_presence._fastpath.fanout import RoomPacket
+
+from . import wire_messages
+from .placement import room_key
+
+if TYPE_CHECKING:
+    from .cluster_bus import ClusterBus
+
+SNAPSHOT_WITHIN_S = 1.0  # cursors and selections are shown after that in any case
+
+
+class Hearing:
+    """The ear of one worker."""
+
+    __slots__ = ("_behind", "_bus", "_early", "_early_rooms", "_epochs", "_thrown", "_to_refresh")
+
+    def __init__(self, bus: ClusterBus) -> None:
+        self._bus = bus
+        self._early: list[tuple[int, bytes]] = []
+        self._early_rooms: set[str] = set()  # theirs
+        self._thrown = False  # a flush, since the last change was over
+        self._epochs: dict[str, int] = {}  # of the last flush that was shown, by room
+        self._to_refresh: list[
+            tuple[str, int]
+        ] = []  # rooms that edges want to see anew, once it is known who owns them
+        # by room: who has missed something and not seen it anew since, and until when that is awaited
+        self._behind: dict[str, tuple[set[str], float]] = {}
+
+    def admits(self, sender: int, room_id: str, epoch: int, body: bytes) -> bool:
+        """Whether a flush may be shown now."""
+        bus, handover = self._bus, self._bus.handover
+        # one that is still here has not been let go of
+        here = handover.recovering and room_id in bus.shard.rooms
+        if epoch > handover.settled_epoch or here or room_id in self._early_rooms:
+            self._early.append((sender, body))
+            self._early_rooms.add(room_id)
+            return False
+        late = epoch < self._epochs.get(room_id, 0) or handover.has_announced(room_key(room_id))
+        if late or sender not in handover.owners_of(room_key(room_id)):
+            self._thrown = True
+            return False
+        self._epochs[room_id] = epoch
+        if len(self._epochs) > 2 * len(bus.edge.feeds) + 64:  # nobody here hears them any more
+            self._epochs = {each: known for each, known in self._epochs.items() if each in bus.edge.feeds}
+        return True
+
+    def refresh(self, room_id: str, edge: int, now: float) -> None:
+        """Those at `edge` have missed something of a room and are to see it anew: by its owner, whoever that is by the
+        time that is settled."""
+        bus = self._bus
+        room = bus.shard.rooms.get(room_id)
+        if edge == bus.me:
+            self._behind.pop(room_id, None)
+        if bus.handover.recovering:
+            self._to_refresh.append((room_id, edge))
+            self._await_snapshots(room_id, edge, now)
+        elif room is not None:
+            bus.show_anew(room, edge, now)
+        else:
+            self._await_snapshots(room_id, edge, now)
+            (owner,) = bus.handover.owners_of(room_key(room_id))
+            courier = bus.couriers.get(owner)
+            if courier is not None:
+                courier.letters.put(wire_messages.REFRESH, wire_messages.encode(wire_messages.Refresh(room_id, edge)))
+
+    def _await_snapshots(self, room_id: str, edge: int, now: float) -> None:
+        """Another worker is to send snapshots of a room to those at `edge`; when that is here, they are awaited."""
+        feeds = self._bus.edge.feeds
+        if edge != self._bus.me or room_id not in feeds:
+            return
+        if len(self._behind) > 64:
+            self._behind = {each: behind for each, behind in self._behind.items() if each in feeds}
+        self._behind[room_id] = set(feeds[room_id].receivers), now + SNAPSHOT_WITHIN_S
+
+    def without_unknown(self, packet: RoomPacket, now: float) -> RoomPacket:
+        """A flush, and while snapshots are awaited without cursors and selections: they may be of members that those
+        here do not know yet, and a snapshot has both."""
+        if not self._behind or packet.room_id not in self._behind:
+            return packet
+        sessions, until = self._behind[packet.room_id]
+        sessions.difference_update(item.only for item in packet.items if item.attach)
+        if not sessions:
+            del self._behind[packet.room_id]
+        if not sessions or now >= until:
+            return packet
+        return RoomPacket(packet.room_id, [item for item in packet.items if not item.merge], packet.timestamp)
+
+    def settle(self, now: float) -> None:
+        """The change of owners is over: what has waited is shown. Who was to see a room anew, and had not when its
+        owner was lost, does so now."""
+        to_refresh, self._to_refresh = self._to_refresh, []
+        feeds, me = self._bus.edge.feeds, self._bus.me
+        behind, self._behind = self._behind, {}
+        to_refresh += [
+            (room, me) for room, (who, _) in behind.items() if room in feeds and who & feeds[room].receivers.keys()
+        ]
+        for room_id, edge in dict.fromkeys(to_refresh):
+            self.refresh(room_id, edge, now)
+        packets, self._early = self._early, []
+        self._early_rooms.clear()
+        self._thrown = False
+        for sender, body in packets:
+            self._bus.on_letters(sender, [(wire_messages.PACKET, body)])
+        if self._thrown:  # with it perhaps the answer to a join: its room has moved on while it waited here
+            self._bus.edge.say_again(now)

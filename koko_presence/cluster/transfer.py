@@ -1,0 +1,498 @@
+"""How this worker goes from one view to the next: what it lets go of, what it takes over, what has to wait meanwhile.
+
+The order is in view_change.py. While owners change, commands for what moves wait, here or with the new owner; nobody
+leaves, nobody is refused, and everything else goes on as if nothing had happened.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from msgspec import structs
+
+from koko_presence.owner import reconcile
+from koko_presence.owner.takeover import (
+    GatheredRoom,
+    GatheredUser,
+    let_room_go,
+    let_user_go,
+    part_with,
+    take_room,
+    take_user,
+)
+from koko_presence.protocol.commands import Admit, ClaimMember, Command
+from koko_presence.protocol.snapshots import Presence, RoomPresence, RoomRecord, SessionRecord, UserRecord
+from koko_presence.rooms.room import Room
+
+from . import wire_messages
+from .bus import Alarm, Timers
+from .placement import Ring, View, room_key, user_key
+from .unconfirmed import Doubts
+from .view_change import ANNOUNCED, RELEASED, SEALED, STEADY, Change
+from .wire_messages import key_of
+
+if TYPE_CHECKING:
+    from .cluster_bus import ClusterBus
+
+log = logging.getLogger("koko_presence.handover")
+
+MOST_AHEAD = 10_000  # letters that wait for a view
+
+
+class Handover:
+    """`orphans` are commands that a lost worker has not confirmed."""
+
+    def __init__(
+        self, bus: ClusterBus, clock: Callable[[], float], timers: Timers, on_serving: Callable[[int], None]
+    ) -> None:
+        self._bus = bus
+        self._clock = clock
+        self._on_serving = on_serving
+        self._change = Change(bus.me)
+        self._alarm = Alarm(timers, clock, self._on_alarm)
+        self._owners: Ring | None = None  # whom commands go to
+        self._held: deque[Command] = deque()  # for an owner that lets go
+        self._early: deque[Command] = deque()  # for us, who do not own it yet
+        self._ahead: list[tuple[int, int, Any]] = []  # letters of workers that go by a view which has yet to come here
+        self._rooms: dict[str, GatheredRoom] = {}
+        self._users: dict[str, GatheredUser] = {}
+        self._gathered: set[str] = set()  # the keys of both
+        self._lost_some = False
+        self._doubts = Doubts()
+        self._fresh: set[str] = set()  # rooms that have just been taken over, and not from their owner
+        self.orphans: list[Command] = []
+
+    @property
+    def epoch(self) -> int:
+        """The view by which flushes are sent."""
+        return self._owners.view.epoch if self._owners is not None else 0
+
+    @property
+    def target(self) -> View:
+        """The newest view. Errors: IndexError before the first one."""
+        return self._change.target.view
+
+    @property
+    def recovering(self) -> bool:
+        """Is a change of owners under way?"""
+        return self._change.stage != STEADY
+
+    def stop(self) -> None:
+        """No timer rings any more."""
+        self._alarm.stop()
+
+    @property
+    def holds_commands(self) -> bool:
+        """Do commands of other workers wait here? Those must not be confirmed yet."""
+        return self.recovering or bool(self._ahead)
+
+    @property
+    def settled_epoch(self) -> int:
+        """The newest view of which it is known here who owns what."""
+        return self._change.epoch - 1 if self.recovering else self.epoch
+
+    def owners_of(self, key: str) -> set[int]:
+        """Who owns `key`; while owners change, all who do so before, between and after."""
+        assert self._owners is not None
+        return {ring.owner(key) for ring in (self._change.rings if self.recovering else [self._owners])}
+
+    def has_announced(self, key: str) -> bool:
+        """Have the next owners been told who is connected here, while `key` changes its owner?"""
+        return self._change.stage == ANNOUNCED and self._change.moved(key)
+
+    def is_owner(self, worker: int, key: str, epoch: int) -> bool:
+        """Does a worker own `key` by the newest view that is known here, if not by one that is newer still? It says so
+        by the view `epoch`."""
+        return epoch > self._change.epoch or self._change.target.owner(key) == worker
+
+    def heir(self, key: str) -> int:
+        """Who is to keep the record of `key`, besides those who need it anyway."""
+        return self._owners.heir(key) if self._owners is not None else self._bus.me
+
+    # --- where commands go ----------------------------------------------------------------------------------------
+
+    def place(self, key: str, command: Command) -> int | None:
+        """The worker that gets a command now; None when it waits here."""
+        if self._owners is None:
+            self._held.append(command)
+            return None
+        owner = self._owners.owner(key)
+        stage = self._change.stage
+        if stage == STEADY or not self._change.moved(key):
+            if key not in self._gathered:
+                return owner
+            self._early.append(command)  # a late edge's word of it came before, and waits until the change is over
+            return None
+        if owner == self._bus.me:
+            if stage == SEALED and self._change.rings[0].owner(key) == self._bus.me:
+                return owner  # ours already, and still
+            self._early.append(command)
+        else:
+            self._held.append(command)
+        return None
+
+    def on_command(self, sender: int, command: Command, now: float) -> None:
+        """A command from another worker, which believes us to be the owner, or about to be."""
+        if self._change.rings:
+            key = key_of(command)
+            target = self._change.target.owner(key)
+            if target != self._bus.me and self._waits_for_view(sender, wire_messages.COMMAND, command):
+                return
+            owner = self._owners.owner(key) if self._owners is not None else None
+            if self._change.stage == SEALED and owner != self._bus.me and target == self._bus.me:
+                self._early.append(command)
+                return
+        self._bus.send(command, now)
+
+    # --- the stages -----------------------------------------------------------------------------------------------
+
+    def begin(self, view: View, lost: list[int], now: float) -> None:
+        """A new view has come."""
+        self._change.forget(lost)
+        self._doubts.forget(lost)
+        self._lost_some = self._lost_some or bool(lost)
+        self._change.begin(view, now)
+        if self._owners is None:
+            self._own_by(self._change.rings[0])
+            self._lost_some = True  # perhaps: a newborn cannot know who was there before it
+        ahead, self._ahead = self._ahead, []
+        for sender, kind, letter in ahead:
+            if kind == wire_messages.COMMAND:
+                self.on_command(sender, letter, now)
+            else:
+                self.on_letter(sender, kind, letter, now)
+        self._say(SEALED, now)
+        self._go_on(now)
+
+    def on_letter(self, sender: int, kind: int, letter: Any, now: float) -> None:
+        """What other workers say while owners change."""
+        if kind == wire_messages.STAGE:
+            self._change.note(sender, letter.epoch, letter.stage)
+            if letter.stage == ANNOUNCED and self._doubts.settle(self._bus.shard, sender, letter.epoch, now):
+                self._bus.spread(now)
+            self._go_on(now)
+            if letter.stage == ANNOUNCED and not self.recovering:
+                self._sweep_shelf()
+            return
+        key = (
+            user_key(letter.user_id)
+            if kind in (wire_messages.USER, wire_messages.SESSIONS)
+            else room_key(letter.room_id)
+        )
+        assert self._owners is not None
+        owner = self._owners.owner(key)
+        if owner != self._bus.me and not (self.recovering and self._change.target.owner(key) == self._bus.me):
+            if not self._waits_for_view(sender, kind, letter):
+                self._post(owner, kind, letter)  # the sender's view is late
+            return
+        if kind == wire_messages.ENDS:
+            self._bus.shard.note_ends(letter.room_id, letter.ends, now)
+        elif kind == wire_messages.ROOM:
+            self._gather_room(letter.room_id).add_record(letter.keeper, letter.record)
+        elif kind == wire_messages.USER:
+            self._gather_user(letter.user_id).add_record(letter)
+        elif kind == wire_messages.PRESENCE:
+            self._gather_room(letter.room_id).presences[letter.presence.edge] = letter.presence
+            self._doubts.hear_room(letter.room_id, letter.presence)
+        elif kind == wire_messages.SESSIONS:
+            self._gather_user(letter.user_id).add_words(letter.edge, letter.sessions, letter.newest)
+            self._doubts.hear_user(letter.user_id, letter.edge, letter.sessions)
+        if not self.recovering:
+            self._take_over(now)
+
+    def _waits_for_view(self, sender: int, kind: int, letter: Any) -> bool:
+        """Whether a letter for what another worker owns waits for a newer view, by which its sender goes: by the view
+        that is known here it would go to a worker that may be gone."""
+        if not self._change.is_ahead(sender) or len(self._ahead) >= MOST_AHEAD:
+            return False
+        self._ahead.append((sender, kind, letter))
+        return True
+
+    def _on_alarm(self) -> None:
+        now = self._clock()
+        if self.recovering and now >= self._change.deadline:
+            log.warning("workers did not answer in time", extra={"workers": sorted(self._change.missing())})
+        self._go_on(now)
+
+    def _go_on(self, now: float) -> None:
+        while self._change.may_go_on(now):
+            if self._change.stage == SEALED:
+                self._release(now)
+                self._say(RELEASED, now)
+            elif self._change.stage == RELEASED:
+                self._announce()
+                self._say(ANNOUNCED, now)
+            else:
+                self._settle(now)
+        if self.recovering:
+            self._alarm.stop()
+            self._alarm.want(max(self._change.deadline, now + 0.001))
+
+    def _own_by(self, ring: Ring) -> None:
+        self._owners, self._bus.shard.setting.epoch = ring, ring.view.epoch
+
+    def _say(self, stage: int, now: float) -> None:
+        self._change.enter(stage, now)
+        body = wire_messages.encode(wire_messages.Stage(self._change.epoch, stage))
+        for courier in self._bus.couriers.values():
+            courier.letters.put(wire_messages.STAGE, body)
+
+    def _release(self, now: float) -> None:
+        """Flush and give away what is another's by the newest view; and what is kept here of others' that moves."""
+        bus, moved = self._bus, self._change.moved
+        going = self._flush_moved(now)
+        kept = {room_id: record for room_id, record in bus.shelf.rooms.items() if moved(room_key(room_id))}
+        bus.edge.drop_lanes([room.id for room in going])
+        for room in going:
+            bus.drop_lanes(room)
+            if room.id in bus.edge.feeds:
+                bus.heard[room.id] = room.seq
+            kept[room.id] = record = let_room_go(bus.shard, room)
+            bus.shelf.rooms[room.id] = structs.replace(
+                record, final=False
+            )  # for the case that the next is lost at once
+        users = {user_id: record for user_id, record in bus.shelf.users.items() if moved(user_key(user_id))}
+        for user_id in [user_id for user_id in bus.shard.users if moved(user_key(user_id))]:
+            users[user_id] = bus.shelf.users[user_id] = let_user_go(bus.shard, user_id)
+            bus.forget_keeper(user_id)
+        owners = self._change.target
+        self._own_by(owners)
+        for room_id, ends in bus.shard.ends(now).items():  # some keeper may have given a record that is older
+            if moved(room_key(room_id)):
+                self._post(self._owner_of_room(room_id), wire_messages.ENDS, wire_messages.EndsLetter(room_id, ends))
+        for room_id, record in kept.items():
+            self._give_room(room_id, record, bus.me)
+        for user_id, user in users.items():
+            self._give_user(user_id, user)
+        for room_id in [room_id for room_id in self._rooms if self._owner_of_room(room_id) != bus.me]:
+            self._pass_on_room(room_id, self._rooms.pop(room_id))
+        for user_id in [user_id for user_id in self._users if owners.owner(user_key(user_id)) != bus.me]:
+            self._pass_on_user(user_id, self._users.pop(user_id))
+        self._gathered = {*map(room_key, self._rooms), *map(user_key, self._users)}
+
+    def _flush_moved(self, now: float) -> list[Room]:
+        """Flush the rooms that move until they have nothing more to send; gives them. A session that hears of its join
+        sends what it has held back for that, which may change any room."""
+        flushed: set[Room] = set()
+        while True:
+            rooms = [room for room in self._bus.shard.rooms.values() if self._change.moved(room_key(room.id))]
+            for room in rooms:
+                reconcile.release_waiting(room, now)
+            waiting = [room for room in rooms if room.out or room.changed or room not in flushed]
+            if not waiting:
+                return rooms
+            flushed.update(waiting)
+            for room in waiting:
+                self._bus.flush_now(room, now)
+
+    def _announce(self) -> None:
+        """Tell the next owners who is connected here."""
+        bus = self._bus
+        for room_id, sessions in bus.edge.presences().items():
+            if self._change.moved(room_key(room_id)):
+                presence = Presence(edge=bus.me, newest=bus.edge.newest, sessions=sessions)
+                owner = self._owner_of_room(room_id)
+                if owner == bus.me:
+                    self._gather_room(room_id).presences[bus.me] = presence
+                else:
+                    self._post(owner, wire_messages.PRESENCE, RoomPresence(room_id=room_id, presence=presence))
+                bus.edge.drop_lanes([room_id])
+        for user_id, words in bus.edge.session_words().items():
+            if self._change.moved(user_key(user_id)):
+                assert self._owners is not None
+                owner = self._owners.owner(user_key(user_id))
+                if owner == bus.me:
+                    self._gather_user(user_id).add_words(bus.me, words, bus.edge.newest)
+                else:
+                    letter = wire_messages.SessionsLetter(user_id, bus.me, words, bus.edge.newest)
+                    self._post(owner, wire_messages.SESSIONS, letter)
+
+    def _settle(self, now: float) -> None:
+        """Everybody has said what there is to say: begin."""
+        bus = self._bus
+        self._take_over(now)
+        moved = self._change.moved
+        claims = _claims(bus.shard.rooms.values(), lambda room, user: room in self._fresh or moved(user_key(user)))
+        self._fresh.clear()
+        self._change.settle()
+        self._alarm.stop()
+        part_with(bus.shard, self._change.target.view.ids, self._lost_some, now)
+        say_again = self._lost_some or self._change.gave_up
+        self._lost_some = False
+        self._renew_records(now)
+        orphans = [command for command in self.orphans if not self._has_ended(command)]
+        waiting = [*orphans, *self._held, *self._early]
+        self.orphans = []
+        self._held.clear()
+        self._early.clear()
+        for command in [*waiting, *claims]:
+            bus.send(command, now)
+        if say_again:
+            bus.edge.say_again(now)
+        bus.spread(now)
+        bus.hearing.settle(now)
+        self._on_serving(self._change.epoch)
+
+    def _has_ended(self, command: Command) -> bool:
+        """Whether a command that a lost worker has not confirmed is an Admit for a stay that has ended since, by what
+        the user's owner, this worker, knows. Its end may have gone to another owner of the room, and been confirmed."""
+        if not isinstance(command, Admit) or command.enter.call is not None:  # the room answers a call in any case
+            return False
+        user_id, session_id = command.enter.user_id, command.enter.visitor.session_id
+        if self._change.target.owner(user_key(user_id)) != self._bus.me:
+            return False
+        user = self._bus.shard.users.get(user_id)
+        session = None if user is None else user.sessions.get(session_id)
+        return session is None or session.rooms.get(command.room_id) != command.stay
+
+    def _take_over(self, now: float) -> None:
+        """Make of what was gathered what it was."""
+        bus, announced = self._bus, self._change.announced()
+        rooms, self._rooms = self._rooms, {}
+        users, self._users = self._users, {}
+        self._gathered.clear()
+        # a record that comes late is of an owner that was held up: what it was told last may be news to nobody else
+        late = [] if self.recovering else [room_id for room_id, room in rooms.items() if room.best is not None]
+        for room_id, room in rooms.items():
+            made = room_id not in bus.shard.rooms
+            if made and (room.best is None or not room.best.final):
+                self._fresh.add(room_id)  # its last owner's last words may be lost
+            take_room(bus.shard, room_id, room, announced, self._change.target.view.ids, now)
+            if made:
+                self._doubts.note_room(bus.shard, room_id, room.presences, announced)
+                if room_id in self._fresh and room_id in bus.shard.rooms:
+                    bus.shard.rooms[room_id].repeat_private(now)
+            bus.shelf.rooms.pop(room_id, None)
+            heard = bus.heard.pop(room_id, None)
+            taken = bus.shard.rooms.get(room_id)
+            if taken is not None:
+                late_edges = room.behind(taken.flushed_seq)
+                if heard is not None and heard != taken.flushed_seq:  # the last owner's last words had not come here
+                    late_edges = late_edges | {bus.me}
+                for edge_id in sorted(late_edges):
+                    bus.show_anew(taken, edge_id, now)
+                for _, presence in sorted(room.presences.items()):  # behind the snapshots, which tell whose they are
+                    reconcile.show_last_cursors(taken, presence, now)
+                self._give_lanes(room_id)
+        for user_id, user in users.items():
+            made = user_id not in bus.shard.users
+            edges = self._change.target.view.ids
+            lost = self._change.rings[0].owner(user_key(user_id)) not in edges
+            take_user(bus.shard, user_id, user, announced, edges, late=not self.recovering, lost=lost, now=now)
+            if made:
+                self._doubts.note_user(bus.shard, user_id, user.words, announced)
+            bus.shelf.users.pop(user_id, None)
+        if not self.recovering:
+            found = [bus.shard.rooms[room_id] for room_id in late if room_id in bus.shard.rooms]
+            for claim in _claims(found, lambda room, user: True):
+                bus.send(claim, now)
+            bus.spread(now)
+
+    def _give_lanes(self, room_id: str) -> None:
+        room = self._bus.shard.rooms[room_id]
+        for member in room.members.values():
+            if member.attached and member.edge == self._bus.me:
+                lane = self._bus.lane(room_id, member.session_id)
+                if lane is not None:
+                    self._bus.edge.on_lane(member.session_id, lane)
+            elif member.attached:
+                self._bus.give_lane(room, member.session_id, member.edge)
+
+    def _renew_records(self, now: float) -> None:
+        """By the new view other workers may be the heirs of what is here, and this one of less."""
+        bus = self._bus
+        for room in bus.shard.rooms.values():
+            room.keepers &= bus.couriers.keys()
+            # who is no keeper any more has thrown its record away, and may be one again by the next view
+            if {self.heir(room_key(room.id)), *room.edges} - {bus.me} != room.keepers or not room.edges:
+                bus.shard.changed_room(room, now)
+        bus.shard.setting.touched_users.update(bus.shard.users)
+        self._sweep_shelf()
+
+    def _sweep_shelf(self) -> None:
+        """Throw away the records that others keep by this view. An owner that has not said that it goes by this view
+        may be gone, with records that no other worker has."""
+        bus, silent = self._bus, self._change.target.view.ids - self._change.announced()
+
+        def keeps(key: str) -> bool:
+            return self.heir(key) == bus.me or (bool(silent) and self._change.target.owner(key) in silent)
+
+        bus.shelf.sweep(
+            lambda room_id: room_id in bus.edge.feeds or keeps(room_key(room_id)),
+            lambda user_id: keeps(user_key(user_id)),
+        )
+
+    # --- to and from the gathered ---------------------------------------------------------------------------------
+
+    def _owner_of_room(self, room_id: str) -> int:
+        assert self._owners is not None
+        return self._owners.owner(room_key(room_id))
+
+    def _gather_room(self, room_id: str) -> GatheredRoom:
+        self._gathered.add(room_key(room_id))
+        return self._rooms.setdefault(room_id, GatheredRoom())
+
+    def _gather_user(self, user_id: str) -> GatheredUser:
+        self._gathered.add(user_key(user_id))
+        return self._users.setdefault(user_id, GatheredUser())
+
+    def _give_room(self, room_id: str, record: RoomRecord, keeper: int) -> None:
+        owner = self._owner_of_room(room_id)
+        if owner == self._bus.me:
+            self._gather_room(room_id).add_record(keeper, record)
+        else:
+            self._post(owner, wire_messages.ROOM, wire_messages.RoomLetter(room_id, keeper, record))
+
+    def _give_user(self, user_id: str, record: UserRecord) -> None:
+        assert self._owners is not None
+        owner = self._owners.owner(user_key(user_id))
+        if owner == self._bus.me:
+            self._gather_user(user_id).add_record(record)
+        else:
+            self._post(owner, wire_messages.USER, record)
+
+    def _pass_on_room(self, room_id: str, room: GatheredRoom) -> None:
+        """What was gathered for a room that has got yet another owner meanwhile."""
+        if room.best is not None:
+            self._give_room(room_id, room.best, self._bus.me)
+        for presence in room.presences.values():
+            word = RoomPresence(room_id=room_id, presence=presence)
+            self._post(self._owner_of_room(room_id), wire_messages.PRESENCE, word)
+
+    def _pass_on_user(self, user_id: str, user: GatheredUser) -> None:
+        assert self._owners is not None
+        if user.best is not None:
+            self._give_user(user_id, user.best)
+        for edge, words in user.words.items():
+            letter = wire_messages.SessionsLetter(user_id, edge, words, user.newest[edge])
+            self._post(self._owners.owner(user_key(user_id)), wire_messages.SESSIONS, letter)
+
+    def _post(self, worker: int, kind: int, letter: RoomRecord | UserRecord | SessionRecord | Any) -> None:
+        courier = self._bus.couriers.get(worker)
+        if courier is not None:
+            courier.letters.put(kind, wire_messages.encode(letter))
+
+
+def _claims(rooms: Iterable[Room], wanted: Callable[[str, str], bool]) -> list[Command]:
+    """For the new owners of users: who of them is in these rooms. The old ones may have known that somebody has gone,
+    and have taken it with them. Leases are claimed in any case: no edge can tell of them, and a room's owner that is
+    lost may not have done so."""
+    return [
+        ClaimMember(
+            user_id=member.user_id,
+            room_id=room.id,
+            session_id=member.session_id,
+            stay=member.stay,
+            connection=member.connection,
+            connected=member.connected,
+            grace_until=member.grace_until,
+            profile=member.person.profile,
+            visitor=reconcile.visitor_of(member),
+        )
+        for room in rooms
+        for member in room.members.values()
+        if member.leased or wanted(room.id, member.user_id)
+    ]

@@ -1,0 +1,1 @@
+"""Configuration: its schema, checks, reload, certificates, and the process log."""

@@ -1,0 +1,258 @@
+"""Logs: one event is one line on stderr, bounded in length and in number, and never holds a token or the secret. In a
+server no loop waits for their reader (queued_stream.py).
+
+Names, messages and reasons come from strangers, so everything that is not a plain printable character is escaped, and
+the lines of one template are counted. `extra=` fields (session, user, room, worker, ...) become keys of the line.
+"""
+
+import json
+import logging
+import re
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any, TextIO
+
+import msgspec
+
+from .out_of_memory import EndWithoutMemory
+from .queued_stream import QueuedStream, lost_text
+from .schema import Log
+
+MAX_LINE_CHARS = 2_000
+MAX_LINES_PER_S = 10
+MAX_TEMPLATES = 500
+HIDDEN = "[hidden]"
+
+# header, payload, signature; the later parts may be missing or cut
+_TOKEN = re.compile(r"eyJ[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]*){2,4}")
+# C0 and C1 controls, line separators, and what reverses the reading direction of the rest of a terminal's line
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
+_NOT_EXTRA = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
+_scalar = (str, int, float, bool, type(None))
+_MAX_ITEMS = 50  # of a list
+
+
+class Redactor:
+    """Takes tokens and the given secrets out of texts."""
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        forms = {
+            form for secret in secrets if secret for form in (secret, repr(secret)[1:-1], json.dumps(secret)[1:-1])
+        }
+        # the longest first, so that one secret inside another leaves nothing behind
+        parts = [re.escape(form) for form in sorted(forms, key=len, reverse=True)]
+        self._hidden = re.compile("|".join([*parts, _TOKEN.pattern]))
+
+    def clean(self, text: str) -> str:
+        """`text` without tokens and secrets, and valid Unicode."""
+        return self._hidden.sub(HIDDEN, text).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+class LineFormatter(logging.Formatter):
+    """What both formats share: the fields of a record, cleaned, and cut until the line fits."""
+
+    def __init__(self, redactor: Redactor, fields: Mapping[str, Any] | None = None) -> None:
+        super().__init__()
+        self._redactor = redactor
+        self._fields = dict(fields or {})
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields = self._collect(record)
+        for longest in (MAX_LINE_CHARS, 800, 200, 60):
+            line = self.render(record, {name: _cut(name, value, longest) for name, value in fields.items()})
+            if len(line) <= MAX_LINE_CHARS:
+                return line
+        return self.render(record, {"msg": _cut("msg", fields["msg"], 200), "cut": True})[:MAX_LINE_CHARS]
+
+    def render(self, record: logging.LogRecord, fields: Mapping[str, Any]) -> str:
+        raise NotImplementedError
+
+    def _collect(self, record: logging.LogRecord) -> dict[str, Any]:
+        try:
+            message = record.getMessage()
+        except Exception as error:  # a wrong format string must not cost the line
+            message = f"{record.msg} {record.args!r} ({error})"
+        fields: dict[str, Any] = {"msg": message} | self._fields
+        fields |= {name: value for name, value in record.__dict__.items() if name not in _NOT_EXTRA}
+        if record.exc_info and record.exc_info[0] is not None:
+            fields["exception"] = self.formatException(record.exc_info)
+        if record.stack_info:
+            fields["stack"] = record.stack_info
+        return {name: self._plain(value) for name, value in fields.items()}
+
+    def _plain(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return self._redactor.clean(value)
+        if isinstance(value, _scalar):
+            return value
+        if isinstance(value, list | tuple):  # such as numbers of workers
+            return [self._plain(item) for item in value[:_MAX_ITEMS]]
+        return self._redactor.clean(str(value))
+
+
+class JsonFormatter(LineFormatter):
+    """`{"ts":...,"level":...,"logger":...,"msg":...}` and the extra fields."""
+
+    def render(self, record: logging.LogRecord, fields: Mapping[str, Any]) -> str:
+        ts = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        line = {"ts": ts, "level": record.levelname.lower(), "logger": record.name} | dict(fields)
+        # these characters can stand inside JSON strings only, where \uXXXX means the same
+        return _UNPRINTABLE.sub(_as_json_escape, msgspec.json.encode(line).decode())
+
+
+class ConsoleFormatter(LineFormatter):
+    """`12:34:56.789 INFO koko_presence.edge: text  user=u1`, for people."""
+
+    def render(self, record: logging.LogRecord, fields: Mapping[str, Any]) -> str:
+        at = datetime.fromtimestamp(record.created).strftime("%H:%M:%S.%f")[:-3]
+        extra = "".join(f"  {name}={value}" for name, value in fields.items() if name != "msg")
+        return _UNPRINTABLE.sub(_as_python_escape, f"{at} {record.levelname} {record.name}: {fields['msg']}{extra}")
+
+
+def _cut(name: str, value: Any, longest: int) -> Any:
+    if isinstance(value, list):
+        return [_cut(name, item, longest // _MAX_ITEMS) for item in value]
+    if not isinstance(value, str) or len(value) <= longest:
+        return value
+    # the end of a traceback is what says what happened
+    return "…" + value[-longest:] if name == "exception" else value[:longest] + "…"
+
+
+def _as_json_escape(found: re.Match[str]) -> str:
+    return f"\\u{ord(found[0]):04x}"
+
+
+def _as_python_escape(found: re.Match[str]) -> str:
+    return found[0].encode("unicode_escape").decode()
+
+
+class _Window:
+    """The current second of one template: how many lines were written and how many were not."""
+
+    __slots__ = ("ends_at", "suppressed", "written")
+
+    def __init__(self, ends_at: float) -> None:
+        self.ends_at = ends_at
+        self.written = 0
+        self.suppressed = 0
+
+
+class BoundedHandler(logging.StreamHandler[TextIO]):
+    """Writes at most `per_s` lines a second for each logger and message template, then counts.
+
+    The count is written as one line "suppressed N" when the template may write again: with its next line, or when
+    `report` is called, which whoever has a timer does once a second. `clock` gives monotonic seconds.
+    """
+
+    def __init__(
+        self, stream: TextIO, clock: Callable[[], float] = time.monotonic, per_s: int = MAX_LINES_PER_S
+    ) -> None:
+        super().__init__(stream)
+        self._clock = clock
+        self._per_s = per_s
+        self._windows: dict[tuple[str, str], _Window] = {}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        window = self._window(record.name, record.msg, self._clock())
+        if window.written < self._per_s:
+            window.written += 1
+            super().emit(record)
+        else:
+            window.suppressed += 1
+
+    def report(self) -> None:
+        """Write the counts of templates that may write again, and of lines that were lost; forget templates that have
+        been quiet."""
+        with_lock = self.lock
+        assert with_lock is not None
+        with with_lock:
+            self._close_windows(self._clock())
+            if isinstance(self.stream, QueuedStream):
+                self.stream.remind()
+
+    def notice(self, lost: int) -> str:
+        """The line that tells that so many were lost."""
+        made = {"name": "koko_presence.log", "msg": lost_text(lost), "levelno": logging.WARNING}
+        return self.format(logging.makeLogRecord(made | {"levelname": "WARNING", "lost": lost}))
+
+    def _window(self, logger: str, template: object, now: float) -> _Window:
+        key = (logger, str(template)[:200])
+        window = self._windows.get(key)
+        if window is not None and now < window.ends_at:
+            return window
+        if window is None and len(self._windows) >= MAX_TEMPLATES:
+            self._close_windows(now)
+            if len(self._windows) >= MAX_TEMPLATES:  # templates made from data: all of them share one budget
+                key = ("", "*")
+                window = self._windows.get(key)
+                if window is not None and now < window.ends_at:
+                    return window
+        if window is not None:
+            self._tell(key, window)
+        window = self._windows[key] = _Window(now + 1.0)
+        return window
+
+    def _close_windows(self, now: float) -> None:
+        for key in [key for key, window in self._windows.items() if now >= window.ends_at]:
+            self._tell(key, self._windows.pop(key))
+
+    def _tell(self, key: tuple[str, str], window: _Window) -> None:
+        if window.suppressed:
+            text = f"suppressed {window.suppressed} more of: {key[1]}"
+            made = {"name": key[0] or "koko_presence", "msg": text, "levelno": logging.WARNING, "levelname": "WARNING"}
+            super().emit(logging.makeLogRecord(made | {"suppressed": window.suppressed}))
+
+
+def configure(
+    log: Log,
+    secrets: Iterable[str] = (),
+    *,
+    stream: TextIO | None = None,
+    clock: Callable[[], float] = time.monotonic,
+    fields: Mapping[str, Any] | None = None,
+) -> BoundedHandler:
+    """Send everything the process logs to `stream` (default stderr); `fields` go on every line, such as the worker.
+
+    May be called again: after a reload, with a new level and new secrets.
+    """
+    formatter = JsonFormatter if log.format == "json" else ConsoleFormatter
+    handler = BoundedHandler(stream or sys.stderr, clock)
+    handler.setFormatter(formatter(Redactor(secrets), fields))
+    if isinstance(handler.stream, QueuedStream):
+        handler.stream.notice = handler.notice
+    root = logging.getLogger()
+    root.handlers[:] = [*(other for other in root.handlers if isinstance(other, EndWithoutMemory)), handler]
+    root.setLevel(log.level.upper())
+    logging.captureWarnings(True)
+    logging.getLogger("aiohttp.server").addFilter(_is_ours)
+    # a stderr that is gone must not make logging print tracebacks about itself
+    logging.raiseExceptions = False
+    return handler
+
+
+def report() -> None:
+    """To be called once a second: `BoundedHandler.report` of the process's log."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, BoundedHandler):
+            handler.report()
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    """aiohttp writes an ERROR for every request that cannot be read, with a piece of it: of a Cookie header that is too
+    long that is the session. The caller gets 400, which says it all; faults of our own handlers are kept."""
+    from aiohttp.http_exceptions import HttpProcessingError  # who only logs has no need of aiohttp
+
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+
+
+def quiet_logger() -> "logging.LoggerAdapter[logging.Logger]":
+    """The logger to give to picows: it drops all below CRITICAL.
+
+    picows writes two INFO lines per connection and an ERROR per bad frame, and makes a child logger per connection that
+    is never freed, unless it is given a LoggerAdapter.
+    """
+    logger = logging.getLogger("koko_presence.picows")
+    logger.setLevel(logging.CRITICAL)
+    return logging.LoggerAdapter(logger)

@@ -1,0 +1,412 @@
+"""The configuration: one Struct per section, read from a TOML file, then the environment, then flags; later wins.
+
+The schema below is the only list of keys. The environment's names, the flags' checks and the text of `default-config`
+are made from it. Reading never stops at the first fault: `ConfigError.faults` holds all of them, each naming its key.
+Nothing here logs or prints a value of a secret.
+"""
+
+import os
+import re
+import secrets as random_secrets
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+import msgspec
+from msgspec import Meta, Struct, inspect
+
+from koko_presence.protocol.limits import Limits, RoomOptions
+
+from . import cpu_cores
+from .auth import MIN_SECRET_BYTES, SECRET_NAMES, Auth, Section, check_auth
+from .host_names import is_loopback
+from .integrations import Access, Webhooks, check_outgoing
+from .trusted_proxies import Header, Proxies
+
+__all__ = [
+    "Access",
+    "Auth",
+    "Config",
+    "ConfigError",
+    "Log",
+    "Operator",
+    "Section",
+    "Server",
+    "is_loopback",
+    "load",
+    "with_secret",
+]
+
+ENV_PREFIX = "KOKO_PRESENCE_"
+# may come from a file, which the key with _file at its end names
+SECRETS = (
+    "auth.secret", "operator.api_key", "auth.introspect.authorization", "auth.public_key", "access.webhook.secret",
+    "webhooks.secret",
+)  # fmt: skip
+
+Port = Annotated[int, Meta(ge=0, le=65_535)]
+
+
+class Server(Section, frozen=True):
+    host: str = "127.0.0.1"
+    port: Port = 8080
+    workers: Annotated[int, Meta(ge=1, le=1024)] | Literal["auto"] = 1
+    runtime_dir: str = ""
+    backlog: Annotated[int, Meta(ge=1, le=65_535)] = 4096
+    origins: tuple[str, ...] = ()
+    tls_cert: str = ""
+    tls_key: str = ""
+    demo: bool = False
+    trusted_proxies: tuple[str, ...] = ()
+    forwarded_header: Header = "x-forwarded-for"
+    proxy_protocol: bool = False
+    keepalive_s: Annotated[float, Meta(gt=0.0, le=3600.0)] = 75.0
+    memory_bytes: Annotated[int, Meta(ge=0, le=1 << 50)] = 0
+    drain_delay_s: Annotated[float, Meta(ge=0.0, le=3600.0)] = 0.0
+    drain_s: Annotated[float, Meta(ge=0.0, le=3600.0)] = 10.0
+
+    @property
+    def worker_count(self) -> int:
+        """How many worker processes: with "auto" one for each core that this process may use."""
+        return cpu_cores.usable() if self.workers == "auto" else self.workers
+
+
+class Operator(Section, frozen=True):
+    host: str = "127.0.0.1"
+    port: Port = 9080
+    hosts: tuple[str, ...] = ()
+    api_key: str = ""
+    api_key_file: str = ""
+
+    def __repr__(self) -> str:
+        return f"Operator(host={self.host!r}, port={self.port}, api_key={'set' if self.api_key else 'unset'})"
+
+
+class Log(Section, frozen=True):
+    level: Literal["debug", "info", "warning", "error", "critical"] = "info"
+    format: Literal["json", "console"] = "json"
+
+
+class Config(Section, frozen=True):
+    """Everything that can be set. `auth.secret` and `operator.api_key` hold what their files held."""
+
+    server: Server = Server()
+    operator: Operator = Operator()
+    auth: Auth = Auth()
+    access: Access = Access()
+    limits: Limits = Limits()
+    rooms: RoomOptions = RoomOptions()
+    webhooks: Webhooks = Webhooks()
+    log: Log = Log()
+
+    @property
+    def secrets(self) -> list[str]:
+        """What must never be logged."""
+        auth, outgoing = self.auth, (self.access.webhook.secret, self.webhooks.secret)
+        found = (auth.secret, auth.introspect.authorization, self.operator.api_key, *outgoing)
+        return [secret for secret in found if secret]
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used. `faults` has one line for each thing to put right, naming its key."""
+
+    def __init__(self, faults: list[str]) -> None:
+        self.faults = faults
+        super().__init__("\n".join(faults))
+
+
+class Key(NamedTuple):
+    """One key of the schema. `section` is `auth.jwks` for a table within a section."""
+
+    section: str
+    name: str
+    type: Any
+    default: Any
+
+    @property
+    def dotted(self) -> str:
+        return f"{self.section}.{self.name}"
+
+    @property
+    def variable(self) -> str:
+        return f"{ENV_PREFIX}{self.dotted}".replace(".", "_").upper()
+
+    def of(self, config: "Config") -> Any:
+        """The key's value."""
+        table: Any = config
+        for name in self.dotted.split("."):
+            table = getattr(table, name)
+        return table
+
+
+def keys() -> Iterator[Key]:
+    """Every key, in the order of the sections; a section's own keys before those of its tables."""
+    for section in msgspec.structs.fields(Config):
+        yield from _keys_of(section.name, section.type, section.default)
+
+
+def _keys_of(section: str, table: Any, defaults: Any) -> Iterator[Key]:
+    tables = []
+    for field in msgspec.structs.fields(table):
+        if isinstance(field.type, type) and issubclass(field.type, Struct):
+            tables.append(field)
+        else:
+            yield Key(section, field.name, field.type, getattr(defaults, field.name))
+    for field in tables:
+        yield from _keys_of(f"{section}.{field.name}", field.type, getattr(defaults, field.name))
+
+
+def load(
+    path: str | Path | None = None,
+    env: Mapping[str, str] | None = None,
+    flags: Mapping[str, Any] | None = None,
+    *,
+    dev: bool = False,
+    needs_secret: bool = True,
+) -> Config:
+    """The configuration from `path` (TOML), `env` (default: this process's) and `flags` (dotted key to value).
+
+    `dev` gives the rules of `serve --dev`. `needs_secret=False` is for commands that do without a secret.
+    Errors: ConfigError with every fault found.
+    """
+    faults: list[str] = []
+    known = {key.dotted: key for key in keys()}
+    values: dict[str, Any] = {}
+    tables = {} if path is None else _tables_of(Path(path), faults)
+    if tables:
+        values |= _from_file(tables, known, faults)
+    values |= _from_environment(os.environ if env is None else env, known, faults)
+    for dotted, value in (flags or {}).items():
+        flag = "--" + known[dotted].name.replace("_", "-") if known[dotted].section != "log" else "--log-level"
+        _put(values, known[dotted], value, f"{dotted} ({flag})", isinstance(value, str), faults)
+    if tables is None:  # what is missing then is missing for that
+        raise ConfigError(faults)
+    if dev:
+        values |= _dev_rules(values)
+    if needs_secret:  # others, such as a probe of another user, may not read them
+        for dotted in SECRETS:
+            _read_secret_file(values, dotted, faults)
+    _check_rules({dotted: values.get(dotted, key.default) for dotted, key in known.items()}, dev, needs_secret, faults)
+    if faults:
+        raise ConfigError(faults)
+    sections: dict[str, Any] = {}
+    for dotted, value in values.items():
+        table = sections
+        for name in known[dotted].section.split("."):
+            table = table.setdefault(name, {})
+        table[known[dotted].name] = value
+    return msgspec.convert(sections, Config)
+
+
+def with_secret(config: Config, otherwise: str = "", *, anyhow: bool = False) -> Config:
+    """`config` with a secret for resume tokens: its own, or when it has none `otherwise`, or when that is empty one
+    drawn for this run. `anyhow` prefers `otherwise`. What a resume token leads to is gone after a restart, so such a
+    secret is as good as one that stays."""
+    secret = (otherwise if anyhow else "") or config.auth.secret or otherwise or random_secrets.token_urlsafe(32)
+    return msgspec.structs.replace(config, auth=msgspec.structs.replace(config.auth, secret=secret))
+
+
+# --- the three sources --------------------------------------------------------------------------------------------
+
+
+def _tables_of(path: Path, faults: list[str]) -> dict[str, Any] | None:
+    """None: it cannot be read."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        faults.append(f"{path}: cannot be read: {error.strerror}")
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        faults.append(f"{path}: is not valid TOML: {error}")
+    return None
+
+
+def _from_file(tables: Mapping[str, Any], known: Mapping[str, Key], faults: list[str]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    sections = {key.section for key in known.values()}
+    for section, table in tables.items():
+        if section not in sections:
+            faults.append(f"{section}: no such section{_nearest(section, sections)}")
+        else:
+            _from_table(section, table, sections, known, values, faults)
+    return values
+
+
+def _from_table(
+    section: str, table: Any, sections: set[str], known: Mapping[str, Key], values: dict[str, Any], faults: list[str]
+) -> None:
+    if not isinstance(table, dict):
+        faults.append(f"{section}: is a section: write [{section}] and its keys below it")
+        return
+    for name, value in table.items():
+        dotted = f"{section}.{name}"
+        if dotted in known:
+            _put(values, known[dotted], value, dotted, False, faults)
+        elif dotted in sections:
+            _from_table(dotted, value, sections, known, values, faults)
+        else:
+            faults.append(f"{dotted}: no such key{_nearest(dotted, {*known, *sections})}")
+
+
+def _from_environment(env: Mapping[str, str], known: Mapping[str, Key], faults: list[str]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    variables = {key.variable: key for key in known.values()}
+    for variable, text in env.items():
+        if not variable.startswith(ENV_PREFIX):
+            continue
+        key = variables.get(variable)
+        if key is None:
+            faults.append(f"{variable}: no such variable{_nearest(variable, variables)}")
+        elif text != "":
+            _put(values, key, text, f"{key.dotted} ({variable})", True, faults)
+    return values
+
+
+def _put(values: dict[str, Any], key: Key, value: Any, where: str, is_text: bool, faults: list[str]) -> None:
+    kind = inspect.type_info(key.type)
+    given: Any = value
+    if is_text and isinstance(kind, inspect.VarTupleType):
+        given = [part.strip() for part in value.split(",") if part.strip()]
+    try:
+        values[key.dotted] = msgspec.convert(given, type=key.type, strict=not is_text)
+    except msgspec.ValidationError:
+        shown = "a secret that is not shown" if key.name in SECRET_NAMES else repr(value)[:80]
+        faults.append(f"{where}: expected {expected(kind)}, got {shown}")
+
+
+def _nearest(name: str, among: Any) -> str:
+    import difflib  # only a mistake needs it
+
+    found = difflib.get_close_matches(name, list(among), n=1, cutoff=0.5)
+    return f"; did you mean {found[0]}?" if found else "; `koko-presence default-config` prints every key"
+
+
+def expected(kind: inspect.Type) -> str:
+    """What a value of this kind looks like, for people."""
+    match kind:
+        case inspect.BoolType():
+            return "true or false"
+        case inspect.IntType() | inspect.FloatType():
+            number = "a whole number" if isinstance(kind, inspect.IntType) else "a number"
+            if kind.gt is not None:
+                return f"{number} above {kind.gt:g}" + (f" and at most {kind.le:g}" if kind.le is not None else "")
+            return f"{number} from {kind.ge} to {kind.le}"
+        case inspect.LiteralType():
+            return " or ".join(sorted(f'"{value}"' for value in kind.values))
+        case inspect.VarTupleType():
+            return f"a list of {expected(kind.item_type)}" + (", not empty" if kind.min_length else "")
+        case inspect.UnionType():
+            return " or ".join(expected(part) for part in kind.types)
+    return "a text"
+
+
+# --- rules that no type can express -------------------------------------------------------------------------------
+
+
+def _dev_rules(values: Mapping[str, Any]) -> dict[str, Any]:
+    rules = {
+        "auth.secret": random_secrets.token_urlsafe(32),
+        "auth.secret_file": "",
+        # the tokens of /dev/token, besides what else is configured
+        "auth.verifiers": tuple(dict.fromkeys(("jwt", *values.get("auth.verifiers", ())))),
+        "auth.algorithms": tuple(dict.fromkeys(("HS256", *values.get("auth.algorithms", ())))),
+        "access.mode": "allow_all",
+        "server.demo": True,
+    }
+    return rules if "log.format" in values else rules | {"log.format": "console"}
+
+
+def _read_secret_file(values: dict[str, Any], dotted: str, faults: list[str]) -> None:
+    named = f"{dotted}_file"
+    if not values.get(named):
+        return
+    if values.get(dotted):
+        faults.append(f"{dotted}: is set, and {named} too: keep one of them")
+        return
+    # so that systemd's credentials can be named: "${CREDENTIALS_DIRECTORY}/secret"
+    path = os.path.expandvars(values[named])
+    try:
+        values[dotted] = Path(path).read_text(encoding="utf-8").strip()
+    except OSError as error:
+        faults.append(f"{named}: cannot read {path}: {error.strerror}")
+        return
+    except UnicodeDecodeError:
+        faults.append(f"{named}: {path} is not text: write the secret as text, such as base64")
+        return
+    if not values[dotted]:
+        faults.append(f"{named}: {path} is empty")
+
+
+def _check_rules(value: Mapping[str, Any], dev: bool, needs_secret: bool, faults: list[str]) -> None:
+    check_auth(value, needs_secret, faults)
+    check_outgoing(value, needs_secret, faults)
+    for origin in value["server.origins"]:
+        problem = origin_problem(origin)
+        if problem:
+            faults.append(f"server.origins: {origin[:80]!r} {problem}")
+    _check_tls(value, faults)
+    _check_proxies(value, faults)
+    size = len(value["operator.api_key"].encode())
+    if needs_secret and 0 < size < MIN_SECRET_BYTES and not is_loopback(value["operator.host"]):  # [Q2]
+        faults.append(
+            f"operator.api_key: has {size} bytes, at least {MIN_SECRET_BYTES} are needed where others can reach the "
+            "operator port: make one with  openssl rand -base64 48"
+        )
+    if value["server.port"] == value["operator.port"] != 0:
+        faults.append(f"operator.port: {value['operator.port']} is server.port too: give them different ports")
+    if value["limits.send_soft_bytes"] > value["limits.send_hard_bytes"]:
+        faults.append("limits.send_soft_bytes: is above limits.send_hard_bytes: it must be at most that")
+    if dev:
+        for dotted in ("server.host", "operator.host"):
+            if not is_loopback(value[dotted]):
+                faults.append(
+                    f"{dotted}: --dev lets everybody in and so listens on loopback only, got {value[dotted]!r}: "
+                    "use 127.0.0.1, or serve without --dev"
+                )
+
+
+def _check_tls(value: Mapping[str, Any], faults: list[str]) -> None:
+    if bool(value["server.tls_cert"]) != bool(value["server.tls_key"]):
+        missing = "tls_key" if value["server.tls_cert"] else "tls_cert"
+        faults.append(f"server.{missing}: is needed too: TLS takes a certificate and its key")
+    for dotted in ("server.tls_cert", "server.tls_key"):
+        if value[dotted] and not os.access(value[dotted], os.R_OK):
+            faults.append(f"{dotted}: cannot read {value[dotted]}")
+
+
+def _check_proxies(value: Mapping[str, Any], faults: list[str]) -> None:
+    for text in value["server.trusted_proxies"]:
+        try:
+            Proxies([text])
+        except ValueError:
+            faults.append(
+                f"server.trusted_proxies: {text[:80]!r} is no address, no network and not unix: write 192.0.2.7, "
+                "10.0.0.0/8 with zeros behind the network, or unix"
+            )
+    if value["server.proxy_protocol"] and not value["server.trusted_proxies"]:
+        faults.append("server.trusted_proxies: is needed with server.proxy_protocol: list who may connect")
+
+
+_ORIGIN = re.compile(
+    r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<host>[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{1,5}))?"
+)
+_DEFAULT_PORTS = {("http", "80"), ("https", "443")}
+_OriginRule = tuple[Callable[[str], bool], str]
+_COMMON_MISTAKES: tuple[_OriginRule, ...] = (
+    (lambda origin: "*" in origin, "is a pattern: list every origin, as in https://app.example.com"),
+    (lambda origin: origin.lower() != origin, "has capitals, which browsers never send: write it in lower case"),
+    (lambda origin: origin.endswith("/"), "ends with a slash, which browsers never send: leave it out"),
+)
+
+
+def origin_problem(origin: str) -> str:
+    """Why a browser would never send exactly this Origin [RFC 6454 section 7]; empty when it may."""
+    for is_mistake, problem in _COMMON_MISTAKES:
+        if is_mistake(origin):
+            return problem
+    found = _ORIGIN.fullmatch(origin)
+    if found is None or int(found["port"] or 1) not in range(1, 65_536):
+        return "is no origin: write scheme://host or scheme://host:port, as in https://app.example.com"
+    if (found["scheme"], found["port"]) in _DEFAULT_PORTS:
+        return "names the scheme's own port, which browsers leave out: leave it out"
+    return ""

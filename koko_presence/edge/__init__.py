@@ -1,1 +1,0 @@
-"""I/O with clients: one door, connections, sessions, outboxes, HTTP."""

@@ -1,1 +1,0 @@
-"""What an operator touches: configuration, logs, metrics. Stands beside the floors and imports floor 0 only."""

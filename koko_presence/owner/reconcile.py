@@ -1,0 +1,456 @@
+"""What is kept of a room or a user elsewhere, and how it becomes one again on its next owner [N-b].
+
+Pure: `record_of` and `memo_of` read, `restore_*` make a new one, `reconcile` holds what an edge says is connected
+against what the room believes. All of it may be done twice, or late, without harm.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+
+from koko_presence.protocol.commands import EnterRoom, Remove, Visitor
+from koko_presence.protocol.snapshots import (
+    ASKED,
+    HEARS,
+    MemberRecord,
+    PlaybackRecord,
+    Presence,
+    RoomHead,
+    RoomMemo,
+    RoomRecord,
+    SessionRecord,
+    UserRecord,
+)
+from koko_presence.rooms import lifetime, playback_sync
+from koko_presence.rooms.context import Setting
+from koko_presence.rooms.control import Request
+from koko_presence.rooms.member import Alone, Member, Person
+from koko_presence.rooms.playback import Playback
+from koko_presence.rooms.presence_state import REGISTERS, submit
+from koko_presence.rooms.room import UNHEARD_S, Room
+from koko_presence.users.session import UserSession
+from koko_presence.users.user import User
+
+# what stands in a SessionRecord, too
+SESSION_FIELDS = tuple(name for name in UserSession.__slots__ if name not in ("away_at", "named"))
+NOBODY_NEWER: Mapping[int, int] = {}
+JUMP = 1000  # above every number that a lost owner can have given and nobody left has seen
+
+
+# --- rooms --------------------------------------------------------------------------------------------------------
+
+
+def member_record(member: Member) -> MemberRecord:
+    """All of a member that has to outlive its room's owner."""
+    return MemberRecord(
+        session_id=member.session_id,
+        user_id=member.user_id,
+        edge=member.edge,
+        connection=member.connection,
+        stay=member.stay,
+        told=member.told,
+        privacy_version=member.privacy_version,
+        granted=member.granted,
+        lease_until=member.lease_until,
+        grace_until=member.grace_until,
+        name=member.name,
+        image=member.image,
+        can_control=member.can_control,
+        can_broadcast=member.can_broadcast,
+        moderator=member.moderator,
+        disabled=member.disabled,
+        invisible=member.invisible,
+        share_cursor=member.share_cursor,
+        share_selection=member.share_selection,
+        color=member.color,
+        index=member.index,
+        joined_at=member.joined_at,
+        last_active_at=member.last_active_at,
+        connected=member.connected,
+        attached=member.attached,
+        cursor=member.cursor,
+        cursor_put_away=member.cursor_put_away,
+        selection=member.selection,
+        typing=member.typing,
+        watching=member.watching,
+        profile=member.person.profile,
+    )
+
+
+def visitor_of(member: Member) -> Visitor:
+    """Who stands behind a member, as a room was told."""
+    return Visitor(
+        edge=member.edge,
+        session_id=member.session_id,
+        user_id=member.user_id,
+        name=member.name,
+        image=member.image,
+        connection=member.connection,
+        opening=member.told,
+        lease_until=member.lease_until,
+        privacy_version=member.privacy_version,
+        disabled=member.disabled,
+        invisible=member.invisible,
+        share_cursor=member.share_cursor,
+        share_selection=member.share_selection,
+    )
+
+
+def head_of(room: Room) -> RoomHead:
+    """All of a room but its members and numbers."""
+    playback = room.playback
+    return RoomHead(
+        type=room.type,
+        created_at=room.created_at,
+        sync_enabled=room.sync_enabled,
+        playback=None
+        if playback is None
+        else PlaybackRecord(
+            is_playing=playback.is_playing,
+            current_time=playback.current_time,
+            playback_rate=playback.playback_rate,
+            anchor=playback.anchor,
+            version=playback.version,
+            duration=playback.duration,
+            target=playback.target,
+        ),
+        controller=room.control.user_id,
+        controller_session=room.control.session_id,
+        control_version=room.control.version,
+        requests=[(user_id, *request) for user_id, request in room.control.requests.items()],
+        shown=room.shown,
+        alone=[] if room.shown else [(user_id, *person.alone) for user_id, person in room.people.items()],
+    )
+
+
+def whole_memo(room: Room) -> RoomMemo:
+    """Everything, for somebody who keeps nothing of the room yet; of the room's present revision."""
+    members = [member_record(member) for member in room.members.values()]
+    return RoomMemo(seq=room.seq, revision=room.revision, head=head_of(room), members=members, gone=[], whole=True)
+
+
+def memo_of(room: Room, session_ids: Iterable[str]) -> RoomMemo:
+    """What those who keep the room have to know of these sessions, and of the room."""
+    members = {session_id: room.members.get(session_id) for session_id in sorted(session_ids) if session_id}
+    return RoomMemo(
+        seq=room.seq,
+        revision=room.revision,
+        head=head_of(room),
+        members=[member_record(member) for member in members.values() if member is not None],
+        gone=[session_id for session_id, member in members.items() if member is None],
+    )
+
+
+def release_waiting(room: Room, now: float) -> None:
+    """Show what waits for a budget: the next owner would not know of it [E1]."""
+    room.admit_late(now)
+    for member in list(room.members.values()):
+        for kind in member.pending:
+            value = member.pending.take(kind)
+            room.setting.deadlines.cancel((kind, room.id, member.session_id))
+            REGISTERS[kind].apply(room, member, value, now)
+    playback_sync.release_playback(room, now, at_once=True)
+
+
+def forget_deadlines(room: Room) -> None:
+    """Nothing of this room rings any more on this owner."""
+    cancel = room.setting.deadlines.cancel
+    lifetime.forget_deadlines(room)
+    for member in room.members.values():
+        for kind in (*member.pending, "grace", "away", "typing_stop", "report_stale"):
+            cancel((kind, room.id, member.session_id))
+
+
+def record_of(room: Room) -> RoomRecord:
+    """The whole room, written by its owner when it lets go."""
+    return RoomRecord(
+        seq=room.seq,
+        revision=room.setting.next_version(room.revision),
+        head=head_of(room),
+        members={session_id: member_record(member) for session_id, member in room.members.items()},
+        final=True,
+    )
+
+
+def restore_room(room_id: str, record: RoomRecord, seq: int, setting: Setting, now: float) -> Room:
+    """The room as it was when the record was written. Leases and graces end when they were to end, other deadlines are
+    begun anew. `seq` is the highest that anybody has heard."""
+    head, limits, deadlines = record.head, setting.limits, setting.deadlines
+    room = Room(room_id, head.type, setting, now)
+    room.created_at, room.shown = head.created_at, head.shown
+    room.sync_enabled = head.sync_enabled
+    room.flushed_seq = seq
+    jump = 0 if record.final else JUMP
+    room.seq = seq + jump if room.shown else 0
+    room.revision = room.restored_revision = record.revision
+    if head.playback is not None:
+        room.playback = Playback(now)
+        for name in PlaybackRecord.__struct_fields__:
+            setattr(room.playback, name, getattr(head.playback, name))
+        room.playback.version += jump  # people who saw the lost owner's last command must believe the next one [H16]
+    alone = {user_id: Alone(room_type, since) for user_id, room_type, since in head.alone}
+    for each in record.members.values():
+        _restore_member(room, each, alone.get(each.user_id, Alone(head.type, head.created_at)), now)
+    control = room.control
+    control.version = head.control_version + jump
+    if head.controller_session in room.members:
+        control.user_id, control.session_id = head.controller, head.controller_session
+    for user_id, name, requested_at, expires_at in head.requests:
+        if user_id in room.people:
+            control.requests[user_id] = Request(name, requested_at, expires_at)
+            deadlines.set(("control_request", room.id, user_id), max(expires_at, now))
+    if not any(member.visible for member in room.members.values()):
+        deadlines.set(("empty", room.id, ""), now + limits.room_linger_s)
+    return room
+
+
+def _restore_member(room: Room, record: MemberRecord, alone: Alone, now: float) -> None:
+    setting = room.setting
+    limits, deadlines = setting.limits, setting.deadlines
+    person = room.people.get(record.user_id)
+    if person is None:
+        person = room.people[record.user_id] = Person(record.user_id, record.profile, limits, alone)
+    visitor = Visitor(
+        edge=record.edge,
+        session_id=record.session_id,
+        user_id=record.user_id,
+        name=record.name,
+        image=record.image,
+        connection=record.connection,
+        lease_until=record.lease_until,
+        privacy_version=record.privacy_version,
+        disabled=record.disabled,
+        invisible=record.invisible,
+        share_cursor=record.share_cursor,
+        share_selection=record.share_selection,
+    )
+    enter = EnterRoom(
+        user_id=record.user_id,
+        room_id=room.id,
+        visitor=visitor,
+        can_control=record.can_control,
+        can_broadcast=record.can_broadcast,
+        moderator=record.moderator,
+    )
+    member = Member(enter, record.stay, person, limits, now)
+    for name in (
+        "color", "index", "joined_at", "last_active_at", "connected", "attached", "cursor", "cursor_put_away",
+        "selection", "typing", "watching", "told", "granted",
+    ):  # fmt: skip
+        setattr(member, name, getattr(record, name))
+    person.members[member.session_id] = room.members[member.session_id] = member
+    if not member.connected:
+        room.hold(member, record.grace_until, now, not_before=now + UNHEARD_S)
+    room.prolong(member, member.lease_until)
+    if member.typing is not None:
+        deadlines.set(("typing_stop", room.id, member.session_id), now + limits.typing_stop_s)
+    if member.watching:
+        deadlines.set(("report_stale", room.id, member.session_id), now + limits.report_fresh_s)
+
+
+def reconcile(room: Room, presence: Presence, edges: Collection[int], now: float, *, late: bool = False) -> list[str]:
+    """Hold an edge's word against the room: who is not connected there any more is dropped into the grace, who is comes
+    back from it, unless it is connected at another of `edges`. `late`: the room may have answered a join since the edge
+    said that the session does not hear it. Returns the sessions that the room knows nothing of."""
+    edge, sessions = presence.edge, presence.sessions
+    for member in list(room.members.values()):
+        spoken_of = member.edge == edge and member.connection <= presence.newest
+        if spoken_of and member.connected and member.session_id not in sessions:
+            room.drop(member, now)
+    lost = []
+    for session_id, (hears, connection, _) in sessions.items():
+        found = room.members.get(session_id)
+        if found is None:
+            if hears:  # who does not hear the room is told of it when it joins again
+                lost.append(session_id)
+            continue
+        if found.edge != edge and found.connected and found.edge in edges:
+            continue
+        if not found.connected or found.edge != edge:
+            if late and found.connection != connection:
+                continue  # which of the two is the later one the user's owner knows
+            room.resume(found, edge, connection, now)
+        found.attached = hears or (late and found.attached)  # a resume has ended what another connection heard
+    return lost
+
+
+def show_last_cursors(room: Room, presence: Presence, now: float) -> None:
+    """Those who are connected at an edge show the cursor that it has had of them last."""
+    for session_id, (_, _, cursor) in presence.sessions.items():
+        member = room.members.get(session_id)
+        if cursor is None or member is None or member.edge != presence.edge or not member.connected:
+            continue
+        shown = None if cursor.hidden else cursor
+        if shown != member.cursor:
+            submit(room, member, "cursor", shown, now)
+
+
+def drop_absent(room: Room, edges: Collection[int], now: float) -> bool:
+    """Hold the places of those whose edge is gone; True when there were any. Leases never had one."""
+    absent = [
+        member
+        for member in room.members.values()
+        if member.connected and member.edge not in edges and not member.leased
+    ]
+    for member in absent:
+        room.drop(member, now)
+    return bool(absent)
+
+
+# --- users --------------------------------------------------------------------------------------------------------
+
+
+def session_record(session_id: str, session: UserSession) -> SessionRecord:
+    """One session, as its user's owner has it."""
+    return SessionRecord(
+        session_id=session_id,
+        edge=session.edge,
+        connection=session.connection,
+        accepted_at=session.accepted_at,
+        opening=session.opening,
+        privacy_version=session.privacy_version,
+        heard=session.heard,
+        lease_until=session.lease_until,
+        grace_until=session.grace_until,
+        connected=session.connected,
+        disabled=session.disabled,
+        invisible=session.invisible,
+        share_cursor=session.share_cursor,
+        share_selection=session.share_selection,
+        activity=session.activity,
+        rooms=dict(session.rooms),
+    )
+
+
+def user_record(user: User) -> UserRecord:
+    """The whole user."""
+    wishes = (user.wishes.invisible, user.wishes.share_cursor, user.wishes.share_selection)
+    return UserRecord(
+        user_id=user.id,
+        revision=user.revision,
+        manual=user.manual,
+        status_message=user.status_message,
+        wishes=tuple(wish if isinstance(wish, bool) else None for wish in wishes),  # type: ignore[arg-type]
+        sessions=[session_record(session_id, session) for session_id, session in user.sessions.items()],
+    )
+
+
+def restore_user(user_id: str, record: UserRecord | None, setting: Setting, now: float) -> User:
+    """The user as it was when the record was written; a new one when there is none."""
+    user = User(user_id, setting)
+    if record is None:
+        user.blank = setting.next_version()
+        return user
+    user.revision, user.manual, user.status_message = record.revision, record.manual, record.status_message
+    _take_wishes(user, record)
+    for each in record.sessions:
+        user.sessions[each.session_id] = _restored_session(each)
+        if not each.connected:
+            user.hold_until(each.session_id, each.grace_until, not_before=now + UNHEARD_S)
+        elif each.lease_until:
+            setting.deadlines.set(("session", user_id, each.session_id), each.lease_until)
+    user.activity = user.liveliest()
+    return user
+
+
+def take_late_privacy(user: User, record: UserRecord) -> None:
+    """The record of an owner that stood still has come after all: what a session hides by a newer word than is known
+    here counts, with what the user hides everywhere."""
+    newer = [
+        word
+        for word in record.sessions
+        if word.session_id in user.sessions and word.privacy_version > user.sessions[word.session_id].privacy_version
+    ]
+    for word in newer:
+        user.believe_privacy(word.session_id, word)
+    if newer:
+        _take_wishes(user, record)
+
+
+def _take_wishes(user: User, record: UserRecord) -> None:
+    """What the user hides everywhere, where nothing is known of that yet."""
+    for name, wish in zip(("invisible", "share_cursor", "share_selection"), record.wishes, strict=True):
+        if wish is not None and not isinstance(getattr(user.wishes, name), bool):
+            setattr(user.wishes, name, wish)
+
+
+def take_late_record(user: User, record: UserRecord) -> bool:
+    """The record of a user who was taken over without one has come after all. True when it changes what is known."""
+    if not user.believed < record.revision < user.blank:
+        return False
+    user.blank, user.manual, user.status_message = 0, record.manual, record.status_message
+    _take_wishes(user, record)
+    return True
+
+
+def _restored_session(record: SessionRecord) -> UserSession:
+    session = UserSession.__new__(UserSession)
+    session.away_at, session.named = 0.0, frozenset()
+    for name in SESSION_FIELDS:
+        setattr(session, name, getattr(record, name))
+    session.rooms = dict(record.rooms)
+    return session
+
+
+def meet(user: User, word: SessionRecord, *, tell: bool) -> SessionRecord | None:
+    """Take over an edge's word on one of the user's sessions. Returns the loser when two connections claim the session:
+    that of the later opening has it [D16]. `tell`: the rooms are told in any case."""
+    session = user.sessions.get(word.session_id)
+    loser, unknown = None, session is None
+    if session is None:
+        session = user.sessions[word.session_id] = _restored_session(word)
+        session.rooms = {}
+        session.connected = False
+    elif session.connection != word.connection:
+        if session.opening > word.opening:
+            return word
+        loser = session_record(word.session_id, session) if session.connected else None
+        session.edge, session.connection, session.heard = word.edge, word.connection, word.heard
+        session.connected = False
+    session.accepted_at, session.opening = word.accepted_at, max(session.opening, word.opening)
+    if word.privacy_version > session.privacy_version:
+        user.believe_privacy(word.session_id, word)
+    session.activity = word.activity
+    user.keep(word.session_id)
+    session.named = frozenset(word.rooms)
+    for room_id, how in word.rooms.items():
+        if how != ASKED:
+            session.rooms.setdefault(room_id, 0)  # the number comes with the next join, or with the room's claim
+    if tell or not session.connected:
+        session.connected = True
+        _tell_rooms(user, session, word)
+    if word.privacy_version < session.privacy_version:  # of what another session has hidden, or shown, for all of them
+        user.tell_privacy(word.session_id)
+    if unknown:  # the edge knows what the client has said last of its privacy, which no room may have heard of yet
+        user.setting.effects += [user.privacy_word(word.session_id, room_id) for room_id in sorted(session.rooms)]
+    return loser
+
+
+def leave_unnamed_rooms(user: User, word: SessionRecord) -> None:
+    """What is known of the session's rooms is from the record of an owner that was lost, or from the rooms themselves.
+    Those that its edge does not name have been left: the last owner has not written that down any more, and may not
+    have passed it on."""
+    session = user.sessions[word.session_id]
+    if (session.edge, session.connection) == (word.edge, word.connection):
+        for room_id in sorted(session.rooms.keys() - word.rooms.keys()):
+            user.step_out(Remove(room_id=room_id, session_id=word.session_id, reason="left"))
+
+
+def _tell_rooms(user: User, session: UserSession, word: SessionRecord) -> None:
+    """They may have been told that it is away: also those of whose answer to a join the edge does not know yet."""
+    for room_id in sorted(session.rooms):
+        hears = word.rooms.get(room_id, ASKED) in (HEARS, ASKED)
+        stay = session.rooms[room_id]
+        user.setting.effects.append(user.resume_word(word.session_id, room_id, stay, hears=hears))
+
+
+def hold_absent(
+    user: User, edges: Collection[int], named: dict[int, set[str]], now: float, newest: Mapping[int, int] = NOBODY_NEWER
+) -> None:
+    """Begin the grace of every session that is connected at no edge any more: its edge is not among `edges`, or has
+    announced its sessions (`named`, by edge) without it, and not before it came (`newest`, by edge: up to which
+    connection that edge has spoken). Leases are at none anyway."""
+    for session_id, session in list(user.sessions.items()):
+        if session.leased or not session.connected:
+            continue
+        missed = session_id not in named.get(session.edge, (session_id,))
+        if session.edge not in edges or (missed and session.connection <= newest.get(session.edge, session.connection)):
+            user.hold(session_id, now)

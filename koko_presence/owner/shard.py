@@ -1,0 +1,525 @@
+"""The rooms and users of one worker: commands in, effects out, still without I/O.
+
+`handle` takes one command, `tick` what has become due; both leave their effects in `take_effects`: commands for other
+owners, news for edges, in the order they happened. A room's stream is collected in the room and leaves with
+`packets`, one per edge that has members, when `plan` says that its time has come: at once when the room is quiet or
+when playback or control are in it, else at the end of a short window, so that events share a write [L4].
+"""
+
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from math import inf, nextafter
+from typing import Any, NamedTuple
+
+from msgspec import UNSET
+
+from koko_presence._fastpath.counters import tally
+from koko_presence._fastpath.fanout import Item, RoomPacket, frame_text
+from koko_presence._fastpath.room_core import FlushPlan
+from koko_presence._fastpath.wallclock import WallClock
+from koko_presence.protocol.commands import (
+    Act,
+    Admit,
+    Announce,
+    ApplyPrivacy,
+    ApplyProfile,
+    AskActive,
+    Call,
+    Command,
+    Drop,
+    Regrant,
+    Remove,
+    RenewLease,
+    Resume,
+    RoomLeft,
+)
+from koko_presence.protocol.edge_messages import EdgeNews, Reply, SessionActed
+from koko_presence.protocol.errors import NOT_CHECKED, NOT_CHECKED_RETRY_S, PresenceError
+from koko_presence.protocol.events import ActiveReply, ServerNotice, encode, encode_ack, error_reply
+from koko_presence.protocol.limits import Limits, RoomOptions
+from koko_presence.protocol.messages import Broadcast, CursorMessage, PlaybackMessage, RoomMessage
+from koko_presence.protocol.snapshots import StayEnd
+from koko_presence.rooms import call_scopes, lifetime, playback_sync, presence_state, snapshot_view, webhook_recorder
+from koko_presence.rooms.context import Setting
+from koko_presence.rooms.deadlines import Deadlines
+from koko_presence.rooms.due import what_is_due
+from koko_presence.rooms.member import Member
+from koko_presence.rooms.message_handlers import ACTIONS
+from koko_presence.rooms.room import Room
+from koko_presence.users import http_sessions
+from koko_presence.users.user import User
+
+from . import replies
+from .user_handlers import UserDesk, refuse_join
+
+
+class Ended(NamedTuple):
+    """The end of a session's stay in a room: which stay, when the room's events told of it (monotonic seconds; 0.0: it
+    was not known there), when it was noted, and when the room was made (0.0: there was none)."""
+
+    stay: int
+    told_at: float
+    noted_at: float
+    created_at: float
+
+
+NEVER = Ended(0, 0.0, 0.0, 0.0)
+NO_ENDS: Mapping[str, Ended] = {}
+ENDED_S = 10.0  # longer than a word can be on its way: a worker that hangs is given up before
+
+Effect = tuple[int, EdgeNews] | Command
+
+
+class Shard:
+    """Owner of rooms and users. Only `handle`, `tick` and `packets` change anything, and a member's Lane, which is the
+    short way of its cursors."""
+
+    def __init__(self, limits: Limits, options: RoomOptions, wall: WallClock) -> None:
+        self.deadlines = Deadlines()
+        self.setting = Setting(limits, options, wall, self.deadlines)
+        self.rooms: dict[str, Room] = {}
+        self.users: dict[str, User] = {}
+        # since when, and for how long, a resume token is believed without a session to it: an owner was lost [N-c]
+        self._trust_from = self._trust_s = 0.0
+        self.denied: set[str] = set()  # users of whom a room has been told that nothing is known, since the last change
+        # rooms with something to send, and when
+        self.plan = FlushPlan(limits.flush_window_ms / 1000.0, limits.flush_ceiling_ms / 1000.0)
+        # stays that have ended, and when; an Admit that went another way may come after the Remove
+        self._ended: dict[str, dict[str, Ended]] = {}  # by room and session
+        self._swept_at = 0.0
+        self._desk = UserDesk(self)
+        self._handlers: dict[type, Callable[[Any, float], None]] = {
+            **self._desk.handlers,
+            Admit: self._admit,
+            Remove: self._remove,
+            Drop: self._drop,
+            Resume: self._resume,
+            RenewLease: self._renew,
+            ApplyProfile: self._apply_profile,
+            ApplyPrivacy: self._apply_privacy,
+            Regrant: self._regrant,
+            Act: self._act,
+            AskActive: self._ask_active,
+            Announce: self._announce,
+        }
+
+    def handle(self, command: Command, now: float) -> None:
+        """Apply one command at monotonic second `now`. A broken rule becomes the error reply of L6, never an
+        exception."""
+        kind = type(command)
+        room = self.rooms.get(getattr(command, "room_id", ""))
+        if room is not None and not (kind is Act and type(command.message) is CursorMessage):  # type: ignore[union-attr]
+            room.settle()  # cursors that came before go before, and are seen by those who saw them then
+        self._handlers[kind](command, now)
+        if self.setting.kept and kind in self._desk.handlers:  # what goes to rooms names users of others, too
+            self.setting.touched_users.add(command.user_id)  # type: ignore[union-attr]
+
+    def take_effects(self) -> list[Effect]:
+        """What `handle` and `tick` have caused since the last call, in order."""
+        effects, self.setting.effects = self.setting.effects, []
+        return effects
+
+    # --- time -----------------------------------------------------------------------------------------------------
+
+    def trusts(self, now: float) -> bool:
+        """May a session that is not known here have been known to an owner that was lost [N-c]?"""
+        return now < self.setting.delays.ends(self._trust_from, self._trust_s)
+
+    def trust_for(self, seconds: float, now: float) -> None:
+        """An owner has been lost: believe resume tokens for so long, or longer while the service is behind."""
+        self._trust_from, self._trust_s = now, seconds
+
+    def next_at(self) -> float | None:
+        """When `tick` is wanted next."""
+        return self.deadlines.next_at()
+
+    def tick(self, now: float) -> None:
+        """Do all that has become due."""
+        for kind, owner_id, sub_id in self.deadlines.due(now):
+            if kind == "session":
+                user = self.users.get(owner_id)
+                if user is not None and sub_id in user.sessions:
+                    user.expire(sub_id, now)
+                    if sub_id not in user.sessions:
+                        self.setting.touched_users.add(owner_id)
+                        self._desk.drop_if_gone(user)
+                continue
+            room = self.rooms.get(owner_id)
+            if room is None:
+                continue
+            room.settle()
+            if kind == "empty":
+                lifetime.end(room, now)
+                self._touch(room, now, "", *room.members)
+                self._free_if_empty(room, now)
+                continue
+            due = what_is_due(room, kind, sub_id, now)
+            if due.ended:
+                self._after_removal(room, sub_id, now)
+            if due.touched is not None:
+                self._touch(room, now, *due.touched)
+
+    # --- flushes --------------------------------------------------------------------------------------------------
+
+    def edges_of(self, room: Room) -> list[int]:
+        """Where a room's flush has to go: the edges that have members or whose last member has just left."""
+        edges = {member.edge for member in room.members.values() if member.attached} | room.parted
+        room.parted.clear()
+        return sorted(edges)
+
+    def packet(self, room: Room, items: list[Item], now: float) -> RoomPacket:
+        """A room's flush."""
+        return RoomPacket(room.id, items, self.setting.wall.iso(now))
+
+    def changed_room(self, room: Room, now: float) -> None:
+        """Anything in a room may have changed: for those who keep a record, and those who hear it."""
+        self._touch(room, now, "", *room.members)
+
+    def changed_user(self, user: User, now: float) -> None:
+        """Anything of a user may have changed."""
+        self.setting.touched_users.add(user.id)
+        self._desk.drop_if_gone(user)
+
+    def _touch(self, room: Room, now: float, *session_ids: str) -> None:
+        """Something is to be sent; and of these sessions records have to be written anew."""
+        if self.setting.kept and session_ids:
+            room.changed.update(session_ids)
+            self.plan.urge(room, now) if not room.out else self.plan.touch(room, now)
+            return
+        self.plan.touch(room, now)
+
+    # --- commands to rooms ----------------------------------------------------------------------------------------
+
+    def _admit(self, command: Admit, now: float) -> None:
+        enter = command.enter
+        room = self.rooms.get(command.room_id)
+        before = None if room is None else room.members.get(enter.visitor.session_id)
+        made, known = room is None, before is not None
+        shown = room is not None and room.shown
+        if before is not None and enter.call is None and command.stay < before.stay:
+            return  # of an owner that was held up: the session has joined again since
+        ended = self.ended(command.room_id, enter.visitor.session_id)
+        if command.stay <= ended.stay:
+            if enter.call is not None:
+                replies.refuse(self.setting, enter.call, PresenceError("UNAVAILABLE"), enter.room_id)
+            return  # of an owner that was held up: the session has left since
+        try:
+            if enter.stays and before is None:
+                raise PresenceError("FORBIDDEN", NOT_CHECKED, retry_after_s=NOT_CHECKED_RETRY_S)
+            if room is None:
+                if enter.room_type is None:
+                    raise lifetime.unnamed_type()
+                room = self.rooms[command.room_id] = Room(command.room_id, enter.room_type, self.setting, now)
+            room.admit(enter, command.stay, command.profile, now)
+        except PresenceError as error:
+            out = room is None or enter.visitor.session_id not in room.members  # a refused second join changes nothing
+            refuse_join(self.setting, enter, error, out=out)
+            if out:
+                sid = enter.visitor.session_id
+                word = RoomLeft(user_id=enter.user_id, room_id=enter.room_id, session_id=sid, stay=command.stay)
+                self.setting.effects.append(word)
+            return
+        member = room.members[enter.visitor.session_id]
+        if not known:
+            # read together with its last leave: what is told of both stays differs
+            if member.joined_at <= ended.told_at:
+                member.joined_at = nextafter(ended.told_at, inf)
+            webhook_recorder.entered(room, member, now, made=made, begun=room.shown and not shown)
+        elif not member.may_hold:  # it has joined again, with other rights
+            playback_sync.lose_control(room, member, now)
+        if enter.call is not None:
+            replies.answer(self.setting, enter.call, snapshot_view.joined_reply(room, member, None, now))
+        self._touch(room, now, *room.people[enter.user_id].members)  # all of them show the same profile
+
+    def _remove(self, command: Remove, now: float) -> None:
+        room, member = self._find(command.room_id, command.session_id)
+        self._note_end(command, now if member is None else max(now, member.joined_at), told=member is not None)
+        if room is not None and member is not None and not 0 < command.stay < member.stay:
+            room.remove(member, command.reason, now, id=command.id)  # the user's owner said so and knows
+            self._after_removal(room, member.session_id, now)
+        if command.call is not None:
+            left = command.left if member is not None else command.left - 1
+            replies.answer(self.setting, command.call, {"success": True, "left": left})
+
+    def ended(self, room_id: str, session_id: str) -> Ended:
+        """Which stay of a session in a room has ended here last; NEVER for none, or when that was long ago."""
+        return self._ended.get(room_id, NO_ENDS).get(session_id, NEVER)
+
+    def ends(self, now: float) -> dict[str, list[StayEnd]]:
+        """The stays that have ended here lately, by room."""
+        self._sweep_ends(now)
+        return {
+            room_id: [StayEnd(session_id, *end) for session_id, end in ends.items()]
+            for room_id, ends in self._ended.items()
+        }
+
+    def note_ends(self, room_id: str, ends: list[StayEnd], now: float) -> None:
+        """These have ended with the room's last owner."""
+        for end in ends:
+            known = self.ended(room_id, end.session_id)
+            self._ended.setdefault(room_id, {})[end.session_id] = Ended(
+                max(known.stay, end.stay),
+                max(known.told_at, end.told_at),
+                max(known.noted_at, end.noted_at),
+                max(known.created_at, end.created_at),
+            )
+        if room_id in self.rooms:
+            self.tell_of_ended_rivals(self.rooms[room_id], now)
+
+    def tell_of_ended_rivals(self, room: Room, now: float) -> None:
+        """An owner that did not know of this room may have made it, too, and have seen its end: then the application's
+        back end believes that nobody is in. Tell it once more who is."""
+        rivals = [end for end in self._ended.get(room.id, NO_ENDS).values() if end.created_at > room.created_at]
+        if not rivals:
+            return
+        made_at, told_at = max(end.created_at for end in rivals), max(end.told_at for end in rivals)
+        for member in room.members.values():
+            if member.joined_at <= told_at:
+                webhook_recorder.entered_before_creation(room, member, made_at, now)
+
+    def _note_end(self, command: Remove, at: float, *, told: bool) -> None:
+        if at > self._swept_at + ENDED_S:
+            self._sweep_ends(at)
+            self._swept_at = at
+        known, room = self.ended(command.room_id, command.session_id), self.rooms.get(command.room_id)
+        made_at = known.created_at if room is None else room.created_at
+        end = Ended(max(known.stay, command.stay), at if told else known.told_at, at, made_at)
+        self._ended.setdefault(command.room_id, {})[command.session_id] = end
+
+    def _sweep_ends(self, now: float) -> None:
+        for room_id, ends in list(self._ended.items()):
+            late = {session_id: end for session_id, end in ends.items() if now - end.noted_at <= ENDED_S}
+            if late:
+                self._ended[room_id] = late
+            else:
+                del self._ended[room_id]
+
+    def _renew(self, command: RenewLease, now: float) -> None:
+        room, member = self._find(command.room_id, command.session_id)
+        found = room is not None and member is not None and member.leased
+        if room is not None and member is not None and member.leased:
+            room.prolong(member, max(member.lease_until, command.lease_until))  # it may come twice
+            self._touch(room, now, member.session_id)
+        else:  # lost with an owner: the user's has to know
+            self.setting.effects.append(
+                RoomLeft(
+                    user_id=command.user_id,
+                    room_id=command.room_id,
+                    session_id=command.session_id,
+                    stay=command.stay,
+                )
+            )
+        if command.call is not None:
+            renewed = command.renewed if found else command.renewed - 1
+            if renewed:
+                replies.answer(self.setting, command.call, {"success": True, "renewed": renewed})
+            else:
+                replies.refuse(self.setting, command.call, http_sessions.nothing_to_renew())
+
+    def _after_removal(self, room: Room, session_id: str, now: float) -> None:
+        self._touch(room, now, session_id)
+        self._free_if_empty(room, now)
+
+    def _free_if_empty(self, room: Room, now: float) -> None:
+        """Forget a room that neither is there for others nor has anybody in it [C12]."""
+        if room.members or room.shown:
+            return
+        if room.out:  # its last words go before anything of a new room of the same id
+            self.plan.urge(room, now)
+        lifetime.forget_deadlines(room)
+        if self.rooms.get(room.id) is room:
+            del self.rooms[room.id]
+            if self.setting.kept:
+                self.setting.freed.append(room)
+
+    def _drop(self, command: Drop, now: float) -> None:
+        room, member = self._find(command.room_id, command.session_id)
+        if room is None or member is None or member.leased or command.version < member.told:
+            return
+        if member.connection != command.connection and (member.connected or command.grace_until <= member.grace_until):
+            return
+        member.told = command.version
+        if member.connected:
+            presence_state.settle(room, member, now)
+            room.drop(member, now, command.grace_until, command.away_at)
+        elif member.grace_until != command.grace_until:  # the room's new owner did not know since when
+            room.hold(member, command.grace_until, now)
+        else:
+            return
+        self._touch(room, now, member.session_id)
+
+    def _resume(self, command: Resume, now: float) -> None:
+        room, member = self._find(command.room_id, command.session_id)
+        if room is None or member is None:
+            if command.stay:  # else an edge's word, which the room will hear for itself
+                self.setting.effects.append(
+                    RoomLeft(
+                        user_id=command.user_id,
+                        room_id=command.room_id,
+                        session_id=command.session_id,
+                        stay=command.stay,
+                    )
+                )
+            return
+        if command.version < member.told:
+            return  # said once more, or by an owner that is none any more
+        member.told = command.version
+        if member.connected and (member.edge, member.connection) == (command.edge, command.connection):
+            if not command.hears or member.attached:
+                return  # it is said once more by the heir of an owner who had said it
+        else:
+            room.resume(member, command.edge, command.connection, now)
+        if command.hears:  # what the room has sent meanwhile did not go there
+            room.send_snapshot(member, None, now)
+        self._touch(room, now, member.session_id)
+
+    def _apply_profile(self, command: ApplyProfile, now: float) -> None:
+        room = self.rooms.get(command.room_id)
+        person = room.people.get(command.user_id) if room is not None else None
+        if room is not None and person is not None:
+            room.apply_profile(person, command.profile, command.session_id, command.interacted, now)
+            self._touch(room, now, *person.members)
+
+    def _apply_privacy(self, command: ApplyPrivacy, now: float) -> None:
+        room, member = self._find(command.room_id, command.session_id)
+        if room is not None and member is not None:
+            room.apply_privacy(
+                member,
+                version=command.version,
+                invisible=command.invisible,
+                disabled=command.disabled,
+                share_cursor=command.share_cursor,
+                share_selection=command.share_selection,
+                now=now,
+            )
+            self._touch(room, now, member.session_id)
+            if not room.out:  # it has its place among the rooms of this turn with and without invisible hearers [K7]
+                self.plan.urge(room, now)
+
+    def _regrant(self, command: Regrant, now: float) -> None:
+        room, member = self._find(command.room_id, command.session_id)
+        if room is not None and member is not None and command.version >= member.granted:
+            member.granted = command.version
+            member.can_control, member.can_broadcast = command.can_control, command.can_broadcast
+            member.moderator = command.moderator
+            if not member.may_hold:
+                playback_sync.lose_control(room, member, now)
+            self._touch(room, now, member.session_id)
+
+    def _act(self, command: Act, now: float) -> None:
+        if command.call is not None:
+            self._act_for(command, command.call, now)
+            return
+        room, member = self._find(command.room_id, command.session_id)
+        message = command.message
+        if room is None or member is None:
+            tally.refused(message, "NOT_IN_ROOM")
+            error = error_reply(PresenceError("NOT_IN_ROOM"), message.id, command.room_id)
+            news = Reply(session_id=command.session_id, payload=error, refusal=True)
+            self.setting.effects.append((command.edge, news))
+            return
+        try:
+            if command.hidden and not _is_own_matter(message):
+                with call_scopes.hidden(member):
+                    result = self._do(room, member, message, now)
+            else:
+                result = self._do(room, member, message, now)
+            if result is not None:
+                room.send(member, encode_ack(message.id, result))
+        except PresenceError as refusal:
+            tally.refused(message, refusal.code)
+            payload = error_reply(refusal, message.id, room.id)
+            room.send(member, payload, refusal=True)
+        self._touch_after(room, member, message, now)
+
+    def _act_for(self, command: Act, call: Call, now: float) -> None:
+        """A message by HTTP, for a session of the caller's [M1]."""
+        room, message = self.rooms.get(command.room_id), command.message
+        try:
+            member = snapshot_view.acting_member(room, call.user_id, command.session_id)
+            assert room is not None
+            hides = command.hidden and not _is_own_matter(message)
+            with call_scopes.narrowed(member, call.scopes), call_scopes.hidden(member) if hides else nullcontext():
+                dropped = call_scopes.is_dropped(member, message, call.scopes)
+                result = None if dropped else self._do(room, member, message, now)
+        except PresenceError as refusal:
+            tally.refused(message, refusal.code)
+            replies.refuse(self.setting, call, refusal, command.room_id)
+            return
+        replies.answer(self.setting, call, result or {"success": True})
+        if member.last_active_at == now and not member.leased:  # it counted as an interaction [D12]
+            news = SessionActed(session_id=member.session_id, activity="active")
+            self.setting.effects.append((member.edge, news))
+        self._touch_after(room, member, message, now)
+
+    def _do(self, room: Room, member: Member, message: RoomMessage, now: float) -> presence_state.Result:
+        if member.visible and room.meter.tick(now):
+            self.on_second(room, now)
+        return ACTIONS[type(message)](room, member, message, now)
+
+    def _touch_after(self, room: Room, member: Member, message: RoomMessage, now: float) -> None:
+        if isinstance(message, (CursorMessage, Broadcast)):
+            self._touch(room, now)
+        else:
+            self._touch(room, now, member.session_id)
+
+    def on_second(self, room: Room, now: float) -> None:
+        """A second's worth of a room's events has been counted: advise another interval when it helps [L2]."""
+        if room.load.judge(now):
+            self.advise(room)
+
+    def advise(self, room: Room) -> None:
+        """Tell a room's members how often to send, when that is not what they know [N17]."""
+        room.advised_ms = self.plan.advised_ms
+        interval_ms = room.send_interval_ms
+        if interval_ms == room.told_ms:
+            return
+        room.told_ms = interval_ms
+        notice = ServerNotice(
+            code="SEND_INTERVAL",
+            message=f"Send cursors and selections at most every {interval_ms} ms in this room.",
+            room_id=room.id,
+            send_interval_ms=interval_ms,
+        )
+        room.out.append(Item(frame_text(encode(notice))))
+
+    def _ask_active(self, command: AskActive, now: float) -> None:
+        room = self.rooms.get(command.room_id)
+        known_type = None if room is None else lifetime.type_for(room, room.people.get(command.user_id))
+        if room is None or known_type is None:  # [C13]
+            reply = ActiveReply(
+                id=command.message.id, room_id=command.room_id, users=[], total_count=0, session_count=0
+            )
+        elif command.message.room_type not in (UNSET, known_type):  # who may see a project may not see a film of its id
+            self._refuse_active(command, PresenceError("ROOM_TYPE_MISMATCH", f"The room is a {known_type} room."))
+            return
+        else:
+            reply = snapshot_view.active_reply(room, command)
+        if command.call is not None:
+            replies.answer(self.setting, command.call, reply)
+            return
+        news = Reply(session_id=command.session_id, payload=encode(reply), tells_of=command.room_id)
+        self.setting.effects.append((command.edge, news))
+
+    def _refuse_active(self, command: AskActive, error: PresenceError) -> None:
+        tally.refused(command.message, error.code)
+        if command.call is not None:
+            replies.refuse(self.setting, command.call, error, command.room_id)
+            return
+        payload = error_reply(error, command.message.id, command.room_id)
+        self.setting.effects.append((command.edge, Reply(session_id=command.session_id, payload=payload, refusal=True)))
+
+    def _announce(self, command: Announce, now: float) -> None:
+        room = self.rooms.get(command.room_id)
+        if room is not None:
+            presence_state.announce(room, command.data, command.to, now)
+            self._touch(room, now)
+
+    def _find(self, room_id: str, session_id: str) -> tuple[Room | None, Member | None]:
+        room = self.rooms.get(room_id)
+        return room, None if room is None else room.members.get(session_id)
+
+
+def _is_own_matter(message: RoomMessage) -> bool:
+    """Is it allowed to the invisible, too: what a viewer says of itself, or asks for [K3]?"""
+    return isinstance(message, PlaybackMessage) and message.data.action in ("report", "resync")

@@ -1,0 +1,255 @@
+"""What a shard does for its users: sessions, statuses, and who counts the rooms; rooms are in shard.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from koko_presence._fastpath.counters import tally
+from koko_presence._fastpath.throttle import TokenBucket
+from koko_presence.protocol.commands import (
+    AskLeases,
+    ChangeGrant,
+    ChangePrivacy,
+    ChangeStatus,
+    ClaimMember,
+    EndSession,
+    EnterRoom,
+    LeaveRoom,
+    OpenSession,
+    RenewLeases,
+    ReportActivity,
+    RoomLeft,
+    TakeLook,
+)
+from koko_presence.protocol.edge_messages import Reply, RoomRefused, SessionActed
+from koko_presence.protocol.errors import PresenceError
+from koko_presence.protocol.events import encode_ack, error_reply
+from koko_presence.protocol.messages import MessageId
+from koko_presence.rooms.context import Setting
+from koko_presence.users import http_sessions, room_claims
+from koko_presence.users.user import User, presence_is_off
+from koko_presence.users.user_rate_limits import Budgets
+
+from . import replies
+
+if TYPE_CHECKING:
+    from .shard import Shard
+
+
+class UserDesk:
+    """The users' side of one shard: it alone writes `shard.users`."""
+
+    def __init__(self, shard: Shard) -> None:
+        self._shard = shard
+        self._setting = shard.setting
+        self._users = shard.users
+        self._looks = Budgets()  # of everybody who asks over HTTP, also without a session
+        self.handlers: dict[type, Callable[[Any, float], None]] = {
+            OpenSession: self._open,
+            EndSession: self._end,
+            EnterRoom: self._enter,
+            LeaveRoom: self._leave,
+            ReportActivity: self._report,
+            ChangeStatus: self._change_status,
+            ChangePrivacy: self._change_privacy,
+            ChangeGrant: self._change_grant,
+            TakeLook: self._take_look,
+            AskLeases: self._ask_leases,
+            RenewLeases: self._renew,
+            RoomLeft: self._left,
+            ClaimMember: self._claim,
+        }
+
+    def _open(self, command: OpenSession, now: float) -> None:
+        user = self._users.get(command.user_id)
+        if user is None:
+            user = self._users[command.user_id] = User(command.user_id, self._setting)
+        user.open(command, now, trusting=self._shard.trusts(now))
+        self.drop_if_gone(user)  # it may have had no session to resume
+
+    def _end(self, command: EndSession, now: float) -> None:
+        user = self._users.get(command.user_id)
+        if user is not None:
+            user.end(command, now)
+            self.drop_if_gone(user)
+
+    def _enter(self, command: EnterRoom, now: float) -> None:
+        try:
+            if command.call is not None:
+                user = self._users.get(command.user_id) or User(command.user_id, self._setting)
+                http_sessions.prepare(user, command, now)
+                self._users[command.user_id] = user
+            self._user(command.user_id).enter(command)
+        except PresenceError as error:
+            refuse_join(self._setting, command, error)
+
+    def _leave(self, command: LeaveRoom, now: float) -> None:
+        user = self._users.get(command.user_id)
+        if command.call is not None:
+            self._leave_for(user or User(command.user_id, self._setting), command)
+        elif user is not None:
+            user.leave(command)
+        if user is not None:
+            self.drop_if_gone(user)  # a lease ends with its room
+
+    def _leave_for(self, user: User, command: LeaveRoom) -> None:
+        call = command.call
+        assert call is not None
+        try:
+            if not http_sessions.leave(user, command):
+                replies.answer(self._setting, call, {"success": True, "left": 0})
+        except PresenceError as error:
+            replies.refuse(self._setting, call, error, command.room_id)
+
+    def _left(self, command: RoomLeft, now: float) -> None:
+        user = self._users.get(command.user_id)
+        if user is not None:
+            user.left(command.session_id, command.room_id, command.stay)
+            self.drop_if_gone(user)
+
+    def _claim(self, command: ClaimMember, now: float) -> None:
+        user = self._users.get(command.user_id)
+        if command.visitor.lease_until:
+            user = user or User(command.user_id, self._setting)
+            http_sessions.adopt(user, command, now)
+            if user.sessions:
+                self._users[user.id] = user
+                room_claims.agree(user, command)
+            return
+        if user is None:
+            self._shard.denied.add(command.user_id)
+            user = self._users[command.user_id] = User(command.user_id, self._setting)
+            user.blank = self._setting.next_version()
+        room_claims.claim(user, command, now)
+        room_claims.agree(user, command)
+
+    def _report(self, command: ReportActivity, now: float) -> None:
+        user = self._users.get(command.user_id)
+        if user is not None:
+            user.report(command)
+
+    def _change_status(self, command: ChangeStatus, now: float) -> None:
+        user, call = self._users.get(command.user_id), command.call
+        if call is not None:
+            try:
+                user = self._spender(command, now)
+                if command.disabled and any(not session.disabled for session in user.sessions.values()):
+                    raise presence_is_off()  # those would show it
+                result = user.change_status(command)
+                http_sessions.tell_edge(
+                    user,
+                    command.session_id,
+                    SessionActed(session_id=command.session_id, activity=command.activity),
+                )
+                replies.answer(self._setting, call, result)
+            except PresenceError as error:
+                replies.refuse(self._setting, call, error)
+        elif user is not None:
+            self._acknowledge(user, command.session_id, command.message.id, user.change_status(command))
+
+    def _change_privacy(self, command: ChangePrivacy, now: float) -> None:
+        user, call = self._users.get(command.user_id), command.call
+        if call is not None:
+            try:
+                replies.answer(self._setting, call, http_sessions.change_privacy(self._spender(command, now), command))
+            except PresenceError as error:
+                if user is not None and command.session_id in user.sessions:
+                    user.hear(command)
+                    user.tell_privacy(command.session_id)  # its edge may have counted on it
+                replies.refuse(self._setting, call, error)
+            return
+        if user is None:
+            return
+        if command.of_join:
+            user.change_with_join(command)
+            return
+        try:
+            result = user.change_privacy(command)
+            if len(user.sessions) > 1:  # another tab may have changed it meanwhile: the last word is said here
+                user.tell_privacy(command.session_id)
+            self._acknowledge(user, command.session_id, command.id, result)
+        except PresenceError as error:
+            if command.session_id in user.sessions:
+                user.tell_privacy(command.session_id)  # its edge has counted on it
+            self._reply(user, command.session_id, error_reply(error, command.id))
+
+    def _change_grant(self, command: ChangeGrant, now: float) -> None:
+        user = self._users.get(command.user_id)
+        if user is not None:
+            user.regrant(command)
+
+    def _take_look(self, command: TakeLook, now: float) -> None:
+        limits, call = self._setting.limits, command.call
+        if call is None:
+            return
+        try:
+            self._looks.take(command.user_id, limits.join_hz, limits.join_burst, now)
+            replies.answer(self._setting, call, {"success": True})
+        except PresenceError as error:
+            replies.refuse(self._setting, call, error)
+
+    def _ask_leases(self, command: AskLeases, now: float) -> None:
+        user = self._users.get(command.user_id)
+        if command.call is not None:
+            replies.answer(
+                self._setting, command.call, [] if user is None else http_sessions.held(user, command.session_id)
+            )
+
+    def _renew(self, command: RenewLeases, now: float) -> None:
+        user = self._users.get(command.user_id)
+        try:
+            if user is None:
+                raise http_sessions.nothing_to_renew()
+            http_sessions.renew(user, command, now)
+        except PresenceError as error:
+            if command.call is not None:
+                replies.refuse(self._setting, command.call, error)
+
+    def _spender(self, command: ChangeStatus | ChangePrivacy, now: float) -> User:
+        """The user whom a call changes, after it has paid for it: a socket's session has such a budget at its edge.
+        Errors: SESSION_REQUIRED, RATE_LIMITED."""
+        user = self._users.get(command.user_id)
+        if user is None or (command.session_id and command.session_id not in user.sessions):
+            raise http_sessions.unknown_session()
+        if user.budget is None:
+            user.budget = TokenBucket(self._setting.limits.status_hz, self._setting.limits.status_burst)
+        if not user.budget.take(now):
+            raise PresenceError("RATE_LIMITED", retry_after_s=user.budget.ready_at(now) - now)
+        return user
+
+    def _acknowledge(self, user: User, session_id: str, id: MessageId | None, result: dict[str, object]) -> None:
+        payload = encode_ack(id, result)
+        if payload is not None:
+            self._reply(user, session_id, payload)
+
+    def _reply(self, user: User, session_id: str, payload: bytes) -> None:
+        session = user.sessions.get(session_id)
+        if session is not None:
+            self._setting.effects.append((session.edge, Reply(session_id=session_id, payload=payload)))
+
+    def _user(self, user_id: str) -> User:
+        user = self._users.get(user_id)
+        if user is None:
+            raise PresenceError("UNAUTHENTICATED", "This session has ended. Connect again.")
+        return user
+
+    def drop_if_gone(self, user: User) -> None:
+        """A user without sessions is forgotten."""
+        if not user.sessions:  # and with it the status message [D13]
+            self._users.pop(user.id, None)
+
+
+def refuse_join(setting: Setting, enter: EnterRoom, error: PresenceError, *, out: bool = True) -> None:
+    """Tell the edge that a join has failed."""
+    tally.join_refused(error.code)
+    if enter.call is not None:
+        replies.refuse(setting, enter.call, error, enter.room_id)
+        return
+    news = RoomRefused(
+        session_id=enter.visitor.session_id,
+        room_id=enter.room_id,
+        payload=error_reply(error, enter.id, enter.room_id),
+        out=out,
+    )
+    setting.effects.append((enter.visitor.edge, news))

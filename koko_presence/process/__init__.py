@@ -1,0 +1,1 @@
+"""Processes: worker, supervisor, fork server, and what surrounds them."""

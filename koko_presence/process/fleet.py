@@ -1,0 +1,570 @@
+"""Which workers there are, and what is to be done about it: the supervisor's decisions, without any of its I/O.
+
+Every method takes `now`, monotonic seconds, and gives the actions that follow, in their order: a view without a dead
+worker always comes before anything that takes time. The fleet alone numbers views and workers; neither number is used
+twice. A death is one that was not asked for, whatever told of it first: the control socket, the kernel, or silence.
+"""
+
+import logging
+from collections.abc import Callable
+
+from koko_presence.cluster.placement import Peer, View
+
+from .accept_assignment import assign
+from .control_channel import Accept, Drain, Stop, Workers
+from .fleet_types import Action, Exit, Kill, Member, Phase, Roll, Spawn, StopListening, Tell, Turn
+from .liveness import Vitals
+from .restart_backoff import Restarts
+
+log = logging.getLogger("koko_presence.fleet")
+
+SILENT_S = 3.0  # a worker that has not beaten for so long is dead, unless it is starved: 4 s to its replacement
+FRESH_S = 1.5  # a worker that has not beaten for so long is not counted on: three beats
+LATE_S = 1.0  # a beat that is late
+LATE_SHARE = 0.5  # of half a minute: a worker that is late for more of it is replaced
+REPLACE_LATE_EVERY_S = 60.0
+READY_WITHIN_S = 20.0  # without progress at the start
+FAILURES, NOBODY_FOR_S = 5, 10.0  # so many, and for so long no worker at all: the service ends
+UNREACHABLE_S = 10.0  # a worker that beats, but cannot be reached by another one for so long, is replaced
+DRAIN_LONGEST_S = 10.0
+STOP_WITHIN_S = 2.0  # from Stop to SIGKILL
+HURRIED_STOP_WITHIN_S = 0.5
+KILLED_WITHIN_S = 2.0  # from SIGKILL to the end of the service, whether or not all processes have ended
+DRAIN_MARGIN_S = 5.0  # beyond the time a worker was given: it waits for its clients to come back elsewhere
+STALL_S = 1.0  # the supervisor itself was held up, and knows nothing of the workers' beats meanwhile
+
+
+def _unknown(id: int) -> Vitals | None:
+    return None
+
+
+class Fleet:
+    """The workers of one service."""
+
+    def __init__(self, slots: int, folder: str, vitals: Callable[[int], Vitals | None] = _unknown) -> None:
+        """`folder` is where the workers' mesh sockets are; `vitals` tells how a worker's process does, by its id."""
+        self.slots = slots
+        self.phase = Phase.BOOT
+        self.members: dict[int, Member] = {}
+        self.view = View(epoch=0, peers=())
+        self._folder, self._vitals = folder, vitals
+        self._last_id = 0
+        self.rolled = False  # whether the last rolling reload came to its end
+        self._roll: Roll | None = None
+        self.deaths = 0  # of workers that were to live, ever
+        self._restarts = Restarts()
+        self._failures = 0  # since there was a worker
+        self._nobody_since: float | None = None  # no worker is there
+        self._late_replaced_at = float("-inf")
+        self._ticked_at: float | None = None
+        self._drain_at: float | None = None  # a drain that was asked for, and has not begun
+        self._drain_longest_s = self._roll_longest_s = DRAIN_LONGEST_S
+        self._exit = Exit(0, "")
+        self._over_by = float("inf")  # when the service ends whatever its workers do; once it stops
+        self._last_fault = ""
+        self._over = False
+        self._actions: list[Action] = []
+
+    def address(self, id: int) -> str:
+        """The mesh socket of worker `id`."""
+        return f"{self._folder}/w{id}.sock"
+
+    # --- what is asked of it --------------------------------------------------------------------------------------
+
+    @property
+    def rolling(self) -> bool:
+        """Whether a rolling reload that was asked for is under way."""
+        return self._roll is not None and self._roll.everyone
+
+    def owner(self, slot: int) -> Member | None:
+        """The worker that owns what belongs to `slot`: the newest that is there and stays."""
+        there = [member for member in self.members.values() if member.slot == slot and member.present]
+        return max((member for member in there if not member.retiring), key=lambda member: member.id, default=None)
+
+    def heir(self, id: int) -> int | None:
+        """Who goes on with what worker `id` leaves: the owner of its slot, else another worker; None when there is
+        nobody."""
+        member = self.members.get(id)
+        own = self.owner(member.slot) if member is not None else None
+        others = [each.id for each in self.members.values() if each.present and not each.retiring and each.id != id]
+        return own.id if own is not None and own.id != id else min(others, default=None)
+
+    def present(self, id: int) -> bool:
+        """Whether worker `id` is there and may hold connections, be it on its way out."""
+        member = self.members.get(id)
+        return member is not None and member.present
+
+    def wants(self, id: int) -> bool:
+        """Whether a worker that was to be started is still to be started."""
+        member = self.members.get(id)
+        return member is not None and not member.lost and member.gone_by is None
+
+    def missing(self, now: float) -> list[int]:
+        """The slots whose own worker does not serve, or has given no sign of life lately."""
+        there = {member.slot for member in self._takers() if self._is_fresh(member, now)}
+        return sorted(set(range(self.slots)) - there)
+
+    def unready(self, now: float) -> str:
+        """Why the service is not ready, in words; empty while a worker accepts from every listening socket, be it in
+        the place of another [Q7]."""
+        if self.phase is not Phase.RUNNING:
+            return str(self.phase.value)
+        accepted: set[int] = set()
+        for member in self._takers():
+            if self._is_fresh(member, now):
+                accepted |= member.accepts
+        if len(accepted) == self.slots:
+            return ""
+        missing = self.missing(now)
+        return f"{self.slots - len(missing)} of {self.slots} workers serve, missing: {', '.join(map(str, missing))}"
+
+    # --- what happens to the workers ------------------------------------------------------------------------------
+
+    def begin(self, now: float) -> list[Action]:
+        """Start one worker for each slot."""
+        self._nobody_since = now
+        for slot in range(self.slots):
+            self._spawn(slot, now)
+        return self._take()
+
+    def on_ready(self, id: int, now: float) -> list[Action]:
+        """Into the view; at the start into one view with all."""
+        member = self.members.get(id)
+        if member is None or member.ready or member.lost:
+            return []
+        member.ready_at = member.heard_at = now
+        member.watch.heard()
+        if self.phase is Phase.RUNNING and member.present:
+            self._publish()
+        self._boot()
+        return self._settle(now)
+
+    def on_serving(self, id: int, epoch: int, now: float) -> list[Action]:
+        """The worker knows view `epoch` and accepts connections. Where it has made that view itself (own_views), the
+        next one gets a higher number."""
+        if id in self.members:
+            self.members[id].served = epoch
+        if epoch > self.view.epoch:
+            self.view = View(epoch=epoch, peers=self.view.peers)
+        return self._settle(now)
+
+    def on_beat(self, id: int, now: float) -> None:
+        """The worker's loop runs."""
+        member = self.members.get(id)
+        if member is not None:
+            member.heard_at = now
+            member.watch.heard()
+
+    def on_peer_stuck(self, id: int, peer: int, lossy: bool, now: float) -> list[Action]:
+        """Worker `id` gets no sign of life from worker `peer`; or, `lossy`, it has dropped some of what `peer` has not
+        read, which only a new worker mends.
+
+        Without loss, nobody is judged by a worker that is late itself, nor for being late: silence is measured by the
+        beats. One that beats in time, and still cannot be reached for UNREACHABLE_S, is replaced."""
+        member, teller = self.members.get(peer), self.members.get(id)
+        if member is None or teller is None or member.lost:
+            return self._settle(now)
+        if lossy:
+            self._lose(member, f"worker {teller.slot} cannot reach it, and has dropped what it had to tell it", now)
+        elif not self.is_news(id, peer, lossy, now):
+            member.unreached.pop(id, None)
+        else:
+            since, said = member.unreached.get(id, (now, now))
+            since = now if now - said > UNREACHABLE_S / 2 else since
+            member.unreached[id] = (since, now)
+            if now - since >= UNREACHABLE_S:
+                self._lose(member, f"worker {teller.slot} cannot reach it", now)
+        return self._settle(now)
+
+    def is_news(self, id: int, peer: int, lossy: bool, now: float) -> bool:
+        """Whether worker `id`, which says that it cannot reach worker `peer`, tells more than the beats of both: that
+        one of them is late or hangs is seen by these."""
+        member, teller = self.members.get(peer), self.members.get(id)
+        if member is None or teller is None:
+            return False
+        return lossy or max(now - teller.heard_at, now - member.heard_at) <= LATE_S
+
+    def on_drained(self, id: int, now: float) -> list[Action]:
+        """The worker's clients are gone."""
+        member = self.members.get(id)
+        if member is not None:
+            self._drained(member, now)
+        return self._settle(now)
+
+    def on_failed(self, id: int, reason: str, final: bool, now: float) -> list[Action]:
+        """The worker says that it cannot run, or could not be started. `final`: no restart helps, which at the start of
+        the service is its end; later on it is tried again like any other, since the cause may pass."""
+        member = self.members.get(id)
+        if member is None or member.lost:
+            return []
+        if final and self.phase is Phase.BOOT:
+            member.lost = True
+            self._stop(2, reason, now)
+        else:
+            self._lose(member, reason, now)
+        return self._settle(now)
+
+    def on_lost(self, id: int, now: float) -> list[Action]:
+        """The worker's control socket is closed."""
+        member = self.members.get(id)
+        if member is not None:
+            self._lose(member, "its control socket closed", now)
+        return self._settle(now)
+
+    def on_reaped(self, id: int, status: int, now: float) -> list[Action]:
+        """The process is over; `status` is its exit code, or a signal's number below 0."""
+        member = self.members.get(id)
+        if member is not None:
+            why = f"it was killed by signal {-status}" if status < 0 else f"it exited with {status}"
+            self._lose(member, why, now, kill=False)
+            del self.members[id]
+        return self._settle(now)
+
+    def tick(self, now: float) -> list[Action]:
+        """Several times a second: who is silent, late, or overdue."""
+        if self._ticked_at is not None and now - self._ticked_at > STALL_S:
+            # whoever stopped the supervisor did not stop the workers; their beats wait to be read
+            for member in self.members.values():
+                member.heard_at = now
+                member.watch.heard()
+                member.lateness.forget()
+            self._over_by = max(self._over_by, now + KILLED_WITHIN_S)
+        self._ticked_at = now
+        for member in list(self.members.values()):
+            if member.gone_by is not None and now >= member.gone_by:
+                member.gone_by = float("inf")
+                self._actions.append(Kill(member.id))
+            elif not member.lost and member.gone_by is None:
+                self._look_at(member, now)
+            if member.drained_by is not None and now >= member.drained_by:
+                self._drained(member, now)
+        for slot in self._restarts.take_due(now):
+            if self.phase in (Phase.BOOT, Phase.RUNNING):
+                self._cover(slot, now)
+        if self._drain_at is not None and now >= self._drain_at:
+            self._begin_drain(now)
+        self._replace_late(now)
+        return self._settle(now)
+
+    def _look_at(self, member: Member, now: float) -> None:
+        silent_s = now - member.heard_at
+        if not member.ready:
+            vitals = self._vitals(member.id)
+            if now - member.watch.start_stands_still_since(vitals, member.started_at, now) >= READY_WITHIN_S:
+                self._lose(member, f"it was not ready within {READY_WITHIN_S:g} s", now)
+            return
+        member.lateness.note(silent_s > LATE_S, now)
+        if silent_s <= LATE_S:
+            return
+        starved = member.watch.is_starved(self._vitals(member.id), silent_s)
+        if silent_s >= SILENT_S and not starved:
+            self._lose(member, f"it was silent for {silent_s:.1f} s", now)
+
+    def _replace_late(self, now: float) -> None:
+        """The worker whose beats are late most of the time gets a successor. Where half of the workers are late it is
+        the machine, which new workers would only hold up."""
+        due = now - self._late_replaced_at >= REPLACE_LATE_EVERY_S
+        if self.phase is not Phase.RUNNING or self._roll is not None or not due:
+            return
+        shares = {member.id: member.lateness.share() for member in self._takers()}
+        late = [id for id, share in shares.items() if share > LATE_SHARE]
+        if not late or 2 * len(late) > len(shares) or len(shares) < 2:
+            return
+        member = self.members[max(late, key=lambda id: shares[id])]
+        self._late_replaced_at = now
+        log.warning(
+            "a worker is replaced because its beats are late",
+            extra={"worker": member.slot, "id": member.id, "late_share": round(shares[member.id], 2)},
+        )
+        self._roll = Roll([member.slot], self._last_id + 1, 1, everyone=False)
+
+    # --- what people ask for --------------------------------------------------------------------------------------
+
+    def no_roll(self) -> str:
+        """Why no rolling reload can begin now, in words; empty when it can."""
+        if self.rolling:
+            return "a rolling reload is under way already"
+        return "" if self.phase is Phase.RUNNING else f"the server is {self.phase.value}"
+
+    def roll(self, now: float, *, batch: int | None = None, longest_s: float = DRAIN_LONGEST_S) -> list[Action]:
+        """Replace every worker, `batch` of them at a time, all at once without it; each sends its clients away within
+        `longest_s` seconds. Errors: ValueError, in words, when that is not possible now."""
+        refusal = self.no_roll()
+        if refusal:
+            raise ValueError(refusal)
+        self.rolled, self._roll_longest_s = False, longest_s
+        roll, first_id = self._roll, self._last_id + 1
+        if roll is None:
+            self._roll = Roll(range(self.slots), first_id, batch or self.slots)
+        else:  # one worker is being replaced; all others follow, and its successor too
+            roll.slots.clear()
+            roll.slots.extend(range(self.slots))
+            roll.first_id, roll.batch, roll.everyone = first_id, batch or self.slots, True
+        return self._settle(now)
+
+    def drain(self, now: float, longest_s: float, delay_s: float = 0.0) -> list[Action]:
+        """After `delay_s` seconds, in which connections are still accepted, send all clients elsewhere within
+        `longest_s`, then stop. Asked again it does not wait, neither for the one nor for the other [Q6]."""
+        if self.phase in (Phase.DRAINING, Phase.STOPPING):
+            return self.hurry(now)
+        self.phase, self._roll = Phase.DRAINING, None
+        self._drain_at, self._drain_longest_s = now + delay_s, longest_s
+        if delay_s <= 0.0:
+            self._begin_drain(now)
+        return self._settle(now)
+
+    def _begin_drain(self, now: float) -> None:
+        self._drain_at = None
+        self._actions.append(StopListening())
+        for member in self.members.values():
+            if member.present:
+                self._drain(member, now, self._drain_longest_s)
+            elif not member.lost and member.gone_by is None:  # has nobody yet
+                self._end(member, now, 0.0)
+
+    def hurry(self, now: float) -> list[Action]:
+        """Stop without waiting for anybody."""
+        if self.phase is not Phase.STOPPING:
+            self._stop(0, "", now)
+        for member in self.members.values():
+            if member.gone_by is not None:
+                member.gone_by = min(member.gone_by, now + HURRIED_STOP_WITHIN_S)
+        self._over_by = min(self._over_by, now + HURRIED_STOP_WITHIN_S + KILLED_WITHIN_S)
+        return self._settle(now)
+
+    # --- inside ---------------------------------------------------------------------------------------------------
+
+    def _spawn(self, slot: int, now: float) -> Member:
+        self._last_id += 1
+        self._restarts.started(slot)
+        member = self.members[self._last_id] = Member(self._last_id, slot, now)
+        self._actions.append(Spawn(member.id, slot))
+        return member
+
+    def _is_covered(self, slot: int) -> bool:
+        return any(member.slot == slot and member.covers for member in self.members.values())
+
+    def _cover(self, slot: int, now: float) -> None:
+        if not self._is_covered(slot):
+            self._spawn(slot, now)
+
+    def _publish(self) -> None:
+        epoch = self.view.epoch + 1
+        there = sorted((member for member in self.members.values() if member.present), key=lambda member: member.id)
+        owners = {owner.id for slot in range(self.slots) if (owner := self.owner(slot)) is not None}
+        if not owners:  # those on their way out are better than nobody
+            owners = {member.id for member in there}
+        peers = tuple(
+            Peer(id=member.id, slot=member.slot, address=self.address(member.id), owns=member.id in owners)
+            for member in there
+        )
+        self.view = View(epoch=epoch, peers=peers)
+        for member in there:
+            member.entered = member.entered or epoch
+            self._actions.append(Tell(member.id, Workers(view=self.view)))
+
+    def _lose(self, member: Member, why: str, now: float, *, kill: bool = True) -> None:
+        if member.lost:
+            return
+        was_there, member.lost = member.present, True
+        if (
+            self._roll is not None
+            and not self._roll.draining
+            and any(turn.new == member.id for turn in self._roll.turns)
+        ):
+            self._give_up_roll(member.slot, why, now)
+        if was_there and self.phase is not Phase.BOOT:
+            self._publish()
+        if kill:
+            self._actions.append(Kill(member.id))
+        if member.gone_by is not None or self.phase is Phase.STOPPING:
+            return
+        self.deaths += 1
+        log.error("a worker died: %s", why, extra={"worker": member.slot, "id": member.id})
+        if self.phase is Phase.DRAINING:
+            return
+        self._failures += 1
+        if not self._is_covered(member.slot):
+            self._restarts.failed(member.slot, 0.0 if member.ready_at is None else now - member.ready_at, now)
+            if now >= self._restarts.due_at(member.slot):
+                self._spawn(member.slot, now)
+        self._last_fault = why
+        self._boot()
+
+    def _boot(self) -> None:
+        """The start is over when there is a worker for every slot, but for those that wait to be tried again."""
+        if self.phase is not Phase.BOOT:
+            return
+        owned = [slot for slot in range(self.slots) if self.owner(slot)]
+        if owned and all(self.owner(slot) or self._restarts.pauses(slot) for slot in range(self.slots)):
+            self.phase = Phase.RUNNING
+            self._publish()
+
+    def _look_for_anybody(self, now: float) -> None:
+        """Without a single worker, and with one failure after another, the service ends: a new start may help."""
+        if any(member.present for member in self.members.values()):
+            self._failures, self._nobody_since = 0, None
+            return
+        if self._nobody_since is None:
+            self._nobody_since = now
+        if self._failures >= FAILURES and now - self._nobody_since >= NOBODY_FOR_S:
+            line = f"no worker could be started in {NOBODY_FOR_S:g} s, the last one because {self._last_fault}"
+            self._stop(1, line, now)
+
+    def _drain(self, member: Member, now: float, longest_s: float, *, hand_over: bool = False) -> None:
+        member.drained_by = now + longest_s + DRAIN_MARGIN_S
+        self._actions.append(Tell(member.id, Drain(longest_s=longest_s, hand_over=hand_over)))
+
+    def _drained(self, member: Member, now: float) -> None:
+        member.drained, member.drained_by = True, None
+        if self.phase is Phase.RUNNING and member.retiring and member.present:
+            member.gone_by = now + STOP_WITHIN_S
+            self._publish()
+            self._actions.append(Tell(member.id, Stop()))
+
+    def _end(self, member: Member, now: float, within_s: float) -> None:
+        member.gone_by = now + within_s
+        self._actions.append(Tell(member.id, Stop()))
+
+    def _stop(self, code: int, line: str, now: float) -> None:
+        self.phase, self._roll, self._exit = Phase.STOPPING, None, Exit(code, line)
+        self._drain_at, self._over_by = None, now + STOP_WITHIN_S + KILLED_WITHIN_S
+        for member in self.members.values():
+            if not member.lost and member.gone_by is None:
+                self._end(member, now, STOP_WITHIN_S)
+
+    def _settle(self, now: float) -> list[Action]:
+        if self.phase in (Phase.BOOT, Phase.RUNNING):
+            self._look_for_anybody(now)
+        if self.phase is Phase.RUNNING:
+            self._go_on_rolling(now)
+        if self.phase is Phase.RUNNING or self._drain_at is not None:
+            self._assign(now)
+        if (
+            self.phase is Phase.DRAINING
+            and self._drain_at is None
+            and all(member.drained or member.lost or member.gone_by is not None for member in self.members.values())
+        ):
+            self._stop(0, "", now)
+        if self.phase is Phase.STOPPING and not self._over and (not self.members or now >= self._over_by):
+            self._over = True
+            for member in self.members.values():  # of which the kernel, or who was to start them, has told no end
+                log.error("the service ends without a worker", extra={"worker": member.slot, "id": member.id})
+                self._actions.append(Kill(member.id))
+            self._actions.append(self._exit)
+        return self._take()
+
+    def _take(self) -> list[Action]:
+        actions, self._actions = self._actions, []
+        return actions
+
+    # --- who accepts ----------------------------------------------------------------------------------------------
+
+    def _is_fresh(self, member: Member, now: float) -> bool:
+        return now - member.heard_at <= FRESH_S
+
+    def _takers(self) -> list[Member]:
+        """Who may accept connections: all that serve and stay; while a batch is being replaced its successors alone."""
+        found = [member for member in self.members.values() if member.serving and not member.leaving]
+        roll = self._roll
+        if roll is None or not (roll.draining and roll.everyone):
+            return found
+        first = min(turn.new for turn in roll.turns)
+        return [member for member in found if member.id >= first] or found
+
+    def _assign(self, now: float) -> None:
+        takers = self._takers()
+        fresh = [member.id for member in takers if self._is_fresh(member, now)]
+        wanted = assign(self.slots, {member.id: member.slot for member in takers}, fresh)
+        changed = [member for member in self.members.values() if wanted.get(member.id, frozenset()) != member.accepts]
+        for member in sorted(changed, key=lambda each: each.id not in wanted):  # first who takes over, then who stops
+            member.accepts = wanted.get(member.id, frozenset())
+            if member.present and not member.leaving:
+                self._actions.append(Tell(member.id, Accept(slots=sorted(member.accepts))))
+
+    # --- rolling --------------------------------------------------------------------------------------------------
+
+    def _go_on_rolling(self, now: float) -> None:
+        while (roll := self._roll) is not None:
+            if not roll.turns:
+                if not self._begin_batch(roll, now):
+                    return
+                continue
+            if not roll.draining and not self._switch(roll, now):
+                return
+            if any((old := self.members.get(turn.old)) is not None and old.present for turn in roll.turns):
+                return
+            for turn in roll.turns:
+                log.info("a worker was replaced", extra={"worker": turn.slot, "id": turn.new, "left": len(roll.slots)})
+            roll.turns, roll.draining = [], False
+
+    def _begin_batch(self, roll: Roll, now: float) -> bool:
+        """Start the successors of the next slots. False: there are no more."""
+        while roll.slots and len(roll.turns) < roll.batch:
+            slot = roll.slots.popleft()
+            old = self.owner(slot)
+            starting = [member for member in self.members.values() if member.slot == slot and member.covers]
+            if any(member.id >= roll.first_id for member in starting):
+                continue  # its worker has died meanwhile, and the next one is new already
+            for member in starting:
+                if member is not old:  # of the old kind, and not ready
+                    self._end(member, now, 0.0)
+            new = self._spawn(slot, now)
+            new.standby = True
+            roll.turns.append(Turn(slot, old.id if old is not None else 0, new.id))
+        if not roll.turns:
+            if roll.everyone:
+                log.info("every worker was replaced")
+                self.rolled = True
+            self._roll = None
+        return bool(roll.turns)
+
+    def _switch(self, roll: Roll, now: float) -> bool:
+        """Once all successors of the batch are ready they take over, slot by slot. True when they serve, and the old
+        workers were told to drain."""
+        new = [self.members.get(turn.new) for turn in roll.turns]
+        if not all(member is not None and member.ready for member in new):
+            return False
+        for turn in roll.turns:
+            member, old = self.members[turn.new], self.members.get(turn.old)
+            if member.standby:
+                member.standby = False
+                if old is not None:
+                    old.retiring = True
+                self._publish()
+            if not member.serving:
+                return False
+        roll.draining = True
+        self._assign(now)  # before anybody is sent away
+        for turn in roll.turns:
+            old = self.members.get(turn.old)
+            if old is not None and old.present and not old.leaving:
+                self._drain(old, now, self._roll_longest_s, hand_over=True)
+        return True
+
+    def _cancel_roll(self, now: float) -> None:
+        """The old workers of a batch that has not taken over take their slots back, and its successors end."""
+        roll, self._roll = self._roll, None
+        if roll is None or roll.draining:
+            return
+        published = False
+        for turn in roll.turns:
+            old, new = self.members.get(turn.old), self.members.get(turn.new)
+            if old is not None:
+                old.retiring = False
+            if new is None or new.lost or new.gone_by is not None:
+                continue
+            if new.standby:
+                self._end(new, now, STOP_WITHIN_S)
+            elif old is not None and old.present:
+                new.retiring = published = True
+                self._drain(new, now, self._roll_longest_s, hand_over=True)
+        if published:
+            self._publish()
+        for turn in roll.turns:  # whose worker had died: it was the successor that was to mend it
+            if not self._is_covered(turn.slot) and not self._restarts.pauses(turn.slot):
+                self._restarts.failed(turn.slot, 0.0, now)
+
+    def _give_up_roll(self, slot: int, why: str, now: float) -> None:
+        self._cancel_roll(now)
+        log.error("the rolling reload ends here: the new worker died: %s", why, extra={"worker": slot})

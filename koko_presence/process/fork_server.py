@@ -1,0 +1,141 @@
+"""`python -m koko_presence.process.fork_server FD PID`: a process that has loaded the whole program and forks workers.
+
+The supervisor (PID) asks for them over the socket FD (process/fork_protocol). So a worker that is replaced needs no
+file of the program, which an upgrade may have half overwritten or removed, and no time to load it. The process has one
+thread and no event loop, which is what makes it safe to fork [fork(2)]; all that is of one worker (loop, threads,
+signal handlers) begins behind the fork. It ends with its socket.
+
+A worker is forked twice: the process in between ends at once, and the worker becomes a child of the supervisor, which
+is a subreaper [prctl(2), PR_SET_CHILD_SUBREAPER]. So the supervisor alone waits for it and learns how it ended, and the
+worker ends with the supervisor [PR_SET_PDEATHSIG], whatever becomes of the fork server.
+"""
+
+import contextlib
+import gc
+import os
+import signal
+import socket
+import struct
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from . import worker, worker_process
+from .fork_protocol import Forked, Loaded, NotForked, receive_request, send_answer
+from .os_process import SIGNALS, set_title
+from .standard_streams import open_missing
+
+_PID = struct.Struct("i")  # a pid, or an errno as a negative number
+
+
+def main(argv: list[str]) -> NoReturn:
+    """Fork workers until the socket ends."""
+    open_missing()
+    for number in (*SIGNALS, signal.SIGUSR1):  # they are sent to the whole group now and then, and mean the supervisor
+        signal.signal(number, signal.SIG_IGN)
+    sock = socket.socket(fileno=int(argv[0]))
+    supervisor = int(argv[1])
+    worker_process.load_ahead()
+    worker.load_pages()
+    gc.collect()
+    gc.freeze()  # a collection in a worker does not write to what is shared
+    gc.disable()
+    with contextlib.suppress(OSError):
+        send_answer(sock, Loaded())
+        while (found := receive_request(sock)) is not None:
+            request, fds = found
+            try:
+                if len(fds) < request.fds:
+                    send_answer(sock, NotForked(request.id, "Too many open files"))
+                else:
+                    _fork(sock, request.id, request.slot, request.slots, request.shares_counts, fds, supervisor)
+            finally:
+                for fd in fds:
+                    os.close(fd)
+    os._exit(0)
+
+
+def _fork(
+    sock: socket.socket, id: int, slot: int, slots: int, shares_counts: bool, fds: Sequence[int], supervisor: int
+) -> None:
+    """Start one worker and tell the supervisor. It goes on only when the supervisor was told, so that none runs of
+    which nobody knows. Errors: OSError when the supervisor is gone."""
+    try:
+        gate, opens = os.pipe()
+    except OSError as error:
+        send_answer(sock, NotForked(id, error.strerror or str(error)))
+        return
+    try:
+        told, tells = os.pipe()
+    except OSError as error:
+        os.close(gate)
+        os.close(opens)
+        send_answer(sock, NotForked(id, error.strerror or str(error)))
+        return
+    try:
+        middle = os.fork()
+    except OSError as error:
+        result = -(error.errno or 1)
+        os.close(tells)
+    else:
+        if middle == 0:
+            _fork_again(tells)
+            for fd in (told, tells, opens):
+                os.close(fd)
+            sock.close()
+            _be_worker(slot, slots, shares_counts, fds, gate, supervisor)
+        os.close(tells)
+        answer = os.read(told, _PID.size)
+        os.waitpid(middle, 0)  # after this the worker is the supervisor's child
+        result = _PID.unpack(answer)[0] if len(answer) == _PID.size else 0
+    os.close(gate)
+    os.close(told)
+    try:
+        if result <= 0:
+            why = os.strerror(-result) if result else "the process in between was killed"
+            send_answer(sock, NotForked(id, why))
+        else:
+            send_answer(sock, Forked(id, result))
+            with contextlib.suppress(BrokenPipeError):  # it was killed meanwhile
+                os.write(opens, b"+")
+    finally:
+        os.close(opens)
+
+
+def _fork_again(tells: int) -> None:
+    """Returns in the worker only."""
+    status = 1
+    try:
+        try:
+            result = os.fork()
+        except OSError as error:
+            result = -(error.errno or 1)
+        if result == 0:
+            return
+        os.write(tells, _PID.pack(result))
+        status = 0
+    except BaseException:
+        os._exit(status)
+    os._exit(status)
+
+
+def _be_worker(slot: int, slots: int, shares_counts: bool, fds: Sequence[int], gate: int, supervisor: int) -> NoReturn:
+    try:
+        gc.enable()
+        os.setsid()  # Ctrl-C is for the supervisor
+        set_title(f"koko-presence worker {slot}")
+        if os.read(gate, 1) != b"+":  # the fork server has ended before it could tell
+            os._exit(1)
+        os.close(gate)
+        channel, *rest = fds
+        counts = rest.pop() if shares_counts else None
+        each = len(rest) // slots
+        listening = [rest[i * each : (i + 1) * each] for i in range(slots)]
+        worker_process.run_one(channel, listening, counts, supervisor)
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

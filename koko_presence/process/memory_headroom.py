@@ -1,0 +1,41 @@
+"""How much memory there is for further workers beside those that run."""
+
+import contextlib
+from collections.abc import Iterable
+from pathlib import Path
+
+from koko_presence.admin.memory import own_groups, private_bytes, use_of
+
+WORKER_BYTES = 64 << 20  # what a worker needs at least
+KEPT = 0.1  # of the memory, for everything else
+
+MEMINFO = Path("/proc/meminfo")
+
+
+def how_many_more(pids: Iterable[int]) -> int:
+    """How many workers may be started now beside those with the `pids`, at least one: each comes to need as much as the
+    largest of these, which give theirs back only when they end. A thousand where nothing is known of the memory."""
+    largest = WORKER_BYTES
+    for pid in pids:
+        with contextlib.suppress(OSError, ValueError):  # it has just ended
+            largest = max(largest, private_bytes(pid))
+    available = available_bytes()
+    return 1000 if available is None else max(1, available // largest)
+
+
+def available_bytes() -> int | None:
+    """What may still be used: of the machine, or of this process's control groups when those allow less. None when
+    nothing says so."""
+    limits = [use for group in own_groups() if (use := use_of(group)) is not None]
+    found = [max(0, int((1.0 - KEPT) * use.limit) - use.used) for use in limits]
+    machine = _of_machine()
+    return min(found if machine is None else [machine, *found], default=None)
+
+
+def _of_machine() -> int | None:
+    try:
+        fields = dict(line.split(":", 1) for line in MEMINFO.read_text().splitlines() if ":" in line)
+        total, available = (int(fields[name].split()[0]) * 1024 for name in ("MemTotal", "MemAvailable"))
+    except (OSError, ValueError, KeyError, IndexError):
+        return None
+    return max(0, int(available - KEPT * total))

@@ -1,0 +1,97 @@
+"""The supervisor's side of the operator port: it asks the workers, and puts together what they say.
+
+Counters go into one ledger, in which nothing that was ever counted is lost; inquiries are answered by whoever is there.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+
+from koko_presence.admin.metric_types import MainCounts
+from koko_presence.admin.metrics import Ledger, render
+from koko_presence.admin.stats import Stats, stats
+from koko_presence.protocol import survey
+
+from . import control_channel
+from .control_channel import LAST_WORDS, AskSnapshot, Channel, Snapshot
+from .fleet import Fleet
+from .worker_queries import Questions
+
+
+class Operating:
+    """Asks the workers of `fleet`; `channels` gives the way to each process by the worker's id."""
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        channels: Callable[[], Mapping[int, Channel]],
+        main: Callable[[], MainCounts] = MainCounts,
+    ) -> None:
+        """`main` gives what the supervisor counts itself."""
+        self._fleet, self._channels, self._main = fleet, channels, main
+        self._ledger = Ledger()
+        self._questions = Questions()
+
+    # --- what workers say -----------------------------------------------------------------------------------------
+
+    def on_snapshot(self, id: int, snapshot: Snapshot) -> None:
+        """A worker's counters: asked for, or its last words."""
+        if snapshot.number == LAST_WORDS:
+            self._ledger.hear(str(id), snapshot.counters)
+        else:
+            self._questions.on_answer(id, snapshot.number, snapshot.counters)
+
+    def on_answer(self, id: int, answer: control_channel.Answer) -> None:
+        """A worker's answer to an inquiry."""
+        self._questions.on_answer(id, answer.number, answer.answer)
+
+    def on_gone(self, id: int) -> None:
+        """This worker is gone for good."""
+        self._ledger.end(str(id))
+
+    # --- what the operator port asks ------------------------------------------------------------------------------
+
+    async def metrics(self) -> str:
+        """The text for Prometheus; who has not answered within a second counts as missing."""
+        snapshots, ids, leaving = await self._scrape()
+        missing = len(self._fleet.missing(time.monotonic()))
+        return render(
+            snapshots,
+            restarts=self._fleet.deaths,
+            missing=missing,
+            ledger=self._ledger,
+            ids=ids,
+            leaving=leaving,
+            main=self._main(),
+        )
+
+    async def stats(self) -> Stats:
+        """The same as one document."""
+        snapshots, ids, leaving = await self._scrape()
+        unready = self._fleet.unready(time.monotonic())
+        return stats(
+            snapshots, restarts=self._fleet.deaths, ledger=self._ledger, ids=ids, leaving=leaving, unready=unready
+        )
+
+    async def _scrape(self) -> tuple[list[tuple[str, bytes | None]], dict[str, str], dict[str, bytes]]:
+        owners = {slot: self._fleet.owner(slot) for slot in range(self._fleet.slots)}
+        ids = {str(slot): str(owner.id) for slot, owner in owners.items() if owner is not None}
+        asked = {id: channel.send for id, channel in self._present().items()}
+        answers = await self._questions.ask(asked, lambda number: AskSnapshot(number=number))
+        there = self._channels()
+        said = {str(id): answer for id, answer in answers.items() if id in there}
+        return [(str(slot), said.pop(ids.get(str(slot), ""), None)) for slot in owners], ids, said
+
+    async def ask(self, inquiry: survey.AnyInquiry) -> survey.Answers:
+        """Every worker that may hold a connection is asked, those too that are being replaced. Who does not answer
+        within a second, and a slot that nobody has just now, is missing."""
+        body = survey.encode(inquiry)
+        slots = {id: self._fleet.members[id].slot for id in self._present()}
+        asked = {id: channel.send for id, channel in self._present().items()}
+        answers = await self._questions.ask(asked, lambda number: control_channel.Ask(number=number, inquiry=body))
+        missing = {slot for id, slot in slots.items() if not answers.get(id)}
+        missing |= {slot for slot in range(self._fleet.slots) if self._fleet.owner(slot) is None}
+        found = [survey.decode_answer(answer) for answer in answers.values() if answer]
+        return survey.Answers(found=found, missing=sorted(missing))
+
+    def _present(self) -> dict[int, Channel]:
+        return {id: channel for id, channel in self._channels().items() if self._fleet.present(id)}

@@ -1,0 +1,261 @@
+"""One worker's answers to the operator port: of what it owns, and of the sessions that are connected to it [M10].
+
+Everything is asked of all workers at once, so a kick needs no owner to be alive: each edge throws out whom it holds,
+each owner those whose place it keeps for the grace. Long lists are walked in slices, with turns of the loop between.
+"""
+
+import logging
+from collections.abc import Callable, Iterator
+from heapq import nsmallest
+from typing import Any
+
+from koko_presence.cluster.bus import Bus, Timers
+from koko_presence.owner import admin_view
+from koko_presence.owner.shard import Shard
+from koko_presence.protocol.commands import Announce, EndSession, LeaveRoom
+from koko_presence.protocol.survey import (
+    AnyAnswer,
+    AnyInquiry,
+    Kick,
+    Kicked,
+    LimitedFound,
+    LimitedRow,
+    ListLimited,
+    ListRooms,
+    NotHere,
+    Recheck,
+    Rechecked,
+    RoomFound,
+    RoomRow,
+    RoomsFound,
+    Said,
+    Say,
+    ShowRoom,
+    ShowUser,
+    UserFound,
+)
+from koko_presence.rooms import presence_state
+from koko_presence.rooms.member import Member
+from koko_presence.server.address_limits import AddressLimits
+from koko_presence.server.hub import Hub
+from koko_presence.server.reauthorization import NO_LONGER_OPEN, kick
+from koko_presence.server.session import Session
+from koko_presence.users.session import UserSession
+
+log = logging.getLogger("koko_presence.operator")
+
+Reply = Callable[[AnyAnswer | None], None]
+
+SLICE = 2000  # ids compared, or members counted, before others get their turn: about a millisecond
+DECIDED_WITHIN_S = 0.8  # how long a re-check waits for whoever says who may enter, before it answers without
+
+
+class Answering:
+    """Answers inquiries for one worker. Changes nothing itself: edges and owners do."""
+
+    def __init__(self, hub: Hub, shard: Shard, bus: Bus, timers: Timers, addresses: AddressLimits) -> None:
+        self._hub, self._shard, self._bus, self._timers = hub, shard, bus, timers
+        self._addresses = addresses
+        self._handlers: dict[type, Callable[[Any, Reply], None]] = {
+            ListLimited: self._list_limited,
+            ListRooms: self._list,
+            ShowRoom: self._show_room,
+            ShowUser: self._show_user,
+            Kick: self._kick,
+            Recheck: self._recheck,
+            Say: self._say,
+        }
+
+    def ask(self, inquiry: AnyInquiry, reply: Reply) -> None:
+        """Answer an inquiry, now or some turns of the loop later; with None after a fault of ours, which is logged."""
+        try:
+            self._handlers[type(inquiry)](inquiry, reply)
+        except Exception:
+            log.exception("an inquiry failed: %s", type(inquiry).__name__)
+            reply(None)
+
+    # --- looking --------------------------------------------------------------------------------------------------
+
+    def _list(self, inquiry: ListRooms, reply: Reply) -> None:
+        steps = self._listing(inquiry)
+
+        def go_on() -> None:
+            try:
+                found = next(steps)
+            except Exception:
+                log.exception("listing rooms failed")
+                reply(None)
+                return
+            if found is None:
+                self._timers.call_soon(go_on)
+            else:
+                reply(found)
+
+        go_on()
+
+    def _listing(self, inquiry: ListRooms) -> Iterator[RoomsFound | None]:
+        """Yields None where others may have a turn, and at last the answer."""
+        ids, rooms, found = list(self._shard.rooms), self._shard.rooms, list[str]()
+        for at in range(0, len(ids), SLICE):
+            if at:
+                yield None
+            fitting = (room_id for room_id in ids[at : at + SLICE] if self._fits(inquiry, room_id))
+            found = nsmallest(inquiry.limit + 1, (*found, *fitting))
+        rows: list[RoomRow] = []
+        walked = 0
+        for room_id in found[: inquiry.limit]:
+            room = rooms.get(room_id)  # may have gone meanwhile
+            if room is None:
+                continue
+            rows.append(admin_view.room_row(room))
+            walked += 10 + len(room.members)
+            if walked > SLICE:
+                walked = 0
+                yield None
+        yield RoomsFound(rooms=rows, more=len(found) > inquiry.limit)
+
+    def _fits(self, inquiry: ListRooms, room_id: str) -> bool:
+        if room_id <= inquiry.after or not room_id.startswith(inquiry.prefix):
+            return False
+        room = self._shard.rooms.get(room_id)
+        return room is not None and inquiry.type in (None, room.type)
+
+    def _list_limited(self, inquiry: ListLimited, reply: Reply) -> None:
+        wall = self._hub.wall
+        rows = [
+            LimitedRow(address=each.address, limit=each.limit, refused=each.refused, last_at=wall.iso(each.at))
+            for each in self._addresses.limited()
+        ]
+        reply(LimitedFound(limited=rows))
+
+    def _show_room(self, inquiry: ShowRoom, reply: Reply) -> None:
+        room = self._shard.rooms.get(inquiry.room_id)
+        reply(self._nothing() if room is None else RoomFound(room=admin_view.room_detail(room, self._hub.clock())))
+
+    def _show_user(self, inquiry: ShowUser, reply: Reply) -> None:
+        user = self._shard.users.get(inquiry.user_id)
+        reply(self._nothing() if user is None else UserFound(user=admin_view.user_row(user)))
+
+    def _nothing(self) -> NotHere:
+        handover = getattr(self._bus, "handover", None)  # of a worker among several
+        return NotHere(moving=handover is not None and handover.recovering)
+
+    # --- speaking -------------------------------------------------------------------------------------------------
+
+    def _say(self, inquiry: Say, reply: Reply) -> None:
+        room = self._shard.rooms.get(inquiry.room_id)
+        if room is None:
+            reply(self._nothing())
+            return
+        delivered = presence_state.reach(room, inquiry.to)
+        self._bus.send(Announce(room_id=room.id, data=inquiry.data, to=inquiry.to), self._hub.clock())
+        reply(Said(delivered=delivered))
+
+    # --- throwing out ---------------------------------------------------------------------------------------------
+
+    def _kick(self, inquiry: Kick, reply: Reply) -> None:
+        now, thrown = self._hub.clock(), 0
+        for session in self._fitting(inquiry.user_id, inquiry.session_id):
+            if inquiry.room_id is None:
+                kick(session, inquiry.reason)
+                thrown += 1
+            elif session.state == "open":
+                thrown += session.rooms.expel(inquiry.room_id, inquiry.reason, now)
+        reply(Kicked(sessions=thrown + self._end_held(inquiry, now)))
+
+    def _fitting(self, user_id: str | None, session_id: str | None = None) -> list[Session]:
+        """The sessions here that have proved who they are, of this user, of this id, or both."""
+        return [
+            session
+            for session in self._hub.connections.values()
+            if session.state in ("opening", "open")
+            and (user_id is None or session.user_id == user_id)
+            and (session_id is None or session.session_id == session_id)
+        ]
+
+    def _end_held(self, inquiry: Kick, now: float) -> int:
+        """Sessions in their grace, and those made over HTTP, are at no edge: the owner of user or room ends them."""
+        ended = 0
+        if inquiry.user_id is None and inquiry.session_id is None:
+            room = self._shard.rooms.get(inquiry.room_id or "")
+            held = [] if room is None else [m for m in room.members.values() if not _has_socket(m)]
+            for member in held:
+                self._leave(member.user_id, member.session_id, inquiry.room_id or "", now)
+            return len(held)
+        if inquiry.user_id is None:
+            users = [user for user in self._shard.users.values() if inquiry.session_id in user.sessions]
+        else:
+            users = [self._shard.users[inquiry.user_id]] if inquiry.user_id in self._shard.users else []
+        for user in users:
+            for session_id, session in list(user.sessions.items()):
+                if _has_socket(session) or inquiry.session_id not in (None, session_id):
+                    continue
+                if inquiry.room_id is None:
+                    command = EndSession(
+                        user_id=user.id,
+                        session_id=session_id,
+                        connection=session.connection,
+                        grace=False,
+                        reason="kicked",
+                    )
+                    self._bus.send(command, now)
+                elif inquiry.room_id in session.rooms:
+                    self._leave(user.id, session_id, inquiry.room_id, now)
+                else:
+                    continue
+                ended += 1
+        return ended
+
+    def _leave(self, user_id: str, session_id: str, room_id: str, now: float) -> None:
+        self._bus.send(LeaveRoom(user_id=user_id, room_id=room_id, session_id=session_id, reason="kicked"), now)
+
+    # --- access, once more ----------------------------------------------------------------------------------------
+
+    def _recheck(self, inquiry: Recheck, reply: Reply) -> None:
+        self._hub.access.forget(inquiry.user_id, inquiry.room_id)
+        check = Checks(reply)
+        for session in self._fitting(inquiry.user_id):
+            if session.state != "open":  # its rooms are checked once it is: with a resume, or when it joins
+                continue
+            for room_id in sorted(session.rooms.joined | session.rooms.joining.keys()):
+                if inquiry.room_id in (None, room_id):
+                    check.asked += 1
+                    session.rooms.recheck(room_id, NO_LONGER_OPEN, check.on_answer)
+        # and those who are here over HTTP; some answers come at once, before this is counted
+        check.asked += self._hub.procedures.recheck(inquiry.user_id, inquiry.room_id, check.on_answer)
+        check.all_asked = True
+        if not check.conclude():
+            self._timers.call_later(DECIDED_WITHIN_S, check.give_up)
+
+
+def _has_socket(one: Member | UserSession) -> bool:
+    """Whether an edge holds it: not one in its grace, nor one that was made over HTTP [D2, M2]."""
+    return one.connected and not one.leased
+
+
+class Checks:
+    """The checks of one re-check: `reply` is called once, when all are answered or time is up."""
+
+    def __init__(self, reply: Reply) -> None:
+        self._reply = reply
+        self.asked = self.answered = self.refused = self.unsure = 0
+        self.all_asked = self._over = False
+
+    def on_answer(self, allowed: bool | None) -> None:
+        self.answered += 1
+        self.refused += allowed is False
+        self.unsure += allowed is None
+        self.conclude()
+
+    def conclude(self) -> bool:
+        """Is all answered? Then say so."""
+        if self.all_asked and self.answered == self.asked:
+            self.give_up()
+        return self._over
+
+    def give_up(self) -> None:
+        """Answer with what is known."""
+        if not self._over:
+            self._over = True
+            undecided = self.asked - self.answered + self.unsure
+            self._reply(Rechecked(checked=self.asked, refused=self.refused, undecided=undecided))

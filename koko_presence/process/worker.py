@@ -1,0 +1,529 @@
+"""One worker: the only place that names concrete classes and reads the clocks.
+
+Builds the house from the roof down (door, hub, bus, shard), starts it, drains it, stops it. The process around it is
+`worker_process`.
+"""
+
+import asyncio
+import logging
+import random
+import ssl
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from koko_presence._fastpath.counters import tally
+from koko_presence._fastpath.epoll_transport import Poller
+from koko_presence._fastpath.wallclock import WallClock
+from koko_presence.access.policy import Access, AllowAll, ClaimsAccess
+from koko_presence.access.trpc import TrpcAccess
+from koko_presence.access.webhook import WebhookAccess
+from koko_presence.admin.memory import Level, MemoryWatch, Pressure, Use
+from koko_presence.admin.metrics_snapshot import LoopLag, TurnCpu, collect
+from koko_presence.admin.upstream_metrics import Upstreams
+from koko_presence.auth.factory import Verifiers
+from koko_presence.auth.hmac_jwt import ResumeTokens, issue_token
+from koko_presence.auth.http_auth import Callers
+from koko_presence.auth.http_client import Asker
+from koko_presence.auth.shared_cache import CacheEntry
+from koko_presence.cluster.bus import LocalBus
+from koko_presence.cluster.cluster_bus import ClusterBus
+from koko_presence.cluster.local_views import OwnViews
+from koko_presence.cluster.mesh import Mesh
+from koko_presence.cluster.placement import View
+from koko_presence.config import logs
+from koko_presence.config.certificate import Certificate
+from koko_presence.config.schema import Config
+from koko_presence.config.trpc_rules import parse_rule
+from koko_presence.config.trusted_proxies import Proxies
+from koko_presence.owner.shard import Shard
+from koko_presence.protocol.limits import Limits
+from koko_presence.protocol.webhook_events import AnyHappening
+from koko_presence.server.accept_delay import Arrivals
+from koko_presence.server.acceptor import Door
+from koko_presence.server.address_counts import AddressCounts
+from koko_presence.server.address_limits import AddressLimits
+from koko_presence.server.flood_limits import make_intake
+from koko_presence.server.http.site import HttpSide, demo_files, sdk_files
+from koko_presence.server.http.trpc_http import TrpcHttp
+from koko_presence.server.http.trpc_websocket import PATH as TRPC_PATH
+from koko_presence.server.http.trpc_websocket import TrpcSocket
+from koko_presence.server.hub import Hub
+from koko_presence.server.origins import Origins
+from koko_presence.server.websocket import Connection, Handler
+from koko_presence.users.user import MIGRATION_S
+from koko_presence.webhooks.sender import Webhooks
+
+from .ids import new_hash_key, new_session_id
+from .survey_handlers import Answering
+
+log = logging.getLogger("koko_presence.worker")
+
+SDK_FOLDER = Path(__file__).parents[1] / "web" / "sdk"
+DEMO_FOLDER = Path(__file__).parents[1] / "web" / "demo"
+WS_PATHS = ("/presence", TRPC_PATH)
+DEMO_TOKEN_TTL_S = 3600
+WALL_SYNC_S = 1.0
+MEMORY_LOOK_S, MEMORY_SHORT_LOOK_S = 0.5, 0.1  # how often, and once there is not much left
+MEMORY_SHORT_SHARE = 0.75
+DRAIN_LONGEST_S = 10.0
+DRAIN_CLOSES_PER_S = 500.0
+DRAIN_LINGER_S = 1.0
+WEBHOOK_TIMEOUT_S = 5.0
+WEBHOOKS_LINGER_S = 3.0  # for what is still to be told at a drain,
+EVENTS_A_MESSAGE = 10_000
+DRAIN_EXTRA_S = MIGRATION_S + 0.5  # and how much longer than it was told to a drain takes at most
+
+monotonic = time.monotonic
+
+
+def load_pages() -> None:
+    """Read what workers serve from files, so that those that are forked from this process need not."""
+    sdk_files(SDK_FOLDER)
+    demo_files(DEMO_FOLDER)
+
+
+class CpuTimes:
+    """Called, it gives the seconds for which this process has run since it began, and for which it has waited for a
+    core: where workers are more than cores, it is the waiting that tells that there is no time to spare. Linux;
+    elsewhere, and without a free descriptor to read them with, the running alone goes on."""
+
+    def __init__(self) -> None:
+        self._waited_s = 0.0
+
+    def __call__(self) -> tuple[float, float]:
+        try:
+            with open("/proc/self/schedstat", "rb") as file:
+                ran, waited, _ = file.read().split()
+        except (OSError, ValueError):
+            return time.thread_time(), self._waited_s
+        self._waited_s = int(waited) / 1e9
+        return int(ran) / 1e9, self._waited_s
+
+
+class Place(NamedTuple):
+    """Which of several workers one is. `mesh_address` is the Unix socket where the others reach it,
+    `address_counts` the descriptor of `edge.address_counts.shared_memory`."""
+
+    id: int
+    slot: int
+    mesh_address: str
+    address_counts: int | None = None
+
+
+class Worker:
+    """A running server on one loop. `start`, then `drain` and `stop`."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        dev: bool = False,
+        place: Place | None = None,
+        certificate: Certificate | None = None,
+    ) -> None:
+        """`place` is None for a server of one worker; without `certificate` it is read from the files that `config`
+        names. Errors: OSError, ssl.SSLError for a certificate of no use."""
+        self.config = config
+        self.dev = dev
+        self.place = place
+        self.on_serving: Callable[[int], None] = lambda epoch: None
+        self.on_peer_stuck: Callable[[int, bool], None] = lambda peer, lossy: None
+        self.on_took_over: Callable[[View], None] = lambda view: None
+        self._views = OwnViews()
+        self._take_over_timer: asyncio.TimerHandle | None = None
+        self._stopping = False  # the others may be gone before this one
+        self.on_learned: Callable[[list[CacheEntry]], None] = lambda entries: None
+        self.upstreams = Upstreams()
+        self._mesh: Mesh | None = None
+        loop = asyncio.get_running_loop()
+        self._loop = loop
+        self._started_s = time.time()  # not when the program was loaded, which may be in the process it is forked from
+        self._wall = WallClock()
+        self._wall_timer: asyncio.TimerHandle | None = None
+        self.addresses = AddressLimits(config.limits, _counts(place), monotonic)
+        self._limit_addresses(config)
+        self.webhooks: Webhooks | None = None
+        self._sync_wall()
+        self._poller = Poller(loop)
+        self._turn_cpu = TurnCpu(loop, self._poller.on_next_round)
+        self._lag = LoopLag(loop, tally, self._on_lag_looked)
+        self.shard = Shard(config.limits, config.rooms, self._wall)
+        self._webhook_asker: Asker | None = None
+        self._closing: set[asyncio.Future[None]] = set()  # what is not needed any more
+        self._tell_webhooks(config)
+        self.bus = self._make_bus()
+        self.bus.pair(self._poller.round)
+        edge_id = place.id if place is not None else 0
+        self._verifiers = Verifiers(
+            monotonic, upstreams=self.upstreams, share=None if place is None else self._share_learned
+        )
+        self.callers = Callers(self._verifiers.make(config), config.auth.cookie)
+        self.hub = Hub(
+            edge_id,
+            bus=self.bus,
+            limits=config.limits,
+            verifier=self.callers.verifier,
+            access=_access(config, self.upstreams),
+            resume_tokens=ResumeTokens(config.auth.secret),
+            wall=self._wall,
+            clock=monotonic,
+            timers=self._poller,
+            round=self._poller.round,
+            new_session_id=new_session_id,
+            delays=self.shard.setting.delays,
+        )
+        self.bus.attach(edge_id, self.hub)
+        self.answering = Answering(self.hub, self.shard, self.bus, self._poller, self.addresses)
+        self._http = HttpSide(local_only=dev)
+        self._http.add_sdk(SDK_FOLDER)
+        self._http.add_trpc(TrpcHttp(self.hub.procedures, self.callers, lambda: self.door.origins, self.hub.unix_s))
+        if config.server.demo:
+            self._http.add_demo(DEMO_FOLDER)
+        if dev:
+            self._http.add_dev_tokens(self._dev_token)
+        self._http_server = self._http.server(config.server.keepalive_s)
+        self.door = Door(
+            make_handler=self._handler,
+            make_intake=lambda: make_intake(self.hub.limits),
+            ws_paths=WS_PATHS,
+            http_protocol=self._http_server,
+            origins=self._origins(config),
+            cookie=config.auth.cookie,
+            max_message_bytes=config.limits.max_message_bytes,
+            max_frame_bytes=config.limits.max_frame_bytes,
+            send_stuck_s=config.limits.send_stuck_s,
+            backlog=config.server.backlog,
+            ssl_context=_tls(config, certificate),
+            poller=self._poller,
+            addresses=self.addresses,
+            delays=self.shard.setting.delays,
+        )
+        self.hub.waits_for = self.door.work_waits_for
+        self._arrivals = Arrivals(self.door.waits_for, self._lag.late_s, self.bus.note_delay)
+        self.bus.before_deadlines = self._arrivals.look
+        self._http.add_websocket(WS_PATHS, self.door.turn)
+        self._verifiers.start()
+        self._memory, self._pressure = MemoryWatch(_memory_part(config)), Pressure()
+        self._shed_events = self._shed_receivers = 0
+        self._events_dropped = 0  # left by another worker, when there is no webhook any more
+        self._memory_timer: asyncio.TimerHandle | None = None
+        self._look_at_memory()
+
+    @property
+    def port(self) -> int:
+        """The port in use, also when the configuration said 0."""
+        return int(next(iter(self.door.sockets)).getsockname()[1])
+
+    async def start(self) -> None:
+        """Serve. Errors: OSError when the address cannot be bound."""
+        await self.door.open(self.config.server.host, self.config.server.port)
+
+    async def drain(self, longest_s: float = DRAIN_LONGEST_S, hand_over: Callable[[bytes], None] | None = None) -> None:
+        """Stop accepting and ask the clients to come back elsewhere: 1012, in a random order, over at most
+        `longest_s` seconds [N-d]. Then wait up to a second for their answers, and for those who were just coming in.
+        With `hand_over` there are other workers to come to: nothing is shown of the move to the others in their rooms,
+        and this worker stays in the view until the clients are there, or MIGRATION_S is over.
+
+        Events that are to be told by webhook: what waits is given to `hand_over`, as `take_over_webhooks` of another
+        worker takes it, at once, and after the clients what was under way and has not arrived. Without it they are told
+        for up to three seconds more, and what is left is dropped."""
+        end = monotonic() + longest_s + DRAIN_EXTRA_S
+        self.door.stop_accepting()
+        if self.webhooks is not None and hand_over is not None:
+            _hand_over(self.webhooks.take_waiting(), hand_over)
+        sessions = list(self.hub.connections.values())
+        random.shuffle(sessions)
+        pause_s = min(longest_s / max(1, len(sessions)), 1.0 / DRAIN_CLOSES_PER_S)
+        at = monotonic()
+        self.hub.drains = migrate = hand_over is not None
+        for session in sessions:
+            session.finish(1012, migrates=migrate)
+            at += pause_s
+            await asyncio.sleep(max(0.0, at - monotonic()))
+        closed_at = monotonic()
+        while self.door.open_count and monotonic() < closed_at + DRAIN_LINGER_S:
+            for session in list(self.hub.connections.values()):
+                session.finish(1012, migrates=migrate)
+            await asyncio.sleep(0.02)
+        while self.hub.migrating and monotonic() < closed_at + MIGRATION_S:
+            await asyncio.sleep(0.02)
+        if self.webhooks is None:
+            return
+        longest_s = min(WEBHOOKS_LINGER_S, end - monotonic())
+        if hand_over is not None:
+            _hand_over(await self.webhooks.take_rest(longest_s), hand_over)
+        else:
+            await self.webhooks.finish(longest_s)
+            self.webhooks.stop()  # before the last counters are told
+
+    def take_over_webhooks(self, events: bytes) -> None:
+        """Tell by webhook what another worker has left. They are older than this worker's own."""
+        found = msgspec.msgpack.decode(events, type=list[AnyHappening])
+        if self.webhooks is not None:
+            self.webhooks.take_over(found)
+        elif found:
+            self._events_dropped += len(found)
+            log.warning("events are not told: there is no webhook any more", extra={"events": len(found)})
+
+    async def stop(self) -> None:
+        """Close what is open and every timer with it."""
+        self._stopping = True
+        await self.door.close()
+        self.addresses.close()
+        self._poller.close()
+        self.hub.stop()
+        await self._verifiers.close()
+        self._close_access(self.hub.access)
+        await asyncio.gather(*self._closing)
+        self.bus.stop()
+        if self._mesh is not None:
+            self._mesh.close()
+        self._lag.stop()
+        self._turn_cpu.stop()
+        if self.webhooks is not None:
+            self.webhooks.stop()
+        if self._webhook_asker is not None:
+            await self._webhook_asker.close()
+        for timer in (self._wall_timer, self._memory_timer, self._take_over_timer):
+            if timer is not None:
+                timer.cancel()
+
+    def reload(self, config: Config) -> None:
+        """Take over new limits, origins and keys without touching a connection."""
+        if config.access != self.config.access:
+            before, self.hub.access = self.hub.access, _access(config, self.upstreams)
+            self._close_access(before)
+        self.config = config
+        self.set_limits(config.limits)
+        self.hub.verifier = self.callers.verifier = self._verifiers.make(config)
+        self._verifiers.start()
+        self.callers.cookie = self.door.cookie = config.auth.cookie
+        self.hub.resume_tokens = ResumeTokens(config.auth.secret)
+        self.door.origins = self._origins(config)
+        self._limit_addresses(config)
+        self._memory.part_bytes = _memory_part(config)
+        self._http_server.keepalive_s = config.server.keepalive_s
+        self._tell_webhooks(config)
+
+    def set_limits(self, limits: Limits) -> None:
+        """New limits hold for what begins from now on: sessions, people in rooms, deadlines."""
+        self.hub.limits = limits
+        self.shard.setting.limits = limits
+        self.bus.set_limits(limits)
+        self.door.set_limits(limits.max_message_bytes, limits.max_frame_bytes, limits.send_stuck_s)
+
+    def snapshot(self) -> bytes:
+        """This worker's Counters as msgpack, for admin/metrics.py."""
+        return collect(
+            tally,
+            self._lag,
+            self._turn_cpu,
+            started_s=self._started_s,
+            door=self.door,
+            addresses=self.addresses,
+            hub=self.hub,
+            shard=self.shard,
+            bus=self.bus,
+            webhooks=self.webhooks,
+            events_dropped=self._events_dropped,
+            upstreams=self.upstreams,
+            memory=self._memory.look(),
+        )
+
+    def _on_lag_looked(self) -> None:
+        self._turn_cpu.look()
+        self._arrivals.look(monotonic())
+
+    def _close_access(self, access: Access) -> None:
+        closing = asyncio.ensure_future(access.close())
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
+
+    def _tell_webhooks(self, config: Config) -> None:
+        """Switch webhooks on or off, or give them what is new."""
+        if config.webhooks.url and self.webhooks is None:
+            self._webhook_asker = Asker(timeout_s=WEBHOOK_TIMEOUT_S, connections=1, upstream=self.upstreams["webhook"])
+            self.webhooks = Webhooks(config.webhooks, self._webhook_asker)
+        elif config.webhooks.url and self.webhooks is not None:
+            self.webhooks.reload(config.webhooks)
+        self.shard.setting.happenings = self.webhooks if config.webhooks.url else None
+
+    def _handler(self, connection: Connection) -> Handler:
+        """Who speaks with a new WebSocket: a session, by tRPC or by the presence protocol."""
+        if connection.target.partition("?")[0] == TRPC_PATH:
+            return TrpcSocket(self.hub, connection)
+        return self.hub.accept(connection, connection.address_use)
+
+    def _limit_addresses(self, config: Config) -> None:
+        server = config.server
+        proxies = Proxies(server.trusted_proxies)
+        self.addresses.set(config.limits, proxies, server.forwarded_header, server.proxy_protocol)
+
+    def _origins(self, config: Config) -> Origins:
+        return Origins(frozenset(config.server.origins), tls=bool(self.config.server.tls_cert), local_only=self.dev)
+
+    # --- the seam to the other workers ------------------------------------------------------------------------------
+
+    def _make_bus(self) -> LocalBus:
+        """The bus: to this worker's own shard, or to all workers when it has a `place` among them."""
+        if self.place is None:
+            return LocalBus(self.shard, self._poller, monotonic, CpuTimes())
+        self._mesh = Mesh(
+            self.place.id, self.place.mesh_address, self._on_letters, self._on_stuck, self._on_late, self._on_dead
+        )
+        return ClusterBus(
+            self.place.id,
+            self.shard,
+            self._poller,
+            monotonic,
+            CpuTimes(),
+            open_link=self._mesh.open_link,
+            on_serving=lambda epoch: self.on_serving(epoch),
+        )
+
+    def _on_letters(self, sender: int, found: list[tuple[int, bytes]]) -> None:
+        assert isinstance(self.bus, ClusterBus)
+        self.bus.on_letters(sender, found)
+
+    def _on_stuck(self, peer: int, lossy: bool) -> None:
+        self.on_peer_stuck(peer, lossy)
+
+    def _on_late(self, since: float, now: float) -> None:
+        self.shard.setting.delays.note(since, now)
+
+    async def open_mesh(self) -> None:
+        """Listen at `place.mesh_address`; after this the worker may be put into a view. Again when the socket is gone
+        from its folder. Errors: OSError."""
+        if self._mesh is not None:
+            await self._mesh.open()
+
+    def on_view(self, view: View) -> None:
+        """Take over the supervisor's view of the workers; `on_serving` is called with its epoch when everything that
+        moves has moved, and `on_peer_stuck` with the id of a worker that cannot be reached any more. When others end
+        and the supervisor does not say so in time, this worker goes by a view of its own: `on_took_over` is called."""
+        found = self._views.on_view(view)
+        if found is not None:
+            self._go_by(found)
+
+    def _go_by(self, view: View) -> None:
+        assert isinstance(self.bus, ClusterBus) and self._mesh is not None
+        self.bus.on_view(view, monotonic())
+        self._mesh.forget(view.ids)
+
+    def _on_dead(self, peer: int) -> None:
+        now = monotonic()
+        self._views.on_death(peer, now)
+        due_at = self._views.due_at
+        if due_at is not None:
+            if self._take_over_timer is not None:
+                self._take_over_timer.cancel()
+            self._take_over_timer = self._loop.call_later(max(0.0, due_at - now) + 0.001, self._take_over)
+
+    def _take_over(self) -> None:
+        self._take_over_timer = None
+        before = self._views.current
+        view = None if self._stopping else self._views.take_over(monotonic())
+        if view is None:
+            return
+        dead = sorted(peer.slot for peer in (before.peers if before else ()) if peer.id not in view.ids)
+        log.warning(
+            "workers have died and the supervisor has not said so: this one goes on without them",
+            extra={"dead": dead, "epoch": view.epoch},
+        )
+        self._go_by(view)
+        self.on_took_over(view)
+
+    def _share_learned(self, entries: list[CacheEntry]) -> None:
+        self.on_learned(entries)
+
+    def learn(self, entries: list[CacheEntry]) -> None:
+        """What another worker has been told by an identity provider or the application."""
+        self._verifiers.learn(entries, time.time())
+
+    # --- memory -----------------------------------------------------------------------------------------------------
+
+    def _look_at_memory(self) -> None:
+        use = self._memory.look()
+        pause_s = MEMORY_LOOK_S if use.share < MEMORY_SHORT_SHARE else MEMORY_SHORT_LOOK_S
+        self._memory_timer = self._loop.call_later(pause_s, self._look_at_memory)
+        self._keep_within(use)
+
+    def _keep_within(self, use: Use) -> None:
+        """Do what is to be done with so much memory in use: what can be done without goes first, then newcomers."""
+        before, level = self._pressure.level, self._pressure.update(use.share)
+        self.door.refuses_newcomers = self.hub.refuses_newcomers = level is Level.REFUSE
+        if level >= Level.SHED:
+            self._shed_receivers += self.hub.shed_slow()
+            self._shed_events += self.webhooks.shed() if self.webhooks is not None else 0
+        if level is before:
+            return
+        extra: dict[str, int] = {"used": use.used, "limit": use.limit}
+        if level is Level.REFUSE:
+            log.error("memory is short: newcomers are refused", extra=extra)
+        elif level is Level.SHED and before is Level.ENOUGH:
+            log.warning("memory is short: slow receivers and what waits for webhooks are let go", extra=extra)
+        elif level is Level.SHED:
+            log.warning("memory is short, but newcomers are let in again", extra=extra)
+        else:
+            extra |= {"receivers": self._shed_receivers, "events": self._shed_events}
+            self._shed_receivers = self._shed_events = 0
+            log.info("there is memory enough again", extra=extra)
+
+    # --- clocks, tokens ---------------------------------------------------------------------------------------------
+
+    def _sync_wall(self) -> None:
+        self._wall.sync(monotonic(), time.time())
+        logs.report()  # how many lines a flood has cost
+        if self.webhooks is not None:
+            self.webhooks.tell_drops(monotonic())
+        self.addresses.tidy()
+        self._wall_timer = self._loop.call_later(WALL_SYNC_S, self._sync_wall)
+
+    def _dev_token(self, user: str, name: str | None) -> str:
+        return issue_token(
+            self.config.auth.secret,
+            user=user,
+            name=name,
+            ttl_s=DEMO_TOKEN_TTL_S,
+            now_s=int(time.time()),
+            issuer=self.config.auth.issuer or None,
+            audience=self.config.auth.audience or None,
+        )
+
+
+def _hand_over(events: list[AnyHappening], hand_over: Callable[[bytes], None]) -> None:
+    for i in range(0, len(events), EVENTS_A_MESSAGE):
+        hand_over(msgspec.msgpack.encode(events[i : i + EVENTS_A_MESSAGE]))
+
+
+def _counts(place: Place | None) -> AddressCounts:
+    counts = AddressCounts(None if place is None else place.address_counts, key=new_hash_key())
+    if place is not None and not counts.is_shared:
+        log.warning("this worker counts by address for itself, so an address may have as much of every worker")
+    return counts
+
+
+def _memory_part(config: Config) -> int:
+    return config.server.memory_bytes // config.server.worker_count
+
+
+def _access(config: Config, upstreams: Upstreams) -> Access:
+    access, upstream = config.access, upstreams["access"]
+    if access.mode == "webhook":
+        return WebhookAccess(access.webhook.url, access.webhook.secret, upstream=upstream)
+    if access.mode == "trpc":
+        trpc, rules = access.trpc, [parse_rule(rule) for rule in access.trpc.rules]
+        return TrpcAccess(
+            trpc.url, rules, scopes=trpc.scopes, ttl_s=trpc.ttl_s, superjson=trpc.superjson, upstream=upstream
+        )
+    return AllowAll() if access.mode == "allow_all" else ClaimsAccess()
+
+
+def _tls(config: Config, certificate: Certificate | None) -> ssl.SSLContext | None:
+    if not config.server.tls_cert:
+        return None
+    return (certificate or Certificate.read(config.server)).context()

@@ -1,0 +1,1 @@
+"""Every message, event, command, snapshot, error and limit, each declared once."""

@@ -1,0 +1,136 @@
+"""How much rooms take in and give out: budget and advised interval [L2], and the window of their flushes [L4]."""
+
+from koko_presence._fastpath.throttle import Meter, TokenBucket
+from koko_presence.protocol.limits import Limits
+
+from .broadcast_budget import Outflow
+
+LONGEST_INTERVAL_MS = 1000
+
+
+class Load:
+    """Counts inbound events. `budget` has one second's worth saved up; `advised_ms` grows while it is not enough."""
+
+    __slots__ = ("_hz", "_shortest_ms", "advised_ms", "broadcasts", "budget", "meter")
+
+    def __init__(self, limits: Limits, now: float) -> None:
+        self._hz = limits.room_events_hz
+        self.budget = TokenBucket(self._hz, max(1.0, self._hz))
+        self.broadcasts = Outflow(limits.room_broadcast_bytes, now)
+        self.meter = Meter(now)
+        self._shortest_ms = round(1000.0 / limits.cursor_hz)
+        self.advised_ms = self._shortest_ms
+
+    def judge(self, now: float) -> bool:
+        """A second's worth of events has been counted; True when the advised interval has just changed."""
+        load = self.meter.count / (now - self.meter.since) / self._hz
+        self.meter.restart(now)
+        before = self.advised_ms
+        if load > 1.05:
+            self.advised_ms = min(LONGEST_INTERVAL_MS, round(before * min(load, 4.0)))
+        elif load < 0.5:  # far below, so that the advice does not swing between two values
+            self.advised_ms = max(self._shortest_ms, before // 2)
+        return self.advised_ms != before
+
+
+FILLING, EASY = 0.75, 0.5  # shares of a core; between them the window stays, so that it cannot swing
+FULL, RELIEVED = 0.9, 0.7  # the same for what is done in overload
+LONGER, SHORTER = 1.25, 0.9  # small against the gap between the two, for the same reason
+# Who waits for a core has others before it: the cores are full although this worker runs little. With four workers and
+# their clients on two cores that are 80 % busy each worker runs for 0.25 of the time and waits for 0.33.
+WAITING_COUNTS = 2.0
+
+OVERLOAD_WINDOW_S = 1.0 / 30.0  # one frame at 30 Hz [L4]
+LONGEST_ADVICE_MS = 200  # five updates a second of everybody
+SLOWER, FASTER = 1.05, 0.95  # what the advised interval changes by in a tenth of a second
+TOLD_STEP = 1.15  # below that a change is not worth a notice to everybody; smaller than FULL / RELIEVED
+TOLD_EVERY_S = 0.5
+MEMORY_S = 0.5  # over which the load is averaged before clients are asked for less
+
+
+class Governor:
+    """What a worker does about its load: how long busy rooms wait, and how often clients are asked to send [L4, N17].
+
+    While there is time to spare rooms wait for `flush_window_ms`, as the core fills up for up to `flush_ceiling_ms`:
+    each sender's cursor comes at most every 50 ms, so a longer window hardly merges anything; what it saves is writes.
+    When it is full all the same, windows grow to OVERLOAD_WINDOW_S and every room waits for the end of its (`full`).
+    When that does not help, the worker is `overloaded`, and `advised_ms` grows until the load is below FULL, or it is
+    at LONGEST_ADVICE_MS.
+    """
+
+    __slots__ = (
+        "_advice_ms", "_ceiling_s", "_load", "_longest_s", "_ran_s", "_shortest_ms", "_shortest_s", "_since",
+        "_told_at", "_waited_s", "advised_ms", "overloaded", "window_s",
+    )  # fmt: skip
+
+    def __init__(self, limits: Limits, now: float, ran_s: float, waited_s: float = 0.0) -> None:
+        self._since, self._ran_s, self._waited_s = now, ran_s, waited_s
+        self.window_s = 0.0
+        self.overloaded = False
+        self._load = 0.0  # averaged share of the time in which the worker did not sleep
+        self._advice_ms = 0.0
+        self._told_at = now
+        self.advised_ms = 0
+        self.set_limits(limits)
+
+    @property
+    def full(self) -> bool:
+        """Does every room wait for the end of its window, however quiet it is?"""
+        return self.window_s >= self._ceiling_s > 0.0
+
+    @property
+    def load(self) -> float:
+        """The share of the last half second in which the worker ran, or waited for a core."""
+        return self._load
+
+    def set_limits(self, limits: Limits) -> None:
+        """New bounds; window and advice move inside them."""
+        self._ceiling_s = limits.flush_ceiling_ms / 1000.0
+        self._shortest_s = min(limits.flush_window_ms / 1000.0, self._ceiling_s)
+        if not self._shortest_s:  # switched off
+            self._ceiling_s = 0.0
+        self._longest_s = max(self._ceiling_s, OVERLOAD_WINDOW_S) if self._ceiling_s else 0.0
+        self.window_s = min(max(self.window_s, self._shortest_s), self._ceiling_s)
+        self._shortest_ms = round(1000.0 / limits.cursor_hz)
+        self._advice_ms = max(self._advice_ms, self._shortest_ms)
+        self.advised_ms = max(self.advised_ms, self._shortest_ms)
+
+    def judge(self, now: float, ran_s: float, waited_s: float = 0.0) -> None:
+        """The worker has run for `ran_s` seconds of CPU in all by monotonic second `now`, and waited for a core for
+        `waited_s`. Asked about ten times a second while there is something to write."""
+        if now <= self._since:
+            return
+        past_s = now - self._since
+        ran, waited = (ran_s - self._ran_s) / past_s, (waited_s - self._waited_s) / past_s
+        self._since, self._ran_s, self._waited_s = now, ran_s, waited_s
+        awake = min(1.0, ran + waited)
+        self._load += (awake - self._load) * min(1.0, past_s / MEMORY_S)
+        self._move_window(ran + WAITING_COUNTS * waited, awake)
+        at_longest = self.window_s >= self._longest_s
+        self.overloaded = at_longest and self._load > (RELIEVED if self.overloaded else FULL)
+        self._advise(now, past_s)
+
+    def _move_window(self, busy: float, awake: float) -> None:
+        if self.window_s > self._ceiling_s or (self.window_s == self._ceiling_s and awake > FULL):
+            if awake > FULL:
+                self.window_s = min(self._longest_s, self.window_s * LONGER)
+            elif awake < RELIEVED:
+                self.window_s = max(self._ceiling_s, self.window_s * SHORTER)
+        elif busy > FILLING:
+            self.window_s = min(self._ceiling_s, self.window_s * LONGER)
+        elif busy < EASY:
+            self.window_s = max(self._shortest_s, self.window_s * SHORTER)
+
+    def _advise(self, now: float, past_s: float) -> None:
+        tenths = min(past_s / 0.1, 100.0)
+        if self.overloaded and self._load > FULL:
+            longest_ms = max(LONGEST_ADVICE_MS, self._shortest_ms)
+            self._advice_ms = min(longest_ms, self._advice_ms * SLOWER ** min(tenths, 1.0))
+        elif self._load < RELIEVED:
+            self._advice_ms = max(self._shortest_ms, self._advice_ms * FASTER**tenths)
+        wanted, told = round(self._advice_ms), self.advised_ms
+        if wanted == told or now - self._told_at < TOLD_EVERY_S:
+            return
+        at_end = wanted in (self._shortest_ms, LONGEST_ADVICE_MS)
+        if at_end or not told / TOLD_STEP < wanted < told * TOLD_STEP:
+            self.advised_ms, self._told_at = wanted, now

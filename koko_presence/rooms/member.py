@@ -1,0 +1,183 @@
+"""Who is in a room: a Person per user, a Member per session of that user. State only; the rules stand in room.py.
+
+Written by the room alone. `connected` is False while a lost session's place is held for the grace [D2].
+"""
+
+from typing import NamedTuple
+
+from msgspec import UNSET
+
+from koko_presence._fastpath.room_core import Pointer
+from koko_presence._fastpath.throttle import TokenBucket
+from koko_presence._fastpath.wallclock import WallClock
+from koko_presence.protocol.commands import EnterRoom, Profile
+from koko_presence.protocol.events import PresenceUser, SyncRow, encode
+from koko_presence.protocol.limits import MERGED_BURST, Limits
+from koko_presence.protocol.messages import RoomType, Selection
+
+from .playback import Viewer
+
+
+class Alone(NamedTuple):
+    """The room as a user knows it who is invisible in it while no visible member is: its type, and the monotonic second
+    of its creation [K7]."""
+
+    type: RoomType
+    since: float
+
+
+class Person:
+    """One user in one room: what the tabs share, which is the profile and the budgets of L1 [E2]."""
+
+    __slots__ = (
+        "alone", "broadcast", "control", "cursor", "members", "playback", "profile", "selection", "typing", "user_id",
+    )  # fmt: skip
+
+    def __init__(self, user_id: str, profile: Profile, limits: Limits, alone: Alone) -> None:
+        self.user_id = user_id
+        self.profile = profile
+        self.alone = alone  # counts while the room is not `shown`
+        self.members: dict[str, Member] = {}
+        self.cursor = TokenBucket(limits.cursor_hz, MERGED_BURST)
+        self.selection = TokenBucket(limits.selection_hz, MERGED_BURST)
+        self.typing = TokenBucket(limits.typing_hz, limits.typing_burst)
+        self.playback = TokenBucket(limits.playback_hz, limits.playback_burst)
+        self.control = TokenBucket(limits.control_hz, limits.control_burst)
+        self.broadcast = TokenBucket(limits.broadcast_hz, limits.broadcast_burst)
+
+    @property
+    def visible_count(self) -> int:
+        """How many sessions others may know of [D1, K2]."""
+        return sum(1 for member in self.members.values() if member.visible)
+
+
+class Member(Pointer):
+    """One session in one room, with everything it shows; the Pointer below it has what its cursor needs.
+
+    Versions of its user's owner: `stay` names the present stay, `told` is that of the last word on where it is
+    connected, `privacy_version` of what it hides, `granted` of what it may do."""
+
+    __slots__ = (
+        "_row", "_row_shows", "away_at", "can_broadcast", "can_control", "connection", "edge", "grace_until", "granted",
+        "image", "joined_at", "lease_until", "moderator", "name", "person", "privacy_version", "report", "selection",
+        "share_selection", "stay", "told", "typing", "viewer", "watching",
+    )  # fmt: skip
+
+    def __init__(self, enter: EnterRoom, stay: int, person: Person, limits: Limits, now: float) -> None:
+        visitor = enter.visitor
+        super().__init__(person.user_id, visitor.session_id, person.cursor, now)
+        self.person = person
+        self.edge = visitor.edge
+        self.connection = visitor.connection
+        self.stay = self.told = self.granted = stay
+        self.privacy_version = visitor.privacy_version
+        self.lease_until = visitor.lease_until
+        self.away_at = 0.0  # until then a lost session, whose client was sent to another worker, is shown as before
+        self.grace_until = 0.0  # the monotonic second at which the place of a lost session is free; 0 while connected
+        self.name = visitor.name
+        self.image = visitor.image
+        self.can_control = enter.can_control
+        self.can_broadcast = enter.can_broadcast
+        self.moderator = enter.moderator
+        self.disabled = visitor.disabled
+        self.invisible = visitor.invisible
+        self.share_cursor = visitor.share_cursor
+        self.share_selection = visitor.share_selection
+        self.joined_at = now
+        self.selection: Selection | None = None
+        self.typing: str | None = None  # the context while typing; "" when none was named
+        self.watching = False
+        self.viewer: Viewer | None = None
+        self._row = b""
+        self._row_shows: tuple[object, ...] = ()  # what `_row` was made from
+        self.report = TokenBucket(limits.report_hz, limits.report_hz)
+
+    @property
+    def leased(self) -> bool:
+        """Held over HTTP, without a socket: it hears nothing, and ends at `lease_until` unless renewed [M2]."""
+        return self.lease_until > 0.0
+
+    @property
+    def may_play(self) -> bool:
+        """May it command playback: by the `control` scope, or as a moderator [H1]?"""
+        return self.can_control or self.moderator
+
+    @property
+    def may_hold(self) -> bool:
+        """May it have control: whoever may play, and hears what becomes of it [I2, I7, M2]?"""
+        return self.may_play and not self.leased
+
+    @property
+    def shows_cursors(self) -> bool:
+        """Does what it points at reach anybody [K3, K5]?"""
+        return self.visible and self.share_cursor and self.connected
+
+    @property
+    def shown_connected(self) -> bool:
+        """Is it connected, or shown so for a moment more?"""
+        return self.connected or self.away_at > 0.0
+
+    @property
+    def cursor_shown(self) -> bool:
+        return (
+            self.cursor is not None
+            and not self.cursor_put_away
+            and self.visible
+            and (self.connected or self.away_at > 0.0)
+        )
+
+    @property
+    def selection_shown(self) -> bool:
+        return self.selection is not None and self.visible
+
+    def forget_row(self) -> None:
+        """Something outside of this member that stands in its row has changed."""
+        self._row_shows = ()
+
+    def encoded_row(self, room_id: str, room_type: RoomType, wall: WallClock) -> bytes:
+        """`row` as the other members see it, as JSON; made again only when something in it has changed."""
+        viewer = self.viewer
+        shows = (
+            self.person.profile, self.connected or self.away_at > 0.0, self.last_active_at, self.name, self.image,
+            self.color, self.index, self.typing, self.watching, self.cursor, self.cursor_shown, self.selection,
+            self.visible, None if viewer is None else (viewer.state, viewer.sync, viewer.drift_ms),
+        )  # fmt: skip
+        if shows != self._row_shows:
+            self._row, self._row_shows = encode(self.row(room_id, room_type, wall, full=True, own=False)), shows
+        return self._row
+
+    def row(self, room_id: str, room_type: RoomType, wall: WallClock, *, full: bool, own: bool) -> PresenceUser:
+        """This session as a PresenceUser; `full` for members of the room [C14], `own` for its own eyes [C5]."""
+        profile = self.person.profile
+        connected = self.connected or self.away_at > 0.0  # asking the property thrice makes a row 6 % dearer
+        row = PresenceUser(
+            user_id=self.user_id,
+            session_id=self.session_id,
+            name=self.name,
+            image=self.image or UNSET,
+            color=self.color,
+            status=profile.status if connected else "away",
+            status_message=profile.status_message or UNSET,
+            activity=profile.activity if connected else "away",
+            connected=connected,
+            last_active_at=wall.iso(self.last_active_at),
+            room_id=room_id,
+            room_type=room_type,
+            index=UNSET if self.index is None else self.index,
+            is_typing=self.typing is not None,
+            is_watching=self.watching,
+        )
+        if self.lease_until:  # set afterwards: a call with more than sixteen names costs a third of a row
+            row.transport = "http"
+        if not full:
+            return row
+        if self.cursor is not None and (own or self.cursor_shown):
+            row.cursor = self.cursor
+        if self.selection is not None and (own or self.selection_shown):
+            row.selection = self.selection
+        if self.typing:
+            row.typing_context = self.typing
+        if self.viewer is not None:
+            row.playback_state = self.viewer.state
+            row.viewer_sync = SyncRow(state=self.viewer.sync, drift_ms=self.viewer.drift_ms)
+        return row

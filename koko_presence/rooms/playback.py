@@ -1,0 +1,141 @@
+"""Where the video is: one anchored state per room [H4], and how far each viewer is from it [H7]. Pure arithmetic.
+
+A state says "at monotonic second `anchor` the position was `current_time`". Nothing ticks: a position is computed when
+somebody asks. `version` counts accepted commands; the highest one is the truth [H16].
+"""
+
+from koko_presence._fastpath.wallclock import WallClock
+from koko_presence.protocol.events import PlaybackRow, ViewerState
+from koko_presence.protocol.messages import MAX_MEDIA_TIME_S, PlaybackData
+
+# A client's own idea of the time of its action is believed this far from the receipt, as Jellyfin does [H4].
+MAX_CLOCK_SKEW_S = 2.0
+
+SYNC_ENTER_S = 0.250
+SYNC_LEAVE_S = 0.500
+SYNC_LOST_S = 2.0
+SETTLE_S = 1.0
+
+
+def acted_at(data: PlaybackData, wall: WallClock, now: float) -> float:
+    """The monotonic second the client acted at: its `at` when that is within 2 s of the receipt, else the receipt."""
+    if not isinstance(data.at, float):
+        return now
+    at = now + (data.at - wall.ms(now)) / 1000.0
+    # a clock ahead of ours is believed to be ours: an anchor in the future would hold up everybody else's commands
+    return min(at, now) if abs(at - now) <= MAX_CLOCK_SKEW_S else now
+
+
+class Playback:
+    """The room's state, once somebody has synced [H5]."""
+
+    __slots__ = ("anchor", "current_time", "duration", "is_playing", "playback_rate", "target", "version")
+
+    def __init__(self, now: float) -> None:
+        self.is_playing = False
+        self.current_time = 0.0
+        self.playback_rate = 1.0
+        self.anchor = now
+        self.version = 0
+        self.duration: float | None = None
+        self.target: str | None = None
+
+    def position(self, at: float) -> float:
+        """Video second at monotonic second `at`, clamped to the duration where it is known [H4]."""
+        position = self.current_time
+        if self.is_playing:
+            position += (at - self.anchor) * self.playback_rate
+        limit = MAX_MEDIA_TIME_S if self.duration is None else self.duration
+        return min(max(position, 0.0), limit)
+
+    def apply(self, data: PlaybackData, at: float) -> None:
+        """Take a sync, play, pause, seek or rate; the message's own checks have made sure of its fields [H3]."""
+        if isinstance(data.duration, float):
+            self.duration = data.duration
+        if isinstance(data.target, str):
+            self.target = data.target
+        at = max(at, self.anchor)  # an older clock than the last command's would run the position backwards
+        position = self.position(at)
+        if isinstance(data.current_time, float) and data.action != "rate":
+            position = data.current_time
+        if data.action == "sync":
+            self.is_playing = data.is_playing is True
+        elif data.action == "play":
+            self.is_playing = True
+        elif data.action == "pause":
+            self.is_playing = False
+        if isinstance(data.playback_rate, float) and data.action in ("sync", "rate"):
+            self.playback_rate = data.playback_rate
+        self.current_time = position if self.duration is None else min(position, self.duration)
+        self.anchor = at
+        self.version += 1
+
+    def row(self, wall: WallClock) -> PlaybackRow:
+        """The state as the snapshot and a refusal carry it [H1, H5]."""
+        row = PlaybackRow(
+            is_playing=self.is_playing,
+            current_time=self.current_time,
+            playback_rate=self.playback_rate,
+            anchor=wall.ms(self.anchor),
+            version=self.version,
+        )
+        if self.duration is not None:
+            row.duration = self.duration
+        if self.target is not None:
+            row.target = self.target
+        return row
+
+
+class Viewer:
+    """One session's last report and what it says of its distance from the room [H6, H7]."""
+
+    __slots__ = ("drift_ms", "following", "reported_at", "state", "strikes", "sync")
+
+    def __init__(self) -> None:
+        self.state = ViewerState(is_playing=False, current_time=0.0, playback_rate=1.0)
+        self.sync = "unknown"
+        self.drift_ms = 0
+        self.strikes = 0
+        self.following = True
+        self.reported_at = 0.0
+
+    def take(self, data: PlaybackData, room: Playback | None, at: float, now: float) -> bool:
+        """Note a report made at monotonic second `at`; True when `sync` or `following` changed."""
+        assert isinstance(data.current_time, float) and isinstance(data.playback_rate, float)
+        self.state = ViewerState(
+            is_playing=data.is_playing is True, current_time=data.current_time, playback_rate=data.playback_rate
+        )
+        self.reported_at = now
+        before = (self.sync, self.following)
+        self.following = data.follow
+        if room is None or room.version == 0:
+            self.sync, self.drift_ms, self.strikes = "unknown", 0, 0
+        else:
+            self._judge(data.buffering, room, at)
+        return (self.sync, self.following) != before
+
+    def lapse(self) -> bool:
+        """No report for too long; True when that changed anything."""
+        changed = self.sync != "unknown"
+        self.sync, self.drift_ms, self.strikes = "unknown", 0, 0
+        return changed
+
+    def _judge(self, buffering: bool, room: Playback, at: float) -> None:
+        drift = self.state.current_time - room.position(at)
+        self.drift_ms = round(drift * 1000.0)
+        same_state = self.state.is_playing == room.is_playing
+        if buffering:
+            found = "buffering"
+        elif not same_state:
+            found = "paused" if room.is_playing else "playing"
+        else:
+            allowed = SYNC_LEAVE_S if self.sync in ("synced", "unknown") else SYNC_ENTER_S
+            found = "synced" if abs(drift) <= allowed else ("behind" if drift < 0 else "ahead")
+        if found == "synced" or self.sync != "synced" or buffering:
+            self.sync, self.strikes = found, 0
+            return
+        self.strikes += 1
+        # A report under way while the command was, or one hiccup, must not make a name flap: two in a row count.
+        certain = abs(drift) > SYNC_LOST_S if same_state else at - room.anchor > SETTLE_S
+        if certain or self.strikes >= 2:
+            self.sync, self.strikes = found, 0

@@ -1,0 +1,309 @@
+"""Watching together: playback commands, viewers' reports, and who has control [H, I]."""
+
+from msgspec import UNSET
+
+from koko_presence._fastpath.fanout import Item
+from koko_presence.protocol.errors import PresenceError
+from koko_presence.protocol.events import PlaybackRow, PlaybackSynced, ViewerSync
+from koko_presence.protocol.messages import (
+    ControlCancel,
+    ControlDeny,
+    ControlGrant,
+    ControlRelease,
+    ControlRequest,
+    PlaybackData,
+    PlaybackMessage,
+)
+
+from .lifetime import SYNCED_TYPES, type_for
+from .member import Member
+from .playback import Playback, Viewer, acted_at
+from .presence_state import REGISTERS, Register, Result, spend, submit
+from .room import Room
+
+
+def handle_playback(room: Room, member: Member, message: PlaybackMessage, now: float) -> Result:
+    """presence.syncPlayback. Errors: SYNC_DISABLED [H13], INVISIBLE [K3], NOT_CONTROLLER with the state [H1],
+    FORBIDDEN, STALE with the state [H16]."""
+    data = message.data
+    _check_has_playback(room, member)
+    if data.action in ("enable", "disable"):
+        return _switch_sync(room, member, message, now)
+    if not room.sync_enabled:
+        raise PresenceError("SYNC_DISABLED")
+    if data.action == "report":
+        submit(room, member, "report", (data, acted_at(data, room.setting.wall, now)), now)
+        return {"success": True}
+    if data.action == "resync":
+        _resync(room, member, now)
+        return {"success": True}
+    _check_may_play(room, member)
+    playback = room.playback
+    if isinstance(data.base_version, int) and playback is not None and data.base_version != playback.version:
+        raise PresenceError("STALE", state=playback.row(room.setting.wall))
+    if playback is None:
+        playback = room.playback = Playback(now)
+        playback.anchor = acted_at(data, room.setting.wall, now)
+    member.last_active_at = now
+    playback.apply(data, acted_at(data, room.setting.wall, now))
+    if room.control.user_id == member.user_id and not member.leased:
+        room.control.session_id = member.session_id  # another tab of the controller takes over [H2]
+    room.playback_waits = (member.user_id, member.session_id, data.action)
+    release_playback(room, now)
+    return {"success": True, **_as_dict(playback.row(room.setting.wall))}
+
+
+def release_playback(room: Room, now: float, *, at_once: bool = False) -> None:
+    """Broadcast the state after the last command, or let that wait for its sender's budget: the state is a register,
+    later commands change it meanwhile [H11]. `at_once`: the budget does not matter any more."""
+    if room.playback_waits is None:
+        return
+    user_id, session_id, action = room.playback_waits
+    person = room.people.get(user_id)  # somebody who has left meanwhile has no budget to wait for
+    if person is not None and not person.playback.take(now) and not at_once:
+        room.setting.deadlines.set(("playback", room.id, ""), person.playback.ready_at(now))
+        return
+    room.playback_waits = None
+    room.setting.deadlines.cancel(("playback", room.id, ""))
+    room.urgent = True
+    room.out.append(Item(room.frame("playback_synced", user_id, session_id, _synced(room, action), now, public=True)))
+
+
+def _synced(room: Room, action: str) -> PlaybackSynced:
+    playback = room.playback
+    assert playback is not None
+    return PlaybackSynced(
+        is_playing=playback.is_playing,
+        current_time=playback.current_time,
+        playback_rate=playback.playback_rate,
+        action=action,
+        version=playback.version,
+        server_time=room.setting.wall.ms(playback.anchor),
+        sync_enabled=room.sync_enabled,
+        duration=UNSET if playback.duration is None else playback.duration,
+        target=UNSET if playback.target is None else playback.target,
+    )
+
+
+def _resync(room: Room, member: Member, now: float) -> None:
+    """The "Resync" button: the present state, to this member alone [H15]."""
+    if room.playback is not None:
+        data = _synced(room, "resync")
+        frame = room.frame("playback_synced", member.user_id, member.session_id, data, now, public=False)
+        room.out.append(Item(frame, only=member.session_id))
+
+
+def _switch_sync(room: Room, member: Member, message: PlaybackMessage, now: float) -> Result:
+    _check_visible(member)
+    if not (member.moderator or (room.control.user_id == member.user_id)):
+        raise PresenceError("NOT_CONTROLLER", "Only the controller or a moderator may switch synchronisation.")
+    room.sync_enabled = message.data.action == "enable"
+    if room.playback is None:
+        room.playback = Playback(now)
+    room.playback_waits = (member.user_id, member.session_id, message.data.action)
+    release_playback(room, now)
+    return {"success": True, "syncEnabled": room.sync_enabled}
+
+
+def _check_may_play(room: Room, member: Member) -> None:
+    _check_visible(member)
+    state = room.playback.row(room.setting.wall) if room.playback is not None and room.playback.version else None
+    if not member.may_play:
+        raise PresenceError("FORBIDDEN", "Your token has no 'control' scope for this room.", state=state)
+    mode = room.setting.options.control_mode
+    if room.control.user_id is not None:
+        if room.control.user_id != member.user_id:
+            raise PresenceError("NOT_CONTROLLER", state=state)
+        return
+    if mode == "controller" or (mode == "moderators" and not member.moderator):
+        raise PresenceError("NOT_CONTROLLER", "Ask for control first, with control_request.", state=state)
+
+
+def _as_dict(row: PlaybackRow) -> dict[str, object]:
+    return {
+        "isPlaying": row.is_playing,
+        "currentTime": row.current_time,
+        "playbackRate": row.playback_rate,
+        "anchor": row.anchor,
+        "version": row.version,
+    }
+
+
+# --- viewers [H6, H7] ---------------------------------------------------------------------------------------------
+
+
+def _take_report(room: Room, member: Member, report: tuple[PlaybackData, float], now: float) -> None:
+    data, at = report
+    if member.viewer is None:
+        member.viewer = Viewer()
+    changed = member.viewer.take(data, room.playback, at, now)
+    deadlines, limits = room.setting.deadlines, room.setting.limits
+    deadlines.set(("report_stale", room.id, member.session_id), now + limits.report_fresh_s)
+    # paused counts as watching while somebody is there to look [D15]
+    _set_watching(room, member, data.is_playing is True or member.person.profile.activity == "active", now)
+    if changed:
+        _emit_viewer(room, member, now)
+
+
+def lapse_report(room: Room, member: Member, now: float) -> None:
+    """No report for 10 s: nobody knows what this viewer sees [D15, H7]."""
+    _set_watching(room, member, False, now)
+    if member.viewer is not None and member.viewer.lapse():
+        _emit_viewer(room, member, now)
+
+
+def _set_watching(room: Room, member: Member, watching: bool, now: float) -> None:
+    if member.watching != watching:
+        member.watching = watching
+        room.emit_status(member, now)
+
+
+def _emit_viewer(room: Room, member: Member, now: float) -> None:
+    viewer = member.viewer
+    assert viewer is not None
+    synced, total = sync_totals(room)
+    data = ViewerSync(state=viewer.sync, drift_ms=viewer.drift_ms, synced=synced, total=total)
+    room.emit("viewer_sync", member, data, now, to_self=True)
+
+
+def sync_totals(room: Room) -> tuple[int, int]:
+    """ "Viewers synced 4/5": visible users who follow, and how many of them are in sync. The controller is the
+    reference and counts as synced until its own reports say otherwise [H7]."""
+    synced = total = 0
+    for person in room.people.values():
+        sessions = [m for m in person.members.values() if m.visible and _follows(m)]
+        if not sessions:
+            continue
+        total += 1
+        states = {m.viewer.sync for m in sessions if m.viewer is not None} - {"unknown"}
+        synced += "synced" in states or (not states and person.user_id == room.control.user_id)
+    return synced, total
+
+
+def _follows(member: Member) -> bool:
+    # who is here over HTTP hears nothing to follow, unless its own reports say otherwise [M2]
+    return not member.leased if member.viewer is None else member.viewer.following
+
+
+REGISTERS["report"] = Register(lambda member: member.report, _take_report, public=False)
+
+
+# --- control [I] --------------------------------------------------------------------------------------------------
+
+
+def handle_control_request(room: Room, member: Member, message: ControlRequest, now: float) -> Result:
+    """presence.requestControl: granted at once when nobody has control [I1], else a pending wish [I5]."""
+    _check_may_hold(room, member)
+    spend(room, member.person.control, now)
+    member.last_active_at = now
+    control, user_id = room.control, member.user_id
+    may_take = member.moderator or room.setting.options.control_mode != "moderators"
+    if control.user_id is None and may_take:
+        room.grant_control(member.person, None, now, to=member)
+    elif control.user_id == user_id:
+        control.session_id = member.session_id
+    else:
+        life_s = room.setting.limits.control_request_s
+        is_new = control.ask(user_id, member.name, now, life_s)
+        room.setting.deadlines.set(("control_request", room.id, user_id), now + life_s)
+        if is_new:
+            room.urgent = True
+            room.emit("control_requested", member, {"requesterName": member.name}, now, to_self=True)
+    return {"success": True, "granted": control.user_id == user_id, "controller": control.user_id}
+
+
+def handle_control_grant(room: Room, member: Member, message: ControlGrant, now: float) -> Result:
+    """presence.grantControl. Errors: NOT_CONTROLLER [I2], TARGET_NOT_IN_ROOM [I4], INVALID_DATA for oneself [I5],
+    FORBIDDEN when the target may not control."""
+    _check_may_decide(room, member)
+    target = message.data.to_user_id
+    if target == room.control.user_id:
+        raise PresenceError("INVALID_DATA", "That user has control already. Use control_release to give it up.")
+    person = room.people.get(target)
+    session = room.best_session(person) if person is not None else None
+    if person is None or session is None:
+        raise PresenceError("TARGET_NOT_IN_ROOM")
+    if not session.may_hold:
+        raise PresenceError("FORBIDDEN", "That user's token has no 'control' scope for this room.")
+    spend(room, member.person.playback, now)
+    member.last_active_at = now
+    room.setting.deadlines.cancel(("control_request", room.id, target))
+    room.grant_control(person, member, now)
+    return {"success": True, "controller": target}
+
+
+def handle_control_deny(room: Room, member: Member, message: ControlDeny, now: float) -> Result:
+    """Refuse a pending request [I5]. Errors: NOT_CONTROLLER, TARGET_NOT_IN_ROOM when nobody of that id asks."""
+    _check_may_decide(room, member)
+    target = message.data.to_user_id
+    if not room.control.withdraw(target):
+        raise PresenceError("TARGET_NOT_IN_ROOM", "That user has no pending request.")
+    member.last_active_at = now
+    room.setting.deadlines.cancel(("control_request", room.id, target))
+    room.urgent = True
+    room.emit("control_denied", member, {"toUserId": target, "reason": "denied"}, now, to_self=True)
+    return {"success": True}
+
+
+def handle_control_release(room: Room, member: Member, message: ControlRelease, now: float) -> Result:
+    """Give control up [I5]. Errors: NOT_CONTROLLER, INVISIBLE for an invisible session of the controller [K3]."""
+    _check_visible(member)
+    if room.control.user_id != member.user_id:
+        raise PresenceError("NOT_CONTROLLER", "You do not have control.")
+    spend(room, member.person.playback, now)
+    member.last_active_at = now
+    room.release_control(member, "released", now)
+    return {"success": True}
+
+
+def handle_control_cancel(room: Room, member: Member, message: ControlCancel, now: float) -> Result:
+    """Take one's own request back [I5]; the others learn it as a control_denied with reason `cancelled`. Errors:
+    INVISIBLE, for the request is a visible session's [K3]."""
+    _check_visible(member)
+    if room.control.withdraw(member.user_id):
+        end_request(room, member, "cancelled", now)
+    return {"success": True}
+
+
+def lose_control(room: Room, member: Member, now: float) -> None:
+    """The member's new token has no `control` scope: it neither holds nor asks for control any more [A4]. An invisible
+    one does neither anyway: what its user has, a visible session has [K3]."""
+    if not member.visible:
+        return
+    if room.control.session_id == member.session_id:
+        room.pass_control_on(member, "revoked", now)
+    if room.control.withdraw(member.user_id):
+        end_request(room, member, "cancelled", now)
+
+
+def end_request(room: Room, member: Member, reason: str, now: float) -> None:
+    """Tell the room that a pending request is over without a grant: `cancelled` or `expired`."""
+    room.setting.deadlines.cancel(("control_request", room.id, member.user_id))
+    room.urgent = True
+    room.emit("control_denied", member, {"toUserId": member.user_id, "reason": reason}, now, to_self=True)
+
+
+def _check_has_playback(room: Room, member: Member) -> None:
+    room_type = type_for(room, member.person)
+    if room_type not in SYNCED_TYPES:
+        raise PresenceError("SYNC_DISABLED", f"A {room_type} room has no playback.")
+
+
+def _check_may_hold(room: Room, member: Member) -> None:
+    _check_has_playback(room, member)
+    _check_visible(member)
+    if not member.may_play:
+        raise PresenceError("FORBIDDEN", "Your token has no 'control' scope for this room.")
+    if member.leased:  # it would not even hear that it has control
+        raise PresenceError("FORBIDDEN", "A session held over HTTP cannot have control. Connect by WebSocket.")
+
+
+def _check_may_decide(room: Room, member: Member) -> None:
+    _check_visible(member)
+    if not (member.moderator or room.control.user_id == member.user_id):
+        raise PresenceError("NOT_CONTROLLER", "Only the controller or a moderator may do that.")
+
+
+def _check_visible(member: Member) -> None:
+    if not member.visible:
+        raise PresenceError("INVISIBLE")

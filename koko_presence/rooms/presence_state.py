@@ -1,0 +1,251 @@
+"""What a member shows: cursor, selection, typing, broadcasts.
+
+Cursor, selection, typing and playback reports are registers: over its budget a value waits as the one pending value of
+its sender and kind, a newer one takes its place, and it is applied as soon as a token is there. So the last value
+always arrives, a stop is never lost, and no rate is ever exceeded [E1, E2, G3, L1].
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from msgspec import UNSET, Raw
+
+from koko_presence._fastpath.counters import tally
+from koko_presence._fastpath.fanout import Item
+from koko_presence._fastpath.throttle import GO, WAITS, TokenBucket
+from koko_presence.protocol.codec import check_free_data
+from koko_presence.protocol.errors import PresenceError
+from koko_presence.protocol.events import CursorShown, SelectionShown, encode
+from koko_presence.protocol.messages import (
+    Broadcast,
+    Cursor,
+    CursorMessage,
+    Selection,
+    SelectionMessage,
+    Typing,
+    TypingData,
+    is_plain,
+)
+from koko_presence.protocol.survey import SYSTEM
+
+from .lifetime import SYNCED_TYPES
+from .member import Member
+from .room import Room
+
+# What a handled message is acknowledged with [M5]; None for those kinds that a socket gets no acknowledgement for.
+Result = dict[str, object] | None
+
+
+def submit(room: Room, member: Member, kind: str, value: Any, now: float) -> None:
+    """Apply a register's value now, or let it wait for its budget in place of the one that waited before. What is for
+    others is dropped if its sender is invisible, and an invisible sender takes none of the room's budget [K3, K7]."""
+    register = REGISTERS[kind]
+    if register.public and not member.visible:
+        return
+    at = member.pending.offer(kind, value, register.budget(member), room.budget if member.visible else None, now)
+    if at == GO:
+        register.apply(room, member, value, now)
+    elif at == WAITS:
+        tally.superseded("playback" if kind == "report" else kind)
+    else:
+        room.setting.deadlines.set((kind, room.id, member.session_id), at)
+
+
+def release(room: Room, member: Member, kind: str, now: float) -> None:
+    """The budget for a pending value has come, unless the user's other tabs were quicker; then it waits again."""
+    value = member.pending.take(kind)
+    submit(room, member, kind, value, now)
+
+
+def settle(room: Room, member: Member, now: float) -> None:
+    """The connection is lost: a selection that waited for its budget is still the last one made [C5, E1]."""
+    if "selection" in member.pending:
+        _show_selection(room, member, member.pending.take("selection"), now)
+        room.setting.deadlines.cancel(("selection", room.id, member.session_id))
+
+
+def handle_cursor(room: Room, member: Member, message: CursorMessage, now: float) -> Result:
+    """presence.updateCursor. Errors: INVALID_DATA for a missing timestamp in a room with a video [E4]."""
+    cursor = message.data
+    if cursor is not None and cursor.hidden:
+        cursor = None
+    if cursor is not None and cursor.timestamp is UNSET and _needs_timestamp(room, member):
+        raise PresenceError("INVALID_DATA", "A cursor in a video room needs data.timestamp, the second of the video.")
+    member.last_active_at = now
+    if is_plain(cursor) and member.shows_cursors and "cursor" not in member.pending:
+        room.show_cursor(member, cursor, now)  # the register that the short way has too
+        return None
+    room.settle()
+    if room.drop_late(member):
+        tally.superseded("cursor")
+    submit(room, member, "cursor", cursor, now)
+    return None
+
+
+def _needs_timestamp(room: Room, member: Member) -> bool:
+    return room.needs_timestamp if room.shown else member.person.alone.type in SYNCED_TYPES
+
+
+def _show_cursor(room: Room, member: Member, cursor: Cursor | None, now: float) -> None:
+    if not (member.visible and member.share_cursor):
+        return  # accepted and dropped, not kept for later [K3, K5]
+    was_shown = member.cursor_shown
+    member.cursor, member.cursor_put_away = cursor, False
+    if not member.cursor_shown:
+        if was_shown:
+            room.hide_cursor(member, now)  # once [E3]
+        return
+    assert cursor is not None
+    if is_plain(cursor):
+        room.show_now(member, cursor, now)
+        return
+    shown = CursorShown(timestamp=cursor.timestamp, x=cursor.x, y=cursor.y, color=member.color, target=cursor.target)
+    numbers = (None if each is UNSET else each for each in (cursor.timestamp, cursor.x, cursor.y))
+    row = encode((member.index, *numbers, cursor.target))
+    room.emit("cursor_moved", member, shown, now, merge=f"c{member.session_id}", compact=row)
+
+
+def handle_selection(room: Room, member: Member, message: SelectionMessage, now: float) -> Result:
+    """presence.updateSelection [F1]."""
+    member.last_active_at = now
+    submit(room, member, "selection", message.data, now)
+    return None
+
+
+def _show_selection(room: Room, member: Member, selection: Selection | None, now: float) -> None:
+    if not (member.visible and member.share_selection):
+        return
+    was_shown = member.selection_shown
+    member.selection = selection
+    if member.selection_shown:
+        assert selection is not None
+        shown = SelectionShown(
+            start_time=selection.start_time,
+            end_time=selection.end_time,
+            color=member.color,
+            target=selection.target,
+        )
+    elif was_shown:
+        shown = SelectionShown(color=member.color, cleared=True)
+    else:
+        return
+    room.emit("selection_changed", member, shown, now, merge=f"s{member.session_id}")
+
+
+def handle_typing(room: Room, member: Member, message: Typing, now: float) -> Result:
+    """presence.startTyping / stopTyping."""
+    if message.data.is_typing:
+        member.last_active_at = now
+    submit(room, member, "typing", message.data, now)
+    return None
+
+
+def _show_typing(room: Room, member: Member, data: TypingData, now: float) -> None:
+    if not member.visible:
+        return  # accepted and dropped [K3]
+    context = data.context if isinstance(data.context, str) else ""
+    if not data.is_typing:
+        if member.typing is not None:
+            room.stop_typing(member, "stopped", now)
+        return
+    if member.typing is not None and member.typing != context:
+        room.stop_typing(member, "changed", now)  # one context at a time [G5]
+    room.setting.deadlines.set(("typing_stop", room.id, member.session_id), now + room.setting.limits.typing_stop_s)
+    if member.typing is None:  # a repeated true only extends the timer [G2]
+        member.typing = context
+        room.emit("typing_started", member, {"context": context} if context else {}, now)
+
+
+def handle_broadcast(room: Room, member: Member, message: Broadcast, now: float) -> Result:
+    """presence.broadcast: at most once, in order, not stored [J]. Errors: FORBIDDEN, INVISIBLE, RATE_LIMITED,
+    TOO_LARGE, INVALID_DATA."""
+    if not member.visible:
+        raise PresenceError("INVISIBLE")
+    if not member.can_broadcast:
+        raise PresenceError("FORBIDDEN", "Your token has no 'broadcast' scope for this room.")
+    if len(bytes(message.data)) > room.setting.limits.max_broadcast_bytes:
+        raise PresenceError("TOO_LARGE", f"data may have {room.setting.limits.max_broadcast_bytes} bytes.")
+    check_budget(room, member.person.broadcast, now)  # before the work of reading 8 KiB
+    ready_at = room.load.broadcasts.ready_at(now)
+    if ready_at > now:
+        raise PresenceError("RATE_LIMITED", retry_after_s=ready_at - now)
+    check_free_data(message.data)
+    member.last_active_at = now
+    spend(room, member.person.broadcast, now)
+    named = None if message.to is None else set(message.to)
+    hearers = (m for m in room.members.values() if m.attached and m is not member)
+    # the invisible count for nothing, or the time until RATE_LIMITED would tell how many they are [K7]
+    receivers = sum(1 for m in hearers if m.visible and (named is None or m.user_id in named))
+    room.load.broadcasts.spend(len(bytes(message.data)), receivers, now)
+    if message.to is None:
+        delivered = sum(1 for m in room.members.values() if m.attached and m.visible and m is not member)
+        room.emit("broadcast", member, message.data, now)
+    else:
+        delivered = _send_to(room, member, message, set(message.to), now)
+    return {"success": True, "delivered": delivered}
+
+
+def _send_to(room: Room, member: Member, message: Broadcast, users: set[str], now: float) -> int:
+    frame = room.frame("broadcast", member.user_id, member.session_id, message.data, now, public=False)
+    targets = [m for m in room.members.values() if m.user_id in users and m.attached and m is not member]
+    for target in targets:
+        room.out.append(Item(frame, only=target.session_id))
+    return sum(1 for target in targets if target.visible)
+
+
+def announce(room: Room, data: bytes, to: list[str] | None, now: float) -> None:
+    """A broadcast of the server's own, as user `system` [J4]. It takes nobody's budget."""
+    frame = room.frame("broadcast", SYSTEM, SYSTEM, Raw(data), now, public=to is None and room.shown)
+    if to is None:
+        room.out.append(Item(frame))
+        return
+    for member in _hearers(room, to):
+        room.out.append(Item(frame, only=member.session_id))
+
+
+def reach(room: Room, to: list[str] | None) -> int:
+    """How many sessions an announcement goes to, not counting the invisible [M5]."""
+    return sum(1 for member in _hearers(room, to) if member.visible)
+
+
+def _hearers(room: Room, to: list[str] | None) -> list[Member]:
+    return [m for m in room.members.values() if m.attached and (to is None or m.user_id in to)]
+
+
+def check_budget(room: Room, bucket: TokenBucket, now: float) -> None:
+    """Is there a token in both? Errors: RATE_LIMITED with the time to wait [L1, L2]."""
+    ready_at = max(bucket.ready_at(now), room.budget.ready_at(now))
+    if ready_at > now:
+        raise PresenceError("RATE_LIMITED", retry_after_s=ready_at - now)
+
+
+def spend(room: Room, bucket: TokenBucket, now: float) -> None:
+    """Take from a person's budget and the room's. Errors: RATE_LIMITED with the time to wait [L1, L2]."""
+    check_budget(room, bucket, now)
+    bucket.take(now)
+    room.budget.take(now)
+
+
+class Register:
+    """A kind whose newest value counts: whose budget it takes, what applying it does, and whether it is `public`, for
+    others to see."""
+
+    __slots__ = ("apply", "budget", "public")
+
+    def __init__(
+        self,
+        budget: Callable[[Member], TokenBucket],
+        apply: Callable[[Room, Member, Any, float], None],
+        *,
+        public: bool = True,
+    ) -> None:
+        self.budget = budget
+        self.apply = apply
+        self.public = public
+
+
+REGISTERS: dict[str, Register] = {
+    "cursor": Register(lambda member: member.person.cursor, _show_cursor),
+    "selection": Register(lambda member: member.person.selection, _show_selection),
+    "typing": Register(lambda member: member.person.typing, _show_typing),
+}

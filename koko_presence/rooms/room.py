@@ -1,0 +1,515 @@
+"""A room: who is in it, what they may know of each other, and the one ordered stream of events they all see.
+
+Invariants, checked by the state machine test:
+- at most `max_users_per_room` distinct users, those in their grace and the invisible included [C6, C8, C9];
+- what an invisible or disabled session does reaches nobody but its user's other sessions, and takes no `seq` [K, K7];
+- to others a room without a visible member does not exist: lifetime.py begins and ends it [K7, C12];
+- a member gets `joined` before any event of the room, and then every event after it in the owner's order [B11, C4];
+- one controller at most, always a visible session in the room [I].
+
+The room writes only itself; what leaves it goes into `out` (frames, in order) and `effects` (word to others).
+"""
+
+from typing import Any
+
+from msgspec import UNSET
+
+from koko_presence._fastpath.fanout import Item, frame_text
+from koko_presence._fastpath.room_core import Stream
+from koko_presence.protocol.commands import EnterRoom, Profile
+from koko_presence.protocol.edge_messages import Left, Reply
+from koko_presence.protocol.errors import PresenceError
+from koko_presence.protocol.events import CursorShown, Event, Joined, LeftReply, SelectionShown, StatusShown, encode
+from koko_presence.protocol.messages import MessageId, RoomType
+
+from . import colors, lifetime, webhook_recorder
+from .context import Setting
+from .control import Control
+from .load_control import Load
+from .member import Alone, Member, Person
+from .playback import Playback
+from .snapshot_view import joined_reply
+
+UNHEARD_S = 0.5  # so much longer than the grace a place is held after a take-over: word of a return may be on its way
+FORGET_S = 10.0  # leaving and joining again does not refill a budget [L1]
+
+
+class Room(Stream):
+    """One room on its owner. All methods take `now`, monotonic seconds; a broken rule raises PresenceError."""
+
+    __slots__ = (
+        "changed", "control", "created_at", "edges", "flushed_seq", "gone", "keepers", "load", "moved", "parted",
+        "people", "playback", "playback_waits", "restored_revision", "revision", "setting", "shown",
+        "sync_enabled", "told_ms", "type",
+    )  # fmt: skip
+
+    def __init__(self, room_id: str, room_type: RoomType, setting: Setting, now: float) -> None:
+        load = Load(setting.limits, now)
+        super().__init__(room_id, setting.wall, load.budget, load.meter, room_type in lifetime.SYNCED_TYPES)
+        self.load = load
+        self.type = room_type
+        self.setting = setting
+        self.created_at = now
+        self.shown = False  # is there a room for others than the invisible in it?
+        self.people: dict[str, Person] = {}
+        self.gone: dict[str, Person] = {}  # who has just left, for the budgets
+        self.playback: Playback | None = None
+        self.playback_waits: tuple[str, str, str] | None = None  # user, session, action whose broadcast waits [H11]
+        self.sync_enabled = True  # until the room is shown, by each one's own type
+        self.control = Control()
+        self.parted: set[int] = set()  # edges that still have a last word of this room to hear
+        self.changed: set[str] = set()  # sessions of which other workers keep an old record; "" for the room itself
+        self.keepers: set[int] = set()  # workers that have a record of the room
+        self.edges: list[int] = []  # with members that hear the room; the bus keeps it
+        self.revision = 0  # of the records
+        self.restored_revision = 0  # of the record of the owner before; 0: the room began here
+        self.flushed_seq = 0  # how far the edges have been told
+        self.moved = False  # another worker owns it by now
+        self.told_ms = self.send_interval_ms  # what members know of it
+        self.advised_ms = setting.advised_ms
+
+    @property
+    def send_interval_ms(self) -> int:
+        """How often clients are asked to send here: by the room's budget [L2], and by the worker's load [N17]."""
+        return max(self.load.advised_ms, self.setting.advised_ms)
+
+    # --- coming and going -----------------------------------------------------------------------------------------
+
+    def admit(self, enter: EnterRoom, stay: int, profile: Profile, now: float) -> None:
+        """Let a session in and tell the others; joining twice only repeats the snapshot [C3].
+
+        Errors: ROOM_TYPE_MISMATCH [C1], INVALID_MESSAGE [C2], ROOM_FULL [C6].
+        """
+        visitor = enter.visitor
+        visible = not (visitor.invisible or visitor.disabled)
+        member = self.members.get(visitor.session_id)
+        person = self.people.get(visitor.user_id)
+        begins = visible and member is None and not self.shown
+        known_type = lifetime.type_for(self, person)
+        room_type = enter.room_type or known_type
+        if room_type is None:
+            raise lifetime.unnamed_type()
+        if known_type not in (None, room_type) and not begins:
+            raise PresenceError("ROOM_TYPE_MISMATCH", f"The room is a {known_type} room.")
+        if member is not None:
+            if not member.connected:
+                self.resume(member, visitor.edge, visitor.connection, now)
+            member.edge, member.connection = visitor.edge, visitor.connection
+            member.stay = member.told = stay
+            if not enter.stays:
+                member.granted = stay
+                member.can_control, member.can_broadcast = enter.can_control, enter.can_broadcast
+                member.moderator = enter.moderator
+            member.name, member.image = visitor.name, visitor.image
+            self.apply_profile(member.person, profile, member.session_id, False, now)
+            self.prolong(member, visitor.lease_until)
+            if visitor.privacy_version > member.privacy_version:  # a word on it was lost with an owner
+                self.apply_privacy(
+                    member,
+                    version=visitor.privacy_version,
+                    invisible=visitor.invisible,
+                    disabled=visitor.disabled,
+                    share_cursor=visitor.share_cursor,
+                    share_selection=visitor.share_selection,
+                    now=now,
+                )
+            self.send_snapshot(member, enter.id, now)
+            return
+        if person is None and len(self.people) >= self.setting.limits.max_users_per_room:
+            raise PresenceError("ROOM_FULL")
+        if begins:
+            lifetime.begin(self, room_type, now)
+        if person is None:
+            person = self.gone.pop(visitor.user_id, None)
+            if person is None:
+                person = Person(visitor.user_id, profile, self.setting.limits, Alone(room_type, now))
+            self.setting.deadlines.cancel(("forget", self.id, visitor.user_id))
+            self.people[visitor.user_id] = person
+            person.profile = profile
+        self.apply_profile(person, profile, visitor.session_id, False, now)  # other tabs may have shown an older one
+        member = Member(enter, stay, person, self.setting.limits, now)
+        member.color = colors.choose(visitor.user_id, self._colors_taken(member))
+        if member.visible:
+            member.index = self._free_index()
+        person.members[member.session_id] = self.members[member.session_id] = member
+        self.prolong(member, visitor.lease_until)
+        if member.visible:  # counted before the snapshot is taken, so that snapshot and stream meet exactly
+            self.setting.deadlines.cancel(("empty", self.id, ""))
+            self._emit_joined(member, now)
+        self.send_snapshot(member, enter.id, now)
+        if not member.visible:
+            self._emit_joined(member, now)
+
+    def prolong(self, member: Member, lease_until: float) -> None:
+        """A leased member lives until monotonic second `lease_until`; 0 for one with a socket [M2]."""
+        member.lease_until = lease_until
+        if lease_until:
+            self.setting.deadlines.set(("grace", self.id, member.session_id), lease_until)
+
+    def remove(self, member: Member, reason: str, now: float, *, id: MessageId | None = None) -> None:
+        """End a membership: one user_left implies the end of all it showed [G6]."""
+        if member.attached:  # first of all, so that it hears nothing of what its going causes
+            self.parted.add(member.edge)
+            frame = frame_text(encode(LeftReply(id=id, room_id=self.id))) if reason == "left" else b""
+            self.out.append(Item(frame, only=member.session_id, detach=True))
+        elif reason == "left" and not member.leased:  # resumed, but not joined again; or taken for lost by mistake
+            payload = encode(LeftReply(id=id, room_id=self.id))
+            news = Left(session_id=member.session_id, room_id=self.id, payload=payload)
+            self.setting.effects.append((member.edge, news))
+        self.drop_late(member)
+        member.attached = False
+        del self.members[member.session_id]
+        person = member.person
+        del person.members[member.session_id]
+        if not person.members:
+            del self.people[person.user_id]
+            if self.shown:  # its budgets outlive a leave
+                self.gone[person.user_id] = person
+                self.setting.deadlines.set(("forget", self.id, person.user_id), now + FORGET_S)
+        if person.visible_count == 0:
+            self.control.withdraw(person.user_id)
+        for kind in (*member.pending, "grace", "away", "typing_stop", "report_stale"):
+            self.setting.deadlines.cancel((kind, self.id, member.session_id))
+        self.emit("user_left", member, {"reason": reason, "sessionCount": person.visible_count}, now)
+        webhook_recorder.left(self, member, reason, now)
+        self.pass_control_on(member, reason, now)
+        lifetime.note_removal(self, reason, now, visible=member.visible)
+
+    def drop(self, member: Member, now: float, grace_until: float = 0.0, away_at: float = 0.0) -> None:
+        """The socket is lost: hold the place for the grace, which ends at monotonic second `grace_until`; 0: it begins
+        now. It is shown as before until monotonic second `away_at`; 0.0: not for a moment [D2]."""
+        self.hold(member, grace_until or now + self.setting.limits.grace_s, now, not_before=away_at)
+        if away_at > now:
+            member.away_at = away_at
+            member.connected = member.attached = False
+            self.setting.deadlines.set(("away", self.id, member.session_id), away_at)
+        else:
+            self.show_away(member, now)
+
+    def show_away(self, member: Member, now: float) -> None:
+        """Hide at once what would look alive of a lost session [D2, E3, G4]."""
+        if member.cursor_shown:
+            self.hide_cursor(member, now)
+        if member.typing is not None:
+            self.stop_typing(member, "disconnected", now)
+        for kind in member.pending:
+            self.setting.deadlines.cancel((kind, self.id, member.session_id))
+        member.pending.clear()
+        self.drop_late(member)
+        member.cursor_put_away = member.cursor is not None
+        member.connected = member.attached = member.watching = False
+        member.away_at = 0.0
+        if member.viewer is not None:
+            member.viewer.lapse()
+        self.setting.deadlines.cancel(("report_stale", self.id, member.session_id))
+        if self.control.session_id == member.session_id:
+            self._move_control(member)  # another tab of the controller takes it, silently [I6]
+        self.emit_status(member, now)
+
+    def hold(self, member: Member, grace_until: float, now: float, not_before: float = 0.0) -> None:
+        """The grace of a lost session ends at monotonic second `grace_until`; its place is kept until then, or until
+        `not_before` when that is later. Where it has ended already the user's owner knows why the session lives on,
+        and ends it a moment later, or not."""
+        member.grace_until = grace_until
+        free_at = max(grace_until if grace_until > now else now + UNHEARD_S, not_before)
+        self.setting.deadlines.set(("grace", self.id, member.session_id), free_at)
+
+    def resume(self, member: Member, edge: int, connection: int, now: float) -> None:
+        """Back inside the grace: nothing but a status_changed [D2]; events flow again once the client re-joins [C4]."""
+        for kind in ("grace", "away"):
+            self.setting.deadlines.cancel((kind, self.id, member.session_id))
+        member.edge, member.connection, member.grace_until = edge, connection, 0.0
+        member.attached = False
+        # a snapshot that was under way to the old connection is not the new one's
+        self.out = [item for item in self.out if not (item.attach and item.only == member.session_id)]
+        if not member.connected:
+            seen, member.connected, member.away_at = member.shown_connected, True, 0.0
+            if not seen:
+                self.emit_status(member, now)
+
+    def apply_privacy(
+        self,
+        member: Member,
+        *,
+        version: int,
+        invisible: bool,
+        disabled: bool,
+        share_cursor: bool,
+        share_selection: bool,
+        now: float,
+    ) -> None:
+        """Going invisible looks like leaving, coming back like joining [K2]; hiding a cursor hides it at once [K5]. A
+        word of an older `version` than the last changes nothing."""
+        if version < member.privacy_version:
+            return
+        member.privacy_version = version
+        was_visible = member.visible
+        hides = invisible or disabled
+        begins = not hides and not self.shown
+        if begins:
+            lifetime.begin(self, member.person.alone.type, now, but=member)
+        if not was_visible and not hides:
+            self._drop_pending(member, "cursor", "selection", "typing")
+        if not member.share_cursor and share_cursor:
+            self._drop_pending(member, "cursor")
+        if not member.share_selection and share_selection:
+            self._drop_pending(member, "selection")
+        if member.cursor_shown and not share_cursor and not hides:
+            self.hide_cursor(member, now)
+        if member.selection_shown and not share_selection and not hides:
+            self.emit("selection_changed", member, SelectionShown(color=member.color, cleared=True), now)
+        if not share_cursor:
+            self.drop_late(member)
+            member.cursor = None
+        if not share_selection:
+            member.selection = None
+        member.share_cursor, member.share_selection = share_cursor, share_selection
+        member.invisible, member.disabled = invisible, disabled
+        if was_visible and not member.visible:
+            self._vanish(member, now)
+        elif not was_visible and member.visible:
+            self._show(member, now)
+            if begins:
+                webhook_recorder.shown(self, now)
+
+    def _show(self, member: Member, now: float) -> None:
+        """A member that was invisible is to be seen: like one that has just joined, the last of the list [K2, K7]."""
+        person = member.person
+        for sessions in (self.members, person.members):
+            sessions[member.session_id] = sessions.pop(member.session_id)
+        member.last_active_at = now
+        member.viewer, member.watching = None, False
+        self.setting.deadlines.cancel(("report_stale", self.id, member.session_id))
+        self.setting.deadlines.cancel(("empty", self.id, ""))
+        member.color = colors.choose(member.user_id, self._colors_taken(member))
+        member.index = self._free_index()
+        self._emit_joined(member, now)
+        self.repeat_snapshot(member, now)  # its colour and number may be others, or the room
+        if not member.shown_connected:  # user_joined says nothing of the grace
+            self.emit_status(member, now)
+
+    def _drop_pending(self, member: Member, *kinds: str) -> None:
+        """Forget what waits for its budget and came while it was not to be shown: it was dropped then [K3, K5]."""
+        for kind in kinds:
+            member.pending.drop(kind)
+            self.setting.deadlines.cancel((kind, self.id, member.session_id))
+
+    def _vanish(self, member: Member, now: float) -> None:
+        member.index = None
+        member.cursor = member.selection = member.typing = None
+        for kind in (*member.pending, "typing_stop"):
+            self.setting.deadlines.cancel((kind, self.id, member.session_id))
+        member.pending.clear()
+        self.drop_late(member)
+        if member.person.visible_count == 0:
+            self.control.withdraw(member.user_id)
+        data = {"reason": "left", "sessionCount": member.person.visible_count}
+        frame = self.frame("user_left", member.user_id, member.session_id, data, now, public=True)
+        for other in self.members.values():
+            if other.attached and other.person is not member.person:
+                self.out.append(Item(frame, skip=member.session_id, only=other.session_id))
+        self.pass_control_on(member, "left", now)
+        lifetime.note_removal(self, "left", now)
+
+    def apply_profile(self, person: Person, profile: Profile, session_id: str, interacted: bool, now: float) -> None:
+        """The person's status: one status_changed per room per real change [D10]."""
+        member = person.members.get(session_id)
+        if interacted and member is not None:
+            member.last_active_at = now
+        before = person.profile
+        if profile.version < before.version:
+            return
+        person.profile = profile
+        if profile.shows == before.shows:
+            return
+        if member is None or not (member.shown_connected and member.visible):
+            member = next((each for each in person.members.values() if each.shown_connected and each.visible), None)
+        member = member or person.members.get(session_id)  # nobody to see but the person's own tabs
+        if member is not None:
+            self.emit_status(member, now)
+
+    # --- the stream -----------------------------------------------------------------------------------------------
+
+    def emit(
+        self,
+        type_: str,
+        member: Member,
+        data: Any,
+        now: float,
+        *,
+        to_self: bool = False,
+        merge: str = "",
+        compact: bytes | None = None,
+    ) -> None:
+        """Put an event of `member` into the stream: to all others [B9], to its author too when `to_self`.
+
+        `merge` and `compact` are those of Item. An invisible member's events go to the same user's other sessions
+        alone, without a seq [K4, K7].
+        """
+        public = member.visible
+        frame = self.frame(type_, member.user_id, member.session_id, data, now, public=public)
+        if public:
+            self.out.append(Item(frame, skip="" if to_self else member.session_id, merge=merge, compact=compact))
+            return
+        for other in member.person.members.values():
+            if other.attached and (to_self or other is not member):
+                self.out.append(Item(frame, only=other.session_id))
+
+    def hide_cursor(self, member: Member, now: float) -> None:
+        """Say that a member's cursor is not to be seen any more [E3]."""
+        shown = CursorShown(color=member.color, hidden=True)
+        self.emit("cursor_moved", member, shown, now, merge=f"c{member.session_id}", compact=encode((member.index,)))
+
+    def send(self, member: Member, payload: bytes | None, *, refusal: bool = False) -> None:
+        """A reply to one member, in order with the events around it; nothing when there is nothing to say."""
+        if payload is None:
+            return
+        if member.attached:
+            self.out.append(Item(frame_text(payload), only=member.session_id, refusal=refusal))
+        else:  # resumed, but not joined again yet: it hears no stream
+            news = Reply(session_id=member.session_id, payload=payload, refusal=refusal)
+            self.setting.effects.append((member.edge, news))
+
+    def emit_status(self, member: Member, now: float) -> None:
+        profile = member.person.profile
+        shown = StatusShown(
+            status=profile.status if member.shown_connected else "away",
+            status_message=profile.status_message or UNSET,
+            activity=profile.activity if member.shown_connected else "away",
+            is_watching=member.watching,
+            connected=member.shown_connected,
+        )
+        self.emit("status_changed", member, shown, now, to_self=True)
+
+    def frame(self, type_: str, user_id: str, session_id: str, data: Any, now: float, *, public: bool) -> bytes:
+        """An event, encoded and framed once; a public one takes the room's next number."""
+        event = Event(
+            type=type_,
+            room_id=self.id,
+            user_id=user_id,
+            session_id=session_id,
+            data=data,
+            timestamp=self.setting.wall.iso(now),
+        )
+        if public:
+            self.seq += 1
+            event.seq = self.seq
+        return frame_text(encode(event))
+
+    def _emit_joined(self, member: Member, now: float) -> None:
+        profile = member.person.profile
+        data = Joined(
+            name=member.name,
+            image=member.image or UNSET,
+            color=member.color,
+            session_count=member.person.visible_count,
+            status=profile.status,
+            activity=profile.activity,
+            status_message=profile.status_message or UNSET,
+            index=UNSET if member.index is None else member.index,
+            transport="http" if member.leased else UNSET,
+        )
+        self.emit("user_joined", member, data, now)
+
+    def stop_typing(self, member: Member, reason: str, now: float) -> None:
+        """End what `typing` shows [G1, G4]. `reason`: stopped, timeout, changed, disconnected."""
+        context, member.typing = member.typing, None
+        self.setting.deadlines.cancel(("typing_stop", self.id, member.session_id))
+        data = {"context": context, "reason": reason} if context else {"reason": reason}
+        self.emit("typing_stopped", member, data, now)
+
+    # --- control that moves with its holder [I6] ------------------------------------------------------------------
+
+    def pass_control_on(self, member: Member, reason: str, now: float) -> None:
+        """`member` can no longer hold control: another tab of the user takes it silently, or it is released."""
+        if self.control.session_id != member.session_id or self._move_control(member):
+            return
+        self.release_control(member, reason, now)
+
+    def release_control(self, member: Member, reason: str, now: float) -> None:
+        """Nobody has control any more; playback goes on as it was [I6]."""
+        self.control.release()
+        self.urgent = True
+        data = {"reason": reason, "version": self.control.version}
+        # public even from someone who has just vanished: the holder was visible, and so is the end of it
+        frame = self.frame("control_released", member.user_id, member.session_id, data, now, public=True)
+        self.out.append(Item(frame))
+        webhook_recorder.control_changed(self, member.user_id, reason, now)
+        if not self.setting.options.auto_grant:
+            return
+        for user_id in self.control.by_age():
+            heir = self.best_session(self.people[user_id])
+            if heir is not None and heir.may_hold:  # not somebody in the grace, or without the scope by now
+                self.grant_control(heir.person, None, now)
+                return
+
+    def _move_control(self, member: Member) -> bool:
+        heir = self.best_session(member.person, other_than=member)
+        if heir is not None and not heir.may_hold:
+            heir = None
+        if heir is not None:
+            self.control.session_id = heir.session_id
+        return heir is not None
+
+    def best_session(self, person: Person, other_than: Member | None = None) -> Member | None:
+        """The visible session of a person, with a socket that is connected, that was active last, of those that may
+        have control when there are any; None without one."""
+        able = [
+            m for m in person.members.values() if m.connected and m.visible and not m.leased and m is not other_than
+        ]
+        return max(able, key=lambda m: (m.may_hold, m.last_active_at), default=None)
+
+    def grant_control(self, person: Person, by: Member | None, now: float, *, to: Member | None = None) -> None:
+        """Hand control to `person`, at its session `to` or the best one; `by` is None when the room itself does [I1,
+        I3, I6]. Errors: TARGET_NOT_IN_ROOM."""
+        session = to if to is not None and to.connected else self.best_session(person)
+        if session is None:
+            raise PresenceError("TARGET_NOT_IN_ROOM")
+        before = self.control.user_id
+        self.control.give(person.user_id, session.session_id)
+        self.urgent = True
+        data: dict[str, Any] = {
+            "toUserId": person.user_id,
+            "toUserName": session.name,
+            "fromUserId": before,
+            "controllerSessionId": session.session_id,
+            "version": self.control.version,
+        }
+        if by is None:
+            data["auto"] = True
+        self.emit("control_granted", by or session, data, now, to_self=True)
+        webhook_recorder.control_changed(self, before, "auto" if by is None else "granted", now)
+
+    # --- small things ---------------------------------------------------------------------------------------------
+
+    def send_snapshot(self, member: Member, id: MessageId | None, now: float) -> None:
+        """The room as it is now; the member hears its stream from there on [C4]. A leased one hears nothing [M2]."""
+        if member.leased:
+            return
+        member.attached = True
+        reply = joined_reply(self, member, id, now)
+        self.out.append(Item(frame_text(encode(reply)), only=member.session_id, attach=True))
+
+    def repeat_snapshot(self, member: Member, now: float, *, alone: bool = False) -> None:
+        """The room as it is now, unasked, for a member that hears its stream: what it knew counts no more. `alone`: no
+        member is visible."""
+        if member.attached:
+            frame = frame_text(encode(joined_reply(self, member, None, now, alone=alone)))
+            self.out.append(Item(frame, only=member.session_id))
+
+    def repeat_private(self, now: float) -> None:
+        """The last owner's last words may be lost. A client that has missed a numbered event sees the gap, but events
+        of the invisible, which their user's other sessions alone are told, have no number [K7]: these see the room
+        anew."""
+        for person in self.people.values():
+            if len(person.members) > 1 and person.visible_count < len(person.members):
+                for member in person.members.values():
+                    self.repeat_snapshot(member, now)
+
+    def _colors_taken(self, by_others_than: Member) -> set[str]:
+        # an invisible session's colour counts for nobody, or a skipped colour would give it away [K7]
+        return {m.color for m in self.members.values() if m.visible and m is not by_others_than}
+
+    def _free_index(self) -> int:
+        taken = {member.index for member in self.members.values()}
+        return next(index for index in range(len(taken) + 1) if index not in taken)

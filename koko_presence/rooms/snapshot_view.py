@@ -1,0 +1,129 @@
+"""What one person may see of a room: rows, counts, the snapshot at join, get_active's answer. Reads, never writes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec import Raw
+
+from koko_presence.protocol.commands import AskActive
+from koko_presence.protocol.errors import PresenceError
+from koko_presence.protocol.events import (
+    ActiveReply,
+    ControlRequestRow,
+    JoinedReply,
+    PresenceRoom,
+    PresenceUser,
+    encode,
+)
+from koko_presence.protocol.messages import MessageId
+
+from . import lifetime
+from .member import Member, Person
+
+if TYPE_CHECKING:
+    from .room import Room
+
+
+def rows(room: Room, person: Person, session_id: str, *, alone: bool = False) -> Raw:
+    """The sessions that session `session_id` of `person` may know of, its own included, as JSON [C7, C14, K4]. An id of
+    another user's session counts for nothing. `alone`: no member is visible, so that these are the person's own.
+
+    Rows are encoded once per change, not once per join: a hundred people who come back at once read the same bytes.
+    """
+    wall, room_type = room.setting.wall, room.type if room.shown else person.alone.type
+    encoded = [
+        encode(member.row(room.id, room_type, wall, full=True, own=True))
+        if member.session_id == session_id and member.person is person  # over HTTP the id is whatever the caller wrote
+        else member.encoded_row(room.id, room_type, wall)
+        for member in (person if alone else room).members.values()
+        if member.visible or member.person is person
+    ]
+    return Raw(b"[" + b",".join(encoded) + b"]")
+
+
+def outside_rows(room: Room) -> list[PresenceUser]:
+    """What somebody who is not in the room may know [C14]."""
+    wall = room.setting.wall
+    return [
+        member.row(room.id, room.type, wall, full=False, own=False)
+        for member in room.members.values()
+        if member.visible
+    ]
+
+
+def counts(room: Room) -> tuple[int, int]:
+    """Distinct visible users and visible sessions [C7, C8]."""
+    return (
+        sum(1 for person in room.people.values() if person.visible_count),
+        sum(1 for member in room.members.values() if member.visible),
+    )
+
+
+def active_reply(room: Room, ask: AskActive) -> ActiveReply:
+    """The answer to get_active: everything for a member's user, less for others [C14]."""
+    person = room.people.get(ask.user_id)
+    user_count, session_count = counts(room)
+    return ActiveReply(
+        id=ask.message.id,
+        room_id=room.id,
+        users=outside_rows(room) if person is None else rows(room, person, ask.session_id),
+        total_count=user_count,
+        session_count=session_count,
+    )
+
+
+def describe(room: Room, member: Member, *, alone: bool = False) -> PresenceRoom:
+    """The room as `member` sees it [PresenceRoom, C5, H5, I5]. `alone`: no member is visible, and the others are not
+    looked at."""
+    wall = room.setting.wall
+    user_count, session_count = (0, 0) if alone else counts(room)
+    room_type, since = (room.type, room.created_at) if room.shown else member.person.alone
+    row = PresenceRoom(
+        id=room.id,
+        type=room_type,
+        users=rows(room, member.person, member.session_id, alone=alone),
+        user_count=user_count,
+        session_count=session_count,
+        sync_enabled=room.sync_enabled and room_type in lifetime.SYNCED_TYPES,
+        control_requests=[
+            ControlRequestRow(user_id=user, requester_name=ask.name, requested_at=wall.iso(ask.requested_at))
+            for user, ask in room.control.requests.items()
+        ],
+        created_at=wall.iso(since),
+    )
+    if room.control.user_id is not None and room.control.session_id is not None:
+        row.controller, row.controller_session_id = room.control.user_id, room.control.session_id
+    if room.playback is not None and room.playback.version:
+        row.playback = room.playback.row(wall)
+    return row
+
+
+def joined_reply(room: Room, member: Member, id: MessageId | None, now: float, *, alone: bool = False) -> JoinedReply:
+    """What a join is answered with [C4]. `alone` as for `describe`."""
+    return JoinedReply(
+        id=id,
+        room_id=room.id,
+        room=describe(room, member, alone=alone),
+        assigned_color=member.color,
+        session_id=member.session_id,
+        seq=room.seq,
+        server_time=room.setting.wall.ms(now),
+        send_interval_ms=room.send_interval_ms,
+    )
+
+
+def acting_member(room: Room | None, user_id: str, session_id: str) -> Member:
+    """Whom an HTTP call is for: the user's session of that id, or when none is named the user's lease, or the only
+    session [M1]. Errors: NOT_IN_ROOM, also for a session of somebody else, and SESSION_REQUIRED."""
+    person = None if room is None else room.people.get(user_id)
+    here = [] if person is None else [m for m in person.members.values() if m.connected]
+    if session_id:
+        here = [member for member in here if member.session_id == session_id]
+    if not here:
+        raise PresenceError("NOT_IN_ROOM")
+    if len(here) > 1:
+        here = [member for member in here if member.leased]
+    if len(here) != 1:
+        raise PresenceError("SESSION_REQUIRED", "You have several sessions in this room. Name the one this is for.")
+    return here[0]

@@ -1,0 +1,1 @@
+"""I/O with clients: listener, handshake, WebSocket connections, sessions and their memberships."""

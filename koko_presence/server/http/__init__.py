@@ -1,0 +1,1 @@
+"""The public HTTP side: the site, tRPC over HTTP and over WebSocket."""

@@ -1,0 +1,316 @@
+"""tRPC over HTTP, as @trpc/server 11.25 answers it [M6, M6b]. Pure: a request in, its calls; outcomes in, an answer.
+
+Inputs are read when a call asks for them, so that a missing token or an unknown procedure wins over a body of no use.
+A caller whose inputs come wrapped by superjson (`{"json":...}`) is answered wrapped.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+from msgspec import UNSET
+
+from koko_presence.protocol.errors import ERRORS, PresenceError
+
+PREFIX = "presence."
+MAX_BATCH = 20
+MAX_BODY_BYTES = 64 * 1024
+EVENTS = "onEvent"  # the one subscription; on the WebSocket alone
+
+Kind = Literal["query", "mutation", "subscription"]
+
+# tRPC code -> error number and HTTP status [shared by client and server of tRPC 11]
+CODES: dict[str, tuple[int, int]] = {
+    "PARSE_ERROR": (-32700, 400),
+    "BAD_REQUEST": (-32600, 400),
+    "UNAUTHORIZED": (-32001, 401),
+    "FORBIDDEN": (-32003, 403),
+    "NOT_FOUND": (-32004, 404),
+    "METHOD_NOT_SUPPORTED": (-32005, 405),
+    "TIMEOUT": (-32008, 408),
+    "CONFLICT": (-32009, 409),
+    "PRECONDITION_FAILED": (-32012, 412),
+    "PAYLOAD_TOO_LARGE": (-32013, 413),
+    "UNSUPPORTED_MEDIA_TYPE": (-32015, 415),
+    "TOO_MANY_REQUESTS": (-32029, 429),
+    "INTERNAL_SERVER_ERROR": (-32603, 500),
+    "NOT_IMPLEMENTED": (-32603, 501),
+    "BAD_GATEWAY": (-32603, 502),
+    "SERVICE_UNAVAILABLE": (-32603, 503),
+    "GATEWAY_TIMEOUT": (-32603, 504),
+}
+
+
+class TrpcError(Exception):
+    """A call, or a whole request, that failed. `code` is a key of CODES, `reason` our own code [L6] or ""."""
+
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        reason: str = "",
+        retry_after_ms: int | None = None,
+        state: Any = None,
+        allow: str = "",
+    ) -> None:
+        self.code, self.message, self.reason = code, message, reason
+        self.retry_after_ms, self.state, self.allow = retry_after_ms, state, allow
+        super().__init__(message)
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+        return CODES[self.code][1]
+
+    @property
+    def retry_after_s(self) -> int | None:
+        """Whole seconds to wait; when a full room will have room nobody knows [M6b]."""
+        if self.retry_after_ms is None or self.reason not in ("RATE_LIMITED", "UNAVAILABLE"):
+            return None
+        return -(-self.retry_after_ms // 1000)
+
+    def shape(self, path: str | None) -> dict[str, Any]:
+        """What stands under `error`; a call's error names its path, a whole request's none."""
+        data: dict[str, Any] = {"code": self.code, "httpStatus": self.status}
+        if path is not None:
+            data["path"] = path
+        if self.reason:
+            data["reason"] = self.reason
+        if self.retry_after_s is not None and self.retry_after_ms is not None:
+            data["retryAfter"] = self.retry_after_ms / 1000
+        if self.state is not None:
+            data["state"] = self.state
+        return {"message": self.message, "code": CODES[self.code][0], "data": data}
+
+
+def from_presence(error: PresenceError) -> TrpcError:
+    """A broken rule as tRPC says it [M6b]."""
+    kind = ERRORS[error.code]
+    message = error.message.replace("retryAfterMs", "retryAfter")  # its name here, in seconds
+    return TrpcError(kind.trpc, message, reason=error.code, retry_after_ms=error.retry_after_ms, state=error.state)
+
+
+INTERNAL = from_presence(PresenceError("INTERNAL"))
+
+
+# --- procedures ---------------------------------------------------------------------------------------------------
+
+
+def kind_of(path: str, kinds: Mapping[str, Kind]) -> Kind | None:
+    """What a path names; None when there is no such procedure."""
+    return kinds.get(path.removeprefix(PREFIX)) if path.startswith(PREFIX) else None
+
+
+def no_procedure(path: str) -> TrpcError:
+    return TrpcError("NOT_FOUND", f'No procedure found on path "{path[:200]}"')
+
+
+# --- inputs -------------------------------------------------------------------------------------------------------
+
+_decoder = msgspec.json.Decoder()
+_encoder = msgspec.json.Encoder()
+encode = _encoder.encode
+
+
+def read_json(data: bytes | str) -> Any:
+    """Any JSON. Errors: TrpcError BAD_REQUEST, as tRPC has it for what cannot be parsed; not PARSE_ERROR [M6]."""
+    try:
+        return _decoder.decode(data)
+    except RecursionError:
+        raise TrpcError("BAD_REQUEST", "The input is nested too deeply.", reason="INVALID_JSON") from None
+    except (msgspec.DecodeError, UnicodeError) as error:
+        raise TrpcError("BAD_REQUEST", f"The input is not valid JSON: {error}.", reason="INVALID_JSON") from None
+
+
+class Input(NamedTuple):
+    """One call's input, UNSET when there is none; `wrapped` says that it came from superjson."""
+
+    value: Any
+    wrapped: bool
+
+
+NOTHING = Input(UNSET, False)
+
+
+def unwrap(value: Any) -> Input:
+    """Take superjson's wrapper off. None of our inputs has a field `json`, so the wrapper cannot be mistaken."""
+    if not isinstance(value, dict) or "json" not in value or not value.keys() <= {"json", "meta"}:
+        return Input(value, False)
+    inner, meta = value["json"], value.get("meta")
+    marks = meta.get("values") if isinstance(meta, dict) else None
+    if isinstance(marks, list) and marks[:1] == ["undefined"]:
+        return Input(UNSET, True)
+    if isinstance(marks, dict):
+        for path, mark in marks.items():
+            if isinstance(mark, list) and mark[:1] == ["undefined"]:
+                _drop(inner, [part.replace("\\.", ".") for part in re.split(r"(?<!\\)\.", path)])
+    return Input(inner, True)
+
+
+def _drop(value: Any, path: list[str]) -> None:
+    """superjson writes an undefined field as null with a mark; for us it is absent."""
+    for part in path[:-1]:
+        value = value.get(part) if isinstance(value, dict) else None
+    if isinstance(value, dict):
+        value.pop(path[-1], None)
+
+
+def wrap(value: Any, wrapped: bool) -> Any:
+    """`value` as superjson has it, if the caller does; our data has neither Dates nor Maps, so there is no `meta`."""
+    return {"json": value} if wrapped else value
+
+
+# --- a request ----------------------------------------------------------------------------------------------------
+
+
+class Asked(NamedTuple):
+    """What a request says, with its body. `paths` is what stands behind /trpc/, `content_type` is None without one."""
+
+    method: str
+    paths: str
+    batch: bool
+    query_input: str | None
+    body: bytes = b""
+    content_type: str | None = None
+    jsonl: bool = False
+
+
+class Call(NamedTuple):
+    """One call of a request: `refusal` says why it cannot even be tried."""
+
+    path: str
+    name: str
+    refusal: TrpcError | None
+
+
+class Request:
+    """The calls of one request. Errors of the constructor: TrpcError, for all of the request."""
+
+    def __init__(self, asked: Asked, kinds: Mapping[str, Kind]) -> None:
+        self._asked = asked
+        self._inputs: list[Input] | TrpcError | None = None
+        if asked.method == "POST" and _media_type(asked.content_type) != "application/json":
+            # strict: it is what makes a browser ask before it sends another site's cookie along
+            what = "Missing content-type header" if asked.content_type is None else "Unsupported content-type"
+            named = "" if asked.content_type is None else f' "{asked.content_type[:100]}"'
+            raise TrpcError("UNSUPPORTED_MEDIA_TYPE", f"{what}{named}; send application/json")
+        paths = asked.paths.split(",") if asked.batch else [asked.paths]
+        if len(paths) > MAX_BATCH:
+            raise TrpcError("BAD_REQUEST", f"Batch call exceeds maximum size of {MAX_BATCH}")
+        if asked.jsonl and not asked.batch:
+            raise TrpcError("BAD_REQUEST", "Streaming requests must be batched (you can do a batch of 1)")
+        found = {kind for path in paths if (kind := kind_of(path, kinds)) is not None}
+        if len(found) > 1:
+            raise TrpcError("BAD_REQUEST", f"Cannot mix procedure types in call: {', '.join(sorted(found))}")
+        self.calls = [
+            Call(path, path.removeprefix(PREFIX), _refusal(asked.method, path, kind_of(path, kinds))) for path in paths
+        ]
+
+    def input(self, index: int) -> Any:
+        """A call's input, UNSET when there is none. Errors: TrpcError BAD_REQUEST."""
+        inputs = self._read()
+        if isinstance(inputs, TrpcError):
+            raise inputs
+        return inputs[index].value
+
+    @property
+    def wrapped(self) -> bool:
+        """Does the caller speak superjson?"""
+        inputs = self._read()
+        return not isinstance(inputs, TrpcError) and any(each.wrapped for each in inputs)
+
+    def _read(self) -> list[Input] | TrpcError:
+        if self._inputs is None:
+            try:
+                self._inputs = self._parse()
+            except TrpcError as error:
+                self._inputs = error
+        return self._inputs
+
+    def _parse(self) -> list[Input]:
+        asked = self._asked
+        data = asked.query_input if asked.method == "GET" else asked.body
+        if not data:
+            return [NOTHING] * len(self.calls)
+        value = read_json(data)
+        if not asked.batch:
+            return [unwrap(value)]
+        if not isinstance(value, dict):
+            raise TrpcError("BAD_REQUEST", '"input" needs to be an object when doing a batch call')
+        return [unwrap(value[key]) if (key := str(index)) in value else NOTHING for index in range(len(self.calls))]
+
+
+def _media_type(content_type: str | None) -> str:
+    return (content_type or "").split(";")[0].strip().lower()
+
+
+def _refusal(method: str, path: str, kind: Kind | None) -> TrpcError | None:
+    if kind is None:
+        return no_procedure(path)
+    if kind == "subscription":
+        return TrpcError("METHOD_NOT_SUPPORTED", f'"{path}" is a subscription: use wsLink on /trpc')
+    accepted = ("POST",) if kind == "mutation" else ("GET", "POST")  # never a mutation by GET
+    if method in accepted:
+        return None
+    message = f'Unsupported {method}-request to {kind} procedure at path "{path}"'
+    return TrpcError("METHOD_NOT_SUPPORTED", message, allow=", ".join(accepted))
+
+
+# --- an answer ----------------------------------------------------------------------------------------------------
+
+
+class Answer(NamedTuple):
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+Outcome = TrpcError | Any  # what a procedure gave, or why it did not
+
+
+def envelope(path: str | None, outcome: Outcome, wrapped: bool) -> dict[str, Any]:
+    """`{"result":{"data":...}}` or `{"error":...}`; a procedure that returns nothing has no `data`."""
+    if isinstance(outcome, TrpcError):
+        return {"error": wrap(outcome.shape(path), wrapped)}
+    return {"result": {} if outcome is UNSET else {"data": wrap(outcome, wrapped)}}
+
+
+def answer(asked: Asked, request: Request, outcomes: Sequence[Outcome]) -> Answer:
+    """The answer to a request whose calls came out so: 207 where a batch's statuses differ."""
+    statuses = {outcome.status if isinstance(outcome, TrpcError) else 200 for outcome in outcomes}
+    errors = [outcome for outcome in outcomes if isinstance(outcome, TrpcError)]
+    wrapped = request.wrapped
+    if asked.jsonl:
+        return _one_line(request, outcomes, errors)
+    envelopes = [envelope(call.path, outcome, wrapped) for call, outcome in zip(request.calls, outcomes, strict=True)]
+    status = statuses.pop() if len(statuses) == 1 else 207
+    return Answer(status, _headers(errors), encode(envelopes if asked.batch else envelopes[0]))
+
+
+def _one_line(request: Request, outcomes: Sequence[Outcome], errors: Sequence[TrpcError]) -> Answer:
+    """httpBatchStreamLink's form: one line with everything in place, where @trpc/server sends references and chunks.
+    superjson wraps the line, not what stands in it."""
+    line = {
+        str(index): [[envelope(call.path, outcome, False)]]
+        for index, (call, outcome) in enumerate(zip(request.calls, outcomes, strict=True))
+    }
+    headers = _headers(errors) | {"content-type": "application/json"}
+    return Answer(200, headers, encode(wrap(line, request.wrapped)) + b"\n")
+
+
+def refuse(error: TrpcError, wrapped: bool = False) -> Answer:
+    """The answer to a request that failed as a whole."""
+    return Answer(error.status, _headers([error]), encode(envelope(None, error, wrapped)))
+
+
+def _headers(errors: Sequence[TrpcError]) -> dict[str, str]:
+    headers = {"content-type": "application/json", "vary": "trpc-accept, accept, Origin", "cache-control": "no-store"}
+    waits = [wait for error in errors if (wait := error.retry_after_s) is not None]
+    if waits:
+        headers["retry-after"] = str(max(waits))
+    allowed = [error.allow for error in errors if error.allow]
+    if allowed:
+        headers["allow"] = allowed[0]
+    return headers

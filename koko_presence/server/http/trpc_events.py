@@ -1,0 +1,217 @@
+"""`presence.onEvent`: one socket's live subscriptions, and a session's messages as the envelopes that they get [M6].
+
+Pure: bytes in, bytes out. Subscriptions live from their request, and hear from the moment that their `started` is
+written, so that nothing comes before it.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+from msgspec import UNSET, Raw, UnsetType
+
+from koko_presence.protocol.errors import PresenceError
+from koko_presence.protocol.messages import RoomId
+
+from . import trpc
+from .trpc import Input, TrpcError
+
+MAX_SUBSCRIPTIONS = 8  # each gets a copy of every event
+OWN_HEAD = b'{"type":"'  # how every message of a session begins, and no envelope
+_REPLIES = frozenset(("ack", "pong", "active"))  # the procedures have answered already
+
+Id = int | str
+
+
+class Told(msgspec.Struct, rename="camel"):
+    """As much as is needed of a session's message."""
+
+    type: str
+    id: Any = None
+    room_id: str | UnsetType = UNSET
+
+
+class Filter(msgspec.Struct, rename="camel"):
+    """presence.onEvent's input."""
+
+    room_id: RoomId | UnsetType = UNSET
+
+
+_told = msgspec.json.Decoder(Told)
+
+
+class _Params(msgspec.Struct):
+    path: Raw = Raw(b"null")
+    input: Raw = Raw(b"null")
+
+
+class _Request(msgspec.Struct):
+    """As much as is needed to refuse a request; what it brings is not decoded."""
+
+    id: Raw
+    params: _Params
+
+
+class _Superjson(msgspec.Struct, forbid_unknown_fields=True):
+    """superjson's wrapper [M6]."""
+
+    json: Raw
+    meta: Raw = Raw(b"null")
+
+
+_list = msgspec.json.Decoder(list[Raw])
+_request = msgspec.json.Decoder(_Request)
+_superjson = msgspec.json.Decoder(_Superjson)
+
+
+class Subscription(NamedTuple):
+    """One live subscription: of one room, or of all when `room_id` is UNSET."""
+
+    room_id: str | UnsetType
+    wrapped: bool
+
+    def wants(self, told: Told) -> bool:
+        return self.room_id is UNSET or told.room_id is UNSET or told.room_id == self.room_id
+
+
+class Subscriptions:
+    """Those of one socket. `authenticated` is the session's own message of that type, once it has come."""
+
+    __slots__ = ("_hearing", "_live", "_starting", "authenticated")
+
+    def __init__(self) -> None:
+        self._live: dict[Id, Subscription] = {}
+        self._starting: dict[bytes, Id] = {}  # their `started` waits to be written
+        self._hearing: dict[Id, Subscription] = {}  # it has been
+        self.authenticated: bytes | None = None
+
+    @property
+    def heard(self) -> bool:
+        """Does anybody hear?"""
+        return bool(self._hearing)
+
+    def add(self, id_: Id, given: Input) -> bytes:
+        """A new one; returns its `started`. Errors: TrpcError BAD_REQUEST."""
+        room_id: str | UnsetType = UNSET
+        try:
+            if given.value is not UNSET and given.value is not None:
+                room_id = msgspec.convert(given.value, Filter).room_id
+        except msgspec.ValidationError as error:
+            raise TrpcError("BAD_REQUEST", f"{error}.") from None
+        if id_ in self._live:
+            raise TrpcError("BAD_REQUEST", f"Duplicate id {id_}")
+        if len(self._live) >= MAX_SUBSCRIPTIONS:
+            raise TrpcError("BAD_REQUEST", f"A socket may have {MAX_SUBSCRIPTIONS} subscriptions.")
+        self._live[id_] = Subscription(room_id, given.wrapped)
+        started = trpc.encode({"id": id_, "result": {"type": "started"}})
+        self._starting[started] = id_
+        return started
+
+    def stop(self, id_: Id) -> bytes | None:
+        """End one; returns its `stopped`, None when there is none."""
+        self._hearing.pop(id_, None)
+        if self._live.pop(id_, None) is None:
+            return None
+        return trpc.encode({"id": id_, "result": {"type": "stopped"}})
+
+    def clear(self) -> None:
+        """The socket is gone."""
+        for each in (self._live, self._starting, self._hearing):
+            each.clear()
+
+    def begin(self, written: bytes) -> Iterator[bytes]:
+        """An envelope is being written: behind a `started` comes whose session this is."""
+        id_ = self._starting.pop(written, None)
+        subscription = None if id_ is None else self._live.get(id_)
+        if id_ is not None and subscription is not None:
+            self._hearing[id_] = subscription
+            if self.authenticated is not None:
+                yield _event(id_, subscription, self.authenticated)
+
+    def translate(self, payload: bytes) -> Iterator[bytes]:
+        """What the client gets of one message that the session writes: a copy for everyone who wants it."""
+        told = _told.decode(payload)
+        if told.type in _REPLIES:
+            return
+        if told.type == "error":
+            if told.id is None:  # an answer to no call; those have theirs
+                yield trpc.encode({"id": None, "error": _error_of(payload).shape(None)})
+            return
+        if told.id is not None:
+            payload = _without_id(payload)
+        if told.type == "authenticated":
+            self.authenticated = payload
+        for id_, subscription in self._hearing.items():
+            if subscription.wants(told):
+                yield _event(id_, subscription, payload)
+
+
+def payloads(data: bytes) -> Iterator[bytes]:
+    """The texts of whole unmasked frames [RFC 6455 section 5.2]."""
+    at = 0
+    while at < len(data):
+        size, head = data[at + 1], 2
+        if size == 126:
+            size, head = int.from_bytes(data[at + 2 : at + 4], "big"), 4
+        elif size == 127:
+            size, head = int.from_bytes(data[at + 2 : at + 10], "big"), 10
+        yield data[at + head : at + head + size]
+        at += head + size
+
+
+def id_of(message: Any) -> Id | None:
+    """A request's id, None when it has none that can be used."""
+    value = message.get("id") if isinstance(message, dict) else None
+    if isinstance(value, str):
+        return value if len(value) <= 64 else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and abs(value) <= 2**53 else None
+
+
+def requests_of(data: bytes) -> Iterator[tuple[Id, str | None, bool]]:
+    """Id, path and "came wrapped" of each request of a message that is refused whatever it asks. What is no request,
+    or no JSON, is left out."""
+    try:
+        requests = _list.decode(data) if data.lstrip()[:1] == b"[" else [data]
+    except (msgspec.DecodeError, RecursionError):
+        return
+    for raw in requests:
+        try:
+            request = _request.decode(raw)
+            id_ = id_of({"id": _short(request.id)})
+            path = _short(request.params.path)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            continue
+        if id_ is not None:
+            yield id_, path if isinstance(path, str) else None, _is_superjson(request.params.input)
+
+
+def _short(raw: Raw) -> Any:
+    """A value of at most 1 KiB, as ids and paths are; None for a longer one."""
+    return msgspec.json.decode(raw) if len(bytes(raw)) <= 1024 else None
+
+
+def _is_superjson(raw: Raw) -> bool:
+    try:
+        _superjson.decode(raw)
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return True
+
+
+def _event(id_: Id, subscription: Subscription, payload: bytes) -> bytes:
+    data = b'{"json":%b}' % payload if subscription.wrapped else payload
+    return b'{"id":%b,"result":{"type":"data","data":%b}}' % (trpc.encode(id_), data)
+
+
+def _without_id(payload: bytes) -> bytes:
+    fields = msgspec.json.decode(payload, type=dict[str, Raw])
+    del fields["id"]
+    return trpc.encode(fields)
+
+
+def _error_of(payload: bytes) -> TrpcError:
+    """A session's error message as tRPC has it."""
+    fields: Mapping[str, Any] = msgspec.json.decode(payload)
+    error = PresenceError(fields["code"], fields["message"], state=fields.get("state"))
+    error.retry_after_ms = fields.get("retryAfterMs")
+    return trpc.from_presence(error)

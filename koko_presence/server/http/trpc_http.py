@@ -1,0 +1,187 @@
+"""`/trpc/presence.<procedure>` on the HTTP side: who asks, from which page, and the calls of one request together.
+
+Holds no state of its own. What a request and an answer look like is in `trpc`, what a procedure does in `rpc`.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from aiohttp import web
+from msgspec import UNSET
+
+from koko_presence.auth.http_auth import Callers
+from koko_presence.auth.identity import AskedTooOften, Identity, MayAsk, TokenRefused, VerifierUnavailable, freely
+from koko_presence.protocol.errors import PresenceError
+from koko_presence.server.origins import Origins, Values
+from koko_presence.server.rpc import Caller, Procedures
+
+from . import trpc
+from .trpc import Asked, Call, Kind, Outcome, Request, TrpcError
+
+log = logging.getLogger("koko_presence.trpc")
+
+PATH = "/trpc/"
+SESSION_HEADER = "x-presence-session"
+BODY_TIMEOUT_S = 10.0
+KINDS: dict[str, Kind] = {**Procedures.KINDS, trpc.EVENTS: "subscription"}
+PREFLIGHT = {
+    "access-control-allow-methods": "GET, POST, OPTIONS",
+    "access-control-allow-headers": f"content-type, authorization, trpc-accept, {SESSION_HEADER}",
+    "access-control-max-age": "7200",
+}
+
+
+def unauthorized(refused: TokenRefused) -> TrpcError:
+    """No token, one of no use, or nobody who could say so."""
+    if isinstance(refused, AskedTooOften):
+        return trpc.from_presence(PresenceError("RATE_LIMITED", f"{refused}.", retry_after_s=refused.retry_after_s))
+    if isinstance(refused, VerifierUnavailable):
+        return trpc.from_presence(PresenceError("UNAVAILABLE", f"{refused}.", retry_after_s=refused.retry_after_s))
+    return trpc.from_presence(PresenceError("UNAUTHENTICATED", f"The token was refused: {refused}."))
+
+
+class CanCall(Protocol):
+    """The procedures, or what stands before them."""
+
+    async def call(self, caller: Caller, name: str, input: Any) -> Any:
+        """Errors: PresenceError."""
+        ...
+
+
+class TrpcHttp:
+    """tRPC over HTTP. `origins` gives the pages that may call, besides the server's own; `unix_s` the time."""
+
+    def __init__(
+        self,
+        procedures: Procedures,
+        callers: Callers,
+        origins: Callable[[], Origins],
+        unix_s: Callable[[], float],
+    ) -> None:
+        self._procedures = procedures
+        self._callers = callers
+        self._origins = origins
+        self._unix_s = unix_s
+
+    async def handle(self, request: web.BaseRequest, may_ask: MayAsk = freely) -> web.StreamResponse:
+        """Answer one request below /trpc/; `may_ask` counts the questions that its address causes."""
+        origin = request.headers.getall("origin", [])
+        if not self._origins().allow(values_of(request)):
+            error = TrpcError("FORBIDDEN", "This page's origin is not on the server's list (server.origins).")
+            return _response(trpc.refuse(error), {})
+        cors = {"access-control-allow-origin": origin[0], "access-control-allow-credentials": "true"} if origin else {}
+        if request.method == "OPTIONS":
+            return web.Response(status=204, headers={**cors, **(PREFLIGHT if origin else {}), "vary": "Origin"})
+        if request.method == "HEAD":
+            return web.Response(status=204, headers=cors)
+        if origin:
+            cors["access-control-expose-headers"] = "retry-after"
+        try:
+            asked = await self._read(request)
+            calls = Request(asked, KINDS)
+        except TrpcError as error:
+            response = _response(trpc.refuse(error), cors)
+            if error.code in ("PAYLOAD_TOO_LARGE", "TIMEOUT"):
+                response.force_close()  # the rest of the body is not worth reading
+            return response
+        outcomes = await self._run(request, calls, may_ask)
+        return _response(trpc.answer(asked, calls, outcomes), cors)
+
+    async def _read(self, request: web.BaseRequest) -> Asked:
+        content_type, query_input = request.headers.get("content-type"), request.query.get("input")
+        return Asked(
+            method=request.method,
+            paths=clean(request.path[len(PATH) :]),
+            batch=request.query.get("batch") == "1",
+            query_input=None if query_input is None else clean(query_input),
+            body=b"" if request.method == "GET" else await _body(request),
+            content_type=None if content_type is None else clean(content_type),
+            jsonl=request.headers.get("trpc-accept") == "application/jsonl",
+        )
+
+    async def _run(self, request: web.BaseRequest, calls: Request, may_ask: MayAsk) -> list[Outcome]:
+        """All calls at once, each of them once."""
+        if all(call.refusal is not None for call in calls.calls):
+            return [call.refusal for call in calls.calls]
+        try:
+            answer = self._callers.identify(
+                request.headers,
+                origin_allowed=self._cookie_counts(request),
+                now_s=self._unix_s(),
+                may_ask=may_ask,
+            )
+            identity = answer if isinstance(answer, Identity) else await answer
+        except TokenRefused as refused:
+            error = unauthorized(refused)
+            return [call.refusal or error for call in calls.calls]
+        except Exception:
+            log.exception("it could not be told who calls")
+            return [call.refusal or trpc.INTERNAL for call in calls.calls]
+        caller = Caller(identity, clean(request.headers.get(SESSION_HEADER, "")))
+        return list(await asyncio.gather(*(self._try(caller, calls, index) for index in range(len(calls.calls)))))
+
+    def _cookie_counts(self, request: web.BaseRequest) -> bool:
+        """May this request be somebody's by their cookie? Browsers send no Origin along with a GET of a server's own
+        page, nor of another's that cannot read the answer; those say what they are."""
+        if "origin" in request.headers:
+            return self._origins().allow_cookie(values_of(request))
+        return request.headers.get("sec-fetch-site", "none") in ("none", "same-origin")
+
+    async def _try(self, caller: Caller, calls: Request, index: int) -> Outcome:
+        call = calls.calls[index]
+        if call.refusal is not None:
+            return call.refusal
+        try:
+            value = calls.input(index)
+        except TrpcError as error:
+            return error
+        return await outcome_of(self._procedures, caller, call, value)
+
+
+async def outcome_of(procedures: CanCall, caller: Caller, call: Call, value: Any) -> Outcome:
+    """What a call gives; a fault of ours is logged and not shown."""
+    try:
+        data = await procedures.call(caller, call.name, value)
+    except PresenceError as error:
+        return trpc.from_presence(error)
+    except Exception:
+        log.exception("a procedure failed", extra={"procedure": call.name})
+        return trpc.INTERNAL
+    return UNSET if data is None else data
+
+
+def clean(text: str) -> str:
+    """Bytes that are not UTF-8 come as lone surrogates from aiohttp, which no JSON can hold."""
+    return text.encode(errors="replace").decode()
+
+
+def values_of(request: web.BaseRequest) -> Values:
+    """The values of a request's header, by its name."""
+    return lambda name: request.headers.getall(name, [])
+
+
+async def _body(request: web.BaseRequest) -> bytes:
+    """The whole body. Errors: TrpcError PAYLOAD_TOO_LARGE, TIMEOUT."""
+    too_large = TrpcError("PAYLOAD_TOO_LARGE", f"A request may have {trpc.MAX_BODY_BYTES} bytes.", reason="TOO_LARGE")
+    if (request.content_length or 0) > trpc.MAX_BODY_BYTES:
+        raise too_large
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise TrpcError("UNSUPPORTED_MEDIA_TYPE", "Send the body as it is, without a content-encoding.")
+    body = bytearray()
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            async for chunk in request.content.iter_any():
+                body += chunk
+                if len(body) > trpc.MAX_BODY_BYTES:
+                    raise too_large
+    except TimeoutError:
+        raise TrpcError("TIMEOUT", "The request's body took too long.") from None
+    except (web.RequestPayloadError, ConnectionError):  # the latter: the client is gone, and reads no answer either
+        raise TrpcError("BAD_REQUEST", "The request's body cannot be read.") from None
+    return bytes(body)
+
+
+def _response(answer: trpc.Answer, cors: Mapping[str, str]) -> web.Response:
+    return web.Response(status=answer.status, headers={**answer.headers, **cors}, body=answer.body)

@@ -1,0 +1,339 @@
+"""The edge of one worker: all its sessions, the rooms they hear, and their time.
+
+The hub is where the bus delivers. It knows sessions by connection number while they are being opened and by session id
+from then on; a resumed session's old connection is replaced in one step [D16].
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any
+
+from koko_presence._fastpath.counters import tally
+from koko_presence._fastpath.fanout import RoomPacket, frame_text
+from koko_presence._fastpath.flush_scheduler import Lane
+from koko_presence._fastpath.outbox import Turn
+from koko_presence._fastpath.rounds import Round
+from koko_presence._fastpath.wallclock import WallClock
+from koko_presence.access.policy import Access
+from koko_presence.admin.upstream_metrics import Durations
+from koko_presence.auth.hmac_jwt import ResumeTokens, TokenVerifier
+from koko_presence.cluster.bus import Alarm, Bus, Timers
+from koko_presence.protocol.commands import EndSession
+from koko_presence.protocol.edge_messages import (
+    CallAnswered,
+    EdgeNews,
+    Left,
+    Reply,
+    RoomRefused,
+    SessionActed,
+    SessionEvicted,
+    SessionLost,
+    SessionOpened,
+    SessionRefused,
+    SessionReplaced,
+)
+from koko_presence.protocol.limits import Limits
+from koko_presence.protocol.snapshots import Present, SessionRecord
+from koko_presence.rooms.deadlines import Deadlines
+from koko_presence.rooms.service_delays import Delays
+
+from .address_limits import FREE, AddressUse
+from .pending_requests import Calls
+from .rpc import Procedures
+from .self_service import note_acted
+from .session import Session
+from .session_states import Link
+from .subscription import Feed, Receiver
+
+log = logging.getLogger("koko_presence.edge")
+
+# A worker that stood still has not read what came meanwhile, and timers ring before sockets are read: after one that
+# rang late nobody is called silent, idle or lost, and no token ends, for as long as it was late, a second at most
+# [D4, D11, N13]. What does not depend on what has been read is done in time.
+STALL_S, UNREAD_S = 0.25, 1.0
+TICK_S = 0.004  # of all that have become due together; the others follow after other work
+SHED_BYTES = 64 * 1024  # many times what waits for a receiver that keeps up
+
+
+class Hub:
+    """One worker's edge. Written by the loop's thread alone; implements EdgePort for the bus."""
+
+    def __init__(
+        self,
+        edge_id: int,
+        *,
+        bus: Bus,
+        limits: Limits,
+        verifier: TokenVerifier,
+        access: Access,
+        resume_tokens: ResumeTokens,
+        wall: WallClock,
+        clock: Callable[[], float],
+        timers: Timers,
+        new_session_id: Callable[[], str],
+        round: Round | None = None,
+        delays: Delays | None = None,
+    ) -> None:
+        """`round` is the poller's: what is read in it could have been read when it began. `delays` has the times that
+        do not count against clients."""
+        self.edge_id = edge_id
+        self.bus = bus
+        self.limits = limits
+        self.verifier = verifier
+        self.access = access
+        self.resume_tokens = resume_tokens
+        self.wall = wall
+        self.clock = clock
+        self.timers = timers
+        self.new_session_id = new_session_id
+        self.round = round or Round(clock)
+        self.delays = Delays() if delays is None else delays
+        # for how many seconds a client that wants in may have waited for this worker's work
+        self.waits_for: Callable[[float], float] = self.round.lobby_waits_for
+        self.sessions: dict[str, Session] = {}
+        self.connections: dict[int, Session] = {}
+        self.drains = False  # all clients are being sent to other workers
+        self.migrating: set[int] = set()  # connections that were, until their sessions are resumed there
+        self.feeds: dict[str, Feed] = {}
+        self.turn = Turn(timers.call_soon)
+        self._last_connection = edge_id << 32  # so that no two workers give the same number
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._deadlines = Deadlines()
+        self._alarm = Alarm(timers, clock, self._tick)
+        self.judges_from = 0.0  # monotonic second from which silence is judged again
+        self.refuses_newcomers = False  # memory is short
+        self.calls = Calls(edge_id, bus, timers, clock)
+        self.procedures = Procedures(self)
+        self.join_access = Durations()  # how long joins waited for the authoriser
+
+    def unix_s(self) -> float:
+        """Seconds since 1970, now."""
+        return self.wall.ms(self.clock()) / 1000.0
+
+    def heard_at(self) -> float:
+        """When what is being handled could have been read: rates and silences are judged by that [L3, D4]."""
+        return self.round.heard_at(self.clock())
+
+    # --- connections ----------------------------------------------------------------------------------------------
+
+    def accept(self, link: Link, address_use: AddressUse = FREE) -> Session:
+        """A new connection, and how its address is counted; the session it returns is the connection's handler."""
+        self._last_connection += 1
+        tally.accepted += 1
+        session = Session(self, self._last_connection, link, address_use)
+        self.connections[session.connection] = session
+        return session
+
+    def forget(self, session: Session) -> None:
+        """The connection is over: it hears no room any more."""
+        self.connections.pop(session.connection, None)
+        self._deadlines.cancel(session.connection)
+        self._deadlines.cancel((session.connection, "waiting"))
+        if self.sessions.get(session.session_id) is session:
+            del self.sessions[session.session_id]
+            for room_id in session.hearing:
+                feed = self.feeds.get(room_id)
+                if feed is not None:
+                    feed.drop(session.session_id)
+                    if not feed.receivers:
+                        del self.feeds[room_id]
+        session.hearing.clear()
+
+    def mute(self, session: Session, room_id: str) -> None:
+        """The session hears nothing more of a room, neither what comes nor what was held back for it."""
+        feed = self.feeds.get(room_id)
+        if feed is not None:
+            feed.drop(session.session_id)
+        session.outbox.forget(room_id)
+        session.hearing.discard(room_id)
+
+    def wake(self, session: Session, at: float) -> None:
+        """Call the session's `on_tick` at monotonic second `at`."""
+        self._deadlines.set(session.connection, at)
+        self._alarm.want(at)
+
+    def wake_waiting(self, session: Session, at: float) -> None:
+        """Call the session's `release_waiting` at monotonic second `at`."""
+        self._deadlines.set((session.connection, "waiting"), at)
+        self._alarm.want(at)
+
+    def await_answer(self, answer: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        """Run a check that has to ask elsewhere; the only tasks at an edge. A failure is logged."""
+        task = asyncio.ensure_future(answer)
+        self._tasks.add(task)
+        task.add_done_callback(self._answered)
+        return task
+
+    def _answered(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("a check failed", exc_info=task.exception())
+
+    def shed_slow(self) -> int:
+        """Cut off the receivers for which more than SHED_BYTES wait; they may come back and resume. Returns how many
+        there were."""
+        slow = [session for session in self.sessions.values() if session.outbox.waiting_bytes() > SHED_BYTES]
+        for session in slow:
+            session.shed()
+        return len(slow)
+
+    def stop(self) -> None:
+        """No timer rings any more, no check goes on."""
+        self._alarm.stop()
+        self.calls.stop()
+        for task in self._tasks:
+            task.cancel()
+
+    def _tick(self) -> None:
+        now = self.clock()
+        due_at = self._deadlines.next_at()
+        if due_at is not None and now - due_at > STALL_S:
+            self.judges_from = max(self.judges_from, now + min(UNREAD_S, now - due_at))
+        try:
+            for key in self._deadlines.due(now):
+                session = self.connections.get(key[0] if isinstance(key, tuple) else key)
+                if session is None:
+                    continue
+                if isinstance(key, tuple):
+                    session.release_waiting(now)
+                else:
+                    session.on_tick(now)
+                if self.clock() >= now + TICK_S:
+                    break
+        finally:  # one session's trouble must not stop the clock of the others
+            self._alarm.want(self._deadlines.next_at())
+
+    # --- news from owners -----------------------------------------------------------------------------------------
+
+    def on_news(self, news: EdgeNews, now: float) -> None:
+        """One piece of news for one session. A session that is gone meanwhile is no error."""
+        if isinstance(news, SessionOpened):
+            session = self.connections.get(news.connection)
+            if session is not None and session.session_id == news.session_id and session.state == "open":
+                session.version = max(session.version, news.opening)
+                return  # said once more by the heir of an owner who had said it
+            if session is None or not session.opening:  # closed while its session was being made: no ghost
+                migrates = self.drains and news.resumed
+                if migrates:
+                    self.migrating.add(news.connection)
+                self.bus.send(
+                    EndSession(
+                        user_id=news.user_id,
+                        session_id=news.session_id,
+                        connection=news.connection,
+                        opening=news.opening,
+                        grace=news.resumed,
+                        reason="disconnected",
+                        migrates=migrates,
+                    ),
+                    now,
+                )
+                return
+            self.sessions[news.session_id] = session
+            session.on_opened(news, now)
+        elif isinstance(news, SessionRefused):
+            session = self.connections.get(news.connection)
+            if session is not None:
+                session.on_refused(news.code, now)
+        elif isinstance(news, (SessionReplaced, SessionEvicted)):
+            self.migrating.discard(news.connection)
+            session = self.connections.get(news.connection)
+            if session is not None:
+                session.on_ended(4409 if isinstance(news, SessionReplaced) else 4429, now)
+        elif isinstance(news, SessionLost):
+            session = self.sessions.get(news.session_id)
+            if session is not None:
+                session.finish(1012)
+        elif isinstance(news, RoomRefused):
+            session = self.sessions.get(news.session_id)
+            if session is not None:
+                if news.out and news.room_id not in session.hearing:  # after a resume it believed to be in
+                    session.rooms.joined.discard(news.room_id)
+                session.on_room_refused(news.room_id, news.payload, now)
+        elif isinstance(news, Left):
+            session = self.sessions.get(news.session_id)
+            if session is not None and not session.rooms.unanswered.has_gone_on(news.room_id):
+                session.write(news.payload)
+                session.on_detach(news.room_id)
+        elif isinstance(news, Reply):
+            session = self.sessions.get(news.session_id)
+            if session is not None and news.tells_of not in session.barred:
+                tally.sent(news.payload)
+                session.outbox.write(frame_text(news.payload))
+                if news.refusal:
+                    session.on_refusal()
+        elif isinstance(news, SessionActed):
+            session = self.sessions.get(news.session_id)
+            if session is not None:
+                note_acted(session, news, now)
+        elif isinstance(news, CallAnswered):
+            self.calls.on_answer(news)
+
+    def on_packet(self, packet: RoomPacket, now: float) -> None:
+        """A room's flush: copied to every receiver here."""
+        feed = self.feeds.get(packet.room_id)
+        if feed is None:
+            feed = self.feeds[packet.room_id] = Feed(packet.room_id)
+        feed.deliver(packet, self._find)
+        if feed.receivers:
+            self.feeds[packet.room_id] = feed  # a session that ended meanwhile may have taken the feed away
+        else:
+            self.feeds.pop(packet.room_id, None)
+
+    def on_flushed(self, now: float) -> None:
+        """All packets of a flush have been delivered: write now, once per socket."""
+        self.turn.write()
+
+    # --- when owners change [N-b] ---------------------------------------------------------------------------------
+
+    def on_lane(self, session_id: str, lane: Lane) -> None:
+        """A short way for a session's cursors, if it is still in the room."""
+        session = self.sessions.get(session_id)
+        if session is not None and lane.key.decode() in session.hearing:
+            session.gate.add_lane(lane)
+
+    def drop_lanes(self, room_ids: Iterable[str]) -> None:
+        """These rooms get another owner: until it gives new lanes, cursors go the long way."""
+        for room_id in room_ids:
+            feed = self.feeds.get(room_id)
+            for session_id in feed.receivers if feed is not None else ():
+                session = self.sessions[session_id]
+                waited = session.gate.drop_lane(room_id)
+                if waited is not None:
+                    session.rooms.show_late(room_id, waited, self.clock())
+
+    @property
+    def newest(self) -> int:
+        """Up to this number every connection is a session or gone; what later ones become is not certain yet."""
+        coming = [number for number, session in self.connections.items() if session.state != "open"]
+        return min(coming, default=self._last_connection + 1) - 1
+
+    def presences(self) -> dict[str, Present]:
+        """Of every room: which sessions of this edge are in it, whether they hear it, and where they point
+        (`Gate.last_cursor`)."""
+        found: dict[str, Present] = {}
+        for session in self.sessions.values():
+            for room_id in session.rooms.joined | session.hearing | session.rooms.unanswered.entering:
+                hears = room_id in session.hearing
+                cursor = session.gate.last_cursor(room_id)
+                found.setdefault(room_id, {})[session.session_id] = (hears, session.connection, cursor)
+        return found
+
+    def say_again(self, now: float) -> None:
+        """An owner was lost: what nobody has answered yet is asked once more."""
+        for session in list(self.connections.values()):
+            session.login.say_again(now)
+            session.rooms.say_again(now)
+        self.calls.say_again(now)
+
+    def session_words(self) -> dict[str, list[SessionRecord]]:
+        """Of every user: the sessions that are connected here."""
+        found: dict[str, list[SessionRecord]] = {}
+        for session in self.sessions.values():
+            if session.state == "open":
+                found.setdefault(session.user_id, []).append(session.record())
+        return found
+
+    def _find(self, session_id: str) -> Receiver | None:
+        return self.sessions.get(session_id)

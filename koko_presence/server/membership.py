@@ -1,0 +1,559 @@
+"""A session and its rooms: joins under way, memberships, and the session's own budget for what it shows in them.
+
+A room is `joining` from the join until its first frame, or its refusal, comes; what the client sends for it meanwhile
+is held, in order (`held.Held`), because a join may take another road than what follows it. Then it is `joined`. A
+change of privacy waits for all joins under way, and everything that comes after it waits behind it: what is held was
+sent before that change [K3].
+"""
+
+from __future__ import annotations
+
+import logging
+import weakref
+from collections.abc import Awaitable, Callable, Set
+from typing import TYPE_CHECKING, Any
+
+from msgspec import UNSET
+
+from koko_presence._fastpath.counters import tally
+from koko_presence._fastpath.throttle import GO, WAITS, TokenBucket, Trailing
+from koko_presence.access.policy import UNSURE, Action, Grant
+from koko_presence.protocol.codec import decode
+from koko_presence.protocol.commands import Act, AskActive, EnterRoom, LeaveRoom, ReportActivity, Visitor
+from koko_presence.protocol.errors import PresenceError
+from koko_presence.protocol.events import LeftReply
+from koko_presence.protocol.limits import MERGED_BURST
+from koko_presence.protocol.messages import (
+    Activity,
+    Broadcast,
+    ControlCancel,
+    ControlDeny,
+    ControlGrant,
+    ControlRelease,
+    ControlRequest,
+    Cursor,
+    CursorMessage,
+    GetActive,
+    Join,
+    Leave,
+    PlaybackMessage,
+    RoomMessage,
+    SelectionMessage,
+    Typing,
+    is_plain,
+)
+from koko_presence.protocol.snapshots import ASKED, HEARS, IN_WITHOUT_EVENTS
+
+from .held_messages import BEHIND_JOINS
+from .reauthorization import NO_LONGER_OPEN, NOT_OPEN, Standing
+from .room_checks import check_room_id, claimed_type, settled_type
+from .self_service import changes_privacy, hide_with_join, last_shown
+from .unanswered import NONE, Unanswered
+
+if TYPE_CHECKING:
+    from .session import Session
+
+log = logging.getLogger("koko_presence.rooms")
+
+# A join costs a snapshot and an event for everybody there. When more people come in than can be served, they are sent
+# away for a while before their patience ends, and those who come back find a shorter line.
+LONGEST_WAIT_TO_JOIN_S = 2.0
+
+# How long a member that has resumed and does not hear its room yet waits for the authoriser's answer.
+MEMBER_WAITS_S = 0.5
+
+
+class Rooms(Standing):
+    """The rooms of one session at its edge."""
+
+    __slots__ = (
+        "_began", "_buckets", "_catching_up", "_join_bucket", "_session", "_waiting", "cursors", "hearing", "joined",
+        "joining", "max_bytes", "outdated", "unanswered",
+    )  # fmt: skip
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        limits = session.hub.limits
+        self._session = session
+        self.max_bytes = min(limits.max_presence_bytes, limits.max_message_bytes)
+        self.joined: set[str] = set()
+        self.joining: dict[str, None] = {}  # seldom any; an empty set has 216 bytes
+        self._catching_up = False
+        self.unanswered = Unanswered()
+        self.hearing: set[str] = set()
+        self._began: dict[str, float] = {}  # when the joins that are under way came
+        self.outdated: frozenset[str] = NONE  # joins under way that were sent before the newest token came
+        self._join_bucket = TokenBucket(limits.join_hz, limits.join_burst)
+        self.cursors = TokenBucket(limits.cursor_hz, MERGED_BURST)
+        self._buckets: dict[type, TokenBucket] = {
+            CursorMessage: self.cursors,
+            SelectionMessage: TokenBucket(limits.selection_hz, MERGED_BURST),
+        }
+        self._waiting = Trailing()  # the newest value per kind and room
+
+    def let_go(self) -> None:
+        """The connection is gone, and nothing more is asked of this."""
+        del self._session
+        self._waiting.clear()
+
+    # --- in and out -----------------------------------------------------------------------------------------------
+
+    def join(self, message: Join, size: int, within: bool, now: float) -> None:
+        """presence.join. Errors: INVALID_MESSAGE, ROOM_TYPE_MISMATCH [C1], FORBIDDEN, RATE_LIMITED; the owners add
+        ROOM_FULL and TOO_MANY_ROOMS."""
+        check_room_id(message.room_id)
+        if not (within and self._join_bucket.take(now)):
+            raise PresenceError("RATE_LIMITED", retry_after_s=max(0.1, self._join_bucket.ready_at(now) - now))
+        waits_for_s = self._session.hub.waits_for(now)
+        # who comes back to a room goes before those who are new
+        if waits_for_s > LONGEST_WAIT_TO_JOIN_S and not self.hearing and message.room_id not in self.joined:
+            # spread, or they would all come back at once
+            raise PresenceError("RATE_LIMITED", retry_after_s=waits_for_s * (1.0 + self._session.connection % 16 / 8.0))
+        if message.privacy is not UNSET:
+            hide_with_join(self._session, message.privacy, now)
+        if (
+            message.room_id not in self.joined
+        ):  # joining again after a resume is the SDK's doing, not the person's [D14]
+            self.interacted(now)
+            self.joining[message.room_id] = None
+        self._began[message.room_id] = now
+        self._ask_to_enter(message, now)
+
+    def _ask_to_enter(self, message: Join, now: float) -> None:
+        """Enter, or be refused, when it is known what the session may do in the room. A session that is in the room
+        already, which a resumed session is without hearing it, does not wait for long: it enters as it was, and what is
+        said later counts then. The wait is no time of ours, and counted apart from it."""
+        session, room_id, entered = self._session, message.room_id, False
+        hub, is_member = session.hub, room_id in self.joined
+        answer = hub.access.check(
+            session.identity, room_id, claimed_type(message.room_type), session_id=session.session_id, action="join"
+        )
+        if isinstance(answer, Grant):
+            self._enter(message, answer)
+            return
+
+        def on_grant(grant: Grant) -> None:
+            if entered:
+                self._regrant(room_id, grant, NO_LONGER_OPEN)
+            else:
+                self._note_wait(room_id, now)
+                self._enter(message, grant)
+
+        answering = hub.await_answer(_await_grant(session, answer, on_grant))
+        if is_member:
+            of = weakref.ref(session)  # the timer keeps nothing that is gone
+
+            def on_patience() -> None:
+                nonlocal entered
+                session = of()
+                if answering.done() or session is None or session.state != "open" or room_id not in self.joined:
+                    return
+                entered = True
+                session.rooms._note_wait(room_id, now)
+                session.rooms._enter(message, UNSURE)
+
+            hub.timers.call_later(MEMBER_WAITS_S, on_patience)
+
+    def _note_wait(self, room_id: str, asked_at: float) -> None:
+        hub = self._session.hub
+        waited_s = max(0.0, hub.clock() - asked_at)
+        hub.join_access.observe(waited_s)
+        if room_id in self._began:
+            self._began[room_id] += waited_s
+
+    def _enter(self, message: Join, grant: Grant) -> None:
+        session, now = self._session, self._session.hub.clock()
+        if message.room_id not in self.joining and message.room_id not in self.joined:
+            return  # thrown out while the question was asked
+        try:
+            stays = grant.retry_after_s is not None and message.room_id in self.joined
+            if not grant.allow and not stays:  # before anything that could tell a stranger what kind of room there is
+                raise grant.refusal()
+            room_type = settled_type(message, grant)
+        except PresenceError as error:
+            tally.refused(message, error.code)
+            session.refuse(error, message.id, message.room_id)
+            self.on_refused(message.room_id, now)
+            return
+        if message.room_id in session.barred:
+            session.barred -= {message.room_id}
+        identity = session.identity
+        visitor = Visitor(
+            edge=session.hub.edge_id,
+            session_id=session.session_id,
+            user_id=identity.user_id,
+            name=identity.name,
+            image=identity.image,
+            connection=session.connection,
+            opening=session.version,
+        )
+        command = EnterRoom(
+            user_id=identity.user_id,
+            room_id=message.room_id,
+            visitor=visitor,
+            stays=stays,
+            room_type=room_type,
+            can_control=grant.can_control,
+            can_broadcast=grant.can_broadcast,
+            moderator=grant.moderator,
+            id=message.id,
+        )
+        self.unanswered.enter(command)
+        self._send(command, now)
+        if stays:
+            self.note_undecided(message.room_id, now)
+
+    def leave(self, message: Leave, size: int, within: bool, now: float) -> None:
+        """presence.leave. Errors: NOT_IN_ROOM."""
+        self._require(message.room_id)
+        self._forget(message.room_id)
+        command = LeaveRoom(
+            user_id=self._session.user_id,
+            room_id=message.room_id,
+            session_id=self._session.session_id,
+            id=message.id,
+        )
+        self.unanswered.leave(command, now)
+        self._send(command, now)
+
+    def outdate_joins(self) -> None:
+        """A fresh token: joins under way carry what the old one allowed, and a new grant may overtake them."""
+        if self._began:
+            self.outdated |= self._began.keys()
+
+    def resume(self, rooms: list[str]) -> None:
+        """The rooms a resumed session is still in; their events come once it joins again [C4]."""
+        self.joined.update(rooms)
+
+    def record(self) -> dict[str, int]:
+        """All rooms of the session, for the next owner of its user: what `SessionRecord` says of each."""
+        asked = dict.fromkeys(self.unanswered.entering, ASKED)
+        return asked | {room: HEARS if room in self.hearing else IN_WITHOUT_EVENTS for room in self.joined}
+
+    def on_attach(self, room_id: str) -> None:
+        """The snapshot has been written: this session is in, and hears the room."""
+        now = self._session.hub.clock()
+        if room_id not in self.joining and room_id not in self.joined and self.unanswered.is_refused(room_id, now):
+            self._take_back(room_id, now)
+            return
+        self.hearing.add(room_id)
+        self.joined.add(room_id)
+        if room_id in self._began:
+            tally.joined(now - self._began.pop(room_id))
+        self._session.link.promote()
+        lane = self._session.hub.bus.lane(room_id, self._session.session_id)
+        if lane is not None:
+            self._session.gate.add_lane(lane)
+        self._release_held(room_id)
+        if room_id in self.outdated:
+            self.outdated -= {room_id}
+            self.recheck(room_id, NOT_OPEN)
+
+    def on_detach(self, room_id: str) -> None:
+        """The room's last word to this session has been written."""
+        self.hearing.discard(room_id)
+        self.unanswered.left(room_id)
+        if room_id not in self.joining:
+            self._forget(room_id)
+
+    def on_refused(self, room_id: str, now: float) -> None:
+        """The join failed; what was held for the room gets its own answers."""
+        self._began.pop(room_id, None)
+        if room_id in self.outdated:
+            self.outdated -= {room_id}
+        self._release_held(room_id)
+
+    def _take_back(self, room_id: str, now: float) -> None:
+        """A join was refused, and let in when it was said again: the client has been told that it is out."""
+        self.hearing.add(room_id)
+        command = LeaveRoom(user_id=self._session.user_id, room_id=room_id, session_id=self._session.session_id)
+        self.unanswered.leave(command, now)
+        self._send(command, now)
+
+    def say_again(self, now: float) -> None:
+        """An owner was lost: perhaps it had what is not answered yet."""
+        self._session.barred = NONE  # nor does it send anything any more
+        for command in self.unanswered.again(now):
+            if isinstance(command, LeaveRoom) and command.room_id in self.hearing:
+                # whoever owns the room now may know of no member to say good-bye to
+                self._session.hub.mute(self._session, command.room_id)
+                self._session.send(LeftReply(id=command.id, room_id=command.room_id))
+                self.unanswered.tell(command.room_id)
+            self._send(command, now)
+
+    def _release_held(self, room_id: str) -> None:
+        self.unanswered.entered(room_id)
+        if room_id in self.joining:
+            del self.joining[room_id]
+            before, self._catching_up = self._catching_up, True  # nothing of it waits behind what came later
+            try:
+                self._session.dispatch_held(room_id)
+            finally:
+                self._catching_up = before
+        self._catch_up()
+
+    @property
+    def behind(self) -> bool:
+        """Does a change of privacy wait for joins, and all that came after it?"""
+        return self._session.held.first(BEHIND_JOINS) is not None
+
+    def hold_back(self, message: Any, raw: bytes) -> bool:
+        """Does a message, which came as `raw`, wait for the joins under way, or behind one that does? Errors:
+        RATE_LIMITED, TOO_LARGE."""
+        if self._catching_up or not (self.behind or (self.joining and changes_privacy(self._session, message))):
+            return False
+        self.hold(BEHIND_JOINS, message, raw)
+        self.note_crowd()
+        return True
+
+    def _catch_up(self) -> None:
+        """A join was answered: handle what waited for it, up to a change of privacy that meets another one."""
+        session, now = self._session, self._session.hub.clock()
+        if self._catching_up or not self.behind:
+            return
+        self._catching_up = True
+        try:
+            while (raw := session.held.first(BEHIND_JOINS)) is not None:
+                message = decode(raw)
+                if self.joining and changes_privacy(session, message):
+                    break
+                session.held.take_first(BEHIND_JOINS)
+                session.dispatch(message, raw, True, now)
+        finally:
+            self._catching_up = False
+        if session.state == "open":
+            self.note_crowd()
+
+    def hold(self, place: str, message: Any, raw: bytes) -> None:
+        """Keep a message, which came as `raw`, for a room that is being joined, or `BEHIND_JOINS`; of cursors and of
+        selections for a room the newest [L3]. Errors: RATE_LIMITED when it does not fit, TOO_LARGE."""
+        held, kind = self._session.held, _MERGED.get(type(message), "")
+        key = f"{kind} {message.room_id}" if kind else ""
+        if kind:
+            self._check_size(len(raw))
+        supersedes = held.has(place, key)
+        if not held.add(place, raw, key=key):
+            raise PresenceError("RATE_LIMITED", "Wait for the reply to join.", retry_after_s=1.0)
+        if supersedes:
+            tally.superseded(kind)
+
+    def _forget(self, room_id: str) -> None:
+        self.joined.discard(room_id)
+        if room_id in self.undecided:
+            self.undecided -= {room_id}
+        if room_id in self.outdated:
+            self.outdated -= {room_id}
+        self._session.gate.drop_lane(room_id)
+        for kind in self._buckets:
+            self._waiting.drop((kind, room_id))
+        self.note_crowd()
+
+    def _check(self, room_id: str, room_type: Any, then: Callable[[Grant], None], action: Action = "join") -> None:
+        session, type_ = self._session, claimed_type(room_type)
+        answer = session.hub.access.check(
+            session.identity, room_id, type_, session_id=session.session_id, action=action
+        )
+        if isinstance(answer, Grant):
+            then(answer)
+        else:
+            session.hub.await_answer(_await_grant(session, answer, then))
+
+    # --- what is sent to rooms ------------------------------------------------------------------------------------
+
+    def act(self, message: RoomMessage, size: int, within: bool, now: float) -> None:
+        """Anything a member does that is not merged. Errors: NOT_IN_ROOM, RATE_LIMITED; the room adds its own."""
+        self._require(message.room_id)
+        if not within and not isinstance(message, Typing):
+            raise PresenceError("RATE_LIMITED", retry_after_s=0.1)
+        if isinstance(message, Typing):
+            self._check_size(size)
+            if message.data.is_typing:
+                self.interacted(now)
+        elif isinstance(message, PlaybackMessage) and message.data.action == "report":
+            self._session.activity.note_stir(now)
+        else:
+            self.interacted(now)
+        self._pass_on(message, now)
+
+    def show(self, message: CursorMessage | SelectionMessage, size: int, within: bool, now: float) -> None:
+        """A cursor or selection: within the session's budget at once, else as the one value that waits [E1, E2]."""
+        self._require(message.room_id)
+        self._check_size(size)
+        self.interacted(now)
+        kind = type(message)
+        if kind is CursorMessage and self._takes_the_place(message, now):
+            self._pass_on(message, now)
+            return
+        at = self._waiting.offer((kind, message.room_id), message, self._buckets[kind], None, now)
+        if at == GO:
+            self._pass_on(message, now)
+        elif at == WAITS:
+            tally.superseded(_MERGED[kind])
+        else:
+            self.note_crowd()
+            self._session.hub.wake_waiting(self._session, self._next_release(now))
+
+    def _takes_the_place(self, message: Any, now: float) -> bool:
+        """A cursor comes the long way: does it take the place of one that is still on its way into the room? One that
+        waits in the gate is dropped for it, and when it has to wait too, all wait in one place, in order."""
+        gate = self._session.gate
+        if gate.take_back(message.room_id) is not None:
+            tally.superseded("cursor")
+        if gate.unsent(message.room_id) and is_plain(message.data):
+            return True
+        if self.cursors.ready_at(now) > now:
+            for room_id, cursor in gate.take_all_back():
+                self._waiting.hold((CursorMessage, room_id), CursorMessage(room_id=room_id, data=cursor))
+        return False
+
+    def show_late(self, room_id: str, cursor: Cursor, now: float) -> None:
+        """A cursor has waited in the gate, and there is no lane to the room any more."""
+        if self._session.state == "open" and room_id in self.joined:
+            self._pass_on(CursorMessage(room_id=room_id, data=cursor), now)
+
+    def note_flood(self, now: float) -> bool:
+        """A cursor has come above the connection's rate; False when that has gone on for too long [L3]."""
+        abuse = self._session.abuse
+        abuse.note_flood(now, now)
+        return abuse.flooding_for(now) < self._session.hub.limits.flood_s
+
+    def drop_waiting(self, kinds: Set[type]) -> None:
+        """Forget what waits and was sent while its kind was hidden: it was dropped when it came [K3, K5]."""
+        for key in self._waiting:
+            if key[0] in kinds:
+                self._waiting.drop(key)
+        if CursorMessage in kinds:
+            self._session.gate.take_all_back()
+        self.note_crowd()
+
+    def release_waiting(self, now: float) -> None:
+        """Pass on what waited, the longest first, as far as the budget goes."""
+        for key in self._waiting:
+            if self._session.state == "open" and self._buckets[key[0]].take(now):
+                self._pass_on(self._waiting.take(key), now)
+        self.note_crowd()
+        if self._waiting and self._session.state == "open":
+            self._session.hub.wake_waiting(self._session, self._next_release(now))
+
+    def note_crowd(self) -> None:
+        """Cursors take the long way while one waits there, and while the session is invisible or may become so."""
+        waits = self.behind or any(kind is CursorMessage for kind, _ in self._waiting)
+        self._session.gate.crowded = waits or self._session.hidden
+
+    def _next_release(self, now: float) -> float:
+        return min(self._buckets[kind].ready_at(now) for kind, _ in self._waiting)
+
+    def ask_active(self, message: GetActive, size: int, within: bool, now: float) -> None:
+        """presence.getActive: for members, and for those who may enter [C13, C14]. Errors: FORBIDDEN, RATE_LIMITED."""
+        check_room_id(message.room_id)
+        if not (within and self._join_bucket.take(now)):
+            raise PresenceError("RATE_LIMITED", retry_after_s=max(0.1, self._join_bucket.ready_at(now) - now))
+        self._session.activity.note_stir(now)
+        if message.room_id in self.joined:
+            self._ask(message)
+        else:
+            self._check(message.room_id, message.room_type, lambda grant: self._ask_if(grant, message), "get_active")
+
+    def _ask_if(self, grant: Grant, message: GetActive) -> None:
+        try:
+            if not grant.allow:
+                raise grant.refusal()
+            message.room_type = settled_type(message, grant) or UNSET  # what was allowed is what is shown [C1]
+        except PresenceError as error:
+            tally.refused(message, error.code)
+            self._session.refuse(error, message.id, message.room_id)
+            return
+        if message.room_id in self._session.barred:
+            self._session.barred -= {message.room_id}
+        self._ask(message)
+
+    def _ask(self, message: GetActive) -> None:
+        session = self._session
+        self._send(
+            AskActive(
+                room_id=message.room_id,
+                user_id=session.user_id,
+                session_id=session.session_id,
+                edge=session.hub.edge_id,
+                message=message,
+            ),
+            session.hub.clock(),
+        )
+
+    # --- activity -------------------------------------------------------------------------------------------------
+
+    def interacted(self, now: float) -> None:
+        """Somebody is there [D12]."""
+        self.report(self._session.activity.interact(now), now, interacted=False)
+
+    def report(self, activity: Activity | None, now: float, *, interacted: bool) -> None:
+        """Tell the user's owner of a change; nothing when there is neither a change nor an interaction."""
+        if activity is None and not interacted:
+            return
+        session = self._session
+        self._send(
+            ReportActivity(
+                user_id=session.user_id,
+                session_id=session.session_id,
+                activity=session.activity.activity,
+                interacted=interacted,
+            ),
+            now,
+        )
+
+    # --- small things ---------------------------------------------------------------------------------------------
+
+    def _require(self, room_id: str) -> None:
+        if room_id not in self.joined:
+            raise PresenceError("NOT_IN_ROOM")
+
+    def _check_size(self, size: int) -> None:
+        if size > self.max_bytes:
+            raise PresenceError("TOO_LARGE", f"Such a message may have {self.max_bytes} bytes.")
+
+    def _pass_on(self, message: RoomMessage, now: float) -> None:
+        session = self._session
+        if isinstance(message, CursorMessage):
+            session.gate.note_last(message.room_id, last_shown(session, message.data))
+        command = Act(
+            room_id=message.room_id,
+            session_id=session.session_id,
+            edge=session.hub.edge_id,
+            message=message,
+            hidden=session.hidden,
+        )
+        session.hub.bus.send(command, now)
+
+    def _send(self, command: Any, now: float) -> None:
+        self._session.hub.bus.send(command, now)
+
+
+# what is merged, and its name in the counts
+_MERGED: dict[type, str] = {CursorMessage: "cursor", SelectionMessage: "selection"}
+
+
+async def _await_grant(session: Session, answer: Awaitable[Grant], then: Callable[[Grant], None]) -> None:
+    try:
+        grant = await answer
+    except Exception:  # fail closed, and let go of what was held for the room
+        log.exception("the access check failed")
+        grant = UNSURE
+    if session.state == "open":
+        then(grant)
+
+
+ROOM_HANDLERS: dict[type, Callable[[Rooms, Any, int, bool, float], None]] = {
+    Join: Rooms.join,
+    Leave: Rooms.leave,
+    GetActive: Rooms.ask_active,
+    CursorMessage: Rooms.show,
+    SelectionMessage: Rooms.show,
+    Typing: Rooms.act,
+    PlaybackMessage: Rooms.act,
+    ControlRequest: Rooms.act,
+    ControlGrant: Rooms.act,
+    ControlDeny: Rooms.act,
+    ControlRelease: Rooms.act,
+    ControlCancel: Rooms.act,
+    Broadcast: Rooms.act,
+}

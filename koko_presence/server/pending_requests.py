@@ -1,0 +1,109 @@
+"""Calls over HTTP that wait for their answer: a command goes out with its number, one CallAnswered comes back [M9].
+
+Any worker takes a call, the owner of the room or user answers it, wherever that is. What nobody has answered within
+`PATIENCE_S` fails with UNAVAILABLE: its owner was lost, or the road to it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from koko_presence.cluster.bus import Alarm, Bus, Timers
+from koko_presence.protocol.commands import Call, EnterRoom, LeaveRoom, Scopes
+from koko_presence.protocol.edge_messages import CallAnswered
+from koko_presence.protocol.errors import PresenceError
+from koko_presence.protocol.events import ErrorReply
+from koko_presence.rooms.deadlines import Deadlines
+
+PATIENCE_S = 5.0  # longer than a change of owners takes, a worker that hangs included
+MAX_PENDING = 10_000
+
+_NOT_KNOWN = "No answer came in time, so it is not known whether this was done. Look, and try again."
+_errors: msgspec.json.Decoder[ErrorReply] = msgspec.json.Decoder(ErrorReply)
+
+
+class Calls:
+    """The calls of one edge that are under way. Written by the loop's thread alone."""
+
+    def __init__(self, edge_id: int, bus: Bus, timers: Timers, clock: Callable[[], float]) -> None:
+        self._edge_id = edge_id
+        self._bus = bus
+        self._clock = clock
+        self._last_number = 0
+        self._pending: dict[int, tuple[asyncio.Future[bytes], Any]] = {}
+        self._deadlines = Deadlines()
+        self._alarm = Alarm(timers, clock, self._tick)
+
+    def __len__(self) -> int:
+        return len(self._pending)
+
+    def check_free(self) -> None:
+        """Errors: UNAVAILABLE when no more calls may wait here."""
+        if len(self._pending) >= MAX_PENDING:
+            raise PresenceError("UNAVAILABLE", "More calls wait here than this server takes. Try again.")
+
+    async def ask(self, command: Any, user_id: str, scopes: Scopes | None = None) -> bytes:
+        """Send `command`, a command of commands.py that has a `call`, for `user_id`, and wait for the owner's answer,
+        as JSON. `scopes`: all that the caller's token allows there. Errors: PresenceError, the owner's own, or
+        UNAVAILABLE when no answer comes."""
+        self.check_free()
+        now = self._clock()
+        self._last_number += 1
+        number = self._last_number
+        command.call = Call(edge=self._edge_id, number=number, user_id=user_id, scopes=scopes)
+        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._pending[number] = (answer, command)
+        self._deadlines.set(number, now + PATIENCE_S)
+        self._alarm.want(now + PATIENCE_S)
+        try:
+            self._bus.send(command, now)
+            return await answer
+        finally:
+            self._deadlines.cancel(number)
+            self._pending.pop(number, None)
+
+    def on_answer(self, news: CallAnswered) -> None:
+        """The owner's answer. A second one, or one that nobody waits for any more, is no error."""
+        answer, _ = self._pending.get(news.number, (None, None))
+        if answer is None or answer.done():
+            return
+        if news.refused:
+            answer.set_exception(_error_in(news.payload))
+        else:
+            answer.set_result(news.payload)
+
+    def say_again(self, now: float) -> None:
+        """An owner was lost: joins and leaves are asked once more, as sessions do; the other commands are kept by the
+        road they went (letters.is_kept), or must not be done twice. So must a leave that names no session: the second
+        time it might find another."""
+        for answer, command in list(self._pending.values()):
+            again = isinstance(command, EnterRoom) or (
+                isinstance(command, LeaveRoom) and (command.all or command.session_id != "")
+            )
+            if again and not answer.done():
+                self._bus.send(command, now)
+
+    def stop(self) -> None:
+        """No answer is waited for any more."""
+        self._alarm.stop()
+        for answer, _ in self._pending.values():
+            if not answer.done():
+                answer.set_exception(PresenceError("UNAVAILABLE", "The server stops. Try again."))
+
+    def _tick(self) -> None:
+        for number in self._deadlines.due(self._clock()):
+            answer, _ = self._pending[number]
+            if not answer.done():
+                answer.set_exception(PresenceError("UNAVAILABLE", _NOT_KNOWN))
+        self._alarm.want(self._deadlines.next_at())
+
+
+def _error_in(payload: bytes) -> PresenceError:
+    error = _errors.decode(payload)
+    retry_after_s = error.retry_after_ms / 1000.0 if isinstance(error.retry_after_ms, int) else None
+    state = None if error.state is msgspec.UNSET else error.state
+    return PresenceError(error.code, error.message, retry_after_s=retry_after_s, state=state)

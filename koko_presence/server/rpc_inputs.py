@@ -1,0 +1,139 @@
+"""What procedures are given, checked: decoded JSON in, the messages of messages.py out.
+
+What a message has under `data` may stand there or flat beside `roomId`; both and different is an error [B3]. A
+procedure's own fields, `sessionId` and `clientKey`, are always flat. Unknown fields are ignored.
+"""
+
+from typing import Annotated, Any, NamedTuple, TypeVar
+
+import msgspec
+from msgspec import UNSET, Meta, Raw, UnsetType
+
+from koko_presence.protocol.errors import PresenceError
+from koko_presence.protocol.events import encode
+from koko_presence.protocol.messages import (
+    Activity,
+    Broadcast,
+    ClientMessage,
+    ControlCancel,
+    ControlDeny,
+    ControlGrant,
+    ControlRelease,
+    ControlRequest,
+    CursorMessage,
+    GetActive,
+    Join,
+    PlaybackMessage,
+    RoomId,
+    SelectionMessage,
+    SetPrivacy,
+    SetStatus,
+    Typing,
+    Wire,
+)
+
+SessionId = Annotated[str, Meta(min_length=1, max_length=128)]
+ClientKey = Annotated[str, Meta(min_length=1, max_length=64)]
+
+
+class Target(Wire, kw_only=True):
+    """Which session a call is for [M1, M2]."""
+
+    session_id: SessionId | UnsetType = UNSET
+    client_key: ClientKey | UnsetType = UNSET
+
+
+class RoomTarget(Target, kw_only=True):
+    room_id: RoomId
+
+
+class LeaveInput(RoomTarget, kw_only=True):
+    """`all`: every session of the user in the room [M3]."""
+
+    all: bool = False
+
+
+class HeartbeatInput(Target, kw_only=True):
+    """No room: every lease of the user [D6]. `client_time` comes back as `echo` [D7]."""
+
+    room_id: RoomId | UnsetType = UNSET
+    status: Activity | UnsetType = UNSET
+    client_time: float | UnsetType = UNSET
+
+
+class Shape(NamedTuple):
+    """The message a procedure stands for, which fields of its `data` may stand flat, and what the name itself says."""
+
+    message: type[ClientMessage]
+    flat: tuple[str, ...] = ()
+    fixed: tuple[tuple[str, Any], ...] = ()
+    default: tuple[tuple[str, Any], ...] = ()
+
+
+_PLAYBACK = (
+    "action", "isPlaying", "currentTime", "playbackRate", "at", "baseVersion", "duration", "buffering", "follow",
+    "target",
+)  # fmt: skip
+SHAPES: dict[str, Shape] = {
+    "updateCursor": Shape(CursorMessage, ("timestamp", "x", "y", "target")),
+    "updateSelection": Shape(SelectionMessage, ("startTime", "endTime", "target")),
+    "startTyping": Shape(Typing, ("context",), fixed=(("isTyping", True),)),  # [M7]
+    "stopTyping": Shape(Typing, ("context",), fixed=(("isTyping", False),)),
+    "syncPlayback": Shape(PlaybackMessage, _PLAYBACK, default=(("action", "sync"),)),
+    "requestControl": Shape(ControlRequest),
+    "grantControl": Shape(ControlGrant, ("toUserId",)),
+    "denyControl": Shape(ControlDeny, ("toUserId",)),
+    "releaseControl": Shape(ControlRelease),
+    "cancelControl": Shape(ControlCancel),
+    "broadcast": Shape(Broadcast),
+    "setStatus": Shape(SetStatus, ("status", "statusMessage")),
+    "setPrivacy": Shape(SetPrivacy, ("invisible", "shareCursor", "shareSelection", "scope")),
+    "join": Shape(Join),
+    "getActive": Shape(GetActive),
+}
+
+Model = TypeVar("Model")
+
+
+def read(input: Any, type_: type[Model]) -> Model:
+    """`input` as a struct. Errors: PresenceError INVALID_MESSAGE."""
+    return _convert(_object(input), type_)
+
+
+def read_message(input: Any, name: str) -> Any:
+    """The message that procedure `name` stands for. Errors: PresenceError INVALID_MESSAGE, INVALID_DATA."""
+    shape, fields = SHAPES[name], _object(input)
+    flat = {each: fields[each] for each in shape.flat if each in fields}
+    message = fields | {"type": shape.message.__struct_config__.tag}
+    message.pop("id", None)  # an HTTP call is answered anyway
+    under_data = fields.get("data")
+    if flat and "data" in fields:
+        twice = under_data.keys() & flat.keys() if isinstance(under_data, dict) else ()
+        if not isinstance(under_data, dict) or any(under_data[each] != flat[each] for each in twice):
+            raise PresenceError("INVALID_MESSAGE", "The same stands in data and beside it, with different values.")
+        message["data"] = under_data | flat
+    elif flat:
+        message["data"] = flat
+    if shape.fixed or (shape.default and isinstance(message.get("data"), dict)):
+        given = message.get("data", {})
+        message["data"] = dict(shape.default) | given | dict(shape.fixed) if isinstance(given, dict) else given
+    if shape.message is Broadcast and isinstance(under_data, dict):
+        message["data"] = Raw(encode(under_data))  # carried unchanged [J1]
+    return _convert(message, shape.message)
+
+
+def _object(input: Any) -> dict[str, Any]:
+    if input is UNSET or input is None:
+        return {}
+    if not isinstance(input, dict):
+        raise PresenceError("INVALID_MESSAGE", "The input is a JSON object.")
+    return input
+
+
+def _convert(fields: dict[str, Any], type_: type[Model]) -> Model:
+    try:
+        return msgspec.convert(fields, type_)
+    except msgspec.ValidationError as error:
+        text = str(error)
+        code = "INVALID_DATA" if "`$.data" in text or "field `data`" in text else "INVALID_MESSAGE"
+        raise PresenceError(code, f"{text}.") from None

@@ -1,0 +1,448 @@
+"""One WebSocket: frames in, whole valid messages out [RFC 6455].
+
+The reader (`_fastpath/frame_prefilter`) checks each frame by itself. Here: the order of fragments, UTF-8 of the whole
+text, total size, close codes. After the first close, sent or received, nothing more reaches the handler. No task, no
+logger and no timer per connection, but one short timer while it closes.
+
+Transport, reader, connection and handler hold each other in a ring while the connection lives. `on_lost` cuts it, so
+that all of them are freed at once and without the garbage collector, which hardly ever runs in a worker.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from koko_presence._fastpath.counters import tally
+from koko_presence._fastpath.listener import FrameListener
+from koko_presence._fastpath.outbox import Outbox
+from koko_presence._fastpath.read_budget import Intake
+from koko_presence._fastpath.session_limits import Gate
+from koko_presence.auth.cookies import SessionCookie
+
+from .address_limits import FREE, AddressUse
+
+log = logging.getLogger("koko_presence.connection")
+
+# bytes from which a transport says that it is full; it says that nothing waits when nothing does. With 0, uvloop's for
+# TLS says that it is full after every other write, though nothing waits, and is silent until the next
+SOMETHING_WAITS = 1
+
+CLOSE_TIMEOUT_S = 2.0
+MAX_FRAGMENTS = 1024
+MAX_UNSENT_PONGS_BYTES = 1024 * 1024
+CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10  # opcodes [RFC 6455 section 11.8]
+
+NORMAL, PROTOCOL_ERROR, NO_CODE, LOST, BAD_TEXT, TOO_BIG, INTERNAL = 1000, 1002, 1005, 1006, 1007, 1009, 1011
+# what an endpoint may put into a close frame [RFC 6455 section 7.4; IANA's registry]
+_CLOSE_CODES = frozenset((1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014))
+
+
+class Handler(Protocol):
+    """What a connection tells. `on_close` comes exactly once and last."""
+
+    def on_open(self, connection: "Connection") -> None: ...
+
+    def on_text(self, data: bytes) -> None: ...
+
+    def on_binary(self, data: bytes) -> None: ...
+
+    def on_too_large(self, size: int) -> None: ...
+
+    def on_ping(self, count: int = 1) -> None: ...
+
+    def on_pong(self, count: int = 1) -> None: ...
+
+    def on_rest(self, until: float) -> None: ...
+
+    def on_uninvited(self) -> None: ...
+
+    def on_close(self, code: int | None, clean: bool) -> None: ...
+
+    def on_writable(self) -> None: ...
+
+    def on_unwritable(self) -> None: ...
+
+
+class Door(Protocol):
+    """What counts connections."""
+
+    def leave(self, connection: "Connection", transport: Any) -> None: ...
+
+
+class Gone:
+    """The transport of a connection that is over, for those who have not heard of it yet."""
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return default
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def write(self, data: bytes) -> None: ...
+
+    def close(self) -> None: ...
+
+    def abort(self) -> None: ...
+
+    def promote(self) -> None: ...
+
+    def pause_reading(self) -> None: ...
+
+    def wake(self) -> None: ...
+
+
+_GONE = Gone()
+
+
+class Connection(FrameListener):
+    """A server's end of one WebSocket, made by the door after the handshake.
+
+    `request` is the handshake's, there until the handler's `on_open` returns; `cookie` is what came with it, which the
+    session takes over. `address_use` is how its address is counted.
+    """
+
+    __slots__ = (
+        "_close_timer", "_door", "_max_frame_bytes", "_max_message_bytes", "_outbox", "_parts_bytes", "_parts_type",
+        "_peer_code", "_told_close", "_transport", "address_use", "close_code_sent", "cookie", "handler", "request",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        door: Door,
+        transport: Any,
+        request: Any,
+        cookie: SessionCookie | str | None,
+        max_message_bytes: int,
+        max_frame_bytes: int,
+        intake: Intake | None = None,
+        address_use: AddressUse = FREE,
+    ) -> None:
+        self.intake = intake
+        self.address_use = address_use
+        self.handler: Handler | None = None
+        self.request = request
+        self.cookie = cookie
+        self.close_code_sent: int | None = None
+        self._door = door
+        self._transport = transport
+        self._max_message_bytes = max_message_bytes
+        self._max_frame_bytes = max_frame_bytes
+        self._parts_bytes = 0
+        self._parts_type = TEXT
+        self._told_close = False
+        self._peer_code: int | None = None
+        self._close_timer: asyncio.TimerHandle | None = None
+        self._outbox: Outbox | None = None
+
+    def open(self, make_handler: Callable[["Connection"], Handler]) -> None:
+        """The handshake is done."""
+        try:
+            self.handler = make_handler(self)
+            self.handler.on_open(self)
+        except Exception:
+            self._fail()
+        self.request = None
+
+    # --- what the reader calls --------------------------------------------------------------------------------------
+
+    def on_frame(self, kind: int, fin: bool, payload: bytes) -> None:
+        """Every frame but plain cursors, which went through the gate; once it is closing, close frames alone."""
+        try:
+            if kind == CLOSE:
+                self._on_close_frame(payload)
+            elif self.handler is not None:
+                self._take(self.handler, kind, fin, payload)
+        except Exception:
+            self._fail()
+
+    def on_pings(self, payload: bytes, count: int) -> None:
+        """So many pings were read in one go; the last of them had this payload, and is answered for all."""
+        try:
+            if self.handler is not None:
+                self._answer_ping(self.handler, payload, count)
+        except Exception:
+            self._fail()
+
+    def on_pongs(self, count: int) -> None:
+        """So many pongs were read in one go."""
+        try:
+            if self.handler is not None:
+                self.handler.on_pong(count)
+        except Exception:
+            self._fail()
+
+    def on_rest(self, until: float) -> None:
+        """The client is above its budgets: nothing is read before monotonic second `until`."""
+        try:
+            if self.handler is not None:
+                self.handler.on_rest(until)
+        except Exception:
+            self._fail()
+
+    def on_uninvited(self) -> None:
+        """The client has sent more frames than it may before it says who it is [A2]."""
+        try:
+            if self.handler is not None:
+                self.handler.on_uninvited()
+        except Exception:
+            self._fail()
+
+    def on_flood_after_close(self) -> None:
+        """The client goes on and on after a close, and does not answer it."""
+        self.abort()
+
+    def on_bad_frame(self, code: int, reason: str) -> None:
+        """A frame that no client may send. Nothing behind it is read."""
+        self.close(code, reason)
+        self._hang_up()
+
+    def on_lost(self) -> None:
+        """The connection is over: tell, and let go of everything."""
+        self._stop_writing()
+        tally.closed(self.close_code_sent)
+        self._drop_timer()
+        if not self._told_close:
+            self._tell_close(LOST, clean=False)
+        transport, self._transport = self._transport, _GONE
+        self.handler = self.gate = self._outbox = self.parts = self.request = None
+        self.deaf = True
+        self._door.leave(self, transport)
+
+    def pause_writing(self) -> None:
+        if not self.closing and self.handler is not None:
+            self.handler.on_unwritable()
+
+    def resume_writing(self) -> None:
+        if not self.closing and self.handler is not None:
+            self.handler.on_writable()
+
+    # --- frames to messages -----------------------------------------------------------------------------------------
+
+    def _take(self, handler: Handler, kind: int, fin: bool, payload: bytes) -> None:
+        if kind in (TEXT, BINARY):
+            if self.parts is not None:
+                self.close(PROTOCOL_ERROR, "a new message inside an unfinished one")
+            elif fin:
+                self._whole(handler, kind, payload)
+            else:
+                self.parts, self._parts_bytes, self._parts_type = [], 0, kind
+                self._add_part(handler, fin, payload)
+        elif kind == CONTINUATION:
+            if self.parts is None:
+                self.close(PROTOCOL_ERROR, "a continuation of nothing")
+            else:
+                self._add_part(handler, fin, payload)
+        elif kind == PING:
+            self._answer_ping(handler, payload, 1)
+        else:
+            handler.on_pong()
+
+    def _answer_ping(self, handler: Handler, payload: bytes, count: int) -> None:
+        if self.unsent_bytes > MAX_UNSENT_PONGS_BYTES:  # it asks and asks, and reads nothing
+            self.abort()
+            return
+        self._transport.write(_frame(PONG, payload))
+        handler.on_ping(count)
+
+    def _add_part(self, handler: Handler, fin: bool, payload: bytes) -> None:
+        parts = self.parts
+        assert parts is not None
+        parts.append(payload)
+        self._parts_bytes += len(payload)
+        if self._parts_bytes > self._max_frame_bytes or len(parts) > MAX_FRAGMENTS:
+            self.close(TOO_BIG, "the message is too big")
+        elif fin:
+            self.parts = None
+            self._whole(handler, self._parts_type, b"".join(parts))
+
+    def _whole(self, handler: Handler, kind: int, data: bytes) -> None:
+        if kind == TEXT and not data.isascii():
+            try:  # checked before anybody else can see it: one hostile member must not throw the others out
+                data.decode()
+            except UnicodeDecodeError:
+                self.close(BAD_TEXT, "the text is not UTF-8")
+                return
+        if len(data) > self._max_message_bytes:
+            handler.on_too_large(len(data))
+        elif kind == TEXT:
+            handler.on_text(data)
+        else:
+            handler.on_binary(data)
+
+    def _on_close_frame(self, payload: bytes) -> None:
+        code, problem = _close_code(payload)
+        self._peer_code = code
+        if self.close_code_sent is not None:  # the answer to our own
+            self._hang_up()
+            return
+        if problem:
+            self.close(BAD_TEXT if problem == "reason" else PROTOCOL_ERROR)
+            return
+        self._stop_writing()
+        self.close_code_sent = code
+        self._transport.write(_frame(CLOSE, payload[:2]))
+        self._tell_close(code, clean=True)
+        self._hang_up()
+
+    # --- what the handler calls -------------------------------------------------------------------------------------
+
+    @property
+    def headers(self) -> Any:
+        """The handshake's headers, case-insensitive."""
+        return self.request.headers
+
+    @property
+    def target(self) -> str:
+        """The handshake's path with its query."""
+        return str(self.request.path.decode("latin-1"))
+
+    @property
+    def unsent_bytes(self) -> int:
+        """Bytes that the kernel has not taken yet."""
+        return int(self._transport.get_write_buffer_size())
+
+    def send_text(self, data: bytes) -> None:
+        """One text message, UTF-8."""
+        if not self.closing:
+            self._transport.write(_frame(TEXT, data))
+
+    def send_binary(self, data: bytes) -> None:
+        """One binary message."""
+        if not self.closing:
+            self._transport.write(_frame(BINARY, data))
+
+    def send_frames(self, data: bytes) -> None:
+        """Ready frames, as they are, in one write."""
+        if not self.closing:
+            self._transport.write(data)
+
+    def send_ping(self, data: bytes) -> None:
+        """A ping; the handler hears the pong."""
+        if not self.closing:
+            self._transport.write(_frame(PING, data))
+
+    def close(self, code: int, reason: str = "") -> None:
+        """Close with `code`; TCP goes when the peer has answered, after 2 s at the latest. The handler's `on_close`
+        still comes, and nothing else. Does nothing when the connection is closing already."""
+        if self.closing:
+            return
+        self._stop_writing()
+        self.close_code_sent = code
+        self.parts = None
+        self._transport.write(_frame(CLOSE, code.to_bytes(2, "big") + _cut(reason, 123)))
+        if code in (PROTOCOL_ERROR, BAD_TEXT, TOO_BIG):
+            self._hang_up()  # what else such a peer says is not worth reading
+            return
+        self._close_timer = asyncio.get_running_loop().call_later(CLOSE_TIMEOUT_S, self.abort)
+        self._transport.wake()  # or the answer might not be read in time
+
+    def abort(self) -> None:
+        """Cut TCP at once, without a close frame."""
+        self._stop_writing()
+        self.deaf = True
+        self._transport.abort()
+
+    def promote(self) -> None:
+        """The client is in a room: what it says is read before what newcomers say."""
+        self._transport.promote()
+
+    def invite(self) -> None:
+        """The client has said who it is, and need not be right [A2]."""
+        if self.intake is not None:
+            self.intake.invite()
+
+    def expel(self) -> None:
+        """The client is not let in: it has said what it may before that once more."""
+        if self.intake is not None:
+            self.intake.expel()
+
+    def stop_reading(self) -> None:
+        """Read nothing more, and leave the connection open until it is closed from here."""
+        self._transport.pause_reading()
+
+    def shorten(self, outbox: Outbox, gate: Gate) -> None:
+        """Let plain cursors in through `gate` and `outbox` write to the socket itself, past all layers; the latter not
+        over TLS, where there are bytes between."""
+        self.gate = gate
+        self._outbox = outbox
+        if self._is_secure:
+            self._transport.set_write_buffer_limits(high=SOMETHING_WAITS)
+        else:
+            outbox.use_socket(self._transport.get_extra_info("socket").fileno(), self._transport)
+
+    def take_long(self) -> None:
+        """Let whole messages in up to the size of a frame, and tell at once when the socket is full; for a handler
+        that reads and writes other words than a session's."""
+        self._max_message_bytes = self._max_frame_bytes
+        if self._is_secure:
+            self._transport.set_write_buffer_limits(high=SOMETHING_WAITS)
+
+    # --- small things -----------------------------------------------------------------------------------------------
+
+    @property
+    def _is_secure(self) -> bool:
+        return self._transport.get_extra_info("sslcontext") is not None
+
+    def _stop_writing(self) -> None:
+        self.closing = True
+        if self._outbox is not None:  # before the descriptor is closed, and its number given to somebody else
+            self._outbox.release_socket()
+
+    def _hang_up(self) -> None:
+        """Close TCP once what waits has been sent; nothing is read any more."""
+        self.deaf = True
+        if not self.unsent_bytes:
+            self._drop_timer()
+        elif self._close_timer is None:  # it may never take what waits
+            self._close_timer = asyncio.get_running_loop().call_later(CLOSE_TIMEOUT_S, self.abort)
+        self._transport.close()
+
+    def _drop_timer(self) -> None:
+        if self._close_timer is not None:
+            self._close_timer.cancel()
+            self._close_timer = None
+
+    def _tell_close(self, code: int | None, *, clean: bool) -> None:
+        self._told_close = True
+        handler, self.handler = self.handler, None
+        if handler is None:  # it could not even be made
+            return
+        try:
+            handler.on_close(self._peer_code if self._peer_code is not None else code, clean)
+        except Exception:
+            log.exception("the handler failed at the close")
+
+    def _fail(self) -> None:
+        log.exception("the handler failed; this connection is closed")
+        self.close(INTERNAL, "internal error")
+
+
+def _frame(kind: int, payload: bytes) -> bytes:
+    """A final frame of a server."""
+    size = len(payload)
+    if size < 126:
+        return bytes((0x80 | kind, size)) + payload
+    length = b"\x7e" + size.to_bytes(2, "big") if size < 1 << 16 else b"\x7f" + size.to_bytes(8, "big")
+    return bytes((0x80 | kind,)) + length + payload
+
+
+def _close_code(payload: bytes) -> tuple[int, str]:
+    """The code of a close frame, and what is wrong with the frame: "", "code" or "reason" [RFC 6455 section 5.5.1]."""
+    if not payload:
+        return NO_CODE, ""
+    if len(payload) == 1:
+        return NO_CODE, "code"
+    code = int.from_bytes(payload[:2], "big")
+    if code not in _CLOSE_CODES and not 3000 <= code <= 4999:
+        return code, "code"
+    try:
+        payload[2:].decode()
+    except UnicodeDecodeError:
+        return code, "reason"
+    return code, ""
+
+
+def _cut(text: str, size: int) -> bytes:
+    """At most `size` bytes of UTF-8, whole characters."""
+    return text.encode()[:size].decode(errors="ignore").encode()

@@ -1,0 +1,201 @@
+"""What a user's owner does for HTTP calls: sessions without a socket, and which session a call is for [M1, M2, M3].
+
+A lease is a session at no edge. It is in one room and lives for three heartbeats, `Limits.silence_s`, from its last
+renewal; its user's owner and its room's owner each hold that deadline, so neither needs the other to end it. It counts
+as a session, and its room as a room [C10]. It takes nobody's place, not even one that is held for a grace; a socket
+takes a lease's [C11].
+"""
+
+import hashlib
+
+from koko_presence.protocol.commands import (
+    NOWHERE,
+    ChangePrivacy,
+    ClaimMember,
+    EnterRoom,
+    LeaveRoom,
+    Remove,
+    RenewLease,
+    RenewLeases,
+    Visitor,
+)
+from koko_presence.protocol.edge_messages import SessionActed
+from koko_presence.protocol.errors import PresenceError
+
+from .session import UserSession
+from .user import User, presence_is_off
+
+_LEASE_ID_CHARS = 38
+_ONE_ROOM = "A session held over HTTP is for one room. Join without a sessionId to hold another."
+
+
+def lease_id(user_id: str, room_id: str, client_key: str) -> str:
+    """The session id of a lease: one per user, room and key, so that asking twice is asking once [M2]."""
+    found = hashlib.blake2b(digest_size=16, person=b"koko lease")
+    for part in (user_id, room_id, client_key):
+        data = part.encode()
+        found.update(len(data).to_bytes(4, "big") + data)
+    return "lease_" + found.hexdigest()
+
+
+def is_lease(session_id: str) -> bool:
+    """Is this the id of a lease, of anybody and at any time?"""
+    return session_id.startswith("lease_") and len(session_id) == _LEASE_ID_CHARS
+
+
+def unknown_session() -> PresenceError:
+    """One text for "there is no such session" and "it is not yours" [M1]."""
+    return PresenceError("SESSION_REQUIRED", "You have no such session. Name one that is connected, or join first.")
+
+
+def prepare(user: User, command: EnterRoom, now: float) -> None:
+    """Complete a call's EnterRoom with what is known here: where the session is connected, or until when its lease
+    holds. Errors: SESSION_REQUIRED, TOO_MANY_SESSIONS [C11], TOO_MANY_ROOMS [C10]; FORBIDDEN for a caller without
+    presence and a socket's session with it, which others would see [K1]."""
+    visitor = command.visitor
+    session = user.sessions.get(visitor.session_id)
+    if session is None and command.lease:
+        user.check_rooms(command.room_id)
+        if user.full:
+            raise PresenceError("TOO_MANY_SESSIONS")
+        session = _begin(user, visitor)
+    if session is None or not session.connected:
+        raise unknown_session()
+    if session.leased or command.lease:
+        if session.rooms and command.room_id not in session.rooms:
+            raise PresenceError("SESSION_REQUIRED", _ONE_ROOM)
+        _hold(user, visitor.session_id, now + user.setting.limits.silence_s)
+        user.set_disabled(visitor.session_id, visitor.disabled)
+        session.activity = "active"
+        user.update_activity(visitor.session_id, interacted=False)
+    elif visitor.disabled and not session.disabled:
+        raise presence_is_off()
+    visitor.edge, visitor.connection, visitor.opening = session.edge, session.connection, session.opening
+    visitor.lease_until = session.lease_until
+
+
+def _begin(user: User, visitor: Visitor) -> UserSession:
+    version = user.setting.next_version()
+    session = user.sessions[visitor.session_id] = UserSession(NOWHERE, 0, 0.0, version, disabled=visitor.disabled)
+    session.hide(user.wishes)
+    return session
+
+
+def _hold(user: User, session_id: str, until: float) -> None:
+    user.sessions[session_id].lease_until = until
+    user.setting.deadlines.set(("session", user.id, session_id), until)
+
+
+def held(user: User, session_id: str) -> list[tuple[str, str]]:
+    """The user's leases and their rooms: all, or the one that is named."""
+    return [
+        (each, room_id)
+        for each, session in user.sessions.items()
+        if session.leased and session_id in ("", each)
+        for room_id in session.rooms
+    ]
+
+
+def renew(user: User, command: RenewLeases, now: float) -> None:
+    """The HTTP heartbeat; the room of the last lease answers for all. Errors: METHOD_NOT_SUPPORTED when there is none
+    to renew [D6]."""
+    leases = [each for each in command.sessions if each in user.sessions and user.sessions[each].leased]
+    if not leases:
+        raise nothing_to_renew()
+    until = now + user.setting.limits.silence_s
+    for number, session_id in enumerate(leases, 1):
+        session = user.sessions[session_id]
+        _hold(user, session_id, until)
+        user.set_disabled(session_id, command.disabled)
+        if command.activity is not None:
+            session.activity = command.activity
+        user.update_activity(session_id, interacted=command.activity == "active")
+        for room_id, stay in session.rooms.items():
+            user.setting.effects.append(
+                RenewLease(
+                    room_id=room_id,
+                    session_id=session_id,
+                    user_id=user.id,
+                    stay=stay,
+                    lease_until=until,
+                    call=command.call if number == len(leases) else None,
+                    renewed=len(leases),
+                )
+            )
+
+
+def nothing_to_renew() -> PresenceError:
+    return PresenceError(
+        "METHOD_NOT_SUPPORTED",
+        "Over HTTP a heartbeat renews a session that was joined over HTTP, and you have none, or it has ended: join "
+        "again. A socket's session sends its heartbeats over the socket.",
+    )
+
+
+def leave(user: User, command: LeaveRoom) -> bool:
+    """An HTTP leave [M3]: the named session, or the lease, or the only session there, or all. False when nobody was
+    there to leave; else the room answers. Errors: SESSION_REQUIRED."""
+    call, room_id = command.call, command.room_id
+    there = [session_id for session_id, session in user.sessions.items() if room_id in session.rooms]
+    if command.all:
+        leavers = there
+    elif command.session_id:
+        if command.session_id not in user.sessions and not is_lease(command.session_id):
+            raise unknown_session()
+        leavers = [command.session_id] if command.session_id in user.sessions else []  # a lease that has ended has left
+    elif command.lease in there:
+        leavers = [command.lease]
+    elif len(there) == 1:
+        leavers = there
+    else:
+        raise unknown_session()
+    for number, session_id in enumerate(leavers, 1):
+        last = number == len(leavers)
+        user.step_out(
+            Remove(
+                room_id=room_id,
+                session_id=session_id,
+                reason=command.reason,
+                call=call if last else None,
+                left=len(leavers),
+            )
+        )
+    return bool(leavers)
+
+
+def change_privacy(user: User, command: ChangePrivacy) -> dict[str, object]:
+    """setPrivacy by HTTP: of one session, or of all with scope "user" [K6]; the edges of those that are connected are
+    told. Returns the fields of the answer. Errors: SESSION_REQUIRED, FORBIDDEN."""
+    if not command.session_id and (command.privacy.scope == "user" or len(user.sessions) == 1):
+        command.session_id = next(iter(user.sessions), "")
+    if command.session_id not in user.sessions:
+        raise unknown_session()
+    result = user.change_privacy(command)
+    user.tell_privacy(command.session_id)
+    return result
+
+
+def tell_edge(user: User, session_id: str, news: SessionActed) -> None:
+    """What was done for a session by another way than its socket is its edge's to know, if it has one."""
+    session = user.sessions.get(session_id)
+    if session is not None and session.connected and not session.leased:
+        user.setting.effects.append((session.edge, news))
+
+
+def adopt(user: User, command: ClaimMember, now: float) -> None:
+    """A room has a lease that the new owner of its user may know nothing of [N-b]: it is taken over if there is place
+    for it, or else it ends."""
+    visitor = command.visitor
+    session = user.sessions.get(command.session_id)
+    if session is None:
+        if visitor.lease_until <= now or user.full:
+            word = Remove(room_id=command.room_id, session_id=command.session_id, reason="timeout")
+            user.setting.effects.append(word)
+            return
+        session = _begin(user, visitor)
+        session.invisible = visitor.invisible
+        session.share_cursor, session.share_selection = visitor.share_cursor, visitor.share_selection
+        session.privacy_version = visitor.privacy_version
+        _hold(user, command.session_id, visitor.lease_until)
+        user.update_activity(command.session_id, interacted=False)
+    session.rooms[command.room_id] = max(command.stay, session.rooms.get(command.room_id, 0))

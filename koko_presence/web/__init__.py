@@ -1,0 +1,1 @@
+"""What browsers are served: the SDK, the demo and the operators' live page."""

@@ -1,0 +1,280 @@
+"""The server API around the inquiries: key, limits, errors, what several workers' answers become. Real HTTP, no workers."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+
+from koko_presence.admin.api import Api, Bucket, Call, Route
+from koko_presence.admin.live_page import add_live_page
+from koko_presence.admin.metric_types import Counters
+from koko_presence.admin.metrics import Ledger
+from koko_presence.admin.server_api import ServerApi
+from koko_presence.admin.stats import Stats, stats
+from koko_presence.protocol.messages import Wire
+from koko_presence.protocol.survey import (
+    Answers,
+    AnyInquiry,
+    Kicked,
+    LimitedFound,
+    LimitedRow,
+    ListRooms,
+    NotHere,
+    Rechecked,
+    RoomRow,
+    RoomsFound,
+    Said,
+    Say,
+)
+from tests.unit.admin.test_metrics import counters
+
+KEY = "the key of these tests"
+HEADERS = {"Authorization": f"Bearer {KEY}"}
+Story = Callable[[TestClient[Any, Any]], Awaitable[None]]
+
+
+def play(story: Story, *answers: Any, missing: tuple[int, ...] = (), asked: list[AnyInquiry] | None = None) -> None:
+    """Tell a story to an API whose workers give these answers."""
+
+    async def ask(inquiry: AnyInquiry) -> Answers:
+        if asked is not None:
+            asked.append(inquiry)
+        return Answers(found=list(answers), missing=list(missing))
+
+    async def no_stats() -> Stats:
+        raise AssertionError("a fault of ours")
+
+    async def tell() -> None:
+        app = web.Application(client_max_size=64 << 10)
+        ServerApi(lambda: KEY, ask, no_stats, lambda: None).add_to(app)
+        add_live_page(app)
+        async with TestClient(TestServer(app)) as client:
+            await story(client)
+
+    asyncio.run(tell())
+
+
+def row(room_id: str) -> RoomRow:
+    return RoomRow(
+        id=room_id, type="video", user_count=1, session_count=1, invisible_user_count=0, invisible_session_count=0,
+        created_at="2025-01-15T10:30:00.000Z",
+    )  # fmt: skip
+
+
+def test_pages_of_several_workers_are_one_page() -> None:
+    asked: list[AnyInquiry] = []
+
+    async def story(client: TestClient[Any, Any]) -> None:
+        answer = await client.get("/api/rooms?limit=3&type=video&prefix=r&cursor=r0", headers=HEADERS)
+        page = await answer.json()
+        assert [room["id"] for room in page["rooms"]] == ["r1", "r2", "r3"]
+        assert (page["nextCursor"], page["missing"]) == ("r3", [2])
+        assert asked == [ListRooms(after="r0", limit=3, type="video", prefix="r")]
+
+    # r2 is on its way from one to the other, and counted once
+    play(story, RoomsFound(rooms=[row("r1"), row("r2"), row("r5")]), RoomsFound(rooms=[row("r2"), row("r3")]), missing=(2,), asked=asked)  # fmt: skip
+
+
+def test_addresses_limited_by_several_workers_are_one_row_the_most_refused_first_q5() -> None:
+    def limited(address: str, refused: int, second: int) -> LimitedRow:
+        at = f"2025-01-15T10:30:{second:02}.000Z"
+        return LimitedRow(address=address, limit="requests", refused=refused, last_at=at)
+
+    async def story(client: TestClient[Any, Any]) -> None:
+        answer = await client.get("/api/limits", headers=HEADERS)
+        assert await answer.json() == {
+            "limited": [
+                {"address": "b", "limit": "requests", "refused": 7, "lastAt": "2025-01-15T10:30:09.000Z"},
+                {"address": "a", "limit": "requests", "refused": 5, "lastAt": "2025-01-15T10:30:01.000Z"},
+            ],
+            "missing": [2],
+        }
+
+    here, there = [limited("a", 5, 1), limited("b", 4, 9)], [limited("b", 3, 2)]
+    play(story, LimitedFound(limited=here), LimitedFound(limited=there), missing=(2,))
+
+
+def test_counts_of_several_workers_are_added_up() -> None:
+    async def kick(client: TestClient[Any, Any]) -> None:
+        answer = await client.post("/api/kick", json={"userId": "ann"}, headers=HEADERS)
+        assert await answer.json() == {"kicked": 3, "missing": []}
+
+    async def recheck(client: TestClient[Any, Any]) -> None:
+        answer = await client.post("/api/recheck", json={"roomId": "r"}, headers=HEADERS)
+        assert await answer.json() == {"checked": 5, "refused": 1, "undecided": 2, "missing": [0]}
+
+    play(kick, Kicked(sessions=1), Kicked(sessions=2))
+    play(
+        recheck,
+        Rechecked(checked=2, refused=1, undecided=0),
+        Rechecked(checked=3, refused=0, undecided=2),
+        missing=(0,),
+    )
+
+
+@pytest.mark.parametrize(
+    ("answers", "missing", "status", "what"),
+    [
+        ([NotHere(), NotHere()], (), 404, "No room 'r' is open just now"),
+        ([NotHere()], (1,), 503, "Worker 1 does not answer just now. Try again in a second."),
+        ([NotHere(), NotHere(moving=True)], (), 503, "Rooms are moving just now. Try again in a second."),
+        ([NotHere(), Said(delivered=4)], (2,), 200, ""),
+    ],
+)
+def test_who_might_know_decides_between_gone_and_try_again(
+    answers: list[Any], missing: tuple[int, ...], status: int, what: str
+) -> None:
+    asked: list[AnyInquiry] = []
+
+    async def story(client: TestClient[Any, Any]) -> None:
+        answer = await client.post(
+            "/api/rooms/r/broadcast",
+            data=b'{"data": {"a": 1.50}}',
+            headers=HEADERS | {"Content-Type": "application/json"},
+        )
+        assert answer.status == status
+        text = await answer.text()
+        assert what in text
+        assert ("Retry-After" in answer.headers) == (status == 503)
+        assert asked == [Say(room_id="r", data=b'{"a": 1.50}')], "as it was sent"
+
+    play(story, *answers, missing=missing, asked=asked)
+
+
+def test_a_fault_of_ours_is_an_error_in_json_and_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    async def story(client: TestClient[Any, Any]) -> None:
+        answer = await client.get("/api/stats", headers=HEADERS)
+        assert (answer.status, (await answer.json())["error"]["code"]) == (500, "INTERNAL")
+
+    play(story)
+    assert "a call of the server API failed" in caplog.text
+
+
+def test_whoever_guesses_keys_is_slowed_down_and_the_owner_is_not() -> None:
+    async def story(client: TestClient[Any, Any]) -> None:
+        found = [(await client.get("/api/rooms", headers={"Authorization": f"Bearer {n}"})).status for n in range(60)]
+        assert found.count(401) >= 50 and found[-1] == 429
+        assert (await client.get("/api/rooms", headers=HEADERS)).status == 200
+        basic = await client.get("/api/rooms", headers={"Authorization": f"Basic {KEY}"})
+        assert basic.status in (401, 429)
+
+    play(story, RoomsFound(rooms=[]))
+
+
+def test_a_script_that_never_pauses_is_told_to() -> None:
+    class Answer(Wire):
+        pass
+
+    async def handle(call: Call) -> Answer:
+        return Answer()
+
+    now = 0.0
+
+    async def tell() -> None:
+        nonlocal now
+        route = Route("GET", "/api/x", "x", "x", handle, Answer, weight=100.0)
+        app = web.Application()
+        Api("/api", [route], lambda: KEY, {}, clock=lambda: now).add_to(app)
+        async with TestClient(TestServer(app)) as client:
+            statuses = [(await client.get("/api/x", headers=HEADERS)).status for _ in range(5)]
+            assert statuses == [200, 200, 200, 200, 429]
+            now += 0.5
+            assert (await client.get("/api/x", headers=HEADERS)).status == 200
+            refused = await client.get("/api/x", headers=HEADERS)
+            assert (refused.status, refused.headers["Retry-After"]) == (429, "1")
+
+    asyncio.run(tell())
+
+
+def test_a_bucket_saves_up_no_more_than_its_burst() -> None:
+    bucket = Bucket(10.0, 5.0, now=100.0)
+    assert [bucket.take(1.0, 1000.0) for _ in range(6)] == [0, 0, 0, 0, 0, pytest.approx(0.1)]
+
+
+@pytest.mark.parametrize("reset", [False, True])
+def test_a_body_that_never_comes_is_not_logged(reset: bool, caplog: pytest.LogCaptureFixture) -> None:
+    async def story() -> None:
+        app = web.Application()
+        route = Route("POST", "/x", "x", "", handle=None, answer=None, body_type=dict)  # type: ignore[arg-type]
+        Api("/api", [route._replace(path="/api/x")], lambda: KEY, {}, clock=lambda: 0.0).add_to(app)
+        runner = web.AppRunner(app, access_log=None)  # aiohttp's test server cancels handlers, and ours does not
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        reader, writer = await asyncio.open_connection(*runner.addresses[0])
+        head = f"POST /api/x HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {KEY}\r\n"
+        writer.write(
+            head.encode() + b"Content-Type: application/json\r\nExpect: 100-continue\r\nContent-Length: 99\r\n\r\n{"
+        )
+        assert await reader.readline() == b"HTTP/1.1 100 Continue\r\n", "now it is being handled"
+        if reset:
+            writer.transport.abort()
+        writer.close()
+        await asyncio.sleep(0.01)
+        await runner.cleanup()
+
+    asyncio.run(story())
+    assert caplog.text == ""
+
+
+def test_the_live_page_lets_nothing_foreign_in() -> None:
+    async def story(client: TestClient[Any, Any]) -> None:
+        page = await client.get("/")
+        assert page.headers["Content-Type"] == "text/html; charset=utf-8"
+        policy = page.headers["Content-Security-Policy"]
+        assert "default-src 'none'" in policy and "unsafe" not in policy and "http" not in policy
+        text = await page.text()
+        assert "http:" not in text and "https:" not in text and "<style" not in text and " style=" not in text
+        for name in ("live.js", "live.css", "icon.svg", "alarms.js", "draw.js", "readings.js"):
+            file = await client.get(f"/live/{name}")
+            assert file.status == 200
+            again = await client.get(f"/live/{name}", headers={"If-None-Match": file.headers["ETag"]})
+            assert (again.status, await again.read()) == (304, b"")
+            weak = await client.get(f"/live/{name}", headers={"If-None-Match": f'"a", W/{file.headers["ETag"]}'})
+            assert weak.status == 304
+
+    play(story)
+
+
+def test_stats_are_the_numbers_of_all_workers_and_of_those_that_are_gone() -> None:
+    ledger = Ledger()
+    encode = msgspec.msgpack.encode
+    first, second = counters(), counters()
+    first.tallies.joins, second.tallies.joins = 7, 3
+    first.connections, second.connections = 5, 6
+    both = stats([("0", encode(first)), ("1", encode(second))], ledger=ledger)
+    assert (both.connections, both.totals.joins, both.missing, both.ready) == (11, 10, [], True)
+    newer: Counters = msgspec.structs.replace(second, started_s=second.started_s + 9)
+    newer.tallies = msgspec.structs.replace(second.tallies, joins=1)
+    later = stats([("0", None), ("1", encode(newer))], ledger=ledger, restarts=1, unready="1 of 2 workers serve")
+    assert (later.connections, later.totals.joins, later.missing) == (6, 11, [0]), "no total ever falls"
+    assert (later.ready, later.reason, later.restarts) == (False, "1 of 2 workers serve", 1)
+    assert [row.up for row in later.workers] == [False, True]
+    nobody = stats([("0", None)])
+    assert (nobody.totals.joins, sum(nobody.totals.broadcast.buckets)) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body", "status"),
+    [
+        (None, None, 202),
+        ("application/json", "{}", 202),
+        ("application/x-www-form-urlencoded", "", 202),
+        ("application/x-www-form-urlencoded", "now=1", 415),
+        ("text/plain", "{}", 415),
+        ("application/json", '{"now": true}', 400),
+        ("application/json", "[]", 400),
+    ],
+)
+def test_regression_a_drain_took_bodies_of_any_type(content_type: str | None, body: str | None, status: int) -> None:
+    async def story(client: TestClient[Any, Any]) -> None:
+        headers = HEADERS | ({"Content-Type": content_type} if content_type else {})
+        answer = await client.post("/api/drain", headers=headers, data=body)
+        assert answer.status == status
+        assert status != 202 or await answer.json() == {"draining": True}
+
+    play(story)

@@ -1,0 +1,411 @@
+"""Session ids that the application is asked about: presets, what an answer may be, how long it is believed."""
+
+import asyncio
+import json
+from collections.abc import Coroutine
+from typing import Any
+
+import pytest
+from msgspec import structs
+
+from koko_presence.auth import introspection
+from koko_presence.auth.factory import Verifiers
+from koko_presence.auth.identity import AskedTooOften, Identity, TokenRefused, VerifierUnavailable, hash_of
+from koko_presence.auth.introspection import IntrospectVerifier, Question, Remembered, Road, Told
+from koko_presence.auth.ttl_cache import Kept
+from koko_presence.config.schema import Auth, Config, load
+from koko_presence.server.http.trpc_http import unauthorized
+from tests.unit.config.test_schema import written
+from tests.waiting import until
+
+from .fakes import NOW, FakeAsker
+
+SESSION = {
+    "session": {"token": "abc", "userId": "ann", "expiresAt": "2023-11-14T22:33:20.000Z"},  # NOW + 1200
+    "user": {"id": "ann", "name": "Ann", "email": "ann@x.example", "image": "https://x.example/ann.png"},
+}
+BETTER_AUTH = Question(
+    url="https://app.example/api/auth/get-session", method="GET", token_in="cookie", token_name="better-auth.session_token",
+    id="user.id", name="user.name", image="user.image", expires="session.expiresAt", rooms="",
+)  # fmt: skip
+GENERIC = Question(
+    url="https://id.example/introspect", method="POST", token_in="form", token_name="token",
+    id="sub", name="name", image="picture", expires="exp", rooms="rooms", authorization="Basic c2VjcmV0",
+)  # fmt: skip
+
+
+def verifier(asker: FakeAsker, question: Question = BETTER_AUTH, **more: Any) -> IntrospectVerifier:
+    return IntrospectVerifier(
+        question,
+        (Road(asker), Road(more.pop("kept", asker))),
+        Remembered(100),
+        **({"cache_s": 30.0, "session_s": 3600.0} | more),
+    )  # type: ignore[arg-type]
+
+
+def answering(said: Any, status: int = 200) -> FakeAsker:
+    return FakeAsker(json.dumps(said).encode(), status)
+
+
+def told(asking: IntrospectVerifier, token: str = "abc.def", now_s: float = NOW) -> Identity:
+    answer = asking.verify(token, now_s)
+    return asyncio.run(answer) if isinstance(answer, Coroutine) else answer  # type: ignore[arg-type,return-value]
+
+
+def test_better_auth_by_cookie_goes_out_under_every_name_that_it_may_have() -> None:
+    asker = answering(SESSION)
+    who = told(verifier(asker))
+    assert (who.user_id, who.name, who.image, who.expires_at_s) == (
+        "ann",
+        "Ann",
+        "https://x.example/ann.png",
+        NOW + 1200,
+    )
+    ((url, headers, body),) = asker.asked
+    assert (url, body) == ("https://app.example/api/auth/get-session", b"")
+    sent = headers["cookie"].split("; ")
+    assert {"better-auth.session_token=abc.def", "__Secure-better-auth.session_token=abc.def"} <= set(sent)
+    assert "authorization" not in headers
+
+
+def test_better_auth_by_bearer_token() -> None:
+    asker = answering(SESSION)
+    assert told(verifier(asker, structs.replace(BETTER_AUTH, token_in="bearer"))).user_id == "ann"
+    assert asker.asked[0][1] == {"authorization": "Bearer abc.def"}
+
+
+@pytest.mark.parametrize(
+    ("token_in", "headers", "body"),
+    [
+        ("form", {"authorization": "Basic c2VjcmV0", "content-type": "application/x-www-form-urlencoded"}, b"token=a%2Bb%26c%3D"),
+        ("json", {"authorization": "Basic c2VjcmV0", "content-type": "application/json"}, b'{"token":"a+b&c="}'),
+        ("header", {"authorization": "Basic c2VjcmV0", "token": "a+b&c="}, b""),
+    ],
+)  # fmt: skip
+def test_a_token_goes_where_the_application_expects_it(token_in: str, headers: dict[str, str], body: bytes) -> None:
+    asker = answering({"active": True, "sub": "ann", "exp": NOW + 60, "rooms": {"video_*": ["join", "fly"]}})
+    who = told(verifier(asker, structs.replace(GENERIC, token_in=token_in)), "a+b&c=")
+    assert asker.asked == [("https://id.example/introspect", headers, body)]
+    assert (who.user_id, who.name, who.expires_at_s, who.rooms) == ("ann", "ann", NOW + 60, {"video_*": ("join",)})
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        None,
+        {},
+        {"session": None, "user": None},
+        {"user": {}},
+        {"user": {"id": ""}},
+        {"user": "ann"},
+        {"user": {"id": None}},
+    ],
+)
+def test_nobody_is_refused_and_remembered_for_a_moment(said: Any) -> None:
+    asker = answering(said)
+    asking = verifier(asker)
+    for at, questions in ((0, 1), (4.9, 1), (5.0, 2)):
+        with pytest.raises(TokenRefused, match="knows no such session") as refused:
+            told(asking, now_s=NOW + at)
+        assert not isinstance(refused.value, VerifierUnavailable) and len(asker.asked) == questions
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refusal_by_status_is_one(status: int) -> None:
+    with pytest.raises(TokenRefused, match="knows no such session"):
+        told(verifier(answering({"error": "no"}, status)))
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ({"active": False, "sub": "ann"}, "knows no such session"),
+        ({"active": True, "sub": "system"}, "reserved"), ({"active": True, "sub": "x" * 129}, "longer than 128"), ({"active": True, "sub": "a\nb"}, "control characters"),
+        ({"active": True, "sub": ["ann"]}, "names no user"), ({"active": True, "sub": True}, "names no user"), ({"active": True, "sub": 1.5}, "names no user"),
+        ({"active": True, "sub": "ann", "exp": NOW}, "has expired"), ({"active": True, "sub": "ann", "exp": "2023-11-14T22:13:20Z"}, "has expired"),
+        ({"active": True, "sub": "ann", "exp": "soon"}, "no time that can be read"), ({"active": True, "sub": "ann", "exp": -1}, "no time"),
+        ({"active": True, "sub": "ann", "exp": 1e308}, "no time"), ({"active": True, "sub": "ann", "exp": True}, "no time"), ({"active": True, "sub": "ann", "exp": []}, "no time"),
+        ({"active": True, "sub": "ann", "rooms": ["video_1"]}, "rooms must be an object"), ({"active": True, "sub": "ann", "rooms": {"a*b": []}}, "only at its end"),
+    ],
+)  # fmt: skip
+def test_an_answer_that_cannot_be_believed_lets_nobody_in(said: dict[str, Any], reason: str) -> None:
+    with pytest.raises(TokenRefused, match=reason):
+        told(verifier(answering(said), GENERIC))
+
+
+@pytest.mark.parametrize(
+    ("exp", "expires_at_s"),
+    [(NOW + 60, NOW + 60), (NOW * 1000 + 60_000, NOW + 60), ("2023-11-14T22:14:20Z", NOW + 60), ("2023-11-14T23:14:20+01:00", NOW + 60),
+     ("2023-11-14T22:14:20", NOW + 60), (NOW + 9_999_999, NOW + 3600), (None, NOW + 3600), (NOW + 60.9, NOW + 60)],
+)  # fmt: skip
+def test_an_end_in_any_writing_and_an_hour_at_most(exp: Any, expires_at_s: int) -> None:
+    assert told(verifier(answering({"active": True, "sub": 17, "exp": exp}), GENERIC)).expires_at_s == expires_at_s
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [(None, 200), (b"", 200), (b"<html>", 200), (b"[]", 200), (b'"ann"', 200), (b"[" * 5000, 200), (b"\xff", 200), (b"{}", 500), (b"{}", 404), (b"{}", 429), (b"{}", 201)],
+)  # fmt: skip
+def test_without_an_answer_nobody_gets_in_and_everybody_may_try_again(body: bytes | None, status: int) -> None:
+    asker = FakeAsker(body, status)
+    asking = verifier(asker)
+    for _ in range(2):
+        with pytest.raises(VerifierUnavailable, match="does not say now"):
+            told(asking)
+    assert len(asker.asked) == 2, "a failure is not remembered"
+
+
+def test_an_answer_is_believed_for_its_time_and_never_past_the_sessions_end() -> None:
+    asker = answering({"sub": "ann", "exp": NOW + 50})
+    asking = verifier(asker, GENERIC)
+    for at, questions in ((0, 1), (29, 1), (30, 2), (49, 2)):
+        assert told(asking, now_s=NOW + at).user_id == "ann" and len(asker.asked) == questions
+    with pytest.raises(TokenRefused, match="has expired"):
+        told(asking, now_s=NOW + 50)
+    assert len(asker.asked) == 3
+
+
+def test_many_who_come_with_one_token_are_one_question_and_two_tokens_are_two() -> None:
+    async def test() -> None:
+        asker = answering(SESSION)
+        asking = verifier(asker)
+        answers = [asking.verify(token, NOW) for token in ("abc",) * 50 + ("def",) * 50]
+        assert all([await answer for answer in answers])  # type: ignore[misc]
+        assert len(asker.asked) == 2
+        assert isinstance(asking.verify("abc", NOW), Identity), "at once, from now on"
+
+    asyncio.run(test())
+
+
+@pytest.mark.parametrize(
+    "token", ["", "a b", "a\r\nx-evil: 1", "a;b", "a,b", 'a"b', "é", "a\x00", "\ud800", "x" * 8193]
+)
+def test_what_no_session_id_holds_is_not_asked_about(token: str) -> None:
+    asker = answering(SESSION)
+    with pytest.raises(TokenRefused):
+        told(verifier(asker), token)
+    assert asker.asked == []
+
+
+def test_what_is_remembered_is_no_token() -> None:
+    remembered: Any = Remembered(100)
+    asking: Any = verifier(answering(SESSION), forwards=True)
+    asking._remembered = remembered
+    told(asking, "s3cret.token")
+    assert len(remembered._people) == 1 and "s3cret" not in repr([vars(each) for each in vars(remembered).values()])
+
+
+def test_the_application_knows_its_user_again_by_what_goes_along() -> None:
+    asker = answering(SESSION)
+    assert told(verifier(asker)).forward == ()
+    by_cookie = told(verifier(asker, forwards=True)).forward
+    assert by_cookie[0][0] == "cookie" and "better-auth.session_token=abc.def" in by_cookie[0][1]
+    bearer = structs.replace(BETTER_AUTH, token_in="bearer")
+    assert told(verifier(asker, bearer, forwards=True)).forward == (("authorization", "Bearer abc.def"),)
+    header = structs.replace(BETTER_AUTH, token_in="header", token_name="X-Session")
+    assert told(verifier(asker, header, forwards=True)).forward == (("x-session", "abc.def"),)
+
+
+def test_no_repr_shows_how_we_are_known() -> None:
+    assert "c2VjcmV0" not in repr(GENERIC)
+
+
+@pytest.mark.parametrize(
+    ("toml", "sent"),
+    [
+        ('preset = "better-auth-cookie"', ("GET", "cookie", "better-auth.session_token", "user.id", "session.expiresAt")),
+        ('preset = "better-auth-bearer"', ("GET", "bearer", "better-auth.session_token", "user.id", "session.expiresAt")),
+        ('preset = "generic"', ("POST", "form", "token", "sub", "exp")),
+        ('token_in = "json"\nid = "data.uid"\ntoken_name = "sid"', ("POST", "json", "sid", "data.uid", "exp")),
+    ],
+)  # fmt: skip
+def test_presets_and_what_is_set_beside_them(tmp_path: Any, toml: str, sent: tuple[str, ...]) -> None:
+    text = f'[auth]\nverifiers = ["introspect"]\n[auth.introspect]\nurl = "https://app.example/x"\n{toml}'
+    asking: Any = Verifiers().make(load(written(tmp_path, text), {}))
+    asked = asking._question
+    assert (asked.method, asked.token_in, asked.token_name, asked.id, asked.expires) == sent
+
+
+def test_the_cookie_that_browsers_bring_is_the_one_that_the_application_reads(tmp_path: Any) -> None:
+    text = '[server]\norigins = ["https://app.example"]\n[auth]\nverifiers = ["introspect"]\ncookie = "koko.session_token"\n'
+    text += '[auth.introspect]\npreset = "better-auth-cookie"\nurl = "https://app.example/x"'
+    asking: Any = Verifiers().make(load(written(tmp_path, text), {}))
+    assert asking._question.token_name == "koko.session_token"
+
+
+def test_the_default_is_no_introspection() -> None:
+    assert "introspect" not in Config(auth=Auth(secret="s" * 32)).auth.verifiers
+
+
+def test_tokens_that_are_made_up_do_not_pile_up_as_questions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(introspection, "MAX_QUESTIONS", 10)
+
+    async def story() -> None:
+        asker = answering(None)
+        asker.hold = asyncio.Event()
+        asking = verifier(asker)
+        waiting = [asyncio.ensure_future(asking.verify(f"token{n}", NOW)) for n in range(200)]  # type: ignore[arg-type]
+        await until(lambda: sum(each.done() for each in waiting) == 190)
+        await asyncio.sleep(0.01)
+        done = [each for each in waiting if each.done()]
+        assert len(asker.asked) == 10 and len(done) == 190
+        assert all(isinstance(each.exception(), VerifierUnavailable) for each in done)
+        asker.hold.set()
+        results = await asyncio.gather(*waiting, return_exceptions=True)
+        assert {type(each) for each in results} == {TokenRefused, VerifierUnavailable}
+        with pytest.raises(TokenRefused, match="no such session"):
+            await asking.verify("token199", NOW)  # type: ignore[misc]
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("active", ["false", "true", 0, 1, None, [], {}, False])
+@pytest.mark.parametrize("question", [GENERIC, BETTER_AUTH])
+def test_active_is_true_or_the_token_is_nobodys(active: Any, question: Question) -> None:
+    """RFC 7662 section 2.2: `active` is a boolean; "false", 0 and null were once taken as a yes."""
+    said = {"active": active, "sub": "ann", **SESSION}
+    with pytest.raises(TokenRefused, match="knows no such session"):
+        told(verifier(answering(said), question))
+    assert told(verifier(answering(said | {"active": True}), question)).user_id == "ann"
+
+
+def test_the_generic_preset_wants_active_and_better_auth_has_none(tmp_path: Any) -> None:
+    text = "[auth]\nverifiers = ['introspect']\n[auth.introspect]\nurl = 'https://app.example/x'\npreset = '%s'"
+    said = {"sub": "ann", **SESSION}
+    for preset, counts in (("generic", False), ("better-auth-cookie", True), ("better-auth-bearer", True)):
+        made: Any = Verifiers().make(load(written(tmp_path, text % preset), {}))
+        asking = verifier(answering(said), made._question)
+        if counts:
+            assert told(asking).user_id == "ann"
+        else:
+            with pytest.raises(TokenRefused, match="knows no such session"):
+                told(asking)
+
+
+def test_made_up_tokens_push_nobody_out_who_is_signed_in() -> None:
+    """20,000 answers "nobody" once threw out the answers about everybody else."""
+    asker = answering(SESSION)
+    asking = verifier(asker, questions_hz=10_000.0)
+    assert told(asking, "good").user_id == "ann"
+    asker.body = b"null"
+    for number in range(500):  # the memory holds 100
+        with pytest.raises(TokenRefused):
+            told(asking, f"made up {number}".replace(" ", "_"))
+    asked = len(asker.asked)
+    assert told(asking, "good").user_id == "ann" and len(asker.asked) == asked
+
+
+def test_made_up_tokens_have_a_budget_and_those_that_were_good_before_need_none() -> None:
+    """One connection once made 1,413 questions a second of made-up tokens."""
+    asker, kept = answering(SESSION), answering(SESSION)
+    asking = verifier(asker, kept=kept, questions_hz=10.0)
+    assert told(asking, "good").user_id == "ann"
+    asker.body, refused = b"null", []
+    for number in range(1000):
+        with pytest.raises(TokenRefused) as error:
+            told(asking, f"made_up_{number}")
+        refused.append(isinstance(error.value, VerifierUnavailable))
+    assert refused.count(False) == 49 and refused[-1], "five seconds' worth, less the first"
+    assert isinstance(error.value, VerifierUnavailable) and not error.value.is_silence, "they were not asked about"
+    later = NOW + 31.0
+    assert told(asking, "good", later).user_id == "ann" and len(kept.asked) == 1, "by connections that are kept for it"
+    kept.body = b"null"
+    with pytest.raises(TokenRefused):
+        told(asking, "good", later + 31.0)
+    before = len(asker.asked)
+    with pytest.raises(TokenRefused):
+        told(asking, "good", later + 62.0)
+    assert len(asker.asked) == before + 1, "it was somebody's, and is unknown now"
+
+
+def test_who_has_caused_too_many_questions_causes_no_more_q5() -> None:
+    asker, allowed = answering(SESSION), [True, False, False]
+    asking = verifier(asker)
+
+    def told_to(token: str) -> Identity:
+        answer = asking.verify(token, NOW, allowed.pop)
+        return asyncio.run(answer) if isinstance(answer, Coroutine) else answer  # type: ignore[arg-type,return-value]
+
+    allowed.reverse()
+    assert told_to("abc").user_id == "ann"
+    assert told_to("abc").user_id == "ann", "known: no question"
+    with pytest.raises(AskedTooOften) as caught:
+        told_to("def")
+    assert not caught.value.is_silence
+    assert caught.value.retry_after_s == 1.0 and len(asker.asked) == 1 and allowed == [False]
+    asker.body = None
+    allowed += [False, True]
+    with pytest.raises(VerifierUnavailable):
+        told_to("def")
+    with pytest.raises(AskedTooOften) as caught:
+        told_to("ghi")
+    assert caught.value.is_silence, "nobody answered when it was asked last"
+    error = unauthorized(caught.value)
+    assert (error.code, error.reason, error.retry_after_s) == ("TOO_MANY_REQUESTS", "RATE_LIMITED", 1)
+
+
+# --- between workers
+
+
+def passing_on(asker: FakeAsker) -> tuple[IntrospectVerifier, list[tuple[bytes, Kept[Told]]]]:
+    told_on: list[tuple[bytes, Kept[Told]]] = []
+    remembered = Remembered(100, lambda key, kept: told_on.append((key, kept)))
+    road = Road(asker)  # type: ignore[arg-type]
+    return IntrospectVerifier(BETTER_AUTH, (road, road), remembered, cache_s=30.0, session_s=3600.0), told_on
+
+
+def test_what_one_worker_was_told_counts_at_another_for_as_long_as_it_would_have_there() -> None:
+    asking, told_on = passing_on(answering(SESSION))
+    assert told(asking).user_id == "ann"
+    ((key, kept),) = told_on
+    assert kept.until == NOW + 30
+    successor, _ = passing_on(FakeAsker(None))
+    successor._remembered.learn(key, kept, NOW + 20)
+    assert told(successor, now_s=NOW + 29).name == "Ann"
+    with pytest.raises(VerifierUnavailable):
+        told(successor, now_s=NOW + 30)
+    late, _ = passing_on(FakeAsker(None))
+    late._remembered.learn(key, kept, NOW + 30)
+    with pytest.raises(VerifierUnavailable):
+        told(late, now_s=NOW + 30)
+
+
+def test_who_has_signed_out_is_refused_everywhere_and_that_is_known_when_nobody_answers() -> None:
+    asker = answering(SESSION)
+    asking, told_on = passing_on(asker)
+    told(asking)
+    asker.body = b"null"
+    with pytest.raises(TokenRefused, match="knows no such session"):
+        told(asking, now_s=NOW + 30)
+    successor, _ = passing_on(FakeAsker(None))
+    for key, kept in told_on:
+        successor._remembered.learn(key, kept, NOW + 31)
+    for one in (asking, successor):
+        assert one.was_refused("abc.def", NOW + 31) and one.was_refused("abc.def", NOW + 3600)
+        assert not one.was_refused("another", NOW + 31)
+        assert one.has_refused(hash_of("abc.def"), NOW + 31) and not one.has_refused(hash_of("another"), NOW + 31)
+    with pytest.raises(VerifierUnavailable) as silence:
+        told(successor, now_s=NOW + 40)
+    assert silence.value.is_silence
+    asker.body = json.dumps(SESSION).encode()
+    told(asking, now_s=NOW + 50)
+    assert not asking.was_refused("abc.def", NOW + 51), "it has signed in again"
+
+
+def test_an_older_yes_of_another_worker_does_not_undo_a_no() -> None:
+    asking, told_on = passing_on(answering(SESSION))
+    told(asking)
+    other, _ = passing_on(answering(None))
+    with pytest.raises(TokenRefused):
+        told(other, now_s=NOW + 1)
+    other._remembered.learn(*told_on[0], NOW + 1.1)
+    with pytest.raises(TokenRefused):
+        told(other, now_s=NOW + 1.2)
+
+
+def test_of_tokens_that_somebody_makes_up_other_workers_hear_nothing() -> None:
+    asking, told_on = passing_on(answering(None))
+    for number in range(50):
+        with pytest.raises(TokenRefused):
+            told(asking, f"made-up-{number}")
+    assert told_on == []

@@ -1,0 +1,121 @@
+"""Answers kept for a while: their end, their number, one question at a time."""
+
+import asyncio
+
+import pytest
+
+from koko_presence.auth.ttl_cache import Kept, Memory
+
+
+def test_an_answer_ends_at_its_time() -> None:
+    memory: Memory[str, str] = Memory(10)
+    memory.put("a", "x", 5.0)
+    assert memory.get("a", 4.9) == "x"
+    assert memory.get("a", 5.0) is None and len(memory) == 0
+
+
+def test_the_one_not_wanted_for_longest_goes_first() -> None:
+    memory: Memory[int, str] = Memory(3)
+    for key in (1, 2, 3):
+        memory.put(key, "x", 9.0)
+    memory.get(1, 0.0)
+    memory.put(4, "x", 9.0)
+    assert [key for key in (1, 2, 3, 4) if memory.get(key, 0.0)] == [1, 3, 4]
+
+
+def test_what_is_forgotten_is_asked_for_again() -> None:
+    memory: Memory[str, str] = Memory(10)
+    for key in ("ann/1", "ann/2", "ben/1"):
+        memory.put(key, "x", 9.0)
+    memory.forget(lambda key: key.startswith("ann/"))
+    assert [memory.get(key, 0.0) for key in ("ann/1", "ann/2", "ben/1")] == [None, None, "x"]
+    memory.forget()
+    assert len(memory) == 0
+
+
+class Asked:
+    def __init__(self) -> None:
+        self.times = 0
+        self.answer: asyncio.Future[Kept[str]] = asyncio.get_running_loop().create_future()
+
+    async def __call__(self) -> Kept[str]:
+        self.times += 1
+        return await asyncio.shield(self.answer)
+
+
+def test_many_who_ask_make_one_question_and_one_who_goes_takes_it_from_nobody() -> None:
+    async def test() -> None:
+        memory: Memory[str, str] = Memory(10)
+        asked = Asked()
+        waiting = [asyncio.ensure_future(memory.ask("a", 0.0, asked)) for _ in range(100)]
+        await asyncio.sleep(0)
+        waiting.pop(0).cancel()  # it was the first, for whom the question was begun
+        await asyncio.sleep(0)
+        asked.answer.set_result(Kept("x", 5.0))
+        assert await asyncio.gather(*waiting) == ["x"] * 99
+        assert await memory.ask("a", 1.0, asked) == "x" and asked.times == 1
+        asked.answer = asyncio.get_running_loop().create_future()
+        asked.answer.set_result(Kept("y", 9.0))
+        assert await memory.ask("a", 5.0, asked) == "y" and asked.times == 2
+
+    asyncio.run(test())
+
+
+def test_a_failure_is_for_all_who_wait_and_is_not_kept() -> None:
+    async def test() -> None:
+        memory: Memory[str, str] = Memory(10)
+        asked = Asked()
+        waiting = [asyncio.ensure_future(memory.ask("a", 0.0, asked)) for _ in range(3)]
+        await asyncio.sleep(0)
+        asked.answer.set_exception(OSError("down"))
+        assert all(isinstance(failed, OSError) for failed in await asyncio.gather(*waiting, return_exceptions=True))
+        asked.answer = asyncio.get_running_loop().create_future()
+        asked.answer.set_result(Kept("x", 5.0))
+        assert await memory.ask("a", 0.0, asked) == "x" and asked.times == 2
+
+    asyncio.run(test())
+
+
+def test_a_failure_that_nobody_waits_for_any_more_is_no_complaint_of_the_loop() -> None:
+    async def test() -> None:
+        complaints: list[object] = []
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: complaints.append(context))
+        memory: Memory[str, str] = Memory(10)
+        asked = Asked()
+        waiting = asyncio.ensure_future(memory.ask("a", 0.0, asked))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.sleep(0)
+        asked.answer.set_exception(OSError("down"))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        del asked, waiting, memory
+        assert complaints == []
+
+    asyncio.run(test())
+
+
+def test_an_answer_on_its_way_when_it_is_forgotten_is_told_and_not_kept() -> None:
+    async def test() -> None:
+        memory: Memory[str, str] = Memory(10)
+        asked = Asked()
+        waiting = asyncio.ensure_future(memory.ask("a", 0.0, asked))
+        await asyncio.sleep(0)
+        memory.forget()
+        asked.answer.set_result(Kept("old", 99.0))
+        assert await waiting == "old"
+        assert memory.get("a", 0.0) is None
+
+    asyncio.run(test())
+
+
+def test_what_is_given_up_is_cancelled() -> None:
+    async def test() -> None:
+        memory: Memory[str, str] = Memory(10)
+        waiting = asyncio.ensure_future(memory.ask("a", 0.0, Asked()))
+        await asyncio.sleep(0)
+        memory.stop()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+
+    asyncio.run(test())

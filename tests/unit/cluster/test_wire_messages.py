@@ -1,0 +1,222 @@
+"""What goes between workers: the same on both sides, in any cut of the stream."""
+
+import contextlib
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from koko_presence._fastpath.fanout import Item, RoomPacket
+from koko_presence._fastpath.wire import Letters, LetterTooLong, Opener, pack_packet, unpack_packet
+from koko_presence.cluster import wire_messages
+from koko_presence.cluster.peer import Courier
+from koko_presence.protocol import commands as c
+from koko_presence.protocol.codec import decode
+from koko_presence.protocol.errors import PresenceError
+from koko_presence.protocol.messages import GetActive, Privacy, SetStatus, StatusData
+
+PROFILE = c.Profile(status="busy", status_message="hi 👍", activity="idle")
+VISITOR = c.Visitor(edge=3, session_id="s", user_id="ü", name="Ann", image=None, connection=3 << 32, opening=7)
+ENTER = c.EnterRoom(user_id="ü", room_id="r", visitor=VISITOR, room_type="video", id=7, privacy=Privacy(invisible=True))
+CALL = c.Call(edge=3, number=1 << 40, user_id="ü")
+COMMANDS: list[c.Command] = [
+    c.OpenSession(
+        user_id="u", edge=1, connection=(1 << 32) + 5, accepted_at=2.0, fresh="f", resume="g", privacy=Privacy()
+    ),
+    ENTER,
+    c.LeaveRoom(user_id="u", room_id="r", session_id="s", id="x", reason="kicked"),
+    c.EndSession(user_id="u", session_id="s", connection=5, grace=True, reason="left"),
+    c.ReportActivity(user_id="u", session_id="s", activity="away", interacted=True),
+    c.ChangeStatus(
+        user_id="u", session_id="s", activity="idle", message=SetStatus(id=1, data=StatusData(status="busy"))
+    ),
+    c.ChangePrivacy(user_id="u", session_id="s", privacy=Privacy(share_cursor=False, scope="user"), disabled=False),
+    c.RoomLeft(user_id="u", room_id="r", session_id="s", stay=4),
+    c.ClaimMember(
+        user_id="u",
+        room_id="r",
+        session_id="s",
+        stay=4,
+        connection=9,
+        grace_until=1.5,
+        profile=PROFILE,
+        visitor=VISITOR,
+    ),
+    c.ChangeGrant(
+        user_id="u",
+        room_id="r",
+        session_id="s",
+        connection=9,
+        opening=1 << 41,
+        can_control=True,
+        can_broadcast=False,
+        moderator=False,
+    ),
+    c.Admit(room_id="r", enter=ENTER, stay=3, profile=PROFILE),
+    c.Remove(room_id="r", session_id="s", reason="left", id="a"),
+    c.Drop(room_id="r", session_id="s", connection=4, grace_until=12.5, version=1 << 42),
+    c.Resume(room_id="r", session_id="s", user_id="u", edge=2, connection=8, version=3, stay=1, hears=True),
+    c.ApplyProfile(room_id="r", user_id="u", session_id="s", profile=PROFILE),
+    c.ApplyPrivacy(
+        room_id="r", session_id="s", version=9, invisible=True, disabled=False, share_cursor=True, share_selection=False
+    ),
+    c.Regrant(room_id="r", session_id="s", version=9, can_control=True, can_broadcast=False, moderator=True),
+    c.AskActive(room_id="r", user_id="u", session_id="s", edge=1, message=GetActive(room_id="r", id=3)),
+    c.Announce(room_id="r", data=b'{"a":1}', to=["u"]),
+    c.TakeLook(user_id="u", call=CALL),
+    c.AskLeases(user_id="u", session_id="s", call=CALL),
+    c.RenewLeases(user_id="u", sessions=["s"], activity="idle", call=CALL),
+    c.RenewLease(room_id="r", session_id="s", user_id="u", stay=3, lease_until=90.5, call=CALL, renewed=2),
+]
+TEXTS = [
+    b'{"type":"cursor","roomId":"r","data":{"timestamp":1.25,"x":0.1,"y":0.2,"target":"left"}}',
+    b'{"type":"cursor","roomId":"r","data":null}',
+    b'{"type":"selection","roomId":"r","data":{"startTime":1,"endTime":2}}',
+    b'{"type":"typing","roomId":"r","data":{"isTyping":true,"context":"c"}}',
+    b'{"type":"playback","roomId":"r","id":4,"data":{"action":"seek","currentTime":3}}',
+    b'{"type":"control_request","roomId":"r"}',
+    b'{"type":"control_grant","roomId":"r","data":{"toUserId":"b"}}',
+    b'{"type":"control_deny","roomId":"r","data":{"toUserId":"b"}}',
+    b'{"type":"control_release","roomId":"r"}',
+    b'{"type":"control_cancel","roomId":"r"}',
+    '{"type":"broadcast","roomId":"r","data":{"type":"reaction","emoji":"👍","n":[1,2.50]},"to":["b"]}'.encode(),
+]
+
+
+def test_every_command_is_here() -> None:
+    of_a_bus = set(c.Command.__args__)  # type: ignore[attr-defined]
+    assert {type(command) for command in COMMANDS} | {c.Act} == of_a_bus
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: type(command).__name__)
+def test_a_command_is_the_same_on_the_other_side(command: c.Command) -> None:
+    again = wire_messages.decode_command(wire_messages.encode_command(command))
+    assert again == command and wire_messages.key_of(again) == wire_messages.key_of(command)
+
+
+@pytest.mark.parametrize(
+    "command", [command for command in COMMANDS if hasattr(command, "call")], ids=lambda command: type(command).__name__
+)
+def test_who_waits_for_the_answer_is_told_to_the_other_side(command: c.Command) -> None:
+    asked = msgspec.structs.replace(command, call=CALL)
+    assert wire_messages.decode_command(wire_messages.encode_command(asked)) == asked
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=lambda text: msgspec.json.decode(text)["type"])
+def test_a_clients_message_is_the_same_on_the_other_side(text: bytes) -> None:
+    act = c.Act(room_id="r", session_id="s", edge=1, message=decode(text))  # type: ignore[arg-type]
+    again = wire_messages.decode_command(wire_messages.encode_command(act))
+    assert again == act
+    act.call = CALL
+    assert wire_messages.decode_command(wire_messages.encode_command(act)) == act
+    assert isinstance(again, c.Act) and msgspec.json.encode(again.message) == msgspec.json.encode(act.message)
+
+
+def test_what_may_be_done_twice_is_kept_and_nothing_else() -> None:
+    acts = {
+        msgspec.json.decode(text)["type"]: wire_messages.is_kept(
+            c.Act(room_id="r", session_id="s", edge=1, message=decode(text))
+        )
+        for text in TEXTS
+    }  # type: ignore[arg-type]
+    assert {kind for kind, kept in acts.items() if not kept} == {"cursor", "broadcast"}
+
+
+@given(st.binary(max_size=200))
+@settings(max_examples=300)
+def test_garbage_is_refused_with_a_documented_error(body: bytes) -> None:
+    for read in (
+        wire_messages.decode_command,
+        lambda data: wire_messages.decode(wire_messages.NEWS, data),
+        unpack_packet,
+    ):
+        with contextlib.suppress(msgspec.MsgspecError, PresenceError, ValueError):
+            read(body)
+
+
+ITEMS = [
+    Item(b"\x81\x01a", skip="s1", merge="cs1", compact=b"[1,2]"),
+    Item(b"\x81\x01b", skip="s1", merge="ss1"),
+    Item(b"\x81\x01c", only="s2", attach=True),
+    Item(b"", only="s2", detach=True),
+    Item(b"\x81\x01d", only="s3", refusal=True),
+    Item(b"x" * 70_000),
+]
+
+
+def fields(item: Item) -> tuple[object, ...]:
+    names = ("frame", "skip", "only", "merge", "compact", "attach", "detach", "refusal")
+    return tuple(getattr(item, name) for name in names)
+
+
+def test_a_flush_is_the_same_on_the_other_side() -> None:
+    body = pack_packet(RoomPacket("röom", ITEMS, "2025-01-15T10:30:00.000Z"), 7, 41, 43, b"memo")
+    packet, epoch, before, seq, memo = unpack_packet(body)
+    assert (packet.room_id, packet.timestamp, epoch, before, seq, memo) == (
+        "röom", "2025-01-15T10:30:00.000Z", 7, 41, 43, b"memo",
+    )  # fmt: skip
+    assert [fields(item) for item in packet.items] == [fields(item) for item in ITEMS]
+
+
+def test_a_flush_that_ends_too_early_is_refused() -> None:
+    body = pack_packet(RoomPacket("r", ITEMS[:5], "t"), 1, 2, 3, b"")
+    whole = unpack_packet(body)[0].items
+    for size in range(len(body)):
+        with contextlib.suppress(ValueError):
+            assert len(unpack_packet(body[:size])[0].items) < len(whole)  # cut between two items
+
+
+@given(st.lists(st.tuples(st.integers(2, 255), st.binary(max_size=50)), max_size=20), st.integers(1, 40))
+@settings(max_examples=100)
+def test_letters_come_out_whole_in_any_cut_of_the_stream(sent: list[tuple[int, bytes]], step: int) -> None:
+    out = Letters(lambda: None)
+    for kind, body in sent:
+        out.put(kind, body)
+    data, opener, got = out.take(), Opener(1000), []
+    for at in range(0, len(data), step):
+        got += opener.feed(data[at : at + step])
+    assert got == sent
+
+
+def test_a_letter_that_is_too_long_is_nobody_of_ours() -> None:
+    out = Letters(lambda: None)
+    out.put(5, b"x" * 1000)
+    with pytest.raises(LetterTooLong):
+        Opener(999).feed(out.take())
+
+
+class Wire:
+    def __init__(self) -> None:
+        self.written: list[bytes] = []
+        self.closed = False
+
+    def write(self, data: bytes) -> None:
+        self.written.append(data)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_commands_are_kept_until_the_other_side_has_confirmed_them_in_order() -> None:
+    courier = Courier(Wire(), lambda: None)
+    drops = [c.Drop(room_id="r", session_id=str(n), connection=n, grace_until=12.5, version=n) for n in range(3)]
+    for drop in drops:
+        courier.post(drop, 0.0)
+    courier.post(COMMANDS[1], 0.0)  # asked again by its edge, not by us
+    assert list(courier.kept) == drops
+    courier.on_got(2)
+    assert list(courier.kept) == drops[2:]
+    courier.on_got(2)
+    courier.on_got(3)
+    assert not courier.kept
+
+
+def test_what_a_command_has_caused_is_written_before_it_is_confirmed() -> None:
+    wire = Wire()
+    courier = Courier(wire, lambda: None)
+    courier.on_kept_command()
+    assert courier.confirm() is True and courier.letters.take() == b"", "its room's flush may still be to come"
+    assert courier.confirm() is False
+    ((kind, body),) = Opener(100).feed(courier.letters.take())
+    assert kind == wire_messages.GOT and wire_messages.decode(kind, body) == 1

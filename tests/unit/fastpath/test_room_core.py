@@ -1,0 +1,104 @@
+"""When a room writes [L4], and in what order rooms do."""
+
+from math import inf
+
+import pytest
+
+from koko_presence._fastpath.fanout import Item
+from koko_presence._fastpath.room_core import BUSY_FRAMES_PER_WINDOW, FlushPlan, Pace, Pointer, Stream
+from koko_presence._fastpath.throttle import Meter, TokenBucket
+from koko_presence._fastpath.wallclock import WallClock
+from koko_presence.protocol.messages import Cursor
+
+
+def stream(name: str = "r", members: int = 2) -> Stream:
+    room = Stream(name, WallClock(), TokenBucket(100), Meter(0.0), False)
+    room.members.update((str(number), None) for number in range(members))
+    return room
+
+
+def busy(room: Stream, now: float = 100.0) -> Stream:
+    """A room that has just flushed for the hundredth time, ten frames each 5 ms."""
+    for step in range(100):
+        room.out = [Item(b"x")] * 10
+        room.take_items(now - 0.005 * (99 - step))
+    return room
+
+
+def test_a_quiet_room_writes_at_once() -> None:
+    pace = Pace()
+    for second in range(20):
+        assert pace.flush_at(second, 0.005) == second
+        pace.flushed(second, 1)
+
+
+@pytest.mark.parametrize(("hz", "waits"), [(200, False), (550, False), (700, True), (2000, True)])
+def test_a_room_is_busy_when_a_window_would_collect_several(hz: int, waits: bool) -> None:
+    pace, now = Pace(), 100.0
+    for _ in range(hz):
+        now += 1.0 / hz
+        pace.flushed(now, 1)
+    assert (pace.flush_at(now, 0.005) > now) is waits
+    assert hz * 0.005 >= BUSY_FRAMES_PER_WINDOW or not waits
+
+
+def test_a_busy_room_writes_a_window_after_its_last_write_and_is_calm_again_soon() -> None:
+    room = busy(stream())
+    assert room.pace.flush_at(100.001, 0.005) == pytest.approx(100.005)
+    assert room.pace.flush_at(100.3, 0.005) == 100.3
+
+
+@pytest.mark.parametrize(("members", "window_ms"), [(2, 5), (62, 5), (100, 8), (150, 12), (500, 16)])
+def test_the_writes_of_one_room_take_a_sixteenth_of_the_worker_at_most(members: int, window_ms: float) -> None:
+    plan = FlushPlan(0.005, 0.016)
+    assert plan.window_for(members) * 1000 == pytest.approx(window_ms, rel=0.02)
+
+
+def test_windows_can_be_switched_off_and_never_exceed_the_ceiling() -> None:
+    assert FlushPlan(0.0, 0.016).window_for(500) == FlushPlan(0.005, 0.0).window_for(500) == 0.0
+    assert FlushPlan(0.020, 0.016).window_for(2) == FlushPlan(0.020, 0.016).window_for(500) == 0.016
+
+
+def test_what_is_urgent_takes_all_that_waits_along_at_once() -> None:
+    plan, room = FlushPlan(0.005, 0.016), busy(stream())
+    room.out = [Item(b"cursor")]
+    plan.touch(room, 100.001)
+    assert plan.soonest == pytest.approx(100.005) and plan.take_due(100.001) == []
+    room.out = [*room.out, Item(b"play")]
+    room.urgent = True
+    plan.touch(room, 100.002)
+    assert plan.soonest == 100.002 and plan.take_due(100.002) == [room]
+    assert [item.frame for item in room.take_items(100.002)] == [b"cursor", b"play"]
+    assert plan.soonest == inf and not room.urgent and plan.take_due(101.0) == []
+
+
+def test_rooms_flush_in_the_order_in_which_they_were_touched_and_wait_for_themselves_alone() -> None:
+    plan, rooms = FlushPlan(0.005, 0.016), [stream(name) for name in "abc"]
+    busy(rooms[1])
+    for room in rooms:
+        room.out = [Item(b"x")]
+        plan.touch(room, 100.001)
+        plan.touch(room, 100.001)
+    assert [room.id for room in plan.take_due(100.001)] == ["a", "c"]
+    assert [room.id for room in plan.take_due(plan.soonest)] == ["b"]
+
+
+def test_what_waits_when_a_room_begins_anew_keeps_its_numbers_and_the_pace_is_that_of_a_quiet_room() -> None:
+    room = busy(stream())
+    budget, meter = TokenBucket(10), Meter(100.0)
+    pointer = Pointer("ann", "s1", TokenBucket(20), 100.0)
+    pointer.share_cursor = pointer.attached = True
+    pointer.color = "#123456"
+    room.seq = 6
+    room.show_cursor(pointer, Cursor(x=0.5, y=0.5), 100.0)
+    room.begin_anew(budget, meter, True)
+    assert (room.seq, room.budget, room.meter, room.needs_timestamp) == (0, budget, meter, True)
+    assert room.pace.flush_at(100.001, 0.005) == 100.001
+    room.show_now(pointer, Cursor(timestamp=1.0), 100.0)
+    assert [item.frame.rsplit(b'"seq":')[1] for item in room.take_items(100.001)] == [b"7}", b"1}"]
+
+
+def test_an_empty_room_is_not_planned() -> None:
+    plan = FlushPlan(0.005, 0.016)
+    plan.touch(stream(), 1.0)
+    assert plan.soonest == inf

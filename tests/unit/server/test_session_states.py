@@ -1,0 +1,42 @@
+"""A session's life is a table; this walks each cell of it."""
+
+import pytest
+
+from koko_presence.server.session_states import LIFE
+from tests.world import World
+
+STATES = ("new", "verifying", "opening", "open", "closed")
+EVENTS = ("auth", "verified", "opened", "over", "end")
+
+
+@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("event", EVENTS)
+def test_every_cell(state: str, event: str) -> None:
+    session = World().client().session
+    session.state = state
+    if (state, event) in LIFE:
+        session.move(event)
+        assert session.state == LIFE[state, event]
+    else:
+        with pytest.raises(KeyError):
+            session.move(event)
+        assert session.state == state
+
+
+def test_the_table_is_whole() -> None:
+    assert {state for state, _ in LIFE} | set(LIFE.values()) == set(STATES)
+    assert {event for _, event in LIFE} == set(EVENTS)
+    assert all((state, "end") in LIFE for state in STATES if state != "closed"), "everything can end"
+    assert not any(state == "closed" for state, _ in LIFE), "and nothing comes after"
+
+
+def test_a_life() -> None:
+    client = World().client()
+    assert client.session.state == "new"
+    client.auth("ann")
+    assert client.session.state == "open"
+    client.hang_up(1000)
+    assert client.session.state == "closed"
+    client.session.on_text(b'{"type":"heartbeat"}')
+    client.session.on_close(1006, False)
+    assert client.session.state == "closed"

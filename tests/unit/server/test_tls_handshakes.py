@@ -1,0 +1,85 @@
+"""TLS connections before their handshake."""
+
+import socket
+from collections.abc import Callable
+
+import uvloop
+
+from koko_presence.server.address_limits import FREE
+from koko_presence.server.tls_handshakes import Hellos
+from tests.waiting import until
+
+HALF_HELLO = b"\x16\x03\x01\x02\x00abc"
+
+
+def pair() -> tuple[socket.socket, socket.socket]:
+    """The two ends of a TCP connection; ours first, which does not block."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        theirs = socket.create_connection(server.getsockname())
+        ours, _ = server.accept()
+    ours.setblocking(False)
+    return ours, theirs
+
+
+class CountingHellos(Hellos):
+    """Counts how often it looks at a socket."""
+
+    def __init__(self, begin: Callable[[socket.socket], None]) -> None:
+        super().__init__(begin)
+        self.looks = 0
+
+    def _look(self, sock: socket.socket) -> None:
+        self.looks += 1
+        super()._look(sock)
+
+
+def test_half_a_hello_and_no_more_to_come_is_dropped_at_once() -> None:
+    """Such a socket is readable for ever, whatever SO_RCVLOWAT says."""
+
+    async def test() -> None:
+        hellos, (ours, theirs) = CountingHellos(lambda sock, use: sock.close()), pair()
+        hellos.add(ours, 60.0, FREE)
+        theirs.sendall(HALF_HELLO)
+        await until(lambda: hellos.looks == 1)
+        theirs.shutdown(socket.SHUT_WR)
+        await until(lambda: not len(hellos))
+        assert hellos.looks == 2 and ours.fileno() == -1
+        theirs.close()
+
+    uvloop.run(test())
+
+
+def test_a_hello_in_pieces_is_waited_for() -> None:
+    async def test() -> None:
+        begun: list[socket.socket] = []
+        hellos, (ours, theirs) = CountingHellos(lambda sock, use: begun.append(sock)), pair()
+        hellos.add(ours, 60.0, FREE)
+        theirs.sendall(HALF_HELLO)
+        await until(lambda: hellos.looks == 1)
+        theirs.sendall(bytes(0x200 - 3))
+        await until(lambda: begun == [ours])
+        ours.close()
+        theirs.close()
+
+    uvloop.run(test())
+
+
+def test_a_client_that_has_given_up_in_the_line_gets_no_handshake() -> None:
+    async def test() -> None:
+        begun: list[socket.socket] = []
+        now = [1000.0]
+        hellos = Hellos(lambda sock, use: begun.append(sock), lambda: now[0])
+        pairs = [pair() for _ in range(3)]
+        for ours, _ in pairs:
+            hellos.on_whole(ours, FREE, b"")
+        assert hellos.waits_for(now[0] + 4.0) == 4.0 and len(hellos) == 3
+        pairs[0][1].close()
+        now[0] += 2.0
+        await until(lambda: not len(hellos))
+        assert begun == [ours for ours, _ in pairs[1:]] and hellos.given_up == 1
+        assert pairs[0][0].fileno() == -1 and hellos.waits_for(now[0]) == 0.0
+        for ours, theirs in pairs:
+            ours.close()
+            theirs.close()
+
+    uvloop.run(test())
