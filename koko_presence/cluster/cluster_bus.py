@@ -21,6 +21,7 @@ from koko_presence.protocol.edge_messages import EdgeNews, SessionLost
 from koko_presence.protocol.messages import Cursor, CursorMessage, PlaybackMessage
 from koko_presence.protocol.snapshots import RoomMemo, UserRecord
 from koko_presence.rooms.room import Room
+from koko_presence.rooms.snapshot_delivery import send_snapshot
 
 from . import wire_messages
 from .bus import Alarm, EdgePort, LocalBus, Timers
@@ -354,7 +355,7 @@ class ClusterBus(LocalBus):
 
     def _end_records(self, now: float) -> None:
         """Rooms that are gone need not be kept any more."""
-        freed, self._shard.setting.freed = self._shard.setting.freed, []
+        freed, self._shard.freed = self._shard.freed, []
         for room in freed:
             room.revision = room.setting.next_version(room.revision)
             # its last words are for the edges alone
@@ -428,7 +429,7 @@ class ClusterBus(LocalBus):
         """Those at an edge that has missed something see the whole room."""
         for member in room.members.values():
             if member.attached and member.edge == edge_id:
-                room.send_snapshot(member, None, now)
+                send_snapshot(room, member, None, now)
         self._shard.changed_room(room, now)
 
     def flush_now(self, room: Room, now: float) -> None:

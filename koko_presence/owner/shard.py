@@ -46,6 +46,8 @@ from koko_presence.rooms.due import what_is_due
 from koko_presence.rooms.member import Member
 from koko_presence.rooms.message_handlers import ACTIONS
 from koko_presence.rooms.room import Room
+from koko_presence.rooms.room_state import unnamed_type
+from koko_presence.rooms.snapshot_delivery import send_snapshot
 from koko_presence.users import http_sessions
 from koko_presence.users.user import User
 
@@ -79,6 +81,7 @@ class Shard:
         self.setting = Setting(limits, options, wall, self.deadlines)
         self.rooms: dict[str, Room] = {}
         self.users: dict[str, User] = {}
+        self.freed: list[Room] = []  # of which nothing needs to be kept any more
         # since when, and for how long, a resume token is believed without a session to it: an owner was lost [N-c]
         self._trust_from = self._trust_s = 0.0
         self.denied: set[str] = set()  # users of whom a room has been told that nothing is known, since the last change
@@ -87,7 +90,7 @@ class Shard:
         # stays that have ended, and when; an Admit that went another way may come after the Remove
         self._ended: dict[str, dict[str, Ended]] = {}  # by room and session
         self._swept_at = 0.0
-        self._desk = UserDesk(self)
+        self._desk = UserDesk(self.setting, self.users, self.denied, self.trusts)
         self._handlers: dict[type, Callable[[Any, float], None]] = {
             **self._desk.handlers,
             Admit: self._admit,
@@ -208,7 +211,7 @@ class Shard:
                 raise PresenceError("FORBIDDEN", NOT_CHECKED, retry_after_s=NOT_CHECKED_RETRY_S)
             if room is None:
                 if enter.room_type is None:
-                    raise lifetime.unnamed_type()
+                    raise unnamed_type()
                 room = self.rooms[command.room_id] = Room(command.room_id, enter.room_type, self.setting, now)
             room.admit(enter, command.stay, command.profile, now)
         except PresenceError as error:
@@ -330,7 +333,7 @@ class Shard:
         if self.rooms.get(room.id) is room:
             del self.rooms[room.id]
             if self.setting.kept:
-                self.setting.freed.append(room)
+                self.freed.append(room)
 
     def _drop(self, command: Drop, now: float) -> None:
         room, member = self._find(command.room_id, command.session_id)
@@ -370,7 +373,7 @@ class Shard:
         else:
             room.resume(member, command.edge, command.connection, now)
         if command.hears:  # what the room has sent meanwhile did not go there
-            room.send_snapshot(member, None, now)
+            send_snapshot(room, member, None, now)
         self._touch(room, now, member.session_id)
 
     def _apply_profile(self, command: ApplyProfile, now: float) -> None:
@@ -485,7 +488,7 @@ class Shard:
 
     def _ask_active(self, command: AskActive, now: float) -> None:
         room = self.rooms.get(command.room_id)
-        known_type = None if room is None else lifetime.type_for(room, room.people.get(command.user_id))
+        known_type = None if room is None else room.type_for(room.people.get(command.user_id))
         if room is None or known_type is None:  # [C13]
             reply = ActiveReply(
                 id=command.message.id, room_id=command.room_id, users=[], total_count=0, session_count=0

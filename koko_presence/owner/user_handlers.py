@@ -1,9 +1,7 @@
 """What a shard does for its users: sessions, statuses, and who counts the rooms; rooms are in shard.py."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from koko_presence._fastpath.counters import tally
 from koko_presence._fastpath.throttle import TokenBucket
@@ -33,17 +31,18 @@ from koko_presence.users.user_rate_limits import Budgets
 
 from . import replies
 
-if TYPE_CHECKING:
-    from .shard import Shard
-
 
 class UserDesk:
-    """The users' side of one shard: it alone writes `shard.users`."""
+    """The users' side of one shard: it alone writes `users`. `denied` has those of whom a room has been told that
+    nothing is known; `trusts(now)`: may a session that is not known here have been known to an owner that was lost?"""
 
-    def __init__(self, shard: Shard) -> None:
-        self._shard = shard
-        self._setting = shard.setting
-        self._users = shard.users
+    def __init__(
+        self, setting: Setting, users: dict[str, User], denied: set[str], trusts: Callable[[float], bool]
+    ) -> None:
+        self._setting = setting
+        self._users = users
+        self._denied = denied
+        self._trusts = trusts
         self._looks = Budgets()  # of everybody who asks over HTTP, also without a session
         self.handlers: dict[type, Callable[[Any, float], None]] = {
             OpenSession: self._open,
@@ -65,7 +64,7 @@ class UserDesk:
         user = self._users.get(command.user_id)
         if user is None:
             user = self._users[command.user_id] = User(command.user_id, self._setting)
-        user.open(command, now, trusting=self._shard.trusts(now))
+        user.open(command, now, trusting=self._trusts(now))
         self.drop_if_gone(user)  # it may have had no session to resume
 
     def _end(self, command: EndSession, now: float) -> None:
@@ -118,7 +117,7 @@ class UserDesk:
                 room_claims.agree(user, command)
             return
         if user is None:
-            self._shard.denied.add(command.user_id)
+            self._denied.add(command.user_id)
             user = self._users[command.user_id] = User(command.user_id, self._setting)
             user.blank = self._setting.next_version()
         room_claims.claim(user, command, now)

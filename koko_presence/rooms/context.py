@@ -1,8 +1,6 @@
 """What every room and user of a shard shares."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from koko_presence._fastpath.wallclock import WallClock
 from koko_presence.protocol.limits import Limits, RoomOptions
@@ -10,10 +8,6 @@ from koko_presence.protocol.webhook_events import Sink
 
 from .deadlines import Deadlines
 from .service_delays import Delays
-
-if TYPE_CHECKING:
-    from .room import Room
-
 
 EPOCH_BITS = 40  # of a version, below the epoch: more changes than a worker can make between two views
 
@@ -23,7 +17,7 @@ class Setting:
     workers by which this one owns what it has."""
 
     __slots__ = (
-        "_changes", "advised_ms", "deadlines", "delays", "effects", "epoch", "freed", "happenings", "kept", "limits",
+        "_changes", "advised_ms", "deadlines", "delays", "effects", "epoch", "happenings", "kept", "limits",
         "options", "touched_users", "wall",
     )  # fmt: skip
 
@@ -37,7 +31,6 @@ class Setting:
         self.happenings: Sink | None = None  # for the application's back end; None: it does not want to know [M10]
         self.kept = False  # do other workers keep records of what is here?
         self.touched_users: set[str] = set()  # whose record is not what it was
-        self.freed: list[Room] = []  # of which nothing needs to be kept any more
         self.epoch = 0
         self.advised_ms = 0  # how often clients may send as far as this worker's load goes [N17]
         self._changes = 0

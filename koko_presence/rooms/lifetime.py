@@ -6,38 +6,17 @@ playback and no control in it, for whoever is invisible may not command any. Whe
 the invisible members get a fresh `joined`.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-from koko_presence.protocol.errors import PresenceError
 from koko_presence.protocol.messages import RoomType
 
 from . import webhook_recorder
 from .control import Control
 from .load_control import Load
-from .member import Alone, Member, Person
-
-if TYPE_CHECKING:
-    from .room import Room
-
-SYNCED_TYPES = frozenset(("video", "comparison"))  # where playback is synchronised unless switched off [C16]
+from .member import Alone, Member
+from .room_state import SYNCED_TYPES, RoomState
+from .snapshot_delivery import repeat_snapshot
 
 
-def unnamed_type() -> PresenceError:
-    """What a join without a type gets where there is no room to take it from [C2]."""
-    return PresenceError("INVALID_MESSAGE", "The first to join a room names its roomType.")
-
-
-def type_for(room: Room, person: Person | None) -> RoomType | None:
-    """The room's type as a user knows it; None when there is no such room for them. `person` is the user in the room,
-    None for one who is not there."""
-    if room.shown:
-        return room.type
-    return None if person is None else person.alone.type
-
-
-def begin(room: Room, room_type: RoomType, now: float, but: Member | None = None) -> None:
+def begin(room: RoomState, room_type: RoomType, now: float, but: Member | None = None) -> None:
     """A session that others may see is about to enter: the room is created, as far as they know. The invisible who are
     there are told, all but one, whose own change it is."""
     room.shown = True
@@ -45,7 +24,7 @@ def begin(room: Room, room_type: RoomType, now: float, but: Member | None = None
     _tell(room, now, but)
 
 
-def note_removal(room: Room, reason: str, now: float, *, visible: bool = True) -> None:
+def note_removal(room: RoomState, reason: str, now: float, *, visible: bool = True) -> None:
     """A session has left or vanished, for user_left's `reason`; `visible`: others knew of it. After the last one of
     these the room ends: at once if it left, which cannot be resumed, else after the time of a lone viewer's reload
     [C12]."""
@@ -59,7 +38,7 @@ def note_removal(room: Room, reason: str, now: float, *, visible: bool = True) -
         room.setting.deadlines.set(("empty", room.id, ""), now + room.setting.limits.room_linger_s)
 
 
-def end(room: Room, now: float) -> None:
+def end(room: RoomState, now: float) -> None:
     """The room is gone, as far as others know."""
     if not room.shown:
         if not room.members:  # taken over without anybody
@@ -76,7 +55,7 @@ def end(room: Room, now: float) -> None:
     _tell(room, now, None)
 
 
-def forget_deadlines(room: Room) -> None:
+def forget_deadlines(room: RoomState) -> None:
     """None of those rings any more that belong to the room, and not to a member."""
     cancel = room.setting.deadlines.cancel
     for kind in ("empty", "playback"):
@@ -87,7 +66,7 @@ def forget_deadlines(room: Room) -> None:
         cancel(("control_request", room.id, user_id))
 
 
-def _reset(room: Room, room_type: RoomType, now: float) -> None:
+def _reset(room: RoomState, room_type: RoomType, now: float) -> None:
     setting = room.setting
     forget_deadlines(room)
     room.gone.clear()
@@ -103,10 +82,10 @@ def _reset(room: Room, room_type: RoomType, now: float) -> None:
         room.changed.update(("", *room.members))
 
 
-def _tell(room: Room, now: float, but: Member | None) -> None:
+def _tell(room: RoomState, now: float, but: Member | None) -> None:
     """Nobody is visible yet, or any more, so that all snapshots together take time by the number of members."""
     for member in room.members.values():
         member.forget_row()
     for member in room.members.values():
         if member is not but:
-            room.repeat_snapshot(member, now, alone=True)
+            repeat_snapshot(room, member, now, alone=True)

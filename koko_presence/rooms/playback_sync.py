@@ -15,11 +15,11 @@ from koko_presence.protocol.messages import (
     PlaybackMessage,
 )
 
-from .lifetime import SYNCED_TYPES, type_for
 from .member import Member
 from .playback import Playback, Viewer, acted_at
 from .presence_state import REGISTERS, Register, Result, spend, submit
 from .room import Room
+from .room_state import SYNCED_TYPES
 
 
 def handle_playback(room: Room, member: Member, message: PlaybackMessage, now: float) -> Result:
@@ -284,7 +284,7 @@ def end_request(room: Room, member: Member, reason: str, now: float) -> None:
 
 
 def _check_has_playback(room: Room, member: Member) -> None:
-    room_type = type_for(room, member.person)
+    room_type = room.type_for(member.person)
     if room_type not in SYNCED_TYPES:
         raise PresenceError("SYNC_DISABLED", f"A {room_type} room has no playback.")
 

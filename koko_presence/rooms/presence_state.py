@@ -28,9 +28,9 @@ from koko_presence.protocol.messages import (
 )
 from koko_presence.protocol.survey import SYSTEM
 
-from .lifetime import SYNCED_TYPES
 from .member import Member
 from .room import Room
+from .room_state import SYNCED_TYPES
 
 # What a handled message is acknowledged with [M5]; None for those kinds that a socket gets no acknowledgement for.
 Result = dict[str, object] | None

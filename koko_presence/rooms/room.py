@@ -15,63 +15,25 @@ from typing import Any
 from msgspec import UNSET
 
 from koko_presence._fastpath.fanout import Item, frame_text
-from koko_presence._fastpath.room_core import Stream
 from koko_presence.protocol.commands import EnterRoom, Profile
 from koko_presence.protocol.edge_messages import Left, Reply
 from koko_presence.protocol.errors import PresenceError
 from koko_presence.protocol.events import CursorShown, Event, Joined, LeftReply, SelectionShown, StatusShown, encode
-from koko_presence.protocol.messages import MessageId, RoomType
+from koko_presence.protocol.messages import MessageId
 
 from . import colors, lifetime, webhook_recorder
-from .context import Setting
-from .control import Control
-from .load_control import Load
 from .member import Alone, Member, Person
-from .playback import Playback
-from .snapshot_view import joined_reply
+from .room_state import RoomState, unnamed_type
+from .snapshot_delivery import repeat_snapshot, send_snapshot
 
 UNHEARD_S = 0.5  # so much longer than the grace a place is held after a take-over: word of a return may be on its way
 FORGET_S = 10.0  # leaving and joining again does not refill a budget [L1]
 
 
-class Room(Stream):
+class Room(RoomState):
     """One room on its owner. All methods take `now`, monotonic seconds; a broken rule raises PresenceError."""
 
-    __slots__ = (
-        "changed", "control", "created_at", "edges", "flushed_seq", "gone", "keepers", "load", "moved", "parted",
-        "people", "playback", "playback_waits", "restored_revision", "revision", "setting", "shown",
-        "sync_enabled", "told_ms", "type",
-    )  # fmt: skip
-
-    def __init__(self, room_id: str, room_type: RoomType, setting: Setting, now: float) -> None:
-        load = Load(setting.limits, now)
-        super().__init__(room_id, setting.wall, load.budget, load.meter, room_type in lifetime.SYNCED_TYPES)
-        self.load = load
-        self.type = room_type
-        self.setting = setting
-        self.created_at = now
-        self.shown = False  # is there a room for others than the invisible in it?
-        self.people: dict[str, Person] = {}
-        self.gone: dict[str, Person] = {}  # who has just left, for the budgets
-        self.playback: Playback | None = None
-        self.playback_waits: tuple[str, str, str] | None = None  # user, session, action whose broadcast waits [H11]
-        self.sync_enabled = True  # until the room is shown, by each one's own type
-        self.control = Control()
-        self.parted: set[int] = set()  # edges that still have a last word of this room to hear
-        self.changed: set[str] = set()  # sessions of which other workers keep an old record; "" for the room itself
-        self.keepers: set[int] = set()  # workers that have a record of the room
-        self.edges: list[int] = []  # with members that hear the room; the bus keeps it
-        self.revision = 0  # of the records
-        self.restored_revision = 0  # of the record of the owner before; 0: the room began here
-        self.flushed_seq = 0  # how far the edges have been told
-        self.moved = False  # another worker owns it by now
-        self.told_ms = self.send_interval_ms  # what members know of it
-        self.advised_ms = setting.advised_ms
-
-    @property
-    def send_interval_ms(self) -> int:
-        """How often clients are asked to send here: by the room's budget [L2], and by the worker's load [N17]."""
-        return max(self.load.advised_ms, self.setting.advised_ms)
+    __slots__ = ()
 
     # --- coming and going -----------------------------------------------------------------------------------------
 
@@ -85,10 +47,10 @@ class Room(Stream):
         member = self.members.get(visitor.session_id)
         person = self.people.get(visitor.user_id)
         begins = visible and member is None and not self.shown
-        known_type = lifetime.type_for(self, person)
+        known_type = self.type_for(person)
         room_type = enter.room_type or known_type
         if room_type is None:
-            raise lifetime.unnamed_type()
+            raise unnamed_type()
         if known_type not in (None, room_type) and not begins:
             raise PresenceError("ROOM_TYPE_MISMATCH", f"The room is a {known_type} room.")
         if member is not None:
@@ -113,7 +75,7 @@ class Room(Stream):
                     share_selection=visitor.share_selection,
                     now=now,
                 )
-            self.send_snapshot(member, enter.id, now)
+            send_snapshot(self, member, enter.id, now)
             return
         if person is None and len(self.people) >= self.setting.limits.max_users_per_room:
             raise PresenceError("ROOM_FULL")
@@ -136,7 +98,7 @@ class Room(Stream):
         if member.visible:  # counted before the snapshot is taken, so that snapshot and stream meet exactly
             self.setting.deadlines.cancel(("empty", self.id, ""))
             self._emit_joined(member, now)
-        self.send_snapshot(member, enter.id, now)
+        send_snapshot(self, member, enter.id, now)
         if not member.visible:
             self._emit_joined(member, now)
 
@@ -284,7 +246,7 @@ class Room(Stream):
         member.color = colors.choose(member.user_id, self._colors_taken(member))
         member.index = self._free_index()
         self._emit_joined(member, now)
-        self.repeat_snapshot(member, now)  # its colour and number may be others, or the room
+        repeat_snapshot(self, member, now)  # its colour and number may be others, or the room
         if not member.shown_connected:  # user_joined says nothing of the grace
             self.emit_status(member, now)
 
@@ -482,21 +444,6 @@ class Room(Stream):
 
     # --- small things ---------------------------------------------------------------------------------------------
 
-    def send_snapshot(self, member: Member, id: MessageId | None, now: float) -> None:
-        """The room as it is now; the member hears its stream from there on [C4]. A leased one hears nothing [M2]."""
-        if member.leased:
-            return
-        member.attached = True
-        reply = joined_reply(self, member, id, now)
-        self.out.append(Item(frame_text(encode(reply)), only=member.session_id, attach=True))
-
-    def repeat_snapshot(self, member: Member, now: float, *, alone: bool = False) -> None:
-        """The room as it is now, unasked, for a member that hears its stream: what it knew counts no more. `alone`: no
-        member is visible."""
-        if member.attached:
-            frame = frame_text(encode(joined_reply(self, member, None, now, alone=alone)))
-            self.out.append(Item(frame, only=member.session_id))
-
     def repeat_private(self, now: float) -> None:
         """The last owner's last words may be lost. A client that has missed a numbered event sees the gap, but events
         of the invisible, which their user's other sessions alone are told, have no number [K7]: these see the room
@@ -504,7 +451,7 @@ class Room(Stream):
         for person in self.people.values():
             if len(person.members) > 1 and person.visible_count < len(person.members):
                 for member in person.members.values():
-                    self.repeat_snapshot(member, now)
+                    repeat_snapshot(self, member, now)
 
     def _colors_taken(self, by_others_than: Member) -> set[str]:
         # an invisible session's colour counts for nobody, or a skipped colour would give it away [K7]

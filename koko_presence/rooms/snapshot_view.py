@@ -1,9 +1,5 @@
 """What one person may see of a room: rows, counts, the snapshot at join, get_active's answer. Reads, never writes."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 from msgspec import Raw
 
 from koko_presence.protocol.commands import AskActive
@@ -18,14 +14,11 @@ from koko_presence.protocol.events import (
 )
 from koko_presence.protocol.messages import MessageId
 
-from . import lifetime
 from .member import Member, Person
-
-if TYPE_CHECKING:
-    from .room import Room
+from .room_state import SYNCED_TYPES, RoomState
 
 
-def rows(room: Room, person: Person, session_id: str, *, alone: bool = False) -> Raw:
+def rows(room: RoomState, person: Person, session_id: str, *, alone: bool = False) -> Raw:
     """The sessions that session `session_id` of `person` may know of, its own included, as JSON [C7, C14, K4]. An id of
     another user's session counts for nothing. `alone`: no member is visible, so that these are the person's own.
 
@@ -42,7 +35,7 @@ def rows(room: Room, person: Person, session_id: str, *, alone: bool = False) ->
     return Raw(b"[" + b",".join(encoded) + b"]")
 
 
-def outside_rows(room: Room) -> list[PresenceUser]:
+def outside_rows(room: RoomState) -> list[PresenceUser]:
     """What somebody who is not in the room may know [C14]."""
     wall = room.setting.wall
     return [
@@ -52,7 +45,7 @@ def outside_rows(room: Room) -> list[PresenceUser]:
     ]
 
 
-def counts(room: Room) -> tuple[int, int]:
+def counts(room: RoomState) -> tuple[int, int]:
     """Distinct visible users and visible sessions [C7, C8]."""
     return (
         sum(1 for person in room.people.values() if person.visible_count),
@@ -60,7 +53,7 @@ def counts(room: Room) -> tuple[int, int]:
     )
 
 
-def active_reply(room: Room, ask: AskActive) -> ActiveReply:
+def active_reply(room: RoomState, ask: AskActive) -> ActiveReply:
     """The answer to get_active: everything for a member's user, less for others [C14]."""
     person = room.people.get(ask.user_id)
     user_count, session_count = counts(room)
@@ -73,7 +66,7 @@ def active_reply(room: Room, ask: AskActive) -> ActiveReply:
     )
 
 
-def describe(room: Room, member: Member, *, alone: bool = False) -> PresenceRoom:
+def describe(room: RoomState, member: Member, *, alone: bool = False) -> PresenceRoom:
     """The room as `member` sees it [PresenceRoom, C5, H5, I5]. `alone`: no member is visible, and the others are not
     looked at."""
     wall = room.setting.wall
@@ -85,7 +78,7 @@ def describe(room: Room, member: Member, *, alone: bool = False) -> PresenceRoom
         users=rows(room, member.person, member.session_id, alone=alone),
         user_count=user_count,
         session_count=session_count,
-        sync_enabled=room.sync_enabled and room_type in lifetime.SYNCED_TYPES,
+        sync_enabled=room.sync_enabled and room_type in SYNCED_TYPES,
         control_requests=[
             ControlRequestRow(user_id=user, requester_name=ask.name, requested_at=wall.iso(ask.requested_at))
             for user, ask in room.control.requests.items()
@@ -99,7 +92,9 @@ def describe(room: Room, member: Member, *, alone: bool = False) -> PresenceRoom
     return row
 
 
-def joined_reply(room: Room, member: Member, id: MessageId | None, now: float, *, alone: bool = False) -> JoinedReply:
+def joined_reply(
+    room: RoomState, member: Member, id: MessageId | None, now: float, *, alone: bool = False
+) -> JoinedReply:
     """What a join is answered with [C4]. `alone` as for `describe`."""
     return JoinedReply(
         id=id,
@@ -113,7 +108,7 @@ def joined_reply(room: Room, member: Member, id: MessageId | None, now: float, *
     )
 
 
-def acting_member(room: Room | None, user_id: str, session_id: str) -> Member:
+def acting_member(room: RoomState | None, user_id: str, session_id: str) -> Member:
     """Whom an HTTP call is for: the user's session of that id, or when none is named the user's lease, or the only
     session [M1]. Errors: NOT_IN_ROOM, also for a session of somebody else, and SESSION_REQUIRED."""
     person = None if room is None else room.people.get(user_id)

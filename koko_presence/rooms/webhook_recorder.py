@@ -4,10 +4,9 @@ Only a room's owner notes, and only what it does itself: a room that was taken o
 it enters again; who does not come back leaves it there.
 """
 
-from __future__ import annotations
+from typing import Any
 
-from typing import TYPE_CHECKING, Any
-
+from koko_presence.protocol.snapshots import MemberRecord
 from koko_presence.protocol.webhook_events import (
     AnyHappening,
     ControlChanged,
@@ -22,26 +21,23 @@ from koko_presence.protocol.webhook_events import (
     happening_id,
 )
 
-if TYPE_CHECKING:
-    from koko_presence.protocol.snapshots import MemberRecord
-
-    from .member import Member
-    from .room import Room
+from .member import Member
+from .room_state import RoomState
 
 
-def shown(room: Room, now: float) -> None:
+def shown(room: RoomState, now: float) -> None:
     """The room has begun to exist for others than the invisible in it [K7]."""
     if room.setting.happenings is not None:
         _note(room, RoomShown, now, (room.id, room.created_at))
 
 
-def hidden(room: Room, now: float) -> None:
+def hidden(room: RoomState, now: float) -> None:
     """The room has ended for all but the invisible in it [K7]."""
     if room.setting.happenings is not None:
         _note(room, RoomHidden, now, (room.id, room.created_at))
 
 
-def entered(room: Room, member: Member, now: float, *, made: bool, begun: bool) -> None:
+def entered(room: RoomState, member: Member, now: float, *, made: bool, begun: bool) -> None:
     """A session is in; `made`: the room was made for it, `begun`: for others it begins with it. The session may have
     taken the last free place."""
     if room.setting.happenings is None:
@@ -57,21 +53,21 @@ def entered(room: Room, member: Member, now: float, *, made: bool, begun: bool) 
         _note(room, RoomFull, now, stay, limit=limit)
 
 
-def entered_before_creation(room: Room, member: Member, created_at: float, now: float) -> None:
+def entered_before_creation(room: RoomState, member: Member, created_at: float, now: float) -> None:
     """A session is in, whose entry a receiver has forgotten: another owner has told since, at `created_at`, to have
     made the same room."""
     if room.setting.happenings is not None:
         _note_stay(room, UserEntered, member, now, (room.id, member.session_id, member.joined_at, created_at))
 
 
-def left(room: Room, member: Member, reason: str, now: float) -> None:
+def left(room: RoomState, member: Member, reason: str, now: float) -> None:
     """A session has been taken out of the room."""
     if room.setting.happenings is not None:
         stay = (room.id, member.session_id, member.joined_at)
         _note_stay(room, UserLeft, member, now, stay, reason=reason)
 
 
-def left_with_its_owner(room: Room, record: MemberRecord, now: float) -> None:
+def left_with_its_owner(room: RoomState, record: MemberRecord, now: float) -> None:
     """A session is not in the room, which an owner before this one has told to have entered."""
     if room.setting.happenings is None:
         return
@@ -90,13 +86,13 @@ def left_with_its_owner(room: Room, record: MemberRecord, now: float) -> None:
     )
 
 
-def emptied(room: Room, now: float, *, invisible: bool = False) -> None:
+def emptied(room: RoomState, now: float, *, invisible: bool = False) -> None:
     """The room is gone; `invisible`: it was already, for others."""
     if room.setting.happenings is not None:
         _note(room, RoomEmptied, now, (room.id, room.created_at), invisible=invisible)
 
 
-def control_changed(room: Room, from_user_id: str | None, reason: str, now: float) -> None:
+def control_changed(room: RoomState, from_user_id: str | None, reason: str, now: float) -> None:
     """Control has gone from `from_user_id` to whom it belongs now."""
     if room.setting.happenings is None:
         return
@@ -114,7 +110,12 @@ def control_changed(room: Room, from_user_id: str | None, reason: str, now: floa
 
 
 def _note_stay(
-    room: Room, kind: type[UserEntered | UserLeft], member: Member, now: float, key: tuple[object, ...], **more: str
+    room: RoomState,
+    kind: type[UserEntered | UserLeft],
+    member: Member,
+    now: float,
+    key: tuple[object, ...],
+    **more: str,
 ) -> None:
     _note(
         room,
@@ -132,7 +133,7 @@ def _note_stay(
 
 
 def _note(
-    room: Room,
+    room: RoomState,
     kind: type[AnyHappening],
     now: float,
     key: tuple[object, ...],
