@@ -6,19 +6,55 @@ this edge, which has not waited for it, has told the next one who hears the room
 be unknown to the next. The edge repeats the join.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import Protocol
 
 from koko_presence._fastpath.fanout import RoomPacket
+from koko_presence.owner.shard import Shard
+from koko_presence.rooms.room import Room
 
 from . import wire_messages
+from .bus import EdgePort
+from .peer import Courier
 from .placement import room_key
 
-if TYPE_CHECKING:
-    from .cluster_bus import ClusterBus
-
 SNAPSHOT_WITHIN_S = 1.0  # cursors and selections are shown after that in any case
+
+
+class Ownership(Protocol):
+    """What the fence has to know of who owns what: see `transfer.Handover`."""
+
+    @property
+    def recovering(self) -> bool: ...
+
+    @property
+    def settled_epoch(self) -> int: ...
+
+    def owners_of(self, key: str) -> set[int]: ...
+
+    def has_announced(self, key: str) -> bool: ...
+
+
+class FenceBus(Protocol):
+    """What the fence needs of its worker's bus: see `ClusterBus`."""
+
+    me: int
+
+    @property
+    def shard(self) -> Shard: ...
+
+    @property
+    def edge(self) -> EdgePort: ...
+
+    @property
+    def couriers(self) -> Mapping[int, Courier]: ...
+
+    @property
+    def handover(self) -> Ownership: ...
+
+    def show_anew(self, room: Room, edge_id: int, now: float) -> None: ...
+
+    def on_letters(self, sender: int, found: list[tuple[int, bytes]]) -> None: ...
 
 
 class Hearing:
@@ -26,7 +62,7 @@ class Hearing:
 
     __slots__ = ("_behind", "_bus", "_early", "_early_rooms", "_epochs", "_thrown", "_to_refresh")
 
-    def __init__(self, bus: ClusterBus) -> None:
+    def __init__(self, bus: FenceBus) -> None:
         self._bus = bus
         self._early: list[tuple[int, bytes]] = []
         self._early_rooms: set[str] = set()  # theirs

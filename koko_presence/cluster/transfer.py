@@ -4,16 +4,16 @@ The order is in view_change.py. While owners change, commands for what moves wai
 leaves, nobody is refused, and everything else goes on as if nothing had happened.
 """
 
-from __future__ import annotations
-
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol
 
 from msgspec import structs
 
+from koko_presence._fastpath.flush_scheduler import Lane
 from koko_presence.owner import reconcile
+from koko_presence.owner.shard import Shard
 from koko_presence.owner.takeover import (
     GatheredRoom,
     GatheredUser,
@@ -28,25 +28,65 @@ from koko_presence.protocol.snapshots import Presence, RoomPresence, RoomRecord,
 from koko_presence.rooms.room import Room
 
 from . import wire_messages
-from .bus import Alarm, Timers
+from .bus import Alarm, EdgePort, Timers
+from .peer import Courier
 from .placement import Ring, View, room_key, user_key
+from .replica_store import Shelf
+from .stream_fence import Hearing
 from .unconfirmed import Doubts
 from .view_change import ANNOUNCED, RELEASED, SEALED, STEADY, Change
 from .wire_messages import key_of
-
-if TYPE_CHECKING:
-    from .cluster_bus import ClusterBus
 
 log = logging.getLogger("koko_presence.handover")
 
 MOST_AHEAD = 10_000  # letters that wait for a view
 
 
+class TransferBus(Protocol):
+    """What a change of owners needs of its worker's bus: see `ClusterBus`."""
+
+    me: int
+    heard: dict[str, int]
+
+    @property
+    def shard(self) -> Shard: ...
+
+    @property
+    def edge(self) -> EdgePort: ...
+
+    @property
+    def couriers(self) -> Mapping[int, Courier]: ...
+
+    @property
+    def shelf(self) -> Shelf: ...
+
+    @property
+    def hearing(self) -> Hearing: ...
+
+    def send(self, command: Command, now: float) -> None: ...
+
+    def spread(self, now: float) -> None: ...
+
+    def flush_now(self, room: Room, now: float) -> None: ...
+
+    def show_anew(self, room: Room, edge_id: int, now: float) -> None: ...
+
+    def lane(self, room_id: str, session_id: str) -> Lane | None: ...
+
+    def give_lane(self, room: Room, session_id: str, edge_id: int) -> None: ...
+
+    def drop_lanes(self, room: Room) -> None: ...
+
+    def forget_keeper(self, user_id: str) -> None: ...
+
+    def on_letters(self, sender: int, found: list[tuple[int, bytes]]) -> None: ...
+
+
 class Handover:
     """`orphans` are commands that a lost worker has not confirmed."""
 
     def __init__(
-        self, bus: ClusterBus, clock: Callable[[], float], timers: Timers, on_serving: Callable[[int], None]
+        self, bus: TransferBus, clock: Callable[[], float], timers: Timers, on_serving: Callable[[int], None]
     ) -> None:
         self._bus = bus
         self._clock = clock
