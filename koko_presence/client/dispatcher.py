@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -15,19 +15,26 @@ from .errors import PresenceRefused
 from .listeners import Listeners
 from .pending import Requests
 from .reconnecting import Lifeline
-
-if TYPE_CHECKING:
-    from .presence import PresenceClient
+from .room import Room
 
 log = logging.getLogger("koko_presence.client")
 
 MAX_TOLD = 100
 
 
+class Client(Protocol):
+    """Whose messages these are."""
+
+    rooms: dict[str, Room]
+    clock: Callable[[], float]
+
+    def send(self, message: Any) -> None: ...
+
+
 class Inbox:
     """Takes one client's messages apart."""
 
-    def __init__(self, client: PresenceClient, line: Lifeline, requests: Requests, listeners: Listeners) -> None:
+    def __init__(self, client: Client, line: Lifeline, requests: Requests, listeners: Listeners) -> None:
         self._client = client
         self._line = line
         self._requests = requests

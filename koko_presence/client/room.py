@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol
 from weakref import WeakSet
 
 import msgspec
@@ -39,14 +39,27 @@ from .incoming import Joined
 from .listeners import Callback, EventStream, Listeners, Undo
 from .models import Playback
 from .state import RoomState
-from .timing import Slot
-
-if TYPE_CHECKING:
-    from .presence import PresenceClient
+from .timing import Pacer, ServerClock, Slot
 
 TYPING_LIFE_S = 5.0  # the server ends it then [G1]; an older start is not worth sending
 TYPING_INTERVAL_S = 0.5  # [Message Throttling]
 REPORT_STEADY_S, REPORT_CHANGE_S = 1.0, 0.2  # [H6]
+
+
+class Client(Protocol):
+    """Whose room it is."""
+
+    cursors: Pacer
+    selections: Pacer
+    singles: Pacer
+    clock: Callable[[], float]
+    server_clock: ServerClock
+
+    def server_now_ms(self) -> float: ...
+
+    def forget(self, room: Room) -> None: ...
+
+    async def ask(self, message: Any, room: Room | None = None, *, repeat: bool = False) -> Any: ...
 
 
 class Room(RoomState):
@@ -54,9 +67,7 @@ class Room(RoomState):
     an answer; what is not awaited (cursor, selection, typing, report) never waits and never queues: the newest value
     goes out when its turn or the connection comes."""
 
-    def __init__(
-        self, client: PresenceClient, room_id: str, room_type: RoomType | None, privacy: Privacy | None
-    ) -> None:
+    def __init__(self, client: Client, room_id: str, room_type: RoomType | None, privacy: Privacy | None) -> None:
         super().__init__(room_id)
         self.joined = False
         self.ended: Exception | None = None

@@ -174,6 +174,55 @@ def test_an_import_downwards_is_fine(module: str, line: str) -> None:
     assert upward_imports(line, module) == []
 
 
+# a session and its parts know each other by their classes; everything else is free of circles
+SESSION = {"authentication", "hub", "membership", "reauthorization", "rpc", "self_service", "session"}
+
+
+def circles(graph: dict[str, set[str]]) -> list[set[str]]:
+    """Groups of modules of which each reaches each other by its imports [Tarjan 1972]."""
+    numbers: dict[str, int] = {}
+    lowest: dict[str, int] = {}
+    stack: list[str] = []
+    found: list[set[str]] = []
+
+    def visit(module: str) -> None:
+        numbers[module] = lowest[module] = len(numbers)
+        stack.append(module)
+        for target in sorted(graph.get(module, ())):
+            if target not in numbers:
+                visit(target)
+            if target in stack:
+                lowest[module] = min(lowest[module], lowest[target])
+        if lowest[module] == numbers[module]:
+            group = set(stack[stack.index(module) :])
+            del stack[stack.index(module) :]
+            if len(group) > 1:
+                found.append(group)
+
+    for module in sorted(graph):
+        if module not in numbers:
+            visit(module)
+    return found
+
+
+def test_no_modules_import_each_other() -> None:
+    """Imports for types alone and those in functions count, too."""
+    graph = {
+        name: {
+            target[1:]
+            for _, target in imports(path.read_text(), name, path.name == "__init__.py")
+            if target.startswith(".") and target[1:] != name
+        }
+        for name, path in modules().items()
+        if path.suffix == ".py" and name
+    }
+    assert circles(graph) == [{f"server.{name}" for name in SESSION}]
+
+
+def test_a_circle_of_imports_is_noticed() -> None:
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a", "d"}, "d": set()}) == [{"a", "b", "c"}]
+
+
 def test_the_rules_have_no_clock_no_socket_and_no_chance() -> None:
     pure = [path for package in PURE for path in sources(f"koko_presence/{package}")]
     found = [
