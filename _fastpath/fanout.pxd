@@ -1,7 +1,7 @@
 from koko_presence._fastpath.outbox cimport Outbox
 
 
-cdef class Item:
+cdef class StreamFrame:
     cdef readonly bytes frame
     cdef readonly str skip
     cdef readonly str only
@@ -14,7 +14,7 @@ cdef class Item:
     cdef bytes _single
 
 
-cdef class RoomPacket:
+cdef class RoomBatch:
     cdef readonly str room_id
     cdef readonly list items
     cdef readonly str timestamp
@@ -31,21 +31,21 @@ cdef class CursorTemplate:
         self, const char* timestamp, Py_ssize_t timestamp_size, const char* x, Py_ssize_t x_size, const char* y,
         Py_ssize_t y_size,
     )
-    cdef Item item(
+    cdef StreamFrame item(
         self, bint has_timestamp, bint has_point, double timestamp, double x, double y, const char* iso,
         unsigned long long seq,
     )
 
 
-cdef class Feed:
+cdef class RoomSubscription:
     cdef readonly str room_id
     cdef readonly dict outboxes
     cdef public bint any_compact
     cdef bytes _head
 
     cpdef fan_out(self, list items, str timestamp)
-    cdef fan_out_one(self, Item item, str timestamp)
-    cdef bytes single(self, Item item, str timestamp)
+    cdef fan_out_one(self, StreamFrame item, str timestamp)
+    cdef bytes single(self, StreamFrame item, str timestamp)
     cdef bytes plain_for(self, list items, str session_id)
     cdef bytes compact_for(self, list items, str session_id, str timestamp)
     cdef bytes cursors(self, list rows, str timestamp)

@@ -2,7 +2,7 @@ from .outbox import Outbox
 
 def frame_text(payload: bytes) -> bytes: ...
 
-class Item:
+class StreamFrame:
     frame: bytes
     skip: str
     only: str
@@ -23,23 +23,23 @@ class Item:
         refusal: bool = False,
     ) -> None: ...
 
-def is_plain(items: list[Item]) -> bool: ...
+def is_plain(items: list[StreamFrame]) -> bool: ...
 
-class RoomPacket:
+class RoomBatch:
     room_id: str
-    items: list[Item]
+    items: list[StreamFrame]
     timestamp: str
-    def __init__(self, room_id: str, items: list[Item], timestamp: str) -> None: ...
+    def __init__(self, room_id: str, items: list[StreamFrame], timestamp: str) -> None: ...
 
 class CursorTemplate:
     def __init__(
         self, room_id: str, user_id: str, session_id: str, color: str, index: int | None, merge: str
     ) -> None: ...
-    def make(self, timestamp: float | None, x: float | None, y: float | None, iso: str, seq: int) -> Item: ...
+    def make(self, timestamp: float | None, x: float | None, y: float | None, iso: str, seq: int) -> StreamFrame: ...
 
-class Feed:
+class RoomSubscription:
     room_id: str
     outboxes: dict[str, Outbox]
     any_compact: bool
     def __init__(self, room_id: str) -> None: ...
-    def fan_out(self, items: list[Item], timestamp: str) -> None: ...
+    def fan_out(self, items: list[StreamFrame], timestamp: str) -> None: ...

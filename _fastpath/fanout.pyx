@@ -54,7 +54,7 @@ cpdef bytes frame_text(bytes payload):
 
 @cython.no_gc  # bytes and texts alone: no cycle can go through it, and the collector need not look
 @cython.freelist(64)
-cdef class Item:
+cdef class StreamFrame:
     """One ready frame of a room's stream and whom it is for.
 
     `skip` is the author's session, `only` names a single receiver. `merge` marks a frame that a newer one with the
@@ -77,7 +77,7 @@ cdef class Item:
         self.refusal = refusal
 
 
-cdef class RoomPacket:
+cdef class RoomBatch:
     """All that one room has for one edge in one flush, in order [B11]; `timestamp` is the flush's, ISO 8601 [B6]."""
 
     def __init__(self, str room_id not None, list items not None, str timestamp not None):
@@ -125,7 +125,7 @@ cdef class CursorTemplate:
         self._skip = session_id
         self._merge = merge
 
-    cdef Item item(
+    cdef StreamFrame item(
         self, bint has_timestamp, bint has_point, double timestamp, double x, double y, const char* iso,
         unsigned long long seq,
     ):
@@ -136,7 +136,7 @@ cdef class CursorTemplate:
         cdef char* timestamp_at
         cdef Py_ssize_t timestamp_size = 0, x_size = 0, y_size = 0, size, head_size
         cdef unsigned char[10] head
-        cdef Item item = Item.__new__(Item)
+        cdef StreamFrame item = StreamFrame.__new__(StreamFrame)
         timestamp_at = x_at = y_at = out
         if has_timestamp:
             out = timestamp_at = put(out, b'"timestamp":', 12)
@@ -209,7 +209,7 @@ cdef class CursorTemplate:
 # --- fan-out ------------------------------------------------------------------------------------------------------
 
 
-cdef inline bint is_for(Item item, str session_id):
+cdef inline bint is_for(StreamFrame item, str session_id):
     return item.skip != session_id and (not item.only or item.only == session_id)
 
 
@@ -221,14 +221,14 @@ cdef inline bytes joined(list frames):
 
 def is_plain(list items not None):
     """Does this flush neither change who receives it nor hold an error for anybody?"""
-    cdef Item item
+    cdef StreamFrame item
     for item in items:
         if item.attach or item.detach or item.refusal:
             return False
     return True
 
 
-cdef class Feed:
+cdef class RoomSubscription:
     """One room's stream at one edge: `outboxes` holds its receivers by session id, `any_compact` says whether one of
     them ever asked for compact cursors."""
 
@@ -238,7 +238,7 @@ cdef class Feed:
 
     cpdef fan_out(self, list items, str timestamp):
         """Give one flush to all receivers: everything, but not one's own, and what is for one alone."""
-        cdef Item item
+        cdef StreamFrame item
         cdef Outbox outbox
         cdef set special
         cdef str session_id
@@ -246,7 +246,7 @@ cdef class Feed:
         cdef bint made_plain = False, made_compact = False
         cdef Py_ssize_t receivers
         if len(items) == 1:
-            self.fan_out_one(<Item>items[0], timestamp)
+            self.fan_out_one(<StreamFrame>items[0], timestamp)
             return
         receivers = len(self.outboxes)
         special = set()
@@ -278,7 +278,7 @@ cdef class Feed:
             if frames is not None:
                 outbox.write(frames)
 
-    cdef fan_out_one(self, Item item, str timestamp):
+    cdef fan_out_one(self, StreamFrame item, str timestamp):
         """A quiet room's flush: one item, and nothing to be joined."""
         cdef Outbox outbox
         cdef str session_id
@@ -304,7 +304,7 @@ cdef class Feed:
             else:
                 outbox.write(item.frame)
 
-    cdef bytes single(self, Item item, str timestamp):
+    cdef bytes single(self, StreamFrame item, str timestamp):
         """A cursor as a `cursors` message of its own, made once for all who want it."""
         if item._single is None:
             item._single = self.cursors([item.compact], timestamp)
@@ -312,7 +312,7 @@ cdef class Feed:
 
     cdef bytes plain_for(self, list items, str session_id):
         """What a session gets, None when that is nothing; "" stands for those who are not named in the flush."""
-        cdef Item item
+        cdef StreamFrame item
         cdef list own = []
         for item in items:
             if not item.only:
@@ -328,7 +328,7 @@ cdef class Feed:
 
     cdef bytes compact_for(self, list items, str session_id, str timestamp):
         """The same with each run of cursors as one message; other events keep their place among them [B11, B12]."""
-        cdef Item item
+        cdef StreamFrame item
         cdef list own = [], rows = []
         for item in items:
             if not item.only:
@@ -356,7 +356,7 @@ cdef class Feed:
         return frame_text(b'%b%b","data":[%b]}' % (self._head, timestamp.encode("ascii"), b",".join(rows)))
 
     cdef to_slow(self, Outbox outbox, list items, str session_id, str timestamp):
-        cdef Item item
+        cdef StreamFrame item
         cdef bytes frame
         for item in items:
             if not is_for(item, session_id):

@@ -1,20 +1,20 @@
-from koko_presence._fastpath.outbox cimport Turn
+from koko_presence._fastpath.outbox cimport WriteBatch
 from koko_presence._fastpath.rounds cimport Round
 from koko_presence._fastpath.cursor_parser cimport CursorText
-from koko_presence._fastpath.room_core cimport FlushPlan, Pointer, Stream
+from koko_presence._fastpath.room_core cimport FlushQueue, MemberCore, RoomCore
 
 
 cdef double read_clock(clock) except? -1.0
 
 
-cdef class Waiter:
+cdef class DeferredSender:
     cdef bint listed
 
     cdef double release(self, double now) except? -1.0
 
 
-cdef class LocalRoad:
-    cdef readonly FlushPlan plan
+cdef class FlushScheduler:
+    cdef readonly FlushQueue plan
     cdef object _timers
     cdef object _clock
     cdef object _alarm
@@ -24,7 +24,7 @@ cdef class LocalRoad:
     cdef object _advise
     cdef double _judge_at
     cdef dict _feeds
-    cdef Turn _turn
+    cdef WriteBatch _turn
     cdef bint _soon
     cdef double _alarm_at
     cdef list _line
@@ -33,22 +33,22 @@ cdef class LocalRoad:
     cdef double _waiters_at
 
     cpdef plan_flush(self, double now)
-    cdef wait(self, Waiter waiter, double at, double now)
+    cdef wait(self, DeferredSender waiter, double at, double now)
     cdef release(self, double now)
     cdef write(self, double now)
     cdef list line_up(self, list due)
     cdef count(self, list served, Py_ssize_t size, double now)
-    cdef deliver(self, Stream room, list items, double now)
+    cdef deliver(self, RoomCore room, list items, double now)
 
 
-cdef class Lane:
+cdef class CursorRoute:
     cdef readonly bytes key
     cdef double at  # when the last cursor came, of those that were let in
     cdef bint holds  # `value` waits for the session's own budget
     cdef CursorText value
-    cdef Stream _room
-    cdef Pointer _pointer
-    cdef LocalRoad _road
+    cdef RoomCore _room
+    cdef MemberCore _pointer
+    cdef FlushScheduler _road
     cdef object _on_second
 
     cdef bint admits(self, CursorText* cursor) except -1

@@ -11,10 +11,10 @@ from time import monotonic as real_clock
 from libc.math cimport INFINITY
 
 from koko_presence._fastpath.counters cimport hot, observe
-from koko_presence._fastpath.fanout cimport Feed, Item
-from koko_presence._fastpath.outbox cimport Turn
+from koko_presence._fastpath.fanout cimport RoomSubscription, StreamFrame
+from koko_presence._fastpath.outbox cimport WriteBatch
 from koko_presence._fastpath.cursor_parser cimport CursorText
-from koko_presence._fastpath.room_core cimport FlushPlan, Pointer, State, Stream
+from koko_presence._fastpath.room_core cimport FlushQueue, MemberCore, State, RoomCore
 from koko_presence._fastpath.system cimport monotonic
 
 cdef double SAMPLE_S = 0.1
@@ -33,7 +33,7 @@ cdef double read_clock(clock) except? -1.0:
 log = logging.getLogger("koko_presence.bus")
 
 
-cdef class Waiter:
+cdef class DeferredSender:
     """Somebody with values that wait for a budget of its own."""
 
     cdef double release(self, double now) except? -1.0:
@@ -41,7 +41,7 @@ cdef class Waiter:
         return INFINITY
 
 
-cdef class LocalRoad:
+cdef class FlushScheduler:
     """Flushes rooms when `plan` says so: soon for a time that has come, else with `alarm`.
 
     `deliver(room, items, now)` takes a flush the long way, `flushed(now)` follows when all are delivered, or as many as
@@ -50,7 +50,7 @@ cdef class LocalRoad:
     control first, then those with any other event, then those with cursors alone; the first planned first.
     """
 
-    def __init__(self, FlushPlan plan not None, timers, clock, alarm, deliver, flushed, judge, advise):
+    def __init__(self, FlushQueue plan not None, timers, clock, alarm, deliver, flushed, judge, advise):
         self.plan = plan
         self._timers = timers
         self._clock = clock
@@ -65,7 +65,7 @@ cdef class LocalRoad:
         self._waiters = []
         self._waiters_at = INFINITY
 
-    def shorten(self, dict feeds, Turn turn):
+    def shorten(self, dict feeds, WriteBatch turn):
         """`turn` is what the sockets of this worker are written with. When all receivers are at its one edge, a flush that
         changes no receivers goes straight to its `feeds`; None ends that."""
         self._feeds = feeds
@@ -86,7 +86,7 @@ cdef class LocalRoad:
             self._alarm_at = at
             self._alarm.want(at)
 
-    cdef wait(self, Waiter waiter, double at, double now):
+    cdef wait(self, DeferredSender waiter, double at, double now):
         """`waiter.release` is to be called at monotonic second `at`, or in a flush soon after."""
         if not waiter.listed:
             waiter.listed = True
@@ -97,11 +97,11 @@ cdef class LocalRoad:
 
     cdef release(self, double now):
         cdef list waiters = self._waiters
-        cdef Waiter waiter
+        cdef DeferredSender waiter
         cdef double at, soonest = INFINITY
         self._waiters, self._waiters_at = [], INFINITY
         for each in waiters:
-            waiter = <Waiter>each
+            waiter = <DeferredSender>each
             waiter.listed = False
             try:
                 at = waiter.release(now)
@@ -119,7 +119,7 @@ cdef class LocalRoad:
     def run(self):
         """Flush the rooms whose time has come, as far as this part goes; the rest when the worker has read again."""
         cdef double now = read_clock(self._clock), until = now + PART_S
-        cdef Stream room
+        cdef RoomCore room
         cdef list line
         cdef Py_ssize_t done = 0
         self._soon = False
@@ -171,7 +171,7 @@ cdef class LocalRoad:
 
     cdef list line_up(self, list due):
         """All rooms whose time has come, in the order in which they are served."""
-        cdef Stream room
+        cdef RoomCore room
         cdef list line = self._line, events, cursors
         if line:
             line.extend(due)
@@ -195,17 +195,17 @@ cdef class LocalRoad:
     cdef count(self, list served, Py_ssize_t size, double now):
         """The first so many of these have been written."""
         cdef Py_ssize_t index
-        cdef Stream room
+        cdef RoomCore room
         if self._clock is real_clock:  # any other one stands still in a turn
             now = monotonic()
         for index in range(size):
-            room = <Stream>served[index]
+            room = <RoomCore>served[index]
             if room.flushing_since >= 0.0:
                 hot.flushes += 1
                 observe(&hot.broadcast, now - room.flushing_since)
 
-    cdef deliver(self, Stream room, list items, double now):
-        cdef Item item
+    cdef deliver(self, RoomCore room, list items, double now):
+        cdef StreamFrame item
         if self._feeds is not None:
             for item in items:
                 if item.attach or item.detach or item.refusal:
@@ -213,16 +213,16 @@ cdef class LocalRoad:
             else:
                 feed = self._feeds.get(room.id) if items else None
                 if feed is not None:
-                    (<Feed>feed).fan_out(items, room.wall.iso(now) if (<Feed>feed).any_compact else "")
+                    (<RoomSubscription>feed).fan_out(items, room.wall.iso(now) if (<RoomSubscription>feed).any_compact else "")
                 return
         self._deliver(room, items, now)
 
 
-cdef class Lane:
+cdef class CursorRoute:
     """The way of one session's plain cursors into one room. `on_second(room, now)` hears that a second's worth of
     events has been counted [L2]."""
 
-    def __init__(self, Stream room not None, Pointer pointer not None, LocalRoad road not None, on_second):
+    def __init__(self, RoomCore room not None, MemberCore pointer not None, FlushScheduler road not None, on_second):
         self.key = room.id.encode()
         self.at = -INFINITY
         self._room = room
@@ -247,8 +247,8 @@ cdef class Lane:
 
     cdef put(self, CursorText* cursor, double now):
         """Show a cursor that is admitted, or let it wait in the room for its budgets there."""
-        cdef Stream room = self._room
-        cdef Pointer pointer = self._pointer
+        cdef RoomCore room = self._room
+        cdef MemberCore pointer = self._pointer
         cdef State before
         if room.meter.tick(now):
             self._on_second(room, now)

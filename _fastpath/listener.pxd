@@ -1,4 +1,4 @@
-from koko_presence._fastpath.session_limits cimport Gate
+from koko_presence._fastpath.session_limits cimport SessionRateLimiter
 from koko_presence._fastpath.read_budget cimport Intake
 
 
@@ -6,7 +6,7 @@ cdef class FrameListener:
     cdef public bint closing
     cdef public bint deaf
     cdef public list parts
-    cdef public Gate gate
+    cdef public SessionRateLimiter gate
     cdef public Intake intake
 
     cdef bint take_text(self, const char* text, Py_ssize_t size)

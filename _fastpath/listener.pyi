@@ -1,11 +1,11 @@
 from .read_budget import Intake
-from .session_limits import Gate
+from .session_limits import SessionRateLimiter
 
 class FrameListener:
     closing: bool
     deaf: bool
     parts: list[bytes] | None
-    gate: Gate | None
+    gate: SessionRateLimiter | None
     intake: Intake | None
     def on_frame(self, kind: int, fin: bool, payload: bytes) -> None: ...
     def on_bad_frame(self, code: int, reason: str) -> None: ...

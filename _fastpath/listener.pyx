@@ -3,7 +3,7 @@
 
 import logging
 
-from koko_presence._fastpath.session_limits cimport Gate
+from koko_presence._fastpath.session_limits cimport SessionRateLimiter
 from koko_presence._fastpath.read_budget cimport Intake
 
 log = logging.getLogger("koko_presence.connection")

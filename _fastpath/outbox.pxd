@@ -1,4 +1,4 @@
-cdef class Turn:
+cdef class WriteBatch:
     cdef list _dirty
     cdef object _call_soon
     cdef bint _planned
@@ -16,7 +16,7 @@ cdef class Outbox:
     cdef object _wire
     cdef object _on_slow
     cdef object _transport
-    cdef Turn _turn
+    cdef WriteBatch _turn
     cdef bytes _first
     cdef list _more
     cdef dict _merged

@@ -17,7 +17,7 @@ from koko_presence._fastpath.system cimport SEND_FLAGS, TIOCOUTQ, ioctl, send
 log = logging.getLogger("koko_presence.outbox")
 
 
-cdef class Turn:
+cdef class WriteBatch:
     """The outboxes that have something to write at the end of this turn of the loop.
 
     `call_soon(callback)` is asked, once per turn, to call `write`.
@@ -59,7 +59,7 @@ cdef class Outbox:
     event of the same author comes. `on_slow()` is called at `hard_bytes`.
     """
 
-    def __init__(self, wire, Py_ssize_t soft_bytes, Py_ssize_t hard_bytes, Turn turn not None, on_slow):
+    def __init__(self, wire, Py_ssize_t soft_bytes, Py_ssize_t hard_bytes, WriteBatch turn not None, on_slow):
         self._wire = wire
         self._soft_bytes = soft_bytes
         self._hard_bytes = hard_bytes

@@ -1,6 +1,6 @@
 from koko_presence._fastpath.fanout cimport CursorTemplate
 from koko_presence._fastpath.cursor_parser cimport CursorText
-from koko_presence._fastpath.throttle cimport Meter, TokenBucket, Trailing
+from koko_presence._fastpath.throttle cimport Meter, TokenBucket, Coalescer
 from koko_presence._fastpath.wallclock cimport WallClock
 
 
@@ -17,7 +17,7 @@ cdef struct CursorValue:
     double y
 
 
-cdef class Pace:
+cdef class FlushPacing:
     cdef double _flushed_at
     cdef double _recent
 
@@ -26,21 +26,21 @@ cdef class Pace:
     cpdef flushed(self, double now, Py_ssize_t frames)
 
 
-cdef class Stream:
+cdef class RoomCore:
     cdef readonly str id
     cdef readonly bint needs_timestamp
     cdef readonly WallClock wall
     cdef readonly TokenBucket budget
     cdef readonly Meter meter
-    cdef readonly Pace pace
+    cdef readonly FlushPacing pace
     cdef readonly dict members
     cdef public bint urgent
     cdef public int advised_ms  # the plan's, when the room was last told of it
     cdef bint eventful  # something other than cursors waits
     cdef list _out
     cdef unsigned long long _seq
-    cdef Pointer _first  # of those whose cursor is to be encoded, in the order in which the cursors came
-    cdef Pointer _last
+    cdef MemberCore _first  # of those whose cursor is to be encoded, in the order in which the cursors came
+    cdef MemberCore _last
     cdef list _late  # those whose newest cursor waits for a budget, in the order in which they began to wait
     cdef double planned_at
     cdef double touched_at  # when the first of what waits came
@@ -48,18 +48,18 @@ cdef class Stream:
 
     cdef encode_all(self)
     cpdef list take_items(self, double now)
-    cdef offer(self, Pointer pointer, CursorText* cursor, double now)
+    cdef offer(self, MemberCore pointer, CursorText* cursor, double now)
     cdef release(self, double now)
-    cdef admit(self, Pointer pointer, double now)
+    cdef admit(self, MemberCore pointer, double now)
     cdef double late_at(self, double now)
-    cdef encode(self, Pointer pointer)
+    cdef encode(self, MemberCore pointer)
 
 
-cdef class Pointer:
+cdef class MemberCore:
     cdef readonly str user_id
     cdef readonly str session_id
     cdef readonly TokenBucket cursor_bucket
-    cdef readonly Trailing pending
+    cdef readonly Coalescer pending
     cdef public bint connected
     cdef public bint attached
     cdef public bint disabled
@@ -75,14 +75,14 @@ cdef class Pointer:
     cdef CursorValue _newest  # what waits for a budget, while _state is LATE
     cdef State _state
     cdef double _came_at  # when what is FRESH came
-    cdef Pointer _after
+    cdef MemberCore _after
     cdef CursorTemplate _template
 
     cdef bint may_show(self)
     cdef bint is_fresh(self)
 
 
-cdef class FlushPlan:
+cdef class FlushQueue:
     cdef list _rooms
     cdef readonly double soonest
     cdef public double window_s
@@ -91,9 +91,9 @@ cdef class FlushPlan:
     cdef public int advised_ms
 
     cpdef double window_for(self, Py_ssize_t members)
-    cpdef touch(self, Stream room, double now)
-    cpdef urge(self, Stream room, double now)
+    cpdef touch(self, RoomCore room, double now)
+    cpdef urge(self, RoomCore room, double now)
     cpdef list take_due(self, double now)
-    cdef begun(self, Stream room)
-    cdef double pace(self, Stream room, double at)
-    cdef plan(self, Stream room, double at)
+    cdef begun(self, RoomCore room)
+    cdef double pace(self, RoomCore room, double at)
+    cdef plan(self, RoomCore room, double at)

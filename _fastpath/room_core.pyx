@@ -17,9 +17,9 @@ from libc.math cimport INFINITY
 from msgspec import UNSET
 
 from koko_presence._fastpath.counters cimport hot
-from koko_presence._fastpath.fanout cimport CursorTemplate, Item
+from koko_presence._fastpath.fanout cimport CursorTemplate, StreamFrame
 from koko_presence._fastpath.cursor_parser cimport CursorText
-from koko_presence._fastpath.throttle cimport CROWDED_WAIT_S, Meter, TokenBucket, Trailing
+from koko_presence._fastpath.throttle cimport CROWDED_WAIT_S, Meter, TokenBucket, Coalescer
 from koko_presence._fastpath.wallclock cimport WallClock
 from koko_presence.protocol.messages import Cursor
 
@@ -33,7 +33,7 @@ cdef double SHARE = 1.0 / 16.0  # how much of a worker the writes of one room ma
 cdef double TAKEN_OUT = -INFINITY  # planned_at of a room that is about to be flushed
 
 
-cdef class Pace:
+cdef class FlushPacing:
     """When a room writes: at once while it is quiet, at the end of a window after its last write while it is busy."""
 
     def __init__(self):
@@ -59,7 +59,7 @@ cdef class Pace:
         self._flushed_at = now
 
 
-cdef class Stream:
+cdef class RoomCore:
     """One room's ordered stream: its number, its frames that wait for the next flush, and what it may take in [L2].
 
     Whoever reads `out` or `seq` finds the cursors that came before in them, so their order is that of their coming.
@@ -72,7 +72,7 @@ cdef class Stream:
         self.budget = budget
         self.meter = meter
         self.needs_timestamp = needs_timestamp  # a cursor in a room with a video says where in the video [E4]
-        self.pace = Pace()
+        self.pace = FlushPacing()
         self.members = {}
         self._out = []
         self._late = []
@@ -111,7 +111,7 @@ cdef class Stream:
         self.budget = budget
         self.meter = meter
         self.needs_timestamp = needs_timestamp
-        self.pace = Pace()
+        self.pace = FlushPacing()
 
     def settle(self):
         """Put the cursors that are FRESH into the stream: something is to come behind them, or who may see them is to
@@ -119,7 +119,7 @@ cdef class Stream:
         self.encode_all()
 
     cdef encode_all(self):
-        cdef Pointer pointer
+        cdef MemberCore pointer
         while self._first is not None:
             pointer = self._first
             self._first = pointer._after
@@ -141,14 +141,14 @@ cdef class Stream:
         self.pace.flushed(now, len(items))
         return items
 
-    def show_cursor(self, Pointer pointer not None, cursor not None, double now):
+    def show_cursor(self, MemberCore pointer not None, cursor not None, double now):
         """A plain cursor that may be shown, from the long way: into the stream when its budgets allow, else in place of
         the one that waits for them."""
         cdef CursorText text
         read_cursor(&text, cursor)
         self.offer(pointer, &text, now)
 
-    def show_now(self, Pointer pointer not None, cursor not None, double now):
+    def show_now(self, MemberCore pointer not None, cursor not None, double now):
         """The same for one that has had its tokens."""
         cdef CursorText text
         read_cursor(&text, cursor)
@@ -157,7 +157,7 @@ cdef class Stream:
         copy_value(&pointer._newest, &text)
         self.admit(pointer, now)
 
-    def drop_late(self, Pointer pointer not None):
+    def drop_late(self, MemberCore pointer not None):
         """Forget the cursor that waits for a budget. True when there was one."""
         if pointer._state != LATE:
             return False
@@ -169,9 +169,9 @@ cdef class Stream:
         """Show the cursors that wait, whatever their budgets say: nobody else would know of them."""
         late, self._late = self._late, []
         for pointer in late:
-            self.admit(<Pointer>pointer, now)
+            self.admit(<MemberCore>pointer, now)
 
-    cdef offer(self, Pointer pointer, CursorText* cursor, double now):
+    cdef offer(self, MemberCore pointer, CursorText* cursor, double now):
         if pointer._state == IDLE and pointer.cursor_bucket.ready_at(now) <= now and self.budget.take(now):
             pointer.cursor_bucket.take(now)
             copy_value(&pointer._newest, cursor)
@@ -190,7 +190,7 @@ cdef class Stream:
         pointer._state = LATE
         self._late.append(pointer)
 
-    cdef admit(self, Pointer pointer, double now):
+    cdef admit(self, MemberCore pointer, double now):
         """The newest of a pointer is what it shows from now on; it is encoded later."""
         pointer._shown = pointer._newest
         pointer._unread = True
@@ -205,10 +205,10 @@ cdef class Stream:
 
     cdef release(self, double now):
         """Admit those that wait, the longest first, as far as their budgets allow."""
-        cdef Pointer pointer
+        cdef MemberCore pointer
         cdef list late = self._late, still = []
         for each in late:
-            pointer = <Pointer>each
+            pointer = <MemberCore>each
             if pointer.cursor_bucket.ready_at(now) <= now and self.budget.take(now):
                 pointer.cursor_bucket.take(now)
                 self.admit(pointer, now)
@@ -220,14 +220,14 @@ cdef class Stream:
         """When the first of those that wait may have its token; a budget that they share is asked again after a while."""
         cdef double at = INFINITY, ready_at
         for each in self._late:
-            ready_at = (<Pointer>each).cursor_bucket.ready_at(now)
+            ready_at = (<MemberCore>each).cursor_bucket.ready_at(now)
             if ready_at < at:
                 at = ready_at
         if self.budget.ready_at(now) > now and at < now + CROWDED_WAIT_S:
             at = now + CROWDED_WAIT_S
         return at
 
-    cdef encode(self, Pointer pointer):
+    cdef encode(self, MemberCore pointer):
         cdef CursorValue* value = &pointer._shown
         if pointer._template is None:
             pointer._template = CursorTemplate(
@@ -259,14 +259,14 @@ cdef inline void copy_value(CursorValue* value, CursorText* cursor) noexcept:
     value.y = cursor.y
 
 
-cdef class Pointer:
+cdef class MemberCore:
     """One session's cursor in one room, and all that decides whether others may see it."""
 
     def __init__(self, str user_id not None, str session_id not None, TokenBucket cursor_bucket not None, double now):
         self.user_id = user_id
         self.session_id = session_id
         self.cursor_bucket = cursor_bucket  # the person's, shared by all tabs [E2]
-        self.pending = Trailing()  # the newest value per kind that waits for its budget [E1, L1]
+        self.pending = Coalescer()  # the newest value per kind that waits for its budget [E1, L1]
         self.connected = True
         self.attached = False  # receives the room's stream
         self.cursor_put_away = False  # hidden by a lost connection until it moves again [D2, C5]
@@ -326,7 +326,7 @@ cdef class Pointer:
         return self._state == FRESH
 
 
-cdef class FlushPlan:
+cdef class FlushQueue:
     """Which rooms have something to send, and when the first of them wants to. `window_s` is a busy room's window, up to
     `ceiling_s` in a large room; 0 switches windows off. While the worker is `full` every room waits for the end of its
     window, however quiet it is."""
@@ -337,7 +337,7 @@ cdef class FlushPlan:
         self.window_s = min(window_s, ceiling_s)
         self.soonest = INFINITY
 
-    cpdef touch(self, Stream room, double now):
+    cpdef touch(self, RoomCore room, double now):
         """Plan the flush of a room that may have something to send."""
         cdef double at
         if room._first is not None or room._out:
@@ -357,18 +357,18 @@ cdef class FlushPlan:
             return self.window_s
         return max(self.window_s, min(long_enough, self.ceiling_s))
 
-    cdef double pace(self, Stream room, double at):
+    cdef double pace(self, RoomCore room, double at):
         """When a room should be flushed of which something is ready at monotonic second `at`."""
         cdef double window_s = self.window_for(len(room.members))
         return room.pace.after(at, window_s) if self.full else room.pace.flush_at(at, window_s)
 
-    cpdef urge(self, Stream room, double now):
+    cpdef urge(self, RoomCore room, double now):
         """The same, at once and whatever its pace: a room that ends says its last words."""
         if room.planned_at == INFINITY or room.touched_at > now:
             room.touched_at = now
         self.plan(room, now)
 
-    cdef plan(self, Stream room, double at):
+    cdef plan(self, RoomCore room, double at):
         if at >= room.planned_at:
             return
         if room.planned_at == INFINITY:
@@ -380,7 +380,7 @@ cdef class FlushPlan:
     cpdef list take_due(self, double now):
         """Take out the rooms whose time has come, in the order in which they were first touched. Until `begun` they are
         not planned again."""
-        cdef Stream room
+        cdef RoomCore room
         cdef list due = [], later = []
         cdef double soonest = INFINITY
         for room in self._rooms:
@@ -395,7 +395,7 @@ cdef class FlushPlan:
         self.soonest = soonest
         return due
 
-    cdef begun(self, Stream room):
+    cdef begun(self, RoomCore room):
         """A room that was taken out is being flushed: what comes from now on is for the next time."""
         room.planned_at = INFINITY
         room.flushing_since = room.touched_at if room._first is not None or room._out or room._late else -1.0

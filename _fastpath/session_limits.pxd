@@ -1,10 +1,10 @@
-from koko_presence._fastpath.flush_scheduler cimport Lane, Waiter
+from koko_presence._fastpath.flush_scheduler cimport CursorRoute, DeferredSender
 from koko_presence._fastpath.rounds cimport Round
 from koko_presence._fastpath.cursor_parser cimport CursorText
 from koko_presence._fastpath.throttle cimport TokenBucket
 
 
-cdef class Gate(Waiter):
+cdef class SessionRateLimiter(DeferredSender):
     cdef readonly double seen_at
     cdef readonly double stirred_at
     cdef public bint open
@@ -20,5 +20,5 @@ cdef class Gate(Waiter):
     cdef list _late
 
     cdef bint pass_through(self, const char* text, Py_ssize_t size) except -1
-    cdef hold(self, Lane lane, CursorText* cursor, double now)
-    cdef Lane find(self, str room_id)
+    cdef hold(self, CursorRoute lane, CursorText* cursor, double now)
+    cdef CursorRoute find(self, str room_id)

@@ -3,15 +3,15 @@ from typing import Protocol
 
 from koko_presence.protocol.messages import Cursor
 
-from .flush_scheduler import Lane
+from .flush_scheduler import CursorRoute
 from .rounds import Round
 from .throttle import TokenBucket
 
-class Rooms(Protocol):
+class Memberships(Protocol):
     def show_late(self, room_id: str, cursor: Cursor, now: float) -> None: ...
     def note_flood(self, now: float) -> bool: ...
 
-class Gate:
+class SessionRateLimiter:
     seen_at: float
     stirred_at: float
     open: bool
@@ -24,12 +24,12 @@ class Gate:
         max_bytes: int,
         clock: Callable[[], float],
         now: float,
-        rooms: Rooms,
+        rooms: Memberships,
         round: Round,
     ) -> None: ...
     def note_life(self, now: float) -> None: ...
     def note_stir(self, now: float) -> None: ...
-    def add_lane(self, lane: Lane) -> None: ...
+    def add_lane(self, lane: CursorRoute) -> None: ...
     def drop_lane(self, room_id: str) -> Cursor | None: ...
     def take_back(self, room_id: str) -> Cursor | None: ...
     def take_all_back(self) -> list[tuple[str, Cursor]]: ...

@@ -17,7 +17,7 @@ from libc.string cimport memcmp
 from msgspec import UNSET
 
 from koko_presence._fastpath.counters cimport hot
-from koko_presence._fastpath.flush_scheduler cimport Lane, Waiter, read_clock
+from koko_presence._fastpath.flush_scheduler cimport CursorRoute, DeferredSender, read_clock
 from koko_presence._fastpath.rounds cimport Round
 from koko_presence._fastpath.cursor_parser cimport CursorText, scan_cursor
 from koko_presence._fastpath.throttle cimport TokenBucket
@@ -26,7 +26,7 @@ from koko_presence.protocol.messages import Cursor
 log = logging.getLogger("koko_presence.connection")
 
 
-cdef class Gate(Waiter):
+cdef class SessionRateLimiter(DeferredSender):
     """One session's gate. `seen_at` is the time of its last message, `stirred_at` of the last that was not only a
     heartbeat [D4]; plain cursors pass while the session says that it is `open` (past auth), `awake` (nobody needs to
     be told that it is active) and not `crowded` (no cursor waits on the long way for the session's own budget).
@@ -54,10 +54,10 @@ cdef class Gate(Waiter):
         """Something other than a heartbeat came."""
         self.stirred_at = now
 
-    def add_lane(self, Lane lane not None):
+    def add_lane(self, CursorRoute lane not None):
         """The session is in a room and hears it."""
-        cdef Lane before = self.find(lane.key.decode())
-        self._lanes = [lane] + [each for each in self._lanes if (<Lane>each).key != lane.key]
+        cdef CursorRoute before = self.find(lane.key.decode())
+        self._lanes = [lane] + [each for each in self._lanes if (<CursorRoute>each).key != lane.key]
         if before is not None and before.holds:
             lane.holds, lane.value = True, before.value
             self._late[self._late.index(before)] = lane
@@ -66,12 +66,12 @@ cdef class Gate(Waiter):
         """The session has left a room, or the way there is lost. Gives back the cursor that waited for it, if any."""
         waited = self.take_back(room_id)
         key = room_id.encode()
-        self._lanes = [each for each in self._lanes if (<Lane>each).key != key]
+        self._lanes = [each for each in self._lanes if (<CursorRoute>each).key != key]
         return waited
 
     def take_back(self, str room_id not None):
         """The cursor that waits here for a room, which is its caller's now; None when there is none."""
-        cdef Lane lane = self.find(room_id)
+        cdef CursorRoute lane = self.find(room_id)
         if lane is None or not lane.holds:
             return None
         lane.holds = False
@@ -82,23 +82,23 @@ cdef class Gate(Waiter):
         """All cursors that wait here, as (room id, cursor), the longest first; they are the caller's now."""
         late, self._late = self._late, []
         for each in late:
-            (<Lane>each).holds = False
-        return [((<Lane>each).key.decode(), as_cursor(&(<Lane>each).value)) for each in late]
+            (<CursorRoute>each).holds = False
+        return [((<CursorRoute>each).key.decode(), as_cursor(&(<CursorRoute>each).value)) for each in late]
 
     def unsent(self, str room_id not None):
         """Is the session's last cursor still on its way into the room? Then the next takes its place."""
-        cdef Lane lane = self.find(room_id)
+        cdef CursorRoute lane = self.find(room_id)
         return lane is not None and lane.unsent()
 
     def last_cursor(self, str room_id not None):
         """The last cursor for another worker's room; None when none is known, and one without a point or a second of the
         video for one that was put away."""
-        cdef Lane lane = self.find(room_id)
+        cdef CursorRoute lane = self.find(room_id)
         return None if lane is None else lane.last()
 
     def note_last(self, str room_id not None, cursor):
         """The session's last cursor in a room went the long way; None for one that the room's next owner is not told."""
-        cdef Lane lane = self.find(room_id)
+        cdef CursorRoute lane = self.find(room_id)
         if lane is not None:
             lane.note_last(cursor)
 
@@ -111,23 +111,23 @@ cdef class Gate(Waiter):
         """True when `data` was a plain cursor and is on its way; False, and nothing done, for all else."""
         return self.pass_through(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
 
-    cdef Lane find(self, str room_id):
+    cdef CursorRoute find(self, str room_id):
         cdef bytes key = room_id.encode()
         for each in self._lanes:
-            if (<Lane>each).key == key:
-                return <Lane>each
+            if (<CursorRoute>each).key == key:
+                return <CursorRoute>each
         return None
 
     cdef bint pass_through(self, const char* text, Py_ssize_t size) except -1:
         cdef CursorText cursor
-        cdef Lane lane
+        cdef CursorRoute lane
         cdef double now
         if not self.open or not self.awake or self.crowded or size > self._max_bytes:
             return False
         if not scan_cursor(text, size, &cursor):
             return False
         for each in self._lanes:
-            lane = <Lane>each
+            lane = <CursorRoute>each
             if PyBytes_GET_SIZE(lane.key) == cursor.room_size and (
                 memcmp(PyBytes_AS_STRING(lane.key), cursor.room, cursor.room_size) == 0
             ):
@@ -150,23 +150,23 @@ cdef class Gate(Waiter):
             self.hold(lane, &cursor, now)
         return True
 
-    cdef hold(self, Lane lane, CursorText* cursor, double now):
+    cdef hold(self, CursorRoute lane, CursorText* cursor, double now):
         lane.holds, lane.value = True, cursor[0]
         self._late.append(lane)
         if len(self._late) == 1:
             lane._road.wait(self, self._cursors.ready_at(now), now)
 
     cdef double release(self, double now) except? -1.0:
-        cdef Lane lane
+        cdef CursorRoute lane
         while self._late:
             if not self.open:
                 for each in self._late:
-                    (<Lane>each).holds = False
+                    (<CursorRoute>each).holds = False
                 self._late = []
                 break
             if not self._cursors.take(now):
                 return self._cursors.ready_at(now)
-            lane = <Lane>self._late.pop(0)
+            lane = <CursorRoute>self._late.pop(0)
             lane.holds = False
             try:
                 if lane.admits(&lane.value):

@@ -10,7 +10,7 @@ cdef class TokenBucket:
     cpdef double ready_at(self, double now)
 
 
-cdef class Trailing:
+cdef class Coalescer:
     cdef dict _values
 
     cdef inline bint empty(self):

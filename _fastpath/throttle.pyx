@@ -43,7 +43,7 @@ GO, WAITS = GO_AT, WAITS_AT
 cdef double CROWDED_WAIT_S = 0.02
 
 
-cdef class Trailing:
+cdef class Coalescer:
     """One sender's values that wait for their budgets: at most one per key, the newest [E1, L1].
 
     It has no timer: `offer` says when to come again, and the owner's one heap of deadlines does.

@@ -1,8 +1,8 @@
-from koko_presence._fastpath.flush_scheduler cimport Lane, LocalRoad
+from koko_presence._fastpath.flush_scheduler cimport CursorRoute, FlushScheduler
 from koko_presence._fastpath.cursor_parser cimport CursorText
 
 
-cdef class Letters:
+cdef class PeerBuffer:
     cdef char* _data
     cdef Py_ssize_t _size
     cdef Py_ssize_t _room
@@ -19,10 +19,10 @@ cdef class Letters:
     cpdef bytes take(self)
 
 
-cdef class RemoteLane(Lane):
+cdef class RemoteCursorRoute(CursorRoute):
     cdef readonly unsigned int handle
     cdef readonly str room_id
-    cdef Letters _letters
+    cdef PeerBuffer _letters
     cdef public bint open
     cdef bint _moved  # `_last` is its last cursor; else that is `_told`, None when there was none
     cdef CursorText _last

@@ -14,8 +14,8 @@ from libc.string cimport memcpy
 from msgspec import UNSET
 
 from koko_presence._fastpath.counters cimport hot
-from koko_presence._fastpath.fanout cimport Item, RoomPacket
-from koko_presence._fastpath.flush_scheduler cimport Lane, LocalRoad
+from koko_presence._fastpath.fanout cimport StreamFrame, RoomBatch
+from koko_presence._fastpath.flush_scheduler cimport CursorRoute, FlushScheduler
 from koko_presence._fastpath.cursor_parser cimport CursorText
 from koko_presence.protocol.messages import Cursor
 
@@ -39,7 +39,7 @@ cdef enum:
     CURSOR_OF_SKIP = 16  # merge is "c" + skip, as of every cursor: not said twice
 
 
-cdef class Letters:
+cdef class PeerBuffer:
     """What waits to be written to one worker, in order. `plan()` is called when the first of a turn is put."""
 
     def __init__(self, plan):
@@ -126,7 +126,7 @@ class LetterTooLong(ValueError):
     """The other end is no worker of ours, or has gone mad."""
 
 
-cdef class Opener:
+cdef class FrameDecoder:
     """Whole letters out of a stream of bytes; `longest` bytes are the most that one may have."""
 
     cdef bytes _rest
@@ -158,11 +158,11 @@ cdef class Opener:
         return found
 
 
-cdef class RemoteLane(Lane):
+cdef class RemoteCursorRoute(CursorRoute):
     """The way of one session's plain cursors to a room that another worker owns: the owner checks them, and takes those
     to which some rule has a word to say the long way there."""
 
-    def __init__(self, str room_id not None, unsigned int handle, Letters letters not None, LocalRoad road not None):
+    def __init__(self, str room_id not None, unsigned int handle, PeerBuffer letters not None, FlushScheduler road not None):
         """`road` is the edge's own: it releases what has waited for the session's budget."""
         self.key = room_id.encode()
         self.at = -INFINITY
@@ -211,14 +211,14 @@ def show_cursors(bytes body not None, dict lanes not None, double now, refused):
     cdef CursorRecord record
     cdef CursorText cursor
     cdef Py_ssize_t at = 0, size = PyBytes_GET_SIZE(body)
-    cdef Lane lane
+    cdef CursorRoute lane
     while at + <Py_ssize_t>sizeof(CursorRecord) <= size:
         memcpy(&record, PyBytes_AS_STRING(body) + at, sizeof(CursorRecord))
         at += sizeof(CursorRecord)
         found = lanes.get(record.handle)
         if found is None:
             continue
-        lane = <Lane>found
+        lane = <CursorRoute>found
         cursor.room, cursor.room_size = NULL, 0
         cursor.has_timestamp, cursor.has_point = record.has & 1, record.has >> 1
         cursor.timestamp, cursor.x, cursor.y = record.timestamp, record.x, record.y
@@ -246,12 +246,12 @@ cdef inline char* put_text(char* out, bytes text) noexcept:
 
 
 def pack_packet(
-    RoomPacket packet not None, unsigned long long epoch, unsigned long long before, unsigned long long seq,
+    RoomBatch packet not None, unsigned long long epoch, unsigned long long before, unsigned long long seq,
     bytes memo not None,
 ):
     """A flush as the body of a letter: the room was at `before`, and is at `seq` with it. `memo` is for who keeps the room's record."""
     cdef list parts = [packet.room_id.encode(), packet.timestamp.encode(), memo]
-    cdef Item item
+    cdef StreamFrame item
     cdef bytes compact, skip, only, merge, data
     cdef Py_ssize_t size = 24 + 12
     cdef unsigned char flags
@@ -316,7 +316,7 @@ cdef class _Cut:
 def unpack_packet(bytes data not None):
     """The flush in a letter's body: packet, epoch, before, seq and memo. Errors: ValueError for what pack_packet did not make."""
     cdef _Cut cut = _Cut.__new__(_Cut)
-    cdef Item item
+    cdef StreamFrame item
     cdef unsigned long long epoch, before, seq
     cdef unsigned char flags
     cdef list items = []
@@ -334,7 +334,7 @@ def unpack_packet(bytes data not None):
         flags = <unsigned char>cut.text[0]
         cut.text += 1
         cut.left -= 1
-        item = Item.__new__(Item)
+        item = StreamFrame.__new__(StreamFrame)
         item.frame = cut.cut()
         item.skip = cut.cut_str()
         item.only = cut.cut_str()
@@ -347,4 +347,4 @@ def unpack_packet(bytes data not None):
         item.attach, item.detach = flags & ATTACH != 0, flags & DETACH != 0
         item.refusal = flags & REFUSAL != 0
         items.append(item)
-    return RoomPacket(room_id, items, timestamp), epoch, before, seq, memo
+    return RoomBatch(room_id, items, timestamp), epoch, before, seq, memo

@@ -15,13 +15,13 @@ from unittest import mock
 import msgspec
 
 from koko_presence._fastpath.cursor_parser import scanned
-from koko_presence._fastpath.fanout import CursorTemplate, Feed, Item
+from koko_presence._fastpath.fanout import CursorTemplate, RoomSubscription, StreamFrame
 from koko_presence._fastpath.frame_boundaries import unmasked
 from koko_presence._fastpath.frame_prefilter import FrameReader
 from koko_presence._fastpath.listener import FrameListener
-from koko_presence._fastpath.outbox import Outbox, Turn
+from koko_presence._fastpath.outbox import Outbox, WriteBatch
 from koko_presence._fastpath.read_budget import Intake
-from koko_presence._fastpath.throttle import TokenBucket, Trailing
+from koko_presence._fastpath.throttle import Coalescer, TokenBucket
 from koko_presence.protocol.codec import BadMessage, decode
 from tests.raw_ws import CONTINUATION, PING, TEXT, frame
 from tests.world import Client, World
@@ -108,14 +108,14 @@ def take_token(n: int) -> int:
 def offer_value(n: int) -> float:
     """Values that all go through, each of which is a 0.0."""
     own, shared = repeat(TokenBucket(20.0)), repeat(TokenBucket(2000.0, 2000.0))
-    return sum(map(Trailing().offer, repeat("cursor"), repeat(None), own, shared, times(n, 0.051)))
+    return sum(map(Coalescer().offer, repeat("cursor"), repeat(None), own, shared, times(n, 0.051)))
 
 
 def template(number: int = 0, index: int | None = None) -> CursorTemplate:
     return CursorTemplate(ROOM, f"user_{number}", f"session_{number}", "#3b82f6", index, f"csession_{number}")
 
 
-def make_cursor(n: int) -> Item:
+def make_cursor(n: int) -> StreamFrame:
     seconds, xs, ys = zip(*map(cursor_numbers, range(20)), strict=True)
     return last(map(template().make, cycle(seconds), cycle(xs), cycle(ys), repeat(ISO), range(1000, 1000 + n)))
 
@@ -137,8 +137,8 @@ class Batch:
     """A flush of ten cursors to so many receivers, the first ten of whom are the authors, or all of them in turn."""
 
     def __init__(self, receivers: int, *, compact: bool = False) -> None:
-        self.turn = Turn(lambda callback: None)
-        self.feed = Feed(ROOM)
+        self.turn = WriteBatch(lambda callback: None)
+        self.feed = RoomSubscription(ROOM)
         self.wires = {f"session_{number}": Wire() for number in range(receivers)}
         for session_id, wire in self.wires.items():
             outbox = Outbox(wire, 64 * 1024, 1024 * 1024, self.turn, lambda: None)
@@ -206,7 +206,7 @@ class Listener(FrameListener):
     on_frame = on_pings = slice  # any call in C that takes two or three arguments
 
 
-class Rooms:
+class Memberships:
     """A hundred people in rooms of `size`, on a worker that flushes at once."""
 
     def __init__(self, size: int) -> None:

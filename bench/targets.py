@@ -213,7 +213,7 @@ class Member:
             answer.set_result(result)
 
 
-class Receiver:
+class Subscriber:
     """What has been sent and not been seen at the receiving member yet."""
 
     def __init__(self, member: Member, table: Table) -> None:
@@ -243,7 +243,7 @@ class Receiver:
         return len(self._waiting)
 
 
-async def send(member: Member, number: int, receiver: Receiver, until: float) -> None:
+async def send(member: Member, number: int, receiver: Subscriber, until: float) -> None:
     """One sender: a cursor, typing and a seek in each cycle, at three moments of it."""
     await asyncio.sleep(CYCLE_S * number / SENDERS)
     for cycle in itertools.count(1):
@@ -285,7 +285,7 @@ async def measure(port: int, way: str, tls: ssl.SSLContext | None, seconds: floa
     receiving = Member(base, "trpc" if way == "trpc" else "websocket", "receiver", tls)
     await receiving.open()
     await receiving.join()
-    receiver = Receiver(receiving, table)
+    receiver = Subscriber(receiving, table)
     senders = [Member(base, way, f"sender{number}", tls) for number in range(SENDERS)]
     for sender in senders:
         await sender.open()

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from koko_presence._fastpath.fanout import Item, frame_text
+from koko_presence._fastpath.fanout import StreamFrame, frame_text
 from koko_presence.protocol.events import CursorShown, Event, encode
 
 from . import cases
@@ -14,7 +14,7 @@ from .cases import ISO, ROOM, Run, measure
 N = 2000
 
 
-def by_msgspec(n: int) -> Item:
+def by_msgspec(n: int) -> StreamFrame:
     numbers = [cases.cursor_numbers(number) for number in range(20)]
     for seq, (timestamp, x, y) in enumerate(islice(cycle(numbers), n), 1000):
         shown = CursorShown(timestamp=timestamp, x=x, y=y, color="#3b82f6")
@@ -22,7 +22,7 @@ def by_msgspec(n: int) -> Item:
             type="cursor_moved", room_id=ROOM, user_id="user_0", session_id="session_0", data=shown, timestamp=ISO,
             seq=seq,
         )  # fmt: skip
-        item = Item(frame_text(encode(event)), "session_0", "", "csession_0")
+        item = StreamFrame(frame_text(encode(event)), "session_0", "", "csession_0")
     return item
 
 

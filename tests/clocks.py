@@ -17,8 +17,8 @@ from koko_presence.protocol import commands, snapshots
 # Every monotonic second that goes from worker to worker; 0.0 stands for none.
 TIMES: dict[type, tuple[str, ...]] = {
     commands.OpenSession: ("accepted_at",),
-    commands.Visitor: ("lease_until",),
-    commands.Drop: ("grace_until", "away_at"),
+    commands.SessionInfo: ("lease_until",),
+    commands.SuspendMember: ("grace_until", "away_at"),
     commands.RenewLease: ("lease_until",),
     commands.ClaimMember: ("grace_until",),
     wire_messages.Delay: ("since", "until"),

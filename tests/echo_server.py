@@ -15,7 +15,7 @@ from aiohttp import web
 
 from koko_presence._fastpath.epoll_transport import Poller
 from koko_presence._fastpath.read_budget import Intake
-from koko_presence.server.acceptor import Door
+from koko_presence.server.acceptor import Acceptor
 from koko_presence.server.http.site import HttpServer
 from koko_presence.server.websocket import Connection
 
@@ -70,7 +70,7 @@ async def serve(
         frames, size = frames_hz or UNLIMITED_HZ, bytes_hz or UNLIMITED_HZ
         return Intake(frames, max(1.0, frames), size, max(size, 2.0 * max_bytes), 0)
 
-    door = Door(
+    door = Acceptor(
         make_handler=Echo,
         make_intake=make_intake,
         http_protocol=HttpServer(not_found),

@@ -22,7 +22,7 @@ import msgspec
 from msgspec import UNSET
 
 from koko_presence.owner import admin_view
-from koko_presence.protocol.commands import Announce
+from koko_presence.protocol.commands import ServerBroadcast
 from koko_presence.protocol.events import error_reply
 from koko_presence.protocol.limits import RoomOptions
 from koko_presence.rooms import presence_state
@@ -198,7 +198,7 @@ class Story:
             self.results.append(("server", what, presence_state.reach(room, None)))
         if what == "announce":
             hub = next(iter(world.nodes.values())).hub
-            hub.bus.send(Announce(room_id=room_id, data=b'{"n":1}', to=None), world.now)
+            hub.bus.send(ServerBroadcast(room_id=room_id, data=b'{"n":1}', to=None), world.now)
 
     # --- what others may know
 

@@ -178,7 +178,7 @@ class Witness:
         return flags
 
 
-class Receiver:
+class Subscriber:
     """The application's back end as docs/webhooks.md tells it to be: each event once, by its time, into a set of sessions
     for each room. `lost` are those that began anew while somebody was inside."""
 
@@ -278,7 +278,7 @@ def check_calm(story: Story) -> None:
             if known != numbers:
                 raise Broken(f"{person.name} knows {known} as numbers in {room_id}, not {numbers}")
     assert story.world.told is not None
-    receiver = Receiver(story.world.told)
+    receiver = Subscriber(story.world.told)
     inside = receiver.inside
     for room_id in ROOMS:
         members = set(rooms[room_id].members) if room_id in rooms else set()

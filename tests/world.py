@@ -15,7 +15,7 @@ import msgspec
 from msgspec import UNSET
 
 from koko_presence._fastpath.wallclock import WallClock
-from koko_presence._fastpath.wire import Opener
+from koko_presence._fastpath.wire import FrameDecoder
 from koko_presence.access.policy import AllowAll
 from koko_presence.auth.hmac_jwt import Identity, ResumeTokens, TokenRefused
 from koko_presence.auth.identity import MayAsk, freely
@@ -284,7 +284,7 @@ class FakeLink:
 
     def __init__(self, world: "World", sender: int, receiver: int) -> None:
         self._world, self.sender, self._receiver = world, sender, receiver
-        self._opener = Opener(1 << 24)
+        self._opener = FrameDecoder(1 << 24)
         self._waiting: deque[bytes] = deque()
         self._arrives_at = 0.0
         self.cut = False

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Hashable
 from typing import NamedTuple
 
 from koko_presence.admin.upstream_metrics import Upstream
-from koko_presence.auth.http_client import Asker, AskFailed, Late, Useless
+from koko_presence.auth.http_client import AskFailed, HttpClient, Late, Useless
 from koko_presence.auth.identity import Identity
 from koko_presence.auth.ttl_cache import Kept, Memory
 from koko_presence.protocol.messages import RoomType
@@ -141,7 +141,7 @@ class AskedAccess(Access):
 
     def __init__(
         self,
-        asker: Asker | None,
+        asker: HttpClient | None,
         *,
         clock: Callable[[], float],
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -149,7 +149,7 @@ class AskedAccess(Access):
     ) -> None:
         """`pause` sleeps so many seconds, before a second try; requests are counted in `upstream`."""
         self._upstream = upstream or Upstream()
-        self._asker = asker or Asker(timeout_s=ASK_TIMEOUT_S, connections=CONNECTIONS, upstream=self._upstream)
+        self._asker = asker or HttpClient(timeout_s=ASK_TIMEOUT_S, connections=CONNECTIONS, upstream=self._upstream)
         self._clock = clock
         self._pause = pause
         self._memory: Memory[Question, Grant] = Memory(MAX_ANSWERS)

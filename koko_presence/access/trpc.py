@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from koko_presence.admin.upstream_metrics import Upstream
-from koko_presence.auth.http_client import Asker
+from koko_presence.auth.http_client import HttpClient
 from koko_presence.auth.identity import Identity
 from koko_presence.config.trpc_rules import Rule
 from koko_presence.protocol.messages import RoomType
@@ -54,7 +54,7 @@ class TrpcAccess(AskedAccess):
         scopes: Sequence[str],
         ttl_s: float = LONGEST_TTL_S,
         superjson: bool = False,
-        asker: Asker | None = None,
+        asker: HttpClient | None = None,
         clock: Callable[[], float] = time.monotonic,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
         upstream: Upstream | None = None,

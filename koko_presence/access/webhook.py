@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from koko_presence.admin.upstream_metrics import Upstream
-from koko_presence.auth.http_client import Asker
+from koko_presence.auth.http_client import HttpClient
 from koko_presence.auth.identity import Identity
 from koko_presence.protocol.messages import RoomType
 from koko_presence.webhooks import signature
@@ -50,7 +50,7 @@ class WebhookAccess(AskedAccess):
         url: str,
         secret: str,
         *,
-        asker: Asker | None = None,
+        asker: HttpClient | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,

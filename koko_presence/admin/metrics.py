@@ -315,7 +315,7 @@ FAMILIES = (
 )
 
 
-class Ledger:
+class CounterAggregator:
     """What was counted by workers that are gone, or do not answer just now.
 
     A sum that falls looks to Prometheus like a counter that began anew, and then all of it like an increase: so nothing
@@ -367,7 +367,7 @@ def render(
     *,
     restarts: int = 0,
     missing: int = 0,
-    ledger: Ledger | None = None,
+    ledger: CounterAggregator | None = None,
     ids: Mapping[str, str] | None = None,
     leaving: Mapping[str, bytes] | None = None,
     main: MainCounts | None = None,
@@ -377,7 +377,7 @@ def render(
     counts itself. With several workers `ledger` is
     the same one at every scrape, `ids` names a slot's worker in it, and `leaving` has those, by id, that still drain
     beside their slot's next worker."""
-    ledger, ids = ledger or Ledger(), ids or {}
+    ledger, ids = ledger or CounterAggregator(), ids or {}
     workers = [(worker, decode_counters(data)) for worker, data in snapshots if data]
     going = [(id, decode_counters(data)) for id, data in (leaving or {}).items()]
     for worker, counters in workers:

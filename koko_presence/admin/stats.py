@@ -11,7 +11,7 @@ from msgspec import Meta
 from koko_presence.protocol.messages import Wire
 
 from .metric_types import BOUNDS_S, Counters, Histogram, Tallies
-from .metrics import Ledger, decode_counters, plus
+from .metrics import CounterAggregator, decode_counters, plus
 
 Count = Annotated[int, Meta(ge=0)]
 Seconds = Annotated[float, Meta(ge=0)]
@@ -86,13 +86,13 @@ def stats(
     snapshots: Sequence[tuple[str, bytes | None]],
     *,
     restarts: int = 0,
-    ledger: Ledger | None = None,
+    ledger: CounterAggregator | None = None,
     ids: Mapping[str, str] | None = None,
     leaving: Mapping[str, bytes] | None = None,
     unready: str = "",
 ) -> Stats:
     """The document, made of what admin/metrics.py's `render` is given; `unready` is why the service is not ready."""
-    ledger, ids = ledger or Ledger(), ids or {}
+    ledger, ids = ledger or CounterAggregator(), ids or {}
     workers = {slot: decode_counters(data) if data else None for slot, data in snapshots}
     going = {id: decode_counters(data) for id, data in (leaving or {}).items()}
     there = [*(counters for counters in workers.values() if counters is not None), *going.values()]
@@ -126,7 +126,7 @@ def stats(
     )
 
 
-def _totals(ledger: Ledger) -> Totals:
+def _totals(ledger: CounterAggregator) -> Totals:
     nothing = Histogram(buckets=[0] * (len(BOUNDS_S) + 1), sum_s=0.0)
     empty = Tallies(
         accepted=0, turned_away=0, joins=0, auth={}, disconnects={}, received={}, sent={}, dropped={}, fanout_bytes=0,

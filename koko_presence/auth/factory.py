@@ -19,7 +19,7 @@ from koko_presence.admin.upstream_metrics import Upstreams
 from koko_presence.config.schema import Auth, Config
 
 from .hmac_jwt import HmacVerifier
-from .http_client import Asker
+from .http_client import HttpClient
 from .identity import Identity, TokenVerifier
 from .introspection import (
     CONNECTIONS,
@@ -39,7 +39,7 @@ from .public_key_jwt import FixedKeys, KeyVerifier
 from .public_keys import Key, keys_from_pem
 from .shared_cache import CacheEntry
 from .ttl_cache import Kept
-from .verifier_chain import Several
+from .verifier_chain import VerifierChain
 
 SHARE_EVERY_S = 0.1  # answers are passed on together
 NO_END = float("inf")
@@ -97,7 +97,7 @@ class Verifiers:
         made: list[TokenVerifier] = []
         for name in dict.fromkeys(auth.verifiers):
             made += self._jwt(auth, forwards) if name == "jwt" else [self._introspection(auth, forwards)]
-        return made[0] if len(made) == 1 else Several(made)
+        return made[0] if len(made) == 1 else VerifierChain(made)
 
     def start(self) -> None:
         """Begin to refresh what is refreshed in time."""
@@ -152,7 +152,7 @@ class Verifiers:
             made.append(KeyVerifier(FixedKeys(keys), algorithms, rules, forwards=forwards))
         if auth.jwks.url:
             if self._jwks is None:
-                asker = Asker(timeout_s=JWKS_TIMEOUT_S, upstream=self._upstreams["jwks"])
+                asker = HttpClient(timeout_s=JWKS_TIMEOUT_S, upstream=self._upstreams["jwks"])
                 self._jwks = Jwks(auth.jwks.url, asker, self._clock, self._on_keys(auth.jwks.url))
             made.append(KeyVerifier(self._jwks, auth.key_algorithms, rules, forwards=forwards))
         return made
@@ -176,7 +176,7 @@ class Verifiers:
 
     def _road(self, connections: int) -> Road:
         upstream = self._upstreams["introspect"]
-        return Road(Asker(timeout_s=INTROSPECT_TIMEOUT_S, connections=connections, upstream=upstream))
+        return Road(HttpClient(timeout_s=INTROSPECT_TIMEOUT_S, connections=connections, upstream=upstream))
 
     # --- what other workers need not ask ----------------------------------------------------------------------------
 
@@ -220,7 +220,7 @@ class Verifiers:
                 self._close(road.asker)
             self._introspect = None
 
-    def _close(self, asking: Jwks | Asker) -> None:
+    def _close(self, asking: Jwks | HttpClient) -> None:
         closing: asyncio.Future[None] = asyncio.ensure_future(asking.close())
         self._closing.add(closing)
         closing.add_done_callback(self._closing.discard)

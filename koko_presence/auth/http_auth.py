@@ -7,7 +7,7 @@ from .cookies import OTHER_PAGE, find_cookie, verify_cookie
 from .identity import FORM, Identity, MayAsk, TokenRefused, TokenVerifier, freely
 
 
-class Callers:
+class HttpAuthenticator:
     """Identities of HTTP requests. The worker exchanges `verifier` and `cookie` at a reload."""
 
     def __init__(self, verifier: TokenVerifier, cookie: str = "") -> None:

@@ -37,7 +37,7 @@ class Late(AskFailed):
     """There was no answer in time."""
 
 
-class Asker:
+class HttpClient:
     """Asks over HTTP, with connections of its own. Belongs to the loop on which the first question is asked."""
 
     def __init__(

@@ -18,7 +18,7 @@ import msgspec
 from msgspec import Struct, structs
 
 from .hmac_jwt import bearer
-from .http_client import Answer, Asker, AskFailed
+from .http_client import Answer, AskFailed, HttpClient
 from .identity import (
     FORM,
     SIGNATURE,
@@ -116,7 +116,7 @@ class Remembered:
 class Road:
     """One of the two ways to the application: its connections, and what is being asked over them."""
 
-    def __init__(self, asker: Asker) -> None:
+    def __init__(self, asker: HttpClient) -> None:
         self.asker = asker
         self.questions: Memory[bytes, Told] = Memory(0)  # keeps nothing, but asks once at a time
 
@@ -225,7 +225,7 @@ class IntrospectVerifier:
             raise TokenRefused(known, SIGNATURE)
         return structs.replace(known, forward=self._forward(token)) if self._forwards else known
 
-    async def _answer(self, asker: Asker, token: str, now_s: float) -> Kept[Told]:
+    async def _answer(self, asker: HttpClient, token: str, now_s: float) -> Kept[Told]:
         question = self._question
         headers, body = _carried(question, token)
         try:

@@ -11,7 +11,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Collection, Sequence
 
-from .http_client import Asker, AskFailed
+from .http_client import AskFailed, HttpClient
 from .identity import SIGNATURE, TokenRefused, VerifierUnavailable
 from .jws import Header
 from .public_keys import MAX_KEYS, Key, keys_from_jwks
@@ -38,7 +38,7 @@ class Jwks:
     def __init__(
         self,
         url: str,
-        asker: Asker,
+        asker: HttpClient,
         clock: Callable[[], float],
         on_read: OnRead = lambda body, read_at, withdrawn: None,
     ) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Sequence
 from .identity import CLAIMS, Identity, MayAsk, TokenRefused, TokenVerifier, VerifierUnavailable, freely
 
 
-class Several:
+class VerifierChain:
     """One verifier made of several. A token that one of them finds genuine and yet not good is not shown to the others,
     and of all refusals the one that came nearest is told; before it, that one of them could not be asked."""
 

@@ -14,7 +14,7 @@ from . import incoming
 from .errors import PresenceRefused
 from .listeners import Listeners
 from .pending import Requests
-from .reconnecting import Lifeline
+from .reconnecting import ReconnectingConnection
 from .room import Room
 
 log = logging.getLogger("koko_presence.client")
@@ -31,10 +31,10 @@ class Client(Protocol):
     def send(self, message: Any) -> None: ...
 
 
-class Inbox:
+class Dispatcher:
     """Takes one client's messages apart."""
 
-    def __init__(self, client: Client, line: Lifeline, requests: Requests, listeners: Listeners) -> None:
+    def __init__(self, client: Client, line: ReconnectingConnection, requests: Requests, listeners: Listeners) -> None:
         self._client = client
         self._line = line
         self._requests = requests
@@ -121,15 +121,15 @@ class Inbox:
             log.warning("%s", text)
 
 
-_HANDLERS: dict[type, Callable[[Inbox, Any, bytes], None]] = {
-    incoming.Authenticated: Inbox._reply,
-    incoming.Joined: Inbox._joined,
-    incoming.Left: Inbox._left,
-    incoming.Active: Inbox._reply,
-    incoming.Ack: Inbox._ack,
-    incoming.Pong: Inbox._pong,
-    incoming.Refusal: Inbox._refusal,
-    incoming.AuthExpiring: Inbox._expiring,
-    incoming.Kicked: Inbox._kicked,
-    incoming.Notice: Inbox._notice,
+_HANDLERS: dict[type, Callable[[Dispatcher, Any, bytes], None]] = {
+    incoming.Authenticated: Dispatcher._reply,
+    incoming.Joined: Dispatcher._joined,
+    incoming.Left: Dispatcher._left,
+    incoming.Active: Dispatcher._reply,
+    incoming.Ack: Dispatcher._ack,
+    incoming.Pong: Dispatcher._pong,
+    incoming.Refusal: Dispatcher._refusal,
+    incoming.AuthExpiring: Dispatcher._expiring,
+    incoming.Kicked: Dispatcher._kicked,
+    incoming.Notice: Dispatcher._notice,
 }

@@ -28,11 +28,11 @@ from koko_presence.protocol.messages import (
 )
 
 from . import incoming
-from .dispatcher import Inbox
+from .dispatcher import Dispatcher
 from .errors import PresenceOffline, PresenceRefused
 from .listeners import Callback, Listeners, Undo
 from .pending import Requests
-from .reconnecting import Lifeline, Token
+from .reconnecting import ReconnectingConnection, Token
 from .room import Room
 from .timing import Backoff, Pacer, Timers
 
@@ -71,7 +71,7 @@ class PresenceClient:
         self.caps: list[str] = []
         self.rooms: dict[str, Room] = {}
         self.clock = clock
-        self._line = Lifeline(
+        self._line = ReconnectingConnection(
             self,
             url,
             token,
@@ -95,7 +95,7 @@ class PresenceClient:
         self._asked_caps = list(caps)
         self._shown: StatusData | None = None
         self._resume_token: str | None = None
-        self._inbox = Inbox(self, self._line, self._requests, self._listeners)
+        self._inbox = Dispatcher(self, self._line, self._requests, self._listeners)
 
     # --- coming and going ---------------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeAlias
 from urllib.parse import urlsplit
 
-from koko_presence.protocol.errors import ComeBack
+from koko_presence.protocol.errors import ReconnectPolicy
 from koko_presence.protocol.messages import Activity, Heartbeat
 
 from .errors import AuthRefused, PresenceOffline, PresenceRefused
@@ -50,7 +50,7 @@ class Owner(Protocol):
     def on_flow(self, writable: bool) -> None: ...
 
 
-class Lifeline:
+class ReconnectingConnection:
     """One client's connection, for as long as the client lives."""
 
     def __init__(
@@ -161,8 +161,8 @@ class Lifeline:
 
     def _may_return(self, code: int) -> bool:
         how = come_back(code)
-        if how is not ComeBack.NEW_TOKEN:
-            return how is not ComeBack.NO
+        if how is not ReconnectPolicy.NEW_TOKEN:
+            return how is not ReconnectPolicy.NO
         self._tokens_refused += 1
         return callable(self._token) and self._tokens_refused <= MAX_TOKENS_REFUSED
 

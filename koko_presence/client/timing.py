@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from koko_presence.protocol.errors import CLOSES, ComeBack
+from koko_presence.protocol.errors import CLOSES, ReconnectPolicy
 
 
 class Handle(Protocol):
@@ -117,9 +117,9 @@ class Pacer:
             self._timer = None
 
 
-def come_back(close_code: int) -> ComeBack:
+def come_back(close_code: int) -> ReconnectPolicy:
     """What a close code asks for [L7]; a code that is not in the table counts as a lost connection."""
-    return CLOSES[close_code].come_back if close_code in CLOSES else ComeBack.RESUME
+    return CLOSES[close_code].come_back if close_code in CLOSES else ReconnectPolicy.RESUME
 
 
 class Backoff:
@@ -129,12 +129,12 @@ class Backoff:
         self._min_s, self._max_s, self._random = min_s, max_s, random
         self._attempts = 0
 
-    def next_s(self, how: ComeBack, retry_after_s: float | None = None) -> float:
+    def next_s(self, how: ReconnectPolicy, retry_after_s: float | None = None) -> float:
         """Seconds to wait. RESUME and NEW_TOKEN start at once and slow down; LATER starts slowly, or when the server
         said."""
         ceiling_s = min(self._max_s, self._min_s * 2.0 ** min(self._attempts, 32))
         self._attempts += 1
-        if how is not ComeBack.LATER:
+        if how is not ReconnectPolicy.LATER:
             return self._random() * ceiling_s
         if retry_after_s is not None:
             return retry_after_s + self._random() * ceiling_s

@@ -9,16 +9,16 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
-from koko_presence._fastpath.fanout import Item, RoomPacket
-from koko_presence._fastpath.flush_scheduler import Lane, LocalRoad
-from koko_presence._fastpath.outbox import Turn
+from koko_presence._fastpath.fanout import RoomBatch, StreamFrame
+from koko_presence._fastpath.flush_scheduler import CursorRoute, FlushScheduler
+from koko_presence._fastpath.outbox import WriteBatch
 from koko_presence._fastpath.rounds import Round
 from koko_presence.owner.shard import Shard
 from koko_presence.protocol.commands import Command
-from koko_presence.protocol.edge_messages import EdgeNews
+from koko_presence.protocol.edge_messages import EdgeMessage
 from koko_presence.protocol.limits import Limits
 from koko_presence.protocol.snapshots import Present, SessionRecord
-from koko_presence.rooms.load_control import Governor
+from koko_presence.rooms.load_control import FlushWindowController
 from koko_presence.rooms.room import Room
 
 log = logging.getLogger("koko_presence.bus")
@@ -44,15 +44,15 @@ class EdgePort(Protocol):
     def feeds(self) -> dict[str, Any]: ...
 
     @property
-    def turn(self) -> Turn: ...
+    def turn(self) -> WriteBatch: ...
 
-    def on_news(self, news: EdgeNews, now: float) -> None: ...
+    def on_news(self, news: EdgeMessage, now: float) -> None: ...
 
-    def on_packet(self, packet: RoomPacket, now: float) -> None: ...
+    def on_packet(self, packet: RoomBatch, now: float) -> None: ...
 
     def on_flushed(self, now: float) -> None: ...
 
-    def on_lane(self, session_id: str, lane: Lane) -> None:
+    def on_lane(self, session_id: str, lane: CursorRoute) -> None:
         """A session in a room gets a short way for its cursors."""
         ...
 
@@ -84,7 +84,7 @@ class Bus(Protocol):
 
     def send(self, command: Command, now: float) -> None: ...
 
-    def lane(self, room_id: str, session_id: str) -> Lane | None:
+    def lane(self, room_id: str, session_id: str) -> CursorRoute | None:
         """The short way for a member's cursors, when there is one."""
         ...
 
@@ -133,9 +133,9 @@ class LocalBus:
         self._edges: dict[int, EdgePort] = {}
         self._queue: deque[Command] = deque()
         self._draining = False
-        self.governor = Governor(shard.setting.limits, clock(), *cpu_clock())
+        self.governor = FlushWindowController(shard.setting.limits, clock(), *cpu_clock())
         self._flush_alarm = Alarm(timers, clock, self._flush)
-        self._road = LocalRoad(
+        self._road = FlushScheduler(
             shard.plan, timers, clock, self._flush_alarm, self._deliver, self._flushed, self._judge, shard.advise
         )
         self._tick_alarm = Alarm(timers, clock, self._tick)
@@ -154,13 +154,13 @@ class LocalBus:
         """Reading, in rounds like `round`, and writing share the worker's time."""
         self._road.pair(round)
 
-    def lane(self, room_id: str, session_id: str) -> Lane | None:
+    def lane(self, room_id: str, session_id: str) -> CursorRoute | None:
         """The short way for a member's cursors, past commands and effects; None for somebody who is no member."""
         room = self._shard.rooms.get(room_id)
         member = None if room is None else room.members.get(session_id)
         if room is None or member is None:
             return None
-        return Lane(room, member, self._road, self._on_second)
+        return CursorRoute(room, member, self._road, self._on_second)
 
     def set_limits(self, limits: Limits) -> None:
         """New bounds for the windows of busy rooms."""
@@ -208,7 +208,7 @@ class LocalBus:
             else:
                 self._queue.append(effect)
 
-    def _tell(self, edge_id: int, news: EdgeNews, now: float) -> None:
+    def _tell(self, edge_id: int, news: EdgeMessage, now: float) -> None:
         self._edges[edge_id].on_news(news, now)
 
     def _plan(self, now: float) -> None:
@@ -227,7 +227,7 @@ class LocalBus:
     def _flush(self) -> None:
         self._road.run()
 
-    def _deliver(self, room: Room, items: list[Item], now: float) -> None:
+    def _deliver(self, room: Room, items: list[StreamFrame], now: float) -> None:
         packet = self._shard.packet(room, items, now)
         for edge_id in self._shard.edges_of(room):
             self._edges[edge_id].on_packet(packet, now)

@@ -10,14 +10,14 @@ from collections.abc import Callable
 import msgspec
 from msgspec import UNSET
 
-from koko_presence._fastpath.fanout import Item
-from koko_presence._fastpath.flush_scheduler import Lane
-from koko_presence._fastpath.room_core import Pace
-from koko_presence._fastpath.wire import RemoteLane, pack_packet, show_cursors, unpack_packet
+from koko_presence._fastpath.fanout import StreamFrame
+from koko_presence._fastpath.flush_scheduler import CursorRoute
+from koko_presence._fastpath.room_core import FlushPacing
+from koko_presence._fastpath.wire import RemoteCursorRoute, pack_packet, show_cursors, unpack_packet
 from koko_presence.owner import reconcile
 from koko_presence.owner.shard import Shard
-from koko_presence.protocol.commands import Act, Command
-from koko_presence.protocol.edge_messages import EdgeNews, SessionLost
+from koko_presence.protocol.commands import Command, RoomAction
+from koko_presence.protocol.edge_messages import EdgeMessage, SessionLost
 from koko_presence.protocol.messages import Cursor, CursorMessage, PlaybackMessage
 from koko_presence.protocol.snapshots import RoomMemo, UserRecord
 from koko_presence.rooms.room import Room
@@ -25,11 +25,11 @@ from koko_presence.rooms.snapshot_delivery import send_snapshot
 
 from . import wire_messages
 from .bus import Alarm, EdgePort, LocalBus, Timers
-from .peer import Courier, PeerLink
+from .peer import PeerConnection, PeerTransport
 from .placement import Peer, View, room_key, user_key
-from .replica_store import Shelf
-from .stream_fence import Hearing
-from .transfer import Handover
+from .replica_store import ReplicaStore
+from .stream_fence import StreamFence
+from .transfer import OwnershipTransfer
 from .wire_messages import key_of
 
 log = logging.getLogger("koko_presence.cluster")
@@ -55,32 +55,32 @@ class ClusterBus(LocalBus):
         clock: Callable[[], float],
         cpu_clock: Callable[[], tuple[float, float]] = lambda: (0.0, 0.0),
         *,
-        open_link: Callable[[Peer], PeerLink],
+        open_link: Callable[[Peer], PeerTransport],
         on_serving: Callable[[int], None] = lambda epoch: None,
     ) -> None:
         super().__init__(shard, timers, clock, cpu_clock)
         self.me = me
-        self.couriers: dict[int, Courier] = {}
-        self.shelf = Shelf()
+        self.couriers: dict[int, PeerConnection] = {}
+        self.shelf = ReplicaStore()
         self.heard: dict[str, int] = {}  # how far this edge has heard the rooms that others own
         self._user_keepers: dict[str, int] = {}  # who has the record of each user that is owned here
         self.forwards = 0  # commands sent to other workers
         self._timers = timers
         self._open_link = open_link
         self._flushing = False
-        self._pace = Pace()  # by the KiB
+        self._pace = FlushPacing()  # by the KiB
         self._put_bytes = 0
         self._newest = 0  # the highest id of a worker so far
         self._strangers: list[tuple[int, list[tuple[int, bytes]]]] = []
-        self._lanes: dict[int, Lane] = {}
+        self._lanes: dict[int, CursorRoute] = {}
         self._lane_of: dict[tuple[str, str], int] = {}
         self._places: dict[int, tuple[str, str]] = {}  # the other way round
         self._last_lane = 0
         self._confirm_alarm = Alarm(timers, clock, self._confirm)
         self._stuck_alarm = Alarm(timers, clock, self._look_for_stuck)
         self._told_delay_at = float("-inf")
-        self.handover = Handover(self, clock, timers, on_serving)
-        self.hearing = Hearing(self)
+        self.handover = OwnershipTransfer(self, clock, timers, on_serving)
+        self.hearing = StreamFence(self)
         shard.setting.kept = True
 
     @property
@@ -106,7 +106,7 @@ class ClusterBus(LocalBus):
             self.handover.orphans.extend(courier.kept)
         for peer in view.peers:
             if peer.id != self.me and peer.id not in self.couriers:
-                courier = self.couriers[peer.id] = Courier(self._open_link(peer), self._plan_letters)
+                courier = self.couriers[peer.id] = PeerConnection(self._open_link(peer), self._plan_letters)
                 for since, until in self._shard.setting.delays.times:  # clients that wait may come to the new worker
                     courier.letters.put(wire_messages.DELAY, wire_messages.encode(wire_messages.Delay(since, until)))
         self._newest = max(self._newest, *view.ids)
@@ -133,7 +133,7 @@ class ClusterBus(LocalBus):
     # --- commands -------------------------------------------------------------------------------------------------
 
     def _apply(self, command: Command, now: float) -> None:
-        if isinstance(command, Act) and isinstance(command.message, PlaybackMessage):
+        if isinstance(command, RoomAction) and isinstance(command.message, PlaybackMessage):
             data = command.message.data
             if data.at is UNSET and data.action != "report":  # said again to an heir, it must not mean a later moment
                 data.at = float(self._shard.setting.wall.ms(now))
@@ -146,7 +146,7 @@ class ClusterBus(LocalBus):
             self.couriers[owner].post(command, now)
             self._stuck_alarm.want(now + LOOK_EVERY_S)
 
-    def _tell(self, edge_id: int, news: EdgeNews, now: float) -> None:
+    def _tell(self, edge_id: int, news: EdgeMessage, now: float) -> None:
         if edge_id == self.me:
             self.edge.on_news(news, now)
         elif edge_id in self.couriers:
@@ -225,7 +225,7 @@ class ClusterBus(LocalBus):
                 log.exception("a letter of worker %d could not be handled", sender)
         self.edge.on_flushed(now)
 
-    def _on_letter(self, sender: int, courier: Courier, kind: int, body: bytes, now: float) -> None:
+    def _on_letter(self, sender: int, courier: PeerConnection, kind: int, body: bytes, now: float) -> None:
         if kind == wire_messages.CURSORS:
             show_cursors(body, self._lanes, now, self._on_refused_cursor)
         elif kind == wire_messages.PACKET:
@@ -243,7 +243,7 @@ class ClusterBus(LocalBus):
             given = wire_messages.decode(kind, body)
             if not self.handover.is_owner(sender, room_key(given.room_id), given.epoch):
                 return  # not any more: cursors would get lost there
-            lane = RemoteLane(given.room_id, given.handle, courier.letters, self._road)
+            lane = RemoteCursorRoute(given.room_id, given.handle, courier.letters, self._road)
             self.edge.on_lane(given.session_id, lane)
         elif kind == wire_messages.REFRESH:
             asked = wire_messages.decode(kind, body)
@@ -269,7 +269,7 @@ class ClusterBus(LocalBus):
         member = self._shard.rooms[room_id].members.get(session_id) if room_id in self._shard.rooms else None
         edge = self.me if member is None else member.edge
         message = CursorMessage(room_id=room_id, data=cursor)
-        self.send(Act(room_id=room_id, session_id=session_id, edge=edge, message=message), self._clock())
+        self.send(RoomAction(room_id=room_id, session_id=session_id, edge=edge, message=message), self._clock())
 
     # --- flushes --------------------------------------------------------------------------------------------------
 
@@ -298,7 +298,7 @@ class ClusterBus(LocalBus):
         if len(self.heard) > 2 * len(self.edge.feeds) + 64:  # whose last hearer here has just hung up
             self.heard = {room_id: seq for room_id, seq in self.heard.items() if room_id in self.edge.feeds}
 
-    def _deliver(self, room: Room, items: list[Item], now: float) -> None:
+    def _deliver(self, room: Room, items: list[StreamFrame], now: float) -> None:
         if room.moved:
             return
         memos: dict[int, bytes] = {}
@@ -402,7 +402,7 @@ class ClusterBus(LocalBus):
 
     # --- short ways -----------------------------------------------------------------------------------------------
 
-    def _give_lanes(self, room: Room, edge_id: int, items: list[Item]) -> None:
+    def _give_lanes(self, room: Room, edge_id: int, items: list[StreamFrame]) -> None:
         for item in items:
             if item.attach and (member := room.members.get(item.only)) is not None and member.edge == edge_id:
                 self.give_lane(room, item.only, edge_id)

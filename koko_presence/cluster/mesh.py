@@ -21,7 +21,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from koko_presence._fastpath.wire import LetterTooLong, Opener
+from koko_presence._fastpath.wire import FrameDecoder, LetterTooLong
 
 from .placement import Peer
 from .process_watch import ProcessWatch
@@ -181,7 +181,7 @@ class _Incoming:
     def __init__(self) -> None:
         self.broken = False
         self.count = 0
-        self.opener = Opener(MAX_LETTER_BYTES)
+        self.opener = FrameDecoder(MAX_LETTER_BYTES)
         self.reader: InLink | None = None
 
 

@@ -4,13 +4,13 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
-from koko_presence._fastpath.wire import Letters
+from koko_presence._fastpath.wire import PeerBuffer
 from koko_presence.protocol.commands import Command
 
 from . import wire_messages
 
 
-class PeerLink(Protocol):
+class PeerTransport(Protocol):
     """What carries bytes to one worker, in order and without loss while both live."""
 
     def write(self, data: bytes) -> None: ...
@@ -18,14 +18,14 @@ class PeerLink(Protocol):
     def close(self) -> None: ...
 
 
-class Courier:
+class PeerConnection:
     """The way to one worker. `kept` are commands that it has not confirmed: should it die, its heirs get them."""
 
     __slots__ = ("_confirmed", "_done", "_got", "_link", "_looked", "_said_done", "kept", "letters")
 
-    def __init__(self, link: PeerLink, plan: Callable[[], object]) -> None:
+    def __init__(self, link: PeerTransport, plan: Callable[[], object]) -> None:
         self._link = link
-        self.letters = Letters(plan)
+        self.letters = PeerBuffer(plan)
         self.kept: deque[Command] = deque()
         self._confirmed = 0
         self._looked = (0, 0.0)  # how many were confirmed at which monotonic second, with some left to be confirmed

@@ -9,7 +9,7 @@ from koko_presence.protocol.snapshots import RoomMemo, RoomRecord, UserRecord
 _memo_decoder = msgspec.msgpack.Decoder(RoomMemo)
 
 
-class Shelf:
+class ReplicaStore:
     """Written by the owners' letters alone; swept after a change of owners."""
 
     __slots__ = ("rooms", "users")

@@ -9,20 +9,20 @@ be unknown to the next. The edge repeats the join.
 from collections.abc import Mapping
 from typing import Protocol
 
-from koko_presence._fastpath.fanout import RoomPacket
+from koko_presence._fastpath.fanout import RoomBatch
 from koko_presence.owner.shard import Shard
 from koko_presence.rooms.room import Room
 
 from . import wire_messages
 from .bus import EdgePort
-from .peer import Courier
+from .peer import PeerConnection
 from .placement import room_key
 
 SNAPSHOT_WITHIN_S = 1.0  # cursors and selections are shown after that in any case
 
 
 class Ownership(Protocol):
-    """What the fence has to know of who owns what: see `transfer.Handover`."""
+    """What the fence has to know of who owns what: see `transfer.OwnershipTransfer`."""
 
     @property
     def recovering(self) -> bool: ...
@@ -47,7 +47,7 @@ class FenceBus(Protocol):
     def edge(self) -> EdgePort: ...
 
     @property
-    def couriers(self) -> Mapping[int, Courier]: ...
+    def couriers(self) -> Mapping[int, PeerConnection]: ...
 
     @property
     def handover(self) -> Ownership: ...
@@ -57,7 +57,7 @@ class FenceBus(Protocol):
     def on_letters(self, sender: int, found: list[tuple[int, bytes]]) -> None: ...
 
 
-class Hearing:
+class StreamFence:
     """The ear of one worker."""
 
     __slots__ = ("_behind", "_bus", "_early", "_early_rooms", "_epochs", "_thrown", "_to_refresh")
@@ -120,7 +120,7 @@ class Hearing:
             self._behind = {each: behind for each, behind in self._behind.items() if each in feeds}
         self._behind[room_id] = set(feeds[room_id].receivers), now + SNAPSHOT_WITHIN_S
 
-    def without_unknown(self, packet: RoomPacket, now: float) -> RoomPacket:
+    def without_unknown(self, packet: RoomBatch, now: float) -> RoomBatch:
         """A flush, and while snapshots are awaited without cursors and selections: they may be of members that those
         here do not know yet, and a snapshot has both."""
         if not self._behind or packet.room_id not in self._behind:
@@ -131,7 +131,7 @@ class Hearing:
             del self._behind[packet.room_id]
         if not sessions or now >= until:
             return packet
-        return RoomPacket(packet.room_id, [item for item in packet.items if not item.merge], packet.timestamp)
+        return RoomBatch(packet.room_id, [item for item in packet.items if not item.merge], packet.timestamp)
 
     def settle(self, now: float) -> None:
         """The change of owners is over: what has waited is shown. Who was to see a room anew, and had not when its

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from msgspec import structs
 
-from koko_presence._fastpath.flush_scheduler import Lane
+from koko_presence._fastpath.flush_scheduler import CursorRoute
 from koko_presence.owner import reconcile
 from koko_presence.owner.shard import Shard
 from koko_presence.owner.takeover import (
@@ -23,18 +23,18 @@ from koko_presence.owner.takeover import (
     take_room,
     take_user,
 )
-from koko_presence.protocol.commands import Admit, ClaimMember, Command
+from koko_presence.protocol.commands import AdmitMember, ClaimMember, Command
 from koko_presence.protocol.snapshots import Presence, RoomPresence, RoomRecord, SessionRecord, UserRecord
 from koko_presence.rooms.room import Room
 
 from . import wire_messages
 from .bus import Alarm, EdgePort, Timers
-from .peer import Courier
+from .peer import PeerConnection
 from .placement import Ring, View, room_key, user_key
-from .replica_store import Shelf
-from .stream_fence import Hearing
-from .unconfirmed import Doubts
-from .view_change import ANNOUNCED, RELEASED, SEALED, STEADY, Change
+from .replica_store import ReplicaStore
+from .stream_fence import StreamFence
+from .unconfirmed import Unconfirmed
+from .view_change import QUIESCED, STABLE, SYNCED, TRANSFERRED, ViewChange
 from .wire_messages import key_of
 
 log = logging.getLogger("koko_presence.handover")
@@ -55,13 +55,13 @@ class TransferBus(Protocol):
     def edge(self) -> EdgePort: ...
 
     @property
-    def couriers(self) -> Mapping[int, Courier]: ...
+    def couriers(self) -> Mapping[int, PeerConnection]: ...
 
     @property
-    def shelf(self) -> Shelf: ...
+    def shelf(self) -> ReplicaStore: ...
 
     @property
-    def hearing(self) -> Hearing: ...
+    def hearing(self) -> StreamFence: ...
 
     def send(self, command: Command, now: float) -> None: ...
 
@@ -71,7 +71,7 @@ class TransferBus(Protocol):
 
     def show_anew(self, room: Room, edge_id: int, now: float) -> None: ...
 
-    def lane(self, room_id: str, session_id: str) -> Lane | None: ...
+    def lane(self, room_id: str, session_id: str) -> CursorRoute | None: ...
 
     def give_lane(self, room: Room, session_id: str, edge_id: int) -> None: ...
 
@@ -82,7 +82,7 @@ class TransferBus(Protocol):
     def on_letters(self, sender: int, found: list[tuple[int, bytes]]) -> None: ...
 
 
-class Handover:
+class OwnershipTransfer:
     """`orphans` are commands that a lost worker has not confirmed."""
 
     def __init__(
@@ -91,7 +91,7 @@ class Handover:
         self._bus = bus
         self._clock = clock
         self._on_serving = on_serving
-        self._change = Change(bus.me)
+        self._change = ViewChange(bus.me)
         self._alarm = Alarm(timers, clock, self._on_alarm)
         self._owners: Ring | None = None  # whom commands go to
         self._held: deque[Command] = deque()  # for an owner that lets go
@@ -101,7 +101,7 @@ class Handover:
         self._users: dict[str, GatheredUser] = {}
         self._gathered: set[str] = set()  # the keys of both
         self._lost_some = False
-        self._doubts = Doubts()
+        self._doubts = Unconfirmed()
         self._fresh: set[str] = set()  # rooms that have just been taken over, and not from their owner
         self.orphans: list[Command] = []
 
@@ -118,7 +118,7 @@ class Handover:
     @property
     def recovering(self) -> bool:
         """Is a change of owners under way?"""
-        return self._change.stage != STEADY
+        return self._change.stage != STABLE
 
     def stop(self) -> None:
         """No timer rings any more."""
@@ -141,7 +141,7 @@ class Handover:
 
     def has_announced(self, key: str) -> bool:
         """Have the next owners been told who is connected here, while `key` changes its owner?"""
-        return self._change.stage == ANNOUNCED and self._change.moved(key)
+        return self._change.stage == SYNCED and self._change.moved(key)
 
     def is_owner(self, worker: int, key: str, epoch: int) -> bool:
         """Does a worker own `key` by the newest view that is known here, if not by one that is newer still? It says so
@@ -161,13 +161,13 @@ class Handover:
             return None
         owner = self._owners.owner(key)
         stage = self._change.stage
-        if stage == STEADY or not self._change.moved(key):
+        if stage == STABLE or not self._change.moved(key):
             if key not in self._gathered:
                 return owner
             self._early.append(command)  # a late edge's word of it came before, and waits until the change is over
             return None
         if owner == self._bus.me:
-            if stage == SEALED and self._change.rings[0].owner(key) == self._bus.me:
+            if stage == QUIESCED and self._change.rings[0].owner(key) == self._bus.me:
                 return owner  # ours already, and still
             self._early.append(command)
         else:
@@ -182,7 +182,7 @@ class Handover:
             if target != self._bus.me and self._waits_for_view(sender, wire_messages.COMMAND, command):
                 return
             owner = self._owners.owner(key) if self._owners is not None else None
-            if self._change.stage == SEALED and owner != self._bus.me and target == self._bus.me:
+            if self._change.stage == QUIESCED and owner != self._bus.me and target == self._bus.me:
                 self._early.append(command)
                 return
         self._bus.send(command, now)
@@ -204,17 +204,17 @@ class Handover:
                 self.on_command(sender, letter, now)
             else:
                 self.on_letter(sender, kind, letter, now)
-        self._say(SEALED, now)
+        self._say(QUIESCED, now)
         self._go_on(now)
 
     def on_letter(self, sender: int, kind: int, letter: Any, now: float) -> None:
         """What other workers say while owners change."""
         if kind == wire_messages.STAGE:
             self._change.note(sender, letter.epoch, letter.stage)
-            if letter.stage == ANNOUNCED and self._doubts.settle(self._bus.shard, sender, letter.epoch, now):
+            if letter.stage == SYNCED and self._doubts.settle(self._bus.shard, sender, letter.epoch, now):
                 self._bus.spread(now)
             self._go_on(now)
-            if letter.stage == ANNOUNCED and not self.recovering:
+            if letter.stage == SYNCED and not self.recovering:
                 self._sweep_shelf()
             return
         key = (
@@ -259,12 +259,12 @@ class Handover:
 
     def _go_on(self, now: float) -> None:
         while self._change.may_go_on(now):
-            if self._change.stage == SEALED:
+            if self._change.stage == QUIESCED:
                 self._release(now)
-                self._say(RELEASED, now)
-            elif self._change.stage == RELEASED:
+                self._say(TRANSFERRED, now)
+            elif self._change.stage == TRANSFERRED:
                 self._announce()
-                self._say(ANNOUNCED, now)
+                self._say(SYNCED, now)
             else:
                 self._settle(now)
         if self.recovering:
@@ -379,7 +379,9 @@ class Handover:
     def _has_ended(self, command: Command) -> bool:
         """Whether a command that a lost worker has not confirmed is an Admit for a stay that has ended since, by what
         the user's owner, this worker, knows. Its end may have gone to another owner of the room, and been confirmed."""
-        if not isinstance(command, Admit) or command.enter.call is not None:  # the room answers a call in any case
+        if (
+            not isinstance(command, AdmitMember) or command.enter.call is not None
+        ):  # the room answers a call in any case
             return False
         user_id, session_id = command.enter.user_id, command.enter.visitor.session_id
         if self._change.target.owner(user_key(user_id)) != self._bus.me:

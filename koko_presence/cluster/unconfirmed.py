@@ -11,7 +11,7 @@ from koko_presence.protocol.snapshots import Presence, SessionRecord
 Doubt = tuple[int, int, int]  # the view it is from, connection, stay
 
 
-class Doubts:
+class Unconfirmed:
     """Of what this worker owns, by edge."""
 
     __slots__ = ("_members", "_sessions")

@@ -12,12 +12,12 @@ from collections.abc import Iterable
 
 from .placement import Ring, View
 
-SEALED, RELEASED, ANNOUNCED = 1, 2, 3
-STEADY = 0
+QUIESCED, TRANSFERRED, SYNCED = 1, 2, 3
+STABLE = 0
 PATIENCE_S = 0.2
 
 
-class Change:
+class ViewChange:
     """The stage of one worker on its way to the newest view. `stage` is the last that it has begun, STEADY between
     changes; `rings` are the views since it was steady, the first of them being the one that it leaves."""
 
@@ -28,7 +28,7 @@ class Change:
         self._done: dict[int, dict[int, int]] = {}  # worker -> epoch -> stage that it has done
         self._given_up: set[int] = set()  # for this change: they did not answer in time
         self.rings: list[Ring] = []
-        self.stage = STEADY
+        self.stage = STABLE
         self.deadline = 0.0
 
     @property
@@ -48,7 +48,7 @@ class Change:
                 self.rings.append(Ring(View(epoch=view.epoch - 1, peers=others)))
         self.rings.append(Ring(view))
         self._given_up.clear()
-        self.enter(SEALED, now)
+        self.enter(QUIESCED, now)
 
     def enter(self, stage: int, now: float) -> None:
         """Begin a stage, and wait anew."""
@@ -76,7 +76,7 @@ class Change:
 
     def may_go_on(self, now: float) -> bool:
         """Has everybody done the present stage? Who has not when the time is up is not waited for any more."""
-        if self.stage == STEADY:
+        if self.stage == STABLE:
             return False
         missing = self.missing()
         if missing and now >= self.deadline:
@@ -86,10 +86,10 @@ class Change:
 
     def announced(self) -> set[int]:
         """The workers that have told who is connected with them, this one included."""
-        return {worker for worker in self.target.view.ids if self._stage_of(worker) >= ANNOUNCED} | {self._me}
+        return {worker for worker in self.target.view.ids if self._stage_of(worker) >= SYNCED} | {self._me}
 
     def _stage_of(self, worker: int) -> int:
-        return self._done.get(worker, {}).get(self.epoch, STEADY)
+        return self._done.get(worker, {}).get(self.epoch, STABLE)
 
     @property
     def gave_up(self) -> bool:
@@ -99,7 +99,7 @@ class Change:
     def settle(self) -> None:
         """The newest view is the only one."""
         del self.rings[:-1]
-        self.stage = STEADY
+        self.stage = STABLE
 
     def forget(self, workers: Iterable[int]) -> None:
         """These workers are gone; their ids are not used again."""

@@ -12,8 +12,8 @@ from msgspec import Struct
 from koko_presence._fastpath import wire
 from koko_presence.protocol import commands
 from koko_presence.protocol.codec import decode as decode_message
-from koko_presence.protocol.commands import Act, Command
-from koko_presence.protocol.edge_messages import EdgeNews
+from koko_presence.protocol.commands import Command, RoomAction
+from koko_presence.protocol.edge_messages import EdgeMessage
 from koko_presence.protocol.messages import Broadcast, CursorMessage
 from koko_presence.protocol.snapshots import RoomPresence, RoomRecord, SessionRecord, StayEnd, UserRecord
 
@@ -29,7 +29,7 @@ CURSORS = wire.CURSORS
 MAX_LETTER_BYTES = 64 << 20
 
 
-class RelayedAct(commands.Letter, kw_only=True):
+class RelayedAct(commands.ClusterMessage, kw_only=True):
     """An Act between workers: `text` is the client's message as JSON."""
 
     room_id: str
@@ -110,21 +110,21 @@ _command: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(
     | commands.RenewLeases
     | commands.RoomLeft
     | commands.ClaimMember
-    | commands.Admit
-    | commands.Remove
-    | commands.Drop
-    | commands.Resume
+    | commands.AdmitMember
+    | commands.RemoveMember
+    | commands.SuspendMember
+    | commands.ResumeMember
     | commands.RenewLease
     | commands.ApplyProfile
     | commands.ApplyPrivacy
-    | commands.Regrant
+    | commands.UpdatePermissions
     | commands.AskActive
-    | commands.Announce
+    | commands.ServerBroadcast
     | RelayedAct
 )
 _decoders: dict[int, msgspec.msgpack.Decoder[Any]] = {
     GOT: msgspec.msgpack.Decoder(int),
-    NEWS: msgspec.msgpack.Decoder(EdgeNews),
+    NEWS: msgspec.msgpack.Decoder(EdgeMessage),
     LANE: msgspec.msgpack.Decoder(LaneGiven),
     STAGE: msgspec.msgpack.Decoder(Stage),
     ROOM: msgspec.msgpack.Decoder(RoomLetter),
@@ -157,7 +157,7 @@ def encode(body: Any) -> bytes:
 
 def encode_command(command: Command) -> bytes:
     """The body of a command's letter."""
-    if isinstance(command, Act):
+    if isinstance(command, RoomAction):
         text = msgspec.json.encode(command.message)
         relayed = RelayedAct(
             room_id=command.room_id,
@@ -176,7 +176,7 @@ def decode_command(body: bytes) -> Command:
     command = _command.decode(body)
     if isinstance(command, RelayedAct):
         message: Any = decode_message(command.text)
-        return Act(
+        return RoomAction(
             room_id=command.room_id,
             session_id=command.session_id,
             edge=command.edge,
@@ -199,6 +199,6 @@ _ASKED_AGAIN = (commands.OpenSession, commands.EnterRoom, commands.LeaveRoom, co
 def is_kept(command: Command) -> bool:
     """Whether a command is said again to the heir of an owner who is lost before it has confirmed it. All may be, that
     do no harm when they are done twice; a broadcast is delivered at most once [J2], after a cursor comes the next."""
-    if isinstance(command, Act):
+    if isinstance(command, RoomAction):
         return not isinstance(command.message, (Broadcast, CursorMessage))
-    return not isinstance(command, (*_ASKED_AGAIN, commands.Announce))
+    return not isinstance(command, (*_ASKED_AGAIN, commands.ServerBroadcast))

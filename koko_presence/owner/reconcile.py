@@ -6,7 +6,7 @@ against what the room believes. All of it may be done twice, or late, without ha
 
 from collections.abc import Collection, Iterable, Mapping
 
-from koko_presence.protocol.commands import EnterRoom, Remove, Visitor
+from koko_presence.protocol.commands import EnterRoom, RemoveMember, SessionInfo
 from koko_presence.protocol.snapshots import (
     ASKED,
     HEARS,
@@ -20,9 +20,9 @@ from koko_presence.protocol.snapshots import (
     UserRecord,
 )
 from koko_presence.rooms import lifetime, playback_sync
-from koko_presence.rooms.context import Setting
+from koko_presence.rooms.context import ShardContext
 from koko_presence.rooms.control import Request
-from koko_presence.rooms.member import Alone, Member, Person
+from koko_presence.rooms.member import Member, Person, PrivateRoom
 from koko_presence.rooms.playback import Playback
 from koko_presence.rooms.presence_state import REGISTERS, submit
 from koko_presence.rooms.room import UNHEARD_S, Room
@@ -75,9 +75,9 @@ def member_record(member: Member) -> MemberRecord:
     )
 
 
-def visitor_of(member: Member) -> Visitor:
+def visitor_of(member: Member) -> SessionInfo:
     """Who stands behind a member, as a room was told."""
-    return Visitor(
+    return SessionInfo(
         edge=member.edge,
         session_id=member.session_id,
         user_id=member.user_id,
@@ -170,7 +170,7 @@ def record_of(room: Room) -> RoomRecord:
     )
 
 
-def restore_room(room_id: str, record: RoomRecord, seq: int, setting: Setting, now: float) -> Room:
+def restore_room(room_id: str, record: RoomRecord, seq: int, setting: ShardContext, now: float) -> Room:
     """The room as it was when the record was written. Leases and graces end when they were to end, other deadlines are
     begun anew. `seq` is the highest that anybody has heard."""
     head, limits, deadlines = record.head, setting.limits, setting.deadlines
@@ -186,9 +186,9 @@ def restore_room(room_id: str, record: RoomRecord, seq: int, setting: Setting, n
         for name in PlaybackRecord.__struct_fields__:
             setattr(room.playback, name, getattr(head.playback, name))
         room.playback.version += jump  # people who saw the lost owner's last command must believe the next one [H16]
-    alone = {user_id: Alone(room_type, since) for user_id, room_type, since in head.alone}
+    alone = {user_id: PrivateRoom(room_type, since) for user_id, room_type, since in head.alone}
     for each in record.members.values():
-        _restore_member(room, each, alone.get(each.user_id, Alone(head.type, head.created_at)), now)
+        _restore_member(room, each, alone.get(each.user_id, PrivateRoom(head.type, head.created_at)), now)
     control = room.control
     control.version = head.control_version + jump
     if head.controller_session in room.members:
@@ -202,13 +202,13 @@ def restore_room(room_id: str, record: RoomRecord, seq: int, setting: Setting, n
     return room
 
 
-def _restore_member(room: Room, record: MemberRecord, alone: Alone, now: float) -> None:
+def _restore_member(room: Room, record: MemberRecord, alone: PrivateRoom, now: float) -> None:
     setting = room.setting
     limits, deadlines = setting.limits, setting.deadlines
     person = room.people.get(record.user_id)
     if person is None:
         person = room.people[record.user_id] = Person(record.user_id, record.profile, limits, alone)
-    visitor = Visitor(
+    visitor = SessionInfo(
         edge=record.edge,
         session_id=record.session_id,
         user_id=record.user_id,
@@ -333,7 +333,7 @@ def user_record(user: User) -> UserRecord:
     )
 
 
-def restore_user(user_id: str, record: UserRecord | None, setting: Setting, now: float) -> User:
+def restore_user(user_id: str, record: UserRecord | None, setting: ShardContext, now: float) -> User:
     """The user as it was when the record was written; a new one when there is none."""
     user = User(user_id, setting)
     if record is None:
@@ -431,7 +431,7 @@ def leave_unnamed_rooms(user: User, word: SessionRecord) -> None:
     session = user.sessions[word.session_id]
     if (session.edge, session.connection) == (word.edge, word.connection):
         for room_id in sorted(session.rooms.keys() - word.rooms.keys()):
-            user.step_out(Remove(room_id=room_id, session_id=word.session_id, reason="left"))
+            user.step_out(RemoveMember(room_id=room_id, session_id=word.session_id, reason="left"))
 
 
 def _tell_rooms(user: User, session: UserSession, word: SessionRecord) -> None:

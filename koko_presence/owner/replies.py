@@ -6,15 +6,15 @@ from koko_presence.protocol.commands import Call
 from koko_presence.protocol.edge_messages import CallAnswered
 from koko_presence.protocol.errors import PresenceError
 from koko_presence.protocol.events import encode, error_reply
-from koko_presence.rooms.context import Setting
+from koko_presence.rooms.context import ShardContext
 
 
-def answer(setting: Setting, call: Call, result: Any) -> None:
+def answer(setting: ShardContext, call: Call, result: Any) -> None:
     """The call has succeeded; `result` is what msgspec encodes."""
     setting.effects.append((call.edge, CallAnswered(number=call.number, payload=encode(result))))
 
 
-def refuse(setting: Setting, call: Call, error: PresenceError, room_id: str | None = None) -> None:
+def refuse(setting: ShardContext, call: Call, error: PresenceError, room_id: str | None = None) -> None:
     """The call has failed."""
     payload = error_reply(error, None, room_id)
     setting.effects.append((call.edge, CallAnswered(number=call.number, payload=payload, refused=True)))

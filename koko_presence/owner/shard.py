@@ -14,33 +14,33 @@ from typing import Any, NamedTuple
 from msgspec import UNSET
 
 from koko_presence._fastpath.counters import tally
-from koko_presence._fastpath.fanout import Item, RoomPacket, frame_text
-from koko_presence._fastpath.room_core import FlushPlan
+from koko_presence._fastpath.fanout import RoomBatch, StreamFrame, frame_text
+from koko_presence._fastpath.room_core import FlushQueue
 from koko_presence._fastpath.wallclock import WallClock
 from koko_presence.protocol.commands import (
-    Act,
-    Admit,
-    Announce,
+    AdmitMember,
     ApplyPrivacy,
     ApplyProfile,
     AskActive,
     Call,
     Command,
-    Drop,
-    Regrant,
-    Remove,
+    RemoveMember,
     RenewLease,
-    Resume,
+    ResumeMember,
+    RoomAction,
     RoomLeft,
+    ServerBroadcast,
+    SuspendMember,
+    UpdatePermissions,
 )
-from koko_presence.protocol.edge_messages import EdgeNews, Reply, SessionActed
+from koko_presence.protocol.edge_messages import EdgeMessage, Reply, SessionActed
 from koko_presence.protocol.errors import NOT_CHECKED, NOT_CHECKED_RETRY_S, PresenceError
 from koko_presence.protocol.events import ActiveReply, ServerNotice, encode, encode_ack, error_reply
 from koko_presence.protocol.limits import Limits, RoomOptions
 from koko_presence.protocol.messages import Broadcast, CursorMessage, PlaybackMessage, RoomMessage
 from koko_presence.protocol.snapshots import StayEnd
 from koko_presence.rooms import call_scopes, lifetime, playback_sync, presence_state, snapshot_view, webhook_recorder
-from koko_presence.rooms.context import Setting
+from koko_presence.rooms.context import ShardContext
 from koko_presence.rooms.deadlines import Deadlines
 from koko_presence.rooms.due import what_is_due
 from koko_presence.rooms.member import Member
@@ -52,7 +52,7 @@ from koko_presence.users import http_sessions
 from koko_presence.users.user import User
 
 from . import replies
-from .user_handlers import UserDesk, refuse_join
+from .user_handlers import UserHandlers, refuse_join
 
 
 class Ended(NamedTuple):
@@ -69,7 +69,7 @@ NEVER = Ended(0, 0.0, 0.0, 0.0)
 NO_ENDS: Mapping[str, Ended] = {}
 ENDED_S = 10.0  # longer than a word can be on its way: a worker that hangs is given up before
 
-Effect = tuple[int, EdgeNews] | Command
+Effect = tuple[int, EdgeMessage] | Command
 
 
 class Shard:
@@ -78,7 +78,7 @@ class Shard:
 
     def __init__(self, limits: Limits, options: RoomOptions, wall: WallClock) -> None:
         self.deadlines = Deadlines()
-        self.setting = Setting(limits, options, wall, self.deadlines)
+        self.setting = ShardContext(limits, options, wall, self.deadlines)
         self.rooms: dict[str, Room] = {}
         self.users: dict[str, User] = {}
         self.freed: list[Room] = []  # of which nothing needs to be kept any more
@@ -86,24 +86,24 @@ class Shard:
         self._trust_from = self._trust_s = 0.0
         self.denied: set[str] = set()  # users of whom a room has been told that nothing is known, since the last change
         # rooms with something to send, and when
-        self.plan = FlushPlan(limits.flush_window_ms / 1000.0, limits.flush_ceiling_ms / 1000.0)
+        self.plan = FlushQueue(limits.flush_window_ms / 1000.0, limits.flush_ceiling_ms / 1000.0)
         # stays that have ended, and when; an Admit that went another way may come after the Remove
         self._ended: dict[str, dict[str, Ended]] = {}  # by room and session
         self._swept_at = 0.0
-        self._desk = UserDesk(self.setting, self.users, self.denied, self.trusts)
+        self._desk = UserHandlers(self.setting, self.users, self.denied, self.trusts)
         self._handlers: dict[type, Callable[[Any, float], None]] = {
             **self._desk.handlers,
-            Admit: self._admit,
-            Remove: self._remove,
-            Drop: self._drop,
-            Resume: self._resume,
+            AdmitMember: self._admit,
+            RemoveMember: self._remove,
+            SuspendMember: self._drop,
+            ResumeMember: self._resume,
             RenewLease: self._renew,
             ApplyProfile: self._apply_profile,
             ApplyPrivacy: self._apply_privacy,
-            Regrant: self._regrant,
-            Act: self._act,
+            UpdatePermissions: self._regrant,
+            RoomAction: self._act,
             AskActive: self._ask_active,
-            Announce: self._announce,
+            ServerBroadcast: self._announce,
         }
 
     def handle(self, command: Command, now: float) -> None:
@@ -111,7 +111,7 @@ class Shard:
         exception."""
         kind = type(command)
         room = self.rooms.get(getattr(command, "room_id", ""))
-        if room is not None and not (kind is Act and type(command.message) is CursorMessage):  # type: ignore[union-attr]
+        if room is not None and not (kind is RoomAction and type(command.message) is CursorMessage):  # type: ignore[union-attr]
             room.settle()  # cursors that came before go before, and are seen by those who saw them then
         self._handlers[kind](command, now)
         if self.setting.kept and kind in self._desk.handlers:  # what goes to rooms names users of others, too
@@ -170,9 +170,9 @@ class Shard:
         room.parted.clear()
         return sorted(edges)
 
-    def packet(self, room: Room, items: list[Item], now: float) -> RoomPacket:
+    def packet(self, room: Room, items: list[StreamFrame], now: float) -> RoomBatch:
         """A room's flush."""
-        return RoomPacket(room.id, items, self.setting.wall.iso(now))
+        return RoomBatch(room.id, items, self.setting.wall.iso(now))
 
     def changed_room(self, room: Room, now: float) -> None:
         """Anything in a room may have changed: for those who keep a record, and those who hear it."""
@@ -193,7 +193,7 @@ class Shard:
 
     # --- commands to rooms ----------------------------------------------------------------------------------------
 
-    def _admit(self, command: Admit, now: float) -> None:
+    def _admit(self, command: AdmitMember, now: float) -> None:
         enter = command.enter
         room = self.rooms.get(command.room_id)
         before = None if room is None else room.members.get(enter.visitor.session_id)
@@ -234,7 +234,7 @@ class Shard:
             replies.answer(self.setting, enter.call, snapshot_view.joined_reply(room, member, None, now))
         self._touch(room, now, *room.people[enter.user_id].members)  # all of them show the same profile
 
-    def _remove(self, command: Remove, now: float) -> None:
+    def _remove(self, command: RemoveMember, now: float) -> None:
         room, member = self._find(command.room_id, command.session_id)
         self._note_end(command, now if member is None else max(now, member.joined_at), told=member is not None)
         if room is not None and member is not None and not 0 < command.stay < member.stay:
@@ -280,7 +280,7 @@ class Shard:
             if member.joined_at <= told_at:
                 webhook_recorder.entered_before_creation(room, member, made_at, now)
 
-    def _note_end(self, command: Remove, at: float, *, told: bool) -> None:
+    def _note_end(self, command: RemoveMember, at: float, *, told: bool) -> None:
         if at > self._swept_at + ENDED_S:
             self._sweep_ends(at)
             self._swept_at = at
@@ -335,7 +335,7 @@ class Shard:
             if self.setting.kept:
                 self.freed.append(room)
 
-    def _drop(self, command: Drop, now: float) -> None:
+    def _drop(self, command: SuspendMember, now: float) -> None:
         room, member = self._find(command.room_id, command.session_id)
         if room is None or member is None or member.leased or command.version < member.told:
             return
@@ -351,7 +351,7 @@ class Shard:
             return
         self._touch(room, now, member.session_id)
 
-    def _resume(self, command: Resume, now: float) -> None:
+    def _resume(self, command: ResumeMember, now: float) -> None:
         room, member = self._find(command.room_id, command.session_id)
         if room is None or member is None:
             if command.stay:  # else an edge's word, which the room will hear for itself
@@ -399,7 +399,7 @@ class Shard:
             if not room.out:  # it has its place among the rooms of this turn with and without invisible hearers [K7]
                 self.plan.urge(room, now)
 
-    def _regrant(self, command: Regrant, now: float) -> None:
+    def _regrant(self, command: UpdatePermissions, now: float) -> None:
         room, member = self._find(command.room_id, command.session_id)
         if room is not None and member is not None and command.version >= member.granted:
             member.granted = command.version
@@ -409,7 +409,7 @@ class Shard:
                 playback_sync.lose_control(room, member, now)
             self._touch(room, now, member.session_id)
 
-    def _act(self, command: Act, now: float) -> None:
+    def _act(self, command: RoomAction, now: float) -> None:
         if command.call is not None:
             self._act_for(command, command.call, now)
             return
@@ -435,7 +435,7 @@ class Shard:
             room.send(member, payload, refusal=True)
         self._touch_after(room, member, message, now)
 
-    def _act_for(self, command: Act, call: Call, now: float) -> None:
+    def _act_for(self, command: RoomAction, call: Call, now: float) -> None:
         """A message by HTTP, for a session of the caller's [M1]."""
         room, message = self.rooms.get(command.room_id), command.message
         try:
@@ -484,7 +484,7 @@ class Shard:
             room_id=room.id,
             send_interval_ms=interval_ms,
         )
-        room.out.append(Item(frame_text(encode(notice))))
+        room.out.append(StreamFrame(frame_text(encode(notice))))
 
     def _ask_active(self, command: AskActive, now: float) -> None:
         room = self.rooms.get(command.room_id)
@@ -512,7 +512,7 @@ class Shard:
         payload = error_reply(error, command.message.id, command.room_id)
         self.setting.effects.append((command.edge, Reply(session_id=command.session_id, payload=payload, refusal=True)))
 
-    def _announce(self, command: Announce, now: float) -> None:
+    def _announce(self, command: ServerBroadcast, now: float) -> None:
         room = self.rooms.get(command.room_id)
         if room is not None:
             presence_state.announce(room, command.data, command.to, now)

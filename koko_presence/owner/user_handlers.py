@@ -24,7 +24,7 @@ from koko_presence.protocol.edge_messages import Reply, RoomRefused, SessionActe
 from koko_presence.protocol.errors import PresenceError
 from koko_presence.protocol.events import encode_ack, error_reply
 from koko_presence.protocol.messages import MessageId
-from koko_presence.rooms.context import Setting
+from koko_presence.rooms.context import ShardContext
 from koko_presence.users import http_sessions, room_claims
 from koko_presence.users.user import User, presence_is_off
 from koko_presence.users.user_rate_limits import Budgets
@@ -32,12 +32,12 @@ from koko_presence.users.user_rate_limits import Budgets
 from . import replies
 
 
-class UserDesk:
+class UserHandlers:
     """The users' side of one shard: it alone writes `users`. `denied` has those of whom a room has been told that
     nothing is known; `trusts(now)`: may a session that is not known here have been known to an owner that was lost?"""
 
     def __init__(
-        self, setting: Setting, users: dict[str, User], denied: set[str], trusts: Callable[[float], bool]
+        self, setting: ShardContext, users: dict[str, User], denied: set[str], trusts: Callable[[float], bool]
     ) -> None:
         self._setting = setting
         self._users = users
@@ -239,7 +239,7 @@ class UserDesk:
             self._users.pop(user.id, None)
 
 
-def refuse_join(setting: Setting, enter: EnterRoom, error: PresenceError, *, out: bool = True) -> None:
+def refuse_join(setting: ShardContext, enter: EnterRoom, error: PresenceError, *, out: bool = True) -> None:
     """Tell the edge that a join has failed."""
     tally.join_refused(error.code)
     if enter.call is not None:

@@ -12,7 +12,7 @@ from koko_presence.cluster.placement import Peer, View
 
 from .accept_assignment import assign
 from .control_channel import Accept, Drain, Stop, Workers
-from .fleet_types import Action, Exit, Kill, Member, Phase, Roll, Spawn, StopListening, Tell, Turn
+from .fleet_types import Action, Exit, Kill, Member, Phase, RollingReload, Spawn, StopListening, Tell, Turn
 from .liveness import Vitals
 from .restart_backoff import Restarts
 
@@ -50,7 +50,7 @@ class Fleet:
         self._folder, self._vitals = folder, vitals
         self._last_id = 0
         self.rolled = False  # whether the last rolling reload came to its end
-        self._roll: Roll | None = None
+        self._roll: RollingReload | None = None
         self.deaths = 0  # of workers that were to live, ever
         self._restarts = Restarts()
         self._failures = 0  # since there was a worker
@@ -276,7 +276,7 @@ class Fleet:
             "a worker is replaced because its beats are late",
             extra={"worker": member.slot, "id": member.id, "late_share": round(shares[member.id], 2)},
         )
-        self._roll = Roll([member.slot], self._last_id + 1, 1, everyone=False)
+        self._roll = RollingReload([member.slot], self._last_id + 1, 1, everyone=False)
 
     # --- what people ask for --------------------------------------------------------------------------------------
 
@@ -295,7 +295,7 @@ class Fleet:
         self.rolled, self._roll_longest_s = False, longest_s
         roll, first_id = self._roll, self._last_id + 1
         if roll is None:
-            self._roll = Roll(range(self.slots), first_id, batch or self.slots)
+            self._roll = RollingReload(range(self.slots), first_id, batch or self.slots)
         else:  # one worker is being replaced; all others follow, and its successor too
             roll.slots.clear()
             roll.slots.extend(range(self.slots))
@@ -498,7 +498,7 @@ class Fleet:
                 log.info("a worker was replaced", extra={"worker": turn.slot, "id": turn.new, "left": len(roll.slots)})
             roll.turns, roll.draining = [], False
 
-    def _begin_batch(self, roll: Roll, now: float) -> bool:
+    def _begin_batch(self, roll: RollingReload, now: float) -> bool:
         """Start the successors of the next slots. False: there are no more."""
         while roll.slots and len(roll.turns) < roll.batch:
             slot = roll.slots.popleft()
@@ -519,7 +519,7 @@ class Fleet:
             self._roll = None
         return bool(roll.turns)
 
-    def _switch(self, roll: Roll, now: float) -> bool:
+    def _switch(self, roll: RollingReload, now: float) -> bool:
         """Once all successors of the batch are ready they take over, slot by slot. True when they serve, and the old
         workers were told to drain."""
         new = [self.members.get(turn.new) for turn in roll.turns]

@@ -106,7 +106,7 @@ class Turn(NamedTuple):
     new: int
 
 
-class Roll:
+class RollingReload:
     """A rolling reload, batch by batch. All successors of a batch are started and get ready; slot by slot they take
     over what the old workers own; then they alone accept connections; and only then the old ones send their clients
     away. So nobody who is sent away comes back to a worker that is still to be replaced."""

@@ -1,7 +1,7 @@
 """What a service does, with one worker or with many: signals, reload, drain, operator port, systemd's watchdog.
 
-`worker_process.Alone` and `supervisor.Supervisor` are the two forms of it. They differ in what a reload, a drain and a
-question of the operator come down to, and only that stands there.
+`worker_process.SingleProcessServer` and `supervisor.Supervisor` are the two forms of it. They differ in what a reload,
+a drain and a question of the operator come down to, and only that stands there.
 """
 
 import asyncio

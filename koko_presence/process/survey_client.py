@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from koko_presence.admin.metric_types import MainCounts
-from koko_presence.admin.metrics import Ledger, render
+from koko_presence.admin.metrics import CounterAggregator, render
 from koko_presence.admin.stats import Stats, stats
 from koko_presence.protocol import survey
 
@@ -28,7 +28,7 @@ class Operating:
     ) -> None:
         """`main` gives what the supervisor counts itself."""
         self._fleet, self._channels, self._main = fleet, channels, main
-        self._ledger = Ledger()
+        self._ledger = CounterAggregator()
         self._questions = Questions()
 
     # --- what workers say -----------------------------------------------------------------------------------------

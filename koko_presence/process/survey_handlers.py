@@ -12,7 +12,7 @@ from typing import Any
 from koko_presence.cluster.bus import Bus, Timers
 from koko_presence.owner import admin_view
 from koko_presence.owner.shard import Shard
-from koko_presence.protocol.commands import Announce, EndSession, LeaveRoom
+from koko_presence.protocol.commands import EndSession, LeaveRoom, ServerBroadcast
 from koko_presence.protocol.survey import (
     AnyAnswer,
     AnyInquiry,
@@ -148,7 +148,7 @@ class Answering:
             reply(self._nothing())
             return
         delivered = presence_state.reach(room, inquiry.to)
-        self._bus.send(Announce(room_id=room.id, data=inquiry.data, to=inquiry.to), self._hub.clock())
+        self._bus.send(ServerBroadcast(room_id=room.id, data=inquiry.data, to=inquiry.to), self._hub.clock())
         reply(Said(delivered=delivered))
 
     # --- throwing out ---------------------------------------------------------------------------------------------

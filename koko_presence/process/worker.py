@@ -26,8 +26,8 @@ from koko_presence.admin.metrics_snapshot import LoopLag, TurnCpu, collect
 from koko_presence.admin.upstream_metrics import Upstreams
 from koko_presence.auth.factory import Verifiers
 from koko_presence.auth.hmac_jwt import ResumeTokens, issue_token
-from koko_presence.auth.http_auth import Callers
-from koko_presence.auth.http_client import Asker
+from koko_presence.auth.http_auth import HttpAuthenticator
+from koko_presence.auth.http_client import HttpClient
 from koko_presence.auth.shared_cache import CacheEntry
 from koko_presence.cluster.bus import LocalBus
 from koko_presence.cluster.cluster_bus import ClusterBus
@@ -42,8 +42,8 @@ from koko_presence.config.trusted_proxies import Proxies
 from koko_presence.owner.shard import Shard
 from koko_presence.protocol.limits import Limits
 from koko_presence.protocol.webhook_events import AnyHappening
-from koko_presence.server.accept_delay import Arrivals
-from koko_presence.server.acceptor import Door
+from koko_presence.server.accept_delay import AcceptDelay
+from koko_presence.server.acceptor import Acceptor
 from koko_presence.server.address_counts import AddressCounts
 from koko_presence.server.address_limits import AddressLimits
 from koko_presence.server.flood_limits import make_intake
@@ -152,7 +152,7 @@ class Worker:
         self._turn_cpu = TurnCpu(loop, self._poller.on_next_round)
         self._lag = LoopLag(loop, tally, self._on_lag_looked)
         self.shard = Shard(config.limits, config.rooms, self._wall)
-        self._webhook_asker: Asker | None = None
+        self._webhook_asker: HttpClient | None = None
         self._closing: set[asyncio.Future[None]] = set()  # what is not needed any more
         self._tell_webhooks(config)
         self.bus = self._make_bus()
@@ -161,7 +161,7 @@ class Worker:
         self._verifiers = Verifiers(
             monotonic, upstreams=self.upstreams, share=None if place is None else self._share_learned
         )
-        self.callers = Callers(self._verifiers.make(config), config.auth.cookie)
+        self.callers = HttpAuthenticator(self._verifiers.make(config), config.auth.cookie)
         self.hub = Hub(
             edge_id,
             bus=self.bus,
@@ -186,7 +186,7 @@ class Worker:
         if dev:
             self._http.add_dev_tokens(self._dev_token)
         self._http_server = self._http.server(config.server.keepalive_s)
-        self.door = Door(
+        self.door = Acceptor(
             make_handler=self._handler,
             make_intake=lambda: make_intake(self.hub.limits),
             ws_paths=WS_PATHS,
@@ -203,7 +203,7 @@ class Worker:
             delays=self.shard.setting.delays,
         )
         self.hub.waits_for = self.door.work_waits_for
-        self._arrivals = Arrivals(self.door.waits_for, self._lag.late_s, self.bus.note_delay)
+        self._arrivals = AcceptDelay(self.door.waits_for, self._lag.late_s, self.bus.note_delay)
         self.bus.before_deadlines = self._arrivals.look
         self._http.add_websocket(WS_PATHS, self.door.turn)
         self._verifiers.start()
@@ -346,7 +346,9 @@ class Worker:
     def _tell_webhooks(self, config: Config) -> None:
         """Switch webhooks on or off, or give them what is new."""
         if config.webhooks.url and self.webhooks is None:
-            self._webhook_asker = Asker(timeout_s=WEBHOOK_TIMEOUT_S, connections=1, upstream=self.upstreams["webhook"])
+            self._webhook_asker = HttpClient(
+                timeout_s=WEBHOOK_TIMEOUT_S, connections=1, upstream=self.upstreams["webhook"]
+            )
             self.webhooks = Webhooks(config.webhooks, self._webhook_asker)
         elif config.webhooks.url and self.webhooks is not None:
             self.webhooks.reload(config.webhooks)

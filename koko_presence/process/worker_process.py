@@ -89,10 +89,10 @@ def run(config: Config, *, dev: bool = False, reload_config: Callable[[], Config
 
 async def _serve_alone(config: Config, dev: bool, reload_config: Callable[[], Config], terminal: Terminal) -> NoReturn:
     end_when_exhausted(asyncio.get_running_loop())
-    end_process(await Alone(config, dev, reload_config, terminal).serve())
+    end_process(await SingleProcessServer(config, dev, reload_config, terminal).serve())
 
 
-class Alone(Service):
+class SingleProcessServer(Service):
     """A service of one worker. It cannot be replaced while it serves, and no other stands in for it: when it dies the
     service has ended, and what started it has to start it again."""
 

@@ -6,8 +6,9 @@ overtake each other. What a member shows goes straight to the room. Between work
 (cluster/wire_messages.py), so each has a tag.
 
 A word may come twice, or late from an owner that is none any more. So all that a user's owner says carries a *version*
-(`Setting.next_version`): the epoch of its view and a count, in one integer. The receiver keeps the highest for each
-thing that it is told of, and ignores a word with a lower one. docs/architecture.md lists which is compared with which.
+(`ShardContext.next_version`): the epoch of its view and a count, in one integer. The receiver keeps the highest for
+each thing that it is told of, and ignores a word with a lower one. docs/architecture.md lists which is compared with
+which.
 """
 
 from msgspec import Struct
@@ -15,11 +16,11 @@ from msgspec import Struct
 from .messages import Activity, GetActive, MessageId, Privacy, RoomMessage, RoomType, SetStatus, Status
 
 
-class Letter(Struct, tag=True):
+class ClusterMessage(Struct, tag=True):
     """Base of all that goes from worker to worker."""
 
 
-NOWHERE = -1  # in place of an edge: a leased session has no socket [M2]
+NO_EDGE = -1  # in place of an edge: a leased session has no socket [M2]
 
 
 class Scopes(Struct, array_like=True, frozen=True):
@@ -42,7 +43,7 @@ class Call(Struct, array_like=True):
     scopes: Scopes | None = None
 
 
-class Visitor(Struct, kw_only=True):
+class SessionInfo(Struct, kw_only=True):
     """Who stands behind a session, as a room needs to know [A5, K1]; connected at `edge` by `connection`, to which its
     user's owner gave the session with version `opening`. `privacy_version` is that of what it hides. `lease_until` is
     the monotonic second at which a session without a socket ends unless renewed; 0: it has one [M2].
@@ -80,7 +81,7 @@ class Profile(Struct, kw_only=True, frozen=True):
 # --- to the owner of a user ---------------------------------------------------------------------------------------
 
 
-class OpenSession(Letter, kw_only=True):
+class OpenSession(ClusterMessage, kw_only=True):
     """A connection has proved who it is and wants a session: `resume` names an earlier one, `fresh` a new one. It was
     accepted at monotonic second `accepted_at`, on the clock that all workers share: of two connections that have not
     heard of each other the later one has the session, in whatever order they reach the owner. `resumes_only`: the
@@ -97,7 +98,7 @@ class OpenSession(Letter, kw_only=True):
     disabled: bool = False
 
 
-class EnterRoom(Letter, kw_only=True):
+class EnterRoom(ClusterMessage, kw_only=True):
     """A session wants into a room; the user's owner counts rooms, then the room's owner decides [C6, C10]. For a
     `call` the user's owner knows where the session is connected; `lease` asks for one without a socket [M1, M2]. Only a
     call has `privacy` here: what a socket's join says of it has gone before, as ChangePrivacy [K3]. `stays`: the
@@ -105,7 +106,7 @@ class EnterRoom(Letter, kw_only=True):
 
     user_id: str
     room_id: str
-    visitor: Visitor
+    visitor: SessionInfo
     stays: bool = False
     call: Call | None = None
     lease: bool = False
@@ -117,7 +118,7 @@ class EnterRoom(Letter, kw_only=True):
     privacy: Privacy | None = None
 
 
-class LeaveRoom(Letter, kw_only=True):
+class LeaveRoom(ClusterMessage, kw_only=True):
     """A client's own leave, or `kicked` by a token that no longer opens the room; `reason` is user_left's. A `call` may
     name no session: then it is `lease`, or the user's only session there, or with `all` every one of them [M3]."""
 
@@ -131,7 +132,7 @@ class LeaveRoom(Letter, kw_only=True):
     all: bool = False
 
 
-class EndSession(Letter, kw_only=True):
+class EndSession(ClusterMessage, kw_only=True):
     """The socket is gone. `grace`: hold the session for a while, it may resume [D2]. `connection` and `opening`, its
     version, tell an old socket's late close from the present one's [D16]. `migrates`: the worker is being replaced and
     has sent the client to another one, so that for a moment nothing is shown of it."""
@@ -145,7 +146,7 @@ class EndSession(Letter, kw_only=True):
     migrates: bool = False
 
 
-class ReportActivity(Letter, kw_only=True):
+class ReportActivity(ClusterMessage, kw_only=True):
     """What a session's heartbeats and silences say of its user; `interacted` moves lastActiveAt [D8, D11, D12]."""
 
     user_id: str
@@ -154,7 +155,7 @@ class ReportActivity(Letter, kw_only=True):
     interacted: bool
 
 
-class ChangeStatus(Letter, kw_only=True):
+class ChangeStatus(ClusterMessage, kw_only=True):
     """setStatus, with the session's activity after it, so that both change in one step. A `call` may name no session:
     the status is the user's [D10]; `disabled` is the word of the caller's token [K1]."""
 
@@ -166,7 +167,7 @@ class ChangeStatus(Letter, kw_only=True):
     disabled: bool = False
 
 
-class ChangePrivacy(Letter, kw_only=True):
+class ChangePrivacy(ClusterMessage, kw_only=True):
     """`disabled` is the token's word, not the client's: None when the command does not come from a token [K1]. A `call`
     may name no session when the scope is the user. `of_join`: it came with a join, which is what is answered. `word`
     counts what the connection has said of its privacy, from 1 on; `opening` is the connection's version. Both 0: it
@@ -184,7 +185,7 @@ class ChangePrivacy(Letter, kw_only=True):
     word: int = 0
 
 
-class ChangeGrant(Letter, kw_only=True):
+class ChangeGrant(ClusterMessage, kw_only=True):
     """What the session's new token allows it in a room that it is in [A4], said by `connection`, whose version is
     `opening`."""
 
@@ -198,14 +199,14 @@ class ChangeGrant(Letter, kw_only=True):
     moderator: bool
 
 
-class TakeLook(Letter, kw_only=True):
+class TakeLook(ClusterMessage, kw_only=True):
     """One getActive over HTTP is taken from the user's budget, which is one for all workers [M8]."""
 
     user_id: str
     call: Call | None = None
 
 
-class AskLeases(Letter, kw_only=True):
+class AskLeases(ClusterMessage, kw_only=True):
     """Which leases a user holds, and where: all, or the named one. The answer is a list of [sessionId, roomId]."""
 
     user_id: str
@@ -213,7 +214,7 @@ class AskLeases(Letter, kw_only=True):
     call: Call | None = None
 
 
-class RenewLeases(Letter, kw_only=True):
+class RenewLeases(ClusterMessage, kw_only=True):
     """The HTTP heartbeat: these leases live 90 s more [M2, D6]. `disabled` is the word of the caller's token [K1]."""
 
     user_id: str
@@ -223,7 +224,7 @@ class RenewLeases(Letter, kw_only=True):
     disabled: bool = False
 
 
-class RoomLeft(Letter, kw_only=True):
+class RoomLeft(ClusterMessage, kw_only=True):
     """The room's owner tells the user's owner that a session is not, or no longer, in the room. `stay` is the one that
     has ended: this word may come late, when the session is in again."""
 
@@ -233,7 +234,7 @@ class RoomLeft(Letter, kw_only=True):
     stay: int
 
 
-class ClaimMember(Letter, kw_only=True):
+class ClaimMember(ClusterMessage, kw_only=True):
     """A room tells the new owner of a user of a session that it has, which the old one may have had news of [N-b], and
     what it shows of the user. `grace_until` is the monotonic second at which the place of a lost one is free. In the
     `visitor`, `opening` is the version of the last word on where it is connected."""
@@ -246,7 +247,7 @@ class ClaimMember(Letter, kw_only=True):
     connected: bool = True
     grace_until: float = 0.0
     profile: Profile
-    visitor: Visitor
+    visitor: SessionInfo
 
 
 UserCommand = (
@@ -269,7 +270,7 @@ UserCommand = (
 # --- to the owner of a room ---------------------------------------------------------------------------------------
 
 
-class Admit(Letter, kw_only=True):
+class AdmitMember(ClusterMessage, kw_only=True):
     """EnterRoom, passed on by the user's owner with what it knows of the person. Its version, `stay`, names the stay
     that begins."""
 
@@ -279,7 +280,7 @@ class Admit(Letter, kw_only=True):
     profile: Profile
 
 
-class Remove(Letter, kw_only=True):
+class RemoveMember(ClusterMessage, kw_only=True):
     """End a membership now; `reason` is user_left's [D2]. `stay` is the one that ends, 0 when that is not known: this
     word may be said again, when the session is in again. `id` belongs to a client's own leave; the answer to a `call`
     says how many sessions have left with this one."""
@@ -293,7 +294,7 @@ class Remove(Letter, kw_only=True):
     left: int = 1
 
 
-class Drop(Letter, kw_only=True):
+class SuspendMember(ClusterMessage, kw_only=True):
     """The session's socket is lost: hold its place until monotonic second `grace_until` [D2], unless it has another
     `connection` already: that is left alone while it is there, and held no shorter when it is lost. It is shown as
     before until monotonic second `away_at`; 0.0: not for a moment."""
@@ -306,7 +307,7 @@ class Drop(Letter, kw_only=True):
     away_at: float = 0.0
 
 
-class Resume(Letter, kw_only=True):
+class ResumeMember(ClusterMessage, kw_only=True):
     """The session is back, on edge `edge` [D16]. `hears`: it was never away, only out of sight, and hears the room."""
 
     room_id: str
@@ -319,7 +320,7 @@ class Resume(Letter, kw_only=True):
     hears: bool = False
 
 
-class RenewLease(Letter, kw_only=True):
+class RenewLease(ClusterMessage, kw_only=True):
     """A leased member's time, prolonged; the last of several answers the `call` for all, `renewed` in number."""
 
     room_id: str
@@ -331,7 +332,7 @@ class RenewLease(Letter, kw_only=True):
     renewed: int = 1
 
 
-class ApplyProfile(Letter, kw_only=True):
+class ApplyProfile(ClusterMessage, kw_only=True):
     """The person's status changed; `session_id` is the session that caused it."""
 
     room_id: str
@@ -341,7 +342,7 @@ class ApplyProfile(Letter, kw_only=True):
     interacted: bool = False
 
 
-class ApplyPrivacy(Letter, kw_only=True):
+class ApplyPrivacy(ClusterMessage, kw_only=True):
     """What the session hides from now on [K1, K2]."""
 
     room_id: str
@@ -353,7 +354,7 @@ class ApplyPrivacy(Letter, kw_only=True):
     share_selection: bool
 
 
-class Regrant(Letter, kw_only=True):
+class UpdatePermissions(ClusterMessage, kw_only=True):
     """The session's permissions in the room are new, after a fresh token [A4]."""
 
     room_id: str
@@ -364,7 +365,7 @@ class Regrant(Letter, kw_only=True):
     moderator: bool
 
 
-class Act(Letter, kw_only=True):
+class RoomAction(ClusterMessage, kw_only=True):
     """A member's message, as the client sent it. A `call` may name no session: then it is the caller's lease there, or
     the only session [M1]. `hidden`: its session was invisible when it came, whatever the room has heard since [K3]."""
 
@@ -376,7 +377,7 @@ class Act(Letter, kw_only=True):
     hidden: bool = False
 
 
-class AskActive(Letter, kw_only=True):
+class AskActive(ClusterMessage, kw_only=True):
     """get_active, from a member or from someone who could be one [C13, C14]."""
 
     room_id: str
@@ -387,7 +388,7 @@ class AskActive(Letter, kw_only=True):
     call: Call | None = None
 
 
-class Announce(Letter, kw_only=True):
+class ServerBroadcast(ClusterMessage, kw_only=True):
     """A broadcast of the server's own [J4]: `data` is a JSON object, `to` names the users it is for, None all."""
 
     room_id: str
@@ -396,6 +397,16 @@ class Announce(Letter, kw_only=True):
 
 
 RoomCommand = (
-    Admit | Remove | Drop | Resume | RenewLease | ApplyProfile | ApplyPrivacy | Regrant | Act | AskActive | Announce
+    AdmitMember
+    | RemoveMember
+    | SuspendMember
+    | ResumeMember
+    | RenewLease
+    | ApplyProfile
+    | ApplyPrivacy
+    | UpdatePermissions
+    | RoomAction
+    | AskActive
+    | ServerBroadcast
 )
 Command = UserCommand | RoomCommand

@@ -3,11 +3,11 @@
 Between workers it travels as msgpack, as commands do (cluster/wire_messages.py).
 """
 
-from .commands import Letter
+from .commands import ClusterMessage
 from .messages import Activity, Privacy
 
 
-class SessionOpened(Letter, kw_only=True):
+class SessionOpened(ClusterMessage, kw_only=True):
     """The connection has the session, by version `opening`; what it hides is of `privacy_version`."""
 
     user_id: str
@@ -21,26 +21,26 @@ class SessionOpened(Letter, kw_only=True):
     privacy_version: int
 
 
-class SessionRefused(Letter, kw_only=True):
+class SessionRefused(ClusterMessage, kw_only=True):
     connection: int
     code: str
 
 
-class SessionReplaced(Letter, kw_only=True):
+class SessionReplaced(ClusterMessage, kw_only=True):
     """A newer connection resumed this session [D16]: close the old one with 4409."""
 
     session_id: str
     connection: int
 
 
-class SessionEvicted(Letter, kw_only=True):
+class SessionEvicted(ClusterMessage, kw_only=True):
     """The session was ended to make place for a new one of the same user [C11, evict_oldest]."""
 
     session_id: str
     connection: int
 
 
-class Reply(Letter, kw_only=True):
+class Reply(ClusterMessage, kw_only=True):
     """A whole message for one session. `tells_of` names the room that it shows, if any: nobody who was thrown out of
     that meanwhile gets it."""
 
@@ -50,13 +50,13 @@ class Reply(Letter, kw_only=True):
     tells_of: str = ""
 
 
-class SessionLost(Letter, kw_only=True):
+class SessionLost(ClusterMessage, kw_only=True):
     """The owners know nothing of what this session believes, after the loss of a worker: it has to come again."""
 
     session_id: str
 
 
-class RoomRefused(Letter, kw_only=True):
+class RoomRefused(ClusterMessage, kw_only=True):
     """The join failed; `payload` is the error message. `out`: so the session is not in the room."""
 
     session_id: str
@@ -65,7 +65,7 @@ class RoomRefused(Letter, kw_only=True):
     out: bool = True
 
 
-class Left(Letter, kw_only=True):
+class Left(ClusterMessage, kw_only=True):
     """The session has left the room, which it did not hear; `payload` tells its client, unless its edge has done so."""
 
     session_id: str
@@ -73,7 +73,7 @@ class Left(Letter, kw_only=True):
     payload: bytes
 
 
-class SessionActed(Letter, kw_only=True):
+class SessionActed(ClusterMessage, kw_only=True):
     """Something was done for this session by another way than its socket [M1]: its edge counts that as its own, and
     knows what the session hides from now on: `privacy`, of `privacy_version`, in which the first `heard` words of
     `connection` on its privacy are counted."""
@@ -86,7 +86,7 @@ class SessionActed(Letter, kw_only=True):
     heard: int = 0
 
 
-class CallAnswered(Letter, kw_only=True):
+class CallAnswered(ClusterMessage, kw_only=True):
     """What a call gets: its result as JSON, or the error message of L6 when it was `refused`."""
 
     number: int
@@ -94,7 +94,7 @@ class CallAnswered(Letter, kw_only=True):
     refused: bool = False
 
 
-EdgeNews = (
+EdgeMessage = (
     SessionOpened
     | SessionRefused
     | SessionReplaced

@@ -12,7 +12,7 @@ from .service_delays import Delays
 EPOCH_BITS = 40  # of a version, below the epoch: more changes than a worker can make between two views
 
 
-class Setting:
+class ShardContext:
     """Written once, when the shard is made; limits and `happenings` again on reload, `epoch` with every view of the
     workers by which this one owns what it has."""
 

@@ -11,7 +11,7 @@ from koko_presence.protocol.messages import RoomType
 from . import webhook_recorder
 from .control import Control
 from .load_control import Load
-from .member import Alone, Member
+from .member import Member, PrivateRoom
 from .room_state import SYNCED_TYPES, RoomState
 from .snapshot_delivery import repeat_snapshot
 
@@ -47,7 +47,7 @@ def end(room: RoomState, now: float) -> None:
     room.shown = False
     (webhook_recorder.hidden if room.members else webhook_recorder.emptied)(room, now)
     for person in room.people.values():
-        person.alone = Alone(room.type, now)
+        person.alone = PrivateRoom(room.type, now)
     for member in room.members.values():
         if member.viewer is not None:
             member.viewer.lapse()

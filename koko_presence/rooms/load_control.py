@@ -48,7 +48,7 @@ TOLD_EVERY_S = 0.5
 MEMORY_S = 0.5  # over which the load is averaged before clients are asked for less
 
 
-class Governor:
+class FlushWindowController:
     """What a worker does about its load: how long busy rooms wait, and how often clients are asked to send [L4, N17].
 
     While there is time to spare rooms wait for `flush_window_ms`, as the core fills up for up to `flush_ceiling_ms`:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from msgspec import UNSET
 
-from koko_presence._fastpath.room_core import Pointer
+from koko_presence._fastpath.room_core import MemberCore
 from koko_presence._fastpath.throttle import TokenBucket
 from koko_presence._fastpath.wallclock import WallClock
 from koko_presence.protocol.commands import EnterRoom, Profile
@@ -18,7 +18,7 @@ from koko_presence.protocol.messages import RoomType, Selection
 from .playback import Viewer
 
 
-class Alone(NamedTuple):
+class PrivateRoom(NamedTuple):
     """The room as a user knows it who is invisible in it while no visible member is: its type, and the monotonic second
     of its creation [K7]."""
 
@@ -33,7 +33,7 @@ class Person:
         "alone", "broadcast", "control", "cursor", "members", "playback", "profile", "selection", "typing", "user_id",
     )  # fmt: skip
 
-    def __init__(self, user_id: str, profile: Profile, limits: Limits, alone: Alone) -> None:
+    def __init__(self, user_id: str, profile: Profile, limits: Limits, alone: PrivateRoom) -> None:
         self.user_id = user_id
         self.profile = profile
         self.alone = alone  # counts while the room is not `shown`
@@ -51,7 +51,7 @@ class Person:
         return sum(1 for member in self.members.values() if member.visible)
 
 
-class Member(Pointer):
+class Member(MemberCore):
     """One session in one room, with everything it shows; the Pointer below it has what its cursor needs.
 
     Versions of its user's owner: `stay` names the present stay, `told` is that of the last word on where it is

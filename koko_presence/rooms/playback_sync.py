@@ -2,7 +2,7 @@
 
 from msgspec import UNSET
 
-from koko_presence._fastpath.fanout import Item
+from koko_presence._fastpath.fanout import StreamFrame
 from koko_presence.protocol.errors import PresenceError
 from koko_presence.protocol.events import PlaybackRow, PlaybackSynced, ViewerSync
 from koko_presence.protocol.messages import (
@@ -17,7 +17,7 @@ from koko_presence.protocol.messages import (
 
 from .member import Member
 from .playback import Playback, Viewer, acted_at
-from .presence_state import REGISTERS, Register, Result, spend, submit
+from .presence_state import REGISTERS, CoalescedValue, Result, spend, submit
 from .room import Room
 from .room_state import SYNCED_TYPES
 
@@ -66,7 +66,9 @@ def release_playback(room: Room, now: float, *, at_once: bool = False) -> None:
     room.playback_waits = None
     room.setting.deadlines.cancel(("playback", room.id, ""))
     room.urgent = True
-    room.out.append(Item(room.frame("playback_synced", user_id, session_id, _synced(room, action), now, public=True)))
+    room.out.append(
+        StreamFrame(room.frame("playback_synced", user_id, session_id, _synced(room, action), now, public=True))
+    )
 
 
 def _synced(room: Room, action: str) -> PlaybackSynced:
@@ -90,7 +92,7 @@ def _resync(room: Room, member: Member, now: float) -> None:
     if room.playback is not None:
         data = _synced(room, "resync")
         frame = room.frame("playback_synced", member.user_id, member.session_id, data, now, public=False)
-        room.out.append(Item(frame, only=member.session_id))
+        room.out.append(StreamFrame(frame, only=member.session_id))
 
 
 def _switch_sync(room: Room, member: Member, message: PlaybackMessage, now: float) -> Result:
@@ -185,7 +187,7 @@ def _follows(member: Member) -> bool:
     return not member.leased if member.viewer is None else member.viewer.following
 
 
-REGISTERS["report"] = Register(lambda member: member.report, _take_report, public=False)
+REGISTERS["report"] = CoalescedValue(lambda member: member.report, _take_report, public=False)
 
 
 # --- control [I] --------------------------------------------------------------------------------------------------

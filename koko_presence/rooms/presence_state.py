@@ -11,7 +11,7 @@ from typing import Any
 from msgspec import UNSET, Raw
 
 from koko_presence._fastpath.counters import tally
-from koko_presence._fastpath.fanout import Item
+from koko_presence._fastpath.fanout import StreamFrame
 from koko_presence._fastpath.throttle import GO, WAITS, TokenBucket
 from koko_presence.protocol.codec import check_free_data
 from koko_presence.protocol.errors import PresenceError
@@ -189,7 +189,7 @@ def _send_to(room: Room, member: Member, message: Broadcast, users: set[str], no
     frame = room.frame("broadcast", member.user_id, member.session_id, message.data, now, public=False)
     targets = [m for m in room.members.values() if m.user_id in users and m.attached and m is not member]
     for target in targets:
-        room.out.append(Item(frame, only=target.session_id))
+        room.out.append(StreamFrame(frame, only=target.session_id))
     return sum(1 for target in targets if target.visible)
 
 
@@ -197,10 +197,10 @@ def announce(room: Room, data: bytes, to: list[str] | None, now: float) -> None:
     """A broadcast of the server's own, as user `system` [J4]. It takes nobody's budget."""
     frame = room.frame("broadcast", SYSTEM, SYSTEM, Raw(data), now, public=to is None and room.shown)
     if to is None:
-        room.out.append(Item(frame))
+        room.out.append(StreamFrame(frame))
         return
     for member in _hearers(room, to):
-        room.out.append(Item(frame, only=member.session_id))
+        room.out.append(StreamFrame(frame, only=member.session_id))
 
 
 def reach(room: Room, to: list[str] | None) -> int:
@@ -226,7 +226,7 @@ def spend(room: Room, bucket: TokenBucket, now: float) -> None:
     room.budget.take(now)
 
 
-class Register:
+class CoalescedValue:
     """A kind whose newest value counts: whose budget it takes, what applying it does, and whether it is `public`, for
     others to see."""
 
@@ -244,8 +244,8 @@ class Register:
         self.public = public
 
 
-REGISTERS: dict[str, Register] = {
-    "cursor": Register(lambda member: member.person.cursor, _show_cursor),
-    "selection": Register(lambda member: member.person.selection, _show_selection),
-    "typing": Register(lambda member: member.person.typing, _show_typing),
+REGISTERS: dict[str, CoalescedValue] = {
+    "cursor": CoalescedValue(lambda member: member.person.cursor, _show_cursor),
+    "selection": CoalescedValue(lambda member: member.person.selection, _show_selection),
+    "typing": CoalescedValue(lambda member: member.person.typing, _show_typing),
 }

@@ -14,7 +14,7 @@ from typing import Any
 
 from msgspec import UNSET
 
-from koko_presence._fastpath.fanout import Item, frame_text
+from koko_presence._fastpath.fanout import StreamFrame, frame_text
 from koko_presence.protocol.commands import EnterRoom, Profile
 from koko_presence.protocol.edge_messages import Left, Reply
 from koko_presence.protocol.errors import PresenceError
@@ -22,7 +22,7 @@ from koko_presence.protocol.events import CursorShown, Event, Joined, LeftReply,
 from koko_presence.protocol.messages import MessageId
 
 from . import colors, lifetime, webhook_recorder
-from .member import Alone, Member, Person
+from .member import Member, Person, PrivateRoom
 from .room_state import RoomState, unnamed_type
 from .snapshot_delivery import repeat_snapshot, send_snapshot
 
@@ -84,7 +84,7 @@ class Room(RoomState):
         if person is None:
             person = self.gone.pop(visitor.user_id, None)
             if person is None:
-                person = Person(visitor.user_id, profile, self.setting.limits, Alone(room_type, now))
+                person = Person(visitor.user_id, profile, self.setting.limits, PrivateRoom(room_type, now))
             self.setting.deadlines.cancel(("forget", self.id, visitor.user_id))
             self.people[visitor.user_id] = person
             person.profile = profile
@@ -113,7 +113,7 @@ class Room(RoomState):
         if member.attached:  # first of all, so that it hears nothing of what its going causes
             self.parted.add(member.edge)
             frame = frame_text(encode(LeftReply(id=id, room_id=self.id))) if reason == "left" else b""
-            self.out.append(Item(frame, only=member.session_id, detach=True))
+            self.out.append(StreamFrame(frame, only=member.session_id, detach=True))
         elif reason == "left" and not member.leased:  # resumed, but not joined again; or taken for lost by mistake
             payload = encode(LeftReply(id=id, room_id=self.id))
             news = Left(session_id=member.session_id, room_id=self.id, payload=payload)
@@ -269,7 +269,7 @@ class Room(RoomState):
         frame = self.frame("user_left", member.user_id, member.session_id, data, now, public=True)
         for other in self.members.values():
             if other.attached and other.person is not member.person:
-                self.out.append(Item(frame, skip=member.session_id, only=other.session_id))
+                self.out.append(StreamFrame(frame, skip=member.session_id, only=other.session_id))
         self.pass_control_on(member, "left", now)
         lifetime.note_removal(self, "left", now)
 
@@ -311,11 +311,11 @@ class Room(RoomState):
         public = member.visible
         frame = self.frame(type_, member.user_id, member.session_id, data, now, public=public)
         if public:
-            self.out.append(Item(frame, skip="" if to_self else member.session_id, merge=merge, compact=compact))
+            self.out.append(StreamFrame(frame, skip="" if to_self else member.session_id, merge=merge, compact=compact))
             return
         for other in member.person.members.values():
             if other.attached and (to_self or other is not member):
-                self.out.append(Item(frame, only=other.session_id))
+                self.out.append(StreamFrame(frame, only=other.session_id))
 
     def hide_cursor(self, member: Member, now: float) -> None:
         """Say that a member's cursor is not to be seen any more [E3]."""
@@ -327,7 +327,7 @@ class Room(RoomState):
         if payload is None:
             return
         if member.attached:
-            self.out.append(Item(frame_text(payload), only=member.session_id, refusal=refusal))
+            self.out.append(StreamFrame(frame_text(payload), only=member.session_id, refusal=refusal))
         else:  # resumed, but not joined again yet: it hears no stream
             news = Reply(session_id=member.session_id, payload=payload, refusal=refusal)
             self.setting.effects.append((member.edge, news))
@@ -395,7 +395,7 @@ class Room(RoomState):
         data = {"reason": reason, "version": self.control.version}
         # public even from someone who has just vanished: the holder was visible, and so is the end of it
         frame = self.frame("control_released", member.user_id, member.session_id, data, now, public=True)
-        self.out.append(Item(frame))
+        self.out.append(StreamFrame(frame))
         webhook_recorder.control_changed(self, member.user_id, reason, now)
         if not self.setting.options.auto_grant:
             return

@@ -1,10 +1,10 @@
 """What a room is, without its rules: the state that room.py writes, and that others of this package read."""
 
-from koko_presence._fastpath.room_core import Stream
+from koko_presence._fastpath.room_core import RoomCore
 from koko_presence.protocol.errors import PresenceError
 from koko_presence.protocol.messages import RoomType
 
-from .context import Setting
+from .context import ShardContext
 from .control import Control
 from .load_control import Load
 from .member import Person
@@ -18,7 +18,7 @@ def unnamed_type() -> PresenceError:
     return PresenceError("INVALID_MESSAGE", "The first to join a room names its roomType.")
 
 
-class RoomState(Stream):
+class RoomState(RoomCore):
     """One room on its owner. `Room` has the rules; lifetime.py begins and ends it."""
 
     __slots__ = (
@@ -27,7 +27,7 @@ class RoomState(Stream):
         "sync_enabled", "told_ms", "type",
     )  # fmt: skip
 
-    def __init__(self, room_id: str, room_type: RoomType, setting: Setting, now: float) -> None:
+    def __init__(self, room_id: str, room_type: RoomType, setting: ShardContext, now: float) -> None:
         load = Load(setting.limits, now)
         super().__init__(room_id, setting.wall, load.budget, load.meter, room_type in SYNCED_TYPES)
         self.load = load

@@ -1,6 +1,6 @@
 """A room's snapshot on its way to a member, in order with the room's events."""
 
-from koko_presence._fastpath.fanout import Item, frame_text
+from koko_presence._fastpath.fanout import StreamFrame, frame_text
 from koko_presence.protocol.events import encode
 from koko_presence.protocol.messages import MessageId
 
@@ -15,7 +15,7 @@ def send_snapshot(room: RoomState, member: Member, id: MessageId | None, now: fl
         return
     member.attached = True
     reply = joined_reply(room, member, id, now)
-    room.out.append(Item(frame_text(encode(reply)), only=member.session_id, attach=True))
+    room.out.append(StreamFrame(frame_text(encode(reply)), only=member.session_id, attach=True))
 
 
 def repeat_snapshot(room: RoomState, member: Member, now: float, *, alone: bool = False) -> None:
@@ -23,4 +23,4 @@ def repeat_snapshot(room: RoomState, member: Member, now: float, *, alone: bool 
     member is visible."""
     if member.attached:
         frame = frame_text(encode(joined_reply(room, member, None, now, alone=alone)))
-        room.out.append(Item(frame, only=member.session_id))
+        room.out.append(StreamFrame(frame, only=member.session_id))

@@ -13,7 +13,7 @@ LONG_S = 2.0  # a wait that is worth a line in the log
 QUIET_S = 60.0
 
 
-class Arrivals:
+class AcceptDelay:
     """`waits_for(now)` is how long a client may have waited by monotonic second `now`, `late_s(now)` for how long the
     worker has not run at all, in seconds; `tell(since, now)` is told of the longer one."""
 

@@ -56,7 +56,7 @@ RETRY_LATE = "Retry-After: 5\r\n"
 RETRY_CONNECTION, RETRY_RATE = (f"Retry-After: {after_s}\r\n" for after_s in (RETRY_CONNECTION_S, RETRY_RATE_S))
 
 
-class Door:
+class Acceptor:
     """The listening socket of one worker and all connections that came through it."""
 
     def __init__(
@@ -108,7 +108,7 @@ class Door:
         self._headers: ProxyHeaders | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._transports: set[Any] = set()
-        self._carry_http: dict[Any, Threshold] = {}  # by transport
+        self._carry_http: dict[Any, ProtocolSniffer] = {}  # by transport
         self._poller = poller
         self._addresses = addresses
         self.delays = Delays() if delays is None else delays
@@ -238,7 +238,7 @@ class Door:
 
     def _adopt(self, sock: socket.socket, use: AddressUse | None) -> None:
         try:
-            self._poller.adopt(sock.detach(), Threshold(self, use))
+            self._poller.adopt(sock.detach(), ProtocolSniffer(self, use))
         except OSError:
             if use is not None:
                 use.end()
@@ -261,7 +261,7 @@ class Door:
             below.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
             # or 64 KiB would wait there, unseen, behind what the kernel does not take
             below.set_write_buffer_limits(high=1)
-            lent = self._poller.lend(Threshold(self, use))
+            lent = self._poller.lend(ProtocolSniffer(self, use))
             secure = await loop.start_tls(
                 below,
                 lent,
@@ -323,7 +323,7 @@ class Door:
             self._is_full = False
             log.info("there is room for connections again", extra={"connections": self.open_count})
 
-    def carry_http(self, transport: Any, threshold: "Threshold | None") -> None:
+    def carry_http(self, transport: Any, threshold: "ProtocolSniffer | None") -> None:
         """A connection carries HTTP, and `threshold` stands before it; None: not any more."""
         if threshold is None:
             self._carry_http.pop(transport, None)
@@ -365,12 +365,12 @@ class Door:
         self.exit(transport)
 
 
-class Threshold(asyncio.Protocol):
+class ProtocolSniffer(asyncio.Protocol):
     """Reads the first request's head, then steps aside; for HTTP it stays as a thin wrapper that counts."""
 
     __slots__ = ("_door", "_head", "_http", "_http_paused", "_timer", "_transport", "_use")
 
-    def __init__(self, door: Door, use: AddressUse | None = FREE) -> None:
+    def __init__(self, door: Acceptor, use: AddressUse | None = FREE) -> None:
         """`use` is how its address is counted, None when that has enough connections."""
         self._door = door
         self._use = use

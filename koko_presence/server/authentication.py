@@ -41,7 +41,7 @@ CHECK_AGAIN_S = 5.0  # until a token that could not be checked is checked again,
 COMPACT = "cursors"  # the one capability there is: compact cursors [B12]
 
 
-class Login:
+class Authentication:
     """The identity of one session. Written by itself alone."""
 
     __slots__ = (

@@ -26,7 +26,7 @@ class Newest(NamedTuple):
     raw: bytes
 
 
-class Held:
+class HeldMessages:
     """The messages of one connection that wait. Written by its Session, its Rooms and its TrpcSocket."""
 
     __slots__ = ("_places", "size")

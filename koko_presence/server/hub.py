@@ -10,9 +10,9 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 from koko_presence._fastpath.counters import tally
-from koko_presence._fastpath.fanout import RoomPacket, frame_text
-from koko_presence._fastpath.flush_scheduler import Lane
-from koko_presence._fastpath.outbox import Turn
+from koko_presence._fastpath.fanout import RoomBatch, frame_text
+from koko_presence._fastpath.flush_scheduler import CursorRoute
+from koko_presence._fastpath.outbox import WriteBatch
 from koko_presence._fastpath.rounds import Round
 from koko_presence._fastpath.wallclock import WallClock
 from koko_presence.access.policy import Access
@@ -22,7 +22,7 @@ from koko_presence.cluster.bus import Alarm, Bus, Timers
 from koko_presence.protocol.commands import EndSession
 from koko_presence.protocol.edge_messages import (
     CallAnswered,
-    EdgeNews,
+    EdgeMessage,
     Left,
     Reply,
     RoomRefused,
@@ -39,12 +39,12 @@ from koko_presence.rooms.deadlines import Deadlines
 from koko_presence.rooms.service_delays import Delays
 
 from .address_limits import FREE, AddressUse
-from .pending_requests import Calls
+from .pending_requests import PendingRequests
 from .rpc import Procedures
 from .self_service import note_acted
 from .session import Session
 from .session_states import Link
-from .subscription import Feed, Receiver
+from .subscription import RoomSubscription, Subscriber
 
 log = logging.getLogger("koko_presence.edge")
 
@@ -95,15 +95,15 @@ class Hub:
         self.connections: dict[int, Session] = {}
         self.drains = False  # all clients are being sent to other workers
         self.migrating: set[int] = set()  # connections that were, until their sessions are resumed there
-        self.feeds: dict[str, Feed] = {}
-        self.turn = Turn(timers.call_soon)
+        self.feeds: dict[str, RoomSubscription] = {}
+        self.turn = WriteBatch(timers.call_soon)
         self._last_connection = edge_id << 32  # so that no two workers give the same number
         self._tasks: set[asyncio.Task[None]] = set()
         self._deadlines = Deadlines()
         self._alarm = Alarm(timers, clock, self._tick)
         self.judges_from = 0.0  # monotonic second from which silence is judged again
         self.refuses_newcomers = False  # memory is short
-        self.calls = Calls(edge_id, bus, timers, clock)
+        self.calls = PendingRequests(edge_id, bus, timers, clock)
         self.procedures = Procedures(self)
         self.join_access = Durations()  # how long joins waited for the authoriser
 
@@ -206,7 +206,7 @@ class Hub:
 
     # --- news from owners -----------------------------------------------------------------------------------------
 
-    def on_news(self, news: EdgeNews, now: float) -> None:
+    def on_news(self, news: EdgeMessage, now: float) -> None:
         """One piece of news for one session. A session that is gone meanwhile is no error."""
         if isinstance(news, SessionOpened):
             session = self.connections.get(news.connection)
@@ -270,11 +270,11 @@ class Hub:
         elif isinstance(news, CallAnswered):
             self.calls.on_answer(news)
 
-    def on_packet(self, packet: RoomPacket, now: float) -> None:
+    def on_packet(self, packet: RoomBatch, now: float) -> None:
         """A room's flush: copied to every receiver here."""
         feed = self.feeds.get(packet.room_id)
         if feed is None:
-            feed = self.feeds[packet.room_id] = Feed(packet.room_id)
+            feed = self.feeds[packet.room_id] = RoomSubscription(packet.room_id)
         feed.deliver(packet, self._find)
         if feed.receivers:
             self.feeds[packet.room_id] = feed  # a session that ended meanwhile may have taken the feed away
@@ -287,7 +287,7 @@ class Hub:
 
     # --- when owners change [N-b] ---------------------------------------------------------------------------------
 
-    def on_lane(self, session_id: str, lane: Lane) -> None:
+    def on_lane(self, session_id: str, lane: CursorRoute) -> None:
         """A short way for a session's cursors, if it is still in the room."""
         session = self.sessions.get(session_id)
         if session is not None and lane.key.decode() in session.hearing:
@@ -311,7 +311,7 @@ class Hub:
 
     def presences(self) -> dict[str, Present]:
         """Of every room: which sessions of this edge are in it, whether they hear it, and where they point
-        (`Gate.last_cursor`)."""
+        (`SessionRateLimiter.last_cursor`)."""
         found: dict[str, Present] = {}
         for session in self.sessions.values():
             for room_id in session.rooms.joined | session.hearing | session.rooms.unanswered.entering:
@@ -335,5 +335,5 @@ class Hub:
                 found.setdefault(session.user_id, []).append(session.record())
         return found
 
-    def _find(self, session_id: str) -> Receiver | None:
+    def _find(self, session_id: str) -> Subscriber | None:
         return self.sessions.get(session_id)

@@ -4,7 +4,7 @@ A client says active or idle in its heartbeats. The server adds: idle after 120 
 do not say active came, away after 10 more minutes, gone after 90 s without any message at all.
 """
 
-from koko_presence._fastpath.session_limits import Gate
+from koko_presence._fastpath.session_limits import SessionRateLimiter
 from koko_presence.protocol.limits import Limits
 from koko_presence.protocol.messages import Activity
 
@@ -14,7 +14,7 @@ class ActivityWatch:
 
     __slots__ = ("_gate", "_idle_since", "_limits", "activity")
 
-    def __init__(self, limits: Limits, now: float, gate: Gate) -> None:
+    def __init__(self, limits: Limits, now: float, gate: SessionRateLimiter) -> None:
         """`gate` keeps the two times, because the short way of cursors moves them too."""
         self._limits = limits
         self._gate = gate

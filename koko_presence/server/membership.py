@@ -1,9 +1,9 @@
 """A session and its rooms: joins under way, memberships, and the session's own budget for what it shows in them.
 
 A room is `joining` from the join until its first frame, or its refusal, comes; what the client sends for it meanwhile
-is held, in order (`held.Held`), because a join may take another road than what follows it. Then it is `joined`. A
-change of privacy waits for all joins under way, and everything that comes after it waits behind it: what is held was
-sent before that change [K3].
+is held, in order (`held_messages.HeldMessages`), because a join may take another road than what follows it. Then it is
+`joined`. A change of privacy waits for all joins under way, and everything that comes after it waits behind it: what is
+held was sent before that change [K3].
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 from msgspec import UNSET
 
 from koko_presence._fastpath.counters import tally
-from koko_presence._fastpath.throttle import GO, WAITS, TokenBucket, Trailing
+from koko_presence._fastpath.throttle import GO, WAITS, Coalescer, TokenBucket
 from koko_presence.access.policy import UNSURE, Action, Grant
 from koko_presence.protocol.codec import decode
-from koko_presence.protocol.commands import Act, AskActive, EnterRoom, LeaveRoom, ReportActivity, Visitor
+from koko_presence.protocol.commands import AskActive, EnterRoom, LeaveRoom, ReportActivity, RoomAction, SessionInfo
 from koko_presence.protocol.errors import PresenceError
 from koko_presence.protocol.events import LeftReply
 from koko_presence.protocol.limits import MERGED_BURST
@@ -45,10 +45,10 @@ from koko_presence.protocol.messages import (
 from koko_presence.protocol.snapshots import ASKED, HEARS, IN_WITHOUT_EVENTS
 
 from .held_messages import BEHIND_JOINS
-from .reauthorization import NO_LONGER_OPEN, NOT_OPEN, Standing
+from .reauthorization import NO_LONGER_OPEN, NOT_OPEN, Reauthorization
 from .room_checks import check_room_id, claimed_type, settled_type
 from .self_service import changes_privacy, hide_with_join, last_shown
-from .unanswered import NONE, Unanswered
+from .unanswered import NONE, UnansweredRequests
 
 if TYPE_CHECKING:
     from .session import Session
@@ -63,7 +63,7 @@ LONGEST_WAIT_TO_JOIN_S = 2.0
 MEMBER_WAITS_S = 0.5
 
 
-class Rooms(Standing):
+class Memberships(Reauthorization):
     """The rooms of one session at its edge."""
 
     __slots__ = (
@@ -79,7 +79,7 @@ class Rooms(Standing):
         self.joined: set[str] = set()
         self.joining: dict[str, None] = {}  # seldom any; an empty set has 216 bytes
         self._catching_up = False
-        self.unanswered = Unanswered()
+        self.unanswered = UnansweredRequests()
         self.hearing: set[str] = set()
         self._began: dict[str, float] = {}  # when the joins that are under way came
         self.outdated: frozenset[str] = NONE  # joins under way that were sent before the newest token came
@@ -89,7 +89,7 @@ class Rooms(Standing):
             CursorMessage: self.cursors,
             SelectionMessage: TokenBucket(limits.selection_hz, MERGED_BURST),
         }
-        self._waiting = Trailing()  # the newest value per kind and room
+        self._waiting = Coalescer()  # the newest value per kind and room
 
     def let_go(self) -> None:
         """The connection is gone, and nothing more is asked of this."""
@@ -178,7 +178,7 @@ class Rooms(Standing):
         if message.room_id in session.barred:
             session.barred -= {message.room_id}
         identity = session.identity
-        visitor = Visitor(
+        visitor = SessionInfo(
             edge=session.hub.edge_id,
             session_id=session.session_id,
             user_id=identity.user_id,
@@ -515,7 +515,7 @@ class Rooms(Standing):
         session = self._session
         if isinstance(message, CursorMessage):
             session.gate.note_last(message.room_id, last_shown(session, message.data))
-        command = Act(
+        command = RoomAction(
             room_id=message.room_id,
             session_id=session.session_id,
             edge=session.hub.edge_id,
@@ -542,18 +542,18 @@ async def _await_grant(session: Session, answer: Awaitable[Grant], then: Callabl
         then(grant)
 
 
-ROOM_HANDLERS: dict[type, Callable[[Rooms, Any, int, bool, float], None]] = {
-    Join: Rooms.join,
-    Leave: Rooms.leave,
-    GetActive: Rooms.ask_active,
-    CursorMessage: Rooms.show,
-    SelectionMessage: Rooms.show,
-    Typing: Rooms.act,
-    PlaybackMessage: Rooms.act,
-    ControlRequest: Rooms.act,
-    ControlGrant: Rooms.act,
-    ControlDeny: Rooms.act,
-    ControlRelease: Rooms.act,
-    ControlCancel: Rooms.act,
-    Broadcast: Rooms.act,
+ROOM_HANDLERS: dict[type, Callable[[Memberships, Any, int, bool, float], None]] = {
+    Join: Memberships.join,
+    Leave: Memberships.leave,
+    GetActive: Memberships.ask_active,
+    CursorMessage: Memberships.show,
+    SelectionMessage: Memberships.show,
+    Typing: Memberships.act,
+    PlaybackMessage: Memberships.act,
+    ControlRequest: Memberships.act,
+    ControlGrant: Memberships.act,
+    ControlDeny: Memberships.act,
+    ControlRelease: Memberships.act,
+    ControlCancel: Memberships.act,
+    Broadcast: Memberships.act,
 }

@@ -26,7 +26,7 @@ _NOT_KNOWN = "No answer came in time, so it is not known whether this was done. 
 _errors: msgspec.json.Decoder[ErrorReply] = msgspec.json.Decoder(ErrorReply)
 
 
-class Calls:
+class PendingRequests:
     """The calls of one edge that are under way. Written by the loop's thread alone."""
 
     def __init__(self, edge_id: int, bus: Bus, timers: Timers, clock: Callable[[], float]) -> None:

@@ -1,7 +1,7 @@
 """Whether a session may stay in its rooms: asked again after a fresh token, or when an operator says so; and its end.
 A session that is in stays in while there is no answer, and is asked about again until there is one.
 
-The part of `rooms.Rooms` that can take a room away from a session without its client asking for it.
+The part of `rooms.Memberships` that can take a room away from a session without its client asking for it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from koko_presence.access.policy import Grant
 from koko_presence.protocol.commands import ChangeGrant, LeaveRoom
 from koko_presence.protocol.events import Kicked
 
-from .unanswered import NONE, Unanswered
+from .unanswered import NONE, UnansweredRequests
 
 if TYPE_CHECKING:
     from .session import Session
@@ -34,7 +34,7 @@ def kick(session: Session, reason: str) -> None:
     session.finish(4403)
 
 
-class Standing:
+class Reauthorization:
     """Base of Rooms, whose state this is."""
 
     __slots__ = ("_ask_at", "undecided")
@@ -45,7 +45,7 @@ class Standing:
         joined: set[str]
         joining: dict[str, None]
         hearing: set[str]
-        unanswered: Unanswered
+        unanswered: UnansweredRequests
 
         def _check(self, room_id: str, room_type: Any, then: Callable[[Grant], None]) -> None: ...
         def _forget(self, room_id: str) -> None: ...

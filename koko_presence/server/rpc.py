@@ -16,8 +16,7 @@ from msgspec import UNSET, Raw, UnsetType
 from koko_presence.access.policy import UNSURE, Action, Grant
 from koko_presence.auth.hmac_jwt import Identity
 from koko_presence.protocol.commands import (
-    NOWHERE,
-    Act,
+    NO_EDGE,
     AskActive,
     AskLeases,
     ChangePrivacy,
@@ -25,9 +24,10 @@ from koko_presence.protocol.commands import (
     EnterRoom,
     LeaveRoom,
     RenewLeases,
+    RoomAction,
     Scopes,
+    SessionInfo,
     TakeLook,
-    Visitor,
 )
 from koko_presence.protocol.errors import PresenceError
 from koko_presence.protocol.messages import Join, SetPrivacy, SetStatus, Wire
@@ -159,8 +159,8 @@ class Procedures:
         return result
 
     def _enter(self, identity: Identity, message: Join, grant: Grant, session_id: str) -> EnterRoom:
-        visitor = Visitor(
-            edge=NOWHERE,  # where the session is connected, its user's owner knows
+        visitor = SessionInfo(
+            edge=NO_EDGE,  # where the session is connected, its user's owner knows
             session_id=session_id,
             user_id=identity.user_id,
             name=identity.name,
@@ -293,7 +293,7 @@ class Procedures:
             if not self._stays(caller, message.room_id, session_id, grant):
                 raise grant.refusal()
             grant = MEMBERS_OWN
-        command = Act(
+        command = RoomAction(
             room_id=message.room_id, session_id=session_id, edge=self._hub.edge_id, message=message, hidden=hidden
         )
         scopes = Scopes(grant.can_control, grant.can_broadcast, grant.moderator, caller.identity.presence)

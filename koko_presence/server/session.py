@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from koko_presence._fastpath.counters import tally
 from koko_presence._fastpath.fanout import frame_text
 from koko_presence._fastpath.outbox import Outbox
-from koko_presence._fastpath.session_limits import Gate
+from koko_presence._fastpath.session_limits import SessionRateLimiter
 from koko_presence._fastpath.throttle import TokenBucket
 from koko_presence.auth.hmac_jwt import Identity
 from koko_presence.protocol.codec import BadMessage, decode
@@ -34,12 +34,12 @@ from koko_presence.protocol.messages import (
 from koko_presence.protocol.snapshots import SessionRecord
 
 from .address_limits import FREE, AddressUse
-from .authentication import Login
+from .authentication import Authentication
 from .flood_limits import Abuse
-from .held_messages import OPENING, Held
+from .held_messages import OPENING, HeldMessages
 from .idle_tracker import ActivityWatch
 from .keepalive import LinkWatch
-from .membership import ROOM_HANDLERS, Rooms
+from .membership import ROOM_HANDLERS, Memberships
 from .self_service import handle_heartbeat, handle_privacy, handle_status
 from .session_states import CLOSED_LINK, LIFE, Link
 from .unanswered import NONE
@@ -54,7 +54,7 @@ NO_WORDS: dict[str, int] = {}  # one for all, never written to: a dictionary of 
 
 class Session:
     """One client. The connection calls `on_*`; everything it writes goes through its outbox. It receives the streams of
-    its rooms (`feed.Receiver`).
+    its rooms (`feed.Subscriber`).
 
     Login, rooms, outbox and link know their session; `on_close`, the last that the connection says, cuts that.
     """
@@ -75,11 +75,11 @@ class Session:
         self.address_use = address_use
         self.state = "new"
         self.session_id = ""
-        self.login = Login(self)
+        self.login = Authentication(self)
         self.outbox = Outbox(link, limits.send_soft_bytes, limits.send_hard_bytes, hub.turn, self._on_slow)
         self.abuse = Abuse(limits)
-        self.rooms = Rooms(self)
-        self.gate = Gate(
+        self.rooms = Memberships(self)
+        self.gate = SessionRateLimiter(
             self.abuse.messages, self.rooms.cursors, self.rooms.max_bytes, hub.clock, now, self.rooms, hub.round
         )
         self.barred: frozenset[str] = NONE
@@ -89,7 +89,7 @@ class Session:
         self.opened_at = now
         self.refusal = ""  # what the client was told last that it had done wrong
         self._strangers = 0  # messages before auth
-        self.held = Held()
+        self.held = HeldMessages()
         self._link_watch = LinkWatch(limits, now)
         self.ponged_at = -1e9
         self.version = 0  # by which the user's owner gave the session to this connection

@@ -5,11 +5,11 @@ from typing import Protocol
 
 from koko_presence._fastpath import fanout
 from koko_presence._fastpath.counters import tally
-from koko_presence._fastpath.fanout import Item, RoomPacket, is_plain
+from koko_presence._fastpath.fanout import RoomBatch, StreamFrame, is_plain
 from koko_presence._fastpath.outbox import Outbox
 
 
-class Receiver(Protocol):
+class Subscriber(Protocol):
     """A session that receives a room's stream. `on_attach` and `on_detach` tell it when that begins and ends,
     `on_refusal` that one of the frames was an error. It was thrown out of the rooms in `barred`, and hears nothing of
     them that is still on its way, until the room has said good-bye."""
@@ -24,16 +24,16 @@ class Receiver(Protocol):
     def on_refusal(self) -> None: ...
 
 
-class Feed(fanout.Feed):
+class RoomSubscription(fanout.RoomSubscription):
     """The attached sessions of one room at this edge; the compiled Feed below has their outboxes."""
 
     __slots__ = ("receivers",)
 
     def __init__(self, room_id: str) -> None:
         super().__init__(room_id)
-        self.receivers: dict[str, Receiver] = {}
+        self.receivers: dict[str, Subscriber] = {}
 
-    def deliver(self, packet: RoomPacket, find: Callable[[str], Receiver | None]) -> None:
+    def deliver(self, packet: RoomBatch, find: Callable[[str], Subscriber | None]) -> None:
         """Hand a flush to the receivers, in order. `find` knows the edge's sessions by id."""
         start, items = 0, packet.items
         if is_plain(items):
@@ -51,7 +51,7 @@ class Feed(fanout.Feed):
         self.receivers.pop(session_id, None)
         self.outboxes.pop(session_id, None)
 
-    def _change(self, item: Item, find: Callable[[str], Receiver | None]) -> None:
+    def _change(self, item: StreamFrame, find: Callable[[str], Subscriber | None]) -> None:
         if item.attach:
             receiver = find(item.only)
             if receiver is None or self.room_id in receiver.barred:
@@ -78,7 +78,7 @@ class Feed(fanout.Feed):
                 leaver.outbox.write(item.frame)
             leaver.on_detach(self.room_id)
 
-    def _fan_out(self, items: list[Item], timestamp: str) -> None:
+    def _fan_out(self, items: list[StreamFrame], timestamp: str) -> None:
         if not items:
             return
         self.fan_out(items, timestamp)

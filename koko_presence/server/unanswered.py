@@ -7,7 +7,7 @@ LEAVING_S = 10.0  # longer than any worker that hangs is left alone
 NONE: frozenset[str] = frozenset()  # one for all: an empty set of its own has 216 bytes
 
 
-class Unanswered:
+class UnansweredRequests:
     """The last of each room. A leave is kept for a while even so: who answered it may not have told the rest. A join
     that was said twice may be answered twice, and not in the same way."""
 

@@ -17,7 +17,7 @@ from koko_presence._fastpath.counters import tally
 from koko_presence._fastpath.listener import FrameListener
 from koko_presence._fastpath.outbox import Outbox
 from koko_presence._fastpath.read_budget import Intake
-from koko_presence._fastpath.session_limits import Gate
+from koko_presence._fastpath.session_limits import SessionRateLimiter
 from koko_presence.auth.cookies import SessionCookie
 
 from .address_limits import FREE, AddressUse
@@ -64,7 +64,7 @@ class Handler(Protocol):
     def on_unwritable(self) -> None: ...
 
 
-class Door(Protocol):
+class Acceptor(Protocol):
     """What counts connections."""
 
     def leave(self, connection: "Connection", transport: Any) -> None: ...
@@ -109,7 +109,7 @@ class Connection(FrameListener):
 
     def __init__(
         self,
-        door: Door,
+        door: Acceptor,
         transport: Any,
         request: Any,
         cookie: SessionCookie | str | None,
@@ -361,7 +361,7 @@ class Connection(FrameListener):
         """Read nothing more, and leave the connection open until it is closed from here."""
         self._transport.pause_reading()
 
-    def shorten(self, outbox: Outbox, gate: Gate) -> None:
+    def shorten(self, outbox: Outbox, gate: SessionRateLimiter) -> None:
         """Let plain cursors in through `gate` and `outbox` write to the socket itself, past all layers; the latter not
         over TLS, where there are bytes between."""
         self.gate = gate

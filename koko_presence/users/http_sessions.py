@@ -9,15 +9,15 @@ takes a lease's [C11].
 import hashlib
 
 from koko_presence.protocol.commands import (
-    NOWHERE,
+    NO_EDGE,
     ChangePrivacy,
     ClaimMember,
     EnterRoom,
     LeaveRoom,
-    Remove,
+    RemoveMember,
     RenewLease,
     RenewLeases,
-    Visitor,
+    SessionInfo,
 )
 from koko_presence.protocol.edge_messages import SessionActed
 from koko_presence.protocol.errors import PresenceError
@@ -74,9 +74,9 @@ def prepare(user: User, command: EnterRoom, now: float) -> None:
     visitor.lease_until = session.lease_until
 
 
-def _begin(user: User, visitor: Visitor) -> UserSession:
+def _begin(user: User, visitor: SessionInfo) -> UserSession:
     version = user.setting.next_version()
-    session = user.sessions[visitor.session_id] = UserSession(NOWHERE, 0, 0.0, version, disabled=visitor.disabled)
+    session = user.sessions[visitor.session_id] = UserSession(NO_EDGE, 0, 0.0, version, disabled=visitor.disabled)
     session.hide(user.wishes)
     return session
 
@@ -152,7 +152,7 @@ def leave(user: User, command: LeaveRoom) -> bool:
     for number, session_id in enumerate(leavers, 1):
         last = number == len(leavers)
         user.step_out(
-            Remove(
+            RemoveMember(
                 room_id=room_id,
                 session_id=session_id,
                 reason=command.reason,
@@ -189,7 +189,7 @@ def adopt(user: User, command: ClaimMember, now: float) -> None:
     session = user.sessions.get(command.session_id)
     if session is None:
         if visitor.lease_until <= now or user.full:
-            word = Remove(room_id=command.room_id, session_id=command.session_id, reason="timeout")
+            word = RemoveMember(room_id=command.room_id, session_id=command.session_id, reason="timeout")
             user.setting.effects.append(word)
             return
         session = _begin(user, visitor)

@@ -3,7 +3,7 @@
 Of each thing the newer word of an owner counts, whichever record has it.
 """
 
-from koko_presence.protocol.commands import ApplyProfile, ClaimMember, Drop
+from koko_presence.protocol.commands import ApplyProfile, ClaimMember, SuspendMember
 from koko_presence.rooms.room import UNHEARD_S
 
 from .session import UserSession
@@ -22,7 +22,7 @@ def claim(user: User, command: ClaimMember, now: float) -> None:
     if session is None or not session.connected or room_id not in session.rooms:  # it may still join again
         if session is not None and not session.connected:
             _agree_on_grace(user, session, command, now)
-        drop = Drop(
+        drop = SuspendMember(
             room_id=room_id,
             session_id=session_id,
             connection=command.connection,

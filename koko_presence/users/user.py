@@ -6,23 +6,23 @@ distinct rooms over all of them [C10]; one profile for all rooms and tabs [D10].
 
 from koko_presence._fastpath.throttle import TokenBucket
 from koko_presence.protocol.commands import (
-    Admit,
+    AdmitMember,
     ApplyPrivacy,
     ApplyProfile,
     ChangeGrant,
     ChangePrivacy,
     ChangeStatus,
-    Drop,
     EndSession,
     EnterRoom,
     LeaveRoom,
     OpenSession,
     Profile,
-    Regrant,
-    Remove,
+    RemoveMember,
     ReportActivity,
-    Resume,
-    Visitor,
+    ResumeMember,
+    SessionInfo,
+    SuspendMember,
+    UpdatePermissions,
 )
 from koko_presence.protocol.edge_messages import (
     SessionActed,
@@ -34,7 +34,7 @@ from koko_presence.protocol.edge_messages import (
 from koko_presence.protocol.errors import PresenceError
 from koko_presence.protocol.messages import Activity, Privacy
 from koko_presence.protocol.snapshots import SessionRecord
-from koko_presence.rooms.context import Setting
+from koko_presence.rooms.context import ShardContext
 
 from .session import UserSession
 
@@ -56,7 +56,7 @@ class User:
         "status_message", "wishes",
     )  # fmt: skip
 
-    def __init__(self, user_id: str, setting: Setting) -> None:
+    def __init__(self, user_id: str, setting: ShardContext) -> None:
         self.id = user_id
         self.setting = setting
         self.sessions: dict[str, UserSession] = {}
@@ -206,7 +206,7 @@ class User:
             self.setting.deadlines.set(("session", self.id, session_id), away_at)
         for room_id in sorted(session.rooms):
             self.setting.effects.append(
-                Drop(
+                SuspendMember(
                     room_id=room_id,
                     session_id=session_id,
                     connection=session.connection,
@@ -251,7 +251,7 @@ class User:
         session = self.sessions.pop(session_id)
         self.setting.deadlines.cancel(("session", self.id, session_id))
         for room_id, stay in sorted(session.rooms.items()):
-            self.setting.effects.append(Remove(room_id=room_id, session_id=session_id, reason=reason, stay=stay))
+            self.setting.effects.append(RemoveMember(room_id=room_id, session_id=session_id, reason=reason, stay=stay))
         self.update_activity(session_id, interacted=False)
 
     # --- rooms ----------------------------------------------------------------------------------------------------
@@ -283,7 +283,9 @@ class User:
         visitor.privacy_version, visitor.disabled = session.privacy_version, session.disabled
         visitor.invisible = session.invisible
         visitor.share_cursor, visitor.share_selection = session.share_cursor, session.share_selection
-        self.setting.effects.append(Admit(room_id=command.room_id, enter=command, stay=stay, profile=self.profile))
+        self.setting.effects.append(
+            AdmitMember(room_id=command.room_id, enter=command, stay=stay, profile=self.profile)
+        )
 
     @staticmethod
     def _is_late(session: UserSession, connection: int, opening: int) -> bool:
@@ -295,7 +297,7 @@ class User:
         session = self.sessions.get(command.session_id)
         if session is None or self._is_late(session, command.connection, command.opening):
             return
-        word = Regrant(
+        word = UpdatePermissions(
             room_id=command.room_id,
             session_id=command.session_id,
             version=self.setting.next_version(),
@@ -311,10 +313,10 @@ class User:
         for room_id in sorted(session.rooms.keys() - {but}):
             self.setting.effects.append(self.resume_word(session_id, room_id, session.rooms[room_id], hears=hears))
 
-    def resume_word(self, session_id: str, room_id: str, stay: int, *, hears: bool) -> Resume:
+    def resume_word(self, session_id: str, room_id: str, stay: int, *, hears: bool) -> ResumeMember:
         """What tells a room that the session is connected."""
         session = self.sessions[session_id]
-        return Resume(
+        return ResumeMember(
             room_id=room_id,
             session_id=session_id,
             user_id=self.id,
@@ -333,10 +335,12 @@ class User:
 
     def leave(self, command: LeaveRoom) -> None:
         """A client's own leave; the room answers it."""
-        word = Remove(room_id=command.room_id, session_id=command.session_id, reason=command.reason, id=command.id)
+        word = RemoveMember(
+            room_id=command.room_id, session_id=command.session_id, reason=command.reason, id=command.id
+        )
         self.step_out(word)
 
-    def step_out(self, word: Remove) -> None:
+    def step_out(self, word: RemoveMember) -> None:
         """A session leaves a room, which is told with `word`; with its room a lease ends."""
         session = self.sessions.get(word.session_id)
         if session is not None:
@@ -471,7 +475,7 @@ class User:
             session.disabled, session.privacy_version = disabled, self.setting.next_version()
             self._send_privacy(session_id, [session_id], hidden)
 
-    def believe_privacy(self, session_id: str, source: Visitor | SessionRecord) -> None:
+    def believe_privacy(self, session_id: str, source: SessionInfo | SessionRecord) -> None:
         """A room or edge has a newer word of an earlier owner on what the session hides than its record has."""
         session = self.sessions[session_id]
         before, hidden = session.hides, {session_id} if session.hidden else set()

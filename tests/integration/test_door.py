@@ -20,7 +20,7 @@ from aiohttp import web
 from koko_presence._fastpath.counters import tally
 from koko_presence._fastpath.epoll_transport import Poller
 from koko_presence.server import listeners
-from koko_presence.server.acceptor import Door
+from koko_presence.server.acceptor import Acceptor
 from koko_presence.server.http.site import HttpServer
 from koko_presence.server.origins import Origins
 from tests.echo_server import Echo
@@ -34,9 +34,9 @@ async def hello(request: web.BaseRequest) -> web.Response:
 
 
 @asynccontextmanager
-async def opened(**settings: Any) -> AsyncIterator[tuple[Door, int]]:
+async def opened(**settings: Any) -> AsyncIterator[tuple[Acceptor, int]]:
     poller = settings.pop("poller", None) or Poller(asyncio.get_running_loop())
-    door = Door(make_handler=Echo, http_protocol=HttpServer(hello), poller=poller, **settings)
+    door = Acceptor(make_handler=Echo, http_protocol=HttpServer(hello), poller=poller, **settings)
     await door.open("127.0.0.1", 0)
     try:
         yield door, next(iter(door.sockets)).getsockname()[1]
@@ -426,7 +426,7 @@ def test_an_exception_in_a_handler_closes_1011_and_hurts_no_other(run: Run, capl
             super().on_text(data)
 
     async def test() -> None:
-        door = Door(make_handler=Broken, http_protocol=HttpServer(hello), poller=Poller(asyncio.get_running_loop()))
+        door = Acceptor(make_handler=Broken, http_protocol=HttpServer(hello), poller=Poller(asyncio.get_running_loop()))
         await door.open("127.0.0.1", 0)
         url = f"ws://127.0.0.1:{next(iter(door.sockets)).getsockname()[1]}/presence"
         async with websockets.connect(url) as one, websockets.connect(url) as two:

@@ -14,7 +14,7 @@ from aiohttp import web
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from koko_presence.auth.http_client import Asker, AskFailed
+from koko_presence.auth.http_client import AskFailed, HttpClient
 from koko_presence.auth.identity import Identity, TokenRefused, VerifierUnavailable
 from koko_presence.auth.introspection import IntrospectVerifier, Remembered, Road
 from koko_presence.auth.jwks import Jwks
@@ -99,7 +99,7 @@ def test_an_answer_that_is_none_comes_soon_and_leads_nowhere_else(run: Run, way:
         async with provider() as idp:
             idp.handle = way
             never = way in (hang, drip)
-            asker = Asker(timeout_s=0.3 if never else PATIENCE_S)
+            asker = HttpClient(timeout_s=0.3 if never else PATIENCE_S)
             for ask in (asker.get(f"{idp.base}/jwks"), asker.post(f"{idp.base}/jwks", {"cookie": "a=b"}, b"x")):
                 with pytest.raises(AskFailed, match=reason):
                     await ask
@@ -122,7 +122,7 @@ def test_nothing_of_the_environment_and_of_earlier_answers_has_a_say(run: Run, m
 
     async def test() -> None:
         async with provider() as idp:
-            asker = Asker(timeout_s=PATIENCE_S)
+            asker = HttpClient(timeout_s=PATIENCE_S)
             idp.handle = lambda request: web.Response(headers={"set-cookie": "who=eve"})
             for _ in range(2):
                 await asker.get(f"{idp.base}/x", {"x-one": "1"})
@@ -135,7 +135,7 @@ def test_nothing_of_the_environment_and_of_earlier_answers_has_a_say(run: Run, m
 
 def test_nobody_there_and_a_header_of_two_lines_are_failures_that_show_nothing(run: Run) -> None:
     async def test() -> None:
-        asker = Asker(timeout_s=PATIENCE_S)
+        asker = HttpClient(timeout_s=PATIENCE_S)
         with pytest.raises(AskFailed, match="could not be asked: "):
             await asker.get("http://127.0.0.1:1/")
         with pytest.raises(AskFailed) as failed:
@@ -150,7 +150,7 @@ def test_nobody_there_and_a_header_of_two_lines_are_failures_that_show_nothing(r
 
 
 def jwks_of(idp: Provider, clock: Clock, timeout_s: float = PATIENCE_S) -> tuple[KeyVerifier, Jwks]:
-    jwks = Jwks(f"{idp.base}/jwks", Asker(timeout_s=timeout_s), clock)
+    jwks = Jwks(f"{idp.base}/jwks", HttpClient(timeout_s=timeout_s), clock)
     return KeyVerifier(jwks, ["EdDSA"], ClaimRules()), jwks
 
 
@@ -211,7 +211,7 @@ def test_an_application_that_fails_lets_nobody_in_and_says_come_back(run: Run, w
     async def test() -> None:
         async with provider() as idp:
             idp.handle = way
-            asker = Asker(timeout_s=2.0 if way is hang else PATIENCE_S)
+            asker = HttpClient(timeout_s=2.0 if way is hang else PATIENCE_S)
             question = structs.replace(BETTER_AUTH, url=f"{idp.base}/get-session")
             asking = IntrospectVerifier(
                 question, (Road(asker), Road(asker)), Remembered(10), cache_s=30, session_s=3600

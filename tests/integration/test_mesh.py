@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from koko_presence._fastpath.wire import Letters
+from koko_presence._fastpath.wire import PeerBuffer
 from koko_presence.cluster import mesh
 from koko_presence.cluster.mesh import GREETING, Mesh
 from koko_presence.cluster.placement import Peer
@@ -42,7 +42,7 @@ class End:
 
 
 def letter(number: int, size: int = 0) -> bytes:
-    out = Letters(lambda: None)
+    out = PeerBuffer(lambda: None)
     out.put(9, struct.pack("<I", number) + b"." * size)
     return out.take()
 

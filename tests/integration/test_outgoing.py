@@ -17,7 +17,7 @@ from aiohttp import web
 from koko_presence.access.policy import NO, UNSURE, Access, Grant
 from koko_presence.access.trpc import TrpcAccess
 from koko_presence.access.webhook import WebhookAccess
-from koko_presence.auth.http_client import Asker
+from koko_presence.auth.http_client import HttpClient
 from koko_presence.auth.identity import Identity
 from koko_presence.config.integrations import Webhooks as Options
 from koko_presence.config.trpc_rules import parse_rule
@@ -108,12 +108,12 @@ def who(user: str = "ann") -> Identity:
 
 
 def webhook_access(app: Application, timeout_s: float = 2.0) -> Access:
-    return WebhookAccess(f"{app.url}/access?x=1", SECRET, asker=Asker(timeout_s=timeout_s))
+    return WebhookAccess(f"{app.url}/access?x=1", SECRET, asker=HttpClient(timeout_s=timeout_s))
 
 
 def trpc_access(app: Application, timeout_s: float = 2.0) -> Access:
     rules = [parse_rule("video_* -> video.getById(id)")]
-    return TrpcAccess(f"{app.url}/trpc", rules, scopes=("join", "control"), asker=Asker(timeout_s=timeout_s))
+    return TrpcAccess(f"{app.url}/trpc", rules, scopes=("join", "control"), asker=HttpClient(timeout_s=timeout_s))
 
 
 async def ask(access: Access, room_id: str = "video_1", user: str = "ann") -> Grant:
@@ -212,8 +212,10 @@ def events(count: int) -> list[Any]:
     ]
 
 
-def sender(app: Application, timeout_s: float = 2.0, chance: float = 0.02, **changes: Any) -> tuple[Webhooks, Asker]:
-    asker = Asker(timeout_s=timeout_s, connections=1)
+def sender(
+    app: Application, timeout_s: float = 2.0, chance: float = 0.02, **changes: Any
+) -> tuple[Webhooks, HttpClient]:
+    asker = HttpClient(timeout_s=timeout_s, connections=1)
     options = Options(url=f"{app.url}/hooks", secret=SECRET, **({"batch_s": 0.02} | changes))
     return Webhooks(options, asker, chance=lambda: chance), asker
 

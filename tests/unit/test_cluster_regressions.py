@@ -5,26 +5,26 @@ import pytest
 from koko_presence.cluster import wire_messages
 from koko_presence.cluster.cluster_bus import ClusterBus
 from koko_presence.cluster.placement import Peer, Ring, View, room_key, user_key
-from koko_presence.cluster.unconfirmed import Doubts
-from koko_presence.cluster.view_change import ANNOUNCED, PATIENCE_S, RELEASED, SEALED, Change
+from koko_presence.cluster.unconfirmed import Unconfirmed
+from koko_presence.cluster.view_change import PATIENCE_S, QUIESCED, SYNCED, TRANSFERRED, ViewChange
 from koko_presence.owner.reconcile import reconcile
 from koko_presence.protocol.commands import (
-    Admit,
+    AdmitMember,
     ApplyProfile,
     Command,
     EndSession,
     EnterRoom,
     LeaveRoom,
     Profile,
-    Remove,
-    Resume,
-    Visitor,
+    RemoveMember,
+    ResumeMember,
+    SessionInfo,
 )
-from koko_presence.protocol.edge_messages import EdgeNews, Reply
+from koko_presence.protocol.edge_messages import EdgeMessage, Reply
 from koko_presence.protocol.snapshots import Presence
-from koko_presence.rooms.context import Setting
+from koko_presence.rooms.context import ShardContext
 from koko_presence.rooms.deadlines import Deadlines
-from koko_presence.server.unanswered import Unanswered
+from koko_presence.server.unanswered import UnansweredRequests
 from tests.world import Client, FakeLink, Node, World
 
 
@@ -114,15 +114,15 @@ def test_who_has_begun_with_a_later_view_has_not_announced_for_this_one() -> Non
     """A worker that heard of the next view first said SEALED of that one. Others took it for ANNOUNCED of theirs, and
     its silence for the absence of all who are connected there: a false user_left when the grace was over [N-b]."""
     peers = tuple(Peer(id=id, slot=id, address="") for id in (1, 2))
-    change = Change(me=1)
+    change = ViewChange(me=1)
     change.begin(View(epoch=1, peers=peers), 0.0)
-    for stage in (SEALED, RELEASED, ANNOUNCED):
+    for stage in (QUIESCED, TRANSFERRED, SYNCED):
         change.enter(stage, 0.0)
         change.note(2, 1, stage)
         assert change.may_go_on(0.0)
     change.settle()
     change.begin(View(epoch=2, peers=peers), 1.0)
-    change.note(2, 3, SEALED)
+    change.note(2, 3, QUIESCED)
     assert not change.may_go_on(1.0) and change.announced() == {1}
     assert change.may_go_on(1.0 + PATIENCE_S) and change.gave_up
     change.begin(View(epoch=3, peers=peers), 1.1)
@@ -135,7 +135,7 @@ def test_a_resume_that_is_said_again_does_not_bring_an_old_connection_back() -> 
     world = World(workers=1)
     first = world.client().auth("ada").join("video_1")
     member = world.shard.rooms["video_1"].members[first.session_id]
-    old = Resume(
+    old = ResumeMember(
         room_id="video_1", session_id=first.session_id, user_id="ada", edge=member.edge, connection=member.connection,
         version=member.told, stay=member.stay,
     )  # fmt: skip
@@ -227,7 +227,7 @@ def test_the_record_of_who_slept_through_a_change_is_older_than_the_next_owners(
     """Records were numbered by the clock: a worker that woke late gave its stale room away with the highest number, and
     if the live owner was lost next, the stale room was believed [N-b]."""
     world = World(workers=1)
-    old, new = (Setting(world.limits, world.options, world.wall, Deadlines()) for _ in range(2))
+    old, new = (ShardContext(world.limits, world.options, world.wall, Deadlines()) for _ in range(2))
     old.epoch, new.epoch = 4, 5
     stale = max(old.next_version() for _ in range(1000))
     live = new.next_version(stale - 1)
@@ -243,7 +243,7 @@ def test_whoever_a_late_edge_does_not_name_is_held_for_the_grace() -> None:
     bob = world.person("bob")
     room = world.shard.rooms["video_123"]
     world.shard.setting.epoch = 7
-    doubts = Doubts()
+    doubts = Unconfirmed()
     doubts.note_room(world.shard, room.id, {}, set())
     doubts.note_user(world.shard, "ada", {}, set())
     edge = room.members[ada.session_id].edge
@@ -260,7 +260,7 @@ def test_whoever_has_joined_again_is_not_meant_by_a_late_edge() -> None:
     world = World(workers=1)
     ada = world.person("ada")
     room = world.shard.rooms["video_123"]
-    doubts = Doubts()
+    doubts = Unconfirmed()
     doubts.note_room(world.shard, room.id, {}, set())
     ada.join()
     doubts.settle(world.shard, room.members[ada.session_id].edge, 0, world.now)
@@ -309,7 +309,7 @@ def test_a_leave_of_a_stay_that_is_not_known_ends_no_later_one() -> None:
     user.leave(leave)
     user.leave(leave)
     *_, late = world.shard.take_effects()
-    assert isinstance(late, Remove) and late.stay > 0
+    assert isinstance(late, RemoveMember) and late.stay > 0
     ada.send(type="leave", roomId="video_123")
     ada.join()
     world.bus.send(late, world.now)
@@ -322,9 +322,9 @@ def test_a_join_of_an_older_stay_does_not_bring_an_old_connection_back() -> None
     world = World(workers=1)
     first = world.client().auth("ada").join("video_1")
     member = world.shard.rooms["video_1"].members[first.session_id]
-    visitor = Visitor(edge=member.edge, session_id=first.session_id, user_id="ada", name="Ada", image=None)
+    visitor = SessionInfo(edge=member.edge, session_id=first.session_id, user_id="ada", name="Ada", image=None)
     enter = EnterRoom(user_id="ada", room_id="video_1", visitor=visitor, room_type="video")
-    late = Admit(room_id="video_1", enter=enter, stay=member.stay, profile=Profile())
+    late = AdmitMember(room_id="video_1", enter=enter, stay=member.stay, profile=Profile())
     first.hang_up(1006)
     second = world.client().auth("ada", resumeToken=first.resume_token).join("video_1")
     world.bus.send(late, world.now)
@@ -354,8 +354,8 @@ def test_a_join_that_was_refused_and_let_in_when_it_was_said_again_is_taken_back
 
 def test_a_refusal_that_comes_after_the_join_was_let_in_is_not_told() -> None:
     """The other way round: the client was in, and heard ROOM_FULL [C6, N-b]."""
-    waiting = Unanswered()
-    visitor = Visitor(edge=1, session_id="s", user_id="ada", name="Ada", image=None)
+    waiting = UnansweredRequests()
+    visitor = SessionInfo(edge=1, session_id="s", user_id="ada", name="Ada", image=None)
     waiting.enter(EnterRoom(user_id="ada", room_id="video_1", visitor=visitor))
     assert len(waiting.again(0.0)) == 1
     waiting.entered("video_1")
@@ -397,7 +397,7 @@ def test_a_join_that_comes_after_its_connection_ended_does_not_connect_it_again(
     world = World(workers=1)
     ada = world.person("ada")
     session = world.shard.users["ada"].sessions[ada.session_id]
-    visitor = Visitor(
+    visitor = SessionInfo(
         edge=session.edge, session_id=ada.session_id, user_id="ada", name="Ada", image=None,
         connection=session.connection, opening=session.opening,
     )  # fmt: skip
@@ -474,7 +474,7 @@ def test_a_letter_that_fails_does_not_cost_those_that_came_with_it(
 
     faults = iter([AttributeError("a fault of ours")])
 
-    def fail(news: EdgeNews, now: float) -> None:
+    def fail(news: EdgeMessage, now: float) -> None:
         hub_on_news(news, now)
         for fault in faults:
             raise fault

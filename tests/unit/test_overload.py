@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from koko_presence._fastpath.counters import tally
-from koko_presence._fastpath.fanout import Item
-from koko_presence._fastpath.flush_scheduler import LocalRoad
-from koko_presence._fastpath.outbox import Outbox, Turn
-from koko_presence._fastpath.room_core import FlushPlan, Stream
+from koko_presence._fastpath.fanout import StreamFrame
+from koko_presence._fastpath.flush_scheduler import FlushScheduler
+from koko_presence._fastpath.outbox import Outbox, WriteBatch
+from koko_presence._fastpath.room_core import FlushQueue, RoomCore
 from koko_presence._fastpath.rounds import Round
 from koko_presence._fastpath.throttle import Meter, TokenBucket
 from koko_presence._fastpath.wallclock import WallClock
@@ -155,7 +155,7 @@ def test_a_cursor_that_fails_after_it_has_waited_takes_none_of_the_other_rooms_w
     member = world.shard.rooms["one"].members[ann.session_id]
     member.attached = False  # its lane admits nothing, so that the long way is taken
     with monkeypatch.context() as patch:
-        patch.setattr("koko_presence.server.membership.Rooms.show_late", None)
+        patch.setattr("koko_presence.server.membership.Memberships.show_late", None)
         world.sleep(0.3)
     member.attached = True
     bob.take()
@@ -177,7 +177,7 @@ class Wire:
 
 
 class Road:
-    """A LocalRoad whose rooms have `members` receivers each; its clock moves by `write_s` per write."""
+    """A FlushScheduler whose rooms have `members` receivers each; its clock moves by `write_s` per write."""
 
     def __init__(self, members: int = 1, write_s: float = 0.0) -> None:
         self.now = 100.0
@@ -185,13 +185,13 @@ class Road:
         self.soon: list[Callable[[], object]] = []
         self.served: list[str] = []
         self.fails = False
-        self.turn = Turn(self.soon.append)
-        self.plan = FlushPlan(0.005, 0.016)
+        self.turn = WriteBatch(self.soon.append)
+        self.plan = FlushQueue(0.005, 0.016)
         wires = [Wire() for _ in range(members)]
         for wire in wires:
             wire.send_frames = self._write  # type: ignore[method-assign]
         self.outboxes = [Outbox(wire, 1 << 16, 1 << 20, self.turn, lambda: None) for wire in wires]
-        self.road = LocalRoad(
+        self.road = FlushScheduler(
             self.plan,
             self,
             lambda: self.now,
@@ -208,7 +208,7 @@ class Road:
     def _write(self, data: bytes) -> None:
         self.now += self.write_s
 
-    def _deliver(self, room: Stream, items: list[Item], now: float) -> None:
+    def _deliver(self, room: RoomCore, items: list[StreamFrame], now: float) -> None:
         self.served.append(room.id)
         if self.fails:
             raise RuntimeError
@@ -220,9 +220,9 @@ class Road:
 
     def want(self, at: float | None) -> None: ...
 
-    def room(self, name: str, *, event: bool = False, urgent: bool = False) -> Stream:
-        room = Stream(name, WallClock(), TokenBucket(100), Meter(0.0), False)
-        room.out = [Item(b"x")]
+    def room(self, name: str, *, event: bool = False, urgent: bool = False) -> RoomCore:
+        room = RoomCore(name, WallClock(), TokenBucket(100), Meter(0.0), False)
+        room.out = [StreamFrame(b"x")]
         if not event:
             room.take_items(self.now - 1)  # forgets that somebody has looked
             room.show_cursor(pointer(), Point(), self.now)
@@ -249,9 +249,9 @@ class Point:
 
 
 def pointer() -> Any:
-    from koko_presence._fastpath.room_core import Pointer
+    from koko_presence._fastpath.room_core import MemberCore
 
-    return Pointer("ann", "s1", TokenBucket(20), 0.0)
+    return MemberCore("ann", "s1", TokenBucket(20), 0.0)
 
 
 def test_playback_and_control_go_before_other_events_and_these_before_cursors() -> None:
@@ -293,7 +293,7 @@ def test_a_room_in_the_line_is_not_flushed_twice() -> None:
     road = Road(members=200, write_s=20e-6)
     rooms = [road.room(f"r{number}") for number in range(3)]
     road.run()
-    rooms[2].out = [*rooms[2].out, Item(b"y")]
+    rooms[2].out = [*rooms[2].out, StreamFrame(b"y")]
     road.plan.touch(rooms[2], road.now)
     assert [road.run() for _ in range(3)] == [["r2"], ["r1"], []], "an event has come into it: it goes first, once"
 

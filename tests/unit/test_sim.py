@@ -20,9 +20,9 @@ from msgspec import UNSET, structs
 from koko_presence.cluster.cluster_bus import ClusterBus
 from koko_presence.owner import reconcile
 from koko_presence.owner.shard import Shard
-from koko_presence.protocol.commands import EnterRoom, Remove
+from koko_presence.protocol.commands import EnterRoom, RemoveMember
 from koko_presence.rooms import presence_state, room, webhook_recorder
-from koko_presence.server.reauthorization import Standing
+from koko_presence.server.reauthorization import Reauthorization
 from koko_presence.users.user import User
 from tests import witness
 from tests.crowd import Person
@@ -199,7 +199,7 @@ def test_a_leave_of_an_older_stay_would_be_found(monkeypatch: pytest.MonkeyPatch
 
     def parting(self: User, command: EnterRoom) -> None:
         enter(self, command)
-        word = Remove(room_id=command.room_id, session_id=command.visitor.session_id, reason="left")
+        word = RemoveMember(room_id=command.room_id, session_id=command.visitor.session_id, reason="left")
         self.setting.effects.append(word)
 
     monkeypatch.setattr(User, "enter", parting)
@@ -211,7 +211,9 @@ def test_a_lost_member_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """Owners that take over nothing: the simulation must see it."""
     from koko_presence.cluster import transfer
 
-    monkeypatch.setattr(transfer.Handover, "_take_over", lambda self, now: (self._rooms.clear(), self._users.clear()))
+    monkeypatch.setattr(
+        transfer.OwnershipTransfer, "_take_over", lambda self, now: (self._rooms.clear(), self._users.clear())
+    )
     found(".")
 
 
@@ -261,7 +263,7 @@ def test_a_cursor_that_does_not_arrive_would_be_found(monkeypatch: pytest.Monkey
 
 @pytest.mark.long
 def test_rights_that_stay_as_they_were_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Standing, "check_again", lambda self, now: None)
+    monkeypatch.setattr(Reauthorization, "check_again", lambda self, now: None)
     found("has the rights of")
 
 
@@ -367,5 +369,5 @@ def test_what_a_back_end_makes_of_repeats() -> None:
     }  # fmt: skip
     entered = UserEntered(id="1", timestamp="2025-01-15T10:30:00.000Z", **common)  # type: ignore[arg-type]
     left = UserLeft(id="2", timestamp="2025-01-15T10:30:01.000Z", reason="left", **common)  # type: ignore[arg-type]
-    assert witness.Receiver([left, entered, entered]).inside["video_1"] == set()
-    assert witness.Receiver([entered]).inside["video_1"] == {"s"}
+    assert witness.Subscriber([left, entered, entered]).inside["video_1"] == set()
+    assert witness.Subscriber([entered]).inside["video_1"] == {"s"}

@@ -15,15 +15,15 @@ from koko_presence.owner import reconcile
 from koko_presence.owner.takeover import GatheredUser, take_user
 from koko_presence.protocol import commands, snapshots
 from koko_presence.protocol.commands import (
-    Admit,
+    AdmitMember,
     ApplyPrivacy,
     ChangeGrant,
     ChangePrivacy,
     ClaimMember,
-    Drop,
     EnterRoom,
-    Regrant,
-    Resume,
+    ResumeMember,
+    SuspendMember,
+    UpdatePermissions,
 )
 from koko_presence.protocol.edge_messages import SessionActed
 from koko_presence.protocol.messages import Privacy
@@ -80,7 +80,7 @@ def test_a_late_word_on_rights_gives_nothing_back(world: World) -> None:
     """A Regrant of an older token, said again to the room's next owner, came after that of the newest."""
     ada = world.person("ada")
     member = world.shard.rooms["video_123"].members[ada.session_id]
-    rights = Regrant(
+    rights = UpdatePermissions(
         room_id="video_123", session_id=ada.session_id, version=member.granted + 2, can_control=False,
         can_broadcast=False, moderator=False,
     )  # fmt: skip
@@ -114,10 +114,11 @@ def test_a_late_word_on_where_somebody_is_changes_nothing(world: World, late: st
     member = world.shard.rooms["video_123"].members[ada.session_id]
     where = {"room_id": "video_123", "session_id": ada.session_id, "version": member.told - 1}
     if late == "drop":
-        send(world, Drop(connection=member.connection, grace_until=world.now + 5.0, **where))
+        send(world, SuspendMember(connection=member.connection, grace_until=world.now + 5.0, **where))
     else:
         send(
-            world, Resume(user_id="ada", edge=member.edge, connection=member.connection + 1, stay=member.stay, **where)
+            world,
+            ResumeMember(user_id="ada", edge=member.edge, connection=member.connection + 1, stay=member.stay, **where),
         )
     assert member.connected and member.connection == ada.session.connection and member.attached
 
@@ -128,7 +129,7 @@ def test_a_join_that_comes_behind_its_leave_makes_no_member(world: World) -> Non
     member = world.shard.rooms["video_123"].members[ada.session_id]
     visitor = reconcile.visitor_of(member)
     enter = EnterRoom(user_id="ada", room_id="video_123", visitor=visitor, room_type="video")
-    late = Admit(room_id="video_123", enter=enter, stay=member.stay, profile=member.person.profile)
+    late = AdmitMember(room_id="video_123", enter=enter, stay=member.stay, profile=member.person.profile)
     world.shard.users["ada"].forget(ada.session_id, "left")
     for effect in world.shard.take_effects():
         send(world, effect)

@@ -11,21 +11,21 @@ from typing import Any, Protocol
 from aiohttp import web
 from msgspec import UNSET
 
-from koko_presence.auth.http_auth import Callers
+from koko_presence.auth.http_auth import HttpAuthenticator
 from koko_presence.auth.identity import AskedTooOften, Identity, MayAsk, TokenRefused, VerifierUnavailable, freely
 from koko_presence.protocol.errors import PresenceError
 from koko_presence.server.origins import Origins, Values
 from koko_presence.server.rpc import Caller, Procedures
 
 from . import trpc
-from .trpc import Asked, Call, Kind, Outcome, Request, TrpcError
+from .trpc import Asked, Call, ErrorSpec, Outcome, Request, TrpcError
 
 log = logging.getLogger("koko_presence.trpc")
 
 PATH = "/trpc/"
 SESSION_HEADER = "x-presence-session"
 BODY_TIMEOUT_S = 10.0
-KINDS: dict[str, Kind] = {**Procedures.KINDS, trpc.EVENTS: "subscription"}
+KINDS: dict[str, ErrorSpec] = {**Procedures.KINDS, trpc.EVENTS: "subscription"}
 PREFLIGHT = {
     "access-control-allow-methods": "GET, POST, OPTIONS",
     "access-control-allow-headers": f"content-type, authorization, trpc-accept, {SESSION_HEADER}",
@@ -56,7 +56,7 @@ class TrpcHttp:
     def __init__(
         self,
         procedures: Procedures,
-        callers: Callers,
+        callers: HttpAuthenticator,
         origins: Callable[[], Origins],
         unix_s: Callable[[], float],
     ) -> None:

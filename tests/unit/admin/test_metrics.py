@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from koko_presence._fastpath.counters import tally
 from koko_presence.admin import metric_types
 from koko_presence.admin.metric_types import BOUNDS_S, Counters, Histogram, MainCounts, Tallies
-from koko_presence.admin.metrics import FAMILIES, Ledger, render
+from koko_presence.admin.metrics import FAMILIES, CounterAggregator, render
 from koko_presence.admin.upstream_metrics import Upstreams
 from tests.world import Client, World
 
@@ -79,7 +79,9 @@ def counters(**changes: Any) -> Counters:
     return Counters(tallies=Tallies(**tallies), **gauges)
 
 
-def told(*workers: Counters | None, ledger: Ledger | None = None, main: MainCounts | None = None) -> dict[str, Metric]:
+def told(
+    *workers: Counters | None, ledger: CounterAggregator | None = None, main: MainCounts | None = None
+) -> dict[str, Metric]:
     """The families of the text by name, as Prometheus reads it."""
     snapshots = [(str(i), None if each is None else msgspec.msgpack.encode(each)) for i, each in enumerate(workers)]
     families = text_string_to_metric_families(render(snapshots, restarts=6, ledger=ledger, main=main))
@@ -215,7 +217,7 @@ def test_nobody_answers() -> None:
 
 
 def test_a_sum_never_falls() -> None:
-    ledger, joins = Ledger(), []
+    ledger, joins = CounterAggregator(), []
     for workers in (
         (counters(joins=10), counters(joins=20)),
         (counters(joins=11), None),  # busy just now

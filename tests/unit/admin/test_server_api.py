@@ -12,7 +12,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from koko_presence.admin.api import Api, Bucket, Call, Route
 from koko_presence.admin.live_page import add_live_page
 from koko_presence.admin.metric_types import Counters
-from koko_presence.admin.metrics import Ledger
+from koko_presence.admin.metrics import CounterAggregator
 from koko_presence.admin.server_api import ServerApi
 from koko_presence.admin.stats import Stats, stats
 from koko_presence.protocol.messages import Wire
@@ -241,7 +241,7 @@ def test_the_live_page_lets_nothing_foreign_in() -> None:
 
 
 def test_stats_are_the_numbers_of_all_workers_and_of_those_that_are_gone() -> None:
-    ledger = Ledger()
+    ledger = CounterAggregator()
     encode = msgspec.msgpack.encode
     first, second = counters(), counters()
     first.tallies.joins, second.tallies.joins = 7, 3

@@ -9,7 +9,7 @@ from multidict import CIMultiDict
 
 from koko_presence.auth.cookies import SessionCookie, find_cookie, verify_cookie
 from koko_presence.auth.hmac_jwt import HmacVerifier
-from koko_presence.auth.http_auth import Callers
+from koko_presence.auth.http_auth import HttpAuthenticator
 from koko_presence.auth.identity import Identity, TokenRefused
 from koko_presence.server.handshake import Head, refuse_upgrade, session_cookie
 from koko_presence.server.origins import Origins
@@ -22,8 +22,8 @@ NAME = "better-auth.session_token"
 TOKEN = make()
 
 
-def callers(cookie: str = NAME) -> Callers:
-    return Callers(HmacVerifier(SECRET), cookie)
+def callers(cookie: str = NAME) -> HttpAuthenticator:
+    return HttpAuthenticator(HmacVerifier(SECRET), cookie)
 
 
 def who(headers: Mapping[str, str], origin_allowed: bool = True, cookie: str = NAME) -> Identity:

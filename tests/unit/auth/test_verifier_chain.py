@@ -12,7 +12,7 @@ from koko_presence.auth.jwks import Jwks
 from koko_presence.auth.jwt_claims import ClaimRules
 from koko_presence.auth.public_key_jwt import FixedKeys, KeyVerifier
 from koko_presence.auth.public_keys import keys_from_pem
-from koko_presence.auth.verifier_chain import Several
+from koko_presence.auth.verifier_chain import VerifierChain
 from tests.provider import jwk, jwk_set, public_pem, signed
 from tests.unit.auth.test_hmac_jwt import SECRET, make
 
@@ -20,7 +20,7 @@ from .fakes import GOOD, NOW, Clock, FakeAsker
 from .test_introspection import SESSION, answering, verifier
 
 
-class Setting:
+class ShardContext:
     """A secret, a PEM key, a JWK set and the application, in this order."""
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ class Setting:
 
     def say(self, token: str, order: Any = (0, 1, 2, 3)) -> Identity:
         async def say() -> Identity:
-            answer = Several([self.all[at] for at in order]).verify(token, NOW)
+            answer = VerifierChain([self.all[at] for at in order]).verify(token, NOW)
             return await answer if isinstance(answer, Awaitable) else answer
 
         return asyncio.run(say())
@@ -59,7 +59,7 @@ class Setting:
 def test_each_token_finds_its_verifier_in_any_order_and_nobody_else_is_asked(
     token: str, asked: tuple[int, int], order: tuple[int, ...]
 ) -> None:
-    setting = Setting()
+    setting = ShardContext()
     assert setting.say(token, order).user_id == "ann"
     assert setting.asked == asked
 
@@ -80,7 +80,7 @@ def test_the_nearest_refusal_is_told_and_a_jwt_is_not_shown_to_the_application(
     token: str, reason: str, asked: tuple[int, int]
 ) -> None:
     for order in ((0, 1, 2, 3), (3, 0, 1, 2)):
-        setting = Setting()
+        setting = ShardContext()
         if "JWE" in reason:
             setting.all.pop()  # the application may know what to do with it
             order = (0, 1, 2)
@@ -89,7 +89,7 @@ def test_the_nearest_refusal_is_told_and_a_jwt_is_not_shown_to_the_application(
 
 
 def test_a_session_id_that_is_nobodys_is_not_called_a_bad_jwt() -> None:
-    setting = Setting()
+    setting = ShardContext()
     setting.application.body = b"null"
     assert str(setting.refusal("abc")) == "the application knows no such session: sign in again"
 
@@ -97,14 +97,14 @@ def test_a_session_id_that_is_nobodys_is_not_called_a_bad_jwt() -> None:
 @pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 2, 1, 0)])
 def test_who_cannot_be_asked_is_told_before_any_refusal(order: tuple[int, ...]) -> None:
     for token in ("abc", signed("ES256", GOOD)):
-        setting = Setting()
+        setting = ShardContext()
         setting.application.body = setting.provider.body = None
         assert isinstance(setting.refusal(token, order), VerifierUnavailable)
 
 
 def test_two_that_ask_are_asked_one_after_the_other() -> None:
     first, second = answering(None), answering(SESSION)
-    several = Several([verifier(first), verifier(second)])
+    several = VerifierChain([verifier(first), verifier(second)])
     answer = several.verify("abc", NOW)
     assert isinstance(answer, Awaitable)
     assert asyncio.run(answer).user_id == "ann"  # type: ignore[arg-type]

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 
 from koko_presence.client import PresenceOffline
-from koko_presence.protocol.errors import CLOSES, ComeBack
+from koko_presence.protocol.errors import CLOSES, ReconnectPolicy
 
 from .fake_server import Peer, run, settle, stage, until
 
-STOP = sorted(code for code, close in CLOSES.items() if close.come_back is ComeBack.NO)
-RESUME = [code for code in (1001, 1012, 4408, 4413) if CLOSES[code].come_back is ComeBack.RESUME]
+STOP = sorted(code for code, close in CLOSES.items() if close.come_back is ReconnectPolicy.NO)
+RESUME = [code for code in (1001, 1012, 4408, 4413) if CLOSES[code].come_back is ReconnectPolicy.RESUME]
 
 
 # --- whether and when --------------------------------------------------------------------------------------------

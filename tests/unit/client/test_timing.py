@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from koko_presence.client.timing import Backoff, Pacer, ServerClock, Slot, come_back
-from koko_presence.protocol.errors import CLOSES, ComeBack
+from koko_presence.protocol.errors import CLOSES, ReconnectPolicy
 from tests.world import FakeTimers
 
 
@@ -112,27 +112,37 @@ def test_no_interval_is_ever_undercut_and_the_last_value_always_arrives_e1(steps
 
 def test_waits_grow_with_full_jitter_up_to_the_longest() -> None:
     backoff = Backoff(0.25, 20.0, lambda: 1.0)
-    assert [backoff.next_s(ComeBack.RESUME) for _ in range(9)] == [0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 20.0, 20.0]
-    assert Backoff(0.25, 20.0, lambda: 0.0).next_s(ComeBack.RESUME) == 0.0
+    assert [backoff.next_s(ReconnectPolicy.RESUME) for _ in range(9)] == [
+        0.25,
+        0.5,
+        1.0,
+        2.0,
+        4.0,
+        8.0,
+        16.0,
+        20.0,
+        20.0,
+    ]
+    assert Backoff(0.25, 20.0, lambda: 0.0).next_s(ReconnectPolicy.RESUME) == 0.0
 
 
 def test_a_thousand_attempts_later_the_wait_is_still_a_number() -> None:
     backoff = Backoff(0.25, 20.0, lambda: 1.0)
-    assert {backoff.next_s(ComeBack.RESUME) for _ in range(2000)} == {0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 20.0}
+    assert {backoff.next_s(ReconnectPolicy.RESUME) for _ in range(2000)} == {0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 20.0}
 
 
 def test_later_means_slowly_or_when_the_server_said() -> None:
-    assert Backoff(0.25, 20.0, lambda: 0.0).next_s(ComeBack.LATER) == 10.0
-    assert Backoff(0.25, 20.0, lambda: 1.0).next_s(ComeBack.LATER) == 20.0
-    assert Backoff(0.25, 20.0, lambda: 1.0).next_s(ComeBack.LATER, 30.0) == 30.25
+    assert Backoff(0.25, 20.0, lambda: 0.0).next_s(ReconnectPolicy.LATER) == 10.0
+    assert Backoff(0.25, 20.0, lambda: 1.0).next_s(ReconnectPolicy.LATER) == 20.0
+    assert Backoff(0.25, 20.0, lambda: 1.0).next_s(ReconnectPolicy.LATER, 30.0) == 30.25
 
 
 def test_a_connection_that_held_starts_the_waits_anew() -> None:
     backoff = Backoff(0.25, 20.0, lambda: 1.0)
     for _ in range(5):
-        backoff.next_s(ComeBack.RESUME)
+        backoff.next_s(ReconnectPolicy.RESUME)
     backoff.reset()
-    assert backoff.next_s(ComeBack.RESUME) == 0.25
+    assert backoff.next_s(ReconnectPolicy.RESUME) == 0.25
 
 
 @pytest.mark.parametrize("code", sorted(CLOSES))
@@ -142,7 +152,7 @@ def test_close_codes_mean_what_the_table_says_l7(code: int) -> None:
 
 @pytest.mark.parametrize("code", [1005, 1015, 4000, 4999])
 def test_a_code_outside_the_table_is_a_lost_connection(code: int) -> None:
-    assert come_back(code) is ComeBack.RESUME
+    assert come_back(code) is ReconnectPolicy.RESUME
 
 
 def test_the_sample_with_the_shortest_way_tells_the_servers_time_d7() -> None:

@@ -7,17 +7,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from koko_presence._fastpath.fanout import Item, RoomPacket
-from koko_presence._fastpath.wire import Letters, LetterTooLong, Opener, pack_packet, unpack_packet
+from koko_presence._fastpath.fanout import RoomBatch, StreamFrame
+from koko_presence._fastpath.wire import FrameDecoder, LetterTooLong, PeerBuffer, pack_packet, unpack_packet
 from koko_presence.cluster import wire_messages
-from koko_presence.cluster.peer import Courier
+from koko_presence.cluster.peer import PeerConnection
 from koko_presence.protocol import commands as c
 from koko_presence.protocol.codec import decode
 from koko_presence.protocol.errors import PresenceError
 from koko_presence.protocol.messages import GetActive, Privacy, SetStatus, StatusData
 
 PROFILE = c.Profile(status="busy", status_message="hi 👍", activity="idle")
-VISITOR = c.Visitor(edge=3, session_id="s", user_id="ü", name="Ann", image=None, connection=3 << 32, opening=7)
+VISITOR = c.SessionInfo(edge=3, session_id="s", user_id="ü", name="Ann", image=None, connection=3 << 32, opening=7)
 ENTER = c.EnterRoom(user_id="ü", room_id="r", visitor=VISITOR, room_type="video", id=7, privacy=Privacy(invisible=True))
 CALL = c.Call(edge=3, number=1 << 40, user_id="ü")
 COMMANDS: list[c.Command] = [
@@ -53,17 +53,17 @@ COMMANDS: list[c.Command] = [
         can_broadcast=False,
         moderator=False,
     ),
-    c.Admit(room_id="r", enter=ENTER, stay=3, profile=PROFILE),
-    c.Remove(room_id="r", session_id="s", reason="left", id="a"),
-    c.Drop(room_id="r", session_id="s", connection=4, grace_until=12.5, version=1 << 42),
-    c.Resume(room_id="r", session_id="s", user_id="u", edge=2, connection=8, version=3, stay=1, hears=True),
+    c.AdmitMember(room_id="r", enter=ENTER, stay=3, profile=PROFILE),
+    c.RemoveMember(room_id="r", session_id="s", reason="left", id="a"),
+    c.SuspendMember(room_id="r", session_id="s", connection=4, grace_until=12.5, version=1 << 42),
+    c.ResumeMember(room_id="r", session_id="s", user_id="u", edge=2, connection=8, version=3, stay=1, hears=True),
     c.ApplyProfile(room_id="r", user_id="u", session_id="s", profile=PROFILE),
     c.ApplyPrivacy(
         room_id="r", session_id="s", version=9, invisible=True, disabled=False, share_cursor=True, share_selection=False
     ),
-    c.Regrant(room_id="r", session_id="s", version=9, can_control=True, can_broadcast=False, moderator=True),
+    c.UpdatePermissions(room_id="r", session_id="s", version=9, can_control=True, can_broadcast=False, moderator=True),
     c.AskActive(room_id="r", user_id="u", session_id="s", edge=1, message=GetActive(room_id="r", id=3)),
-    c.Announce(room_id="r", data=b'{"a":1}', to=["u"]),
+    c.ServerBroadcast(room_id="r", data=b'{"a":1}', to=["u"]),
     c.TakeLook(user_id="u", call=CALL),
     c.AskLeases(user_id="u", session_id="s", call=CALL),
     c.RenewLeases(user_id="u", sessions=["s"], activity="idle", call=CALL),
@@ -86,7 +86,7 @@ TEXTS = [
 
 def test_every_command_is_here() -> None:
     of_a_bus = set(c.Command.__args__)  # type: ignore[attr-defined]
-    assert {type(command) for command in COMMANDS} | {c.Act} == of_a_bus
+    assert {type(command) for command in COMMANDS} | {c.RoomAction} == of_a_bus
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: type(command).__name__)
@@ -105,18 +105,18 @@ def test_who_waits_for_the_answer_is_told_to_the_other_side(command: c.Command) 
 
 @pytest.mark.parametrize("text", TEXTS, ids=lambda text: msgspec.json.decode(text)["type"])
 def test_a_clients_message_is_the_same_on_the_other_side(text: bytes) -> None:
-    act = c.Act(room_id="r", session_id="s", edge=1, message=decode(text))  # type: ignore[arg-type]
+    act = c.RoomAction(room_id="r", session_id="s", edge=1, message=decode(text))  # type: ignore[arg-type]
     again = wire_messages.decode_command(wire_messages.encode_command(act))
     assert again == act
     act.call = CALL
     assert wire_messages.decode_command(wire_messages.encode_command(act)) == act
-    assert isinstance(again, c.Act) and msgspec.json.encode(again.message) == msgspec.json.encode(act.message)
+    assert isinstance(again, c.RoomAction) and msgspec.json.encode(again.message) == msgspec.json.encode(act.message)
 
 
 def test_what_may_be_done_twice_is_kept_and_nothing_else() -> None:
     acts = {
         msgspec.json.decode(text)["type"]: wire_messages.is_kept(
-            c.Act(room_id="r", session_id="s", edge=1, message=decode(text))
+            c.RoomAction(room_id="r", session_id="s", edge=1, message=decode(text))
         )
         for text in TEXTS
     }  # type: ignore[arg-type]
@@ -136,22 +136,22 @@ def test_garbage_is_refused_with_a_documented_error(body: bytes) -> None:
 
 
 ITEMS = [
-    Item(b"\x81\x01a", skip="s1", merge="cs1", compact=b"[1,2]"),
-    Item(b"\x81\x01b", skip="s1", merge="ss1"),
-    Item(b"\x81\x01c", only="s2", attach=True),
-    Item(b"", only="s2", detach=True),
-    Item(b"\x81\x01d", only="s3", refusal=True),
-    Item(b"x" * 70_000),
+    StreamFrame(b"\x81\x01a", skip="s1", merge="cs1", compact=b"[1,2]"),
+    StreamFrame(b"\x81\x01b", skip="s1", merge="ss1"),
+    StreamFrame(b"\x81\x01c", only="s2", attach=True),
+    StreamFrame(b"", only="s2", detach=True),
+    StreamFrame(b"\x81\x01d", only="s3", refusal=True),
+    StreamFrame(b"x" * 70_000),
 ]
 
 
-def fields(item: Item) -> tuple[object, ...]:
+def fields(item: StreamFrame) -> tuple[object, ...]:
     names = ("frame", "skip", "only", "merge", "compact", "attach", "detach", "refusal")
     return tuple(getattr(item, name) for name in names)
 
 
 def test_a_flush_is_the_same_on_the_other_side() -> None:
-    body = pack_packet(RoomPacket("röom", ITEMS, "2025-01-15T10:30:00.000Z"), 7, 41, 43, b"memo")
+    body = pack_packet(RoomBatch("röom", ITEMS, "2025-01-15T10:30:00.000Z"), 7, 41, 43, b"memo")
     packet, epoch, before, seq, memo = unpack_packet(body)
     assert (packet.room_id, packet.timestamp, epoch, before, seq, memo) == (
         "röom", "2025-01-15T10:30:00.000Z", 7, 41, 43, b"memo",
@@ -160,7 +160,7 @@ def test_a_flush_is_the_same_on_the_other_side() -> None:
 
 
 def test_a_flush_that_ends_too_early_is_refused() -> None:
-    body = pack_packet(RoomPacket("r", ITEMS[:5], "t"), 1, 2, 3, b"")
+    body = pack_packet(RoomBatch("r", ITEMS[:5], "t"), 1, 2, 3, b"")
     whole = unpack_packet(body)[0].items
     for size in range(len(body)):
         with contextlib.suppress(ValueError):
@@ -170,20 +170,20 @@ def test_a_flush_that_ends_too_early_is_refused() -> None:
 @given(st.lists(st.tuples(st.integers(2, 255), st.binary(max_size=50)), max_size=20), st.integers(1, 40))
 @settings(max_examples=100)
 def test_letters_come_out_whole_in_any_cut_of_the_stream(sent: list[tuple[int, bytes]], step: int) -> None:
-    out = Letters(lambda: None)
+    out = PeerBuffer(lambda: None)
     for kind, body in sent:
         out.put(kind, body)
-    data, opener, got = out.take(), Opener(1000), []
+    data, opener, got = out.take(), FrameDecoder(1000), []
     for at in range(0, len(data), step):
         got += opener.feed(data[at : at + step])
     assert got == sent
 
 
 def test_a_letter_that_is_too_long_is_nobody_of_ours() -> None:
-    out = Letters(lambda: None)
+    out = PeerBuffer(lambda: None)
     out.put(5, b"x" * 1000)
     with pytest.raises(LetterTooLong):
-        Opener(999).feed(out.take())
+        FrameDecoder(999).feed(out.take())
 
 
 class Wire:
@@ -199,8 +199,10 @@ class Wire:
 
 
 def test_commands_are_kept_until_the_other_side_has_confirmed_them_in_order() -> None:
-    courier = Courier(Wire(), lambda: None)
-    drops = [c.Drop(room_id="r", session_id=str(n), connection=n, grace_until=12.5, version=n) for n in range(3)]
+    courier = PeerConnection(Wire(), lambda: None)
+    drops = [
+        c.SuspendMember(room_id="r", session_id=str(n), connection=n, grace_until=12.5, version=n) for n in range(3)
+    ]
     for drop in drops:
         courier.post(drop, 0.0)
     courier.post(COMMANDS[1], 0.0)  # asked again by its edge, not by us
@@ -214,9 +216,9 @@ def test_commands_are_kept_until_the_other_side_has_confirmed_them_in_order() ->
 
 def test_what_a_command_has_caused_is_written_before_it_is_confirmed() -> None:
     wire = Wire()
-    courier = Courier(wire, lambda: None)
+    courier = PeerConnection(wire, lambda: None)
     courier.on_kept_command()
     assert courier.confirm() is True and courier.letters.take() == b"", "its room's flush may still be to come"
     assert courier.confirm() is False
-    ((kind, body),) = Opener(100).feed(courier.letters.take())
+    ((kind, body),) = FrameDecoder(100).feed(courier.letters.take())
     assert kind == wire_messages.GOT and wire_messages.decode(kind, body) == 1

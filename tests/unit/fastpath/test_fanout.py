@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from koko_presence._fastpath.fanout import CursorTemplate, Feed, Item, frame_text
-from koko_presence._fastpath.outbox import Outbox, Turn
+from koko_presence._fastpath.fanout import CursorTemplate, RoomSubscription, StreamFrame, frame_text
+from koko_presence._fastpath.outbox import Outbox, WriteBatch
 from koko_presence.protocol.events import Cursors, CursorShown, Event, encode
 from tests.unit.fastpath.reference import frames_in
 
@@ -40,14 +40,14 @@ class Stage:
 
     def __init__(self, compact: str = "") -> None:
         self.wires = {name: Wire() for name in "abc"}
-        self.turn = Turn(lambda callback: None)
-        self.feed = Feed("video_1")
+        self.turn = WriteBatch(lambda callback: None)
+        self.feed = RoomSubscription("video_1")
         for name, wire in self.wires.items():
             box = Outbox(wire, 500, 1000, self.turn, lambda: None)
             box.compact = name in compact
             self.feed.outboxes[name] = box
 
-    def flush(self, items: list[Item]) -> dict[str, list[bytes]]:
+    def flush(self, items: list[StreamFrame]) -> dict[str, list[bytes]]:
         self.feed.fan_out(items, NOW)
         self.turn.write()
         return {name: wire.writes for name, wire in self.wires.items()}
@@ -58,14 +58,14 @@ NAMES = st.sampled_from(["", "a", "b", "c", "elsewhere"])
 
 @given(st.lists(st.tuples(st.binary(min_size=1, max_size=5), NAMES, NAMES), max_size=12))
 def test_everybody_gets_everything_but_their_own_in_order_and_in_one_write(items: list[tuple[bytes, str, str]]) -> None:
-    writes = Stage().flush([Item(frame, skip=skip, only=only) for frame, skip, only in items])
+    writes = Stage().flush([StreamFrame(frame, skip=skip, only=only) for frame, skip, only in items])
     for name in "abc":
         expected = b"".join(f for f, skip, only in items if skip != name and only in ("", name))
         assert writes[name] == ([expected] if expected else [])
 
 
 def test_j2_more_than_the_hard_limit_unsent_is_slow() -> None:
-    wire, slow, turn = Wire(), [], Turn(lambda callback: None)
+    wire, slow, turn = Wire(), [], WriteBatch(lambda callback: None)
     box = Outbox(wire, 500, 1000, turn, lambda: slow.append(True))
     wire.unsent_bytes = 1001
     box.write(b"x")
@@ -80,7 +80,7 @@ def test_one_receivers_failure_leaves_the_others_their_frames() -> None:
         raise OSError("gone")
 
     stage.wires["a"].send_frames = explode  # type: ignore[method-assign]
-    writes = stage.flush([Item(b"x")])
+    writes = stage.flush([StreamFrame(b"x")])
     assert writes["b"] == writes["c"] == [b"x"]
 
 
@@ -125,7 +125,7 @@ def test_the_longest_ids_of_the_strangest_letters_fit() -> None:
 # --- compact cursors ----------------------------------------------------------------------------------------------
 
 
-def cursor(name: str, index: int, x: float) -> Item:
+def cursor(name: str, index: int, x: float) -> StreamFrame:
     return CursorTemplate("video_1", name, name, "#4ECDC4", index, f"c{name}").make(1.5, x, 0.5, NOW, 7)
 
 
@@ -146,9 +146,9 @@ def test_compact_clients_hear_the_same_in_the_same_order(plan: list[tuple[bool, 
     items, said = [], []
     for number, (is_cursor, skip, only) in enumerate(plan):
         if is_cursor:
-            items.append(Item(frame_text(b'{"n":%d}' % number), skip=skip, merge="m", compact=b"[%d]" % number))
+            items.append(StreamFrame(frame_text(b'{"n":%d}' % number), skip=skip, merge="m", compact=b"[%d]" % number))
         else:
-            items.append(Item(frame_text(b'{"n":%d}' % number), skip=skip, only=only))
+            items.append(StreamFrame(frame_text(b'{"n":%d}' % number), skip=skip, only=only))
         said.append((number, is_cursor, skip, "" if is_cursor else only))
     writes = Stage(compact="abc").flush(items)
     for name in "abc":

@@ -4,29 +4,29 @@ from math import inf
 
 import pytest
 
-from koko_presence._fastpath.fanout import Item
-from koko_presence._fastpath.room_core import BUSY_FRAMES_PER_WINDOW, FlushPlan, Pace, Pointer, Stream
+from koko_presence._fastpath.fanout import StreamFrame
+from koko_presence._fastpath.room_core import BUSY_FRAMES_PER_WINDOW, FlushPacing, FlushQueue, MemberCore, RoomCore
 from koko_presence._fastpath.throttle import Meter, TokenBucket
 from koko_presence._fastpath.wallclock import WallClock
 from koko_presence.protocol.messages import Cursor
 
 
-def stream(name: str = "r", members: int = 2) -> Stream:
-    room = Stream(name, WallClock(), TokenBucket(100), Meter(0.0), False)
+def stream(name: str = "r", members: int = 2) -> RoomCore:
+    room = RoomCore(name, WallClock(), TokenBucket(100), Meter(0.0), False)
     room.members.update((str(number), None) for number in range(members))
     return room
 
 
-def busy(room: Stream, now: float = 100.0) -> Stream:
+def busy(room: RoomCore, now: float = 100.0) -> RoomCore:
     """A room that has just flushed for the hundredth time, ten frames each 5 ms."""
     for step in range(100):
-        room.out = [Item(b"x")] * 10
+        room.out = [StreamFrame(b"x")] * 10
         room.take_items(now - 0.005 * (99 - step))
     return room
 
 
 def test_a_quiet_room_writes_at_once() -> None:
-    pace = Pace()
+    pace = FlushPacing()
     for second in range(20):
         assert pace.flush_at(second, 0.005) == second
         pace.flushed(second, 1)
@@ -34,7 +34,7 @@ def test_a_quiet_room_writes_at_once() -> None:
 
 @pytest.mark.parametrize(("hz", "waits"), [(200, False), (550, False), (700, True), (2000, True)])
 def test_a_room_is_busy_when_a_window_would_collect_several(hz: int, waits: bool) -> None:
-    pace, now = Pace(), 100.0
+    pace, now = FlushPacing(), 100.0
     for _ in range(hz):
         now += 1.0 / hz
         pace.flushed(now, 1)
@@ -50,21 +50,21 @@ def test_a_busy_room_writes_a_window_after_its_last_write_and_is_calm_again_soon
 
 @pytest.mark.parametrize(("members", "window_ms"), [(2, 5), (62, 5), (100, 8), (150, 12), (500, 16)])
 def test_the_writes_of_one_room_take_a_sixteenth_of_the_worker_at_most(members: int, window_ms: float) -> None:
-    plan = FlushPlan(0.005, 0.016)
+    plan = FlushQueue(0.005, 0.016)
     assert plan.window_for(members) * 1000 == pytest.approx(window_ms, rel=0.02)
 
 
 def test_windows_can_be_switched_off_and_never_exceed_the_ceiling() -> None:
-    assert FlushPlan(0.0, 0.016).window_for(500) == FlushPlan(0.005, 0.0).window_for(500) == 0.0
-    assert FlushPlan(0.020, 0.016).window_for(2) == FlushPlan(0.020, 0.016).window_for(500) == 0.016
+    assert FlushQueue(0.0, 0.016).window_for(500) == FlushQueue(0.005, 0.0).window_for(500) == 0.0
+    assert FlushQueue(0.020, 0.016).window_for(2) == FlushQueue(0.020, 0.016).window_for(500) == 0.016
 
 
 def test_what_is_urgent_takes_all_that_waits_along_at_once() -> None:
-    plan, room = FlushPlan(0.005, 0.016), busy(stream())
-    room.out = [Item(b"cursor")]
+    plan, room = FlushQueue(0.005, 0.016), busy(stream())
+    room.out = [StreamFrame(b"cursor")]
     plan.touch(room, 100.001)
     assert plan.soonest == pytest.approx(100.005) and plan.take_due(100.001) == []
-    room.out = [*room.out, Item(b"play")]
+    room.out = [*room.out, StreamFrame(b"play")]
     room.urgent = True
     plan.touch(room, 100.002)
     assert plan.soonest == 100.002 and plan.take_due(100.002) == [room]
@@ -73,10 +73,10 @@ def test_what_is_urgent_takes_all_that_waits_along_at_once() -> None:
 
 
 def test_rooms_flush_in_the_order_in_which_they_were_touched_and_wait_for_themselves_alone() -> None:
-    plan, rooms = FlushPlan(0.005, 0.016), [stream(name) for name in "abc"]
+    plan, rooms = FlushQueue(0.005, 0.016), [stream(name) for name in "abc"]
     busy(rooms[1])
     for room in rooms:
-        room.out = [Item(b"x")]
+        room.out = [StreamFrame(b"x")]
         plan.touch(room, 100.001)
         plan.touch(room, 100.001)
     assert [room.id for room in plan.take_due(100.001)] == ["a", "c"]
@@ -86,7 +86,7 @@ def test_rooms_flush_in_the_order_in_which_they_were_touched_and_wait_for_themse
 def test_what_waits_when_a_room_begins_anew_keeps_its_numbers_and_the_pace_is_that_of_a_quiet_room() -> None:
     room = busy(stream())
     budget, meter = TokenBucket(10), Meter(100.0)
-    pointer = Pointer("ann", "s1", TokenBucket(20), 100.0)
+    pointer = MemberCore("ann", "s1", TokenBucket(20), 100.0)
     pointer.share_cursor = pointer.attached = True
     pointer.color = "#123456"
     room.seq = 6
@@ -99,6 +99,6 @@ def test_what_waits_when_a_room_begins_anew_keeps_its_numbers_and_the_pace_is_th
 
 
 def test_an_empty_room_is_not_planned() -> None:
-    plan = FlushPlan(0.005, 0.016)
+    plan = FlushQueue(0.005, 0.016)
     plan.touch(stream(), 1.0)
     assert plan.soonest == inf

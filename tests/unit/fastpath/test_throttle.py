@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from koko_presence._fastpath.throttle import GO, WAITS, Meter, TokenBucket, Trailing
+from koko_presence._fastpath.throttle import GO, WAITS, Coalescer, Meter, TokenBucket
 
 RATES = st.floats(0.01, 100_000.0)
 BURSTS = st.floats(1.0, 1000.0)
@@ -49,7 +49,7 @@ def test_senseless_rates_are_refused(hz: float, burst: float) -> None:
 
 
 def test_the_newest_value_waits_and_its_time_is_told_once() -> None:
-    bucket, waiting = TokenBucket(20.0), Trailing()
+    bucket, waiting = TokenBucket(20.0), Coalescer()
     assert waiting.offer("cursor", 1, bucket, None, 10.0) == GO
     at = waiting.offer("cursor", 2, bucket, None, 10.01)
     assert at == pytest.approx(10.05)
@@ -66,7 +66,7 @@ def test_the_last_value_of_every_key_arrives_and_no_rate_is_exceeded(
     """A sender with two kinds, each with its own budget, and one shared by all senders that is sometimes short."""
     own = {key: TokenBucket(20.0, 1.9) for key in "ab"}
     shared = TokenBucket(12.0 if crowded else 1000.0)
-    waiting, due, sent, now = Trailing(), {}, [], 10.0
+    waiting, due, sent, now = Coalescer(), {}, [], 10.0
 
     def offer(key: str, value: int, at: float) -> None:
         when = waiting.offer(key, value, own[key], shared, at)
@@ -96,7 +96,7 @@ def test_the_last_value_of_every_key_arrives_and_no_rate_is_exceeded(
 
 
 def test_values_can_be_dropped() -> None:
-    bucket, waiting = TokenBucket(1.0), Trailing()
+    bucket, waiting = TokenBucket(1.0), Coalescer()
     bucket.take(1.0)
     for key in "abc":
         waiting.offer(key, key, bucket, None, 1.0)

@@ -3,7 +3,7 @@
 import pytest
 
 from koko_presence.protocol.limits import Limits
-from koko_presence.rooms.load_control import FULL, Governor
+from koko_presence.rooms.load_control import FULL, FlushWindowController
 
 SAMPLE_S = 0.1
 
@@ -16,7 +16,7 @@ class Worker:
         self, rooms: int, write_s: float = 0.0005, base: float = 0.1, obeys: bool = False, **limits: float
     ) -> None:
         self.obeys = obeys
-        self.governor = Governor(Limits(**limits), 0.0, 0.0)  # type: ignore[arg-type]
+        self.governor = FlushWindowController(Limits(**limits), 0.0, 0.0)  # type: ignore[arg-type]
         self.rooms, self.write_s, self.base = rooms, write_s, base
         self.now = self.cpu_s = 0.0
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from koko_presence.protocol.errors import CLOSES, ERRORS, ComeBack
+from koko_presence.protocol.errors import CLOSES, ERRORS, ReconnectPolicy
 from koko_presence.rooms import colors
 from tests.world import Client, World
 
@@ -117,8 +117,8 @@ def test_l6_the_error_shape(pair: tuple[Client, Client]) -> None:
 
 def test_l7_close_codes_say_whether_to_come_back() -> None:
     assert {4400, 4401, 4403, 4408, 4409, 4413, 4429, 1012} <= set(CLOSES)
-    assert CLOSES[4403].come_back is ComeBack.NO and CLOSES[4401].come_back is ComeBack.NEW_TOKEN
-    assert CLOSES[1012].come_back is CLOSES[4413].come_back is ComeBack.RESUME
+    assert CLOSES[4403].come_back is ReconnectPolicy.NO and CLOSES[4401].come_back is ReconnectPolicy.NEW_TOKEN
+    assert CLOSES[1012].come_back is CLOSES[4413].come_back is ReconnectPolicy.RESUME
 
 
 def test_l8_colours_are_unique_per_session_and_follow_the_user() -> None:

@@ -4,14 +4,14 @@ import logging
 
 import pytest
 
-from koko_presence.server.accept_delay import LONG_S, QUIET_S, Arrivals
+from koko_presence.server.accept_delay import LONG_S, QUIET_S, AcceptDelay
 
 
 class Told:
     def __init__(self) -> None:
         self.waits_s, self.late_s = 0.0, -0.1
         self.words: list[tuple[float, float]] = []
-        self.arrivals = Arrivals(
+        self.arrivals = AcceptDelay(
             lambda now: self.waits_s, lambda now: self.late_s, lambda since, now: self.words.append((since, now))
         )
 

@@ -14,7 +14,7 @@ from koko_presence.access.policy import Grant
 from koko_presence.auth.hmac_jwt import Identity, TokenRefused
 from koko_presence.server import held_messages
 from koko_presence.server.address_limits import FREE
-from koko_presence.server.held_messages import BEHIND_JOINS, OPENING, Held
+from koko_presence.server.held_messages import BEHIND_JOINS, OPENING, HeldMessages
 from koko_presence.server.http.trpc_events import payloads
 from koko_presence.server.http.trpc_websocket import TrpcSocket
 from tests.world import UNIX_START_S, World
@@ -26,7 +26,7 @@ KIB = 1024
 
 
 def test_all_places_share_one_budget_of_bytes() -> None:
-    waiting, message = Held(), b"x" * 8 * KIB
+    waiting, message = HeldMessages(), b"x" * 8 * KIB
     assert [waiting.add(f"room_{n}", message) for n in range(9)] == [True] * 7 + [False] * 2
     assert waiting.size == 7 * (8 * KIB + held_messages.OVERHEAD_BYTES)
     assert waiting.take("room_0") == [message]
@@ -38,7 +38,7 @@ def test_all_places_share_one_budget_of_bytes() -> None:
 
 
 def test_what_waits_is_bounded_in_messages_per_place_and_in_bytes_however_short_they_are() -> None:
-    waiting = Held()
+    waiting = HeldMessages()
     assert sum(waiting.add("room", b"{}") for _ in range(100)) == held_messages.MAX_MESSAGES
     for place in range(100):
         for _ in range(held_messages.MAX_MESSAGES):
@@ -47,14 +47,14 @@ def test_what_waits_is_bounded_in_messages_per_place_and_in_bytes_however_short_
 
 
 def test_a_client_that_is_not_known_yet_has_a_few_small_messages_kept() -> None:
-    waiting = Held()
+    waiting = HeldMessages()
     assert not waiting.add(OPENING, b"x" * 16 * KIB, known=False)
     assert [waiting.add(OPENING, b"x", known=False) for _ in range(17)] == [True] * 16 + [False]
     assert waiting.add(OPENING, b"x"), "once it is known there is room for more"
 
 
 def test_l3_of_messages_with_one_key_the_newest_waits_behind_all_that_came_before_it() -> None:
-    waiting = Held()
+    waiting = HeldMessages()
     for number in range(200):
         assert waiting.add("room", b"cursor %d" % number, key="cursor")
         if number < 3:
@@ -67,7 +67,7 @@ def test_l3_of_messages_with_one_key_the_newest_waits_behind_all_that_came_befor
 
 
 def test_messages_with_a_key_are_bounded_and_one_that_does_not_fit_takes_no_place() -> None:
-    waiting = Held()
+    waiting = HeldMessages()
     assert sum(waiting.add("room", b"{}") for _ in range(100)) == held_messages.MAX_MESSAGES
     added = sum(waiting.add("room", b"{}", key=f"cursor {number}") for number in range(100))
     assert added == held_messages.MAX_MESSAGES, "others that wait do not shut them out"
@@ -76,7 +76,7 @@ def test_messages_with_a_key_are_bounded_and_one_that_does_not_fit_takes_no_plac
 
 
 def test_a_call_above_the_budget_is_let_through_alone() -> None:
-    waiting = Held()
+    waiting = HeldMessages()
     assert waiting.reserve(held_messages.MAX_BYTES) and not waiting.reserve(0)
     waiting.release(held_messages.MAX_BYTES)
     assert waiting.size == 0

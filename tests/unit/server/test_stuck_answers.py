@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from koko_presence.server import acceptor
-from koko_presence.server.acceptor import Threshold
+from koko_presence.server.acceptor import ProtocolSniffer
 from koko_presence.server.origins import NONE_LISTED
 from tests.raw_ws import handshake
 
@@ -58,7 +58,7 @@ class Stage:
         self.loop, self.taken, self.aborted = Loop(), 1000, False
         monkeypatch.setattr(asyncio, "get_running_loop", lambda: self.loop)
         monkeypatch.setattr(acceptor, "taken_bytes", lambda transport: self.taken)
-        self.threshold = Threshold(SimpleNamespace(send_stuck_s=STUCK_S))  # type: ignore[arg-type]
+        self.threshold = ProtocolSniffer(SimpleNamespace(send_stuck_s=STUCK_S))  # type: ignore[arg-type]
         self.threshold._transport = SimpleNamespace(abort=self._abort)
 
     def _abort(self) -> None:
