@@ -1,5 +1,5 @@
 cdef enum:
-    BOUNDS = 16  # of BOUNDS_S in koko_presence/admin/metric_types.py
+    BOUNDS = 16  # of BOUNDS_S in koko_presence/protocol/metric_types.py
     KINDS = 32  # room for SENT_TYPES there
     CURSOR_KIND = 1
 

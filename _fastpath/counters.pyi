@@ -1,7 +1,7 @@
 from msgspec import Struct
 
-from koko_presence.admin.metric_types import Tallies
 from koko_presence.protocol.errors import PresenceError
+from koko_presence.protocol.metric_types import Tallies
 
 class Tally:
     accepted: int

@@ -9,7 +9,7 @@ goes through `tally`, a call each.
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.string cimport memcmp, memcpy
 
-from koko_presence.admin.metric_types import (
+from koko_presence.protocol.metric_types import (
     AUTH_RESULTS,
     BOUNDS_S,
     CLOSE_CODES,
@@ -21,7 +21,7 @@ from koko_presence.admin.metric_types import (
     SUPERSEDED,
     Tallies,
 )
-from koko_presence.admin.metric_types import Histogram as Reading
+from koko_presence.protocol.metric_types import Histogram as Reading
 
 cdef enum:
     LONGEST_NAME = 32
@@ -34,7 +34,7 @@ cdef int other = 0
 def _prepare():
     global other
     if len(BOUNDS_S) != BOUNDS or len(SENT_TYPES) >= KINDS or SENT_TYPES[CURSOR_KIND - 1] != "cursor_moved":
-        raise ImportError("koko_presence/admin/metric_types.py and _fastpath/counters.pxd differ")
+        raise ImportError("koko_presence/protocol/metric_types.py and _fastpath/counters.pxd differ")
     for i, bound in enumerate(BOUNDS_S):
         bounds[i] = bound
     for i, name in enumerate(SENT_TYPES):

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tests.world import Client, World
 
 MARGIN_S = 0.5  # nobody is blamed for a grace that was nearly over
+BEHIND_S = 2.5  # a cut of a link, and the time after a delay that does not count either
 LATE_S = 1.0  # how long after its end a grace may be noticed: links are cut for 0.5 s at most
 PRIVACY = ("invisible", "shareCursor", "shareSelection")
 BATCH_S = 1.0  # docs/webhooks.md: what a worker was to tell in its last second dies with it
@@ -236,6 +237,9 @@ def check_grace(story: Story) -> None:
         since = story.running_at(person.noticed_at)  # while the service is behind the grace goes on
         delays = [node.shard.setting.delays for node in world.nodes.values()]
         ends_at = max(each.ends(since, world.limits.grace_s) for each in delays)
+        # but no longer than workers stood still, links were cut and others were told of it
+        stood_s = sum(ended - max(began, since) for began, ended in story.stops.values() if ended > since)
+        ends_at = min(ends_at, since + world.limits.grace_s + stood_s + BEHIND_S)
         if world.now <= max(ends_at, story.troubled_at) + LATE_S:
             continue
         for node in world.nodes.values():

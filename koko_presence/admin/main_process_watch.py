@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from koko_presence.config import logs
 from koko_presence.config.queued_stream import lost_lines
+from koko_presence.protocol.metric_types import MainCounts
 
 from .file_descriptors import Descriptors, allowed
-from .metric_types import MainCounts
 
 log = logging.getLogger("koko_presence.main")
 

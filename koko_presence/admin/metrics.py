@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from .metric_types import BOUNDS_S, Counters, Histogram, MainCounts, Tallies
+from koko_presence.protocol.metric_types import BOUNDS_S, Counters, Histogram, MainCounts, Tallies
 
 PREFIX = "koko_presence_"
 

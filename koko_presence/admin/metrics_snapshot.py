@@ -20,10 +20,10 @@ import msgspec
 
 from koko_presence import __version__
 from koko_presence.config.queued_stream import lost_lines
+from koko_presence.protocol.metric_types import ROOM_TYPES, WEBHOOK_RESULTS, Counters, Tallies
 
 from .file_descriptors import Descriptors, allowed
 from .memory import Use
-from .metric_types import ROOM_TYPES, WEBHOOK_RESULTS, Counters, Tallies
 from .upstream_metrics import Upstream
 
 LAG_EVERY_S = 0.1

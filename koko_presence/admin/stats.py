@@ -9,8 +9,8 @@ import msgspec
 from msgspec import Meta
 
 from koko_presence.protocol.messages import Wire
+from koko_presence.protocol.metric_types import BOUNDS_S, Counters, Histogram, Tallies
 
-from .metric_types import BOUNDS_S, Counters, Histogram, Tallies
 from .metrics import CounterAggregator, decode_counters, plus
 
 Count = Annotated[int, Meta(ge=0)]

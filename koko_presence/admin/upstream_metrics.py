@@ -6,7 +6,7 @@ One writer each: the part that sends the requests. Read when metrics are asked f
 
 from bisect import bisect_left
 
-from .metric_types import BOUNDS_S, UPSTREAM_RESULTS, UPSTREAMS, Histogram
+from koko_presence.protocol.metric_types import BOUNDS_S, UPSTREAM_RESULTS, UPSTREAMS, Histogram
 
 
 class Durations:

@@ -37,8 +37,8 @@ class Timers(Protocol):
 
 
 class EdgePort(Protocol):
-    """What the bus tells an edge. `feeds` (fanout.Feed by room id) and `turn` are where a flush that changes no
-    receivers may be put straight away."""
+    """What the bus tells an edge. `feeds` (fanout.RoomSubscription by room id) and `turn` are where a flush that
+    changes no receivers may be put straight away."""
 
     @property
     def feeds(self) -> dict[str, Any]: ...

@@ -377,8 +377,9 @@ class OwnershipTransfer:
         self._on_serving(self._change.epoch)
 
     def _has_ended(self, command: Command) -> bool:
-        """Whether a command that a lost worker has not confirmed is an Admit for a stay that has ended since, by what
-        the user's owner, this worker, knows. Its end may have gone to another owner of the room, and been confirmed."""
+        """Whether a command that a lost worker has not confirmed is an AdmitMember for a stay that has ended since, by
+        what the user's owner, this worker, knows. Its end may have gone to another owner of the room, and been
+        confirmed."""
         if (
             not isinstance(command, AdmitMember) or command.enter.call is not None
         ):  # the room answers a call in any case
@@ -422,8 +423,7 @@ class OwnershipTransfer:
         for user_id, user in users.items():
             made = user_id not in bus.shard.users
             edges = self._change.target.view.ids
-            lost = self._change.rings[0].owner(user_key(user_id)) not in edges
-            take_user(bus.shard, user_id, user, announced, edges, late=not self.recovering, lost=lost, now=now)
+            take_user(bus.shard, user_id, user, announced, edges, late=not self.recovering, now=now)
             if made:
                 self._doubts.note_user(bus.shard, user_id, user.words, announced)
             bus.shelf.users.pop(user_id, None)

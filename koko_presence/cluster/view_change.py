@@ -1,8 +1,8 @@
 """How workers go from one view to the next together: in three stages, each behind all that was sent before it.
 
-1. SEALED: I send no more commands to owners that are not to be owners; what I have sent is before this.
-2. RELEASED (everybody has sealed): what was mine and is not to be has been flushed, and its record given to the next.
-3. ANNOUNCED (everybody has released): I have told the next owners who is connected here.
+1. QUIESCED: I send no more commands to owners that are not to be owners; what I have sent is before this.
+2. TRANSFERRED (all have quiesced): what was mine and is not to be has been flushed, and its record given to the next.
+3. SYNCED (all have transferred): I have told the next owners who is connected here.
 
 When everybody has announced, the next owners put together what they were told and begin. A worker that does not answer
 holds the others up for `PATIENCE_S` at most, once; what it says later is still understood. Pure: time is an argument.
@@ -18,7 +18,7 @@ PATIENCE_S = 0.2
 
 
 class ViewChange:
-    """The stage of one worker on its way to the newest view. `stage` is the last that it has begun, STEADY between
+    """The stage of one worker on its way to the newest view. `stage` is the last that it has begun, STABLE between
     changes; `rings` are the views since it was steady, the first of them being the one that it leaves."""
 
     __slots__ = ("_done", "_given_up", "_me", "deadline", "rings", "stage")

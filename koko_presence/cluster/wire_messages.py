@@ -30,7 +30,7 @@ MAX_LETTER_BYTES = 64 << 20
 
 
 class RelayedAct(commands.ClusterMessage, kw_only=True):
-    """An Act between workers: `text` is the client's message as JSON."""
+    """A RoomAction between workers: `text` is the client's message as JSON."""
 
     room_id: str
     session_id: str

@@ -6,10 +6,11 @@ against what the room believes. All of it may be done twice, or late, without ha
 
 from collections.abc import Collection, Iterable, Mapping
 
-from koko_presence.protocol.commands import EnterRoom, RemoveMember, SessionInfo
+from koko_presence.protocol.commands import EnterRoom, SessionInfo
 from koko_presence.protocol.snapshots import (
     ASKED,
     HEARS,
+    IN_WITHOUT_EVENTS,
     MemberRecord,
     PlaybackRecord,
     Presence,
@@ -26,7 +27,7 @@ from koko_presence.rooms.member import Member, Person, PrivateRoom
 from koko_presence.rooms.playback import Playback
 from koko_presence.rooms.presence_state import REGISTERS, submit
 from koko_presence.rooms.room import UNHEARD_S, Room
-from koko_presence.users.session import UserSession
+from koko_presence.users.session import NONE, UserSession
 from koko_presence.users.user import User
 
 # what stands in a SessionRecord, too
@@ -383,7 +384,7 @@ def take_late_record(user: User, record: UserRecord) -> bool:
 
 def _restored_session(record: SessionRecord) -> UserSession:
     session = UserSession.__new__(UserSession)
-    session.away_at, session.named = 0.0, frozenset()
+    session.away_at, session.named = 0.0, NONE
     for name in SESSION_FIELDS:
         setattr(session, name, getattr(record, name))
     session.rooms = dict(record.rooms)
@@ -404,13 +405,14 @@ def meet(user: User, word: SessionRecord, *, tell: bool) -> SessionRecord | None
             return word
         loser = session_record(word.session_id, session) if session.connected else None
         session.edge, session.connection, session.heard = word.edge, word.connection, word.heard
-        session.connected = False
+        session.connected, session.rooms = False, {}  # resumed since: its new connection has been told which it is in
     session.accepted_at, session.opening = word.accepted_at, max(session.opening, word.opening)
     if word.privacy_version > session.privacy_version:
         user.believe_privacy(word.session_id, word)
     session.activity = word.activity
     user.keep(word.session_id)
-    session.named = frozenset(word.rooms)
+    # a record of an owner that stood still has numbers of stays in their place: no edge has said them
+    session.named = frozenset(room_id for room_id, how in word.rooms.items() if how <= ASKED) or NONE
     for room_id, how in word.rooms.items():
         if how != ASKED:
             session.rooms.setdefault(room_id, 0)  # the number comes with the next join, or with the room's claim
@@ -424,20 +426,11 @@ def meet(user: User, word: SessionRecord, *, tell: bool) -> SessionRecord | None
     return loser
 
 
-def leave_unnamed_rooms(user: User, word: SessionRecord) -> None:
-    """What is known of the session's rooms is from the record of an owner that was lost, or from the rooms themselves.
-    Those that its edge does not name have been left: the last owner has not written that down any more, and may not
-    have passed it on."""
-    session = user.sessions[word.session_id]
-    if (session.edge, session.connection) == (word.edge, word.connection):
-        for room_id in sorted(session.rooms.keys() - word.rooms.keys()):
-            user.step_out(RemoveMember(room_id=room_id, session_id=word.session_id, reason="left"))
-
-
 def _tell_rooms(user: User, session: UserSession, word: SessionRecord) -> None:
-    """They may have been told that it is away: also those of whose answer to a join the edge does not know yet."""
+    """They may have been told that it is away: also those of whose answer to a join the edge does not know yet. In
+    rooms that the edge does not name the session gets no events: it may have left, or been thrown out."""
     for room_id in sorted(session.rooms):
-        hears = word.rooms.get(room_id, ASKED) in (HEARS, ASKED)
+        hears = word.rooms.get(room_id, IN_WITHOUT_EVENTS) in (HEARS, ASKED)
         stay = session.rooms[room_id]
         user.setting.effects.append(user.resume_word(word.session_id, room_id, stay, hears=hears))
 

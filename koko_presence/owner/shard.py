@@ -2,7 +2,7 @@
 
 `handle` takes one command, `tick` what has become due; both leave their effects in `take_effects`: commands for other
 owners, news for edges, in the order they happened. A room's stream is collected in the room and leaves with
-`packets`, one per edge that has members, when `plan` says that its time has come: at once when the room is quiet or
+`packet`, one per edge that has members, when `plan` says that its time has come: at once when the room is quiet or
 when playback or control are in it, else at the end of a short window, so that events share a write [L4].
 """
 
@@ -73,8 +73,8 @@ Effect = tuple[int, EdgeMessage] | Command
 
 
 class Shard:
-    """Owner of rooms and users. Only `handle`, `tick` and `packets` change anything, and a member's Lane, which is the
-    short way of its cursors."""
+    """Owner of rooms and users. Only `handle`, `tick` and `packet` change anything, and a member's CursorRoute, which
+    is the short way of its cursors."""
 
     def __init__(self, limits: Limits, options: RoomOptions, wall: WallClock) -> None:
         self.deadlines = Deadlines()
@@ -87,7 +87,7 @@ class Shard:
         self.denied: set[str] = set()  # users of whom a room has been told that nothing is known, since the last change
         # rooms with something to send, and when
         self.plan = FlushQueue(limits.flush_window_ms / 1000.0, limits.flush_ceiling_ms / 1000.0)
-        # stays that have ended, and when; an Admit that went another way may come after the Remove
+        # stays that have ended, and when; an AdmitMember that went another way may come after the RemoveMember
         self._ended: dict[str, dict[str, Ended]] = {}  # by room and session
         self._swept_at = 0.0
         self._desk = UserHandlers(self.setting, self.users, self.denied, self.trusts)
@@ -198,6 +198,7 @@ class Shard:
         room = self.rooms.get(command.room_id)
         before = None if room is None else room.members.get(enter.visitor.session_id)
         made, known = room is None, before is not None
+        might_play = before is not None and before.may_play
         shown = room is not None and room.shown
         if before is not None and enter.call is None and command.stay < before.stay:
             return  # of an owner that was held up: the session has joined again since
@@ -228,7 +229,7 @@ class Shard:
             if member.joined_at <= ended.told_at:
                 member.joined_at = nextafter(ended.told_at, inf)
             webhook_recorder.entered(room, member, now, made=made, begun=room.shown and not shown)
-        elif not member.may_hold:  # it has joined again, with other rights
+        elif might_play and not member.may_play:  # it has joined again, with lesser rights
             playback_sync.lose_control(room, member, now)
         if enter.call is not None:
             replies.answer(self.setting, enter.call, snapshot_view.joined_reply(room, member, None, now))

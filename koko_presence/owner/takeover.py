@@ -187,12 +187,10 @@ def take_user(
     edges: Collection[int],
     *,
     late: bool,
-    lost: bool = False,
     now: float,
 ) -> None:
     """Put a user together again. `announced` are the edges whose silence about a session means that it is not there;
-    `edges` are all that are left. `late`: rooms have been told already that nothing is known of the user. `lost`: its
-    last owner is, and may not have written down what it did last."""
+    `edges` are all that are left. `late`: rooms have been told already that nothing is known of the user."""
     late = late or user_id in shard.denied
     user = shard.users.get(user_id)
     made = user is None
@@ -208,17 +206,12 @@ def take_user(
             for word in gathered.best.sessions
             if word.connected and not word.lease_until and word.opening > _opening(user, word.session_id)
         ]
-    claimed = {session_id for session_id, session in user.sessions.items() if not session.accepted_at}
     for words in (stale, *(words for _, words in sorted(gathered.words.items()))):
         for word in words:
             loser = reconcile.meet(user, word, tell=late)
             if loser is not None:
                 news = SessionReplaced(session_id=loser.session_id, connection=loser.connection)
                 shard.setting.effects.append((loser.edge, news))
-    for words in gathered.words.values():
-        for word in words:
-            if (made and lost) or word.session_id in claimed:
-                reconcile.leave_unnamed_rooms(user, word)
     named = {edge: {word.session_id for word in words} for edge, words in gathered.words.items()}
     if made:
         for edge in announced:

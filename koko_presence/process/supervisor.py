@@ -1,6 +1,6 @@
 """N workers under a small supervisor: it starts, watches and replaces them, and does no presence work itself.
 
-What is to be done is decided by `cluster.fleet`; here are the processes, sockets and signals. Signals only queue. The
+What is to be done is decided by `process.fleet`; here are the processes, sockets and signals. Signals only queue. The
 supervisor owns the listening sockets, one for each slot and address: they outlive their worker, so whoever waits to be
 accepted by one that died or hangs is served by its successor, and a rolling reload refuses nobody. Workers are forked
 by a process that has loaded the program and runs no loop (fork_server), and are children of this one; all they need to

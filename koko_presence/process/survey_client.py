@@ -6,10 +6,10 @@ Counters go into one ledger, in which nothing that was ever counted is lost; inq
 import time
 from collections.abc import Callable, Mapping
 
-from koko_presence.admin.metric_types import MainCounts
 from koko_presence.admin.metrics import CounterAggregator, render
 from koko_presence.admin.stats import Stats, stats
 from koko_presence.protocol import survey
+from koko_presence.protocol.metric_types import MainCounts
 
 from . import control_channel
 from .control_channel import LAST_WORDS, AskSnapshot, Channel, Snapshot

@@ -106,7 +106,7 @@ class CpuTimes:
 
 class Place(NamedTuple):
     """Which of several workers one is. `mesh_address` is the Unix socket where the others reach it,
-    `address_counts` the descriptor of `edge.address_counts.shared_memory`."""
+    `address_counts` the descriptor of `server.address_counts.shared_memory`."""
 
     id: int
     slot: int

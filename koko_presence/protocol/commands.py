@@ -140,6 +140,7 @@ class EndSession(ClusterMessage, kw_only=True):
     user_id: str
     session_id: str
     connection: int
+    edge: int = NO_EDGE
     opening: int = 0
     grace: bool
     reason: str

@@ -132,7 +132,8 @@ ASKED = 2  # it has asked to join, and has no answer yet
 
 class SessionRecord(Struct, array_like=True, kw_only=True):
     """One session of a user. `rooms` has the version of each stay. From an edge it says what is connected there, and of
-    each of its rooms IN_WITHOUT_EVENTS, HEARS or ASKED: a room that is not named has been left."""
+    each of its rooms IN_WITHOUT_EVENTS, HEARS or ASKED. A room that is not named has been left, or another edge's call
+    for the session has joined it just now."""
 
     session_id: str
     edge: int

@@ -52,7 +52,7 @@ class Person:
 
 
 class Member(MemberCore):
-    """One session in one room, with everything it shows; the Pointer below it has what its cursor needs.
+    """One session in one room, with everything it shows; the MemberCore below it has what its cursor needs.
 
     Versions of its user's owner: `stay` names the present stay, `told` is that of the last word on where it is
     connected, `privacy_version` of what it hides, `granted` of what it may do."""

@@ -305,8 +305,8 @@ class Room(RoomState):
     ) -> None:
         """Put an event of `member` into the stream: to all others [B9], to its author too when `to_self`.
 
-        `merge` and `compact` are those of Item. An invisible member's events go to the same user's other sessions
-        alone, without a seq [K4, K7].
+        `merge` and `compact` are those of StreamFrame. An invisible member's events go to the same user's other
+        sessions alone, without a seq [K4, K7].
         """
         public = member.visible
         frame = self.frame(type_, member.user_id, member.session_id, data, now, public=public)

@@ -1,7 +1,7 @@
 """How long those who want in have to wait for one worker, looked at several times a second.
 
 While it is long the graces of those who have lost the connection do not run out (rooms/service_delays.py), and people
-without a session are asked to come later (membership.Rooms.join).
+without a session are asked to come later (Memberships.join).
 """
 
 import logging

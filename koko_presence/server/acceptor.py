@@ -331,8 +331,8 @@ class Acceptor:
             self._carry_http[transport] = threshold
 
     def turn(self, request: web.BaseRequest) -> bool:
-        """Take the connection of an upgrade (`turning.wants_websocket`) from HTTP. False when it is gone, or is not one
-        of this door's."""
+        """Take the connection of an upgrade (`keepalive_upgrade.wants_websocket`) from HTTP. False when it is gone, or
+        is not one of this acceptor's."""
         threshold = self._carry_http.get(request.transport)
         if threshold is None:
             return False

@@ -10,9 +10,9 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple, cast
 
-from koko_presence.admin.metric_types import ADDRESS_LIMITS
 from koko_presence.config.trusted_proxies import Address, Header, Proxies, counted_as, read_address
 from koko_presence.protocol.limits import Limits
+from koko_presence.protocol.metric_types import ADDRESS_LIMITS
 
 from .address_counts import CONNECTIONS, QUESTIONS, REQUESTS, UNAUTHENTICATED, AddressCounts, Places
 

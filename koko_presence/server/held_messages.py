@@ -27,7 +27,7 @@ class Newest(NamedTuple):
 
 
 class HeldMessages:
-    """The messages of one connection that wait. Written by its Session, its Rooms and its TrpcSocket."""
+    """The messages of one connection that wait. Written by its Session, its Memberships and its TrpcSocket."""
 
     __slots__ = ("_places", "size")
 

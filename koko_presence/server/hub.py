@@ -45,6 +45,7 @@ from .self_service import note_acted
 from .session import Session
 from .session_states import Link
 from .subscription import RoomSubscription, Subscriber
+from .unanswered import NONE
 
 log = logging.getLogger("koko_presence.edge")
 
@@ -221,6 +222,7 @@ class Hub:
                     EndSession(
                         user_id=news.user_id,
                         session_id=news.session_id,
+                        edge=self.edge_id,
                         connection=news.connection,
                         opening=news.opening,
                         grace=news.resumed,
@@ -313,8 +315,10 @@ class Hub:
         """Of every room: which sessions of this edge are in it, whether they hear it, and where they point
         (`SessionRateLimiter.last_cursor`)."""
         found: dict[str, Present] = {}
+        called = self.calls.joins()
         for session in self.sessions.values():
-            for room_id in session.rooms.joined | session.hearing | session.rooms.unanswered.entering:
+            asked = session.rooms.unanswered.entering | called.get(session.session_id, NONE)
+            for room_id in session.rooms.joined | session.hearing | asked:
                 hears = room_id in session.hearing
                 cursor = session.gate.last_cursor(room_id)
                 found.setdefault(room_id, {})[session.session_id] = (hears, session.connection, cursor)
@@ -330,9 +334,11 @@ class Hub:
     def session_words(self) -> dict[str, list[SessionRecord]]:
         """Of every user: the sessions that are connected here."""
         found: dict[str, list[SessionRecord]] = {}
+        called = self.calls.joins()
         for session in self.sessions.values():
             if session.state == "open":
-                found.setdefault(session.user_id, []).append(session.record())
+                word = session.record(called.get(session.session_id, NONE))
+                found.setdefault(session.user_id, []).append(word)
         return found
 
     def _find(self, session_id: str) -> Subscriber | None:

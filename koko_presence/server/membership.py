@@ -225,9 +225,10 @@ class Memberships(Reauthorization):
         """The rooms a resumed session is still in; their events come once it joins again [C4]."""
         self.joined.update(rooms)
 
-    def record(self) -> dict[str, int]:
-        """All rooms of the session, for the next owner of its user: what `SessionRecord` says of each."""
-        asked = dict.fromkeys(self.unanswered.entering, ASKED)
+    def record(self, called: Set[str]) -> dict[str, int]:
+        """All rooms of the session, for the next owner of its user: what `SessionRecord` says of each. `called` are
+        those that it joins by a call which is not answered yet."""
+        asked = dict.fromkeys((*self.unanswered.entering, *sorted(called)), ASKED)
         return asked | {room: HEARS if room in self.hearing else IN_WITHOUT_EVENTS for room in self.joined}
 
     def on_attach(self, room_id: str) -> None:
@@ -238,6 +239,7 @@ class Memberships(Reauthorization):
             return
         self.hearing.add(room_id)
         self.joined.add(room_id)
+        self.unanswered.entered_again(room_id)
         if room_id in self._began:
             tally.joined(now - self._began.pop(room_id))
         self._session.link.promote()

@@ -66,6 +66,14 @@ class PendingRequests:
             self._deadlines.cancel(number)
             self._pending.pop(number, None)
 
+    def joins(self) -> dict[str, set[str]]:
+        """By session: the rooms that it joins by a call which is not answered yet."""
+        found: dict[str, set[str]] = {}
+        for _, command in self._pending.values():
+            if isinstance(command, EnterRoom):
+                found.setdefault(command.visitor.session_id, set()).add(command.room_id)
+        return found
+
     def on_answer(self, news: CallAnswered) -> None:
         """The owner's answer. A second one, or one that nobody waits for any more, is no error."""
         answer, _ = self._pending.get(news.number, (None, None))
@@ -78,8 +86,8 @@ class PendingRequests:
 
     def say_again(self, now: float) -> None:
         """An owner was lost: joins and leaves are asked once more, as sessions do; the other commands are kept by the
-        road they went (letters.is_kept), or must not be done twice. So must a leave that names no session: the second
-        time it might find another."""
+        bus (wire_messages.is_kept), or must not be done twice. So must a leave that names no session: the second time
+        it might find another."""
         for answer, command in list(self._pending.values()):
             again = isinstance(command, EnterRoom) or (
                 isinstance(command, LeaveRoom) and (command.all or command.session_id != "")

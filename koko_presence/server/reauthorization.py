@@ -1,7 +1,7 @@
 """Whether a session may stay in its rooms: asked again after a fresh token, or when an operator says so; and its end.
 A session that is in stays in while there is no answer, and is asked about again until there is one.
 
-The part of `rooms.Memberships` that can take a room away from a session without its client asking for it.
+The part of `membership.Memberships` that can take a room away from a session without its client asking for it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def kick(session: Session, reason: str) -> None:
 
 
 class Reauthorization:
-    """Base of Rooms, whose state this is."""
+    """Base of Memberships, whose state this is."""
 
     __slots__ = ("_ask_at", "undecided")
 

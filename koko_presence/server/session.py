@@ -7,7 +7,7 @@ abuse does, after a warning.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from typing import TYPE_CHECKING, Any
 
 from koko_presence._fastpath.counters import tally
@@ -54,9 +54,10 @@ NO_WORDS: dict[str, int] = {}  # one for all, never written to: a dictionary of 
 
 class Session:
     """One client. The connection calls `on_*`; everything it writes goes through its outbox. It receives the streams of
-    its rooms (`feed.Subscriber`).
+    its rooms (`subscription.Subscriber`).
 
-    Login, rooms, outbox and link know their session; `on_close`, the last that the connection says, cuts that.
+    Authentication, memberships, outbox and link know their session; `on_close`, the last that the connection says, cuts
+    that.
     """
 
     __slots__ = (
@@ -442,6 +443,7 @@ class Session:
                 EndSession(
                     user_id=self.user_id,
                     session_id=session_id,
+                    edge=self.hub.edge_id,
                     connection=self.connection,
                     opening=self.version,
                     grace=grace,
@@ -471,8 +473,9 @@ class Session:
         """May others not know of it, as far as this edge knows [K1]?"""
         return self.privacy.invisible is True or not self.identity.presence
 
-    def record(self) -> SessionRecord:
-        """This session, for the next owner of its user [N-b]."""
+    def record(self, called: Set[str] = NONE) -> SessionRecord:
+        """This session, for the next owner of its user [N-b]. `called` are the rooms that it joins by a call which is
+        not answered yet."""
         hidden = self.privacy
         return SessionRecord(
             session_id=self.session_id,
@@ -490,7 +493,7 @@ class Session:
             share_cursor=hidden.share_cursor is not False,
             share_selection=hidden.share_selection is not False,
             activity=self.activity.activity,
-            rooms=self.rooms.record(),
+            rooms=self.rooms.record(called),
         )
 
     def send(self, message: Any) -> None:

@@ -25,7 +25,7 @@ class Subscriber(Protocol):
 
 
 class RoomSubscription(fanout.RoomSubscription):
-    """The attached sessions of one room at this edge; the compiled Feed below has their outboxes."""
+    """The attached sessions of one room at this edge; the compiled RoomSubscription below has their outboxes."""
 
     __slots__ = ("receivers",)
 

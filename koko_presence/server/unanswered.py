@@ -1,6 +1,8 @@
 """What one session has said to owners that may be lost with an owner: joins and leaves that nobody has answered yet,
 and new rights, which nobody answers [N-b]."""
 
+from msgspec import structs
+
 from koko_presence.protocol.commands import ChangeGrant, EnterRoom, LeaveRoom
 
 LEAVING_S = 10.0  # longer than any worker that hangs is left alone
@@ -8,16 +10,18 @@ NONE: frozenset[str] = frozenset()  # one for all: an empty set of its own has 2
 
 
 class UnansweredRequests:
-    """The last of each room. A leave is kept for a while even so: who answered it may not have told the rest. A join
-    that was said twice may be answered twice, and not in the same way."""
+    """The last of each room. A leave is kept for a while after its answer: the room has given that, and the user's
+    owner may be lost before any other worker knows. A join that was said twice may be answered twice, and not in the
+    same way."""
 
-    __slots__ = ("_entering", "_granted", "_leaving", "_refused", "_told", "_twice")
+    __slots__ = ("_entering", "_granted", "_leaving", "_left", "_refused", "_told", "_twice")
 
     def __init__(self) -> None:
         self._twice: frozenset[str] = NONE  # joins that were said again, which is seldom
         self._refused: dict[str, float] = {}  # those of which one has been refused, and when
         self._entering: dict[str, EnterRoom] = {}
         self._leaving: dict[str, tuple[LeaveRoom, float]] = {}
+        self._left: dict[str, tuple[LeaveRoom, float]] | None = None  # leaves that were answered; None: there are none
         self._told: frozenset[str] = NONE  # leaves of which the client has heard
         self._granted: dict[str, tuple[ChangeGrant, float]] | None = None  # new rights, and when; None: there are none
 
@@ -74,9 +78,20 @@ class UnansweredRequests:
 
     def left(self, room_id: str) -> None:
         """The room has said good-bye."""
+        answered = self._leaving.get(room_id)
         self._forget_leave(room_id)
+        if answered is not None:
+            command, at = answered
+            recent = {room: each for room, each in (self._left or {}).items() if at - each[1] < LEAVING_S}
+            self._left = recent | {room_id: (structs.replace(command, id=None), at)}
+
+    def entered_again(self, room_id: str) -> None:
+        """The session is in the room, by whatever way it has joined: it has not left any more."""
+        if self._left is not None and self._left.pop(room_id, None) is not None and not self._left:
+            self._left = None
 
     def _forget_leave(self, room_id: str) -> None:
+        self.entered_again(room_id)
         self._leaving.pop(room_id, None)
         if room_id in self._told:
             self._told -= {room_id}
@@ -91,5 +106,6 @@ class UnansweredRequests:
         self._leaving = {room: (leave, at) for room, (leave, at) in self._leaving.items() if now - at < LEAVING_S}
         if self._entering:
             self._twice |= self._entering.keys()
+        left = [leave for leave, at in (self._left or {}).values() if now - at < LEAVING_S]
         granted = [grant for grant, at in (self._granted or {}).values() if now - at < LEAVING_S]
-        return [*self._entering.values(), *(leave for leave, _ in self._leaving.values()), *granted]
+        return [*self._entering.values(), *(leave for leave, _ in self._leaving.values()), *left, *granted]

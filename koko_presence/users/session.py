@@ -2,6 +2,8 @@
 
 from koko_presence.protocol.messages import Activity, Privacy
 
+NONE: frozenset[str] = frozenset()  # one for all: each empty set of its own has 216 bytes
+
 
 class UserSession:
     """One session: where it is connected, the rooms it is in, what it hides.
@@ -31,10 +33,15 @@ class UserSession:
         self.rooms: dict[str, int] = {}  # and the version of the stay, which tells a late RoomLeft from a present one
         # rooms that its edge has named, joins under way included, and that it has neither left nor joined since: such a
         # room may have it, whatever its owner says who may be new, too
-        self.named: frozenset[str] = frozenset()
+        self.named: frozenset[str] = NONE
         self.invisible = False
         self.share_cursor = True
         self.share_selection = True
+
+    def forget_named(self, room_id: str) -> None:
+        """The session joins this room, or has left it."""
+        if room_id in self.named:
+            self.named = self.named - {room_id} or NONE
 
     @property
     def leased(self) -> bool:

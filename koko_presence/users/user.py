@@ -36,7 +36,7 @@ from koko_presence.protocol.messages import Activity, Privacy
 from koko_presence.protocol.snapshots import SessionRecord
 from koko_presence.rooms.context import ShardContext
 
-from .session import UserSession
+from .session import NONE, UserSession
 
 MIGRATION_S = 3.0  # a client that was sent to another worker is shown as connected for so long
 MANUAL = frozenset(("busy", "reviewing", "away"))
@@ -104,7 +104,7 @@ class User:
             self.keep(session_id)
             session.edge, session.connection, session.connected = command.edge, command.connection, True
             session.accepted_at, session.opening, session.heard = command.accepted_at, self.setting.next_version(), 0
-            session.named = frozenset()
+            session.named = NONE
             self.set_disabled(session_id, command.disabled)
             self._take_first_word(session_id, command.privacy)
             for room_id in sorted(session.rooms):
@@ -189,7 +189,7 @@ class User:
         if session.connection != command.connection:
             if not resumed_elsewhere:
                 return
-            session.connection = command.connection
+            session.edge, session.connection = command.edge, command.connection
         if not command.grace or (self.setting.limits.grace_s <= 0.0 and not command.migrates):
             self.forget(command.session_id, command.reason)
         elif session.connected or resumed_elsewhere:
@@ -269,6 +269,7 @@ class User:
                 # a lost owner had given it the session, or an edge's word of it came too late
                 hears = session.connection == command.visitor.connection
                 session.edge, session.connection = command.visitor.edge, command.visitor.connection
+                session.named = NONE
                 session.opening, session.connected = max(session.opening, command.visitor.opening), True
                 self.keep(command.visitor.session_id)
                 self._tell_back(command.visitor.session_id, command.room_id, hears=hears)
@@ -278,7 +279,7 @@ class User:
                 self.tell_privacy(command.visitor.session_id)
         self.check_rooms(command.room_id)
         stay = session.rooms[command.room_id] = self.setting.next_version()
-        session.named -= {command.room_id}
+        session.forget_named(command.room_id)
         visitor = command.visitor
         visitor.privacy_version, visitor.disabled = session.privacy_version, session.disabled
         visitor.invisible = session.invisible
@@ -344,7 +345,7 @@ class User:
         """A session leaves a room, which is told with `word`; with its room a lease ends."""
         session = self.sessions.get(word.session_id)
         if session is not None:
-            session.named -= {word.room_id}
+            session.forget_named(word.room_id)
             # the stay that ends; when it is not known, any until now
             word.stay = session.rooms.pop(word.room_id, 0) or self.setting.next_version()
         self.setting.effects.append(word)

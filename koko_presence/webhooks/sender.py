@@ -1,7 +1,7 @@
 """Tells the application's back end what has happened in rooms [M10]: batches, signed, tried again when they fail.
 
-A room's owner only appends (`Webhooks` is its `happenings.Sink`); all else is done by a task of its own, later. Told is
-what was answered with a status of 2xx. Written by itself alone.
+A room's owner only appends (`Webhooks` is its `webhook_events.Sink`); all else is done by a task of its own, later.
+Told is what was answered with a status of 2xx. Written by itself alone.
 """
 
 import asyncio
@@ -72,7 +72,7 @@ class Webhooks:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Events by what became of them: a key for each of counts.WEBHOOK_RESULTS."""
+        """Events by what became of them: a key for each of metric_types.WEBHOOK_RESULTS."""
         queue = self._queue
         return {"delivered": queue.delivered, "given_up": queue.given_up, "dropped": queue.dropped}
 

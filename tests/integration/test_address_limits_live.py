@@ -15,7 +15,7 @@ import msgspec
 import pytest
 from msgspec import structs
 
-from koko_presence.admin.metric_types import Counters
+from koko_presence.protocol.metric_types import Counters
 from koko_presence.protocol.survey import LimitedFound, ListLimited
 from koko_presence.server.address_counts import CONNECTIONS, UNAUTHENTICATED
 from tests.integration.conftest import Run

@@ -9,8 +9,8 @@ import pytest
 import websockets
 from prometheus_client.parser import text_string_to_metric_families
 
-from koko_presence.admin.metric_types import Counters
 from koko_presence.admin.metrics import render
+from koko_presence.protocol.metric_types import Counters
 from tests.integration.conftest import Run
 from tests.integration.test_scenarios import Person, person
 from tests.live import Live, live

@@ -10,9 +10,9 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import msgspec
 import pytest
 
-from koko_presence.admin.metric_types import Counters
 from koko_presence.config.schema import Access, Auth, Config, Server
 from koko_presence.process.worker import Worker
+from koko_presence.protocol.metric_types import Counters
 from koko_presence.protocol.webhook_events import RoomCounts, RoomCreated
 from tests.integration.conftest import Run
 from tests.integration.people import Crowd, crowd

@@ -1,9 +1,12 @@
 """Faults of several workers that a review has found, one test each."""
 
+from typing import NamedTuple
+
 import pytest
 
 from koko_presence.cluster import wire_messages
 from koko_presence.cluster.cluster_bus import ClusterBus
+from koko_presence.cluster.peer import PeerConnection
 from koko_presence.cluster.placement import Peer, Ring, View, room_key, user_key
 from koko_presence.cluster.unconfirmed import Unconfirmed
 from koko_presence.cluster.view_change import PATIENCE_S, QUIESCED, SYNCED, TRANSFERRED, ViewChange
@@ -539,3 +542,107 @@ def test_other_workers_are_written_to_before_the_owners_own_clients(monkeypatch:
     there.send(type="typing", roomId="video_1", data={"isTyping": True})
     world.sleep(0.5)
     assert written == ["worker", "own client"]
+
+
+class Apart(NamedTuple):
+    """A user whose owner, that one's heir, the room's owner and the session's edge are four workers."""
+
+    world: World
+    user: str
+    room: str
+    owner: Node
+    heir: Node
+    room_owner: Node
+    edge: Node
+
+
+def apart() -> Apart:
+    world = World(workers=6)
+    ring = ring_of(world)
+    for number in range(10_000):
+        user, room = f"user{number}", f"video_{number}"
+        at = [ring.owner(user_key(user)), ring.heir(user_key(user)), ring.owner(room_key(room))]
+        if len(set(at)) == 3:
+            edge = next(node for each, node in world.nodes.items() if each not in at)
+            return Apart(world, user, room, *(world.nodes[each] for each in at), edge)
+    raise AssertionError("no such names")
+
+
+@pytest.mark.parametrize("by_the_edge", [True, False])
+def test_a_join_by_call_that_its_edge_has_not_heard_of_is_no_leave(by_the_edge: bool) -> None:
+    """A call for a connected session joins a room, and the user's owner dies before the session's edge has the answer."""
+    it = apart()
+    bob = Client(it.world, it.heir.hub).auth("bob").join(it.room)
+    ada = Client(it.world, it.edge.hub).auth(it.user)
+    it.world.sleep(1.0)
+    bob.take()
+    it.room_owner.links[it.edge.number].cut = True
+    hub = it.edge.hub if by_the_edge else it.heir.hub
+    call = it.world.http(it.user, ada.session_id).start("join", {"roomId": it.room, "roomType": "video"}, hub=hub)
+    it.world.sleep(0.05)
+    it.world.kill(it.owner)
+    it.world.sleep(0.5)
+    it.room_owner.links[it.edge.number].mend()
+    it.world.sleep(8.0)
+    assert call.done and ada.session_id in it.world.shard.rooms[it.room].members
+    assert [message["type"] for message in bob.take("user_joined", "user_left")] == ["user_joined"]
+    assert not ada.of("left")
+
+
+@pytest.mark.parametrize("stands_s", [0.0, 0.5, 1.0])
+def test_who_was_thrown_out_is_sent_nothing_of_the_room_by_its_next_owners(stands_s: float) -> None:
+    """Its user's owner and heir die as it is thrown out, and its edge stands still for a moment: the room claims it."""
+    it = apart()
+    bob = Client(it.world, it.room_owner.hub).auth("bob").join(it.room)
+    ada = Client(it.world, it.edge.hub).auth(it.user).join(it.room)
+    it.world.sleep(1.0)
+    ada.take()
+    bob.take()
+    for node in (it.owner, it.heir):
+        node.dead = True
+    ada.session.rooms.expel(it.room, "out", it.world.now)
+    it.edge.stopped = []
+    for node in (it.owner, it.heir):
+        del it.world.nodes[node.number]
+    view = it.world.next_view()
+    for node in list(it.world.nodes.values()):
+        node.do(lambda node=node: bus_of(node).on_view(view, node.clock()), first=True)
+    it.world.sleep(stands_s)
+    it.edge.go_on()
+    it.world.sleep(8.0)
+    assert ada.session_id not in it.world.shard.rooms[it.room].members
+    assert [message["type"] for message in ada.take() if message["type"] in ("joined", "left", "kicked")] == ["kicked"]
+    assert [message["data"]["reason"] for message in bob.take("user_left")] == ["kicked"]
+
+
+def test_leaves_are_said_again_for_a_while_after_their_answer() -> None:
+    """The room has answered; the user's owner may be lost before another worker knows of it."""
+    unanswered = UnansweredRequests()
+    leave = LeaveRoom(user_id="ada", room_id="video_1", session_id="s", id=7)
+    unanswered.leave(leave, 10.0)
+    unanswered.left("video_1")
+    (again,) = unanswered.again(12.0)
+    assert isinstance(again, LeaveRoom) and again.room_id == "video_1" and again.id is None
+    assert unanswered.again(30.0) == []
+    unanswered.leave(leave, 30.0)
+    unanswered.left("video_1")
+    unanswered.entered_again("video_1")
+    assert unanswered.again(31.0) == []
+
+
+def test_a_peer_that_confirms_nothing_is_noticed_and_one_that_confirms_is_not() -> None:
+    class Wire:
+        def write(self, data: bytes) -> None: ...
+
+        def close(self) -> None: ...
+
+    peer = PeerConnection(Wire(), lambda: None)
+    command = EndSession(user_id="ada", session_id="s", connection=1, grace=True, reason="left")
+    assert peer.stuck_since(1.0) is None
+    peer.post(command, 2.0)
+    peer.post(command, 2.5)
+    assert peer.stuck_since(3.0) == 2.0
+    peer.on_got(1)
+    assert peer.stuck_since(4.0) == 4.0 and peer.stuck_since(5.0) == 4.0
+    peer.on_got(2)
+    assert peer.stuck_since(6.0) is None

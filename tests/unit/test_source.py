@@ -131,6 +131,16 @@ def test_imports_go_down_only() -> None:
     assert found == []
 
 
+def test_imports_of_the_compiled_part_go_down_only() -> None:
+    found = [
+        f"{path.name}: {package}"
+        for path in sources("_fastpath", suffixes=(".pyx", ".pxd", ".pyi"))
+        for package in re.findall(r"^\s*(?:from|import|cimport) koko_presence\.(\w+)", path.read_text(), re.MULTILINE)
+        if not may_import("_fastpath", package)
+    ]
+    assert found == []
+
+
 @pytest.mark.parametrize(
     ("module", "line"),
     [

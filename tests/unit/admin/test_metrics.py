@@ -11,10 +11,10 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from koko_presence._fastpath.counters import tally
-from koko_presence.admin import metric_types
-from koko_presence.admin.metric_types import BOUNDS_S, Counters, Histogram, MainCounts, Tallies
 from koko_presence.admin.metrics import FAMILIES, CounterAggregator, render
 from koko_presence.admin.upstream_metrics import Upstreams
+from koko_presence.protocol import metric_types
+from koko_presence.protocol.metric_types import BOUNDS_S, Counters, Histogram, MainCounts, Tallies
 from tests.world import Client, World
 
 DOCS = Path(__file__).parents[3] / "docs"

@@ -12,10 +12,10 @@ import pytest
 from koko_presence import cli
 from koko_presence.admin import top
 from koko_presence.admin.formatting import ASCII, amount, bar, long_time, seconds, size, spark
-from koko_presence.admin.metric_types import Counters
 from koko_presence.admin.metrics import render
 from koko_presence.admin.metrics_parser import Between, Reading, read
 from koko_presence.admin.top import Unreachable, draw
+from koko_presence.protocol.metric_types import Counters
 from tests.unit.admin.test_metrics import counters, histogram
 
 START_S = 1_736_937_000.5

@@ -248,6 +248,21 @@ def test_a_fault_in_one_command_is_logged_and_hurts_no_other(
     assert bob.take("user_left")
 
 
+def test_a_session_held_over_http_that_joins_again_leaves_a_request_for_control_alone() -> None:
+    """It may not have control itself, and withdrew what another session of its user had asked for."""
+    world = World()
+    bob, ann = world.person("bob"), world.person("ann")
+    bob.send(say("control_request"))
+    held = world.http("ann")
+    held.call("join", {"roomId": "video_123", "roomType": "video"})
+    ann.send(say("control_request"))
+    ann.take()
+    held.call("join", {"roomId": "video_123", "roomType": "video"})
+    assert not ann.take("control_denied")
+    bob.send(say("control_grant", data={"toUserId": "ann"}))
+    assert ann.take("control_granted")
+
+
 def test_a_moderator_without_the_control_scope_may_take_control() -> None:
     world = World(access=ClaimsAccess())
     ann = world.person('ann:Ann:{"video_*":["join","control"]}')

@@ -5,8 +5,8 @@ Every label comes from a table here, so that no stranger's text and no number wi
 
 from msgspec import Struct, field
 
-from koko_presence.protocol.errors import CLOSES, ERRORS
-from koko_presence.protocol.messages import CLIENT_TYPES
+from .errors import CLOSES, ERRORS
+from .messages import CLIENT_TYPES
 
 INVALID = "invalid"  # what came and was no message of ours
 OTHER = "other"
