@@ -177,7 +177,7 @@ def test_both_sides_run_the_same_cases_and_tell_which_fail(tmp_path: Path) -> No
         (tmp_path / name / "bench").mkdir(parents=True)
         package = tmp_path / name / "koko_presence" / "_fastpath"
         package.mkdir(parents=True)
-        for file in (package.parent / "__init__.py", package / "__init__.py", package / "scan.py"):
+        for file in (package.parent / "__init__.py", package / "__init__.py", package / "cursor_parser.py"):
             file.touch()
         (tmp_path / name / "pyproject.toml").write_text("[tool.pytest.ini_options]\naddopts = '--benchmark-disable'\n")
         (tmp_path / name / "bench" / "test_x.py").write_text(text.format(1 if name == "base" else 2, name))
