@@ -6,7 +6,7 @@ against what the room believes. All of it may be done twice, or late, without ha
 
 from collections.abc import Collection, Iterable, Mapping
 
-from koko_presence.protocol.commands import EnterRoom, SessionInfo
+from koko_presence.protocol.commands import EnterRoom, RemoveMember, SessionInfo
 from koko_presence.protocol.snapshots import (
     ASKED,
     HEARS,
@@ -424,6 +424,16 @@ def meet(user: User, word: SessionRecord, *, tell: bool) -> SessionRecord | None
     if unknown:  # the edge knows what the client has said last of its privacy, which no room may have heard of yet
         user.setting.effects += [user.privacy_word(word.session_id, room_id) for room_id in sorted(session.rooms)]
     return loser
+
+
+def leave_left_rooms(user: User, word: SessionRecord) -> None:
+    """The user has just been restored from a record. The rooms that its session's edge says to have been left are left:
+    the last owner, which is lost, may not have written that down any more."""
+    session = user.sessions[word.session_id]
+    if (session.edge, session.connection) == (word.edge, word.connection):
+        for room_id, reason in word.left.items():
+            if room_id in session.rooms and room_id not in word.rooms:
+                user.step_out(RemoveMember(room_id=room_id, session_id=word.session_id, reason=reason))
 
 
 def _tell_rooms(user: User, session: UserSession, word: SessionRecord) -> None:

@@ -212,6 +212,10 @@ def take_user(
             if loser is not None:
                 news = SessionReplaced(session_id=loser.session_id, connection=loser.connection)
                 shard.setting.effects.append((loser.edge, news))
+    if made:
+        for words in gathered.words.values():
+            for word in words:
+                reconcile.leave_left_rooms(user, word)
     named = {edge: {word.session_id for word in words} for edge, words in gathered.words.items()}
     if made:
         for edge in announced:

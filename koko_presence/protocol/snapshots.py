@@ -132,8 +132,8 @@ ASKED = 2  # it has asked to join, and has no answer yet
 
 class SessionRecord(Struct, array_like=True, kw_only=True):
     """One session of a user. `rooms` has the version of each stay. From an edge it says what is connected there, and of
-    each of its rooms IN_WITHOUT_EVENTS, HEARS or ASKED. A room that is not named has been left, or another edge's call
-    for the session has joined it just now."""
+    each of its rooms IN_WITHOUT_EVENTS, HEARS or ASKED. `left`, from an edge only, are rooms that have said good-bye
+    to it lately, and why it left. A room in neither may have been joined by another edge's call just now."""
 
     session_id: str
     edge: int
@@ -151,6 +151,7 @@ class SessionRecord(Struct, array_like=True, kw_only=True):
     share_selection: bool
     activity: Activity
     rooms: dict[str, int]
+    left: dict[str, str] = {}
 
 
 class UserRecord(Struct, array_like=True, kw_only=True):

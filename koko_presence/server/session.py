@@ -494,6 +494,7 @@ class Session:
             share_selection=hidden.share_selection is not False,
             activity=self.activity.activity,
             rooms=self.rooms.record(called),
+            left=self.rooms.unanswered.left_lately(self.hub.clock()),
         )
 
     def send(self, message: Any) -> None:

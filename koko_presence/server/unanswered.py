@@ -1,8 +1,6 @@
 """What one session has said to owners that may be lost with an owner: joins and leaves that nobody has answered yet,
 and new rights, which nobody answers [N-b]."""
 
-from msgspec import structs
-
 from koko_presence.protocol.commands import ChangeGrant, EnterRoom, LeaveRoom
 
 LEAVING_S = 10.0  # longer than any worker that hangs is left alone
@@ -10,7 +8,7 @@ NONE: frozenset[str] = frozenset()  # one for all: an empty set of its own has 2
 
 
 class UnansweredRequests:
-    """The last of each room. A leave is kept for a while after its answer: the room has given that, and the user's
+    """The last of each room. A leave is known for a while after its answer: the room has given that, and the user's
     owner may be lost before any other worker knows. A join that was said twice may be answered twice, and not in the
     same way."""
 
@@ -21,7 +19,8 @@ class UnansweredRequests:
         self._refused: dict[str, float] = {}  # those of which one has been refused, and when
         self._entering: dict[str, EnterRoom] = {}
         self._leaving: dict[str, tuple[LeaveRoom, float]] = {}
-        self._left: dict[str, tuple[LeaveRoom, float]] | None = None  # leaves that were answered; None: there are none
+        # why the session has left, and when: leaves that were answered; None: there are none
+        self._left: dict[str, tuple[str, float]] | None = None
         self._told: frozenset[str] = NONE  # leaves of which the client has heard
         self._granted: dict[str, tuple[ChangeGrant, float]] | None = None  # new rights, and when; None: there are none
 
@@ -83,7 +82,7 @@ class UnansweredRequests:
         if answered is not None:
             command, at = answered
             recent = {room: each for room, each in (self._left or {}).items() if at - each[1] < LEAVING_S}
-            self._left = recent | {room_id: (structs.replace(command, id=None), at)}
+            self._left = recent | {room_id: (command.reason, at)}
 
     def entered_again(self, room_id: str) -> None:
         """The session is in the room, by whatever way it has joined: it has not left any more."""
@@ -106,6 +105,9 @@ class UnansweredRequests:
         self._leaving = {room: (leave, at) for room, (leave, at) in self._leaving.items() if now - at < LEAVING_S}
         if self._entering:
             self._twice |= self._entering.keys()
-        left = [leave for leave, at in (self._left or {}).values() if now - at < LEAVING_S]
         granted = [grant for grant, at in (self._granted or {}).values() if now - at < LEAVING_S]
-        return [*self._entering.values(), *(leave for leave, _ in self._leaving.values()), *left, *granted]
+        return [*self._entering.values(), *(leave for leave, _ in self._leaving.values()), *granted]
+
+    def left_lately(self, now: float) -> dict[str, str]:
+        """Rooms that have said good-bye lately and that the session has not joined again, and why it left."""
+        return {room: reason for room, (reason, at) in (self._left or {}).items() if now - at < LEAVING_S}

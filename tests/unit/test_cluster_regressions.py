@@ -615,19 +615,18 @@ def test_who_was_thrown_out_is_sent_nothing_of_the_room_by_its_next_owners(stand
     assert [message["data"]["reason"] for message in bob.take("user_left")] == ["kicked"]
 
 
-def test_leaves_are_said_again_for_a_while_after_their_answer() -> None:
+def test_leaves_are_known_for_a_while_after_their_answer() -> None:
     """The room has answered; the user's owner may be lost before another worker knows of it."""
     unanswered = UnansweredRequests()
-    leave = LeaveRoom(user_id="ada", room_id="video_1", session_id="s", id=7)
+    leave = LeaveRoom(user_id="ada", room_id="video_1", session_id="s", id=7, reason="kicked")
     unanswered.leave(leave, 10.0)
     unanswered.left("video_1")
-    (again,) = unanswered.again(12.0)
-    assert isinstance(again, LeaveRoom) and again.room_id == "video_1" and again.id is None
-    assert unanswered.again(30.0) == []
+    assert unanswered.left_lately(12.0) == {"video_1": "kicked"} and unanswered.again(12.0) == []
+    assert unanswered.left_lately(30.0) == {}
     unanswered.leave(leave, 30.0)
     unanswered.left("video_1")
     unanswered.entered_again("video_1")
-    assert unanswered.again(31.0) == []
+    assert unanswered.left_lately(31.0) == {}
 
 
 def test_a_peer_that_confirms_nothing_is_noticed_and_one_that_confirms_is_not() -> None:
