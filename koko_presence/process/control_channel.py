@@ -136,7 +136,8 @@ LAST_WORDS = 0  # a snapshot's number when nobody has asked
 
 
 class Snapshot(Message):
-    """The worker's counters, as admin/metrics.py encodes them. Asked for, or the last words of one that has drained."""
+    """The worker's counters, as admin/metrics_snapshot.py encodes them. Asked for, or the last words of one that has
+    drained."""
 
     number: int
     counters: bytes
