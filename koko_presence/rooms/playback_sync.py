@@ -262,8 +262,6 @@ def handle_control_cancel(room: Room, member: Member, message: ControlCancel, no
     """Take one's own request back [I5]; the others learn it as a control_denied with reason `cancelled`. Errors:
     INVISIBLE, for the request is a visible session's [K3]."""
     _check_visible(member)
-    if any(each.may_hold and each.visible for each in member.person.members.values()):
-        return None  # the request is the user's, and another session may get control
     if room.control.withdraw(member.user_id):
         end_request(room, member, "cancelled", now)
     return {"success": True}
@@ -276,6 +274,8 @@ def lose_control(room: Room, member: Member, now: float) -> None:
         return
     if room.control.session_id == member.session_id:
         room.pass_control_on(member, "revoked", now)
+    if any(each.may_hold and each.visible for each in member.person.members.values()):
+        return  # the request is the user's, and another session may get control
     if room.control.withdraw(member.user_id):
         end_request(room, member, "cancelled", now)
 

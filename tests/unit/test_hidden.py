@@ -15,6 +15,7 @@ import pytest
 from koko_presence.rooms import colors, lifetime, presence_state, snapshot_view
 from koko_presence.rooms.member import Person
 from koko_presence.rooms.room import Room
+from koko_presence.rooms.room_state import RoomState
 from tests.two_worlds import complain, difference, story_of
 
 pytestmark = pytest.mark.deep
@@ -58,7 +59,7 @@ def test_numbers_that_go_on_would_be_found(monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.long
 def test_a_type_that_only_the_invisible_know_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lifetime, "type_for", lambda room, person: room.type)
+    monkeypatch.setattr(RoomState, "type_for", lambda room, person: room.type)
     assert found()
 
 
