@@ -206,7 +206,7 @@ class Listener(FrameListener):
     on_frame = on_pings = slice  # any call in C that takes two or three arguments
 
 
-class Memberships:
+class Rooms:
     """A hundred people in rooms of `size`, on a worker that flushes at once."""
 
     def __init__(self, size: int) -> None:

@@ -61,7 +61,7 @@ def upgrade(path: str) -> bytes:
 # --- the flood ----------------------------------------------------------------------------------------------------
 
 
-class ErrorSpec(NamedTuple):
+class Kind(NamedTuple):
     """`first` is sent once after the handshake, `then` again and again; `upgrades` is false where HTTP is meant, `step`
     is how much is sent at once. Without `then` the connection is given up after `first`."""
 
@@ -76,25 +76,25 @@ def many(piece: bytes) -> bytes:
 
 
 _STRANGERS_TEXT = frame(TEXT, b'{"type":"heartbeat"}')
-KINDS: dict[str, Callable[[str], ErrorSpec]] = {
-    "pings": lambda path: ErrorSpec(then=many(frame(PING))),
-    "pongs": lambda path: ErrorSpec(then=many(frame(PONG))),
-    "empty texts": lambda path: ErrorSpec(then=many(frame(TEXT))),
-    "one-byte fragments": lambda path: ErrorSpec(
+KINDS: dict[str, Callable[[str], Kind]] = {
+    "pings": lambda path: Kind(then=many(frame(PING))),
+    "pongs": lambda path: Kind(then=many(frame(PONG))),
+    "empty texts": lambda path: Kind(then=many(frame(TEXT))),
+    "one-byte fragments": lambda path: Kind(
         first=frame(TEXT, b"a", fin=False), then=many(frame(CONTINUATION, b"a", fin=False))
     ),
-    "unmasked, reconnect": lambda path: ErrorSpec(first=frame(TEXT, b"hi", masked=False)),
-    "reserved, reconnect": lambda path: ErrorSpec(first=frame(TEXT, b"hi", rsv=4)),
-    "half handshakes": lambda path: ErrorSpec(first=upgrade(path)[:-2], upgrades=False),
-    "heads in pieces": lambda path: ErrorSpec(
+    "unmasked, reconnect": lambda path: Kind(first=frame(TEXT, b"hi", masked=False)),
+    "reserved, reconnect": lambda path: Kind(first=frame(TEXT, b"hi", rsv=4)),
+    "half handshakes": lambda path: Kind(first=upgrade(path)[:-2], upgrades=False),
+    "heads in pieces": lambda path: Kind(
         then=f"GET {path} HTTP/1.1\r\nHost: localhost\r\n".encode() + b"x-filler: abcdefgh\r\n" * 780,
         upgrades=False,
         step=1,
     ),
-    "frames after close": lambda path: ErrorSpec(
+    "frames after close": lambda path: Kind(
         first=frame(CLOSE, b"\x03\xe8") + many(_STRANGERS_TEXT), then=many(frame(PING))
     ),
-    "frames after our close": lambda path: ErrorSpec(first=_STRANGERS_TEXT * 20, then=many(frame(PING))),
+    "frames after our close": lambda path: Kind(first=_STRANGERS_TEXT * 20, then=many(frame(PING))),
 }
 
 
@@ -102,7 +102,7 @@ class Flooder:
     """One socket of the flood. `move` does what can be done without waiting, once."""
 
     def __init__(
-        self, port: int, path: str, kind: ErrorSpec, tls: ssl.SSLContext | None, epoll: select.epoll,
+        self, port: int, path: str, kind: Kind, tls: ssl.SSLContext | None, epoll: select.epoll,
         by_fd: "dict[int, Flooder]",
     ) -> None:  # fmt: skip
         self._port, self._path, self._kind, self._tls, self._epoll = port, path, kind, tls, epoll

@@ -59,7 +59,7 @@ Run = Callable[[int], object]
 def hot() -> dict[str, tuple[Callable[[], Run], int]]:
     """By name: what makes the `run(n)` that is counted, and n."""
     from . import cases
-    from .cases import PEOPLE, Batch, Memberships
+    from .cases import PEOPLE, Batch, Rooms
 
     return {
         "unmasking of a cursor": (lambda: cases.unmask_cursor, 1000),
@@ -74,12 +74,12 @@ def hot() -> dict[str, tuple[Callable[[], Run], int]]:
         "ten cursors to 10": (lambda: Batch(10).run, 200),
         "ten cursors to 100": (lambda: Batch(100).run, 100),
         "ten compact cursors to 100": (lambda: Batch(100, compact=True).run, 100),
-        "seven frames in two reads": (lambda: Memberships(2).read_frames, 500),
-        "echo in a room of 2": (lambda: Memberships(2).echo, 1000),
-        "echo in a room of 100": (lambda: Memberships(PEOPLE).echo, 200),
-        "snapshot of 100, nobody moved": (lambda: Memberships(PEOPLE).join_again, 5),
-        "snapshot of 100, all moved": (lambda: Memberships(PEOPLE).join_after_moves, 5),
-        "leave and join among 100": (lambda: Memberships(PEOPLE).leave_and_join, 5),
+        "seven frames in two reads": (lambda: Rooms(2).read_frames, 500),
+        "echo in a room of 2": (lambda: Rooms(2).echo, 1000),
+        "echo in a room of 100": (lambda: Rooms(PEOPLE).echo, 200),
+        "snapshot of 100, nobody moved": (lambda: Rooms(PEOPLE).join_again, 5),
+        "snapshot of 100, all moved": (lambda: Rooms(PEOPLE).join_after_moves, 5),
+        "leave and join among 100": (lambda: Rooms(PEOPLE).leave_and_join, 5),
     }
 
 

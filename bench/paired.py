@@ -186,7 +186,7 @@ def middle(fours: Sequence[Four]) -> float:
 
 
 @dataclass(frozen=True)
-class ViewChange:
+class Change:
     """This over base as a part: 0.1 is 10 % more CPU. `low` to `high` is the interval of 99 %."""
 
     name: str
@@ -216,7 +216,7 @@ class ViewChange:
         return self.undecided or (self.change > SUSPECT and self.high > SLOWER)
 
 
-def change_of(name: str, middles: Sequence[float]) -> ViewChange:
+def change_of(name: str, middles: Sequence[float]) -> Change:
     """From the logarithms of the pairs; with fewer than eight of them the interval is everything.
 
     The estimate is the median of the means of any two of them (Hodges and Lehmann 1963), the interval lies between two
@@ -226,7 +226,7 @@ def change_of(name: str, middles: Sequence[float]) -> ViewChange:
     means = sorted((one + other) / 2 for one, other in combinations_with_replacement(middles, 2))
     rank = rank_of(len(middles))
     low, high = (means[rank], means[-1 - rank]) if rank >= 0 else (-math.inf, math.inf)
-    return ViewChange(name, math.expm1(median(means)), math.expm1(low), math.expm1(high), len(middles))
+    return Change(name, math.expm1(median(means)), math.expm1(low), math.expm1(high), len(middles))
 
 
 @cache
@@ -243,16 +243,16 @@ def rank_of(count: int) -> int:
     return sum(below <= allowed for below in accumulate(ways)) - 1
 
 
-def changes(fours: Mapping[str, Sequence[Sequence[Four]]]) -> list[ViewChange]:
+def changes(fours: Mapping[str, Sequence[Sequence[Four]]]) -> list[Change]:
     return [change_of(name, [middle(pair) for pair in pairs if pair]) for name, pairs in sorted(fours.items())]
 
 
-def suspects(found: Sequence[ViewChange]) -> list[str]:
+def suspects(found: Sequence[Change]) -> list[str]:
     """The cases that another pair of processes is worth."""
     return [each.name for each in found if each.worth_more]
 
 
-def compare(base: Path, this: Path, only: str = "", seed: int | None = None) -> tuple[list[ViewChange], dict[str, str]]:
+def compare(base: Path, this: Path, only: str = "", seed: int | None = None) -> tuple[list[Change], dict[str, str]]:
     """The changes of all cases with `only` in their name, and why some are not among them."""
     session = Session(base, this)
     first = random.randrange(1_000_000) if seed is None else seed
@@ -271,7 +271,7 @@ def title(name: str) -> str:
     return name.rpartition("::")[2].replace("ours-", "").replace("-ours", "").replace("[ours]", "")
 
 
-def report(found: Sequence[ViewChange], uncompared: Mapping[str, str]) -> str:
+def report(found: Sequence[Change], uncompared: Mapping[str, str]) -> str:
     """A line for each case; what is slower, faster or undecided is marked."""
     width = max((len(title(each.name)) for each in found), default=0)
     lines = [f"{'':{width}}  {'change':>8}  {'99 % between':>18}  pairs"]

@@ -213,16 +213,16 @@ class Member:
             answer.set_result(result)
 
 
-class Subscriber:
+class Receiver:
     """What has been sent and not been seen at the receiving member yet."""
 
     def __init__(self, member: Member, table: Table) -> None:
-        self._waiting: dict[Any, tuple[str, float]] = {}
+        self._waiting: dict[tuple[str, Any], float] = {}  # since when, by kind and mark
         self._table = table
         member.on_event = self._on_event
 
     def expect(self, kind: str, mark: Any) -> None:
-        self._waiting[kind, mark] = (kind, time.perf_counter())
+        self._waiting[kind, mark] = time.perf_counter()
 
     def _on_event(self, event: dict[str, Any]) -> None:
         type_, data = event["type"], event.get("data") or {}
@@ -234,16 +234,16 @@ class Subscriber:
             self._seen("playback", data.get("currentTime"))
 
     def _seen(self, kind: str, mark: Any) -> None:
-        found = self._waiting.pop((kind, mark), None)
-        if found is not None:
-            self._table.ms[kind].append((time.perf_counter() - found[1]) * 1e3)
+        since = self._waiting.pop((kind, mark), None)
+        if since is not None:
+            self._table.ms[kind].append((time.perf_counter() - since) * 1e3)
 
     def lost(self) -> int:
-        """How much has not been seen `ANSWER_S` after it was sent, or ever."""
+        """How much has been sent and not been seen."""
         return len(self._waiting)
 
 
-async def send(member: Member, number: int, receiver: Subscriber, until: float) -> None:
+async def send(member: Member, number: int, receiver: Receiver, until: float) -> None:
     """One sender: a cursor, typing and a seek in each cycle, at three moments of it."""
     await asyncio.sleep(CYCLE_S * number / SENDERS)
     for cycle in itertools.count(1):
@@ -285,7 +285,7 @@ async def measure(port: int, way: str, tls: ssl.SSLContext | None, seconds: floa
     receiving = Member(base, "trpc" if way == "trpc" else "websocket", "receiver", tls)
     await receiving.open()
     await receiving.join()
-    receiver = Subscriber(receiving, table)
+    receiver = Receiver(receiving, table)
     senders = [Member(base, way, f"sender{number}", tls) for number in range(SENDERS)]
     for sender in senders:
         await sender.open()

@@ -8,7 +8,7 @@ import pytest
 
 from koko_presence._fastpath.fanout import frame_text
 
-from .cases import CURSORS, ISO, Memberships, measure
+from .cases import CURSORS, ISO, Rooms, measure
 
 N = 200
 
@@ -36,7 +36,7 @@ def test_echo_in_a_room_of(benchmark: Any, side: str, size: int) -> None:
     if side == "reference":
         assert b'"cursor_moved"' in measure(benchmark, by_hand, N)
         return
-    rooms = Memberships(size)
+    rooms = Rooms(size)
     people = measure(benchmark, rooms.echo, N)
     frames = [browser.last[0] for browser in people]
     rooms.echo(1)  # everybody has had the same number of turns: the first one's

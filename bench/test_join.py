@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from .cases import PEOPLE, Memberships, Run, measure
+from .cases import PEOPLE, Rooms, Run, measure
 
 N = 5
 
@@ -18,7 +18,7 @@ def payload(frame: bytes) -> bytes:
     return frame[4:]
 
 
-def by_msgspec(rooms: Memberships) -> Run:
+def by_msgspec(rooms: Rooms) -> Run:
     reply, encode = msgspec.json.decode(payload(rooms.join_again(1))), msgspec.json.Encoder().encode
 
     def run(n: int) -> bytes:
@@ -31,16 +31,16 @@ def by_msgspec(rooms: Memberships) -> Run:
 
 @pytest.mark.parametrize("side", ["ours", "reference"])
 def test_joining_a_room_of_10_again(benchmark: Any, side: str) -> None:
-    rooms = Memberships(10)
+    rooms = Rooms(10)
     run: Run = by_msgspec(rooms) if side == "reference" else rooms.leave_and_join
     joined = msgspec.json.decode(payload(measure(benchmark, run, N * 10)))
     assert joined["type"] == "joined" and len(joined["room"]["users"]) == 10
 
 
-@pytest.mark.parametrize("way", [Memberships.join_again, Memberships.join_after_moves, Memberships.leave_and_join])
+@pytest.mark.parametrize("way", [Rooms.join_again, Rooms.join_after_moves, Rooms.leave_and_join])
 @pytest.mark.parametrize("side", ["ours", "reference"])
-def test_joining_a_room_of_100(benchmark: Any, side: str, way: Callable[[Memberships, int], Any]) -> None:
-    rooms = Memberships(PEOPLE)
+def test_joining_a_room_of_100(benchmark: Any, side: str, way: Callable[[Rooms, int], Any]) -> None:
+    rooms = Rooms(PEOPLE)
     run: Run = by_msgspec(rooms) if side == "reference" else partial(way, rooms)
     joined = msgspec.json.decode(payload(measure(benchmark, run, N)))
     users = joined["room"]["users"]

@@ -23,7 +23,7 @@ BEHIND_BYTES = 1_000_000
 FULL_BYTES = 5_000_000
 
 
-class SessionInfo(RawSocket):
+class Visitor(RawSocket):
     """One person with a socket."""
 
     def say(self, **message: object) -> None:
@@ -55,7 +55,7 @@ def visit(number: int, people: int, rooms_of: int) -> None:
     """So many people come, join, show, and go."""
     crowd = []
     for n in range(people):
-        each = SessionInfo(PORT)
+        each = Visitor(PORT)
         each.enter(f"u{number}-{n}", f"video_{number}-{n // rooms_of}")
         each.say(type="cursor", roomId=f"video_{number}-{n // rooms_of}", data={"timestamp": 1.5, "x": 0.25, "y": 0.5})
         crowd.append(each)
@@ -83,7 +83,7 @@ def come_and_go(pid: int, rounds: int, people: int, rooms_of: int) -> None:
 def bad_frames(pid: int, count: int) -> None:
     sockets, before_kib = len(os.listdir(f"/proc/{pid}/fd")), rss_kib(pid)
     for _ in range(count):
-        with SessionInfo(PORT) as each:
+        with Visitor(PORT) as each:
             each.upgrade()
             with suppress(OSError):
                 each.send(BAD_FRAME + bytes(BEHIND_BYTES))
@@ -95,7 +95,7 @@ def bad_frames(pid: int, count: int) -> None:
 
 def full_buffers(pid: int, count: int) -> None:
     """What quiet connections hold that have sent a lot."""
-    crowd = [SessionInfo(PORT) for _ in range(count)]
+    crowd = [Visitor(PORT) for _ in range(count)]
     for n, each in enumerate(crowd):
         each.enter(f"full{n}", f"video_full{n}")
     before_kib = rss_kib(pid)

@@ -179,7 +179,7 @@ class Witness:
         return flags
 
 
-class Subscriber:
+class Receiver:
     """The application's back end as docs/webhooks.md tells it to be: each event once, by its time, into a set of sessions
     for each room. `lost` are those that began anew while somebody was inside."""
 
@@ -282,7 +282,7 @@ def check_calm(story: Story) -> None:
             if known != numbers:
                 raise Broken(f"{person.name} knows {known} as numbers in {room_id}, not {numbers}")
     assert story.world.told is not None
-    receiver = Subscriber(story.world.told)
+    receiver = Receiver(story.world.told)
     inside = receiver.inside
     for room_id in ROOMS:
         members = set(rooms[room_id].members) if room_id in rooms else set()

@@ -8,19 +8,19 @@ from typing import Literal
 
 from msgspec import Struct
 
-ErrorSpec = Literal["keys", "answer", "refusal"]
+Kind = Literal["keys", "answer", "refusal"]
 
 # An entry counts with its key and value and this much for the rest. One kind never pushes out another: keys are few and
 # large, and an attacker could want refusals to be forgotten.
 OVERHEAD_BYTES = 200
-MAX_BYTES: dict[ErrorSpec, int] = {"keys": 512 << 10, "answer": 8 << 20, "refusal": 2 << 20}
+MAX_BYTES: dict[Kind, int] = {"keys": 512 << 10, "answer": 8 << 20, "refusal": 2 << 20}
 BATCH_BYTES = 256 << 10
 
 
 class CacheEntry(Struct, array_like=True):
     """`value` is of use until unix second `until_s`; a newer one with the same key takes its place."""
 
-    kind: ErrorSpec
+    kind: Kind
     key: bytes
     until_s: float
     value: bytes
@@ -35,8 +35,8 @@ class SharedCache:
     """Of each kind the newest entries, up to MAX_BYTES. Written by its owner alone."""
 
     def __init__(self) -> None:
-        self._entries: dict[ErrorSpec, OrderedDict[bytes, CacheEntry]] = {kind: OrderedDict() for kind in MAX_BYTES}
-        self._bytes: dict[ErrorSpec, int] = dict.fromkeys(MAX_BYTES, 0)
+        self._entries: dict[Kind, OrderedDict[bytes, CacheEntry]] = {kind: OrderedDict() for kind in MAX_BYTES}
+        self._bytes: dict[Kind, int] = dict.fromkeys(MAX_BYTES, 0)
 
     def put(self, entry: CacheEntry) -> None:
         """Keep an entry, as the newest of its kind; the oldest go when there is no room. An answer ends a refusal with
@@ -70,7 +70,7 @@ class SharedCache:
         """What all of it costs."""
         return sum(self._bytes.values())
 
-    def _drop(self, kind: ErrorSpec, key: bytes) -> None:
+    def _drop(self, kind: Kind, key: bytes) -> None:
         entry = self._entries[kind].pop(key, None)
         if entry is not None:
             self._bytes[kind] -= entry.size_bytes

@@ -58,7 +58,7 @@ class FenceBus(Protocol):
 
 
 class StreamFence:
-    """The ear of one worker."""
+    """Decides which flushes the edge of one worker shows, and which members it asks to be shown a room anew."""
 
     __slots__ = ("_behind", "_bus", "_early", "_early_rooms", "_epochs", "_thrown", "_to_refresh")
 

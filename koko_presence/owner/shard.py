@@ -277,9 +277,7 @@ class Shard:
         if not rivals:
             return
         made_at, told_at = max(end.created_at for end in rivals), max(end.told_at for end in rivals)
-        for member in room.members.values():
-            if member.joined_at <= told_at:
-                webhook_recorder.entered_before_creation(room, member, made_at, now)
+        webhook_recorder.entered_before_creation(room, made_at, told_at, now)
 
     def _note_end(self, command: RemoveMember, at: float, *, told: bool) -> None:
         if at > self._swept_at + ENDED_S:

@@ -145,9 +145,7 @@ def _tell_of_rival(shard: Shard, room: Room, record: RoomRecord, now: float) -> 
     _tell_of_ended(shard, room, (each for key, each in record.members.items() if key not in room.members), now)
     created_at = record.head.created_at
     if created_at > room.created_at:
-        for member in room.members.values():
-            if member.joined_at <= created_at:
-                webhook_recorder.entered_before_creation(room, member, created_at, now)
+        webhook_recorder.entered_before_creation(room, created_at, created_at, now)
 
 
 def _tell_of_ended(shard: Shard, room: Room, ended: Iterable[MemberRecord], now: float) -> None:

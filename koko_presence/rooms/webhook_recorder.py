@@ -53,11 +53,14 @@ def entered(room: RoomState, member: Member, now: float, *, made: bool, begun: b
         _note(room, RoomFull, now, stay, limit=limit)
 
 
-def entered_before_creation(room: RoomState, member: Member, created_at: float, now: float) -> None:
-    """A session is in, whose entry a receiver has forgotten: another owner has told since, at `created_at`, to have
-    made the same room."""
-    if room.setting.happenings is not None:
-        _note_stay(room, UserEntered, member, now, (room.id, member.session_id, member.joined_at, created_at))
+def entered_before_creation(room: RoomState, created_at: float, told_at: float, now: float) -> None:
+    """Those who are in have entries that a receiver has forgotten, if they are not after `told_at`: by then another
+    owner has told to have made the same room, at `created_at`."""
+    if room.setting.happenings is None:
+        return
+    for member in room.members.values():
+        if member.joined_at <= told_at:
+            _note_stay(room, UserEntered, member, now, (room.id, member.session_id, member.joined_at, created_at))
 
 
 def left(room: RoomState, member: Member, reason: str, now: float) -> None:

@@ -37,6 +37,7 @@ from koko_presence.protocol.limits import Limits
 from koko_presence.protocol.snapshots import Present, SessionRecord
 from koko_presence.rooms.deadlines import Deadlines
 from koko_presence.rooms.service_delays import Delays
+from koko_presence.users.session import NONE
 
 from .address_limits import FREE, AddressUse
 from .pending_requests import PendingRequests
@@ -45,7 +46,6 @@ from .self_service import note_acted
 from .session import Session
 from .session_states import Link
 from .subscription import RoomSubscription, Subscriber
-from .unanswered import NONE
 
 log = logging.getLogger("koko_presence.edge")
 

@@ -43,12 +43,13 @@ from koko_presence.protocol.messages import (
     is_plain,
 )
 from koko_presence.protocol.snapshots import ASKED, HEARS, IN_WITHOUT_EVENTS
+from koko_presence.users.session import NONE
 
 from .held_messages import BEHIND_JOINS
 from .reauthorization import NO_LONGER_OPEN, NOT_OPEN, Reauthorization
 from .room_checks import check_room_id, claimed_type, settled_type
 from .self_service import changes_privacy, hide_with_join, last_shown
-from .unanswered import NONE, UnansweredRequests
+from .unanswered import UnansweredRequests
 
 if TYPE_CHECKING:
     from .session import Session

@@ -15,8 +15,9 @@ from msgspec import UNSET
 from koko_presence.access.policy import Grant
 from koko_presence.protocol.commands import ChangeGrant, LeaveRoom
 from koko_presence.protocol.events import Kicked
+from koko_presence.users.session import NONE
 
-from .unanswered import NONE, UnansweredRequests
+from .unanswered import UnansweredRequests
 
 if TYPE_CHECKING:
     from .session import Session

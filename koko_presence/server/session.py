@@ -32,6 +32,7 @@ from koko_presence.protocol.messages import (
     SetStatusAlias,
 )
 from koko_presence.protocol.snapshots import SessionRecord
+from koko_presence.users.session import NONE
 
 from .address_limits import FREE, AddressUse
 from .authentication import Authentication
@@ -42,7 +43,6 @@ from .keepalive import LinkWatch
 from .membership import ROOM_HANDLERS, Memberships
 from .self_service import handle_heartbeat, handle_privacy, handle_status
 from .session_states import CLOSED_LINK, LIFE, Link
-from .unanswered import NONE
 
 if TYPE_CHECKING:
     from .hub import Hub

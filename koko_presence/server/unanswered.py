@@ -2,9 +2,9 @@
 and new rights, which nobody answers [N-b]."""
 
 from koko_presence.protocol.commands import ChangeGrant, EnterRoom, LeaveRoom
+from koko_presence.users.session import NONE
 
 LEAVING_S = 10.0  # longer than any worker that hangs is left alone
-NONE: frozenset[str] = frozenset()  # one for all: an empty set of its own has 216 bytes
 
 
 class UnansweredRequests:

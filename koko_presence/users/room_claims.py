@@ -39,7 +39,8 @@ def claim(user: User, command: ClaimMember, now: float) -> None:
 
 
 def _agree_on_grace(user: User, session: UserSession, command: ClaimMember, now: float) -> None:
-    """The user's owner and the room hold a lost session until the same moment, which `command.grace_until` is then."""
+    """The user's owner and the room hold a lost session until the same moment, which `command.grace_until` is then.
+    `command.visitor.opening` is the version of the last word of an owner that the room has on the session."""
     until = command.grace_until or now + user.setting.limits.grace_s
     if session.connection == command.connection:
         if 0.0 < command.grace_until < session.grace_until:  # lost with an owner: when it began is known in the room

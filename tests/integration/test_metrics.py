@@ -32,7 +32,7 @@ def numbers(server: Live) -> Numbers:
     }
 
 
-class ViewChange:
+class Change:
     """The numbers of a server against those of before; other tests count in the same process."""
 
     def __init__(self, server: Live) -> None:
@@ -54,7 +54,7 @@ async def cursor(who: Person, number: float, room: str = ROOM) -> None:
 def test_a_worker_tells_exactly_what_has_happened(run: Run) -> None:
     async def test() -> None:
         async with live() as server:
-            change = ViewChange(server)
+            change = Change(server)
             async with person(server, USERS[0], ROOM) as ann, person(server, USERS[1], ROOM) as bob:
                 async with person(server, USERS[2], ROOM) as cat:
                     await session(ann, bob, cat)
@@ -110,7 +110,7 @@ def test_a_worker_tells_exactly_what_has_happened(run: Run) -> None:
 def test_a_stranger_chooses_no_label(run: Run) -> None:
     async def test() -> None:
         async with live() as server:
-            change = ViewChange(server)
+            change = Change(server)
             async with websockets.connect(server.url, close_timeout=0.2) as ws:
                 await ws.send(json.dumps({"type": "evil", "roomId": "evil"}))
                 await ws.send(json.dumps({"type": "cursor", "roomId": "evil", "data": "evil"}))
@@ -132,7 +132,7 @@ def test_who_does_not_read_shows_in_the_gauges(run: Run) -> None:
             async with person(server, "stranger_ann", "hall") as ann, person(server, "stranger_bob", "hall") as bob:
                 bob.ws.transport.pause_reading()
                 (outbox,) = (s.outbox for s in server.worker.hub.sessions.values() if s.user_id == "stranger_bob")
-                change = ViewChange(server)
+                change = Change(server)
                 async with asyncio.timeout(PATIENCE_S):
                     while not outbox.slow:
                         await ann.send(type="broadcast", roomId="hall", data={"x": "y" * 7000})

@@ -178,7 +178,7 @@ def service(**settings: Any) -> Iterator[Service]:
             it.end()
 
 
-class RoomCore:
+class Stream:
     """New connections, one after another, until the block ends."""
 
     def __init__(self, port: int) -> None:
@@ -188,7 +188,7 @@ class RoomCore:
 
     faults: list[str]
 
-    def __enter__(self) -> "RoomCore":
+    def __enter__(self) -> "Stream":
         for thread in self._threads:
             thread.start()
         return self
@@ -306,7 +306,7 @@ def test_a_folder_that_others_can_write_to_is_refused() -> None:
 
 def test_a_killed_worker_is_replaced_at_once_and_nobody_is_refused() -> None:
     with service() as it:
-        with RoomCore(it.port) as stream:
+        with Stream(it.port) as stream:
             wait_until(lambda: stream.served > 20)
             os.kill(it.pid(2), signal.SIGKILL)
             wait_until(lambda: it.log("worker started", id=4))
@@ -502,7 +502,7 @@ def test_a_rolling_reload_replaces_every_worker_and_refuses_nobody() -> None:
     with service() as it:
         port, old = it.port, set(it.alive())
         ws = it.connect()
-        with RoomCore(port) as stream:
+        with Stream(port) as stream:
             wait_until(lambda: stream.served > 20)
             it.configure(server="demo = true")
             assert reload(it, "--rolling").returncode == 0

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bench import check, paired, revisions
-from bench.paired import Four, ViewChange
+from bench.paired import Change, Four
 from bench.slices import Sliced
 
 pytestmark = pytest.mark.bench
@@ -94,15 +94,15 @@ def test_the_judge_is_calm_and_sees_a_tenth_when_one_pair_in_ten_is_disturbed(pa
 
 def test_what_looks_slower_or_is_open_gets_more_pairs() -> None:
     found = [
-        ViewChange("fine", 0.0, -0.03, 0.03, 8),
-        ViewChange("wide", 0.01, -0.1, 0.12, 8),
-        ViewChange("wide, and surely not slower", -0.1, -0.3, 0.02, 8),
-        ViewChange("open", 0.03, -0.01, 0.07, 8),
-        ViewChange("slower for sure", 0.1, 0.08, 0.12, 8),
-        ViewChange("slower, and that will not change", 0.06, 0.02, 0.1, 8),
-        ViewChange("slower, but nearly not", 0.06, 0.01, 0.11, 8),
-        ViewChange("small for sure", 0.03, 0.02, 0.035, 8),
-        ViewChange("tried often enough", 0.03, -0.01, 0.17, paired.MOST_PAIRS),
+        Change("fine", 0.0, -0.03, 0.03, 8),
+        Change("wide", 0.01, -0.1, 0.12, 8),
+        Change("wide, and surely not slower", -0.1, -0.3, 0.02, 8),
+        Change("open", 0.03, -0.01, 0.07, 8),
+        Change("slower for sure", 0.1, 0.08, 0.12, 8),
+        Change("slower, and that will not change", 0.06, 0.02, 0.1, 8),
+        Change("slower, but nearly not", 0.06, 0.01, 0.11, 8),
+        Change("small for sure", 0.03, 0.02, 0.035, 8),
+        Change("tried often enough", 0.03, -0.01, 0.17, paired.MOST_PAIRS),
     ]
     assert paired.suspects(found) == ["wide", "open", "slower, but nearly not"]
     assert [each.name for each in found if each.undecided] == ["wide", "tried often enough"]
@@ -117,9 +117,9 @@ def test_a_reference_is_no_case() -> None:
 
 def test_the_report_marks_what_is_slower_and_says_what_was_not_compared() -> None:
     found = [
-        ViewChange("bench/test_x.py::test_y[ours-2]", 0.1, 0.08, 0.12, 5),
-        ViewChange("b::test_z[ours]", 0.0, -0.1, 0.1, 5),
-        ViewChange("b::test_w[ours]", 0.05, -0.1, 0.3, 5),
+        Change("bench/test_x.py::test_y[ours-2]", 0.1, 0.08, 0.12, 5),
+        Change("b::test_z[ours]", 0.0, -0.1, 0.1, 5),
+        Change("b::test_w[ours]", 0.05, -0.1, 0.3, 5),
     ]
     lines = paired.report(found, {"b::test_new[ours]": "new"}).splitlines()
     assert [line.split()[0] for line in lines[1:]] == ["test_y[2]", "test_z", "test_w", "test_new:"]

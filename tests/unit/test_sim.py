@@ -369,5 +369,5 @@ def test_what_a_back_end_makes_of_repeats() -> None:
     }  # fmt: skip
     entered = UserEntered(id="1", timestamp="2025-01-15T10:30:00.000Z", **common)  # type: ignore[arg-type]
     left = UserLeft(id="2", timestamp="2025-01-15T10:30:01.000Z", reason="left", **common)  # type: ignore[arg-type]
-    assert witness.Subscriber([left, entered, entered]).inside["video_1"] == set()
-    assert witness.Subscriber([entered]).inside["video_1"] == {"s"}
+    assert witness.Receiver([left, entered, entered]).inside["video_1"] == set()
+    assert witness.Receiver([entered]).inside["video_1"] == {"s"}

@@ -18,7 +18,7 @@ MAX_BATCH = 20
 MAX_BODY_BYTES = 64 * 1024
 EVENTS = "onEvent"  # the one subscription; on the WebSocket alone
 
-ErrorSpec = Literal["query", "mutation", "subscription"]
+ProcedureKind = Literal["query", "mutation", "subscription"]
 
 # tRPC code -> error number and HTTP status [shared by client and server of tRPC 11]
 CODES: dict[str, tuple[int, int]] = {
@@ -98,7 +98,7 @@ INTERNAL = from_presence(PresenceError("INTERNAL"))
 # --- procedures ---------------------------------------------------------------------------------------------------
 
 
-def kind_of(path: str, kinds: Mapping[str, ErrorSpec]) -> ErrorSpec | None:
+def kind_of(path: str, kinds: Mapping[str, ProcedureKind]) -> ProcedureKind | None:
     """What a path names; None when there is no such procedure."""
     return kinds.get(path.removeprefix(PREFIX)) if path.startswith(PREFIX) else None
 
@@ -188,7 +188,7 @@ class Call(NamedTuple):
 class Request:
     """The calls of one request. Errors of the constructor: TrpcError, for all of the request."""
 
-    def __init__(self, asked: Asked, kinds: Mapping[str, ErrorSpec]) -> None:
+    def __init__(self, asked: Asked, kinds: Mapping[str, ProcedureKind]) -> None:
         self._asked = asked
         self._inputs: list[Input] | TrpcError | None = None
         if asked.method == "POST" and _media_type(asked.content_type) != "application/json":
@@ -246,7 +246,7 @@ def _media_type(content_type: str | None) -> str:
     return (content_type or "").split(";")[0].strip().lower()
 
 
-def _refusal(method: str, path: str, kind: ErrorSpec | None) -> TrpcError | None:
+def _refusal(method: str, path: str, kind: ProcedureKind | None) -> TrpcError | None:
     if kind is None:
         return no_procedure(path)
     if kind == "subscription":

@@ -18,14 +18,14 @@ from koko_presence.server.origins import Origins, Values
 from koko_presence.server.rpc import Caller, Procedures
 
 from . import trpc
-from .trpc import Asked, Call, ErrorSpec, Outcome, Request, TrpcError
+from .trpc import Asked, Call, Outcome, ProcedureKind, Request, TrpcError
 
 log = logging.getLogger("koko_presence.trpc")
 
 PATH = "/trpc/"
 SESSION_HEADER = "x-presence-session"
 BODY_TIMEOUT_S = 10.0
-KINDS: dict[str, ErrorSpec] = {**Procedures.KINDS, trpc.EVENTS: "subscription"}
+KINDS: dict[str, ProcedureKind] = {**Procedures.KINDS, trpc.EVENTS: "subscription"}
 PREFLIGHT = {
     "access-control-allow-methods": "GET, POST, OPTIONS",
     "access-control-allow-headers": f"content-type, authorization, trpc-accept, {SESSION_HEADER}",

@@ -20,7 +20,7 @@ from .fakes import GOOD, NOW, Clock, FakeAsker
 URL = "https://id.example/jwks"
 
 
-class ShardContext:
+class Setting:
     def __init__(self, body: bytes | None = None) -> None:
         self.asker, self.clock = FakeAsker(body), Clock()
         self.jwks = Jwks(URL, self.asker, self.clock)  # type: ignore[arg-type]
@@ -47,7 +47,7 @@ def on_a_loop(test: Coroutine[Any, Any, None]) -> None:
 
 def test_a_key_that_is_known_answers_at_once_and_one_that_is_not_is_asked_for() -> None:
     async def test() -> None:
-        s = ShardContext(jwk_set(jwk("EdDSA")))
+        s = Setting(jwk_set(jwk("EdDSA")))
         assert (await s.later(0)).user_id == "ann"
         assert s.at_once(0).user_id == "ann" and s.fetches == 1
 
@@ -56,7 +56,7 @@ def test_a_key_that_is_known_answers_at_once_and_one_that_is_not_is_asked_for() 
 
 def test_who_comes_while_the_question_is_under_way_waits_for_the_same_answer() -> None:
     async def test() -> None:
-        s = ShardContext(jwk_set(jwk("EdDSA")))
+        s = Setting(jwk_set(jwk("EdDSA")))
         s.asker.hold = asyncio.Event()
         waiting = [asyncio.ensure_future(s.later(0)) for _ in range(100)]
         await asyncio.sleep(0)
@@ -68,7 +68,7 @@ def test_who_comes_while_the_question_is_under_way_waits_for_the_same_answer() -
 
 def test_a_thousand_unknown_kids_are_one_question_per_30_s_and_the_known_key_goes_on_meanwhile() -> None:
     async def test() -> None:
-        s = ShardContext(jwk_set(jwk("EdDSA")))
+        s = Setting(jwk_set(jwk("EdDSA")))
         await s.later(0)
         begin = s.fetches
         outcomes = []
@@ -87,7 +87,7 @@ def test_a_thousand_unknown_kids_are_one_question_per_30_s_and_the_known_key_goe
 
 def test_a_thousand_unknown_kids_at_one_moment_are_one_question() -> None:
     async def test() -> None:
-        s = ShardContext(jwk_set(jwk("EdDSA")))
+        s = Setting(jwk_set(jwk("EdDSA")))
         await s.jwks.fetch()
         answers = [asyncio.ensure_future(s.later(0, kid=f"unknown {number}")) for number in range(1000)]
         refusals = await asyncio.gather(*answers, return_exceptions=True)
@@ -100,7 +100,7 @@ def test_whoever_comes_too_early_for_a_question_is_told_when_to_come_again_and_t
     """A key may be new: its token is not refused before the keys have been read again."""
 
     async def test() -> None:
-        s = ShardContext(jwk_set(jwk("EdDSA")))
+        s = Setting(jwk_set(jwk("EdDSA")))
         await s.later(0)
         s.clock.now += ASK_S
         with pytest.raises(TokenRefused, match="not among those"):
@@ -119,7 +119,7 @@ def test_whoever_comes_too_early_for_a_question_is_told_when_to_come_again_and_t
 
 def test_a_token_that_came_during_a_question_is_not_refused_by_an_answer_older_than_itself() -> None:
     async def test() -> None:
-        s = ShardContext(jwk_set(jwk("EdDSA")))
+        s = Setting(jwk_set(jwk("EdDSA")))
         s.asker.hold = asyncio.Event()
         refreshing = asyncio.ensure_future(s.jwks.fetch())
         await asyncio.sleep(0)
@@ -135,7 +135,7 @@ def test_a_token_that_came_during_a_question_is_not_refused_by_an_answer_older_t
 
 def test_the_last_good_keys_stay_when_the_address_fails_or_answers_nonsense() -> None:
     async def test() -> None:
-        s = ShardContext(jwk_set(jwk("EdDSA")))
+        s = Setting(jwk_set(jwk("EdDSA")))
         await s.later(0)
         for body, status in (
             (None, 200),
@@ -156,7 +156,7 @@ def test_the_last_good_keys_stay_when_the_address_fails_or_answers_nonsense() ->
 
 def test_a_key_that_is_withdrawn_counts_no_more() -> None:
     async def test() -> None:
-        s = ShardContext(jwk_set(jwk("EdDSA"), jwk("EdDSA", 1)))
+        s = Setting(jwk_set(jwk("EdDSA"), jwk("EdDSA", 1)))
         await s.later(0)
         s.asker.body = jwk_set(jwk("EdDSA", 1))
         await s.jwks.fetch()
@@ -172,7 +172,7 @@ def test_without_any_key_one_may_come_back_soon() -> None:
     """A provider that starts together with this server holds nobody up for half a minute."""
 
     async def test() -> None:
-        s = ShardContext(None)
+        s = Setting(None)
         for _ in range(2):
             with pytest.raises(VerifierUnavailable) as unavailable:
                 await s.later(0)
@@ -187,7 +187,7 @@ def test_without_any_key_one_may_come_back_soon() -> None:
 
 def test_without_a_kid_the_only_key_of_that_algorithm_is_meant() -> None:
     async def test() -> None:
-        s = ShardContext(jwk_set(jwk("EdDSA", kid=None), jwk("ES256")))
+        s = Setting(jwk_set(jwk("EdDSA", kid=None), jwk("ES256")))
         assert (await s.later(0, kid=None)).user_id == "ann"
         s.asker.body = jwk_set(jwk("EdDSA", 1, kid=None), jwk("ES256"))  # exchanged, and nothing tells
         s.clock.now += ASK_S
@@ -202,7 +202,7 @@ def test_without_a_kid_the_only_key_of_that_algorithm_is_meant() -> None:
 
 def test_the_keys_are_read_at_the_start_and_a_server_that_stops_asks_no_more() -> None:
     async def test() -> None:
-        s = ShardContext(jwk_set(jwk("EdDSA")))
+        s = Setting(jwk_set(jwk("EdDSA")))
         s.jwks.start()
         s.jwks.start()
         for _ in range(5):
@@ -229,12 +229,12 @@ class Read:
 
 def test_keys_that_another_worker_has_read_count_while_nobody_answers() -> None:
     async def test() -> None:
-        s, told = ShardContext(jwk_set(jwk("EdDSA"))), Read()
+        s, told = Setting(jwk_set(jwk("EdDSA"))), Read()
         s.jwks._on_read = told
         await s.jwks.fetch()
         ((body, read_at, withdrawn),) = told.told
         assert (read_at, withdrawn) == (s.clock.now, [])
-        successor = ShardContext(None)
+        successor = Setting(None)
         successor.jwks.learn(body, read_at, withdrawn)
         assert successor.at_once(0).user_id == "ann" and successor.fetches == 0
 
@@ -243,7 +243,7 @@ def test_keys_that_another_worker_has_read_count_while_nobody_answers() -> None:
 
 def test_of_two_answers_the_one_that_was_asked_for_later_counts() -> None:
     async def test() -> None:
-        s = ShardContext(jwk_set(jwk("EdDSA", 1)))
+        s = Setting(jwk_set(jwk("EdDSA", 1)))
         await s.jwks.fetch()
         s.jwks.learn(jwk_set(jwk("EdDSA", 2)), s.clock.now - 1.0, [])
         assert s.at_once(1).user_id == "ann"
@@ -260,14 +260,14 @@ def test_of_two_answers_the_one_that_was_asked_for_later_counts() -> None:
 
 def test_whoever_has_learned_the_keys_lately_does_not_read_them_at_its_start() -> None:
     async def test() -> None:
-        s = ShardContext(jwk_set(jwk("EdDSA")))
+        s = Setting(jwk_set(jwk("EdDSA")))
         s.jwks.learn(jwk_set(jwk("EdDSA")), s.clock.now - REFRESH_S / 2, [])
         s.jwks.start()
         for _ in range(5):
             await asyncio.sleep(0)
         assert s.fetches == 0
         await s.jwks.close()
-        old = ShardContext(jwk_set(jwk("EdDSA")))
+        old = Setting(jwk_set(jwk("EdDSA")))
         old.jwks.learn(jwk_set(jwk("EdDSA")), old.clock.now - 2 * REFRESH_S, [])
         old.jwks.start()
         for _ in range(5):
@@ -280,13 +280,13 @@ def test_whoever_has_learned_the_keys_lately_does_not_read_them_at_its_start() -
 
 def test_a_withdrawn_key_is_refused_while_nobody_answers_by_a_new_worker_too() -> None:
     async def test() -> None:
-        s, told = ShardContext(jwk_set(jwk("EdDSA"), jwk("EdDSA", 1))), Read()
+        s, told = Setting(jwk_set(jwk("EdDSA"), jwk("EdDSA", 1))), Read()
         s.jwks._on_read = told
         await s.jwks.fetch()
         s.asker.body = jwk_set(jwk("EdDSA", 1))
         await s.jwks.fetch()
         s.asker.body = None
-        successor = ShardContext(None)
+        successor = Setting(None)
         successor.jwks.learn(*told.told[-1])
         for one in (s, successor):
             one.clock.now += ASK_S
@@ -310,7 +310,7 @@ def test_a_token_does_not_wait_for_as_long_as_the_keys_may_take(monkeypatch: pyt
     monkeypatch.setattr(jwks_module, "TOKEN_WAITS_S", 0.01)
 
     async def test() -> None:
-        s = ShardContext(jwk_set(jwk("EdDSA")))
+        s = Setting(jwk_set(jwk("EdDSA")))
         s.asker.hold = asyncio.Event()
         with pytest.raises(VerifierUnavailable, match="still being read") as unavailable:
             await s.later(0)

@@ -3,13 +3,13 @@
 import pytest
 
 from koko_presence.auth import shared_cache
-from koko_presence.auth.shared_cache import BATCH_BYTES, MAX_BYTES, CacheEntry, ErrorSpec, SharedCache
+from koko_presence.auth.shared_cache import BATCH_BYTES, MAX_BYTES, CacheEntry, Kind, SharedCache
 from koko_presence.process.control_channel import Share, Unpacker, pack
 
 NOW_S = 1000.0
 
 
-def entry(number: int, kind: ErrorSpec = "answer", size: int = 100, until_s: float = NOW_S + 30) -> CacheEntry:
+def entry(number: int, kind: Kind = "answer", size: int = 100, until_s: float = NOW_S + 30) -> CacheEntry:
     return CacheEntry(kind, f"{number}".encode(), until_s, b"x" * size)
 
 
@@ -36,7 +36,7 @@ def test_a_refusal_and_an_answer_of_one_token_end_each_other() -> None:
 
 
 @pytest.mark.parametrize("kind", list(MAX_BYTES))
-def test_it_is_bounded_in_bytes_and_the_oldest_go(kind: ErrorSpec) -> None:
+def test_it_is_bounded_in_bytes_and_the_oldest_go(kind: Kind) -> None:
     cache = SharedCache()
     cache.put(entry(-1, "keys", until_s=float("inf")))
     cache.put(entry(-2, "refusal"))

@@ -20,7 +20,7 @@ from .fakes import GOOD, NOW, Clock, FakeAsker
 from .test_introspection import SESSION, answering, verifier
 
 
-class ShardContext:
+class Setting:
     """A secret, a PEM key, a JWK set and the application, in this order."""
 
     def __init__(self) -> None:
@@ -59,7 +59,7 @@ class ShardContext:
 def test_each_token_finds_its_verifier_in_any_order_and_nobody_else_is_asked(
     token: str, asked: tuple[int, int], order: tuple[int, ...]
 ) -> None:
-    setting = ShardContext()
+    setting = Setting()
     assert setting.say(token, order).user_id == "ann"
     assert setting.asked == asked
 
@@ -80,7 +80,7 @@ def test_the_nearest_refusal_is_told_and_a_jwt_is_not_shown_to_the_application(
     token: str, reason: str, asked: tuple[int, int]
 ) -> None:
     for order in ((0, 1, 2, 3), (3, 0, 1, 2)):
-        setting = ShardContext()
+        setting = Setting()
         if "JWE" in reason:
             setting.all.pop()  # the application may know what to do with it
             order = (0, 1, 2)
@@ -89,7 +89,7 @@ def test_the_nearest_refusal_is_told_and_a_jwt_is_not_shown_to_the_application(
 
 
 def test_a_session_id_that_is_nobodys_is_not_called_a_bad_jwt() -> None:
-    setting = ShardContext()
+    setting = Setting()
     setting.application.body = b"null"
     assert str(setting.refusal("abc")) == "the application knows no such session: sign in again"
 
@@ -97,7 +97,7 @@ def test_a_session_id_that_is_nobodys_is_not_called_a_bad_jwt() -> None:
 @pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 2, 1, 0)])
 def test_who_cannot_be_asked_is_told_before_any_refusal(order: tuple[int, ...]) -> None:
     for token in ("abc", signed("ES256", GOOD)):
-        setting = ShardContext()
+        setting = Setting()
         setting.application.body = setting.provider.body = None
         assert isinstance(setting.refusal(token, order), VerifierUnavailable)
 

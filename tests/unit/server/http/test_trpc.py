@@ -10,10 +10,10 @@ from msgspec import UNSET
 
 from koko_presence.protocol.errors import ERRORS, PresenceError
 from koko_presence.server.http import trpc
-from koko_presence.server.http.trpc import Answer, Asked, ErrorSpec, Request, TrpcError
+from koko_presence.server.http.trpc import Answer, Asked, ProcedureKind, Request, TrpcError
 from koko_presence.server.rpc import Procedures
 
-KINDS: dict[str, ErrorSpec] = {**Procedures.KINDS, "onEvent": "subscription"}
+KINDS: dict[str, ProcedureKind] = {**Procedures.KINDS, "onEvent": "subscription"}
 ACTIVE, JOIN, LEAVE = "presence.getActive", "presence.join", "presence.leave"
 DATA = {"users": [], "totalCount": 0}
 
