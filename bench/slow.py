@@ -1,11 +1,12 @@
-"""How old is what a slow reader sees: plain, over TLS, and through nginx as deploy/nginx.conf sets it up?
+"""How old is what a slow reader sees: plain, over TLS, and through nginx and Caddy as deploy/ sets them up?
 
-python -m bench.slow                          60 s each, all three ways
+python -m bench.slow                          60 s each, all four ways
 python -m bench.slow --ways tls --seconds 20
 
 A room of 20 that sends 320 cursors a second in all; six of its members have a receive buffer of 4096 bytes and read 1,
 8 and 32 kB/s, two of each. The age is that of the newest cursor whenever a look at the socket (each 20 ms) brought one.
-It is about the lengths of queues, so the load need not be pinned away from the server.
+Pings are answered when they have been read, as every browser does. It is about the lengths of queues, so the load need
+not be pinned away from the server.
 """
 
 import argparse
@@ -17,23 +18,24 @@ import socket
 import ssl
 import tempfile
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from koko_presence.auth.hmac_jwt import issue_token
-from tests.raw_ws import TEXT, frame, handshake
+from tests.raw_ws import PONG, TEXT, frame, handshake
 
 from .figures import SLOW_HEAD, slow_rows, table
-from .floods import certificate, nginx
-from .load import SECRET, koko_server
+from .floods import DEPLOY, certificate, free_port, nginx
+from .load import SECRET, koko_server, server_process
 
 PORT = 18087
 ROOM, PEOPLE, HZ = "video_1", 20, 16.0
 SPEEDS = (1000, 1000, 8000, 8000, 32_000, 32_000)  # bytes a second
 BUFFER_BYTES, LOOK_S, WARM_S = 4096, 0.02, 2.0
-WAYS = ("plain", "tls", "nginx")
+WAYS = ("plain", "tls", "nginx", "caddy")
 _MOVED = re.compile(rb'"cursor_moved".{1,300}?"timestamp":([0-9.]+)[,}]', re.DOTALL)
+_PING = b"\x89\x00"  # the server's; JSON has no such bytes, and no frame here is 35,072 bytes long
 
 
 class Person:
@@ -113,7 +115,10 @@ class Person:
             return
         self.closed = size > 0 and not data
         self._allowed -= len(data)
-        self._rest += self._decrypt(data)
+        said = self._decrypt(data)
+        if _PING in self._rest[-1:] + said:
+            self.send(frame(PONG, b""))
+        self._rest += said
         sent = [float(each) for each in _MOVED.findall(self._rest)]
         if sent:
             self.ages_ms.append((now - max(sent)) * 1000.0)
@@ -154,6 +159,18 @@ def play(port: int, context: ssl.SSLContext | None, seconds: float) -> list[Pers
     return people
 
 
+@contextmanager
+def caddy(folder: Path, server: int) -> Iterator[int]:
+    """deploy/Caddyfile before the server, without TLS; yields its port."""
+    port, config = free_port(), folder / "Caddyfile"
+    site = (DEPLOY / "Caddyfile").read_text().replace("presence.example.com", f"http://127.0.0.1:{port}")
+    site = site.replace("127.0.0.1:8080", f"127.0.0.1:{server}")
+    config.write_text("{\n\tadmin off\n\tauto_https off\n}\n" + site)
+    command = ["caddy", "run", "--adapter", "caddyfile", "--config", str(config)]
+    with server_process(command, None, os.environ | {"XDG_DATA_HOME": str(folder)}, port):
+        yield port
+
+
 def measure(way: str, seconds: float, core: int | None) -> list[Person]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="slow-")))
@@ -162,9 +179,10 @@ def measure(way: str, seconds: float, core: int | None) -> list[Person]:
             cert, key = certificate(folder)
             settings = {"server_tls_cert": cert, "server_tls_key": key}
         stack.enter_context(koko_server(PORT, core, **settings))
-        port = stack.enter_context(nginx(folder, PORT)) if way == "nginx" else PORT
+        proxies = {"nginx": nginx, "caddy": caddy}
+        port = stack.enter_context(proxies[way](folder, PORT)) if way in proxies else PORT
         context = None
-        if way != "plain":
+        if way in ("tls", "nginx"):
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
