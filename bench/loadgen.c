@@ -39,6 +39,9 @@
 #define RING 80 /* cursors of one sender still under way; divides 10000, where the number in `x` starts again */
 #define STOPPED_BUFFER 4096 /* so that what a stopped reader does not take soon waits in the server, not in the kernel */
 #define MAX_US 2000000
+#define EXACT_BITS 11 /* a histogram is exact to the microsecond below 2^11, then to one part in 2^10 */
+#define BUCKETS (((22 - EXACT_BITS) << (EXACT_BITS - 1)) + (1 << (EXACT_BITS - 1)))
+#define READ_BYTES 65536
 #define MOST_SLOW 64
 #define SLOW_TURN_US 20000 /* how often a slow reader reads */
 #define RECOVERY_US 2000000 /* after the load has fallen, before what came back is measured */
@@ -52,9 +55,9 @@ struct client {
     int fd, room, number, reading;
     struct slow *slow; /* what only a slow reader has, or NULL */
     enum state state;
-    unsigned char *in;
-    size_t in_size, in_capacity;
-    int64_t join_sent, due, advised;
+    unsigned char *rest; /* the beginning of a frame whose end has not come */
+    size_t rest_size;
+    int64_t join_sent, advised;
     uint32_t sequence;
     int32_t index_in_room; /* number in compact cursors, from `index` */
     struct shown { /* within one line of the cache: with many clients every look at one is a miss */
@@ -73,8 +76,8 @@ struct slow {
     int closed;
 };
 
-struct histogram {
-    uint32_t *count;
+struct histogram { /* small enough for the cache: it is written at each cursor that arrives */
+    uint32_t count[BUCKETS];
     uint64_t total;
     int64_t max;
 };
@@ -98,19 +101,21 @@ static int64_t now_us(void) {
 }
 
 static void note(struct histogram *h, int64_t us) {
-    if (!h->count) h->count = calloc(MAX_US + 1, sizeof *h->count);
     if (us < 0) us = 0;
     if (us > h->max) h->max = us;
-    h->count[us > MAX_US ? MAX_US : us]++;
+    if (us > MAX_US) us = MAX_US;
+    int shift = us >> EXACT_BITS ? 64 - EXACT_BITS - __builtin_clzll(us) : 0;
+    h->count[(shift << (EXACT_BITS - 1)) + (us >> shift)]++;
     h->total++;
 }
 
 static double percentile(struct histogram *h, double p) {
     if (!h->total) return -1.0;
     uint64_t rank = (uint64_t)ceil(h->total * p), sum = 0;
-    for (int us = 0; us <= MAX_US; us++) {
-        sum += h->count[us];
-        if (sum >= rank && sum) return us / 1000.0;
+    for (int i = 0; i < BUCKETS; i++) {
+        sum += h->count[i];
+        int shift = i >> EXACT_BITS ? (i >> (EXACT_BITS - 1)) - 1 : 0;
+        if (sum >= rank && sum) return ((int64_t)(i - (shift << (EXACT_BITS - 1))) << shift) / 1000.0;
     }
     return MAX_US / 1000.0;
 }
@@ -123,7 +128,7 @@ static void die(const char *what) {
 static void write_all(struct client *c, const void *data, size_t size) {
     const char *at = data;
     while (size) {
-        ssize_t done = write(c->fd, at, size);
+        ssize_t done = send(c->fd, at, size, MSG_NOSIGNAL); /* a sixth less than write() costs */
         if (done < 0) {
             if (errno == EAGAIN) { usleep(200); continue; }
             return; /* the read side learns of the loss */
@@ -168,12 +173,35 @@ static uint32_t receivers(struct client *c) {
     return users_per_room - (c->room == 0 ? stop_readers + slow_readers : 0) - !is_slow(c);
 }
 
+static char *put_text(char *at, const char *text, size_t size) {
+    memcpy(at, text, size);
+    return at + size;
+}
+
+/* `value` in decimal digits, at least `width`. printf takes a tenth of this program's time. */
+static char *put_number(char *at, uint64_t value, int width) {
+    char digits[20], *first = digits + sizeof digits;
+    while (value || digits + sizeof digits - first < width) {
+        *--first = '0' + value % 10;
+        value /= 10;
+    }
+    return put_text(at, first, digits + sizeof digits - first);
+}
+
+#define PUT(at, text) put_text(at, text, sizeof text - 1)
+
 static void send_cursor(struct client *c, int64_t now) {
-    char text[200];
+    char text[200], *at = PUT(text, "{\"type\":\"cursor\",\"roomId\":\"video_");
     struct shown *shown = &c->ring[c->sequence % RING];
-    int size = snprintf(text, sizeof text,
-        "{\"type\":\"cursor\",\"roomId\":\"video_%d\",\"data\":{\"timestamp\":%.6f,\"x\":%.4f,\"y\":0.5}}",
-        c->room, (now - epoch) / 1e6, (c->sequence % 10000) / 10000.0);
+    at = put_number(at, c->room, 1);
+    at = PUT(at, "\",\"data\":{\"timestamp\":");
+    at = put_number(at, (now - epoch) / 1000000, 1);
+    at = PUT(at, ".");
+    at = put_number(at, (now - epoch) % 1000000, 6);
+    at = PUT(at, ",\"x\":0.");
+    at = put_number(at, c->sequence % 10000, 4);
+    at = PUT(at, ",\"y\":0.5}}");
+    size_t size = at - text;
     *shown = (struct shown){.sent_at = now, .sequence = c->sequence++};
     if (now >= measure_from && now < measure_to) {
         sent++;
@@ -187,6 +215,19 @@ static void send_cursor(struct client *c, int64_t now) {
 static const char *find(const char *text, size_t size, const char *what) {
     return memmem(text, size, what, strlen(what));
 }
+
+/* The same for a `what` of at least eight bytes near the beginning of `text`: memmem makes a table first. */
+static inline const char *find_near(const char *text, size_t size, const char *what, size_t length) {
+    uint64_t first, here;
+    memcpy(&first, what, 8);
+    for (const char *at = text; at + length <= text + size; at++) {
+        memcpy(&here, at, 8);
+        if (here == first && !memcmp(at + 8, what + 8, length - 8)) return at;
+    }
+    return NULL;
+}
+
+#define FIND_NEAR(text, size, what) find_near(text, size, what, sizeof what - 1)
 
 /* strtod for what a cursor holds: digits and a point. It is a third of this program's time when strtod does it. */
 static double number_at(const char *at, char **end) {
@@ -251,12 +292,13 @@ static void note_advice(struct client *c, const char *text, size_t size) {
 static void on_text(struct client *c, const char *text, size_t size, int64_t now) {
     frames_received++;
     if (size > 22 && !memcmp(text, "{\"type\":\"cursor_moved\"", 22)) {
-        const char *user = find(text, size, "\"userId\":\"u"), *from = user ? user : text;
-        const char *at = find(from, size - (from - text), "\"timestamp\":");
-        if (!at || now < measure_from) return;
+        if (now < measure_from) return;
+        const char *user = FIND_NEAR(text, size, "\"userId\":\"u"), *from = user ? user : text;
+        const char *at = FIND_NEAR(from, size - (from - text), "\"timestamp\":");
+        if (!at) return;
         char *end;
         double timestamp = number_at(at + 12, &end);
-        const char *x = find(end, size - (end - text), "\"x\":");
+        const char *x = !memcmp(end, ",\"x\":", 5) ? end + 1 : find(end, size - (end - text), "\"x\":");
         note_cursor(c, user ? client_of(atoi(user + 11)) : NULL, timestamp, x ? number_at(x + 4, &end) : 0.0, now);
     } else if (size > 18 && !memcmp(text, "{\"type\":\"cursors\",", 18)) {
         if (now >= measure_from) on_compact(c, text, size, now);
@@ -293,13 +335,62 @@ static void on_text(struct client *c, const char *text, size_t size, int64_t now
     }
 }
 
+/* Handles the frames in `in`, which has room for one byte more; returns how many bytes they were. */
+static size_t on_frames(struct client *c, unsigned char *in, size_t size_in, int64_t now) {
+    size_t at = 0;
+    while (size_in - at >= 2) {
+        unsigned char *f = in + at;
+        uint64_t size = f[1] & 127, head = 2;
+        if (size == 126) {
+            if (size_in - at < 4) break;
+            size = (uint64_t)f[2] << 8 | f[3];
+            head = 4;
+        } else if (size == 127) {
+            if (size_in - at < 10) break;
+            size = 0;
+            for (int i = 2; i < 10; i++) size = size << 8 | f[i];
+            head = 10;
+        }
+        if (size_in - at < head + size) break;
+        if ((f[0] & 15) == 1) {
+            unsigned char saved = f[head + size];
+            f[head + size] = 0;
+            on_text(c, (char *)f + head, size, now);
+            f[head + size] = saved;
+        } else if ((f[0] & 15) == 9) {
+            send_pong(c);
+        }
+        at += head + size;
+    }
+    return at;
+}
+
+static size_t on_upgraded(struct client *c, unsigned char *in, size_t size) {
+    unsigned char *end = memmem(in, size, "\r\n\r\n", 4);
+    if (!end) return 0;
+    if (memcmp(in, "HTTP/1.1 101", 12)) {
+        fprintf(stderr, "loadgen: %.*s\n", 60, (char *)in);
+        exit(1);
+    }
+    char auth[4000];
+    int n = snprintf(auth, sizeof auth, "{\"type\":\"auth\",\"token\":\"%s\"%s}", tokens[c->number],
+                     compact ? ",\"caps\":[\"cursors\"]" : "");
+    c->state = AUTHENTICATING;
+    send_text(c, auth, n);
+    return end + 4 - in;
+}
+
+/* All read into one buffer, which stays in the cache; only the beginning of an unfinished frame is kept by the client. */
 static void on_readable(struct client *c) {
+    static unsigned char *in;
+    static size_t capacity;
     for (;;) {
-        size_t most = 65536;
+        size_t most = READ_BYTES;
         if (c->slow && c->reading == 2 && c->slow->may_read < most) most = (size_t)c->slow->may_read;
         if (!most) return;
-        if (c->in_size + 65536 > c->in_capacity) c->in = realloc(c->in, c->in_capacity = (c->in_size + 65536) * 2);
-        ssize_t got = read(c->fd, c->in + c->in_size, most);
+        if (c->rest_size + most + 1 > capacity) in = realloc(in, capacity = c->rest_size + 2 * READ_BYTES);
+        if (c->rest_size) memcpy(in, c->rest, c->rest_size);
+        ssize_t got = recv(c->fd, in + c->rest_size, most, 0);
         if (got == 0 || (got < 0 && errno != EAGAIN)) {
             if (c->state != DEAD) closed++;
             if (c->slow) c->slow->closed = 1;
@@ -308,52 +399,17 @@ static void on_readable(struct client *c) {
             return;
         }
         if (got < 0) return;
-        c->in_size += got;
+        size_t size = c->rest_size + got, at = 0;
         if (c->slow) c->slow->may_read -= got;
         else bytes_received += got;
-        int64_t now = now_us();
-        size_t at = 0;
-        if (c->state == UPGRADING) {
-            unsigned char *end = memmem(c->in, c->in_size, "\r\n\r\n", 4);
-            if (!end) continue;
-            if (memcmp(c->in, "HTTP/1.1 101", 12)) {
-                fprintf(stderr, "loadgen: %.*s\n", 60, (char *)c->in);
-                exit(1);
-            }
-            at = end + 4 - c->in;
-            char auth[4000];
-            int n = snprintf(auth, sizeof auth, "{\"type\":\"auth\",\"token\":\"%s\"%s}", tokens[c->number],
-                             compact ? ",\"caps\":[\"cursors\"]" : "");
-            c->state = AUTHENTICATING;
-            send_text(c, auth, n);
+        if (c->state == UPGRADING) at = on_upgraded(c, in, size);
+        if (c->state != UPGRADING) at += on_frames(c, in + at, size - at, now_us());
+        c->rest_size = size - at;
+        if (c->rest_size) {
+            c->rest = realloc(c->rest, c->rest_size);
+            memcpy(c->rest, in + at, c->rest_size);
         }
-        while (c->in_size - at >= 2) {
-            unsigned char *f = c->in + at;
-            uint64_t size = f[1] & 127, head = 2;
-            if (size == 126) {
-                if (c->in_size - at < 4) break;
-                size = (uint64_t)f[2] << 8 | f[3];
-                head = 4;
-            } else if (size == 127) {
-                if (c->in_size - at < 10) break;
-                size = 0;
-                for (int i = 2; i < 10; i++) size = size << 8 | f[i];
-                head = 10;
-            }
-            if (c->in_size - at < head + size) break;
-            if ((f[0] & 15) == 1) {
-                unsigned char saved = f[head + size];
-                f[head + size] = 0;
-                on_text(c, (char *)f + head, size, now);
-                f[head + size] = saved;
-            } else if ((f[0] & 15) == 9) {
-                send_pong(c);
-            }
-            at += head + size;
-        }
-        memmove(c->in, c->in + at, c->in_size - at);
-        c->in_size -= at;
-        if (got < 65536) return;
+        if ((size_t)got < READ_BYTES) return;
     }
 }
 
@@ -428,20 +484,25 @@ static void print_slow(void) {
     printf("],");
 }
 
+struct send { /* of one client; its time stands beside it, so that the heap is read without a look at the clients */
+    int64_t due;
+    struct client *client;
+};
+
 static int by_due(const void *a, const void *b) {
-    int64_t x = (*(struct client *const *)a)->due, y = (*(struct client *const *)b)->due;
+    int64_t x = ((const struct send *)a)->due, y = ((const struct send *)b)->due;
     return x < y ? -1 : x > y;
 }
 
 /* Who sends next is first of the queue, a binary heap by `due`; called after that has changed. */
-static void sift_down(struct client **queue) {
-    struct client *moved = queue[0];
+static void sift_down(struct send *queue) {
+    struct send moved = queue[0];
     int at = 0;
     for (;;) {
         int child = 2 * at + 1;
         if (child >= client_count) break;
-        if (child + 1 < client_count && queue[child + 1]->due < queue[child]->due) child++;
-        if (queue[child]->due >= moved->due) break;
+        if (child + 1 < client_count && queue[child + 1].due < queue[child].due) child++;
+        if (queue[child].due >= moved.due) break;
         queue[at] = queue[child];
         at = child;
     }
@@ -574,14 +635,14 @@ int main(int argc, char **argv) {
     double all_in_s = (now_us() - storm_from) / 1e6;
 
     if (!storm) {
-        struct client **queue = calloc(client_count, sizeof *queue);
+        struct send *queue = calloc(client_count, sizeof *queue);
         int64_t period = (int64_t)(1e6 / hz), begin = now_us() + 20000;
         srandom(7);
         for (int i = 0; i < client_count; i++) {
-            struct client *c = queue[i] = &clients[i];
+            struct client *c = &clients[i];
             int place = i % users_per_room * rooms + c->room; /* the first of every room, the second of every room, ... */
             double phase = even ? place / (double)client_count : random() / (double)RAND_MAX;
-            c->due = begin + (int64_t)(phase * period);
+            queue[i] = (struct send){begin + (int64_t)(phase * period), c};
         }
         qsort(queue, client_count, sizeof *queue, by_due); /* what is sorted is a heap */
         epoch = begin - 1000000;
@@ -597,9 +658,10 @@ int main(int argc, char **argv) {
         int64_t read_at = now_us();
         int stopped = 0, from_told = 0, to_told = 0;
         for (;;) {
-            struct client *c = queue[0];
-            while (now_us() < c->due - EARLY_US || now_us() - read_at > UNREAD_US) {
-                turn(c->due);
+            struct client *c = queue[0].client;
+            int64_t due = queue[0].due;
+            while (now_us() < due - EARLY_US || now_us() - read_at > UNREAD_US) {
+                turn(due);
                 read_at = now_us();
                 if (slow_readers) read_slowly(read_at);
                 if (extras) send_extras(read_at);
@@ -625,9 +687,9 @@ int main(int argc, char **argv) {
                 stopped = 1;
             }
             if (now >= end) break;
-            if (now >= measure_from && now < measure_to) note(&lateness, now - c->due); /* an early one is 0 */
+            if (now >= measure_from && now < measure_to) note(&lateness, now - due); /* an early one is 0 */
             if (c->state == JOINED && c->reading) send_cursor(c, now);
-            c->due += obey && c->advised > period ? c->advised : period;
+            queue[0].due += obey && c->advised > period ? c->advised : period;
             sift_down(queue);
         }
         int64_t drain_until = now_us() + 500000;
