@@ -1,9 +1,10 @@
-"""How many bytes a room may send out for broadcasts, whose size and number of receivers are the senders' choice [J]."""
+"""Limits the bytes that a room sends for broadcasts, whose size and recipients are chosen by the senders [J]."""
 
 
 class Outflow:
-    """A second's worth may be saved up. One broadcast of any size goes while there is something left, and the debt is
-    waited off: so the largest one that is allowed always gets through. Pure: `now` is monotonic seconds."""
+    """A byte budget that saves up at most one second's worth. A broadcast of any size is allowed while the budget is
+    above zero, and may drive it below zero; the next one waits until the debt is refilled. So the largest allowed
+    broadcast always gets through. Pure: `now` is in monotonic seconds."""
 
     __slots__ = ("_at", "_left", "_rate")
 
@@ -12,12 +13,12 @@ class Outflow:
         self._at = now
 
     def ready_at(self, now: float) -> float:
-        """When the next may go; not after `now` if it may go at once."""
+        """Return the monotonic second at which the next broadcast is allowed; `now` when it is allowed at once."""
         self._fill(now)
         return now if self._left > 0.0 else now + (1.0 - self._left) / self._rate
 
     def spend(self, size: int, receivers: int, now: float) -> None:
-        """`size` bytes have gone to each of `receivers`."""
+        """Charge `size` bytes for each of `receivers` subscribers."""
         self._fill(now)
         self._left -= size * receivers
 

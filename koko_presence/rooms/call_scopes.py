@@ -1,5 +1,5 @@
-"""What a member may do for the length of one message: the lesser of its own rights and those of the calling token
-[M1, Q11], or what it might when that was sent [K3]."""
+"""Restricts a member's rights for the handling of one message: to those of the calling token [M1, Q11], or to those of
+an invisible session [K3]."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,8 +13,8 @@ from .member import Member
 
 @contextmanager
 def narrowed(member: Member, scopes: Scopes | None) -> Iterator[None]:
-    """Within the block `member` may do what both its session and `scopes` allow; None is no limit. Afterwards it is as
-    it was: the scopes of a session come with its own token only."""
+    """Within the block, `member` has only the rights that both its session and `scopes` grant; None restricts nothing.
+    Afterwards the member's own rights are restored: the scopes of a session change only with its own token."""
     before = member.can_control, member.can_broadcast, member.moderator
     if scopes is not None:
         member.can_control = member.can_control and scopes.can_control
@@ -28,7 +28,8 @@ def narrowed(member: Member, scopes: Scopes | None) -> Iterator[None]:
 
 @contextmanager
 def hidden(member: Member) -> Iterator[None]:
-    """Within the block `member` is invisible, as when it sent what is handled: that is dropped, or refused [K3]."""
+    """Within the block, `member` is invisible, as it was when it sent the handled message: the message is dropped or
+    refused [K3]."""
     before, member.invisible = member.invisible, True
     try:
         yield
@@ -37,12 +38,13 @@ def hidden(member: Member) -> Iterator[None]:
 
 
 def is_dropped(member: Member, message: RoomMessage, scopes: Scopes | None) -> bool:
-    """Is presence switched off for the caller, though not for the session that acts, and `message` one that is accepted
-    and dropped then, as for a session that is invisible itself [K1, K3]? Errors: INVISIBLE for what that may not do."""
+    """Return whether `message` is acknowledged and dropped because the caller's token disables presence, although the
+    acting session has it; an invisible session is treated the same [K1, K3]. Errors: INVISIBLE for a message that such
+    a caller may not send."""
     if scopes is None or scopes.presence or member.disabled:
         return False
     action = message.data.action if isinstance(message, PlaybackMessage) else ""
-    if action == "resync":  # reaches nobody else
+    if action == "resync":  # answered to the caller only
         return False
     if action == "report" or isinstance(message, CursorMessage | SelectionMessage | Typing):
         return True

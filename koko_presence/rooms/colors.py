@@ -1,7 +1,8 @@
-"""Who gets which colour [L8]: the same person the same colour where it is free, no two sessions of a room alike.
+"""Assigns member colours [L8]: a user keeps the same colour where it is free, and no two sessions of a room have the
+same one.
 
-The first 24 are picked by hand to stay apart from each other, the specification's two first. Further ones walk round
-the hue circle by the golden angle in three lightnesses, which keeps neighbours apart for any number of sessions.
+The first 24 are chosen by hand to be distinguishable, the specification's two first. Further colours step round the hue
+circle by the golden angle in three lightnesses, which keeps consecutive colours apart for any number of sessions.
 """
 
 from collections.abc import Container
@@ -21,7 +22,7 @@ _LIGHTNESSES = (0.5, 0.4, 0.6)
 
 @lru_cache(maxsize=4096)
 def nth(index: int) -> str:
-    """Colour number `index` (from 0), as #RRGGBB."""
+    """Return colour number `index` (from 0), as #RRGGBB."""
     if index < len(PALETTE):
         return PALETTE[index]
     turn = index - len(PALETTE)
@@ -30,7 +31,7 @@ def nth(index: int) -> str:
 
 
 def choose(user_id: str, taken: Container[str]) -> str:
-    """The user's preferred colour, or the next free one after it [L8]."""
+    """Return the user's preferred colour, or the next free one after it [L8]."""
     preferred = crc32(user_id.encode()) % len(PALETTE)
     for step in range(len(PALETTE)):
         color = PALETTE[(preferred + step) % len(PALETTE)]

@@ -1,10 +1,11 @@
-"""Who holds the playback, who asked for it [I]. A small table; the room turns its answers into events."""
+"""Holds which session controls the playback and which users have requested control [I]. State only, written by its
+room, which emits the events."""
 
 from typing import NamedTuple
 
 
 class Request(NamedTuple):
-    """A pending wish for control [I5]."""
+    """A pending request for control [I5]; times are monotonic seconds."""
 
     name: str
     requested_at: float
@@ -12,7 +13,7 @@ class Request(NamedTuple):
 
 
 class Control:
-    """At most one controller per room; at most one pending request per user."""
+    """The control of one room: at most one controller, and at most one pending request per user."""
 
     __slots__ = ("requests", "session_id", "user_id", "version")
 
@@ -23,7 +24,7 @@ class Control:
         self.version = 0
 
     def give(self, user_id: str, session_id: str) -> None:
-        """Hand control over; whatever the new holder had asked for is answered by that."""
+        """Give control to a session; a pending request of its user is thereby granted."""
         self.user_id, self.session_id = user_id, session_id
         self.requests.pop(user_id, None)
         self.version += 1
@@ -33,15 +34,16 @@ class Control:
         self.version += 1
 
     def ask(self, user_id: str, name: str, now: float, life_s: float) -> bool:
-        """Note a request; False when one was pending already, which is refreshed silently [I5]."""
+        """Record a request that expires `life_s` seconds after `now`. Return False when one was pending; that one only
+        gets a new expiry [I5]."""
         earlier = self.requests.get(user_id)
         self.requests[user_id] = Request(name, earlier.requested_at if earlier else now, now + life_s)
         return earlier is None
 
     def withdraw(self, user_id: str) -> bool:
-        """Take a pending request away; False when there was none."""
+        """Remove a pending request. Return False when there was none."""
         return self.requests.pop(user_id, None) is not None
 
     def by_age(self) -> list[str]:
-        """The users who ask, who has waited longest first."""
+        """Return the requesting users, the longest waiting first."""
         return sorted(self.requests, key=lambda user: self.requests[user].requested_at)

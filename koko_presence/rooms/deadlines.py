@@ -1,7 +1,7 @@
-"""One heap of deadlines, so that thousands of timers cost one timer of the loop.
+"""Keeps all deadlines of a shard in one heap, so that thousands of deadlines need one timer of the event loop.
 
-A key has at most one deadline. Moving or cancelling leaves the old heap entry behind; it is skipped when it surfaces,
-so `set` is one push and `cancel` one dict removal.
+A key has at most one deadline. Moving or cancelling leaves the old heap entry behind; it is skipped when it reaches the
+top, so `set` is one push and `cancel` one dict removal.
 """
 
 from collections.abc import Hashable, Iterator
@@ -10,7 +10,7 @@ from typing import Any
 
 
 class Deadlines:
-    """Monotonic seconds by key. Entries past their time come out of `due` in order of time."""
+    """Deadlines by key, in monotonic seconds. `due` returns passed ones in the order of their times."""
 
     __slots__ = ("_at", "_count", "_heap")
 
@@ -23,7 +23,7 @@ class Deadlines:
         return len(self._at)
 
     def set(self, key: Hashable, at: float) -> None:
-        """Give `key` the deadline `at`, in place of any it had."""
+        """Set the deadline of `key` to `at`; an earlier one is replaced."""
         if self._at.get(key) == at:
             return
         self._at[key] = at
@@ -33,22 +33,23 @@ class Deadlines:
             self._drop_stale()
 
     def cancel(self, key: Hashable) -> None:
-        """Forget `key`; nothing happens when it has no deadline."""
+        """Remove the deadline of `key`, if there is one."""
         self._at.pop(key, None)
 
     def at(self, key: Hashable) -> float | None:
-        """The deadline of `key`, if it has one."""
+        """Return the deadline of `key`; None when there is none."""
         return self._at.get(key)
 
     def next_at(self) -> float | None:
-        """The earliest deadline, or None when there is none."""
+        """Return the earliest deadline; None when there is none."""
         heap = self._heap
         while heap and self._at.get(heap[0][2]) != heap[0][0]:
             heappop(heap)
         return heap[0][0] if heap else None
 
     def due(self, now: float) -> Iterator[Any]:
-        """Take out and yield every key whose time has come, also those set meanwhile for a time already past."""
+        """Remove and yield each key whose deadline has passed, including those set meanwhile for a time already
+        past."""
         while (at := self.next_at()) is not None and at <= now:
             _, _, key = heappop(self._heap)
             del self._at[key]

@@ -1,4 +1,4 @@
-"""What a room does when one of its deadlines has come. That it is empty for good is the shard's affair."""
+"""Applies a deadline of a room, of its members and of its users; the shard handles the end of an empty room."""
 
 from typing import NamedTuple
 
@@ -9,15 +9,16 @@ from .room import Room
 
 
 class Due(NamedTuple):
-    """What follows: `ended` is user_left's reason when a membership has, `touched` names sessions whose records have
-    changed; None when there is nothing to send either."""
+    """The effect of a deadline. `ended` is the reason of `user_left` when a membership has ended, else empty. `touched`
+    are the sessions whose replicas are out of date; None when there is nothing to flush either."""
 
     ended: str = ""
     touched: tuple[str, ...] | None = ()
 
 
 def what_is_due(room: Room, kind: str, sub_id: str, now: float) -> Due:
-    """Do what the deadline `kind` of a member, a user or the room asks for at monotonic second `now`."""
+    """Apply the deadline `kind` at monotonic second `now`. `sub_id` is a session, for `forget` and `control_request` a
+    user, for `playback` empty."""
     if kind == "forget":
         room.gone.pop(sub_id, None)
         return Due(touched=None)
@@ -29,7 +30,7 @@ def what_is_due(room: Room, kind: str, sub_id: str, now: float) -> Due:
         if room.control.withdraw(sub_id) and member is not None:
             playback_sync.end_request(room, member, "expired", now)
     else:
-        member = room.members[sub_id]  # a member's deadlines are cancelled when it goes
+        member = room.members[sub_id]  # a member's deadlines are cancelled when it is removed
         if kind == "grace":
             until = 0.0 if member.leased else room.setting.more_grace(member.grace_until, now)
             if until:
@@ -49,6 +50,6 @@ def what_is_due(room: Room, kind: str, sub_id: str, now: float) -> Due:
             playback_sync.lapse_report(room, member, now)
         else:
             presence_state.release(room, member, kind, now)
-            if kind == "cursor":  # moves too often to be kept; the edges know it
+            if kind == "cursor":  # a cursor is not replicated at each move; the edges hold the last one
                 return Due()
     return Due(touched=(sub_id,))

@@ -1,9 +1,10 @@
-"""From when to when a room exists for others: from its first visible member to its last, and a while longer [C12, K7].
+"""Begins and ends a room as other users see it: from its first visible member until its last one, plus a linger time
+[C12, K7].
 
-In between it is not `shown`: the invisible members are still there, but each user among them is alone in a room of
-their own (`Person.alone`), so that none finds out about another by a room's age, type, numbers or playback. There is no
-playback and no control in it, for whoever is invisible may not command any. When the room begins or ends for others,
-the invisible members get a fresh `joined`.
+In between, the room is not `shown`: its invisible members remain, and each user among them sees a room of their own
+(`Person.alone`). So none of them can detect another by the room's age, type, sequence numbers or playback. A room that
+is not shown has no playback and no control, because an invisible session may not command any. When the room begins or
+ends for others, its invisible members receive a new `joined`.
 """
 
 from koko_presence.protocol.messages import RoomType
@@ -17,17 +18,17 @@ from .snapshot_delivery import repeat_snapshot
 
 
 def begin(room: RoomState, room_type: RoomType, now: float, but: Member | None = None) -> None:
-    """A session that others may see is about to enter: the room is created, as far as they know. The invisible who are
-    there are told, all but one, whose own change it is."""
+    """Begin the room for others, just before its first visible session enters. Its invisible members receive a new
+    snapshot, except `but`, whose own change of privacy begins the room."""
     room.shown = True
     _reset(room, room_type, now)
     _tell(room, now, but)
 
 
 def note_removal(room: RoomState, reason: str, now: float, *, visible: bool = True) -> None:
-    """A session has left or vanished, for user_left's `reason`; `visible`: others knew of it. After the last one of
-    these the room ends: at once if it left, which cannot be resumed, else after the time of a lone viewer's reload
-    [C12]."""
+    """Record that a session has left or become invisible, with the `reason` of `user_left`; `visible`: other users knew
+    of it. After the last visible member the room ends: at once when that member left, which cannot be resumed, else
+    after `room_linger_s`, which covers the page reload of a lone viewer [C12]."""
     if not room.shown and not room.members:
         webhook_recorder.emptied(room, now, invisible=True)
     if not visible or any(member.visible for member in room.members.values()):
@@ -39,9 +40,9 @@ def note_removal(room: RoomState, reason: str, now: float, *, visible: bool = Tr
 
 
 def end(room: RoomState, now: float) -> None:
-    """The room is gone, as far as others know."""
+    """End the room for other users."""
     if not room.shown:
-        if not room.members:  # taken over without anybody
+        if not room.members:  # restored without members
             webhook_recorder.emptied(room, now, invisible=True)
         return
     room.shown = False
@@ -56,7 +57,7 @@ def end(room: RoomState, now: float) -> None:
 
 
 def forget_deadlines(room: RoomState) -> None:
-    """None of those rings any more that belong to the room, and not to a member."""
+    """Cancel the deadlines that belong to the room and not to a member."""
     cancel = room.setting.deadlines.cancel
     for kind in ("empty", "playback"):
         cancel((kind, room.id, ""))
@@ -72,7 +73,7 @@ def _reset(room: RoomState, room_type: RoomType, now: float) -> None:
     room.gone.clear()
     room.type, room.created_at = room_type, now
     room.playback = room.playback_waits = None
-    room.sync_enabled = room_type in SYNCED_TYPES or not room.shown  # else by each one's own type
+    room.sync_enabled = room_type in SYNCED_TYPES or not room.shown  # when not shown: `type_for` decides by user
     room.control = Control()
     room.load = Load(setting.limits, now)
     room.begin_anew(room.load.budget, room.load.meter, room_type in SYNCED_TYPES)
@@ -83,7 +84,8 @@ def _reset(room: RoomState, room_type: RoomType, now: float) -> None:
 
 
 def _tell(room: RoomState, now: float, but: Member | None) -> None:
-    """Nobody is visible yet, or any more, so that all snapshots together take time by the number of members."""
+    """Send a new snapshot to each member but `but`. No member is visible at this point, so all snapshots together take
+    time proportional to the number of members."""
     for member in room.members.values():
         member.forget_row()
     for member in room.members.values():

@@ -1,4 +1,5 @@
-"""How much rooms take in and give out: budget and advised interval [L2], and the window of their flushes [L4]."""
+"""Controls the load of rooms and workers: the inbound budget and advised send interval of a room [L2], and the flush
+window and advice of a worker [L4, N17]."""
 
 from koko_presence._fastpath.throttle import Meter, TokenBucket
 from koko_presence.protocol.limits import Limits
@@ -9,7 +10,8 @@ LONGEST_INTERVAL_MS = 1000
 
 
 class Load:
-    """Counts inbound events. `budget` has one second's worth saved up; `advised_ms` grows while it is not enough."""
+    """Counts a room's inbound events. `budget` saves up one second's worth; `advised_ms` grows while the budget is not
+    sufficient."""
 
     __slots__ = ("_hz", "_shortest_ms", "advised_ms", "broadcasts", "budget", "meter")
 
@@ -22,40 +24,42 @@ class Load:
         self.advised_ms = self._shortest_ms
 
     def judge(self, now: float) -> bool:
-        """A second's worth of events has been counted; True when the advised interval has just changed."""
+        """Evaluate the counted second. Return True when the advised interval has changed."""
         load = self.meter.count / (now - self.meter.since) / self._hz
         self.meter.restart(now)
         before = self.advised_ms
         if load > 1.05:
             self.advised_ms = min(LONGEST_INTERVAL_MS, round(before * min(load, 4.0)))
-        elif load < 0.5:  # far below, so that the advice does not swing between two values
+        elif load < 0.5:  # well below 1, so that the advice does not oscillate
             self.advised_ms = max(self._shortest_ms, before // 2)
         return self.advised_ms != before
 
 
-FILLING, EASY = 0.75, 0.5  # shares of a core; between them the window stays, so that it cannot swing
-FULL, RELIEVED = 0.9, 0.7  # the same for what is done in overload
-LONGER, SHORTER = 1.25, 0.9  # small against the gap between the two, for the same reason
-# Who waits for a core has others before it: the cores are full although this worker runs little. With four workers and
-# their clients on two cores that are 80 % busy each worker runs for 0.25 of the time and waits for 0.33.
+FILLING, EASY = 0.75, 0.5  # shares of a core; between them the window does not change, so that it cannot oscillate
+FULL, RELIEVED = 0.9, 0.7  # the same for the measures in overload
+LONGER, SHORTER = 1.25, 0.9  # steps that are small against the gap between the thresholds, for the same reason
+# A worker that waits for a core shares it with other processes: the cores are full although this worker runs little.
+# With four workers and their clients on two cores that are 80 % busy, each worker runs for 0.25 of the time and waits
+# for 0.33.
 WAITING_COUNTS = 2.0
 
 OVERLOAD_WINDOW_S = 1.0 / 30.0  # one frame at 30 Hz [L4]
-LONGEST_ADVICE_MS = 200  # five updates a second of everybody
-SLOWER, FASTER = 1.05, 0.95  # what the advised interval changes by in a tenth of a second
-TOLD_STEP = 1.15  # below that a change is not worth a notice to everybody; smaller than FULL / RELIEVED
+LONGEST_ADVICE_MS = 200  # five updates a second per member
+SLOWER, FASTER = 1.05, 0.95  # factor of the advised interval per tenth of a second
+# A smaller change of the advised interval is not sent to the clients; less than `FULL / RELIEVED`.
+TOLD_STEP = 1.15
 TOLD_EVERY_S = 0.5
-MEMORY_S = 0.5  # over which the load is averaged before clients are asked for less
+MEMORY_S = 0.5  # averaging time of the load before clients are asked to send less
 
 
 class FlushWindowController:
-    """What a worker does about its load: how long busy rooms wait, and how often clients are asked to send [L4, N17].
+    """Sets a worker's flush window and the send interval advised to clients from its load [L4, N17].
 
-    While there is time to spare rooms wait for `flush_window_ms`, as the core fills up for up to `flush_ceiling_ms`:
-    each sender's cursor comes at most every 50 ms, so a longer window hardly merges anything; what it saves is writes.
-    When it is full all the same, windows grow to OVERLOAD_WINDOW_S and every room waits for the end of its (`full`).
-    When that does not help, the worker is `overloaded`, and `advised_ms` grows until the load is below FULL, or it is
-    at LONGEST_ADVICE_MS.
+    While the load is low, busy rooms wait for `flush_window_ms`; as the core fills up, for up to `flush_ceiling_ms`. A
+    sender's cursor comes at most every 50 ms, so a longer window merges hardly any events: it saves writes. When the
+    core is full in spite of that, windows grow to `OVERLOAD_WINDOW_S` and every room waits for the end of its window
+    (`full`). When that is not enough, the worker is `overloaded`, and `advised_ms` grows until the load is below
+    `FULL`, or up to `LONGEST_ADVICE_MS`.
     """
 
     __slots__ = (
@@ -67,7 +71,7 @@ class FlushWindowController:
         self._since, self._ran_s, self._waited_s = now, ran_s, waited_s
         self.window_s = 0.0
         self.overloaded = False
-        self._load = 0.0  # averaged share of the time in which the worker did not sleep
+        self._load = 0.0  # averaged share of the time in which the worker ran or waited for a core
         self._advice_ms = 0.0
         self._told_at = now
         self.advised_ms = 0
@@ -75,19 +79,19 @@ class FlushWindowController:
 
     @property
     def full(self) -> bool:
-        """Does every room wait for the end of its window, however quiet it is?"""
+        """Return whether every room, busy or quiet, waits for the end of its window."""
         return self.window_s >= self._ceiling_s > 0.0
 
     @property
     def load(self) -> float:
-        """The share of the last half second in which the worker ran, or waited for a core."""
+        """The share of about the last half second in which the worker ran or waited for a core."""
         return self._load
 
     def set_limits(self, limits: Limits) -> None:
-        """New bounds; window and advice move inside them."""
+        """Apply new limits; the window and the advice are moved within them."""
         self._ceiling_s = limits.flush_ceiling_ms / 1000.0
         self._shortest_s = min(limits.flush_window_ms / 1000.0, self._ceiling_s)
-        if not self._shortest_s:  # switched off
+        if not self._shortest_s:  # windows are off
             self._ceiling_s = 0.0
         self._longest_s = max(self._ceiling_s, OVERLOAD_WINDOW_S) if self._ceiling_s else 0.0
         self.window_s = min(max(self.window_s, self._shortest_s), self._ceiling_s)
@@ -96,8 +100,9 @@ class FlushWindowController:
         self.advised_ms = max(self.advised_ms, self._shortest_ms)
 
     def judge(self, now: float, ran_s: float, waited_s: float = 0.0) -> None:
-        """The worker has run for `ran_s` seconds of CPU in all by monotonic second `now`, and waited for a core for
-        `waited_s`. Asked about ten times a second while there is something to write."""
+        """Update the window and the advice. By monotonic second `now` the worker has run for `ran_s` CPU seconds in
+        total, and waited for a core for `waited_s`. Called about ten times a second while there is something to
+        write."""
         if now <= self._since:
             return
         past_s = now - self._since

@@ -1,6 +1,8 @@
-"""Who is in a room: a Person per user, a Member per session of that user. State only; the rules stand in room.py.
+"""Holds the members of a room: a `Person` per user, a `Member` per session of that user. State only; the rules are in
+room.py.
 
-Written by the room alone. `connected` is False while a lost session's place is held for the grace [D2].
+Written by `Room`, the other modules of this package, and the owner package. `connected` is False while the place of a
+lost session is held for the grace period [D2].
 """
 
 from typing import NamedTuple
@@ -19,15 +21,15 @@ from .playback import Viewer
 
 
 class PrivateRoom(NamedTuple):
-    """The room as a user knows it who is invisible in it while no visible member is: its type, and the monotonic second
-    of its creation [K7]."""
+    """The room as a user with only invisible sessions sees it while it has no visible member: its type, and the
+    monotonic second of its creation [K7]."""
 
     type: RoomType
     since: float
 
 
 class Person:
-    """One user in one room: what the tabs share, which is the profile and the budgets of L1 [E2]."""
+    """One user in one room, with what the user's sessions share: the profile and the budgets of L1 [E2]."""
 
     __slots__ = (
         "alone", "broadcast", "control", "cursor", "members", "playback", "profile", "selection", "typing", "user_id",
@@ -36,7 +38,7 @@ class Person:
     def __init__(self, user_id: str, profile: Profile, limits: Limits, alone: PrivateRoom) -> None:
         self.user_id = user_id
         self.profile = profile
-        self.alone = alone  # counts while the room is not `shown`
+        self.alone = alone  # valid while the room is not `shown`
         self.members: dict[str, Member] = {}
         self.cursor = TokenBucket(limits.cursor_hz, MERGED_BURST)
         self.selection = TokenBucket(limits.selection_hz, MERGED_BURST)
@@ -47,15 +49,16 @@ class Person:
 
     @property
     def visible_count(self) -> int:
-        """How many sessions others may know of [D1, K2]."""
+        """The number of sessions that other users may see [D1, K2]."""
         return sum(1 for member in self.members.values() if member.visible)
 
 
 class Member(MemberCore):
-    """One session in one room, with everything it shows; the MemberCore below it has what its cursor needs.
+    """One session in one room, with all that it shows; the base `MemberCore` holds what its cursor needs.
 
-    Versions of its user's owner: `stay` names the present stay, `told` is that of the last word on where it is
-    connected, `privacy_version` of what it hides, `granted` of what it may do."""
+    Versions given by the user's owner: `stay` identifies the membership, `told` orders changes of where the session is
+    connected, `privacy_version` what it hides, `granted` its permissions.
+    """
 
     __slots__ = (
         "_row", "_row_shows", "away_at", "can_broadcast", "can_control", "connection", "edge", "grace_until", "granted",
@@ -72,8 +75,8 @@ class Member(MemberCore):
         self.stay = self.told = self.granted = stay
         self.privacy_version = visitor.privacy_version
         self.lease_until = visitor.lease_until
-        self.away_at = 0.0  # until then a lost session, whose client was sent to another worker, is shown as before
-        self.grace_until = 0.0  # the monotonic second at which the place of a lost session is free; 0 while connected
+        self.away_at = 0.0  # until then a lost session whose client was sent to another worker is shown as connected
+        self.grace_until = 0.0  # the monotonic second at which a lost session's place is free; 0 while connected
         self.name = visitor.name
         self.image = visitor.image
         self.can_control = enter.can_control
@@ -85,36 +88,37 @@ class Member(MemberCore):
         self.share_selection = visitor.share_selection
         self.joined_at = now
         self.selection: Selection | None = None
-        self.typing: str | None = None  # the context while typing; "" when none was named
+        self.typing: str | None = None  # the context while typing; "" when none was given
         self.watching = False
         self.viewer: Viewer | None = None
         self._row = b""
-        self._row_shows: tuple[object, ...] = ()  # what `_row` was made from
+        self._row_shows: tuple[object, ...] = ()  # the values from which `_row` was encoded
         self.report = TokenBucket(limits.report_hz, limits.report_hz)
 
     @property
     def leased(self) -> bool:
-        """Held over HTTP, without a socket: it hears nothing, and ends at `lease_until` unless renewed [M2]."""
+        """Held over HTTP, without a socket: it receives no events, and ends at `lease_until` unless renewed [M2]."""
         return self.lease_until > 0.0
 
     @property
     def may_play(self) -> bool:
-        """May it command playback: by the `control` scope, or as a moderator [H1]?"""
+        """May the session command playback, by the `control` scope or as a moderator [H1]?"""
         return self.can_control or self.moderator
 
     @property
     def may_hold(self) -> bool:
-        """May it have control: whoever may play, and hears what becomes of it [I2, I7, M2]?"""
+        """May the session have control? It may command playback, and has a socket to receive the events of its control
+        [I2, I7, M2]."""
         return self.may_play and not self.leased
 
     @property
     def shows_cursors(self) -> bool:
-        """Does what it points at reach anybody [K3, K5]?"""
+        """Do other users receive its cursor [K3, K5]?"""
         return self.visible and self.share_cursor and self.connected
 
     @property
     def shown_connected(self) -> bool:
-        """Is it connected, or shown so for a moment more?"""
+        """Is the session connected, or still shown as connected after a loss?"""
         return self.connected or self.away_at > 0.0
 
     @property
@@ -131,11 +135,11 @@ class Member(MemberCore):
         return self.selection is not None and self.visible
 
     def forget_row(self) -> None:
-        """Something outside of this member that stands in its row has changed."""
+        """Encode the row anew at the next use: something in it that is not part of this member has changed."""
         self._row_shows = ()
 
     def encoded_row(self, room_id: str, room_type: RoomType, wall: WallClock) -> bytes:
-        """`row` as the other members see it, as JSON; made again only when something in it has changed."""
+        """Return `row` as other members see it, as JSON; encoded again only when a value in it has changed."""
         viewer = self.viewer
         shows = (
             self.person.profile, self.connected or self.away_at > 0.0, self.last_active_at, self.name, self.image,
@@ -147,9 +151,10 @@ class Member(MemberCore):
         return self._row
 
     def row(self, room_id: str, room_type: RoomType, wall: WallClock, *, full: bool, own: bool) -> PresenceUser:
-        """This session as a PresenceUser; `full` for members of the room [C14], `own` for its own eyes [C5]."""
+        """Return this session as a `PresenceUser`; `full` for members of the room [C14], `own` for the session itself
+        [C5]."""
         profile = self.person.profile
-        connected = self.connected or self.away_at > 0.0  # asking the property thrice makes a row 6 % dearer
+        connected = self.connected or self.away_at > 0.0  # reading the property three times makes a row 6 % slower
         row = PresenceUser(
             user_id=self.user_id,
             session_id=self.session_id,
@@ -167,7 +172,7 @@ class Member(MemberCore):
             is_typing=self.typing is not None,
             is_watching=self.watching,
         )
-        if self.lease_until:  # set afterwards: a call with more than sixteen names costs a third of a row
+        if self.lease_until:  # set afterwards: a call with more than 16 keyword arguments adds a third to a row's cost
             row.transport = "http"
         if not full:
             return row

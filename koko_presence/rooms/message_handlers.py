@@ -1,4 +1,4 @@
-"""Which rule handles which message of a member. Adding a message type adds a line here."""
+"""Maps each message type of a member to its handler. A new message type adds a line here."""
 
 from collections.abc import Callable
 

@@ -1,14 +1,15 @@
-"""Where the video is: one anchored state per room [H4], and how far each viewer is from it [H7]. Pure arithmetic.
+"""Computes the playback state: one anchored state per room [H4], and each viewer's distance from it [H7]. Pure
+arithmetic.
 
-A state says "at monotonic second `anchor` the position was `current_time`". Nothing ticks: a position is computed when
-somebody asks. `version` counts accepted commands; the highest one is the truth [H16].
+A state means: at monotonic second `anchor` the position was `current_time`. There is no timer: a position is computed
+when it is read. `version` counts accepted commands; the highest one is valid [H16].
 """
 
 from koko_presence._fastpath.wallclock import WallClock
 from koko_presence.protocol.events import PlaybackRow, ViewerState
 from koko_presence.protocol.messages import MAX_MEDIA_TIME_S, PlaybackData
 
-# A client's own idea of the time of its action is believed this far from the receipt, as Jellyfin does [H4].
+# A client's `at` is accepted within this distance from the receipt, as Jellyfin does [H4].
 MAX_CLOCK_SKEW_S = 2.0
 
 SYNC_ENTER_S = 0.250
@@ -18,16 +19,17 @@ SETTLE_S = 1.0
 
 
 def acted_at(data: PlaybackData, wall: WallClock, now: float) -> float:
-    """The monotonic second the client acted at: its `at` when that is within 2 s of the receipt, else the receipt."""
+    """Return the monotonic second at which the client acted: its `at` when that is within 2 s of the receipt, else the
+    receipt."""
     if not isinstance(data.at, float):
         return now
     at = now + (data.at - wall.ms(now)) / 1000.0
-    # a clock ahead of ours is believed to be ours: an anchor in the future would hold up everybody else's commands
+    # a clock that is ahead is cut to `now`: an anchor in the future would delay the commands of all other users
     return min(at, now) if abs(at - now) <= MAX_CLOCK_SKEW_S else now
 
 
 class Playback:
-    """The room's state, once somebody has synced [H5]."""
+    """The playback state of a room, from its first playback command on [H5]."""
 
     __slots__ = ("anchor", "current_time", "duration", "is_playing", "playback_rate", "target", "version")
 
@@ -41,7 +43,7 @@ class Playback:
         self.target: str | None = None
 
     def position(self, at: float) -> float:
-        """Video second at monotonic second `at`, clamped to the duration where it is known [H4]."""
+        """Return the second of the video at monotonic second `at`, clamped to the duration where that is known [H4]."""
         position = self.current_time
         if self.is_playing:
             position += (at - self.anchor) * self.playback_rate
@@ -49,12 +51,12 @@ class Playback:
         return min(max(position, 0.0), limit)
 
     def apply(self, data: PlaybackData, at: float) -> None:
-        """Take a sync, play, pause, seek or rate; the message's own checks have made sure of its fields [H3]."""
+        """Apply a sync, play, pause, seek or rate command; the message's own validation has checked its fields [H3]."""
         if isinstance(data.duration, float):
             self.duration = data.duration
         if isinstance(data.target, str):
             self.target = data.target
-        at = max(at, self.anchor)  # an older clock than the last command's would run the position backwards
+        at = max(at, self.anchor)  # a time before the last command's would run the position backwards
         position = self.position(at)
         if isinstance(data.current_time, float) and data.action != "rate":
             position = data.current_time
@@ -71,7 +73,7 @@ class Playback:
         self.version += 1
 
     def row(self, wall: WallClock) -> PlaybackRow:
-        """The state as the snapshot and a refusal carry it [H1, H5]."""
+        """Return the state for snapshots and refusals [H1, H5]."""
         row = PlaybackRow(
             is_playing=self.is_playing,
             current_time=self.current_time,
@@ -87,7 +89,7 @@ class Playback:
 
 
 class Viewer:
-    """One session's last report and what it says of its distance from the room [H6, H7]."""
+    """One session's last report, and the sync state derived from it [H6, H7]."""
 
     __slots__ = ("drift_ms", "following", "reported_at", "state", "strikes", "sync")
 
@@ -100,7 +102,7 @@ class Viewer:
         self.reported_at = 0.0
 
     def take(self, data: PlaybackData, room: Playback | None, at: float, now: float) -> bool:
-        """Note a report made at monotonic second `at`; True when `sync` or `following` changed."""
+        """Store a report made at monotonic second `at`. Return True when `sync` or `following` changed."""
         assert isinstance(data.current_time, float) and isinstance(data.playback_rate, float)
         self.state = ViewerState(
             is_playing=data.is_playing is True, current_time=data.current_time, playback_rate=data.playback_rate
@@ -115,7 +117,7 @@ class Viewer:
         return (self.sync, self.following) != before
 
     def lapse(self) -> bool:
-        """No report for too long; True when that changed anything."""
+        """Reset the sync state when reports have stopped. Return True when it changed."""
         changed = self.sync != "unknown"
         self.sync, self.drift_ms, self.strikes = "unknown", 0, 0
         return changed
@@ -135,7 +137,8 @@ class Viewer:
             self.sync, self.strikes = found, 0
             return
         self.strikes += 1
-        # A report under way while the command was, or one hiccup, must not make a name flap: two in a row count.
+        # A report sent just before a command, or one hiccup, must not make the shown state flicker: two in a row are
+        # needed.
         certain = abs(drift) > SYNC_LOST_S if same_state else at - room.anchor > SETTLE_S
         if certain or self.strikes >= 2:
             self.sync, self.strikes = found, 0

@@ -1,4 +1,4 @@
-"""Watching together: playback commands, viewers' reports, and who has control [H, I]."""
+"""Handles synchronised playback: playback commands, viewers' reports, and the requests for control [H, I]."""
 
 from msgspec import UNSET
 
@@ -47,19 +47,19 @@ def handle_playback(room: Room, member: Member, message: PlaybackMessage, now: f
     member.last_active_at = now
     playback.apply(data, acted_at(data, room.setting.wall, now))
     if room.control.user_id == member.user_id and not member.leased:
-        room.control.session_id = member.session_id  # another tab of the controller takes over [H2]
+        room.control.session_id = member.session_id  # another session of the controller takes over [H2]
     room.playback_waits = (member.user_id, member.session_id, data.action)
     release_playback(room, now)
     return {"success": True, **_as_dict(playback.row(room.setting.wall))}
 
 
 def release_playback(room: Room, now: float, *, at_once: bool = False) -> None:
-    """Broadcast the state after the last command, or let that wait for its sender's budget: the state is a register,
-    later commands change it meanwhile [H11]. `at_once`: the budget does not matter any more."""
+    """Broadcast the state after the last command, or wait for its sender's budget: the state is coalesced, and later
+    commands change it meanwhile [H11]. `at_once`: ignore the budget."""
     if room.playback_waits is None:
         return
     user_id, session_id, action = room.playback_waits
-    person = room.people.get(user_id)  # somebody who has left meanwhile has no budget to wait for
+    person = room.people.get(user_id)  # a user who has left meanwhile has no budget to wait for
     if person is not None and not person.playback.take(now) and not at_once:
         room.setting.deadlines.set(("playback", room.id, ""), person.playback.ready_at(now))
         return
@@ -88,7 +88,7 @@ def _synced(room: Room, action: str) -> PlaybackSynced:
 
 
 def _resync(room: Room, member: Member, now: float) -> None:
-    """The "Resync" button: the present state, to this member alone [H15]."""
+    """Send the present state to this member only, for the "Resync" button [H15]."""
     if room.playback is not None:
         data = _synced(room, "resync")
         frame = room.frame("playback_synced", member.user_id, member.session_id, data, now, public=False)
@@ -141,14 +141,14 @@ def _take_report(room: Room, member: Member, report: tuple[PlaybackData, float],
     changed = member.viewer.take(data, room.playback, at, now)
     deadlines, limits = room.setting.deadlines, room.setting.limits
     deadlines.set(("report_stale", room.id, member.session_id), now + limits.report_fresh_s)
-    # paused counts as watching while somebody is there to look [D15]
+    # a paused video counts as watched while the user is active [D15]
     _set_watching(room, member, data.is_playing is True or member.person.profile.activity == "active", now)
     if changed:
         _emit_viewer(room, member, now)
 
 
 def lapse_report(room: Room, member: Member, now: float) -> None:
-    """No report for 10 s: nobody knows what this viewer sees [D15, H7]."""
+    """Handle the lack of a report for 10 s: the viewer's state is unknown [D15, H7]."""
     _set_watching(room, member, False, now)
     if member.viewer is not None and member.viewer.lapse():
         _emit_viewer(room, member, now)
@@ -169,8 +169,8 @@ def _emit_viewer(room: Room, member: Member, now: float) -> None:
 
 
 def sync_totals(room: Room) -> tuple[int, int]:
-    """ "Viewers synced 4/5": visible users who follow, and how many of them are in sync. The controller is the
-    reference and counts as synced until its own reports say otherwise [H7]."""
+    """Return the number of visible users that are in sync, and of those that follow, for "Viewers synced 4/5". The
+    controller is the reference and counts as synced unless its own reports differ [H7]."""
     synced = total = 0
     for person in room.people.values():
         sessions = [m for m in person.members.values() if m.visible and _follows(m)]
@@ -183,7 +183,7 @@ def sync_totals(room: Room) -> tuple[int, int]:
 
 
 def _follows(member: Member) -> bool:
-    # who is here over HTTP hears nothing to follow, unless its own reports say otherwise [M2]
+    # a session without a socket receives no events to follow, unless its own reports say that it does [M2]
     return not member.leased if member.viewer is None else member.viewer.following
 
 
@@ -194,7 +194,8 @@ REGISTERS["report"] = CoalescedValue(lambda member: member.report, _take_report,
 
 
 def handle_control_request(room: Room, member: Member, message: ControlRequest, now: float) -> Result:
-    """presence.requestControl: granted at once when nobody has control [I1], else a pending wish [I5]."""
+    """presence.requestControl: granted at once when no user has control [I1], else recorded as a pending request
+    [I5]."""
     _check_may_hold(room, member)
     spend(room, member.person.control, now)
     member.last_active_at = now
@@ -215,8 +216,8 @@ def handle_control_request(room: Room, member: Member, message: ControlRequest, 
 
 
 def handle_control_grant(room: Room, member: Member, message: ControlGrant, now: float) -> Result:
-    """presence.grantControl. Errors: NOT_CONTROLLER [I2], TARGET_NOT_IN_ROOM [I4], INVALID_DATA for oneself [I5],
-    FORBIDDEN when the target may not control."""
+    """presence.grantControl. Errors: NOT_CONTROLLER [I2], TARGET_NOT_IN_ROOM [I4], INVALID_DATA for the present
+    controller [I5], FORBIDDEN when the target may not control."""
     _check_may_decide(room, member)
     target = message.data.to_user_id
     if target == room.control.user_id:
@@ -235,7 +236,8 @@ def handle_control_grant(room: Room, member: Member, message: ControlGrant, now:
 
 
 def handle_control_deny(room: Room, member: Member, message: ControlDeny, now: float) -> Result:
-    """Refuse a pending request [I5]. Errors: NOT_CONTROLLER, TARGET_NOT_IN_ROOM when nobody of that id asks."""
+    """Refuse a pending request [I5]. Errors: NOT_CONTROLLER, TARGET_NOT_IN_ROOM when that user has no pending
+    request."""
     _check_may_decide(room, member)
     target = message.data.to_user_id
     if not room.control.withdraw(target):
@@ -259,8 +261,8 @@ def handle_control_release(room: Room, member: Member, message: ControlRelease, 
 
 
 def handle_control_cancel(room: Room, member: Member, message: ControlCancel, now: float) -> Result:
-    """Take one's own request back [I5]; the others learn it as a control_denied with reason `cancelled`. Errors:
-    INVISIBLE, for the request is a visible session's [K3]."""
+    """Withdraw the member's own request [I5]; the room receives a `control_denied` with reason `cancelled`. Errors:
+    INVISIBLE, because a request is a visible session's [K3]."""
     _check_visible(member)
     if room.control.withdraw(member.user_id):
         end_request(room, member, "cancelled", now)
@@ -268,8 +270,8 @@ def handle_control_cancel(room: Room, member: Member, message: ControlCancel, no
 
 
 def lose_control(room: Room, member: Member, now: float) -> None:
-    """The member's new token has no `control` scope: it neither holds nor asks for control any more [A4]. An invisible
-    one does neither anyway: what its user has, a visible session has [K3]."""
+    """Take control, or the pending request, from a member whose new token lacks the `control` scope [A4]. Nothing is
+    done for an invisible member: only a visible session holds or requests control [K3]."""
     if not member.visible:
         return
     if room.control.session_id == member.session_id:
@@ -281,7 +283,7 @@ def lose_control(room: Room, member: Member, now: float) -> None:
 
 
 def end_request(room: Room, member: Member, reason: str, now: float) -> None:
-    """Tell the room that a pending request is over without a grant: `cancelled` or `expired`."""
+    """Emit the end of a pending request without a grant, with reason `cancelled` or `expired`."""
     room.setting.deadlines.cancel(("control_request", room.id, member.user_id))
     room.urgent = True
     room.emit("control_denied", member, {"toUserId": member.user_id, "reason": reason}, now, to_self=True)
@@ -298,7 +300,7 @@ def _check_may_hold(room: Room, member: Member) -> None:
     _check_visible(member)
     if not member.may_play:
         raise PresenceError("FORBIDDEN", "Your token has no 'control' scope for this room.")
-    if member.leased:  # it would not even hear that it has control
+    if member.leased:  # it would not receive the events of its control
         raise PresenceError("FORBIDDEN", "A session held over HTTP cannot have control. Connect by WebSocket.")
 
 

@@ -1,8 +1,8 @@
-"""What a member shows: cursor, selection, typing, broadcasts.
+"""Handles what a member shows: cursor, selection, typing, broadcasts.
 
-Cursor, selection, typing and playback reports are registers: over its budget a value waits as the one pending value of
-its sender and kind, a newer one takes its place, and it is applied as soon as a token is there. So the last value
-always arrives, a stop is never lost, and no rate is ever exceeded [E1, E2, G3, L1].
+Cursor, selection, typing and playback reports are coalesced: a value over its budget waits as the one pending value of
+its session and kind, a newer value replaces it, and it is applied as soon as a token is available. So the last value is
+always applied, no stop is lost, and no rate is exceeded [E1, E2, G3, L1].
 """
 
 from collections.abc import Callable
@@ -32,13 +32,13 @@ from .member import Member
 from .room import Room
 from .room_state import SYNCED_TYPES
 
-# What a handled message is acknowledged with [M5]; None for those kinds that a socket gets no acknowledgement for.
+# The fields of a message's acknowledgement [M5]; None for kinds that are not acknowledged over a socket.
 Result = dict[str, object] | None
 
 
 def submit(room: Room, member: Member, kind: str, value: Any, now: float) -> None:
-    """Apply a register's value now, or let it wait for its budget in place of the one that waited before. What is for
-    others is dropped if its sender is invisible, and an invisible sender takes none of the room's budget [K3, K7]."""
+    """Apply a coalesced value now, or keep it until its budget allows, in place of an earlier pending one. A public
+    value of an invisible session is dropped, and an invisible session takes none of the room's budget [K3, K7]."""
     register = REGISTERS[kind]
     if register.public and not member.visible:
         return
@@ -52,13 +52,14 @@ def submit(room: Room, member: Member, kind: str, value: Any, now: float) -> Non
 
 
 def release(room: Room, member: Member, kind: str, now: float) -> None:
-    """The budget for a pending value has come, unless the user's other tabs were quicker; then it waits again."""
+    """Apply the pending value of `kind`, whose token is due; it waits again when another session of the user has taken
+    that."""
     value = member.pending.take(kind)
     submit(room, member, kind, value, now)
 
 
 def settle(room: Room, member: Member, now: float) -> None:
-    """The connection is lost: a selection that waited for its budget is still the last one made [C5, E1]."""
+    """Apply a selection that waits for its budget when the connection is lost: it is the last one made [C5, E1]."""
     if "selection" in member.pending:
         _show_selection(room, member, member.pending.take("selection"), now)
         room.setting.deadlines.cancel(("selection", room.id, member.session_id))
@@ -73,7 +74,7 @@ def handle_cursor(room: Room, member: Member, message: CursorMessage, now: float
         raise PresenceError("INVALID_DATA", "A cursor in a video room needs data.timestamp, the second of the video.")
     member.last_active_at = now
     if is_plain(cursor) and member.shows_cursors and "cursor" not in member.pending:
-        room.show_cursor(member, cursor, now)  # the register that the short way has too
+        room.show_cursor(member, cursor, now)  # coalesced with cursors of the compiled path
         return None
     room.settle()
     if room.drop_late(member):
@@ -88,7 +89,7 @@ def _needs_timestamp(room: Room, member: Member) -> bool:
 
 def _show_cursor(room: Room, member: Member, cursor: Cursor | None, now: float) -> None:
     if not (member.visible and member.share_cursor):
-        return  # accepted and dropped, not kept for later [K3, K5]
+        return  # acknowledged and dropped, not kept for later [K3, K5]
     was_shown = member.cursor_shown
     member.cursor, member.cursor_put_away = cursor, False
     if not member.cursor_shown:
@@ -142,7 +143,7 @@ def handle_typing(room: Room, member: Member, message: Typing, now: float) -> Re
 
 def _show_typing(room: Room, member: Member, data: TypingData, now: float) -> None:
     if not member.visible:
-        return  # accepted and dropped [K3]
+        return  # acknowledged and dropped [K3]
     context = data.context if isinstance(data.context, str) else ""
     if not data.is_typing:
         if member.typing is not None:
@@ -157,7 +158,7 @@ def _show_typing(room: Room, member: Member, data: TypingData, now: float) -> No
 
 
 def handle_broadcast(room: Room, member: Member, message: Broadcast, now: float) -> Result:
-    """presence.broadcast: at most once, in order, not stored [J]. Errors: FORBIDDEN, INVISIBLE, RATE_LIMITED,
+    """presence.broadcast: delivered at most once, in order, not stored [J]. Errors: FORBIDDEN, INVISIBLE, RATE_LIMITED,
     TOO_LARGE, INVALID_DATA."""
     if not member.visible:
         raise PresenceError("INVISIBLE")
@@ -165,7 +166,7 @@ def handle_broadcast(room: Room, member: Member, message: Broadcast, now: float)
         raise PresenceError("FORBIDDEN", "Your token has no 'broadcast' scope for this room.")
     if len(bytes(message.data)) > room.setting.limits.max_broadcast_bytes:
         raise PresenceError("TOO_LARGE", f"data may have {room.setting.limits.max_broadcast_bytes} bytes.")
-    check_budget(room, member.person.broadcast, now)  # before the work of reading 8 KiB
+    check_budget(room, member.person.broadcast, now)  # before parsing up to 8 KiB
     ready_at = room.load.broadcasts.ready_at(now)
     if ready_at > now:
         raise PresenceError("RATE_LIMITED", retry_after_s=ready_at - now)
@@ -174,7 +175,7 @@ def handle_broadcast(room: Room, member: Member, message: Broadcast, now: float)
     spend(room, member.person.broadcast, now)
     named = None if message.to is None else set(message.to)
     hearers = (m for m in room.members.values() if m.attached and m is not member)
-    # the invisible count for nothing, or the time until RATE_LIMITED would tell how many they are [K7]
+    # invisible sessions are not charged, or the time until RATE_LIMITED would reveal their number [K7]
     receivers = sum(1 for m in hearers if m.visible and (named is None or m.user_id in named))
     room.load.broadcasts.spend(len(bytes(message.data)), receivers, now)
     if message.to is None:
@@ -194,7 +195,7 @@ def _send_to(room: Room, member: Member, message: Broadcast, users: set[str], no
 
 
 def announce(room: Room, data: bytes, to: list[str] | None, now: float) -> None:
-    """A broadcast of the server's own, as user `system` [J4]. It takes nobody's budget."""
+    """Send a broadcast of the application's server, as user `system` [J4]. It is not charged to any budget."""
     frame = room.frame("broadcast", SYSTEM, SYSTEM, Raw(data), now, public=to is None and room.shown)
     if to is None:
         room.out.append(StreamFrame(frame))
@@ -204,7 +205,7 @@ def announce(room: Room, data: bytes, to: list[str] | None, now: float) -> None:
 
 
 def reach(room: Room, to: list[str] | None) -> int:
-    """How many sessions an announcement goes to, not counting the invisible [M5]."""
+    """Return the number of sessions that an announcement goes to, without the invisible ones [M5]."""
     return sum(1 for member in _hearers(room, to) if member.visible)
 
 
@@ -213,22 +214,23 @@ def _hearers(room: Room, to: list[str] | None) -> list[Member]:
 
 
 def check_budget(room: Room, bucket: TokenBucket, now: float) -> None:
-    """Is there a token in both? Errors: RATE_LIMITED with the time to wait [L1, L2]."""
+    """Check that the person's and the room's budget have a token. Errors: RATE_LIMITED with the time to wait [L1,
+    L2]."""
     ready_at = max(bucket.ready_at(now), room.budget.ready_at(now))
     if ready_at > now:
         raise PresenceError("RATE_LIMITED", retry_after_s=ready_at - now)
 
 
 def spend(room: Room, bucket: TokenBucket, now: float) -> None:
-    """Take from a person's budget and the room's. Errors: RATE_LIMITED with the time to wait [L1, L2]."""
+    """Take a token from the person's and the room's budget. Errors: RATE_LIMITED with the time to wait [L1, L2]."""
     check_budget(room, bucket, now)
     bucket.take(now)
     room.budget.take(now)
 
 
 class CoalescedValue:
-    """A kind whose newest value counts: whose budget it takes, what applying it does, and whether it is `public`, for
-    others to see."""
+    """A kind of value of which only the newest counts: the budget it is charged to, the function that applies it, and
+    whether it is `public`, that is shown to other users."""
 
     __slots__ = ("apply", "budget", "public")
 

@@ -1,13 +1,15 @@
-"""A room: who is in it, what they may know of each other, and the one ordered stream of events they all see.
+"""Holds the rules of one room: its members, what they may know of each other, and the one ordered stream of events that
+all of them receive.
 
 Invariants, checked by the state machine test:
-- at most `max_users_per_room` distinct users, those in their grace and the invisible included [C6, C8, C9];
-- what an invisible or disabled session does reaches nobody but its user's other sessions, and takes no `seq` [K, K7];
-- to others a room without a visible member does not exist: lifetime.py begins and ends it [K7, C12];
-- a member gets `joined` before any event of the room, and then every event after it in the owner's order [B11, C4];
-- one controller at most, always a visible session in the room [I].
+- at most `max_users_per_room` distinct users, those in their grace period and the invisible ones included [C6, C8, C9];
+- events of an invisible or disabled session go only to its user's other sessions, and take no `seq` [K, K7];
+- for other users a room without a visible member does not exist: lifetime.py begins and ends it [K7, C12];
+- a member receives `joined` before any event of the room, and then every later event in the owner's order [B11, C4];
+- there is at most one controller, always a visible session in the room [I].
 
-The room writes only itself; what leaves it goes into `out` (frames, in order) and `effects` (word to others).
+The room writes only its own state. Its output goes into `out` (frames, in order) and into `effects` (commands for other
+owners, messages for edges).
 """
 
 from typing import Any
@@ -26,19 +28,20 @@ from .member import Member, Person, PrivateRoom
 from .room_state import RoomState, unnamed_type
 from .snapshot_delivery import repeat_snapshot, send_snapshot
 
-UNHEARD_S = 0.5  # so much longer than the grace a place is held after a take-over: word of a return may be on its way
+# Extra time for which a place is held after a take-over: a message about a resume may be under way.
+UNHEARD_S = 0.5
 FORGET_S = 10.0  # leaving and joining again does not refill a budget [L1]
 
 
 class Room(RoomState):
-    """One room on its owner. All methods take `now`, monotonic seconds; a broken rule raises PresenceError."""
+    """One room on its owner. `now` is in monotonic seconds in all methods; a broken rule raises PresenceError."""
 
     __slots__ = ()
 
     # --- coming and going -----------------------------------------------------------------------------------------
 
     def admit(self, enter: EnterRoom, stay: int, profile: Profile, now: float) -> None:
-        """Let a session in and tell the others; joining twice only repeats the snapshot [C3].
+        """Add a session and emit `user_joined`; a second join of the same session only repeats the snapshot [C3].
 
         Errors: ROOM_TYPE_MISMATCH [C1], INVALID_MESSAGE [C2], ROOM_FULL [C6].
         """
@@ -65,7 +68,7 @@ class Room(RoomState):
             member.name, member.image = visitor.name, visitor.image
             self.apply_profile(member.person, profile, member.session_id, False, now)
             self.prolong(member, visitor.lease_until)
-            if visitor.privacy_version > member.privacy_version:  # a word on it was lost with an owner
+            if visitor.privacy_version > member.privacy_version:  # a change was lost with an owner
                 self.apply_privacy(
                     member,
                     version=visitor.privacy_version,
@@ -88,14 +91,14 @@ class Room(RoomState):
             self.setting.deadlines.cancel(("forget", self.id, visitor.user_id))
             self.people[visitor.user_id] = person
             person.profile = profile
-        self.apply_profile(person, profile, visitor.session_id, False, now)  # other tabs may have shown an older one
+        self.apply_profile(person, profile, visitor.session_id, False, now)  # other sessions may show an older one
         member = Member(enter, stay, person, self.setting.limits, now)
         member.color = colors.choose(visitor.user_id, self._colors_taken(member))
         if member.visible:
             member.index = self._free_index()
         person.members[member.session_id] = self.members[member.session_id] = member
         self.prolong(member, visitor.lease_until)
-        if member.visible:  # counted before the snapshot is taken, so that snapshot and stream meet exactly
+        if member.visible:  # counted before the snapshot is taken, so that the stream continues exactly where it ends
             self.setting.deadlines.cancel(("empty", self.id, ""))
             self._emit_joined(member, now)
         send_snapshot(self, member, enter.id, now)
@@ -103,18 +106,18 @@ class Room(RoomState):
             self._emit_joined(member, now)
 
     def prolong(self, member: Member, lease_until: float) -> None:
-        """A leased member lives until monotonic second `lease_until`; 0 for one with a socket [M2]."""
+        """Set the end of a leased member to monotonic second `lease_until`; 0 for a member with a socket [M2]."""
         member.lease_until = lease_until
         if lease_until:
             self.setting.deadlines.set(("grace", self.id, member.session_id), lease_until)
 
     def remove(self, member: Member, reason: str, now: float, *, id: MessageId | None = None) -> None:
-        """End a membership: one user_left implies the end of all it showed [G6]."""
-        if member.attached:  # first of all, so that it hears nothing of what its going causes
+        """End a membership and emit one `user_left`, which implies the end of all that the member showed [G6]."""
+        if member.attached:  # first, so that it receives no event caused by its removal
             self.parted.add(member.edge)
             frame = frame_text(encode(LeftReply(id=id, room_id=self.id))) if reason == "left" else b""
             self.out.append(StreamFrame(frame, only=member.session_id, detach=True))
-        elif reason == "left" and not member.leased:  # resumed, but not joined again; or taken for lost by mistake
+        elif reason == "left" and not member.leased:  # resumed, but not joined again; or wrongly taken for lost
             payload = encode(LeftReply(id=id, room_id=self.id))
             news = Left(session_id=member.session_id, room_id=self.id, payload=payload)
             self.setting.effects.append((member.edge, news))
@@ -125,7 +128,7 @@ class Room(RoomState):
         del person.members[member.session_id]
         if not person.members:
             del self.people[person.user_id]
-            if self.shown:  # its budgets outlive a leave
+            if self.shown:  # budgets are kept after a leave
                 self.gone[person.user_id] = person
                 self.setting.deadlines.set(("forget", self.id, person.user_id), now + FORGET_S)
         if person.visible_count == 0:
@@ -138,8 +141,9 @@ class Room(RoomState):
         lifetime.note_removal(self, reason, now, visible=member.visible)
 
     def drop(self, member: Member, now: float, grace_until: float = 0.0, away_at: float = 0.0) -> None:
-        """The socket is lost: hold the place for the grace, which ends at monotonic second `grace_until`; 0: it begins
-        now. It is shown as before until monotonic second `away_at`; 0.0: not for a moment [D2]."""
+        """Handle a lost socket: hold the place for the grace period, which ends at monotonic second `grace_until`; 0:
+        it begins now. The session is shown as connected until monotonic second `away_at`; 0.0: it is shown as away at
+        once [D2]."""
         self.hold(member, grace_until or now + self.setting.limits.grace_s, now, not_before=away_at)
         if away_at > now:
             member.away_at = away_at
@@ -149,7 +153,8 @@ class Room(RoomState):
             self.show_away(member, now)
 
     def show_away(self, member: Member, now: float) -> None:
-        """Hide at once what would look alive of a lost session [D2, E3, G4]."""
+        """Show a lost session as away: end its cursor, typing and sync state, and move its control to another session
+        [D2, E3, G4]."""
         if member.cursor_shown:
             self.hide_cursor(member, now)
         if member.typing is not None:
@@ -165,24 +170,25 @@ class Room(RoomState):
             member.viewer.lapse()
         self.setting.deadlines.cancel(("report_stale", self.id, member.session_id))
         if self.control.session_id == member.session_id:
-            self._move_control(member)  # another tab of the controller takes it, silently [I6]
+            self._move_control(member)  # another session of the controller takes it, without an event [I6]
         self.emit_status(member, now)
 
     def hold(self, member: Member, grace_until: float, now: float, not_before: float = 0.0) -> None:
-        """The grace of a lost session ends at monotonic second `grace_until`; its place is kept until then, or until
-        `not_before` when that is later. Where it has ended already the user's owner knows why the session lives on,
-        and ends it a moment later, or not."""
+        """Set the end of a lost session's grace period to monotonic second `grace_until`. Its place is kept until then,
+        or until `not_before` when that is later. When `grace_until` has passed, the place is kept `UNHEARD_S` longer:
+        the user's owner, which knows why the session is kept, ends it or not."""
         member.grace_until = grace_until
         free_at = max(grace_until if grace_until > now else now + UNHEARD_S, not_before)
         self.setting.deadlines.set(("grace", self.id, member.session_id), free_at)
 
     def resume(self, member: Member, edge: int, connection: int, now: float) -> None:
-        """Back inside the grace: nothing but a status_changed [D2]; events flow again once the client re-joins [C4]."""
+        """Reconnect a member within its grace period; it emits only a `status_changed` [D2]. Its events resume at its
+        next join [C4]."""
         for kind in ("grace", "away"):
             self.setting.deadlines.cancel((kind, self.id, member.session_id))
         member.edge, member.connection, member.grace_until = edge, connection, 0.0
         member.attached = False
-        # a snapshot that was under way to the old connection is not the new one's
+        # a snapshot queued for the old connection is not valid for the new one
         self.out = [item for item in self.out if not (item.attach and item.only == member.session_id)]
         if not member.connected:
             seen, member.connected, member.away_at = member.shown_connected, True, 0.0
@@ -200,8 +206,8 @@ class Room(RoomState):
         share_selection: bool,
         now: float,
     ) -> None:
-        """Going invisible looks like leaving, coming back like joining [K2]; hiding a cursor hides it at once [K5]. A
-        word of an older `version` than the last changes nothing."""
+        """Change what the member hides. Becoming invisible is shown as a leave, becoming visible as a join [K2]; hiding
+        the cursor takes effect at once [K5]. A `version` lower than the member's changes nothing."""
         if version < member.privacy_version:
             return
         member.privacy_version = version
@@ -235,7 +241,7 @@ class Room(RoomState):
                 webhook_recorder.shown(self, now)
 
     def _show(self, member: Member, now: float) -> None:
-        """A member that was invisible is to be seen: like one that has just joined, the last of the list [K2, K7]."""
+        """Show a member that was invisible as one that has just joined, at the end of the list [K2, K7]."""
         person = member.person
         for sessions in (self.members, person.members):
             sessions[member.session_id] = sessions.pop(member.session_id)
@@ -246,12 +252,12 @@ class Room(RoomState):
         member.color = colors.choose(member.user_id, self._colors_taken(member))
         member.index = self._free_index()
         self._emit_joined(member, now)
-        repeat_snapshot(self, member, now)  # its colour and number may be others, or the room
-        if not member.shown_connected:  # user_joined says nothing of the grace
+        repeat_snapshot(self, member, now)  # its colour, its number and the room may have changed
+        if not member.shown_connected:  # user_joined does not carry the grace period
             self.emit_status(member, now)
 
     def _drop_pending(self, member: Member, *kinds: str) -> None:
-        """Forget what waits for its budget and came while it was not to be shown: it was dropped then [K3, K5]."""
+        """Drop pending values that were sent while they were not to be shown: they count as dropped then [K3, K5]."""
         for kind in kinds:
             member.pending.drop(kind)
             self.setting.deadlines.cancel((kind, self.id, member.session_id))
@@ -274,7 +280,7 @@ class Room(RoomState):
         lifetime.note_removal(self, "left", now)
 
     def apply_profile(self, person: Person, profile: Profile, session_id: str, interacted: bool, now: float) -> None:
-        """The person's status: one status_changed per room per real change [D10]."""
+        """Apply the person's profile: one `status_changed` per room and actual change [D10]."""
         member = person.members.get(session_id)
         if interacted and member is not None:
             member.last_active_at = now
@@ -286,7 +292,7 @@ class Room(RoomState):
             return
         if member is None or not (member.shown_connected and member.visible):
             member = next((each for each in person.members.values() if each.shown_connected and each.visible), None)
-        member = member or person.members.get(session_id)  # nobody to see but the person's own tabs
+        member = member or person.members.get(session_id)  # only the user's own sessions receive it
         if member is not None:
             self.emit_status(member, now)
 
@@ -303,10 +309,10 @@ class Room(RoomState):
         merge: str = "",
         compact: bytes | None = None,
     ) -> None:
-        """Put an event of `member` into the stream: to all others [B9], to its author too when `to_self`.
+        """Append an event of `member` to the stream, for all other members [B9], and for its author too when `to_self`.
 
-        `merge` and `compact` are those of StreamFrame. An invisible member's events go to the same user's other
-        sessions alone, without a seq [K4, K7].
+        `merge` and `compact` are those of `StreamFrame`. Events of an invisible member go only to the same user's other
+        sessions, without a `seq` [K4, K7].
         """
         public = member.visible
         frame = self.frame(type_, member.user_id, member.session_id, data, now, public=public)
@@ -318,17 +324,17 @@ class Room(RoomState):
                 self.out.append(StreamFrame(frame, only=other.session_id))
 
     def hide_cursor(self, member: Member, now: float) -> None:
-        """Say that a member's cursor is not to be seen any more [E3]."""
+        """Emit that a member's cursor is hidden [E3]."""
         shown = CursorShown(color=member.color, hidden=True)
         self.emit("cursor_moved", member, shown, now, merge=f"c{member.session_id}", compact=encode((member.index,)))
 
     def send(self, member: Member, payload: bytes | None, *, refusal: bool = False) -> None:
-        """A reply to one member, in order with the events around it; nothing when there is nothing to say."""
+        """Send a reply to one member, in order with the events around it; None sends nothing."""
         if payload is None:
             return
         if member.attached:
             self.out.append(StreamFrame(frame_text(payload), only=member.session_id, refusal=refusal))
-        else:  # resumed, but not joined again yet: it hears no stream
+        else:  # resumed, but not joined again yet: it receives no stream
             news = Reply(session_id=member.session_id, payload=payload, refusal=refusal)
             self.setting.effects.append((member.edge, news))
 
@@ -344,7 +350,7 @@ class Room(RoomState):
         self.emit("status_changed", member, shown, now, to_self=True)
 
     def frame(self, type_: str, user_id: str, session_id: str, data: Any, now: float, *, public: bool) -> bytes:
-        """An event, encoded and framed once; a public one takes the room's next number."""
+        """Encode and frame an event once; a public one takes the room's next sequence number."""
         event = Event(
             type=type_,
             room_id=self.id,
@@ -374,7 +380,7 @@ class Room(RoomState):
         self.emit("user_joined", member, data, now)
 
     def stop_typing(self, member: Member, reason: str, now: float) -> None:
-        """End what `typing` shows [G1, G4]. `reason`: stopped, timeout, changed, disconnected."""
+        """End the shown typing [G1, G4]. `reason`: stopped, timeout, changed, disconnected."""
         context, member.typing = member.typing, None
         self.setting.deadlines.cancel(("typing_stop", self.id, member.session_id))
         data = {"context": context, "reason": reason} if context else {"reason": reason}
@@ -383,17 +389,18 @@ class Room(RoomState):
     # --- control that moves with its holder [I6] ------------------------------------------------------------------
 
     def pass_control_on(self, member: Member, reason: str, now: float) -> None:
-        """`member` can no longer hold control: another tab of the user takes it silently, or it is released."""
+        """Take control from `member`, which can no longer hold it: another session of the user gets it without an
+        event, or it is released."""
         if self.control.session_id != member.session_id or self._move_control(member):
             return
         self.release_control(member, reason, now)
 
     def release_control(self, member: Member, reason: str, now: float) -> None:
-        """Nobody has control any more; playback goes on as it was [I6]."""
+        """Release control; playback goes on as it was [I6]."""
         self.control.release()
         self.urgent = True
         data = {"reason": reason, "version": self.control.version}
-        # public even from someone who has just vanished: the holder was visible, and so is the end of it
+        # public even when the holder has just become invisible: it held control as a visible session
         frame = self.frame("control_released", member.user_id, member.session_id, data, now, public=True)
         self.out.append(StreamFrame(frame))
         webhook_recorder.control_changed(self, member.user_id, reason, now)
@@ -401,7 +408,7 @@ class Room(RoomState):
             return
         for user_id in self.control.by_age():
             heir = self.best_session(self.people[user_id])
-            if heir is not None and heir.may_hold:  # not somebody in the grace, or without the scope by now
+            if heir is not None and heir.may_hold:  # in its grace period, or without the scope by now
                 self.grant_control(heir.person, None, now)
                 return
 
@@ -414,16 +421,16 @@ class Room(RoomState):
         return heir is not None
 
     def best_session(self, person: Person, other_than: Member | None = None) -> Member | None:
-        """The visible session of a person, with a socket that is connected, that was active last, of those that may
-        have control when there are any; None without one."""
+        """Return the person's visible session with a connected socket that was active last, preferring those that may
+        have control; None when there is none."""
         able = [
             m for m in person.members.values() if m.connected and m.visible and not m.leased and m is not other_than
         ]
         return max(able, key=lambda m: (m.may_hold, m.last_active_at), default=None)
 
     def grant_control(self, person: Person, by: Member | None, now: float, *, to: Member | None = None) -> None:
-        """Hand control to `person`, at its session `to` or the best one; `by` is None when the room itself does [I1,
-        I3, I6]. Errors: TARGET_NOT_IN_ROOM."""
+        """Give control to `person`, at its session `to` or the best one; `by` is None when the room itself grants it
+        [I1, I3, I6]. Errors: TARGET_NOT_IN_ROOM."""
         session = to if to is not None and to.connected else self.best_session(person)
         if session is None:
             raise PresenceError("TARGET_NOT_IN_ROOM")
@@ -445,16 +452,16 @@ class Room(RoomState):
     # --- small things ---------------------------------------------------------------------------------------------
 
     def repeat_private(self, now: float) -> None:
-        """The last owner's last words may be lost. A client that has missed a numbered event sees the gap, but events
-        of the invisible, which their user's other sessions alone are told, have no number [K7]: these see the room
-        anew."""
+        """Repeat the snapshot to users with an invisible session, because the last events of the previous owner may be
+        lost. A client that misses a numbered event detects the gap, but the events of invisible sessions, which only
+        their user's other sessions receive, have no number [K7]."""
         for person in self.people.values():
             if len(person.members) > 1 and person.visible_count < len(person.members):
                 for member in person.members.values():
                     repeat_snapshot(self, member, now)
 
     def _colors_taken(self, by_others_than: Member) -> set[str]:
-        # an invisible session's colour counts for nobody, or a skipped colour would give it away [K7]
+        # the colour of an invisible session counts as free, or a skipped colour would reveal it [K7]
         return {m.color for m in self.members.values() if m.visible and m is not by_others_than}
 
     def _free_index(self) -> int:

@@ -1,4 +1,5 @@
-"""What a room is, without its rules: the state that room.py writes, and that others of this package read."""
+"""Holds the state of a room without its rules. Written by `Room`, the functions of lifetime.py, presence_state.py and
+playback_sync.py, the owner package and the bus; read by the rest of this package."""
 
 from koko_presence._fastpath.room_core import RoomCore
 from koko_presence.protocol.errors import PresenceError
@@ -10,16 +11,16 @@ from .load_control import Load
 from .member import Person
 from .playback import Playback
 
-SYNCED_TYPES = frozenset(("video", "comparison"))  # where playback is synchronised unless switched off [C16]
+SYNCED_TYPES = frozenset(("video", "comparison"))  # playback is synchronised unless switched off [C16]
 
 
 def unnamed_type() -> PresenceError:
-    """What a join without a type gets where there is no room to take it from [C2]."""
+    """Return the error for a join without a type to a room that has none yet [C2]."""
     return PresenceError("INVALID_MESSAGE", "The first to join a room names its roomType.")
 
 
 class RoomState(RoomCore):
-    """One room on its owner. `Room` has the rules; lifetime.py begins and ends it."""
+    """One room on its owner. `Room` adds the rules; lifetime.py begins and ends it."""
 
     __slots__ = (
         "changed", "control", "created_at", "edges", "flushed_seq", "gone", "keepers", "load", "moved", "parted",
@@ -34,32 +35,32 @@ class RoomState(RoomCore):
         self.type = room_type
         self.setting = setting
         self.created_at = now
-        self.shown = False  # is there a room for others than the invisible in it?
+        self.shown = False  # whether the room exists for users other than its invisible members
         self.people: dict[str, Person] = {}
-        self.gone: dict[str, Person] = {}  # who has just left, for the budgets
+        self.gone: dict[str, Person] = {}  # users that have just left, kept for their budgets
         self.playback: Playback | None = None
         self.playback_waits: tuple[str, str, str] | None = None  # user, session, action whose broadcast waits [H11]
-        self.sync_enabled = True  # until the room is shown, by each one's own type
+        self.sync_enabled = True  # until the room is shown, each user's own room type decides
         self.control = Control()
-        self.parted: set[int] = set()  # edges that still have a last word of this room to hear
-        self.changed: set[str] = set()  # sessions of which other workers keep an old record; "" for the room itself
-        self.keepers: set[int] = set()  # workers that have a record of the room
-        self.edges: list[int] = []  # with members that hear the room; the bus keeps it
-        self.revision = 0  # of the records
-        self.restored_revision = 0  # of the record of the owner before; 0: the room began here
-        self.flushed_seq = 0  # how far the edges have been told
+        self.parted: set[int] = set()  # edges that still have to receive the last events of this room
+        self.changed: set[str] = set()  # sessions whose replica is out of date; "" for the room itself
+        self.keepers: set[int] = set()  # workers that hold a replica of the room
+        self.edges: list[int] = []  # with members that receive the room's events; written by the bus
+        self.revision = 0  # of the replicas
+        self.restored_revision = 0  # of the record it was restored from; 0: the room was created here
+        self.flushed_seq = 0  # `seq` of the last flush
         self.moved = False  # another worker owns it by now
-        self.told_ms = self.send_interval_ms  # what members know of it
+        self.told_ms = self.send_interval_ms  # last sent to the members
         self.advised_ms = setting.advised_ms
 
     @property
     def send_interval_ms(self) -> int:
-        """How often clients are asked to send here: by the room's budget [L2], and by the worker's load [N17]."""
+        """The send interval advised to clients in this room: by the room's budget [L2] and the worker's load [N17]."""
         return max(self.load.advised_ms, self.setting.advised_ms)
 
     def type_for(self, person: Person | None) -> RoomType | None:
-        """The room's type as a user knows it; None when there is no such room for them. `person` is the user in the
-        room, None for one who is not there."""
+        """Return the room's type as a user sees it; None when the room does not exist for that user. `person` is the
+        user in the room, None for a user that is not in it."""
         if self.shown:
             return self.type
         return None if person is None else person.alone.type

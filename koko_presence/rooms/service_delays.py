@@ -1,22 +1,22 @@
-"""When this server was too late to serve those who want in, and what they may wait for meanwhile. Pure.
+"""Records the times in which the service was late to serve new connections, and extends their time limits accordingly.
+Pure.
 
-A client that has lost the connection has a grace in which to come back [D2], one that has just connected a time in
-which to authenticate [A1]. While a worker is behind with its work such a client waits for the server and is not to
-blame for being late: that time does not count. It is known from all workers of the service, because a new connection
-may come to any of them.
+A client that has lost its connection has a grace period in which to resume [D2]; a client that has just connected has a
+time limit for authentication [A1]. While a worker is behind with its work, such clients wait for the server through no
+fault of their own, so that time does not count. It covers all workers of the service, because a new connection may be
+accepted by any of them.
 """
 
-COUNTS_FROM_S = (
-    1.0  # a shorter wait costs no client its place: clients begin to come back within a fraction of a second
-)
-AFTERWARDS_S = 1.5  # what was read last has still to be done, and word of another worker comes once a second
-LONGEST_EXTRA_S = 60.0  # so much later than it would does a grace end at most: nobody stays listed for ever
-KEPT_S = 300.0  # longer than any grace with what is added to it
+COUNTS_FROM_S = 1.0  # a shorter wait costs no client its place: clients begin to reconnect within a fraction of it
+# Time to handle what was read last, and to receive the delay of another worker, which is sent once a second.
+AFTERWARDS_S = 1.5
+LONGEST_EXTRA_S = 60.0  # upper bound by which a grace period is extended, so that no session is listed for ever
+KEPT_S = 300.0  # longer than any extended grace period
 
 
 class Delays:
-    """The times in which a client waited for the service for COUNTS_FROM_S or longer, at any of its workers. All times
-    are monotonic seconds. Written by the worker's loop alone."""
+    """The intervals in which a client waited for the service for `COUNTS_FROM_S` or longer, at any of its workers. All
+    times are monotonic seconds. Written by the worker's loop only."""
 
     __slots__ = ("_times",)
 
@@ -25,12 +25,12 @@ class Delays:
 
     @property
     def times(self) -> list[tuple[float, float]]:
-        """All that is known: from when until when a client waited, in order."""
+        """The recorded intervals, in order: from when until when a client waited."""
         return list(self._times)
 
     def note(self, since: float, until: float) -> bool:
-        """A client that wanted in has waited from `since` until `until` at least; True when that counts. The same time
-        may be noted more than once, in any order."""
+        """Record that a client waited for the service at least from `since` until `until`. Return False when that is
+        shorter than `COUNTS_FROM_S`. Intervals may overlap, and come in any order."""
         if until - since < COUNTS_FROM_S:
             return False
         kept = []
@@ -45,9 +45,9 @@ class Delays:
         return True
 
     def ends(self, since: float, patience_s: float) -> float:
-        """When `patience_s` seconds that began at `since` are over, not counting the time in which the service was
-        behind, as far as that is known now: to be asked again when it has come. At most LONGEST_EXTRA_S later than if
-        it had been in time."""
+        """Return when `patience_s` seconds that began at `since` are over, without the time in which the service was
+        behind, as far as that is known now. Call it again at that time. The result is at most `LONGEST_EXTRA_S` later
+        than without delays."""
         at, left_s = since, patience_s
         for began, ended in self._times:
             if ended + AFTERWARDS_S <= at:

@@ -1,4 +1,4 @@
-"""A room's snapshot on its way to a member, in order with the room's events."""
+"""Sends a room's snapshot to a member, in order with the room's events."""
 
 from koko_presence._fastpath.fanout import StreamFrame, frame_text
 from koko_presence.protocol.events import encode
@@ -10,7 +10,8 @@ from .snapshot_view import joined_reply
 
 
 def send_snapshot(room: RoomState, member: Member, id: MessageId | None, now: float) -> None:
-    """The room as it is now; the member hears its stream from there on [C4]. A leased one hears nothing [M2]."""
+    """Send the present snapshot; the member receives the room's stream from there on [C4]. A leased member receives
+    neither [M2]."""
     if member.leased:
         return
     member.attached = True
@@ -19,8 +20,8 @@ def send_snapshot(room: RoomState, member: Member, id: MessageId | None, now: fl
 
 
 def repeat_snapshot(room: RoomState, member: Member, now: float, *, alone: bool = False) -> None:
-    """The room as it is now, unasked, for a member that hears its stream: what it knew counts no more. `alone`: no
-    member is visible."""
+    """Send a new snapshot, without a request, to a member that receives the stream; it replaces all that the client
+    holds of the room. `alone`: no member is visible."""
     if member.attached:
         frame = frame_text(encode(joined_reply(room, member, None, now, alone=alone)))
         room.out.append(StreamFrame(frame, only=member.session_id))

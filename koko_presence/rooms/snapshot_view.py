@@ -1,4 +1,4 @@
-"""What one person may see of a room: rows, counts, the snapshot at join, get_active's answer. Reads, never writes."""
+"""Builds what a user may see of a room: rows, counts, the snapshot at join, the answer to get_active. Reads only."""
 
 from msgspec import Raw
 
@@ -19,15 +19,15 @@ from .room_state import SYNCED_TYPES, RoomState
 
 
 def rows(room: RoomState, person: Person, session_id: str, *, alone: bool = False) -> Raw:
-    """The sessions that session `session_id` of `person` may know of, its own included, as JSON [C7, C14, K4]. An id of
-    another user's session counts for nothing. `alone`: no member is visible, so that these are the person's own.
+    """Return, as JSON, the sessions that session `session_id` of `person` may see, its own included [C7, C14, K4]. The
+    id of another user's session selects nothing. `alone`: no member is visible, so only the person's own are listed.
 
-    Rows are encoded once per change, not once per join: a hundred people who come back at once read the same bytes.
+    Rows are encoded once per change, not once per join: a hundred clients that reconnect at once share the same bytes.
     """
     wall, room_type = room.setting.wall, room.type if room.shown else person.alone.type
     encoded = [
         encode(member.row(room.id, room_type, wall, full=True, own=True))
-        if member.session_id == session_id and member.person is person  # over HTTP the id is whatever the caller wrote
+        if member.session_id == session_id and member.person is person  # over HTTP the caller chooses the id
         else member.encoded_row(room.id, room_type, wall)
         for member in (person if alone else room).members.values()
         if member.visible or member.person is person
@@ -36,7 +36,7 @@ def rows(room: RoomState, person: Person, session_id: str, *, alone: bool = Fals
 
 
 def outside_rows(room: RoomState) -> list[PresenceUser]:
-    """What somebody who is not in the room may know [C14]."""
+    """Return what a user that is not in the room may see [C14]."""
     wall = room.setting.wall
     return [
         member.row(room.id, room.type, wall, full=False, own=False)
@@ -46,7 +46,7 @@ def outside_rows(room: RoomState) -> list[PresenceUser]:
 
 
 def counts(room: RoomState) -> tuple[int, int]:
-    """Distinct visible users and visible sessions [C7, C8]."""
+    """Return the numbers of distinct visible users and of visible sessions [C7, C8]."""
     return (
         sum(1 for person in room.people.values() if person.visible_count),
         sum(1 for member in room.members.values() if member.visible),
@@ -54,7 +54,7 @@ def counts(room: RoomState) -> tuple[int, int]:
 
 
 def active_reply(room: RoomState, ask: AskActive) -> ActiveReply:
-    """The answer to get_active: everything for a member's user, less for others [C14]."""
+    """Return the answer to get_active: all details for a user with a session in the room, fewer for others [C14]."""
     person = room.people.get(ask.user_id)
     user_count, session_count = counts(room)
     return ActiveReply(
@@ -67,8 +67,8 @@ def active_reply(room: RoomState, ask: AskActive) -> ActiveReply:
 
 
 def describe(room: RoomState, member: Member, *, alone: bool = False) -> PresenceRoom:
-    """The room as `member` sees it [PresenceRoom, C5, H5, I5]. `alone`: no member is visible, and the others are not
-    looked at."""
+    """Return the room as `member` sees it [PresenceRoom, C5, H5, I5]. `alone`: no member is visible, so others are not
+    examined."""
     wall = room.setting.wall
     user_count, session_count = (0, 0) if alone else counts(room)
     room_type, since = (room.type, room.created_at) if room.shown else member.person.alone
@@ -95,7 +95,7 @@ def describe(room: RoomState, member: Member, *, alone: bool = False) -> Presenc
 def joined_reply(
     room: RoomState, member: Member, id: MessageId | None, now: float, *, alone: bool = False
 ) -> JoinedReply:
-    """What a join is answered with [C4]. `alone` as for `describe`."""
+    """Return the answer to a join [C4]; `alone` as in `describe`."""
     return JoinedReply(
         id=id,
         room_id=room.id,
@@ -109,8 +109,8 @@ def joined_reply(
 
 
 def acting_member(room: RoomState | None, user_id: str, session_id: str) -> Member:
-    """Whom an HTTP call is for: the user's session of that id, or when none is named the user's lease, or the only
-    session [M1]. Errors: NOT_IN_ROOM, also for a session of somebody else, and SESSION_REQUIRED."""
+    """Return the member that an HTTP call acts for: the user's session of that id, or without an id the user's lease or
+    only session [M1]. Errors: NOT_IN_ROOM, also for a session of another user, and SESSION_REQUIRED."""
     person = None if room is None else room.people.get(user_id)
     here = [] if person is None else [m for m in person.members.values() if m.connected]
     if session_id:

@@ -1,7 +1,7 @@
-"""What a room notes for the application's back end [M10], when its setting has a sink for it; otherwise nothing at all.
+"""Records the webhook events of a room [M10] in the `happenings` of its context; without one it records nothing.
 
-Only a room's owner notes, and only what it does itself: a room that was taken over is not created again, and nobody in
-it enters again; who does not come back leaves it there.
+Only a room's owner records, and only changes that it makes itself: a take-over creates no room and no entry; a session
+that does not return leaves there.
 """
 
 from typing import Any
@@ -26,20 +26,20 @@ from .room_state import RoomState
 
 
 def shown(room: RoomState, now: float) -> None:
-    """The room has begun to exist for others than the invisible in it [K7]."""
+    """Record that the room begins to exist for users other than its invisible members [K7]."""
     if room.setting.happenings is not None:
         _note(room, RoomShown, now, (room.id, room.created_at))
 
 
 def hidden(room: RoomState, now: float) -> None:
-    """The room has ended for all but the invisible in it [K7]."""
+    """Record that the room has ended for all users but its invisible members [K7]."""
     if room.setting.happenings is not None:
         _note(room, RoomHidden, now, (room.id, room.created_at))
 
 
 def entered(room: RoomState, member: Member, now: float, *, made: bool, begun: bool) -> None:
-    """A session is in; `made`: the room was made for it, `begun`: for others it begins with it. The session may have
-    taken the last free place."""
+    """Record that a session has entered. `made`: the room was created for it; `begun`: the room becomes visible to
+    other users with it. The session may have taken the last free place."""
     if room.setting.happenings is None:
         return
     stay = (room.id, member.session_id, member.joined_at)
@@ -54,8 +54,8 @@ def entered(room: RoomState, member: Member, now: float, *, made: bool, begun: b
 
 
 def entered_before_creation(room: RoomState, created_at: float, told_at: float, now: float) -> None:
-    """Those who are in have entries that a receiver has forgotten, if they are not after `told_at`: by then another
-    owner has told to have made the same room, at `created_at`."""
+    """Record the entries of members once more when they joined at `told_at` or before. Another owner has reported the
+    creation of the same room, at `created_at`, by which the back end drops these entries."""
     if room.setting.happenings is None:
         return
     for member in room.members.values():
@@ -64,14 +64,14 @@ def entered_before_creation(room: RoomState, created_at: float, told_at: float, 
 
 
 def left(room: RoomState, member: Member, reason: str, now: float) -> None:
-    """A session has been taken out of the room."""
+    """Record that a session was removed from the room."""
     if room.setting.happenings is not None:
         stay = (room.id, member.session_id, member.joined_at)
         _note_stay(room, UserLeft, member, now, stay, reason=reason)
 
 
 def left_with_its_owner(room: RoomState, record: MemberRecord, now: float) -> None:
-    """A session is not in the room, which an owner before this one has told to have entered."""
+    """Record the leave of a session that is not in the room, but whose entry an earlier owner has reported."""
     if room.setting.happenings is None:
         return
     person = room.people.get(record.user_id)
@@ -90,13 +90,13 @@ def left_with_its_owner(room: RoomState, record: MemberRecord, now: float) -> No
 
 
 def emptied(room: RoomState, now: float, *, invisible: bool = False) -> None:
-    """The room is gone; `invisible`: it was already, for others."""
+    """Record that the room is gone; `invisible`: for other users it had ended before."""
     if room.setting.happenings is not None:
         _note(room, RoomEmptied, now, (room.id, room.created_at), invisible=invisible)
 
 
 def control_changed(room: RoomState, from_user_id: str | None, reason: str, now: float) -> None:
-    """Control has gone from `from_user_id` to whom it belongs now."""
+    """Record that control has passed from `from_user_id` to the present controller, if any."""
     if room.setting.happenings is None:
         return
     control = room.control
