@@ -1,1 +1,1 @@
-"""The rules of a user and its sessions. Pure: no asyncio, no socket, no clock, no randomness; time is an argument."""
+"""The rules of a user and its sessions. Pure: no asyncio, socket, clock or randomness; time is an argument."""

@@ -1,9 +1,10 @@
-"""What a user's owner does for HTTP calls: sessions without a socket, and which session a call is for [M1, M2, M3].
+"""Handles HTTP calls at a user's owner: sessions without a socket (leases), and the session that a call acts for [M1,
+M2, M3].
 
-A lease is a session at no edge. It is in one room and lives for three heartbeats, `Limits.silence_s`, from its last
-renewal; its user's owner and its room's owner each hold that deadline, so neither needs the other to end it. It counts
-as a session, and its room as a room [C10]. It takes nobody's place, not even one that is held for a grace; a socket
-takes a lease's [C11].
+A lease is a session without an edge. It is in one room and ends `Limits.silence_s` (three heartbeats) after its last
+renewal. Its user's owner and its room's owner each hold that deadline, so either can end it without the other. A lease
+counts as a session, and its room as a room [C10]. It never takes the place of another session, not even of one in its
+grace period; a socket may take the place of a lease [C11].
 """
 
 import hashlib
@@ -30,7 +31,8 @@ _ONE_ROOM = "A session held over HTTP is for one room. Join without a sessionId 
 
 
 def lease_id(user_id: str, room_id: str, client_key: str) -> str:
-    """The session id of a lease: one per user, room and key, so that asking twice is asking once [M2]."""
+    """Return the session id of a lease: one per user, room and key, so a repeated request returns the same lease
+    [M2]."""
     found = hashlib.blake2b(digest_size=16, person=b"koko lease")
     for part in (user_id, room_id, client_key):
         data = part.encode()
@@ -39,19 +41,19 @@ def lease_id(user_id: str, room_id: str, client_key: str) -> str:
 
 
 def is_lease(session_id: str) -> bool:
-    """Is this the id of a lease, of anybody and at any time?"""
+    """Return whether this has the form of a lease's id; it may be any user's, and have ended."""
     return session_id.startswith("lease_") and len(session_id) == _LEASE_ID_CHARS
 
 
 def unknown_session() -> PresenceError:
-    """One text for "there is no such session" and "it is not yours" [M1]."""
+    """Return the error for a missing session and for one of another user; the text is the same [M1]."""
     return PresenceError("SESSION_REQUIRED", "You have no such session. Name one that is connected, or join first.")
 
 
 def prepare(user: User, command: EnterRoom, now: float) -> None:
-    """Complete a call's EnterRoom with what is known here: where the session is connected, or until when its lease
-    holds. Errors: SESSION_REQUIRED, TOO_MANY_SESSIONS [C11], TOO_MANY_ROOMS [C10]; FORBIDDEN for a caller without
-    presence and a socket's session with it, which others would see [K1]."""
+    """Complete a call's `EnterRoom`: the edge and connection of the session, or the end of its lease. Errors:
+    SESSION_REQUIRED, TOO_MANY_SESSIONS [C11], TOO_MANY_ROOMS [C10]; FORBIDDEN when the caller's token disables presence
+    and the session is a socket's with presence, which other users would see [K1]."""
     visitor = command.visitor
     session = user.sessions.get(visitor.session_id)
     if session is None and command.lease:
@@ -87,7 +89,7 @@ def _hold(user: User, session_id: str, until: float) -> None:
 
 
 def held(user: User, session_id: str) -> list[tuple[str, str]]:
-    """The user's leases and their rooms: all, or the one that is named."""
+    """Return the user's leases with their rooms; all of them, or the one of `session_id`."""
     return [
         (each, room_id)
         for each, session in user.sessions.items()
@@ -97,8 +99,8 @@ def held(user: User, session_id: str) -> list[tuple[str, str]]:
 
 
 def renew(user: User, command: RenewLeases, now: float) -> None:
-    """The HTTP heartbeat; the room of the last lease answers for all. Errors: METHOD_NOT_SUPPORTED when there is none
-    to renew [D6]."""
+    """Renew leases, the HTTP heartbeat; the room of the last one answers for all. Errors: METHOD_NOT_SUPPORTED when
+    there is none to renew [D6]."""
     leases = [each for each in command.sessions if each in user.sessions and user.sessions[each].leased]
     if not leases:
         raise nothing_to_renew()
@@ -133,8 +135,8 @@ def nothing_to_renew() -> PresenceError:
 
 
 def leave(user: User, command: LeaveRoom) -> bool:
-    """An HTTP leave [M3]: the named session, or the lease, or the only session there, or all. False when nobody was
-    there to leave; else the room answers. Errors: SESSION_REQUIRED."""
+    """Handle an HTTP leave [M3]: of the named session, the lease, the only session in the room, or all. Return False
+    when no session had to leave; else the room answers. Errors: SESSION_REQUIRED."""
     call, room_id = command.call, command.room_id
     there = [session_id for session_id, session in user.sessions.items() if room_id in session.rooms]
     if command.all:
@@ -164,8 +166,8 @@ def leave(user: User, command: LeaveRoom) -> bool:
 
 
 def change_privacy(user: User, command: ChangePrivacy) -> dict[str, object]:
-    """setPrivacy by HTTP: of one session, or of all with scope "user" [K6]; the edges of those that are connected are
-    told. Returns the fields of the answer. Errors: SESSION_REQUIRED, FORBIDDEN."""
+    """setPrivacy over HTTP, of one session, or of all with scope "user" [K6]; the edges of the connected ones are
+    notified. Return the fields of the answer. Errors: SESSION_REQUIRED, FORBIDDEN."""
     if not command.session_id and (command.privacy.scope == "user" or len(user.sessions) == 1):
         command.session_id = next(iter(user.sessions), "")
     if command.session_id not in user.sessions:
@@ -176,15 +178,15 @@ def change_privacy(user: User, command: ChangePrivacy) -> dict[str, object]:
 
 
 def tell_edge(user: User, session_id: str, news: SessionActed) -> None:
-    """What was done for a session by another way than its socket is its edge's to know, if it has one."""
+    """Notify the session's edge, if it has one, of an action for the session that did not come over its socket."""
     session = user.sessions.get(session_id)
     if session is not None and session.connected and not session.leased:
         user.setting.effects.append((session.edge, news))
 
 
 def adopt(user: User, command: ClaimMember, now: float) -> None:
-    """A room has a lease that the new owner of its user may know nothing of [N-b]: it is taken over if there is place
-    for it, or else it ends."""
+    """Restore a lease that a room holds and that the new owner of its user may not know [N-b]. It ends when it has run
+    out or the user has too many sessions."""
     visitor = command.visitor
     session = user.sessions.get(command.session_id)
     if session is None:

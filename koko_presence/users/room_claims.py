@@ -1,6 +1,7 @@
-"""What a room says of a user's sessions to the user's owner, when either is new, held against what is known [N-b].
+"""Reconciles a room's statement about a user's session with the state of the user's owner, when either owner is new
+[N-b]. Writes `User` and `UserSession`.
 
-Of each thing the newer word of an owner counts, whichever record has it.
+For each value the higher version given by an owner wins, in whichever record it is.
 """
 
 from koko_presence.protocol.commands import ApplyProfile, ClaimMember, SuspendMember
@@ -11,15 +12,17 @@ from .user import MANUAL, User
 
 
 def claim(user: User, command: ClaimMember, now: float) -> None:
-    """A room has this session: tell it of the difference, as known at monotonic second `now`."""
+    """Compare a room's statement that it holds this session with the state at monotonic second `now`, and send the room
+    the correction."""
     room_id, session_id, effects = command.room_id, command.session_id, user.setting.effects
     session = user.sessions.get(session_id) or _believe(user, command, now)
     if session is not None and (
-        not session.accepted_at  # known by what rooms say of it alone
+        not session.accepted_at  # known only from statements of rooms
         or (room_id in session.named and session.connection == command.connection)
     ):
         session.rooms.setdefault(room_id, command.stay)
-    if session is None or not session.connected or room_id not in session.rooms:  # it may still join again
+    # Suspended, not removed: it may join again.
+    if session is None or not session.connected or room_id not in session.rooms:
         if session is not None and not session.connected:
             _agree_on_grace(user, session, command, now)
         drop = SuspendMember(
@@ -31,7 +34,7 @@ def claim(user: User, command: ClaimMember, now: float) -> None:
         )
         effects.append(drop)
     elif session.connection != command.connection or not command.connected:
-        # it was dropped by mistake, and its edge has gone on hearing the room
+        # wrongly suspended; with the same connection its edge still receives the room's events
         hears = session.connection == command.connection
         effects.append(user.resume_word(session_id, room_id, command.stay, hears=hears))
     if session is not None and room_id in session.rooms:
@@ -39,20 +42,22 @@ def claim(user: User, command: ClaimMember, now: float) -> None:
 
 
 def _agree_on_grace(user: User, session: UserSession, command: ClaimMember, now: float) -> None:
-    """The user's owner and the room hold a lost session until the same moment, which `command.grace_until` is then.
-    `command.visitor.opening` is the version of the last word of an owner that the room has on the session."""
+    """Make the user's owner and the room hold a lost session until the same moment; it is returned in
+    `command.grace_until`. `command.visitor.opening` is the version of the room's last change of where the session is
+    connected."""
     until = command.grace_until or now + user.setting.limits.grace_s
     if session.connection == command.connection:
-        if 0.0 < command.grace_until < session.grace_until:  # lost with an owner: when it began is known in the room
+        if 0.0 < command.grace_until < session.grace_until:  # lost with an owner: the room has the beginning
             user.hold_until(command.session_id, command.grace_until, not_before=now + UNHEARD_S)
     elif command.visitor.opening > session.opening and until > session.grace_until:
-        user.hold_until(command.session_id, until)  # a lost owner had resumed it, and the room has heard of that
+        user.hold_until(command.session_id, until)  # a lost owner had resumed it, and the room has received that
     command.grace_until = session.grace_until
 
 
 def _believe(user: User, command: ClaimMember, now: float) -> UserSession | None:
-    """A session of which every record was lost, with its edge perhaps: it may come back inside its grace, to what it
-    has hidden. None when it has ended since, as far as is known, or when there is no place for it."""
+    """Restore a session of which all records are lost, perhaps with its edge: it may resume within its grace period,
+    and keeps what it hides. Return None when it has ended since, by the versions known here, or when the user has too
+    many sessions."""
     visitor = command.visitor
     if user.full or visitor.opening >= user.blank:
         return None
@@ -67,7 +72,7 @@ def _believe(user: User, command: ClaimMember, now: float) -> UserSession | None
 
 
 def agree(user: User, command: ClaimMember) -> None:
-    """What the room shows of the person, and lets the session hide, is what the user's owner knows."""
+    """Reconcile what the room shows of the user, and what it lets the session hide, with the user's owner."""
     _agree_on_privacy(user, command)
     _agree_on_profile(user, command)
 
@@ -87,7 +92,8 @@ def _agree_on_privacy(user: User, command: ClaimMember) -> None:
 
 
 def _agree_on_profile(user: User, command: ClaimMember) -> None:
-    """What the room shows of the person is believed when every record was lost; else the room is told better."""
+    """Accept the profile that the room shows when all records of the user are lost, else send the room the present
+    one."""
     shown = command.profile
     if shown.shows == user.profile.shows:
         return

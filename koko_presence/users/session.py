@@ -1,16 +1,18 @@
-"""One session of a user, as the user's owner knows it. Written by User and http_sessions.py alone."""
+"""Holds one session of a user, as the user's owner sees it. Written by `User`, http_sessions.py, room_claims.py and
+owner/reconcile.py."""
 
 from koko_presence.protocol.messages import Activity, Privacy
 
-NONE: frozenset[str] = frozenset()  # one for all: each empty set of its own has 216 bytes
+NONE: frozenset[str] = frozenset()  # shared by all sessions: an empty set of its own takes 216 bytes
 
 
 class UserSession:
     """One session: where it is connected, the rooms it is in, what it hides.
 
-    `opening` is the version of the last word on its connection, `privacy_version` that of what it hides, `heard` how
-    many words of the connection on its privacy are counted in that. The connection was accepted at monotonic second
-    `accepted_at`; 0.0: the session is a lease, or known only by what rooms say of it."""
+    `opening` is the version of the last change of its connection, `privacy_version` that of what it hides, `heard` how
+    many privacy changes of the connection that includes. The connection was accepted at monotonic second `accepted_at`;
+    0.0: the session is a lease, or known only from statements of rooms.
+    """
 
     __slots__ = (
         "accepted_at", "activity", "away_at", "connected", "connection", "disabled", "edge", "grace_until",
@@ -25,21 +27,23 @@ class UserSession:
         self.opening = self.privacy_version = version
         self.heard = 0
         self.lease_until = 0.0
-        self.away_at = 0.0  # until then a lost session, whose client was sent to another worker, counts as connected
-        self.grace_until = 0.0  # the monotonic second at which a lost session is given up; 0 while it is connected
+        self.away_at = 0.0  # until then a lost session whose client was sent to another worker counts as connected
+        self.grace_until = 0.0  # the monotonic second at which a lost session ends; 0 while it is connected
         self.connected = True
         self.disabled = disabled
         self.activity: Activity = "active"
-        self.rooms: dict[str, int] = {}  # and the version of the stay, which tells a late RoomLeft from a present one
-        # rooms that its edge has named, joins under way included, and that it has neither left nor joined since: such a
-        # room may have it, whatever its owner says who may be new, too
+        # By room: the version of the membership, to ignore a `RoomLeft` of an earlier one
+        self.rooms: dict[str, int] = {}
+        # Rooms that its edge has reported, pending joins included, and that the session has neither joined nor left
+        # since. The `ClaimMember` of such a room is accepted, even after its owner, which may be new, has reported that
+        # the session is not in it.
         self.named: frozenset[str] = NONE
         self.invisible = False
         self.share_cursor = True
         self.share_selection = True
 
     def forget_named(self, room_id: str) -> None:
-        """The session joins this room, or has left it."""
+        """Drop a room from `named`: the session joins it, or has left it."""
         if room_id in self.named:
             self.named = self.named - {room_id} or NONE
 
@@ -50,16 +54,16 @@ class UserSession:
 
     @property
     def hidden(self) -> bool:
-        """May others not know of it?"""
+        """Is the session hidden from other users?"""
         return self.invisible or self.disabled
 
     @property
     def hides(self) -> tuple[bool, bool, bool, bool]:
-        """All that rooms have to know of what it hides."""
+        """The values that its rooms need to know of what it hides."""
         return self.invisible, self.disabled, self.share_cursor, self.share_selection
 
     def hide(self, privacy: Privacy) -> bool:
-        """Take over what `privacy` says; True when something changed."""
+        """Apply `privacy`. Return True when something changed."""
         before = (self.invisible, self.share_cursor, self.share_selection)
         for name in ("invisible", "share_cursor", "share_selection"):
             value = getattr(privacy, name)

@@ -1,7 +1,8 @@
-"""One user on their owner: all sessions wherever they are connected, the caps over them, and what the person shows.
+"""Holds one user on its owner: all its sessions, wherever they are connected, the limits over them, and the user's
+profile.
 
-Invariants: at most `max_sessions_per_user` sessions, those in their grace included [C11]; at most `max_rooms_per_user`
-distinct rooms over all of them [C10]; one profile for all rooms and tabs [D10].
+Invariants: at most `max_sessions_per_user` sessions, those in their grace period included [C11]; at most
+`max_rooms_per_user` distinct rooms over all of them [C10]; one profile for all rooms and sessions [D10].
 """
 
 from koko_presence._fastpath.throttle import TokenBucket
@@ -38,18 +39,19 @@ from koko_presence.rooms.context import ShardContext
 
 from .session import NONE, UserSession
 
-MIGRATION_S = 3.0  # a client that was sent to another worker is shown as connected for so long
+MIGRATION_S = 3.0  # a client that was sent to another worker is shown as connected for this time
 MANUAL = frozenset(("busy", "reviewing", "away"))
 _LIVELIEST: tuple[Activity, ...] = ("active", "idle", "away")
 
 
 def presence_is_off() -> PresenceError:
-    """The token has switched presence off [K1], the session's or the caller's."""
+    """Return the error for a user whose token disables presence [K1], the session's or the caller's."""
     return PresenceError("FORBIDDEN", "Presence is switched off for you. Only your application can change that.")
 
 
 class User:
-    """All of one user. Commands for rooms and news for edges go into `setting.effects`, in order."""
+    """The state and rules of one user. Commands for rooms and messages for edges go into `setting.effects`, in
+    order."""
 
     __slots__ = (
         "activity", "believed", "blank", "budget", "id", "manual", "revision", "sessions", "setting",
@@ -63,16 +65,18 @@ class User:
         self.manual: str | None = None
         self.status_message = ""
         self.activity: Activity = "active"
-        self.revision = 0  # counts changes, so that of two records the newer one is known
+        self.revision = 0  # of the newest record, which is the one with the highest revision
         self.budget: TokenBucket | None = None  # of HTTP calls for status and privacy [M8]
-        # taken over without a record, at this version: rooms know more of what the person shows. 0: not so
+        # The version at which the user was restored without a record: rooms have more of what the user shows. 0: it was
+        # not.
         self.blank = 0
-        self.believed = 0  # the version of what was believed of them
-        self.wishes = Privacy()  # what the person has hidden with scope "user" [K6]
+        self.believed = 0  # the version of the profile that was restored from rooms
+        self.wishes = Privacy()  # what the user hides with scope "user" [K6]
 
     @property
     def profile(self) -> Profile:
-        """Shown status: the manual one if it says busy, reviewing or away, else the activity [D8]."""
+        """The shown profile. Its status is the manual one if that is busy, reviewing or away, else the activity
+        [D8]."""
         status = self.manual if self.manual is not None else self.activity
         return Profile(
             status=status,  # type: ignore[arg-type]
@@ -84,8 +88,8 @@ class User:
     # --- sessions -------------------------------------------------------------------------------------------------
 
     def open(self, command: OpenSession, now: float, *, trusting: bool = False) -> None:
-        """A new session, or an earlier one resumed; the cap may first cost a session in its grace its place [C11].
-        `trusting`: an owner has just been lost, and a session that is not known here may well have been to it."""
+        """Open a new session, or resume an earlier one; at the limit a session in its grace period is ended first
+        [C11]. `trusting`: an owner was lost a short time ago, which may have held the session."""
         effects = self.setting.effects
         if command.resumes_only and command.resume not in self.sessions and not trusting:
             effects.append((command.edge, SessionRefused(connection=command.connection, code="UNAUTHENTICATED")))
@@ -93,9 +97,9 @@ class User:
         session_id = command.resume if command.resume in self.sessions else command.fresh
         session = self.sessions.get(session_id)
         if session is not None and session.connection == command.connection and session.connected:
-            pass  # said once more by the heir of an owner who had opened it
+            pass  # repeated to the backup owner of a lost owner that had opened it
         elif session is not None and session.connected and session.accepted_at > command.accepted_at:
-            # came late: a newer one has it
+            # came late: a newer connection has the session
             effects.append((command.edge, SessionReplaced(session_id=session_id, connection=command.connection)))
             return
         elif session is not None:
@@ -114,7 +118,7 @@ class User:
             if not self._make_place():
                 effects.append((command.edge, SessionRefused(connection=command.connection, code="TOO_MANY_SESSIONS")))
                 return
-            if trusting and command.resume is not None:  # signed, and its owner was lost with all it knew [N-c]
+            if trusting and command.resume is not None:  # signed, and lost with its owner's records [N-c]
                 session_id = command.resume
             session = self.sessions[session_id] = UserSession(
                 command.edge,
@@ -133,7 +137,7 @@ class User:
                     user_id=self.id,
                     connection=command.connection,
                     session_id=session_id,
-                    # one with rooms has been answered before; should it be gone by now, it has a grace
+                    # a session with rooms was opened before; if it is gone by now, it has a grace period
                     resumed=session_id == command.resume or bool(session.rooms),
                     rooms=sorted(session.rooms),
                     activity=session.activity,
@@ -145,19 +149,19 @@ class User:
         )
 
     def _take_first_word(self, session_id: str, privacy: Privacy | None) -> None:
-        """What a new connection said of its privacy in its `auth` is the first of its words."""
+        """Apply the privacy in a new connection's `auth`, which is the first of its privacy changes."""
         if privacy is not None:
             self.sessions[session_id].heard = 1
             self.spread_privacy(session_id, privacy)
 
     @property
     def full(self) -> bool:
-        """Has the user as many sessions as one may have, those in their grace included [C11]?"""
+        """Has the user the maximum number of sessions, those in their grace period included [C11]?"""
         return len(self.sessions) >= self.setting.limits.max_sessions_per_user
 
     def _make_place(self) -> bool:
-        """Room for one more socket: a session in its grace goes first [C11], then the lease that ends first, because
-        what nobody looks at must not shut a person's own tab out."""
+        """Make place for one more socket. A session in its grace period is ended first [C11], then the lease that ends
+        first: a lease must not keep a user's own tab out. Return False when there is no place."""
         limits = self.setting.limits
         if not self.full:
             return True
@@ -179,9 +183,9 @@ class User:
         return False
 
     def end(self, command: EndSession, now: float) -> None:
-        """The socket is gone: hold the session for the grace, or forget it [D2]. A late word of an old socket that a
-        resume has replaced is ignored [D16]. That of a socket with which a lost owner had resumed the session, which is
-        not known here, begins the grace anew."""
+        """Handle the loss of a socket: hold the session for the grace period, or end it [D2]. The late message of an
+        earlier socket, which a resume has replaced, is ignored [D16]. The message of a socket with which a lost owner
+        had resumed the session, unknown here, begins the grace period anew."""
         session = self.sessions.get(command.session_id)
         if session is None:
             return
@@ -193,12 +197,12 @@ class User:
         if not command.grace or (self.setting.limits.grace_s <= 0.0 and not command.migrates):
             self.forget(command.session_id, command.reason)
         elif session.connected or resumed_elsewhere:
-            session.opening = self.setting.next_version()  # what this connection has said before comes too late now
+            session.opening = self.setting.next_version()  # later messages of this connection are outdated
             self.hold(command.session_id, now, away_at=now + MIGRATION_S if command.migrates else 0.0)
 
     def hold(self, session_id: str, now: float, *, away_at: float = 0.0) -> None:
-        """The session's connection is lost: it may resume until the grace is over [D2]. It is shown as connected until
-        monotonic second `away_at`."""
+        """Hold a session whose connection is lost: it may resume until the grace period is over [D2]. It is shown as
+        connected until monotonic second `away_at`."""
         session = self.sessions[session_id]
         session.connected, session.away_at = False, away_at
         self.hold_until(session_id, now + self.setting.limits.grace_s)
@@ -218,21 +222,22 @@ class User:
         self.update_activity(session_id, interacted=False)
 
     def hold_until(self, session_id: str, grace_until: float, not_before: float = 0.0) -> None:
-        """A lost session's grace ends at monotonic second `grace_until`; it is given up then, or at `not_before` when
-        that is later."""
+        """Set the end of a lost session's grace period to monotonic second `grace_until`; the session ends then, or at
+        `not_before` when that is later."""
         self.sessions[session_id].grace_until = grace_until
         self.setting.deadlines.set(("session", self.id, session_id), max(grace_until, not_before))
 
     def keep(self, session_id: str) -> None:
-        """The session has a connection (again): its grace, if it was in one, is over."""
+        """End the session's grace period, if it is in one: it has a connection."""
         session = self.sessions[session_id]
         session.grace_until = session.away_at = 0.0
         self.setting.deadlines.cancel(("session", self.id, session_id))
 
     def expire(self, session_id: str, now: float) -> None:
-        """The grace, or the lease, is over; the rooms end the membership at the same time by their own deadline. A
-        grace goes on while the service is behind. Before that a client that was sent to another worker, and has not
-        come there, counts as away."""
+        """Handle the session's deadline: its `away_at`, the end of its grace period, or the end of its lease. From
+        `away_at` on a client that was sent to another worker, and has not arrived there, counts as away. The grace
+        period is extended while the service is behind. The rooms end the membership at the same time, by their own
+        deadline."""
         session = self.sessions[session_id]
         if session.away_at:
             session.away_at = 0.0
@@ -247,7 +252,7 @@ class User:
             self.forget(session_id, "timeout" if session.leased else "disconnected")
 
     def forget(self, session_id: str, reason: str) -> None:
-        """The session has ended, and with it its memberships; `reason` is user_left's."""
+        """End the session and its memberships; `reason` is that of `user_left`."""
         session = self.sessions.pop(session_id)
         self.setting.deadlines.cancel(("session", self.id, session_id))
         for room_id, stay in sorted(session.rooms.items()):
@@ -257,23 +262,23 @@ class User:
     # --- rooms ----------------------------------------------------------------------------------------------------
 
     def enter(self, command: EnterRoom) -> None:
-        """Count the room, then let its owner decide. Errors: TOO_MANY_ROOMS [C10], UNAUTHENTICATED for a session that
-        is gone meanwhile."""
+        """Count the room and pass the join on to its owner. Errors: TOO_MANY_ROOMS [C10], UNAUTHENTICATED for a session
+        that has ended meanwhile."""
         session = self.sessions.get(command.visitor.session_id)
         if session is None:
             raise PresenceError("UNAUTHENTICATED", "This session has ended. Connect again.")
         if command.call is None:
             if self._is_late(session, command.visitor.connection, command.visitor.opening):
-                return  # said once more for a connection that is no more
+                return  # repeated for a connection that no longer has the session
             if not session.connected or session.connection != command.visitor.connection:
-                # a lost owner had given it the session, or an edge's word of it came too late
+                # a lost owner had given it the session, or its edge's report came too late
                 hears = session.connection == command.visitor.connection
                 session.edge, session.connection = command.visitor.edge, command.visitor.connection
                 session.named = NONE
                 session.opening, session.connected = max(session.opening, command.visitor.opening), True
                 self.keep(command.visitor.session_id)
                 self._tell_back(command.visitor.session_id, command.room_id, hears=hears)
-        if command.privacy is not None:  # in any case, for the edge counts on it
+        if command.privacy is not None:  # even when the join fails: the edge has applied it
             self.spread_privacy(command.visitor.session_id, command.privacy)
             if command.call is not None:
                 self.tell_privacy(command.visitor.session_id)
@@ -290,11 +295,11 @@ class User:
 
     @staticmethod
     def _is_late(session: UserSession, connection: int, opening: int) -> bool:
-        """Is this the word of a connection from which the session has gone?"""
+        """Return whether a command comes from a connection that no longer has the session."""
         return opening < session.opening and not (session.connected and session.connection == connection)
 
     def regrant(self, command: ChangeGrant) -> None:
-        """What a session may do in a room is new [A4]."""
+        """Pass on the session's new permissions in a room [A4]."""
         session = self.sessions.get(command.session_id)
         if session is None or self._is_late(session, command.connection, command.opening):
             return
@@ -309,13 +314,13 @@ class User:
         self.setting.effects.append(word)
 
     def _tell_back(self, session_id: str, but: str, *, hears: bool) -> None:
-        """The session is connected after all: all its rooms but one are told."""
+        """Notify all rooms of the session but `but` that it is connected."""
         session = self.sessions[session_id]
         for room_id in sorted(session.rooms.keys() - {but}):
             self.setting.effects.append(self.resume_word(session_id, room_id, session.rooms[room_id], hears=hears))
 
     def resume_word(self, session_id: str, room_id: str, stay: int, *, hears: bool) -> ResumeMember:
-        """What tells a room that the session is connected."""
+        """Return the command that notifies a room that the session is connected."""
         session = self.sessions[session_id]
         return ResumeMember(
             room_id=room_id,
@@ -329,30 +334,30 @@ class User:
         )
 
     def check_rooms(self, room_id: str) -> None:
-        """Errors: TOO_MANY_ROOMS when `room_id` would be one too many [C10]."""
+        """Check the limit of rooms. Errors: TOO_MANY_ROOMS when `room_id` would be one too many [C10]."""
         rooms = {room_id for each in self.sessions.values() for room_id in each.rooms}
         if room_id not in rooms and len(rooms) >= self.setting.limits.max_rooms_per_user:
             raise PresenceError("TOO_MANY_ROOMS")
 
     def leave(self, command: LeaveRoom) -> None:
-        """A client's own leave; the room answers it."""
+        """Handle a client's own leave; the room answers it."""
         word = RemoveMember(
             room_id=command.room_id, session_id=command.session_id, reason=command.reason, id=command.id
         )
         self.step_out(word)
 
     def step_out(self, word: RemoveMember) -> None:
-        """A session leaves a room, which is told with `word`; with its room a lease ends."""
+        """Remove a session from a room, to which `word` is sent; a lease ends with its room."""
         session = self.sessions.get(word.session_id)
         if session is not None:
             session.forget_named(word.room_id)
-            # the stay that ends; when it is not known, any until now
+            # the membership that ends; if unknown, any up to now
             word.stay = session.rooms.pop(word.room_id, 0) or self.setting.next_version()
         self.setting.effects.append(word)
         self._end_lease(word.session_id, word.reason)
 
     def left(self, session_id: str, room_id: str, stay: int) -> None:
-        """The room says that the session is not in it (any more)."""
+        """Handle the room's message that the session is not in it, or no longer; ignored for an earlier membership."""
         session = self.sessions.get(session_id)
         if session is not None and session.rooms.get(room_id) == stay:
             del session.rooms[room_id]
@@ -366,14 +371,14 @@ class User:
     # --- what the person shows ------------------------------------------------------------------------------------
 
     def report(self, command: ReportActivity) -> None:
-        """A session's activity; the user's is the best of the connected ones [D10]."""
+        """Apply a session's activity; the user's is the best of the connected ones [D10]."""
         session = self.sessions.get(command.session_id)
         if session is not None:
             session.activity = command.activity
             self.update_activity(command.session_id, interacted=command.interacted)
 
     def change_status(self, command: ChangeStatus) -> dict[str, object]:
-        """setStatus: active and idle clear the manual status [D8]. Returns the fields of the acknowledgement [M5]."""
+        """setStatus: active and idle clear the manual status [D8]. Return the fields of the acknowledgement [M5]."""
         data = command.message.data
         before, self.blank = self.profile.shows, 0
         self.manual = data.status if data.status in MANUAL else None
@@ -387,8 +392,8 @@ class User:
         return {"success": True, "status": self.profile.status, "statusMessage": self.status_message}
 
     def change_privacy(self, command: ChangePrivacy) -> dict[str, object]:
-        """The live switches of K1. Returns the fields of the acknowledgement. Errors: FORBIDDEN for a user whose token
-        has switched presence off and who wants to be seen."""
+        """Apply the privacy switches of K1. Return the fields of the acknowledgement. Errors: FORBIDDEN when the token
+        disables presence and the session is to become visible; UNAUTHENTICATED when it has ended."""
         session = self.sessions.get(command.session_id)
         if session is None:
             raise PresenceError("UNAUTHENTICATED", "This session has ended. Connect again.")
@@ -407,18 +412,19 @@ class User:
         }
 
     def change_with_join(self, command: ChangePrivacy) -> None:
-        """The privacy that came with a join: nothing of it is answered, and who is disabled stays so."""
+        """Apply the privacy that came with a join. It is not answered, and a session with disabled presence stays
+        disabled."""
         if command.session_id in self.sessions:
             if self.hear(command):
                 self.spread_privacy(command.session_id, command.privacy)
-            if len(self.sessions) > 1:  # another tab may have changed it meanwhile
+            if len(self.sessions) > 1:  # another session may have changed it meanwhile
                 self.tell_privacy(command.session_id)
 
     def hear(self, command: ChangePrivacy) -> bool:
-        """Is a change of privacy new here, and does it come in its turn? One of the socket may be repeated to an
-        heir, or come when the session has another connection that has spoken of it. From here on it has been heard."""
+        """Return whether a change of privacy is new and in order, and count it. One sent over the socket may be
+        repeated to a backup owner, or arrive when the session has another connection that has changed its privacy."""
         session = self.sessions[command.session_id]
-        if not command.word:  # by another way than the session's socket
+        if not command.word:  # not over the session's socket
             return True
         if command.connection != session.connection:
             return not session.heard or not self._is_late(session, command.connection, command.opening)
@@ -426,11 +432,11 @@ class User:
         return command.word > before
 
     def spread_privacy(self, session_id: str, privacy: Privacy) -> None:
-        """Let the session, or by its scope all of the user's, hide what `privacy` says [K6]."""
+        """Apply `privacy` to the session, or with scope "user" to all sessions of the user [K6]."""
         targets = [session_id]
         if privacy.scope == "user":
             targets = list(self.sessions)
-            for name in ("invisible", "share_cursor", "share_selection"):  # for the tabs to come, too
+            for name in ("invisible", "share_cursor", "share_selection"):  # for later sessions, too
                 if isinstance(value := getattr(privacy, name), bool):
                     setattr(self.wishes, name, value)
         hidden = {each for each in targets if self.sessions[each].hidden}
@@ -443,8 +449,8 @@ class User:
                 self.tell_privacy(each)
 
     def _send_privacy(self, session_id: str, changed: list[str], hidden: set[str]) -> None:
-        """Tell the rooms what these sessions hide now, of which `hidden` were hidden before, and what the activity of
-        the user is with that: before a session is seen again, which shows it, and after one is seen no more [K7]."""
+        """Send the rooms what these sessions hide now; those in `hidden` were hidden before. The user's activity
+        changes before a session becomes visible, which shows it, and after one has become hidden [K7]."""
         shown = [each for each in changed if each in hidden and not self.sessions[each].hidden]
         self._send_privacy_of([each for each in changed if each not in shown])
         self.update_activity(session_id, interacted=False)
@@ -456,7 +462,8 @@ class User:
                 self.setting.effects.append(self.privacy_word(session_id, room_id))
 
     def tell_privacy(self, session_id: str) -> None:
-        """What a session hides, for its edge, if it has one: it was said by another way than its socket [K6]."""
+        """Send what a session hides to its edge, if it has one, after a change that did not come over its socket
+        [K6]."""
         session = self.sessions[session_id]
         if session.connected and not session.leased:
             news = SessionActed(
@@ -469,7 +476,7 @@ class User:
             self.setting.effects.append((session.edge, news))
 
     def set_disabled(self, session_id: str, disabled: bool) -> None:
-        """The token's own word on presence [K1]."""
+        """Apply the token's switch of presence [K1]."""
         session = self.sessions[session_id]
         if session.disabled != disabled:
             hidden = {session_id} if session.hidden else set()
@@ -477,7 +484,7 @@ class User:
             self._send_privacy(session_id, [session_id], hidden)
 
     def believe_privacy(self, session_id: str, source: SessionInfo | SessionRecord) -> None:
-        """A room or edge has a newer word of an earlier owner on what the session hides than its record has."""
+        """Apply what a room or edge has from an earlier owner with a higher version on what the session hides."""
         session = self.sessions[session_id]
         before, hidden = session.hides, {session_id} if session.hidden else set()
         session.invisible, session.disabled = source.invisible, source.disabled
@@ -487,7 +494,7 @@ class User:
             self._send_privacy(session_id, [session_id], hidden)
 
     def privacy_word(self, session_id: str, room_id: str) -> ApplyPrivacy:
-        """What tells a room what the session hides."""
+        """Return the command that sends a room what the session hides."""
         session = self.sessions[session_id]
         return ApplyPrivacy(
             room_id=room_id,
@@ -500,21 +507,21 @@ class User:
         )
 
     def liveliest(self) -> Activity:
-        """The best activity of the connected sessions [D10]; those that others may not know of count only when there
-        is no visible one [K7]."""
+        """Return the best activity of the connected sessions [D10]; hidden ones count only when there is no visible one
+        [K7]."""
         connected = [session for session in self.sessions.values() if session.connected or session.away_at]
         visible = [session for session in connected if not session.hidden]
         found = {session.activity for session in visible or connected}
         return next((activity for activity in _LIVELIEST if activity in found), self.activity)
 
     def update_activity(self, session_id: str, *, interacted: bool) -> None:
-        """The user's activity may have changed with that of this session; the rooms are told if it has."""
+        """Compute the user's activity after a change of this session, and send it to the rooms if it has changed."""
         before = self.activity
         self.activity = self.liveliest()
         self.spread_profile(session_id, changed=self.activity != before, interacted=interacted)
 
     def spread_profile(self, session_id: str, *, changed: bool, interacted: bool) -> None:
-        """Tell the rooms what the person shows: all of them when that has `changed`, else the session's own."""
+        """Send the profile to the rooms: to all of the user's when it has `changed`, else to the session's own."""
         if not (changed or interacted):
             return
         own = set(self.sessions[session_id].rooms) if session_id in self.sessions else set()

@@ -1,7 +1,7 @@
-"""How often each user may do something over HTTP, where there is no connection that could remember it.
+"""Limits how often each user may make a call over HTTP, where no connection keeps the count.
 
-Bounded by time: two generations of buckets are kept, and who has not called for a whole one has a full budget again.
-Written by its owner alone.
+Memory is bounded by time: two generations of buckets are kept, and a user without a call for a whole generation has a
+full budget again. Written by its owner only.
 """
 
 from koko_presence._fastpath.throttle import TokenBucket
@@ -9,7 +9,7 @@ from koko_presence.protocol.errors import PresenceError
 
 
 class Budgets:
-    """A token bucket for each user that called lately."""
+    """A token bucket for each user with a recent call."""
 
     __slots__ = ("_earlier", "_next_at", "_now")
 
@@ -22,7 +22,7 @@ class Budgets:
         return len(self._now.keys() | self._earlier.keys())
 
     def take(self, user_id: str, hz: float, burst: float, now: float) -> None:
-        """Take one; `hz` and `burst` are those of a bucket that has to be made. Errors: RATE_LIMITED."""
+        """Take one token; a new bucket gets the rate `hz` and the size `burst`. Errors: RATE_LIMITED."""
         if now >= self._next_at:
             self._now, self._earlier = {}, self._now
             self._next_at = now + burst / hz
