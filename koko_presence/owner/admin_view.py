@@ -1,6 +1,6 @@
-"""What an operator may see of a room or a user: everybody, those who are hidden from others flagged [K4, M10].
+"""Builds what an operator may see of a room or a user: all sessions, with the hidden ones flagged [K4, M10].
 
-Reads, never writes. Members see snapshot_view.py's.
+Reads only. What members see is in rooms/snapshot_view.py.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def room_row(room: Room) -> RoomRow:
-    """The room in one line; takes time with the number of its members."""
+    """Return the room's summary; takes time proportional to the number of its members."""
     return RoomRow(**_row(room))
 
 
@@ -38,7 +38,7 @@ def _row(room: Room) -> dict[str, Any]:
 
 
 def room_detail(room: Room, now: float) -> RoomDetail:
-    """The room with all that are in it, in the order in which they came."""
+    """Return the room with all its members, in the order in which they joined."""
     playback = room.playback
     shown: Any = UNSET
     if playback is not None and playback.version:
@@ -88,7 +88,7 @@ def _member(room: Room, member: Member) -> MemberRow:
 
 
 def user_row(user: User) -> UserRow:
-    """The user with all sessions, the oldest first."""
+    """Return the user with all sessions, the oldest first."""
     profile = user.profile
     sessions = [
         SessionRow(

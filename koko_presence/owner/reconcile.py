@@ -1,7 +1,7 @@
-"""What is kept of a room or a user elsewhere, and how it becomes one again on its next owner [N-b].
+"""Converts rooms and users to replicated records and back, and reconciles them with the edges' reports [N-b].
 
-Pure: `record_of` and `memo_of` read, `restore_*` make a new one, `reconcile` holds what an edge says is connected
-against what the room believes. All of it may be done twice, or late, without harm.
+Pure: `record_of` and `memo_of` only read, `restore_*` return a new object, `reconcile`, `meet` and `hold_absent` apply
+which sessions an edge reports as connected. All of them are idempotent and tolerate late records and reports.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -30,17 +30,17 @@ from koko_presence.rooms.room import UNHEARD_S, Room
 from koko_presence.users.session import NONE, UserSession
 from koko_presence.users.user import User
 
-# what stands in a SessionRecord, too
+# the fields of `UserSession` that are in a `SessionRecord`
 SESSION_FIELDS = tuple(name for name in UserSession.__slots__ if name not in ("away_at", "named"))
 NOBODY_NEWER: Mapping[int, int] = {}
-JUMP = 1000  # above every number that a lost owner can have given and nobody left has seen
+JUMP = 1000  # above all numbers that a lost owner can have given and no remaining worker has received
 
 
 # --- rooms --------------------------------------------------------------------------------------------------------
 
 
 def member_record(member: Member) -> MemberRecord:
-    """All of a member that has to outlive its room's owner."""
+    """Return all state of a member that must outlive its room's owner."""
     return MemberRecord(
         session_id=member.session_id,
         user_id=member.user_id,
@@ -77,7 +77,7 @@ def member_record(member: Member) -> MemberRecord:
 
 
 def visitor_of(member: Member) -> SessionInfo:
-    """Who stands behind a member, as a room was told."""
+    """Return the session of a member, as the room has received it."""
     return SessionInfo(
         edge=member.edge,
         session_id=member.session_id,
@@ -96,7 +96,7 @@ def visitor_of(member: Member) -> SessionInfo:
 
 
 def head_of(room: Room) -> RoomHead:
-    """All of a room but its members and numbers."""
+    """Return the room's state without its members and sequence number."""
     playback = room.playback
     return RoomHead(
         type=room.type,
@@ -123,13 +123,13 @@ def head_of(room: Room) -> RoomHead:
 
 
 def whole_memo(room: Room) -> RoomMemo:
-    """Everything, for somebody who keeps nothing of the room yet; of the room's present revision."""
+    """Return the whole room at its present revision, for a worker without a replica of it."""
     members = [member_record(member) for member in room.members.values()]
     return RoomMemo(seq=room.seq, revision=room.revision, head=head_of(room), members=members, gone=[], whole=True)
 
 
 def memo_of(room: Room, session_ids: Iterable[str]) -> RoomMemo:
-    """What those who keep the room have to know of these sessions, and of the room."""
+    """Return the delta for the replicas of the room: these sessions, and the room's own state."""
     members = {session_id: room.members.get(session_id) for session_id in sorted(session_ids) if session_id}
     return RoomMemo(
         seq=room.seq,
@@ -141,7 +141,7 @@ def memo_of(room: Room, session_ids: Iterable[str]) -> RoomMemo:
 
 
 def release_waiting(room: Room, now: float) -> None:
-    """Show what waits for a budget: the next owner would not know of it [E1]."""
+    """Show the values that wait for a budget: they are not part of a record [E1]."""
     room.admit_late(now)
     for member in list(room.members.values()):
         for kind in member.pending:
@@ -152,7 +152,7 @@ def release_waiting(room: Room, now: float) -> None:
 
 
 def forget_deadlines(room: Room) -> None:
-    """Nothing of this room rings any more on this owner."""
+    """Cancel all deadlines of this room and its members."""
     cancel = room.setting.deadlines.cancel
     lifetime.forget_deadlines(room)
     for member in room.members.values():
@@ -161,7 +161,7 @@ def forget_deadlines(room: Room) -> None:
 
 
 def record_of(room: Room) -> RoomRecord:
-    """The whole room, written by its owner when it lets go."""
+    """Return the whole room, as its final record by an owner that gives it up."""
     return RoomRecord(
         seq=room.seq,
         revision=room.setting.next_version(room.revision),
@@ -172,8 +172,8 @@ def record_of(room: Room) -> RoomRecord:
 
 
 def restore_room(room_id: str, record: RoomRecord, seq: int, setting: ShardContext, now: float) -> Room:
-    """The room as it was when the record was written. Leases and graces end when they were to end, other deadlines are
-    begun anew. `seq` is the highest that anybody has heard."""
+    """Restore the room from a record. Leases and grace periods end at their original times; other deadlines begin anew.
+    `seq` is the highest one that any worker has received."""
     head, limits, deadlines = record.head, setting.limits, setting.deadlines
     room = Room(room_id, head.type, setting, now)
     room.created_at, room.shown = head.created_at, head.shown
@@ -186,7 +186,7 @@ def restore_room(room_id: str, record: RoomRecord, seq: int, setting: ShardConte
         room.playback = Playback(now)
         for name in PlaybackRecord.__struct_fields__:
             setattr(room.playback, name, getattr(head.playback, name))
-        room.playback.version += jump  # people who saw the lost owner's last command must believe the next one [H16]
+        room.playback.version += jump  # clients that have the lost owner's last command must accept the next one [H16]
     alone = {user_id: PrivateRoom(room_type, since) for user_id, room_type, since in head.alone}
     for each in record.members.values():
         _restore_member(room, each, alone.get(each.user_id, PrivateRoom(head.type, head.created_at)), now)
@@ -248,9 +248,10 @@ def _restore_member(room: Room, record: MemberRecord, alone: PrivateRoom, now: f
 
 
 def reconcile(room: Room, presence: Presence, edges: Collection[int], now: float, *, late: bool = False) -> list[str]:
-    """Hold an edge's word against the room: who is not connected there any more is dropped into the grace, who is comes
-    back from it, unless it is connected at another of `edges`. `late`: the room may have answered a join since the edge
-    said that the session does not hear it. Returns the sessions that the room knows nothing of."""
+    """Apply an edge's report to the room. A member of that edge, with a connection up to the report's `newest`, that
+    the report lacks is held for the grace period; a reported one is resumed, unless it is connected at another of
+    `edges`. `late`: the room may have answered a join since the edge reported that the session receives no events.
+    Return the sessions that receive the room's events but are not in it."""
     edge, sessions = presence.edge, presence.sessions
     for member in list(room.members.values()):
         spoken_of = member.edge == edge and member.connection <= presence.newest
@@ -260,21 +261,21 @@ def reconcile(room: Room, presence: Presence, edges: Collection[int], now: float
     for session_id, (hears, connection, _) in sessions.items():
         found = room.members.get(session_id)
         if found is None:
-            if hears:  # who does not hear the room is told of it when it joins again
+            if hears:  # a session without the room's events gets the answer at its next join
                 lost.append(session_id)
             continue
         if found.edge != edge and found.connected and found.edge in edges:
             continue
         if not found.connected or found.edge != edge:
             if late and found.connection != connection:
-                continue  # which of the two is the later one the user's owner knows
+                continue  # the user's owner knows which of the two connections is the later one
             room.resume(found, edge, connection, now)
-        found.attached = hears or (late and found.attached)  # a resume has ended what another connection heard
+        found.attached = hears or (late and found.attached)  # `resume` has ended the events of another connection
     return lost
 
 
 def show_last_cursors(room: Room, presence: Presence, now: float) -> None:
-    """Those who are connected at an edge show the cursor that it has had of them last."""
+    """Show the last cursor that the edge has of each session connected there."""
     for session_id, (_, _, cursor) in presence.sessions.items():
         member = room.members.get(session_id)
         if cursor is None or member is None or member.edge != presence.edge or not member.connected:
@@ -285,7 +286,7 @@ def show_last_cursors(room: Room, presence: Presence, now: float) -> None:
 
 
 def drop_absent(room: Room, edges: Collection[int], now: float) -> bool:
-    """Hold the places of those whose edge is gone; True when there were any. Leases never had one."""
+    """Hold the places of members whose edge is gone; return whether there were any. Leases have no edge."""
     absent = [
         member
         for member in room.members.values()
@@ -300,7 +301,7 @@ def drop_absent(room: Room, edges: Collection[int], now: float) -> bool:
 
 
 def session_record(session_id: str, session: UserSession) -> SessionRecord:
-    """One session, as its user's owner has it."""
+    """Return the record of one session, as its user's owner has it."""
     return SessionRecord(
         session_id=session_id,
         edge=session.edge,
@@ -322,7 +323,7 @@ def session_record(session_id: str, session: UserSession) -> SessionRecord:
 
 
 def user_record(user: User) -> UserRecord:
-    """The whole user."""
+    """Return the record of the whole user."""
     wishes = (user.wishes.invisible, user.wishes.share_cursor, user.wishes.share_selection)
     return UserRecord(
         user_id=user.id,
@@ -335,7 +336,7 @@ def user_record(user: User) -> UserRecord:
 
 
 def restore_user(user_id: str, record: UserRecord | None, setting: ShardContext, now: float) -> User:
-    """The user as it was when the record was written; a new one when there is none."""
+    """Restore the user from a record; without one return a new user."""
     user = User(user_id, setting)
     if record is None:
         user.blank = setting.next_version()
@@ -353,8 +354,8 @@ def restore_user(user_id: str, record: UserRecord | None, setting: ShardContext,
 
 
 def take_late_privacy(user: User, record: UserRecord) -> None:
-    """The record of an owner that stood still has come after all: what a session hides by a newer word than is known
-    here counts, with what the user hides everywhere."""
+    """Apply a late record, of an owner that stalled: what a session hides with a higher version than here counts,
+    together with what the user hides with scope "user"."""
     newer = [
         word
         for word in record.sessions
@@ -367,14 +368,14 @@ def take_late_privacy(user: User, record: UserRecord) -> None:
 
 
 def _take_wishes(user: User, record: UserRecord) -> None:
-    """What the user hides everywhere, where nothing is known of that yet."""
+    """Take what the user hides with scope "user" from a record, where it is not known here."""
     for name, wish in zip(("invisible", "share_cursor", "share_selection"), record.wishes, strict=True):
         if wish is not None and not isinstance(getattr(user.wishes, name), bool):
             setattr(user.wishes, name, wish)
 
 
 def take_late_record(user: User, record: UserRecord) -> bool:
-    """The record of a user who was taken over without one has come after all. True when it changes what is known."""
+    """Apply the late record of a user that was restored without one. Return whether it changes the user."""
     if not user.believed < record.revision < user.blank:
         return False
     user.blank, user.manual, user.status_message = 0, record.manual, record.status_message
@@ -392,8 +393,8 @@ def _restored_session(record: SessionRecord) -> UserSession:
 
 
 def meet(user: User, word: SessionRecord, *, tell: bool) -> SessionRecord | None:
-    """Take over an edge's word on one of the user's sessions. Returns the loser when two connections claim the session:
-    that of the later opening has it [D16]. `tell`: the rooms are told in any case."""
+    """Apply an edge's report of one of the user's sessions. When two connections have the session, the one with the
+    higher `opening` keeps it, and the other one is returned [D16]. `tell`: notify the rooms in any case."""
     session = user.sessions.get(word.session_id)
     loser, unknown = None, session is None
     if session is None:
@@ -405,30 +406,31 @@ def meet(user: User, word: SessionRecord, *, tell: bool) -> SessionRecord | None
             return word
         loser = session_record(word.session_id, session) if session.connected else None
         session.edge, session.connection, session.heard = word.edge, word.connection, word.heard
-        session.connected, session.rooms = False, {}  # resumed since: its new connection has been told which it is in
+        # Resumed since: the new connection has received which rooms the session is in.
+        session.connected, session.rooms = False, {}
     session.accepted_at, session.opening = word.accepted_at, max(session.opening, word.opening)
     if word.privacy_version > session.privacy_version:
         user.believe_privacy(word.session_id, word)
     session.activity = word.activity
     user.keep(word.session_id)
-    # a record of an owner that stood still has numbers of stays in their place: no edge has said them
+    # the record of a stalled owner has versions of memberships here, which no edge reports
     session.named = frozenset(room_id for room_id, how in word.rooms.items() if how <= ASKED) or NONE
     for room_id, how in word.rooms.items():
         if how != ASKED:
-            session.rooms.setdefault(room_id, 0)  # the number comes with the next join, or with the room's claim
+            session.rooms.setdefault(room_id, 0)  # the version comes with the next join or the room's `ClaimMember`
     if tell or not session.connected:
         session.connected = True
         _tell_rooms(user, session, word)
-    if word.privacy_version < session.privacy_version:  # of what another session has hidden, or shown, for all of them
+    if word.privacy_version < session.privacy_version:  # another session has changed it with scope "user"
         user.tell_privacy(word.session_id)
-    if unknown:  # the edge knows what the client has said last of its privacy, which no room may have heard of yet
+    if unknown:  # the edge has the client's last change of privacy, which no room may have received yet
         user.setting.effects += [user.privacy_word(word.session_id, room_id) for room_id in sorted(session.rooms)]
     return loser
 
 
 def leave_left_rooms(user: User, word: SessionRecord) -> None:
-    """The user has just been restored from a record. The rooms that its session's edge says to have been left are left:
-    the last owner, which is lost, may not have written that down any more."""
+    """Leave the rooms that the session's edge reports as left, after the user was restored from a record: a lost owner
+    may not have replicated these leaves."""
     session = user.sessions[word.session_id]
     if (session.edge, session.connection) == (word.edge, word.connection):
         for room_id, reason in word.left.items():
@@ -437,8 +439,9 @@ def leave_left_rooms(user: User, word: SessionRecord) -> None:
 
 
 def _tell_rooms(user: User, session: UserSession, word: SessionRecord) -> None:
-    """They may have been told that it is away: also those of whose answer to a join the edge does not know yet. In
-    rooms that the edge does not name the session gets no events: it may have left, or been thrown out."""
+    """Notify the session's rooms that it is connected, because they may hold it as lost; also rooms with a join that is
+    not answered yet. In rooms that the edge does not report the session receives no events: it may have left, or been
+    removed."""
     for room_id in sorted(session.rooms):
         hears = word.rooms.get(room_id, IN_WITHOUT_EVENTS) in (HEARS, ASKED)
         stay = session.rooms[room_id]
@@ -448,9 +451,9 @@ def _tell_rooms(user: User, session: UserSession, word: SessionRecord) -> None:
 def hold_absent(
     user: User, edges: Collection[int], named: dict[int, set[str]], now: float, newest: Mapping[int, int] = NOBODY_NEWER
 ) -> None:
-    """Begin the grace of every session that is connected at no edge any more: its edge is not among `edges`, or has
-    announced its sessions (`named`, by edge) without it, and not before it came (`newest`, by edge: up to which
-    connection that edge has spoken). Leases are at none anyway."""
+    """Begin the grace period of each session that no edge holds any more. Its edge is not among `edges`, or has
+    reported its sessions (`named`, by edge) without it, although its connection is not above the edge's `newest`, up to
+    which the report goes. Leases have no edge."""
     for session_id, session in list(user.sessions.items()):
         if session.leased or not session.connected:
             continue

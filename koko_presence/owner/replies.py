@@ -1,4 +1,4 @@
-"""What an HTTP call is answered with: one CallAnswered to the edge where it waits [M5, M9]."""
+"""Answers an HTTP call with one `CallAnswered` to the edge where it waits [M5, M9]."""
 
 from typing import Any
 
@@ -10,11 +10,11 @@ from koko_presence.rooms.context import ShardContext
 
 
 def answer(setting: ShardContext, call: Call, result: Any) -> None:
-    """The call has succeeded; `result` is what msgspec encodes."""
+    """Answer a call that has succeeded; msgspec encodes `result`."""
     setting.effects.append((call.edge, CallAnswered(number=call.number, payload=encode(result))))
 
 
 def refuse(setting: ShardContext, call: Call, error: PresenceError, room_id: str | None = None) -> None:
-    """The call has failed."""
+    """Answer a call that has failed."""
     payload = error_reply(error, None, room_id)
     setting.effects.append((call.edge, CallAnswered(number=call.number, payload=payload, refused=True)))

@@ -1,9 +1,10 @@
-"""The rooms and users of one worker: commands in, effects out, still without I/O.
+"""Holds the rooms and users of one worker and applies commands to them: commands in, effects out, without I/O.
 
-`handle` takes one command, `tick` what has become due; both leave their effects in `take_effects`: commands for other
-owners, news for edges, in the order they happened. A room's stream is collected in the room and leaves with
-`packet`, one per edge that has members, when `plan` says that its time has come: at once when the room is quiet or
-when playback or control are in it, else at the end of a short window, so that events share a write [L4].
+Its state is written by `handle`, `tick` and `packet`, by `UserHandlers`, and by takeover.py. `handle` applies one
+command, `tick` what is due; `take_effects` returns their effects in order: commands for other owners and messages for
+edges. A room's stream is collected in the room and returned by `packet`, of which each edge with members gets a copy,
+when `plan` schedules it: at once when the room is quiet or has an event of playback or control, else at the end of a
+short window, so that events share a write [L4].
 """
 
 from collections.abc import Callable, Mapping
@@ -56,8 +57,9 @@ from .user_handlers import UserHandlers, refuse_join
 
 
 class Ended(NamedTuple):
-    """The end of a session's stay in a room: which stay, when the room's events told of it (monotonic seconds; 0.0: it
-    was not known there), when it was noted, and when the room was made (0.0: there was none)."""
+    """The end of a membership: its version (`stay`), when the room emitted it (`told_at`; 0.0: the session was not in
+    the room), when it was recorded, and when the room was created (0.0: there was none). Times are monotonic
+    seconds."""
 
     stay: int
     told_at: float
@@ -67,27 +69,28 @@ class Ended(NamedTuple):
 
 NEVER = Ended(0, 0.0, 0.0, 0.0)
 NO_ENDS: Mapping[str, Ended] = {}
-ENDED_S = 10.0  # longer than a word can be on its way: a worker that hangs is given up before
+ENDED_S = 10.0  # longer than a message can be under way: a worker that hangs is replaced before
 
 Effect = tuple[int, EdgeMessage] | Command
 
 
 class Shard:
-    """Owner of rooms and users. Only `handle`, `tick` and `packet` change anything, and a member's CursorRoute, which
-    is the short way of its cursors."""
+    """Owner of rooms and users. Its state changes only in `handle`, `tick` and `packet`, in a take-over, and through a
+    member's `CursorRoute`, the compiled path of its cursors."""
 
     def __init__(self, limits: Limits, options: RoomOptions, wall: WallClock) -> None:
         self.deadlines = Deadlines()
         self.setting = ShardContext(limits, options, wall, self.deadlines)
         self.rooms: dict[str, Room] = {}
         self.users: dict[str, User] = {}
-        self.freed: list[Room] = []  # of which nothing needs to be kept any more
-        # since when, and for how long, a resume token is believed without a session to it: an owner was lost [N-c]
+        self.freed: list[Room] = []  # rooms that are gone, whose replicas are to be deleted
+        # Since when, and for how long, a resume token is accepted without its session: an owner was lost [N-c].
         self._trust_from = self._trust_s = 0.0
-        self.denied: set[str] = set()  # users of whom a room has been told that nothing is known, since the last change
-        # rooms with something to send, and when
+        # Users of whom a room was sent that their sessions are unknown, since the last change of owners.
+        self.denied: set[str] = set()
+        # The rooms with something to flush, and when.
         self.plan = FlushQueue(limits.flush_window_ms / 1000.0, limits.flush_ceiling_ms / 1000.0)
-        # stays that have ended, and when; an AdmitMember that went another way may come after the RemoveMember
+        # Recent ends of memberships: an `AdmitMember` that took another way may come after the `RemoveMember`.
         self._ended: dict[str, dict[str, Ended]] = {}  # by room and session
         self._swept_at = 0.0
         self._desk = UserHandlers(self.setting, self.users, self.denied, self.trusts)
@@ -112,32 +115,33 @@ class Shard:
         kind = type(command)
         room = self.rooms.get(getattr(command, "room_id", ""))
         if room is not None and not (kind is RoomAction and type(command.message) is CursorMessage):  # type: ignore[union-attr]
-            room.settle()  # cursors that came before go before, and are seen by those who saw them then
+            room.settle()  # earlier cursors are encoded first, for the members that were to receive them
         self._handlers[kind](command, now)
-        if self.setting.kept and kind in self._desk.handlers:  # what goes to rooms names users of others, too
+        if self.setting.kept and kind in self._desk.handlers:  # commands to rooms name users of other owners, too
             self.setting.touched_users.add(command.user_id)  # type: ignore[union-attr]
 
     def take_effects(self) -> list[Effect]:
-        """What `handle` and `tick` have caused since the last call, in order."""
+        """Return the effects of `handle` and `tick` since the last call, in order."""
         effects, self.setting.effects = self.setting.effects, []
         return effects
 
     # --- time -----------------------------------------------------------------------------------------------------
 
     def trusts(self, now: float) -> bool:
-        """May a session that is not known here have been known to an owner that was lost [N-c]?"""
+        """Return whether a session that is unknown here may have been held by a lost owner [N-c]."""
         return now < self.setting.delays.ends(self._trust_from, self._trust_s)
 
     def trust_for(self, seconds: float, now: float) -> None:
-        """An owner has been lost: believe resume tokens for so long, or longer while the service is behind."""
+        """Accept resume tokens of unknown sessions for `seconds`, longer while the service is behind: an owner was
+        lost."""
         self._trust_from, self._trust_s = now, seconds
 
     def next_at(self) -> float | None:
-        """When `tick` is wanted next."""
+        """Return the monotonic second at which `tick` is to be called; None: there is no deadline."""
         return self.deadlines.next_at()
 
     def tick(self, now: float) -> None:
-        """Do all that has become due."""
+        """Apply all passed deadlines."""
         for kind, owner_id, sub_id in self.deadlines.due(now):
             if kind == "session":
                 user = self.users.get(owner_id)
@@ -165,26 +169,27 @@ class Shard:
     # --- flushes --------------------------------------------------------------------------------------------------
 
     def edges_of(self, room: Room) -> list[int]:
-        """Where a room's flush has to go: the edges that have members or whose last member has just left."""
+        """Return the edges that a room's flush goes to: those with members, and those whose last member has just
+        left."""
         edges = {member.edge for member in room.members.values() if member.attached} | room.parted
         room.parted.clear()
         return sorted(edges)
 
     def packet(self, room: Room, items: list[StreamFrame], now: float) -> RoomBatch:
-        """A room's flush."""
+        """Return the room's flush."""
         return RoomBatch(room.id, items, self.setting.wall.iso(now))
 
     def changed_room(self, room: Room, now: float) -> None:
-        """Anything in a room may have changed: for those who keep a record, and those who hear it."""
+        """Flush and replicate the whole room: anything in it may have changed."""
         self._touch(room, now, "", *room.members)
 
     def changed_user(self, user: User, now: float) -> None:
-        """Anything of a user may have changed."""
+        """Replicate the user, and drop it when it has no sessions: anything of it may have changed."""
         self.setting.touched_users.add(user.id)
         self._desk.drop_if_gone(user)
 
     def _touch(self, room: Room, now: float, *session_ids: str) -> None:
-        """Something is to be sent; and of these sessions records have to be written anew."""
+        """Schedule the room's flush, and the replication of these sessions."""
         if self.setting.kept and session_ids:
             room.changed.update(session_ids)
             self.plan.urge(room, now) if not room.out else self.plan.touch(room, now)
@@ -201,12 +206,12 @@ class Shard:
         might_play = before is not None and before.may_play
         shown = room is not None and room.shown
         if before is not None and enter.call is None and command.stay < before.stay:
-            return  # of an owner that was held up: the session has joined again since
+            return  # from an owner that stalled: the session has joined again since
         ended = self.ended(command.room_id, enter.visitor.session_id)
         if command.stay <= ended.stay:
             if enter.call is not None:
                 replies.refuse(self.setting, enter.call, PresenceError("UNAVAILABLE"), enter.room_id)
-            return  # of an owner that was held up: the session has left since
+            return  # from an owner that stalled: the session has left since
         try:
             if enter.stays and before is None:
                 raise PresenceError("FORBIDDEN", NOT_CHECKED, retry_after_s=NOT_CHECKED_RETRY_S)
@@ -225,32 +230,32 @@ class Shard:
             return
         member = room.members[enter.visitor.session_id]
         if not known:
-            # read together with its last leave: what is told of both stays differs
+            # in the same loop iteration as its last leave: the events of the two memberships need different times
             if member.joined_at <= ended.told_at:
                 member.joined_at = nextafter(ended.told_at, inf)
             webhook_recorder.entered(room, member, now, made=made, begun=room.shown and not shown)
-        elif might_play and not member.may_play:  # it has joined again, with lesser rights
+        elif might_play and not member.may_play:  # it has joined again, with fewer rights
             playback_sync.lose_control(room, member, now)
         if enter.call is not None:
             replies.answer(self.setting, enter.call, snapshot_view.joined_reply(room, member, None, now))
-        self._touch(room, now, *room.people[enter.user_id].members)  # all of them show the same profile
+        self._touch(room, now, *room.people[enter.user_id].members)  # they share the profile
 
     def _remove(self, command: RemoveMember, now: float) -> None:
         room, member = self._find(command.room_id, command.session_id)
         self._note_end(command, now if member is None else max(now, member.joined_at), told=member is not None)
         if room is not None and member is not None and not 0 < command.stay < member.stay:
-            room.remove(member, command.reason, now, id=command.id)  # the user's owner said so and knows
+            room.remove(member, command.reason, now, id=command.id)  # decided by the user's owner
             self._after_removal(room, member.session_id, now)
         if command.call is not None:
             left = command.left if member is not None else command.left - 1
             replies.answer(self.setting, command.call, {"success": True, "left": left})
 
     def ended(self, room_id: str, session_id: str) -> Ended:
-        """Which stay of a session in a room has ended here last; NEVER for none, or when that was long ago."""
+        """Return the last recent end of a membership of the session in the room; `NEVER` for none."""
         return self._ended.get(room_id, NO_ENDS).get(session_id, NEVER)
 
     def ends(self, now: float) -> dict[str, list[StayEnd]]:
-        """The stays that have ended here lately, by room."""
+        """Return the recent ends of memberships, by room."""
         self._sweep_ends(now)
         return {
             room_id: [StayEnd(session_id, *end) for session_id, end in ends.items()]
@@ -258,7 +263,7 @@ class Shard:
         }
 
     def note_ends(self, room_id: str, ends: list[StayEnd], now: float) -> None:
-        """These have ended with the room's last owner."""
+        """Merge the ends that the room's previous owner has recorded."""
         for end in ends:
             known = self.ended(room_id, end.session_id)
             self._ended.setdefault(room_id, {})[end.session_id] = Ended(
@@ -271,8 +276,8 @@ class Shard:
             self.tell_of_ended_rivals(self.rooms[room_id], now)
 
     def tell_of_ended_rivals(self, room: Room, now: float) -> None:
-        """An owner that did not know of this room may have made it, too, and have seen its end: then the application's
-        back end believes that nobody is in. Tell it once more who is."""
+        """Record the entries of the present members once more when another owner, which did not know of this room, has
+        created it too and reported its end: the application's back end takes the room for empty."""
         rivals = [end for end in self._ended.get(room.id, NO_ENDS).values() if end.created_at > room.created_at]
         if not rivals:
             return
@@ -302,7 +307,7 @@ class Shard:
         if room is not None and member is not None and member.leased:
             room.prolong(member, max(member.lease_until, command.lease_until))  # it may come twice
             self._touch(room, now, member.session_id)
-        else:  # lost with an owner: the user's has to know
+        else:  # lost with an owner: notify the user's owner
             self.setting.effects.append(
                 RoomLeft(
                     user_id=command.user_id,
@@ -323,10 +328,10 @@ class Shard:
         self._free_if_empty(room, now)
 
     def _free_if_empty(self, room: Room, now: float) -> None:
-        """Forget a room that neither is there for others nor has anybody in it [C12]."""
+        """Drop a room that has no members and does not exist for other users [C12]."""
         if room.members or room.shown:
             return
-        if room.out:  # its last words go before anything of a new room of the same id
+        if room.out:  # flushed before anything of a new room with the same id
             self.plan.urge(room, now)
         lifetime.forget_deadlines(room)
         if self.rooms.get(room.id) is room:
@@ -344,7 +349,7 @@ class Shard:
         if member.connected:
             presence_state.settle(room, member, now)
             room.drop(member, now, command.grace_until, command.away_at)
-        elif member.grace_until != command.grace_until:  # the room's new owner did not know since when
+        elif member.grace_until != command.grace_until:  # the room's new owner did not have its beginning
             room.hold(member, command.grace_until, now)
         else:
             return
@@ -353,7 +358,7 @@ class Shard:
     def _resume(self, command: ResumeMember, now: float) -> None:
         room, member = self._find(command.room_id, command.session_id)
         if room is None or member is None:
-            if command.stay:  # else an edge's word, which the room will hear for itself
+            if command.stay:  # else restored from an edge's report, which the room receives itself
                 self.setting.effects.append(
                     RoomLeft(
                         user_id=command.user_id,
@@ -364,14 +369,14 @@ class Shard:
                 )
             return
         if command.version < member.told:
-            return  # said once more, or by an owner that is none any more
+            return  # repeated, or from a previous owner
         member.told = command.version
         if member.connected and (member.edge, member.connection) == (command.edge, command.connection):
             if not command.hears or member.attached:
-                return  # it is said once more by the heir of an owner who had said it
+                return  # repeated to the backup owner of an owner that had sent it
         else:
             room.resume(member, command.edge, command.connection, now)
-        if command.hears:  # what the room has sent meanwhile did not go there
+        if command.hears:  # it has not received what the room has sent meanwhile
             send_snapshot(room, member, None, now)
         self._touch(room, now, member.session_id)
 
@@ -395,7 +400,7 @@ class Shard:
                 now=now,
             )
             self._touch(room, now, member.session_id)
-            if not room.out:  # it has its place among the rooms of this turn with and without invisible hearers [K7]
+            if not room.out:  # its place in this iteration's order of flushes must not depend on invisible members [K7]
                 self.plan.urge(room, now)
 
     def _regrant(self, command: UpdatePermissions, now: float) -> None:
@@ -435,7 +440,7 @@ class Shard:
         self._touch_after(room, member, message, now)
 
     def _act_for(self, command: RoomAction, call: Call, now: float) -> None:
-        """A message by HTTP, for a session of the caller's [M1]."""
+        """Handle a message sent over HTTP, for a session of the caller [M1]."""
         room, message = self.rooms.get(command.room_id), command.message
         try:
             member = snapshot_view.acting_member(room, call.user_id, command.session_id)
@@ -449,7 +454,7 @@ class Shard:
             replies.refuse(self.setting, call, refusal, command.room_id)
             return
         replies.answer(self.setting, call, result or {"success": True})
-        if member.last_active_at == now and not member.leased:  # it counted as an interaction [D12]
+        if member.last_active_at == now and not member.leased:  # counted as an interaction [D12]
             news = SessionActed(session_id=member.session_id, activity="active")
             self.setting.effects.append((member.edge, news))
         self._touch_after(room, member, message, now)
@@ -466,12 +471,12 @@ class Shard:
             self._touch(room, now, member.session_id)
 
     def on_second(self, room: Room, now: float) -> None:
-        """A second's worth of a room's events has been counted: advise another interval when it helps [L2]."""
+        """Evaluate a counted second of a room's events, and advise another send interval if needed [L2]."""
         if room.load.judge(now):
             self.advise(room)
 
     def advise(self, room: Room) -> None:
-        """Tell a room's members how often to send, when that is not what they know [N17]."""
+        """Send the advised send interval to a room's members, when it differs from what they have [N17]."""
         room.advised_ms = self.plan.advised_ms
         interval_ms = room.send_interval_ms
         if interval_ms == room.told_ms:
@@ -492,7 +497,8 @@ class Shard:
             reply = ActiveReply(
                 id=command.message.id, room_id=command.room_id, users=[], total_count=0, session_count=0
             )
-        elif command.message.room_type not in (UNSET, known_type):  # who may see a project may not see a film of its id
+        elif command.message.room_type not in (UNSET, known_type):
+            # access to a project gives none to a film of the same id
             self._refuse_active(command, PresenceError("ROOM_TYPE_MISMATCH", f"The room is a {known_type} room."))
             return
         else:
@@ -523,5 +529,5 @@ class Shard:
 
 
 def _is_own_matter(message: RoomMessage) -> bool:
-    """Is it allowed to the invisible, too: what a viewer says of itself, or asks for [K3]?"""
+    """Return whether the message is allowed to invisible sessions, too: a viewer's report or resync [K3]."""
     return isinstance(message, PlaybackMessage) and message.data.action in ("report", "resync")

@@ -1,7 +1,9 @@
-"""How a shard lets go of rooms and users that are to be another's, and takes over those that are now its own.
+"""Gives up rooms and users that move to another owner, and takes over those that move here. Writes the rooms and users
+of the `Shard`.
 
-What the new owner is told is gathered first, from the old owner, from whoever kept a record, and from the edges, who
-alone know who is connected. Then it is put together, once: nobody hears of anything in between.
+The inputs of a take-over are gathered first: the record of the old owner, the replicas of other workers, and the
+reports of the edges, which hold the connections. Then each room or user is restored in one step, so that no client
+receives an intermediate state.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Set
@@ -17,27 +19,27 @@ from koko_presence.users.user import User
 from . import reconcile
 from .shard import Shard
 
-ALL = 1 << 62  # above the number of any connection, and any version
-TRUST_S = 1.0  # how much longer than the grace a resume token is believed after an owner was lost
+ALL = 1 << 62  # above all connection numbers and versions
+TRUST_S = 1.0  # for which a resume token is accepted beyond the grace period after an owner was lost
 
 
 class GatheredRoom:
-    """What has been said of one room that is to be ours."""
+    """The gathered records and reports of one room that this worker is to own."""
 
     __slots__ = ("best", "presences", "rivals", "seqs")
 
     def __init__(self) -> None:
         self.best: RoomRecord | None = None
-        self.rivals: list[RoomRecord] = []  # given up for `best`: of the same room, as another owner has made it
+        self.rivals: list[RoomRecord] = []  # superseded by `best`: the same room as another owner has created it
         self.presences: dict[int, Presence] = {}
-        self.seqs: dict[int, int] = {}  # how far each worker has got
+        self.seqs: dict[int, int] = {}  # the room's `seq` at each worker
 
     def behind(self, flushed_seq: int) -> set[int]:
-        """The workers that have not got as far in the room as others, who have heard `flushed_seq`."""
+        """Return the workers whose `seq` in the room is below `flushed_seq`."""
         return {worker for worker, seq in self.seqs.items() if seq < flushed_seq}
 
     def add_record(self, sender: int, record: RoomRecord) -> None:
-        """The newest record is the truth about who was in the room."""
+        """Add a record. The one with the highest revision decides which members the room has."""
         self.seqs[sender] = max(record.seq, self.seqs.get(sender, 0))
         if self.best is None:
             self.best = record
@@ -50,26 +52,26 @@ class GatheredRoom:
 
 
 class GatheredUser:
-    """What has been said of one user that is to be ours."""
+    """The gathered records and reports of one user that this worker is to own."""
 
     __slots__ = ("best", "newest", "words")
 
     def __init__(self) -> None:
         self.best: UserRecord | None = None
         self.words: dict[int, list[SessionRecord]] = {}
-        self.newest: dict[int, int] = {}  # up to which connection each edge has spoken
+        self.newest: dict[int, int] = {}  # by edge: up to which connection its report goes
 
     def add_record(self, record: UserRecord) -> None:
         if self.best is None or record.revision > self.best.revision:
             self.best = record
 
     def add_words(self, edge: int, words: list[SessionRecord], newest: int) -> None:
-        """An edge's word, in place of an earlier one."""
+        """Add an edge's report, in place of an earlier one."""
         self.words[edge], self.newest[edge] = words, newest
 
 
 def let_room_go(shard: Shard, room: Room) -> RoomRecord:
-    """The room is not ours any more; what it still had to say must have been flushed."""
+    """Remove a room that moves to another owner, and return its record; it must have been flushed."""
     reconcile.forget_deadlines(room)
     del shard.rooms[room.id]
     room.moved = True
@@ -77,7 +79,7 @@ def let_room_go(shard: Shard, room: Room) -> RoomRecord:
 
 
 def let_user_go(shard: Shard, user_id: str) -> UserRecord:
-    """The user is not ours any more."""
+    """Remove a user that moves to another owner, and return its record."""
     user = shard.users.pop(user_id)
     for session_id in user.sessions:
         shard.setting.deadlines.cancel(("session", user_id, session_id))
@@ -93,8 +95,9 @@ def take_room(
     edges: Collection[int],
     now: float,
 ) -> None:
-    """Put a room together again. `announced` are the edges whose silence about a session means that it is not there.
-    `edges` are all that are left. A room that is here already only learns what the edges say."""
+    """Restore a room. `announced` are the edges that have reported all their sessions, so that a session missing there
+    is not connected; `edges` are all workers of the view. To a room that exists here only the edges' reports are
+    applied."""
     room, best = shard.rooms.get(room_id), gathered.best
     made = room is None
     if room is None:
@@ -103,12 +106,12 @@ def take_room(
             return
     elif best is not None:
         for record in (best, *gathered.rivals):
-            if record.revision > room.restored_revision:  # of an owner that stood still
+            if record.revision > room.restored_revision:  # of an owner that stalled
                 _tell_of_rival(shard, room, record, now)
     lost: dict[int, set[str]] = {}
     silent = {edge: Presence(edge=edge, newest=ALL, sessions={}) for edge in (announced if made else ())}
     for edge, presence in sorted((silent | gathered.presences).items()):
-        if made:  # and so nothing has happened in the room since
+        if made:  # just restored: no connection has joined since
             presence.newest = ALL
         lost[edge] = set(reconcile.reconcile(room, presence, edges, now, late=not made))
     _lose(shard, lost)
@@ -116,8 +119,8 @@ def take_room(
 
 
 def _restored(shard: Shard, room_id: str, gathered: GatheredRoom, now: float) -> Room | None:
-    """The room as the newest record has it, without those whose stay has ended here since that was written. None when
-    there is no record, or when all in it have left, with which the room has ended."""
+    """Restore the room from the newest record, without the members whose membership has ended here since. Return None
+    when there is no record, or when all its members have left, which has ended the room."""
     record = gathered.best
     members = () if record is None else record.members.values()
     ended = [member for member in members if member.stay <= shard.ended(room_id, member.session_id).stay]
@@ -139,9 +142,9 @@ def _restored(shard: Shard, room_id: str, gathered: GatheredRoom, now: float) ->
 
 
 def _tell_of_rival(shard: Shard, room: Room, record: RoomRecord, now: float) -> None:
-    """Two owners have made this room, and the other's is given up: tell the application's back end that those who were
-    only in that one are gone. If it was made later, its room_created has cleared what was told of this one: tell once
-    more who is in."""
+    """Record webhook events for a room that two owners have created, of which the other one's is given up: the leaves
+    of the members that were only in that one. If that was created later, its `room_created` has cleared the entries of
+    this one: record them once more."""
     _tell_of_ended(shard, room, (each for key, each in record.members.items() if key not in room.members), now)
     created_at = record.head.created_at
     if created_at > room.created_at:
@@ -149,8 +152,8 @@ def _tell_of_rival(shard: Shard, room: Room, record: RoomRecord, now: float) -> 
 
 
 def _tell_of_ended(shard: Shard, room: Room, ended: Iterable[MemberRecord], now: float) -> None:
-    """Tell the application's back end that these are gone, if their entry was told after the end of their last stay: by
-    an owner that stood still, and did then what had been sent to it before."""
+    """Record the leaves of members whose entry was reported after the end of their last membership, by an owner that
+    stalled and then handled older commands."""
     for member in ended:
         if member.joined_at > shard.ended(room.id, member.session_id).told_at:
             webhook_recorder.left_with_its_owner(room, member, now)
@@ -159,8 +162,8 @@ def _tell_of_ended(shard: Shard, room: Room, ended: Iterable[MemberRecord], now:
 def _tell_of_ended_room(
     shard: Shard, room_id: str, record: RoomRecord, ended: Collection[MemberRecord], now: float
 ) -> None:
-    """All in the record have left here since, and the room has ended with that. It may have been told to have begun
-    once more."""
+    """Record webhook events for a room whose recorded members have all left here since, which has ended it. Its
+    creation may have been reported once more."""
     if shard.setting.happenings is None:
         return
     empty = structs.replace(record, members={}, head=structs.replace(record.head, controller=None, requests=[]))
@@ -187,8 +190,9 @@ def take_user(
     late: bool,
     now: float,
 ) -> None:
-    """Put a user together again. `announced` are the edges whose silence about a session means that it is not there;
-    `edges` are all that are left. `late`: rooms have been told already that nothing is known of the user."""
+    """Restore a user. `announced` are the edges that have reported all their sessions, so that a session missing there
+    is not connected; `edges` are all workers of the view. `late`: rooms have already been sent that the user's sessions
+    are unknown."""
     late = late or user_id in shard.denied
     user = shard.users.get(user_id)
     made = user is None
@@ -196,7 +200,7 @@ def take_user(
         user = shard.users[user_id] = reconcile.restore_user(user_id, gathered.best, shard.setting, now)
     stale: list[SessionRecord] = []
     changed = False
-    if not made and gathered.best is not None:  # may know of a later connection, but not of sessions that have ended
+    if not made and gathered.best is not None:  # it may have a later connection, but also sessions that have ended
         changed = reconcile.take_late_record(user, gathered.best)
         reconcile.take_late_privacy(user, gathered.best)
         stale = [
@@ -219,7 +223,7 @@ def take_user(
         for edge in announced:
             named.setdefault(edge, set())
     reconcile.hold_absent(user, edges, named, now, {} if made else gathered.newest)
-    if changed or (made and late):  # and what they show of the user may be wrong
+    if changed or (made and late):  # rooms may show an outdated profile
         user.spread_profile(min(user.sessions, default=""), changed=True, interacted=False)
     shard.changed_user(user, now)
 
@@ -230,7 +234,7 @@ def _opening(user: User, session_id: str) -> int:
 
 
 def part_with(shard: Shard, edges: Collection[int], lost_some: bool, now: float) -> None:
-    """These are the edges that are left: hold the places of everybody who was at another."""
+    """Hold the places of all sessions at edges that are not among `edges`, the workers of the view."""
     shard.denied.clear()
     for room in list(shard.rooms.values()):
         if reconcile.drop_absent(room, edges, now):

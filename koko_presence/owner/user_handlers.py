@@ -1,4 +1,5 @@
-"""What a shard does for its users: sessions, statuses, and who counts the rooms; rooms are in shard.py."""
+"""Handles a shard's commands for users: sessions, statuses, privacy, and the number of rooms. Commands for rooms are in
+shard.py."""
 
 from collections.abc import Callable
 from typing import Any
@@ -33,8 +34,9 @@ from . import replies
 
 
 class UserHandlers:
-    """The users' side of one shard: it alone writes `users`. `denied` has those of whom a room has been told that
-    nothing is known; `trusts(now)`: may a session that is not known here have been known to an owner that was lost?"""
+    """The users' part of one shard; `users` is written here and by takeover.py. `denied` are the users of whom a room
+    was sent that their sessions are unknown; `trusts(now)` returns whether an unknown session may have been held by a
+    lost owner."""
 
     def __init__(
         self, setting: ShardContext, users: dict[str, User], denied: set[str], trusts: Callable[[float], bool]
@@ -43,7 +45,7 @@ class UserHandlers:
         self._users = users
         self._denied = denied
         self._trusts = trusts
-        self._looks = Budgets()  # of everybody who asks over HTTP, also without a session
+        self._looks = Budgets()  # of all HTTP callers, also those without a session
         self.handlers: dict[type, Callable[[Any, float], None]] = {
             OpenSession: self._open,
             EndSession: self._end,
@@ -134,7 +136,7 @@ class UserHandlers:
             try:
                 user = self._spender(command, now)
                 if command.disabled and any(not session.disabled for session in user.sessions.values()):
-                    raise presence_is_off()  # those would show it
+                    raise presence_is_off()  # they would show the status
                 result = user.change_status(command)
                 http_sessions.tell_edge(
                     user,
@@ -155,7 +157,7 @@ class UserHandlers:
             except PresenceError as error:
                 if user is not None and command.session_id in user.sessions:
                     user.hear(command)
-                    user.tell_privacy(command.session_id)  # its edge may have counted on it
+                    user.tell_privacy(command.session_id)  # its edge may have applied it
                 replies.refuse(self._setting, call, error)
             return
         if user is None:
@@ -165,12 +167,12 @@ class UserHandlers:
             return
         try:
             result = user.change_privacy(command)
-            if len(user.sessions) > 1:  # another tab may have changed it meanwhile: the last word is said here
+            if len(user.sessions) > 1:  # another session may have changed it meanwhile: send the result
                 user.tell_privacy(command.session_id)
             self._acknowledge(user, command.session_id, command.id, result)
         except PresenceError as error:
             if command.session_id in user.sessions:
-                user.tell_privacy(command.session_id)  # its edge has counted on it
+                user.tell_privacy(command.session_id)  # its edge has applied it
             self._reply(user, command.session_id, error_reply(error, command.id))
 
     def _change_grant(self, command: ChangeGrant, now: float) -> None:
@@ -206,7 +208,7 @@ class UserHandlers:
                 replies.refuse(self._setting, command.call, error)
 
     def _spender(self, command: ChangeStatus | ChangePrivacy, now: float) -> User:
-        """The user whom a call changes, after it has paid for it: a socket's session has such a budget at its edge.
+        """Return the user that a call changes, and charge its budget; a socket's session has such a budget at its edge.
         Errors: SESSION_REQUIRED, RATE_LIMITED."""
         user = self._users.get(command.user_id)
         if user is None or (command.session_id and command.session_id not in user.sessions):
@@ -234,13 +236,13 @@ class UserHandlers:
         return user
 
     def drop_if_gone(self, user: User) -> None:
-        """A user without sessions is forgotten."""
+        """Drop a user without sessions."""
         if not user.sessions:  # and with it the status message [D13]
             self._users.pop(user.id, None)
 
 
 def refuse_join(setting: ShardContext, enter: EnterRoom, error: PresenceError, *, out: bool = True) -> None:
-    """Tell the edge that a join has failed."""
+    """Send the edge, or the call, that a join has failed."""
     tally.join_refused(error.code)
     if enter.call is not None:
         replies.refuse(setting, enter.call, error, enter.room_id)

@@ -65,7 +65,7 @@ class User:
         self.manual: str | None = None
         self.status_message = ""
         self.activity: Activity = "active"
-        self.revision = 0  # of the newest record, which is the one with the highest revision
+        self.revision = 0  # of the last record written; of two records the higher revision is the newer
         self.budget: TokenBucket | None = None  # of HTTP calls for status and privacy [M8]
         # The version at which the user was restored without a record: rooms have more of what the user shows. 0: it was
         # not.
