@@ -1,1 +1,2 @@
-"""How edges and owners of several workers reach each other, and how ownership moves. With one worker a direct call."""
+"""Connects the edges and owners of all workers, and moves ownership between workers. With one worker a command is a
+direct call."""

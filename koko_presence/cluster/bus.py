@@ -1,7 +1,9 @@
-"""The bus between edges and owners. Above and below it nobody can tell how many workers there are.
+"""Carries commands from edges to owners, and effects and flushes from owners to edges. The code above and below is the
+same for any number of workers.
 
-`LocalBus` serves one worker: a command is a direct call, its effects are applied before the next command, and the
-shard's time (deadlines and flush windows) is kept with one timer of the loop each. Nothing here awaits.
+`LocalBus` serves one worker: a command is a direct call. `send` returns when the command and all its effects are
+applied; its edge messages are delivered before the next command, the commands that it causes are applied in order. One
+timer of the event loop serves the shard's deadlines and one its flushes. Nothing here awaits.
 """
 
 import logging
@@ -29,7 +31,7 @@ class TimerHandle(Protocol):
 
 
 class Timers(Protocol):
-    """The part of an event loop that is needed here; tests give a fake one."""
+    """The part of an event loop that the bus needs; tests pass a fake one."""
 
     def call_soon(self, callback: Callable[[], object]) -> Any: ...
 
@@ -37,8 +39,8 @@ class Timers(Protocol):
 
 
 class EdgePort(Protocol):
-    """What the bus tells an edge. `feeds` (fanout.RoomSubscription by room id) and `turn` are where a flush that
-    changes no receivers may be put straight away."""
+    """What the bus needs of an edge. A flush that changes no subscribers may go directly to `feeds`
+    (fanout.RoomSubscription by room id), and is written with `turn`."""
 
     @property
     def feeds(self) -> dict[str, Any]: ...
@@ -53,44 +55,44 @@ class EdgePort(Protocol):
     def on_flushed(self, now: float) -> None: ...
 
     def on_lane(self, session_id: str, lane: CursorRoute) -> None:
-        """A session in a room gets a short way for its cursors."""
+        """Give a session's cursors in one room their compiled route."""
         ...
 
     def drop_lanes(self, room_ids: Iterable[str]) -> None:
-        """These rooms get another owner: no short way any more."""
+        """Drop the cursor routes of these rooms, which get another owner."""
         ...
 
     @property
     def newest(self) -> int:
-        """Up to this number every connection is a session or gone; what later ones become is not certain yet."""
+        """The number up to which each connection has a session or is gone; later ones are still undecided."""
         ...
 
     def presences(self) -> dict[str, Present]:
-        """Of every room: which sessions of this edge are in it, by which connection, whether they hear it, where they
-        point."""
+        """Return, for each room, the sessions of this edge that are in it, each with its connection, whether it
+        receives the room's events, and its last cursor."""
         ...
 
     def say_again(self, now: float) -> None:
-        """An owner was lost: ask once more what has not been answered."""
+        """Repeat all unanswered requests, because an owner was lost."""
         ...
 
     def session_words(self) -> dict[str, list[SessionRecord]]:
-        """Of every user: the sessions that are connected here."""
+        """Return the records of all sessions that are connected here, by user."""
         ...
 
 
 class Bus(Protocol):
-    """Takes commands to whoever owns their room or user."""
+    """Delivers commands to the owner of their room or user."""
 
     def send(self, command: Command, now: float) -> None: ...
 
     def lane(self, room_id: str, session_id: str) -> CursorRoute | None:
-        """The short way for a member's cursors, when there is one."""
+        """Return the compiled route of a member's cursors; None when there is none."""
         ...
 
 
 class Alarm:
-    """One timer of the loop, always set for the earliest time asked for."""
+    """One timer of the event loop, set for the earliest requested time."""
 
     def __init__(self, timers: Timers, clock: Callable[[], float], callback: Callable[[], None]) -> None:
         self._timers, self._clock, self._callback = timers, clock, callback
@@ -98,12 +100,12 @@ class Alarm:
         self._at = float("inf")
 
     def want(self, at: float | None) -> None:
-        """Ring at monotonic second `at`, or earlier if that was asked for before; None asks for nothing."""
+        """Call back at monotonic second `at`, or earlier if that was requested before; None requests nothing."""
         if at is None or at >= self._at:
             return
         self.stop()
         self._at = at
-        # the loop counts whole milliseconds and may ring early; the callback then asks again
+        # The loop counts whole milliseconds and may call early; the callback then requests the time again.
         self._handle = self._timers.call_later(max(0.001, at - self._clock()), self._ring)
 
     def stop(self) -> None:
@@ -117,7 +119,7 @@ class Alarm:
 
 
 class LocalBus:
-    """The bus of a single worker."""
+    """The bus of a single worker. It writes the schedule of flushes (`Shard.plan`) together with the shard."""
 
     def __init__(
         self,
@@ -126,7 +128,7 @@ class LocalBus:
         clock: Callable[[], float],
         cpu_clock: Callable[[], tuple[float, float]] = lambda: (0.0, 0.0),
     ) -> None:
-        """`cpu_clock` tells for how many seconds this worker's thread has run, and waited for a core."""
+        """`cpu_clock` returns the seconds for which this worker's thread has run, and has waited for a core."""
         self._shard = shard
         self._clock = clock
         self._cpu_clock = cpu_clock
@@ -139,11 +141,11 @@ class LocalBus:
             shard.plan, timers, clock, self._flush_alarm, self._deliver, self._flushed, self._judge, shard.advise
         )
         self._tick_alarm = Alarm(timers, clock, self._tick)
-        # asked before anything is ended because its time is over: this worker may be late itself
+        # Called before anything is ended at its deadline: this worker may be late itself.
         self.before_deadlines: Callable[[float], object] = lambda now: None
 
     def attach(self, edge_id: int, edge: EdgePort) -> None:
-        """Make `edge` reachable under `edge_id`."""
+        """Register `edge` as `edge_id`."""
         self._edges[edge_id] = edge
         if len(self._edges) == 1:
             self._road.shorten(edge.feeds, edge.turn)
@@ -151,11 +153,12 @@ class LocalBus:
             self._road.shorten(None, None)
 
     def pair(self, round: Round) -> None:
-        """Reading, in rounds like `round`, and writing share the worker's time."""
+        """Make flushes share the worker's time with reading, which is done in rounds like `round`."""
         self._road.pair(round)
 
     def lane(self, room_id: str, session_id: str) -> CursorRoute | None:
-        """The short way for a member's cursors, past commands and effects; None for somebody who is no member."""
+        """Return the compiled route of a member's cursors, which bypasses commands and effects; None when the session
+        is not a member."""
         room = self._shard.rooms.get(room_id)
         member = None if room is None else room.members.get(session_id)
         if room is None or member is None:
@@ -163,24 +166,24 @@ class LocalBus:
         return CursorRoute(room, member, self._road, self._on_second)
 
     def set_limits(self, limits: Limits) -> None:
-        """New bounds for the windows of busy rooms."""
+        """Apply new limits to the windows of busy rooms."""
         self.governor.set_limits(limits)
         self._shard.plan.ceiling_s = limits.flush_ceiling_ms / 1000.0
         self._govern()
 
     def send(self, command: Command, now: float) -> None:
-        """Apply a command and all that follows from it. Called again from within, it queues."""
+        """Apply a command and all its effects. A call from within another one queues the command."""
         self._queue.append(command)
         if not self._draining:
             self._drain(now)
 
     def note_delay(self, since: float, now: float) -> None:
-        """A client that wants in has waited for this worker since monotonic second `since`: the service is late, not
-        the client. Any worker may own its session."""
+        """Record that a client has waited for this worker since monotonic second `since`. The client is not late, the
+        service is; its session may be owned by any worker."""
         self._shard.setting.delays.note(since, now)
 
     def stop(self) -> None:
-        """No timer rings any more."""
+        """Stop all timers."""
         self._flush_alarm.stop()
         self._tick_alarm.stop()
 
@@ -191,8 +194,8 @@ class LocalBus:
                 command = self._queue.popleft()
                 try:
                     self._apply(command, now)
-                except Exception:  # a fault of ours in one command must not take the others with it
-                    log.exception("a command failed: %s", type(command).__name__)
+                except Exception:  # a fault in one command must not affect the others
+                    log.exception("command failed: %s", type(command).__name__)
         finally:
             self._draining = False
         self._plan(now)

@@ -1,7 +1,9 @@
-"""The bus of one worker among several: what it owns is done here, the rest is a letter to the owner [N-a].
+"""Carries commands, effects and flushes between this worker and the others. Commands for a key that this worker owns
+are applied here, others are sent to its owner as peer messages [N-a].
 
-A room's flush goes once to every worker with members, whatever their number, and a memo of what changed with it: to
-those workers and to the room's heir, who has it when nobody else is left. How owners change is in transfer.py.
+A room's flush goes once to each worker with members, with the delta of its replica. The delta also goes to the room's
+backup owner, so that one more worker has the room. Messages to one worker keep their order. transfer.py changes the
+owners.
 """
 
 import logging
@@ -34,18 +36,19 @@ from .wire_messages import key_of
 
 log = logging.getLogger("koko_presence.cluster")
 
-# A quiet worker writes to the others at the end of the turn, one with more than about 1.5 MB/s at most this often:
-# reading a letter costs more than what is in it.
+# A quiet worker writes to its peers at the end of the loop iteration, one with more than about 1.5 MB/s at most this
+# often: reading a message costs more than its content.
 LETTERS_WINDOW_S = 0.002
 TELL_DELAY_EVERY_S = 1.0
-LOOK_EVERY_S = 1.0  # for workers that confirm nothing
-CONFIRM_S = 0.05  # longer than any room's window: what a command has caused is written by then
+LOOK_EVERY_S = 1.0  # for workers that confirm no commands
+CONFIRM_S = 0.05  # longer than any flush window: the effects of a command are written by then
 
 _encode = msgspec.msgpack.Encoder().encode
 
 
 class ClusterBus(LocalBus):
-    """`open_link(peer)` makes the way to another worker; the letters that come from there go to `on_letters`."""
+    """The bus of one worker among several; it writes `couriers`, `shelf`, `heard` and the cursor routes.
+    `open_link(peer)` opens the connection to a worker, whose messages are passed to `on_letters`."""
 
     def __init__(
         self,
@@ -62,19 +65,19 @@ class ClusterBus(LocalBus):
         self.me = me
         self.couriers: dict[int, PeerConnection] = {}
         self.shelf = ReplicaStore()
-        self.heard: dict[str, int] = {}  # how far this edge has heard the rooms that others own
-        self._user_keepers: dict[str, int] = {}  # who has the record of each user that is owned here
+        self.heard: dict[str, int] = {}  # by room of another owner: the `seq` that this edge has received
+        self._user_keepers: dict[str, int] = {}  # by user that is owned here: the backup owner that has its record
         self.forwards = 0  # commands sent to other workers
         self._timers = timers
         self._open_link = open_link
         self._flushing = False
-        self._pace = FlushPacing()  # by the KiB
+        self._pace = FlushPacing()  # counts KiB
         self._put_bytes = 0
-        self._newest = 0  # the highest id of a worker so far
+        self._newest = 0  # highest worker id in any view
         self._strangers: list[tuple[int, list[tuple[int, bytes]]]] = []
         self._lanes: dict[int, CursorRoute] = {}
         self._lane_of: dict[tuple[str, str], int] = {}
-        self._places: dict[int, tuple[str, str]] = {}  # the other way round
+        self._places: dict[int, tuple[str, str]] = {}  # the inverse of `_lane_of`
         self._last_lane = 0
         self._confirm_alarm = Alarm(timers, clock, self._confirm)
         self._stuck_alarm = Alarm(timers, clock, self._look_for_stuck)
@@ -93,12 +96,12 @@ class ClusterBus(LocalBus):
         return self._edges[self.me]
 
     def attach(self, edge_id: int, edge: EdgePort) -> None:
-        """Make this worker's edge reachable."""
+        """Register this worker's edge."""
         self._edges[edge_id] = edge
         self._road.shorten(None, edge.turn)
 
     def on_view(self, view: View, now: float) -> None:
-        """The supervisor's newest view."""
+        """Apply the supervisor's newest view."""
         lost = [peer for peer in self.couriers if peer not in view.ids]
         for worker in lost:
             courier = self.couriers.pop(worker)
@@ -107,7 +110,7 @@ class ClusterBus(LocalBus):
         for peer in view.peers:
             if peer.id != self.me and peer.id not in self.couriers:
                 courier = self.couriers[peer.id] = PeerConnection(self._open_link(peer), self._plan_letters)
-                for since, until in self._shard.setting.delays.times:  # clients that wait may come to the new worker
+                for since, until in self._shard.setting.delays.times:  # waiting clients may come to the new worker
                     courier.letters.put(wire_messages.DELAY, wire_messages.encode(wire_messages.Delay(since, until)))
         self._newest = max(self._newest, *view.ids)
         self.handover.begin(view, lost, now)
@@ -116,14 +119,14 @@ class ClusterBus(LocalBus):
             self.on_letters(sender, found)
 
     def stop(self) -> None:
-        """No timer rings any more."""
+        """Stop all timers."""
         super().stop()
         self._confirm_alarm.stop()
         self._stuck_alarm.stop()
         self.handover.stop()
 
     def note_delay(self, since: float, now: float) -> None:
-        """The others are told once a second."""
+        """Record the delay, and send it to the other workers, at most once a second."""
         if self._shard.setting.delays.note(since, now) and now - self._told_delay_at >= TELL_DELAY_EVERY_S:
             self._told_delay_at = now
             word = wire_messages.encode(wire_messages.Delay(since, now))
@@ -135,7 +138,8 @@ class ClusterBus(LocalBus):
     def _apply(self, command: Command, now: float) -> None:
         if isinstance(command, RoomAction) and isinstance(command.message, PlaybackMessage):
             data = command.message.data
-            if data.at is UNSET and data.action != "report":  # said again to an heir, it must not mean a later moment
+            # It may be repeated to a backup owner, and must not mean a later moment then.
+            if data.at is UNSET and data.action != "report":
                 data.at = float(self._shard.setting.wall.ms(now))
         owner = self.handover.place(key_of(command), command)
         if owner == self.me:
@@ -161,7 +165,7 @@ class ClusterBus(LocalBus):
         super()._plan(now)
 
     def spread(self, now: float) -> None:
-        """Send out what changes made outside of a command have caused."""
+        """Send the effects of changes that were made outside of a command."""
         self._spread(now)
         self._drain(now)
         self._write_down_users()
@@ -188,8 +192,9 @@ class ClusterBus(LocalBus):
             courier.flush()
 
     def _flushed(self, now: float) -> None:
-        # before the own clients: should this worker die in between, they have seen nothing that no other worker knows;
-        # and without waiting for the letters' window: rooms have their own, a second one would only make flushes late
+        # Before this worker's own clients: should it die in between, they have received nothing that no other worker
+        # has. Not at the end of the window for peer messages: rooms have their own, a second one would only delay
+        # flushes.
         self._flush_letters()
         super()._flushed(now)
 
@@ -202,7 +207,8 @@ class ClusterBus(LocalBus):
             self._confirm_alarm.want(self._clock() + CONFIRM_S)
 
     def _look_for_stuck(self) -> None:
-        """Who waits for an owner on a worker that does nothing has lost that time for no fault of its own."""
+        """Record a delay while workers confirm no commands: clients that wait for such an owner are not late
+        themselves."""
         now = self._clock()
         waits = [since for courier in self.couriers.values() if (since := courier.stuck_since(now)) is not None]
         if waits:
@@ -210,11 +216,12 @@ class ClusterBus(LocalBus):
             self._stuck_alarm.want(now + LOOK_EVERY_S)
 
     def on_letters(self, sender: int, found: list[tuple[int, bytes]]) -> None:
-        """What another worker has written, in its order. A letter that cannot be read or handled is dropped, with a
-        line in the log: others' letters are behind it. From a worker that is not in the view all are dropped."""
+        """Handle the messages of another worker, in their order. A message that cannot be decoded or handled is logged
+        and dropped, because messages for other rooms and users follow. All messages of a worker that has left the view
+        are dropped; those of a worker above all known ids wait for its view."""
         courier = self.couriers.get(sender)
         if courier is None:
-            if sender > self._newest:  # in a view that is still on its way here
+            if sender > self._newest:  # in a view that has not arrived here yet
                 self._strangers.append((sender, found))
             return
         now = self._clock()
@@ -222,7 +229,7 @@ class ClusterBus(LocalBus):
             try:
                 self._on_letter(sender, courier, kind, body, now)
             except Exception:
-                log.exception("a letter of worker %d could not be handled", sender)
+                log.exception("failed to handle a message from worker %d", sender)
         self.edge.on_flushed(now)
 
     def _on_letter(self, sender: int, courier: PeerConnection, kind: int, body: bytes, now: float) -> None:
@@ -242,7 +249,7 @@ class ClusterBus(LocalBus):
         elif kind == wire_messages.LANE:
             given = wire_messages.decode(kind, body)
             if not self.handover.is_owner(sender, room_key(given.room_id), given.epoch):
-                return  # not any more: cursors would get lost there
+                return  # not any more: cursors would be lost there
             lane = RemoteCursorRoute(given.room_id, given.handle, courier.letters, self._road)
             self.edge.on_lane(given.session_id, lane)
         elif kind == wire_messages.REFRESH:
@@ -264,7 +271,7 @@ class ClusterBus(LocalBus):
             self.handover.on_letter(sender, kind, wire_messages.decode(kind, body), now)
 
     def _on_refused_cursor(self, handle: int, cursor: Cursor) -> None:
-        """Some rule has a word to say to a cursor that came the short way: it goes the long one from here."""
+        """Handle a cursor of the compiled route that a rule applies to: send it as a command."""
         room_id, session_id = self._places[handle]
         member = self._shard.rooms[room_id].members.get(session_id) if room_id in self._shard.rooms else None
         edge = self.me if member is None else member.edge
@@ -281,21 +288,21 @@ class ClusterBus(LocalBus):
             self.couriers[sender].letters.put(wire_messages.WANT, wire_messages.encode(packet.room_id))
         heard = self.heard.pop(packet.room_id, before)
         if before <= seq < heard and (feed := self.edge.feeds.get(packet.room_id)) is not None:
-            # another room of that name: the one that those here have heard was lost with all that was kept of it
+            # another room of the same id: the room that these members had was lost with all its replicas
             for session_id in list(feed.receivers):
                 self.edge.on_news(SessionLost(session_id=session_id), now)
             heard = before
-        # (a `before` above `seq`: the room has begun anew for all but the invisible in it, who have been told)
+        # (`before` above `seq`: the room has begun anew for all but its invisible members, which have received that)
         if heard != before and packet.room_id in self.edge.feeds:
-            # an owner was lost, or cut off, in the middle of what it said: those here see the room anew
+            # an owner was lost or cut off before all its flushes arrived: the members here need a new snapshot
             self.hearing.refresh(packet.room_id, self.me, now)
         packet = self.hearing.without_unknown(packet, now)
         self.shelf.note_seq(packet.room_id, seq)
         if packet.items:
             self.edge.on_packet(packet, now)
         if packet.room_id in self.edge.feeds:
-            self.heard[packet.room_id] = seq  # not the highest ever: a room of the same id may have begun anew
-        if len(self.heard) > 2 * len(self.edge.feeds) + 64:  # whose last hearer here has just hung up
+            self.heard[packet.room_id] = seq  # not the maximum: a room of the same id may have begun anew
+        if len(self.heard) > 2 * len(self.edge.feeds) + 64:  # rooms whose last member here has left
             self.heard = {room_id: seq for room_id, seq in self.heard.items() if room_id in self.edge.feeds}
 
     def _deliver(self, room: Room, items: list[StreamFrame], now: float) -> None:
@@ -326,7 +333,7 @@ class ClusterBus(LocalBus):
             self._send_memo(worker, room, memo, now)
 
     def _memos(self, room: Room, now: float) -> dict[int, bytes]:
-        """What each keeper of the room has to know of its change. Also takes stock of the room's edges."""
+        """Return the delta for each replica holder of the room, and update the room's edges."""
         room.edges = edges = self._shard.edges_of(room)
         changed, room.changed = room.changed, set()
         if not changed:
@@ -350,17 +357,17 @@ class ClusterBus(LocalBus):
         courier = self.couriers.get(worker)
         if courier is not None:
             packet = self._shard.packet(room, [], now)
-            seq = room.flushed_seq  # what the edges are told comes in a flush
+            seq = room.flushed_seq  # events for the edges come with a flush
             courier.letters.put(wire_messages.PACKET, pack_packet(packet, self.handover.epoch, seq, seq, memo))
 
     def _end_records(self, now: float) -> None:
-        """Rooms that are gone need not be kept any more."""
+        """Delete the replicas of rooms that are gone."""
         freed, self._shard.freed = self._shard.freed, []
         for room in freed:
             room.revision = room.setting.next_version(room.revision)
-            # its last words are for the edges alone
+            # its last events are for the edges only
             room.edges = self._shard.edges_of(room)
-            # of a room that has just been taken over the last owner's keepers have a record, too
+            # after a take-over, the replica holders of the previous owner have a record, too
             keepers = room.keepers.union(room.edges, (self.handover.heir(room_key(room.id)),))
             for worker in sorted(keepers - {self.me}):
                 self._send_memo(worker, room, _encode(_over(room)), now)
@@ -370,13 +377,15 @@ class ClusterBus(LocalBus):
             room.changed = set()
 
     def _write_down_users(self) -> None:
-        """Let the heirs of users know what has changed."""
+        """Send the records of changed users to their backup owners."""
         touched, self._shard.setting.touched_users = self._shard.setting.touched_users, set()
         for user_id in sorted(touched):
             user = self._shard.users.get(user_id)
             heir = self.handover.heir(user_key(user_id))
             before = self._user_keepers.pop(user_id, heir)
-            if before != heir:  # it may have swept before the last record came, and would bring that back one day
+            # The previous one may have swept its replicas before the last record arrived, and would restore the user
+            # from that at a later take-over.
+            if before != heir:
                 self._keep_user(before, self._ended_user(user_id))
             if user is None:
                 self._keep_user(heir, self._ended_user(user_id))
@@ -397,7 +406,7 @@ class ClusterBus(LocalBus):
         )
 
     def forget_keeper(self, user_id: str) -> None:
-        """The user is another's now, and so is who keeps its record."""
+        """Forget the backup owner that has the user's record, because the user has another owner now."""
         self._user_keepers.pop(user_id, None)
 
     # --- short ways -----------------------------------------------------------------------------------------------
@@ -408,7 +417,7 @@ class ClusterBus(LocalBus):
                 self.give_lane(room, item.only, edge_id)
 
     def give_lane(self, room: Room, session_id: str, edge_id: int) -> None:
-        """Tell an edge the short way of a member's cursors."""
+        """Send an edge the handle of the compiled route for a member's cursors."""
         lane = self.lane(room.id, session_id)
         if lane is None or edge_id not in self.couriers:
             return
@@ -426,18 +435,18 @@ class ClusterBus(LocalBus):
             del self._lanes[handle], self._places[handle]
 
     def show_anew(self, room: Room, edge_id: int, now: float) -> None:
-        """Those at an edge that has missed something see the whole room."""
+        """Send a new snapshot to all members at an edge that has missed events of the room."""
         for member in room.members.values():
             if member.attached and member.edge == edge_id:
                 send_snapshot(room, member, None, now)
         self._shard.changed_room(room, now)
 
     def flush_now(self, room: Room, now: float) -> None:
-        """Send what a room has to say, whatever its pace."""
+        """Flush a room now, whatever its schedule."""
         self._deliver(room, room.take_items(now), now)
 
     def drop_lanes(self, room: Room) -> None:
-        """The room is another's now."""
+        """Drop the cursor routes of a room that has another owner now."""
         for session_id in room.members:
             self._drop_lane(room.id, session_id)
 

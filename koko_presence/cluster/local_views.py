@@ -1,29 +1,30 @@
-"""By which view a worker goes: the supervisor's, or, where that says nothing of deaths, its own. Pure.
+"""Decides which view a worker follows: the supervisor's, or its own when the supervisor does not remove dead workers.
+Pure.
 
-The supervisor takes a worker that has ended out of the view within milliseconds, unless it is stopped or gets no time.
-Each worker knows for certain which of the others have ended (process_watch), so after PATIENCE_S it goes on without
-them. All survivors see the same deaths, so they come to the same view, and its number is as many above the supervisor's
-as it has fewer workers: as the supervisor's own would be, which publishes one for each. When two have seen a different
-one first, their views of that moment have the same number; neither gets beyond the first stage of a change
-(view_change.py) before it has seen the other death, too. A view of the supervisor that is not above the own one is what
-it knew before.
+The supervisor removes a worker that has ended from the view within milliseconds, unless it is stopped or gets no CPU
+time. Each worker detects for certain which other processes have ended (process_watch), so after `PATIENCE_S` it
+continues without them. All survivors detect the same deaths, so they reach the same view: its epoch is the supervisor's
+plus the number of removed workers, which is the epoch that the supervisor would reach with one view for each death.
+When two workers detect different deaths first, their views of that moment have the same epoch; neither gets beyond the
+first stage of a view change (view_change.py) before it has detected the other death, too. A view of the supervisor
+whose epoch is not above the present one is outdated and ignored.
 """
 
 from .placement import Peer, View
 
-PATIENCE_S = 1.0  # with the supervisor
+PATIENCE_S = 1.0  # for the supervisor
 
 
 class OwnViews:
-    """The views of one worker."""
+    """The view of one worker. Written by its `Worker` only, through these methods."""
 
     def __init__(self) -> None:
         self._view: View | None = None
-        self._died: dict[int, float] = {}  # when, of those that are in the view
-        self._left_out: set[int] = set()  # those that had ended, ever; ids are not used again
+        self._died: dict[int, float] = {}  # time of death of workers that are in the view
+        self._left_out: set[int] = set()  # all workers that were ever removed here; ids are not reused
 
     def on_view(self, view: View) -> View | None:
-        """The supervisor's view has come. Gives the one to go by from now on; None: nothing changes."""
+        """Take the supervisor's view. Return the view to follow from now on; None: nothing changes."""
         if self._view is not None and view.epoch <= self._view.epoch:
             return None
         self._view = view = without(view, self._left_out)
@@ -31,23 +32,23 @@ class OwnViews:
         return view
 
     def on_death(self, id: int, now: float) -> None:
-        """Worker `id` has certainly ended, at `now` in monotonic seconds."""
+        """Record that the process of worker `id` has ended, at monotonic second `now`."""
         if self._view is not None and id in self._view.ids:
             self._died.setdefault(id, now)
 
     @property
     def current(self) -> View | None:
-        """The view to go by; None before the first one."""
+        """The view to follow; None before the first one."""
         return self._view
 
     @property
     def due_at(self) -> float | None:
-        """When `take_over` is to be called; None: there is no reason to."""
+        """The monotonic second at which `take_over` is to be called; None: not at all."""
         return min(self._died.values()) + PATIENCE_S if self._died else None
 
     def take_over(self, now: float) -> View | None:
-        """The supervisor's time is up: gives the view to go by from now on. All that have ended are left out of it,
-        also such as have only just done so. None: it was not up, or there is nobody to be left out any more."""
+        """Remove all ended workers, including those that have just ended, when the supervisor has not done so in time.
+        Return the view to follow from now on; None when it is not time yet, or there is no worker to remove."""
         due_at = self.due_at
         if self._view is None or due_at is None or now < due_at:
             return None
@@ -58,7 +59,7 @@ class OwnViews:
 
 
 def without(view: View, dead: set[int]) -> View:
-    """`view` without these workers. When nobody is left who owns anything, all do."""
+    """Return `view` without these workers. When no worker that owns is left, all that are left do."""
     gone = view.ids & dead
     if not gone:
         return view

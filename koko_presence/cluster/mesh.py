@@ -1,13 +1,16 @@
-"""The sockets between workers: one Unix stream from each to each other, in order, and without loss while both live.
+"""Connects the workers: one Unix stream per direction between any two, in order, and without loss while both live.
+`OutLink` writes the state of a stream at its writer, `InLink` at its reader.
 
-The one who writes connects. It keeps what it has written until the other end has counted it, so that after a lost
-connection it goes on where the other stopped. A worker that does not read for so long that `QUEUE_BYTES` wait for it is
-told of, once, and what else is written to it is dropped: it is about to be replaced, and its heirs are told everything.
+The writer connects. It keeps what it has written until the reader has counted it, so that after a lost connection the
+stream continues where the reader stopped. When `QUEUE_BYTES` wait for a worker that does not read, the mesh reports it
+once and drops all later messages to it: that worker is about to be replaced, and its backup owners receive the whole
+state.
 
-On the wire: the writer says GREETING and its id, the reader answers with 8 bytes, how many it has had so far, and does
-so again as they come, and once a second as a sign of life. Between them go letters (_fastpath/wire.pyx). Of a worker
-that gives no such sign for `SILENT_S` the mesh tells, too, as long as that lasts: whether it hangs, cannot be reached
-or only gets no time is for the supervisor to find out. That a worker's process has ended, the mesh tells at once.
+On the wire, the writer sends `GREETING` and its id. The reader answers with the number of bytes that it has received so
+far, as 8 bytes, and again as they arrive, and once a second as a heartbeat. The writer then sends peer messages
+(_fastpath/wire.pyx). While a worker sends no heartbeat for `SILENT_S`, the mesh reports that, too; whether that worker
+hangs, is unreachable or gets no CPU time is decided by the supervisor. The end of a worker's process is reported at
+once.
 """
 
 import asyncio
@@ -37,14 +40,14 @@ COUNT_BYTES = 256 * 1024
 SILENT_S = 3.0
 WATCH_S = 0.25
 TELL_EVERY_S = 1.0
-LATE_S = 2.0  # without a sign of life, and who has come to a worker waits for it
-STALL_S = 1.0  # this worker itself did not run, and knows nothing of the others' signs of life meanwhile
-COMPLAIN_AFTER_S = 0.5  # a worker that is gone for good is taken out of the view before
+LATE_S = 2.0  # a longer silence of a worker counts as a delay of the service
+STALL_S = 1.0  # after a longer pause of this worker itself, heartbeats of the others are still unread
+COMPLAIN_AFTER_S = 0.5  # a worker that has ended is removed from the view sooner
 SOCKET_BUFFER_BYTES = 1 << 20
-SLICE_BYTES = 32 * 1024  # of one worker's letters at once; what was read beyond that waits for its turn
-TURN_S = 0.002  # for what waits of all workers, in one turn of the loop
+SLICE_BYTES = 32 * 1024  # of one worker's messages at once; the rest waits until the other workers were served
+TURN_S = 0.002  # for the waiting messages of all workers, in one loop iteration
 
-_OUR_OWN = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))  # faults that are no peer's
+_OUR_OWN = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))  # errors of this process, not of a peer
 
 OnLetters = Callable[[int, list[tuple[int, bytes]]], None]
 OnStuck = Callable[[int, bool], None]
@@ -53,27 +56,28 @@ OnDead = Callable[[int], None]
 
 
 class OutLink(asyncio.Protocol):
-    """The way to one worker; `on_stuck(peer, lossy)` when it does not read, `on_dead(peer)` when its process ends."""
+    """The stream to one worker. Calls `on_stuck(peer, lossy)` when that worker does not read or sends no heartbeat, and
+    `on_dead(peer)` when its process ends."""
 
     def __init__(self, me: int, peer: Peer, on_stuck: OnStuck, on_dead: OnDead) -> None:
         self._me, self._peer, self._on_stuck, self._on_dead = me, peer, on_stuck, on_dead
         self._process: ProcessWatch | None = None
         self._loop = asyncio.get_running_loop()
-        self._transport: asyncio.Transport | None = None  # once the other end has said how far it is
+        self._transport: asyncio.Transport | None = None  # set when the reader has sent its position
         self._greeting: asyncio.Transport | None = None
         self._task: asyncio.Task[None] | None = None
         self._counts = b""
-        self._kept: deque[bytes] = deque()  # written, but not counted by the other end
+        self._kept: deque[bytes] = deque()  # written, but not counted by the reader
         self._kept_bytes = 0
         self._counted = 0
         self._stuck = self._closed = False
         self._complaint: asyncio.TimerHandle | None = None
         self.heard_at = self._loop.time()
-        self._told_at = float("-inf")  # on_stuck has been called for silence
+        self._told_at = float("-inf")  # when on_stuck was last called for a missing heartbeat
         self._connect()
 
     def write(self, data: bytes) -> None:
-        """Send, now or when there is a connection."""
+        """Send `data`, now or after the next connect."""
         if self._closed or self._stuck:
             return
         self._kept.append(data)
@@ -81,22 +85,22 @@ class OutLink(asyncio.Protocol):
         if self._kept_bytes > QUEUE_BYTES:
             self._stuck = True
             self._kept.clear()
-            log.error("a worker does not read what this one writes to it", extra={"peer": self._peer.slot})
+            log.error("peer send queue overflow", extra={"peer": self._peer.slot})
             self._on_stuck(self._peer.id, True)
         elif self._transport is not None:
             self._transport.write(data)
 
     def tell_silence(self, now: float) -> None:
-        """The worker gives no sign of life: say so, once a second while it lasts."""
+        """Report that the worker sends no heartbeat, at most once a second."""
         if self._stuck or now - self._told_at < TELL_EVERY_S:
             return
         if self._told_at < self.heard_at:
-            log.warning("a worker gives no sign of life", extra={"peer": self._peer.slot})
+            log.warning("no heartbeat from peer", extra={"peer": self._peer.slot})
         self._told_at = now
         self._on_stuck(self._peer.id, False)
 
     def close(self) -> None:
-        """The worker is gone."""
+        """Drop all that waits, and close the stream."""
         self._closed = True
         self._kept.clear()
         self._lose_complaint()
@@ -117,14 +121,14 @@ class OutLink(asyncio.Protocol):
             await self._loop.create_unix_connection(lambda: self, self._peer.address)
         except OSError as error:
             if error.errno in _OUR_OWN:
-                self.heard_at = self._loop.time()  # it is not the peer who is silent
+                self.heard_at = self._loop.time()  # this process cannot connect; the peer may be alive
             self._loop.call_later(RETRY_S, self._connect)
 
     def connection_made(self, transport: Any) -> None:
         sock = transport.get_extra_info("socket")
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER_BYTES)
         if self._process is None and not self._closed:
-            with contextlib.suppress(OSError):  # then its death is for the supervisor alone to tell
+            with contextlib.suppress(OSError):  # then only the supervisor detects its death
                 self._process = ProcessWatch(sock, lambda: self._on_dead(self._peer.id))
         self._greeting, self._counts = transport, b""
         transport.write(GREETING + struct.pack("<q", self._me))
@@ -142,12 +146,13 @@ class OutLink(asyncio.Protocol):
             size = len(self._kept.popleft())
             self._counted += size
             self._kept_bytes -= size
-        if self._transport is None and self._greeting is not None:  # the first: go on from there
+        if self._transport is None and self._greeting is not None:  # the first count: continue from there
             self._go_on(self._greeting, count - self._counted)
 
     def _go_on(self, transport: asyncio.Transport, begun: int) -> None:
         if not 0 <= begun <= (len(self._kept[0]) if self._kept else 0):
-            log.error("a worker has forgotten what it had", extra={"peer": self._peer.slot})  # we are not in its view
+            # This worker is not in the peer's view.
+            log.error("peer stream position mismatch", extra={"peer": self._peer.slot})
             self.close()
             return
         self._transport, self._greeting = transport, None
@@ -165,7 +170,7 @@ class OutLink(asyncio.Protocol):
 
     def _complain(self) -> None:
         self._complaint = None
-        log.warning("a link between workers is lost", extra={"peer": self._peer.slot})
+        log.warning("peer connection lost", extra={"peer": self._peer.slot})
 
     def _lose_complaint(self) -> None:
         if self._complaint is not None:
@@ -174,7 +179,7 @@ class OutLink(asyncio.Protocol):
 
 
 class _Incoming:
-    """What has come from one worker, over all its connections; nothing more once it was `broken`."""
+    """What has arrived from one worker, over all its connections; nothing is handled once it is `broken`."""
 
     __slots__ = ("broken", "count", "opener", "reader")
 
@@ -194,7 +199,7 @@ class InLink(asyncio.Protocol):
         self._incoming: _Incoming | None = None
         self._sender = 0
         self._said = 0
-        self._rest = b""  # read, but neither handled nor counted; nothing more is read until it is
+        self._rest = b""  # read, but neither handled nor counted; reading is paused until it is
         self._transport: Any = None
         self._timer: asyncio.TimerHandle | None = None
 
@@ -203,7 +208,7 @@ class InLink(asyncio.Protocol):
         sock = transport.get_extra_info("socket")
         _, uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
         if uid != os.getuid():
-            log.error("somebody else knocked at the mesh", extra={"uid": uid})
+            log.error("peer uid mismatch", extra={"uid": uid})
             transport.abort()
 
     def data_received(self, data: bytes) -> None:
@@ -213,7 +218,7 @@ class InLink(asyncio.Protocol):
             if len(self._head) < size:
                 return
             if not self._head.startswith(GREETING):
-                log.error("what came at the mesh is no worker of this version")
+                log.error("invalid peer handshake")
                 self._transport.abort()
                 return
             self._sender = struct.unpack_from("<q", self._head, len(GREETING))[0]
@@ -229,7 +234,7 @@ class InLink(asyncio.Protocol):
             self._mesh.plan(self)
 
     def take_slice(self) -> bool:
-        """Handle the next part of what waits. False: that was all, and more is read."""
+        """Handle the next slice of what waits. Return False when that was all; reading is resumed then."""
         data, self._rest = self._rest[:SLICE_BYTES], self._rest[SLICE_BYTES:]
         self._take(data)
         if self._rest:
@@ -241,12 +246,12 @@ class InLink(asyncio.Protocol):
     def _begin(self) -> None:
         self._incoming = self._mesh.incoming.setdefault(self._sender, _Incoming())
         if self._incoming.reader is not None:
-            self._incoming.reader.abort()  # it has come anew: nothing more is to be read from there
+            self._incoming.reader.abort()  # replaced: the worker has connected again
         self._incoming.reader = self
         self._count()
 
     def abort(self) -> None:
-        """Read nothing more. What waits was not counted and comes again on the next connection."""
+        """Stop reading. What waits was not counted, and is sent again on the next connection."""
         self._incoming = None
         self._head = self._rest = b""
         self._transport.abort()
@@ -254,12 +259,12 @@ class InLink(asyncio.Protocol):
     def _take(self, data: bytes) -> None:
         incoming = self._incoming
         if incoming is None or incoming.broken or not data:
-            return  # not counted any more: who writes nonsense finds out that nobody reads it
+            return  # not counted any more, so the writer detects that this worker does not read
         incoming.count += len(data)
         try:
             found = incoming.opener.feed(data)
         except LetterTooLong:
-            log.exception("worker %d writes nonsense", self._sender)
+            log.exception("invalid frame from worker %d", self._sender)
             incoming.broken = True
             return
         if found:
@@ -278,7 +283,7 @@ class InLink(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         rest, self._rest = self._rest, b""
-        self._take(rest)  # the last words of a worker that is gone come from nowhere else
+        self._take(rest)  # a worker that has ended sends its last messages only here
         if self._timer is not None:
             self._timer.cancel()
         if self._incoming is not None and self._incoming.reader is self:
@@ -287,10 +292,15 @@ class InLink(asyncio.Protocol):
 
 
 class Mesh:
-    """This worker's end of it. `on_letters(sender, letters)` hears what others write, `on_stuck(peer, lossy)` of one
-    that has not read so much that something was dropped (`lossy`), or that gives no sign of life;
-    `on_late(since, now)`, several times a second, of one that should have given one at monotonic second `since`;
-    `on_dead(peer)` of one whose process has ended."""
+    """This worker's end of all streams.
+
+    - `on_letters(sender, letters)` receives the messages of other workers.
+    - `on_stuck(peer, lossy)` is called for a worker that does not read, so that messages were dropped (`lossy`), or
+      that sends no heartbeat.
+    - `on_late(since, now)` is called several times a second for a worker whose heartbeat was due at monotonic second
+      `since`.
+    - `on_dead(peer)` is called for a worker whose process has ended.
+    """
 
     def __init__(
         self,
@@ -308,14 +318,15 @@ class Mesh:
         self._on_late, self._on_dead = on_late, on_dead
         self._server: asyncio.AbstractServer | None = None
         self._links: dict[int, OutLink] = {}
-        self._known: set[int] = set()  # all that have been in a view; their ids are not used again
+        self._known: set[int] = set()  # all workers that were ever in a view; their ids are not reused
         self._watched_at = self.loop.time()
         self._watch_timer: asyncio.TimerHandle | None = None
         self._waiting: deque[InLink] = deque()
         self._planned = False
 
     async def open(self) -> None:
-        """Listen. Again, when the socket is gone from its folder: what is connected stays so. Errors: OSError."""
+        """Listen; again when the socket was removed from its folder, in which case existing connections stay. Errors:
+        OSError."""
         before = self._server
         self._server = await self.loop.create_unix_server(lambda: InLink(self), self._address, backlog=1024)
         os.chmod(self._address, 0o600)
@@ -326,12 +337,12 @@ class Mesh:
         self._watch()
 
     def open_link(self, peer: Peer) -> OutLink:
-        """The way to another worker."""
+        """Open the stream to another worker."""
         link = self._links[peer.id] = OutLink(self._me, peer, self._on_stuck, self._on_dead)
         return link
 
     def plan(self, link: InLink) -> None:
-        """What `link` has read is to be handled in slices, in turn with that of the others."""
+        """Handle in slices what `link` has read, alternating with other connections."""
         self._waiting.append(link)
         if not self._planned:
             self._planned = True
@@ -344,7 +355,7 @@ class Mesh:
             try:
                 more = link.take_slice()
             except Exception:
-                log.exception("what another worker wrote could not be handled")
+                log.exception("failed to handle data from a peer")
                 link.abort()
                 continue
             if more:
@@ -356,8 +367,8 @@ class Mesh:
             self.loop.call_soon(self._serve)
 
     def forget(self, workers: "set[int] | frozenset[int]") -> None:
-        """These are left; what those who were there before have written and will write does not matter any more. Who
-        was never there is not in the view yet, and is listened to."""
+        """Keep the streams of `workers`. Abort the incoming streams of all other workers that were in a view before;
+        the bus closes the outgoing ones. A worker that was in no view yet is kept: its view has not arrived here."""
         for worker in self._known - workers:
             incoming = self.incoming.pop(worker, None)
             if incoming is not None and incoming.reader is not None:
@@ -366,8 +377,8 @@ class Mesh:
         self._links = {worker: link for worker, link in self._links.items() if worker in workers}
 
     def _watch(self) -> None:
-        """Tell of workers that have given no sign of life for too long. After a time in which this one did not run,
-        everybody's begins anew: their signs wait to be read."""
+        """Report workers without a heartbeat. After a pause of this worker itself, all heartbeats count from now: those
+        sent meanwhile are still unread."""
         now = self.loop.time()
         stalled, self._watched_at = now - self._watched_at > STALL_S, now
         for link in list(self._links.values()):
@@ -381,7 +392,7 @@ class Mesh:
         self._watch_timer = self.loop.call_later(WATCH_S, self._watch)
 
     def close(self) -> None:
-        """Close all."""
+        """Close all streams and stop listening."""
         if self._watch_timer is not None:
             self._watch_timer.cancel()
         if self._server is not None:

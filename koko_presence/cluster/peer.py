@@ -1,4 +1,5 @@
-"""One worker's letters to another: put in order, written once per turn, and kept until confirmed where that matters."""
+"""Sends the messages of this worker to one other worker: in order, written once per loop iteration, and kept until
+confirmed if they must not be lost."""
 
 from collections import deque
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from . import wire_messages
 
 
 class PeerTransport(Protocol):
-    """What carries bytes to one worker, in order and without loss while both live."""
+    """Carries bytes to one worker, in order and without loss while both live."""
 
     def write(self, data: bytes) -> None: ...
 
@@ -19,7 +20,8 @@ class PeerTransport(Protocol):
 
 
 class PeerConnection:
-    """The way to one worker. `kept` are commands that it has not confirmed: should it die, its heirs get them."""
+    """The connection to one worker. `kept` are the commands that it has not confirmed; if it dies, they are sent to its
+    backup owners."""
 
     __slots__ = ("_confirmed", "_done", "_got", "_link", "_looked", "_said_done", "kept", "letters")
 
@@ -28,13 +30,14 @@ class PeerConnection:
         self.letters = PeerBuffer(plan)
         self.kept: deque[Command] = deque()
         self._confirmed = 0
-        self._looked = (0, 0.0)  # how many were confirmed at which monotonic second, with some left to be confirmed
-        self._got = 0  # how many kept commands have come from there
-        self._done = 0  # and of how many all that they caused has been written
+        # The last progress seen: number of confirmed commands, and the monotonic second, while others were unconfirmed.
+        self._looked = (0, 0.0)
+        self._got = 0  # kept commands received from the peer
+        self._done = 0  # of these, the ones whose effects are all written
         self._said_done = 0
 
     def post(self, command: Command, now: float) -> None:
-        """A command for an owner there, at monotonic second `now`."""
+        """Send a command to an owner there, at monotonic second `now`."""
         if wire_messages.is_kept(command):
             if not self.kept:
                 self._looked = (self._confirmed, now)
@@ -44,11 +47,12 @@ class PeerConnection:
             self.letters.put(wire_messages.COMMAND, wire_messages.encode_command(command))
 
     def on_kept_command(self) -> None:
-        """One of the other side's kept commands has been read."""
+        """Count a kept command of the peer that was read."""
         self._got += 1
 
     def on_got(self, count: int) -> None:
-        """The other side has done `count` of ours in all. Errors: ValueError when that cannot be."""
+        """Drop the kept commands that the peer has confirmed, `count` in total. Errors: ValueError when the count is
+        impossible."""
         if not 0 <= count - self._confirmed <= len(self.kept):
             raise ValueError(f"{count} commands are confirmed after {self._confirmed}, {len(self.kept)} are left")
         for _ in range(count - self._confirmed):
@@ -56,8 +60,8 @@ class PeerConnection:
         self._confirmed = count
 
     def stuck_since(self, now: float) -> float | None:
-        """Since which monotonic second nothing has been confirmed although something waits for it, as far as this was
-        asked often enough; None when nothing waits."""
+        """Return since which monotonic second the peer has confirmed nothing although commands wait, as precisely as
+        this is called often enough; None when none wait."""
         if not self.kept:
             return None
         if self._looked[0] != self._confirmed:
@@ -65,14 +69,14 @@ class PeerConnection:
         return self._looked[1]
 
     def flush(self) -> None:
-        """Write what waits."""
+        """Write all waiting messages."""
         data = self.letters.take()
         if data:
             self._link.write(data)
 
     def confirm(self) -> bool:
-        """Say how many of the other side's commands had come when this was called last: between two calls all that they
-        have caused is written, the flush of their rooms included. Returns whether there is more to confirm."""
+        """Confirm the peer's commands that had arrived at the previous call: between two calls all their effects are
+        written, the flushes of their rooms included. Return whether there are more to confirm."""
         if self._done != self._said_done:
             self._said_done = self._done
             self.letters.put(wire_messages.GOT, wire_messages.encode(self._done))
@@ -80,5 +84,5 @@ class PeerConnection:
         return self._done != self._said_done
 
     def close(self) -> None:
-        """The worker is gone, or to be treated so."""
+        """Close the connection to a worker that is gone, or treated as gone."""
         self._link.close()

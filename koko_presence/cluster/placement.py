@@ -1,8 +1,8 @@
-"""Who owns what: a view of the workers, and the rendezvous hash over them.
+"""Maps rooms and users to their owners: a view of the workers, and a rendezvous hash over it.
 
-The supervisor alone makes views and numbers them; every worker gets every view, in order. A room or a user belongs to
-the slot that scores highest for its id, so when a slot comes or goes only its own ids move [N-a]. A restarted worker
-takes its predecessor's slot under a new id, which is never used again.
+Only the supervisor makes and numbers views (local_views.py has the exception); each worker receives all of them, in
+order. A room or a user belongs to the slot with the highest score for its id, so when a slot is added or removed only
+its own ids move [N-a]. A restarted worker takes its predecessor's slot under a new id, which is never reused.
 """
 
 from hashlib import blake2b
@@ -10,11 +10,11 @@ from hashlib import blake2b
 from msgspec import Struct
 
 _MASK = (1 << 64) - 1
-_KEPT = 100_000  # ids whose owner is remembered
+_KEPT = 100_000  # ids whose owner is cached
 
 
 class Peer(Struct, frozen=True, kw_only=True):
-    """One worker of a view. `address` is its mesh socket; one that does not own is on its way out and only an edge."""
+    """One worker of a view. `address` is its mesh socket. A worker with `owns` False is leaving, and only an edge."""
 
     id: int
     slot: int
@@ -23,7 +23,7 @@ class Peer(Struct, frozen=True, kw_only=True):
 
 
 class View(Struct, frozen=True, kw_only=True):
-    """The workers that are there, as of `epoch`."""
+    """The workers as of `epoch`."""
 
     epoch: int
     peers: tuple[Peer, ...]
@@ -34,7 +34,7 @@ class View(Struct, frozen=True, kw_only=True):
 
 
 def _score(key: int, slot: int) -> int:
-    """splitmix64 over both: every slot gives every key another, evenly spread number."""
+    """Return splitmix64 of both: for each key the slots get different, evenly distributed scores."""
     mixed = (key + (slot + 1) * 0x9E3779B97F4A7C15) & _MASK
     mixed = ((mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
     mixed = ((mixed ^ (mixed >> 27)) * 0x94D049BB133111EB) & _MASK
@@ -42,17 +42,17 @@ def _score(key: int, slot: int) -> int:
 
 
 def room_key(room_id: str) -> str:
-    """The key of a room; rooms and users of the same id belong to different places."""
+    """Return the key of a room; a room and a user of the same id have different keys."""
     return f"r:{room_id}"
 
 
 def user_key(user_id: str) -> str:
-    """The key of a user."""
+    """Return the key of a user."""
     return f"u:{user_id}"
 
 
 class Ring:
-    """The owners of one view. Never changes; a new view makes a new ring."""
+    """The owners of one view. Immutable but for its cache; a new view makes a new ring."""
 
     __slots__ = ("_found", "_owners", "view")
 
@@ -62,11 +62,12 @@ class Ring:
         self._found: dict[str, tuple[int, int]] = {}
 
     def owner(self, key: str) -> int:
-        """The id of the worker that owns `key`. Errors: LookupError in a view without owners."""
+        """Return the id of the worker that owns `key`. Errors: LookupError in a view without owners."""
         return self._best_two(key)[0]
 
     def heir(self, key: str) -> int:
-        """Who owns `key` when the owner is gone; the owner itself when there is nobody else."""
+        """Return the backup owner of `key`, which owns it when the owner is gone; the owner itself when there is no
+        other."""
         return self._best_two(key)[1]
 
     def _best_two(self, key: str) -> tuple[int, int]:

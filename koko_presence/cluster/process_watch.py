@@ -1,4 +1,4 @@
-"""Tells when the process at the other end of a Unix socket has ended, which a closed connection alone does not say."""
+"""Detects the end of the process at the other end of a Unix socket; a closed connection alone does not prove it."""
 
 import asyncio
 import os
@@ -8,12 +8,12 @@ from collections.abc import Callable
 
 
 class ProcessWatch:
-    """Calls `on_end` once, when the process has ended: by its descriptor [pidfd_open(2)], which is of that process and
-    no other one that gets its number later."""
+    """Calls `on_end` once, when the process has ended. It uses a process descriptor [pidfd_open(2)], which stays valid
+    for this process even when its number is reused."""
 
     def __init__(self, sock: socket.socket, on_end: Callable[[], None]) -> None:
-        """The process is that which listens at the other end of `sock`, a Unix socket that has connected [unix(7),
-        SO_PEERCRED]. Errors: OSError when there is no descriptor to be had; ProcessLookupError when it has ended."""
+        """Watch the process that listens at the other end of `sock`, a connected Unix socket [unix(7), SO_PEERCRED].
+        Errors: OSError when no descriptor is available; ProcessLookupError when the process has ended."""
         pid, _, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
         self._on_end = on_end
         self._loop = asyncio.get_running_loop()
@@ -25,7 +25,7 @@ class ProcessWatch:
         self._on_end()
 
     def close(self) -> None:
-        """Watch no more."""
+        """Stop watching."""
         if self._pidfd is not None:
             self._loop.remove_reader(self._pidfd)
             os.close(self._pidfd)

@@ -1,4 +1,4 @@
-"""The records that this worker keeps of rooms and users that others own, for their next owner [N-b]."""
+"""Stores the replicas that this worker holds of rooms and users of other owners, for their next owner [N-b]."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,8 @@ _memo_decoder = msgspec.msgpack.Decoder(RoomMemo)
 
 
 class ReplicaStore:
-    """Written by the owners' letters alone; swept after a change of owners."""
+    """The replicas by id. Written by `ClusterBus` from the owners' messages, and by `OwnershipTransfer`, which sweeps
+    them after a change of owners."""
 
     __slots__ = ("rooms", "users")
 
@@ -19,7 +20,7 @@ class ReplicaStore:
         self.users: dict[str, UserRecord] = {}
 
     def keep_room(self, room_id: str, memo_bytes: bytes) -> bool:
-        """Take over an owner's memo; False when it says only what has changed, in something that is not here."""
+        """Apply an owner's delta. Return False when it is partial and there is no replica here to apply it to."""
         memo = _memo_decoder.decode(memo_bytes)
         record = self.rooms.get(room_id)
         if memo.over:
@@ -36,13 +37,13 @@ class ReplicaStore:
         return True
 
     def note_seq(self, room_id: str, seq: int) -> None:
-        """How far the room is."""
+        """Record the room's `seq`, which does not decrease."""
         record = self.rooms.get(room_id)
         if record is not None:
             record.seq = max(record.seq, seq)
 
     def keep_user(self, record: UserRecord) -> None:
-        """Take over an owner's record; one without sessions ends it."""
+        """Store an owner's record, unless a newer one is here; a record without sessions deletes the replica."""
         kept = self.users.get(record.user_id)
         if kept is not None and kept.revision > record.revision:
             return
@@ -52,6 +53,6 @@ class ReplicaStore:
             self.users.pop(record.user_id, None)
 
     def sweep(self, wants_room: Callable[[str], bool], wants_user: Callable[[str], bool]) -> None:
-        """Throw away what is another's to keep now."""
+        """Delete the replicas that other workers hold by the present view."""
         self.rooms = {room_id: record for room_id, record in self.rooms.items() if wants_room(room_id)}
         self.users = {user_id: record for user_id, record in self.users.items() if wants_user(user_id)}

@@ -1,9 +1,9 @@
-"""Which flushes of rooms this edge may show: from the room's owner alone, and behind all that its predecessor sent.
+"""Decides which flushes of rooms this edge passes on: only the owner's, and only after all flushes of its predecessor.
 
-What comes too early waits until the change of owners is over. What an owner says that slept through a change, and is
-none any more, is thrown away: a room's flushes never go back to an earlier view. So is what the last owner says when
-this edge, which has not waited for it, has told the next one who hears the room: a join that is answered by that would
-be unknown to the next. The edge repeats the join.
+A flush that is too early waits until the change of owners is over. The flush of a previous owner, which has missed the
+change, is dropped: a room's flushes never go back to an earlier view. A flush of the last owner is also dropped when
+this edge, which has not waited for it, has already reported its subscribers to the next owner: a join answered by it
+would be unknown there. The edge repeats the join.
 """
 
 from collections.abc import Mapping
@@ -18,11 +18,11 @@ from .bus import EdgePort
 from .peer import PeerConnection
 from .placement import room_key
 
-SNAPSHOT_WITHIN_S = 1.0  # cursors and selections are shown after that in any case
+SNAPSHOT_WITHIN_S = 1.0  # cursors and selections are passed on again after that in any case
 
 
 class Ownership(Protocol):
-    """What the fence has to know of who owns what: see `transfer.OwnershipTransfer`."""
+    """What the fence needs of ownership: see `transfer.OwnershipTransfer`."""
 
     @property
     def recovering(self) -> bool: ...
@@ -58,26 +58,25 @@ class FenceBus(Protocol):
 
 
 class StreamFence:
-    """Decides which flushes the edge of one worker shows, and which members it asks to be shown a room anew."""
+    """Decides which flushes the edge of one worker passes on, and whose members get a new snapshot."""
 
     __slots__ = ("_behind", "_bus", "_early", "_early_rooms", "_epochs", "_thrown", "_to_refresh")
 
     def __init__(self, bus: FenceBus) -> None:
         self._bus = bus
         self._early: list[tuple[int, bytes]] = []
-        self._early_rooms: set[str] = set()  # theirs
-        self._thrown = False  # a flush, since the last change was over
-        self._epochs: dict[str, int] = {}  # of the last flush that was shown, by room
-        self._to_refresh: list[
-            tuple[str, int]
-        ] = []  # rooms that edges want to see anew, once it is known who owns them
-        # by room: who has missed something and not seen it anew since, and until when that is awaited
+        self._early_rooms: set[str] = set()  # the rooms of `_early`
+        self._thrown = False  # whether a flush was dropped since the last change was over
+        self._epochs: dict[str, int] = {}  # of the last flush passed on, by room
+        # rooms of which edges need new snapshots, once their owners are settled
+        self._to_refresh: list[tuple[str, int]] = []
+        # By room: the sessions that have missed events and wait for a new snapshot, and until when.
         self._behind: dict[str, tuple[set[str], float]] = {}
 
     def admits(self, sender: int, room_id: str, epoch: int, body: bytes) -> bool:
-        """Whether a flush may be shown now."""
+        """Return whether a flush may be passed on now; one that is too early is kept for `settle`."""
         bus, handover = self._bus, self._bus.handover
-        # one that is still here has not been let go of
+        # a room that is still here has not been given up yet
         here = handover.recovering and room_id in bus.shard.rooms
         if epoch > handover.settled_epoch or here or room_id in self._early_rooms:
             self._early.append((sender, body))
@@ -88,13 +87,13 @@ class StreamFence:
             self._thrown = True
             return False
         self._epochs[room_id] = epoch
-        if len(self._epochs) > 2 * len(bus.edge.feeds) + 64:  # nobody here hears them any more
+        if len(self._epochs) > 2 * len(bus.edge.feeds) + 64:  # rooms without subscribers here
             self._epochs = {each: known for each, known in self._epochs.items() if each in bus.edge.feeds}
         return True
 
     def refresh(self, room_id: str, edge: int, now: float) -> None:
-        """Those at `edge` have missed something of a room and are to see it anew: by its owner, whoever that is by the
-        time that is settled."""
+        """Make the owner of a room send a new snapshot to the members at `edge`, which have missed events. While owners
+        change, this is done afterwards."""
         bus = self._bus
         room = bus.shard.rooms.get(room_id)
         if edge == bus.me:
@@ -112,7 +111,7 @@ class StreamFence:
                 courier.letters.put(wire_messages.REFRESH, wire_messages.encode(wire_messages.Refresh(room_id, edge)))
 
     def _await_snapshots(self, room_id: str, edge: int, now: float) -> None:
-        """Another worker is to send snapshots of a room to those at `edge`; when that is here, they are awaited."""
+        """Wait for the snapshots of a room that another worker is to send, if `edge` is this worker's."""
         feeds = self._bus.edge.feeds
         if edge != self._bus.me or room_id not in feeds:
             return
@@ -121,8 +120,8 @@ class StreamFence:
         self._behind[room_id] = set(feeds[room_id].receivers), now + SNAPSHOT_WITHIN_S
 
     def without_unknown(self, packet: RoomBatch, now: float) -> RoomBatch:
-        """A flush, and while snapshots are awaited without cursors and selections: they may be of members that those
-        here do not know yet, and a snapshot has both."""
+        """Return the flush, without cursors and selections while snapshots are awaited: these may belong to members
+        that the clients do not know yet, and a snapshot has both."""
         if not self._behind or packet.room_id not in self._behind:
             return packet
         sessions, until = self._behind[packet.room_id]
@@ -134,8 +133,8 @@ class StreamFence:
         return RoomBatch(packet.room_id, [item for item in packet.items if not item.merge], packet.timestamp)
 
     def settle(self, now: float) -> None:
-        """The change of owners is over: what has waited is shown. Who was to see a room anew, and had not when its
-        owner was lost, does so now."""
+        """Pass on the flushes that have waited: the change of owners is over. Rooms that still waited for a snapshot
+        when their owner was lost are refreshed by the new one."""
         to_refresh, self._to_refresh = self._to_refresh, []
         feeds, me = self._bus.edge.feeds, self._bus.me
         behind, self._behind = self._behind, {}
@@ -149,5 +148,5 @@ class StreamFence:
         self._thrown = False
         for sender, body in packets:
             self._bus.on_letters(sender, [(wire_messages.PACKET, body)])
-        if self._thrown:  # with it perhaps the answer to a join: its room has moved on while it waited here
+        if self._thrown:  # perhaps with the answer to a join: its room has moved on while it waited here
             self._bus.edge.say_again(now)

@@ -1,7 +1,8 @@
-"""How this worker goes from one view to the next: what it lets go of, what it takes over, what has to wait meanwhile.
+"""Moves this worker from one view to the next: it gives up rooms and users, takes over others, and holds commands for
+those that move.
 
-The order is in view_change.py. While owners change, commands for what moves wait, here or with the new owner; nobody
-leaves, nobody is refused, and everything else goes on as if nothing had happened.
+view_change.py has the order of the stages. While owners change, commands for keys that move wait here or at the new
+owner. No session leaves or is refused because of that, and all other keys are served as usual.
 """
 
 import logging
@@ -37,9 +38,9 @@ from .unconfirmed import Unconfirmed
 from .view_change import QUIESCED, STABLE, SYNCED, TRANSFERRED, ViewChange
 from .wire_messages import key_of
 
-log = logging.getLogger("koko_presence.handover")
+log = logging.getLogger("koko_presence.transfer")
 
-MOST_AHEAD = 10_000  # letters that wait for a view
+MOST_AHEAD = 10_000  # messages that wait for a view
 
 
 class TransferBus(Protocol):
@@ -83,7 +84,8 @@ class TransferBus(Protocol):
 
 
 class OwnershipTransfer:
-    """`orphans` are commands that a lost worker has not confirmed."""
+    """The change of owners at one worker. Written by itself, from views and peer messages. `orphans` are the commands
+    that lost workers have not confirmed."""
 
     def __init__(
         self, bus: TransferBus, clock: Callable[[], float], timers: Timers, on_serving: Callable[[int], None]
@@ -93,26 +95,27 @@ class OwnershipTransfer:
         self._on_serving = on_serving
         self._change = ViewChange(bus.me)
         self._alarm = Alarm(timers, clock, self._on_alarm)
-        self._owners: Ring | None = None  # whom commands go to
-        self._held: deque[Command] = deque()  # for an owner that lets go
-        self._early: deque[Command] = deque()  # for us, who do not own it yet
-        self._ahead: list[tuple[int, int, Any]] = []  # letters of workers that go by a view which has yet to come here
+        self._owners: Ring | None = None  # the owners that commands go to
+        self._held: deque[Command] = deque()  # for owners that are giving up the key
+        self._early: deque[Command] = deque()  # for this worker, which does not own the key yet
+        # Messages of workers that follow a view which has not arrived here.
+        self._ahead: list[tuple[int, int, Any]] = []
         self._rooms: dict[str, GatheredRoom] = {}
         self._users: dict[str, GatheredUser] = {}
         self._gathered: set[str] = set()  # the keys of both
         self._lost_some = False
         self._doubts = Unconfirmed()
-        self._fresh: set[str] = set()  # rooms that have just been taken over, and not from their owner
+        self._fresh: set[str] = set()  # rooms taken over without their owner's final record
         self.orphans: list[Command] = []
 
     @property
     def epoch(self) -> int:
-        """The view by which flushes are sent."""
+        """The epoch by which flushes are sent."""
         return self._owners.view.epoch if self._owners is not None else 0
 
     @property
     def target(self) -> View:
-        """The newest view. Errors: IndexError before the first one."""
+        """The owners of the newest view. Errors: IndexError before the first one."""
         return self._change.target.view
 
     @property
@@ -121,41 +124,42 @@ class OwnershipTransfer:
         return self._change.stage != STABLE
 
     def stop(self) -> None:
-        """No timer rings any more."""
+        """Stop the timer."""
         self._alarm.stop()
 
     @property
     def holds_commands(self) -> bool:
-        """Do commands of other workers wait here? Those must not be confirmed yet."""
+        """Do commands of other workers wait here? They must not be confirmed yet."""
         return self.recovering or bool(self._ahead)
 
     @property
     def settled_epoch(self) -> int:
-        """The newest view of which it is known here who owns what."""
+        """The highest epoch whose owners are known here; below the newest view's while owners change."""
         return self._change.epoch - 1 if self.recovering else self.epoch
 
     def owners_of(self, key: str) -> set[int]:
-        """Who owns `key`; while owners change, all who do so before, between and after."""
+        """Return the owner of `key`; while owners change, all its owners from the first to the newest view of the
+        change."""
         assert self._owners is not None
         return {ring.owner(key) for ring in (self._change.rings if self.recovering else [self._owners])}
 
     def has_announced(self, key: str) -> bool:
-        """Have the next owners been told who is connected here, while `key` changes its owner?"""
+        """Have the next owners received which sessions are connected here, while `key` changes its owner?"""
         return self._change.stage == SYNCED and self._change.moved(key)
 
     def is_owner(self, worker: int, key: str, epoch: int) -> bool:
-        """Does a worker own `key` by the newest view that is known here, if not by one that is newer still? It says so
-        by the view `epoch`."""
+        """Return whether `worker` owns `key` by the newest view here; True when `epoch`, the view that it follows, is
+        newer than that."""
         return epoch > self._change.epoch or self._change.target.owner(key) == worker
 
     def heir(self, key: str) -> int:
-        """Who is to keep the record of `key`, besides those who need it anyway."""
+        """Return the backup owner of `key`, which holds a replica besides the edges with members."""
         return self._owners.heir(key) if self._owners is not None else self._bus.me
 
     # --- where commands go ----------------------------------------------------------------------------------------
 
     def place(self, key: str, command: Command) -> int | None:
-        """The worker that gets a command now; None when it waits here."""
+        """Return the worker that a command goes to now; None when it waits here."""
         if self._owners is None:
             self._held.append(command)
             return None
@@ -164,18 +168,19 @@ class OwnershipTransfer:
         if stage == STABLE or not self._change.moved(key):
             if key not in self._gathered:
                 return owner
-            self._early.append(command)  # a late edge's word of it came before, and waits until the change is over
+            # A late edge has reported the key: the command waits until the report is applied.
+            self._early.append(command)
             return None
         if owner == self._bus.me:
             if stage == QUIESCED and self._change.rings[0].owner(key) == self._bus.me:
-                return owner  # ours already, and still
+                return owner  # owned from the first view of the change on, and not given up yet
             self._early.append(command)
         else:
             self._held.append(command)
         return None
 
     def on_command(self, sender: int, command: Command, now: float) -> None:
-        """A command from another worker, which believes us to be the owner, or about to be."""
+        """Handle a command from another worker, by whose view this worker is the owner or about to be."""
         if self._change.rings:
             key = key_of(command)
             target = self._change.target.owner(key)
@@ -190,14 +195,14 @@ class OwnershipTransfer:
     # --- the stages -----------------------------------------------------------------------------------------------
 
     def begin(self, view: View, lost: list[int], now: float) -> None:
-        """A new view has come."""
+        """Begin the change to a new view."""
         self._change.forget(lost)
         self._doubts.forget(lost)
         self._lost_some = self._lost_some or bool(lost)
         self._change.begin(view, now)
         if self._owners is None:
             self._own_by(self._change.rings[0])
-            self._lost_some = True  # perhaps: a newborn cannot know who was there before it
+            self._lost_some = True  # unknown: a new worker may replace a lost one
         ahead, self._ahead = self._ahead, []
         for sender, kind, letter in ahead:
             if kind == wire_messages.COMMAND:
@@ -208,7 +213,7 @@ class OwnershipTransfer:
         self._go_on(now)
 
     def on_letter(self, sender: int, kind: int, letter: Any, now: float) -> None:
-        """What other workers say while owners change."""
+        """Handle a message of another worker about the change of owners."""
         if kind == wire_messages.STAGE:
             self._change.note(sender, letter.epoch, letter.stage)
             if letter.stage == SYNCED and self._doubts.settle(self._bus.shard, sender, letter.epoch, now):
@@ -226,7 +231,7 @@ class OwnershipTransfer:
         owner = self._owners.owner(key)
         if owner != self._bus.me and not (self.recovering and self._change.target.owner(key) == self._bus.me):
             if not self._waits_for_view(sender, kind, letter):
-                self._post(owner, kind, letter)  # the sender's view is late
+                self._post(owner, kind, letter)  # the sender's view is older
             return
         if kind == wire_messages.ENDS:
             self._bus.shard.note_ends(letter.room_id, letter.ends, now)
@@ -244,8 +249,8 @@ class OwnershipTransfer:
             self._take_over(now)
 
     def _waits_for_view(self, sender: int, kind: int, letter: Any) -> bool:
-        """Whether a letter for what another worker owns waits for a newer view, by which its sender goes: by the view
-        that is known here it would go to a worker that may be gone."""
+        """Return whether a message for another worker's key waits for a newer view, which its sender follows: by the
+        present view it would go to a worker that may be gone."""
         if not self._change.is_ahead(sender) or len(self._ahead) >= MOST_AHEAD:
             return False
         self._ahead.append((sender, kind, letter))
@@ -254,7 +259,7 @@ class OwnershipTransfer:
     def _on_alarm(self) -> None:
         now = self._clock()
         if self.recovering and now >= self._change.deadline:
-            log.warning("workers did not answer in time", extra={"workers": sorted(self._change.missing())})
+            log.warning("view change timed out", extra={"workers": sorted(self._change.missing())})
         self._go_on(now)
 
     def _go_on(self, now: float) -> None:
@@ -281,7 +286,7 @@ class OwnershipTransfer:
             courier.letters.put(wire_messages.STAGE, body)
 
     def _release(self, now: float) -> None:
-        """Flush and give away what is another's by the newest view; and what is kept here of others' that moves."""
+        """Flush and send away the rooms and users that this worker gives up, and its replicas of others that move."""
         bus, moved = self._bus, self._change.moved
         going = self._flush_moved(now)
         kept = {room_id: record for room_id, record in bus.shelf.rooms.items() if moved(room_key(room_id))}
@@ -291,16 +296,15 @@ class OwnershipTransfer:
             if room.id in bus.edge.feeds:
                 bus.heard[room.id] = room.seq
             kept[room.id] = record = let_room_go(bus.shard, room)
-            bus.shelf.rooms[room.id] = structs.replace(
-                record, final=False
-            )  # for the case that the next is lost at once
+            # in case the next owner is lost at once
+            bus.shelf.rooms[room.id] = structs.replace(record, final=False)
         users = {user_id: record for user_id, record in bus.shelf.users.items() if moved(user_key(user_id))}
         for user_id in [user_id for user_id in bus.shard.users if moved(user_key(user_id))]:
             users[user_id] = bus.shelf.users[user_id] = let_user_go(bus.shard, user_id)
             bus.forget_keeper(user_id)
         owners = self._change.target
         self._own_by(owners)
-        for room_id, ends in bus.shard.ends(now).items():  # some keeper may have given a record that is older
+        for room_id, ends in bus.shard.ends(now).items():  # a replica holder may have sent an older record
             if moved(room_key(room_id)):
                 self._post(self._owner_of_room(room_id), wire_messages.ENDS, wire_messages.EndsLetter(room_id, ends))
         for room_id, record in kept.items():
@@ -314,8 +318,8 @@ class OwnershipTransfer:
         self._gathered = {*map(room_key, self._rooms), *map(user_key, self._users)}
 
     def _flush_moved(self, now: float) -> list[Room]:
-        """Flush the rooms that move until they have nothing more to send; gives them. A session that hears of its join
-        sends what it has held back for that, which may change any room."""
+        """Flush the rooms that move until nothing is left to send, and return them. A session whose join is answered by
+        that sends what it has held back, which may change any room."""
         flushed: set[Room] = set()
         while True:
             rooms = [room for room in self._bus.shard.rooms.values() if self._change.moved(room_key(room.id))]
@@ -329,7 +333,7 @@ class OwnershipTransfer:
                 self._bus.flush_now(room, now)
 
     def _announce(self) -> None:
-        """Tell the next owners who is connected here."""
+        """Send the next owners which sessions are connected here."""
         bus = self._bus
         for room_id, sessions in bus.edge.presences().items():
             if self._change.moved(room_key(room_id)):
@@ -351,7 +355,8 @@ class OwnershipTransfer:
                     self._post(owner, wire_messages.SESSIONS, letter)
 
     def _settle(self, now: float) -> None:
-        """Everybody has said what there is to say: begin."""
+        """Finish the change: all reports have arrived, or their time is up. Apply the gathered records and reports,
+        then the waiting commands, then the early flushes."""
         bus = self._bus
         self._take_over(now)
         moved = self._change.moved
@@ -377,12 +382,10 @@ class OwnershipTransfer:
         self._on_serving(self._change.epoch)
 
     def _has_ended(self, command: Command) -> bool:
-        """Whether a command that a lost worker has not confirmed is an AdmitMember for a stay that has ended since, by
-        what the user's owner, this worker, knows. Its end may have gone to another owner of the room, and been
-        confirmed."""
-        if (
-            not isinstance(command, AdmitMember) or command.enter.call is not None
-        ):  # the room answers a call in any case
+        """Return whether an unconfirmed command of a lost worker is an `AdmitMember` for a membership that has ended
+        since, as its user's owner, this worker, knows. The `RemoveMember` may have gone to another owner of the room,
+        and been confirmed there."""
+        if not isinstance(command, AdmitMember) or command.enter.call is not None:  # the room must answer a call
             return False
         user_id, session_id = command.enter.user_id, command.enter.visitor.session_id
         if self._change.target.owner(user_key(user_id)) != self._bus.me:
@@ -392,17 +395,17 @@ class OwnershipTransfer:
         return session is None or session.rooms.get(command.room_id) != command.stay
 
     def _take_over(self, now: float) -> None:
-        """Make of what was gathered what it was."""
+        """Restore the gathered rooms and users, or apply late reports to those that exist."""
         bus, announced = self._bus, self._change.announced()
         rooms, self._rooms = self._rooms, {}
         users, self._users = self._users, {}
         self._gathered.clear()
-        # a record that comes late is of an owner that was held up: what it was told last may be news to nobody else
+        # A late record is from an owner that stalled: the last changes sent to it may be in no other record.
         late = [] if self.recovering else [room_id for room_id, room in rooms.items() if room.best is not None]
         for room_id, room in rooms.items():
             made = room_id not in bus.shard.rooms
             if made and (room.best is None or not room.best.final):
-                self._fresh.add(room_id)  # its last owner's last words may be lost
+                self._fresh.add(room_id)  # the last events of its previous owner may be lost
             take_room(bus.shard, room_id, room, announced, self._change.target.view.ids, now)
             if made:
                 self._doubts.note_room(bus.shard, room_id, room.presences, announced)
@@ -413,11 +416,12 @@ class OwnershipTransfer:
             taken = bus.shard.rooms.get(room_id)
             if taken is not None:
                 late_edges = room.behind(taken.flushed_seq)
-                if heard is not None and heard != taken.flushed_seq:  # the last owner's last words had not come here
+                # The last events of its previous owner had not arrived here.
+                if heard is not None and heard != taken.flushed_seq:
                     late_edges = late_edges | {bus.me}
                 for edge_id in sorted(late_edges):
                     bus.show_anew(taken, edge_id, now)
-                for _, presence in sorted(room.presences.items()):  # behind the snapshots, which tell whose they are
+                for _, presence in sorted(room.presences.items()):  # after the snapshots, which introduce their members
                     reconcile.show_last_cursors(taken, presence, now)
                 self._give_lanes(room_id)
         for user_id, user in users.items():
@@ -444,19 +448,21 @@ class OwnershipTransfer:
                 self._bus.give_lane(room, member.session_id, member.edge)
 
     def _renew_records(self, now: float) -> None:
-        """By the new view other workers may be the heirs of what is here, and this one of less."""
+        """Replicate the rooms whose replica holders have changed with the new view, and all users, and sweep the
+        replicas here."""
         bus = self._bus
         for room in bus.shard.rooms.values():
             room.keepers &= bus.couriers.keys()
-            # who is no keeper any more has thrown its record away, and may be one again by the next view
+            # A worker that is no longer a replica holder has dropped its replica, and may be one again by the next
+            # view.
             if {self.heir(room_key(room.id)), *room.edges} - {bus.me} != room.keepers or not room.edges:
                 bus.shard.changed_room(room, now)
         bus.shard.setting.touched_users.update(bus.shard.users)
         self._sweep_shelf()
 
     def _sweep_shelf(self) -> None:
-        """Throw away the records that others keep by this view. An owner that has not said that it goes by this view
-        may be gone, with records that no other worker has."""
+        """Drop the replicas that other workers hold by this view. Those of an owner that has not announced itself by
+        this view are kept: it may be gone, with records that no other worker has."""
         bus, silent = self._bus, self._change.target.view.ids - self._change.announced()
 
         def keeps(key: str) -> bool:
@@ -497,7 +503,7 @@ class OwnershipTransfer:
             self._post(owner, wire_messages.USER, record)
 
     def _pass_on_room(self, room_id: str, room: GatheredRoom) -> None:
-        """What was gathered for a room that has got yet another owner meanwhile."""
+        """Send on what was gathered for a room that has yet another owner by now."""
         if room.best is not None:
             self._give_room(room_id, room.best, self._bus.me)
         for presence in room.presences.values():
@@ -519,9 +525,9 @@ class OwnershipTransfer:
 
 
 def _claims(rooms: Iterable[Room], wanted: Callable[[str, str], bool]) -> list[Command]:
-    """For the new owners of users: who of them is in these rooms. The old ones may have known that somebody has gone,
-    and have taken it with them. Leases are claimed in any case: no edge can tell of them, and a room's owner that is
-    lost may not have done so."""
+    """Return the commands by which rooms report their members to new owners of users. The previous owner of a user may
+    have received the end of a session, and be lost with it. Leases are reported in any case: no edge reports them, and
+    the owner of a room may be lost before it does."""
     return [
         ClaimMember(
             user_id=member.user_id,

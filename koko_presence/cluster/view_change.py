@@ -1,11 +1,14 @@
-"""How workers go from one view to the next together: in three stages, each behind all that was sent before it.
+"""Coordinates the workers' change from one view to the next in three stages. A worker reports a stage to each other
+worker after all that it sent before.
 
-1. QUIESCED: I send no more commands to owners that are not to be owners; what I have sent is before this.
-2. TRANSFERRED (all have quiesced): what was mine and is not to be has been flushed, and its record given to the next.
-3. SYNCED (all have transferred): I have told the next owners who is connected here.
+1. QUIESCED: the worker sends no more commands to owners that lose the key; those it sent precede this message.
+2. TRANSFERRED (all have quiesced): the worker has flushed the rooms that it gives up, and sent their records to the
+   next owners.
+3. SYNCED (all have transferred): the worker has sent the next owners which sessions are connected to it.
 
-When everybody has announced, the next owners put together what they were told and begin. A worker that does not answer
-holds the others up for `PATIENCE_S` at most, once; what it says later is still understood. Pure: time is an argument.
+When all have reported SYNCED, the next owners restore the rooms and users and begin. A worker that does not answer
+delays the others by at most `PATIENCE_S`, once; its late messages are still handled. Written by `OwnershipTransfer`,
+through these methods. Pure: time is an argument.
 """
 
 from collections.abc import Iterable
@@ -18,22 +21,22 @@ PATIENCE_S = 0.2
 
 
 class ViewChange:
-    """The stage of one worker on its way to the newest view. `stage` is the last that it has begun, STABLE between
-    changes; `rings` are the views since it was steady, the first of them being the one that it leaves."""
+    """The stage of one worker on its way to the newest view. `stage` is the one it is in, STABLE between changes;
+    `rings` are the views since it was last stable, beginning with the one that it leaves."""
 
     __slots__ = ("_done", "_given_up", "_me", "deadline", "rings", "stage")
 
     def __init__(self, me: int) -> None:
         self._me = me
-        self._done: dict[int, dict[int, int]] = {}  # worker -> epoch -> stage that it has done
-        self._given_up: set[int] = set()  # for this change: they did not answer in time
+        self._done: dict[int, dict[int, int]] = {}  # worker -> epoch -> last stage that it has reported
+        self._given_up: set[int] = set()  # in this change: they did not answer in time
         self.rings: list[Ring] = []
         self.stage = STABLE
         self.deadline = 0.0
 
     @property
     def target(self) -> Ring:
-        """The newest view's owners."""
+        """The owners of the newest view."""
         return self.rings[-1]
 
     @property
@@ -41,8 +44,9 @@ class ViewChange:
         return self.rings[-1].view.epoch if self.rings else 0
 
     def begin(self, view: View, now: float) -> None:
-        """A new view; a change that is under way begins again, with all that has moved meanwhile."""
-        if not self.rings:  # newborn: what is there belongs to those who were there before
+        """Begin the change to a new view. A change that is under way begins again, with all keys that have moved since
+        it began."""
+        if not self.rings:  # a new worker: the keys belong to those that were there before
             others = tuple(peer for peer in view.peers if peer.id != self._me)
             if any(peer.owns for peer in others):
                 self.rings.append(Ring(View(epoch=view.epoch - 1, peers=others)))
@@ -51,31 +55,32 @@ class ViewChange:
         self.enter(QUIESCED, now)
 
     def enter(self, stage: int, now: float) -> None:
-        """Begin a stage, and wait anew."""
+        """Enter a stage and set its deadline."""
         self.stage = stage
         self.deadline = now + PATIENCE_S
 
     def moved(self, key: str) -> bool:
-        """Has `key` had more than one owner in the views of this change?"""
+        """Return whether `key` has more than one owner in the views of this change."""
         return len({ring.owner(key) for ring in self.rings}) > 1
 
     def note(self, worker: int, epoch: int, stage: int) -> None:
-        """A worker says that it has done a stage. Who has begun with a later view has not done this one for that: it
-        may never have told who is connected there."""
+        """Record that a worker has finished a stage. A worker that has begun with a later view has not finished this
+        stage for the earlier one: it may never have reported its sessions."""
         done = self._done.get(worker, {})
         self._done[worker] = {known: each for known, each in done.items() if known >= self.epoch} | {epoch: stage}
 
     def is_ahead(self, worker: int) -> bool:
-        """Does a worker go by a view that has not come here yet?"""
+        """Does a worker follow a view that has not arrived here?"""
         return max(self._done.get(worker, ()), default=0) > self.epoch
 
     def missing(self) -> set[int]:
-        """Those that have not done the present stage."""
+        """Return the workers that have not finished the present stage."""
         others = self.target.view.ids - self._given_up - {self._me}
         return {worker for worker in others if self._stage_of(worker) < self.stage}
 
     def may_go_on(self, now: float) -> bool:
-        """Has everybody done the present stage? Who has not when the time is up is not waited for any more."""
+        """Return whether all workers have finished the present stage. After the deadline the missing ones are given up
+        for this change."""
         if self.stage == STABLE:
             return False
         missing = self.missing()
@@ -85,7 +90,7 @@ class ViewChange:
         return not missing
 
     def announced(self) -> set[int]:
-        """The workers that have told who is connected with them, this one included."""
+        """Return the workers that have reported which sessions are connected to them, this one included."""
         return {worker for worker in self.target.view.ids if self._stage_of(worker) >= SYNCED} | {self._me}
 
     def _stage_of(self, worker: int) -> int:
@@ -93,15 +98,15 @@ class ViewChange:
 
     @property
     def gave_up(self) -> bool:
-        """Was somebody not waited for?"""
+        """Was any worker given up in this change?"""
         return bool(self._given_up)
 
     def settle(self) -> None:
-        """The newest view is the only one."""
+        """End the change: only the newest view is kept."""
         del self.rings[:-1]
         self.stage = STABLE
 
     def forget(self, workers: Iterable[int]) -> None:
-        """These workers are gone; their ids are not used again."""
+        """Drop workers that are gone; their ids are not reused."""
         for worker in workers:
             self._done.pop(worker, None)

@@ -1,7 +1,7 @@
-"""The letters that workers write to each other: what each kind holds, and its bytes.
+"""Defines the messages between workers: the content and the encoding of each kind.
 
-Everything but cursors and flushes is msgpack. A client's message travels as the JSON it was, and is decoded again by
-the owner: a relay looks at nothing inside.
+All but cursors and flushes are msgpack. A client's message is carried as its JSON and decoded again by the owner: a
+worker that passes it on does not look inside.
 """
 
 from typing import Any
@@ -19,7 +19,7 @@ from koko_presence.protocol.snapshots import RoomPresence, RoomRecord, SessionRe
 
 from .placement import room_key, user_key
 
-# Kinds. The order of letters between two workers is never changed: a stage (view_change.py) closes what is before it.
+# Kinds. The order of messages between two workers is kept: a stage (view_change.py) covers all that precedes it.
 CURSORS = wire.CURSORS
 (
     COMMAND, KEPT_COMMAND, GOT, NEWS, PACKET, LANE, STAGE, ROOM, USER, PRESENCE, SESSIONS, USER_KEPT, WANT, REFRESH,
@@ -30,7 +30,7 @@ MAX_LETTER_BYTES = 64 << 20
 
 
 class RelayedAct(commands.ClusterMessage, kw_only=True):
-    """A RoomAction between workers: `text` is the client's message as JSON."""
+    """A `RoomAction` between workers; `text` is the client's message as JSON."""
 
     room_id: str
     session_id: str
@@ -41,7 +41,8 @@ class RelayedAct(commands.ClusterMessage, kw_only=True):
 
 
 class LaneGiven(Struct, array_like=True):
-    """The owner's short way for one member's cursors: its number there, and the view by which it is the owner."""
+    """The compiled route of one member's cursors: its `handle` at the owner, and the view by which the sender is the
+    owner."""
 
     room_id: str
     session_id: str
@@ -50,14 +51,14 @@ class LaneGiven(Struct, array_like=True):
 
 
 class Stage(Struct, array_like=True):
-    """The sender has done this stage of the change to view `epoch`."""
+    """The sender has finished this stage of the change to view `epoch`."""
 
     epoch: int
     stage: int
 
 
 class RoomLetter(Struct, array_like=True):
-    """What `keeper` has of a room."""
+    """The record that `keeper` has of a room."""
 
     room_id: str
     keeper: int
@@ -65,29 +66,29 @@ class RoomLetter(Struct, array_like=True):
 
 
 class EndsLetter(Struct, array_like=True):
-    """Which stays in a room have ended lately with its owner, for the next one."""
+    """The memberships of a room that have ended recently, from its owner to the next one."""
 
     room_id: str
     ends: list[StayEnd]
 
 
 class Delay(Struct, array_like=True):
-    """A client that wanted in has waited for a worker, in monotonic seconds."""
+    """A client has waited for a worker, from `since` until `until` in monotonic seconds."""
 
     since: float
     until: float
 
 
 class Refresh(Struct, array_like=True):
-    """Those at `edge` have missed something of the room."""
+    """The members at `edge` have missed events of the room."""
 
     room_id: str
     edge: int
 
 
 class SessionsLetter(Struct, array_like=True):
-    """An edge's word on the sessions of one user that are connected there. Of connections above `newest` it says
-    nothing."""
+    """An edge's report of the sessions of one user that are connected there. Connections above `newest` are not
+    covered."""
 
     user_id: str
     edge: int
@@ -139,24 +140,24 @@ _decoders: dict[int, msgspec.msgpack.Decoder[Any]] = {
 }
 
 
-# of these the user's owner decides, although they name a room
+# decided by the user's owner, although they name a room
 _FOR_USERS = (commands.EnterRoom, commands.LeaveRoom, commands.ChangeGrant, commands.RoomLeft, commands.ClaimMember)
 
 
 def key_of(command: Command) -> str:
-    """Whose business a command is: the ring's key of a room or a user."""
+    """Return the key of the room or user whose owner handles the command."""
     if isinstance(command, _FOR_USERS) or not hasattr(command, "room_id"):
         return user_key(command.user_id)
     return room_key(command.room_id)
 
 
 def encode(body: Any) -> bytes:
-    """The body of a letter that is neither a command, nor cursors, nor a flush."""
+    """Return the body of a message that is neither a command, nor cursors, nor a flush."""
     return _encode(body)
 
 
 def encode_command(command: Command) -> bytes:
-    """The body of a command's letter."""
+    """Return the body of a command's message."""
     if isinstance(command, RoomAction):
         text = msgspec.json.encode(command.message)
         relayed = RelayedAct(
@@ -172,7 +173,8 @@ def encode_command(command: Command) -> bytes:
 
 
 def decode_command(body: bytes) -> Command:
-    """Errors: msgspec.MsgspecError, PresenceError for what no worker of ours writes."""
+    """Return the command in a message's body. Errors: msgspec.MsgspecError, PresenceError for what no worker of this
+    version writes."""
     command = _command.decode(body)
     if isinstance(command, RelayedAct):
         message: Any = decode_message(command.text)
@@ -188,17 +190,17 @@ def decode_command(body: bytes) -> Command:
 
 
 def decode(kind: int, body: bytes) -> Any:
-    """Any other letter but cursors and flushes. Errors: KeyError, msgspec.MsgspecError."""
+    """Return the content of any other message but cursors and flushes. Errors: KeyError, msgspec.MsgspecError."""
     return _decoders[kind].decode(body)
 
 
-# said again by the edge that waits for the answer, or by the room when owners change
+# repeated by the edge that waits for the answer, or by the room when owners change
 _ASKED_AGAIN = (commands.OpenSession, commands.EnterRoom, commands.LeaveRoom, commands.ClaimMember)
 
 
 def is_kept(command: Command) -> bool:
-    """Whether a command is said again to the heir of an owner who is lost before it has confirmed it. All may be, that
-    do no harm when they are done twice; a broadcast is delivered at most once [J2], after a cursor comes the next."""
+    """Return whether an unconfirmed command of a lost worker is repeated to the backup owner. All commands may be that
+    are idempotent. A broadcast is delivered at most once [J2], and a cursor is followed by the next one."""
     if isinstance(command, RoomAction):
         return not isinstance(command.message, (Broadcast, CursorMessage))
     return not isinstance(command, (*_ASKED_AGAIN, commands.ServerBroadcast))

@@ -487,7 +487,7 @@ def test_a_letter_that_fails_does_not_cost_those_that_came_with_it(
     bus.on_letters(sender, [(wire_messages.NEWS, letter)] * 3)
     world.settle()
     assert len(ada.of("pong")) == 3
-    assert [record.message for record in caplog.records] == ["a letter of worker 2 could not be handled"]
+    assert [record.message for record in caplog.records] == ["failed to handle a message from worker 2"]
 
 
 def test_a_command_that_waits_for_a_view_is_not_confirmed_until_it_is_done() -> None:

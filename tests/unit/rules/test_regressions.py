@@ -241,7 +241,7 @@ def test_a_fault_in_one_command_is_logged_and_hurts_no_other(
     monkeypatch.setitem(ACTIONS, ControlCancel, None)
     with caplog.at_level(logging.ERROR):
         ann.send(say("control_cancel"))
-    assert "a command failed: RoomAction" in caplog.text
+    assert "command failed: RoomAction" in caplog.text
     bob.send(type="heartbeat")
     assert bob.take("pong")
     ann.hang_up(1000)
