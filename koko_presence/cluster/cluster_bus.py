@@ -170,7 +170,7 @@ class ClusterBus(LocalBus):
         self._drain(now)
         self._write_down_users()
 
-    # --- letters --------------------------------------------------------------------------------------------------
+    # --- peer messages --------------------------------------------------------------------------------------------
 
     def _plan_letters(self) -> None:
         if self._flushing:
@@ -409,7 +409,7 @@ class ClusterBus(LocalBus):
         """Forget the backup owner that has the user's record, because the user has another owner now."""
         self._user_keepers.pop(user_id, None)
 
-    # --- short ways -----------------------------------------------------------------------------------------------
+    # --- cursor routes --------------------------------------------------------------------------------------------
 
     def _give_lanes(self, room: Room, edge_id: int, items: list[StreamFrame]) -> None:
         for item in items:

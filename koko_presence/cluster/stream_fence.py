@@ -121,7 +121,7 @@ class StreamFence:
 
     def without_unknown(self, packet: RoomBatch, now: float) -> RoomBatch:
         """Return the flush, without cursors and selections while snapshots are awaited: these may belong to members
-        that the clients do not know yet, and a snapshot has both."""
+        that the clients have not received yet, and a snapshot has both."""
         if not self._behind or packet.room_id not in self._behind:
             return packet
         sessions, until = self._behind[packet.room_id]

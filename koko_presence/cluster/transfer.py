@@ -156,7 +156,7 @@ class OwnershipTransfer:
         """Return the backup owner of `key`, which holds a replica besides the edges with members."""
         return self._owners.heir(key) if self._owners is not None else self._bus.me
 
-    # --- where commands go ----------------------------------------------------------------------------------------
+    # --- routing of commands --------------------------------------------------------------------------------------
 
     def place(self, key: str, command: Command) -> int | None:
         """Return the worker that a command goes to now; None when it waits here."""
@@ -192,7 +192,7 @@ class OwnershipTransfer:
                 return
         self._bus.send(command, now)
 
-    # --- the stages -----------------------------------------------------------------------------------------------
+    # --- stages ---------------------------------------------------------------------------------------------------
 
     def begin(self, view: View, lost: list[int], now: float) -> None:
         """Begin the change to a new view."""
@@ -383,8 +383,8 @@ class OwnershipTransfer:
 
     def _has_ended(self, command: Command) -> bool:
         """Return whether an unconfirmed command of a lost worker is an `AdmitMember` for a membership that has ended
-        since, as its user's owner, this worker, knows. The `RemoveMember` may have gone to another owner of the room,
-        and been confirmed there."""
+        since, by the state of its user's owner, if that is this worker. The `RemoveMember` may have gone to another
+        owner of the room, and been confirmed there."""
         if not isinstance(command, AdmitMember) or command.enter.call is not None:  # the room must answer a call
             return False
         user_id, session_id = command.enter.user_id, command.enter.visitor.session_id
@@ -473,7 +473,7 @@ class OwnershipTransfer:
             lambda user_id: keeps(user_key(user_id)),
         )
 
-    # --- to and from the gathered ---------------------------------------------------------------------------------
+    # --- gathered records and reports -----------------------------------------------------------------------------
 
     def _owner_of_room(self, room_id: str) -> int:
         assert self._owners is not None

@@ -268,7 +268,7 @@ def reconcile(room: Room, presence: Presence, edges: Collection[int], now: float
             continue
         if not found.connected or found.edge != edge:
             if late and found.connection != connection:
-                continue  # the user's owner knows which of the two connections is the later one
+                continue  # the user's owner decides which of the two connections is the later one
             room.resume(found, edge, connection, now)
         found.attached = hears or (late and found.attached)  # `resume` has ended the events of another connection
     return lost

@@ -276,7 +276,7 @@ class Shard:
             self.tell_of_ended_rivals(self.rooms[room_id], now)
 
     def tell_of_ended_rivals(self, room: Room, now: float) -> None:
-        """Record the entries of the present members once more when another owner, which did not know of this room, has
+        """Record the entries of the present members once more when another owner, without a record of this room, has
         created it too and reported its end: the application's back end takes the room for empty."""
         rivals = [end for end in self._ended.get(room.id, NO_ENDS).values() if end.created_at > room.created_at]
         if not rivals:

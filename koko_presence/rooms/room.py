@@ -1,4 +1,4 @@
-"""Holds the rules of one room: its members, what they may know of each other, and the one ordered stream of events that
+"""Holds the rules of one room: its members, what they may see of each other, and the one ordered stream of events that
 all of them receive.
 
 Invariants, checked by the state machine test:
@@ -38,7 +38,7 @@ class Room(RoomState):
 
     __slots__ = ()
 
-    # --- coming and going -----------------------------------------------------------------------------------------
+    # --- joins, leaves, losses, privacy ---------------------------------------------------------------------------
 
     def admit(self, enter: EnterRoom, stay: int, profile: Profile, now: float) -> None:
         """Add a session and emit `user_joined`; a second join of the same session only repeats the snapshot [C3].
@@ -176,7 +176,7 @@ class Room(RoomState):
     def hold(self, member: Member, grace_until: float, now: float, not_before: float = 0.0) -> None:
         """Set the end of a lost session's grace period to monotonic second `grace_until`. Its place is kept until then,
         or until `not_before` when that is later. When `grace_until` has passed, the place is kept `UNHEARD_S` longer:
-        the user's owner, which knows why the session is kept, ends it or not."""
+        the user's owner, which still holds the session, then ends the membership or resumes it."""
         member.grace_until = grace_until
         free_at = max(grace_until if grace_until > now else now + UNHEARD_S, not_before)
         self.setting.deadlines.set(("grace", self.id, member.session_id), free_at)
@@ -296,7 +296,7 @@ class Room(RoomState):
         if member is not None:
             self.emit_status(member, now)
 
-    # --- the stream -----------------------------------------------------------------------------------------------
+    # --- event stream ---------------------------------------------------------------------------------------------
 
     def emit(
         self,
@@ -386,7 +386,7 @@ class Room(RoomState):
         data = {"context": context, "reason": reason} if context else {"reason": reason}
         self.emit("typing_stopped", member, data, now)
 
-    # --- control that moves with its holder [I6] ------------------------------------------------------------------
+    # --- control follows its holder [I6] --------------------------------------------------------------------------
 
     def pass_control_on(self, member: Member, reason: str, now: float) -> None:
         """Take control from `member`, which can no longer hold it: another session of the user gets it without an
@@ -449,7 +449,7 @@ class Room(RoomState):
         self.emit("control_granted", by or session, data, now, to_self=True)
         webhook_recorder.control_changed(self, before, "auto" if by is None else "granted", now)
 
-    # --- small things ---------------------------------------------------------------------------------------------
+    # --- helpers --------------------------------------------------------------------------------------------------
 
     def repeat_private(self, now: float) -> None:
         """Repeat the snapshot to users with an invisible session, because the last events of the previous owner may be

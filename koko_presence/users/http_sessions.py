@@ -185,7 +185,7 @@ def tell_edge(user: User, session_id: str, news: SessionActed) -> None:
 
 
 def adopt(user: User, command: ClaimMember, now: float) -> None:
-    """Restore a lease that a room holds and that the new owner of its user may not know [N-b]. It ends when it has run
+    """Restore a lease that a room holds and that the new owner of its user may not have [N-b]. It ends when it has run
     out or the user has too many sessions."""
     visitor = command.visitor
     session = user.sessions.get(command.session_id)

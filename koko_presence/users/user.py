@@ -368,7 +368,7 @@ class User:
         if session is not None and session.leased and not session.rooms:
             self.forget(session_id, reason)
 
-    # --- what the person shows ------------------------------------------------------------------------------------
+    # --- profile and privacy --------------------------------------------------------------------------------------
 
     def report(self, command: ReportActivity) -> None:
         """Apply a session's activity; the user's is the best of the connected ones [D10]."""
