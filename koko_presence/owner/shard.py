@@ -86,7 +86,7 @@ class Shard:
         self.freed: list[Room] = []  # rooms that are gone, whose replicas are to be deleted
         # Since when, and for how long, a resume token is accepted without its session: an owner was lost [N-c].
         self._trust_from = self._trust_s = 0.0
-        # Users of whom a room was sent that their sessions are unknown, since the last change of owners.
+        # users that were reported to a room as unknown, since the last change of owners
         self.denied: set[str] = set()
         # The rooms with something to flush, and when.
         self.plan = FlushQueue(limits.flush_window_ms / 1000.0, limits.flush_ceiling_ms / 1000.0)

@@ -191,8 +191,8 @@ def take_user(
     now: float,
 ) -> None:
     """Restore a user. `announced` are the edges that have reported all their sessions, so that a session missing there
-    is not connected; `edges` are all workers of the view. `late`: rooms have already been sent that the user's sessions
-    are unknown."""
+    is not connected; `edges` are all workers of the view. `late`: the user was already reported to rooms as
+    unknown."""
     late = late or user_id in shard.denied
     user = shard.users.get(user_id)
     made = user is None

@@ -34,9 +34,9 @@ from . import replies
 
 
 class UserHandlers:
-    """The users' part of one shard; `users` is written here and by takeover.py. `denied` are the users of whom a room
-    was sent that their sessions are unknown; `trusts(now)` returns whether an unknown session may have been held by a
-    lost owner."""
+    """The users' part of one shard; `users` is written here and by takeover.py. `denied` are the users that were
+    reported to a room as unknown; `trusts(now)` returns whether an unknown session may have been held by a lost
+    owner."""
 
     def __init__(
         self, setting: ShardContext, users: dict[str, User], denied: set[str], trusts: Callable[[float], bool]
@@ -242,7 +242,7 @@ class UserHandlers:
 
 
 def refuse_join(setting: ShardContext, enter: EnterRoom, error: PresenceError, *, out: bool = True) -> None:
-    """Send the edge, or the call, that a join has failed."""
+    """Report a failed join to the edge, or to the HTTP call."""
     tally.join_refused(error.code)
     if enter.call is not None:
         replies.refuse(setting, enter.call, error, enter.room_id)
