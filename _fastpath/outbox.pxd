@@ -1,3 +1,6 @@
+from koko_presence._fastpath.delivery_window cimport DeliveryWindow
+
+
 cdef class WriteBatch:
     cdef list _dirty
     cdef object _call_soon
@@ -16,6 +19,8 @@ cdef class Outbox:
     cdef object _wire
     cdef object _on_slow
     cdef object _transport
+    cdef object _clock
+    cdef DeliveryWindow _window
     cdef WriteBatch _turn
     cdef bytes _first
     cdef list _more
@@ -32,4 +37,6 @@ cdef class Outbox:
     cdef merge(self, mark, bytes frame)
     cdef catch_up_with(self, mark)
     cdef catch_up(self)
+    cdef release(self)
+    cdef bint is_held(self)
     cdef Py_ssize_t unsent(self) except -1

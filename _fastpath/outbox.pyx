@@ -4,7 +4,8 @@
 A socket write costs about 5 us of kernel time whatever its size, so everything for a receiver goes out in one, and
 straight into the kernel: the transport is asked only when it still holds something, or when the kernel takes less than
 all. What we hold for a receiver that does not read is bounded [J2], and so is what the kernel holds (`TCP_NOTSENT_LOWAT`): as soon
-as the kernel does not take everything, only the newest cursors and selections are kept.
+as the kernel does not take everything, only the newest cursors and selections are kept. Behind a proxy the kernel says
+nothing of the client's line, and a `DeliveryWindow` does.
 """
 
 import logging
@@ -15,6 +16,8 @@ from koko_presence._fastpath.counters cimport hot, kind_of
 from koko_presence._fastpath.system cimport SEND_FLAGS, TIOCOUTQ, ioctl, send
 
 log = logging.getLogger("koko_presence.outbox")
+
+cdef bytes PING_FRAME = b"\x89\x00"  # final, opcode 9, no payload [RFC 6455 section 5.5.2]
 
 
 cdef class WriteBatch:
@@ -76,6 +79,22 @@ cdef class Outbox:
         self._transport = transport
         self._backed_up = True  # until the first look: the transport may still hold the answer to the handshake
 
+    def use_window(self, DeliveryWindow window not None, clock):
+        """Bound by `window` what is under way to the client from now on; `clock()` gives monotonic seconds."""
+        self._window = window
+        self._clock = clock
+
+    def ping(self):
+        """Send a ping, unless one is under way already; its pong is told to `on_pong`."""
+        if self._window is None or self._window.take_ping(self._clock()):
+            self._wire.send_ping(b"")
+
+    def on_pong(self):
+        """The client has answered a ping: it has read all that was written before."""
+        if self._window is not None:
+            self._window.on_pong(self._clock())
+            self.release()
+
     def release_socket(self):
         """The connection is closing: whatever comes from now on is dropped by the wire."""
         self._fd = -1
@@ -88,6 +107,7 @@ cdef class Outbox:
         self.discard()
         self._wire = wire
         self._on_slow = None
+        self._window = None
 
     cpdef write(self, bytes frames):
         """Add ready frames to what goes out at the end of this turn. Cursors and selections that are held back stay so: an
@@ -154,13 +174,20 @@ cdef class Outbox:
 
     def on_full(self):
         """The kernel does not take all: hold back what a newer one may replace."""
-        self.slow = self.unsent() > self._soft_bytes
+        self.slow = self.is_held() or self.unsent() > self._soft_bytes
 
     def on_drained(self):
         """The kernel has taken all: send the newest of what was held back."""
-        self.slow = False
-        if self._merged is not None:
+        self.release()
+
+    cdef release(self):
+        """Send the newest of what was held back, unless the kernel or the window still wants it held."""
+        self.slow = self.is_held() or self.unsent() > self._soft_bytes
+        if not self.slow and self._merged is not None:
             self.catch_up()
+
+    cdef bint is_held(self):
+        return self._window is not None and self._window.holds
 
     cdef Py_ssize_t unsent(self) except -1:
         """Bytes that the kernel has not taken; asks the transport only while it may hold some."""
@@ -178,6 +205,7 @@ cdef class Outbox:
         cdef bytes data = self._first
         cdef Py_ssize_t size, unsent
         cdef ssize_t sent
+        cdef bint pings = False
         if data is None:
             return
         self._first = None
@@ -188,6 +216,11 @@ cdef class Outbox:
         unsent = self.unsent()
         # what is held back goes first: until then nothing newer may pass it
         self.slow = unsent > self._soft_bytes or (self._merged is not None and len(self._merged) > 0)
+        if self._window is not None:
+            pings = self._window.on_write(PyBytes_GET_SIZE(data), self._clock())
+            self.slow = self.slow or self._window.holds
+            if pings and self._fd >= 0:
+                data = data + PING_FRAME
         self._written += PyBytes_GET_SIZE(data)
         if unsent > self._hard_bytes:
             self._on_slow()
@@ -195,6 +228,8 @@ cdef class Outbox:
         hot.fanout_bytes += PyBytes_GET_SIZE(data)
         if self._fd < 0:
             self._wire.send_frames(data)
+            if pings:
+                self._wire.send_ping(b"")
             return
         if unsent == 0:
             size = PyBytes_GET_SIZE(data)

@@ -67,6 +67,7 @@ class Person:
             got = b""
             while answer not in got:
                 got += self._decrypt(self.sock.recv(65536))
+            self._answer_pings(got)
         self.sock.setblocking(False)
 
     def _shake_hands(self, tls: ssl.SSLObject) -> None:
@@ -100,6 +101,10 @@ class Person:
             pass
         return found
 
+    def _answer_pings(self, data: bytes) -> None:
+        if _PING in data:
+            self.send(frame(PONG, b""))
+
     def look(self, now: float, passed_s: float) -> None:
         """Take what may be taken, and note how old the newest of it is."""
         if self.closed:
@@ -116,8 +121,7 @@ class Person:
         self.closed = size > 0 and not data
         self._allowed -= len(data)
         said = self._decrypt(data)
-        if _PING in self._rest[-1:] + said:
-            self.send(frame(PONG, b""))
+        self._answer_pings(self._rest[-1:] + said)
         self._rest += said
         sent = [float(each) for each in _MOVED.findall(self._rest)]
         if sent:

@@ -28,7 +28,7 @@ from koko_presence.config.trusted_proxies import Address
 from koko_presence.rooms.service_delays import Delays
 
 from .address_limits import FREE, RETRY_CONNECTION_S, RETRY_RATE_S, AddressLimits, AddressUse
-from .handshake import Head, accept_upgrade, read_head, refuse_upgrade, session_cookie
+from .handshake import Head, accept_upgrade, came_through_proxy, read_head, refuse_upgrade, session_cookie
 from .keepalive_upgrade import HEAD_TOO_LARGE, MAX_FIELDS, MAX_HEAD_BYTES, take
 from .listeners import RECEIVE_BUFFER_BYTES, Listener
 from .origins import NONE_LISTED, Origins
@@ -352,11 +352,16 @@ class Acceptor:
             self._max_frame_bytes,
             self._make_intake(),
             use,
+            self._is_behind_proxies() or came_through_proxy(request.headers),
         )
         self.connections.add(connection)
         transport.set_protocol(FrameReader(connection, self._max_frame_bytes))
         connection.open(self._make_handler)
         transport.unread(behind)
+
+    def _is_behind_proxies(self) -> bool:
+        """Whether every connection comes through a proxy, which passes bytes on and says so before them."""
+        return self._addresses is not None and self._addresses.proxy_protocol
 
     def leave(self, connection: Connection, transport: Any) -> None:
         """A WebSocket is over."""

@@ -4,7 +4,7 @@ picows checks the handshake. The two functions that do it have no public names, 
 """
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Container
 from typing import Any, NamedTuple
 
 from picows.picows import _parse_http_request, _validate_upgrade_request  # type: ignore[attr-defined]
@@ -18,6 +18,7 @@ from .origins import Origins
 check_abi()
 
 ABSOLUTE = re.compile(r"https?://([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)  # [RFC 9112 section 3.2.2]
+PROXY_FIELDS = ("x-forwarded-for", "forwarded", "via")  # that proxies add [RFC 7239; RFC 9110 section 7.6.3]
 UPGRADE_REQUIRED = "This is the address of a WebSocket. A proxy in front has to pass Upgrade and Connection on."
 
 
@@ -47,6 +48,12 @@ class Head(NamedTuple):
     @property
     def wants_websocket(self) -> bool:
         return "websocket" in self.tokens("upgrade") and "upgrade" in self.tokens("connection")
+
+
+def came_through_proxy(headers: Container[str]) -> bool:
+    """Whether a request says that a proxy has passed it on; `headers` are case-insensitive. A client that forges it
+    only bounds its own delivery."""
+    return any(field in headers for field in PROXY_FIELDS)
 
 
 def read_head(data: bytes) -> Head | None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Set
 from typing import TYPE_CHECKING, Any
 
 from koko_presence._fastpath.counters import tally
+from koko_presence._fastpath.delivery_window import DeliveryWindow
 from koko_presence._fastpath.fanout import frame_text
 from koko_presence._fastpath.outbox import Outbox
 from koko_presence._fastpath.session_limits import SessionRateLimiter
@@ -126,7 +127,14 @@ class Session:
     def on_open(self, connection: Any) -> None:
         """The handshake is done; the time for `auth` has been running since the session was made [A1]."""
         connection.shorten(self.outbox, self.gate)
+        if connection.is_proxied:
+            self.bound_delivery()
         self.login.cookie, connection.cookie = connection.cookie, None
+
+    def bound_delivery(self) -> None:
+        """Bound what is under way to the client by its pongs: it is behind a proxy, which reads as fast as this server
+        writes [N1]."""
+        self.outbox.use_window(DeliveryWindow(self.hub.clock()), self.hub.clock)
 
     def on_text(self, data: bytes) -> None:
         """A whole text message, valid UTF-8."""
@@ -182,6 +190,8 @@ class Session:
         """The transport is alive [D4]. Pongs count against floods like all else [L3]."""
         self._link_watch.on_pong()
         self._count(count)
+        if self.state != "closed":
+            self.outbox.on_pong()
 
     def _count(self, count: int) -> None:
         now = self.hub.clock()
@@ -332,7 +342,7 @@ class Session:
         if judges:
             self.rooms.report(self.activity.lapse(now), now, interacted=False)
         if self._link_watch.take_ping(now):
-            self.link.send_ping(b"")
+            self.outbox.ping()
         times = [judges_from]
         if judges:
             times = [self.activity.next_at(), self._link_watch.next_at(now), self.login.watch_expiry(now)]

@@ -99,12 +99,14 @@ class Connection(FrameListener):
     """A server's end of one WebSocket, made by the door after the handshake.
 
     `request` is the handshake's, there until the handler's `on_open` returns; `cookie` is what came with it, which the
-    session takes over. `address_use` is how its address is counted.
+    session takes over. `address_use` is how its address is counted. `is_proxied`: a proxy is between client and
+    server, so that the socket's state says nothing of the client's line.
     """
 
     __slots__ = (
         "_close_timer", "_door", "_max_frame_bytes", "_max_message_bytes", "_outbox", "_parts_bytes", "_parts_type",
-        "_peer_code", "_told_close", "_transport", "address_use", "close_code_sent", "cookie", "handler", "request",
+        "_peer_code", "_told_close", "_transport", "address_use", "close_code_sent", "cookie", "handler", "is_proxied",
+        "request",
     )  # fmt: skip
 
     def __init__(
@@ -117,8 +119,10 @@ class Connection(FrameListener):
         max_frame_bytes: int,
         intake: Intake | None = None,
         address_use: AddressUse = FREE,
+        is_proxied: bool = False,
     ) -> None:
         self.intake = intake
+        self.is_proxied = is_proxied
         self.address_use = address_use
         self.handler: Handler | None = None
         self.request = request

@@ -15,7 +15,7 @@ from koko_presence.server import websocket
 from koko_presence.server.session import Session
 from tests.integration.conftest import Run
 from tests.live import Live, live
-from tests.raw_ws import CLOSE, TEXT, frame, handshake
+from tests.raw_ws import CLOSE, PONG, TEXT, frame, handshake
 from tests.waiting import PATIENCE_S, until
 
 BIG = "x" * 7000
@@ -35,7 +35,7 @@ class Member:
             self.got += data
 
 
-async def enter(server: Live, user: str) -> Member:
+async def enter(server: Live, user: str, **headers: str) -> Member:
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     sock.connect(("127.0.0.1", server.worker.port))
@@ -46,7 +46,7 @@ async def enter(server: Live, user: str) -> Member:
     reader, writer = await asyncio.open_connection(
         sock=sock, ssl=context, server_hostname="localhost" if context else None, limit=1024
     )
-    writer.write(handshake())
+    writer.write(handshake(**headers))
     await reader.readuntil(b"\r\n\r\n")
     member = Member(reader, writer)
     member.say("auth", token=server.token(user))
@@ -247,5 +247,34 @@ def test_regression_hardly_anything_waits_unseen_below_tls(run: Run, certificate
             assert session.outbox.slow and 0 < session.link.unsent_bytes < 16_384
             reading.cancel()
             bob.writer.transport.abort()
+
+    run(test())
+
+
+@pytest.mark.parametrize("field", ["X-Forwarded-For", "Forwarded", "Via"])
+def test_behind_a_proxy_cursors_wait_until_a_ping_is_answered(
+    run: Run, tls: tuple[Path, Path] | None, field: str
+) -> None:
+    """A proxy reads as fast as the server writes, so the socket says nothing: a reader of 8 kB/s behind nginx saw
+    cursors that were 16 s old (p50), and was cut off as its ping waited behind them."""
+
+    async def test() -> None:
+        async with stage(tls, cursor_hz=1000, room_events_hz=10_000) as (server, _, _, ann):
+            bob = await enter(server, "bob")
+            eve = await enter(server, "eve", **{field: "for=203.0.113.9"})
+            readings = [asyncio.ensure_future(each.read()) for each in (bob, eve)]
+            await until(lambda: b'"joined"' in bob.got and b'"joined"' in eve.got)
+            assert b"\x89\x00" in eve.got
+            await move(ann, bob, 100)
+            assert eve.got.count(b'"cursor_moved"') == 0
+            eve.writer.write(frame(PONG, b""))
+            await until(lambda: b'"x":1.0' in eve.got)
+            assert eve.got.count(b'"cursor_moved"') == 1
+            ann.say("cursor", data={"x": 0.75, "y": 0.5})
+            await until(lambda: b'"x":0.75' in eve.got)  # at once: no ping is under way
+            for reading in readings:
+                reading.cancel()
+            for member in (bob, eve):
+                member.writer.transport.abort()
 
     run(test())

@@ -464,3 +464,25 @@ async def deaf_socket(server: Live, certificate: tuple[Path, Path] | None) -> as
     for message in (params, [it.call("subscription", "onEvent"), it.call("mutation", "join", ROOM)]):
         writer.write(frame(TEXT, json.dumps(message).encode()))
     return writer
+
+
+@pytest.mark.parametrize("is_proxied", [False, True])
+def test_a_socket_behind_a_proxy_is_pinged_behind_its_first_answer(run: Run, is_proxied: bool) -> None:
+    """What is under way to it is bounded as at /presence."""
+
+    async def test() -> None:
+        headers = {"X-Forwarded-For": "203.0.113.9"} if is_proxied else {}
+        async with live() as server, aiohttp.ClientSession() as client:
+            url = server.url.replace("/presence", "/trpc?connectionParams=1")
+            async with client.ws_connect(url, headers=headers, autoping=False) as ws:
+                it = Socket(ws)
+                await it.say({"method": "connectionParams", "data": {"token": server.token("ann")}})
+                await it.say(it.call("subscription", "onPresenceChange"))
+                await it.say(it.call("mutation", "join", ROOM))
+                kinds = set()
+                async with asyncio.timeout(PATIENCE_S):
+                    while aiohttp.WSMsgType.TEXT not in kinds or (is_proxied and aiohttp.WSMsgType.PING not in kinds):
+                        kinds.add((await ws.receive()).type)
+                assert (aiohttp.WSMsgType.PING in kinds) == is_proxied
+
+    run(test())

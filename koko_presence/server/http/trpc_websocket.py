@@ -72,6 +72,8 @@ class TrpcSocket:
     def on_open(self, connection: "Connection") -> None:
         """The handshake is done: do its headers say who it is, or will the first message?"""
         connection.take_long()
+        if connection.is_proxied:
+            self._session.bound_delivery()
         self._session.login.cookie, connection.cookie = connection.cookie, None
         self._bearer = _bearer(connection.headers.get("authorization", ""))
         self._wants_params = parse_qs(connection.target.partition("?")[2]).get("connectionParams") == ["1"]

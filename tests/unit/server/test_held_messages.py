@@ -106,6 +106,8 @@ class Introspection:
 class AccessLater:
     """An access check whose answer comes when `told` is set."""
 
+    is_proxied = False
+
     def __init__(self) -> None:
         self.told = asyncio.Event()
 
