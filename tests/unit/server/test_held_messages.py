@@ -106,8 +106,6 @@ class Introspection:
 class AccessLater:
     """An access check whose answer comes when `told` is set."""
 
-    is_proxied = False
-
     def __init__(self) -> None:
         self.told = asyncio.Event()
 
@@ -121,6 +119,8 @@ class AccessLater:
 
 class Wire:
     """A connection at /trpc, and what was written to it."""
+
+    is_proxied = False
 
     def __init__(self, world: World) -> None:
         self.cookie = None
