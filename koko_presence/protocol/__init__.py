@@ -1,1 +1,1 @@
-"""Every message, event, command, snapshot, error and limit, each declared once."""
+"""Declares every message, event, command, snapshot, error and limit, each once."""

@@ -1,7 +1,7 @@
-"""From the bytes of a client's text message to its Struct, or to an error that says what is wrong with it [L6].
+"""Decodes the bytes of a client's text message into its Struct, or into an error that names the fault [L6].
 
-The typed decoder takes the good messages. Whatever it refuses is looked at again, without types, to find the code,
-the id and the room that the error belongs to.
+The typed decoder takes valid messages. A message that it refuses is decoded a second time, without types, to find the
+error code, the id and the room that the error belongs to. The module holds no state.
 """
 
 from typing import Any
@@ -14,7 +14,7 @@ from .messages import CLIENT_TYPES, AnyClientMessage
 
 
 class BadMessage(PresenceError):
-    """A message that cannot be accepted, with as much of its address as could be read [B8, L6]."""
+    """A message that cannot be accepted, with as much of its `id`, `room_id` and `type` as could be read [B8, L6]."""
 
     def __init__(self, code: str, message: str = "", *, id: Any = None, room_id: str | None = None, type: str = "?"):
         super().__init__(code, message)
@@ -26,7 +26,8 @@ _any_decoder = msgspec.json.Decoder()
 
 
 def decode(data: bytes) -> AnyClientMessage:
-    """One client message from a whole, valid UTF-8 text message. Errors: BadMessage with a code of L6."""
+    """Decode one client message from `data`, a complete text message of valid UTF-8. Errors: `BadMessage` with a code
+    of L6."""
     try:
         return _client_decoder.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -34,7 +35,7 @@ def decode(data: bytes) -> AnyClientMessage:
 
 
 def _explained(data: bytes, error: Exception) -> BadMessage:
-    """What is wrong with a message that the typed decoder refused; the slow path, taken for bad messages only."""
+    """Return the error for a message that the typed decoder refused. This slow path runs for invalid messages only."""
     if isinstance(error, RecursionError):
         return BadMessage("INVALID_JSON", "The message is nested too deeply.")
     if not isinstance(error, msgspec.ValidationError):
@@ -62,7 +63,7 @@ def _explained(data: bytes, error: Exception) -> BadMessage:
 
 
 class _Address(Struct):
-    """What is left to read of a message in which some number is out of range for any decoder."""
+    """The fields that are still readable in a message that holds a number out of range for every decoder."""
 
     type: Raw = Raw(b"null")
     id: Raw = Raw(b"null")
@@ -73,7 +74,7 @@ def _without_types(data: bytes) -> Any:
     try:
         return _any_decoder.decode(data)
     except msgspec.ValidationError:
-        pass  # a number that no decoder takes; the address may still be readable
+        pass  # a number that no decoder accepts; `type`, `id` and `roomId` may still be readable
     found = msgspec.json.decode(data, type=_Address)
     values = {}
     for name in ("type", "id", "roomId"):
@@ -95,10 +96,11 @@ _POISONED_KEYS = frozenset(("__proto__", "constructor", "prototype"))
 
 
 def check_free_data(data: Raw) -> None:
-    """A broadcast's data: a JSON object, finite, not deep, with no key that poisons a JavaScript prototype.
+    """Check the data of a broadcast: a JSON object with finite numbers, at most `MAX_DATA_DEPTH` levels, and no key
+    that changes a JavaScript prototype.
 
-    Raw does not look inside: an escaped lone surrogate, 1e400 or `__proto__` would travel on to every member [B14, J1].
-    Errors: PresenceError INVALID_DATA.
+    `Raw` is not decoded by msgspec: an escaped lone surrogate, 1e400 or `__proto__` would be sent to every member
+    [B14, J1]. Errors: `PresenceError` INVALID_DATA.
     """
     try:
         value = _any_decoder.decode(data)

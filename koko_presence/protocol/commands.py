@@ -1,14 +1,13 @@
-"""What edges and shards say to each other: commands to the owner of a room or a user, and news for an edge.
+"""Declares the commands that edges and owners send to the owner of a room or a user.
 
-Every command names its owner by `room_id` or `user_id`; the bus finds the shard. What concerns membership goes through
-the user's owner and on to the room's, on one road, so that joins, leaves, drops and resumes of a session cannot
-overtake each other. What a member shows goes straight to the room. Between workers they travel as msgpack
-(cluster/wire_messages.py), so each has a tag.
+Every command names its owner by `room_id` or `user_id`; the bus finds the shard. Commands about a membership go to the
+user's owner, which sends the command for the room's owner, so that joins, leaves, suspensions and resumes of a session
+keep their order. What a member shows goes directly to the room's owner. Between workers commands are msgpack
+(`cluster/wire_messages.py`), therefore each has a tag.
 
-A word may come twice, or late from an owner that is none any more. So all that a user's owner says carries a *version*
-(`ShardContext.next_version`): the epoch of its view and a count, in one integer. The receiver keeps the highest for
-each thing that it is told of, and ignores a word with a lower one. docs/architecture.md lists which is compared with
-which.
+A command may arrive twice, or late from a former owner. Therefore every message of a user's owner carries a *version*
+(`ShardContext.next_version`): the epoch of its view and a count, in one integer. The receiver keeps the highest version
+for each value and ignores a message with a lower one. docs/architecture.md lists which versions are compared.
 """
 
 from msgspec import Struct
@@ -17,14 +16,14 @@ from .messages import Activity, GetActive, MessageId, Privacy, RoomMessage, Room
 
 
 class ClusterMessage(Struct, tag=True):
-    """Base of all that goes from worker to worker."""
+    """Base of every message from worker to worker."""
 
 
-NO_EDGE = -1  # in place of an edge: a leased session has no socket [M2]
+NO_EDGE = -1  # in place of an edge: an HTTP session has no socket [M2]
 
 
 class Scopes(Struct, array_like=True, frozen=True):
-    """What a token allows in a room beyond being there. `presence` False: to others its user is not there [K1, Q11]."""
+    """What a token permits in a room besides membership. `presence` False: others do not see its user [K1, Q11]."""
 
     can_control: bool
     can_broadcast: bool
@@ -33,9 +32,9 @@ class Scopes(Struct, array_like=True, frozen=True):
 
 
 class Call(Struct, array_like=True):
-    """Who waits for the answer to a command: call `number` at `edge`, made over HTTP on behalf of `user_id`. A command
-    that carries one is answered with one CallAnswered there, and nothing of the answer goes to a socket [M9].
-    `scopes` are those of the caller's token in the room, which may be less than those of the session that acts."""
+    """The return address of a command: call `number` at `edge`, made over HTTP on behalf of `user_id`. A command with a
+    call is answered with one `CallAnswered` to that edge, and no part of the answer goes to a socket [M9]. `scopes` are
+    those of the caller's token in the room; they may be fewer than those of the session that acts."""
 
     edge: int
     number: int
@@ -44,10 +43,10 @@ class Call(Struct, array_like=True):
 
 
 class SessionInfo(Struct, kw_only=True):
-    """Who stands behind a session, as a room needs to know [A5, K1]; connected at `edge` by `connection`, to which its
-    user's owner gave the session with version `opening`. `privacy_version` is that of what it hides. `lease_until` is
-    the monotonic second at which a session without a socket ends unless renewed; 0: it has one [M2].
-    """
+    """What a room stores of a session and its user [A5, K1]. The session is connected at `edge` by `connection`, to
+    which the user's owner assigned it with version `opening`. `privacy_version` is the version of the privacy settings.
+    `lease_until` is the monotonic second at which an HTTP session ends unless it is renewed; 0.0: the session has a
+    socket [M2]."""
 
     edge: int
     session_id: str
@@ -65,7 +64,7 @@ class SessionInfo(Struct, kw_only=True):
 
 
 class Profile(Struct, kw_only=True, frozen=True):
-    """What a person shows in all rooms [D8, D10, D13]; the user's owner writes it."""
+    """The status that a user shows in all rooms [D8, D10, D13]. Only the user's owner makes it."""
 
     status: Status = "active"
     status_message: str = ""
@@ -74,7 +73,7 @@ class Profile(Struct, kw_only=True, frozen=True):
 
     @property
     def shows(self) -> tuple[str, str, str]:
-        """What others see of it."""
+        """The part that other users see: all but the version."""
         return self.status, self.status_message, self.activity
 
 
@@ -82,10 +81,10 @@ class Profile(Struct, kw_only=True, frozen=True):
 
 
 class OpenSession(ClusterMessage, kw_only=True):
-    """A connection has proved who it is and wants a session: `resume` names an earlier one, `fresh` a new one. It was
-    accepted at monotonic second `accepted_at`, on the clock that all workers share: of two connections that have not
-    heard of each other the later one has the session, in whatever order they reach the owner. `resumes_only`: the
-    resume token is the only proof there is, so it is that session or none."""
+    """An authenticated connection requests a session: `resume` names an earlier session, `fresh` a new one.
+    `accepted_at` is the monotonic second at which the connection was accepted, on the clock that all workers of a host
+    share: of two connections for one session the one accepted later gets it, in whatever order they reach the owner.
+    `resumes_only`: the resume token is the only proof of identity, so the owner resumes that session or refuses."""
 
     user_id: str
     edge: int
@@ -99,10 +98,10 @@ class OpenSession(ClusterMessage, kw_only=True):
 
 
 class EnterRoom(ClusterMessage, kw_only=True):
-    """A session wants into a room; the user's owner counts rooms, then the room's owner decides [C6, C10]. For a
-    `call` the user's owner knows where the session is connected; `lease` asks for one without a socket [M1, M2]. Only a
-    call has `privacy` here: what a socket's join says of it has gone before, as ChangePrivacy [K3]. `stays`: the
-    authoriser has not answered, so only a member gets in, with the permissions that it has."""
+    """A session requests membership in a room. The user's owner counts rooms, then the room's owner decides [C6, C10].
+    For a `call` the user's owner looks up where the session is connected; `lease` requests an HTTP session [M1, M2].
+    `privacy` is set for calls only: the privacy in a socket's join is sent before as `ChangePrivacy` [K3]. `stays`: the
+    authoriser has not answered, so only a present member is admitted, with its present permissions."""
 
     user_id: str
     room_id: str
@@ -119,8 +118,9 @@ class EnterRoom(ClusterMessage, kw_only=True):
 
 
 class LeaveRoom(ClusterMessage, kw_only=True):
-    """A client's own leave, or `kicked` by a token that no longer opens the room; `reason` is user_left's. A `call` may
-    name no session: then it is `lease`, or the user's only session there, or with `all` every one of them [M3]."""
+    """Ends a membership: the client's own leave, or `kicked` after a refreshed token that no longer permits the room.
+    `reason` is that of `user_left`. A `call` may name no session: then `lease`, or the user's only session in the room,
+    or with `all` every session of the user there leaves [M3]."""
 
     user_id: str
     room_id: str
@@ -133,9 +133,10 @@ class LeaveRoom(ClusterMessage, kw_only=True):
 
 
 class EndSession(ClusterMessage, kw_only=True):
-    """The socket is gone. `grace`: hold the session for a while, it may resume [D2]. `connection` and `opening`, its
-    version, tell an old socket's late close from the present one's [D16]. `migrates`: the worker is being replaced and
-    has sent the client to another one, so that for a moment nothing is shown of it."""
+    """A session's socket is closed. `grace`: hold the session for the grace period, it may resume [D2]. `connection`
+    and its version `opening` distinguish the late close of an earlier socket from that of the present one [D16].
+    `migrates`: the worker is being replaced and has sent the client to another one, so the session is shown as
+    connected for `users.user.MIGRATION_S` more."""
 
     user_id: str
     session_id: str
@@ -148,7 +149,8 @@ class EndSession(ClusterMessage, kw_only=True):
 
 
 class ReportActivity(ClusterMessage, kw_only=True):
-    """What a session's heartbeats and silences say of its user; `interacted` moves lastActiveAt [D8, D11, D12]."""
+    """A session's activity has changed, by its messages or its silence. `interacted` updates `lastActiveAt`
+    [D8, D11, D12]."""
 
     user_id: str
     session_id: str
@@ -157,8 +159,8 @@ class ReportActivity(ClusterMessage, kw_only=True):
 
 
 class ChangeStatus(ClusterMessage, kw_only=True):
-    """setStatus, with the session's activity after it, so that both change in one step. A `call` may name no session:
-    the status is the user's [D10]; `disabled` is the word of the caller's token [K1]."""
+    """`setStatus`, with the session's activity after it, so that both change in one step. A `call` may name no session,
+    because the status belongs to the user [D10]. `disabled` is the claim of the caller's token [K1]."""
 
     user_id: str
     session_id: str
@@ -169,10 +171,11 @@ class ChangeStatus(ClusterMessage, kw_only=True):
 
 
 class ChangePrivacy(ClusterMessage, kw_only=True):
-    """`disabled` is the token's word, not the client's: None when the command does not come from a token [K1]. A `call`
-    may name no session when the scope is the user. `of_join`: it came with a join, which is what is answered. `word`
-    counts what the connection has said of its privacy, from 1 on; `opening` is the connection's version. Both 0: it
-    came by another way than the session's socket."""
+    """Changes what a session hides. `disabled` is the claim of a token, never the client's; None when the command does
+    not come from a token [K1]. A `call` may name no session when the scope is the user. `of_join`: the change came with
+    a join and has no answer of its own. `word` is the number of this privacy message on its connection, from 1;
+    `opening` is the session version of the connection. Both are 0 for a change that did not come over the session's
+    socket."""
 
     disabled: bool | None = None
     user_id: str
@@ -187,8 +190,8 @@ class ChangePrivacy(ClusterMessage, kw_only=True):
 
 
 class ChangeGrant(ClusterMessage, kw_only=True):
-    """What the session's new token allows it in a room that it is in [A4], said by `connection`, whose version is
-    `opening`."""
+    """The permissions that a session's new token gives in a room of which it is a member [A4]; sent for `connection`,
+    whose session version is `opening`."""
 
     user_id: str
     room_id: str
@@ -201,14 +204,15 @@ class ChangeGrant(ClusterMessage, kw_only=True):
 
 
 class TakeLook(ClusterMessage, kw_only=True):
-    """One getActive over HTTP is taken from the user's budget, which is one for all workers [M8]."""
+    """Takes one `getActive` over HTTP from the user's budget, which is one for all workers [M8]."""
 
     user_id: str
     call: Call | None = None
 
 
 class AskLeases(ClusterMessage, kw_only=True):
-    """Which leases a user holds, and where: all, or the named one. The answer is a list of [sessionId, roomId]."""
+    """Requests the HTTP sessions of a user with their rooms: all, or the one named `session_id`. The answer is a list
+    of [sessionId, roomId]."""
 
     user_id: str
     session_id: str
@@ -216,7 +220,8 @@ class AskLeases(ClusterMessage, kw_only=True):
 
 
 class RenewLeases(ClusterMessage, kw_only=True):
-    """The HTTP heartbeat: these leases live 90 s more [M2, D6]. `disabled` is the word of the caller's token [K1]."""
+    """The heartbeat over HTTP: these leases end `Limits.silence_s` (90 s) from now [M2, D6]. `disabled` is the claim of
+    the caller's token [K1]."""
 
     user_id: str
     sessions: list[str]
@@ -226,8 +231,8 @@ class RenewLeases(ClusterMessage, kw_only=True):
 
 
 class RoomLeft(ClusterMessage, kw_only=True):
-    """The room's owner tells the user's owner that a session is not, or no longer, in the room. `stay` is the one that
-    has ended: this word may come late, when the session is in again."""
+    """From the room's owner to the user's owner: the session is not a member of the room. `stay` is the membership that
+    has ended; the user's owner ignores the command when the session has joined again since."""
 
     user_id: str
     room_id: str
@@ -236,9 +241,10 @@ class RoomLeft(ClusterMessage, kw_only=True):
 
 
 class ClaimMember(ClusterMessage, kw_only=True):
-    """A room tells the new owner of a user of a session that it has, which the old one may have had news of [N-b], and
-    what it shows of the user. `grace_until` is the monotonic second at which the place of a lost one is free. In the
-    `visitor`, `opening` is the version of the last word on where it is connected."""
+    """From a room to the new owner of a user: the room has this member and shows this profile of the user [N-b]. The
+    user's owner replies with commands for every difference. `grace_until` is the monotonic second at which the grace
+    period of a disconnected member ends. In `visitor`, `opening` is the version of the last message that the room has
+    received about where the session is connected."""
 
     user_id: str
     room_id: str
@@ -272,8 +278,8 @@ UserCommand = (
 
 
 class AdmitMember(ClusterMessage, kw_only=True):
-    """EnterRoom, passed on by the user's owner with what it knows of the person. Its version, `stay`, names the stay
-    that begins."""
+    """`EnterRoom`, forwarded by the user's owner with the user's profile. Its version, `stay`, identifies the
+    membership that begins."""
 
     room_id: str
     enter: EnterRoom
@@ -282,9 +288,9 @@ class AdmitMember(ClusterMessage, kw_only=True):
 
 
 class RemoveMember(ClusterMessage, kw_only=True):
-    """End a membership now; `reason` is user_left's [D2]. `stay` is the one that ends, 0 when that is not known: this
-    word may be said again, when the session is in again. `id` belongs to a client's own leave; the answer to a `call`
-    says how many sessions have left with this one."""
+    """Ends a membership at once; `reason` is that of `user_left` [D2]. `stay` is the membership that ends, so that a
+    repeated command does not end a later one; 0 when it is unknown. `id` is that of the client's own leave. Of several
+    commands for one HTTP leave the last carries the `call`, and its answer counts all of them (`left`)."""
 
     room_id: str
     session_id: str
@@ -296,9 +302,9 @@ class RemoveMember(ClusterMessage, kw_only=True):
 
 
 class SuspendMember(ClusterMessage, kw_only=True):
-    """The session's socket is lost: hold its place until monotonic second `grace_until` [D2], unless it has another
-    `connection` already: that is left alone while it is there, and held no shorter when it is lost. It is shown as
-    before until monotonic second `away_at`; 0.0: not for a moment."""
+    """The session's socket is lost: hold the member until monotonic second `grace_until` [D2]. If the member has
+    another `connection`, nothing changes while that is connected, and its grace period is never shortened. The member
+    is shown as connected until monotonic second `away_at`; 0.0: as disconnected at once."""
 
     room_id: str
     session_id: str
@@ -309,7 +315,9 @@ class SuspendMember(ClusterMessage, kw_only=True):
 
 
 class ResumeMember(ClusterMessage, kw_only=True):
-    """The session is back, on edge `edge` [D16]. `hears`: it was never away, only out of sight, and hears the room."""
+    """The session is connected again, on edge `edge` [D16]. `stay` 0: the user's owner has the membership from an
+    edge's record only. `hears`: the connection was never lost and its edge still subscribes to the room, so the room
+    attaches the member and sends a snapshot in place of the events that it has missed."""
 
     room_id: str
     session_id: str
@@ -322,7 +330,8 @@ class ResumeMember(ClusterMessage, kw_only=True):
 
 
 class RenewLease(ClusterMessage, kw_only=True):
-    """A leased member's time, prolonged; the last of several answers the `call` for all, `renewed` in number."""
+    """Extends the lease of an HTTP session's membership. Of several commands for one heartbeat the last carries the
+    `call`, and its answer counts all of them (`renewed`)."""
 
     room_id: str
     session_id: str
@@ -334,7 +343,7 @@ class RenewLease(ClusterMessage, kw_only=True):
 
 
 class ApplyProfile(ClusterMessage, kw_only=True):
-    """The person's status changed; `session_id` is the session that caused it."""
+    """The user's profile has changed; `session_id` is the session that caused it."""
 
     room_id: str
     user_id: str
@@ -356,7 +365,7 @@ class ApplyPrivacy(ClusterMessage, kw_only=True):
 
 
 class UpdatePermissions(ClusterMessage, kw_only=True):
-    """The session's permissions in the room are new, after a fresh token [A4]."""
+    """The session has new permissions in the room, after a refreshed token [A4]."""
 
     room_id: str
     session_id: str
@@ -367,8 +376,9 @@ class UpdatePermissions(ClusterMessage, kw_only=True):
 
 
 class RoomAction(ClusterMessage, kw_only=True):
-    """A member's message, as the client sent it. A `call` may name no session: then it is the caller's lease there, or
-    the only session [M1]. `hidden`: its session was invisible when it came, whatever the room has heard since [K3]."""
+    """A member's message, as the client sent it. A `call` may name no session: then the caller's HTTP session in the
+    room acts, or the user's only session there [M1]. `hidden`: the session was invisible when its edge received the
+    message, whatever privacy the room has applied since [K3]."""
 
     room_id: str
     session_id: str
@@ -379,7 +389,7 @@ class RoomAction(ClusterMessage, kw_only=True):
 
 
 class AskActive(ClusterMessage, kw_only=True):
-    """get_active, from a member or from someone who could be one [C13, C14]."""
+    """`get_active` of a member, or of a user who is permitted to join [C13, C14]."""
 
     room_id: str
     user_id: str
@@ -390,7 +400,7 @@ class AskActive(ClusterMessage, kw_only=True):
 
 
 class ServerBroadcast(ClusterMessage, kw_only=True):
-    """A broadcast of the server's own [J4]: `data` is a JSON object, `to` names the users it is for, None all."""
+    """A broadcast of the server API [J4]: `data` is a JSON object; `to` lists the receiving users, None means all."""
 
     room_id: str
     data: bytes

@@ -1,6 +1,6 @@
-"""What owners tell edges: of a session, for a session, or what a call over HTTP gets.
+"""Declares the messages from owners to edges: about a session, for a session, or the answer of a call over HTTP.
 
-Between workers it travels as msgpack, as commands do (cluster/wire_messages.py).
+Between workers they are msgpack, as commands are (`cluster/wire_messages.py`).
 """
 
 from .commands import ClusterMessage
@@ -8,7 +8,8 @@ from .messages import Activity, Privacy
 
 
 class SessionOpened(ClusterMessage, kw_only=True):
-    """The connection has the session, by version `opening`; what it hides is of `privacy_version`."""
+    """The owner has assigned the session to the connection, with version `opening`. `privacy_version` is the version of
+    its privacy settings."""
 
     user_id: str
     connection: int
@@ -27,22 +28,24 @@ class SessionRefused(ClusterMessage, kw_only=True):
 
 
 class SessionReplaced(ClusterMessage, kw_only=True):
-    """A newer connection resumed this session [D16]: close the old one with 4409."""
+    """A newer connection has resumed this session [D16]: the edge closes `connection` with 4409."""
 
     session_id: str
     connection: int
 
 
 class SessionEvicted(ClusterMessage, kw_only=True):
-    """The session was ended to make place for a new one of the same user [C11, evict_oldest]."""
+    """The session was ended in favour of a new one of the same user [C11, `limits.evict_oldest`]: the edge closes
+    `connection` with 4429."""
 
     session_id: str
     connection: int
 
 
 class Reply(ClusterMessage, kw_only=True):
-    """A whole message for one session. `tells_of` names the room that it shows, if any: nobody who was thrown out of
-    that meanwhile gets it."""
+    """A complete message for one session. `refusal`: it is an error, which the edge counts against the client.
+    `tells_of` is the room whose content it shows, if any: the edge drops it for a session that was expelled from that
+    room meanwhile."""
 
     session_id: str
     payload: bytes
@@ -51,13 +54,15 @@ class Reply(ClusterMessage, kw_only=True):
 
 
 class SessionLost(ClusterMessage, kw_only=True):
-    """The owners know nothing of what this session believes, after the loss of a worker: it has to come again."""
+    """After the loss of a worker no owner has the memberships that this session's edge holds: the edge closes the
+    connection with 1012, so that the client reconnects."""
 
     session_id: str
 
 
 class RoomRefused(ClusterMessage, kw_only=True):
-    """The join failed; `payload` is the error message. `out`: so the session is not in the room."""
+    """The join failed; `payload` is the error message. `out`: the session is not a member of the room; false when an
+    earlier membership remains."""
 
     session_id: str
     room_id: str
@@ -66,7 +71,8 @@ class RoomRefused(ClusterMessage, kw_only=True):
 
 
 class Left(ClusterMessage, kw_only=True):
-    """The session has left the room, which it did not hear; `payload` tells its client, unless its edge has done so."""
+    """The session has left a room whose events it does not get. Its edge writes `payload` to the client, unless the
+    edge has already acknowledged the leave, or the client has sent another join since."""
 
     session_id: str
     room_id: str
@@ -74,9 +80,9 @@ class Left(ClusterMessage, kw_only=True):
 
 
 class SessionActed(ClusterMessage, kw_only=True):
-    """Something was done for this session by another way than its socket [M1]: its edge counts that as its own, and
-    knows what the session hides from now on: `privacy`, of `privacy_version`, in which the first `heard` words of
-    `connection` on its privacy are counted."""
+    """A command changed this session by another way than its socket [M1]. The edge counts `activity` as the session's
+    own, and stores `privacy`, of version `privacy_version`, which includes the first `heard` privacy messages of
+    `connection`."""
 
     session_id: str
     activity: Activity | None = None
@@ -87,7 +93,7 @@ class SessionActed(ClusterMessage, kw_only=True):
 
 
 class CallAnswered(ClusterMessage, kw_only=True):
-    """What a call gets: its result as JSON, or the error message of L6 when it was `refused`."""
+    """The answer of call `number`: its result as JSON, or the error message of L6 when it was `refused`."""
 
     number: int
     payload: bytes

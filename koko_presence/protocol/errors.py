@@ -1,6 +1,6 @@
-"""What can go wrong, as two tables: error codes a client is told, and close codes a socket ends with.
+"""Declares all errors in two tables: the error codes that clients receive, and the codes with which sockets are closed.
 
-A `PresenceError` travels from where a rule is broken to the edge, which writes it as the message
+A `PresenceError` is raised where a rule is broken. The edge writes it as the message
 `{"type":"error","code","message",...}` [L6] or, for HTTP, as the tRPC error with the mapping of M6b.
 """
 
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 
 class ErrorSpec(NamedTuple):
-    """How one error code shows over HTTP [M6, M6b], and what it says when its raiser has nothing better to say."""
+    """The form of one error code over HTTP [M6, M6b], and its default message."""
 
     trpc: str
     http_status: int
@@ -54,14 +54,14 @@ ERRORS: dict[str, ErrorSpec] = {
 class ReconnectPolicy(Enum):
     """What a client does after a close code."""
 
-    NO = "no"  # stop; the person did it or is not wanted
-    NEW_TOKEN = "new_token"  # fetch a new token, then come back
-    RESUME = "resume"  # come back now, jittered, with the resume token
-    LATER = "later"  # come back after retryAfterMs or a long back-off
+    NO = "no"  # do not reconnect
+    NEW_TOKEN = "new_token"  # fetch a new token, then reconnect
+    RESUME = "resume"  # reconnect at once, with jitter and the resume token
+    LATER = "later"  # reconnect after `retryAfterMs` or a long back-off
 
 
 class Close(NamedTuple):
-    """One close code [L7]: its reason text and whether the client may come back."""
+    """One close code [L7]: its reason text and how the client reconnects."""
 
     reason: str
     come_back: ReconnectPolicy
@@ -88,13 +88,14 @@ CLOSES: dict[int, Close] = {
 }
 
 
-# Nobody who could be asked has said yes or no.
+# No authoriser has given an answer.
 NOT_CHECKED = "Whether you may enter could not be checked. Try again in a moment."
 NOT_CHECKED_RETRY_S = 2.0
 
 
 class PresenceError(Exception):
-    """A rule said no. `code` is a key of ERRORS; `state` is what the client needs to snap back [H1, H16]."""
+    """A rule was broken. `code` is a key of `ERRORS`; `retry_after_s` is in seconds; `state` is the room state that the
+    client needs to undo its optimistic change [H1, H16]."""
 
     def __init__(self, code: str, message: str = "", *, retry_after_s: float | None = None, state: Any = None) -> None:
         self.code = code

@@ -1,6 +1,7 @@
-"""What the server sends: the events of the specification, the replies of B7, and the models they carry.
+"""Declares what the server sends to clients: the events of the specification, the replies of B7, and their models.
 
-Each Struct is one shape of docs/protocol.md. `encode` makes the JSON once; from there on only bytes travel.
+Each Struct is one message or model of docs/protocol.md. `encode` makes the JSON once; after that only bytes are passed
+on.
 """
 
 from typing import Any, Literal
@@ -19,7 +20,7 @@ encode = _encoder.encode
 
 
 class ViewerState(Wire, kw_only=True):
-    """A viewer's own player as last reported [H6]."""
+    """The state of a viewer's player as last reported [H6]; `current_time` in seconds of the video."""
 
     is_playing: bool
     current_time: float
@@ -27,7 +28,7 @@ class ViewerState(Wire, kw_only=True):
 
 
 class PlaybackRow(Wire, kw_only=True):
-    """The room's playback: position `current_time` at server ms `anchor` [H4, H5]."""
+    """The room's playback: position `current_time` in seconds at server time `anchor` in ms [H4, H5]."""
 
     is_playing: bool
     current_time: float
@@ -44,7 +45,7 @@ class SyncRow(Wire, kw_only=True):
 
 
 class PresenceUser(Wire, kw_only=True):
-    """One session of one person as the others see it [PresenceUser, C7]."""
+    """One session of a user as other members see it [PresenceUser, C7]."""
 
     user_id: str
     session_id: str
@@ -66,7 +67,7 @@ class PresenceUser(Wire, kw_only=True):
     is_watching: bool
     playback_state: ViewerState | UnsetType = UNSET
     viewer_sync: SyncRow | UnsetType = UNSET
-    transport: Literal["http"] | UnsetType = UNSET  # a leased session [M2]; absent for a socket's
+    transport: Literal["http"] | UnsetType = UNSET  # an HTTP session [M2]; absent for a session with a socket
 
 
 class ControlRequestRow(Wire, kw_only=True):
@@ -107,7 +108,7 @@ class Event(Wire, kw_only=True):
 
 
 class Joined(Wire, kw_only=True):
-    """user_joined's data; `index` is the member's number in compact cursors."""
+    """The data of `user_joined`; `index` is the member's number in compact cursors."""
 
     name: str
     image: str | UnsetType = UNSET
@@ -130,7 +131,7 @@ class CursorShown(Wire, kw_only=True):
 
 
 class Cursors(Wire, tag_field="type", tag="cursors", kw_only=True):
-    """Compact cursors [B12], rows of [index, timestamp, x, y, target]; _fastpath/fanout.pyx writes these very bytes."""
+    """Compact cursors [B12]: rows of [index, timestamp, x, y, target]. `_fastpath/fanout.pyx` writes the same bytes."""
 
     room_id: str
     timestamp: str
@@ -146,7 +147,8 @@ class SelectionShown(Wire, kw_only=True):
 
 
 class StatusShown(Wire, kw_only=True):
-    """status_changed's data: the first three are the person's, the last two the session's [D8, D10, D15]."""
+    """The data of `status_changed`: the first three fields are the user's, the last two the session's
+    [D8, D10, D15]."""
 
     status: Status
     status_message: str | UnsetType = UNSET
@@ -156,7 +158,8 @@ class StatusShown(Wire, kw_only=True):
 
 
 class PlaybackSynced(Wire, kw_only=True):
-    """The full state after a command [H3]; `server_time` is the anchor in ms, where `current_time` was right."""
+    """The full playback state after a command [H3]; `current_time` in seconds is the position at `server_time` in
+    ms."""
 
     is_playing: bool
     current_time: float
@@ -259,14 +262,15 @@ class ServerNotice(Wire, tag_field="type", tag="server_notice", kw_only=True):
 
 
 def encode_ack(id_: MessageId | None, result: dict[str, Any]) -> bytes | None:
-    """`ack` with what M5 returns for the operation; None when the client gave no id and so wants none [B8]."""
+    """Encode `ack` with the result that M5 defines for the operation. Returns None when the client sent no `id`: it
+    gets no acknowledgement then [B8]."""
     if id_ is None:
         return None
     return encode({"type": "ack", "id": id_, **result})
 
 
 def error_reply(error: PresenceError, id_: MessageId | None = None, room_id: str | None = None) -> bytes:
-    """The error message of L6."""
+    """Encode `error` as the error message of L6."""
     return encode(
         ErrorReply(
             code=error.code,

@@ -1,4 +1,4 @@
-"""Every number of the specification in one frozen Struct; the unit of each is in its name.
+"""Declares every limit of the specification in one frozen Struct; the unit of each is in its name.
 
 The section `[limits]` of the configuration file has exactly these keys and defaults. References in brackets are to the
 specification's tables ("Connection Limits", "Message Throttling") and to the numbered decisions.
@@ -14,22 +14,23 @@ Hertz = Annotated[float, Meta(gt=0.0, le=100_000.0)]
 Bytes = Annotated[int, Meta(ge=256, le=1 << 30)]
 
 
-# What a merged kind may be early by, in intervals, plus one. A sender's steady 50 ms reach us a little early or late; a
-# bucket without any slack would delay every value after one late one. Below 2 the rule holds to the letter: any closed
-# window of one second sees at most `hz` + 1 values [L1].
+# Burst of merged kinds: 1 plus the share of an interval by which a value may be early. Messages sent every 50 ms arrive
+# a little early or late; without slack one late value would delay all later ones. Below 2 the rule holds exactly: any
+# closed window of one second has at most `hz` + 1 values [L1].
 MERGED_BURST = 1.9
 
 
 class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What one user, session, room or socket may have. Errors: msgspec.ValidationError when decoded out of range."""
+    """The limits of users, sessions, rooms, sockets and addresses. Errors: `msgspec.ValidationError` when a value is
+    decoded out of range."""
 
-    # how many [Connection Limits, C6, C10, C11]
+    # counts [Connection Limits, C6, C10, C11]
     max_users_per_room: Count = 100
     max_rooms_per_user: Count = 10
     max_sessions_per_user: Count = 5
     evict_oldest: bool = False
 
-    # life of a session and of a room [D2, D4, D11, C12, A1]
+    # lifetimes of sessions and rooms [D2, D4, D11, C12, A1]
     heartbeat_interval_s: Seconds = 30.0
     heartbeat_min_interval_s: Seconds = 5.0
     missed_heartbeats: Count = 3
@@ -46,7 +47,7 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     control_request_s: Seconds = 30.0
     report_fresh_s: Seconds = 10.0
 
-    # how often: rate, and burst where it is not 1 [Message Throttling, E2, I9, J1, L1, L2]
+    # rates per second, with the burst where it is not 1 [Message Throttling, E2, I9, J1, L1, L2]
     cursor_hz: Hertz = 20.0
     selection_hz: Hertz = 20.0
     typing_hz: Hertz = 2.0
@@ -66,7 +67,7 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     connection_bytes_hz: Annotated[int, Meta(ge=4096, le=1 << 30)] = 256 * 1024
     room_events_hz: Hertz = 2000.0
 
-    # what one address may have on this machine, before it is known whose it is [Q5]
+    # limits of one client address on this machine; those of its users apply after authentication [Q5]
     address_connections: Count = 2000
     address_unauthenticated: Count = 200
     address_requests_hz: Count = 200
@@ -79,18 +80,18 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     error_window_s: Seconds = 10.0
     abuse_retry_after_s: Seconds = 10.0
 
-    # how large [B10, C17, J2]
+    # sizes [B10, C17, J2]
     max_message_bytes: Bytes = 16 * 1024
     max_frame_bytes: Bytes = 64 * 1024
     max_broadcast_bytes: Bytes = 8 * 1024
-    room_broadcast_bytes: Bytes = 16 * 1024 * 1024  # a second, to all receivers together
+    room_broadcast_bytes: Bytes = 16 * 1024 * 1024  # per second, to all receivers together
     max_presence_bytes: Bytes = 1024
     send_soft_bytes: Annotated[int, Meta(ge=0, le=1 << 30)] = 0
     send_hard_bytes: Bytes = 1024 * 1024
     send_stuck_s: Annotated[float, Meta(gt=0.0, le=3600.0)] = 10.0
 
-    # fan-out [L4]: how long a busy room collects before it writes, 0 switches the window off; and how long at most when
-    # the worker has no time to spare. In overload every room collects for up to 33 ms, whatever the ceiling
+    # fan-out [L4]: the flush window of a busy room, 0 switches it off, and the longest window while the worker is
+    # loaded. In overload the window of every room grows to 33 ms, whatever the ceiling
     flush_window_ms: Annotated[float, Meta(ge=0.0, le=33.0)] = 5.0
     flush_ceiling_ms: Annotated[float, Meta(ge=0.0, le=33.0)] = 16.0
 
@@ -101,7 +102,7 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class RoomOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How rooms behave where the decisions leave a choice [H1, I6]; section `[rooms]` of the configuration file."""
+    """The options of rooms [H1, I6]; section `[rooms]` of the configuration file."""
 
     control_mode: Literal["open", "controller", "moderators"] = "open"
     auto_grant: bool = False

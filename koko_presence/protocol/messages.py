@@ -1,7 +1,7 @@
-"""Every message that clients send, one Struct each. codec.py makes them from bytes; events.py has the other way.
+"""Declares every message that clients send, one Struct each; `codec` decodes them, `events` has what the server sends.
 
-Field names on the wire are camelCase, in Python snake_case. Unknown fields are ignored, an absent optional field is
-UNSET and stays absent when encoded [C15]. The section of the specification or the decision stands beside each message.
+Field names are camelCase on the wire and snake_case in Python. Unknown fields are ignored; an absent optional field is
+`UNSET` and stays absent when encoded [C15]. Each message names its section of the specification or its decision.
 """
 
 from typing import Annotated, Any, Literal, TypeGuard
@@ -13,7 +13,7 @@ Status = Literal["active", "idle", "away", "busy", "reviewing"]
 Activity = Literal["active", "idle", "away"]
 PlaybackAction = Literal["sync", "play", "pause", "seek", "rate", "report", "resync", "enable", "disable"]
 
-# Eleven days of video. Finite is not enough: 1e308 seconds times a rate of 16 is infinity again [B14].
+# Eleven days of video. A finite position is not enough: 1e308 seconds times a rate of 16 is infinite [B14].
 MAX_MEDIA_TIME_S = 1e6
 
 MediaTime = Annotated[float, Meta(ge=0.0, le=MAX_MEDIA_TIME_S)]
@@ -30,11 +30,11 @@ MessageId = Annotated[str, Meta(max_length=64)] | Annotated[int, Meta(ge=-(2**53
 
 
 class Wire(Struct, rename="camel", omit_defaults=True):
-    """Base of everything on the wire."""
+    """Base of every message and model of the client protocol."""
 
 
 class Cursor(Wire, kw_only=True):
-    """Where someone points: video second `timestamp`, normalised `x`, `y`, both or neither [E4, E5, E7]."""
+    """A cursor: second `timestamp` of the video, and normalised `x` and `y`, both or neither [E4, E5, E7]."""
 
     timestamp: MediaTime | UnsetType = UNSET
     x: Normalised | UnsetType = UNSET
@@ -52,12 +52,12 @@ class Cursor(Wire, kw_only=True):
 
 
 def is_plain(cursor: Cursor | None) -> TypeGuard[Cursor]:
-    """Does it show a point, or a second of the video, and nothing else?"""
+    """Return True for a cursor that has a point or a second of the video, and no `target`."""
     return cursor is not None and cursor.target is UNSET and not cursor.hidden
 
 
 class Selection(Wire, kw_only=True):
-    """A stretch of the timeline in video seconds; equal ends are allowed [F1]."""
+    """A range of the timeline in seconds of the video; equal ends are allowed [F1]."""
 
     start_time: MediaTime
     end_time: MediaTime
@@ -69,7 +69,8 @@ class Selection(Wire, kw_only=True):
 
 
 class Privacy(Wire, kw_only=True):
-    """What others may see of this session, or of all sessions of the user [K1, K6]."""
+    """What other users may see of this session, or of all sessions of the user [K1, K6]; an `UNSET` field changes
+    nothing."""
 
     invisible: bool | UnsetType = UNSET
     share_cursor: bool | UnsetType = UNSET
@@ -78,7 +79,8 @@ class Privacy(Wire, kw_only=True):
 
 
 def _agreed(name: str, top: Any, under_data: Any) -> Any:
-    """One field that may stand at the top or under `data`; both and different is an error [B3]."""
+    """Return a field that may be at the top level or under `data`. Errors: ValueError when both values are present and
+    differ [B3]."""
     if top is not UNSET and under_data is not UNSET and top != under_data:
         raise ValueError(f"{name} stands twice with different values")
     return under_data if top is UNSET else top
@@ -88,7 +90,7 @@ def _agreed(name: str, top: Any, under_data: Any) -> Any:
 
 
 class ClientMessage(Wire, tag_field="type", kw_only=True):
-    """Base of what a client sends; `id` is echoed in the reply, the error or the `ack` [B8]."""
+    """Base of the messages of clients; `id` is repeated in the reply, the error or the `ack` [B8]."""
 
     id: MessageId | None = None
 
@@ -162,7 +164,7 @@ class StatusData(Wire, kw_only=True):
     status_message: str | UnsetType = UNSET
 
     def __post_init__(self) -> None:
-        # zod's max(100) counts UTF-16 units, so both ends agree only if we do [B15]
+        # the specification's zod max(100) counts UTF-16 units [B15]
         if self.status_message is not UNSET and len(self.status_message.encode("utf-16-le")) > 200:
             raise ValueError("statusMessage may have at most 100 characters (UTF-16 units)")
 
@@ -172,7 +174,7 @@ class SetStatus(ClientMessage, tag="status", kw_only=True):
 
 
 class SetStatusAlias(SetStatus, tag="set_status", kw_only=True):
-    """The name of the endpoint is accepted as well [B2]."""
+    """`SetStatus` under the procedure's name, which is accepted as well [B2]."""
 
 
 class TypingData(Wire, kw_only=True):
@@ -186,7 +188,7 @@ class Typing(ClientMessage, tag="typing", kw_only=True):
 
 
 class PlaybackData(Wire, kw_only=True):
-    """One playback command or report; which fields an action needs is in H3, `at` is server ms [H4]."""
+    """One playback command or report. H3 defines the fields that each action needs; `at` is server time in ms [H4]."""
 
     action: PlaybackAction
     is_playing: bool | UnsetType = UNSET
@@ -252,7 +254,7 @@ class ControlCancel(ClientMessage, tag="control_cancel", kw_only=True):
 
 
 class Broadcast(ClientMessage, tag="broadcast", kw_only=True):
-    """`data` is the application's own object, carried unchanged; `to` names at most 20 users [J1, J3]."""
+    """`data` is the application's object, relayed unchanged; `to` lists at most 20 users [J1, J3]."""
 
     room_id: RoomId
     data: Raw

@@ -1,6 +1,6 @@
-"""What is counted: the names that may stand in a label, the bounds of the histograms, and a worker's `Counters`.
+"""Declares the metrics' data: the values of labels, the bounds of the histograms, and a worker's `Counters`.
 
-Every label comes from a table here, so that no stranger's text and no number without end ever becomes one.
+Every label value comes from a table here, so that no text of a client becomes a label and their number is bounded.
 """
 
 from msgspec import Struct, field
@@ -8,11 +8,11 @@ from msgspec import Struct, field
 from .errors import CLOSES, ERRORS
 from .messages import CLIENT_TYPES
 
-INVALID = "invalid"  # what came and was no message of ours
+INVALID = "invalid"  # received data that is no message of the protocol
 OTHER = "other"
 
 RECEIVED_TYPES = (*sorted(CLIENT_TYPES), INVALID)
-# the type of a frame is looked up in this order; a compact `cursors` message counts as its cursors
+# a frame's type is searched in this order; a compact `cursors` message counts as its cursors
 SENT_TYPES = (
     "cursor_moved", "selection_changed", "status_changed", "user_joined", "user_left", "typing_started",
     "typing_stopped", "playback_synced", "viewer_sync", "broadcast", "control_requested", "control_granted",
@@ -27,16 +27,17 @@ AUTH_RESULTS = (
 CLOSE_CODES = tuple(str(code) for code in sorted({1000, 1001, 1005, 1006, *CLOSES}))
 ADDRESS_LIMITS = ("connections", "unauthenticated", "requests", "questions")  # [Q5]
 WEBHOOK_RESULTS = ("delivered", "given_up", "dropped")
-UPSTREAMS = ("access", "introspect", "jwks", "webhook")  # the servers that this one asks
+UPSTREAMS = ("access", "introspect", "jwks", "webhook")  # the servers to which this one sends requests
 UPSTREAM_RESULTS = ("answered", "error", "timeout", "unreachable", "skipped")
 ROOM_TYPES = ("project", "video", "comment_thread", "comparison")
 
-# upper bounds in seconds; the last bucket has none
+# upper bounds in seconds; the last bucket has no upper bound
 BOUNDS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
 class Histogram(Struct, kw_only=True):
-    """How often something took how long: `buckets` counts per bound of BOUNDS_S and above all, `sum_s` is seconds."""
+    """A histogram of durations: `buckets` has a count per bound of `BOUNDS_S` and one above the last; `sum_s` is their
+    sum in seconds."""
 
     buckets: list[int]
     sum_s: float
@@ -47,7 +48,7 @@ class Histogram(Struct, kw_only=True):
 
 
 class Tallies(Struct, kw_only=True):
-    """What is counted while it happens, since the process began."""
+    """The counters that are incremented as events occur, since the process began."""
 
     accepted: int
     turned_away: int
@@ -62,10 +63,10 @@ class Tallies(Struct, kw_only=True):
     flushes: int
     forwards: int
     mesh_bytes: int
-    webhooks: dict[str, int] = {}  # events for the application's back end, by WEBHOOK_RESULTS
-    limited: dict[str, int] = {}  # what addresses had too much of, by ADDRESS_LIMITS
-    upstream_requests: dict[str, dict[str, int]] = {}  # by UPSTREAMS and UPSTREAM_RESULTS
-    upstream_durations: dict[str, Histogram] = {}  # of the requests that were sent, by UPSTREAMS
+    webhooks: dict[str, int] = {}  # webhook events, by `WEBHOOK_RESULTS`
+    limited: dict[str, int] = {}  # refusals because of an address's limit, by `ADDRESS_LIMITS`
+    upstream_requests: dict[str, dict[str, int]] = {}  # by `UPSTREAMS` and `UPSTREAM_RESULTS`
+    upstream_durations: dict[str, Histogram] = {}  # of the requests that were sent, by `UPSTREAMS`
     log_lines_lost: int = 0
     broadcast: Histogram
     join: Histogram
@@ -74,7 +75,7 @@ class Tallies(Struct, kw_only=True):
 
 
 class Counters(Struct, kw_only=True):
-    """One worker at the moment of a scrape: its tallies, and what is looked up only now."""
+    """One worker at the time of a scrape: its counters, and the values that are read for the scrape."""
 
     tallies: Tallies
     versions: dict[str, str]
@@ -94,24 +95,24 @@ class Counters(Struct, kw_only=True):
     access_breaker_open: bool = False
     view_epoch: int
     recovering: bool
-    load: float = 0.0  # share of the time in which the worker ran, or waited for a core
+    load: float = 0.0  # share of the time in which the worker ran or waited for a core
     overloaded: bool = False
-    entry_wait_s: float = 0.0  # for how long a connecting client may have waited by now
+    entry_wait_s: float = 0.0  # the longest time for which a new connection may have waited so far
     flush_window_s: float = 0.0
     advised_interval_s: float = 0.0
     connections_allowed: int = 0
     descriptors: int = 0
     descriptors_allowed: int = 0
-    memory_bytes: int = 0  # what counts against the limit that is nearest
-    memory_limit_bytes: int = 0  # 0: there is none
+    memory_bytes: int = 0  # the usage that counts against the nearest limit
+    memory_limit_bytes: int = 0  # 0: no limit
 
 
 class MainCounts(Struct, kw_only=True):
-    """What the main process counts: the supervisor, or the only worker, which has the other numbers in its Counters."""
+    """The counters of the main process: the supervisor, or the only worker, whose other numbers are its `Counters`."""
 
     clock_jumps: int = 0
-    reported: dict[str, int] = {}  # how often a worker was said to be out of reach by another one, by slot
+    reported: dict[str, int] = {}  # reports by other workers that a worker is unreachable, by its slot
     log_lines_lost: int = 0
     descriptors: int = 0
     descriptors_allowed: int = 0
-    events_dropped: int = 0  # for the webhook, which a worker has left and nobody could take
+    events_dropped: int = 0  # webhook events of a stopped worker that no other worker could take

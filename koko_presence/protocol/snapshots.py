@@ -1,7 +1,7 @@
-"""What other workers keep of a room or a user, so that nobody is lost with its owner [N-b].
+"""Declares the snapshots and deltas of rooms and users that other workers store, so that a lost owner loses none [N-b].
 
-An owner writes these, edges and heirs keep them without looking inside, and give them to the next owner. Budgets and
-values that wait for them are not kept: at worst somebody may send a little earlier.
+The owner writes them. Edges and backup owners store them and send them to the next owner. Rate budgets and values that
+wait for them are not included: after a take-over a client may send a little earlier than its rate permits.
 """
 
 from msgspec import Struct
@@ -11,8 +11,8 @@ from .messages import Activity, Cursor, RoomType, Selection
 
 
 class MemberRecord(Struct, array_like=True, kw_only=True):
-    """One session in a room, as rooms/member.py has it. `lease_until` and `grace_until` are monotonic seconds, the
-    same for all workers of a host; 0 for a session that has a socket."""
+    """One member of a room: the state of `rooms.member.Member`. `joined_at`, `last_active_at`, `lease_until` and
+    `grace_until` are monotonic seconds, the same for all workers of a host; the last two are 0.0 when not set."""
 
     session_id: str
     user_id: str
@@ -48,7 +48,7 @@ class MemberRecord(Struct, array_like=True, kw_only=True):
 
 
 class PlaybackRecord(Struct, array_like=True, kw_only=True):
-    """rooms/playback.py's state; `anchor` is a monotonic second, the same for all workers of a host."""
+    """The state of `rooms.playback.Playback`; `anchor` is a monotonic second, the same for all workers of a host."""
 
     is_playing: bool
     current_time: float
@@ -60,8 +60,9 @@ class PlaybackRecord(Struct, array_like=True, kw_only=True):
 
 
 class RoomHead(Struct, array_like=True, kw_only=True):
-    """What a room knows besides its members. `requests` are user, name, asked at, expires at; `alone` are, while the
-    room is not `shown`, its users with the type and the creation that each of them knows [K7]."""
+    """The state of a room besides its members. `requests` are the pending requests for control: user id, name, time of
+    the request and time of expiry, in monotonic seconds. `alone` holds, while the room is not `shown`, its user ids
+    with the room type and the time of creation that each of these users sees [K7]."""
 
     type: RoomType
     created_at: float
@@ -76,8 +77,8 @@ class RoomHead(Struct, array_like=True, kw_only=True):
 
 
 class RoomMemo(Struct, array_like=True, kw_only=True):
-    """What has changed in a room since the last memo. `revision` counts memos, over all owners; `whole` says that there
-    is nothing but what stands here, `over` that the room is gone."""
+    """The changes of a room since the last delta. `revision` increases with every delta, across owners; `whole`: this
+    is the complete state; `over`: the room has ended."""
 
     seq: int
     revision: int
@@ -89,7 +90,7 @@ class RoomMemo(Struct, array_like=True, kw_only=True):
 
 
 class RoomRecord(Struct, array_like=True, kw_only=True):
-    """A whole room. `final` says that its owner wrote it when it let go, so that nothing can have come after it."""
+    """The snapshot of a room. `final`: its owner wrote it when it released the room, so no later change exists."""
 
     seq: int
     revision: int
@@ -98,7 +99,7 @@ class RoomRecord(Struct, array_like=True, kw_only=True):
     final: bool = False
 
     def apply(self, memo: RoomMemo) -> None:
-        """Take over a memo; one that is older changes nothing."""
+        """Apply a delta; one with a lower revision changes nothing."""
         if memo.revision < self.revision:
             return
         self.seq, self.revision, self.final = memo.seq, memo.revision, False
@@ -113,9 +114,9 @@ class RoomRecord(Struct, array_like=True, kw_only=True):
 
 
 class StayEnd(Struct, array_like=True):
-    """The end of a stay in a room: `told_at` is the monotonic second at which the room's events told of it, 0.0 when
-    the stay was not known there; `noted_at` that at which it was noted; `created_at` that at which the room was made,
-    0.0 when there was none."""
+    """The end of a membership, all times in monotonic seconds: `told_at` is when the room sent the events of it, 0.0
+    when the room did not have the member; `noted_at` is when it was recorded; `created_at` is when the room was
+    created, 0.0 when there was no room."""
 
     session_id: str
     stay: int
@@ -124,16 +125,17 @@ class StayEnd(Struct, array_like=True):
     created_at: float
 
 
-# what an edge, which does not know the number of a stay, says in its place
-IN_WITHOUT_EVENTS = 0  # the session is in the room, and gets none of its events
-HEARS = 1  # it is in the room, and gets its events
-ASKED = 2  # it has asked to join, and has no answer yet
+# an edge does not have the version of a membership and sends one of these in its place
+IN_WITHOUT_EVENTS = 0  # the session is a member and does not get the room's events
+HEARS = 1  # it is a member and gets the room's events
+ASKED = 2  # its join is not answered yet
 
 
 class SessionRecord(Struct, array_like=True, kw_only=True):
-    """One session of a user. `rooms` has the version of each stay. From an edge it says what is connected there, and of
-    each of its rooms IN_WITHOUT_EVENTS, HEARS or ASKED. `left`, from an edge only, are rooms that have said good-bye
-    to it lately, and why it left. A room in neither may have been joined by another edge's call just now."""
+    """One session of a user. In an owner's record `rooms` has the version of each membership. An edge sends the record
+    of a session that is connected there, with `IN_WITHOUT_EVENTS`, `HEARS` or `ASKED` for each room. `left`, from an
+    edge only, holds the rooms whose owner has confirmed a leave recently, with the reason. A room in neither may just
+    have been joined by a call at another edge."""
 
     session_id: str
     edge: int
@@ -155,7 +157,8 @@ class SessionRecord(Struct, array_like=True, kw_only=True):
 
 
 class UserRecord(Struct, array_like=True, kw_only=True):
-    """A whole user; `revision` counts changes, over all owners."""
+    """The snapshot of a user. `revision` increases with every change, across owners. `manual` is the manual status.
+    `wishes` are the privacy settings of scope "user": invisible, share cursor, share selection; None: not set [K6]."""
 
     user_id: str
     revision: int
@@ -169,9 +172,9 @@ Present = dict[str, tuple[bool, int, Cursor | None]]
 
 
 class Presence(Struct, array_like=True, kw_only=True):
-    """An edge's word on one room: which sessions here are in it, by which connection, whether they hear it, and where
-    they point: None when that is not known, a cursor without a point and a second of the video when it was put away. Of
-    connections above `newest` nothing is said."""
+    """An edge's list of the sessions in one room that are connected there. `sessions` has for each session id: whether
+    it gets the room's events, its connection, and its last cursor, which is None when unknown and an empty `Cursor`
+    when hidden. The list says nothing about connections with a number above `newest`."""
 
     edge: int
     newest: int

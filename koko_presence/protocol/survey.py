@@ -1,8 +1,8 @@
-"""What the operator port asks the workers, and what they answer [M10].
+"""Declares the survey requests that the operator port sends to all workers, and their answers [M10].
 
-Every worker gets every inquiry and answers for what is its own: rooms and users it owns, sessions that are connected to
-it. The operator port puts the answers together. Structs that end in Row, and those the API takes, are JSON of
-docs/server-api.md as they stand; between processes they travel as msgpack.
+Every worker gets every request and answers for the rooms and users that it owns and the sessions that are connected to
+it. The operator port merges the answers. The Structs whose names end in `Row`, and those of request bodies, are the
+JSON of docs/server-api.md; between processes they are msgpack.
 """
 
 from typing import Annotated, Any, Literal
@@ -18,15 +18,15 @@ SessionIdText = Annotated[str, Meta(min_length=1, max_length=128, description="A
 Transport = Annotated[Literal["http"], Meta(description="The session has no socket: it was made over HTTP [M2].")]
 Count = Annotated[int, Meta(ge=0)]
 
-SYSTEM = "system"  # the sender of the server's own broadcasts; no token may name it [J4]
+SYSTEM = "system"  # the user id of server broadcasts; no token may have it [J4]
 
 
 class Inquiry(Struct, kw_only=True, tag=True, tag_field="kind"):
-    """Base of the questions."""
+    """Base of the survey requests."""
 
 
 class ListRooms(Inquiry):
-    """Up to `limit` rooms whose ids come after `after`, by id."""
+    """Requests up to `limit` rooms whose ids are greater than `after`, in the order of their ids."""
 
     after: str = ""
     limit: int = 100
@@ -43,7 +43,7 @@ class ShowUser(Inquiry):
 
 
 class Kick(Inquiry):
-    """Throw out every session that fits all that is named; out of the room alone when `room_id` is."""
+    """Kicks every session that matches all given fields; with `room_id` it is kicked from that room only."""
 
     user_id: str | None = None
     room_id: str | None = None
@@ -52,14 +52,14 @@ class Kick(Inquiry):
 
 
 class Recheck(Inquiry):
-    """Forget what was answered about access, and ask again for every session that fits [A6, N12]."""
+    """Drops cached access decisions and checks access again for every matching session [A6, N12]."""
 
     user_id: str | None = None
     room_id: str | None = None
 
 
 class Say(Inquiry):
-    """A broadcast of the server's own to a room [J4]; `data` is a JSON object."""
+    """Sends a server broadcast to a room [J4]; `data` is a JSON object, `to` lists user ids, None means all."""
 
     room_id: str
     data: bytes
@@ -67,17 +67,18 @@ class Say(Inquiry):
 
 
 class ListLimited(Inquiry):
-    """Addresses that were refused something in the last ten minutes [Q5]."""
+    """Requests the addresses of which something was refused in the last ten minutes [Q5]."""
 
 
 AnyInquiry = ListLimited | ListRooms | ShowRoom | ShowUser | Kick | Recheck | Say
 
 
-# --- what is answered ---------------------------------------------------------------------------------------------
+# --- answers ------------------------------------------------------------------------------------------------------
 
 
 class RoomRow(Wire, omit_defaults=False, kw_only=True):
-    """A room in the list. `userCount` and `sessionCount` are what members see [C7]; the invisible are apart [K4]."""
+    """A room in the list. `userCount` and `sessionCount` are those that members see [C7]; invisible users and sessions
+    are counted separately [K4]."""
 
     id: str
     type: RoomType
@@ -90,8 +91,8 @@ class RoomRow(Wire, omit_defaults=False, kw_only=True):
 
 
 class MemberRow(Wire, omit_defaults=False, kw_only=True):
-    """One session in a room. `invisible`: others do not know of it [K4]. `connected` is false while a lost session's
-    place is held for the grace [D2]."""
+    """One session in a room. `invisible`: other members do not see it [K4]. `connected` is false while a lost session
+    is held for the grace period [D2]."""
 
     user_id: str
     session_id: str
@@ -118,7 +119,7 @@ class MemberRow(Wire, omit_defaults=False, kw_only=True):
 
 
 class PlaybackNow(Wire, kw_only=True, omit_defaults=False):
-    """Playback as of `serverTime`, ms since 1970."""
+    """The playback state at `serverTime`, in ms since 1970."""
 
     is_playing: bool
     current_time: float
@@ -128,11 +129,11 @@ class PlaybackNow(Wire, kw_only=True, omit_defaults=False):
 
 
 class RoomDetail(RoomRow, omit_defaults=False, kw_only=True):
-    """A room with all its members, the invisible ones flagged."""
+    """A room with all its members; invisible ones are flagged."""
 
     sync_enabled: bool
     seq: Annotated[int, Meta(description="Number of the room's last public event.")]
-    advised_interval_ms: Annotated[int, Meta(description="How often clients are asked to send at most.")]
+    advised_interval_ms: Annotated[int, Meta(description="The shortest interval, in ms, at which clients are asked to send.")]
     playback: PlaybackNow | UnsetType = UNSET
     members: list[MemberRow]
 
@@ -162,12 +163,14 @@ class UserRow(Wire, omit_defaults=False, kw_only=True):
 
 
 class LimitedRow(Wire, omit_defaults=False, kw_only=True):
-    """An address that had as much of something as one may have on this machine."""
+    """A client address that has reached one of its limits on this machine."""
 
     address: Annotated[str, Meta(description="An IPv4 address, or the /64 of an IPv6 address.")]
     limit: Literal["connections", "unauthenticated", "requests", "questions"]
-    refused: Annotated[int, Meta(ge=1, description="How often, until ten minutes pass in which nothing was refused.")]
-    last_at: Annotated[str, Meta(description="When last.")]
+    refused: Annotated[
+        int, Meta(ge=1, description="Number of refusals; reset after ten minutes in which nothing was refused.")
+    ]
+    last_at: Annotated[str, Meta(description="Time of the last refusal.")]
 
 
 class LimitedFound(Struct, kw_only=True, tag=True, tag_field="kind"):
@@ -175,7 +178,7 @@ class LimitedFound(Struct, kw_only=True, tag=True, tag_field="kind"):
 
 
 class RoomsFound(Struct, kw_only=True, tag=True, tag_field="kind"):
-    """`more`: there are rooms behind these."""
+    """`more`: rooms with greater ids follow."""
 
     rooms: list[RoomRow]
     more: bool = False
@@ -194,7 +197,7 @@ class Kicked(Struct, kw_only=True, tag=True, tag_field="kind"):
 
 
 class Rechecked(Struct, kw_only=True, tag=True, tag_field="kind"):
-    """`undecided`: whoever says who may enter has not answered yet; the refused are thrown out when it does."""
+    """`undecided`: checks that the authoriser has not answered yet; a session that is refused later is kicked then."""
 
     checked: int
     refused: int
@@ -202,13 +205,14 @@ class Rechecked(Struct, kw_only=True, tag=True, tag_field="kind"):
 
 
 class Said(Struct, kw_only=True, tag=True, tag_field="kind"):
-    """To how many visible sessions it went [M5]."""
+    """The number of visible sessions to which the broadcast was sent [M5]."""
 
     delivered: int
 
 
 class NotHere(Struct, kw_only=True, tag=True, tag_field="kind"):
-    """This worker knows of no such room or user. `moving`: it may just be on its way from one worker to another."""
+    """This worker has no such room or user. `moving`: a view change is running, so another worker may be about to
+    take it over."""
 
     moving: bool = False
 
@@ -217,7 +221,7 @@ AnyAnswer = LimitedFound | RoomsFound | RoomFound | UserFound | Kicked | Recheck
 
 
 class Answers(Struct, kw_only=True):
-    """What the workers said, and the slots of those who did not answer in time."""
+    """The workers' answers, and the slots of the workers that did not answer in time."""
 
     found: list[Any]
     missing: list[int]
@@ -229,5 +233,5 @@ decode_answer = msgspec.msgpack.Decoder(AnyAnswer).decode
 
 
 def encode(message: AnyInquiry | AnyAnswer) -> bytes:
-    """An inquiry or an answer as it travels between processes."""
+    """Encode a survey request or an answer for transport between processes."""
     return _encode(message)

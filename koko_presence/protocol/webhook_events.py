@@ -1,8 +1,8 @@
-"""What the application's back end is told by webhook [M10]: the vocabulary of docs/webhooks.md.
+"""Declares the webhook events that are sent to the application's back end [M10]; docs/webhooks.md describes them.
 
-Each has an `id` by which a receiver knows a repeat; it is made from what has happened, so that the heir of a lost
-worker, which may say a thing once more, gives it the same one. Counts are the room's after the event, and hold
-everybody; `invisible` and the `visible...` counts tell what the others in the room may know [K4, K7].
+The receiver detects a repeated event by its `id`. The id is derived from the event's content, so that the backup owner
+of a lost worker, which may record an event again, gives it the same id. Counts are those of the room after the event
+and include invisible users; `invisible` and the `visible...` counts tell what other members may see [K4, K7].
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from .messages import RoomType
 
 
 class RoomCounts(Struct, kw_only=True, frozen=True, rename="camel", forbid_unknown_fields=True):
-    """Who is in the room after the event: people, their sessions (tabs), and as many of them as others may see."""
+    """The numbers of users and of sessions (tabs) in the room after the event, and of those that others may see."""
 
     users: int
     sessions: int
@@ -25,7 +25,7 @@ class RoomCounts(Struct, kw_only=True, frozen=True, rename="camel", forbid_unkno
 class Happening(
     Struct, kw_only=True, frozen=True, rename="camel", tag_field="type", tag="", forbid_unknown_fields=True
 ):
-    """Base: where and when. `timestamp` is ISO 8601 in UTC."""
+    """Base of the webhook events: its id, time and room. `timestamp` is ISO 8601 in UTC."""
 
     id: str
     timestamp: str
@@ -35,7 +35,7 @@ class Happening(
 
 
 class UserEntered(Happening, frozen=True, kw_only=True, tag="user_entered"):
-    """A session has joined; `session_count` is how many the user now has in the room: 1 for the first."""
+    """A session has joined; `session_count` is the number of the user's sessions in the room, 1 for the first."""
 
     user_id: str
     session_id: str
@@ -45,7 +45,8 @@ class UserEntered(Happening, frozen=True, kw_only=True, tag="user_entered"):
 
 
 class UserLeft(Happening, frozen=True, kw_only=True, tag="user_left"):
-    """A session is gone, its grace included; `session_count` 0: and with it the user. `reason` is user_left's [D2]."""
+    """A session has left, or its grace period is over; `session_count` 0: the user has left with it. `reason` is that
+    of `user_left` [D2]."""
 
     user_id: str
     session_id: str
@@ -56,24 +57,24 @@ class UserLeft(Happening, frozen=True, kw_only=True, tag="user_left"):
 
 
 class RoomCreated(Happening, frozen=True, kw_only=True, tag="room_created"):
-    """The first has come; nothing is remembered of an earlier room of this id. `invisible`: to others there is no room
-    yet [K7]."""
+    """The first session has joined; no state of an earlier room of this id exists. `invisible`: for others the room
+    does not exist yet [K7]."""
 
     invisible: bool = False
 
 
 class RoomEmptied(Happening, frozen=True, kw_only=True, tag="room_emptied"):
-    """No member is left, and the room's state is forgotten [C12]. `invisible`: to others it was gone before [K7]."""
+    """The room has no member, and its state is deleted [C12]. `invisible`: for others it had ended before [K7]."""
 
     invisible: bool = False
 
 
 class RoomShown(Happening, frozen=True, kw_only=True, tag="room_shown"):
-    """Invisible members were in it, and the first visible one has come: to others the room is created now [K7]."""
+    """The first visible member has joined a room of invisible ones: for others the room is created now [K7]."""
 
 
 class RoomHidden(Happening, frozen=True, kw_only=True, tag="room_hidden"):
-    """The last visible member is gone, invisible ones are left: to others the room is gone with its state [K7]."""
+    """The last visible member has left and invisible ones remain: for others the room has ended with its state [K7]."""
 
 
 class RoomFull(Happening, frozen=True, kw_only=True, tag="room_full"):
@@ -83,7 +84,7 @@ class RoomFull(Happening, frozen=True, kw_only=True, tag="room_full"):
 
 
 class ControlChanged(Happening, frozen=True, kw_only=True, tag="control_changed"):
-    """Playback has another controller, or none [I]. `version` is the one of control_granted and control_released."""
+    """Playback has another controller, or none [I]. `version` is that of `control_granted` and `control_released`."""
 
     from_user_id: str | None
     to_user_id: str | None
@@ -101,12 +102,12 @@ HAPPENING_TYPES: tuple[HappeningType, ...] = get_args(HappeningType)
 
 
 class Sink(Protocol):
-    """Where an owner puts what has happened, if anybody wants to know: a list will do."""
+    """Receives the webhook events of an owner, in order; a list is one."""
 
     def append(self, happening: AnyHappening, /) -> None: ...
 
 
 def happening_id(*parts: object) -> str:
-    """The same for the same parts, and for no others."""
+    """Return the event id of `parts`: equal for equal parts, and different for different ones."""
     text = "\0".join(str(part) for part in parts)
     return "evt_" + hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
