@@ -133,7 +133,9 @@ class RoomDetail(RoomRow, omit_defaults=False, kw_only=True):
 
     sync_enabled: bool
     seq: Annotated[int, Meta(description="Number of the room's last public event.")]
-    advised_interval_ms: Annotated[int, Meta(description="The shortest interval, in ms, at which clients are asked to send.")]
+    advised_interval_ms: Annotated[
+        int, Meta(description="The shortest interval, in ms, at which clients are asked to send.")
+    ]
     playback: PlaybackNow | UnsetType = UNSET
     members: list[MemberRow]
 
