@@ -1,1 +1,1 @@
-"""Authentication: who a token or cookie belongs to."""
+"""Authentication: verifies which user a token or a cookie belongs to."""

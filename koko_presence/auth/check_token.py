@@ -1,4 +1,4 @@
-"""What `koko-presence check-token` says of a token: who it is for and what it opens, or why it does not count."""
+"""Implements `koko-presence check-token`: prints a token's user and permissions, or why the token is refused."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -10,8 +10,9 @@ from .identity import Identity, TokenRefused, VerifierUnavailable
 
 
 def check(config: Config, token: str, now_s: int) -> tuple[bool, list[str]]:
-    """Whether `token` counts at unix second `now_s`, and the lines that say so. Asks whom the server would ask, and
-    only if it has to: an identity provider for its keys, the application for whose session it is."""
+    """Return whether `token` is accepted at unix second `now_s`, and the lines to print. It uses the verifiers of the
+    server, so that it may send a request to the identity provider for its keys, or to the application for the token's
+    user."""
     try:
         identity = asyncio.run(_identity(config, token, now_s))
     except VerifierUnavailable as unavailable:

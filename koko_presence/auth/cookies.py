@@ -1,6 +1,7 @@
-"""The cookie by which the application knows who has signed in, as a browser sends it along by itself.
+"""Finds and verifies the application's session cookie in a request's Cookie headers.
 
-It counts only where it is certain which page sent it: whoever calls this has looked at the Origin [A8].
+A browser sends the cookie with requests of any page, so the caller must check the request's Origin before [A8]. The
+module holds no state.
 """
 
 from collections.abc import Awaitable, Iterable
@@ -15,7 +16,7 @@ OTHER_PAGE = "a cookie counts only from a page on the list server.origins: send 
 
 
 class SessionCookie(NamedTuple):
-    """A cookie under the name with which it came."""
+    """A cookie with the name under which it was received."""
 
     name: str
     value: str
@@ -25,10 +26,10 @@ class SessionCookie(NamedTuple):
 
 
 def find_cookie(headers: Iterable[str], name: str) -> SessionCookie:
-    """The cookie `name` in Cookie headers, also with one of COOKIE_PREFIXES before it.
+    """Return the cookie `name` from Cookie headers, with or without one of `COOKIE_PREFIXES`.
 
-    __Host- counts before all others, since only this very host can have set it. A neighbouring domain may have set any
-    of the others, so they must have one value. Errors: TokenRefused when there is none, and when values differ.
+    A `__Host-` cookie takes precedence, because only this host can have set it. Sibling domains may have set the
+    others, so these must have one value. Errors: `TokenRefused` when there is none, and when values differ.
     """
     found: dict[str, set[str]] = {}
     for header in headers:
@@ -49,7 +50,7 @@ def find_cookie(headers: Iterable[str], name: str) -> SessionCookie:
 def verify_cookie(
     verifier: TokenVerifier, cookie: SessionCookie, now_s: float, may_ask: MayAsk = freely
 ) -> Identity | Awaitable[Identity]:
-    """The identity behind a cookie's value. Errors: as TokenVerifier.verify."""
+    """Return the identity of a cookie's value. Errors: those of `TokenVerifier.verify`."""
     answer = verifier.verify(cookie.value, now_s, may_ask)
     return _as_cookie(answer, cookie) if isinstance(answer, Identity) else _later(answer, cookie)
 
@@ -59,7 +60,7 @@ async def _later(answer: Awaitable[Identity], cookie: SessionCookie) -> Identity
 
 
 def _as_cookie(identity: Identity, cookie: SessionCookie) -> Identity:
-    """The application's API takes it as it came: as a cookie, under its name."""
+    """Return the identity with the cookie as its forwarded header, under the name under which it was received."""
     if not identity.forward:
         return identity
     return structs.replace(identity, forward=(("cookie", f"{cookie.name}={cookie.value}"),))

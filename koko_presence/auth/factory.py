@@ -1,10 +1,10 @@
-"""Which verifiers a configuration asks for: made for a worker, and made anew when the configuration is read again.
+"""Makes the token verifiers of a worker from its configuration, at the start and at each reload.
 
-What has been learnt stays over a reload while it is of use: the keys of an unchanged JWKS address, the answers of an
-unchanged introspection.
+`Verifiers` is the only writer of its state. It keeps cached data over a reload while it applies: the keys of an
+unchanged JWKS address, the answers of an unchanged introspection.
 
-Each worker asks for itself, and passes on what it was told: to the workers beside it, and by the supervisor to those to
-come. A supervisor that asked for all would be one more thing to hang on.
+Each worker sends its own requests and shares the answers with the other workers, and by way of the supervisor with
+workers that start later. The supervisor sends no requests itself, so that it cannot hang in one.
 """
 
 import asyncio
@@ -41,14 +41,14 @@ from .shared_cache import CacheEntry
 from .ttl_cache import Kept
 from .verifier_chain import VerifierChain
 
-SHARE_EVERY_S = 0.1  # answers are passed on together
+SHARE_EVERY_S = 0.1  # answers of this time are sent together
 NO_END = float("inf")
 
 Share = Callable[[list[CacheEntry]], None]
 
 
 class SharedKeys(Struct, array_like=True):
-    """The keys at one address, as they were read at monotonic second `read_at`."""
+    """The keys of one JWKS address, as requested at monotonic second `read_at`."""
 
     body: bytes
     read_at: float
@@ -56,7 +56,7 @@ class SharedKeys(Struct, array_like=True):
 
 
 class SharedAnswer(Struct, array_like=True):
-    """Whose a token is, or why it is nobody's any more, until unix second `until_s`."""
+    """The identity of a token, or the reason of its refusal, valid until unix second `until_s`."""
 
     identity: Identity | None
     refusal: str
@@ -69,7 +69,7 @@ _decode_answer = msgspec.msgpack.Decoder(SharedAnswer).decode
 
 
 class Verifiers:
-    """The verifiers of one worker. Written by itself alone, on the worker's loop."""
+    """The verifiers of one worker. It is the only writer of its state, on the worker's event loop."""
 
     def __init__(
         self,
@@ -78,8 +78,8 @@ class Verifiers:
         upstreams: Upstreams | None = None,
         share: Share | None = None,
     ) -> None:
-        """`clock` is monotonic, in seconds; requests are counted in `upstreams`. `share` passes on to other workers
-        what `learn` takes there; None: there are none."""
+        """`clock` returns monotonic seconds; requests are counted in `upstreams`. `share` sends entries to the other
+        workers, where `learn` takes them; None: there are no other workers."""
         self._clock = clock
         self._upstreams = upstreams or Upstreams()
         self._share = share
@@ -90,8 +90,8 @@ class Verifiers:
         self._closing: set[asyncio.Future[None]] = set()
 
     def make(self, config: Config) -> TokenVerifier:
-        """The verifiers for `config`, as one; from now on those made before count for nothing. Errors: ValueError for a
-        key that cannot be used, which `key_faults` finds before."""
+        """Return one verifier for `config`; verifiers made before must not be used any more. Errors: ValueError for an
+        unusable key, which `key_faults` reports beforehand."""
         auth, forwards = config.auth, config.access.mode == "trpc"
         self._keep_of(auth)
         made: list[TokenVerifier] = []
@@ -100,12 +100,13 @@ class Verifiers:
         return made[0] if len(made) == 1 else VerifierChain(made)
 
     def start(self) -> None:
-        """Begin to refresh what is refreshed in time."""
+        """Start the periodic refresh of the JWKS keys."""
         if self._jwks is not None:
             self._jwks.start()
 
     def learn(self, entries: Sequence[CacheEntry], now_s: float) -> None:
-        """What another worker was told: keys of the same address, answers to the same question."""
+        """Store entries of another worker: keys of the same JWKS address, answers of the same introspection. `now_s` is
+        in unix seconds. Other entries are ignored."""
         for entry in entries:
             if entry.kind == "keys":
                 if self._jwks is not None and entry.key == self._jwks.url.encode():
@@ -120,7 +121,7 @@ class Verifiers:
                     remembered.learn(entry.key[len(source) :], Kept(told, answer.until_s), now_s)
 
     async def close(self) -> None:
-        """Ask no more."""
+        """Cancel all requests and close their connections."""
         if self._sharing is not None:
             self._sharing.cancel()
         self._keep_of(None)
@@ -178,7 +179,7 @@ class Verifiers:
         upstream = self._upstreams["introspect"]
         return Road(HttpClient(timeout_s=INTROSPECT_TIMEOUT_S, connections=connections, upstream=upstream))
 
-    # --- what other workers need not ask ----------------------------------------------------------------------------
+    # --- answers for other workers ----------------------------------------------------------------------------------
 
     def _on_keys(self, url: str) -> Callable[[bytes, float, Sequence[str]], None]:
         def on_read(body: bytes, read_at: float, withdrawn: Sequence[str]) -> None:
@@ -211,7 +212,7 @@ class Verifiers:
             self._share(entries)
 
     def _keep_of(self, auth: Auth | None) -> None:
-        """Let go of what `auth` has no use for."""
+        """Close and drop the clients and cached data that `auth` does not use."""
         if self._jwks is not None and (auth is None or auth.jwks.url != self._jwks.url):
             self._close(self._jwks)
             self._jwks = None
@@ -227,7 +228,7 @@ class Verifiers:
 
 
 def key_faults(config: Config) -> list[str]:
-    """What is wrong with the keys of `config`, one line each."""
+    """Return the faults of the keys of `config`, one line each."""
     auth, faults = config.auth, []
     if auth.secret_algorithms and auth.secret:
         try:
@@ -251,7 +252,7 @@ def _fixed_keys(auth: Auth) -> list[Key]:
 
 
 def _source(question: Question) -> bytes:
-    """Tells answers to one question from those to another: a few bytes of a hash, for its secrets are in it."""
+    """Return 16 bytes that identify an introspection request. They are a hash, because the request holds secrets."""
     return hashlib.sha256(_encode(question)).digest()[:16]
 
 
@@ -262,7 +263,7 @@ def _question(auth: Auth) -> Question:
     }
     token_name = introspect.token_name
     if not token_name and chosen["token_in"] == "cookie":
-        token_name = auth.cookie  # the cookie that browsers send here is the one that the application reads
+        token_name = auth.cookie  # browsers send the application's own cookie
     return Question(
         url=introspect.url,
         token_name=token_name or introspect.chosen("token_name"),

@@ -1,7 +1,7 @@
-"""Tokens of a shared secret: read and issued.
+"""Verifies and issues tokens that are signed with a shared secret.
 
-The algorithm is fixed by configuration, never by the token. A refusal says what is wrong and what to do, and never
-repeats the token.
+The configuration defines the algorithm, never the token. The message of a refusal names the fault and the remedy, and
+never contains the token. The module holds no state.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ MIN_SECRET_BYTES = 32
 
 
 class HmacVerifier:
-    """Tokens signed with a shared secret: HS256, or its longer sisters if configured."""
+    """Verifies tokens signed with a shared secret: HS256, or HS384 and HS512 when configured."""
 
     def __init__(
         self,
@@ -39,9 +39,11 @@ class HmacVerifier:
         max_ttl_s: float = 86_400.0,
         forwards: bool = False,
     ) -> None:
-        """The times and names are those of ClaimRules; `forwards`: identities bring the token along.
+        """`issuer`, `audience`, `leeway_s` and `max_ttl_s` are those of `ClaimRules`; `forwards`: identities carry the
+        token as a header for the application's API.
 
-        Errors: ValueError for an algorithm that is not HMAC with SHA-2, and for a secret too short or of another kind.
+        Errors: ValueError for an algorithm that is not HMAC with SHA-2, and for a secret that is too short or a key of
+        another kind.
         """
         if not algorithms or not HMAC_ALGORITHMS.keys() >= set(algorithms):
             raise ValueError("a shared secret goes with HS256, HS384 or HS512: set auth.algorithms to one of them")
@@ -53,15 +55,15 @@ class HmacVerifier:
     asks = False
 
     def was_refused(self, token: str, now_s: float) -> bool:
-        """`verify` has the last word at any time."""
+        """Return False: `verify` decides at any time without a request."""
         return False
 
     def has_refused(self, token_hash: bytes, now_s: float) -> bool:
-        """Nothing is remembered."""
+        """Return False: no refusal is cached."""
         return False
 
     def verify(self, token: str, now_s: float, may_ask: MayAsk = freely) -> Identity:
-        """The identity behind `token` at unix second `now_s`; nobody is asked. Errors: TokenRefused."""
+        """Return the identity of `token` at unix second `now_s`, without a request. Errors: `TokenRefused`."""
         if read_header(token).alg not in self._algorithms:
             raise other_algorithm(self._algorithms)
         claims = read_claims(token, self._key, self._algorithms, _WRONG)
@@ -72,7 +74,7 @@ _WRONG = "its signature does not match: was it made with another secret?"
 
 
 def bearer(token: str) -> tuple[tuple[str, str], ...]:
-    """The headers by which the application's own API knows who has this token [RFC 6750 section 2.1]."""
+    """Return the headers that authenticate the token's user at the application's API [RFC 6750 section 2.1]."""
     return (("authorization", f"Bearer {token}"),)
 
 
@@ -82,7 +84,7 @@ def _usable_key(secret: str) -> bytes:
         raise ValueError(f"The secret needs at least {MIN_SECRET_BYTES} bytes: make one with  openssl rand -base64 48")
     try:
         return HMACAlgorithm(hashlib.sha256).prepare_key(key)
-    except jwt.InvalidKeyError:  # who knows a public key could sign with it
+    except jwt.InvalidKeyError:  # a public key is no secret: any client that has it could sign with it
         raise ValueError("The secret is a key pair's key or a JWK: make one with  openssl rand -base64 48") from None
 
 
@@ -99,15 +101,15 @@ def issue_token(
     audience: str | None = None,
     algorithm: str = "HS256",
 ) -> str:
-    """A signed token for `user`, good for `ttl_s` seconds from unix second `now_s`.
+    """Return a signed token for `user`, valid for `ttl_s` seconds from unix second `now_s`.
 
-    Errors: ValueError, with what to do, for a secret or algorithm that HmacVerifier would not take, an unusable user id
-    or time, unknown scopes, more than fits into a token.
+    Errors: ValueError, with the remedy, for a secret or algorithm that `HmacVerifier` does not accept, an invalid user
+    id or time, unknown scopes, and a token above `MAX_TOKEN_CHARS` characters.
     """
     key = _usable_key(secret)
     if algorithm not in HMAC_ALGORITHMS:
         raise ValueError(f"There is no algorithm {algorithm!r} here: use {', '.join(HMAC_ALGORITHMS)}.")
-    if type(ttl_s) is not int or type(now_s) is not int:  # a bool is an int, and 1.5 would be refused as exp
+    if type(ttl_s) is not int or type(now_s) is not int:  # a bool is an int; 1.5 would be refused as `exp`
         raise ValueError("The time and the time to live are whole numbers of seconds.")
     if ttl_s < 1:
         raise ValueError("The time to live must be at least 1 second.")

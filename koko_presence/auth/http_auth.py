@@ -1,4 +1,4 @@
-"""Who calls over HTTP: by the Authorization header, or by the application's cookie where the page may be trusted."""
+"""Authenticates HTTP requests, by the Authorization header or, for a trusted Origin, by the application's cookie."""
 
 from collections.abc import Awaitable, Mapping
 from typing import Any
@@ -8,23 +8,23 @@ from .identity import FORM, Identity, MayAsk, TokenRefused, TokenVerifier, freel
 
 
 class HttpAuthenticator:
-    """Identities of HTTP requests. The worker exchanges `verifier` and `cookie` at a reload."""
+    """Authenticates HTTP requests. The worker replaces `verifier` and `cookie` at a reload; there is no other state."""
 
     def __init__(self, verifier: TokenVerifier, cookie: str = "") -> None:
-        """`cookie` is the name in auth.cookie; empty: cookies do not count."""
+        """`cookie` is the name in `auth.cookie`; empty: cookies are ignored."""
         self.verifier = verifier
         self.cookie = cookie
 
     def identify(
         self, headers: Mapping[str, str], *, origin_allowed: bool, now_s: float, may_ask: MayAsk = freely
     ) -> Identity | Awaitable[Identity]:
-        """Who sends a request with these `headers` (names in any case, or all small) at unix second `now_s`.
+        """Return the identity of a request with these `headers`, names in any case, at unix second `now_s`.
 
-        `origin_allowed` must be true only if the request's Origin is one of server.origins or this very host: a browser
-        sends cookies along for any page. With an Authorization header it makes no difference, and neither does the
-        cookie. `may_ask` counts the questions that the caller's address causes.
+        `origin_allowed` must be true only if the request's Origin is one of `server.origins` or this host: a browser
+        sends cookies with requests of any page. With an Authorization header, Origin and cookie are ignored. `may_ask`
+        limits the requests to other servers that the client's address causes.
 
-        Errors: TokenRefused, VerifierUnavailable (503), at once or from what is awaited.
+        Errors: `TokenRefused` and `VerifierUnavailable` (503), at once or from the awaitable.
         """
         given = _values(headers, "authorization")
         if given:
@@ -41,7 +41,7 @@ class HttpAuthenticator:
 
 
 def _values(headers: Mapping[str, str], name: str) -> list[str]:
-    every: Any = getattr(headers, "getall", None)  # of multidict: a header may come twice
+    every: Any = getattr(headers, "getall", None)  # of multidict: a header may occur twice
     if every is not None:
         return list(every(name, ()))
     return [value for key, value in headers.items() if key.lower() == name]

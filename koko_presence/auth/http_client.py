@@ -1,7 +1,7 @@
-"""Questions to other servers over HTTP: whose keys are these, who is that, may they enter.
+"""Sends HTTP requests to other servers: for keys, for a token's user, for access to a room, for webhooks.
 
-An answer is small and comes soon, or there is none. Nothing leads elsewhere: no redirects, no proxies out of the
-environment, no cookies of earlier answers, so that a question goes to the configured host and no other.
+Size and time of an answer are bounded. A request goes only to the configured host: redirects, proxies from the
+environment and cookies of earlier answers are not used. `HttpClient` is the only writer of its state.
 """
 
 import asyncio
@@ -14,31 +14,31 @@ import aiohttp
 from koko_presence.admin.upstream_metrics import Upstream
 
 MAX_ANSWER_BYTES = 64 * 1024
-# Node closes idle connections after 5 s; one that we let go of first cannot be closed under a question
+# Node closes idle connections after 5 s; a connection that is closed here before cannot be closed during a request
 KEEP_ALIVE_S = 4.0
 
 
 class Answer(NamedTuple):
-    """What came back: any status but a redirect, and the whole body."""
+    """An answer: any status except a redirect, and the complete body."""
 
     status: int
     body: bytes
 
 
 class AskFailed(Exception):
-    """Why there is no answer, in words for the operator; never holds what was asked."""
+    """The request has no usable answer. The text is for the operator and never contains the request."""
 
 
 class Useless(AskFailed):
-    """There was an answer, but none to the question: the other side lives, and may answer the next one."""
+    """The server has answered with a redirect or too long a body: it is reachable, and the next request may succeed."""
 
 
 class Late(AskFailed):
-    """There was no answer in time."""
+    """The server has not answered within the time-out."""
 
 
 class HttpClient:
-    """Asks over HTTP, with connections of its own. Belongs to the loop on which the first question is asked."""
+    """An HTTP client with its own connection pool. It belongs to the event loop on which the first request is sent."""
 
     def __init__(
         self,
@@ -48,8 +48,9 @@ class HttpClient:
         connections: int = 32,
         upstream: Upstream | None = None,
     ) -> None:
-        """`timeout_s` covers all from the name's look-up to the answer's last byte, and also waiting for one of the
-        `connections`; `max_bytes` is the longest body that is read. Requests are counted in `upstream`."""
+        """`timeout_s` covers a whole request: waiting for one of the `connections`, the look-up of the name, and
+        reading the answer to its last byte. `max_bytes` is the largest body that is read. Requests are counted in
+        `upstream`."""
         self._timeout_s = timeout_s
         self._upstream = upstream or Upstream()
         self._max_bytes = max_bytes
@@ -58,15 +59,15 @@ class HttpClient:
         self._closed = False
 
     async def get(self, url: str, headers: Mapping[str, str] | None = None) -> Answer:
-        """The answer to a GET. Errors: AskFailed."""
+        """Send a GET request and return the answer. Errors: `AskFailed`."""
         return await self._ask("GET", url, headers or {}, None)
 
     async def post(self, url: str, headers: Mapping[str, str] | None, body: bytes) -> Answer:
-        """The answer to a POST. Errors: AskFailed."""
+        """Send a POST request and return the answer. Errors: `AskFailed`."""
         return await self._ask("POST", url, headers or {}, body)
 
     async def close(self) -> None:
-        """Let go of all connections. Questions that are on their way fail, and so do later ones."""
+        """Close all connections. Pending requests fail, and so do later ones."""
         self._closed = True
         session, self._session = self._session, None
         if session is not None:
@@ -98,7 +99,7 @@ class HttpClient:
         except TimeoutError:
             raise Late(f"it did not answer within {self._timeout_s:g} s") from None
         except (aiohttp.ClientError, OSError, ValueError, RuntimeError) as error:
-            # the texts of these may repeat a header; the kind of failure and its number do not
+            # the texts of these errors may contain a header; the kind of error and its errno text do not
             detail = getattr(error, "os_error", error)
             because = detail.strerror if isinstance(detail, OSError) and detail.strerror else type(error).__name__
             raise AskFailed(f"it could not be asked: {because}") from None
@@ -122,7 +123,7 @@ class HttpClient:
                 "timeout": aiohttp.ClientTimeout(total=self._timeout_s),
                 "cookie_jar": aiohttp.DummyCookieJar(),
                 "trust_env": False,
-                # a compressed answer could be a thousand times what its bytes say
+                # a compressed body could expand to a thousand times its size
                 "auto_decompress": False,
                 "headers": {"accept": "application/json", "accept-encoding": "identity"},
             }

@@ -1,4 +1,4 @@
-"""Who somebody is, once a token of theirs is believed; and what is said when it is not."""
+"""Declares the identity of a verified token, the errors of refused tokens, and the interface of token verifiers."""
 
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping
@@ -6,18 +6,19 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
-# How near a refused token came, so that of several refusals the one that helps most is shown.
+# The check at which a token was refused, so that of several refusals the one that got furthest is shown.
 FORM, ALGORITHM, SIGNATURE, CLAIMS = range(4)
 
 
 def hash_of(token: str) -> bytes:
-    """The SHA-256 by which tokens are known and compared without being kept."""
+    """Return the SHA-256 of a token. Tokens are cached and compared by their hash, and not stored."""
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
 
 
 class TokenRefused(Exception):
-    """Why a token does not count, in words for its owner; never holds the token. `came` is one of FORM (not of the kind
-    that the verifier reads), ALGORITHM, SIGNATURE, and CLAIMS: it is genuine, and yet not good."""
+    """A token is refused. The text is for the client and never contains the token. `came` is the check that failed:
+    `FORM` (not the kind of token that the verifier reads), `ALGORITHM`, `SIGNATURE`, or `CLAIMS` (genuine, but not
+    valid)."""
 
     def __init__(self, reason: str, came: int = CLAIMS) -> None:
         super().__init__(reason)
@@ -25,8 +26,9 @@ class TokenRefused(Exception):
 
 
 class VerifierUnavailable(TokenRefused):
-    """Nobody can say now whether the token counts. Come back after `retry_after_s` seconds. `is_silence`: what would
-    have to be asked does not answer; else it does, and was not asked because too much is, which strangers can cause."""
+    """The token cannot be checked now; the client may retry after `retry_after_s` seconds. `is_silence`: the server
+    that must be queried does not answer. Otherwise the request was not sent because of a limit, which clients with
+    invalid tokens can cause."""
 
     def __init__(self, reason: str, retry_after_s: float = 2.0, *, is_silence: bool = True) -> None:
         super().__init__(reason, SIGNATURE)
@@ -34,16 +36,16 @@ class VerifierUnavailable(TokenRefused):
 
 
 class AskedTooOften(VerifierUnavailable):
-    """Whoever brings the token has caused too many questions about unknown ones [Q5]."""
+    """The client's address has sent too many unknown tokens [Q5]."""
 
 
 class Identity(Struct, frozen=True, kw_only=True):
-    """Who a verified token speaks for, until unix second `expires_at_s`. `rooms` maps a room id, or a prefix with one
-    trailing `*`, to scopes [A6]; without `rooms_known` there may be more. `sid` is the application's own session id,
-    never the one of presence [A3].
+    """The user of a verified token, valid until unix second `expires_at_s`. `rooms` maps a room id, or a prefix with
+    one trailing `*`, to scopes [A6]; without `rooms_known` the list may be incomplete. `sid` is the application's
+    session id, never the one of this server [A3].
 
-    `forward` are the headers by which the application's own API knows this user; empty unless the configured access
-    asks it. They are as good as the user's password: no repr shows them, and nothing may send them anywhere else.
+    `forward` holds the headers that authenticate this user at the application's API; empty unless the configured access
+    queries that. They are as sensitive as a password: `repr` does not show them, and they are sent nowhere else.
     """
 
     user_id: str
@@ -59,35 +61,35 @@ class Identity(Struct, frozen=True, kw_only=True):
     def __repr__(self) -> str:
         return f"Identity(user_id={self.user_id!r}, name={self.name!r}, expires_at_s={self.expires_at_s})"
 
-    def __rich_repr__(self) -> Any:  # msgspec has one that shows every field
+    def __rich_repr__(self) -> Any:  # the one of msgspec shows every field
         yield "user_id", self.user_id
 
 
-MayAsk = Callable[[], bool]  # counts a question about a token that is not known, and tells whether it may be asked
+MayAsk = Callable[[], bool]  # counts a request about an unknown token, and returns whether it may be sent
 
 
 def freely() -> bool:
-    """Every question may be asked."""
+    """Permit every request."""
     return True
 
 
 class TokenVerifier(Protocol):
-    """Whatever can tell who a token belongs to, at once or after asking elsewhere."""
+    """Verifies tokens, at once or after a request to another server."""
 
     def verify(self, token: str, now_s: float, may_ask: MayAsk = freely) -> Identity | Awaitable[Identity]:
-        """The identity behind `token` at unix second `now_s`; `may_ask` bounds the questions of whoever brings it.
-        Errors: TokenRefused, VerifierUnavailable."""
+        """Return the identity of `token` at unix second `now_s`; `may_ask` limits the requests that the client causes.
+        Errors: `TokenRefused`, `VerifierUnavailable`."""
         ...
 
     @property
     def asks(self) -> bool:
-        """May others have to be asked, so that a good token cannot be checked while they do not answer?"""
+        """True when verification may need another server, so that a valid token cannot be checked during its outage."""
         ...
 
     def was_refused(self, token: str, now_s: float) -> bool:
-        """As far as is known without asking: does the last word on `token` say that it does not count?"""
+        """Return True when, without a request, the latest known result for `token` is a refusal."""
         ...
 
     def has_refused(self, token_hash: bytes, now_s: float) -> bool:
-        """The same of a token of which the hash alone is known (`hash_of`)."""
+        """The same for a token of which only the hash is known (`hash_of`)."""
         ...

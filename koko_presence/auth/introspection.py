@@ -1,10 +1,11 @@
-"""Tokens that mean nothing by themselves, such as session ids: the application is asked whose they are.
+"""Verifies opaque tokens, such as session ids, by a request to the application [RFC 7662].
 
-Answers are kept by the token's SHA-256, for a minute at most and never past their end, and one question is asked at a
-time for each. Without an answer nobody gets in, and everybody is told to try again.
+Answers are cached by the token's SHA-256, for a minute at most and never beyond the token's end, and one request per
+token is sent at a time. Without an answer the token is not accepted, and the client may retry. `Remembered` writes the
+cached results, `Road` holds the pending requests of one connection pool.
 
-Anybody can make tokens up. So those that are nobody's have a memory of their own and push no person's answer out, those
-that never were anybody's have a budget of questions, and some connections are for the tokens that were good before.
+Clients can invent tokens. Therefore invalid tokens have a cache of their own, which evicts no valid one; requests about
+tokens that were never valid have a rate budget; and some connections are reserved for tokens that were valid before.
 """
 
 import logging
@@ -40,32 +41,32 @@ log = logging.getLogger("koko_presence.introspect")
 
 TIMEOUT_S = 2.0
 MAX_REMEMBERED = 20_000
-MAX_QUESTIONS = 2_048  # on their way at a time: whoever makes tokens up needs no right to ask
-QUESTIONS_BURST_S = 5.0  # of the budget for unknown tokens, saved up
-GOOD_BEFORE_S = 86_400.0  # for how long it is remembered that a token was good, or is no longer
-CONNECTIONS, KEPT_CONNECTIONS = 24, 8  # for tokens that are unknown, and for those that were good before
-NOBODY_S = 5.0  # for how long it is remembered that a token is nobody's
+MAX_QUESTIONS = 2_048  # pending requests per connection pool; any client can cause one
+QUESTIONS_BURST_S = 5.0  # burst of the rate budget for unknown tokens, in seconds of its rate
+GOOD_BEFORE_S = 86_400.0  # how long it is cached that a token was valid, or that a valid one was refused later
+CONNECTIONS, KEPT_CONNECTIONS = 24, 8  # for unknown tokens, and for tokens that were valid before
+NOBODY_S = 5.0  # how long the refusal of a token is cached
 RETRY_AFTER_S = 5.0
-ASK_AGAIN_S = 1.0  # for whoever has caused too many questions: they are counted by the second
-# what may stand in a cookie's value [RFC 6265 section 4.1.1], and so also behind Bearer
+ASK_AGAIN_S = 1.0  # for an address with too many unknown tokens, which are counted per second
+# the characters of a cookie's value [RFC 6265 section 4.1.1], and so also of a Bearer token
 _PRINTABLE = re.compile(r"[\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]+")
-# as the cookie may be called; only __Host- keeps neighbouring domains from setting it [RFC 6265bis section 4.1.3.2]
+# prefixes of the cookie's name; only __Host- prevents sibling domains from setting it [RFC 6265bis section 4.1.3.2]
 COOKIE_PREFIXES = ("__Host-", "__Secure-", "")
 
 NOBODY = "the application knows no such session: sign in again"
-Told = Identity | str  # whose a token is, or why it is nobody's
+Told = Identity | str  # the identity of a token, or the reason of its refusal
 
 
 OnTold = Callable[[bytes, Kept[Told]], None]
 
 
 class Remembered:
-    """What is known about tokens, by their SHA-256: at most `limit` of each kind. Written by its verifiers alone, and
-    by `learn`: what the application has told another worker."""
+    """The cached results for tokens, by their SHA-256: at most `limit` of each kind. Written by its verifiers only, and
+    by `learn` with the results of other workers."""
 
     def __init__(self, limit: int = MAX_REMEMBERED, on_told: OnTold = lambda key, told: None) -> None:
-        """`on_told` hears of answers that are of use to other workers: whose a token is, and that one which was good
-        before is nobody's now. Of tokens that anybody can make up it hears nothing."""
+        """`on_told` is called with results that other workers need: the identity of a token, and the refusal of a token
+        that was valid before. It is not called for tokens that were never valid, which clients can invent."""
         self._people: Memory[bytes, Identity] = Memory(limit)
         self._nobodies: Memory[bytes, str] = Memory(limit)
         self._good_before: Memory[bytes, bool] = Memory(limit)
@@ -73,30 +74,31 @@ class Remembered:
         self._on_told = on_told
 
     def get(self, key: bytes, now_s: float) -> Told | None:
-        """The answer that still counts, if there is one."""
+        """Return the cached result that is valid at unix second `now_s`, or None."""
         return self._people.get(key, now_s) or self._nobodies.get(key, now_s)
 
     def was_good(self, key: bytes, now_s: float) -> bool:
-        """Was this somebody's when it was last asked about?"""
+        """Return True when the token was valid at the last request about it."""
         return self._good_before.get(key, now_s) is not None
 
     def was_refused(self, key: bytes, now_s: float) -> bool:
-        """Was the token refused when it was last asked about, after it had been good before?"""
+        """Return True when the token was valid once and was refused at the last request about it."""
         return self._refused.get(key, now_s) is not None
 
     def put(self, key: bytes, told: Kept[Told], now_s: float) -> None:
-        """An answer has come."""
+        """Store the answer of a request of this worker."""
         if isinstance(told.value, Identity) or self.was_good(key, now_s):
             self._on_told(key, told)
         self._keep(key, told, now_s)
 
     def learn(self, key: bytes, told: Kept[Told], now_s: float) -> None:
-        """The same, where another worker has asked: a no of our own that still counts may be the newer one."""
+        """Store the answer of another worker's request. An identity does not replace a cached refusal of this worker,
+        which may be newer."""
         if told.until > now_s and isinstance(told.value, Identity):
             if self._nobodies.get(key, now_s) is None:
                 self._keep(key, told, now_s)
         elif isinstance(told.value, str):
-            self._good_before.put(key, True, now_s + GOOD_BEFORE_S)  # else it would not have been passed on
+            self._good_before.put(key, True, now_s + GOOD_BEFORE_S)  # otherwise the other worker had not shared it
             self._keep(key, told, now_s)
 
     def _keep(self, key: bytes, told: Kept[Told], now_s: float) -> None:
@@ -114,19 +116,20 @@ class Remembered:
 
 
 class Road:
-    """One of the two ways to the application: its connections, and what is being asked over them."""
+    """One of the two connection pools to the application, with its pending requests."""
 
     def __init__(self, asker: HttpClient) -> None:
         self.asker = asker
-        self.questions: Memory[bytes, Told] = Memory(0)  # keeps nothing, but asks once at a time
+        self.questions: Memory[bytes, Told] = Memory(0)  # caches nothing; merges equal pending requests
 
 
 class Question(Struct, frozen=True, kw_only=True):
-    """How to ask whose a token is, and where in the answer that stands: `id` and the others are names joined by dots.
+    """The form of the request about a token, and the paths of the fields in its answer: `id`, `name`, `image`,
+    `expires` and `rooms` are names joined by dots.
 
-    `token_in` says how the token goes out: "bearer", "cookie", "header", "form" or "json"; `token_name` is the name of
-    the cookie, header or field. `authorization` is a header by which we are known ourselves. `needs_active`: an answer
-    without `active` is one about nobody [RFC 7662 section 2.2].
+    `token_in` is how the token is sent: "bearer", "cookie", "header", "form" or "json"; `token_name` is the name of the
+    cookie, header or field. `authorization` is the header that authenticates this server. `needs_active`: an answer
+    without `active` is a refusal [RFC 7662 section 2.2].
     """
 
     url: str
@@ -146,7 +149,7 @@ class Question(Struct, frozen=True, kw_only=True):
 
 
 class IntrospectVerifier:
-    """Whoever the application says that it is."""
+    """Verifies tokens by a request to the application, with cached answers."""
 
     def __init__(
         self,
@@ -160,10 +163,11 @@ class IntrospectVerifier:
         skips_signed: bool = False,
         forwards: bool = False,
     ) -> None:
-        """`roads` are for unknown tokens, and for those that were good before; `questions_hz`: how many of the first
-        are asked about a second. `cache_s`: how long an answer is believed; `session_s`: how long whoever got in by it
-        may stay without asking again. `skips_signed`: tokens in the form of a JWT are another verifier's. `forwards`:
-        identities bring along how the application knows them."""
+        """`roads` are the pools for unknown tokens and for tokens that were valid before; `questions_hz` limits the
+        requests about unknown ones per second. `cache_s`: seconds for which an answer is cached; `session_s`: seconds
+        after which an identity expires unless the answer has an earlier end. `skips_signed`: tokens in the form of a
+        JWT are refused, because another verifier reads them. `forwards`: identities carry the token as a header for the
+        application's API."""
         self._question = question
         self._roads = roads
         self._budget = Budget(questions_hz, questions_hz * QUESTIONS_BURST_S)
@@ -172,23 +176,23 @@ class IntrospectVerifier:
         self._session_s = session_s
         self._skips_signed = skips_signed
         self._forwards = forwards
-        self._is_silent = False  # the last question had no answer
+        self._is_silent = False  # the last request had no usable answer
 
     asks = True
 
     def was_refused(self, token: str, now_s: float) -> bool:
-        """Did the application say so, when it was asked last?"""
+        """Return True when the latest answer about `token` was a refusal."""
         return self.has_refused(hash_of(token), now_s)
 
     def has_refused(self, token_hash: bytes, now_s: float) -> bool:
-        """The same of a token of which the hash alone is known."""
+        """The same for a token of which only the hash is known."""
         known = self._remembered.get(token_hash, now_s)
         return self._remembered.was_refused(token_hash, now_s) or isinstance(known, str)
 
     def verify(self, token: str, now_s: float, may_ask: MayAsk = freely) -> Identity | Awaitable[Identity]:
-        """The identity behind `token` at unix second `now_s`: at once when it was asked for lately. `may_ask` counts
-        questions about tokens that never were anybody's. Errors: TokenRefused; the answer that comes later has
-        VerifierUnavailable too."""
+        """Return the identity of `token` at unix second `now_s`: at once when a cached answer is valid. `may_ask`
+        limits requests about tokens that were never valid. Errors: `TokenRefused`; from the awaitable also
+        `VerifierUnavailable`."""
         check_length(token)
         if self._skips_signed and looks_signed(token):
             raise TokenRefused("it is a JWT, which auth.introspect is not asked for", FORM)
@@ -200,7 +204,7 @@ class IntrospectVerifier:
 
     async def _ask(self, key: bytes, token: str, now_s: float, may_ask: MayAsk) -> Identity:
         known = self._remembered.get(key, now_s)
-        if known is not None:  # answered since this was begun
+        if known is not None:  # answered before this coroutine ran
             return self._told(known, token)
         was_good = self._remembered.was_good(key, now_s)
         road = self._roads[was_good]
@@ -237,7 +241,7 @@ class IntrospectVerifier:
             self._is_silent = False
         except AskFailed as failure:
             self._is_silent = True
-            log.warning("nobody says whose a token is", extra={"url": question.url, "why": str(failure)})
+            log.warning("token introspection failed", extra={"url": question.url, "why": str(failure)})
             raise VerifierUnavailable("the application does not say now whose it is", RETRY_AFTER_S) from None
         try:
             identity = self._identity(said, now_s)
@@ -274,12 +278,12 @@ class IntrospectVerifier:
 
 
 def cookies(name: str, value: str) -> str:
-    """A Cookie header with `value` under each name that it may have, for whoever looks for one of them."""
+    """Return a Cookie header with `value` under each name of `COOKIE_PREFIXES`: the application reads one of them."""
     return "; ".join(f"{prefix}{name}={value}" for prefix in COOKIE_PREFIXES)
 
 
 def _carried(question: Question, token: str) -> tuple[dict[str, str], bytes]:
-    """Headers and body of the question about `token`."""
+    """Return headers and body of the request about `token`."""
     name, body = question.token_name, b""
     headers = {"authorization": question.authorization} if question.authorization else {}
     match question.token_in:
@@ -299,7 +303,8 @@ def _carried(question: Question, token: str) -> tuple[dict[str, str], bytes]:
 
 
 def _said(answer: Answer) -> Any:
-    """What the application says; None for "nobody". Errors: AskFailed when it is no answer to the question."""
+    """Return the decoded answer; None for status 401 and 403 and for `null`. Errors: `AskFailed` for any other status
+    than 200, and for a body that is not an object or `null`."""
     if answer.status in (401, 403):
         return None
     if answer.status != 200:
@@ -314,22 +319,23 @@ def _said(answer: Answer) -> Any:
 
 
 def _at(said: Any, path: str) -> Any:
-    """What stands at names joined by dots; None when nothing does."""
+    """Return the value at `path`, names joined by dots; None when it is missing."""
     for name in path.split(".") if path else ("",):
         said = said.get(name) if isinstance(said, dict) else None
     return said
 
 
 def _is_active(said: Any, needed: bool) -> bool:
-    """Is `active` true, or absent where it is not `needed` [RFC 7662 section 2.2]? "true" and 1 are not true."""
+    """Return True when `active` is true, or absent where it is not `needed` [RFC 7662 section 2.2]. "true" and 1 do not
+    count as true."""
     if not isinstance(said, dict) or "active" not in said:
         return not needed
     return said["active"] is True
 
 
 def _unix(value: Any) -> float | None:
-    """A moment as unix seconds: a number of seconds or, when it is too large for that, milliseconds; or a date of
-    ISO 8601. None when it is missing. Errors: TokenRefused."""
+    """Return a time in unix seconds, from a number of seconds, of milliseconds when it is above 1e11, or from an ISO
+    8601 date. None when it is missing. Errors: `TokenRefused`."""
     if value is None:
         return None
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e15:

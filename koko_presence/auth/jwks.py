@@ -1,9 +1,9 @@
-"""An identity provider's public keys, from the address where it publishes them [RFC 7517 section 5].
+"""Fetches an identity provider's public keys from their JWKS address [RFC 7517 section 5].
 
-Read in the background: at the start, every ten minutes, and when a token names a key that is not known, which can make
-us ask twice a minute at most. Who needs a key that is known never waits, and the last good keys stay while nobody
-answers there. Keys that another worker has read count here too, by their age. Written on one loop; `clock` is
-monotonic, in seconds, and the same for all workers of a host.
+The keys are fetched in the background: at the start, every ten minutes, and when a token names an unknown key, at most
+twice a minute. Verification with a known key never waits, and the last valid keys stay in use while the address does
+not answer. Keys that another worker has fetched are used when they are newer. `Jwks` is the only writer of its state,
+on one event loop; `clock` returns monotonic seconds, the same for all workers of a host.
 """
 
 import asyncio
@@ -18,12 +18,12 @@ from .public_keys import MAX_KEYS, Key, keys_from_jwks
 
 log = logging.getLogger("koko_presence.jwks")
 
-TIMEOUT_S = 10.0  # nobody who has a known key waits for it
-TOKEN_WAITS_S = 3.0  # for an answer that is on its way, before its owner is told to come back
+TIMEOUT_S = 10.0  # tokens with a known key do not wait for it
+TOKEN_WAITS_S = 3.0  # how long a token with an unknown key waits for a pending request, before it is refused for now
 REFRESH_S = 600.0
 RETRY_S = 30.0  # after a refresh that failed
-ASK_S = 30.0  # between two questions that tokens have caused
-FIRST_S = 2.0  # both while there are no keys at all
+ASK_S = 30.0  # between two requests that tokens have caused
+FIRST_S = 2.0  # in place of both while no keys are known
 
 NOT_AMONG = "its key (kid) is not among those of auth.jwks.url"
 
@@ -31,7 +31,7 @@ OnRead = Callable[[bytes, float, Sequence[str]], None]
 
 
 class Jwks:
-    """The keys at one address. `start` begins to refresh them; `close` ends that."""
+    """The keys of one address. `start` begins the periodic refresh; `close` ends it."""
 
     asks = True
 
@@ -42,17 +42,18 @@ class Jwks:
         clock: Callable[[], float],
         on_read: OnRead = lambda body, read_at, withdrawn: None,
     ) -> None:
-        """`on_read` is told of every answer with other keys or a new age: what `learn` takes elsewhere."""
+        """`on_read` is called with the body, time and withdrawn key ids of every successful answer, for `learn` of
+        other workers."""
         self.url = url
         self._asker = asker
         self._clock = clock
         self._on_read = on_read
         self._keys: list[Key] = []
         self._names: set[str] = set()
-        self._withdrawn: dict[str, None] = {}  # names of earlier keys that the newest answer does not have
+        self._withdrawn: dict[str, None] = {}  # key ids of earlier answers that the newest one does not have
         self._read_at = float("-inf")
         self._asked_at = float("-inf")
-        self._why_not = ""  # the last answer was of no use
+        self._why_not = ""  # why the last request failed; empty after a success
         self._fetching: asyncio.Future[None] | None = None
         self._refreshing: asyncio.Task[None] | None = None
         self._closed = False
@@ -63,7 +64,7 @@ class Jwks:
             self._refreshing = asyncio.ensure_future(self._keep_fresh())
 
     async def close(self) -> None:
-        """Ask no more; who waits for an answer is told to come back."""
+        """End the refresh and close the client. A token that waits for an answer gets `VerifierUnavailable`."""
         self._closed = True
         if self._refreshing is not None:
             self._refreshing.cancel()
@@ -72,8 +73,8 @@ class Jwks:
         await self._asker.close()
 
     def find(self, header: Header) -> Sequence[Key]:
-        """The keys named by `kid`, or without one the only key of that algorithm; none when it is not known. Errors:
-        TokenRefused."""
+        """Return the keys named by `kid`, or without `kid` the only key for that algorithm; an empty sequence when none
+        is known. Errors: `TokenRefused` when several keys match without `kid`, or the key has another algorithm."""
         if header.kid is None:
             keys = [key for key in self._keys if header.alg in key.algorithms]
             if len(keys) > 1:
@@ -87,25 +88,30 @@ class Jwks:
         return keys
 
     def withdrew(self, header: Header) -> bool:
-        """Is the token's key one that was published once and is no more?"""
+        """Return True when the token's key was published earlier and is not published any more."""
         return header.kid in self._withdrawn
 
     def learn(self, body: bytes, read_at: float, withdrawn: Collection[str]) -> None:
-        """What was answered at `read_at`, to another worker; nothing is done with an answer that is older than ours."""
+        """Store the keys that another worker has requested at monotonic second `read_at`. An answer that is not newer
+        than the present one is ignored."""
         if read_at <= self._read_at or self._closed:
             return
         try:
             keys = keys_from_jwks(body)
-        except ValueError:  # of a worker with another idea of what a key is
+        except ValueError:  # a worker of another version accepts other keys
             return
         self._take(keys, read_at, withdrawn)
-        log.info("keys learned", extra={"url": self.url, "keys": len(keys), "age_s": round(self._clock() - read_at)})
+        log.info(
+            "JWKS keys received from another worker",
+            extra={"url": self.url, "keys": len(keys), "age_s": round(self._clock() - read_at)},
+        )
 
     async def look_up(self, header: Header) -> Sequence[Key]:
-        """The same after asking, if it is not too early to ask again.
+        """Return the same after a new request, unless the last one is too recent.
 
-        Errors: TokenRefused for a key that is not in an answer asked for after the token came, or was withdrawn;
-        VerifierUnavailable when there is no such answer: the key may be too new for us."""
+        Errors: `TokenRefused` for a key that is missing from an answer requested after the token came, or that was
+        withdrawn; `VerifierUnavailable` when there is no such answer, because the key may be newer than the known
+        ones."""
         try:
             return await self._look_up(header)
         except VerifierUnavailable:
@@ -115,7 +121,7 @@ class Jwks:
 
     async def _look_up(self, header: Header) -> Sequence[Key]:
         for _ in range(2):
-            under_way = self._fetching is not None  # asked before this token came: a new key may not be in it yet
+            under_way = self._fetching is not None  # requested before this token came, so it may lack a new key
             await self._ask_for_tokens()
             keys = self.find(header)
             if keys:
@@ -142,7 +148,7 @@ class Jwks:
         return ASK_S if self._keys else FIRST_S
 
     async def fetch(self) -> None:
-        """Ask for the keys now, or wait for the answer that is on its way. A failure is in the log."""
+        """Request the keys now, or wait for the pending request. A failure is logged, not raised."""
         await asyncio.shield(self._fetch_once())
 
     def _fetch_once(self) -> "asyncio.Future[None]":
@@ -160,17 +166,20 @@ class Jwks:
         except (AskFailed, ValueError) as failure:
             self._why_not = str(failure)
             if not self._closed:
-                log.warning("keys not read, the last good ones stay", extra={"url": self.url, "why": self._why_not})
+                log.warning(
+                    "JWKS keys not read, the last valid ones stay in use",
+                    extra={"url": self.url, "why": self._why_not},
+                )
         else:
             if self._names_of(keys) != self._names or not self._keys:
-                log.info("keys read", extra={"url": self.url, "keys": len(keys)})
+                log.info("JWKS keys read", extra={"url": self.url, "keys": len(keys)})
             self._take(keys, asked_at, self._withdrawn)
             self._on_read(answer.body, asked_at, list(self._withdrawn))
         finally:
             self._fetching = None
 
     def _take(self, keys: list[Key], read_at: float, withdrawn: Collection[str]) -> None:
-        """From now on these count. `read_at` is when they were asked for, so a newer answer never gives way."""
+        """Replace the keys. `read_at` is when they were requested; an answer older than the present one is ignored."""
         if read_at < self._read_at:
             return
         names = self._names_of(keys)
@@ -184,7 +193,7 @@ class Jwks:
 
     async def _keep_fresh(self) -> None:
         while True:
-            wait_s = self._read_at + REFRESH_S - self._clock()  # another worker may have read them
+            wait_s = self._read_at + REFRESH_S - self._clock()  # another worker may have fetched them
             if wait_s <= 0.0:
                 await self.fetch()
                 wait_s = self._retry_s() if self._why_not else REFRESH_S

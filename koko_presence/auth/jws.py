@@ -1,7 +1,7 @@
-"""Signed tokens in their compact form [RFC 7515]: what their header says, and what is in them when a key fits.
+"""Reads and signs tokens in JWS compact form [RFC 7515]: the unverified header, and the claims that a key has signed.
 
-The header is read before anything is believed, and chooses nothing but among what the configuration allows. Signatures
-are PyJWT's business, with keys that are ready to use.
+The header is read before the signature is verified; it only selects among the algorithms and keys that the
+configuration permits. PyJWT verifies signatures, with keys that are prepared beforehand.
 """
 
 import base64
@@ -22,14 +22,14 @@ HMAC_ALGORITHMS = {"HS256": hashlib.sha256, "HS384": hashlib.sha384, "HS512": ha
 
 
 class Header(NamedTuple):
-    """What a token says of itself, which nobody has signed for yet."""
+    """The algorithm and key id of a token's header, not verified yet."""
 
     alg: str
     kid: str | None
 
 
 def check_length(token: str) -> None:
-    """Errors: TokenRefused for a token that nobody reads."""
+    """Errors: `TokenRefused` for a token above `MAX_TOKEN_CHARS` characters."""
     if len(token) > MAX_TOKEN_CHARS:
         raise TokenRefused(
             f"it is longer than {MAX_TOKEN_CHARS} characters: name rooms by prefix, as in project_*", FORM
@@ -37,17 +37,17 @@ def check_length(token: str) -> None:
 
 
 def from_base64url(part: bytes) -> bytes:
-    """What a part of a token stands for, without its padding [RFC 7515 section 2]. Errors: ValueError."""
+    """Decode one part of a token, base64url without padding [RFC 7515 section 2]. Errors: ValueError."""
     return base64.b64decode(part + b"=" * (-len(part) % 4), b"-_", validate=True)
 
 
 def looks_signed(token: str) -> bool:
-    """Whether `token` has the form of a signed one: three parts, the first a JSON object in base64url."""
+    """Return True when `token` has the form of a JWS: three parts, the first a JSON object in base64url."""
     return token.startswith("eyJ") and token.count(".") == 2
 
 
 def read_header(token: str) -> Header:
-    """The header of a signed token. Errors: TokenRefused."""
+    """Return the header of a signed token. Errors: `TokenRefused`."""
     check_length(token)
     parts = token.count(".") + 1
     if parts == 5:
@@ -66,12 +66,12 @@ def read_header(token: str) -> Header:
 
 
 def read_claims(token: str, key: Any, algorithms: Collection[str], wrong: str) -> dict[str, Any]:
-    """What `key` has signed with one of `algorithms`; `wrong` is what to say of a signature that it has not made.
-    Errors: TokenRefused."""
+    """Verify `token` with `key` and one of `algorithms`, and return its claims; `wrong` is the message for a signature
+    that does not match. Errors: `TokenRefused`."""
     try:
         payload = _signer().decode(token, key, algorithms=list(algorithms))
         claims = msgspec.json.decode(payload)
-        # msgspec keeps the last of two equal names; another reader may keep the first [RFC 7519, 4]
+        # of two equal names msgspec keeps the last, another parser may keep the first [RFC 7519, 4]
         ONCE.decode(payload.decode())
     except jwt.InvalidAlgorithmError:
         raise other_algorithm(algorithms) from None
@@ -87,12 +87,12 @@ def read_claims(token: str, key: Any, algorithms: Collection[str], wrong: str) -
 
 
 def sign(payload: bytes, key: bytes, algorithm: str) -> str:
-    """A token signed with a shared secret."""
+    """Return a token with `payload`, signed with a shared secret."""
     return _signer().encode(payload, key, algorithm=algorithm)
 
 
 def other_algorithm(algorithms: Collection[str]) -> TokenRefused:
-    """The refusal of a token that is signed with none of `algorithms`."""
+    """Return the error for a token that is signed with none of `algorithms`."""
     expected = " or ".join(algorithms)
     return TokenRefused(f"it is not signed with {expected}, as auth.algorithms asks", ALGORITHM)
 
@@ -116,8 +116,8 @@ ONCE = json.JSONDecoder(object_pairs_hook=_each_once)
 
 
 class _ReadySecret(HMACAlgorithm):
-    """HMAC with a key that was looked at before: PyJWT would look for PEM, DER and JWK in it again with every token
-    (10 us), and warn of HS512 with fewer than 64 bytes, where we ask for 32."""
+    """HMAC with a key that was checked before. PyJWT would search it for PEM, DER and JWK with every token (10 us), and
+    warn of fewer than 64 bytes for HS512, where 32 are required here."""
 
     def prepare_key(self, key: str | bytes) -> bytes:
         return key if isinstance(key, bytes) else key.encode()

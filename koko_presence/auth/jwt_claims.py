@@ -1,6 +1,6 @@
-"""From the claims of a token whose signature fits to an identity: one set of rules, whatever the token was signed with.
+"""Checks the claims of a token with a verified signature and makes its identity, with the same rules for all keys.
 
-Times are compared with a time that is an argument. A refusal says what is wrong and what to do.
+The present time is an argument. The message of a refusal names the fault and the remedy. The module holds no state.
 """
 
 from typing import Any
@@ -10,11 +10,11 @@ from .profile import clean_image, clean_name, has_controls
 
 SCOPES = frozenset(("join", "control", "broadcast", "moderate"))
 MAX_USER_ID_CHARS = 128
-RESERVED_USER = "system"  # the sender of the server's own broadcasts [J4]
+RESERVED_USER = "system"  # the user id of server broadcasts [J4]
 
 
 class ClaimRules:
-    """What claims must say to count."""
+    """The conditions that claims must meet."""
 
     def __init__(
         self,
@@ -24,15 +24,15 @@ class ClaimRules:
         leeway_s: float = 5.0,
         max_ttl_s: float = 86_400.0,
     ) -> None:
-        """`leeway_s`: seconds by which clocks may differ; `max_ttl_s`: how far ahead an expiry is believed. `issuer`
-        and `audience` are not checked when they are None."""
+        """`leeway_s`: seconds by which clocks may differ; `max_ttl_s`: how many seconds ahead an expiry may be.
+        `issuer` and `audience` are not checked when they are None."""
         self._issuer = issuer
         self._audience = audience
         self._leeway_s = leeway_s
         self._max_ttl_s = max_ttl_s
 
     def identity(self, claims: dict[str, Any], now_s: float, forward: tuple[tuple[str, str], ...] = ()) -> Identity:
-        """Who the claims speak for at unix second `now_s`. Errors: TokenRefused."""
+        """Return the identity of the claims at unix second `now_s`. Errors: `TokenRefused`."""
         expires_at_s = self._check_times(claims, now_s)
         if self._issuer is not None and claims.get("iss") != self._issuer:
             raise TokenRefused("its issuer (iss) is not the one in auth.issuer")
@@ -82,7 +82,7 @@ def _unix(claims: dict[str, Any], name: str) -> int | None:
 
 
 def check_user_id(value: Any) -> str:
-    """`value`, when it can be a user id. Errors: TokenRefused."""
+    """Return `value` when it is a valid user id. Errors: `TokenRefused`."""
     if not isinstance(value, str) or not value.strip():
         raise TokenRefused("it names no user: sub must be a text, not empty")
     if len(value) > MAX_USER_ID_CHARS:
@@ -95,7 +95,7 @@ def check_user_id(value: Any) -> str:
 
 
 def check_rooms(value: Any) -> dict[str, tuple[str, ...]]:
-    """Scopes by room id or prefix [A6]. Errors: TokenRefused."""
+    """Return the scopes by room id or prefix [A6]; unknown scopes are left out. Errors: `TokenRefused`."""
     if not isinstance(value, dict):
         raise TokenRefused("rooms must be an object from room ids to lists of scopes")
     rooms = {}
@@ -104,7 +104,7 @@ def check_rooms(value: Any) -> dict[str, tuple[str, ...]]:
             raise TokenRefused("rooms must be an object from room ids to lists of scopes")
         if "*" in pattern[:-1]:
             raise TokenRefused("a room pattern may have one * and only at its end")
-        # scopes of a later version are no reason to refuse: they allow nothing here
+        # unknown scopes, perhaps of a later version, permit nothing and are no reason to refuse
         rooms[pattern] = tuple(scope for scope in scopes if scope in SCOPES)
     return rooms
 
@@ -116,5 +116,5 @@ def _switch(value: Any) -> bool:
 
 
 def _sid(value: Any) -> str | None:
-    """Nothing is decided by it, so one that cannot be used is dropped, as an image is."""
+    """Return the session id, or None when it is unusable: no decision depends on it."""
     return value if isinstance(value, str) and 0 < len(value) <= MAX_USER_ID_CHARS and value.isprintable() else None

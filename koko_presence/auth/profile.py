@@ -1,6 +1,6 @@
-"""What others see of a user: names and images that can do no harm on their pages.
+"""Cleans the display names and image addresses of tokens, so that they are harmless on other users' pages.
 
-A name is for text nodes: it is cleaned of what cannot be seen or paints over its surroundings, not escaped for HTML.
+A name is meant for text nodes: control and direction characters are removed, HTML is not escaped.
 """
 
 import unicodedata
@@ -10,23 +10,23 @@ from urllib.parse import urlsplit
 MAX_NAME_UNITS = 100
 MAX_IMAGE_CHARS = 2048
 
-# Characters that turn the reading direction round, and marks that are not seen: a name must not paint over the page.
+# Characters that change the reading direction: a name must not disturb the text around it.
 _BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-_CONTROLS = frozenset(("Cc", "Cs", "Zl", "Zp"))  # C0, C1, half surrogate pairs, line and paragraph separators
-_UNSEEN = frozenset(("Cf", "Mn", "Me", "Zs"))  # marks, joiners, spaces: nobody sees a name made of these alone
+_CONTROLS = frozenset(("Cc", "Cs", "Zl", "Zp"))  # C0, C1, lone surrogates, line and paragraph separators
+_UNSEEN = frozenset(("Cf", "Mn", "Me", "Zs"))  # marks, joiners, spaces: a name of only these is not visible
 _JOINER = "\u200d"
 
 
 def has_controls(text: str) -> bool:
-    """Whether `text` holds control characters, line separators, half surrogate pairs or direction marks."""
-    if text.isprintable():  # none of these is, and nearly every text is
+    """Return True when `text` has control characters, line separators, lone surrogates or direction marks."""
+    if text.isprintable():  # none of these is printable, and nearly every name is
         return False
     return any(unicodedata.category(char) in _CONTROLS or char in _BIDI for char in text)
 
 
 def clean_name(value: Any, otherwise: str) -> str:
-    """A display name without control and direction characters, at most 100 UTF-16 units [A5, B15]; `otherwise` when
-    nothing is left to see."""
+    """Return a display name without control and direction characters, of at most 100 UTF-16 units [A5, B15]; that of
+    `otherwise` when nothing visible remains, or "?"."""
     for candidate in (value, otherwise):
         if isinstance(candidate, str):
             shown = "".join(map(_shown, candidate)) if has_controls(candidate) else candidate
@@ -54,8 +54,8 @@ def _cut(name: str) -> str:
 
 
 def _continues(text: str, at: int) -> bool:
-    """Whether a reader sees `text[at]` as part of the character before it: accents, emoji families, skins, flags. The
-    rules of Unicode's annex 29 that names meet."""
+    """Return True when `text[at]` belongs to the grapheme of the character before it: accents, emoji sequences, skin
+    tones, flags. These are the rules of Unicode Annex 29 that matter for names."""
     char = text[at]
     if unicodedata.category(char)[0] == "M" or char == _JOINER or text[at - 1] == _JOINER:
         return True
@@ -72,7 +72,7 @@ def _is_half_flag(char: str) -> bool:
 
 
 def clean_image(value: Any) -> str | None:
-    """An https address of at most 2,048 characters, or None [A5]."""
+    """Return an https address of at most 2,048 characters, or None [A5]."""
     if not isinstance(value, str) or len(value) > MAX_IMAGE_CHARS or not value.isprintable() or " " in value:
         return None
     try:

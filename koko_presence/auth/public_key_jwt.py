@@ -1,4 +1,4 @@
-"""Tokens signed with a private key whose public half is known here: from PEM, or from an identity provider's JWKS."""
+"""Verifies tokens signed with a private key, by public keys from PEM text or from an identity provider's JWKS."""
 
 from collections.abc import Awaitable, Collection, Sequence
 from typing import Protocol
@@ -13,31 +13,31 @@ NOT_SIGNED = "its signature does not match: was it made with another key?"
 
 
 class KeySource(Protocol):
-    """Where public keys come from."""
+    """A source of public keys."""
 
-    asks: bool  # whether look_up can find what `find` did not
+    asks: bool  # True when `look_up` can find a key that `find` did not
 
     def find(self, header: Header) -> Sequence[Key]:
-        """The keys that may have signed a token with this header; none when its key is not known (yet). Errors:
-        TokenRefused when there can be none."""
+        """Return the keys that may have signed a token with this header; an empty sequence when its key is unknown.
+        Errors: `TokenRefused` when no key can match."""
         ...
 
     async def look_up(self, header: Header) -> Sequence[Key]:
-        """The same after asking for newer keys. Errors: TokenRefused, VerifierUnavailable."""
+        """Return the same after a request for newer keys. Errors: `TokenRefused`, `VerifierUnavailable`."""
         ...
 
     def withdrew(self, header: Header) -> bool:
-        """Is the token's key one that counted once and does no more?"""
+        """Return True when the token's key was valid earlier and was withdrawn."""
         ...
 
 
 class KeyVerifier:
-    """Tokens signed with one of the keys of a source, by algorithms that the configuration has chosen."""
+    """Verifies tokens with the keys of a source and the configured algorithms."""
 
     def __init__(
         self, source: KeySource, algorithms: Collection[str], rules: ClaimRules, *, forwards: bool = False
     ) -> None:
-        """`forwards`: identities bring the token along."""
+        """`forwards`: identities carry the token as a header for the application's API."""
         self._source = source
         self._algorithms = list(algorithms)
         self._rules = rules
@@ -45,13 +45,13 @@ class KeyVerifier:
 
     @property
     def asks(self) -> bool:
-        """Keys of an identity provider may be too new to be known."""
+        """True when the source can request newer keys."""
         return self._source.asks
 
     def verify(self, token: str, now_s: float, may_ask: MayAsk = freely) -> Identity | Awaitable[Identity]:
-        """The identity behind `token` at unix second `now_s`: at once when its key is known. `may_ask` does not matter,
-        as keys are asked for at times of their own. Errors: TokenRefused; the
-        answer that comes later has VerifierUnavailable too."""
+        """Return the identity of `token` at unix second `now_s`: at once when its key is known. `may_ask` is not used,
+        because the source limits its requests itself. Errors: `TokenRefused`; from the awaitable also
+        `VerifierUnavailable`."""
         header = read_header(token)
         if header.alg not in self._algorithms:
             raise other_algorithm(self._algorithms)
@@ -61,20 +61,20 @@ class KeyVerifier:
         try:
             return self._verified(token, header, keys, now_s)
         except TokenRefused as refused:
-            # a key without a name may have been exchanged for another one without a name
+            # a key without `kid` may have been replaced by another one without `kid`
             if refused.came != SIGNATURE or header.kid is not None or not self._source.asks:
                 raise
         return self._after_asking(token, header, now_s)
 
     def was_refused(self, token: str, now_s: float) -> bool:
-        """Was its key withdrawn?"""
+        """Return True when the key of `token` was withdrawn."""
         try:
             return self._source.withdrew(read_header(token))
-        except TokenRefused:  # not of the form that has keys: `verify` says so
+        except TokenRefused:  # not a JWS: `verify` refuses it
             return False
 
     def has_refused(self, token_hash: bytes, now_s: float) -> bool:
-        """Of tokens nothing is remembered, only of keys."""
+        """Return False: no results for tokens are cached, only keys."""
         return False
 
     async def _after_asking(self, token: str, header: Header, now_s: float) -> Identity:
@@ -93,7 +93,7 @@ class KeyVerifier:
 
 
 class FixedKeys:
-    """Keys out of the configuration. A token's `kid` chooses nothing: they have no names."""
+    """The keys of the configuration. They have no key ids, so a token's `kid` is ignored."""
 
     asks = False
 
@@ -101,16 +101,16 @@ class FixedKeys:
         self._keys = keys
 
     def find(self, header: Header) -> Sequence[Key]:
-        """All keys of the token's algorithm."""
+        """Return all keys for the token's algorithm. Errors: `TokenRefused` when there is none."""
         keys = [key for key in self._keys if header.alg in key.algorithms]
         if not keys:
             raise TokenRefused(f"there is no key for {header.alg} in auth.public_key", SIGNATURE)
         return keys
 
     async def look_up(self, header: Header) -> Sequence[Key]:
-        """The same: there is nobody to ask."""
+        """Return the same as `find`: there is no newer source."""
         return self.find(header)
 
     def withdrew(self, header: Header) -> bool:
-        """What the configuration has no more was never known here."""
+        """Return False: earlier configurations are not known."""
         return False

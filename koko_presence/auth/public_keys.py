@@ -1,7 +1,7 @@
-"""Public keys, ready to use: from PEM text, and from a JWK set [RFC 7517].
+"""Parses public keys from PEM text and from a JWK set [RFC 7517].
 
-A key goes with the algorithms of its own kind only, so a token can never have it read as another: there is no shared
-secret among these, and no HMAC.
+A key is used only with the algorithms of its own type, so that a token cannot have it used for another one: shared
+secrets and HMAC are excluded.
 """
 
 import re
@@ -26,7 +26,7 @@ _READERS: dict[str, Any] = {"RSA": RSAAlgorithm, "EC": ECAlgorithm, "OKP": OKPAl
 
 
 class Key(NamedTuple):
-    """A public key, the algorithms it may have signed with, and the name by which tokens choose it."""
+    """A public key, the algorithms that it is used with, and the key id by which tokens name it."""
 
     material: Any
     algorithms: tuple[str, ...]
@@ -34,8 +34,8 @@ class Key(NamedTuple):
 
 
 def keys_from_pem(text: str) -> list[Key]:
-    """The keys in `text`, which may hold several, as public keys or certificates; a line break may be written as
-    backslash and n, as environment variables have it. Errors: ValueError with what to do."""
+    """Return the public keys and the keys of certificates in `text`, at most `MAX_KEYS`. A line break may be written as
+    backslash and n, as in environment variables. Errors: ValueError with the remedy."""
     text = text.replace("\\n", "\n")
     keys = []
     for block in _BLOCK.finditer(text):
@@ -60,8 +60,8 @@ def keys_from_pem(text: str) -> list[Key]:
 
 
 def keys_from_jwks(body: bytes) -> list[Key]:
-    """The keys in a JWK set that can sign a token for us; others are passed over. Errors: ValueError when there is
-    none."""
+    """Return the keys of a JWK set that may sign tokens, at most `MAX_KEYS`; others are skipped. Errors: ValueError
+    when there is none."""
     try:
         found = msgspec.json.decode(body)
     except (msgspec.DecodeError, RecursionError):
@@ -76,7 +76,7 @@ def keys_from_jwks(body: bytes) -> list[Key]:
 
 
 def _key_from_jwk(jwk: Any) -> Key | None:
-    # one with its private half is known to everybody who can read this, and so signs for nobody
+    # a published private key (d) proves nothing
     if not isinstance(jwk, dict) or "d" in jwk or jwk.get("use", "sig") != "sig":
         return None
     reader, operations, kid = _READERS.get(str(jwk.get("kty"))), jwk.get("key_ops", ["verify"]), jwk.get("kid")
@@ -87,7 +87,7 @@ def _key_from_jwk(jwk: Any) -> Key | None:
     try:
         material = reader.from_jwk(jwk)
     except (jwt.PyJWTError, ArithmeticError, AttributeError, LookupError, TypeError, UnsupportedAlgorithm, ValueError):
-        return None  # whatever stands in it: PyJWT looks at the outside only
+        return None  # PyJWT does not check all values and lets errors of other kinds through
     algorithms = _algorithms_of(material)
     if "alg" in jwk:
         algorithms = tuple(name for name in algorithms if name == jwk["alg"])

@@ -1,8 +1,8 @@
-"""So many a second, with a burst saved up: for questions that anybody can cause. Pure; any clock in seconds."""
+"""A token bucket for requests that any client can cause. Pure: times are arguments, of any clock, in seconds."""
 
 
 class Budget:
-    """Full at first. `hz` a second, at most `burst` at once."""
+    """A token bucket, full at first: `hz` tokens per second, at most `burst` at once."""
 
     __slots__ = ("_at", "_burst", "_hz", "_left")
 
@@ -11,7 +11,8 @@ class Budget:
         self._left, self._at = burst, float("-inf")
 
     def take(self, now: float) -> bool:
-        """Whether there was one to take at `now`; a clock that was set back gives none and takes none away."""
+        """Take one token at `now` and return True, or return False when there is none. A clock that was set back adds
+        no tokens and removes none."""
         if now > self._at:
             self._left = min(self._burst, self._left + (now - self._at) * self._hz)
         self._at = now

@@ -1,10 +1,10 @@
-"""Resume tokens: the server's own tokens for coming back to a session, signed, so that any worker with the secret can
-read them [A1, N-c].
+"""Issues and verifies resume tokens, which this server signs so that a client can resume its session on any worker with
+the same secret [A1, N-c].
 
-There are two forms. The short one names an end and a session, and opens nothing without a good token of the user beside
-it. The long one, made where tokens are checked with another server, which may not answer, also holds whom this server
-has believed the client to be: while the token *cannot* be checked, it is proof enough for a session that is not over.
-Everything in it is what the client's own token said; it is signed, not encrypted.
+There are two forms. The short form has an expiry and a session id, and is accepted only together with a valid token of
+the user. The long form is issued where tokens are checked with another server, which may fail; it also has the identity
+of the client's last verified token. While the client's token *cannot* be checked, it is sufficient for a session that
+has not ended. It contains only data of the client's own token; it is signed, not encrypted.
 """
 
 import base64
@@ -20,13 +20,13 @@ from .jws import MAX_TOKEN_CHARS, from_base64url, looks_signed
 
 MAX_RESUME_CHARS = 6144
 _MAC_BYTES = 16
-_LONG = b"\x00"  # behind the signature; the short form has a digit there
-_TOKEN = "\x00"  # stands for the token in what is forwarded
+_LONG = b"\x00"  # first byte after the MAC; the short form has a digit there
+_TOKEN = "\x00"  # replaces the token in the forwarded headers
 
 
 class Resumable(NamedTuple):
-    """What a long resume token is proof of: a session, whom it belonged to, and by which token (its SHA-256), the last
-    one that was checked. `is_same`: the client brings that very token along."""
+    """The content of a long resume token: a session, its identity, and the SHA-256 of the last token that was checked.
+    `is_same`: the client has sent that same token."""
 
     session_id: str
     identity: Identity
@@ -41,7 +41,7 @@ class _Body(Struct, array_like=True):
     name: str
     image: str | None
     identity_expires_at_s: int
-    rooms: dict[str, tuple[str, ...]] | None  # None: too long to be carried along
+    rooms: dict[str, tuple[str, ...]] | None  # None: left out because of its size
     presence: bool
     sid: str | None
     token_hash: bytes
@@ -53,27 +53,27 @@ _decode = msgspec.msgpack.Decoder(_Body).decode
 
 
 class ResumeTokens:
-    """Makes and reads resume tokens with one secret."""
+    """Issues and verifies resume tokens with one secret; it holds only the derived keys."""
 
     def __init__(self, secret: str) -> None:
-        """Errors: ValueError without a secret: everybody could make such tokens."""
+        """Errors: ValueError for an empty secret, with which any client could issue such tokens."""
         if not secret:
             raise ValueError("Resume tokens need a secret.")
-        # keys of their own: what is signed here can never be taken for a JWT of the same secret
+        # separate keys: a resume token can never be accepted as a JWT of the same secret
         self._key = hmac.digest(secret.encode(), b"koko-presence resume token", "sha256")
         self._long_key = hmac.digest(secret.encode(), b"koko-presence resume token with identity", "sha256")
 
     def issue(self, user_id: str, session_id: str, expires_at_s: int) -> str:
-        """A short token for `session_id`, good until unix second `expires_at_s`."""
+        """Return a short token for `session_id`, valid until unix second `expires_at_s`."""
         body = f"{expires_at_s}.{session_id}".encode()
         return _text(self._sign(user_id, body) + body)
 
     def issue_for(
         self, identity: Identity, session_id: str, expires_at_s: int, token: str, token_hash: bytes | None = None
     ) -> str:
-        """A long one, for the client that came with `token`: at most MAX_RESUME_CHARS characters, for which the rooms
-        of the identity are left out when they are many. `token_hash` is that of the last token that was checked, when
-        it is another one."""
+        """Return a long token for the client that has sent `token`. It has at most `MAX_RESUME_CHARS` characters; the
+        identity's rooms are left out when it would be longer. `token_hash` is that of the last token that was checked,
+        when that is not `token`."""
         body = _Body(
             expires_at_s=expires_at_s,
             session_id=session_id,
@@ -98,7 +98,7 @@ class ResumeTokens:
         return _text(hmac.digest(self._long_key, signed, hashlib.sha256)[:_MAC_BYTES] + signed)
 
     def read(self, token: str, user_id: str, now_s: float) -> str | None:
-        """The session id, or None for a token that is forged, expired, another user's or no token at all."""
+        """Return the session id, or None for a token that is forged, expired, malformed or of another user."""
         try:
             raw = _raw(token)
             if raw[_MAC_BYTES : _MAC_BYTES + 1] == _LONG:
@@ -106,16 +106,16 @@ class ResumeTokens:
                 return body.session_id if body is not None and body.user_id == user_id else None
             end, _, session_id = raw[_MAC_BYTES:].decode().partition(".")
             expires_at_s = int(end)
-            # made again and compared whole: int has several spellings of one value, this leaves one
+            # issued again and compared as a whole, because int() accepts several spellings of one value
             genuine = hmac.compare_digest(self.issue(user_id, session_id, expires_at_s).encode(), token.encode())
             return session_id if genuine and expires_at_s > now_s else None
         except ValueError:
             return None
 
     def read_identity(self, resume_token: str, token: str, now_s: float) -> Resumable | None:
-        """What a long resume token proves for a client that brings `token` along, which cannot be checked: that must be
-        the very one with which the session began, or a signed one that names the same user and has not expired. None
-        when it proves nothing. The identity is forwarded with `token`."""
+        """Return the content of a long resume token for a client whose `token` cannot be checked. `token` must be the
+        last one that was checked for the session, or a JWS that names the same user and has not expired; otherwise, and
+        for an invalid resume token, the result is None. The forwarded headers of the identity carry `token`."""
         try:
             raw = _raw(resume_token)
             is_long = raw[_MAC_BYTES : _MAC_BYTES + 1] == _LONG
@@ -157,7 +157,7 @@ def _text(raw: bytes) -> str:
 
 
 def _raw(token: str) -> bytes:
-    """Errors: ValueError for what is not base64url as `_text` writes it."""
+    """Decode base64url. Errors: ValueError for text that is not exactly as `_text` writes it."""
     raw = from_base64url(token.encode("ascii"))
     if _text(raw) != token:  # base64 has several spellings of one value
         raise ValueError("another spelling")
@@ -165,8 +165,8 @@ def _raw(token: str) -> bytes:
 
 
 def _names(token: str, user_id: str, now_s: float) -> bool:
-    """Does a signed token, as far as it can be read without its key, name this user and an end to come? After
-    signing in as another user a client must not come back to the session of the user before."""
+    """Return True when the unverified claims of a JWS name this user and an expiry after `now_s`. After signing in as
+    another user a client must not resume the session of the previous one."""
     if len(token) > MAX_TOKEN_CHARS or not looks_signed(token):
         return False
     try:

@@ -1,6 +1,7 @@
-"""What one worker has been told by others outside, kept for the workers to come: entries with an age, bounded in bytes.
+"""Caches the answers of other servers for workers that start later: entries with an expiry, bounded in bytes.
 
-The supervisor keeps it and does not look inside. Pure; unix seconds, since entries speak of the ends of tokens.
+The supervisor holds the cache and does not decode the values; `SharedCache` is the only writer of its state. Pure:
+times are arguments in unix seconds, because entries expire with tokens.
 """
 
 from collections import OrderedDict
@@ -10,15 +11,15 @@ from msgspec import Struct
 
 Kind = Literal["keys", "answer", "refusal"]
 
-# An entry counts with its key and value and this much for the rest. One kind never pushes out another: keys are few and
-# large, and an attacker could want refusals to be forgotten.
+# The size of an entry is that of its key and value plus this overhead. A kind never evicts entries of another: keys are
+# few and large, and an attacker could want refusals to be evicted.
 OVERHEAD_BYTES = 200
 MAX_BYTES: dict[Kind, int] = {"keys": 512 << 10, "answer": 8 << 20, "refusal": 2 << 20}
 BATCH_BYTES = 256 << 10
 
 
 class CacheEntry(Struct, array_like=True):
-    """`value` is of use until unix second `until_s`; a newer one with the same key takes its place."""
+    """An encoded `value`, valid until unix second `until_s`; a newer entry with the same key replaces it."""
 
     kind: Kind
     key: bytes
@@ -27,20 +28,20 @@ class CacheEntry(Struct, array_like=True):
 
     @property
     def size_bytes(self) -> int:
-        """What it costs to keep it."""
+        """The entry's size in bytes."""
         return len(self.key) + len(self.value) + OVERHEAD_BYTES
 
 
 class SharedCache:
-    """Of each kind the newest entries, up to MAX_BYTES. Written by its owner alone."""
+    """The newest entries of each kind, up to `MAX_BYTES`. Only its methods write its state."""
 
     def __init__(self) -> None:
         self._entries: dict[Kind, OrderedDict[bytes, CacheEntry]] = {kind: OrderedDict() for kind in MAX_BYTES}
         self._bytes: dict[Kind, int] = dict.fromkeys(MAX_BYTES, 0)
 
     def put(self, entry: CacheEntry) -> None:
-        """Keep an entry, as the newest of its kind; the oldest go when there is no room. An answer ends a refusal with
-        the same key, and the other way round."""
+        """Store an entry as the newest of its kind and evict the oldest above `MAX_BYTES`. An answer removes a refusal
+        with the same key, and the other way round."""
         self._drop(entry.kind, entry.key)
         if entry.kind != "keys":
             self._drop("refusal" if entry.kind == "answer" else "answer", entry.key)
@@ -51,8 +52,8 @@ class SharedCache:
             self._drop(entry.kind, next(iter(entries)))
 
     def batches(self, now_s: float) -> list[list[CacheEntry]]:
-        """All that counts at unix second `now_s`, the oldest first, in portions of about BATCH_BYTES; what has ended is
-        forgotten."""
+        """Return all entries that are valid at unix second `now_s`, of each kind the oldest first, in batches of about
+        `BATCH_BYTES`. Expired entries are removed."""
         batches: list[list[CacheEntry]] = []
         size = BATCH_BYTES
         for kind, entries in self._entries.items():
@@ -67,7 +68,7 @@ class SharedCache:
         return batches
 
     def size_bytes(self) -> int:
-        """What all of it costs."""
+        """Return the size of all entries in bytes."""
         return sum(self._bytes.values())
 
     def _drop(self, kind: Kind, key: bytes) -> None:

@@ -1,6 +1,6 @@
-"""Answers from elsewhere, kept for a while: a bounded map in which entries end, and one question at a time per key.
+"""A bounded cache of values with an expiry, with one pending request per key.
 
-Written by its owner alone, on one loop. Times are whatever clock the owner uses, in seconds, and always arguments.
+`Memory` is the only writer of its state, on one event loop. Times are arguments, in seconds of any one clock.
 """
 
 import asyncio
@@ -13,16 +13,16 @@ Key = TypeVar("Key")
 
 
 class Kept(NamedTuple, Generic[Value]):
-    """An answer and the time until which it counts; one that counts for nothing later has `until` 0."""
+    """A value and the time until which it is valid; `until` 0 for one that is not to be cached."""
 
     value: Value
     until: float
 
 
 class Memory(Generic[Key, Value]):
-    """At most `limit` answers, none of them None; the one that was not wanted for the longest time goes first.
+    """A cache of at most `limit` values, none of them None; the least recently used one is evicted first.
 
-    `get` and `put` take constant time. Hence OrderedDict: a dict steps over what is gone to find its first entry.
+    `get` and `put` take constant time. It is an OrderedDict because a dict scans its deleted entries to find the first.
     """
 
     def __init__(self, limit: int) -> None:
@@ -34,42 +34,43 @@ class Memory(Generic[Key, Value]):
         return len(self._kept)
 
     def takes(self, key: Key, limit: int) -> bool:
-        """Is this being asked already, or are fewer than `limit` questions on their way?"""
+        """Return True when a request for `key` is pending, or fewer than `limit` requests are."""
         return key in self._asking or len(self._asking) < limit
 
     def is_asking(self, key: Key) -> bool:
-        """Is this being asked already?"""
+        """Return True when a request for `key` is pending."""
         return key in self._asking
 
     def get(self, key: Key, now: float) -> Value | None:
-        """The answer that still counts at `now`, or None."""
+        """Return the value that is valid at `now`, or None."""
         kept = self._kept.pop(key, None)
         if kept is None or kept.until <= now:
             return None
-        self._kept[key] = kept  # to the end: it was used
+        self._kept[key] = kept  # moved to the end: most recently used
         return kept.value
 
     def put(self, key: Key, value: Value, until: float) -> None:
-        """Keep an answer until `until`."""
+        """Store a value until `until`."""
         self._kept.pop(key, None)
         self._kept[key] = Kept(value, until)
         while len(self._kept) > self._limit:
             self._kept.popitem(last=False)
 
     def forget(self, of: Callable[[Key], bool] = lambda key: True) -> None:
-        """Forget the answers whose key `of` names. A question that is on its way is not kept when it is answered."""
+        """Remove the values whose key matches `of`. The answer of a pending request for such a key is not stored."""
         for key in [key for key in self._kept if of(key)]:
             del self._kept[key]
         for key in [key for key in self._asking if of(key)]:
             del self._asking[key]
 
     def forget_one(self, key: Key) -> None:
-        """Forget one answer, if it is kept."""
+        """Remove the value of `key`, if there is one."""
         self._kept.pop(key, None)
 
     async def ask(self, key: Key, now: float, question: Callable[[], Awaitable[Kept[Value]]]) -> Value:
-        """The answer that counts, else that of `question`, which is asked once however many wait for it, and goes on
-        when one of them is gone. Errors: those of `question`, for all who wait; they are not kept."""
+        """Return the cached value that is valid at `now`, or the result of `question`. Concurrent callers share one
+        request, which goes on when a caller is cancelled. Errors: those of `question`, for all its callers; they are
+        not cached."""
         value = self.get(key, now)
         if value is not None:
             return value
@@ -80,7 +81,7 @@ class Memory(Generic[Key, Value]):
         return (await asyncio.shield(asking)).value
 
     def stop(self) -> None:
-        """Give up what is being asked."""
+        """Cancel all pending requests."""
         for asking in list(self._asking.values()):
             asking.cancel()
 
@@ -88,7 +89,7 @@ class Memory(Generic[Key, Value]):
         wanted = self._asking.get(key) is done
         if wanted:
             del self._asking[key]
-        if done.cancelled() or done.exception() is not None:  # taken from the future, so that nobody complains of it
+        if done.cancelled() or done.exception() is not None:  # retrieved, so that asyncio does not log it
             return
         if wanted:
             kept = done.result()

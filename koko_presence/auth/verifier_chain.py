@@ -1,4 +1,4 @@
-"""Several verifiers, tried in the order of auth.verifiers: whoever knows the token first says who it is."""
+"""Combines several verifiers into one: they are tried in the order of `auth.verifiers` until one accepts the token."""
 
 from collections.abc import Awaitable, Sequence
 
@@ -6,28 +6,28 @@ from .identity import CLAIMS, Identity, MayAsk, TokenRefused, TokenVerifier, Ver
 
 
 class VerifierChain:
-    """One verifier made of several. A token that one of them finds genuine and yet not good is not shown to the others,
-    and of all refusals the one that came nearest is told; before it, that one of them could not be asked."""
+    """One verifier made of several. A token that one of them refuses for its claims is not passed to the others. When
+    all refuse, the error is a `VerifierUnavailable` if there is one, otherwise the refusal that got furthest."""
 
     def __init__(self, verifiers: Sequence[TokenVerifier]) -> None:
         self._verifiers = verifiers
 
     @property
     def asks(self) -> bool:
-        """Does one of them?"""
+        """True when one of the verifiers does."""
         return any(verifier.asks for verifier in self._verifiers)
 
     def was_refused(self, token: str, now_s: float) -> bool:
-        """Was it, by the one that it is for? A verifier that does not read tokens of its form has no say."""
+        """Return True when one verifier has refused it; verifiers for tokens of another form return False."""
         return any(verifier.was_refused(token, now_s) for verifier in self._verifiers)
 
     def has_refused(self, token_hash: bytes, now_s: float) -> bool:
-        """Was it, by one of them?"""
+        """Return True when one verifier has refused it."""
         return any(verifier.has_refused(token_hash, now_s) for verifier in self._verifiers)
 
     def verify(self, token: str, now_s: float, may_ask: MayAsk = freely) -> Identity | Awaitable[Identity]:
-        """The identity behind `token` at unix second `now_s`; later only when one had to ask. Errors: TokenRefused,
-        VerifierUnavailable."""
+        """Return the identity of `token` at unix second `now_s`, as an awaitable only when a verifier sends a request.
+        Errors: `TokenRefused`, `VerifierUnavailable`."""
         refusals: list[TokenRefused] = []
         for at, verifier in enumerate(self._verifiers, start=1):
             try:
@@ -67,5 +67,5 @@ def _note(refused: TokenRefused, refusals: list[TokenRefused]) -> None:
 
 
 def _told(refusals: list[TokenRefused]) -> TokenRefused:
-    # the first of the nearest: max keeps the order of equals
+    # of equals max returns the first
     return max(refusals, key=lambda refused: (isinstance(refused, VerifierUnavailable), refused.came))
