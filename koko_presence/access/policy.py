@@ -1,4 +1,6 @@
-"""May this user enter this room, and do what there? Behind one interface, because others than the token may answer."""
+"""Declares the interface of authorisers, which decide whether a user may enter a room and with which permissions, and
+implements the two that need no request: the token's claim `rooms`, and access for all. The module holds no state.
+"""
 
 from collections.abc import Awaitable, Collection
 from typing import Literal, Protocol
@@ -9,7 +11,7 @@ from koko_presence.auth.identity import Identity
 from koko_presence.protocol.errors import NOT_CHECKED, NOT_CHECKED_RETRY_S, PresenceError
 from koko_presence.protocol.messages import RoomType
 
-# What a room's name says of its type, so that the first to join cannot squat on it with a wrong one [C1].
+# The room type by prefix of the room id, so that the first client to join cannot set a wrong type [C1].
 _PREFIXES: tuple[tuple[str, RoomType], ...] = (
     ("video_", "video"),
     ("project_", "project"),
@@ -19,15 +21,15 @@ _PREFIXES: tuple[tuple[str, RoomType], ...] = (
     ("comparison_", "comparison"),
 )
 
-# One text for "there is no such room" and "it is not for you": an answer must not tell which rooms exist.
+# One text for unknown rooms and closed ones: an answer must not reveal which rooms exist.
 REFUSED = "This room is not open to you. Ask your application for access."
 
 
 class Grant(Struct, frozen=True, kw_only=True):
-    """What a user may do in a room. `room_type` is the authoriser's word on the type, if it has one [C1].
+    """The permissions of a user in a room. `room_type` is the authoriser's room type, if it has given one [C1].
 
-    `retry_after_s` goes with a refusal for want of an answer: nobody who could be asked has said no. It keeps out who
-    wants in, and changes nothing for who is in.
+    `retry_after_s`, in seconds, is set when the authoriser has given no answer. Such a refusal applies to sessions that
+    want to join; present members stay.
     """
 
     allow: bool
@@ -39,7 +41,7 @@ class Grant(Struct, frozen=True, kw_only=True):
     retry_after_s: float | None = None
 
     def refusal(self) -> PresenceError:
-        """What somebody is told who may not enter."""
+        """Return the error for a user who may not enter."""
         return PresenceError("FORBIDDEN", self.reason, retry_after_s=self.retry_after_s)
 
 
@@ -50,7 +52,7 @@ UNSURE = Grant(allow=False, reason=NOT_CHECKED, retry_after_s=NOT_CHECKED_RETRY_
 
 
 class Access(Protocol):
-    """Whatever can say who may enter, at once or after asking elsewhere."""
+    """An authoriser: decides at once, or after a request to another server."""
 
     def check(
         self,
@@ -61,30 +63,31 @@ class Access(Protocol):
         session_id: str = "",
         action: Action = "join",
     ) -> Grant | Awaitable[Grant]:
-        """What `identity` may do in `room_id`; `room_type` is what the client says it is, `session_id` the session that
-        wants to know. A refusal is a Grant too, and the same one whether the room is unknown or closed."""
+        """Return the permissions of `identity` in `room_id`. `room_type` is the type given by the client, `session_id`
+        the session for which the check is made. A refusal is a `Grant` too, the same for unknown and closed rooms."""
         ...
 
     def forget(self, user_id: str | None = None, room_id: str | None = None) -> None:
-        """Answers about this user, this room, or both count no more: the next check asks anew [N12]. None is any."""
+        """Drop cached answers about this user, this room, or both, so that the next check sends a request [N12]. None
+        matches all."""
         return
 
     @property
     def breaker_open(self) -> bool:
-        """Whether questions are refused unasked, since nobody answers."""
+        """True while the circuit breaker is open and checks fail without a request."""
         return False
 
     async def close(self) -> None:
-        """Nothing is asked any more."""
+        """Cancel all pending requests."""
         return
 
 
 class ClaimsAccess(Access):
-    """The token's `rooms` claim: the exact id, or else the longest prefix with a trailing `*` [A6].
+    """Access by the token's claim `rooms`: the exact id, otherwise the longest prefix with a trailing `*` [A6].
 
-    Each scope stands for itself: `moderate` is having a say over others (who has control, who must go) and brings no
-    `control` or `broadcast` with it. Without `join` the others count for nothing. Rooms are not looked up, so neither
-    the answer nor its time tells whether one exists.
+    Each scope is independent: `moderate` permits decisions about other users (control, kicks) and does not include
+    `control` or `broadcast`. Without `join` the other scopes have no effect. Rooms are not looked up, so neither the
+    answer nor its time reveals whether a room exists.
     """
 
     def check(self, identity: Identity, room_id: str, room_type: RoomType | None, **_: str) -> Grant:
@@ -95,7 +98,7 @@ class ClaimsAccess(Access):
 
 
 class AllowAll(Access):
-    """Everybody may enter, control and broadcast everywhere; who moderates is still the token's to say. For
+    """Every user may enter, control and broadcast in every room; the scope `moderate` comes from the token. For
     development, and for applications whose rooms are all public."""
 
     def check(self, identity: Identity, room_id: str, room_type: RoomType | None, **_: str) -> Grant:
@@ -104,7 +107,7 @@ class AllowAll(Access):
 
 
 def granted(scopes: Collection[str], room_type: RoomType | None = None) -> Grant:
-    """The Grant of somebody who may enter and has these scopes."""
+    """Return the grant of a user who may enter and has these scopes."""
     return Grant(
         allow=True,
         can_control="control" in scopes,
@@ -115,12 +118,12 @@ def granted(scopes: Collection[str], room_type: RoomType | None = None) -> Grant
 
 
 def scopes_for(identity: Identity, room_id: str) -> tuple[str, ...] | None:
-    """The scopes of the pattern that names `room_id` best, or None when none does."""
+    """Return the scopes of the pattern that matches `room_id` best, or None when none matches."""
     rooms = identity.rooms
     exact = rooms.get(room_id)
     if exact is not None:
         return exact
-    # from the longest prefix down: a room id has 128 characters at most [C17], a token may have hundreds of patterns
+    # longest prefix first: a room id has at most 128 characters [C17], a token may have hundreds of patterns
     for length in range(len(room_id), -1, -1):
         scopes = rooms.get(room_id[:length] + "*")
         if scopes is not None:
@@ -129,14 +132,13 @@ def scopes_for(identity: Identity, room_id: str) -> tuple[str, ...] | None:
 
 
 def room_type_of(room_id: str) -> RoomType | None:
-    """The type that a known prefix implies [C1]."""
+    """Return the room type that a known prefix of the id implies, or None [C1]."""
     return next((room_type for prefix, room_type in _PREFIXES if room_id.startswith(prefix)), None)
 
 
 def settled_type(room_id: str, claimed: RoomType | None, grant: Grant) -> RoomType | None:
-    """A room's type from the authoriser, the known prefix or the client; they must not disagree [C1, C2].
-
-    Errors: ROOM_TYPE_MISMATCH."""
+    """Return a room's type: that of the authoriser, of a known prefix, or of the client [C1, C2]. Errors:
+    ROOM_TYPE_MISMATCH when the client's type differs from the other."""
     implied = grant.room_type or room_type_of(room_id)
     if claimed is None:
         return implied

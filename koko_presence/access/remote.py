@@ -1,11 +1,13 @@
-"""Access that asks the application: what a webhook and the tRPC probe have in common.
+"""Base of authorisers that send a request to the application: cache, limits, retry and circuit breaker.
 
-An answer is remembered for as long as it counts, a question that several have is asked once, and when nobody answers
-everybody who wants in is told to try again: at once, as long as the breaker is open.
+Answers are cached until they expire, and concurrent checks of the same question share one request. Without an answer a
+join is refused for now and may be retried; while the circuit breaker is open it is refused without a request.
 
-One person's questions are no reason to refuse others. An answer, however useless, is a sign of life, and "cannot be
-checked now" for that question alone; silence opens the circuit breaker only when nearly all that is asked for some time
-meets it, and several people in several rooms. What failed for a moment is asked once more within the same time.
+Requests for one user must not cause refusals for others. Therefore an unusable answer counts as a sign that the
+application is up, and refuses only its own check. Missing answers open the circuit breaker only when they are nearly
+all of the requests of some time, for several users in several rooms. A request that fails for a transient reason is
+sent once more within the same time-out. `AskedAccess` and its `Breaker` are the only writers of their state, on one
+event loop.
 """
 
 import asyncio
@@ -30,14 +32,15 @@ CONNECTIONS = 64
 LONGEST_TTL_S = 60.0  # [A6]
 REFUSAL_TTL_S = 5.0
 MAX_ANSWERS = 50_000
-UNSURE_TTL_S = 2.0  # for how long a question with a useless answer is not asked again
-MAX_QUESTIONS = 2_048  # on their way at a time
+UNSURE_TTL_S = 2.0  # how long no request is sent after an unusable answer
+MAX_QUESTIONS = 2_048  # pending requests
 MAX_QUESTIONS_PER_USER = 8
-AGAIN_AFTER_S = 0.05  # the pause before the second try: longer than the hiccup of a process that restarts or collects
-SHORTEST_TRY_S = 0.2  # with less time left there is no second try
+AGAIN_AFTER_S = 0.05  # pause before the second try: longer than a short restart or garbage collection
+SHORTEST_TRY_S = 0.2  # no second try with less time left
 
-# The circuit breaker opens when of the questions that ended within WINDOW_S this share, and so many at least, had no
-# answer, the first of them asked OPENS_AFTER_S ago or earlier, for so many different people and different rooms.
+# The circuit breaker opens when at least OPENS_AT_SHARE of the requests that ended within WINDOW_S, and at least
+# OPENS_AT_FAILURES of them, had no answer, the first of these was sent at least OPENS_AFTER_S ago, and they were for
+# OPENS_FOR different users and as many rooms.
 WINDOW_S, SLOT_S = 2.0, 0.25
 OPENS_AT_SHARE = 0.8
 OPENS_AT_FAILURES = 5
@@ -47,7 +50,7 @@ STAYS_OPEN_S = 2.0
 
 
 class Unsure(Exception):
-    """There is no answer that says yes or no; `why` for the operator. `passing`: it may well answer in a moment."""
+    """The answer neither permits nor refuses; `why` is for the operator. `passing`: the cause is probably transient."""
 
     def __init__(self, why: str = "", *, passing: bool = False) -> None:
         super().__init__(why)
@@ -55,7 +58,7 @@ class Unsure(Exception):
 
 
 class Question(NamedTuple):
-    """Who wants what. `extra` is whatever else the answer depends on."""
+    """The key of a check and of its cached answer. `extra` is all else that the answer depends on."""
 
     user_id: str
     room_id: str
@@ -65,21 +68,22 @@ class Question(NamedTuple):
 
 
 class _Slot:
-    """The questions that ended within a quarter of a second from `at` on; of the people and rooms a few are enough."""
+    """Counts the requests that ended within `SLOT_S` from `at` on. At most `OPENS_FOR` users and rooms are stored."""
 
     __slots__ = ("answered", "asked_at", "at", "failed", "people", "rooms")
 
     def __init__(self, at: float) -> None:
         self.at = at
         self.answered = self.failed = 0
-        self.asked_at = float("inf")  # when the first of those that failed was asked
+        self.asked_at = float("inf")  # when the first of the failed requests was sent
         self.people: set[str] = set()
         self.rooms: set[str] = set()
 
 
 class Breaker:
-    """A circuit breaker that judges by share and time: a burst of failures among answers does not open it, however many
-    they are. While it is open one question every two seconds may try whether that is over."""
+    """A circuit breaker that judges the share of failures over time: a burst of failures among answers does not open
+    it. While it is open one request every `STAYS_OPEN_S` seconds is let through as a trial. Times are monotonic
+    seconds."""
 
     def __init__(self) -> None:
         self._slots: deque[_Slot] = deque()
@@ -87,7 +91,7 @@ class Breaker:
         self.is_open = False
 
     def lets_pass(self, now: float) -> bool:
-        """Whether a question may be asked at `now`; if so, while open, no other one may for a while."""
+        """Return True when a request may be sent at `now`. While open, the next trial is `STAYS_OPEN_S` later."""
         if not self.is_open:
             return True
         if now < self._tries_at:
@@ -96,14 +100,14 @@ class Breaker:
         return True
 
     def answered(self, now: float) -> None:
-        """A question was answered, which ends whatever opened the breaker."""
+        """A request was answered: close the breaker."""
         if self.is_open:
             self.is_open = False
             self._slots.clear()
         self._slot(now).answered += 1
 
     def failed(self, now: float, asked_at: float, user_id: str, room_id: str) -> None:
-        """No answer to a question about this user and room, which was asked at `asked_at`."""
+        """A request about this user and room, sent at `asked_at`, had no answer: open the breaker if it is due."""
         if self.is_open:
             return
         slot = self._slot(now)
@@ -137,7 +141,8 @@ class Breaker:
 
 
 class AskedAccess(Access):
-    """Base. `clock` gives monotonic seconds; `asker` is this access's own and is closed with it."""
+    """Base of the authorisers that send requests. `clock` returns monotonic seconds; `asker` belongs to this object and
+    is closed with it."""
 
     def __init__(
         self,
@@ -147,7 +152,7 @@ class AskedAccess(Access):
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
         upstream: Upstream | None = None,
     ) -> None:
-        """`pause` sleeps so many seconds, before a second try; requests are counted in `upstream`."""
+        """`pause` sleeps for the given seconds before a second try; requests are counted in `upstream`."""
         self._upstream = upstream or Upstream()
         self._asker = asker or HttpClient(timeout_s=ASK_TIMEOUT_S, connections=CONNECTIONS, upstream=self._upstream)
         self._clock = clock
@@ -162,11 +167,12 @@ class AskedAccess(Access):
     def _question(
         self, identity: Identity, room_id: str, room_type: RoomType | None, action: Action
     ) -> Question | Grant:
-        """What an answer would be remembered by; a Grant when there is nothing to ask."""
+        """Return the key of the check; a `Grant` when it is decided without a request."""
 
     @abstractmethod
     async def _ask(self, question: Question, identity: Identity, session_id: str) -> tuple[Grant, float]:
-        """The application's word, and how many seconds it counts. Errors: AskFailed, Unsure."""
+        """Send the request; return the application's decision and the seconds for which it is valid. Errors:
+        `AskFailed`, `Unsure`."""
 
     def check(
         self,
@@ -205,7 +211,7 @@ class AskedAccess(Access):
             task = asyncio.current_task()
             if not self._is_closed or (task is not None and task.cancelling()):
                 raise
-            return UNSURE  # the question was given up, and who waits for it was not: another access has taken over
+            return UNSURE  # `close` has cancelled the request, not the caller: a reload has replaced this authoriser
 
     async def _ask_once(self, question: Question, identity: Identity, session_id: str) -> Kept[Grant]:
         user_id, of_user = question.user_id, self._of_user.get(question.user_id, 0)
@@ -222,11 +228,11 @@ class AskedAccess(Access):
             grant, ttl_s = await self._answer(question, identity, session_id, asked_at)
         except (Unsure, Useless) as unsure:
             self._breaker.answered(self._clock())
-            log.warning("the application has no answer to who may enter", extra={"why": str(unsure)})
+            log.warning("access check: unusable answer of the application", extra={"why": str(unsure)})
             return Kept(UNSURE, self._clock() + UNSURE_TTL_S)
         except AskFailed as failure:
             self._breaker.failed(self._clock(), asked_at, user_id, question.room_id)
-            log.warning("the application cannot be asked who may enter", extra={"why": str(failure)})
+            log.warning("access check: no answer of the application", extra={"why": str(failure)})
             raise Unsure from None
         finally:
             self._on_their_way -= 1
@@ -240,8 +246,8 @@ class AskedAccess(Access):
     async def _answer(
         self, question: Question, identity: Identity, session_id: str, asked_at: float
     ) -> tuple[Grant, float]:
-        """The application's word. Asked once more when there is none that could not be had a moment later, both within
-        ASK_TIMEOUT_S. Errors: AskFailed, Unsure."""
+        """Return the application's decision and the seconds for which it is valid. After a transient failure the
+        request is sent once more, both within `ASK_TIMEOUT_S`. Errors: `AskFailed`, `Unsure`."""
         try:
             return await self._ask(question, identity, session_id)
         except (Unsure, AskFailed) as failure:

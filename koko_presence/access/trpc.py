@@ -1,8 +1,8 @@
-"""Access by tRPC: the application's own API is asked with the user's own cookie or token whether it shows them what the
-room is about [A6]. Who may see the video may enter its room; the application needs no change.
+"""Decides access by a tRPC query to the application's own API, sent with the user's own cookie or token [A6].
 
-A rule says which rooms are asked for where: `video_* -> video.getById(id)` asks for `video_42` with the input
-`{"id":"42"}`. Everything of a client that goes into the request is a text inside that JSON, percent-encoded.
+A user for whom the query returns the object of a room, such as its video, may enter the room; the application needs no
+change. A rule maps rooms to queries: `video_* -> video.getById(id)` sends the input `{"id":"42"}` for `video_42`. Data
+of a client enters the request only as a string inside that JSON, percent-encoded.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ class Result(Struct):
 
 
 class Envelope(Struct):
-    """A tRPC answer: one of the two."""
+    """A tRPC answer, which has one of the two fields."""
 
     result: Result | None = None
     error: Any = None
@@ -43,8 +43,9 @@ _encode = msgspec.json.Encoder().encode
 
 
 class TrpcAccess(AskedAccess):
-    """`url` is where the procedures are, such as https://app.example.com/trpc. The first rule that covers a room
-    counts; a room without one is closed. `superjson`: the application wraps inputs and results so."""
+    """Access by tRPC. `url` is the address of the procedures, such as https://app.example.com/trpc. The first rule that
+    covers a room applies; a room without a rule is closed. `superjson`: inputs and results have the form of
+    superjson."""
 
     def __init__(
         self,
@@ -69,13 +70,13 @@ class TrpcAccess(AskedAccess):
         room_type = room_type_of(room_id) or room_type
         rules = tuple(rule for rule in self._rules if rule.covers(room_id, room_type))[:1]
         if not rules and room_type is None:
-            # asked again, or for something done in it, a room is named without its type: any of them may be its own
+            # a re-check or an action in a room does not name its type, so any rule for a type may be the right one
             rules = tuple(rule for rule in self._rules if rule.room_type is not None)
         if not rules or not identity.forward:
             return NO
-        # the same user may be known by credentials that open less than others; they are kept as a hash alone
+        # two credentials of a user may have different permissions; only their hash is stored
         known_by = hashlib.sha256(repr(identity.forward).encode()).digest()
-        # who may join may look, so the action makes no difference
+        # joining and looking need the same permission, so the action is not part of the key
         return Question(identity.user_id, room_id, room_type, "join", (rules, known_by))
 
     async def _ask(self, question: Question, identity: Identity, session_id: str) -> tuple[Grant, float]:
@@ -103,9 +104,7 @@ class TrpcAccess(AskedAccess):
         if code not in DENIES:
             raise Unsure(f"{rule.procedure} answers with {code}"[:100], passing=answer.status >= 500)
         if code == "NOT_FOUND" and "procedure" in str(error.get("message")):
-            log.error(
-                "the application has no such procedure: see access.trpc.rules", extra={"procedure": rule.procedure}
-            )
+            log.error("access check: unknown procedure, see access.trpc.rules", extra={"procedure": rule.procedure})
         return NO, REFUSAL_TTL_S
 
     def _input(self, rule: Rule, room_id: str) -> bytes:
@@ -113,7 +112,7 @@ class TrpcAccess(AskedAccess):
         return _encode({"json": input_} if self._superjson else input_)
 
     def _judge(self, data: Any, rule: Rule) -> tuple[Grant, float]:
-        """A result that is nothing, null or false says that there is no such thing for this user."""
+        """Return the decision for a result; a missing result, null and false mean that the user may not enter."""
         if self._superjson and isinstance(data, dict):
             data = data.get("json")
         if data is None or data is False:

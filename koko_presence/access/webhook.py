@@ -1,4 +1,6 @@
-"""Access by webhook: the application is asked by a signed POST who may enter a room, and with which scopes [A6]."""
+"""Decides access by webhook: a signed POST to the application returns whether a user may enter a room, and with which
+scopes [A6].
+"""
 
 import asyncio
 import time
@@ -29,8 +31,8 @@ class WebhookQuestion(Struct, kw_only=True, rename="camel"):
 
 
 class WebhookAnswer(Struct, kw_only=True, rename="camel"):
-    """What the application answers with status 200. Without `scopes` the user may look on; `ttl` is in seconds and at
-    most 60. Scopes that are none of ours count for nothing."""
+    """The body of the application's answer with status 200. Without `scopes` the user may only watch. `ttl` is in
+    seconds, at most 60. Unknown scopes are ignored."""
 
     allow: bool
     scopes: Annotated[list[str], Meta(max_length=100)] = msgspec.field(default_factory=list)
@@ -43,7 +45,7 @@ _decode = msgspec.json.Decoder(WebhookAnswer).decode
 
 
 class WebhookAccess(AskedAccess):
-    """`wall` gives unix seconds; `pause` and `upstream` are those of AskedAccess."""
+    """Access by webhook. `wall` returns unix seconds; `pause` and `upstream` are those of `AskedAccess`."""
 
     def __init__(
         self,
