@@ -1,1 +1,1 @@
-"""The operator's side: metrics, the operator port and its API, the live page, `top`."""
+"""Admin: the operator port with health, metrics and server API, and the `top` screen."""

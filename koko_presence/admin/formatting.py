@@ -1,4 +1,4 @@
-"""Numbers for people: short, with a unit, in columns that do not jump."""
+"""Formats numbers for terminal screens: short, with a unit, of bounded width."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ UNICODE, ASCII = "▁▂▃▄▅▆▇█", ".:-=+*%#"
 
 
 def amount(value: float) -> str:
-    """A count or a rate in at most seven characters."""
+    """Format a count or a rate in at most seven characters."""
     if value < 9.95 and value != int(value):
         return f"{value:.1f}"
     if value < 99_999.5:
@@ -15,7 +15,7 @@ def amount(value: float) -> str:
 
 
 def size(value: float) -> str:
-    """Bytes."""
+    """Format a number of bytes."""
     for unit in ("B", "kB", "MB"):
         if value < 999.5:
             return f"{value:.0f} {unit}" if unit == "B" or value >= 99.5 else f"{value:.1f} {unit}"
@@ -24,7 +24,7 @@ def size(value: float) -> str:
 
 
 def seconds(value: float | None) -> str:
-    """A duration with its unit."""
+    """Format a duration in seconds with its unit; None as "-", infinity as "> 10 s"."""
     if value is None:
         return "-"
     if value == float("inf"):
@@ -35,7 +35,7 @@ def seconds(value: float | None) -> str:
 
 
 def long_time(value: float) -> str:
-    """A duration that people live through."""
+    """Format a duration in seconds as minutes, hours or days."""
     minutes, days = int(value // 60), int(value // 86_400)
     if minutes < 1:
         return f"{max(0, int(value))} s"
@@ -45,13 +45,13 @@ def long_time(value: float) -> str:
 
 
 def bar(share: float, width: int, marks: str = UNICODE) -> str:
-    """A part of a whole."""
+    """Format `share`, from 0 to 1, as a bar of `width` characters."""
     full = round(min(1.0, max(0.0, share)) * width)
     return marks[-1] * full + ("░" if marks is UNICODE else " ") * (width - full)
 
 
 def spark(values: Sequence[float | None], width: int, marks: str = UNICODE) -> str:
-    """The last values as small bars, the highest of them full; nothing for what is not known."""
+    """Format the last `width` values as a sparkline, scaled to the highest of them; a blank for None."""
     shown = values[-width:] if width > 0 else []
     highest = max((value for value in shown if value is not None and value != float("inf")), default=0.0) or 1.0
     text = "".join(

@@ -1,4 +1,4 @@
-"""Is a server ready? For `koko-presence health`."""
+"""Queries whether a server is ready, for `koko-presence health`."""
 
 import http.client
 import json
@@ -11,12 +11,12 @@ TIMEOUT_S = 2.0
 
 class Answer(NamedTuple):
     ready: bool
-    line: str  # for people
+    line: str  # the text to print
 
 
 def ask(url: str) -> Answer:
-    """What `url` answers within two seconds; a status of 200 is ready."""
-    # a proxy from the environment has no business between a probe and its server
+    """Send a GET request to `url` with a time-out of two seconds; a status of 2xx is ready."""
+    # proxies from the environment are not used for a probe
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(url, timeout=TIMEOUT_S) as answer:

@@ -1,7 +1,8 @@
-"""Bounds the connections of an HTTP server: how many there are, and how long one may say nothing.
+"""Limits the connections of an HTTP server: their number, and how long one may be idle.
 
-aiohttp ends an idle connection only after its first request, and counts none. Here who has said nothing for the longest
-makes room for who comes, so the port answers whatever others leave open.
+aiohttp closes idle connections only after their first request, and does not limit their number. `Bounded` closes the
+one that has been idle for the longest time in favour of a new one, so that connections left open cannot block the port.
+It is the only writer of its state.
 """
 
 import asyncio
@@ -11,13 +12,13 @@ from typing import Any
 
 
 class Bounded:
-    """Makes the protocols of a server: `make` gives the real one. At most `most` connections are open, and one that has
-    sent nothing for `idle_s` seconds is ended."""
+    """A protocol factory that wraps the protocols of `make`. At most `most` connections are open, and one that has sent
+    no data for `idle_s` seconds is aborted."""
 
     def __init__(self, make: Callable[[], asyncio.Protocol], *, most: int, idle_s: float) -> None:
         self.most, self.idle_s = most, idle_s
         self._make = make
-        self._open: OrderedDict[_Connection, None] = OrderedDict()  # who has said nothing for the longest comes first
+        self._open: OrderedDict[_Connection, None] = OrderedDict()  # the longest idle one first
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -28,7 +29,7 @@ class Bounded:
         return len(self._open)
 
     def heard(self, connection: "_Connection") -> None:
-        """It is there, and has said something."""
+        """The connection was opened or has sent data."""
         self._open.pop(connection, None)
         connection.heard_at = self._loop.time()
         self._open[connection] = None
@@ -38,7 +39,7 @@ class Bounded:
             self._timer = self._loop.call_later(self.idle_s, self._look)
 
     def forget(self, connection: "_Connection") -> None:
-        """It is over."""
+        """The connection was closed."""
         self._open.pop(connection, None)
 
     def _look(self) -> None:
@@ -54,13 +55,13 @@ class Bounded:
         connection.transport.abort()
 
     def close(self) -> None:
-        """Look no more."""
+        """Cancel the timer. Open connections stay open."""
         if self._timer is not None:
             self._timer.cancel()
 
 
 class _Connection(asyncio.Protocol):
-    """Stands before the real protocol and passes everything on."""
+    """Forwards all calls to the wrapped protocol and reports activity to `Bounded`."""
 
     def __init__(self, bounded: Bounded, inner: Any) -> None:
         self._bounded, self._inner = bounded, inner

@@ -1,6 +1,7 @@
-"""The live page for operators, at `/` of the operator port: files, and a policy that lets nothing foreign in.
+"""Serves the operators' live page at `/` of the operator port, with a Content-Security-Policy for this origin only.
 
-It asks for nothing that is not on this port: /metrics and /readyz without a key, /api with the one its reader types.
+The page sends requests only to this port: to /metrics and /readyz without a key, and to /api with the key that the
+operator enters.
 """
 
 from collections.abc import Awaitable, Callable
@@ -21,7 +22,7 @@ HEADERS = {"Content-Security-Policy": POLICY, "Referrer-Policy": "no-referrer"}
 
 
 def add_live_page(app: web.Application, folder: Path = FOLDER) -> None:
-    """Answer `/` with index.html of `folder`, and /live/NAME with its other files, read once, now."""
+    """Serve index.html of `folder` at `/` and its other files at /live/NAME. The files are read once, now."""
     for where, file in static_files(folder, "/live", HEADERS).items():
         app.router.add_get("/" if where == "/live/" else where, _handler(file))
 

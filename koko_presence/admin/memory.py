@@ -1,8 +1,9 @@
-"""How much memory there is, how much of it is used, and what a worker does about it when that comes near.
+"""Reads the memory use and limit of a process, and derives the level of memory pressure.
 
-Three limits are looked at: `memory.max` of the control groups that this process is in, version 2; its counterpart of
-version 1; and `server.memory_bytes` of the configuration, of which each worker may use an equal part. The nearest one
-counts. Of a control group's use its page cache is left out, which the kernel takes back before it kills anybody.
+Three limits apply: `memory.max` of the process's control groups, version 2; its counterpart of version 1; and
+`server.memory_bytes` of the configuration, of which each worker may use an equal part. The one with the highest share
+of use counts. The page cache is subtracted from a control group's use, because the kernel reclaims it before it kills a
+process. `Pressure` and `MemoryWatch` are the only writers of their state.
 """
 
 import contextlib
@@ -15,17 +16,17 @@ from typing import NamedTuple
 from koko_presence.config import control_groups
 from koko_presence.config.control_groups import Group
 
-SHED_SHARE = 0.85  # of the limit: what waits for webhooks and slow receivers is let go
-REFUSE_SHARE = 0.90  # newcomers are refused
-EASE_SHARE = 0.03  # so far below either it is over
-CACHE_MATTERS_SHARE = 0.75  # below that the page cache is not looked at, which takes the kernel longer
+SHED_SHARE = 0.85  # of the limit: waiting webhook events are dropped and slow receivers disconnected
+REFUSE_SHARE = 0.90  # new connections are refused
+EASE_SHARE = 0.03  # a level ends when the share is so much below its threshold
+CACHE_MATTERS_SHARE = 0.75  # below that the page cache is not read, which takes the kernel longer
 
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
-_UNLIMITED_BYTES = 1 << 60  # version 1 has a number near 2^63 for none
+_UNLIMITED_BYTES = 1 << 60  # version 1 uses a number near 2^63 for no limit
 
 
 class Use(NamedTuple):
-    """Bytes used, and how many there may be; 0 for no limit."""
+    """Used bytes and their limit; 0 for no limit."""
 
     used: int
     limit: int
@@ -36,7 +37,7 @@ class Use(NamedTuple):
 
 
 class Level(IntEnum):
-    """What is done about memory: nothing; shed what can be done without; and refuse newcomers too."""
+    """The level of memory pressure: `SHED` drops data that can be lost, `REFUSE` also refuses new connections."""
 
     ENOUGH = 0
     SHED = 1
@@ -44,13 +45,13 @@ class Level(IntEnum):
 
 
 class Pressure:
-    """The level that follows from what is used. Pure."""
+    """Derives the level from the share of use, with hysteresis. Pure."""
 
     def __init__(self) -> None:
         self.level = Level.ENOUGH
 
     def update(self, share: float) -> Level:
-        """`share` of the limit is used now."""
+        """Return the level when `share` of the limit is used."""
         for level, begins in ((Level.REFUSE, REFUSE_SHARE), (Level.SHED, SHED_SHARE)):
             if share >= begins or (self.level >= level and share > begins - EASE_SHARE):
                 self.level = level
@@ -66,7 +67,8 @@ FILES = {
 
 
 def use_of(group: Group) -> Use | None:
-    """What the group's processes use, without what the kernel would take back first; None when it has no limit."""
+    """Return the use of a control group without reclaimable page cache; None when it has no limit or is not
+    readable."""
     limit_file, used_file, cached = FILES[group.version]
     try:
         limit = (group.folder / limit_file).read_text().strip()
@@ -82,20 +84,19 @@ def use_of(group: Group) -> Use | None:
 
 
 def own_groups() -> list[Group]:
-    """The groups of this process that have the files of a memory controller, the innermost first."""
+    """Return the control groups of this process that have a memory controller, the innermost first."""
     return [group for group in control_groups.own("memory") if (group.folder / FILES[group.version][0]).exists()]
 
 
 def private_bytes(pid: int | str = "self") -> int:
-    """Memory of one process that is in RAM, without files and shared memory. What it has not changed since it was
-    forked counts in full, though it is there once for all workers: some 30 MiB. Errors: OSError when there is no such
-    process."""
+    """Return the resident memory of a process in bytes, without files and shared memory. Pages unchanged since the
+    fork, some 30 MiB, count in full, although all workers share them. Errors: OSError when there is no such process."""
     resident, shared = Path(f"/proc/{pid}/statm").read_text().split()[1:3]
     return (int(resident) - int(shared)) * _PAGE_BYTES
 
 
 class MemoryWatch:
-    """Reads how this process stands. `part_bytes` is its part of the configuration's limit, 0 for none."""
+    """Reads the memory use of this process. `part_bytes` is its part of the configured limit; 0 for no limit."""
 
     def __init__(self, part_bytes: int = 0) -> None:
         self.part_bytes = part_bytes
@@ -103,8 +104,8 @@ class MemoryWatch:
         self._last = Use(0, 0)
 
     def look(self) -> Use:
-        """The use that is nearest to its limit; without any limit, what the process uses. Where nothing can be read, as
-        without a free descriptor, it is what it was."""
+        """Return the use with the highest share of its limit; without any limit, the use of this process. When it
+        cannot be read, as without a free descriptor, return the last one."""
         with contextlib.suppress(OSError):
             self._last = max(self._uses(), key=lambda use: use.share)
         return self._last

@@ -1,8 +1,8 @@
-"""The counters of all workers as one text for Prometheus (exposition format 0.0.4).
+"""Merges the counters of all workers into one text for Prometheus (exposition format 0.0.4).
 
-Workers are summed: a user is counted by the worker that owns them and a session by the one it is connected to, so
-nobody is counted twice. What tells workers apart, and nothing else, has a label `worker`, the number of its slot.
-docs/metrics.md says what every family is for.
+Workers are summed: a user is counted by its owner and a session by the worker to which it is connected, so that none is
+counted twice. Only families that distinguish workers have the label `worker`, the number of its slot. docs/metrics.md
+describes every family. `CounterAggregator` is the only writer of the sums of stopped workers.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -16,15 +16,15 @@ PREFIX = "koko_presence_"
 
 Labels = tuple[tuple[str, str], ...]
 Values = Mapping[Labels, "float | Histogram"]
-Sample = tuple[str, Labels, float]  # what comes behind the family's name, labels, value
+Sample = tuple[str, Labels, float]  # suffix of the family's name, labels, value
 Type = Literal["counter", "gauge", "histogram"]
 
 decode_counters = msgspec.msgpack.Decoder(Counters).decode
 
 
 class Family(NamedTuple):
-    """One family: `read` gives a worker's values by their labels, `join` makes one of the values of all workers; with
-    `join` None every worker has its own, under its label."""
+    """One metric family. `read` returns a worker's values by their labels; `join` merges the values of all workers.
+    With `join` None every worker has its own sample with the label `worker`."""
 
     name: str
     type: Type
@@ -64,63 +64,64 @@ FAMILIES = (
     Family(
         "sessions",
         "gauge",
-        "Sessions that are connected, counted by the worker they are connected to.",
+        "Connected sessions, counted by the worker to which they are connected.",
         _one(lambda c: c.sessions),
     ),
     Family(
         "users",
         "gauge",
-        "Users with a session, connected or in its grace, counted by the worker that owns them.",
+        "Users with a session, connected or in its grace period, counted by their owner.",
         _one(lambda c: c.users),
     ),
     Family(
         "rooms",
         "gauge",
-        "Rooms that exist, by type, counted by the worker that owns them.",
+        "Rooms by type, counted by their owner.",
         _by("type", lambda c: c.rooms),
     ),
-    Family(
-        "room_members_max", "gauge", "Sessions in the room that has the most.", _one(lambda c: c.room_members_max), max
-    ),
+    Family("room_members_max", "gauge", "Sessions in the largest room.", _one(lambda c: c.room_members_max), max),
     Family(
         "connections_accepted_total",
         "counter",
-        "WebSocket handshakes that were completed.",
+        "Completed WebSocket handshakes.",
         _one(lambda c: c.tallies.accepted),
     ),
     Family(
         "max_connections",
         "gauge",
-        "Connections of any kind that the descriptor limit allows the worker.",
+        "Connections of any kind that the worker may have by its descriptor limit.",
         _one(lambda c: c.connections_allowed),
         None,
     ),
     Family(
         "connections_refused_total",
         "counter",
-        "Requests answered with 403, 404, 408, 426, 431 or 503 at the door, and connections closed unread.",
+        "New connections answered with 403, 404, 408, 426, 431 or 503, and connections closed without reading.",
         _one(lambda c: c.tallies.turned_away),
     ),
     Family(
         "connections_given_up_total",
         "counter",
-        "Connections that the client had closed before the worker came to serve them.",
+        "Connections that the client closed before the worker served them.",
         _one(lambda c: c.tallies.given_up),
     ),
     Family(
         "address_refusals_total",
         "counter",
-        "What was refused to addresses that had as much of it as they may, by limit.",
+        "Refusals of addresses that have reached a limit, by limit.",
         _by("limit", lambda c: c.tallies.limited),
     ),
     Family(
-        "joins_total", "counter", "Joins answered with a snapshot, repeated ones too.", _one(lambda c: c.tallies.joins)
+        "joins_total",
+        "counter",
+        "Joins answered with a snapshot, including repeated ones.",
+        _one(lambda c: c.tallies.joins),
     ),
     Family("auth_total", "counter", "Answers to auth, by result.", _by("result", lambda c: c.tallies.auth)),
     Family(
         "disconnects_total",
         "counter",
-        "WebSocket connections that ended, by close code; 1006 without any.",
+        "Closed WebSocket connections, by close code; 1006 without a close code.",
         _by("code", lambda c: c.tallies.disconnects),
     ),
     Family(
@@ -132,74 +133,74 @@ FAMILIES = (
     Family(
         "messages_sent_total",
         "counter",
-        "Messages to clients, by type, one for each that gets it; a compact cursor counts as one.",
+        "Messages to clients, by type, counted per receiver; a row of compact cursors counts as one.",
         _by("type", lambda c: c.tallies.sent),
     ),
     Family(
         "messages_dropped_total",
         "counter",
-        "Messages of clients, by type, that were refused or replaced by a newer one, by reason.",
+        "Messages of clients that were refused or superseded by a newer one, by type and reason.",
         _drops,
     ),
     Family(
         "fanout_bytes_total",
         "counter",
-        "Bytes of messages given to the sockets of clients.",
+        "Bytes of messages written to the sockets of clients.",
         _one(lambda c: c.tallies.fanout_bytes),
     ),
     Family(
         "flushes_total",
         "counter",
-        "Flushes: what a room had for its members, sent in one go.",
+        "Flushes: the collected events of a room, sent together.",
         _one(lambda c: c.tallies.flushes),
     ),
     Family(
         "broadcast_duration_seconds",
         "histogram",
-        "From the first event of a flush to the write to its last receiver here, or to the other workers.",
+        "Seconds from the first event of a flush to the write to its last local receiver, or to the other workers.",
         lambda c: c.tallies.broadcast,
     ),
     Family(
         "join_duration_seconds",
         "histogram",
-        "From a join to its snapshot, less the time that the authoriser took.",
+        "Seconds from a join to its snapshot, without the time of the authoriser.",
         lambda c: c.tallies.join,
     ),
     Family(
         "join_access_duration_seconds",
         "histogram",
-        "How long joins waited for the authoriser.",
+        "Seconds for which joins waited for the authoriser.",
         lambda c: c.tallies.join_access,
     ),
     Family(
         "upstream_requests_total",
         "counter",
-        "Requests to the servers that are asked or told, by result; skipped: not sent.",
+        "Requests to other servers, by server and result; skipped: not sent.",
         _upstream_requests,
     ),
     Family(
         "upstream_request_duration_seconds",
         "histogram",
-        "How long requests to the servers that are asked or told took, answered or not.",
+        "Durations of requests to other servers, answered or not.",
         lambda c: {(("upstream", name),): found for name, found in c.tallies.upstream_durations.items()},
     ),
     Family(
         "access_breaker_open",
         "gauge",
-        "Workers that do not ask who may enter, since nobody answers.",
+        "Workers whose circuit breaker for access checks is open.",
         _one(lambda c: c.access_breaker_open),
     ),
-    Family("send_queue_bytes", "gauge", "Bytes that wait for clients to read.", _one(lambda c: c.send_queue_bytes)),
+    Family("send_queue_bytes", "gauge", "Bytes queued for clients.", _one(lambda c: c.send_queue_bytes)),
     Family(
         "slow_receivers",
         "gauge",
-        "Sessions for which so much waits that only the newest cursors are kept.",
+        "Sessions with so many queued bytes that only the newest cursors are kept.",
         _one(lambda c: c.slow_receivers),
     ),
     Family(
         "shard_forwards_total",
         "counter",
-        "Commands and cursors that went to another worker.",
+        "Commands and cursors sent to another worker.",
         _one(lambda c: c.tallies.forwards),
         None,
     ),
@@ -207,108 +208,110 @@ FAMILIES = (
     Family(
         "webhook_events_total",
         "counter",
-        "Events for the webhook, by what became of them; dropped: there was no place or no time for them.",
+        "Webhook events by result; dropped: queue full, memory short, or undelivered at shutdown.",
         _by("result", lambda c: c.tallies.webhooks),
     ),
-    Family("webhook_queue_events", "gauge", "Events that wait for the webhook.", _one(lambda c: c.webhook_queue)),
+    Family("webhook_queue_events", "gauge", "Undelivered webhook events.", _one(lambda c: c.webhook_queue)),
     Family(
         "view_epoch",
         "gauge",
-        "Number of the newest view of the workers; 0 with a single worker.",
+        "Epoch of the newest view; 0 with a single worker.",
         _one(lambda c: c.view_epoch),
         max,
     ),
     Family(
         "recovering",
         "gauge",
-        "Whether rooms and users are on their way to other workers.",
+        "1 while a view change transfers rooms and users.",
         _one(lambda c: c.recovering),
         max,
     ),
     Family(
         "load_ratio",
         "gauge",
-        "Share of the last half second with traffic in which the worker ran, or waited for a core.",
+        "Share of the last half second with traffic in which the worker ran or waited for a core.",
         _one(lambda c: c.load),
         None,
     ),
     Family(
         "overloaded",
         "gauge",
-        "Whether the core is full with the longest windows: cursors are merged, clients asked to send less often.",
+        "1 while the core is full with the longest windows: cursors are merged and clients asked to send less often.",
         _one(lambda c: c.overloaded),
         None,
     ),
     Family(
         "entry_wait_seconds",
         "gauge",
-        "For how long a connecting client may have waited by now for the worker.",
+        "The longest time for which a new connection may have waited for the worker so far.",
         _one(lambda c: c.entry_wait_s),
         None,
     ),
     Family(
         "flush_window_seconds",
         "gauge",
-        "How long busy rooms collect at present.",
+        "The present flush window of busy rooms.",
         _one(lambda c: c.flush_window_s),
         None,
     ),
     Family(
         "advised_interval_seconds",
         "gauge",
-        "How often clients are asked to send cursors, as far as the worker's load goes.",
+        "The interval at which clients are asked to send cursors, by the load of the worker.",
         _one(lambda c: c.advised_interval_s),
         None,
     ),
     Family(
         "loop_lag_seconds",
         "histogram",
-        "How late the event loop is for a timer, ten times a second.",
+        "Lateness of an event loop timer, ten times a second.",
         lambda c: c.tallies.lag,
         None,
     ),
     Family(
-        "loop_lag_max_seconds", "gauge", "The longest of these in the last minute.", _one(lambda c: c.lag_max_s), None
+        "loop_lag_max_seconds", "gauge", "The longest loop lag of the last minute.", _one(lambda c: c.lag_max_s), None
     ),
     Family(
         "turn_cpu_max_seconds",
         "gauge",
-        "CPU time of the event loop's longest turn in the last minute.",
+        "CPU time of the longest event loop iteration of the last minute.",
         _one(lambda c: c.turn_cpu_max_s),
         None,
     ),
     Family("cpu_seconds_total", "counter", "CPU time of the worker.", _one(lambda c: c.cpu_s), None),
-    Family(
-        "resident_memory_bytes", "gauge", "Memory of the worker that is in RAM.", _one(lambda c: c.resident_bytes), None
-    ),
+    Family("resident_memory_bytes", "gauge", "Resident memory of the worker.", _one(lambda c: c.resident_bytes), None),
     Family(
         "memory_used_bytes",
         "gauge",
-        "Memory that counts against memory_limit_bytes: of the worker, or of all that share a control group's limit.",
+        "Memory use that counts against memory_limit_bytes: of the worker, or of its control group.",
         _one(lambda c: c.memory_bytes),
         None,
     ),
     Family(
         "memory_limit_bytes",
         "gauge",
-        "The limit that is nearest to being reached, of the configuration or a control group; 0 for none.",
+        "The nearest memory limit, of the configuration or a control group; 0 for none.",
         _one(lambda c: c.memory_limit_bytes),
         None,
     ),
+    Family("open_descriptors", "gauge", "Open file descriptors of the process.", _one(lambda c: c.descriptors), None),
     Family(
-        "open_descriptors", "gauge", "File descriptors that the process has open.", _one(lambda c: c.descriptors), None
+        "max_descriptors",
+        "gauge",
+        "Limit of open file descriptors of the process.",
+        _one(lambda c: c.descriptors_allowed),
+        None,
     ),
-    Family("max_descriptors", "gauge", "How many it may have open.", _one(lambda c: c.descriptors_allowed), None),
     Family(
         "log_lines_lost_total",
         "counter",
-        "Log lines for which there was no room, or that could not be written, in all processes.",
+        "Log lines lost in all processes: the queue was full, or the write failed.",
         _one(lambda c: c.tallies.log_lines_lost),
     ),
     Family(
         "worker_start_time_seconds",
         "gauge",
-        "When the worker began, in seconds since 1970.",
+        "Start of the worker, in seconds since 1970.",
         _one(lambda c: c.started_s),
         None,
     ),
@@ -316,10 +319,10 @@ FAMILIES = (
 
 
 class CounterAggregator:
-    """What was counted by workers that are gone, or do not answer just now.
+    """Keeps the counters of stopped workers, and the last ones of workers that do not answer.
 
-    A sum that falls looks to Prometheus like a counter that began anew, and then all of it like an increase: so nothing
-    that was ever in a sum leaves it. One for as long as the supervisor lives.
+    To Prometheus a sum that falls is a counter that was reset, and its whole value an increase. Therefore no part of a
+    sum is ever removed. The supervisor has one aggregator for its lifetime.
     """
 
     def __init__(self) -> None:
@@ -328,24 +331,24 @@ class CounterAggregator:
         self._any: Counters | None = None
 
     def add(self, worker: str, counters: Counters) -> None:
-        """A worker has answered; with another start than before it is a new one in the same place."""
+        """Store the counters of a worker. With another start time than before they are those of a new process."""
         before = self._last.get(worker)
         if before is not None and before.started_s != counters.started_s:
             self._gone = plus(self._gone, msgspec.to_builtins(before.tallies))
         self._last[worker] = self._any = counters
 
     def hear(self, worker: str, data: bytes) -> None:
-        """What a worker says before it goes."""
+        """Store the encoded counters that a worker sends before it stops."""
         self.add(worker, decode_counters(data))
 
     def end(self, worker: str) -> None:
-        """This worker is gone for good."""
+        """This worker has stopped for good: keep its last counters in the sum."""
         last = self._last.pop(worker, None)
         if last is not None:
             self._gone = plus(self._gone, msgspec.to_builtins(last.tallies))
 
     def all(self) -> list[Counters]:
-        """Counters of all workers that ever were, the gone ones as one."""
+        """Return the counters of all workers so far; those of stopped ones are merged into one."""
         known = list(self._last.values())
         if self._gone and self._any is not None:
             known.append(msgspec.structs.replace(self._any, tallies=msgspec.convert(self._gone, Tallies)))
@@ -353,7 +356,7 @@ class CounterAggregator:
 
 
 def plus(a: Any, b: Any) -> Any:
-    """The sum of two counts, or of all that is counted in two of the same shape."""
+    """Add two counts, or all counts of two structures of the same shape; a missing one is 0."""
     if isinstance(a or b, dict):
         a, b = a or {}, b or {}
         return {key: plus(a.get(key), b.get(key)) for key in {**a, **b}}
@@ -372,11 +375,11 @@ def render(
     leaving: Mapping[str, bytes] | None = None,
     main: MainCounts | None = None,
 ) -> str:
-    """The text. `snapshots` has the slot of each worker and what its `snapshot` gave, None for no answer; `restarts` is
-    how many workers had to be replaced, `missing` for how many slots there is none; `main` is what the main process
-    counts itself. With several workers `ledger` is
-    the same one at every scrape, `ids` names a slot's worker in it, and `leaving` has those, by id, that still drain
-    beside their slot's next worker."""
+    """Return the text. `snapshots` has the slot of each worker with its encoded counters, None for no answer;
+    `restarts` is the number of replaced workers, `missing` that of slots without a serving worker; `main` are the
+    counters of the main process. With several workers `ledger` is the same one at every scrape, `ids` maps a slot to
+    its worker's id, and `leaving` has the encoded counters, by id, of workers that still drain beside their
+    successor."""
     ledger, ids = ledger or CounterAggregator(), ids or {}
     workers = [(worker, decode_counters(data)) for worker, data in snapshots if data]
     going = [(id, decode_counters(data)) for id, data in (leaving or {}).items()]
@@ -393,14 +396,16 @@ def render(
     ]
     jumps: list[Sample] = [("", (), main.clock_jumps)]
     lines = [
-        *_text("build_info", "gauge", "The versions that run.", list(dict.fromkeys(builds))),
-        *_text("worker_up", "gauge", "Whether the worker answers.", up),
+        *_text("build_info", "gauge", "The running versions.", list(dict.fromkeys(builds))),
+        *_text("worker_up", "gauge", "1 when the worker answers.", up),
         *_text(
             "worker_restarts_total", "counter", "Workers that died or hung and were replaced.", [("", (), restarts)]
         ),
-        *_text("worker_reports_total", "counter", "How often another worker could not reach this one.", reported),
-        *_text("clock_jumps_total", "counter", "How often the clock was set by half a second or more.", jumps),
-        *_text("workers_missing", "gauge", "Workers that do not serve; others stand in for them.", [("", (), missing)]),
+        *_text("worker_reports_total", "counter", "Reports of other workers that this one is unreachable.", reported),
+        *_text("clock_jumps_total", "counter", "Steps of the wall clock by half a second or more.", jumps),
+        *_text(
+            "workers_missing", "gauge", "Slots whose worker does not serve; others cover them.", [("", (), missing)]
+        ),
     ]
     ever = [("", counters) for counters in ledger.all()]
     of_main = _of_main(main)
@@ -415,7 +420,7 @@ def render(
 
 
 def _of_main(main: MainCounts) -> dict[str, list[Sample]]:
-    """What the supervisor counts of itself as the workers do, by family."""
+    """Return the supervisor's own samples of families that workers have too, by family."""
     if not main.descriptors_allowed:
         return {}
     supervisor: Labels = (("worker", "supervisor"),)
@@ -428,7 +433,7 @@ def _of_main(main: MainCounts) -> dict[str, list[Sample]]:
 
 
 def _summed(samples: Iterable[Sample]) -> list[Sample]:
-    """One sample for each place and set of labels."""
+    """Add the samples with the same suffix and labels."""
     found: dict[tuple[str, Labels], float] = {}
     for end, labels, value in samples:
         found[end, labels] = found.get((end, labels), 0.0) + value

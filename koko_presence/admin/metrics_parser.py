@@ -1,4 +1,4 @@
-"""The text of /metrics read back, and what two readings say about the time between them: rates and quantiles."""
+"""Parses the text of /metrics, and computes rates and quantiles from two readings of it."""
 
 import re
 from collections.abc import Mapping
@@ -13,18 +13,18 @@ Labels = frozenset[tuple[str, str]]
 
 
 class Reading(NamedTuple):
-    """All samples of one scrape by name and labels: `at` in monotonic seconds, `wall_s` in seconds since 1970."""
+    """All samples of one scrape by name and labels; `at` is in monotonic seconds, `wall_s` in seconds since 1970."""
 
     at: float
     wall_s: float
     samples: Mapping[str, Mapping[Labels, float]]
 
     def value(self, name: str, **labels: str) -> float:
-        """One sample; 0 when it is not there."""
+        """Return one sample; 0.0 when it is missing."""
         return self.samples.get(name, {}).get(frozenset(labels.items()), 0.0)
 
     def by(self, name: str, label: str) -> dict[str, float]:
-        """The samples of a family, summed by one of their labels."""
+        """Return the samples of a family, summed by one of their labels."""
         found: dict[str, float] = {}
         for labels, value in self.samples.get(name, {}).items():
             key = dict(labels).get(label, "")
@@ -32,12 +32,12 @@ class Reading(NamedTuple):
         return found
 
     def total(self, name: str) -> float:
-        """The sum of a family's samples."""
+        """Return the sum of a family's samples."""
         return sum(self.samples.get(name, {}).values())
 
 
 def read(text: str, *, at: float, wall_s: float) -> Reading:
-    """The samples of our own text. Errors: ValueError when there is none."""
+    """Parse the text of /metrics. Errors: ValueError when it has no sample of this server."""
     samples: dict[str, dict[Labels, float]] = {}
     for name, labels, number in _SAMPLE.findall(text):
         samples.setdefault(name, {})[frozenset(_LABEL.findall(labels))] = float(number)
@@ -47,7 +47,7 @@ def read(text: str, *, at: float, wall_s: float) -> Reading:
 
 
 class Between:
-    """What happened from one reading to the next."""
+    """The difference between two readings."""
 
     def __init__(self, before: Reading, now: Reading) -> None:
         self.now = now
@@ -55,20 +55,21 @@ class Between:
         self._seconds = max(1e-3, now.at - before.at)
 
     def rate(self, name: str, **labels: str) -> float:
-        """Per second; with no labels of the whole family. A counter that began anew counts as none."""
+        """Return the rate per second of one sample, or without labels of the whole family. A counter that was reset has
+        the rate 0."""
         if labels:
             return self._per_s(self._before.value(name, **labels), self.now.value(name, **labels))
         return self._per_s(self._before.total(name), self.now.total(name))
 
     def rates(self, name: str, label: str) -> dict[str, float]:
-        """Per second by one label, the largest first, without zeros."""
+        """Return the rates per second by one label, the largest first, without zeros."""
         before = self._before.by(name, label)
         found = {key: self._per_s(before.get(key, 0.0), value) for key, value in self.now.by(name, label).items()}
         return {key: found[key] for key in sorted(found, key=lambda key: -found[key]) if found[key]}
 
     def quantile(self, share: float, name: str, **labels: str) -> float | None:
-        """The value of a histogram below which `share` of all lie, straight between the bounds of its bucket; infinity
-        above the last bound, None when there was nothing."""
+        """Return the quantile `share` of a histogram, interpolated linearly within its bucket; infinity above the last
+        bound, None without observations."""
         counts = []
         before = self._before.samples.get(f"{name}_bucket", {})
         for found, value in self.now.samples.get(f"{name}_bucket", {}).items():

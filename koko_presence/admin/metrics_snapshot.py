@@ -1,7 +1,7 @@
-"""One worker's counters at a scrape: what was counted meanwhile, and gauges that are looked up only now.
+"""Collects the counters and gauges of one worker for a scrape, and measures its event loop.
 
-Gauges are walks over sessions and rooms, a microsecond or less for each: nothing of theirs is kept up to date while
-nobody asks.
+Gauges are computed at the scrape from the sessions and rooms, a microsecond or less for each; no state is kept for them
+between scrapes. `LoopLag` and `TurnCpu` are the only writers of their state.
 """
 
 import contextlib
@@ -27,11 +27,11 @@ from .memory import Use
 from .upstream_metrics import Upstream
 
 LAG_EVERY_S = 0.1
-LAG_SLOT_S, LAG_SLOTS = 10.0, 6  # the longest lag, and the longest turn, of the last minute
-QUIET_S, TURN_S = 0.008, 0.001  # how often turns are looked at: 125 times a second, or every one of them
-STILL_S, STILL_LOOK_S = 0.0005, 0.002  # below so much CPU in 8 ms, and between two looks, nothing is going on
-BUSY_S, BUSY_SHARE = 0.004, 0.25  # of a turn, or of the time
-BEGIN_S = 1.0
+LAG_SLOT_S, LAG_SLOTS = 10.0, 6  # the longest lag and iteration of the last minute
+QUIET_S, TURN_S = 0.008, 0.001  # interval of the timer: while the loop is quiet, and while it is busy
+STILL_S, STILL_LOOK_S = 0.0005, 0.002  # the loop is idle below this CPU time, in 8 ms and between two calls of `look`
+BUSY_S, BUSY_SHARE = 0.004, 0.25  # the loop is busy from this CPU time, or share of the time, on
+BEGIN_S = 1.0  # of a worker's start, not measured
 
 _descriptors = Descriptors()
 UNLIMITED = Use(0, 0)
@@ -40,7 +40,7 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 class Tally(Protocol):
-    """The process's counters (_fastpath/counters.pyx)."""
+    """The counters of the process (`_fastpath/counters.pyx`)."""
 
     def lagged(self, seconds: float) -> None: ...
 
@@ -48,7 +48,7 @@ class Tally(Protocol):
 
 
 class LoopLag:
-    """How late the loop is for a timer that rings ten times a second, and calls `on_ring` each time."""
+    """Measures the lateness of a timer that fires ten times a second, and calls `on_ring` each time."""
 
     def __init__(self, loop: AbstractEventLoop, tally: Tally, on_ring: Callable[[], None] = lambda: None) -> None:
         self._loop, self._tally, self._on_ring = loop, tally, on_ring
@@ -60,16 +60,16 @@ class LoopLag:
 
     @property
     def longest_s(self) -> float:
-        """The longest of the last minute, up to now: a loop that only just moves again has not told its timer yet."""
+        """The longest lateness of the last minute in seconds, including that of a timer which is due now."""
         return max(*self._slots, time.monotonic() - self._due)
 
     def late_s(self, now: float) -> float:
-        """How late the timer is at monotonic second `now`, below 0 when it is not due yet: whatever else rings first
-        after a time in which the loop did not run can ask."""
+        """Return how late the timer is at monotonic second `now`, negative when it is not due yet. Another callback
+        that runs before the timer after a blocked loop can use it."""
         return now - self._due
 
     def stop(self) -> None:
-        """Watch no more."""
+        """Stop measuring."""
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
@@ -91,16 +91,16 @@ class LoopLag:
 
 
 class TurnCpu:
-    """The CPU time of the loop's longest turn, in the last minute.
+    """Measures the CPU time of the longest event loop iteration of the last minute.
 
-    A timer rings once in every turn while the loop is busy, and every 8 ms while it is not; what the loop's thread has
-    used since it rang last is one turn's, or, when it was not busy before, that of several within those 8 ms. Once
-    nothing goes on the timer stops, and an idle loop is not woken: the next round of reading is a turn of its own, and
-    `look`, called some times a second, finds what timers and other sockets have caused. The first such work after a
-    silence counts as one turn up to the look; from then on the timer rings.
+    A timer fires in every iteration while the loop is busy, and every 8 ms while it is not. The CPU time of the loop's
+    thread since it fired last is that of one iteration, or, when the loop was not busy, of several within those 8 ms.
+    The timer stops while the loop is idle, so that it does not wake the loop. Then the next round of reading is
+    measured as one iteration, and `look`, called some times a second, detects the work of timers and other sockets: the
+    first such work after an idle time counts as one iteration up to that call, and the timer starts again.
 
-    Time that other processes take does not count, so this tells work that is too long from a machine that is too full.
-    Nor does the first second, in which a worker loads what it needs.
+    CPU time of other processes does not count, so this distinguishes too long work from a machine that is too busy. The
+    first second, in which a worker loads its data, does not count either.
     """
 
     def __init__(
@@ -109,8 +109,8 @@ class TurnCpu:
         on_next_round: Callable[[Callable[[], None] | None], None],
         cpu_clock: Callable[[], float] = time.thread_time,
     ) -> None:
-        """`on_next_round(callback)`: call it once, when the next round of reading begins; None takes that back.
-        `cpu_clock` gives the CPU seconds of the loop's thread."""
+        """`on_next_round(callback)` arranges one call of `callback` when the next round of reading begins; None cancels
+        it. `cpu_clock` returns the CPU seconds of the loop's thread."""
         self._loop, self._on_next_round, self._cpu_clock = loop, on_next_round, cpu_clock
         self._slots: deque[float] = deque([0.0], LAG_SLOTS)
         self._slot_ends = loop.time() + LAG_SLOT_S
@@ -121,25 +121,25 @@ class TurnCpu:
 
     @property
     def longest_s(self) -> float:
-        """CPU seconds of the longest turn of the last minute."""
+        """The CPU seconds of the longest iteration of the last minute."""
         return max(self._slots)
 
     def stop(self) -> None:
-        """Watch no more."""
+        """Stop measuring."""
         self._on_next_round(None)
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
 
     def look(self) -> None:
-        """Has anything gone on since the timer stopped?"""
+        """Start the timer again when the loop was active since the timer stopped."""
         if self._handle is None and self._note()[0] >= STILL_LOOK_S:
             self._on_next_round(None)
             self._handle = self._loop.call_later(TURN_S, self._ring)
 
     def _wake(self) -> None:
-        """A round of reading begins: it is looked at when it is over. Rounds that come one after the other are not
-        looked at one by one, but as those of a loop that is not idle."""
+        """A round of reading begins: measure it when it is over. Rounds within 8 ms of each other are measured
+        together, as those of a loop that is not idle."""
         self._note()
         now = self._loop.time()
         often, self._woken_at = now - self._woken_at < QUIET_S, now
@@ -159,7 +159,7 @@ class TurnCpu:
             self._on_next_round(self._wake)
 
     def _note(self) -> tuple[float, float]:
-        """CPU seconds used, and seconds passed, since the last look."""
+        """Return the CPU seconds used and the seconds passed since the last call."""
         now, cpu_s = self._loop.time(), self._cpu_clock()
         used_s, self._cpu_s = cpu_s - self._cpu_s, cpu_s
         passed_s, self._rang_at = now - self._rang_at, now
@@ -187,8 +187,9 @@ def collect(
     upstreams: Mapping[str, Upstream],
     memory: Use = UNLIMITED,
 ) -> bytes:
-    """The Counters of the worker that has these, as msgpack. `webhooks` is None where they are off, where
-    `events_dropped` were left by another worker; `memory` is how it stands."""
+    """Return the `Counters` of a worker with these components, as msgpack. `webhooks` is None when they are off;
+    `events_dropped` counts webhook events of other workers that were dropped because of that. `memory` is the present
+    use."""
     tallies = tally.read()
     tallies.given_up = door.given_up
     tallies.forwards += getattr(bus, "forwards", 0)
@@ -239,7 +240,7 @@ def collect(
 
 @cache
 def versions() -> dict[str, str]:
-    """Of what runs; read from files the first time."""
+    """Return the running versions; they are read from files once."""
     return {
         "version": __version__,
         "python": platform.python_version(),
@@ -249,13 +250,13 @@ def versions() -> dict[str, str]:
 
 
 class Resident:
-    """The memory of this process that is in RAM."""
+    """Reads the resident memory of this process."""
 
     def __init__(self) -> None:
         self._last_bytes = 0
 
     def read_bytes(self) -> int:
-        """So many bytes now; without a free descriptor to read it with, those of the last time."""
+        """Return the resident memory in bytes; the last value when it cannot be read, as without a free descriptor."""
         with contextlib.suppress(OSError):
             self._last_bytes = int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE_BYTES
         return self._last_bytes

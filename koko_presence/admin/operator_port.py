@@ -1,6 +1,7 @@
-"""The operator port: is the server alive, is it ready, what does it count; and the live page that draws it.
+"""Serves the operator port: liveness, readiness, metrics and the live page.
 
-It belongs to the supervisor, or to the only worker. Further routes (the server API) are added to `app` before `start`.
+It runs in the supervisor, or in the only worker. Further routes (the server API) are added to `app` before `start`.
+`OperatorPort` is the only writer of its state.
 """
 
 import asyncio
@@ -21,15 +22,16 @@ from .live_page import add_live_page
 
 log = logging.getLogger("koko_presence.operator")
 
-IDLE_S = 30.0  # of a connection; Prometheus asks every 15 s by default
-SHUTDOWN_S = 0.2  # for answers under way when the server ends
+IDLE_S = 30.0  # for idle connections; Prometheus scrapes every 15 s by default
+SHUTDOWN_S = 0.2  # for pending answers when the server stops
 Answers = Callable[[web.Request], Awaitable[web.StreamResponse]]
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class OperatorPort:
-    """Answers on the operator's address. `unready` gives the reason why the server is not ready, empty when it is;
-    `metrics` the text for Prometheus, `missing` the slots for whose worker another one stands in."""
+    """The HTTP server of the operator port. `unready` returns the reason why the server is not ready, an empty text
+    when it is; `metrics` the text for Prometheus; `missing` the slots whose worker does not serve and is covered by
+    others."""
 
     def __init__(
         self,
@@ -51,9 +53,8 @@ class OperatorPort:
         add_live_page(self.app)
 
     async def start(self, where: Operator, *, dev: bool = False) -> int:
-        """Listen; gives the port. With `dev` a taken one is replaced by a free one, for several demos on one machine.
-
-        Errors: OSError when the address is taken or not ours."""
+        """Listen, and return the port. With `dev` a port in use is replaced by a free one, for several demos on one
+        machine. Errors: OSError when the address is in use or not of this machine."""
         self._names = frozenset(name.lower() for name in (where.host, *where.hosts))
         loop = asyncio.get_running_loop()
         self._runner = web.AppRunner(self.app, access_log=None, handle_signals=False, shutdown_timeout=SHUTDOWN_S)
@@ -67,7 +68,7 @@ class OperatorPort:
                 await self.stop()
                 raise
             self._server = await loop.create_server(bounded, where.host, 0)
-            log.info("the operator port is taken, another one is used", extra={"taken": where.port})
+            log.info("operator port in use, listening on a free port", extra={"taken": where.port})
         port = int(self._server.sockets[0].getsockname()[1])
         log.info("operator port", extra={"address": f"{where.host}:{port}"})
         return port
@@ -85,7 +86,7 @@ class OperatorPort:
 
     @web.middleware
     async def _check_host(self, request: web.Request, handler: Answers) -> web.StreamResponse:
-        """Foreign names are refused: a page of theirs would be same-origin with this port (DNS rebinding)."""
+        """Refuse requests for unknown host names, whose pages would be same-origin with this port (DNS rebinding)."""
         if is_own(request.headers.getall("host", []), self._names):
             return await handler(request)
         message = (
@@ -94,7 +95,7 @@ class OperatorPort:
         return _answer(421, {"error": {"code": "WRONG_HOST", "message": message}})
 
     async def _healthz(self, request: web.Request) -> web.Response:
-        """This process's loop runs, or nobody would answer."""
+        """Answer 200: the event loop of this process runs."""
         return _answer(200, {"status": "ok"})
 
     async def _readyz(self, request: web.Request) -> web.Response:
@@ -110,7 +111,8 @@ class OperatorPort:
 
 
 def max_connections() -> int:
-    """How many connections the operator port may have: part of the descriptors that clients leave free."""
+    """Return the limit of connections to the operator port: part of the descriptors reserved for other uses than client
+    connections."""
     return 12 if are_few() else 64
 
 

@@ -1,4 +1,4 @@
-"""The counters of all workers as one JSON document: what /metrics says, for programs that are not Prometheus [M10]."""
+"""Merges the counters of all workers into one JSON document, the counterpart of /metrics in the server API [M10]."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -18,14 +18,14 @@ Seconds = Annotated[float, Meta(ge=0)]
 
 
 class HistogramRow(Wire, omit_defaults=False, kw_only=True):
-    """How often something took how long: counts per bound of `boundsSeconds`, and last of those above all bounds."""
+    """A histogram of durations: counts per bound of `boundsSeconds`, and last the count above all bounds."""
 
     buckets: list[Count]
     sum_seconds: Seconds
 
 
 class WorkerRow(Wire, omit_defaults=False, kw_only=True):
-    """One worker. All but `slot` is zero for one that does not answer."""
+    """One worker. For a worker that does not answer, `up` is false and all but `slot` is zero."""
 
     slot: Count
     up: bool
@@ -41,7 +41,7 @@ class WorkerRow(Wire, omit_defaults=False, kw_only=True):
 
 
 class Totals(Wire, omit_defaults=False, kw_only=True):
-    """Counted since the service started, workers that are gone included. Rates are the difference of two answers."""
+    """Counts since the service started, including those of stopped workers. Rates are differences of two answers."""
 
     connections_accepted: Count
     connections_refused: Count
@@ -60,7 +60,7 @@ class Totals(Wire, omit_defaults=False, kw_only=True):
 
 
 class Stats(Wire, omit_defaults=False, kw_only=True):
-    """The whole service at one moment."""
+    """The state and counters of the whole service at one time."""
 
     at: Annotated[float, Meta(description="Unix seconds.")]
     ready: bool
@@ -91,7 +91,7 @@ def stats(
     leaving: Mapping[str, bytes] | None = None,
     unready: str = "",
 ) -> Stats:
-    """The document, made of what admin/metrics.py's `render` is given; `unready` is why the service is not ready."""
+    """Return the document. The arguments are those of `metrics.render`; `unready` is why the service is not ready."""
     ledger, ids = ledger or CounterAggregator(), ids or {}
     workers = {slot: decode_counters(data) if data else None for slot, data in snapshots}
     going = {id: decode_counters(data) for id, data in (leaving or {}).items()}

@@ -1,6 +1,7 @@
-"""`koko-presence top`: /metrics as a screen that a person reads, once a second.
+"""Implements `koko-presence top`: shows /metrics as a terminal screen that is redrawn once a second.
 
-`draw` makes a screen from readings and decides nothing else; `run` asks, draws and gives the terminal back as it was.
+`draw` makes a screen from readings, without I/O. `run` fetches the metrics, draws, and restores the terminal at the
+end.
 """
 
 import shutil
@@ -19,7 +20,7 @@ from .formatting import ASCII, UNICODE, amount, bar, long_time, seconds, size, s
 from .metrics_parser import Between, Reading, read
 
 ANSWER_WITHIN_S = 2.0
-TRAIL = 60  # readings that a sparkline goes back
+TRAIL = 60  # readings that a sparkline covers
 WIDEST = 120
 LONGEST_BYTES = 4 << 20
 
@@ -44,8 +45,8 @@ def draw(
     marks: str = UNICODE,
     problem: str = "",
 ) -> str:
-    """The screen, at most `height` lines of at most `width` characters. `trail` are the readings of the last minute for
-    the sparklines, `problem` is said below the header."""
+    """Return the screen, of at most `height` lines and `width` characters. `trail` are the readings for the sparklines;
+    `problem` is shown below the header."""
     width = min(width, WIDEST)
     step = Between(before, now)
     steps = [Between(a, b) for a, b in pairwise(trail)] or [step]
@@ -159,7 +160,7 @@ def _traffic(step: Between, history: Callable[[Callable[[Between], float | None]
 
 
 def _workers(step: Between, room: int, cells: int, marks: str) -> list[Line]:
-    """A row each, as many as there is room for."""
+    """Return one row per worker, at most `room` lines in all."""
     up = step.now.by("worker_up", "worker")
     names = sorted(up, key=lambda name: (len(name), name))
     shown = names if len(names) < room else names[: max(0, room - 2)]
@@ -172,7 +173,7 @@ def _workers(step: Between, room: int, cells: int, marks: str) -> list[Line]:
         cpu = step.rate("cpu_seconds_total", worker=name)
         lag = step.quantile(0.99, "loop_lag_seconds", worker=name)
         longest = step.now.value("loop_lag_max_seconds", worker=name)
-        lag = None if lag is None else min(lag, longest)  # straight between two bounds is a guess
+        lag = None if lag is None else min(lag, longest)  # the interpolated value may exceed the maximum
         rows.append(
             [
                 (f"{name:<8}", "bold"),
@@ -224,12 +225,12 @@ def _fitted(line: Line, width: int, colour: bool, marks: str) -> str:
 
 
 class Unreachable(Exception):
-    """There is nothing to show; the text says why and what to do."""
+    """The metrics cannot be read; the text names the cause and the remedy."""
 
 
 def ask(url: str) -> Reading:
-    """One reading. Errors: Unreachable."""
-    # a proxy from the environment has no business between us and our own server
+    """Fetch one reading. Errors: `Unreachable`."""
+    # proxies from the environment are not used
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(url, timeout=ANSWER_WITHIN_S) as answer:
@@ -246,8 +247,8 @@ def ask(url: str) -> Reading:
 
 
 def run(url: str, interval_s: float = 1.0, once: bool = False, out: TextIO | None = None) -> int:
-    """Show the server at `url` until Ctrl-C; with `once`, or where `out` is no terminal, one plain screen made of two
-    readings. Gives the exit code: 1 when there is nothing to show."""
+    """Show the server at `url` every `interval_s` seconds until Ctrl-C. With `once`, or when `out` is not a terminal,
+    print one plain screen from two readings. Returns the exit code: 1 when the first readings fail."""
     out = out or sys.stdout
     marks = UNICODE if (out.encoding or "").lower().replace("-", "") == "utf8" else ASCII
     width = shutil.get_terminal_size().columns
@@ -268,7 +269,7 @@ def run(url: str, interval_s: float = 1.0, once: bool = False, out: TextIO | Non
 def _live(url: str, interval_s: float, out: TextIO, marks: str, first: Reading) -> int:
     trail = deque([first], TRAIL + 1)
     problem = ""
-    previous: Any = signal.signal(signal.SIGTERM, signal.default_int_handler)  # the terminal is given back then too
+    previous: Any = signal.signal(signal.SIGTERM, signal.default_int_handler)  # restores the terminal as well
     out.write(_ENTER)
     try:
         while True:

@@ -1,7 +1,7 @@
-"""How the servers that this one asks answer it: requests by result, and how long they took.
+"""Counts the requests of this server to other servers, by result, and measures their durations.
 
-Kept apart from what is measured of this server itself, so that a slow identity provider is not taken for a slow server.
-One writer each: the part that sends the requests. Read when metrics are asked for.
+They are separate from this server's own durations, so that a slow identity provider does not look like a slow server.
+The component that sends the requests is the only writer of its `Upstream`; it is read at a scrape.
 """
 
 from bisect import bisect_left
@@ -10,7 +10,7 @@ from koko_presence.protocol.metric_types import BOUNDS_S, UPSTREAM_RESULTS, UPST
 
 
 class Durations:
-    """A histogram of seconds, by the bounds of all our histograms."""
+    """A histogram of seconds with the bounds `BOUNDS_S`."""
 
     __slots__ = ("_buckets", "_sum_s")
 
@@ -19,17 +19,17 @@ class Durations:
         self._sum_s = 0.0
 
     def observe(self, seconds: float) -> None:
-        """Something took so long."""
+        """Add one duration."""
         self._buckets[bisect_left(BOUNDS_S, seconds)] += 1
         self._sum_s += seconds
 
     def read(self) -> Histogram:
-        """What has been observed so far."""
+        """Return the histogram of all durations so far."""
         return Histogram(buckets=list(self._buckets), sum_s=self._sum_s)
 
 
 class Upstream:
-    """One kind of server that is asked. `note` counts a request; `skip` one that was not even sent."""
+    """The counters of one kind of server. `note` counts a request; `skip` one that was not sent."""
 
     __slots__ = ("_results", "durations")
 
@@ -39,21 +39,21 @@ class Upstream:
 
     @property
     def results(self) -> dict[str, int]:
-        """Requests by what became of them: a key for each of UPSTREAM_RESULTS."""
+        """The numbers of requests by result, one key for each of `UPSTREAM_RESULTS`."""
         return dict(self._results)
 
     def note(self, result: str, seconds: float) -> None:
-        """A request ended after so many seconds with one of UPSTREAM_RESULTS."""
+        """A request has ended after `seconds` with `result`, one of `UPSTREAM_RESULTS`."""
         self._results[result] += 1
         self.durations.observe(seconds)
 
     def skip(self) -> None:
-        """A request was not sent: the circuit breaker is open, or too many are on their way."""
+        """A request was not sent, because the circuit breaker is open or too many are pending."""
         self._results["skipped"] += 1
 
 
 class Upstreams(dict[str, Upstream]):
-    """One worker's, by UPSTREAMS."""
+    """The counters of one worker for each of `UPSTREAMS`."""
 
     def __init__(self) -> None:
         super().__init__((name, Upstream()) for name in UPSTREAMS)

@@ -1,1 +1,1 @@
-"""Webhooks: events of rooms are delivered to the application's back end, signed."""
+"""Webhooks: room events are delivered to the application's back end, signed."""

@@ -1,7 +1,7 @@
-"""Events that wait to be told, in order and by person, so that one person's flood drops that person's events first.
+"""Queues undelivered webhook events in order and by user, so that a flood of one user drops that user's events first.
 
-Pure. An event about a room (created, emptied, full) is put down to the person who caused it: the one whose entering
-follows its creation, or the last one of that room.
+Pure; `Backlog` is the only writer of its state. An event about a room (created, emptied, full) is assigned to the user
+who caused it: the user of the `user_entered` that follows the creation, or the last user of that room.
 """
 
 from collections import OrderedDict
@@ -9,20 +9,21 @@ from collections.abc import Hashable
 
 from koko_presence.protocol.webhook_events import AnyHappening, ControlChanged, RoomCreated, UserEntered, UserLeft
 
-Entry = tuple[AnyHappening, float]  # and since when it waits, in monotonic seconds
+Entry = tuple[AnyHappening, float]  # with the monotonic second from which it waits
 
 
 class Backlog:
-    """All operations take constant time. Hence OrderedDict: a dict steps over what is gone to find its first entry."""
+    """The queue of events. All operations take constant time, except those on all events. The maps are OrderedDicts
+    because a dict scans its deleted entries to find the first."""
 
     def __init__(self) -> None:
         self._entries: OrderedDict[int, Entry] = OrderedDict()  # by number, in order
         self._person_of: dict[int, Hashable] = {}
-        self._numbers: dict[Hashable, OrderedDict[int, None]] = {}  # of each person's events, in order
-        self._crowds: dict[int, OrderedDict[Hashable, None]] = {}  # persons by how many events they have
+        self._numbers: dict[Hashable, OrderedDict[int, None]] = {}  # of each user's events, in order
+        self._crowds: dict[int, OrderedDict[Hashable, None]] = {}  # users by the number of their events
         self._most = 0
         self._next = 0
-        # the last person in each room, also of events that are gone
+        # the last user in each room, also of events that were removed
         self._last_in: OrderedDict[str, Hashable] = OrderedDict()
         self._last: AnyHappening | None = None
 
@@ -31,16 +32,16 @@ class Backlog:
 
     @property
     def since(self) -> float:
-        """When the oldest came. Only while there is one."""
+        """The monotonic second at which the oldest event was added. There must be one."""
         return next(iter(self._entries.values()))[1]
 
     def put(self, happening: AnyHappening, now: float, limit: int) -> None:
-        """One more; of rooms' last persons `limit` are remembered."""
+        """Append an event at monotonic second `now`. The last users of at most `limit` rooms are stored."""
         person = self._person(happening)
         before, self._last = self._last, happening
         made = isinstance(before, RoomCreated) and before.room_id == happening.room_id
         if made and isinstance(happening, UserEntered) and self._next - 1 in self._entries:
-            self._unlist(self._next - 1)  # the room was made by this one
+            self._unlist(self._next - 1)  # this user has created the room
             self._list(self._next - 1, person)
         if isinstance(happening, UserEntered | UserLeft):
             self._last_in.pop(happening.room_id, None)
@@ -52,22 +53,23 @@ class Backlog:
         self._next += 1
 
     def take(self) -> AnyHappening:
-        """The oldest, which waits no longer."""
+        """Remove and return the oldest event."""
         return self._remove(next(iter(self._entries)))
 
     def take_all(self) -> list[AnyHappening]:
-        """All, in order; then nothing waits."""
+        """Remove and return all events, in order."""
         return [self.take() for _ in range(len(self))]
 
     def drop(self) -> AnyHappening:
-        """Give up the oldest event of the person with the most; the oldest of all while nobody has more than one."""
+        """Remove and return the oldest event of the user with the most events, or the oldest of all while no user has
+        more than one."""
         if self._most <= 1:
             return self.take()
         person = next(iter(self._crowds[self._most]))
         return self._remove(next(iter(self._numbers[person])))
 
     def clear(self) -> None:
-        """Nothing waits any more."""
+        """Remove all events."""
         self.__init__()  # type: ignore[misc]
 
     def _person(self, happening: AnyHappening) -> Hashable:

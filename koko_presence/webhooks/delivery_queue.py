@@ -1,7 +1,8 @@
-"""What is still to be told by webhook, in order and bounded: which batch is due when, and how often it is tried.
+"""Schedules undelivered webhook events: a bounded queue, batches, and the times of their tries.
 
-Pure: times are arguments, in monotonic seconds. One batch is under way at a time, and the next one waits until it is
-told or given up: so nothing overtakes anything, in a room or between rooms.
+Pure: times are arguments, in monotonic seconds; `WebhookQueue` is the only writer of its state. One batch is in
+delivery at a time, and the next one waits until it is delivered or given up, so that all events keep their order,
+within a room and between rooms.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,14 +16,15 @@ RETRY_LONGEST_S = 60.0
 
 
 class WebhookQueue:
-    """`chance` gives a random number from 0 to 1: of the longest pause before a try, which doubles each time, any part
-    is as likely as any other, so that workers that failed together do not come back together."""
+    """The queue of one worker. `chance` returns a random number from 0 to 1. The pause before a retry is that part of
+    the longest pause, which doubles with each failure (full jitter), so that workers that fail together do not retry
+    together."""
 
     def __init__(
         self, *, limit: int, batch_events: int, batch_s: float, tries: int, chance: Callable[[], float]
     ) -> None:
-        """At most `limit` events wait; a batch has up to `batch_events`, which are collected for `batch_s` seconds, and
-        is tried `tries` times."""
+        """At most `limit` events wait. A batch has up to `batch_events`, collected for `batch_s` seconds, and is given
+        up after `tries` failures."""
         self.limit, self.batch_events, self.batch_s, self.tries = limit, batch_events, batch_s, tries
         self._chance = chance
         self._waiting = Backlog()
@@ -32,40 +34,41 @@ class WebhookQueue:
         self.delivered = self.given_up = self.dropped = 0  # events
 
     def __len__(self) -> int:
-        """Events that are neither told nor given up."""
+        """The number of events that are neither delivered nor given up."""
         return len(self._waiting) + len(self._batch)
 
     @property
     def failures(self) -> int:
-        """How often the batch that is under way has failed."""
+        """The number of failed tries of the batch in delivery."""
         return self._failures
 
     def put(self, happening: AnyHappening, now: float) -> None:
-        """One more. When there is no place, the oldest goes of the person with the most: the counts of later ones are
-        nearer to the truth, and who joins and leaves without end pushes nobody else's events out."""
+        """Append an event. Above `limit` the oldest event of the user with the most events is dropped: later events
+        have newer counts, and a user who joins and leaves repeatedly causes no loss of other users' events."""
         self._waiting.put(happening, now, self.limit)
         while len(self._waiting) > self.limit:
             self._waiting.drop()
             self.dropped += 1
 
     def take_waiting(self) -> list[AnyHappening]:
-        """What waits, in order, for another worker to tell; not the batch that is under way."""
+        """Remove and return the waiting events, in order, for another worker; not the batch in delivery."""
         return self._waiting.take_all()
 
     def take_all(self) -> list[AnyHappening]:
-        """The batch that is under way and what waits, for another worker to tell."""
+        """Remove and return the batch in delivery and the waiting events, in order, for another worker."""
         batch = list(self._batch)
         self._end_batch()
         return batch + self._waiting.take_all()
 
     def take_over(self, older: Sequence[AnyHappening], now: float) -> None:
-        """What another worker has left, before all that waits here."""
+        """Put the events of another worker before all that wait here."""
         newer = self._waiting.take_all()
         for happening in (*older, *newer):
             self.put(happening, now)
 
     def due_at(self, *, hurry: bool = False) -> float | None:
-        """When a batch is to be tried; None when there is none. `hurry`: no time to collect more."""
+        """Return the monotonic second at which a batch is to be sent, None when there is no event. `hurry`: do not wait
+        to collect more."""
         if self._batch:
             return self._again_at
         if not self._waiting:
@@ -74,19 +77,19 @@ class WebhookQueue:
         return self._waiting.since + (0.0 if full or hurry else self.batch_s)
 
     def take(self) -> Sequence[AnyHappening]:
-        """The batch to try now: the one that failed, or a new one."""
+        """Return the batch to send now: the one that has failed, or a new one."""
         if not self._batch:
             count = min(self.batch_events, len(self._waiting))
             self._batch = tuple(self._waiting.take() for _ in range(count))
         return self._batch
 
     def told(self) -> None:
-        """The batch has arrived."""
+        """The batch was delivered."""
         self.delivered += len(self._batch)
         self._end_batch()
 
     def failed(self, now: float) -> bool:
-        """It has not, as far as anybody knows. True when it was given up."""
+        """The batch was not acknowledged: schedule a retry. Returns True when the batch is given up instead."""
         self._failures += 1
         if self._failures >= self.tries:
             self.given_up += len(self._batch)
@@ -97,8 +100,8 @@ class WebhookQueue:
         return False
 
     def shed(self) -> int:
-        """Memory is short: what waits is dropped, but for as much as one batch holds, which always waits a moment and
-        is worth little memory. How many events that are."""
+        """Memory is short: drop the waiting events but for the size of one batch, and return how many were dropped. One
+        batch needs little memory and waits only briefly."""
         count = max(0, len(self._waiting) - self.batch_events)
         for _ in range(count):
             self._waiting.drop()
@@ -106,7 +109,7 @@ class WebhookQueue:
         return count
 
     def drop_all(self) -> int:
-        """There is no time left for the rest. How many that are."""
+        """Drop the batch in delivery and all waiting events, and return how many."""
         count = len(self)
         self.dropped += count
         self._waiting.clear()

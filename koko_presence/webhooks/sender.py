@@ -1,7 +1,8 @@
-"""Tells the application's back end what has happened in rooms [M10]: batches, signed, tried again when they fail.
+"""Delivers webhook events to the application's back end [M10]: in signed batches, retried when they fail.
 
-A room's owner only appends (`Webhooks` is its `webhook_events.Sink`); all else is done by a task of its own, later.
-Told is what was answered with a status of 2xx. Written by itself alone.
+A room's owner only appends events (`Webhooks` is its `webhook_events.Sink`); a task of `Webhooks` sends them later, one
+batch after the other. A batch is delivered when it is answered with a status of 2xx. `Webhooks` is the only writer of
+its state.
 """
 
 import asyncio
@@ -22,7 +23,7 @@ from .delivery_queue import WebhookQueue
 log = logging.getLogger("koko_presence.webhooks")
 
 MIN_PAUSE_S = 0.001
-TELL_S = 10.0  # between two lines on events that were dropped
+TELL_S = 10.0  # between two log lines about dropped events
 
 encode = msgspec.json.Encoder().encode
 
@@ -33,13 +34,13 @@ class Answer(Protocol):
 
 
 class Poster(Protocol):
-    """What asks over HTTP, without following redirects and for a few seconds at most (auth/http_client.py)."""
+    """Sends HTTP requests, without following redirects and with a time-out of a few seconds (`auth.http_client`)."""
 
     async def post(self, url: str, headers: Mapping[str, str] | None, body: bytes) -> Answer: ...
 
 
 class Webhooks:
-    """One worker's sender. Belongs to the loop on which it is made."""
+    """The sender of one worker. It belongs to the event loop on which it is made."""
 
     def __init__(
         self,
@@ -50,7 +51,7 @@ class Webhooks:
         wall: Callable[[], float] = time.time,
         chance: Callable[[], float] = random.random,
     ) -> None:
-        """`clock` gives monotonic seconds, `wall` unix seconds."""
+        """`clock` returns monotonic seconds, `wall` unix seconds, `chance` a random number from 0 to 1."""
         self._options = options
         self._kinds = frozenset(options.events)
         self._poster = poster
@@ -72,53 +73,54 @@ class Webhooks:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Events by what became of them: a key for each of metric_types.WEBHOOK_RESULTS."""
+        """The numbers of events by result, one key for each of `metric_types.WEBHOOK_RESULTS`."""
         queue = self._queue
         return {"delivered": queue.delivered, "given_up": queue.given_up, "dropped": queue.dropped}
 
     @property
     def waiting(self) -> int:
-        """Events that are neither told nor given up."""
+        """The number of events that are neither delivered nor given up."""
         return len(self._queue)
 
     def tell_drops(self, now: float) -> None:
-        """Say how many events had no place, at most every TELL_S seconds; once a second, `now` in monotonic seconds."""
+        """Log how many events were dropped since the last line, at most every `TELL_S` seconds. Called once a second;
+        `now` is in monotonic seconds."""
         dropped = self._queue.dropped - self._told_drops
         if dropped and now >= self._tell_at:
             self._told_drops, self._tell_at = self._queue.dropped, now + TELL_S
             log.warning(
-                "%d events for the webhook were dropped: no more than %d may wait",
+                "%d webhook events dropped: at most %d may wait",
                 dropped,
                 self._queue.limit,
                 extra={"events": dropped, "waiting": self.waiting},
             )
 
     def append(self, happening: AnyHappening, /) -> None:
-        """Something has happened. Returns at once."""
+        """Queue an event, if its type is configured, and return at once."""
         if self._stopped or happening.__struct_config__.tag not in self._kinds:
             return
         self._queue.put(happening, self._clock())
         self._plan()
 
     def shed(self) -> int:
-        """Memory is short: drop what waits beyond a batch. Returns how many events that were, which the caller logs."""
+        """Memory is short: drop the waiting events beyond one batch. Returns how many, for the caller to log."""
         lost = self._queue.shed()
         self._told_drops += lost
         return lost
 
     def take_over(self, older: Sequence[AnyHappening]) -> None:
-        """Tell what another worker has left, before what waits here."""
+        """Deliver the undelivered events of another worker, before those that wait here."""
         if older and not self._stopped:
             self._queue.take_over(older, self._clock())
             self._plan()
 
     def take_waiting(self) -> list[AnyHappening]:
-        """What waits, for another worker to tell. The batch that is under way is not among it."""
+        """Remove and return the waiting events, for another worker. The batch in delivery is not included."""
         return self._queue.take_waiting()
 
     async def take_rest(self, longest_s: float) -> list[AnyHappening]:
-        """All that has not arrived, for another worker to tell, after waiting at most `longest_s` seconds for the batch
-        that is under way. Nothing is told from here any more."""
+        """Wait at most `longest_s` seconds for the batch in delivery, stop, and return all undelivered events for
+        another worker."""
         if self._sending is not None:
             await asyncio.wait((self._sending,), timeout=max(0.0, longest_s))
         rest = self._queue.take_all()
@@ -126,7 +128,7 @@ class Webhooks:
         return rest
 
     def reload(self, options: Options) -> None:
-        """New address, secret, events and bounds; what waits is told there."""
+        """Use a new address, secret, event types and limits; events that wait are sent to the new address."""
         self._options = options
         self._kinds = frozenset(options.events)
         queue = self._queue
@@ -134,14 +136,14 @@ class Webhooks:
         queue.batch_events, queue.batch_s = options.batch_events, options.batch_s
 
     async def finish(self, longest_s: float) -> None:
-        """Tell what waits without collecting more, for at most `longest_s` seconds. What is left then is dropped, so
-        that it is counted while the counters are still read."""
+        """Deliver the waiting events without collecting more, for at most `longest_s` seconds. The rest is dropped
+        then, so that it is counted before the last scrape."""
         self._hurry = True
         end = self._clock() + longest_s
         while self._queue and (left_s := end - self._clock()) > 0.0:
             if self._sending is None:
                 if (due_at := self._queue.due_at(hurry=True)) is None or due_at >= end:
-                    break  # it is not tried again before the end
+                    break  # no retry is due before the end
                 self._plan()
             await self._next_change(left_s)
         if self._queue:
@@ -150,7 +152,7 @@ class Webhooks:
             self._drop_rest()
 
     def stop(self) -> None:
-        """Tell nothing more."""
+        """Stop sending and drop all undelivered events."""
         self._stopped = True
         if self._timer is not None:
             self._timer.cancel()
@@ -163,7 +165,7 @@ class Webhooks:
         lost = self._queue.drop_all()
         self._told_drops += lost
         if lost:
-            log.warning("events were not told by webhook before the end", extra={"events": lost})
+            log.warning("webhook events dropped at shutdown", extra={"events": lost})
 
     # --- one batch after the other --------------------------------------------------------------------------------
 
@@ -193,21 +195,21 @@ class Webhooks:
             why = await self._try(self._queue.take())
         except asyncio.CancelledError:
             return
-        except Exception as error:  # whatever it was, the queue has to go on
+        except Exception as error:  # no error may stop the queue
             why = str(error) or type(error).__name__
             if isinstance(error, MemoryError):
-                log.exception("no memory is left to tell the webhook")  # which ends the process: out_of_memory.py
+                log.exception("webhook delivery failed: out of memory")  # `config.out_of_memory` ends the process
         self._sending = None
         if not why:
             self._queue.told()
         elif self._queue.failed(self._clock()):
-            log.error("events were given up: the webhook fails", extra={"why": why, "tries": self._options.tries})
+            log.error("webhook events given up: delivery failed", extra={"why": why, "tries": self._options.tries})
         elif self._queue.failures == 1:
-            log.warning("the webhook fails and is tried again", extra={"why": why})
+            log.warning("webhook delivery failed, will be retried", extra={"why": why})
         self._plan()
 
     async def _try(self, batch: Sequence[AnyHappening]) -> str:
-        """Why it did not arrive; empty when it did."""
+        """Send a batch and return why it was not acknowledged; an empty text when it was."""
         body = encode({"id": happening_id("batch", *(event.id for event in batch)), "events": batch})
         headers = {
             "content-type": "application/json",

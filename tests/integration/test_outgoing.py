@@ -334,9 +334,9 @@ def test_m10_events_that_are_dropped_are_said_and_counted(run: Run, caplog: pyte
 
     run(test())
     assert [record.getMessage() for record in caplog.records] == [
-        "30 events for the webhook were dropped: no more than 10 may wait",
-        "1 events for the webhook were dropped: no more than 10 may wait",
-        "events were not told by webhook before the end",
+        "30 webhook events dropped: at most 10 may wait",
+        "1 webhook events dropped: at most 10 may wait",
+        "webhook events dropped at shutdown",
     ]
 
 

@@ -301,7 +301,7 @@ def test_once_it_serves_a_server_opens_no_file_but_the_systems_in_its_loop(worke
                 asking.request("GET", path)
                 asking.getresponse().read()
         assert "koko_presence_connections 8" in it.metrics()
-        it.wait("the webhook fails and is tried again")
+        it.wait("webhook delivery failed, will be retried")
         it.process.send_signal(signal.SIGUSR1)
         it.wait("stack")
         it.process.send_signal(signal.SIGHUP)
@@ -347,6 +347,6 @@ def test_a_resolver_that_hangs_holds_nobody_up_at_the_end_either(workers: int, t
         speak(ann, bob, "still here")
         it.process.send_signal(signal.SIGTERM)
         assert it.process.wait(PATIENCE_S) == 0
-        it.wait("events were not told by webhook before the end")
+        it.wait("webhook events dropped at shutdown")
         ann.sock.close()
         bob.sock.close()

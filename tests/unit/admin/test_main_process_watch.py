@@ -45,7 +45,7 @@ def test_a_worker_that_another_cannot_reach_is_named_by_its_slot(caplog: pytest.
     watch.on_report(2, 1, 12.0)
     (first, _) = caplog.records
     assert (first.getMessage(), first.worker, first.peer) == (  # type: ignore[attr-defined]
-        "a worker reports another one that it cannot reach", 0, 2,
+        "worker reports an unreachable peer", 0, 2,
     )  # fmt: skip
     assert watch.counts().reported == {"0": 0, "1": 0, "2": 2}
 
