@@ -1,11 +1,12 @@
-"""An asyncio client for bots, back ends, tests and benches; docs/python-client.md shows how.
+"""An asyncio client for bots, back ends, tests and benchmarks; docs/python-client.md describes it.
 
     async with PresenceClient("ws://127.0.0.1:8080/presence", token) as client:
         room = await client.join("video_123", "video")
         room.cursor(timestamp=15.5, x=0.45, y=0.62)
 
-models, incoming (what comes in) <- state (events folded into a room) <- room <- presence (the client) over lifeline
-(the connection that comes back) over link (picows); timing, requests and listeners stand beside them.
+Layers, from the lowest: `link` (one WebSocket, picows), `reconnecting` (connects again after a loss), `presence` (the
+client, with `dispatcher` for received messages), `room` on `state` (the room's state), `incoming` and `models` (the
+received messages). `timing`, `pending` and `listeners` are used by several of them.
 """
 
 from koko_presence.protocol.messages import Privacy

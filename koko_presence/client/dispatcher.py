@@ -1,4 +1,4 @@
-"""Where each message of the server goes: to a room, to whoever asked, or to who listens."""
+"""Dispatches each message of the server to its room, to the pending request that it answers, or to callbacks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MAX_TOLD = 100
 
 
 class Client(Protocol):
-    """Whose messages these are."""
+    """The client that receives the messages."""
 
     rooms: dict[str, Room]
     clock: Callable[[], float]
@@ -32,7 +32,8 @@ class Client(Protocol):
 
 
 class Dispatcher:
-    """Takes one client's messages apart."""
+    """Decodes and dispatches the messages of one client, in the order in which they come. Its only state is the set of
+    warnings that were logged already."""
 
     def __init__(self, client: Client, line: ReconnectingConnection, requests: Requests, listeners: Listeners) -> None:
         self._client = client
@@ -42,7 +43,7 @@ class Dispatcher:
         self._told: set[str] = set()
 
     def take(self, data: bytes) -> None:
-        """One message."""
+        """Decode and dispatch one message."""
         message = incoming.read(data)
         if isinstance(message, (incoming.Event, incoming.OtherEvent)):
             room = self._client.rooms.get(message.room_id)
@@ -50,18 +51,18 @@ class Dispatcher:
                 room.on_event(message)
                 return
             if isinstance(message, incoming.Event):
-                return  # of a room that was left a moment ago
+                return  # of a room that was just left
         handle = _HANDLERS.get(type(message))
         if handle is not None:
             handle(self, message, data)
         else:
             start = data[:40].decode(errors="replace")
-            self._tell_once(start, f"a message that this version cannot read is ignored: {start}...")
+            self._tell_once(start, f"unknown message ignored: {start}...")
 
     def _joined(self, message: incoming.Joined, data: bytes) -> None:
         room = self._client.rooms.get(message.room_id)
         if room is None:
-            self._client.send(Leave(room_id=message.room_id))  # given up meanwhile
+            self._client.send(Leave(room_id=message.room_id))  # left before the answer came
             return
         room.on_joined(message)
         self._requests.answer(message.id, room)
@@ -69,7 +70,7 @@ class Dispatcher:
 
     def _left(self, message: incoming.Left, data: bytes) -> None:
         room = self._client.rooms.get(message.room_id)
-        if room is not None and room.joined:  # else it is an earlier visit that has ended
+        if room is not None and room.joined:  # otherwise it answers an earlier membership's leave
             room.end(None)
         self._requests.answer(message.id, message)
 
@@ -96,7 +97,7 @@ class Dispatcher:
         room = self._client.rooms.get(message.room_id or "")
         heard = room is not None and room.listeners.tell("error", error)
         if not (self._listeners.tell("error", error) or heard):
-            self._tell_once(message.code, f"{error} (told once; client.on('error', ...) hears all of them)")
+            self._tell_once(message.code, f"{error} (logged once; client.on('error', ...) gets every error)")
 
     def _expiring(self, message: incoming.AuthExpiring, data: bytes) -> None:
         self._line.renew(message.expires_at)

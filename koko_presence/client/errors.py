@@ -1,11 +1,11 @@
-"""What can go wrong for a user of the client. Every message says what to do next."""
+"""The exceptions of the client. Every message names the remedy."""
 
 from typing import Any
 
 
 class PresenceRefused(Exception):
-    """The server said no [L6]. `code` is one of the codes of docs/protocol.md; `state` is the room's playback where the
-    refusal carries it [H1, H16]; `retry_after_ms` says when the same call may work."""
+    """The server has refused a message [L6]. `code` is one of the codes of docs/protocol.md; `state` is the room's
+    playback when the refusal has it [H1, H16]; the same call may succeed after `retry_after_ms`."""
 
     def __init__(
         self,
@@ -25,12 +25,12 @@ class PresenceRefused(Exception):
 
 
 class AuthRefused(PresenceRefused):
-    """The server did not take the token, or has no session left for this user [A1, C11]."""
+    """The server has refused the token, or the user has the maximum number of sessions [A1, C11]."""
 
 
 class PresenceOffline(ConnectionError):
-    """There is no connection, or no answer came in time. Whether a call that had been sent took effect is unknown.
-    `close_code` is the close code [L7], where there was one."""
+    """There is no connection, or no answer came in time. It is unknown whether a sent call took effect. `close_code` is
+    the close code [L7], if there was one."""
 
     def __init__(self, message: str, close_code: int | None = None) -> None:
         super().__init__(message)

@@ -1,7 +1,7 @@
-"""What the server says: events of rooms, replies, notices. `read` makes one of them from a message's bytes.
+"""Declares the messages that the client receives: events of rooms, replies and notices; `read` decodes them.
 
-As tolerant as the models: an unknown type becomes an OtherEvent. A test holds the names against those of
-koko_presence.protocol.events.
+Decoding is as tolerant as that of `models`: an event of unknown type becomes an `OtherEvent`. A test compares the names
+with those of `koko_presence.protocol.events`.
 """
 
 from typing import Any, TypeAlias
@@ -13,7 +13,7 @@ from .models import Cursor, Model, Selection, Snapshot, User
 
 
 class Event(Model, tag_field="type", kw_only=True):
-    """One event of a room [PresenceEvent, B4, B5]; `data` differs from type to type."""
+    """One event of a room [PresenceEvent, B4, B5]; `data` depends on the type."""
 
     room_id: str
     user_id: str
@@ -49,7 +49,7 @@ class LeftData(Model, kw_only=True):
 
 
 class UserLeft(Event, tag="user_left", kw_only=True):
-    """`data.session_count` 0 means that the person is gone, not only one of the tabs [D1]."""
+    """A session has left. `data.session_count` 0: it was the user's last session in the room [D1]."""
 
     data: LeftData
 
@@ -86,7 +86,7 @@ class TypingStopped(Event, tag="typing_stopped", kw_only=True):
 
 
 class StatusData(Model, kw_only=True):
-    """The first three are the person's, the last two the session's [D8, D10, D15]."""
+    """The first three fields are the user's, the last two the session's [D8, D10, D15]."""
 
     status: str
     status_message: str = ""
@@ -166,13 +166,13 @@ class ViewerSynced(Event, tag="viewer_sync", kw_only=True):
 
 
 class BroadcastSent(Event, tag="broadcast", kw_only=True):
-    """`data` is the application's own [J1]."""
+    """`data` is the application's object [J1]."""
 
     data: Any
 
 
 class OtherEvent(Model, kw_only=True):
-    """A type that this client does not know."""
+    """An event of a type that this version does not support."""
 
     type: str
     room_id: str
@@ -217,7 +217,7 @@ class Left(Reply, tag="left", kw_only=True):
 
 
 class Active(Reply, tag="active", kw_only=True):
-    """The answer to get_active: one row per session, `total_count` distinct people [C7, C14]."""
+    """The answer to `get_active`: one row per session; `total_count` counts distinct users [C7, C14]."""
 
     room_id: str
     users: list[User]
@@ -231,7 +231,7 @@ class Pong(Reply, tag="pong", kw_only=True):
 
 
 class Ack(Reply, tag="ack", kw_only=True):
-    """What each operation returns stands beside the id [M5]; it is read as a plain dict."""
+    """The result of an operation is beside the id [M5]; it is decoded as a plain dict."""
 
 
 class Refusal(Reply, tag="error", kw_only=True):
@@ -290,8 +290,8 @@ _other: msgspec.json.Decoder[OtherEvent] = msgspec.json.Decoder(OtherEvent)
 
 
 def read(data: bytes) -> Message | OtherEvent | None:
-    """One message of the server; an OtherEvent when its type, or its shape, is a stranger's, and None when it is not
-    even an event of a room."""
+    """Decode one message of the server. Returns an `OtherEvent` for an event of unknown type or with unknown data, and
+    None for anything else that is not a known message."""
     try:
         return _decoder.decode(data)
     except msgspec.ValidationError:

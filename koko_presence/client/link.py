@@ -1,4 +1,7 @@
-"""One WebSocket connection by picows: whole text messages in, one close code at the end."""
+"""One WebSocket connection with picows: complete text messages, and one close code at the end.
+
+`Link` is the only writer of its state. Messages are passed on in order, and `on_closed` is called once, after them.
+"""
 
 import asyncio
 import logging
@@ -14,14 +17,14 @@ CLOSE_TIMEOUT_S = 2.0
 MAX_FRAME_BYTES = 16 * 1024 * 1024
 CONTINUATION, TEXT, BINARY, CLOSE = 0, 1, 2, 8  # opcodes [RFC 6455 section 11.8]
 
-# picows makes a logger per connection and writes two lines for each, unless it is given an adapter
+# picows makes a logger for each connection and logs two lines, unless it is given an adapter
 _silent = logging.getLogger("koko_presence.client.picows")
 _silent.setLevel(logging.CRITICAL)
 _SILENT = logging.LoggerAdapter(_silent, {})
 
 
 class LinkHandler(Protocol):
-    """What a link tells. `on_closed` comes once and last."""
+    """Receives the events of a link. `on_closed` is called once and last."""
 
     def on_message(self, data: bytes) -> None: ...
 
@@ -33,7 +36,7 @@ class LinkHandler(Protocol):
 
 
 class Link(WSListener):
-    """A client's end of one WebSocket. Pings are answered by picows."""
+    """The client's end of one WebSocket. picows answers pings."""
 
     def __init__(self, handler: LinkHandler) -> None:
         self.code = LOST  # meaningful once `closed` is set
@@ -59,7 +62,7 @@ class Link(WSListener):
                 self.code = int.from_bytes(payload[:2], "big") if len(payload) >= 2 else NO_CODE
                 self._transport.send(CLOSE, payload[:2])
             self._transport.disconnect()
-        elif kind in (TEXT, CONTINUATION):  # a proxy may cut messages into pieces
+        elif kind in (TEXT, CONTINUATION):  # a proxy may fragment messages
             self._parts += frame.get_payload_as_bytes()
             if len(self._parts) > MAX_FRAME_BYTES:
                 self.abort()
@@ -85,17 +88,17 @@ class Link(WSListener):
         return self._closed.is_set()
 
     async def wait_closed(self) -> int:
-        """The close code [L7], once there is one."""
+        """Wait until the connection is closed and return the close code [L7]."""
         await self._closed.wait()
         return self.code
 
     def send(self, data: bytes) -> None:
-        """One text message; nothing once the connection closes."""
+        """Send one text message; do nothing when the connection is closing."""
         if not self._closing:
             self._transport.send(TEXT, data)
 
     async def close(self, code: int) -> None:
-        """Say goodbye with `code` and wait until the connection is gone, 2 s at the most."""
+        """Send a close frame with `code` and wait until the connection is closed; abort it after 2 s."""
         if not self._closing:
             self._closing = True
             self.code = code
@@ -106,12 +109,12 @@ class Link(WSListener):
             self.abort()
 
     def abort(self) -> None:
-        """Cut the connection without a word."""
+        """Close the connection without a close frame."""
         self._transport.disconnect(False)
 
 
 async def open_link(url: str, handler: LinkHandler, *, ssl_context: ssl.SSLContext | None, timeout_s: float) -> Link:
-    """Connect. Errors: PresenceOffline, with the reason."""
+    """Connect within `timeout_s` seconds. Errors: `PresenceOffline`, with the reason."""
     link = Link(handler)
     try:
         async with asyncio.timeout(timeout_s):

@@ -1,4 +1,4 @@
-"""Who wants to hear what: callbacks by name, and streams of events for `async for`."""
+"""Callbacks by event name, and streams of events for `async for`."""
 
 import asyncio
 import inspect
@@ -14,13 +14,13 @@ Undo: TypeAlias = Callable[[], None]
 
 
 class Listeners:
-    """Callbacks by name. One that fails is logged and does not hurt the others."""
+    """Callbacks by name. An exception of one is logged, and the others are still called."""
 
     def __init__(self) -> None:
         self._by_name: dict[str, tuple[Callback, ...]] = {}
 
     def add(self, name: str, callback: Callback) -> Undo:
-        """Call `callback` with each value that is told under `name`, or under any name for `*`. Returns what undoes
+        """Call `callback` with each value of the name `name`, or of any name for `*`. Returns a function that removes
         it. Errors: TypeError for a coroutine function."""
         if inspect.iscoroutinefunction(callback):
             raise TypeError("callbacks are plain functions; for async work use  async for event in room.events()")
@@ -35,19 +35,20 @@ class Listeners:
         return undo
 
     def tell(self, name: str, value: Any) -> bool:
-        """Call who listens; False when nobody does."""
+        """Call the callbacks of `name` and of `*`, in the order in which they were added. Returns False when there is
+        none."""
         wanted = self._by_name.get(name, ()) + self._by_name.get("*", ()) if self._by_name else ()
         for callback in wanted:
             try:
                 callback(value)
             except Exception:
-                log.exception("a callback for %r failed; the others were called", name)
+                log.exception("callback for %r failed", name)
         return bool(wanted)
 
 
 class EventStream(AsyncIterator[Any]):
-    """The events of a room from now on, until the room is left. A reader that falls behind by more than `size` events
-    loses the oldest ones, counted in `dropped`; the room's own state misses nothing."""
+    """The events of a room from now on, until the room is left. Above `size` unread events the oldest ones are dropped
+    and counted in `dropped`; the room's state still includes them."""
 
     def __init__(self, size: int) -> None:
         self.dropped = 0
@@ -59,13 +60,13 @@ class EventStream(AsyncIterator[Any]):
         """Add an event."""
         if len(self._waiting) == self._waiting.maxlen:
             if not self.dropped:
-                log.warning("a reader of room.events() is too slow; the oldest events are dropped")
+                log.warning("room.events() is read too slowly, the oldest events are dropped")
             self.dropped += 1
         self._waiting.append(event)
         self._news.set()
 
     def end(self) -> None:
-        """No more events; those that wait are still read."""
+        """End the stream; unread events can still be read."""
         self._ended = True
         self._news.set()
 

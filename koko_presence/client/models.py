@@ -1,18 +1,18 @@
-"""What a room consists of, as a client reads it: tolerant, so that a newer server does not break an older client.
+"""Declares the models of a room as the client reads them: tolerant, so that a newer server does not break the client.
 
-Where the server's own Structs know UNSET and closed lists of names, these know None and plain strings; unknown fields
-are ignored. A test holds the names against koko_presence.protocol.events.
+Where the server's Structs have `UNSET` and closed lists of names, these have None and plain strings; unknown fields are
+ignored. A test compares the names with those of `koko_presence.protocol.events`.
 """
 
 from msgspec import Struct
 
 
 class Model(Struct, rename="camel", kw_only=True):
-    """Base of everything that is read."""
+    """Base of all received messages and models."""
 
 
 class Cursor(Model, kw_only=True):
-    """Where someone points: video second `timestamp`, `x` and `y` in 0..1 [E4, E5]."""
+    """A cursor: second `timestamp` of the video, `x` and `y` in 0..1 [E4, E5]."""
 
     timestamp: float | None = None
     x: float | None = None
@@ -21,7 +21,7 @@ class Cursor(Model, kw_only=True):
 
 
 class Selection(Model, kw_only=True):
-    """A stretch of the timeline, in video seconds [F1]."""
+    """A range of the timeline, in seconds of the video [F1]."""
 
     start_time: float = 0.0
     end_time: float = 0.0
@@ -29,7 +29,7 @@ class Selection(Model, kw_only=True):
 
 
 class PlayerState(Model, kw_only=True):
-    """A viewer's own player as last reported [H6]."""
+    """The state of a viewer's player as last reported [H6]."""
 
     is_playing: bool
     current_time: float
@@ -37,14 +37,14 @@ class PlayerState(Model, kw_only=True):
 
 
 class ViewerState(Model, kw_only=True):
-    """How far a viewer is from the room: a name of H7, and ms (behind is negative)."""
+    """A viewer's deviation from the room's playback: a state of H7, and the drift in ms, negative when behind."""
 
     state: str
     drift_ms: int
 
 
 class User(Model, kw_only=True):
-    """One session of one person [PresenceUser, C7]. The room changes it in place; copy what you want to keep."""
+    """One session of a user [PresenceUser, C7]. The room's state changes it in place, so copy values to keep them."""
 
     user_id: str
     session_id: str
@@ -70,7 +70,7 @@ class User(Model, kw_only=True):
 
 
 class Playback(Model, kw_only=True):
-    """The room's playback: position `current_time` (s) at server time `anchor` (ms) [H4]."""
+    """The room's playback: position `current_time` in seconds at server time `anchor` in ms [H4]."""
 
     is_playing: bool
     current_time: float
@@ -81,7 +81,7 @@ class Playback(Model, kw_only=True):
     target: str | None = None
 
     def position(self, server_now_ms: float) -> float:
-        """The video second at a server time; `client.server_now_ms()` is the present one."""
+        """Return the position in seconds at a server time in ms; `client.server_now_ms()` is the present one."""
         position = self.current_time
         if self.is_playing:
             position += (server_now_ms - self.anchor) / 1000.0 * self.playback_rate
@@ -98,7 +98,7 @@ class ControlWish(Model, kw_only=True):
 
 
 class Snapshot(Model, kw_only=True):
-    """A room as `joined` shows it [PresenceRoom, C4]."""
+    """The room in a `joined` message [PresenceRoom, C4]."""
 
     id: str
     type: str

@@ -1,4 +1,8 @@
-"""Questions and their answers, matched by id [B8]. What cannot be sent yet is held, a bounded number of it."""
+"""Tracks requests until their answers, which are matched by id [B8], and holds a bounded number that cannot be sent
+yet.
+
+`Requests` is the only writer of its state. Held requests are sent in their order.
+"""
 
 import asyncio
 from collections.abc import Callable
@@ -26,7 +30,8 @@ class _Question:
 
 
 class Requests:
-    """The open questions of one client. A question waits for its `place`: a room's id, or None for the connection."""
+    """The pending requests of one client. A request waits until its `place` is ready: a room, by its id, or None for
+    the connection."""
 
     def __init__(self, send: Callable[[ClientMessage], None], timers: Timers, timeout_s: float) -> None:
         self._send = send
@@ -38,8 +43,8 @@ class Requests:
     def start(
         self, message: ClientMessage, *, ready: bool, place: str | None = None, repeat: bool = False
     ) -> asyncio.Future[Any]:
-        """Ask now when `ready`, else as soon as the place is. With `repeat` the question is asked again after a lost
-        connection, because asking twice does no harm. The future fails with PresenceRefused or PresenceOffline."""
+        """Send a request now when `ready`, otherwise when its place is. With `repeat`, for idempotent requests, it is
+        sent again after a lost connection. The future fails with `PresenceRefused` or `PresenceOffline`."""
         if not ready and sum(not each.sent for each in self._open.values()) >= MAX_HELD:
             raise PresenceOffline(f"{MAX_HELD} calls wait for the connection already. Wait for the status 'online'.")
         self._last_id += 1
@@ -53,13 +58,13 @@ class Requests:
         return question.answer
 
     def ready(self, place: str | None) -> None:
-        """Ask what has been waiting for this place."""
+        """Send the requests that wait for this place."""
         for question in list(self._open.values()):
             if not question.sent and question.place == place:
                 self._ask(question)
 
     def answer(self, id: str | int | None, value: Any) -> bool:
-        """Hand over an answer; False when nobody asked."""
+        """Complete the request `id` with `value`. Returns False when no such request is pending."""
         question = self._open.get(id) if id is not None else None
         if question is None or question.answer.done():
             return False
@@ -67,7 +72,7 @@ class Requests:
         return True
 
     def refuse(self, id: str | int | None, error: Exception) -> bool:
-        """Fail a question; False when nobody asked."""
+        """Fail the request `id` with `error`. Returns False when no such request is pending."""
         question = self._open.get(id) if id is not None else None
         if question is None or question.answer.done():
             return False
@@ -75,7 +80,7 @@ class Requests:
         return True
 
     def on_lost(self, error: Exception) -> None:
-        """The connection is gone: what was asked fails, unless it may be repeated; what was held stays held."""
+        """The connection is lost: fail the sent requests that may not be repeated, and hold the others."""
         for id, question in list(self._open.items()):
             if question.sent and question.repeat:
                 question.sent = False
@@ -83,7 +88,7 @@ class Requests:
                 self.refuse(id, error)
 
     def fail(self, error: Exception, place: str | None = None) -> None:
-        """Fail everything, or everything for one place."""
+        """Fail all requests, or those of one place."""
         for id, question in list(self._open.items()):
             if place is None or question.place == place:
                 self.refuse(id, error)

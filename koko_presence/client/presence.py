@@ -1,4 +1,8 @@
-"""The client: its rooms and what concerns the whole session."""
+"""The client: one session of one user, with its rooms and all that concerns the whole session.
+
+`PresenceClient` writes its rooms and settings; `ReconnectingConnection` calls it with connections and messages, in
+order.
+"""
 
 from __future__ import annotations
 
@@ -36,14 +40,14 @@ from .reconnecting import ReconnectingConnection, Token
 from .room import Room
 from .timing import Backoff, Pacer, Timers
 
-CURSOR_GAP_S = 0.05  # [Message Throttling], until the server has told its own limits
+CURSOR_GAP_S = 0.05  # [Message Throttling], until the server has sent its limits
 RETRY_JOIN_S = 1.0
 
 _encode = msgspec.json.Encoder().encode
 
 
 class PresenceClient:
-    """One session of one user: `async with PresenceClient(url, token) as client:`. Make it inside a coroutine."""
+    """One session of one user: `async with PresenceClient(url, token) as client:`. Create it inside a coroutine."""
 
     def __init__(
         self,
@@ -61,10 +65,10 @@ class PresenceClient:
         timers: Timers | None = None,
         random: Callable[[], float] = chance.random,
     ) -> None:
-        """`token` is a string or a function, plain or async, that gets a fresh one; only with a function the client
-        survives the token's end. `timeout_s` is how long a call waits for its answer, the wait for a connection
-        included. `clock` (monotonic seconds), `timers` and `random` are for tests. Errors: ValueError for an address
-        that is not ws:// or wss://."""
+        """`token` is a string, or a function, plain or async, that returns a new one; only with a function the client
+        stays connected beyond the token's expiry. `timeout_s` is how long a call waits for its answer, including the
+        wait for a connection. `clock` (monotonic seconds), `timers` and `random` are for tests. Errors: ValueError for
+        an address that is not ws:// or wss://."""
         timers = timers if timers is not None else asyncio.get_running_loop()
         self.user_id = self.session_id = ""
         self.limits: dict[str, Any] = {}
@@ -97,16 +101,16 @@ class PresenceClient:
         self._resume_token: str | None = None
         self._inbox = Dispatcher(self, self._line, self._requests, self._listeners)
 
-    # --- coming and going ---------------------------------------------------------------------------------------------
+    # --- the connection -----------------------------------------------------------------------------------------------
 
     @property
     def status(self) -> str:
-        """connecting, online, offline (it comes back by itself) or closed."""
+        """The status: connecting, online, offline (it reconnects) or closed."""
         return self._line.status
 
     @property
     def close_code(self) -> int | None:
-        """Why it is closed for good [L7]."""
+        """The close code after which the client did not reconnect [L7]; None before."""
         return self._line.close_code
 
     async def __aenter__(self) -> PresenceClient:
@@ -117,28 +121,28 @@ class PresenceClient:
         await self.close()
 
     async def connect(self) -> None:
-        """Connect and authenticate; from then on the client comes back by itself. Errors: AuthRefused with the server's
-        reason, PresenceOffline when the server cannot be reached, and what the token function raises."""
+        """Connect and authenticate; from then on the client reconnects. Errors: `AuthRefused` with the server's reason,
+        `PresenceOffline` when the server is unreachable, and those of the token function."""
         await self._line.connect()
 
     async def close(self) -> None:
-        """Leave all rooms and disconnect; others see it at once [D2]."""
+        """Leave all rooms and disconnect; other users see it at once [D2]."""
         await self._line.close()
 
     async def wait_closed(self) -> int:
-        """Wait until the client has stopped for good; returns the close code [L7], which tells why."""
+        """Wait until the client does not reconnect any more; returns the close code [L7]."""
         return await self._line.wait_closed()
 
-    # --- what concerns the session ------------------------------------------------------------------------------------
+    # --- the session --------------------------------------------------------------------------------------------------
 
     def on(self, name: str, callback: Callback) -> Undo:
-        """Call `callback` for `status` (a string), `error` (a PresenceRefused that nobody awaits), `notice` or
-        `kicked`. Returns a function that undoes it."""
+        """Call `callback` for `status` (a string), `error` (a `PresenceRefused` that answers no awaited call), `notice`
+        or `kicked`. Returns a function that removes it."""
         return self._listeners.add(name, callback)
 
     def on_raw(self, callback: Callable[[bytes], object]) -> Undo:
-        """Hand every message, as bytes, to `callback` first. One that returns True has dealt with the message: it is
-        not even decoded, and the room's state does not see it. For load generators and recorders."""
+        """Call `callback` with every message, as bytes, before it is decoded. When it returns True, the message is not
+        processed further and does not change the room's state. For load generators and recorders."""
         self._raw = (*self._raw, callback)
 
         def undo() -> None:
@@ -147,8 +151,8 @@ class PresenceClient:
         return undo
 
     async def join(self, room_id: str, room_type: RoomType | None = None, *, privacy: Privacy | None = None) -> Room:
-        """Enter a room, or get it when one is in it already. Errors: PresenceRefused (FORBIDDEN, ROOM_FULL,
-        ROOM_TYPE_MISMATCH, TOO_MANY_ROOMS, ...), PresenceOffline."""
+        """Join a room, or return it when the client is a member already. Errors: `PresenceRefused` (FORBIDDEN,
+        ROOM_FULL, ROOM_TYPE_MISMATCH, TOO_MANY_ROOMS, ...), `PresenceOffline`."""
         self._check_open()
         room = self.rooms.get(room_id)
         if room is None:
@@ -158,15 +162,16 @@ class PresenceClient:
         return room
 
     async def get_active(self, room_id: str, room_type: RoomType | None = None) -> incoming.Active:
-        """Who is in a room, without entering it [C13, C14]. Errors: PresenceRefused."""
+        """Return the members of a room without joining it [C13, C14]. Errors: `PresenceRefused`, `PresenceOffline`."""
         message = GetActive(room_id=room_id, room_type=UNSET if room_type is None else room_type)
         active = await self.ask(message, repeat=True)
         assert isinstance(active, incoming.Active)
         return active
 
     async def set_status(self, status: Status, message: str | None = None) -> None:
-        """Show a status in all rooms, for all one's tabs; `active` goes back to the automatic one [D8]. An empty
-        `message` clears it, None leaves it. Errors: ValueError for more than 100 UTF-16 units, PresenceRefused."""
+        """Set the user's status in all rooms and for all sessions; `active` returns to the automatic one [D8]. An empty
+        `message` clears the status message, None keeps it. Errors: ValueError for more than 100 UTF-16 units,
+        `PresenceRefused`, `PresenceOffline`."""
         data = StatusData(status=status, status_message=UNSET if message is None else message)
         await self.ask(SetStatus(data=data), repeat=True)
         self._shown = data
@@ -179,7 +184,8 @@ class PresenceClient:
         share_selection: bool | None = None,
         for_all_sessions: bool = False,
     ) -> None:
-        """What others may see of this session, or of all the user's [K1, K6]. Errors: PresenceRefused."""
+        """Set what other users may see of this session, or of all sessions of the user [K1, K6]. Errors:
+        `PresenceRefused`, `PresenceOffline`."""
         before = self._privacy or Privacy()
         names = {"invisible": invisible, "share_cursor": share_cursor, "share_selection": share_selection}
         asked: dict[str, Any] = {name: UNSET if value is None else value for name, value in names.items()}
@@ -189,32 +195,33 @@ class PresenceClient:
         self._privacy = Privacy(**kept)
 
     def heartbeat(self, activity: Activity | None = None) -> None:
-        """Say that one is alive and how active, from now on; the client does it every 30 s +- 10 % by itself [D3]."""
+        """Send a heartbeat, with `activity` from now on. The client sends one every 30 s +- 10 % on its own [D3]."""
         if activity is not None:
             self._line.activity = activity
         self._line.heartbeat()
 
     def server_now_ms(self) -> float:
-        """The server's clock, in ms since 1970, as well as it is known. Errors: LookupError before the first
+        """Return the estimated time of the server's clock, in ms since 1970. Errors: LookupError before the first
         connection."""
         return self.server_clock.now_ms(self.clock())
 
     # --- called by rooms ----------------------------------------------------------------------------------------------
 
     async def ask(self, message: Any, room: Room | None = None, *, repeat: bool = False) -> Any:
-        """Send a message and wait for what answers it."""
+        """Send a message and wait for its answer. With `room`, it is held until the room is joined. Errors:
+        `PresenceRefused`, `PresenceOffline`."""
         self._check_open()
         ready = self.status == "online" if room is None else room.joined
         return await self._requests.start(message, ready=ready, place=None if room is None else room.id, repeat=repeat)
 
     def forget(self, room: Room) -> None:
-        """The room is over for this client."""
+        """The client is not a member of the room any more: remove it and fail its pending requests."""
         if self.rooms.get(room.id) is room:
             del self.rooms[room.id]
             self._requests.fail(PresenceRefused("NOT_IN_ROOM", "The room was left meanwhile."), room.id)
 
     def send(self, message: Any) -> None:
-        """Write a message, if there is a connection."""
+        """Send a message; do nothing without a connection."""
         if self._line.connected:
             self._line.send(_encode(message))
 
@@ -224,7 +231,7 @@ class PresenceClient:
                 "This client is not connected, or closed for good. Use  async with PresenceClient(...)"
             )
 
-    # --- entering rooms, again and again ------------------------------------------------------------------------------
+    # --- joining rooms, again after each reconnect --------------------------------------------------------------------
 
     def _enter(self, room: Room) -> asyncio.Future[Any]:
         if room.entering is None:
@@ -242,7 +249,7 @@ class PresenceClient:
         error = answer.exception()
         if error is None or self.rooms.get(room.id) is not room:
             return
-        retry_after_ms = getattr(error, "retry_after_ms", None)  # FORBIDDEN has it when nobody could say
+        retry_after_ms = getattr(error, "retry_after_ms", None)  # FORBIDDEN has it when access could not be checked
         passing = isinstance(error, PresenceOffline) or getattr(error, "code", "") in ("RATE_LIMITED", "INTERNAL")
         if not room.was_joined:
             self.forget(room)  # join() raises it
@@ -256,10 +263,11 @@ class PresenceClient:
         if self.rooms.get(room.id) is room and not room.joined and self.status == "online":
             self._enter(room)
 
-    # --- called by the lifeline ---------------------------------------------------------------------------------------
+    # --- called by the connection -------------------------------------------------------------------------------------
 
     async def authenticate(self, token: str) -> incoming.Authenticated:
-        """Say who one is: at the start of a connection, and again with a fresh token [A4]."""
+        """Authenticate at the start of a connection, and again with a new token [A4]. Errors: `PresenceRefused`,
+        `PresenceOffline`."""
         auth = Auth(token=token, resume_token=self._resume_token, caps=self._asked_caps, privacy=self._privacy)
         hello = await self._requests.start(auth, ready=True)
         assert isinstance(hello, incoming.Authenticated)
@@ -267,19 +275,20 @@ class PresenceClient:
         return hello
 
     def on_online(self, hello: incoming.Authenticated) -> None:
-        """There is a connection: be where one was, show what one showed."""
+        """A connection is authenticated: take over its limits, leave rooms that were left meanwhile, and restore the
+        status when the session was not resumed."""
         self.user_id, self.session_id = hello.user_id, hello.session_id
         self.limits, self.caps = hello.limits, hello.caps
         self.cursors.gap_s = 1.0 / float(hello.limits.get("cursorHz", 20.0))
         self.selections.gap_s = 1.0 / float(hello.limits.get("selectionHz", 20.0))
         for room_id in hello.rooms:
             if room_id not in self.rooms:
-                self.send(Leave(room_id=room_id))  # left while there was no connection
+                self.send(Leave(room_id=room_id))  # left without a connection
         if self._shown is not None and not hello.resumed:
             self.send(SetStatus(data=self._shown))
 
     def on_status(self, status: str) -> None:
-        """connecting, online, offline, closed."""
+        """The status has changed to `status`. When online, send the held requests and join all rooms again."""
         if status == "online":
             self._requests.ready(None)
             for room in list(self.rooms.values()):
@@ -287,7 +296,7 @@ class PresenceClient:
         self._listeners.tell("status", status)
 
     def on_lost(self, error: PresenceOffline) -> None:
-        """The connection is gone; it may come back."""
+        """The connection is lost; the client may reconnect."""
         for pacer in (self.cursors, self.selections, self.singles):
             pacer.clear()
         for room in self.rooms.values():
@@ -295,18 +304,18 @@ class PresenceClient:
         self._requests.on_lost(error)
 
     def on_over(self, error: PresenceOffline | None) -> None:
-        """The connection will not come back."""
+        """The client will not reconnect: end all rooms and fail all requests."""
         for room in list(self.rooms.values()):
             room.end(error)
         self._requests.fail(error or PresenceOffline("The client was closed before the answer came."))
 
     def on_flow(self, writable: bool) -> None:
-        """The socket is full, or takes bytes again: what can wait does."""
+        """The socket's buffer is full, or accepts bytes again: hold or continue sending coalesced values."""
         for pacer in (self.cursors, self.selections, self.singles):
             pacer.go_on() if writable else pacer.hold()
 
     def on_message(self, data: bytes) -> None:
-        """One text message of the server."""
+        """Process one text message of the server."""
         for callback in self._raw:
             if callback(data) is True:
                 return

@@ -1,6 +1,7 @@
-"""The connection and how it comes back: attempts, close codes, tokens, heartbeats. What is said on it is the client's.
+"""Keeps one client connected: attempts, close codes, tokens and heartbeats; the client handles the messages.
 
-One task per client lives here; `status` goes connecting -> online -> (offline -> online)* -> closed.
+`ReconnectingConnection` is the only writer of its state, with one task per client. `status` goes connecting -> online
+-> (offline -> online)* -> closed.
 """
 
 import asyncio
@@ -24,14 +25,14 @@ log = logging.getLogger("koko_presence.client")
 Token: TypeAlias = str | Callable[[], Awaitable[str] | str]
 
 CONNECT_TIMEOUT_S = 10.0
-HEARTBEAT_MIN_S = 5.0  # the server does not answer faster ones [D3]
+HEARTBEAT_MIN_S = 5.0  # the server does not answer more frequent ones [D3]
 PONG_WAIT_S = 10.0
-STABLE_S = 5.0  # a connection that held less long does not make the next wait shorter
+STABLE_S = 5.0  # a connection shorter than this does not reset the back-off
 MAX_TOKENS_REFUSED = 3
 
 
 class Owner(Protocol):
-    """Whose lifeline it is."""
+    """The client that uses the connection."""
 
     async def authenticate(self, token: str) -> Authenticated: ...
 
@@ -51,7 +52,7 @@ class Owner(Protocol):
 
 
 class ReconnectingConnection:
-    """One client's connection, for as long as the client lives."""
+    """The connection of one client, which is opened again after each loss until the client is closed."""
 
     def __init__(
         self,
@@ -95,8 +96,8 @@ class ReconnectingConnection:
         return self._link is not None
 
     async def connect(self) -> None:
-        """The first attempt, and only one; from then on the task keeps the connection. Errors: AuthRefused,
-        PresenceOffline, RuntimeError when connected, and what the token function raises."""
+        """Make one attempt; after it succeeds a task keeps the client connected. Errors: `AuthRefused`,
+        `PresenceOffline`, RuntimeError when connected, and those of the token function."""
         if self._life is not None or self.status != "closed":
             raise RuntimeError("this client is connected already; make another PresenceClient for another session")
         self._set_status("connecting")
@@ -108,7 +109,7 @@ class ReconnectingConnection:
         self._life = asyncio.create_task(self._stay(link))
 
     async def close(self) -> None:
-        """Say goodbye with 1000; nothing comes back after this."""
+        """Close the connection with 1000, for good."""
         for task in (self._life, self._renewal):
             if task is not None:
                 task.cancel()
@@ -119,20 +120,20 @@ class ReconnectingConnection:
         self._finish(1000)
 
     async def wait_closed(self) -> int:
-        """Wait until there will be no connection any more; returns the close code [L7]."""
+        """Wait until there is no connection and no further attempt; returns the close code [L7]."""
         if self._life is not None:
             await asyncio.wait([self._life])
         return self.close_code or 1000
 
     def send(self, data: bytes) -> None:
-        """One message, or nothing when there is no connection."""
+        """Send one message; do nothing without a connection."""
         if self._link is not None:
             self._link.send(data)
 
     # --- attempts ------------------------------------------------------------------------------------------------
 
     async def _stay(self, link: Link) -> None:
-        """Come back after each loss, as the close code says, until one says stop."""
+        """Reconnect after each loss by the policy of its close code, until that forbids it."""
         code = await link.wait_closed()
         while self._may_return(code):
             wait_s, self.retry_after_s = self._backoff.next_s(come_back(code), self.retry_after_s), None
@@ -140,20 +141,20 @@ class ReconnectingConnection:
             try:
                 link = await self._open()
             except AuthRefused as refused:
-                log.warning("not let in again: %s", refused)
+                log.warning("authentication refused on reconnect: %s", refused)
                 code = self._after_refusal(refused)
             except PresenceOffline as lost:
                 code = lost.close_code or 1006
-            except Exception:  # the token function is somebody else's
-                log.exception("an attempt to connect failed; there will be another one")
+            except Exception:  # the application's token function may raise anything
+                log.exception("connection attempt failed, will be retried")
                 code = 1006
             else:
                 code = await link.wait_closed()
         self._finish(code)
 
     def _after_refusal(self, refused: AuthRefused) -> int:
-        """The close code that goes with a refusal, which may come before it. A token that cannot be checked now is not
-        a bad one: with a time to come back, the same one will do."""
+        """Return the close code that corresponds to a refusal, which may arrive before the close. A refusal with a
+        retry time does not mean that the token is invalid, so the same one is used again."""
         if refused.retry_after_ms is not None:
             self.retry_after_s = refused.retry_after_ms / 1000.0
             return 1013
@@ -175,10 +176,10 @@ class ReconnectingConnection:
             handle.cancel()
 
     async def _open(self) -> Link:
-        """One attempt, until `authenticated`. Errors: as connect."""
+        """Make one attempt, until `authenticated` is received. Errors: those of `connect`."""
         token = await self._fetch_token()
         link = await open_link(self._url, self, ssl_context=self._ssl, timeout_s=CONNECT_TIMEOUT_S)
-        _check_alive(link)  # it may have gone in the turn of the loop that it took to come here
+        _check_alive(link)  # it may have been closed in the loop iteration before this coroutine continued
         self._link = link
         sent_at = self._clock()
         try:
@@ -222,26 +223,26 @@ class ReconnectingConnection:
             self.status = status
             self._owner.on_status(status)
 
-    # --- the token's end -------------------------------------------------------------------------------------------
+    # --- renewal of the token --------------------------------------------------------------------------------------
 
     def renew(self, expires_at: str) -> None:
-        """The token is about to end: send a fresh one over the same connection [A4, A7]."""
+        """The token expires soon: authenticate with a new one over the same connection [A4, A7]."""
         if isinstance(self._token, str):
-            log.warning("the token ends at %s: give the client a token function, then it goes on", expires_at)
+            log.warning("token expires at %s and cannot be renewed: pass a token function to the client", expires_at)
         elif self._renewal is None or self._renewal.done():
             self._renewal = asyncio.create_task(self._renew())
 
     async def _renew(self) -> None:
         try:
             await self._owner.authenticate(await self._fetch_token())
-        except Exception as error:  # the token function is somebody else's
-            log.warning("the token could not be renewed; the next connection fetches another one: %s", error)
+        except Exception as error:  # the application's token function may raise anything
+            log.warning("token renewal failed, the next connection fetches a new token: %s", error)
 
     # --- heartbeats ------------------------------------------------------------------------------------------------
 
     def heartbeat(self) -> None:
-        """Beat now, and again after 30 s +- 10 % [D3]; nothing within 5 s of the last one. No answer and no other
-        message for 10 s means that the connection is dead."""
+        """Send a heartbeat now and again after `heartbeat_s` (30 s) +- 10 % [D3], but not within 5 s of the last one.
+        The connection is aborted when no message follows within 10 s."""
         now = self._clock()
         if self._link is None or now - self._beat_at < HEARTBEAT_MIN_S:
             return
@@ -263,12 +264,12 @@ class ReconnectingConnection:
     # --- called by the link ----------------------------------------------------------------------------------------
 
     def on_message(self, data: bytes) -> None:
-        """One text message."""
+        """Pass one text message on to the client."""
         self._heard = True
         self._owner.on_message(data)
 
     def on_closed(self, code: int) -> None:
-        """The connection is gone."""
+        """The connection is closed with `code`."""
         self._link = None
         self._stop_beating()
         self._owner.on_lost(PresenceOffline(f"The connection was lost ({code}) before the answer came.", code))
@@ -278,11 +279,11 @@ class ReconnectingConnection:
             self._set_status("offline")
 
     def on_unwritable(self) -> None:
-        """The socket is full."""
+        """The socket's buffer is full."""
         self._owner.on_flow(False)
 
     def on_writable(self) -> None:
-        """The socket takes bytes again."""
+        """The socket's buffer accepts bytes again."""
         self._owner.on_flow(True)
 
 
@@ -296,5 +297,5 @@ def _checked_url(url: str) -> str:
     if parts.scheme not in ("ws", "wss") or not parts.hostname:
         raise ValueError(f"{url!r} is not a WebSocket address; it looks like wss://presence.example.org/presence")
     if parts.scheme == "ws" and parts.hostname not in ("localhost", "127.0.0.1", "::1"):
-        log.warning("the token travels unencrypted to %s: use wss:// outside of tests", parts.hostname)
+        log.warning("token is sent unencrypted to %s: use wss:// outside of tests", parts.hostname)
     return url

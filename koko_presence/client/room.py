@@ -1,4 +1,8 @@
-"""A room that this client is in: its state, what one does in it, and who listens to it."""
+"""A room of which the client is a member: its state, the client's actions in it, and its callbacks and streams.
+
+`Room` writes what the client shows and asks for; `RoomState`, its base, writes the state from the server's messages, in
+their order.
+"""
 
 from __future__ import annotations
 
@@ -41,13 +45,13 @@ from .models import Playback
 from .state import RoomState
 from .timing import Pacer, ServerClock, Slot
 
-TYPING_LIFE_S = 5.0  # the server ends it then [G1]; an older start is not worth sending
+TYPING_LIFE_S = 5.0  # the server ends typing after it [G1]; an older start is not sent
 TYPING_INTERVAL_S = 0.5  # [Message Throttling]
 REPORT_STEADY_S, REPORT_CHANGE_S = 1.0, 0.2  # [H6]
 
 
 class Client(Protocol):
-    """Whose room it is."""
+    """The client that has joined the room."""
 
     cursors: Pacer
     selections: Pacer
@@ -63,9 +67,9 @@ class Client(Protocol):
 
 
 class Room(RoomState):
-    """Made by `client.join`. What is awaited raises PresenceRefused when the server says no and PresenceOffline without
-    an answer; what is not awaited (cursor, selection, typing, report) never waits and never queues: the newest value
-    goes out when its turn or the connection comes."""
+    """Made by `client.join`. Awaited calls raise `PresenceRefused` when the server refuses them and `PresenceOffline`
+    without an answer. Calls that are not awaited (cursor, selection, typing, report) do not block and are coalesced:
+    the newest value is sent when its rate and the connection permit."""
 
     def __init__(self, client: Client, room_id: str, room_type: RoomType | None, privacy: Privacy | None) -> None:
         super().__init__(room_id)
@@ -89,26 +93,26 @@ class Room(RoomState):
     # --- listening ---------------------------------------------------------------------------------------------------
 
     def on(self, event_type: str, callback: Callback) -> Undo:
-        """Call `callback(event)` for each event of a type, `*` for all. Besides the protocol's: `joined` (the room, at
-        every new snapshot), `error` (a PresenceRefused nobody awaits) and `closed` (why, or None after `leave`).
-        Returns a function that undoes it."""
+        """Call `callback(event)` for each event of a type, `*` for all. Besides those of the protocol there are
+        `joined` (the room, at every new snapshot), `error` (a `PresenceRefused` that answers no awaited call) and
+        `closed` (the cause, or None after `leave`). Returns a function that removes the callback."""
         return self.listeners.add(event_type, callback)
 
     def events(self, size: int = 1000) -> EventStream:
-        """The events from now on, for `async for`; ends with the room."""
+        """Return a stream of the events from now on, for `async for`; it ends with the membership."""
         stream = EventStream(size)
         if self.ended is not None:
             stream.end()
         self._streams.add(stream)
         return stream
 
-    # --- what is shown: never waits --------------------------------------------------------------------------------
+    # --- coalesced values, not awaited ------------------------------------------------------------------------------
 
     def cursor(
         self, timestamp: float | None = None, x: float | None = None, y: float | None = None, target: str | None = None
     ) -> None:
-        """Show the cursor at video second `timestamp`, at `x`, `y` in 0..1 of the picture; out of range is clamped
-        [E5]. Errors: ValueError for what is not a number, or `x` without `y`."""
+        """Show the cursor at second `timestamp` of the video and at `x`, `y` in 0..1 of the picture; values out of
+        range are clamped [E5]. Errors: ValueError for NaN, and for `x` without `y`."""
         cursor = Cursor(
             timestamp=_clamped(timestamp, MAX_MEDIA_TIME_S),
             x=_clamped(x, 1.0),
@@ -118,21 +122,21 @@ class Room(RoomState):
         self._show(self._cursor, CursorMessage(room_id=self.id, data=cursor), lasting=not cursor.hidden)
 
     def hide_cursor(self) -> None:
-        """Show no cursor any more [E3]."""
+        """Hide the cursor [E3]."""
         self._show(self._cursor, CursorMessage(room_id=self.id, data=None), lasting=False)
 
     def selection(self, start_time: float, end_time: float, target: str | None = None) -> None:
-        """Select a stretch of the timeline, in video seconds. Errors: ValueError when it ends before it starts."""
+        """Select a range of the timeline, in seconds of the video. Errors: ValueError when it ends before it starts."""
         start, end = _clamped(start_time, MAX_MEDIA_TIME_S), _clamped(end_time, MAX_MEDIA_TIME_S)
         selection = Selection(start_time=start, end_time=end, target=UNSET if target is None else target)
         self._show(self._selection, SelectionMessage(room_id=self.id, data=selection), lasting=True)
 
     def clear_selection(self) -> None:
-        """Select nothing any more [F1]."""
+        """Clear the selection [F1]."""
         self._show(self._selection, SelectionMessage(room_id=self.id, data=None), lasting=False)
 
     def typing(self, on: bool = True, context: str | None = None) -> None:
-        """Say that one types, for 5 s from the last call with True [G1], or has stopped."""
+        """Show that the user types, for 5 s from the last call with True [G1], or has stopped."""
         message = Typing(room_id=self.id, data=TypingData(is_typing=on, context=UNSET if context is None else context))
         good_until = self._client.clock() + TYPING_LIFE_S if on else math.inf
         self._typing.render = lambda now: message if now < good_until else None
@@ -147,7 +151,8 @@ class Room(RoomState):
         buffering: bool = False,
         follow: bool = True,
     ) -> None:
-        """Tell where one's own player is now, for "viewers synced" [H6]: goes out once a second, sooner on a change."""
+        """Report the state of the local player, for "viewers synced" [H6]; `current_time` in seconds is its present
+        position. A report is sent at most once a second, sooner after a change of the other values."""
         reported_at = self._client.clock()
         runs = is_playing and not buffering
 
@@ -187,7 +192,7 @@ class Room(RoomState):
         if self.joined:
             slot.pacer.offer(slot)
 
-    # --- what is asked --------------------------------------------------------------------------------
+    # --- requests -------------------------------------------------------------------------------------
 
     async def sync_playback(
         self,
@@ -200,9 +205,10 @@ class Room(RoomState):
         base_version: int | None = None,
         target: str | None = None,
     ) -> Playback | None:
-        """sync, play, pause, seek, rate, resync, enable or disable [H3]; times in video seconds. Returns the room's
-        state after it. Errors: PresenceRefused, where NOT_CONTROLLER and STALE carry the room's `state` [H1, H16];
-        ValueError for a field that the action lacks."""
+        """Send a playback command: sync, play, pause, seek, rate, resync, enable or disable [H3]; times are seconds of
+        the video. Returns the room's playback after it. Errors: `PresenceRefused`, which has the room's `state` for
+        NOT_CONTROLLER and STALE [H1, H16]; `PresenceOffline`; ValueError when a field that the action needs is
+        missing."""
         if action == "report":
             raise ValueError("a report is not awaited: call room.report(...)")
         data = PlaybackData(
@@ -223,34 +229,34 @@ class Room(RoomState):
         return self.playback
 
     async def request_control(self) -> bool:
-        """Ask for control; True when one has it now, False when the controller has been asked [I1, I5]."""
+        """Request control. Returns True when it is granted at once, False when the request is pending [I1, I5]."""
         return (await self._ask(ControlRequest(room_id=self.id))).get("granted") is True
 
     async def grant_control(self, user_id: str) -> None:
-        """Hand control to another user of the room [I2]."""
+        """Grant control to another user of the room [I2]."""
         await self._ask(ControlGrant(room_id=self.id, data=ToUser(to_user_id=user_id)))
 
     async def deny_control(self, user_id: str) -> None:
-        """Refuse a pending request [I5]."""
+        """Deny another user's pending request for control [I5]."""
         await self._ask(ControlDeny(room_id=self.id, data=ToUser(to_user_id=user_id)))
 
     async def release_control(self) -> None:
-        """Give control up [I5]."""
+        """Release control [I5]."""
         await self._ask(ControlRelease(room_id=self.id))
 
     async def cancel_request(self) -> None:
-        """Take one's own request for control back [I5]."""
+        """Cancel the user's own request for control [I5]."""
         await self._ask(ControlCancel(room_id=self.id))
 
     async def broadcast(self, data: Mapping[str, Any], to: Iterable[str] | None = None) -> int:
-        """Send the application's own object to everyone here, or to at most 20 users [J]. Returns to how many sessions
-        it went."""
+        """Send an object of the application to all members, or to at most 20 users [J]. Returns the number of sessions
+        to which it was sent."""
         raw = Raw(msgspec.json.encode(data))
         message = Broadcast(room_id=self.id, data=raw, to=None if to is None else list(to))
         return int((await self._ask(message)).get("delivered", 0))
 
     async def leave(self) -> None:
-        """Leave. Without a connection the room is forgotten here, and left when there is one again."""
+        """Leave the room. Without a connection it is removed here at once, and left on the server after a reconnect."""
         was_joined = self.joined
         if self.ended is None:
             self.end(None)
@@ -259,7 +265,7 @@ class Room(RoomState):
         try:
             await self._client.ask(Leave(room_id=self.id))
         except PresenceOffline:
-            pass  # the next connection leaves what the server still holds
+            pass  # `on_online` leaves the rooms that the server still holds
         except PresenceRefused as refused:
             if refused.code != "NOT_IN_ROOM":
                 raise
@@ -275,7 +281,7 @@ class Room(RoomState):
         return self._client.server_now_ms() if self._client.server_clock.known else UNSET
 
     def _learn(self, state: Any) -> None:
-        """Take over the playback that an answer or a refusal carries, when it is news."""
+        """Store the playback of an answer or a refusal, when its version is newer."""
         if not isinstance(state, dict) or "anchor" not in state:
             return
         known = self.playback
@@ -288,7 +294,7 @@ class Room(RoomState):
     # --- called by the client --------------------------------------------------------------------------------------
 
     def on_joined(self, joined: Joined) -> None:
-        """A snapshot has come: what is shown, and what is still unsent, follows it."""
+        """A snapshot was received: replace the state, and send the shown and unsent values again."""
         self.replace(joined)
         self.advise(joined.send_interval_ms)
         self.joined = self.was_joined = True
@@ -299,13 +305,13 @@ class Room(RoomState):
         self.listeners.tell("joined", self)
 
     def advise(self, send_interval_ms: int) -> None:
-        """The server says how often to send cursors and selections in this room [L2]."""
+        """Use the server's advised interval, in ms, for cursors and selections in this room [L2]."""
         self.send_interval_ms = send_interval_ms
         for slot in (self._cursor, self._selection):
             slot.interval_s = max(slot.pacer.gap_s, send_interval_ms / 1000.0)
 
     def on_event(self, event: Any) -> None:
-        """An event of this room."""
+        """Apply an event of this room, then call the callbacks and fill the streams."""
         self.fold(event)
         self.listeners.tell(event.type, event)
         if self._streams:
@@ -313,7 +319,7 @@ class Room(RoomState):
                 stream.put(event)
 
     def end(self, error: Exception | None) -> None:
-        """The client is not in this room any more."""
+        """The client is not a member of this room any more; `error` is the cause, None for its own leave."""
         self.joined = False
         for slot in self._slots:
             slot.pacer.drop(slot)
@@ -325,7 +331,8 @@ class Room(RoomState):
 
 
 def _clamped(value: float | None, most: float) -> Any:
-    """A number in 0..most, or UNSET for None. Errors: ValueError for NaN, which JSON cannot carry."""
+    """Return `value` clamped to 0..`most`, or `UNSET` for None. Errors: ValueError for NaN, which JSON does not
+    have."""
     if value is None:
         return UNSET
     if math.isnan(value):

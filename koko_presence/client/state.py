@@ -1,4 +1,5 @@
-"""What is known of a room: a snapshot, and every event folded into it."""
+"""The client's state of a room: a snapshot, to which every event is applied in order. `RoomState` is its only
+writer."""
 
 from collections.abc import Callable
 from typing import Any
@@ -23,8 +24,8 @@ from .models import ControlWish, Playback, User, ViewerState
 
 
 class RoomState:
-    """One room as the server last told it. Rows are sessions, `people` groups them [C7]. The server does not echo what
-    one's own session shows, so the own row's cursor, selection and typing are those of the last snapshot [B9]."""
+    """The state of one room. `users` has a row for each session, `people` groups them by user [C7]. The server does not
+    send a session its own cursor, selection and typing, so in the own row these are those of the last snapshot [B9]."""
 
     def __init__(self, room_id: str) -> None:
         self.id = room_id
@@ -44,7 +45,7 @@ class RoomState:
 
     @property
     def people(self) -> dict[str, list[User]]:
-        """Sessions by user id, in the order in which they came."""
+        """The sessions by user id, in the order in which they joined."""
         found: dict[str, list[User]] = {}
         for user in self.users.values():
             found.setdefault(user.user_id, []).append(user)
@@ -52,11 +53,11 @@ class RoomState:
 
     @property
     def others(self) -> list[User]:
-        """Everyone's sessions but this one."""
+        """All sessions except this client's own."""
         return [user for session_id, user in self.users.items() if session_id != self.session_id]
 
     def replace(self, joined: Joined) -> None:
-        """Take over a snapshot: nothing of what was known before stays [C4]."""
+        """Replace the whole state by a snapshot [C4]."""
         room = joined.room
         self.type = room.type
         self.users = {user.session_id: user for user in room.users}
@@ -72,7 +73,7 @@ class RoomState:
         self.created_at = room.created_at
 
     def fold(self, event: Any) -> None:
-        """Take over an event of this room; one of an unknown session or type changes nothing but `seq`."""
+        """Apply an event of this room. One of an unknown session or type changes only `seq`."""
         fold = _FOLDS.get(type(event))
         if fold is not None:
             fold(self, event)
@@ -135,7 +136,7 @@ class RoomState:
         for user in self.users.values():
             if user.user_id == event.user_id:
                 user.status_message = data.status_message
-                # a session in its grace is shown as away, which is not what the person's other sessions show [D2]
+                # the status away of a session in its grace period does not apply to the user's other sessions [D2]
                 if user is own or (data.connected and user.connected):
                     user.status, user.activity = data.status, data.activity
 

@@ -1,6 +1,7 @@
-"""When things happen: turns for what may only be sent so often, the wait before a reconnect, the server's clock.
+"""Timing of the client: rate limits of coalesced values, the back-off before a reconnect, and the server's clock.
 
-No clock is read and nothing sleeps in here: `clock` tells monotonic seconds, `timers` is the loop or a test's own.
+No function reads a clock or sleeps: `clock` returns monotonic seconds, `timers` is the event loop or a test's
+replacement. Each class is the only writer of its state.
 """
 
 import math
@@ -22,8 +23,8 @@ class Timers(Protocol):
 
 
 class Slot:
-    """The newest value of one kind in one room. `render` makes the message at the monotonic second at which it is sent;
-    None while there is nothing to say."""
+    """The newest value of one kind in one room. `render` makes the message for the monotonic second at which it is
+    sent, or returns None when there is nothing to send; it is None before the first value."""
 
     __slots__ = ("interval_s", "pacer", "render", "sent_at", "unsent")
 
@@ -40,8 +41,9 @@ class Slot:
 
 
 class Pacer:
-    """Sends each slot's newest value at most once per its `interval_s`, and one value of any slot per `gap_s`; the last
-    value always goes out [E1]. The gap is there because the server's budget is the session's, over all rooms [E2]."""
+    """Sends the newest value of each slot at most once per its `interval_s`, and one value of any slot per `gap_s`
+    seconds. The last value is always sent [E1]. The gap exists because the server's rate budget covers all rooms of the
+    session [E2]."""
 
     def __init__(self, clock: Callable[[], float], timers: Timers, send: Callable[[Any], None], gap_s: float) -> None:
         self.gap_s = gap_s
@@ -55,27 +57,27 @@ class Pacer:
         self._held = False
 
     def offer(self, slot: Slot) -> None:
-        """Send the slot's value now or when its turn comes."""
+        """Send the slot's value now, or as soon as the intervals permit."""
         slot.unsent = True
         self._waiting[slot] = None
         if not self._held:
             self._pump()
 
     def drop(self, slot: Slot) -> None:
-        """The slot's value needs no turn any more."""
+        """Do not send the slot's value."""
         self._waiting.pop(slot, None)
 
     def hold(self) -> None:
-        """Nothing may be written: the connection is full."""
+        """Send nothing for now: the socket's buffer is full."""
         self._held = True
 
     def go_on(self) -> None:
-        """The connection takes bytes again."""
+        """The socket's buffer accepts bytes again."""
         self._held = False
         self._pump()
 
     def clear(self) -> None:
-        """The connection is gone; slots keep `unsent` for whoever offers them again."""
+        """The connection is lost: remove all slots. Their `unsent` stays set, so that they are offered again later."""
         self._waiting.clear()
         self._held = False
         self._stop_timer()
@@ -118,20 +120,22 @@ class Pacer:
 
 
 def come_back(close_code: int) -> ReconnectPolicy:
-    """What a close code asks for [L7]; a code that is not in the table counts as a lost connection."""
+    """Return the reconnect policy of a close code [L7]; an unknown code counts as a lost connection."""
     return CLOSES[close_code].come_back if close_code in CLOSES else ReconnectPolicy.RESUME
 
 
 class Backoff:
-    """How long to wait before the next attempt: full jitter, so that a thousand clients do not come back at once."""
+    """Computes the wait before the next attempt, exponential with full jitter, which spreads the clients of a reconnect
+    storm."""
 
     def __init__(self, min_s: float, max_s: float, random: Callable[[], float]) -> None:
         self._min_s, self._max_s, self._random = min_s, max_s, random
         self._attempts = 0
 
     def next_s(self, how: ReconnectPolicy, retry_after_s: float | None = None) -> float:
-        """Seconds to wait. RESUME and NEW_TOKEN start at once and slow down; LATER starts slowly, or when the server
-        said."""
+        """Return the seconds to wait. `RESUME` and `NEW_TOKEN` begin with short waits that grow with each attempt;
+        `LATER` waits for `retry_after_s` and more when the server has sent it, otherwise half of the maximum and
+        more."""
         ceiling_s = min(self._max_s, self._min_s * 2.0 ** min(self._attempts, 32))
         self._attempts += 1
         if how is not ReconnectPolicy.LATER:
@@ -141,12 +145,13 @@ class Backoff:
         return self._max_s * (0.5 + 0.5 * self._random())
 
     def reset(self) -> None:
-        """A connection has held; the next loss starts from the beginning."""
+        """A connection was stable: the next wait is short again."""
         self._attempts = 0
 
 
 class ServerClock:
-    """The server's clock seen from here, by the exchange of D7: the sample with the shortest way is the truest."""
+    """Estimates the server's clock by the exchange of D7, from the sample with the shortest round trip of the last
+    `SAMPLES`."""
 
     SAMPLES = 8
 
@@ -158,12 +163,12 @@ class ServerClock:
         return bool(self._samples)
 
     def note(self, sent_s: float, received_s: float, server_ms: float) -> None:
-        """A question sent and answered at these monotonic seconds; the answer says `server_ms`."""
+        """Add a sample: a request sent and answered at these monotonic seconds, with the server's time `server_ms`."""
         if received_s >= sent_s:
             self._samples.append((received_s - sent_s, server_ms - (sent_s + received_s) * 500.0))
 
     def now_ms(self, now_s: float) -> float:
-        """Server milliseconds at monotonic second `now_s`. Errors: LookupError while there is no sample."""
+        """Return the server's time in ms at monotonic second `now_s`. Errors: LookupError without a sample."""
         if not self._samples:
             raise LookupError("the server's time is not known before the first connection")
         return min(self._samples)[1] + now_s * 1000.0
