@@ -1,6 +1,7 @@
-"""The command line. Exit codes: 0 fine, 2 wrong use or configuration (no restart helps), 1 anything else.
+"""The command line: parses the arguments and runs one command.
 
-Everything beyond argparse is imported by the command that needs it, so that --help answers at once.
+Exit codes: 0 success; 2 wrong use or configuration, where a restart does not help; 1 any other failure. All modules but
+argparse are imported by the command that needs them, so that --help is fast. The module holds no state.
 """
 
 import argparse
@@ -19,11 +20,11 @@ DEFAULT_SCOPES = ("join", "control", "broadcast")
 
 
 class WrongUse(Exception):
-    """The command cannot be done as typed; the text says what to do."""
+    """The command line or configuration is wrong; the text names the remedy. Exit code 2."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and give its exit code."""
+    """Run one command and return its exit code."""
     open_missing()
     arguments = _parser().parse_args(argv)
     command: Callable[[argparse.Namespace], int] = arguments.command
@@ -45,7 +46,7 @@ def _complain(line: str) -> None:
 
 
 def serve(arguments: argparse.Namespace) -> int:
-    """Run the server until it is told to stop."""
+    """Run the server until a signal stops it."""
     flags = {
         "server.host": arguments.host,
         "server.port": arguments.port,
@@ -67,7 +68,7 @@ def serve(arguments: argparse.Namespace) -> int:
         faults = key_faults(again)
         if faults:
             raise reading.ConfigError(faults)
-        # --dev draws a new secret at every reading; tokens of this run must stay good
+        # --dev makes a new secret at every load; tokens of this run must stay valid
         return reading.with_secret(again, config.auth.secret, anyhow=arguments.dev)
 
     queue_stderr()
@@ -82,7 +83,7 @@ def serve(arguments: argparse.Namespace) -> int:
 
 
 def reload(arguments: argparse.Namespace) -> int:
-    """Make the running server read its configuration again, or replace its workers."""
+    """Signal the running server to reload its configuration, or to replace its workers."""
     from .process import runtime_folder
 
     flags = {} if arguments.port is None else {"server.port": arguments.port}
@@ -99,7 +100,7 @@ def reload(arguments: argparse.Namespace) -> int:
         _complain(f"koko-presence: reload: {fault}")
         return FAILED
     what = "replaces its workers" if arguments.rolling else "reads its configuration again"
-    print(f"process {pid} {what}; its log says how that went")
+    print(f"process {pid} {what}; its log has the result")
     return OK
 
 
@@ -151,7 +152,7 @@ def _room(text: str) -> tuple[str, list[str]]:
 
 
 def check_token(arguments: argparse.Namespace) -> int:
-    """Say who a token is for, or why it is refused."""
+    """Print a token's user and permissions, or why it is refused."""
     import time
 
     if sys.stdin.isatty():
@@ -168,7 +169,7 @@ def check_token(arguments: argparse.Namespace) -> int:
 
 
 def check_config(arguments: argparse.Namespace) -> int:
-    """Exit 0, a summary and warnings, or 2 and one line per fault."""
+    """Print a summary and warnings and exit with 0, or one line per fault and exit with 2."""
     import time
 
     from koko_presence.config.checks import warnings
@@ -206,7 +207,7 @@ def _tokens(config: "Config") -> str:
 
 
 def default_config(arguments: argparse.Namespace) -> int:
-    """Print every key with its default."""
+    """Print a configuration file with every key and its default."""
     from koko_presence.config.default_file import default_config_text
 
     sys.stdout.write(default_config_text())
@@ -214,7 +215,7 @@ def default_config(arguments: argparse.Namespace) -> int:
 
 
 def health(arguments: argparse.Namespace) -> int:
-    """Exit 0 when the server is ready."""
+    """Exit with 0 when the server is ready, otherwise with 1."""
     from .admin import health_check
 
     ready, line = health_check.ask(_operator_url(arguments, "health", "readyz"))
@@ -226,7 +227,7 @@ def health(arguments: argparse.Namespace) -> int:
 
 
 def top(arguments: argparse.Namespace) -> int:
-    """Show what the server does, live."""
+    """Show the server's metrics live."""
     from .admin import top as screen
 
     if not 0.1 <= arguments.interval <= 60:
@@ -253,12 +254,12 @@ def _is_address(url: str) -> bool:
     try:
         parts = urlsplit(url)
         return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # a port that is none
+    except ValueError:  # invalid port
         return False
 
 
 def version(arguments: argparse.Namespace) -> int:
-    """Print the versions that matter in a bug report."""
+    """Print the versions that a bug report needs."""
     import platform
     from importlib.metadata import version as installed
 
@@ -304,22 +305,22 @@ def _load(
     return config
 
 
-# --- what may be typed --------------------------------------------------------------------------------------------
+# --- arguments ----------------------------------------------------------------------------------------------------
 
 
 class _Parser(argparse.ArgumentParser):
-    """Answers wrong use with one line instead of the whole usage."""
+    """Reports wrong use in one line instead of the whole usage."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(WRONG_USE, f"{self.prog}: {message}. Try: {self.prog} --help\n")
 
 
 class _Help(argparse.RawDescriptionHelpFormatter):
-    """Keeps the examples as written, and the longest command on the line of what it does."""
+    """Keeps the examples as written, and the help of the longest command on its line."""
 
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=26, width=120)
-        # argparse forgets the indentation of commands when it looks for the longest of them
+        # argparse ignores the indentation of commands when it computes the longest of them
         self._action_max_length = len("    default-config")
 
 
@@ -332,19 +333,19 @@ examples:
   koko-presence reload --config presence.toml     after changes in the file
 
 configuration: a TOML file, then KOKO_PRESENCE_<SECTION>_<KEY> in the environment, then flags; later wins.
-exit codes: 0 fine, 2 wrong use or configuration, 1 anything else.
+exit codes: 0 success, 2 wrong use or configuration, 1 any other failure.
 """
 _SERVE_NOTES = """\
 signals:
-  SIGTERM, Ctrl-C   drain: clients are sent elsewhere within server.drain_s, then exit; a second one does not wait
-  SIGHUP            read the configuration again            (koko-presence reload)
+  SIGTERM, Ctrl-C   drain: clients are disconnected within server.drain_s, then exit; a second one exits at once
+  SIGHUP            reload the configuration                (koko-presence reload)
   SIGUSR1           write the stacks of the main process and all workers to the log
   SIGUSR2           replace the workers while they serve    (koko-presence reload --rolling)
 """
 _RELOAD_NOTES = """\
-Limits, origins, keys and the log level change at once, and no connection is touched. --rolling also takes a new
-certificate, access mode, room options and demo: each worker hands over to a new one, and its clients reconnect. Host,
-port, number of workers, the operator's address and a new version of the program take a restart.
+Limits, origins, keys and the log level are applied at once, and connections stay open. --rolling also applies a new
+certificate, access mode, room options and demo: each worker is replaced by a new one, and its clients reconnect. Host,
+port, number of workers, the operator's address and a new version of the program need a restart.
 
 examples:
   koko-presence check-config --config presence.toml && koko-presence reload --config presence.toml
@@ -356,14 +357,14 @@ examples:
   koko-presence token --user u1 --name Ada --room 'video_123=join,control,broadcast' --room 'project_*=join'
   koko-presence token --user u1 --room '*' --ttl 60 | koko-presence check-token
 
-scopes: join (be in the room), control (playback), broadcast, moderate (take control).
+scopes: join (enter the room), control (playback), broadcast, moderate (take control).
 """
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="koko-presence",
-        description="A real-time presence server: who is here, where they point, what they watch.",
+        description="A real-time presence server: members of rooms, their cursors, and shared playback.",
         epilog=_EXAMPLES,
         formatter_class=_Help,
     )
@@ -395,40 +396,38 @@ def _parser() -> argparse.ArgumentParser:
     serving.add_argument("--workers", metavar="N|auto", help="worker processes (server.workers, default 1)")
     serving.add_argument("--log-level", metavar="L", help="debug, info, warning, error or critical (log.level)")
     serving.add_argument(
-        "--dev", action="store_true", help="a demo for this machine only: own secret, every user enters every room"
+        "--dev", action="store_true", help="demo for this machine only: its own secret, every user may enter every room"
     )
 
-    renewing = add("reload", reload, "make the running server read its configuration again", epilog=_RELOAD_NOTES)
+    renewing = add("reload", reload, "reload the configuration of the running server", epilog=_RELOAD_NOTES)
     add_config(renewing)
-    renewing.add_argument("--port", metavar="P", help="the server's port, when serve was given --port")
-    renewing.add_argument("--rolling", action="store_true", help="replace every worker while they serve")
+    renewing.add_argument("--port", metavar="P", help="the server's port, when it was started with --port")
+    renewing.add_argument("--rolling", action="store_true", help="replace all workers without interrupting the service")
 
     making = add("token", token, "print a signed token", epilog=_TOKEN_EXAMPLES)
     add_config(making)
     making.add_argument("--user", required=True, metavar="ID", help="user id, the claim `sub`")
-    making.add_argument("--name", metavar="N", help="name that others see")
-    making.add_argument("--image", metavar="URL", help="picture, https only")
+    making.add_argument("--name", metavar="N", help="display name")
+    making.add_argument("--image", metavar="URL", help="picture, an https address")
     making.add_argument(
         "--room",
         action="append",
         default=[],
         metavar="PATTERN[=scope,scope]",
-        help=f"room id or prefix* and what may be done there (default {','.join(DEFAULT_SCOPES)}); may be repeated",
+        help=f"room id or prefix*, and its scopes (default {','.join(DEFAULT_SCOPES)}); may be repeated",
     )
-    making.add_argument("--ttl", type=int, default=3600, metavar="SECONDS", help="life of the token (default 3600)")
+    making.add_argument("--ttl", type=int, default=3600, metavar="SECONDS", help="lifetime of the token (default 3600)")
 
-    add_config(
-        add("check-token", check_token, "read a token from standard input and say who it is for and what it may do")
-    )
-    add_config(add("check-config", check_config, "check the configuration: a summary, or one line per fault"))
+    add_config(add("check-token", check_token, "read a token from standard input and print its user and permissions"))
+    add_config(add("check-config", check_config, "check the configuration and print a summary, or one line per fault"))
     add("default-config", default_config, "print a commented TOML file with every key, its default and its unit")
     asking = add("health", health, "exit 0 when the server is ready; for scripts and probes")
     add_config(asking)
-    asking.add_argument("--url", help="what to ask (default: /readyz on the operator port)")
+    asking.add_argument("--url", help="address to query (default: /readyz on the operator port)")
     watching = add("top", top, "show connections, messages, latencies and workers live, from the operator port")
     add_config(watching)
-    watching.add_argument("--url", help="what to read (default: /metrics on operator.host and operator.port)")
+    watching.add_argument("--url", help="address to query (default: /metrics on operator.host and operator.port)")
     watching.add_argument("--interval", type=float, default=1.0, metavar="SECONDS", help="between readings (default 1)")
     watching.add_argument("--once", action="store_true", help="one plain screen from two readings; for scripts")
-    add("version", version, "print the versions of koko-presence and of what it is built on")
+    add("version", version, "print the versions of koko-presence and of its main dependencies")
     return parser

@@ -1,6 +1,6 @@
 """Base of authorisers that send a request to the application: cache, limits, retry and circuit breaker.
 
-Answers are cached until they expire, and concurrent checks of the same question share one request. Without an answer a
+Answers are cached until they expire, and concurrent equal checks share one request. Without an answer a
 join is refused for now and may be retried; while the circuit breaker is open it is refused without a request.
 
 Requests for one user must not cause refusals for others. Therefore an unusable answer counts as a sign that the

@@ -342,7 +342,7 @@ class CounterAggregator:
         self.add(worker, decode_counters(data))
 
     def end(self, worker: str) -> None:
-        """This worker has stopped for good: keep its last counters in the sum."""
+        """This worker has stopped and is not replaced under this id: keep its last counters in the sum."""
         last = self._last.pop(worker, None)
         if last is not None:
             self._gone = plus(self._gone, msgspec.to_builtins(last.tallies))

@@ -109,7 +109,7 @@ class ReconnectingConnection:
         self._life = asyncio.create_task(self._stay(link))
 
     async def close(self) -> None:
-        """Close the connection with 1000, for good."""
+        """Close the connection with 1000 and do not reconnect."""
         for task in (self._life, self._renewal):
             if task is not None:
                 task.cancel()

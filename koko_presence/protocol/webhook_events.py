@@ -2,7 +2,7 @@
 
 The receiver detects a repeated event by its `id`. The id is derived from the event's content, so that the backup owner
 of a lost worker, which may record an event again, gives it the same id. Counts are those of the room after the event
-and include invisible users; `invisible` and the `visible...` counts tell what other members may see [K4, K7].
+and include invisible users; `invisible` and the `visible...` counts give what other members may see [K4, K7].
 """
 
 import hashlib

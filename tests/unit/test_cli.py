@@ -472,7 +472,7 @@ def test_wrong_use_is_exit_2_and_one_line_that_shows_the_way(
 def test_help_teaches_by_example(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--help") == 0
     said = capsys.readouterr().out
-    assert "koko-presence serve --dev" in said and "exit codes: 0 fine, 2 wrong use" in said
+    assert "koko-presence serve --dev" in said and "exit codes: 0 success, 2 wrong use" in said
     for command in ["serve", "reload", "token", "check-token", "check-config", "default-config", "health", "version"]:
         assert f"\n    {command} " in said
     assert run("token", "--help") == 0
