@@ -1,21 +1,23 @@
-"""How long those who want in have to wait for one worker, looked at several times a second.
+"""Measures how long new connections wait for one worker, and reports each wait, several times a second.
 
-While it is long the graces of those who have lost the connection do not run out (rooms/service_delays.py), and people
-without a session are asked to come later (Memberships.join).
+The worker passes reports to the bus, which stores a wait of 1 s or more in `Delays` on every worker: grace periods and
+authentication timeouts do not count that time (rooms/service_delays.py). `Memberships.join` reads the wait itself, not
+these reports, when it refuses joins. Holds no state but the time of the last log line.
 """
 
 import logging
 from collections.abc import Callable
 
-log = logging.getLogger("koko_presence.arrivals")
+log = logging.getLogger("koko_presence.accept_delay")
 
-LONG_S = 2.0  # a wait that is worth a line in the log
-QUIET_S = 60.0
+LONG_S = 2.0  # a longer wait is logged
+QUIET_S = 60.0  # at most one log line in this time
 
 
 class AcceptDelay:
-    """`waits_for(now)` is how long a client may have waited by monotonic second `now`, `late_s(now)` for how long the
-    worker has not run at all, in seconds; `tell(since, now)` is told of the longer one."""
+    """Reports the longest wait of a new connection. `waits_for(now)` returns the seconds that a client has waited by
+    monotonic second `now`, `late_s(now)` the seconds that the worker has not run; `tell(since, now)` is called with the
+    beginning of the longer of the two and with `now`."""
 
     def __init__(
         self,
@@ -27,11 +29,12 @@ class AcceptDelay:
         self._complained_at = float("-inf")
 
     def look(self, now: float) -> None:
-        """To be called several times a second, and before anything is ended because its time is over."""
+        """Report the wait at monotonic second `now`. The caller calls it several times a second, and before it handles
+        any deadline, so that a deadline sees the delay that applies to it."""
         waited_s = max(self._waits_for(now), self._late_s(now))
         if waited_s <= 0.0:
             return
         self._tell(now - waited_s, now)
         if waited_s > LONG_S and now - self._complained_at > QUIET_S:
             self._complained_at = now
-            log.warning("those who connect have to wait", extra={"seconds": round(waited_s, 1)})
+            log.warning("new connections are delayed", extra={"seconds": round(waited_s, 1)})

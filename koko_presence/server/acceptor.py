@@ -1,8 +1,9 @@
-"""One port for everything: the first request decides between WebSocket and HTTP (aiohttp).
+"""Accepts all connections of one worker and dispatches each one by its first request: WebSocket, or HTTP (aiohttp).
 
-A tiny protocol reads until the end of the request's head and hands the transport, with the bytes read so far, to who
-is meant; TLS is below all that. What may come in is decided here: paths, origins, the number of
-connections, how long and how large a request's head may be.
+`ProtocolSniffer` reads until the end of the request's head and passes the transport, with the bytes read so far, to a
+`Connection` or to aiohttp; TLS is terminated below it. `Acceptor` writes the set of open connections and their number.
+It enforces the limits on admission: paths, origins, number of connections, size of a request's head and the time in
+which it has to arrive. The order is accept, PROXY header, TLS handshake, request head; each step has its own timeout.
 """
 
 import asyncio
@@ -37,19 +38,17 @@ from .rpc import NO_MEMORY
 from .tls_handshakes import Hellos
 from .websocket import CLOSE_TIMEOUT_S, SOMETHING_WAITS, Connection, Handler
 
-log = logging.getLogger("koko_presence.door")
+log = logging.getLogger("koko_presence.acceptor")
 
 SEND_BUFFER_BYTES = 128 * 1024
-NOT_SENT_BYTES = 4096  # about one round of everybody's newest cursors in a room of 20
-ROOM_AGAIN_SHARE = 0.95
-LOOKS_AT_STUCK = 4  # within the time after which an answer that is not taken is given up
-BYTES_ACKED = 120  # where tcpi_bytes_acked stands in struct tcp_info
+NOT_SENT_BYTES = 4096  # about one flush with the newest cursor of each member of a room of 20
+ROOM_AGAIN_SHARE = 0.95  # of max_connections: below it the next time that the limit is reached is logged again
+LOOKS_AT_STUCK = 4  # checks of the progress of an HTTP response within send_stuck_s
+BYTES_ACKED = 120  # offset of tcpi_bytes_acked in struct tcp_info
 TCP_INFO_BYTES = BYTES_ACKED + 8
-LET_IN_WITHIN_S = 0.25  # while those who were let in have to wait for longer, hardly anybody else is
-REFUSED_SHARE = (
-    8  # of the descriptors that are kept for other things, one in so many is for connections that are refused
-)
-USUALLY_OPEN = 24  # descriptors of a process of ours when it begins, and some more
+LET_IN_WITHIN_S = 0.25  # while accepted connections wait longer for their next step, accepting is held back
+REFUSED_SHARE = 8  # connections that are being refused may use the reserved descriptors divided by this
+USUALLY_OPEN = 24  # descriptors that a process has open when it starts, with a margin
 TOO_MANY_OF_ADDRESS = "This address has as many connections as it may. Try again in a moment."
 TOO_LATE = "The server is behind with those who came before. Try again in a moment."
 RETRY_LATE = "Retry-After: 5\r\n"
@@ -57,7 +56,7 @@ RETRY_CONNECTION, RETRY_RATE = (f"Retry-After: {after_s}\r\n" for after_s in (RE
 
 
 class Acceptor:
-    """The listening socket of one worker and all connections that came through it."""
+    """The listening sockets of one worker and all connections accepted from them. Written by the loop's thread only."""
 
     def __init__(
         self,
@@ -79,23 +78,24 @@ class Acceptor:
         ws_paths: Collection[str] | None = ("/presence",),
         delays: Delays | None = None,
     ) -> None:
-        """`origins` are the browsers' pages that may connect, besides those of this very host; `cookie` is the name of
-        the cookie by which they may say who they are, if there is one; `ws_paths` None serves WebSocket on every path;
-        `send_stuck_s`: an HTTP answer of which no byte is taken for so long is given up; `max_connections` defaults to
-        the file-descriptor limit less a reserve. `make_intake` gives each WebSocket its budgets, None for none.
-        `poller` reads all plain connections; over TLS the loop's own transports do, within the poller's budgets.
-        `addresses` has the limits by address, None for none; `delays` the times that do not count against clients."""
+        """`origins` are the origins of browser pages that may connect, besides pages of this host. `cookie` is the name
+        of the cookie that may authenticate a browser, empty for none. `ws_paths` None serves WebSocket on every path.
+        An HTTP response is aborted when the client acknowledges no byte of it for `send_stuck_s`. `max_connections`
+        defaults to the file descriptor limit less a reserve. `make_intake` makes the read budget of each WebSocket,
+        None for none. `poller` reads all plain connections; the loop's own transports read TLS connections, within the
+        poller's budgets. `addresses` has the limits by address, None for none; `delays` the times in which the service
+        was behind, by which timeouts of clients are extended."""
         self.origins = origins
         self.cookie = cookie
         self.connections: set[Connection] = set()
         self.open_count = 0
         self._is_full = False
-        self.refuses_newcomers = False  # memory is short
+        self.refuses_newcomers = False  # set by the worker while memory is short
         self.handshake_timeout_s = handshake_timeout_s
         self.send_stuck_s = send_stuck_s
         self.http_protocol = http_protocol
         self.max_connections = max_connections if max_connections is not None else default_max_connections()
-        self._refused_at_once = file_descriptors.kept() // REFUSED_SHARE  # beyond those
+        self._refused_at_once = file_descriptors.kept() // REFUSED_SHARE  # in addition to max_connections
         self.ws_paths = ws_paths
         self._make_handler = make_handler
         self._make_intake = make_intake
@@ -108,7 +108,7 @@ class Acceptor:
         self._headers: ProxyHeaders | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._transports: set[Any] = set()
-        self._carry_http: dict[Any, ProtocolSniffer] = {}  # by transport
+        self._carry_http: dict[Any, ProtocolSniffer] = {}  # connections that carry HTTP, by transport
         self._poller = poller
         self._addresses = addresses
         self.delays = Delays() if delays is None else delays
@@ -119,12 +119,12 @@ class Acceptor:
         return self._listener.sockets if self._listener is not None else ()
 
     async def open(self, host: str, port: int) -> None:
-        """Listen. Errors: OSError when the address is taken or not ours."""
+        """Listen on `host` and `port`. Errors: OSError when the address is in use or not of this machine."""
         self._listener = self._make_listener()
         await self._listener.open(host, port, backlog=self._backlog)
 
     def take(self, sockets: Iterable[socket.socket]) -> None:
-        """Accept from exactly these sockets, which listen already and which others may hold as well."""
+        """Accept from exactly these sockets, which listen already and which other processes may hold, too."""
         if self._listener is None:
             self._listener = self._make_listener()
         self._listener.take(sockets)
@@ -135,13 +135,13 @@ class Acceptor:
         )
 
     def waits_for(self, now: float) -> float:
-        """For how many seconds, at most, a client that wants in has waited for the next step: to be accepted, for its
-        TLS handshake, or for what it has sent to be read."""
+        """Seconds that a new connection has waited at most, by monotonic second `now`, for its next step: accept, TLS
+        handshake, or the read of what it has sent."""
         return max(0.0 if self._listener is None else self._listener.waits_for(now), self._let_in_wait_for(now))
 
     def work_waits_for(self, now: float) -> float:
-        """The same as far as it is the worker's work that they wait for, and not a free descriptor: who is here already
-        needs none."""
+        """`waits_for` without the wait for a free descriptor: joins of connected clients, which are delayed by this
+        value, need no descriptor."""
         lacks_room = self._listener is not None and self._listener.lacks_room
         return self._let_in_wait_for(now) if lacks_room else self.waits_for(now)
 
@@ -153,30 +153,31 @@ class Acceptor:
         return self._let_in_wait_for(now) > LET_IN_WITHIN_S
 
     def _has_no_descriptor(self) -> bool:
-        """A refused connection has a descriptor until it has closed: so many at once that what is kept for the operator
-        port and for files is not touched."""
+        """True when the next accept would use a descriptor reserved for the operator port and for files. A refused
+        connection holds its descriptor until it has closed, so refused connections count as well."""
         return self._entering >= self.max_connections + self._refused_at_once
 
     @property
     def given_up(self) -> int:
-        """Connections that the client had closed before their turn came, and that were not served."""
+        """Connections dropped unserved because the client had closed them before accept or before the TLS handshake."""
         return sum(each.given_up for each in (self._listener, self._hellos) if each is not None)
 
     def set_limits(self, max_message_bytes: int, max_frame_bytes: int, send_stuck_s: float) -> None:
-        """New limits for the connections to come, and for answers that are not taken."""
+        """Set the message limits of connections made from now on, and the timeout of HTTP responses without progress,
+        which holds for open connections as well."""
         self._max_message_bytes, self._max_frame_bytes = max_message_bytes, max_frame_bytes
         self.send_stuck_s = send_stuck_s
 
     def stop_accepting(self) -> None:
-        """No new connection from now on; the open ones stay."""
+        """Close the listening sockets; open connections stay."""
         if self._listener is not None:
             self._listener.close()
 
     def _on_connection(self, sock: socket.socket, peer: Any) -> None:
         if sock.family in (socket.AF_INET, socket.AF_INET6):
-            # a small kernel buffer, so that the kernel does not hide megabytes from the outbox
+            # a small kernel buffer: bytes that the kernel holds are not counted by the outbox's limits
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
-            # and hardly anything that it has not sent yet: what waits here can still be replaced by something newer
+            # few unsent bytes in the kernel: what waits in the outbox can still be replaced by newer values
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, NOT_SENT_BYTES)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self._addresses is None:
@@ -194,11 +195,12 @@ class Acceptor:
             self._headers.add(sock, self.handshake_timeout_s, FREE)
 
     def _refuse_late(self, sock: socket.socket) -> None:
-        """The client has waited for so long that it would give up while it is served."""
+        """Refuse a connection that has waited so long that its client would time out while it is served: with 503, or
+        over TLS without a response."""
         tally.turned_away += 1
         if self._ssl is None:
             with contextlib.suppress(OSError):
-                sock.recv(MAX_HEAD_BYTES)  # a close with unread bytes is a reset, and the answer may be lost by it
+                sock.recv(MAX_HEAD_BYTES)  # closing with unread bytes sends a reset, which may discard the response
                 sock.send(_refusal(503, TOO_LATE, RETRY_LATE))
         sock.close()
 
@@ -208,13 +210,13 @@ class Acceptor:
 
     @property
     def _entering(self) -> int:
-        """Connections that are here, whatever they are waiting for."""
+        """Number of accepted connections in any state: open, or waiting for a PROXY header or a TLS handshake."""
         waiting = sum(len(each) for each in (self._hellos, self._headers) if each is not None)
         return self.open_count + waiting + len(self._tasks)
 
     def _let_in(self, sock: socket.socket, use: AddressUse | None) -> None:
         if self._ssl is None:
-            if use is None:  # a close with unread bytes is a reset, and the answer may be lost by it
+            if use is None:  # closing with unread bytes sends a reset, which may discard the response
                 with contextlib.suppress(OSError):
                     sock.recv(MAX_HEAD_BYTES)
             self._adopt(sock, use)
@@ -232,7 +234,8 @@ class Acceptor:
 
     @staticmethod
     def _turn_away(sock: socket.socket) -> None:
-        """Close a connection of which nothing has been read, and to which nothing can be said."""
+        """Close a connection without reading from it, where no response is possible: before TLS, or for an untrusted
+        peer where a PROXY header is required."""
         tally.turned_away += 1
         sock.close()
 
@@ -255,11 +258,12 @@ class Acceptor:
         loop = asyncio.get_running_loop()
         below: asyncio.Transport | None = None
         try:
-            # the loop reads at once, and what comes before TLS begins would be lost: the kernel keeps it for so long
+            # the loop reads at once and would discard bytes that arrive before TLS begins; a high low-water mark keeps
+            # them in the kernel until then
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, RECEIVE_BUFFER_BYTES)
             below, _ = await loop.connect_accepted_socket(asyncio.Protocol, sock)
             below.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
-            # or 64 KiB would wait there, unseen, behind what the kernel does not take
+            # by default this transport would buffer 64 KiB before the TLS layer is told to pause
             below.set_write_buffer_limits(high=1)
             lent = self._poller.lend(ProtocolSniffer(self, use))
             secure = await loop.start_tls(
@@ -271,7 +275,7 @@ class Acceptor:
                 ssl_shutdown_timeout=CLOSE_TIMEOUT_S,
             )
             assert secure is not None
-            if secure.is_closing():  # it was lost before TLS began, which start_tls does not say
+            if secure.is_closing():  # lost before TLS began, which start_tls does not report
                 raise ConnectionResetError
             lent.connection_made(secure)
         except BaseException as error:
@@ -279,11 +283,11 @@ class Acceptor:
             if below is not None:
                 below.abort()
             sock.close()
-            if not isinstance(error, OSError):  # else there is no TLS, or it was gone before: its own affair
+            if not isinstance(error, OSError):  # an OSError is a failed handshake or a lost connection: not a fault
                 raise
 
     async def close(self) -> None:
-        """Stop accepting and cut what is still open."""
+        """Stop accepting and abort all connections that are open."""
         self.stop_accepting()
         for waiting in (self._hellos, self._headers):
             if waiting is not None:
@@ -294,10 +298,10 @@ class Acceptor:
             transport.abort()
         await asyncio.sleep(0)
 
-    # --- called by the threshold ------------------------------------------------------------------------------------
+    # --- called by the protocol sniffer -----------------------------------------------------------------------------
 
     def enter(self, transport: Any) -> bool:
-        """Count a connection in; False when there are too many."""
+        """Count a new connection. Returns False when there are more than `max_connections`."""
         self._transports.add(transport)
         self.open_count += 1
         if self.open_count <= self.max_connections:
@@ -306,33 +310,33 @@ class Acceptor:
         return False
 
     def _note_full(self) -> None:
-        """There are as many connections as there may be: said once, until a good part of them is gone."""
+        """Log that the connection limit is reached, once until the number has fallen below ROOM_AGAIN_SHARE of it."""
         if not self._is_full:
             self._is_full = True
             log.warning(
-                "no more connections: the descriptor limit allows %d",
+                "connection limit reached: the file descriptor limit allows %d connections",
                 self.max_connections,
                 extra={"allowed": file_descriptors.allowed()},
             )
 
     def exit(self, transport: Any) -> None:
-        """Count a connection out."""
+        """Uncount a connection that is closed."""
         self._transports.discard(transport)
         self.open_count -= 1
         if self._is_full and self.open_count < ROOM_AGAIN_SHARE * self.max_connections:
             self._is_full = False
-            log.info("there is room for connections again", extra={"connections": self.open_count})
+            log.info("connection limit no longer reached", extra={"connections": self.open_count})
 
     def carry_http(self, transport: Any, threshold: "ProtocolSniffer | None") -> None:
-        """A connection carries HTTP, and `threshold` stands before it; None: not any more."""
+        """Record that a connection carries HTTP behind the sniffer `threshold`, or with None that it no longer does."""
         if threshold is None:
             self._carry_http.pop(transport, None)
         else:
             self._carry_http[transport] = threshold
 
     def turn(self, request: web.BaseRequest) -> bool:
-        """Take the connection of an upgrade (`keepalive_upgrade.wants_websocket`) from HTTP. False when it is gone, or
-        is not one of this acceptor's."""
+        """Take the connection of an upgrade request (`keepalive_upgrade.wants_websocket`) from aiohttp. Returns False
+        when the connection is closed or not of this acceptor."""
         threshold = self._carry_http.get(request.transport)
         if threshold is None:
             return False
@@ -342,7 +346,8 @@ class Acceptor:
     def begin(
         self, transport: Any, request: Any, cookie: SessionCookie | str | None, behind: bytes, use: AddressUse
     ) -> None:
-        """The handshake of a connection is done, and `behind` came behind it."""
+        """Make the WebSocket connection after its handshake, and pass on `behind`, the bytes received after the
+        request's head."""
         connection = Connection(
             self,
             transport,
@@ -364,24 +369,25 @@ class Acceptor:
         return self._addresses is not None and self._addresses.proxy_protocol
 
     def leave(self, connection: Connection, transport: Any) -> None:
-        """A WebSocket is over."""
+        """Uncount a WebSocket that is closed."""
         self.connections.discard(connection)
         connection.address_use.end()
         self.exit(transport)
 
 
 class ProtocolSniffer(asyncio.Protocol):
-    """Reads the first request's head, then steps aside; for HTTP it stays as a thin wrapper that counts."""
+    """Reads the head of the first request and passes the connection on. For WebSocket it is replaced; for HTTP it stays
+    between transport and aiohttp, to count the connection and to abort responses without progress."""
 
     __slots__ = ("_door", "_head", "_http", "_http_paused", "_timer", "_transport", "_use")
 
     def __init__(self, door: Acceptor, use: AddressUse | None = FREE) -> None:
-        """`use` is how its address is counted, None when that has enough connections."""
+        """`use` counts the connection for its address; None: the address has as many connections as it may."""
         self._door = door
         self._use = use
         self._head = b""
         self._http: asyncio.Protocol | None = None
-        self._http_paused = False  # aiohttp takes no resume without a pause, which came before it, or never
+        self._http_paused = False  # aiohttp fails on a resume without a pause; one may come before aiohttp is there
         self._timer: asyncio.TimerHandle | None = None
         self._transport: Any = None
 
@@ -418,7 +424,7 @@ class ProtocolSniffer(asyncio.Protocol):
         self._upgrade(head)
 
     def turn(self, request: web.BaseRequest) -> None:
-        """An upgrade came behind other requests: the connection is aiohttp's no longer."""
+        """Take the connection back from aiohttp for an upgrade that came after other requests."""
         self._http = None
         self._door.carry_http(self._transport, None)
         head, self._head = take(request)
@@ -452,7 +458,7 @@ class ProtocolSniffer(asyncio.Protocol):
             return
         self._head = b""
         self._transport.write(answer)
-        self._stop_timer()  # what waits is the WebSocket's affair from now on
+        self._stop_timer()  # from now on the WebSocket connection watches unsent bytes
         cookie = session_cookie(head, self._door.cookie, self._door.origins)
         self._door.begin(self._transport, request, cookie, behind, use)
 
@@ -476,7 +482,7 @@ class ProtocolSniffer(asyncio.Protocol):
     def _too_slow(self, since: float) -> None:
         loop = asyncio.get_running_loop()
         until = self._door.delays.ends(since, self._door.handshake_timeout_s)
-        if until - loop.time() > 0.01:  # what it has sent may not have been read yet
+        if until - loop.time() > 0.01:  # the service was behind: what the client sent may not have been read yet
             self._timer = loop.call_later(until - loop.time(), self._too_slow, since)
             return
         self._timer = None
@@ -491,7 +497,7 @@ class ProtocolSniffer(asyncio.Protocol):
         return self._http.eof_received() if self._http is not None else False
 
     def pause_writing(self) -> None:
-        """Bytes wait: until they are gone it is looked whether any are taken."""
+        """The transport's buffer is not empty: check until it is whether the client acknowledges any bytes."""
         if self._timer is None:
             self._timer = self._look_later(taken_bytes(self._transport), asyncio.get_running_loop().time())
         if self._http is not None:
@@ -538,10 +544,10 @@ def _refusal(status: int, reason: str, header: str = "") -> bytes:
 
 
 def taken_bytes(transport: Any) -> int | None:
-    """How many bytes the other end has confirmed in all, as the kernel counts them [tcp(7), TCP_INFO]. None when
-    nothing says so: no TCP, or no descriptor is left to ask with."""
+    """The number of bytes that the peer has acknowledged over the whole connection [tcp(7), TCP_INFO]; 0 for a closed
+    socket. None when it is unknown: no TCP, or no descriptor is free for the query."""
     found = transport.get_extra_info("socket")
-    if found is None or found.fileno() < 0:  # it is gone, and its end is only still to be told
+    if found is None or found.fileno() < 0:  # closed; connection_lost is still to come
         return 0
     try:
         with socket.socket(fileno=os.dup(found.fileno())) as sock:
@@ -552,8 +558,8 @@ def taken_bytes(transport: Any) -> int | None:
 
 
 def default_max_connections() -> int:
-    """The file-descriptor limit less what the process needs for itself: files, the loop, a log, the operator port; and
-    less what it has open besides, such as the listening sockets of all slots."""
+    """The file descriptor limit less the reserve of the process (files, the loop, a log, the operator port) and less
+    descriptors that it has open beyond the usual, such as the listening sockets of all slots."""
     try:
         besides = max(0, file_descriptors.Descriptors().used() - USUALLY_OPEN)
     except OSError:

@@ -1,12 +1,12 @@
-"""What each address holds and asks on this machine, counted by all workers together in memory of a fixed size.
+"""Counts connections and requests by client address over all workers of a machine, in shared memory of a fixed size.
 
-A count-min sketch (Cormode and Muthukrishnan): an address has one counter in each of `TABLES` tables, found by a keyed
-hash, and its count is the smaller one. So the memory does not depend on how many addresses there are, nothing is ever
-thrown out, and no count is too small. It is too large for an address that shares both counters with others; nobody can
-look for such addresses without the key.
+The counts are a count-min sketch (Cormode and Muthukrishnan): an address has one counter in each of `TABLES` tables,
+chosen by a keyed hash, and its count is the smaller one. Memory does not grow with the number of addresses, no entry is
+evicted, and a count is never too small. It is too large for an address that shares both counters with others; such
+addresses cannot be constructed without the key.
 
-Workers share the memory and no lock: each has a row that it alone writes, and the rows of all are added up. Two workers
-that let somebody in at the same moment may so exceed a limit by one for each of them.
+Workers share the memory without a lock: `AddressCounts` of each worker writes its own row only, and counts are sums
+over all rows. Two workers that accept at the same moment may therefore exceed a limit by one each.
 """
 
 import errno
@@ -17,28 +17,28 @@ import os
 from typing import NamedTuple
 
 CONNECTIONS, UNAUTHENTICATED, REQUESTS, QUESTIONS = KINDS = range(4)
-RATES = (REQUESTS, QUESTIONS)  # counted for a second, then from the beginning
+RATES = (REQUESTS, QUESTIONS)  # reset at the beginning of each second
 
 TABLES, BUCKETS = 2, 4096
 KEY_BYTES = 16
 _CELL_BYTES = 4
-_HEAD_CELLS = 16  # of the memory: the key; of a row: whether it is used, and the second that its rates are of
+_HEAD_CELLS = 16  # of the memory: the key; of a row: whether it is in use, and the second of each of its rates
 _USED, _SECONDS = 0, 1
 _ROW_CELLS = _HEAD_CELLS + len(KINDS) * TABLES * BUCKETS
 
-Places = tuple[int, ...]  # of an address: its counter in each table
+Places = tuple[int, ...]  # the index of an address's counter in each table
 
 
 class _Row(NamedTuple):
-    """One worker's part: its head, and for each kind all counters, table by table."""
+    """One worker's row: its head, and for each kind all counters, table by table."""
 
     head: memoryview
     kinds: tuple[memoryview, ...]
 
 
 def shared_memory(workers: int, key: bytes) -> int:
-    """A descriptor of memory for so many workers, and as many that take their places while those still drain. `key` has
-    KEY_BYTES. Errors: OSError."""
+    """Create shared memory with two rows for each of `workers`: the worker's own and one for a successor that starts
+    while it drains. `key` has KEY_BYTES. Returns the descriptor. Errors: OSError."""
     fd = os.memfd_create("koko-presence-addresses")
     try:
         os.ftruncate(fd, _CELL_BYTES * (_HEAD_CELLS + 2 * workers * _ROW_CELLS))
@@ -50,11 +50,11 @@ def shared_memory(workers: int, key: bytes) -> int:
 
 
 class AddressCounts:
-    """One worker's view of the counts. It writes its own row alone."""
+    """One worker's access to the counts. Writes its own row only, and the rows of workers that have ended."""
 
     def __init__(self, fd: int | None = None, *, key: bytes = bytes(KEY_BYTES)) -> None:
-        """`fd` is from `shared_memory`, and stays open; without one, or when all its rows are taken, this worker counts
-        for itself, with `key`. Errors: OSError."""
+        """`fd` is a descriptor from `shared_memory`, which stays open. Without one, or when all rows are in use, this
+        worker counts in private memory, with `key`. Errors: OSError."""
         self._fd, self._key = fd, key
         rows, own = ([], None) if fd is None else self._attach(fd)
         if own is None:
@@ -65,11 +65,11 @@ class AddressCounts:
 
     @property
     def is_shared(self) -> bool:
-        """Whether other workers' counts are in it."""
+        """True when the counts include those of other workers."""
         return self._fd is not None
 
     def places(self, address: str) -> Places:
-        """Where `address` is counted."""
+        """The counters of `address`."""
         digest = hashlib.blake2b(address.encode(), key=self._key, digest_size=4 * TABLES).digest()
         return tuple(
             table * BUCKETS + int.from_bytes(digest[4 * table : 4 * table + 4], "little") % BUCKETS
@@ -77,23 +77,23 @@ class AddressCounts:
         )
 
     def count(self, kind: int, places: Places) -> int:
-        """How many there are on this machine, of CONNECTIONS or UNAUTHENTICATED."""
+        """The present count of CONNECTIONS or UNAUTHENTICATED, over all workers."""
         used = [row.kinds[kind] for row in self._rows if row.head[_USED]]
         return min(sum(cells[place] for cells in used) for place in places)
 
     def add(self, kind: int, places: Places, change: int) -> None:
-        """One more or one less."""
+        """Add `change`, 1 or -1, to this worker's counters."""
         cells = self._rows[self._own].kinds[kind]
         for place in places:
             cells[place] = max(0, cells[place] + change)
 
     def take(self, kind: int, places: Places, most: int, second: int) -> bool:
-        """Count one of RATES in monotonic second `second`; False, and not counted, where all workers together have
-        counted `most` in it."""
+        """Count one event of RATES in monotonic second `second`. Returns False, without counting, when all workers
+        together have counted `most` in that second."""
         second &= 0xFFFFFFFF
         at = _SECONDS + kind
         own = self._rows[self._own]
-        if own.head[at] != second:  # what others read meanwhile still has the second before, and does not count
+        if own.head[at] != second:  # until the head is set, other workers read the second before and skip this row
             own.kinds[kind][:] = _NONE
             own.head[at] = second
         used = [row.kinds[kind] for row in self._rows if row.head[_USED] and row.head[at] == second]
@@ -103,7 +103,7 @@ class AddressCounts:
         return True
 
     def tidy(self) -> None:
-        """Forget what workers held that are gone: to be called once a second or so."""
+        """Clear the rows of workers that have ended. The caller calls it about once a second."""
         if self._fd is None:
             return
         for number, row in enumerate(self._rows):
@@ -112,15 +112,16 @@ class AddressCounts:
                 _unlock(self._fd, number)
 
     def close(self) -> None:
-        """This worker is over, and holds nothing any more. What its last connections still say when they end is counted
-        aside: another worker may have its row by then."""
+        """Clear this worker's row and release it. Changes that connections report after that go to private memory, as
+        another worker may use the row by then."""
         _clear(self._rows[self._own])
         if self._fd is not None:
             _unlock(self._fd, self._own)
         self._fd, self._rows, self._own = None, _private_rows(), 0
 
     def _attach(self, fd: int) -> tuple[list[_Row], int | None]:
-        """All rows, and the number of the first that no living process has: the kernel lets go of locks at its end."""
+        """All rows, and the number of the first one that could be locked, None when all are in use. The kernel releases
+        a row's lock when its process ends."""
         self._key = os.pread(fd, KEY_BYTES, 0)
         rows = _rows_of(memoryview(mmap.mmap(fd, os.fstat(fd).st_size)).cast("I")[_HEAD_CELLS:])
         for number, row in enumerate(rows):
@@ -134,7 +135,7 @@ _NONE = memoryview(bytes(_CELL_BYTES * TABLES * BUCKETS)).cast("I")
 
 
 def _private_rows() -> list[_Row]:
-    """One row that no other worker sees."""
+    """One row in memory of this process."""
     return _rows_of(memoryview(bytearray(_CELL_BYTES * _ROW_CELLS)).cast("I"))
 
 

@@ -1,7 +1,8 @@
-"""Limits where there is no user yet: what one address may hold and ask, whichever worker it comes to [Q5].
+"""Enforces limits by client address, which apply before a user is known: connections, requests and token checks [Q5].
 
-An address is counted as long as its connections last, and by the second. Loopback and Unix sockets are free, and so is
-a trusted proxy, whose connections are many people's: what it passes on counts for the address in its header.
+`AddressCounts` stores the counts of all workers; `AddressLimits` stores recent refusals; each `AddressUse` belongs to
+one connection. Connections count while they are open, requests and token checks by the second. Loopback addresses, Unix
+sockets and trusted proxies do not count; a request through a trusted proxy counts for the address in its header.
 """
 
 import logging
@@ -21,16 +22,17 @@ log = logging.getLogger("koko_presence.addresses")
 Limit = Literal["connections", "unauthenticated", "requests", "questions"]
 Values = Callable[[str], Sequence[str]]  # the values of a request's header, by its name in lower case
 
-MAX_LIMITED = 256  # addresses that are remembered as limited, the latest
-LIMITED_FOR_S = 600.0  # how long
-RETRY_CONNECTION_S = 10  # what a connection too many is told
-RETRY_RATE_S = 1
+MAX_LIMITED = 256  # most recent entries of `AddressLimits.limited`
+LIMITED_FOR_S = 600.0  # how long an entry is reported
+RETRY_CONNECTION_S = 10  # Retry-After of a refused connection
+RETRY_RATE_S = 1  # Retry-After of a refused request
 
 NO_PROXIES = Proxies()
 
 
 class Limited(NamedTuple):
-    """An address that had more than it may: how often since it was last within, and when last, in monotonic seconds."""
+    """An address that a limit was applied to: `refused` counts refusals since this entry was made, `at` is the
+    monotonic second of the last one."""
 
     address: str
     limit: Limit
@@ -39,7 +41,8 @@ class Limited(NamedTuple):
 
 
 class AddressLimits:
-    """Of one worker. Written by the door, its connections and the HTTP side, on the worker's loop."""
+    """The address limits of one worker. Written by the acceptor, its connections and the HTTP side, on the worker's
+    loop."""
 
     def __init__(
         self,
@@ -51,30 +54,32 @@ class AddressLimits:
         header: Header = "x-forwarded-for",
         proxy_protocol: bool = False,
     ) -> None:
-        """`clock` gives monotonic seconds, the same for all workers; `header` is the one that trusted `proxies` set;
-        `proxy_protocol`: only they may connect, and say by a PROXY header whose a connection is."""
+        """`clock` returns monotonic seconds, on a clock shared by all workers. `header` is the header in which trusted
+        `proxies` pass the client's address. `proxy_protocol`: only trusted proxies may connect, and each connection
+        begins with a PROXY header."""
         self._counts, self._clock = counts, clock
         self.set(limits, proxies, header, proxy_protocol)
         self.refusals = dict.fromkeys(ADDRESS_LIMITS, 0)
         self._limited: OrderedDict[tuple[str, Limit], Limited] = OrderedDict()
         self._has_warned = False
-        self._of_proxy = AddressUse(self, "", is_proxy=True)  # of all proxies' connections: it has no state
+        self._of_proxy = AddressUse(self, "", is_proxy=True)  # stateless, shared by all connections of proxies
 
     def set(self, limits: Limits, proxies: Proxies, header: Header, proxy_protocol: bool = False) -> None:
-        """What holds from now on. Connections that are there go on to count for the address that they came with."""
+        """Set limits and proxies. Open connections stay counted for the address that they were accepted with."""
         self._limits, self._proxies, self._header = limits, proxies, header
         self.proxy_protocol = proxy_protocol
 
     def arrive(self, family: int, peer: Any) -> "AddressUse | None":
-        """A connection was accepted from `peer`, as accept() gives it; None when its address has enough of them."""
+        """Count a connection accepted from `peer`, as accept() returns it. Returns None, without counting, when the
+        address has as many connections as it may."""
         return self.come_from(_address(family, peer))
 
     def is_proxy(self, family: int, peer: Any) -> bool:
-        """Is `peer`, as accept() gives it, a trusted proxy?"""
+        """True when `peer`, as accept() returns it, is a trusted proxy."""
         return self._proxies.trust(_address(family, peer))
 
     def come_from(self, address: Address | None) -> "AddressUse | None":
-        """The same as `arrive`, by the address; None is a peer on a Unix socket."""
+        """`arrive` by address; None is a peer on a Unix socket."""
         if self._proxies.trust(address):
             return self._of_proxy
         if address is None or address.is_loopback:
@@ -82,61 +87,62 @@ class AddressLimits:
         return AddressUse(self, counted_as(address)).begin()
 
     def client(self, values: Values) -> str:
-        """The address for which a request counts that came through a trusted proxy; empty when it counts for none."""
+        """The address for which a request through a trusted proxy counts; empty when it counts for none."""
         given = values(self._header)
         address = self._proxies.client(given, self._header)
         if not given and not self._has_warned:
-            self._has_warned = True  # once: a proxy's own checks have none either
+            self._has_warned = True  # once: a proxy's own health checks have no header either
             log.warning(
-                "a trusted proxy has sent a request without %s: limits by address do not hold for such "
-                "(server.forwarded_header)",
+                "request from a trusted proxy without %s: not counted by the address limits (server.forwarded_header)",
                 self._header,
             )
         return "" if address is None or address.is_loopback else counted_as(address)
 
     def take_request(self, address: str) -> bool:
-        """Count a request; False when there were too many in this second."""
+        """Count a request. Returns False when the address has made too many in this second."""
         return self._take("requests", REQUESTS, address, self._limits.address_requests_hz)
 
     def take_question(self, address: str) -> bool:
-        """Count a question to the application about a token that is not known; False when there were too many."""
+        """Count a request to the application about a token that is not cached. Returns False when the address has
+        caused too many in this second."""
         return self._take("questions", QUESTIONS, address, self._limits.address_questions_hz)
 
     def enough(self, address: str, places: Places) -> bool:
-        """Has the address as many connections as it may, or as many that have not said whose they are?"""
+        """True, and counted as a refusal, when the address has as many connections as it may, or as many that are not
+        authenticated."""
         if self._counts.count(CONNECTIONS, places) >= self._limits.address_connections:
             self._refuse("connections", address)
             return True
         return self.enough_unauthenticated(address, places)
 
     def enough_unauthenticated(self, address: str, places: Places) -> bool:
-        """Has it as many as it may that have not said whose they are?"""
+        """True, and counted as a refusal, when the address has as many unauthenticated connections as it may."""
         if self._counts.count(UNAUTHENTICATED, places) < self._limits.address_unauthenticated:
             return False
         self._refuse("unauthenticated", address)
         return True
 
     def places(self, address: str) -> Places:
-        """Where `address` is counted."""
+        """The counters of `address`."""
         return self._counts.places(address)
 
     def add(self, kind: int, places: Places, change: int) -> None:
-        """One connection more or less."""
+        """Add `change`, 1 or -1, to the count of CONNECTIONS or UNAUTHENTICATED."""
         self._counts.add(kind, places, change)
 
     def limited(self) -> list[Limited]:
-        """Who was refused in the last ten minutes: at most `MAX_LIMITED`, the latest last."""
+        """The addresses refused in the last 600 s: at most `MAX_LIMITED`, the latest last."""
         since = self._clock() - LIMITED_FOR_S
         while self._limited and next(iter(self._limited.values())).at < since:
             self._limited.popitem(last=False)
         return list(self._limited.values())
 
     def tidy(self) -> None:
-        """Forget what workers held that are gone."""
+        """Clear the counts of workers that have ended."""
         self._counts.tidy()
 
     def close(self) -> None:
-        """This worker is over."""
+        """Clear this worker's counts; called once, when it ends."""
         self._counts.close()
 
     def _take(self, limit: Limit, kind: int, address: str, most: int) -> bool:
@@ -155,12 +161,13 @@ class AddressLimits:
 
 
 def _address(family: int, peer: Any) -> Address | None:
-    """Of a peer as accept() gives it; None on a Unix socket."""
+    """The address of a peer as accept() returns it; None on a Unix socket."""
     return read_address(peer[0]) if family in (socket.AF_INET, socket.AF_INET6) else None
 
 
 class AddressUse:
-    """A connection, as its address is counted. `address` is empty when none is; `is_proxy`: it is a trusted proxy's."""
+    """How one connection is counted for its address. `address` is empty when the connection does not count; `is_proxy`:
+    it is a connection of a trusted proxy."""
 
     __slots__ = ("_connected", "_limits", "_unauthenticated", "address", "is_proxy")
 
@@ -169,7 +176,8 @@ class AddressUse:
         self._connected = self._unauthenticated = False
 
     def begin(self) -> "AddressUse | None":
-        """Count it, as one that has not said whose it is; None, and not counted, when its address has enough."""
+        """Count the connection, as unauthenticated. Returns None, without counting, when its address has as many as it
+        may."""
         places = self._limits.places(self.address)
         if self._limits.enough(self.address, places):
             return None
@@ -179,12 +187,13 @@ class AddressUse:
         return self
 
     def begin_websocket(self, values: Values) -> "AddressUse | None":
-        """A request with these headers makes it a WebSocket: what counts from now on; None when the address has
-        enough. Through a trusted proxy that is another address, and the proxy's own connection goes on to be free."""
+        """Count the connection as a WebSocket, upgraded by a request with the headers `values`. Returns what counts it
+        from now on, None when the address has as many as it may. Through a trusted proxy the address in the header is
+        counted, and the proxy's own connection stays uncounted."""
         if self.is_proxy:
             address = self._limits.client(values)
             return AddressUse(self._limits, address).begin() if address else FREE
-        if self._connected and not self._unauthenticated:  # it has made requests before
+        if self._connected and not self._unauthenticated:  # settled by an earlier HTTP request
             places = self._limits.places(self.address)
             if self._limits.enough_unauthenticated(self.address, places):
                 return None
@@ -193,35 +202,37 @@ class AddressUse:
         return self
 
     def take_request(self, values: Values) -> bool:
-        """Count a request with these headers; False when its address has made too many in this second."""
+        """Count a request with the headers `values`. Returns False when its address has made too many in this
+        second."""
         address = self.client(values)
         return not address or self._limits.take_request(address)
 
     def may_ask(self) -> bool:
-        """Count a question about a token that came over this connection; False when there were too many."""
+        """Count a remote check of a token received on this connection. Returns False when its address has caused too
+        many in this second."""
         return not self.address or self._limits.take_question(self.address)
 
     def may_ask_for(self, values: Values) -> Callable[[], bool]:
-        """The same for a token that came with a request with these headers."""
+        """`may_ask` for a token of a request with the headers `values`."""
         address = self.client(values)
         return lambda: not address or self._limits.take_question(address)
 
     def client(self, values: Values) -> str:
-        """The address for which a request with these headers counts; empty when it counts for none."""
+        """The address for which a request with the headers `values` counts; empty when it counts for none."""
         return self._limits.client(values) if self.is_proxy else self.address
 
     def settle(self) -> None:
-        """It has said whose it is, or is one that need not: a request came over it."""
+        """Count the connection as authenticated: its session is open, or it carries HTTP, which needs no `auth`."""
         if self._unauthenticated:
             self._unauthenticated = False
             self._limits.add(UNAUTHENTICATED, self._limits.places(self.address), -1)
 
     def end(self) -> None:
-        """The connection is over. Told again, nothing happens."""
+        """Uncount the connection when it is closed. Idempotent."""
         self.settle()
         if self._connected:
             self._connected = False
             self._limits.add(CONNECTIONS, self._limits.places(self.address), -1)
 
 
-FREE = AddressUse(cast(AddressLimits, None), "")  # of a connection that does not count
+FREE = AddressUse(cast(AddressLimits, None), "")  # for connections that do not count

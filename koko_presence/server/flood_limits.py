@@ -1,4 +1,7 @@
-"""What one connection may send, and when enough is enough [B13, E2, L3]. Pure: time is an argument."""
+"""Limits what one connection may send: the message rate, floods and errors [B13, E2, L3]. Pure: time is an argument.
+
+`Abuse` counts; the session decides what follows, and `Intake` (_fastpath/read_budget) limits what is read at all.
+"""
 
 from typing import Literal
 
@@ -6,22 +9,25 @@ from koko_presence._fastpath.read_budget import Intake
 from koko_presence._fastpath.throttle import TokenBucket
 from koko_presence.protocol.limits import Limits
 
-READ_FACTOR = 5.0  # frames a second that are read, in rates of a connection [L3]
-UNINVITED_FRAMES = 16  # of any kind, before `auth` [A2]
+READ_FACTOR = 5.0  # frames read per second, as a multiple of the connection's message rate [L3]
+UNINVITED_FRAMES = 16  # frames of any kind before `auth` [A2]
 
-# A flood is over when nothing was over the limit for this long.
+# A flood ends when nothing has exceeded the rate for this long.
 _CALM_S = 1.0
 
 
 def make_intake(limits: Limits) -> Intake:
-    """How much of one connection is read, above which it is not read for a while [L3], and before `auth` [A2]."""
+    """The read budget of one connection: frames and bytes per second, above which reading pauses [L3], and frames
+    before `auth` [A2]."""
     hz = READ_FACTOR * limits.connection_hz
     per_s = float(limits.connection_bytes_hz)
     return Intake(hz, max(1.0, hz), per_s, max(2 * per_s, 2.0 * limits.max_frame_bytes), UNINVITED_FRAMES)
 
 
 class Abuse:
-    """A budget of messages a second over all kinds, and windows of errors. Never a ban for a fast mouse."""
+    """Counts one connection's messages of all kinds against its rate, and its errors in a sliding window. Exceeding the
+    rate is abuse only when it lasts (`flooding_for`): a fast mouse alone never ends a connection. Written by its
+    session."""
 
     __slots__ = ("_errors", "_flood_began", "_flood_seen", "_limits", "_protocol_errors", "messages")
 
@@ -34,7 +40,8 @@ class Abuse:
         self._protocol_errors: list[float] = []
 
     def take(self, now: float, count: int = 1) -> bool:
-        """Count `count` messages, or frames; False when they are above the connection's rate."""
+        """Count `count` messages or frames at monotonic second `now`. Returns False when they exceed the connection's
+        rate."""
         for _ in range(count):
             if not self.messages.take(now):
                 self.note_flood(now, now)
@@ -42,24 +49,26 @@ class Abuse:
         return True
 
     def note_flood(self, now: float, until: float) -> None:
-        """More comes than may, and the connection is not read before `until`: all that time counts as a flood."""
+        """Record that the rate is exceeded at `now`; the time until `until`, before which the connection is not read,
+        counts as part of the flood."""
         if now - self._flood_seen > _CALM_S:
             self._flood_began = now
         self._flood_seen = max(self._flood_seen, until)
 
     def flooding_for(self, now: float) -> float:
-        """Seconds that the rate has been exceeded without a pause."""
+        """Seconds since the present flood began; 0.0 when there is none."""
         return now - self._flood_began if now - self._flood_seen <= _CALM_S else 0.0
 
     def note_error(self, now: float) -> Literal["", "warn", "cut"]:
-        """Count an error message sent to the client; `warn` at half of what is too many, `cut` at all of it."""
+        """Count an error message sent to the client. Returns `warn` at half of `max_errors` in the error window, `cut`
+        from `max_errors` on, else an empty string."""
         count = _count_recent(self._errors, now, self._limits.error_window_s)
         if count >= self._limits.max_errors:
             return "cut"
         return "warn" if count == (self._limits.max_errors + 1) // 2 else ""
 
     def note_protocol_error(self, now: float) -> bool:
-        """Count something that was not a message of ours at all; True when that was one too many."""
+        """Count input that is no message of the protocol. Returns True at `max_protocol_errors` in the error window."""
         return (
             _count_recent(self._protocol_errors, now, self._limits.error_window_s) >= self._limits.max_protocol_errors
         )

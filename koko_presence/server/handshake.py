@@ -1,6 +1,7 @@
-"""The head of a request, which upgrades to WebSocket are welcome, and the answer to one. Pure: bytes in, a word out.
+"""Parses request heads, decides about upgrades to WebSocket and builds their response. Pure: bytes in, bytes out.
 
-picows checks the handshake. The two functions that do it have no public names, so the pinned version is checked here.
+picows validates the handshake. The two functions that do it are not public, so the pinned version is checked here at
+import. Holds no state.
 """
 
 import re
@@ -23,7 +24,7 @@ UPGRADE_REQUIRED = "This is the address of a WebSocket. A proxy in front has to 
 
 
 class Head(NamedTuple):
-    """A request's line and headers; names in lower case, in the order they came."""
+    """A request's line and headers, in the order received; header names in lower case."""
 
     method: str
     path: str
@@ -33,11 +34,12 @@ class Head(NamedTuple):
         return [value for key, value in self.headers if key == name]
 
     def tokens(self, name: str) -> list[str]:
-        """A header's comma-separated tokens in lower case [RFC 9110 section 5.6.1]."""
+        """The comma-separated tokens of a header, in lower case [RFC 9110 section 5.6.1]."""
         return [token.strip().lower() for value in self.values(name) for token in value.split(",")]
 
     def in_origin_form(self) -> "Head":
-        """This head with the path alone in its line; what stood before it is the host [RFC 9112 section 3.2.2]."""
+        """This head with an absolute target replaced by its path, and its authority as the host [RFC 9112 section
+        3.2.2]."""
         found = ABSOLUTE.fullmatch(self.path)
         if found is None:
             return self
@@ -57,7 +59,7 @@ def came_through_proxy(headers: Container[str]) -> bool:
 
 
 def read_head(data: bytes) -> Head | None:
-    """The head of a request, or None for what does not look like one."""
+    """Parse the head of a request, without the empty line. Returns None when the first line is no request line."""
     lines = data.decode("latin-1").split("\r\n")
     parts = lines[0].split(" ")
     if len(parts) != 3 or not parts[2].startswith("HTTP/"):
@@ -71,7 +73,8 @@ def read_head(data: bytes) -> Head | None:
 
 
 def refuse_upgrade(head: Head, ws_paths: Collection[str] | None, origins: Origins) -> tuple[int, str, str] | None:
-    """Why an upgrade is refused: status, reason and an extra header; None when it is welcome."""
+    """Why an upgrade is refused: status, reason and additional headers. None when it is allowed by path, origin,
+    WebSocket version and the absence of a body."""
     path = head.path.partition("?")[0]
     if ws_paths is not None and path not in ws_paths:
         return 404, "There is no WebSocket here; it is at /presence.", ""
@@ -88,8 +91,8 @@ def refuse_upgrade(head: Head, ws_paths: Collection[str] | None, origins: Origin
 
 
 def accept_upgrade(head: bytes) -> tuple[Any, bytes]:
-    """The request of an upgrade, with `headers` and `path`, and the answer that begins the WebSocket [RFC 6455 section
-    4.2.2]. `head` ends before the empty line. Errors: ValueError, what is wrong with the request."""
+    """Returns the request of an upgrade, with `headers` and `path`, and the 101 response [RFC 6455 section 4.2.2].
+    `head` ends before the empty line. Errors: ValueError with the fault of the request."""
     try:
         request = _parse_http_request(head)
         # picows wants the value to be exactly "upgrade"; Firefox sends "keep-alive, Upgrade"
@@ -105,8 +108,9 @@ def accept_upgrade(head: bytes) -> tuple[Any, bytes]:
 
 
 def session_cookie(head: Head, name: str, origins: Origins) -> SessionCookie | str | None:
-    """The application's cookie that an upgrade brought, or why none counts; None when `name` is empty: cookies are not
-    wanted. Browsers send cookies along for any page, so they count only from one that is known [A8]."""
+    """The application's session cookie in an upgrade request, or the reason why there is none that counts. None when
+    `name` is empty: cookie authentication is off. Browsers attach cookies to requests of any page, so a cookie counts
+    only from an allowed origin [A8]."""
     if not name:
         return None
     if not origins.allow_cookie(head.values):

@@ -1,33 +1,35 @@
-"""What a client has sent before its turn: raw messages, in order, and one budget of bytes for each connection.
+"""Holds messages of one connection that cannot be handled yet, in order, within one budget of bytes.
 
-Messages wait for the answer to `auth`, for the answer to a join, or, as calls at /trpc, for their own answer. Each of
-these is a place; all of them share `MAX_BYTES`. Of messages with the same key only the newest waits [L3]. A message is
-kept as the bytes that came and is decoded when it is its turn: decoded, JSON takes up to thirty times as much memory.
-What does not fit is refused by its caller.
+Messages wait for the answer to `auth`, for the answer to a join, or, as calls at /trpc, for the session to open. Each
+of these is a place; all places share `MAX_BYTES`. Of messages with the same key only the newest is held [L3]. A message
+is held as the bytes received and decoded when it is handled: decoded, JSON takes up to thirty times as much memory.
+`HeldMessages` is written by the connection's `Session`, `Memberships` and `TrpcSocket`; the caller refuses a message
+that does not fit.
 """
 
 from typing import NamedTuple
 
 MAX_BYTES = 64 * 1024  # of one connection, in all places together
-MAX_MESSAGES = 64  # in one place, and as many with a key
-UNKNOWN_MAX_BYTES, UNKNOWN_MAX_MESSAGES = 16 * 1024, 16  # while it is not known who the client is [A2]
-OVERHEAD_BYTES = 64  # what Python takes for a short message, its place in the list included
-KEY_BYTES = 128  # and for a short key
+MAX_MESSAGES = 64  # in one place without a key, and as many with one
+UNKNOWN_MAX_BYTES, UNKNOWN_MAX_MESSAGES = 16 * 1024, 16  # while the client is not authenticated [A2]
+OVERHEAD_BYTES = 64  # memory that Python uses for a short message besides its bytes, its list entry included
+KEY_BYTES = 128  # the same for a short key
 
-# the places of what waits for the answer to `auth`, messages of a session and calls at /trpc, and of what waits for
-# joins because a change of privacy is among it; no room has such an id [C17]
+# Places besides those of rooms, whose names are room ids; no room has such an id [C17]. OPENING: messages of a session
+# that wait for the answer to `auth`; CALLS: calls at /trpc that wait for the session; BEHIND_JOINS: a change of privacy
+# that waits for joins, and what came after it.
 OPENING, CALLS, BEHIND_JOINS = "", "\n", "\r"
 
 
 class Newest(NamedTuple):
-    """A message that is kept until a newer one with its key comes."""
+    """A held message that a newer one with the same key replaces."""
 
     key: str
     raw: bytes
 
 
 class HeldMessages:
-    """The messages of one connection that wait. Written by its Session, its Memberships and its TrpcSocket."""
+    """The held messages of one connection. Written by its `Session`, its `Memberships` and its `TrpcSocket`."""
 
     __slots__ = ("_places", "size")
 
@@ -36,8 +38,8 @@ class HeldMessages:
         self.size = 0  # bytes, OVERHEAD_BYTES for each message included
 
     def add(self, place: str, raw: bytes, *, known: bool = True, key: str = "") -> bool:
-        """Keep a message at the end of `place`; False when it does not fit. `known`: it is certain who has sent it.
-        When it fits, an earlier one with the same `key` in the place is kept no longer."""
+        """Append a message to `place`; an earlier one with the same `key` there is dropped. Returns False, and changes
+        nothing, when it does not fit. `known`: the client is authenticated."""
         max_bytes, max_messages = (MAX_BYTES, MAX_MESSAGES) if known else (UNKNOWN_MAX_BYTES, UNKNOWN_MAX_MESSAGES)
         messages = self._places.get(place, [])
         message: bytes | Newest = Newest(key, raw) if key else raw
@@ -54,7 +56,7 @@ class HeldMessages:
         return True
 
     def has(self, place: str, key: str) -> bool:
-        """Does a message with this key wait in `place`?"""
+        """True when a message with this key is held in `place`."""
         return self._find(place, key) is not None
 
     def _find(self, place: str, key: str) -> Newest | None:
@@ -64,18 +66,18 @@ class HeldMessages:
         return next((each for each in waiting if isinstance(each, Newest) and each.key == key), None)
 
     def take(self, place: str) -> list[bytes]:
-        """The messages of `place`, the first one first; they are kept no longer."""
+        """Remove and return the messages of `place`, oldest first."""
         messages = self._places.pop(place, [])
         self.size -= sum(map(_cost, messages))
         return [_raw(each) for each in messages]
 
     def first(self, place: str) -> bytes | None:
-        """The first message of `place`, which stays there; None when nothing waits in it."""
+        """The oldest message of `place`, which stays there; None when the place is empty."""
         messages = self._places.get(place)
         return _raw(messages[0]) if messages else None
 
     def take_first(self, place: str) -> bytes:
-        """The first message of `place`, which is kept no longer. Errors: KeyError when there is none."""
+        """Remove and return the oldest message of `place`. Errors: KeyError when the place is empty."""
         messages = self._places[place]
         first = messages.pop(0)
         if not messages:
@@ -84,8 +86,8 @@ class HeldMessages:
         return _raw(first)
 
     def reserve(self, size: int) -> bool:
-        """Count `size` bytes that somebody else keeps, until `release`; False when they do not fit. What is larger than
-        the budget fits when nothing else waits."""
+        """Count `size` bytes that the caller holds, until `release`. Returns False when they do not fit. A message
+        larger than the budget fits when nothing else is counted."""
         size += OVERHEAD_BYTES
         if self.size and self.size + size > MAX_BYTES:
             return False
@@ -93,11 +95,11 @@ class HeldMessages:
         return True
 
     def release(self, size: int) -> None:
-        """Count `size` bytes that were reserved no longer."""
+        """Uncount `size` bytes that were reserved."""
         self.size -= size + OVERHEAD_BYTES
 
     def clear(self) -> None:
-        """The connection is gone."""
+        """Drop all messages; the connection is closed."""
         for place in list(self._places):
             self.take(place)
 
@@ -107,7 +109,7 @@ def _raw(message: bytes | Newest) -> bytes:
 
 
 def _cost(message: bytes | Newest) -> int:
-    """Bytes of a message, and of what Python takes beside."""
+    """Memory of a held message in bytes: its payload, its key and Python's overhead."""
     if isinstance(message, Newest):
         return len(message.raw) + OVERHEAD_BYTES + len(message.key) + KEY_BYTES
     return len(message) + OVERHEAD_BYTES

@@ -1,7 +1,8 @@
-"""The edge of one worker: all its sessions, the rooms they hear, and their time.
+"""Holds all sessions of one worker's edge, delivers the bus's messages and room flushes to them, and runs their timers.
 
-The hub is where the bus delivers. It knows sessions by connection number while they are being opened and by session id
-from then on; a resumed session's old connection is replaced in one step [D16].
+`Hub` writes the tables of sessions and subscriptions. A session is found by connection number until it is opened and by
+session id from then on; a resumed session replaces the entry of its old connection in one step [D16]. Messages and
+flushes are delivered in the order in which the bus passes them on; all sockets are written once, after a flush.
 """
 
 import asyncio
@@ -49,16 +50,16 @@ from .subscription import RoomSubscription, Subscriber
 
 log = logging.getLogger("koko_presence.edge")
 
-# A worker that stood still has not read what came meanwhile, and timers ring before sockets are read: after one that
-# rang late nobody is called silent, idle or lost, and no token ends, for as long as it was late, a second at most
-# [D4, D11, N13]. What does not depend on what has been read is done in time.
+# A worker that was stalled has unread data, and timers run before sockets are read. After a timer that runs STALL_S
+# late no session is judged silent, idle or lost, and no token expires, for as long as the timer was late, at most
+# UNREAD_S [D4, D11, N13]. Everything that does not depend on received data runs in time.
 STALL_S, UNREAD_S = 0.25, 1.0
-TICK_S = 0.004  # of all that have become due together; the others follow after other work
-SHED_BYTES = 64 * 1024  # many times what waits for a receiver that keeps up
+TICK_S = 0.004  # longest part of the deadlines that are due together; the rest follows after other work
+SHED_BYTES = 64 * 1024  # many times the unsent bytes of a client that keeps up
 
 
 class Hub:
-    """One worker's edge. Written by the loop's thread alone; implements EdgePort for the bus."""
+    """One worker's edge. Written by the loop's thread only; implements `EdgePort` for the bus."""
 
     def __init__(
         self,
@@ -76,8 +77,8 @@ class Hub:
         round: Round | None = None,
         delays: Delays | None = None,
     ) -> None:
-        """`round` is the poller's: what is read in it could have been read when it began. `delays` has the times that
-        do not count against clients."""
+        """`round` is the poller's: data read in it counts as received when it began. `delays` has the times in which
+        the service was behind, by which timeouts of clients are extended. `clock` returns monotonic seconds."""
         self.edge_id = edge_id
         self.bus = bus
         self.limits = limits
@@ -90,36 +91,38 @@ class Hub:
         self.new_session_id = new_session_id
         self.round = round or Round(clock)
         self.delays = Delays() if delays is None else delays
-        # for how many seconds a client that wants in may have waited for this worker's work
+        # seconds that a new connection has waited for this worker's work, by monotonic second
         self.waits_for: Callable[[float], float] = self.round.lobby_waits_for
         self.sessions: dict[str, Session] = {}
         self.connections: dict[int, Session] = {}
-        self.drains = False  # all clients are being sent to other workers
-        self.migrating: set[int] = set()  # connections that were, until their sessions are resumed there
+        self.drains = False  # all clients are being moved to other workers
+        self.migrating: set[int] = set()  # connections moved to other workers whose sessions are not resumed there yet
         self.feeds: dict[str, RoomSubscription] = {}
         self.turn = WriteBatch(timers.call_soon)
-        self._last_connection = edge_id << 32  # so that no two workers give the same number
+        self._last_connection = edge_id << 32  # connection numbers are unique over all workers
         self._tasks: set[asyncio.Task[None]] = set()
         self._deadlines = Deadlines()
         self._alarm = Alarm(timers, clock, self._tick)
         self.judges_from = 0.0  # monotonic second from which silence is judged again
-        self.refuses_newcomers = False  # memory is short
+        self.refuses_newcomers = False  # set by the worker while memory is short
         self.calls = PendingRequests(edge_id, bus, timers, clock)
         self.procedures = Procedures(self)
-        self.join_access = Durations()  # how long joins waited for the authoriser
+        self.join_access = Durations()  # waits of joins for the authoriser
 
     def unix_s(self) -> float:
-        """Seconds since 1970, now."""
+        """The present time in seconds since 1970."""
         return self.wall.ms(self.clock()) / 1000.0
 
     def heard_at(self) -> float:
-        """When what is being handled could have been read: rates and silences are judged by that [L3, D4]."""
+        """The monotonic second at which the data being handled could have been read: rates and silences are judged by
+        it [L3, D4]."""
         return self.round.heard_at(self.clock())
 
     # --- connections ----------------------------------------------------------------------------------------------
 
     def accept(self, link: Link, address_use: AddressUse = FREE) -> Session:
-        """A new connection, and how its address is counted; the session it returns is the connection's handler."""
+        """Make the session of a new connection; `address_use` counts the connection for its address. The returned
+        session is the connection's handler."""
         self._last_connection += 1
         tally.accepted += 1
         session = Session(self, self._last_connection, link, address_use)
@@ -127,7 +130,7 @@ class Hub:
         return session
 
     def forget(self, session: Session) -> None:
-        """The connection is over: it hears no room any more."""
+        """Remove the session of a closed connection from all tables and subscriptions, and cancel its deadlines."""
         self.connections.pop(session.connection, None)
         self._deadlines.cancel(session.connection)
         self._deadlines.cancel((session.connection, "waiting"))
@@ -142,7 +145,8 @@ class Hub:
         session.hearing.clear()
 
     def mute(self, session: Session, room_id: str) -> None:
-        """The session hears nothing more of a room, neither what comes nor what was held back for it."""
+        """Remove the session from a room's subscription and drop what its outbox holds back of the room: the client
+        gets nothing more of it."""
         feed = self.feeds.get(room_id)
         if feed is not None:
             feed.drop(session.session_id)
@@ -160,7 +164,8 @@ class Hub:
         self._alarm.want(at)
 
     def await_answer(self, answer: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
-        """Run a check that has to ask elsewhere; the only tasks at an edge. A failure is logged."""
+        """Run a check that queries another service as a task; these are the only tasks of an edge. A failure is
+        logged."""
         task = asyncio.ensure_future(answer)
         self._tasks.add(task)
         task.add_done_callback(self._answered)
@@ -169,18 +174,17 @@ class Hub:
     def _answered(self, task: "asyncio.Task[None]") -> None:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
-            log.error("a check failed", exc_info=task.exception())
+            log.error("edge task failed", exc_info=task.exception())
 
     def shed_slow(self) -> int:
-        """Cut off the receivers for which more than SHED_BYTES wait; they may come back and resume. Returns how many
-        there were."""
+        """Close the sessions with more than SHED_BYTES of unsent data; they may resume. Returns their number."""
         slow = [session for session in self.sessions.values() if session.outbox.waiting_bytes() > SHED_BYTES]
         for session in slow:
             session.shed()
         return len(slow)
 
     def stop(self) -> None:
-        """No timer rings any more, no check goes on."""
+        """Stop all timers, fail pending calls and cancel pending checks."""
         self._alarm.stop()
         self.calls.stop()
         for task in self._tasks:
@@ -202,19 +206,19 @@ class Hub:
                     session.on_tick(now)
                 if self.clock() >= now + TICK_S:
                     break
-        finally:  # one session's trouble must not stop the clock of the others
+        finally:  # a fault in one session must not stop the timers of the others
             self._alarm.want(self._deadlines.next_at())
 
-    # --- news from owners -----------------------------------------------------------------------------------------
+    # --- messages from owners -------------------------------------------------------------------------------------
 
     def on_news(self, news: EdgeMessage, now: float) -> None:
-        """One piece of news for one session. A session that is gone meanwhile is no error."""
+        """Deliver one message from an owner to its session or call. A session that has closed meanwhile is no error."""
         if isinstance(news, SessionOpened):
             session = self.connections.get(news.connection)
             if session is not None and session.session_id == news.session_id and session.state == "open":
                 session.version = max(session.version, news.opening)
-                return  # said once more by the heir of an owner who had said it
-            if session is None or not session.opening:  # closed while its session was being made: no ghost
+                return  # repeated by the backup owner after the owner had sent it and was lost
+            if session is None or not session.opening:  # closed while its session was opened: end the session
                 migrates = self.drains and news.resumed
                 if migrates:
                     self.migrating.add(news.connection)
@@ -250,7 +254,7 @@ class Hub:
         elif isinstance(news, RoomRefused):
             session = self.sessions.get(news.session_id)
             if session is not None:
-                if news.out and news.room_id not in session.hearing:  # after a resume it believed to be in
+                if news.out and news.room_id not in session.hearing:  # a room restored by a resume
                     session.rooms.joined.discard(news.room_id)
                 session.on_room_refused(news.room_id, news.payload, now)
         elif isinstance(news, Left):
@@ -273,30 +277,31 @@ class Hub:
             self.calls.on_answer(news)
 
     def on_packet(self, packet: RoomBatch, now: float) -> None:
-        """A room's flush: copied to every receiver here."""
+        """Copy a room's flush to the outbox of each subscriber here, in stream order."""
         feed = self.feeds.get(packet.room_id)
         if feed is None:
             feed = self.feeds[packet.room_id] = RoomSubscription(packet.room_id)
         feed.deliver(packet, self._find)
         if feed.receivers:
-            self.feeds[packet.room_id] = feed  # a session that ended meanwhile may have taken the feed away
+            self.feeds[packet.room_id] = feed  # a session that ended during delivery may have removed the subscription
         else:
             self.feeds.pop(packet.room_id, None)
 
     def on_flushed(self, now: float) -> None:
-        """All packets of a flush have been delivered: write now, once per socket."""
+        """Write all outboxes with data, one write per socket, after all packets of a flush are delivered."""
         self.turn.write()
 
-    # --- when owners change [N-b] ---------------------------------------------------------------------------------
+    # --- view changes [N-b] ---------------------------------------------------------------------------------------
 
     def on_lane(self, session_id: str, lane: CursorRoute) -> None:
-        """A short way for a session's cursors, if it is still in the room."""
+        """Add a cursor route to a session, if the session is still subscribed to the room."""
         session = self.sessions.get(session_id)
         if session is not None and lane.key.decode() in session.hearing:
             session.gate.add_lane(lane)
 
     def drop_lanes(self, room_ids: Iterable[str]) -> None:
-        """These rooms get another owner: until it gives new lanes, cursors go the long way."""
+        """Remove the cursor routes of rooms whose owner changes. Cursors of these rooms are handled in Python until the
+        new owner provides new routes; a cursor that waited in a route is sent at once."""
         for room_id in room_ids:
             feed = self.feeds.get(room_id)
             for session_id in feed.receivers if feed is not None else ():
@@ -307,13 +312,14 @@ class Hub:
 
     @property
     def newest(self) -> int:
-        """Up to this number every connection is a session or gone; what later ones become is not certain yet."""
+        """The highest connection number up to which each connection has an open session or is closed; later connections
+        may still become sessions."""
         coming = [number for number, session in self.connections.items() if session.state != "open"]
         return min(coming, default=self._last_connection + 1) - 1
 
     def presences(self) -> dict[str, Present]:
-        """Of every room: which sessions of this edge are in it, whether they hear it, and where they point
-        (`SessionRateLimiter.last_cursor`)."""
+        """By room: the sessions of this edge that are in it or join it, whether they are subscribed, and their last
+        cursors (`SessionRateLimiter.last_cursor`)."""
         found: dict[str, Present] = {}
         called = self.calls.joins()
         for session in self.sessions.values():
@@ -325,14 +331,14 @@ class Hub:
         return found
 
     def say_again(self, now: float) -> None:
-        """An owner was lost: what nobody has answered yet is asked once more."""
+        """Repeat all requests without an answer, after the loss of an owner."""
         for session in list(self.connections.values()):
             session.login.say_again(now)
             session.rooms.say_again(now)
         self.calls.say_again(now)
 
     def session_words(self) -> dict[str, list[SessionRecord]]:
-        """Of every user: the sessions that are connected here."""
+        """By user: the records of the open sessions of this edge."""
         found: dict[str, list[SessionRecord]] = {}
         called = self.calls.joins()
         for session in self.sessions.values():

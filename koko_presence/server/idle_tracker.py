@@ -1,7 +1,8 @@
-"""Is somebody there? What a session's messages and silences say [D4, D8, D11, D14]. Pure: time is an argument.
+"""Derives a session's activity from its messages and silences [D4, D8, D11, D14]. Pure: time is an argument.
 
-A client says active or idle in its heartbeats. The server adds: idle after 120 s in which nothing but heartbeats that
-do not say active came, away after 10 more minutes, gone after 90 s without any message at all.
+Heartbeats carry active or idle. The server adds: idle after 120 s with nothing but heartbeats that do not carry active,
+away after another 10 minutes, and the end of the session after 90 s without any message. `ActivityWatch` is written by
+its session; the two times are fields of the `SessionRateLimiter`, as the compiled cursor path writes them as well.
 """
 
 from koko_presence._fastpath.session_limits import SessionRateLimiter
@@ -10,12 +11,13 @@ from koko_presence.protocol.messages import Activity
 
 
 class ActivityWatch:
-    """The activity of one session. Methods that may change it return the new value, or None when nothing changed."""
+    """The activity of one session. Methods that may change it return the new value, or None when it did not change.
+    Times are monotonic seconds."""
 
     __slots__ = ("_gate", "_idle_since", "_limits", "activity")
 
     def __init__(self, limits: Limits, now: float, gate: SessionRateLimiter) -> None:
-        """`gate` keeps the two times, because the short way of cursors moves them too."""
+        """`gate` stores the times of the last message and of the last activity."""
         self._limits = limits
         self._gate = gate
         self._gate.awake = True
@@ -23,20 +25,20 @@ class ActivityWatch:
         self.activity: Activity = "active"
 
     def note_life(self, now: float) -> None:
-        """A message of any kind came."""
+        """Record a message of any kind."""
         self._gate.note_life(now)
 
     def note_stir(self, now: float) -> None:
-        """Something other than a heartbeat came."""
+        """Record a message other than a heartbeat, as activity."""
         self._gate.note_stir(now)
 
     def interact(self, now: float) -> Activity | None:
-        """Somebody did something [D12]."""
+        """Record an interaction: the session becomes active [D12]."""
         self._gate.note_stir(now)
         return self._become("active", now)
 
     def claim(self, activity: Activity, now: float) -> Activity | None:
-        """A heartbeat's own word."""
+        """Apply the activity that a heartbeat or a status carries; idle does not change away."""
         if activity == "active":
             self._gate.note_stir(now)
         elif self.activity == "away" and activity == "idle":
@@ -44,7 +46,7 @@ class ActivityWatch:
         return self._become(activity, now)
 
     def lapse(self, now: float) -> Activity | None:
-        """Has enough time passed to be idle, or away?"""
+        """Become idle after `idle_after_s` without activity, then away after another `away_after_s`."""
         if self.activity == "active" and now >= self._gate.stirred_at + self._limits.idle_after_s:
             return self._become("idle", now)
         if self.activity == "idle" and now >= self._idle_since + self._limits.away_after_s:
@@ -52,16 +54,16 @@ class ActivityWatch:
         return None
 
     def restore(self, activity: Activity, now: float) -> None:
-        """A resumed session goes on as it was [D14]."""
+        """Set the activity of a resumed session [D14]."""
         self._become(activity, now)
 
     @property
     def silent_at(self) -> float:
-        """When the session counts as gone if nothing comes."""
+        """The monotonic second at which the session ends unless a message arrives."""
         return self._gate.seen_at + self._limits.silence_s
 
     def next_at(self) -> float:
-        """When to look again."""
+        """The monotonic second at which the activity changes or the session ends next unless a message arrives."""
         if self.activity == "active":
             return min(self.silent_at, self._gate.stirred_at + self._limits.idle_after_s)
         if self.activity == "idle":

@@ -1,8 +1,8 @@
-"""From HTTP to WebSocket on a connection that has carried requests before: proxies keep connections, and use them for
-whatever comes next.
+"""Moves a connection from HTTP to WebSocket after it has carried other requests: proxies reuse connections for
+upgrades.
 
-Where a request ends only aiohttp's parser knows, so that finds the upgrade among the requests. The upgrade's handler
-gives the connection away (`wants_websocket`, `take`).
+Only aiohttp's parser has the boundaries of requests, so it finds the upgrade among them. The upgrade's request handler
+then releases the connection: `wants_websocket`, `take`, `given_away`, in this order. Holds no state.
 """
 
 import asyncio
@@ -17,7 +17,8 @@ HEAD_TOO_LARGE = f"The request's head is too large: {MAX_HEAD_BYTES} bytes and {
 
 
 class _Rest:
-    """What aiohttp has read behind the head of an upgrade: given to this, as to a parser of the next protocol."""
+    """Collects the bytes that aiohttp has read after the head of an upgrade; aiohttp passes them to it as to the parser
+    of the next protocol."""
 
     def __init__(self) -> None:
         self.data = b""
@@ -30,7 +31,7 @@ class _Rest:
 
 
 def wants_websocket(request: web.BaseRequest) -> bool:
-    """Is it an upgrade to WebSocket, behind which aiohttp's parser has stopped to read?"""
+    """True for an upgrade to WebSocket, after which aiohttp's parser has stopped."""
     return (
         request.method == "GET"
         and request.headers.get("upgrade", "").lower() == "websocket"
@@ -39,12 +40,12 @@ def wants_websocket(request: web.BaseRequest) -> bool:
 
 
 def take(request: web.BaseRequest) -> tuple[Head, bytes]:
-    """Take the connection from aiohttp: the upgrade's head, and the bytes from its beginning on. The request's handler
-    has to raise `given_away()` then."""
+    """Detach the connection from aiohttp. Returns the upgrade's head, and the bytes from its beginning on, the head
+    written anew. The request's handler has to raise `given_away()` afterwards."""
     http: Any = request.protocol
     rest = _Rest()
     http.set_parser(rest)
-    http.transport = None  # or it would close it
+    http.transport = None  # aiohttp would close it
     http.connection_lost(None)
     lines = [b"GET %b HTTP/1.1" % _raw_path(request)]
     lines += [name + b": " + value for name, value in request.raw_headers]
@@ -61,5 +62,5 @@ def _raw_path(request: web.BaseRequest) -> bytes:
 
 
 def given_away() -> asyncio.CancelledError:
-    """What a handler raises when it has given its connection away."""
+    """The exception that a request handler raises after `take`."""
     return asyncio.CancelledError("the connection carries WebSocket now")

@@ -1,12 +1,14 @@
-"""The listening sockets of one worker, and a few new connections per turn of the loop.
+"""Accepts connections from the listening sockets of one worker, at most ACCEPTS_A_TURN per loop iteration and socket.
 
-uvloop's own server takes everything that waits in one go: a thousand people who come back at once then hold up those
-who are there for a tenth of a second. It stays calm when file descriptors run out, and so does this.
+uvloop's own server accepts all pending connections in one loop iteration: a thousand simultaneous reconnects then delay
+connected clients by a tenth of a second. `Listener` bounds that, and pauses like uvloop's server when file descriptors
+run out.
 
-Who has been let in is served to the end before many more are: while these are behind, one connection is accepted every
-HELD_BACK_S, and the others wait where they cost nothing, in the kernel, in the order in which they came. Who has closed
-the connection meanwhile is not served. Where the line stays so long that clients would give up while they are served,
-those who have waited longest are refused: else all the work would be done for people who are gone when it is.
+Accepted connections are served completely before many others are accepted: while they are behind, one connection is
+accepted every HELD_BACK_S per socket, and the others wait in the kernel's queue, in the order of arrival, where they
+cost nothing. A connection that the client has closed meanwhile is dropped. When the wait stays so long that clients
+time out while they are served, the connections that have waited longest are refused, so that work is not spent on
+connections whose clients are gone. `Listener` writes the set of listening sockets and its pauses.
 """
 
 import asyncio
@@ -25,22 +27,23 @@ log = logging.getLogger("koko_presence.listening")
 
 ACCEPTS_A_TURN = 16
 RECEIVE_BUFFER_BYTES = 64 * 1024
-LOOKS_A_TURN = 64  # at connections that turn out to be given up
-PAUSE_S = 0.1
+LOOKS_A_TURN = 64  # connections taken from the kernel per loop iteration, those closed by the client included
+PAUSE_S = 0.1  # without accepts when no descriptor or memory is free
 HELD_BACK_S = 0.01
-# Clients give up after 10 to 15 s, the time in which they are served included. A crowd that has come at once is served
-# until it gives up, all at once, and finds a short line when it comes back; a line that stays long is another thing.
+# Clients time out after 10 to 15 s, the time for serving them included. Clients that connect at the same moment also
+# time out at the same moment, which empties the queue; therefore connections are refused only when each one accepted
+# in LONG_LINE_S had waited for more than LONG_WAIT_S.
 LONG_WAIT_S, LONG_LINE_S = 7.5, 12.0
-LAST_DATA_RECV = 52  # where tcpi_last_data_recv stands in struct tcp_info, in milliseconds
-QUIET_S = 10.0
+LAST_DATA_RECV = 52  # offset of tcpi_last_data_recv, in milliseconds, in struct tcp_info
+QUIET_S = 10.0  # without a failed accept before the next one is logged
 _NO_ROOM = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 
 
 class Listener:
-    """Calls `on_connection(sock, peer_address)` for every connection; the socket is the callee's. `on_late(sock)`
-    instead for one that has waited for more than LONG_WAIT_S, when all have for LONG_LINE_S. `holds_back(now)`: are
-    those who were let in before still to be served, so that others have to wait? `is_full()`: would one more take a
-    descriptor that is kept for something else, so that all have to wait?"""
+    """Calls `on_connection(sock, peer_address)` for each accepted connection, and `on_late(sock)` instead for each one
+    after LONG_LINE_S in which all had waited for more than LONG_WAIT_S. The callee owns the socket. `holds_back(now)`
+    returns True while accepted connections are behind, which reduces the rate of accepts. `is_full()` returns True when
+    another connection would use a reserved descriptor, which pauses accepting. `clock` returns monotonic seconds."""
 
     def __init__(
         self,
@@ -52,25 +55,26 @@ class Listener:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.sockets: list[socket.socket] = []
-        self.given_up = 0  # connections that the client had closed before they were accepted
-        self.lacks_room = False  # clients wait because there is no descriptor or memory for them
+        self.given_up = 0  # connections closed by the client before they were accepted
+        self.lacks_room = False  # connections wait for a free descriptor or memory
         self._on_connection, self._on_late = on_connection, on_late
         self._holds_back, self._is_full, self._clock = holds_back, is_full, clock
-        self._long_since: float | None = None  # everybody who was accepted had waited for LONG_WAIT_S
-        self._since: dict[socket.socket, float] = {}  # when those came who wait at each socket, or a little earlier
+        self._long_since: float | None = None  # since then each accepted connection had waited for LONG_WAIT_S
+        self._since: dict[socket.socket, float] = {}  # lower bound of the arrival of connections pending at each socket
         self._loop = asyncio.get_running_loop()
         self._no_room_at = -QUIET_S
         self._pauses: dict[socket.socket, asyncio.TimerHandle] = {}
 
     async def open(self, host: str, port: int, *, backlog: int) -> None:
-        """Listen on every address of `host`. Errors: OSError when one is taken or not ours; then none is open."""
+        """Listen on every address of `host`. Errors: OSError when one is in use or not of this machine; then none is
+        open."""
         found = await self._loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         (sockets,) = listening_sockets(found, 1, backlog=backlog)
         self.take(sockets)
 
     def take(self, sockets: Iterable[socket.socket]) -> None:
-        """Accept from exactly these sockets, which listen already and which others may hold too. Those that it has
-        accepted from and that are not among them stay open, for the worker that accepts there now."""
+        """Accept from exactly these sockets, which listen already and which other processes may hold, too. Sockets
+        accepted from before that are not among them stay open, for the worker that accepts from them now."""
         wanted = list(sockets)
         for sock in [sock for sock in self.sockets if sock not in wanted]:
             self._stop(sock)
@@ -81,13 +85,13 @@ class Listener:
             self._loop.add_reader(sock, self._accept, sock)
 
     def waits_for(self, now: float) -> float:
-        """For how many seconds, at most, a client has waited to be accepted."""
+        """Seconds that a pending connection has waited for its accept at most, by monotonic second `now`."""
         for sock in [sock for sock in self._since if not _has_waiting(sock)]:
             del self._since[sock]
         return max((now - since for since in self._since.values()), default=0.0)
 
     def close(self) -> None:
-        """Take nobody any more. Who waits to be accepted is cut off, unless another process holds the socket too."""
+        """Close the listening sockets. Pending connections are reset, unless another process holds the socket, too."""
         sockets, self.sockets = self.sockets, []
         for sock in sockets:
             self._stop(sock)
@@ -120,12 +124,12 @@ class Listener:
                 self._since.pop(listening, None)
                 return
             except OSError as error:
-                if error.errno in _NO_ROOM:  # the kernel would tell of the same connection again and again
+                if error.errno in _NO_ROOM:  # the socket stays readable: without a pause the loop would spin
                     self._complain(error)
                     self.lacks_room = True
                     self._since.setdefault(listening, now)
                     self._pause(listening, PAUSE_S)
-                return  # else: it was gone before it was accepted
+                return  # any other error: the connection was lost before it was accepted
             self.lacks_room = False
             if listening in self._since:
                 waited_s = _waited_s(sock)
@@ -142,7 +146,7 @@ class Listener:
             may_accept -= 1
             if not may_accept:
                 break
-        self._since[listening] = now - waited_s  # more may wait, who came after the last one
+        self._since[listening] = now - waited_s  # pending connections arrived after the last accepted one
         if held_back:
             self._pause(listening, HELD_BACK_S)
 
@@ -154,14 +158,14 @@ class Listener:
             else:
                 self._on_connection(sock, address)
         except Exception:
-            log.exception("a new connection was dropped")
+            log.exception("new connection dropped after an error")
             sock.close()
 
     def _complain(self, error: OSError) -> None:
-        """Say it once, until there has been room for a while."""
+        """Log a failed accept, once until none has failed for QUIET_S."""
         now = self._loop.time()
         if now - self._no_room_at > QUIET_S:
-            log.warning("new connections have to wait: %s", error.strerror)
+            log.warning("accept failed, new connections wait: %s", error.strerror)
         self._no_room_at = now
 
     def _pause(self, listening: socket.socket, for_s: float) -> None:
@@ -176,15 +180,14 @@ class Listener:
 
 
 def _has_waiting(listening: socket.socket) -> bool:
-    """Does a client wait to be accepted?"""
+    """True when a connection is pending at the socket."""
     ends = select.poll()
     ends.register(listening, select.POLLIN)
     return bool(ends.poll(0))
 
 
 def _waited_s(sock: socket.socket) -> float:
-    """For how long a new connection has waited since its last data came, as the kernel counts it [tcp(7), TCP_INFO];
-    0.0 where nothing says so."""
+    """Seconds since the kernel received the last data of a new connection [tcp(7), TCP_INFO]; 0.0 when unknown."""
     if sock.family not in (socket.AF_INET, socket.AF_INET6):
         return 0.0
     try:
@@ -195,12 +198,12 @@ def _waited_s(sock: socket.socket) -> float:
 
 
 def listening_sockets(found: Iterable[Any], slots: int, *, backlog: int) -> list[list[socket.socket]]:
-    """For each of `slots` processes its own listening sockets, one on each address of `found` (as getaddrinfo gives
-    them), all with one port; port 0 is chosen once.
+    """Open the listening sockets of `slots` processes: for each slot one on each address of `found` (as getaddrinfo
+    returns them), all with one port; port 0 is chosen once.
 
-    The kernel spreads new connections over the slots (SO_REUSEPORT). That would also let a second server share the port
-    in silence, so the first socket is bound before it is given the option: then a taken port is an error [socket(7)].
-    Errors: OSError when an address is taken or not ours; then none is open.
+    The kernel spreads new connections over the slots (SO_REUSEPORT). The option would also let a second server share
+    the port unnoticed, so the first socket is bound before it gets the option: then a port in use is an error
+    [socket(7)]. Errors: OSError when an address is in use or not of this machine; then none is open.
     """
     made: list[list[socket.socket]] = [[] for _ in range(slots)]
     port = 0
@@ -212,7 +215,7 @@ def listening_sockets(found: Iterable[Any], slots: int, *, backlog: int) -> list
                 made[slot].append(sock)
                 sock.setblocking(False)
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                # what the kernel keeps of a connection that is not read, and takes for each one's part of a turn
+                # the receive buffer of accepted connections: what the kernel holds of a connection that is not read
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
                 if family == socket.AF_INET6:
                     sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)

@@ -1,4 +1,5 @@
-"""Which pages may connect, and from which of them a cookie counts [A8]. Pure: headers in, a word out."""
+"""Decides which browser origins may connect, and from which of them a cookie counts [A8]. Pure: headers in, a verdict
+out."""
 
 from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
@@ -12,16 +13,16 @@ Values = Callable[[str], Sequence[str]]  # the values of a request's header, by 
 
 
 class Origins(NamedTuple):
-    """`listed` are the origins of server.origins. `tls`: the connections are encrypted here. `local_only`: this host is
-    known by loopback names and addresses alone, as with --dev (DNS rebinding)."""
+    """`listed` are the origins of server.origins. `tls`: this server terminates TLS. `local_only`: this host accepts
+    loopback names and addresses only, as with --dev (DNS rebinding)."""
 
     listed: Collection[str] = ()
     tls: bool = False
     local_only: bool = False
 
     def allow(self, values: Values) -> bool:
-        """An exact match of scheme, host and port, or the page of this very host [RFC 6454]. No Origin means that it
-        is not a browser."""
+        """True for an exact match of scheme, host and port with a listed origin, for a page of this host, and without
+        an Origin header, which browsers always send [RFC 6454]."""
         origins = values("origin")
         if not origins:
             return True
@@ -31,8 +32,8 @@ class Origins(NamedTuple):
         return origin in self.listed or self._is_own(origin, values)
 
     def allow_cookie(self, values: Values) -> bool:
-        """Whether the Origin that is there may bring a cookie along: it is allowed, and the page came over TLS or from
-        this very machine. Anybody on the way can change a page that came by http."""
+        """True when the request has an Origin that is allowed and whose page was loaded over TLS or from this machine:
+        a page loaded over http can be changed in transit."""
         origins = values("origin")
         if not origins or not self.allow(values):
             return False
@@ -40,8 +41,8 @@ class Origins(NamedTuple):
         return page.scheme != "http" or is_loopback(page.hostname or "")
 
     def _is_own(self, origin: str, values: Values) -> bool:
-        """https://HOST is this host wherever TLS ends; http://HOST only if neither this connection nor the one to a
-        proxy before it is encrypted. Whoever forges that a proxy says https only gets less."""
+        """https://HOST is this host wherever TLS is terminated; http://HOST only if neither this connection nor the one
+        to a proxy is encrypted. A forged forwarded scheme of https only restricts the request."""
         hosts = values("host")
         if len(hosts) != 1 or (self.local_only and not is_own(hosts)):
             return False
@@ -54,7 +55,7 @@ NONE_LISTED = Origins()
 
 
 def _came_by_https(values: Values) -> bool:
-    """Does a proxy say that the client came over TLS [RFC 7239 section 5.4]?"""
+    """True when a proxy's headers state that the client connected over TLS [RFC 7239 section 5.4]."""
     schemes = [part.strip().lower() for value in values("x-forwarded-proto") for part in value.split(",")]
     pairs = [pair.strip().lower() for value in values("forwarded") for pair in value.replace(",", ";").split(";")]
     return "https" in schemes or any(pair.replace('"', "") == "proto=https" for pair in pairs)
@@ -68,5 +69,5 @@ def _same_host(origin: str, host: str) -> bool:
             return False
         default = _DEFAULT_PORTS[page.scheme]
         return bool(page.hostname) and (page.hostname, page.port or default) == (own.hostname, own.port or default)
-    except ValueError:  # a port or an address that is none
+    except ValueError:  # an invalid port or address
         return False

@@ -1,7 +1,8 @@
-"""Calls over HTTP that wait for their answer: a command goes out with its number, one CallAnswered comes back [M9].
+"""Matches the answers of owners with the HTTP calls that wait for them: one `CallAnswered` per numbered command [M9].
 
-Any worker takes a call, the owner of the room or user answers it, wherever that is. What nobody has answered within
-`PATIENCE_S` fails with UNAVAILABLE: its owner was lost, or the road to it.
+Any worker accepts a call; the owner of the room or user answers it, on whichever worker. A call without an answer
+within `PATIENCE_S` fails with UNAVAILABLE: its owner, or the connection to it, was lost. `PendingRequests` of the `Hub`
+writes the table of pending calls.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from koko_presence.protocol.errors import PresenceError
 from koko_presence.protocol.events import ErrorReply
 from koko_presence.rooms.deadlines import Deadlines
 
-PATIENCE_S = 5.0  # longer than a change of owners takes, a worker that hangs included
+PATIENCE_S = 5.0  # longer than a view change takes, a worker that hangs included
 MAX_PENDING = 10_000
 
 _NOT_KNOWN = "No answer came in time, so it is not known whether this was done. Look, and try again."
@@ -27,7 +28,7 @@ _errors: msgspec.json.Decoder[ErrorReply] = msgspec.json.Decoder(ErrorReply)
 
 
 class PendingRequests:
-    """The calls of one edge that are under way. Written by the loop's thread alone."""
+    """The pending calls of one edge. Written by the loop's thread only."""
 
     def __init__(self, edge_id: int, bus: Bus, timers: Timers, clock: Callable[[], float]) -> None:
         self._edge_id = edge_id
@@ -42,14 +43,14 @@ class PendingRequests:
         return len(self._pending)
 
     def check_free(self) -> None:
-        """Errors: UNAVAILABLE when no more calls may wait here."""
+        """Errors: UNAVAILABLE when MAX_PENDING calls are pending."""
         if len(self._pending) >= MAX_PENDING:
             raise PresenceError("UNAVAILABLE", "More calls wait here than this server takes. Try again.")
 
     async def ask(self, command: Any, user_id: str, scopes: Scopes | None = None) -> bytes:
-        """Send `command`, a command of commands.py that has a `call`, for `user_id`, and wait for the owner's answer,
-        as JSON. `scopes`: all that the caller's token allows there. Errors: PresenceError, the owner's own, or
-        UNAVAILABLE when no answer comes."""
+        """Send `command`, a command of commands.py with a field `call`, on behalf of `user_id`, and return the owner's
+        answer as JSON. `scopes` are those of the caller's token in the room. Errors: the owner's PresenceError, or
+        UNAVAILABLE without an answer within `PATIENCE_S`."""
         self.check_free()
         now = self._clock()
         self._last_number += 1
@@ -67,7 +68,7 @@ class PendingRequests:
             self._pending.pop(number, None)
 
     def joins(self) -> dict[str, set[str]]:
-        """By session: the rooms that it joins by a call which is not answered yet."""
+        """By session: the rooms that it joins by pending calls."""
         found: dict[str, set[str]] = {}
         for _, command in self._pending.values():
             if isinstance(command, EnterRoom):
@@ -75,7 +76,7 @@ class PendingRequests:
         return found
 
     def on_answer(self, news: CallAnswered) -> None:
-        """The owner's answer. A second one, or one that nobody waits for any more, is no error."""
+        """Complete the call with the owner's answer. A second answer, or one to a call that has ended, is ignored."""
         answer, _ = self._pending.get(news.number, (None, None))
         if answer is None or answer.done():
             return
@@ -85,9 +86,9 @@ class PendingRequests:
             answer.set_result(news.payload)
 
     def say_again(self, now: float) -> None:
-        """An owner was lost: joins and leaves are asked once more, as sessions do; the other commands are kept by the
-        bus (wire_messages.is_kept), or must not be done twice. So must a leave that names no session: the second time
-        it might find another."""
+        """Repeat pending joins and leaves after the loss of an owner, as sessions do. Other commands are repeated by
+        the bus (wire_messages.is_kept), or must not be executed twice; so must a leave that names no session, which
+        could match another session the second time."""
         for answer, command in list(self._pending.values()):
             again = isinstance(command, EnterRoom) or (
                 isinstance(command, LeaveRoom) and (command.all or command.session_id != "")
@@ -96,7 +97,7 @@ class PendingRequests:
                 self._bus.send(command, now)
 
     def stop(self) -> None:
-        """No answer is waited for any more."""
+        """Fail all pending calls with UNAVAILABLE."""
         self._alarm.stop()
         for answer, _ in self._pending.values():
             if not answer.done():

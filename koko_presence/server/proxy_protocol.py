@@ -1,7 +1,8 @@
-"""The PROXY protocol, version 2: a proxy that passes bytes on says before them whose they are.
+"""Reads the PROXY protocol header, version 2, in which a proxy passes the client's address before the client's bytes.
 
-[The PROXY protocol, W. Tarreau, 2020/03/05, section 2.2.] It is required where it is switched on, since a client could
-send such a header itself if it were not; and only trusted proxies may connect at all.
+[The PROXY protocol, W. Tarreau, 2020/03/05, section 2.2.] Where it is switched on the header is required, and only
+trusted proxies may connect: otherwise a client could send such a header itself. `ProxyHeaders` writes the set of
+connections that wait for their header; the header is consumed before TLS or HTTP is read.
 """
 
 import socket
@@ -14,15 +15,16 @@ from .address_limits import AddressUse
 from .tls_first_record import FirstRecord
 
 SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
-HEAD_BYTES = 16  # signature, version and command, family and protocol, length of what follows
-LONGEST_HEADER_BYTES = 1024  # addresses, and what a proxy may add behind them
+HEAD_BYTES = 16  # signature, version and command, family and protocol, length of the rest
+LONGEST_HEADER_BYTES = 1024  # addresses, and the extensions that a proxy may append
 LOCAL, PROXY = 0x20, 0x21
 TCP4, TCP6 = 0x11, 0x21
 
 
 class ProxyHeaders(FirstRecord):
-    """Connections of proxies that wait for their PROXY header. It is taken from the socket, and `begin(sock, address)`
-    called with whose the connection is; None for the proxy's own, and for who did not come by TCP."""
+    """Connections of proxies that wait for their PROXY header. The header is consumed from the socket, then
+    `begin(sock, address)` is called with the client's address: None for a connection of the proxy itself, and for a
+    client that is not connected by TCP."""
 
     longest_bytes = LONGEST_HEADER_BYTES
 
@@ -31,7 +33,7 @@ class ProxyHeaders(FirstRecord):
         self._begin = begin
 
     def size_of(self, data: bytes) -> int | None:
-        """Of a header of version 2."""
+        """The size of a header of version 2."""
         if not SIGNATURE.startswith(data[: len(SIGNATURE)]):
             return None
         if len(data) < HEAD_BYTES:
@@ -39,13 +41,13 @@ class ProxyHeaders(FirstRecord):
         return HEAD_BYTES + int.from_bytes(data[14:16], "big") if data[12] in (LOCAL, PROXY) else None
 
     def on_whole(self, sock: socket.socket, use: AddressUse, record: bytes) -> None:
-        """It says whose the connection is."""
+        """Consume the header and pass on the connection with the client's address."""
         sock.recv(len(record))
         self._begin(sock, source_of(record))
 
 
 def source_of(header: bytes) -> Address | None:
-    """The client's address in a whole header; None when it has none."""
+    """The client's address in a complete header; None when it has none."""
     command, family, body = header[12], header[13], header[HEAD_BYTES:]
     if command == PROXY and family == TCP4 and len(body) >= 12:
         return IPv4Address(body[:4])

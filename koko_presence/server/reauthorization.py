@@ -1,7 +1,8 @@
-"""Whether a session may stay in its rooms: asked again after a fresh token, or when an operator says so; and its end.
-A session that is in stays in while there is no answer, and is asked about again until there is one.
+"""Rechecks whether a session may stay in its rooms, after a new token or on an operator's request, and expels it.
 
-The part of `membership.Memberships` that can take a room away from a session without its client asking for it.
+A session in a room stays in it while there is no answer, and the check is repeated until there is one. This is the part
+of `membership.Memberships` that can remove a session from a room without a request of its client; it writes `undecided`
+and the state declared below of `Memberships`.
 """
 
 from __future__ import annotations
@@ -25,18 +26,19 @@ if TYPE_CHECKING:
 
 NOT_OPEN = "Your new token does not open this room."
 NO_LONGER_OPEN = "You may not be in this room any more."
-ASK_AGAIN_S = 5.0  # until what nobody could say is asked again, twice that at most
+ASK_AGAIN_S = 5.0  # until an undecided check is repeated, at most twice that
 
 
 def kick(session: Session, reason: str) -> None:
-    """Throw the client off the server: a `kicked` is the next it gets and the last, then 4403 [L7, N12]."""
+    """Kick the client off the server: unsent messages are dropped, `kicked` is the last message, then the connection is
+    closed with 4403 [L7, N12]."""
     session.outbox.discard()
     session.send(Kicked(reason=reason))
     session.finish(4403)
 
 
 class Reauthorization:
-    """Base of Memberships, whose state this is."""
+    """Base of `Memberships`, whose state it shares."""
 
     __slots__ = ("_ask_at", "undecided")
 
@@ -55,18 +57,19 @@ class Reauthorization:
         def _send(self, command: Any, now: float) -> None: ...
 
     def __init__(self) -> None:
-        self.undecided: frozenset[str] = NONE  # rooms in which it is although nobody could say whether it may be
+        self.undecided: frozenset[str] = NONE  # rooms of the session whose last access check had no answer
         self._ask_at = 0.0
 
     def check_again(self, now: float) -> None:
-        """A fresh token: rooms it no longer opens are left, in the others the scopes are new [A4]."""
+        """Recheck all rooms after a new token: the session is expelled from rooms that the token does not open, and
+        gets the token's scopes in the others [A4]."""
         self.outdate_joins()
         for room_id in sorted(self.joined):
             self.recheck(room_id, NOT_OPEN)
 
     def recheck(self, room_id: str, reason: str, then: Callable[[bool | None], None] = lambda allowed: None) -> None:
-        """May the session still be in a room that it is in, or on its way into? If not it is thrown out, with `reason`;
-        `then` hears which, or None when nobody could say [A6, N12]."""
+        """Check whether the session may be in a room that it is in or joins, and expel it with `reason` if not. `then`
+        is called with the result, None when there was no answer [A6, N12]."""
 
         def decide(grant: Grant) -> None:
             self._regrant(room_id, grant, reason)
@@ -98,18 +101,20 @@ class Reauthorization:
             self.note_undecided(room_id, now)
 
     def note_undecided(self, room_id: str, now: float) -> None:
-        """Nobody could say whether the session may be in a room in which it is: it stays, and is asked about later."""
+        """Record that the access check of a room that the session is in or joins had no answer: the session stays, and
+        the check is repeated later."""
         if room_id not in self.joined and room_id not in self.joining:
             return
         session = self._session
         if not self.undecided:
-            # spread, for many were left undecided at the same time
+            # spread by connection number: many sessions become undecided at the same time
             self._ask_at = now + ASK_AGAIN_S * (1.0 + session.connection % 16 / 16.0)
             session.hub.wake(session, now)
         self.undecided |= {room_id}
 
     def ask_undecided(self, now: float) -> float:
-        """Ask again about the rooms of which nobody could say, if it is time. Returns when to come again."""
+        """Recheck the undecided rooms when it is due. Returns the monotonic second of the next recheck, infinity for
+        none."""
         if self.undecided and now >= self._ask_at:
             rooms, self.undecided = self.undecided, NONE
             for room_id in sorted(rooms):
@@ -117,17 +122,17 @@ class Reauthorization:
         return self._ask_at if self.undecided else inf
 
     def expel(self, room_id: str, reason: str, now: float) -> bool:
-        """Throw the session out of a room that it is in, or on its way into: a `kicked` is the next it gets of it,
-        and the last. False when it has nothing to do with it."""
+        """Expel the session from a room that it is in or joins: `kicked` is the next and last message that its client
+        gets of the room. Returns False when the session is neither in the room nor joins it."""
         session = self._session
         if room_id not in self.joined and room_id not in self.joining:
             return False
         if room_id in self.hearing or self.unanswered.is_entering(room_id):
             session.barred |= {room_id}
-        session.hub.mute(session, room_id)  # before the owner knows: it may be another worker
+        session.hub.mute(session, room_id)  # at once: the owner, perhaps on another worker, handles the leave later
         session.send(Kicked(room_id=room_id, reason=reason))
         self.joining.pop(room_id, None)
-        session.held.take(room_id)  # `kicked` is their answer
+        session.held.take(room_id)  # held messages get no answer but `kicked`
         self._began.pop(room_id, None)
         self._forget(room_id)
         command = LeaveRoom(user_id=session.user_id, room_id=room_id, session_id=session.session_id, reason="kicked")

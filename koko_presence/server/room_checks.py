@@ -1,4 +1,4 @@
-"""What is checked of a room before anybody enters, over a socket or by HTTP: its name and its type."""
+"""Checks a room's id and type before a join, for sockets and HTTP alike. Holds no state."""
 
 from typing import Any
 
@@ -11,16 +11,17 @@ from koko_presence.protocol.messages import GetActive, Join, RoomType
 
 
 def check_room_id(room_id: str) -> None:
-    """Errors: INVALID_MESSAGE for what no room is called."""
-    if not room_id.isprintable():  # control characters, and separators that look like nothing [C17]
+    """Errors: INVALID_MESSAGE for an id with characters that are not printable."""
+    if not room_id.isprintable():  # control characters and invisible separators [C17]
         raise PresenceError("INVALID_MESSAGE", "A roomId has 1 to 128 printable characters.")
 
 
 def claimed_type(room_type: Any) -> RoomType | None:
-    """The type that a client's message names, None when it names none."""
+    """The room type in a client's message, None when it has none."""
     return None if room_type is UNSET else room_type
 
 
 def settled_type(message: Join | GetActive, grant: Grant) -> RoomType | None:
-    """The room's type from the authoriser, the known prefix or the message [C1, C2]. Errors: ROOM_TYPE_MISMATCH."""
+    """The room's type from the authoriser, a known prefix of its id, or the message [C1, C2]. Errors:
+    ROOM_TYPE_MISMATCH when the message's differs from the others."""
     return settled(message.room_id, claimed_type(message.room_type), grant)

@@ -370,15 +370,16 @@ def test_that_there_is_no_room_is_said_once_and_again_when_there_was_room_meanwh
                 assert "503" in await raw(port, handshake())
 
     async def test() -> None:
-        caplog.set_level("INFO", "koko_presence.door")
+        caplog.set_level("INFO", "koko_presence.acceptor")
         async with opened(max_connections=2) as (door, port):
             for _ in range(2):
                 await fill(port)
                 await until(lambda: door.open_count == 0)
 
     run(test())
-    full, room = "no more connections: the descriptor limit allows 2", "there is room for connections again"
-    said = [record.getMessage() for record in caplog.records if record.name == "koko_presence.door"]
+    full = "connection limit reached: the file descriptor limit allows 2 connections"
+    room = "connection limit no longer reached"
+    said = [record.getMessage() for record in caplog.records if record.name == "koko_presence.acceptor"]
     assert said == [full, room, full, room]
 
 

@@ -45,4 +45,4 @@ def test_regression_the_accept_path_does_not_spin_when_descriptors_run_out() -> 
         process.terminate()
         _, said = process.communicate(timeout=PATIENCE_S)
         assert len(said.splitlines()) <= 5, said
-        assert "no more connections: the descriptor limit allows 28" in said
+        assert "connection limit reached: the file descriptor limit allows 28 connections" in said

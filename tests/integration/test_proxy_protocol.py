@@ -131,7 +131,7 @@ def test_who_waits_for_a_header_counts_as_a_connection_and_that_there_is_no_room
             silent = [await asyncio.open_connection("127.0.0.1", worker.port) for _ in range(2)]
             await until(lambda: door._entering == 2)
             assert await answer(server, header() + GET) == b"" and tally.turned_away == before + 1
-            assert [record.message for record in caplog.records if "no more connections" in record.message]
+            assert [record.message for record in caplog.records if "connection limit reached" in record.message]
             for _, writer in silent:
                 writer.close()
             await until(lambda: door._entering == 0)
