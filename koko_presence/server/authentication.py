@@ -1,11 +1,12 @@
-"""Who is behind a session: from its `auth` message to its identity and session id, and on to the end of the token [A].
+"""Authenticates one session: from its `auth` message to its identity and session id, until its token expires [A].
 
-The verifier may have to ask elsewhere; until it has answered, and until the user's owner has made the session, what the
-client sends is held back by the session.
+`Authentication` writes the session's identity and what is pending for it. The order is: verify the token, open the
+session at the user's owner, answer the client. The verifier may query another service; until it has answered and the
+user's owner has opened the session, the session holds the client's messages.
 
-While the token cannot be checked, since the server that would have to be asked does not answer, a resume token is proof
-enough for a session that is not over, and the token is checked as soon as that is possible: a refusal then ends the
-connection. A token that is refused, or was when it was checked last, is never helped by a resume token.
+While the token cannot be checked because that service does not answer, a resume token authenticates a session that has
+not ended. The token is then checked as soon as possible, and a refusal closes the connection. A resume token is not
+accepted in place of a token that is refused, or that was refused when it was last checked.
 """
 
 from __future__ import annotations
@@ -35,14 +36,14 @@ if TYPE_CHECKING:
 
     from .session import Session
 
-AGAIN_HZ, AGAIN_BURST = 0.2, 5
-RESUME_WAITS_S = 1.0  # for an answer about the token of a client with a resume token: well within the grace [D2]
-CHECK_AGAIN_S = 5.0  # until a token that could not be checked is checked again, twice that at most
-COMPACT = "cursors"  # the one capability there is: compact cursors [B12]
+AGAIN_HZ, AGAIN_BURST = 0.2, 5  # rate of `auth` messages after the first one
+RESUME_WAITS_S = 1.0  # for the verifier's answer before the resume token is used: well within the grace [D2]
+CHECK_AGAIN_S = 5.0  # until the check of an unchecked token is repeated, at most twice that
+COMPACT = "cursors"  # the only capability: compact cursors [B12]
 
 
 class Authentication:
-    """The identity of one session. Written by itself alone."""
+    """The identity of one session and the pending steps of its authentication. Written by its own methods only."""
 
     __slots__ = (
         "_again_bucket", "_asked", "_check_at", "_failure", "_late", "_message", "_opening", "_patience", "_proof",
@@ -51,44 +52,44 @@ class Authentication:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._message: Auth | None = None  # the one that is being answered
-        self._opening: OpenSession | None = None  # not answered yet
-        self._unchecked: Auth | None = None  # in place of its token the resume token counts, until it can be checked
-        self._proof: Resumable | None = None  # what that resume token says
-        self._check_at = inf
-        self._late: Identity | None = None  # the answer about that token came while the session was being resumed,
-        self._failure: VerifierUnavailable | None = None  # or that there is none for now
+        self._message: Auth | None = None  # the first `auth`, until it is answered
+        self._opening: OpenSession | None = None  # the command without an answer
+        self._unchecked: Auth | None = None  # its resume token is accepted until its token can be checked
+        self._proof: Resumable | None = None  # the content of that resume token
+        self._check_at = inf  # monotonic second of the next check of the unchecked token
+        self._late: Identity | None = None  # result of that check, received while the session was being resumed,
+        self._failure: VerifierUnavailable | None = None  # or its failure
         self._patience: TimerHandle | None = None
         self._warned = False
         self._again_bucket = TokenBucket(AGAIN_HZ, AGAIN_BURST)
-        self._asked = self._taken = 0  # tokens that have come behind the first one, and which of them holds
+        self._asked = self._taken = 0  # number of tokens received after the first one, and number of the one in force
         self.identity: Identity | None = None
-        # what came with the upgrade: kept while the client may come back to it, which is until it has sent a token
+        # the cookie of the upgrade, or why none counts: kept until the client has authenticated with a token
         self.cookie: SessionCookie | str | None = None
 
     def let_go(self) -> None:
-        """The connection is gone, and nothing more is asked of this."""
+        """Release the session and the timer; the connection is closed."""
         self._stop_waiting()
         del self._session
 
     @property
     def message_id(self) -> str | int | None:
-        """The id of the `auth` that is being answered."""
+        """The id of the first `auth` while it has no answer."""
         return None if self._message is None else self._message.id
 
     def begin(self, message: Auth) -> None:
-        """The first `auth` of a connection [A1]. Errors: INVALID_MESSAGE."""
+        """Handle the first `auth` of a connection [A1]. Errors: INVALID_MESSAGE."""
         self._check(message)
         self._session.move("auth")
-        self._session.outbox.compact = COMPACT in message.caps  # for as long as the connection lasts
+        self._session.outbox.compact = COMPACT in message.caps  # until the connection is closed
         self._message = message
         self._verify_first(message)
         if self._session.state == "verifying" and self._resumable(message) is not None:
             self._patience = self._session.hub.timers.call_later(RESUME_WAITS_S, lambda: self._on_patience(message))
 
     def again(self, message: Auth) -> None:
-        """A second `auth`: the same user refreshes the token, another one is refused [A4]. Errors: RATE_LIMITED,
-        INVALID_MESSAGE."""
+        """Handle a further `auth`: a token of the same user replaces the present one, a token of another user is
+        refused [A4]. Errors: RATE_LIMITED, INVALID_MESSAGE."""
         self._check(message)
         now = self._session.hub.clock()
         if not self._again_bucket.take(now):
@@ -102,7 +103,7 @@ class Authentication:
             raise PresenceError("INVALID_MESSAGE", "Object missing required field `token`.")
 
     def _verify_first(self, message: Auth) -> None:
-        """Check the token with which the connection came; that may be asked about more than once."""
+        """Check the connection's first token; repeated while the check has no answer."""
 
         def refuse(refused: TokenRefused) -> None:
             if not self._is_replaced(message):
@@ -111,7 +112,8 @@ class Authentication:
         self._verify(message, lambda identity: self._on_verified(message, identity), refuse)
 
     def _is_replaced(self, message: Auth) -> bool:
-        """Has a newer token come since, or an answer about this one: is there nothing more to know about it?"""
+        """True when the result of a check of `message` is not needed: a newer token, or an earlier answer about this
+        one, has replaced it."""
         return message is not self._unchecked and self._session.state != "verifying"
 
     def _verify(
@@ -129,10 +131,11 @@ class Authentication:
             session.hub.await_answer(_await_identity(session, answer, then, refuse))
 
     def on_token_refused(self, message: Auth, refused: TokenRefused) -> None:
-        """The token of `message` does not count, or cannot be checked now."""
+        """Handle a refused token, or one that cannot be checked now: fall back to the resume token, or answer with an
+        error and close the connection. A refused refresh leaves the session open until its present token expires."""
         session = self._session
         unavailable = isinstance(refused, VerifierUnavailable)
-        if message is self._unchecked:  # the client has been answered, or will be
+        if message is self._unchecked:  # resumed without the check: the client has its answer, or gets it
             if not isinstance(refused, VerifierUnavailable):
                 self._tell_refused(message, refused)
                 session.finish(4401)
@@ -149,13 +152,13 @@ class Authentication:
                 self._resume_unchecked(message, resumable)
                 return
         self._tell_refused(message, refused)
-        if session.state == "verifying":  # a refused refresh leaves the session as it is until its token ends
+        if session.state == "verifying":
             self._stop_waiting()
             session.finish(1013 if unavailable else 4401)
 
     def _tell_refused(self, message: Auth, refused: TokenRefused) -> None:
         what = "cookie" if message.token is UNSET else "token"
-        if isinstance(refused, VerifierUnavailable):  # it may be good: come back with the same one
+        if isinstance(refused, VerifierUnavailable):  # the token may be valid: the client may retry with it
             tally.auth("unavailable")
             text, retry_after_s = f"The {what} cannot be checked now", refused.retry_after_s
         else:
@@ -212,7 +215,7 @@ class Authentication:
     # --- tokens that cannot be checked ------------------------------------------------------------------------------
 
     def _resumable(self, message: Auth) -> Resumable | None:
-        """What the resume token of `message` proves, should its token not be checked in time."""
+        """The content of the resume token of `message`, if it is accepted in place of a check of the token."""
         hub, token = self._session.hub, self._token(message)
         if message.resume_token is None or not token or not hub.verifier.asks:
             return None
@@ -223,7 +226,7 @@ class Authentication:
         return None if hub.verifier.has_refused(found.token_hash, now_s) else found
 
     def _token(self, message: Auth) -> str:
-        """The token itself: out of the message, or of the cookie that came with the upgrade."""
+        """The token of the message, or of the upgrade's cookie."""
         if message.token is not UNSET:
             return message.token
         return self.cookie.value if isinstance(self.cookie, SessionCookie) else ""
@@ -245,8 +248,8 @@ class Authentication:
         self._open(message, resumable.identity, resumable.session_id, resumes_only=True)
 
     def on_session_over(self) -> None:
-        """The session that the resume token names is over, so it proves nothing: only an answer about the token can
-        help now."""
+        """Handle that the session named by the resume token has ended: the resume token no longer authenticates, and
+        `auth` waits for the check of the token, or uses its result that has come meanwhile."""
         message, self._unchecked, self._proof = self._unchecked, None, None
         late, self._late = self._late, None
         failure, self._failure = self._failure, None
@@ -261,7 +264,8 @@ class Authentication:
             self.on_token_refused(message, failure)
 
     def check_again(self, now: float) -> float:
-        """Check a token for which the resume token stands, if it is time. Returns when to look again."""
+        """Repeat the check of an unchecked token when it is due. Returns the monotonic second of the next check,
+        infinity for none."""
         if self._unchecked is None:
             return inf
         if now >= self._check_at:
@@ -271,11 +275,11 @@ class Authentication:
         return self._check_at
 
     def _plan_check(self, now: float) -> None:
-        # spread, for they were all resumed at the same time
+        # spread by connection number: many sessions are resumed at the same time
         self._check_at = now + CHECK_AGAIN_S * (1.0 + self._session.connection % 16 / 16.0)
 
     def _on_checked(self, message: Auth, identity: Identity) -> None:
-        """The token of a session that was resumed without it could be checked at last, and is good."""
+        """Apply the identity of a valid token of a session that was resumed before the check."""
         self._unchecked = self._proof = None
         if identity.user_id == self._session.user_id:
             self._take(identity, self._session.hub.clock())
@@ -286,12 +290,12 @@ class Authentication:
     # ----------------------------------------------------------------------------------------------------------------
 
     def say_again(self, now: float) -> None:
-        """An owner was lost: perhaps it had the session that is not opened yet."""
+        """Repeat `OpenSession` after the loss of an owner, if it has no answer."""
         if self._opening is not None and self._session.opening:
             self._session.hub.bus.send(self._opening, now)
 
     def on_opened(self, news: SessionOpened, now: float) -> None:
-        """The session is there: tell the client."""
+        """Answer the client's `auth`; the user's owner has opened or resumed the session."""
         message, self._message = self._message, None
         self._opening = None
         assert message is not None
@@ -310,7 +314,7 @@ class Authentication:
             session.refuse(PresenceError("ALREADY_AUTHENTICATED"), message.id)
             return
         now = session.hub.clock()
-        if number < self._taken:  # the answer came behind that to a newer token, which holds
+        if number < self._taken:  # a newer token was verified before and stays in force
             self._answer(message, False, sorted(session.rooms.joined), now, with_identity=False)
             return
         self._taken = number
@@ -319,11 +323,11 @@ class Authentication:
         session.on_tick(now)
 
     def _take(self, identity: Identity, now: float, message: Auth | None = None) -> None:
-        """From now on the session goes by this identity of the same user; the client is told when it has asked with
-        `message`."""
+        """Apply a new identity of the same user: scopes, presence and expiry. Answers `message`, if there is one, then
+        sends the change to the user's owner and rechecks all rooms."""
         session = self._session
         was_hidden, self.identity = session.hidden, identity
-        session.rooms.note_crowd()  # it may say that presence is off
+        session.rooms.note_crowd()  # the token may turn presence off
         if session.hidden != was_hidden:
             session.gate.forget_last()
         self._warned = False
@@ -338,7 +342,8 @@ class Authentication:
     def _answer(
         self, message: Auth, resumed: bool, rooms: list[str], now: float, *, with_identity: bool = True
     ) -> None:
-        """`with_identity`: the resume token may hold it, which goes with the token of `message`."""
+        """Send `authenticated` with a new resume token. `with_identity`: the session's identity is that of the token of
+        `message`, so the resume token may contain both."""
         session, hub = self._session, self._session.hub
         assert self.identity is not None
         resume_until_s = self.identity.expires_at_s + int(hub.limits.auth_grace_s)
@@ -364,7 +369,8 @@ class Authentication:
         )
 
     def watch_expiry(self, now: float) -> float:
-        """Warn 60 s before the token ends, cut 30 s after it has [A7]. Returns when to look again."""
+        """Warn 60 s before the token expires, close the connection 30 s after [A7]. Returns the monotonic second of the
+        next step."""
         session, hub = self._session, self._session.hub
         assert self.identity is not None
         expires_at = now + self.identity.expires_at_s - hub.unix_s()
@@ -393,7 +399,7 @@ async def _await_identity(
         if session.state != "closed":
             refuse(refused)
         return
-    except Exception:  # the hub logs it
+    except Exception:  # logged by the hub
         if session.state != "closed":
             refuse(VerifierUnavailable("something went wrong, and was logged"))
         raise
@@ -402,13 +408,13 @@ async def _await_identity(
 
 
 def _stands(resumable: Resumable, failure: VerifierUnavailable) -> bool:
-    """May a resume token stand in for a token that could not be checked? For one that has not been checked before only
-    while nobody answers: that too much is asked anybody can cause."""
+    """True when a resume token is accepted in place of a token that could not be checked. For a token that was not
+    checked before only when the service does not answer: any client can cause the rate limit that refuses a check."""
     return resumable.is_same or failure.is_silence
 
 
 def _advertised(limits: Limits) -> dict[str, float]:
-    """The limits that concern a client."""
+    """The limits that are sent to clients."""
     return {
         "maxUsersPerRoom": limits.max_users_per_room,
         "maxRoomsPerUser": limits.max_rooms_per_user,

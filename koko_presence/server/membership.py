@@ -1,9 +1,10 @@
-"""A session and its rooms: joins under way, memberships, and the session's own budget for what it shows in them.
+"""Manages one session's rooms at its edge: pending joins, memberships, and the session's rates for messages to rooms.
 
-A room is `joining` from the join until its first frame, or its refusal, comes; what the client sends for it meanwhile
-is held, in order (`held_messages.HeldMessages`), because a join may take another road than what follows it. Then it is
-`joined`. A change of privacy waits for all joins under way, and everything that comes after it waits behind it: what is
-held was sent before that change [K3].
+`Memberships` writes the sets `joining`, `joined` and `hearing`, and the session's held messages for rooms. A room is
+`joining` from the join until its first frame or its refusal arrives; the client's messages for it are held meanwhile,
+in order (`held_messages.HeldMessages`), because a join takes another route between workers than the messages that
+follow it. Then the room is `joined`. A change of privacy waits for all pending joins, and all later messages wait
+behind it: held messages were sent before that change [K3].
 """
 
 from __future__ import annotations
@@ -56,16 +57,16 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("koko_presence.rooms")
 
-# A join costs a snapshot and an event for everybody there. When more people come in than can be served, they are sent
-# away for a while before their patience ends, and those who come back find a shorter line.
+# A join costs a snapshot and an event for each member. While new connections wait for longer than this, joins of
+# sessions without a room are refused with a time to retry, before their clients time out.
 LONGEST_WAIT_TO_JOIN_S = 2.0
 
-# How long a member that has resumed and does not hear its room yet waits for the authoriser's answer.
+# How long a join of a resumed member waits for the authoriser's answer before the member enters as it was.
 MEMBER_WAITS_S = 0.5
 
 
 class Memberships(Reauthorization):
-    """The rooms of one session at its edge."""
+    """The rooms of one session at its edge. Written by its session and by the hub's subscriptions."""
 
     __slots__ = (
         "_began", "_buckets", "_catching_up", "_join_bucket", "_session", "_waiting", "cursors", "hearing", "joined",
@@ -78,52 +79,53 @@ class Memberships(Reauthorization):
         self._session = session
         self.max_bytes = min(limits.max_presence_bytes, limits.max_message_bytes)
         self.joined: set[str] = set()
-        self.joining: dict[str, None] = {}  # seldom any; an empty set has 216 bytes
+        self.joining: dict[str, None] = {}  # a dict as an ordered set: usually empty, and an empty set has 216 bytes
         self._catching_up = False
         self.unanswered = UnansweredRequests()
         self.hearing: set[str] = set()
-        self._began: dict[str, float] = {}  # when the joins that are under way came
-        self.outdated: frozenset[str] = NONE  # joins under way that were sent before the newest token came
+        self._began: dict[str, float] = {}  # pending joins, with the monotonic second of each
+        self.outdated: frozenset[str] = NONE  # pending joins that were sent before the present token was verified
         self._join_bucket = TokenBucket(limits.join_hz, limits.join_burst)
         self.cursors = TokenBucket(limits.cursor_hz, MERGED_BURST)
         self._buckets: dict[type, TokenBucket] = {
             CursorMessage: self.cursors,
             SelectionMessage: TokenBucket(limits.selection_hz, MERGED_BURST),
         }
-        self._waiting = Coalescer()  # the newest value per kind and room
+        self._waiting = Coalescer()  # the newest waiting value by kind and room
 
     def let_go(self) -> None:
-        """The connection is gone, and nothing more is asked of this."""
+        """Release the session and drop waiting values; the connection is closed."""
         del self._session
         self._waiting.clear()
 
     # --- in and out -----------------------------------------------------------------------------------------------
 
     def join(self, message: Join, size: int, within: bool, now: float) -> None:
-        """presence.join. Errors: INVALID_MESSAGE, ROOM_TYPE_MISMATCH [C1], FORBIDDEN, RATE_LIMITED; the owners add
-        ROOM_FULL and TOO_MANY_ROOMS."""
+        """Handle presence.join. Errors: INVALID_MESSAGE, ROOM_TYPE_MISMATCH [C1], FORBIDDEN, RATE_LIMITED; owners
+        answer with ROOM_FULL and TOO_MANY_ROOMS."""
         check_room_id(message.room_id)
         if not (within and self._join_bucket.take(now)):
             raise PresenceError("RATE_LIMITED", retry_after_s=max(0.1, self._join_bucket.ready_at(now) - now))
         waits_for_s = self._session.hub.waits_for(now)
-        # who comes back to a room goes before those who are new
+        # joins of resumed members, and of sessions that are in a room already, are served first
         if waits_for_s > LONGEST_WAIT_TO_JOIN_S and not self.hearing and message.room_id not in self.joined:
-            # spread, or they would all come back at once
+            # spread by connection number, so that clients do not retry at the same moment
             raise PresenceError("RATE_LIMITED", retry_after_s=waits_for_s * (1.0 + self._session.connection % 16 / 8.0))
         if message.privacy is not UNSET:
             hide_with_join(self._session, message.privacy, now)
         if (
             message.room_id not in self.joined
-        ):  # joining again after a resume is the SDK's doing, not the person's [D14]
+        ):  # a join after a resume is made by the SDK and is no interaction of the user [D14]
             self.interacted(now)
             self.joining[message.room_id] = None
         self._began[message.room_id] = now
         self._ask_to_enter(message, now)
 
     def _ask_to_enter(self, message: Join, now: float) -> None:
-        """Enter, or be refused, when it is known what the session may do in the room. A session that is in the room
-        already, which a resumed session is without hearing it, does not wait for long: it enters as it was, and what is
-        said later counts then. The wait is no time of ours, and counted apart from it."""
+        """Enter the room, or refuse the join, after the access check. A session that is in the room already, as a
+        resumed session without a subscription is, waits MEMBER_WAITS_S at most: then it enters with its present
+        permissions, and a later answer is applied when it arrives. The wait is observed in `Hub.join_access` and not
+        counted in the duration of the join."""
         session, room_id, entered = self._session, message.room_id, False
         hub, is_member = session.hub, room_id in self.joined
         answer = hub.access.check(
@@ -142,7 +144,7 @@ class Memberships(Reauthorization):
 
         answering = hub.await_answer(_await_grant(session, answer, on_grant))
         if is_member:
-            of = weakref.ref(session)  # the timer keeps nothing that is gone
+            of = weakref.ref(session)  # the timer must not keep a closed session alive
 
             def on_patience() -> None:
                 nonlocal entered
@@ -165,10 +167,10 @@ class Memberships(Reauthorization):
     def _enter(self, message: Join, grant: Grant) -> None:
         session, now = self._session, self._session.hub.clock()
         if message.room_id not in self.joining and message.room_id not in self.joined:
-            return  # thrown out while the question was asked
+            return  # expelled during the access check
         try:
             stays = grant.retry_after_s is not None and message.room_id in self.joined
-            if not grant.allow and not stays:  # before anything that could tell a stranger what kind of room there is
+            if not grant.allow and not stays:  # before the check of the type: a refusal must not reveal the room's type
                 raise grant.refusal()
             room_type = settled_type(message, grant)
         except PresenceError as error:
@@ -205,7 +207,7 @@ class Memberships(Reauthorization):
             self.note_undecided(message.room_id, now)
 
     def leave(self, message: Leave, size: int, within: bool, now: float) -> None:
-        """presence.leave. Errors: NOT_IN_ROOM."""
+        """Handle presence.leave. Errors: NOT_IN_ROOM."""
         self._require(message.room_id)
         self._forget(message.room_id)
         command = LeaveRoom(
@@ -218,22 +220,24 @@ class Memberships(Reauthorization):
         self._send(command, now)
 
     def outdate_joins(self) -> None:
-        """A fresh token: joins under way carry what the old one allowed, and a new grant may overtake them."""
+        """Mark all pending joins after a new token: they carry the old token's permissions, and a `ChangeGrant` may
+        overtake them, so they are rechecked when they are answered."""
         if self._began:
             self.outdated |= self._began.keys()
 
     def resume(self, rooms: list[str]) -> None:
-        """The rooms a resumed session is still in; their events come once it joins again [C4]."""
+        """Restore the rooms of a resumed session; it gets their events after it has joined again [C4]."""
         self.joined.update(rooms)
 
     def record(self, called: Set[str]) -> dict[str, int]:
-        """All rooms of the session, for the next owner of its user: what `SessionRecord` says of each. `called` are
-        those that it joins by a call which is not answered yet."""
+        """All rooms of the session with their states in `SessionRecord`, for the next owner of its user. `called` are
+        the rooms that it joins by pending calls."""
         asked = dict.fromkeys((*self.unanswered.entering, *sorted(called)), ASKED)
         return asked | {room: HEARS if room in self.hearing else IN_WITHOUT_EVENTS for room in self.joined}
 
     def on_attach(self, room_id: str) -> None:
-        """The snapshot has been written: this session is in, and hears the room."""
+        """Complete the join when the room's snapshot has been written: the session is in the room and subscribed. Held
+        messages are handled next, in order."""
         now = self._session.hub.clock()
         if room_id not in self.joining and room_id not in self.joined and self.unanswered.is_refused(room_id, now):
             self._take_back(room_id, now)
@@ -253,32 +257,32 @@ class Memberships(Reauthorization):
             self.recheck(room_id, NOT_OPEN)
 
     def on_detach(self, room_id: str) -> None:
-        """The room's last word to this session has been written."""
+        """End the membership when the room's last frame for this session has been written."""
         self.hearing.discard(room_id)
         self.unanswered.left(room_id)
         if room_id not in self.joining:
             self._forget(room_id)
 
     def on_refused(self, room_id: str, now: float) -> None:
-        """The join failed; what was held for the room gets its own answers."""
+        """End a refused join; messages held for the room are handled, and refused each for itself."""
         self._began.pop(room_id, None)
         if room_id in self.outdated:
             self.outdated -= {room_id}
         self._release_held(room_id)
 
     def _take_back(self, room_id: str, now: float) -> None:
-        """A join was refused, and let in when it was said again: the client has been told that it is out."""
+        """Leave a room that a repeated join has entered after the first one was refused: the client has the refusal."""
         self.hearing.add(room_id)
         command = LeaveRoom(user_id=self._session.user_id, room_id=room_id, session_id=self._session.session_id)
         self.unanswered.leave(command, now)
         self._send(command, now)
 
     def say_again(self, now: float) -> None:
-        """An owner was lost: perhaps it had what is not answered yet."""
-        self._session.barred = NONE  # nor does it send anything any more
+        """Repeat commands without an answer, after the loss of an owner."""
+        self._session.barred = NONE  # the lost owner sends no more frames
         for command in self.unanswered.again(now):
             if isinstance(command, LeaveRoom) and command.room_id in self.hearing:
-                # whoever owns the room now may know of no member to say good-bye to
+                # the new owner may not have the member, and then sends no `left`
                 self._session.hub.mute(self._session, command.room_id)
                 self._session.send(LeftReply(id=command.id, room_id=command.room_id))
                 self.unanswered.tell(command.room_id)
@@ -288,7 +292,7 @@ class Memberships(Reauthorization):
         self.unanswered.entered(room_id)
         if room_id in self.joining:
             del self.joining[room_id]
-            before, self._catching_up = self._catching_up, True  # nothing of it waits behind what came later
+            before, self._catching_up = self._catching_up, True  # older than BEHIND_JOINS: not queued there
             try:
                 self._session.dispatch_held(room_id)
             finally:
@@ -297,12 +301,12 @@ class Memberships(Reauthorization):
 
     @property
     def behind(self) -> bool:
-        """Does a change of privacy wait for joins, and all that came after it?"""
+        """True while a change of privacy, and all later messages, wait for joins."""
         return self._session.held.first(BEHIND_JOINS) is not None
 
     def hold_back(self, message: Any, raw: bytes) -> bool:
-        """Does a message, which came as `raw`, wait for the joins under way, or behind one that does? Errors:
-        RATE_LIMITED, TOO_LARGE."""
+        """Hold a change of privacy while joins are pending, and any message while one is held. Returns True when the
+        message, received as `raw`, is held. Errors: RATE_LIMITED, TOO_LARGE."""
         if self._catching_up or not (self.behind or (self.joining and changes_privacy(self._session, message))):
             return False
         self.hold(BEHIND_JOINS, message, raw)
@@ -310,7 +314,8 @@ class Memberships(Reauthorization):
         return True
 
     def _catch_up(self) -> None:
-        """A join was answered: handle what waited for it, up to a change of privacy that meets another one."""
+        """Handle messages held in BEHIND_JOINS, in order, up to the next change of privacy that has to wait for another
+        pending join."""
         session, now = self._session, self._session.hub.clock()
         if self._catching_up or not self.behind:
             return
@@ -328,8 +333,8 @@ class Memberships(Reauthorization):
             self.note_crowd()
 
     def hold(self, place: str, message: Any, raw: bytes) -> None:
-        """Keep a message, which came as `raw`, for a room that is being joined, or `BEHIND_JOINS`; of cursors and of
-        selections for a room the newest [L3]. Errors: RATE_LIMITED when it does not fit, TOO_LARGE."""
+        """Hold a message, received as `raw`, for a room that is joining, or in `BEHIND_JOINS`; only the newest cursor
+        and the newest selection of a room are held [L3]. Errors: RATE_LIMITED when it does not fit, TOO_LARGE."""
         held, kind = self._session.held, _MERGED.get(type(message), "")
         key = f"{kind} {message.room_id}" if kind else ""
         if kind:
@@ -361,10 +366,11 @@ class Memberships(Reauthorization):
         else:
             session.hub.await_answer(_await_grant(session, answer, then))
 
-    # --- what is sent to rooms ------------------------------------------------------------------------------------
+    # --- messages to rooms ----------------------------------------------------------------------------------------
 
     def act(self, message: RoomMessage, size: int, within: bool, now: float) -> None:
-        """Anything a member does that is not merged. Errors: NOT_IN_ROOM, RATE_LIMITED; the room adds its own."""
+        """Handle a room message that is not coalesced. Errors: NOT_IN_ROOM, RATE_LIMITED, TOO_LARGE; the room answers
+        with its own."""
         self._require(message.room_id)
         if not within and not isinstance(message, Typing):
             raise PresenceError("RATE_LIMITED", retry_after_s=0.1)
@@ -379,7 +385,8 @@ class Memberships(Reauthorization):
         self._pass_on(message, now)
 
     def show(self, message: CursorMessage | SelectionMessage, size: int, within: bool, now: float) -> None:
-        """A cursor or selection: within the session's budget at once, else as the one value that waits [E1, E2]."""
+        """Handle a cursor or selection: send it at once within the session's rate, else keep it as the newest waiting
+        value of its kind and room [E1, E2]. Errors: NOT_IN_ROOM, TOO_LARGE."""
         self._require(message.room_id)
         self._check_size(size)
         self.interacted(now)
@@ -397,8 +404,9 @@ class Memberships(Reauthorization):
             self._session.hub.wake_waiting(self._session, self._next_release(now))
 
     def _takes_the_place(self, message: Any, now: float) -> bool:
-        """A cursor comes the long way: does it take the place of one that is still on its way into the room? One that
-        waits in the gate is dropped for it, and when it has to wait too, all wait in one place, in order."""
+        """True when a cursor handled in Python replaces one that is still on its way into the room, which costs no
+        token. A cursor of the room that waits in the rate limiter is dropped for it. When the cursor has to wait, too,
+        the other cursors in the rate limiter are moved to `_waiting`, so that all wait in one place, in order."""
         gate = self._session.gate
         if gate.take_back(message.room_id) is not None:
             tally.superseded("cursor")
@@ -410,18 +418,18 @@ class Memberships(Reauthorization):
         return False
 
     def show_late(self, room_id: str, cursor: Cursor, now: float) -> None:
-        """A cursor has waited in the gate, and there is no lane to the room any more."""
+        """Send a cursor that waited in the rate limiter for a room without a cursor route."""
         if self._session.state == "open" and room_id in self.joined:
             self._pass_on(CursorMessage(room_id=room_id, data=cursor), now)
 
     def note_flood(self, now: float) -> bool:
-        """A cursor has come above the connection's rate; False when that has gone on for too long [L3]."""
+        """Record a cursor above the connection's rate. Returns False when the flood has lasted too long [L3]."""
         abuse = self._session.abuse
         abuse.note_flood(now, now)
         return abuse.flooding_for(now) < self._session.hub.limits.flood_s
 
     def drop_waiting(self, kinds: Set[type]) -> None:
-        """Forget what waits and was sent while its kind was hidden: it was dropped when it came [K3, K5]."""
+        """Drop waiting values of these kinds, which were sent while their kind was hidden [K3, K5]."""
         for key in self._waiting:
             if key[0] in kinds:
                 self._waiting.drop(key)
@@ -430,7 +438,7 @@ class Memberships(Reauthorization):
         self.note_crowd()
 
     def release_waiting(self, now: float) -> None:
-        """Pass on what waited, the longest first, as far as the budget goes."""
+        """Send waiting values, the oldest first, as far as their rates allow."""
         for key in self._waiting:
             if self._session.state == "open" and self._buckets[key[0]].take(now):
                 self._pass_on(self._waiting.take(key), now)
@@ -439,7 +447,8 @@ class Memberships(Reauthorization):
             self._session.hub.wake_waiting(self._session, self._next_release(now))
 
     def note_crowd(self) -> None:
-        """Cursors take the long way while one waits there, and while the session is invisible or may become so."""
+        """Update whether cursors must be handled in Python: while one waits there, while messages are held behind
+        joins, and while the session is invisible."""
         waits = self.behind or any(kind is CursorMessage for kind, _ in self._waiting)
         self._session.gate.crowded = waits or self._session.hidden
 
@@ -447,7 +456,8 @@ class Memberships(Reauthorization):
         return min(self._buckets[kind].ready_at(now) for kind, _ in self._waiting)
 
     def ask_active(self, message: GetActive, size: int, within: bool, now: float) -> None:
-        """presence.getActive: for members, and for those who may enter [C13, C14]. Errors: FORBIDDEN, RATE_LIMITED."""
+        """Handle presence.getActive: for members, and for users who may enter [C13, C14]. Errors: INVALID_MESSAGE,
+        FORBIDDEN, RATE_LIMITED."""
         check_room_id(message.room_id)
         if not (within and self._join_bucket.take(now)):
             raise PresenceError("RATE_LIMITED", retry_after_s=max(0.1, self._join_bucket.ready_at(now) - now))
@@ -461,7 +471,7 @@ class Memberships(Reauthorization):
         try:
             if not grant.allow:
                 raise grant.refusal()
-            message.room_type = settled_type(message, grant) or UNSET  # what was allowed is what is shown [C1]
+            message.room_type = settled_type(message, grant) or UNSET  # the type that was checked is the one shown [C1]
         except PresenceError as error:
             tally.refused(message, error.code)
             self._session.refuse(error, message.id, message.room_id)
@@ -486,11 +496,11 @@ class Memberships(Reauthorization):
     # --- activity -------------------------------------------------------------------------------------------------
 
     def interacted(self, now: float) -> None:
-        """Somebody is there [D12]."""
+        """Record an interaction of the user [D12]."""
         self.report(self._session.activity.interact(now), now, interacted=False)
 
     def report(self, activity: Activity | None, now: float, *, interacted: bool) -> None:
-        """Tell the user's owner of a change; nothing when there is neither a change nor an interaction."""
+        """Send a change of activity, or an interaction, to the user's owner; does nothing without either."""
         if activity is None and not interacted:
             return
         session = self._session
@@ -531,15 +541,15 @@ class Memberships(Reauthorization):
         self._session.hub.bus.send(command, now)
 
 
-# what is merged, and its name in the counts
+# message types that are coalesced, with their names in the counters
 _MERGED: dict[type, str] = {CursorMessage: "cursor", SelectionMessage: "selection"}
 
 
 async def _await_grant(session: Session, answer: Awaitable[Grant], then: Callable[[Grant], None]) -> None:
     try:
         grant = await answer
-    except Exception:  # fail closed, and let go of what was held for the room
-        log.exception("the access check failed")
+    except Exception:  # fail closed: the join is refused, and messages held for the room are handled
+        log.exception("access check failed")
         grant = UNSURE
     if session.state == "open":
         then(grant)

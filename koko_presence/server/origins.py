@@ -22,7 +22,7 @@ class Origins(NamedTuple):
 
     def allow(self, values: Values) -> bool:
         """True for an exact match of scheme, host and port with a listed origin, for a page of this host, and without
-        an Origin header, which browsers always send [RFC 6454]."""
+        an Origin header, which browsers send with every upgrade and every POST [RFC 6454]."""
         origins = values("origin")
         if not origins:
             return True

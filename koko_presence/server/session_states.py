@@ -1,13 +1,16 @@
-"""A session's life as a table, and what a session needs of the connection under it."""
+"""Defines the states of a session as a table, and the interface that a session uses of its connection.
+
+`Session.move` alone takes the steps of `LIFE`.
+"""
 
 from typing import Protocol
 
-# state, event -> next state. `message` is anything but auth; a session that is opening holds messages back [A2].
+# (state, event) -> next state. A session that is verifying or opening holds its client's messages [A2].
 LIFE: dict[tuple[str, str], str] = {
     ("new", "auth"): "verifying",
     ("verifying", "verified"): "opening",
     ("opening", "opened"): "open",
-    ("opening", "over"): "verifying",  # the session that a resume token alone was to lead back to is not there any more
+    ("opening", "over"): "verifying",  # the session to be resumed by an unchecked token has ended
     ("new", "end"): "closed",
     ("verifying", "end"): "closed",
     ("opening", "end"): "closed",
@@ -16,7 +19,7 @@ LIFE: dict[tuple[str, str], str] = {
 
 
 class Link(Protocol):
-    """A Connection, as a session uses it."""
+    """The part of `Connection` that a session uses."""
 
     @property
     def unsent_bytes(self) -> int: ...
@@ -35,8 +38,8 @@ class Link(Protocol):
 
 
 class ClosedLink:
-    """The link of a session whose connection is gone: takes the place of the real one, so that the two do not keep each
-    other, and whatever is still said to it is dropped."""
+    """The link of a session whose connection is closed: ignores all calls. It replaces the real one, so that session
+    and connection hold no references to each other."""
 
     unsent_bytes = 0
 

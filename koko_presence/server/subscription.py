@@ -1,4 +1,8 @@
-"""One room's stream at one edge: every receiver gets the packet without its own frames, in one write."""
+"""Delivers one room's stream to its subscribers at one edge: each gets a flush without its own frames, in stream order.
+
+`RoomSubscription` writes the set of subscribers; it changes at attach and detach frames in the stream, so frames before
+one go to the subscribers before it. Sockets are written later, once each (`WriteBatch`).
+"""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -10,9 +14,9 @@ from koko_presence._fastpath.outbox import Outbox
 
 
 class Subscriber(Protocol):
-    """A session that receives a room's stream. `on_attach` and `on_detach` tell it when that begins and ends,
-    `on_refusal` that one of the frames was an error. It was thrown out of the rooms in `barred`, and hears nothing of
-    them that is still on its way, until the room has said good-bye."""
+    """A session that receives a room's stream. `on_attach` and `on_detach` are called when the stream begins and ends,
+    `on_refusal` after a frame that is an error. `barred` are rooms that the session was expelled from: frames of these
+    that are still in transit are not delivered, until the room has detached the session."""
 
     outbox: Outbox
     barred: frozenset[str]
@@ -25,7 +29,8 @@ class Subscriber(Protocol):
 
 
 class RoomSubscription(fanout.RoomSubscription):
-    """The attached sessions of one room at this edge; the compiled RoomSubscription below has their outboxes."""
+    """The attached sessions of one room at this edge. The compiled base class holds their outboxes. Written by the hub
+    and by its own stream."""
 
     __slots__ = ("receivers",)
 
@@ -34,20 +39,20 @@ class RoomSubscription(fanout.RoomSubscription):
         self.receivers: dict[str, Subscriber] = {}
 
     def deliver(self, packet: RoomBatch, find: Callable[[str], Subscriber | None]) -> None:
-        """Hand a flush to the receivers, in order. `find` knows the edge's sessions by id."""
+        """Deliver a flush to the subscribers, in order. `find` returns a session of the edge by id."""
         start, items = 0, packet.items
         if is_plain(items):
             self.fan_out(items, packet.timestamp)
             return
         for index, item in enumerate(items):
-            if item.attach or item.detach:  # the set of receivers changes here: what came before is for the old one
+            if item.attach or item.detach:  # frames before this one go to the subscribers before the change
                 self._fan_out(items[start:index], packet.timestamp)
                 start = index + 1
                 self._change(item, find)
         self._fan_out(items[start:] if start else items, packet.timestamp)
 
     def drop(self, session_id: str) -> None:
-        """The session's connection is gone."""
+        """Remove a session from the subscribers."""
         self.receivers.pop(session_id, None)
         self.outboxes.pop(session_id, None)
 
@@ -59,7 +64,7 @@ class RoomSubscription(fanout.RoomSubscription):
             self.receivers[item.only] = receiver
             self.outboxes[item.only] = receiver.outbox
             self.any_compact = self.any_compact or receiver.outbox.compact
-            receiver.outbox.forget(self.room_id)  # of an earlier stay, and older than this snapshot
+            receiver.outbox.forget(self.room_id)  # values of an earlier membership, older than this snapshot
             tally.sent(item.frame)
             receiver.outbox.write(item.frame)
             receiver.on_attach(self.room_id)
@@ -67,13 +72,13 @@ class RoomSubscription(fanout.RoomSubscription):
         leaver = self.receivers.get(item.only)
         if leaver is None:
             leaver = find(item.only)
-            if leaver is not None and self.room_id in leaver.barred:  # what comes from here on is of another stay
+            if leaver is not None and self.room_id in leaver.barred:  # later frames belong to another membership
                 leaver.barred -= {self.room_id}
                 leaver.on_detach(self.room_id)
         else:
             self.drop(item.only)
             leaver.outbox.forget(self.room_id)
-            if item.frame:  # none when it was thrown out
+            if item.frame:  # empty when the session was expelled
                 tally.sent(item.frame)
                 leaver.outbox.write(item.frame)
             leaver.on_detach(self.room_id)
@@ -82,6 +87,6 @@ class RoomSubscription(fanout.RoomSubscription):
         if not items:
             return
         self.fan_out(items, timestamp)
-        for item in items:  # after the loop: one error too many ends a session, and with it its place here
+        for item in items:  # after delivery: too many errors end a session, which removes it from the subscribers
             if item.refusal and (receiver := self.receivers.get(item.only)) is not None:
                 receiver.on_refusal()

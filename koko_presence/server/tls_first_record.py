@@ -1,6 +1,7 @@
-"""New connections until their first record is whole: it is looked at in the kernel, and stays there.
+"""Waits until the first record of a new connection is complete in the kernel's receive buffer, without consuming it.
 
-What a record is, and what becomes of it, the subclasses say: a TLS ClientHello, a PROXY header.
+`FirstRecord` writes the set of waiting connections. Its subclasses define the record and its handling: a TLS
+ClientHello (`tls_handshakes`) or a PROXY header (`proxy_protocol`).
 """
 
 import asyncio
@@ -9,13 +10,13 @@ import socket
 
 from .address_limits import AddressUse
 
-# one that has waited for less may still want an answer on a connection that it has half closed
+# a half-closed connection counts as given up by its client after this wait; before, the client may expect a response
 GIVEN_UP_AFTER_S = 1.0
 
 
 class FirstRecord:
-    """Sockets that wait for their first record. One that sends something else, or nothing whole within `timeout_s`, is
-    closed."""
+    """Sockets that wait for their first record. A socket is closed when it receives anything else, or no complete
+    record within the timeout given to `add`."""
 
     longest_bytes: int  # of a record
 
@@ -27,21 +28,22 @@ class FirstRecord:
         return len(self._waiting)
 
     def add(self, sock: socket.socket, timeout_s: float, use: AddressUse) -> None:
-        """Wait for the first record of a new connection; `use` is how its address is counted."""
+        """Wait for the first record of a new connection, `timeout_s` at most; `use` counts it for its address."""
         self._waiting[sock] = self._loop.call_later(timeout_s, self._drop, sock), use
         self._loop.add_reader(sock, self._look, sock)
 
     def close(self) -> None:
-        """Close all that wait."""
+        """Close all waiting sockets."""
         for sock in list(self._waiting):
             self._drop(sock)
 
     def size_of(self, data: bytes) -> int | None:
-        """How many bytes the record has that begins with `data`, as far as that tells; None when it is none."""
+        """The size in bytes of the record that begins with `data`, or as many bytes as are needed to determine it; None
+        when `data` begins no record."""
         raise NotImplementedError
 
     def on_whole(self, sock: socket.socket, use: AddressUse, record: bytes) -> None:
-        """The record is whole, and still to be read from the socket, which is the callee's from now on."""
+        """Handle the complete `record`, which is still to be read from the socket. The callee owns the socket."""
         raise NotImplementedError
 
     def _look(self, sock: socket.socket) -> None:
@@ -55,9 +57,9 @@ class FirstRecord:
         if size is None or size > self.longest_bytes:
             self._drop(sock)
         elif len(data) < size and is_over(sock):
-            self._drop(sock)  # nothing more comes, and the kernel would tell of that again and again
+            self._drop(sock)  # no more data can arrive, and the socket stays readable
         elif len(data) < size:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size)  # the kernel tells again when it is whole
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size)  # readable again when the record is complete
         else:
             use = self._release(sock)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
@@ -75,7 +77,7 @@ class FirstRecord:
 
 
 def is_over(sock: socket.socket) -> bool:
-    """Has the other end said all it will?"""
+    """True when the peer has closed or shut down its side of the connection."""
     ends = select.poll()
     ends.register(sock, select.POLLRDHUP)
     return bool(ends.poll(0))

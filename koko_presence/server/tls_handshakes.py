@@ -1,7 +1,8 @@
-"""TLS connections before their handshake: a few are begun in a turn of the loop, and only once the ClientHello is here.
+"""Limits TLS handshakes to HANDSHAKES_A_TURN per loop iteration, each begun once its ClientHello is complete.
 
-A handshake costs the server up to a millisecond of signing, at the moment in which the client's first record is whole.
-A crowd, or a client that holds back the last byte of many, would put a hundred of them into one turn.
+A handshake costs the server up to a millisecond of signing, when the client's first record is complete. Many clients at
+once, or one client that sends the last bytes of many records at once, would put a hundred handshakes into one loop
+iteration. `Hellos` writes the queue of connections; handshakes begin in the order in which their records are complete.
 """
 
 import socket
@@ -19,8 +20,8 @@ LONGEST_RECORD_BYTES = RECORD_HEAD_BYTES + 16384 + 256
 
 
 class Hellos(FirstRecord):
-    """Sockets that wait for their ClientHello, and those that have it and wait for their turn. `begin(sock, use)` is
-    called for each, which is the callee's from then on; `use` is how its address is counted."""
+    """Sockets that wait for their ClientHello, and sockets with it that are queued for their handshake. `begin(sock,
+    use)` is called for each and owns the socket; `use` counts it for its address. `clock` returns monotonic seconds."""
 
     longest_bytes = LONGEST_RECORD_BYTES
 
@@ -28,16 +29,16 @@ class Hellos(FirstRecord):
         self, begin: Callable[[socket.socket, AddressUse], None], clock: Callable[[], float] = time.monotonic
     ) -> None:
         super().__init__()
-        self.given_up = 0  # connections that the client had closed before their turn came
+        self.given_up = 0  # connections closed by the client while they were queued
         self._begin, self._clock = begin, clock
-        self._ready: deque[tuple[socket.socket, AddressUse, float]] = deque()  # and since when
+        self._ready: deque[tuple[socket.socket, AddressUse, float]] = deque()  # with the time of entry into the queue
         self._planned = False
 
     def __len__(self) -> int:
         return super().__len__() + len(self._ready)
 
     def close(self) -> None:
-        """Close all that wait."""
+        """Close all waiting and queued sockets."""
         super().close()
         while self._ready:
             sock, use, _ = self._ready.popleft()
@@ -45,17 +46,17 @@ class Hellos(FirstRecord):
             sock.close()
 
     def waits_for(self, now: float) -> float:
-        """For how many seconds the first of the line has waited for its turn."""
+        """Seconds that the first queued connection has waited by monotonic second `now`; 0.0 for an empty queue."""
         return now - self._ready[0][2] if self._ready else 0.0
 
     def size_of(self, data: bytes) -> int | None:
-        """Of a TLS record with a handshake message."""
+        """The size of a TLS record with a handshake message."""
         if data[0] != HANDSHAKE_RECORD:
             return None
         return RECORD_HEAD_BYTES + (int.from_bytes(data[3:5], "big") if len(data) >= RECORD_HEAD_BYTES else 0)
 
     def on_whole(self, sock: socket.socket, use: AddressUse, record: bytes) -> None:
-        """It has its turn in the line of handshakes."""
+        """Queue the connection for its handshake."""
         self._ready.append((sock, use, self._clock()))
         self._plan()
 

@@ -1,54 +1,58 @@
-"""What one session has said to owners that may be lost with an owner: joins and leaves that nobody has answered yet,
-and new rights, which nobody answers [N-b]."""
+"""Stores one session's commands that may be lost with an owner, for repeating them: joins and leaves without an answer,
+and new permissions, which have no answer [N-b].
+
+`UnansweredRequests` is written by the session's `Memberships`, which also sends what it returns. Of each room only the
+last command of each kind counts.
+"""
 
 from koko_presence.protocol.commands import ChangeGrant, EnterRoom, LeaveRoom
 from koko_presence.users.session import NONE
 
-LEAVING_S = 10.0  # longer than any worker that hangs is left alone
+LEAVING_S = 10.0  # longer than a worker that hangs is kept
 
 
 class UnansweredRequests:
-    """The last of each room. A leave is known for a while after its answer: the room has given that, and the user's
-    owner may be lost before any other worker knows. A join that was said twice may be answered twice, and not in the
-    same way."""
+    """The unacknowledged commands of one session, by room. A leave is kept for LEAVING_S after its answer: the room's
+    owner answers it, and the user's owner may be lost before another worker has the leave. A repeated join may be
+    answered twice, with different results."""
 
     __slots__ = ("_entering", "_granted", "_leaving", "_left", "_refused", "_told", "_twice")
 
     def __init__(self) -> None:
-        self._twice: frozenset[str] = NONE  # joins that were said again, which is seldom
-        self._refused: dict[str, float] = {}  # those of which one has been refused, and when
+        self._twice: frozenset[str] = NONE  # rooms with a repeated join, usually none
+        self._refused: dict[str, float] = {}  # rooms whose repeated join was refused by one answer, and when
         self._entering: dict[str, EnterRoom] = {}
         self._leaving: dict[str, tuple[LeaveRoom, float]] = {}
-        # why the session has left, and when: leaves that were answered; None: there are none
+        # answered leaves: reason and time; None: there are none
         self._left: dict[str, tuple[str, float]] | None = None
-        self._told: frozenset[str] = NONE  # leaves of which the client has heard
-        self._granted: dict[str, tuple[ChangeGrant, float]] | None = None  # new rights, and when; None: there are none
+        self._told: frozenset[str] = NONE  # rooms whose leave the edge has acknowledged to the client in advance
+        self._granted: dict[str, tuple[ChangeGrant, float]] | None = None  # new permissions, and when; None: none
 
     def enter(self, command: EnterRoom) -> None:
-        """The session wants in."""
+        """Record a join that is sent."""
         self._forget_leave(command.room_id)
         self._refused.pop(command.room_id, None)
         if command.room_id in self._twice:
             self._twice -= {command.room_id}
         self._entering[command.room_id] = command
         if self._granted is not None:
-            self._granted.pop(command.room_id, None)  # the join brings its own
+            self._granted.pop(command.room_id, None)  # the join carries its own permissions
 
     def grant(self, command: ChangeGrant, now: float) -> None:
-        """The session has new rights in a room."""
+        """Record new permissions in a room that are sent."""
         self._granted = {} if self._granted is None else self._granted
         self._granted[command.room_id] = (command, now)
 
     def is_entering(self, room_id: str) -> bool:
-        """Is a join on its way to the owners, or its answer on the way back?"""
+        """True while a join has no answer."""
         return room_id in self._entering
 
     def entered(self, room_id: str) -> None:
-        """That has been answered."""
+        """Record the answer to a join."""
         self._entering.pop(room_id, None)
 
     def refused(self, room_id: str, now: float) -> bool:
-        """A join was refused. False: it was said twice, and has been let in already."""
+        """Record a refused join. Returns False when the join was repeated and has entered by its other answer."""
         if room_id in self._twice:
             self._twice -= {room_id}
             if room_id not in self._entering:
@@ -57,26 +61,26 @@ class UnansweredRequests:
         return True
 
     def is_refused(self, room_id: str, now: float) -> bool:
-        """Has the session been told lately that it is not let in, by the other answer to the same join?"""
+        """True when a repeated join was refused by its other answer within LEAVING_S; the record is removed."""
         return now - self._refused.pop(room_id, -LEAVING_S) < LEAVING_S
 
     def leave(self, command: LeaveRoom, now: float) -> None:
-        """The session wants out."""
+        """Record a leave that is sent."""
         self._entering.pop(command.room_id, None)
         self._forget_leave(command.room_id)
         self._leaving[command.room_id] = (command, now)
 
     def has_gone_on(self, room_id: str) -> bool:
-        """Does the client know that it has left, or does it want in again?"""
+        """True when the client has the acknowledgement of its leave, or joins again."""
         return room_id in self._told or room_id in self._entering
 
     def tell(self, room_id: str) -> None:
-        """The client has been told that it has left, though no owner has said so yet."""
+        """Record that the edge has acknowledged a leave to the client before the owner."""
         if room_id in self._leaving:
             self._told |= {room_id}
 
     def left(self, room_id: str) -> None:
-        """The room has said good-bye."""
+        """Record the owner's answer to a leave."""
         answered = self._leaving.get(room_id)
         self._forget_leave(room_id)
         if answered is not None:
@@ -85,7 +89,7 @@ class UnansweredRequests:
             self._left = recent | {room_id: (command.reason, at)}
 
     def entered_again(self, room_id: str) -> None:
-        """The session is in the room, by whatever way it has joined: it has not left any more."""
+        """Remove the record of an answered leave: the session is in the room again, over its socket or by a call."""
         if self._left is not None and self._left.pop(room_id, None) is not None and not self._left:
             self._left = None
 
@@ -97,11 +101,12 @@ class UnansweredRequests:
 
     @property
     def entering(self) -> set[str]:
-        """Rooms that have not answered a join yet; they may have let the session in."""
+        """Rooms with a join that has no answer; the session may be a member there already."""
         return set(self._entering)
 
     def again(self, now: float) -> list[EnterRoom | LeaveRoom | ChangeGrant]:
-        """What is to be asked once more."""
+        """The commands to repeat after the loss of an owner: joins, then leaves and permissions of the last
+        LEAVING_S."""
         self._leaving = {room: (leave, at) for room, (leave, at) in self._leaving.items() if now - at < LEAVING_S}
         if self._entering:
             self._twice |= self._entering.keys()
@@ -109,5 +114,5 @@ class UnansweredRequests:
         return [*self._entering.values(), *(leave for leave, _ in self._leaving.values()), *granted]
 
     def left_lately(self, now: float) -> dict[str, str]:
-        """Rooms that have said good-bye lately and that the session has not joined again, and why it left."""
+        """Rooms that the session has left within LEAVING_S, with the reasons, and has not joined again."""
         return {room: reason for room, (reason, at) in (self._left or {}).items() if now - at < LEAVING_S}
