@@ -327,7 +327,7 @@ class Authentication:
         sends the change to the user's owner and rechecks all rooms."""
         session = self._session
         was_hidden, self.identity = session.hidden, identity
-        session.rooms.note_crowd()  # the token may turn presence off
+        session.rooms.note_crowd()  # the token may switch presence off
         if session.hidden != was_hidden:
             session.gate.forget_last()
         self._warned = False

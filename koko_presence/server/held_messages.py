@@ -1,10 +1,10 @@
 """Holds messages of one connection that cannot be handled yet, in order, within one budget of bytes.
 
 Messages wait for the answer to `auth`, for the answer to a join, or, as calls at /trpc, for the session to open. Each
-of these is a place; all places share `MAX_BYTES`. Of messages with the same key only the newest is held [L3]. A message
-is held as the bytes received and decoded when it is handled: decoded, JSON takes up to thirty times as much memory.
-`HeldMessages` is written by the connection's `Session`, `Memberships` and `TrpcSocket`; the caller refuses a message
-that does not fit.
+of these has a queue, its place; all places share `MAX_BYTES`. Of messages with the same key only the newest is held
+[L3]. A message is held as the bytes received and decoded when it is handled: decoded, JSON takes up to thirty times as
+much memory. `HeldMessages` is written by the connection's `Session`, `Memberships` and `TrpcSocket`; the caller refuses
+a message that does not fit.
 """
 
 from typing import NamedTuple
@@ -15,9 +15,9 @@ UNKNOWN_MAX_BYTES, UNKNOWN_MAX_MESSAGES = 16 * 1024, 16  # while the client is n
 OVERHEAD_BYTES = 64  # memory that Python uses for a short message besides its bytes, its list entry included
 KEY_BYTES = 128  # the same for a short key
 
-# Places besides those of rooms, whose names are room ids; no room has such an id [C17]. OPENING: messages of a session
-# that wait for the answer to `auth`; CALLS: calls at /trpc that wait for the session; BEHIND_JOINS: a change of privacy
-# that waits for joins, and what came after it.
+# Names of places; those of rooms are room ids, and no room has one of these [C17]. OPENING: messages of a session that
+# wait for the answer to `auth`; CALLS: calls at /trpc that wait for the session; BEHIND_JOINS: a change of privacy that
+# waits for joins, and the messages after it.
 OPENING, CALLS, BEHIND_JOINS = "", "\n", "\r"
 
 

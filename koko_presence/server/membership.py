@@ -98,7 +98,7 @@ class Memberships(Reauthorization):
         del self._session
         self._waiting.clear()
 
-    # --- in and out -----------------------------------------------------------------------------------------------
+    # --- joins and leaves -----------------------------------------------------------------------------------------
 
     def join(self, message: Join, size: int, within: bool, now: float) -> None:
         """Handle presence.join. Errors: INVALID_MESSAGE, ROOM_TYPE_MISMATCH [C1], FORBIDDEN, RATE_LIMITED; owners
@@ -514,7 +514,7 @@ class Memberships(Reauthorization):
             now,
         )
 
-    # --- small things ---------------------------------------------------------------------------------------------
+    # --- helpers --------------------------------------------------------------------------------------------------
 
     def _require(self, room_id: str) -> None:
         if room_id not in self.joined:

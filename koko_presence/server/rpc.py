@@ -1,7 +1,9 @@
-"""The procedures of the specification, as HTTP calls them: input checked, access asked, the owner's answer awaited.
+"""Executes the specification's procedures for HTTP calls: checks input and access, and returns the owner's answer.
 
-They send the commands that a socket's session would send, so the rules, limits and errors are the same [M1 to M9]. What
-they do for a session that has a socket, its edge learns from the owner; what it hides, at once if this is the edge.
+Procedures send the commands that a session with a socket sends, so rules, limits and errors are the same [M1 to M9].
+`Procedures` writes the rates of its callers and the table of HTTP sessions that it has served. For a session with a
+socket, its edge gets the effects of a call from the owner (`SessionActed`); a change of privacy applies at once when
+this worker is the edge.
 """
 
 from __future__ import annotations
@@ -47,26 +49,27 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("koko_presence.procedures")
 
-# What one user may call on one worker: cursors and selections at their full rates and ten more. The owners' own limits
-# come on top [M8]; this one protects them.
+# Calls of one user on one worker: cursors and selections at their full rates, and ten more per second. Owners apply
+# their own limits as well [M8]; this one protects the owners.
 CALL_HZ, CALL_BURST = 50.0, 100.0
 
 NO_MEMORY = "The server has no room for more people just now. Try again in a moment."
 
 
-# In a call of a member of whom nobody can say what it may do: it narrows nothing, so what the member may do counts.
+# The grant of a member's call when the access check has no answer: it narrows nothing, so the member's own permissions
+# count.
 MEMBERS_OWN = Grant(allow=True, can_control=True, can_broadcast=True, moderator=True)
 
 
 class Caller(NamedTuple):
-    """Who calls: a verified identity, and the session of header x-presence-session, "" when none was named [M1]."""
+    """The caller: a verified identity, and the session id of header x-presence-session, "" without one [M1]."""
 
     identity: Identity
     session_id: str = ""
 
 
 class JoinResult(Wire, kw_only=True):
-    """join's answer; `lease_seconds` stands there when the session is held over HTTP [M2]."""
+    """The result of join; `lease_seconds` is set for a session held over HTTP [M2]."""
 
     room: Raw
     assigned_color: str
@@ -78,7 +81,7 @@ class JoinResult(Wire, kw_only=True):
 
 
 class ActiveResult(Wire, kw_only=True):
-    """getActive's answer."""
+    """The result of getActive."""
 
     users: Raw
     total_count: int
@@ -86,7 +89,7 @@ class ActiveResult(Wire, kw_only=True):
 
 
 class HeartbeatResult(Wire, kw_only=True):
-    """heartbeat's answer: how many leases live on, and what `pong` says [D7]."""
+    """The result of heartbeat: the number of renewed leases, and the fields of `pong` [D7]."""
 
     success: bool
     renewed: int
@@ -103,7 +106,7 @@ _renewed = msgspec.json.Decoder(HeartbeatResult)
 
 
 class Procedures:
-    """All procedures of one worker; any worker can take any call [M9]. Written by the loop's thread alone."""
+    """All procedures of one worker; any worker accepts any call [M9]. Written by the loop's thread only."""
 
     KINDS: Mapping[str, Literal["query", "mutation"]] = {
         "getActive": "query",
@@ -123,18 +126,18 @@ class Procedures:
         self._holders = Leaseholders()
 
     async def call(self, caller: Caller, name: str, input: Any) -> Any:
-        """Do procedure `name`, a key of KINDS, with `input`, decoded JSON or UNSET. Returns what msgspec encodes.
-        Errors: PresenceError; KeyError for a name that is no key of KINDS."""
+        """Execute procedure `name`, a key of KINDS, with `input`, decoded JSON or UNSET. Returns a value that msgspec
+        encodes. Errors: PresenceError; KeyError for a name that is no key of KINDS."""
         handler = _HANDLERS[name]
         self._calls.take(caller.identity.user_id, CALL_HZ, CALL_BURST, self._hub.clock())
         return await handler(self, caller, name, input)
 
-    # --- in and out -----------------------------------------------------------------------------------------------
+    # --- joins and leaves -----------------------------------------------------------------------------------------
 
     async def _join(self, caller: Caller, name: str, input: Any) -> JoinResult:
         target, message = read(input, RoomTarget), read_message(input, name)
         check_room_id(message.room_id)
-        limits = self._hub.limits  # a socket's own are counted at its session [M8]
+        limits = self._hub.limits  # joins of a socket are counted at its session [M8]
         self._joins.take(caller.identity.user_id, limits.join_hz, limits.join_burst, self._hub.clock())
         session_id = _session(caller, target)
         lease = target.client_key is not UNSET or not session_id
@@ -143,7 +146,7 @@ class Procedures:
         if lease and self._hub.refuses_newcomers and session_id not in self._holders:
             raise PresenceError("UNAVAILABLE", NO_MEMORY, retry_after_s=RETRY_CONNECTION_S)
         own = self._here(caller, session_id)
-        if own is not None and message.privacy is not UNSET and caller.identity.presence:  # in its turn, as a socket's
+        if own is not None and message.privacy is not UNSET and caller.identity.presence:  # before the join, in order
             hide_with_join(own, message.privacy, self._hub.clock())
             message.privacy = UNSET
         grant = await self._checked(caller, message.room_id, message.room_type, "join")
@@ -160,7 +163,7 @@ class Procedures:
 
     def _enter(self, identity: Identity, message: Join, grant: Grant, session_id: str) -> EnterRoom:
         visitor = SessionInfo(
-            edge=NO_EDGE,  # where the session is connected, its user's owner knows
+            edge=NO_EDGE,  # set by the user's owner for a session with a socket
             session_id=session_id,
             user_id=identity.user_id,
             name=identity.name,
@@ -216,8 +219,8 @@ class Procedures:
         return result
 
     async def _open_leases(self, caller: Caller, session_id: str) -> list[tuple[str, str]]:
-        """The caller's leases that may be renewed, and their rooms: all, or the named one. The others end. Errors:
-        FORBIDDEN when none may be."""
+        """The caller's leases, all or the named one, with their rooms, that the access check still allows. The others
+        are ended. Errors: FORBIDDEN when none is allowed."""
         command = AskLeases(user_id=caller.identity.user_id, session_id=session_id)
         still_open, refusal = [], None
         for lease, room_id in _leases.decode(await self._ask(caller, command)):
@@ -232,8 +235,8 @@ class Procedures:
         return still_open
 
     def recheck(self, user_id: str | None, room_id: str | None, then: Callable[[bool | None], None]) -> int:
-        """Ask again about the leases that this worker knows of, and end those that are refused [N12]. `then` hears of
-        each, or None when nobody could say. Returns how many these are."""
+        """Repeat the access checks of the leases that this worker has served, and end the refused ones [N12]. `then` is
+        called for each with the result, None without an answer. Returns the number of leases."""
         leases = list(self._holders.of(user_id, room_id, self._hub.clock()))
         for lease in leases:
             answer = self._hub.access.check(lease.identity, lease.room_id, None)
@@ -276,7 +279,7 @@ class Procedures:
         )
         return _active.decode(await self._ask(caller, command))
 
-    # --- what a member does ---------------------------------------------------------------------------------------
+    # --- actions of members ---------------------------------------------------------------------------------------
 
     async def _act(self, caller: Caller, name: str, input: Any) -> Raw:
         target, message = read(input, RoomTarget), read_message(input, name)
@@ -287,7 +290,7 @@ class Procedures:
         if name == "syncPlayback" and not session_id:  # [H14]
             raise PresenceError("SESSION_REQUIRED", "Name the session whose player this is, as sessionId.")
         own = self._here(caller, session_id)
-        hidden = own is not None and own.hidden  # now that the call has come, whatever is so when access is known [K3]
+        hidden = own is not None and own.hidden  # when the call arrives, not when the access check is done [K3]
         grant = await self._checked(caller, message.room_id, UNSET, "join")
         if not grant.allow:
             if not self._stays(caller, message.room_id, session_id, grant):
@@ -319,16 +322,16 @@ class Procedures:
         session_id = _session(caller, target)
         self._hub.calls.check_free()
         own = self._here(caller, session_id)
-        if own is not None:  # for the calls behind this one [K3]; should it be refused, the owner says what is so
+        if own is not None:  # applies to later calls at once [K3]; if the owner refuses it, its answer restores privacy
             command = change_privacy(own, message.data)
         else:
             command = ChangePrivacy(user_id=caller.identity.user_id, session_id=session_id, privacy=message.data)
         return Raw(await self._ask(caller, command))
 
-    # --- small things ---------------------------------------------------------------------------------------------
+    # --- helpers --------------------------------------------------------------------------------------------------
 
     def _here(self, caller: Caller, session_id: str) -> Session | None:
-        """The caller's session of that id, if this worker has its socket."""
+        """The caller's session with that id, if this worker has its socket."""
         session = self._hub.sessions.get(session_id)
         return session if session is not None and session.user_id == caller.identity.user_id else None
 
@@ -336,32 +339,33 @@ class Procedures:
         return await self._hub.calls.ask(command, caller.identity.user_id)
 
     async def _grant(self, caller: Caller, room_id: str, room_type: Any, action: Action = "join") -> Grant:
-        """What the caller's token allows in the room, also to a member: another token of the same user may open less.
-        Errors: FORBIDDEN."""
+        """The grant of the caller's token in the room, checked for members as well: another token of the same user may
+        allow less. Errors: FORBIDDEN."""
         grant = await self._checked(caller, room_id, room_type, action)
         if not grant.allow:
             raise grant.refusal()
         return grant
 
     def _stays(self, caller: Caller, room_id: str, session_id: str, grant: Grant) -> bool:
-        """Could nobody say what the caller may do in a room in which its own session is, that has its socket here? Such
-        a session stays what it was, and is asked about later."""
+        """True when the access check has no answer and the caller's session is in the room with its socket here. Such a
+        session keeps its permissions, and the check is repeated later."""
         own = self._here(caller, session_id) if grant.retry_after_s is not None else None
         if own is None or own.state != "open" or room_id not in own.rooms.joined:
             return False
-        if own.identity.forward != caller.identity.forward:  # known by something else, which may open less
+        if own.identity.forward != caller.identity.forward:  # authenticated by another token, which may allow less
             return False
         own.rooms.note_undecided(room_id, self._hub.clock())
         return True
 
     async def _still_open(self, caller: Caller, room_id: str) -> None:
-        """Somebody who is in is kept in, unless there is a no: that nobody can be asked is none. Errors: FORBIDDEN."""
+        """Check that the caller may still be in the room; a check without an answer is no refusal. Errors:
+        FORBIDDEN."""
         grant = await self._checked(caller, room_id, UNSET, "join")
         if not grant.allow and grant.retry_after_s is None:
             raise grant.refusal()
 
     async def _checked(self, caller: Caller, room_id: str, room_type: Any, action: Action) -> Grant:
-        # without a session id: whose the one in the header is, only its user's owner knows
+        # without a session id: only the user's owner can verify the one in the header
         answer = self._hub.access.check(caller.identity, room_id, claimed_type(room_type), action=action)
         return answer if isinstance(answer, Grant) else await _granted(answer)
 
@@ -370,12 +374,12 @@ async def _granted(answer: Awaitable[Grant]) -> Grant:
     try:
         return await answer
     except Exception:  # fail closed
-        log.exception("the access check failed")
+        log.exception("access check failed")
         return UNSURE
 
 
 def _session(caller: Caller, target: Target) -> str:
-    """The session that was named: in the input, or in the header [M1]."""
+    """The session id of the call: from the input, else from the header [M1]."""
     return caller.session_id if target.session_id is UNSET else target.session_id
 
 

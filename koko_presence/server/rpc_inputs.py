@@ -1,6 +1,6 @@
-"""What procedures are given, checked: decoded JSON in, the messages of messages.py out.
+"""Converts the inputs of procedures, decoded JSON, into the messages of messages.py. Holds no state.
 
-What a message has under `data` may stand there or flat beside `roomId`; both and different is an error [B3]. A
+Fields of a message's `data` may be under `data` or flat beside `roomId`; different values in both are an error [B3]. A
 procedure's own fields, `sessionId` and `clientKey`, are always flat. Unknown fields are ignored.
 """
 
@@ -37,7 +37,7 @@ ClientKey = Annotated[str, Meta(min_length=1, max_length=64)]
 
 
 class Target(Wire, kw_only=True):
-    """Which session a call is for [M1, M2]."""
+    """The session that a call is for [M1, M2]."""
 
     session_id: SessionId | UnsetType = UNSET
     client_key: ClientKey | UnsetType = UNSET
@@ -48,13 +48,14 @@ class RoomTarget(Target, kw_only=True):
 
 
 class LeaveInput(RoomTarget, kw_only=True):
-    """`all`: every session of the user in the room [M3]."""
+    """The input of leave. `all`: every session of the user in the room leaves [M3]."""
 
     all: bool = False
 
 
 class HeartbeatInput(Target, kw_only=True):
-    """No room: every lease of the user [D6]. `client_time` comes back as `echo` [D7]."""
+    """The input of heartbeat. Without a room it renews every lease of the user [D6]. `client_time` is returned as
+    `echo` [D7]."""
 
     room_id: RoomId | UnsetType = UNSET
     status: Activity | UnsetType = UNSET
@@ -62,7 +63,8 @@ class HeartbeatInput(Target, kw_only=True):
 
 
 class Shape(NamedTuple):
-    """The message a procedure stands for, which fields of its `data` may stand flat, and what the name itself says."""
+    """How a procedure maps to a message: its type, the fields of its `data` that may be flat, values of `data` fixed by
+    the procedure's name, and default values of `data`."""
 
     message: type[ClientMessage]
     flat: tuple[str, ...] = ()
@@ -96,16 +98,16 @@ Model = TypeVar("Model")
 
 
 def read(input: Any, type_: type[Model]) -> Model:
-    """`input` as a struct. Errors: PresenceError INVALID_MESSAGE."""
+    """Convert `input` to a struct. Errors: PresenceError INVALID_MESSAGE, INVALID_DATA."""
     return _convert(_object(input), type_)
 
 
 def read_message(input: Any, name: str) -> Any:
-    """The message that procedure `name` stands for. Errors: PresenceError INVALID_MESSAGE, INVALID_DATA."""
+    """Convert `input` to the message of procedure `name`. Errors: PresenceError INVALID_MESSAGE, INVALID_DATA."""
     shape, fields = SHAPES[name], _object(input)
     flat = {each: fields[each] for each in shape.flat if each in fields}
     message = fields | {"type": shape.message.__struct_config__.tag}
-    message.pop("id", None)  # an HTTP call is answered anyway
+    message.pop("id", None)  # the `id` of a message is of no use to a call, which is always answered
     under_data = fields.get("data")
     if flat and "data" in fields:
         twice = under_data.keys() & flat.keys() if isinstance(under_data, dict) else ()

@@ -1,4 +1,8 @@
-"""What a client says of itself: heartbeats, status, privacy. The session checks the rates; the user's owner decides."""
+"""Handles messages about the user: heartbeats, status and privacy. The edge checks rates; the user's owner decides.
+
+Functions write the session's activity and privacy. A change of privacy applies at the edge at once; the owner's version
+is applied when it arrives, except for switches that the client has changed since.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +33,7 @@ _SWITCHES = ("invisible", "share_cursor", "share_selection")
 
 
 def handle_heartbeat(session: Session, message: Heartbeat, now: float) -> None:
-    """presence.heartbeat: never refused for being early, answered at most every 5 s [D3, D7, D9]."""
+    """Handle presence.heartbeat: accepted at any rate, answered at most every 5 s [D3, D7, D9]."""
     status = message.status
     if isinstance(status, str) and (status == session.activity.activity or session.claims.take(now)):
         session.rooms.report(session.activity.claim(status, now), now, interacted=status == "active")
@@ -41,7 +45,7 @@ def handle_heartbeat(session: Session, message: Heartbeat, now: float) -> None:
 
 
 def handle_status(session: Session, message: SetStatus, now: float) -> None:
-    """presence.setStatus [D8]."""
+    """Handle presence.setStatus [D8]. Errors: RATE_LIMITED."""
     if not session.status_bucket.take(now):
         raise PresenceError("RATE_LIMITED", retry_after_s=session.status_bucket.ready_at(now) - now)
     session.activity.interact(now)
@@ -51,13 +55,13 @@ def handle_status(session: Session, message: SetStatus, now: float) -> None:
         user_id=session.user_id,
         session_id=session.session_id,
         activity=session.activity.activity,
-        message=SetStatus(id=message.id, data=message.data),  # one name for both
+        message=SetStatus(id=message.id, data=message.data),  # also for `SetStatusAlias`
     )
     session.hub.bus.send(command, now)
 
 
 def handle_privacy(session: Session, message: SetPrivacy, now: float) -> None:
-    """presence.setPrivacy [K1]."""
+    """Handle presence.setPrivacy [K1]. Errors: RATE_LIMITED."""
     if not session.status_bucket.take(now):
         raise PresenceError("RATE_LIMITED", retry_after_s=session.status_bucket.ready_at(now) - now)
     command = change_privacy(session, message.data)
@@ -66,16 +70,17 @@ def handle_privacy(session: Session, message: SetPrivacy, now: float) -> None:
 
 
 def hide_with_join(session: Session, privacy: Privacy, now: float) -> None:
-    """The privacy of a join, when its turn has come, whatever becomes of the join. It goes to the user's owner before
-    the join and on its road, so that there is no visible instant [K1, K3]."""
+    """Apply the privacy of a join, whether or not the join succeeds. The command goes to the user's owner before the
+    join and by the same route, so that the session is not visible for an instant [K1, K3]."""
     command = change_privacy(session, privacy)
     command.of_join = True
     session.hub.bus.send(command, now)
 
 
 def change_privacy(session: Session, privacy: Privacy) -> ChangePrivacy:
-    """What the session hides from now on; what it sent while it was hidden and still waits is dropped [K3, K5]. Until
-    its user's owner has heard of it, that counts above what the owner says. Returns the command that tells it."""
+    """Apply a change of privacy at the edge and return the command for the user's owner. Waiting values of kinds that
+    were hidden and are not any more are dropped [K3, K5]. Until the owner has confirmed the change, it takes precedence
+    over the privacy that the owner sends."""
     hidden = _hidden(session.privacy)
     session.privacy_words += 1
     for name in _SWITCHES:
@@ -94,8 +99,8 @@ def change_privacy(session: Session, privacy: Privacy) -> ChangePrivacy:
 
 
 def _on_privacy(session: Session, news: SessionActed) -> None:
-    """The owner's word on what the session hides. What the client has said since stays as it is: the owner has not
-    heard of it yet, and will count it [K3]."""
+    """Apply the owner's privacy of the session, unless it is older than the last one. Switches that the client has
+    changed since keep their values: the owner has not received these changes yet [K3]."""
     privacy = news.privacy
     if privacy is None or news.privacy_version < session.privacy_version:
         return
@@ -109,16 +114,16 @@ def _on_privacy(session: Session, news: SessionActed) -> None:
 
 
 def _note_change(session: Session, before: set[type]) -> None:
-    """The session hides something else than the kinds `before`."""
+    """Drop what a change of the hidden kinds invalidates; `before` are the kinds hidden until now."""
     after = _hidden(session.privacy)
     session.rooms.drop_waiting(before - after)
-    if CursorMessage in before ^ after:  # neither what is hidden now nor what came while it was
+    if CursorMessage in before ^ after:  # the last cursor is hidden now, or was sent while cursors were hidden
         session.gate.forget_last()
 
 
 def last_shown(session: Session, cursor: Cursor | None) -> Cursor | None:
-    """What a room's next owner is told of a cursor that goes the long way there. None, nothing, for one that others do
-    not see, and for one with a target, which the room's record may have: it has up to a kilobyte."""
+    """The cursor that a room's next owner gets from this edge after one that was handled in Python. None for a cursor
+    that others do not see, and for one with a target, which may have a kilobyte and is left to the room's record."""
     if session.hidden or CursorMessage in _hidden(session.privacy):
         return None
     if cursor is None or cursor.hidden:
@@ -127,7 +132,7 @@ def last_shown(session: Session, cursor: Cursor | None) -> Cursor | None:
 
 
 def changes_privacy(session: Session, message: Any) -> bool:
-    """Would `message` let the session, or by its scope another of the user's, hide anything else than now?"""
+    """True when `message` would change the session's privacy, or by its scope that of other sessions of the user."""
     if isinstance(message, SetPrivacy):
         privacy = message.data
     elif isinstance(message, Join) and message.privacy is not UNSET:
@@ -141,7 +146,8 @@ def changes_privacy(session: Session, message: Any) -> bool:
 
 
 def note_acted(session: Session, news: SessionActed, now: float) -> None:
-    """Something was done for this session over HTTP [M1]: the person is there, as if the socket had said it."""
+    """Apply what a call over HTTP has changed for this session [M1]: privacy, and activity as of a message of the
+    socket."""
     if session.state != "open":
         return
     _on_privacy(session, news)
@@ -151,7 +157,7 @@ def note_acted(session: Session, news: SessionActed, now: float) -> None:
 
 
 def _hidden(privacy: Privacy) -> set[type]:
-    """The kinds of messages that are accepted and dropped."""
+    """The message types that are accepted and dropped because of `privacy`."""
     found: set[type] = set()
     if privacy.invisible is True or privacy.share_cursor is False:
         found.add(CursorMessage)

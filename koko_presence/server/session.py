@@ -1,8 +1,9 @@
-"""What one client may do, in which state: from `auth` to the last frame.
+"""Handles one client's messages by the session's state, from `auth` to the last frame.
 
-A session's life is the table LIFE. Messages are decoded here, checked against the connection's own limits [E2, L3],
-and passed to the owner of their room or user; replies and events come back through the hub. Errors never disconnect,
-abuse does, after a warning.
+`Session` writes its state by the table `LIFE`. It decodes messages, checks them against the connection's own limits
+[E2, L3] and sends commands to the owner of the room or user; replies and events arrive through the hub. Messages of one
+client are handled in the order received; messages that cannot be handled yet are held. Errors do not close the
+connection; abuse does, after a warning.
 """
 
 from __future__ import annotations
@@ -48,17 +49,17 @@ from .session_states import CLOSED_LINK, LIFE, Link
 if TYPE_CHECKING:
     from .hub import Hub
 
-# How often heartbeats may turn a session from active to idle and back: each time is an event for all in its rooms.
+# How often heartbeats may change a session's activity: each change is an event for all members of its rooms.
 CLAIM_HZ, CLAIM_BURST = 0.5, 4
-NO_WORDS: dict[str, int] = {}  # one for all, never written to: a dictionary of its own has 64 bytes
+NO_WORDS: dict[str, int] = {}  # shared and never written: a dictionary of each session's own would use 64 bytes
 
 
 class Session:
-    """One client. The connection calls `on_*`; everything it writes goes through its outbox. It receives the streams of
-    its rooms (`subscription.Subscriber`).
+    """One client's session. The connection calls `on_*`; all output goes through the outbox. The session subscribes to
+    the streams of its rooms (`subscription.Subscriber`). Written by the loop's thread only.
 
-    Authentication, memberships, outbox and link know their session; `on_close`, the last that the connection says, cuts
-    that.
+    Authentication, memberships, outbox and link hold references to their session; `on_close`, the connection's last
+    call, removes them.
     """
 
     __slots__ = (
@@ -89,16 +90,16 @@ class Session:
         self.claims = TokenBucket(CLAIM_HZ, CLAIM_BURST)
         self.status_bucket = TokenBucket(limits.status_hz, limits.status_burst)
         self.opened_at = now
-        self.refusal = ""  # what the client was told last that it had done wrong
-        self._strangers = 0  # messages before auth
+        self.refusal = ""  # text of the last error sent to the client
+        self._strangers = 0  # messages before `auth`
         self.held = HeldMessages()
         self._link_watch = LinkWatch(limits, now)
         self.ponged_at = -1e9
-        self.version = 0  # by which the user's owner gave the session to this connection
-        self.privacy = Privacy()  # what it hides, as far as this edge knows
-        self.privacy_version = 0  # of the owner's last word on it
-        self.privacy_words = 0  # how often the client has spoken of it
-        self.privacy_unheard: dict[str, int] = NO_WORDS  # switches, and which word the last on each was
+        self.version = 0  # with which the user's owner opened the session for this connection
+        self.privacy = Privacy()  # the privacy that applies at this edge
+        self.privacy_version = 0  # version of the last privacy received from the owner
+        self.privacy_words = 0  # number of the client's privacy changes
+        self.privacy_unheard: dict[str, int] = NO_WORDS  # unconfirmed switches: number of the change
         hub.wake(self, now + limits.auth_timeout_s)
 
     @property
@@ -107,25 +108,27 @@ class Session:
 
     @property
     def is_known(self) -> bool:
-        """Is it certain who the client is?"""
+        """True when the client is authenticated."""
         return self.login.identity is not None
 
     @property
     def hearing(self) -> set[str]:
-        """Rooms whose stream this session receives."""
+        """Rooms that this session is subscribed to."""
         return self.rooms.hearing
 
     def move(self, event: str) -> None:
-        """Take the step of LIFE. Errors: KeyError for a step that does not exist, which is a fault of the caller."""
+        """Change the state by the table `LIFE`. Errors: KeyError for a transition that is not in it, a fault of the
+        caller."""
         self.state = LIFE[self.state, event]
         self.gate.open = self.state == "open"
         if event == "auth":
             self.link.invite()
 
-    # --- what the connection calls --------------------------------------------------------------------------------
+    # --- called by the connection ---------------------------------------------------------------------------------
 
     def on_open(self, connection: Any) -> None:
-        """The handshake is done; the time for `auth` has been running since the session was made [A1]."""
+        """Attach rate limiter and outbox to the connection after the handshake. The timeout for `auth` runs since the
+        session was made [A1]."""
         connection.shorten(self.outbox, self.gate)
         if connection.is_proxied:
             self.bound_delivery()
@@ -137,7 +140,7 @@ class Session:
         self.outbox.use_window(DeliveryWindow(self.hub.clock()), self.hub.clock)
 
     def on_text(self, data: bytes) -> None:
-        """A whole text message, valid UTF-8."""
+        """Handle a complete text message, valid UTF-8."""
         if self.state == "closed":
             return
         now = self.hub.heard_at()
@@ -158,7 +161,7 @@ class Session:
             self._before_open(message)
 
     def _decode(self, data: bytes) -> AnyClientMessage | None:
-        """The message, or None for what is none and has been told so."""
+        """Decode a message. Returns None for an invalid one, after answering with the error."""
         try:
             return decode(data)
         except BadMessage as error:
@@ -167,27 +170,27 @@ class Session:
             return None
 
     def on_binary(self, data: bytes) -> None:
-        """Binary frames are refused [B13]."""
+        """Refuse a binary message [B13]."""
         self.on_bad(PresenceError("BINARY_NOT_SUPPORTED"))
 
     def on_too_large(self, size: int) -> None:
-        """A message above the soft limit was dropped [B10]."""
+        """Answer a message that was dropped because it is above the soft limit [B10]."""
         limit = self.hub.limits.max_message_bytes
         self.on_bad(PresenceError("TOO_LARGE", f"The message has {size} bytes; {limit} are allowed."))
 
     def on_bad(self, error: PresenceError) -> None:
-        """Something came that was not even a message."""
+        """Answer input that is no message of the protocol."""
         if self.state != "closed":
             tally.bad(error)
             self.activity.note_life(self.hub.clock())
             self.refuse(error)
 
     def on_ping(self, count: int = 1) -> None:
-        """So many pings of the client's: no sign of life [D4], but they count against floods [L3]."""
+        """Count pings of the client against floods [L3]; they do not prevent the end of a silent session [D4]."""
         self._count(count)
 
     def on_pong(self, count: int = 1) -> None:
-        """The transport is alive [D4]. Pongs count against floods like all else [L3]."""
+        """Record pongs, which show that the transport is alive [D4], and count them against floods [L3]."""
         self._link_watch.on_pong()
         self._count(count)
         if self.state != "closed":
@@ -199,34 +202,36 @@ class Session:
             self.cut_for_abuse("You send more than this connection may.")
 
     def on_rest(self, until: float) -> None:
-        """The client sends so much that it is not read before monotonic second `until`: a flood [L3]."""
+        """Count as a flood that the client exceeds its read budget: it is not read before monotonic second `until`
+        [L3]."""
         now = self.hub.clock()
         self.abuse.note_flood(now, until)
         if self.abuse.flooding_for(now) >= self.hub.limits.flood_s:
             self.cut_for_abuse("You send more than this connection may.")
 
     def on_uninvited(self) -> None:
-        """More frames than may come before `auth` [A2]."""
+        """Close a connection with more frames before `auth` than allowed [A2]."""
         if self.state == "new":
             self.refuse(PresenceError("UNAUTHENTICATED", "Too much came before the auth message."))
             self.finish(4401)
 
     def on_writable(self) -> None:
-        """The socket takes bytes again."""
+        """Record that the socket has taken all data."""
         self._link_watch.on_drained(self.hub.clock())
         if self.state != "closed":
             self.outbox.on_drained()
 
     def on_unwritable(self) -> None:
-        """The socket is full: from now on it is watched whether what waits grows less [N1]."""
+        """Record that the socket is full, and check from now on that the peer acknowledges data [N1]."""
         now = self.hub.clock()
         if self.state != "closed":
             self.outbox.on_full()
         self._link_watch.on_full(self.outbox.taken_bytes(), now)
-        self.hub.wake(self, now)  # soon; that sets all times anew
+        self.hub.wake(self, now)  # at once: the next tick computes all deadlines anew
 
     def on_close(self, code: int | None, clean: bool) -> None:
-        """The connection is gone. 1000, or a close without a code, is a leave; anything else may come back [D2]."""
+        """End the session when its connection is closed. A clean close with 1000 or without a code is a leave; after
+        any other close the session may be resumed [D2]."""
         said_goodbye = code in (1000, 1005) and clean
         self._end(grace=not said_goodbye, reason="left" if said_goodbye else "disconnected")
         if self.link is CLOSED_LINK:
@@ -240,7 +245,7 @@ class Session:
     # --- messages -------------------------------------------------------------------------------------------------
 
     def _before_open(self, message: AnyClientMessage) -> None:
-        """The first `auth`, a message before it, or one that does not fit behind it."""
+        """Handle the first `auth`, a message before it, or one that cannot be held while `auth` has no answer."""
         if isinstance(message, Auth) and self.state == "new":
             try:
                 self.login.begin(message)
@@ -258,9 +263,9 @@ class Session:
             self.refuse(PresenceError("RATE_LIMITED", "Wait for the reply to auth.", retry_after_s=1.0), message.id)
 
     def dispatch(self, message: AnyClientMessage, raw: bytes, within: bool, now: float) -> None:
-        """Handle a message of an open session, which came as `raw`; `within` says that the connection's rate allows it
-        [E2]. What is for a room that is being joined waits there."""
-        if self.state != "open":  # cut off by one of the messages before, which were held together
+        """Handle a message of an open session, received as `raw`; `within`: the connection's rate allows it [E2]. A
+        message for a room that is joining is held."""
+        if self.state != "open":  # closed by an earlier message of those that were held together
             return
         kind = type(message)
         try:
@@ -281,13 +286,13 @@ class Session:
             self.refuse(error, message.id, getattr(message, "room_id", None))
 
     def dispatch_held(self, place: str) -> None:
-        """Handle what has waited in a place of `held`."""
+        """Handle the messages of a place of `held`, in order."""
         now = self.hub.clock()
         for raw in self.held.take(place):
             message = self._decode(raw) if self.state == "open" else None
             if message is None:
                 continue
-            if place == OPENING:  # the others were decoded when they came, to find the room that they are for
+            if place == OPENING:  # messages of other places were decoded, and counted, when they arrived
                 tally.received(message)
             self.dispatch(message, raw, True, now)
 
@@ -295,7 +300,8 @@ class Session:
         self.login.again(message)
 
     def on_opened(self, news: SessionOpened, now: float) -> None:
-        """The user's owner has made or resumed the session."""
+        """Open the session, which the user's owner has made or resumed; answer the client, then handle held
+        messages."""
         self.move("opened")
         self.session_id = news.session_id
         self.address_use.settle()
@@ -305,25 +311,27 @@ class Session:
         self.rooms.resume(news.rooms)
         self.login.on_opened(news, now)
         if news.resumed:
-            self.rooms.check_again(now)  # the token may open less than the one before
+            self.rooms.check_again(now)  # the token may open fewer rooms than the one before
         self.on_tick(now)
         self.dispatch_held(OPENING)
 
     def on_refused(self, code: str, now: float) -> None:
-        """No session for this connection: the user has too many [C11], or the one to be resumed is over."""
+        """Handle that the user's owner opens no session: the user has too many [C11], or the session to be resumed has
+        ended."""
         if code == "UNAUTHENTICATED":
-            if self.opening:  # else another owner has made it meanwhile
+            if self.opening:  # otherwise another owner has opened it meanwhile
                 self.login.on_session_over()
             return
         tally.auth("session_limit")
         self.refuse(PresenceError(code), self.login.message_id)
         self.finish(4429)
 
-    # --- time -----------------------------------------------------------------------------------------------------
+    # --- timers ---------------------------------------------------------------------------------------------------
 
     def on_tick(self, now: float) -> None:
-        """Do what has become due and say when to come again: auth, pings, silence, idleness, token expiry. What the
-        client may have prevented is not judged while its words may not have been read (`Hub.judges_from`)."""
+        """Handle what is due and schedule the next tick: timeout of `auth`, pings, silence, activity, token expiry.
+        What a message of the client would prevent is not judged while received data may be unread
+        (`Hub.judges_from`)."""
         limits, judges_from = self.hub.limits, self.hub.judges_from
         judges = now >= judges_from
         if self.state == "closed":
@@ -348,11 +356,12 @@ class Session:
             times = [self.activity.next_at(), self._link_watch.next_at(now), self.login.watch_expiry(now)]
         if self.state == "open":
             times += (self.login.check_again(now), self.rooms.ask_undecided(now))
-        if self.state == "open":  # the token may have ended it
+        if self.state == "open":  # an expired token may have closed it
             self.hub.wake(self, min(times))
 
     def _is_over(self, now: float) -> bool:
-        """End the session if its client says nothing any more, takes nothing or does not answer. True: it is ended."""
+        """End the session if its client sends nothing, reads nothing or does not answer pings. Returns True when it has
+        ended."""
         if now >= self.activity.silent_at:  # three heartbeats missed [D4]
             self._end(grace=False, reason="timeout")
             self._close(4408)
@@ -366,13 +375,14 @@ class Session:
         return True
 
     def release_waiting(self, now: float) -> None:
-        """A value that waited for this session's budget may go [E2]."""
+        """Send values that waited for this session's rates [E2]."""
         self.rooms.release_waiting(now)
 
-    # --- ends -----------------------------------------------------------------------------------------------------
+    # --- end of the session ---------------------------------------------------------------------------------------
 
     def on_ended(self, code: int, now: float) -> None:
-        """The user's owner has given the session to a newer connection, or ended it [D16, C11]."""
+        """Close the connection with `code`: the user's owner has moved the session to a newer connection, or ended it
+        [D16, C11]."""
         if self.state != "closed":
             self.move("end")
             self.outbox.flush()
@@ -380,15 +390,15 @@ class Session:
             self._close(code)
 
     def on_attach(self, room_id: str) -> None:
-        """The first frame of a room's stream has been written."""
+        """Called when the first frame of a room's stream has been written to the outbox."""
         self.rooms.on_attach(room_id)
 
     def on_detach(self, room_id: str) -> None:
-        """The last frame of a room's stream has been written."""
+        """Called when the last frame of a room's stream has been written to the outbox."""
         self.rooms.on_detach(room_id)
 
     def on_room_refused(self, room_id: str, payload: bytes, now: float) -> None:
-        """A join failed."""
+        """Handle a refused join: send the error, unless the session was expelled meanwhile."""
         if not self.rooms.unanswered.refused(room_id, now):
             return
         if room_id in self.barred:
@@ -399,7 +409,7 @@ class Session:
         self.rooms.on_refused(room_id, now)
 
     def on_refusal(self) -> None:
-        """An error was sent to this client; too many of them are abuse [L3]."""
+        """Count an error sent to this client; too many errors are abuse [L3]."""
         verdict = self.abuse.note_error(self.hub.clock())
         if verdict == "warn":
             self.send(ServerNotice(code="RATE_LIMITED", message="Too many errors. A few more and you are cut off."))
@@ -423,7 +433,7 @@ class Session:
         self.finish(4429)
 
     def shed(self) -> None:
-        """Memory is short, and much waits for this client: cut it off as a slow one, and drop what is not sent yet."""
+        """Close the connection as a slow consumer and drop its unsent data, because memory is short."""
         self.outbox.discard()
         self._on_slow()
 
@@ -432,8 +442,9 @@ class Session:
         self._close(4413)
 
     def finish(self, code: int, *, migrates: bool = False) -> None:
-        """End the session from our side with a close code; whether it may be resumed stands in CLOSES. `migrates`:
-        another worker takes the client at once, and the others in its rooms see nothing of it."""
+        """End the session with a close code; its place is kept for the grace period, except after 4403. `CLOSES` has
+        what clients do after each code. `migrates`: the client is moved to another worker, and other members of its
+        rooms are not notified."""
         kicked = code == 4403
         self._end(grace=not kicked, reason="kicked" if kicked else "disconnected", migrates=migrates)
         self._close(code)
@@ -470,7 +481,7 @@ class Session:
 
     @property
     def identity(self) -> Identity:
-        """Who this is; there once the token has been verified."""
+        """The verified identity. Errors: AssertionError before the token is verified."""
         assert self.login.identity is not None
         return self.login.identity
 
@@ -480,12 +491,13 @@ class Session:
 
     @property
     def hidden(self) -> bool:
-        """May others not know of it, as far as this edge knows [K1]?"""
+        """True when the session is invisible to others by the privacy that applies at this edge, or by its token
+        [K1]."""
         return self.privacy.invisible is True or not self.identity.presence
 
     def record(self, called: Set[str] = NONE) -> SessionRecord:
-        """This session, for the next owner of its user [N-b]. `called` are the rooms that it joins by a call which is
-        not answered yet."""
+        """This session's record, for the next owner of its user [N-b]. `called` are the rooms that it joins by pending
+        calls."""
         hidden = self.privacy
         return SessionRecord(
             session_id=self.session_id,
@@ -494,7 +506,7 @@ class Session:
             accepted_at=self.opened_at,
             opening=self.version,
             privacy_version=self.privacy_version,
-            heard=0,  # what it has said since its owner's last word may not have come to anybody
+            heard=0,  # the lost owner may not have replicated the changes it has received
             lease_until=0.0,
             grace_until=0.0,
             connected=True,
@@ -508,11 +520,11 @@ class Session:
         )
 
     def send(self, message: Any) -> None:
-        """Write one message of the server."""
+        """Encode and write one message."""
         self.write(encode(message))
 
     def write(self, payload: bytes | None) -> None:
-        """Write one encoded message; nothing when there is none."""
+        """Write one encoded message; does nothing for None or when the session is closed."""
         if payload is not None and self.state != "closed":
             tally.sent(payload)
             self.outbox.write(frame_text(payload))

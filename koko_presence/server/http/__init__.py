@@ -1,1 +1,1 @@
-"""The public HTTP side: the site, tRPC over HTTP and over WebSocket."""
+"""Serves public HTTP: static files and health checks, tRPC over HTTP and over WebSocket."""

@@ -1,7 +1,8 @@
-"""A few HTTP requests are begun in a turn of the loop, in the order in which they came, whatever was pipelined.
+"""Limits how many HTTP requests begin per loop iteration; requests begin in the order received, pipelined or not.
 
-A request whose answer waits for nothing gives the loop no turn: a connection that pipelines hundreds of them, or
-hundreds of connections with one each, would have them all answered at once, before anything else is read.
+A handler that awaits nothing does not yield to the loop: a connection that pipelines hundreds of requests, or hundreds
+of connections with one each, would have all of them answered before anything else is read. `RequestTurns` writes the
+queue of waiting requests.
 """
 
 import asyncio
@@ -11,14 +12,15 @@ REQUESTS_A_TURN = 16
 
 
 class RequestTurns:
-    """Lets `REQUESTS_A_TURN` callers through in each turn of the running loop; the others wait in line."""
+    """Admits `REQUESTS_A_TURN` callers per iteration of the running loop; further callers wait in a queue."""
 
     def __init__(self) -> None:
         self._used = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     async def wait(self) -> None:
-        """Return when the caller's turn has come: at once while this one has room and no other waits."""
+        """Return when the caller may begin: at once while the present iteration has capacity, else after all callers
+        that were queued before."""
         loop = asyncio.get_running_loop()
         if self._used == 0:
             loop.call_soon(self._next_turn, loop)
@@ -33,7 +35,7 @@ class RequestTurns:
         self._used = 0
         while self._waiting and self._used < REQUESTS_A_TURN:
             place = self._waiting.popleft()
-            if not place.done():  # else its connection is gone
+            if not place.done():  # done: cancelled, as its connection was lost
                 place.set_result(None)
                 self._used += 1
         if self._used:

@@ -1,7 +1,7 @@
-"""The HTTP side of a worker: liveness, the browser SDK, the demo page, development tokens. Not the hot path; aiohttp's
-low-level server.
+"""Answers a worker's HTTP requests: health check, browser SDK, demo page, development tokens, and the dispatch to tRPC.
 
-Routes are one table of exact paths and of static files.
+Runs on aiohttp's low-level server. Routes are exact paths and static files; `HttpSide` writes both tables before the
+server starts. Requests begin in the order received (`RequestTurns`), after the checks of rate, head size and host name.
 """
 
 from collections.abc import Awaitable, Callable, Iterable
@@ -30,48 +30,48 @@ from .trpc_http import TrpcHttp, values_of
 
 Handler = Callable[[web.BaseRequest], web.Response]
 
-# Nothing inline, nothing foreign: what the demo's names and images could at worst do [reliability reference, XSS].
+# No inline code and no foreign sources: bounds the effect of names and images in the demo [reliability reference, XSS].
 PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data: https:; "
     "media-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 PAGE_HEADERS = {"Content-Security-Policy": PAGE_POLICY, "Referrer-Policy": "no-referrer"}
 
-# Nothing in the SDK is secret or personal, so any page may load it from here.
+# The SDK contains nothing secret or personal, so pages of any origin may load it.
 OPEN_TO_ALL = {"Access-Control-Allow-Origin": "*", "Cross-Origin-Resource-Policy": "cross-origin"}
 
 
-MAX_LINE_BYTES = 16 * 1024  # a batch of queries stands in the request's line; the door takes no longer head
+MAX_LINE_BYTES = 16 * 1024  # for batches of queries in the request line; the acceptor limits the head to the same
 
 
 class HttpConnection(web.RequestHandler):
-    """aiohttp's side of one connection, which also knows how its address is counted, and how much has come of a head
-    that is not whole: aiohttp bounds a head's lines and their number, and not what they come to."""
+    """aiohttp's protocol of one connection, with the connection's `address_use`, and a limit of MAX_HEAD_BYTES for a
+    head that is not complete: aiohttp limits the length and the number of a head's lines, but not their sum."""
 
     __slots__ = ("_head_bytes", "_heads", "address_use", "body")
 
     def __init__(self, server: web.Server, use: AddressUse, **settings: Any) -> None:
         super().__init__(server, **settings)
         self.address_use = use
-        self.body: Any = None  # of the last request that was begun
-        self._heads = 0  # that were whole
-        self._head_bytes = 0  # since then
+        self.body: Any = None  # of the last request that has begun
+        self._heads = 0  # number of complete heads
+        self._head_bytes = 0  # received since the last complete head
 
     def data_received(self, data: bytes) -> None:
-        """What comes, but for upgrades."""
+        """Pass received bytes to aiohttp, and close the connection with 431 when the head exceeds its limit."""
         super().data_received(data)
         if self._heads != self._request_count or self._in_body:
             self._heads, self._head_bytes = self._request_count, 0
             return
         self._head_bytes += len(data)
         if self._head_bytes > MAX_HEAD_BYTES and self.transport is not None:
-            if self._waiter is not None:  # no answer is being written
+            if self._waiter is not None:  # no response is being written
                 self.transport.write(_TOO_LARGE)
             self.force_close()
 
     @property
     def _in_body(self) -> bool:
-        """Does what comes now belong to the body of a request?"""
+        """True when received bytes belong to the body of a request."""
         body = self._messages[-1][1] if self._messages else self.body
         return body is not None and not body.is_eof()
 
@@ -83,16 +83,17 @@ _TOO_LARGE = (
 
 
 class Request(web.BaseRequest):
-    """A request that has come whole is handled, though its connection is lost before its turn: a page's last call."""
+    """A request that is handled once it is complete, even when its connection is lost before it begins: the last call
+    of a page that is closed."""
 
     def _cancel(self, exc: BaseException) -> None:
-        """The connection is lost: a body that is not whole never will be."""
+        """Cancel the request when its connection is lost, unless its body is complete."""
         if not self._payload.is_eof():
             super()._cancel(exc)
 
 
 class HttpServer(web.Server):
-    """Makes an HttpConnection for each connection; one that idles is closed after `keepalive_s`."""
+    """Makes an `HttpConnection` for each connection; idle connections are closed after `keepalive_s` seconds."""
 
     def __init__(self, handler: Callable[[web.BaseRequest], Awaitable[Any]], keepalive_s: float = 75.0) -> None:
         super().__init__(handler)
@@ -113,28 +114,29 @@ class HttpServer(web.Server):
             keepalive_timeout=self.keepalive_s,
             tcp_keepalive=False,
             max_line_size=MAX_LINE_BYTES,
-            max_field_size=MAX_LINE_BYTES,  # a token of 8192 characters has "Bearer" before it
+            max_field_size=MAX_LINE_BYTES,  # more than a token of 8192 characters after "Bearer "
             auto_decompress=False,
         )
 
 
 @cache
 def sdk_files(folder: Path) -> dict[str, StaticFile]:
-    """The browser SDK, read when it is asked for the first time in this process or the one that it was forked from."""
+    """The browser SDK's files, read at the first call in this process or in the process that it was forked from."""
     return static_files(folder, "/sdk", OPEN_TO_ALL, PAGE_HEADERS)
 
 
 @cache
 def demo_files(folder: Path) -> dict[str, StaticFile]:
-    """The same for the demo page."""
+    """The demo page's files, read like `sdk_files`."""
     return static_files(folder, "/demo", page_headers=PAGE_HEADERS)
 
 
 class HttpSide:
-    """Answers every HTTP request that is not an upgrade on the presence path."""
+    """Answers every HTTP request that is not an upgrade to WebSocket. Its tables are written before the server
+    starts."""
 
     def __init__(self, *, local_only: bool = False) -> None:
-        """`local_only`: answer to loopback names and addresses alone, as --dev must (DNS rebinding)."""
+        """`local_only`: serve loopback names and addresses only, as --dev requires (DNS rebinding)."""
         self._local_only = local_only
         self._routes: dict[str, Handler] = {"/healthz": self._healthz}
         self._files: dict[str, StaticFile] = {}
@@ -143,12 +145,13 @@ class HttpSide:
         self._turn: Callable[[web.BaseRequest], bool] = lambda request: False
 
     def add_websocket(self, paths: Iterable[str], turn: Callable[[web.BaseRequest], bool]) -> None:
-        """There is a WebSocket at `paths`; `turn` takes the connection of an upgrade, if it can."""
+        """Register the WebSocket `paths`; `turn` takes the connection of an upgrade request and returns False when it
+        cannot."""
         self._turn = turn
         self._routes |= dict.fromkeys(paths, _upgrade_required)
 
     def add_trpc(self, trpc: TrpcHttp) -> None:
-        """Answer calls below /trpc/ [M6]."""
+        """Serve calls below /trpc/ [M6]."""
         self._trpc = trpc
 
     def add_sdk(self, folder: Path) -> None:
@@ -161,7 +164,7 @@ class HttpSide:
         self._routes["/"] = _to_demo
 
     def add_dev_tokens(self, issue: Callable[[str, str | None], str]) -> None:
-        """Give a token to whoever asks, at /dev/token?user=ID&name=NAME; for `--dev` alone."""
+        """Issue tokens without authentication at /dev/token?user=ID&name=NAME; with `--dev` only."""
 
         def dev_token(request: web.BaseRequest) -> web.Response:
             user = request.query.get("user", "")
@@ -174,13 +177,14 @@ class HttpSide:
         self._routes["/dev/token"] = dev_token
 
     def server(self, keepalive_s: float) -> HttpServer:
-        """What the door calls for each HTTP connection; one that idles is closed after `keepalive_s`."""
+        """The factory of protocols for the acceptor's HTTP connections; idle ones are closed after `keepalive_s`
+        seconds."""
         return HttpServer(self._handle, keepalive_s)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         use = cast(HttpConnection, request.protocol).address_use
         values = values_of(request)
-        upgrade = wants_websocket(request)  # the door counts and bounds these itself
+        upgrade = wants_websocket(request)  # the acceptor counts and limits upgrades itself
         if not upgrade and not use.take_request(values):
             return _too_many()
         if not upgrade and not _has_fit_head(request):
@@ -213,14 +217,14 @@ class HttpSide:
         return response
 
     def _healthz(self, request: web.BaseRequest) -> web.Response:
-        """This worker's loop runs, or nobody would answer."""
+        """Report that this worker's loop runs."""
         response = answer(200, {"status": "ok"})
-        response.headers.update(OPEN_TO_ALL)  # the SDK asks, of a page of any origin, when an upgrade fails
+        response.headers.update(OPEN_TO_ALL)  # the SDK requests it from pages of any origin when an upgrade fails
         return response
 
 
 def answer(status: int, body: object) -> web.Response:
-    """A JSON answer that no cache keeps."""
+    """A JSON response that caches do not store."""
     return web.Response(
         status=status,
         body=msgspec.json.encode(body),
@@ -232,7 +236,7 @@ def answer(status: int, body: object) -> web.Response:
 def _has_fit_head(request: web.BaseRequest) -> bool:
     fields = request.raw_headers
     line = len(request.method) + len(request.raw_path) + 2 + len("HTTP/1.1")
-    size = line + sum(len(name) + len(value) + 4 for name, value in fields)  # ": " and the end of the line
+    size = line + sum(len(name) + len(value) + 4 for name, value in fields)  # 4 bytes: ": " and the end of the line
     return size <= MAX_HEAD_BYTES and len(fields) <= MAX_FIELDS
 
 

@@ -1,7 +1,8 @@
-"""tRPC over HTTP, as @trpc/server 11.25 answers it [M6, M6b]. Pure: a request in, its calls; outcomes in, an answer.
+"""Parses tRPC requests over HTTP into calls, and builds responses as @trpc/server 11.25 does [M6, M6b]. Pure.
 
-Inputs are read when a call asks for them, so that a missing token or an unknown procedure wins over a body of no use.
-A caller whose inputs come wrapped by superjson (`{"json":...}`) is answered wrapped.
+Inputs are parsed when a call needs them, so that the error of a missing token or of an unknown procedure takes
+precedence over that of an invalid body. A caller that wraps its inputs by superjson (`{"json":...}`) gets wrapped
+outputs.
 """
 
 import re
@@ -16,11 +17,11 @@ from koko_presence.protocol.errors import ERRORS, PresenceError
 PREFIX = "presence."
 MAX_BATCH = 20
 MAX_BODY_BYTES = 64 * 1024
-EVENTS = "onEvent"  # the one subscription; on the WebSocket alone
+EVENTS = "onEvent"  # the only subscription, over WebSocket only
 
 ProcedureKind = Literal["query", "mutation", "subscription"]
 
-# tRPC code -> error number and HTTP status [shared by client and server of tRPC 11]
+# tRPC code -> JSON-RPC error number and HTTP status [as in client and server of tRPC 11]
 CODES: dict[str, tuple[int, int]] = {
     "PARSE_ERROR": (-32700, 400),
     "BAD_REQUEST": (-32600, 400),
@@ -43,7 +44,8 @@ CODES: dict[str, tuple[int, int]] = {
 
 
 class TrpcError(Exception):
-    """A call, or a whole request, that failed. `code` is a key of CODES, `reason` our own code [L6] or ""."""
+    """The failure of a call or of a whole request. `code` is a key of CODES, `reason` an error code of the protocol
+    [L6] or ""."""
 
     def __init__(
         self,
@@ -66,13 +68,14 @@ class TrpcError(Exception):
 
     @property
     def retry_after_s(self) -> int | None:
-        """Whole seconds to wait; when a full room will have room nobody knows [M6b]."""
+        """Seconds for the Retry-After header, rounded up; None for errors other than RATE_LIMITED and UNAVAILABLE, such
+        as a full room, whose end is not known [M6b]."""
         if self.retry_after_ms is None or self.reason not in ("RATE_LIMITED", "UNAVAILABLE"):
             return None
         return -(-self.retry_after_ms // 1000)
 
     def shape(self, path: str | None) -> dict[str, Any]:
-        """What stands under `error`; a call's error names its path, a whole request's none."""
+        """The value of `error` in the response; a call's error has its `path`, that of a whole request has None."""
         data: dict[str, Any] = {"code": self.code, "httpStatus": self.status}
         if path is not None:
             data["path"] = path
@@ -86,9 +89,9 @@ class TrpcError(Exception):
 
 
 def from_presence(error: PresenceError) -> TrpcError:
-    """A broken rule as tRPC says it [M6b]."""
+    """Convert a PresenceError to its tRPC error [M6b]."""
     kind = ERRORS[error.code]
-    message = error.message.replace("retryAfterMs", "retryAfter")  # its name here, in seconds
+    message = error.message.replace("retryAfterMs", "retryAfter")  # the name of the field in tRPC, in seconds
     return TrpcError(kind.trpc, message, reason=error.code, retry_after_ms=error.retry_after_ms, state=error.state)
 
 
@@ -99,7 +102,7 @@ INTERNAL = from_presence(PresenceError("INTERNAL"))
 
 
 def kind_of(path: str, kinds: Mapping[str, ProcedureKind]) -> ProcedureKind | None:
-    """What a path names; None when there is no such procedure."""
+    """The kind of the procedure at `path`; None when there is none."""
     return kinds.get(path.removeprefix(PREFIX)) if path.startswith(PREFIX) else None
 
 
@@ -115,7 +118,7 @@ encode = _encoder.encode
 
 
 def read_json(data: bytes | str) -> Any:
-    """Any JSON. Errors: TrpcError BAD_REQUEST, as tRPC has it for what cannot be parsed; not PARSE_ERROR [M6]."""
+    """Decode JSON. Errors: TrpcError BAD_REQUEST, which tRPC uses for invalid JSON instead of PARSE_ERROR [M6]."""
     try:
         return _decoder.decode(data)
     except RecursionError:
@@ -125,7 +128,7 @@ def read_json(data: bytes | str) -> Any:
 
 
 class Input(NamedTuple):
-    """One call's input, UNSET when there is none; `wrapped` says that it came from superjson."""
+    """One call's input, UNSET without one; `wrapped`: it was wrapped by superjson."""
 
     value: Any
     wrapped: bool
@@ -135,7 +138,7 @@ NOTHING = Input(UNSET, False)
 
 
 def unwrap(value: Any) -> Input:
-    """Take superjson's wrapper off. None of our inputs has a field `json`, so the wrapper cannot be mistaken."""
+    """Remove superjson's wrapper, if there is one. No input has a field `json` of its own, so it is unambiguous."""
     if not isinstance(value, dict) or "json" not in value or not value.keys() <= {"json", "meta"}:
         return Input(value, False)
     inner, meta = value["json"], value.get("meta")
@@ -150,7 +153,7 @@ def unwrap(value: Any) -> Input:
 
 
 def _drop(value: Any, path: list[str]) -> None:
-    """superjson writes an undefined field as null with a mark; for us it is absent."""
+    """Remove the field at `path`: superjson encodes an undefined field as null with a mark."""
     for part in path[:-1]:
         value = value.get(part) if isinstance(value, dict) else None
     if isinstance(value, dict):
@@ -158,7 +161,7 @@ def _drop(value: Any, path: list[str]) -> None:
 
 
 def wrap(value: Any, wrapped: bool) -> Any:
-    """`value` as superjson has it, if the caller does; our data has neither Dates nor Maps, so there is no `meta`."""
+    """`value`, with superjson's wrapper if `wrapped`; outputs contain neither Dates nor Maps, so there is no `meta`."""
     return {"json": value} if wrapped else value
 
 
@@ -166,7 +169,7 @@ def wrap(value: Any, wrapped: bool) -> Any:
 
 
 class Asked(NamedTuple):
-    """What a request says, with its body. `paths` is what stands behind /trpc/, `content_type` is None without one."""
+    """The parts of a request that tRPC uses. `paths` is the path after /trpc/; `content_type` is None without one."""
 
     method: str
     paths: str
@@ -178,7 +181,7 @@ class Asked(NamedTuple):
 
 
 class Call(NamedTuple):
-    """One call of a request: `refusal` says why it cannot even be tried."""
+    """One call of a request. `refusal` is the error of a call that is not executed."""
 
     path: str
     name: str
@@ -186,13 +189,13 @@ class Call(NamedTuple):
 
 
 class Request:
-    """The calls of one request. Errors of the constructor: TrpcError, for all of the request."""
+    """The calls of one request. Errors of the constructor: TrpcError for the whole request."""
 
     def __init__(self, asked: Asked, kinds: Mapping[str, ProcedureKind]) -> None:
         self._asked = asked
         self._inputs: list[Input] | TrpcError | None = None
         if asked.method == "POST" and _media_type(asked.content_type) != "application/json":
-            # strict: it is what makes a browser ask before it sends another site's cookie along
+            # strict: this content type makes a browser send a CORS preflight before a cross-site request with cookies
             what = "Missing content-type header" if asked.content_type is None else "Unsupported content-type"
             named = "" if asked.content_type is None else f' "{asked.content_type[:100]}"'
             raise TrpcError("UNSUPPORTED_MEDIA_TYPE", f"{what}{named}; send application/json")
@@ -209,7 +212,7 @@ class Request:
         ]
 
     def input(self, index: int) -> Any:
-        """A call's input, UNSET when there is none. Errors: TrpcError BAD_REQUEST."""
+        """The input of call `index`, UNSET without one. Errors: TrpcError BAD_REQUEST."""
         inputs = self._read()
         if isinstance(inputs, TrpcError):
             raise inputs
@@ -217,7 +220,7 @@ class Request:
 
     @property
     def wrapped(self) -> bool:
-        """Does the caller speak superjson?"""
+        """True when the caller wraps its inputs by superjson."""
         inputs = self._read()
         return not isinstance(inputs, TrpcError) and any(each.wrapped for each in inputs)
 
@@ -258,7 +261,7 @@ def _refusal(method: str, path: str, kind: ProcedureKind | None) -> TrpcError | 
     return TrpcError("METHOD_NOT_SUPPORTED", message, allow=", ".join(accepted))
 
 
-# --- an answer ----------------------------------------------------------------------------------------------------
+# --- a response ---------------------------------------------------------------------------------------------------
 
 
 class Answer(NamedTuple):
@@ -267,7 +270,7 @@ class Answer(NamedTuple):
     body: bytes
 
 
-Outcome = TrpcError | Any  # what a procedure gave, or why it did not
+Outcome = TrpcError | Any  # the result of a procedure, or its error
 
 
 def envelope(path: str | None, outcome: Outcome, wrapped: bool) -> dict[str, Any]:
@@ -278,7 +281,7 @@ def envelope(path: str | None, outcome: Outcome, wrapped: bool) -> dict[str, Any
 
 
 def answer(asked: Asked, request: Request, outcomes: Sequence[Outcome]) -> Answer:
-    """The answer to a request whose calls came out so: 207 where a batch's statuses differ."""
+    """The response to a request with these outcomes of its calls; 207 when the statuses of a batch differ."""
     statuses = {outcome.status if isinstance(outcome, TrpcError) else 200 for outcome in outcomes}
     errors = [outcome for outcome in outcomes if isinstance(outcome, TrpcError)]
     wrapped = request.wrapped
@@ -290,8 +293,8 @@ def answer(asked: Asked, request: Request, outcomes: Sequence[Outcome]) -> Answe
 
 
 def _one_line(request: Request, outcomes: Sequence[Outcome], errors: Sequence[TrpcError]) -> Answer:
-    """httpBatchStreamLink's form: one line with everything in place, where @trpc/server sends references and chunks.
-    superjson wraps the line, not what stands in it."""
+    """The response for httpBatchStreamLink: one line with all results inline, where @trpc/server sends references and
+    chunks. superjson wraps the line, not the results in it."""
     line = {
         str(index): [[envelope(call.path, outcome, False)]]
         for index, (call, outcome) in enumerate(zip(request.calls, outcomes, strict=True))
@@ -301,7 +304,7 @@ def _one_line(request: Request, outcomes: Sequence[Outcome], errors: Sequence[Tr
 
 
 def refuse(error: TrpcError, wrapped: bool = False) -> Answer:
-    """The answer to a request that failed as a whole."""
+    """The response to a request that failed as a whole."""
     return Answer(error.status, _headers([error]), encode(envelope(None, error, wrapped)))
 
 

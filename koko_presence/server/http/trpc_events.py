@@ -1,7 +1,7 @@
-"""`presence.onEvent`: one socket's live subscriptions, and a session's messages as the envelopes that they get [M6].
+"""Manages one socket's `presence.onEvent` subscriptions, and wraps a session's messages in their envelopes [M6].
 
-Pure: bytes in, bytes out. Subscriptions live from their request, and hear from the moment that their `started` is
-written, so that nothing comes before it.
+Pure: bytes in, bytes out. `Subscriptions` writes the set of live subscriptions. A subscription gets events from the
+moment that its `started` is written, so that no event precedes it.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,14 +17,14 @@ from . import trpc
 from .trpc import Input, TrpcError
 
 MAX_SUBSCRIPTIONS = 8  # each gets a copy of every event
-OWN_HEAD = b'{"type":"'  # how every message of a session begins, and no envelope
-_REPLIES = frozenset(("ack", "pong", "active"))  # the procedures have answered already
+OWN_HEAD = b'{"type":"'  # the first bytes of every message of a session, and of no envelope
+_REPLIES = frozenset(("ack", "pong", "active"))  # not delivered: the call has its own answer
 
 Id = int | str
 
 
 class Told(msgspec.Struct, rename="camel"):
-    """As much as is needed of a session's message."""
+    """The fields of a session's message that select its subscriptions."""
 
     type: str
     id: Any = None
@@ -32,7 +32,7 @@ class Told(msgspec.Struct, rename="camel"):
 
 
 class Filter(msgspec.Struct, rename="camel"):
-    """presence.onEvent's input."""
+    """The input of presence.onEvent."""
 
     room_id: RoomId | UnsetType = UNSET
 
@@ -46,7 +46,7 @@ class _Params(msgspec.Struct):
 
 
 class _Request(msgspec.Struct):
-    """As much as is needed to refuse a request; what it brings is not decoded."""
+    """The fields of a request needed to refuse it; its input is not decoded."""
 
     id: Raw
     params: _Params
@@ -65,7 +65,7 @@ _superjson = msgspec.json.Decoder(_Superjson)
 
 
 class Subscription(NamedTuple):
-    """One live subscription: of one room, or of all when `room_id` is UNSET."""
+    """One live subscription: of one room, or of all rooms when `room_id` is UNSET."""
 
     room_id: str | UnsetType
     wrapped: bool
@@ -75,23 +75,24 @@ class Subscription(NamedTuple):
 
 
 class Subscriptions:
-    """Those of one socket. `authenticated` is the session's own message of that type, once it has come."""
+    """The subscriptions of one socket. `authenticated` is the session's message of that type, once it has been written.
+    Written by its `TrpcSocket`."""
 
     __slots__ = ("_hearing", "_live", "_starting", "authenticated")
 
     def __init__(self) -> None:
         self._live: dict[Id, Subscription] = {}
-        self._starting: dict[bytes, Id] = {}  # their `started` waits to be written
-        self._hearing: dict[Id, Subscription] = {}  # it has been
+        self._starting: dict[bytes, Id] = {}  # subscriptions whose `started` is not written yet
+        self._hearing: dict[Id, Subscription] = {}  # subscriptions whose `started` is written
         self.authenticated: bytes | None = None
 
     @property
     def heard(self) -> bool:
-        """Does anybody hear?"""
+        """True when at least one subscription gets events."""
         return bool(self._hearing)
 
     def add(self, id_: Id, given: Input) -> bytes:
-        """A new one; returns its `started`. Errors: TrpcError BAD_REQUEST."""
+        """Add a subscription and return its `started`. Errors: TrpcError BAD_REQUEST."""
         room_id: str | UnsetType = UNSET
         try:
             if given.value is not UNSET and given.value is not None:
@@ -108,19 +109,20 @@ class Subscriptions:
         return started
 
     def stop(self, id_: Id) -> bytes | None:
-        """End one; returns its `stopped`, None when there is none."""
+        """Remove a subscription and return its `stopped`; None when there is no such subscription."""
         self._hearing.pop(id_, None)
         if self._live.pop(id_, None) is None:
             return None
         return trpc.encode({"id": id_, "result": {"type": "stopped"}})
 
     def clear(self) -> None:
-        """The socket is gone."""
+        """Remove all subscriptions; the socket is closed."""
         for each in (self._live, self._starting, self._hearing):
             each.clear()
 
     def begin(self, written: bytes) -> Iterator[bytes]:
-        """An envelope is being written: behind a `started` comes whose session this is."""
+        """Start the subscription whose `started` is `written`, if it is one; yields the event that follows it, the
+        session's `authenticated`."""
         id_ = self._starting.pop(written, None)
         subscription = None if id_ is None else self._live.get(id_)
         if id_ is not None and subscription is not None:
@@ -129,12 +131,12 @@ class Subscriptions:
                 yield _event(id_, subscription, self.authenticated)
 
     def translate(self, payload: bytes) -> Iterator[bytes]:
-        """What the client gets of one message that the session writes: a copy for everyone who wants it."""
+        """The envelopes for one message that the session writes: one for each subscription that selects it."""
         told = _told.decode(payload)
         if told.type in _REPLIES:
             return
         if told.type == "error":
-            if told.id is None:  # an answer to no call; those have theirs
+            if told.id is None:  # an error without a call; errors of calls are in their own answers
                 yield trpc.encode({"id": None, "error": _error_of(payload).shape(None)})
             return
         if told.id is not None:
@@ -147,7 +149,7 @@ class Subscriptions:
 
 
 def payloads(data: bytes) -> Iterator[bytes]:
-    """The texts of whole unmasked frames [RFC 6455 section 5.2]."""
+    """The payloads of complete unmasked frames [RFC 6455 section 5.2]."""
     at = 0
     while at < len(data):
         size, head = data[at + 1], 2
@@ -160,7 +162,7 @@ def payloads(data: bytes) -> Iterator[bytes]:
 
 
 def id_of(message: Any) -> Id | None:
-    """A request's id, None when it has none that can be used."""
+    """A request's id; None for a missing or invalid one."""
     value = message.get("id") if isinstance(message, dict) else None
     if isinstance(value, str):
         return value if len(value) <= 64 else None
@@ -168,8 +170,8 @@ def id_of(message: Any) -> Id | None:
 
 
 def requests_of(data: bytes) -> Iterator[tuple[Id, str | None, bool]]:
-    """Id, path and "came wrapped" of each request of a message that is refused whatever it asks. What is no request,
-    or no JSON, is left out."""
+    """Id, path and whether its input is wrapped, for each request of a message that is refused as a whole. Skips
+    whatever is no request or no JSON."""
     try:
         requests = _list.decode(data) if data.lstrip()[:1] == b"[" else [data]
     except (msgspec.DecodeError, RecursionError):
@@ -186,7 +188,7 @@ def requests_of(data: bytes) -> Iterator[tuple[Id, str | None, bool]]:
 
 
 def _short(raw: Raw) -> Any:
-    """A value of at most 1 KiB, as ids and paths are; None for a longer one."""
+    """Decode a value of at most 1 KiB, as ids and paths are; None for a longer one."""
     return msgspec.json.decode(raw) if len(bytes(raw)) <= 1024 else None
 
 
@@ -210,7 +212,7 @@ def _without_id(payload: bytes) -> bytes:
 
 
 def _error_of(payload: bytes) -> TrpcError:
-    """A session's error message as tRPC has it."""
+    """Convert a session's error message to its tRPC error."""
     fields: Mapping[str, Any] = msgspec.json.decode(payload)
     error = PresenceError(fields["code"], fields["message"], state=fields.get("state"))
     error.retry_after_ms = fields.get("retryAfterMs")

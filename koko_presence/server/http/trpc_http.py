@@ -1,6 +1,7 @@
-"""`/trpc/presence.<procedure>` on the HTTP side: who asks, from which page, and the calls of one request together.
+"""Handles requests to `/trpc/presence.<procedure>`: checks the origin, authenticates the caller and runs the calls.
 
-Holds no state of its own. What a request and an answer look like is in `trpc`, what a procedure does in `rpc`.
+Holds no state of its own. `trpc` parses requests and builds responses; `rpc` executes procedures. The calls of one
+request run concurrently, and the response is sent when all have ended.
 """
 
 import asyncio
@@ -34,7 +35,7 @@ PREFLIGHT = {
 
 
 def unauthorized(refused: TokenRefused) -> TrpcError:
-    """No token, one of no use, or nobody who could say so."""
+    """The tRPC error of a missing or refused token, or of one that cannot be checked now."""
     if isinstance(refused, AskedTooOften):
         return trpc.from_presence(PresenceError("RATE_LIMITED", f"{refused}.", retry_after_s=refused.retry_after_s))
     if isinstance(refused, VerifierUnavailable):
@@ -43,7 +44,7 @@ def unauthorized(refused: TokenRefused) -> TrpcError:
 
 
 class CanCall(Protocol):
-    """The procedures, or what stands before them."""
+    """`Procedures`, or an object that handles some of the calls before them."""
 
     async def call(self, caller: Caller, name: str, input: Any) -> Any:
         """Errors: PresenceError."""
@@ -51,7 +52,8 @@ class CanCall(Protocol):
 
 
 class TrpcHttp:
-    """tRPC over HTTP. `origins` gives the pages that may call, besides the server's own; `unix_s` the time."""
+    """tRPC over HTTP. `origins` returns the origins that may call, besides the server's own; `unix_s` the time in
+    seconds since 1970."""
 
     def __init__(
         self,
@@ -66,7 +68,8 @@ class TrpcHttp:
         self._unix_s = unix_s
 
     async def handle(self, request: web.BaseRequest, may_ask: MayAsk = freely) -> web.StreamResponse:
-        """Answer one request below /trpc/; `may_ask` counts the questions that its address causes."""
+        """Answer one request below /trpc/; `may_ask` counts remote checks of tokens against the limits of its
+        address."""
         origin = request.headers.getall("origin", [])
         if not self._origins().allow(values_of(request)):
             error = TrpcError("FORBIDDEN", "This page's origin is not on the server's list (server.origins).")
@@ -84,7 +87,7 @@ class TrpcHttp:
         except TrpcError as error:
             response = _response(trpc.refuse(error), cors)
             if error.code in ("PAYLOAD_TOO_LARGE", "TIMEOUT"):
-                response.force_close()  # the rest of the body is not worth reading
+                response.force_close()  # the rest of the body is not read
             return response
         outcomes = await self._run(request, calls, may_ask)
         return _response(trpc.answer(asked, calls, outcomes), cors)
@@ -102,7 +105,7 @@ class TrpcHttp:
         )
 
     async def _run(self, request: web.BaseRequest, calls: Request, may_ask: MayAsk) -> list[Outcome]:
-        """All calls at once, each of them once."""
+        """Execute all calls concurrently, each once, and return their outcomes in order."""
         if all(call.refusal is not None for call in calls.calls):
             return [call.refusal for call in calls.calls]
         try:
@@ -117,14 +120,14 @@ class TrpcHttp:
             error = unauthorized(refused)
             return [call.refusal or error for call in calls.calls]
         except Exception:
-            log.exception("it could not be told who calls")
+            log.exception("authentication of a call failed")
             return [call.refusal or trpc.INTERNAL for call in calls.calls]
         caller = Caller(identity, clean(request.headers.get(SESSION_HEADER, "")))
         return list(await asyncio.gather(*(self._try(caller, calls, index) for index in range(len(calls.calls)))))
 
     def _cookie_counts(self, request: web.BaseRequest) -> bool:
-        """May this request be somebody's by their cookie? Browsers send no Origin along with a GET of a server's own
-        page, nor of another's that cannot read the answer; those say what they are."""
+        """True when a cookie may authenticate this request. Browsers send no Origin with a GET of the server's own
+        page, nor with one of another page that cannot read the response; such requests have Sec-Fetch-Site instead."""
         if "origin" in request.headers:
             return self._origins().allow_cookie(values_of(request))
         return request.headers.get("sec-fetch-site", "none") in ("none", "same-origin")
@@ -141,29 +144,29 @@ class TrpcHttp:
 
 
 async def outcome_of(procedures: CanCall, caller: Caller, call: Call, value: Any) -> Outcome:
-    """What a call gives; a fault of ours is logged and not shown."""
+    """Execute a call and return its result or error. An unexpected exception is logged and answered with INTERNAL."""
     try:
         data = await procedures.call(caller, call.name, value)
     except PresenceError as error:
         return trpc.from_presence(error)
     except Exception:
-        log.exception("a procedure failed", extra={"procedure": call.name})
+        log.exception("procedure failed", extra={"procedure": call.name})
         return trpc.INTERNAL
     return UNSET if data is None else data
 
 
 def clean(text: str) -> str:
-    """Bytes that are not UTF-8 come as lone surrogates from aiohttp, which no JSON can hold."""
+    """Replace lone surrogates, by which aiohttp represents bytes that are not UTF-8 and which JSON cannot encode."""
     return text.encode(errors="replace").decode()
 
 
 def values_of(request: web.BaseRequest) -> Values:
-    """The values of a request's header, by its name."""
+    """A function that returns the values of a header of `request` by its name."""
     return lambda name: request.headers.getall(name, [])
 
 
 async def _body(request: web.BaseRequest) -> bytes:
-    """The whole body. Errors: TrpcError PAYLOAD_TOO_LARGE, TIMEOUT."""
+    """Read the whole body. Errors: TrpcError PAYLOAD_TOO_LARGE, UNSUPPORTED_MEDIA_TYPE, TIMEOUT, BAD_REQUEST."""
     too_large = TrpcError("PAYLOAD_TOO_LARGE", f"A request may have {trpc.MAX_BODY_BYTES} bytes.", reason="TOO_LARGE")
     if (request.content_length or 0) > trpc.MAX_BODY_BYTES:
         raise too_large
@@ -178,7 +181,7 @@ async def _body(request: web.BaseRequest) -> bytes:
                     raise too_large
     except TimeoutError:
         raise TrpcError("TIMEOUT", "The request's body took too long.") from None
-    except (web.RequestPayloadError, ConnectionError):  # the latter: the client is gone, and reads no answer either
+    except (web.RequestPayloadError, ConnectionError):  # the latter: the connection is lost, the response is not sent
         raise TrpcError("BAD_REQUEST", "The request's body cannot be read.") from None
     return bytes(body)
 

@@ -1,9 +1,9 @@
-"""wsLink on `WS /trpc`: a tRPC client's socket is a presence session that speaks in envelopes [M6].
+"""Adapts a tRPC client's socket (wsLink on `WS /trpc`) to a presence session [M6].
 
-The adapter stands between connection and session: for the connection it is the handler, for the session the link.
-Calls go to the procedures with the session's own id; what the session would write to its client goes to the live
-`presence.onEvent` subscriptions. Everything leaves through the session's outbox, so its bounds hold; calls are counted
-and cut off as a session's messages are [E2, L3]. Written by the loop's thread alone.
+`TrpcSocket` is the handler of the connection and the link of the session. Calls are passed to the procedures with the
+session's own id; messages that the session writes are delivered to the live `presence.onEvent` subscriptions. All
+output goes through the session's outbox, in order and within its limits; calls count against the session's rates, and
+floods close the connection, as messages of a session do [E2, L3]. Written by the loop's thread only.
 """
 
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from koko_presence.server.websocket import Connection
 
 PATH = "/trpc"
-MAX_REFUSALS = 16  # requests that are answered although the client is not let in [A2]
-MAX_WAITING = 64  # calls that are being answered
+MAX_REFUSALS = 16  # requests of a client that is not authenticated that get an answer [A2]
+MAX_WAITING = 64  # calls in execution
 NO_TOKEN = "There is no token: give wsLink connectionParams, as in () => ({ token: await getToken() })."
 RECONNECT = b'{"id":null,"method":"reconnect"}'
 
@@ -42,7 +42,7 @@ class Asking(NamedTuple):
     id: Id
     call: Call
     input: Input
-    size: int  # bytes of the message, or its part of them, that it came in
+    size: int  # bytes of its message, divided by the number of calls in it
 
 
 class TrpcSocket:
@@ -57,20 +57,20 @@ class TrpcSocket:
         self._connection = connection
         self._session: Session = hub.accept(self, connection.address_use)
         self._subscriptions = Subscriptions()
-        self._refused = ""  # why the client is not let in
-        self._refusals = 0  # requests that got that for an answer
+        self._refused = ""  # why the client's authentication failed
+        self._refusals = 0  # requests answered with it
         self._timer: TimerHandle | None = None
-        self._calls = 0  # being answered
-        self._open = False  # the session is
-        self._ready = False  # and what waited for that has been taken
-        self._shown = False  # its rooms are, to the first subscription
+        self._calls = 0  # in execution
+        self._open = False  # the session is open
+        self._ready = False  # calls held until then have been executed
+        self._shown = False  # the first subscription has got the session's rooms
         self._bearer = ""  # the token of the handshake
         self._wants_params = False
 
-    # --- what the connection calls ----------------------------------------------------------------------------------
+    # --- called by the connection -----------------------------------------------------------------------------------
 
     def on_open(self, connection: "Connection") -> None:
-        """The handshake is done: do its headers say who it is, or will the first message?"""
+        """Authenticate by the headers of the handshake, unless the first message is to contain connectionParams."""
         connection.take_long()
         if connection.is_proxied:
             self._session.bound_delivery()
@@ -81,14 +81,14 @@ class TrpcSocket:
             self._enter({})
 
     def on_text(self, data: bytes) -> None:
-        """A whole text message: a call, an array of calls, or a sign of life."""
+        """Handle a complete text message: a call, an array of calls, or PING or PONG."""
         session = self._session
         if self._refused:
             self._refuse_all(data)
             return
         if session.state == "closed":
             return
-        session.activity.note_life(session.hub.clock())  # both are a script's words, so even PONG is a sign of life
+        session.activity.note_life(session.hub.clock())  # sent by the client's script: even PONG shows that it runs
         if data in (b"PING", b"PONG"):
             session.on_ping()
             if data == b"PING":
@@ -107,7 +107,7 @@ class TrpcSocket:
                 self._refuse_busy(data, within)
 
     def _take_all(self, data: bytes, within: bool) -> None:
-        """A call or an array of calls, of which the first has been counted."""
+        """Handle a call or an array of calls; the first call is counted already."""
         message = self._read(data)
         calls = message if isinstance(message, list) else [message]
         for number, each in enumerate(calls if message is not UNSET else ()):
@@ -118,7 +118,7 @@ class TrpcSocket:
             self._take(each, within, len(data) // len(calls))
 
     def _read(self, data: bytes) -> Any:
-        """A message's JSON, UNSET for what is none and has been told so."""
+        """Decode a message's JSON. Returns UNSET for invalid JSON, after answering with the error."""
         try:
             return trpc.read_json(data)
         except TrpcError as error:
@@ -141,8 +141,8 @@ class TrpcSocket:
         self._session.on_rest(until)
 
     def on_uninvited(self) -> None:
-        """More frames than may come before the client says who it is, or after it was refused: the rest is not read.
-        The connection stays until its time is over, or wsLink would be back at once [A2]."""
+        """Stop reading after too many frames before authentication or after its failure. The connection stays open
+        until the timeout of `auth`: wsLink would reconnect at once after a close [A2]."""
         self._connection.stop_reading()
 
     def on_close(self, code: int | None, clean: bool) -> None:
@@ -157,10 +157,10 @@ class TrpcSocket:
     def on_unwritable(self) -> None:
         self._session.on_unwritable()
 
-    # --- who it is --------------------------------------------------------------------------------------------------
+    # --- authentication ---------------------------------------------------------------------------------------------
 
     def _take_params(self, raw: bytes) -> None:
-        """`{"method":"connectionParams","data":{"token":...,"resumeToken":...}}`; data may be null."""
+        """Authenticate by `{"method":"connectionParams","data":{"token":...,"resumeToken":...}}`; data may be null."""
         message = self._read(raw)
         if message is UNSET:
             self._wants_params = True
@@ -173,7 +173,8 @@ class TrpcSocket:
             self._enter(data if isinstance(data, dict) else {})
 
     def _enter(self, params: dict[str, Any]) -> None:
-        """Say to the session who it is: by a token, or by the cookie that came with the upgrade [A8]."""
+        """Pass the session an `auth` message with the token of `params` or of the headers, or without one for the
+        cookie of the upgrade [A8]."""
         session, bearer, self._bearer = self._session, self._bearer, ""
         auth = {name: params[name] for name in ("token", "resumeToken") if params.get(name) is not None}
         if bearer:
@@ -182,13 +183,14 @@ class TrpcSocket:
             session.refuse(PresenceError("UNAUTHENTICATED", NO_TOKEN))
         else:
             session.on_text(trpc.encode({"type": "auth", **auth}))
-        if session.state == "new":  # nothing that could be verified
+        if session.state == "new":  # the `auth` message was refused
             session.finish(4401)
 
-    # --- who is not let in ------------------------------------------------------------------------------------------
+    # --- failed authentication --------------------------------------------------------------------------------------
 
     def _stay(self, reason: str) -> None:
-        """The client is refused. Its requests, those that wait among them, are told why: up to `MAX_REFUSALS`."""
+        """Keep the connection open after a failed authentication, until the timeout of `auth`. Requests, held ones
+        included, are answered with the reason, up to `MAX_REFUSALS`."""
         session, hub = self._session, self._session.hub
         self._refused = reason
         self._connection.expel()
@@ -210,18 +212,18 @@ class TrpcSocket:
         if self._refusals == MAX_REFUSALS:
             self._connection.stop_reading()
 
-    # --- the session is there ---------------------------------------------------------------------------------------
+    # --- the session is open ----------------------------------------------------------------------------------------
 
     def _opened(self) -> None:
-        """The session is there: what has waited for it is taken."""
+        """Execute the calls held until the session is open, in order."""
         self._ready = True
         for raw in self._session.held.take(CALLS):
             if self._session.state == "open":
                 self._take_all(raw, True)
 
     def _show_rooms(self) -> None:
-        """The first subscription hears: it gets a snapshot of each room that the session is in, and a resumed session
-        hears its rooms only once it has joined again [C4]."""
+        """Join the session's rooms again, when the first subscription has started: it gets a snapshot of each room, and
+        a resumed session gets events of its rooms only after it has joined again [C4]."""
         session, now = self._session, self._session.hub.clock()
         for room_id in sorted(session.rooms.joined):
             join = Join(room_id=room_id)
@@ -230,7 +232,8 @@ class TrpcSocket:
     # --- calls ------------------------------------------------------------------------------------------------------
 
     def _count(self) -> bool:
-        """Count one call; False when it is above the connection's rate, and at the end of its patience a cut [L3]."""
+        """Count one call. Returns False when it exceeds the connection's rate; closes the connection when a flood has
+        lasted too long [L3]."""
         session, now = self._session, self._session.hub.clock()
         within = session.abuse.take(now)
         if not within and session.abuse.flooding_for(now) >= session.hub.limits.flood_s:
@@ -272,9 +275,9 @@ class TrpcSocket:
             self._fail(asking.id, asking.call.path, trpc.from_presence(_busy(within)), asking.input.wrapped)
 
     def _refuse_busy(self, data: bytes, within: bool) -> None:
-        """Refuse each request of a message that does not fit behind those that wait."""
+        """Refuse each request of a message that does not fit into the held messages."""
         requests = list(requests_of(data))
-        if not requests:  # no request, or not even JSON
+        if not requests:  # the message contains no request, or is no JSON
             self._session.on_bad(_busy(within))
         for id_, path, wrapped in requests:
             self._fail(id_, path, trpc.from_presence(_busy(within)), wrapped)
@@ -295,7 +298,8 @@ class TrpcSocket:
         self._write(trpc.encode({"id": asking.id, "result": result}))
 
     async def call(self, caller: Caller, name: str, input: Any) -> Any:
-        """A procedure, as this socket means it: its own heartbeat is a session's and no lease's [D3, D7]."""
+        """Execute a procedure for this socket. A heartbeat that names no room and no session is the session's own, and
+        not one of leases [D3, D7]."""
         if name == "heartbeat":
             asked = read(input, HeartbeatInput)
             if (asked.room_id, asked.session_id, asked.client_key) == (UNSET, UNSET, UNSET):
@@ -313,15 +317,16 @@ class TrpcSocket:
         if self._session.state != "closed":
             self._session.on_refusal()
 
-    # --- what the session calls -------------------------------------------------------------------------------------
+    # --- called by the session --------------------------------------------------------------------------------------
 
     @property
     def unsent_bytes(self) -> int:
-        """Bytes that the kernel has not taken yet."""
+        """Bytes in the transport's buffer, which the kernel has not taken yet."""
         return self._connection.unsent_bytes
 
     def send_frames(self, data: bytes) -> None:
-        """What the outbox writes: envelopes as they are, a session's messages in those that are wanted."""
+        """Write the outbox's frames: envelopes unchanged, a session's messages in the envelopes of the
+        subscriptions."""
         out: list[bytes] = []
         for payload in payloads(data):
             if payload.startswith(OWN_HEAD):
@@ -333,13 +338,13 @@ class TrpcSocket:
             self._connection.send_frames(b"".join(out))
         if not self._open and self._subscriptions.authenticated is not None:
             self._open = True
-            self._session.hub.timers.call_soon(self._opened)  # not now: somebody is in the middle of writing
+            self._session.hub.timers.call_soon(self._opened)  # not at once: the outbox is being written
         if not self._shown and self._open and self._subscriptions.heard:
             self._shown = True
             self._session.hub.timers.call_soon(self._show_rooms)
 
     def send_ping(self, data: bytes) -> None:
-        """Ask for a sign of life, of the transport and of the script: tRPC's client answers PONG by itself."""
+        """Ping the transport and the client's script, which answers a text PING with PONG in tRPC's client."""
         self._connection.send_ping(data)
         self._write(b"PING")
 
@@ -350,8 +355,8 @@ class TrpcSocket:
         self._connection.invite()
 
     def close(self, code: int, reason: str = "") -> None:
-        """Close; before a restart the client is asked to open its next connection. A client that is not let in stays,
-        or wsLink would be back at once [A2]."""
+        """Close the connection. With 1012 the client is first requested to open its next connection. A client whose
+        authentication failed stays connected: wsLink would reconnect at once after a close [A2]."""
         if code == 4401 and not self._open:
             self._stay(self._session.refusal or "There is no valid token.")
             return
@@ -363,13 +368,13 @@ class TrpcSocket:
         self._connection.abort()
 
     def _write(self, payload: bytes) -> None:
-        """One message to the client, behind what waits."""
+        """Append one message for the client to the outbox."""
         if self._session.state != "closed":
             self._session.outbox.write(frame_text(payload))
 
 
 def _busy(within: bool) -> PresenceError:
-    """Too many calls at once, or too many a second when not `within` the connection's rate."""
+    """The error for too many concurrent calls, or when not `within` the connection's rate for too many per second."""
     if within:
         return PresenceError("RATE_LIMITED", "Too many calls at once. Wait for the answers.", retry_after_s=1.0)
     return PresenceError("RATE_LIMITED", retry_after_s=0.1)
