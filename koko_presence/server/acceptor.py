@@ -140,8 +140,8 @@ class Acceptor:
         return max(0.0 if self._listener is None else self._listener.waits_for(now), self._let_in_wait_for(now))
 
     def work_waits_for(self, now: float) -> float:
-        """`waits_for` without the wait for a free descriptor: joins of connected clients, which are delayed by this
-        value, need no descriptor."""
+        """`waits_for` without the wait for a free descriptor. Joins are refused by this value; a connected client needs
+        no further descriptor."""
         lacks_room = self._listener is not None and self._listener.lacks_room
         return self._let_in_wait_for(now) if lacks_room else self.waits_for(now)
 
@@ -234,8 +234,8 @@ class Acceptor:
 
     @staticmethod
     def _turn_away(sock: socket.socket) -> None:
-        """Close a connection without reading from it, where no response is possible: before TLS, or for an untrusted
-        peer where a PROXY header is required."""
+        """Close a connection without reading from it, where no response is possible: before the TLS handshake or the
+        PROXY header."""
         tally.turned_away += 1
         sock.close()
 

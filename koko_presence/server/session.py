@@ -444,7 +444,7 @@ class Session:
     def finish(self, code: int, *, migrates: bool = False) -> None:
         """End the session with a close code; its place is kept for the grace period, except after 4403. `CLOSES` has
         what clients do after each code. `migrates`: the client is moved to another worker, and other members of its
-        rooms are not notified."""
+        rooms are notified only if it does not resume there soon."""
         kicked = code == 4403
         self._end(grace=not kicked, reason="kicked" if kicked else "disconnected", migrates=migrates)
         self._close(code)
