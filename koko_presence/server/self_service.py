@@ -122,8 +122,9 @@ def _note_change(session: Session, before: set[type]) -> None:
 
 
 def last_shown(session: Session, cursor: Cursor | None) -> Cursor | None:
-    """The cursor that a room's next owner gets from this edge after one that was handled in Python. None for a cursor
-    that others do not see, and for one with a target, which may have a kilobyte and is left to the room's record."""
+    """The cursor that a room's next owner gets from this edge after one that was handled in Python: an empty `Cursor`
+    for one that the client has hidden. None for a cursor that others do not see, and for one with a target, which may
+    have a kilobyte and is left to the room's record."""
     if session.hidden or CursorMessage in _hidden(session.privacy):
         return None
     if cursor is None or cursor.hidden:

@@ -3,7 +3,7 @@
 `TrpcSocket` is the handler of the connection and the link of the session. Calls are passed to the procedures with the
 session's own id; messages that the session writes are delivered to the live `presence.onEvent` subscriptions. All
 output goes through the session's outbox, in order and within its limits; calls count against the session's rates, and
-floods close the connection, as messages of a session do [E2, L3]. Written by the loop's thread only.
+a flood of them closes the connection, as for messages of a session [E2, L3]. Written by the loop's thread only.
 """
 
 from typing import TYPE_CHECKING, Any, NamedTuple
