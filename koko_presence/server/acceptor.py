@@ -365,7 +365,7 @@ class Acceptor:
         transport.unread(behind)
 
     def _is_behind_proxies(self) -> bool:
-        """Whether every connection comes through a proxy, which passes bytes on and says so before them."""
+        """True when every connection comes through a proxy that sends a PROXY header."""
         return self._addresses is not None and self._addresses.proxy_protocol
 
     def leave(self, connection: Connection, transport: Any) -> None:

@@ -19,7 +19,7 @@ from .origins import Origins
 check_abi()
 
 ABSOLUTE = re.compile(r"https?://([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)  # [RFC 9112 section 3.2.2]
-PROXY_FIELDS = ("x-forwarded-for", "forwarded", "via")  # that proxies add [RFC 7239; RFC 9110 section 7.6.3]
+PROXY_FIELDS = ("x-forwarded-for", "forwarded", "via")  # added by proxies [RFC 7239; RFC 9110 section 7.6.3]
 UPGRADE_REQUIRED = "This is the address of a WebSocket. A proxy in front has to pass Upgrade and Connection on."
 
 
@@ -53,8 +53,8 @@ class Head(NamedTuple):
 
 
 def came_through_proxy(headers: Container[str]) -> bool:
-    """Whether a request says that a proxy has passed it on; `headers` are case-insensitive. A client that forges it
-    only bounds its own delivery."""
+    """True when a request has a header that proxies add; `headers` are case-insensitive. A client that forges one only
+    limits its own delivery."""
     return any(field in headers for field in PROXY_FIELDS)
 
 

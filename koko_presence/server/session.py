@@ -135,8 +135,8 @@ class Session:
         self.login.cookie, connection.cookie = connection.cookie, None
 
     def bound_delivery(self) -> None:
-        """Bound what is under way to the client by its pongs: it is behind a proxy, which reads as fast as this server
-        writes [N1]."""
+        """Limit the unacknowledged data to the client by its pongs: the client is behind a proxy, which reads as fast
+        as this server writes [N1]."""
         self.outbox.use_window(DeliveryWindow(self.hub.clock()), self.hub.clock)
 
     def on_text(self, data: bytes) -> None:

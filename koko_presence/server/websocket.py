@@ -1,11 +1,12 @@
-"""One WebSocket: frames in, whole valid messages out [RFC 6455].
+"""Implements the server's end of one WebSocket: frames in, complete valid messages out [RFC 6455].
 
-The reader (`_fastpath/frame_prefilter`) checks each frame by itself. Here: the order of fragments, UTF-8 of the whole
-text, total size, close codes. After the first close, sent or received, nothing more reaches the handler. No task, no
-logger and no timer per connection, but one short timer while it closes.
+The reader (`_fastpath/frame_prefilter`) validates single frames. `Connection` validates the order of fragments, UTF-8
+of the complete text, the total size and close codes, and writes the state of unfinished messages and of the close
+handshake. Messages reach the handler in the order received; after the first close frame, sent or received, only
+`on_close` does. A connection has no task and no logger, and a timer only while it closes.
 
-Transport, reader, connection and handler hold each other in a ring while the connection lives. `on_lost` cuts it, so
-that all of them are freed at once and without the garbage collector, which hardly ever runs in a worker.
+Transport, reader, connection and handler reference each other in a cycle while the connection is open. `on_lost` breaks
+it, so that all of them are freed at once without the garbage collector, which hardly ever runs in a worker.
 """
 
 import asyncio
@@ -24,8 +25,8 @@ from .address_limits import FREE, AddressUse
 
 log = logging.getLogger("koko_presence.connection")
 
-# bytes from which a transport says that it is full; it says that nothing waits when nothing does. With 0, uvloop's for
-# TLS says that it is full after every other write, though nothing waits, and is silent until the next
+# Buffered bytes above which a transport calls `pause_writing`; it calls `resume_writing` when its buffer is empty. With
+# 0 uvloop's TLS transport pauses after every other write with an empty buffer, and does not resume before the next one.
 SOMETHING_WAITS = 1
 
 CLOSE_TIMEOUT_S = 2.0
@@ -34,12 +35,12 @@ MAX_UNSENT_PONGS_BYTES = 1024 * 1024
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10  # opcodes [RFC 6455 section 11.8]
 
 NORMAL, PROTOCOL_ERROR, NO_CODE, LOST, BAD_TEXT, TOO_BIG, INTERNAL = 1000, 1002, 1005, 1006, 1007, 1009, 1011
-# what an endpoint may put into a close frame [RFC 6455 section 7.4; IANA's registry]
+# codes that are valid in a close frame [RFC 6455 section 7.4; IANA's registry]
 _CLOSE_CODES = frozenset((1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014))
 
 
 class Handler(Protocol):
-    """What a connection tells. `on_close` comes exactly once and last."""
+    """The calls that a connection makes to its handler. `on_close` is called exactly once, as the last one."""
 
     def on_open(self, connection: "Connection") -> None: ...
 
@@ -65,13 +66,13 @@ class Handler(Protocol):
 
 
 class Acceptor(Protocol):
-    """What counts connections."""
+    """The part of the acceptor that a connection uses."""
 
     def leave(self, connection: "Connection", transport: Any) -> None: ...
 
 
 class Gone:
-    """The transport of a connection that is over, for those who have not heard of it yet."""
+    """The transport of a closed connection: ignores all calls."""
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         return default
@@ -96,11 +97,12 @@ _GONE = Gone()
 
 
 class Connection(FrameListener):
-    """A server's end of one WebSocket, made by the door after the handshake.
+    """The server's end of one WebSocket, made by the acceptor after the handshake. Written by the loop's thread only.
 
-    `request` is the handshake's, there until the handler's `on_open` returns; `cookie` is what came with it, which the
-    session takes over. `address_use` is how its address is counted. `is_proxied`: a proxy is between client and
-    server, so that the socket's state says nothing of the client's line.
+    `request` is the handshake's, available until the handler's `on_open` returns; `cookie` is the cookie of the
+    upgrade, which the session takes over. `address_use` counts the connection for its address. `is_proxied`: a proxy is
+    between client and server, so that a writable socket does not mean that the client has received the data. Limits are
+    in bytes.
     """
 
     __slots__ = (
@@ -140,7 +142,7 @@ class Connection(FrameListener):
         self._outbox: Outbox | None = None
 
     def open(self, make_handler: Callable[["Connection"], Handler]) -> None:
-        """The handshake is done."""
+        """Make the handler and open it, after the handshake."""
         try:
             self.handler = make_handler(self)
             self.handler.on_open(self)
@@ -148,10 +150,11 @@ class Connection(FrameListener):
             self._fail()
         self.request = None
 
-    # --- what the reader calls --------------------------------------------------------------------------------------
+    # --- called by the reader ---------------------------------------------------------------------------------------
 
     def on_frame(self, kind: int, fin: bool, payload: bytes) -> None:
-        """Every frame but plain cursors, which went through the gate; once it is closing, close frames alone."""
+        """Handle a frame: any but plain cursors, which the session's rate limiter has taken; while the connection is
+        closing, close frames only."""
         try:
             if kind == CLOSE:
                 self._on_close_frame(payload)
@@ -161,7 +164,7 @@ class Connection(FrameListener):
             self._fail()
 
     def on_pings(self, payload: bytes, count: int) -> None:
-        """So many pings were read in one go; the last of them had this payload, and is answered for all."""
+        """Answer `count` pings that were read together by one pong with the last one's payload [RFC 6455 5.5.3]."""
         try:
             if self.handler is not None:
                 self._answer_ping(self.handler, payload, count)
@@ -169,7 +172,7 @@ class Connection(FrameListener):
             self._fail()
 
     def on_pongs(self, count: int) -> None:
-        """So many pongs were read in one go."""
+        """Pass on `count` pongs that were read together."""
         try:
             if self.handler is not None:
                 self.handler.on_pong(count)
@@ -177,7 +180,7 @@ class Connection(FrameListener):
             self._fail()
 
     def on_rest(self, until: float) -> None:
-        """The client is above its budgets: nothing is read before monotonic second `until`."""
+        """Pass on that the client exceeds its read budget: nothing is read before monotonic second `until`."""
         try:
             if self.handler is not None:
                 self.handler.on_rest(until)
@@ -185,7 +188,7 @@ class Connection(FrameListener):
             self._fail()
 
     def on_uninvited(self) -> None:
-        """The client has sent more frames than it may before it says who it is [A2]."""
+        """Pass on that the client has sent more frames than allowed before authentication [A2]."""
         try:
             if self.handler is not None:
                 self.handler.on_uninvited()
@@ -193,16 +196,16 @@ class Connection(FrameListener):
             self._fail()
 
     def on_flood_after_close(self) -> None:
-        """The client goes on and on after a close, and does not answer it."""
+        """Abort the connection of a client that keeps sending after a close frame without answering it."""
         self.abort()
 
     def on_bad_frame(self, code: int, reason: str) -> None:
-        """A frame that no client may send. Nothing behind it is read."""
+        """Close the connection after an invalid frame; nothing after it is read."""
         self.close(code, reason)
         self._hang_up()
 
     def on_lost(self) -> None:
-        """The connection is over: tell, and let go of everything."""
+        """Report the loss of the connection to handler and acceptor, and release all references."""
         self._stop_writing()
         tally.closed(self.close_code_sent)
         self._drop_timer()
@@ -243,7 +246,7 @@ class Connection(FrameListener):
             handler.on_pong()
 
     def _answer_ping(self, handler: Handler, payload: bytes, count: int) -> None:
-        if self.unsent_bytes > MAX_UNSENT_PONGS_BYTES:  # it asks and asks, and reads nothing
+        if self.unsent_bytes > MAX_UNSENT_PONGS_BYTES:  # the client sends pings without reading
             self.abort()
             return
         self._transport.write(_frame(PONG, payload))
@@ -262,7 +265,7 @@ class Connection(FrameListener):
 
     def _whole(self, handler: Handler, kind: int, data: bytes) -> None:
         if kind == TEXT and not data.isascii():
-            try:  # checked before anybody else can see it: one hostile member must not throw the others out
+            try:  # before it is sent to others: clients close their connections on invalid UTF-8
                 data.decode()
             except UnicodeDecodeError:
                 self.close(BAD_TEXT, "the text is not UTF-8")
@@ -277,7 +280,7 @@ class Connection(FrameListener):
     def _on_close_frame(self, payload: bytes) -> None:
         code, problem = _close_code(payload)
         self._peer_code = code
-        if self.close_code_sent is not None:  # the answer to our own
+        if self.close_code_sent is not None:  # the answer to a close frame of this server
             self._hang_up()
             return
         if problem:
@@ -289,7 +292,7 @@ class Connection(FrameListener):
         self._tell_close(code, clean=True)
         self._hang_up()
 
-    # --- what the handler calls -------------------------------------------------------------------------------------
+    # --- called by the handler --------------------------------------------------------------------------------------
 
     @property
     def headers(self) -> Any:
@@ -303,32 +306,33 @@ class Connection(FrameListener):
 
     @property
     def unsent_bytes(self) -> int:
-        """Bytes that the kernel has not taken yet."""
+        """Bytes in the transport's buffer, which the kernel has not taken yet."""
         return int(self._transport.get_write_buffer_size())
 
     def send_text(self, data: bytes) -> None:
-        """One text message, UTF-8."""
+        """Send a text message, UTF-8."""
         if not self.closing:
             self._transport.write(_frame(TEXT, data))
 
     def send_binary(self, data: bytes) -> None:
-        """One binary message."""
+        """Send a binary message."""
         if not self.closing:
             self._transport.write(_frame(BINARY, data))
 
     def send_frames(self, data: bytes) -> None:
-        """Ready frames, as they are, in one write."""
+        """Send encoded frames unchanged, in one write."""
         if not self.closing:
             self._transport.write(data)
 
     def send_ping(self, data: bytes) -> None:
-        """A ping; the handler hears the pong."""
+        """Send a ping; its pong is passed to the handler."""
         if not self.closing:
             self._transport.write(_frame(PING, data))
 
     def close(self, code: int, reason: str = "") -> None:
-        """Close with `code`; TCP goes when the peer has answered, after 2 s at the latest. The handler's `on_close`
-        still comes, and nothing else. Does nothing when the connection is closing already."""
+        """Send a close frame with `code`; TCP is closed when the peer has answered, after CLOSE_TIMEOUT_S at the
+        latest. Only `on_close` of the handler is called after that. Does nothing when the connection is closing
+        already."""
         if self.closing:
             return
         self._stop_writing()
@@ -336,38 +340,39 @@ class Connection(FrameListener):
         self.parts = None
         self._transport.write(_frame(CLOSE, code.to_bytes(2, "big") + _cut(reason, 123)))
         if code in (PROTOCOL_ERROR, BAD_TEXT, TOO_BIG):
-            self._hang_up()  # what else such a peer says is not worth reading
+            self._hang_up()  # nothing more is read from a peer that violates the protocol
             return
         self._close_timer = asyncio.get_running_loop().call_later(CLOSE_TIMEOUT_S, self.abort)
-        self._transport.wake()  # or the answer might not be read in time
+        self._transport.wake()  # ends a pause in reading, so that the answer is read in time
 
     def abort(self) -> None:
-        """Cut TCP at once, without a close frame."""
+        """Abort TCP at once, without a close frame."""
         self._stop_writing()
         self.deaf = True
         self._transport.abort()
 
     def promote(self) -> None:
-        """The client is in a room: what it says is read before what newcomers say."""
+        """Move the connection out of the admission queue, when its client is in a room: it is read before connections
+        that are still in the queue."""
         self._transport.promote()
 
     def invite(self) -> None:
-        """The client has said who it is, and need not be right [A2]."""
+        """Lift the limit of frames before authentication, once the client has sent `auth` [A2]."""
         if self.intake is not None:
             self.intake.invite()
 
     def expel(self) -> None:
-        """The client is not let in: it has said what it may before that once more."""
+        """Restore the limit of frames before authentication, counted anew, after a failed authentication."""
         if self.intake is not None:
             self.intake.expel()
 
     def stop_reading(self) -> None:
-        """Read nothing more, and leave the connection open until it is closed from here."""
+        """Stop reading and leave the connection open until it is closed from this side."""
         self._transport.pause_reading()
 
     def shorten(self, outbox: Outbox, gate: SessionRateLimiter) -> None:
-        """Let plain cursors in through `gate` and `outbox` write to the socket itself, past all layers; the latter not
-        over TLS, where there are bytes between."""
+        """Pass plain cursors to `gate`, and let `outbox` write to the socket directly; not over TLS, where the
+        transport encrypts."""
         self.gate = gate
         self._outbox = outbox
         if self._is_secure:
@@ -376,13 +381,13 @@ class Connection(FrameListener):
             outbox.use_socket(self._transport.get_extra_info("socket").fileno(), self._transport)
 
     def take_long(self) -> None:
-        """Let whole messages in up to the size of a frame, and tell at once when the socket is full; for a handler
-        that reads and writes other words than a session's."""
+        """Accept messages up to the size limit of a frame, and report a full socket at once; for a handler with a
+        protocol other than a session's."""
         self._max_message_bytes = self._max_frame_bytes
         if self._is_secure:
             self._transport.set_write_buffer_limits(high=SOMETHING_WAITS)
 
-    # --- small things -----------------------------------------------------------------------------------------------
+    # --- helpers ----------------------------------------------------------------------------------------------------
 
     @property
     def _is_secure(self) -> bool:
@@ -390,15 +395,15 @@ class Connection(FrameListener):
 
     def _stop_writing(self) -> None:
         self.closing = True
-        if self._outbox is not None:  # before the descriptor is closed, and its number given to somebody else
+        if self._outbox is not None:  # before the descriptor is closed and its number reused
             self._outbox.release_socket()
 
     def _hang_up(self) -> None:
-        """Close TCP once what waits has been sent; nothing is read any more."""
+        """Close TCP once unsent bytes are sent, after CLOSE_TIMEOUT_S at the latest; nothing more is read."""
         self.deaf = True
         if not self.unsent_bytes:
             self._drop_timer()
-        elif self._close_timer is None:  # it may never take what waits
+        elif self._close_timer is None:  # the peer may never read them
             self._close_timer = asyncio.get_running_loop().call_later(CLOSE_TIMEOUT_S, self.abort)
         self._transport.close()
 
@@ -410,20 +415,20 @@ class Connection(FrameListener):
     def _tell_close(self, code: int | None, *, clean: bool) -> None:
         self._told_close = True
         handler, self.handler = self.handler, None
-        if handler is None:  # it could not even be made
+        if handler is None:  # making it has failed
             return
         try:
             handler.on_close(self._peer_code if self._peer_code is not None else code, clean)
         except Exception:
-            log.exception("the handler failed at the close")
+            log.exception("connection handler failed on close")
 
     def _fail(self) -> None:
-        log.exception("the handler failed; this connection is closed")
+        log.exception("connection handler failed, connection closed with 1011")
         self.close(INTERNAL, "internal error")
 
 
 def _frame(kind: int, payload: bytes) -> bytes:
-    """A final frame of a server."""
+    """Encode a final frame of a server, unmasked."""
     size = len(payload)
     if size < 126:
         return bytes((0x80 | kind, size)) + payload
@@ -432,7 +437,7 @@ def _frame(kind: int, payload: bytes) -> bytes:
 
 
 def _close_code(payload: bytes) -> tuple[int, str]:
-    """The code of a close frame, and what is wrong with the frame: "", "code" or "reason" [RFC 6455 section 5.5.1]."""
+    """The code of a close frame, and its invalid part: "", "code" or "reason" [RFC 6455 section 5.5.1]."""
     if not payload:
         return NO_CODE, ""
     if len(payload) == 1:
@@ -448,5 +453,5 @@ def _close_code(payload: bytes) -> tuple[int, str]:
 
 
 def _cut(text: str, size: int) -> bytes:
-    """At most `size` bytes of UTF-8, whole characters."""
+    """Encode `text` as UTF-8, cut to whole characters of at most `size` bytes."""
     return text.encode()[:size].decode(errors="ignore").encode()
