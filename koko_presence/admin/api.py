@@ -1,6 +1,7 @@
-"""How a table of routes becomes a JSON API on the operator port: the key, the limits, parsing, errors.
+"""Serve a table of routes as a JSON API on the operator port: key, rate limits, parsing and errors.
 
-Knows nothing of what the routes do. The same table makes the OpenAPI document (openapi.py).
+aiohttp's router matches paths and methods. Two middlewares of a sub-application hold what all routes share: errors as
+JSON, and the key. The same table makes the OpenAPI document (openapi.py).
 """
 
 import hmac
@@ -8,6 +9,7 @@ import logging
 import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
@@ -19,12 +21,14 @@ from koko_presence.protocol.messages import Wire
 log = logging.getLogger("koko_presence.operator")
 
 MAX_BODY_BYTES = 64 << 10
-CALLS_HZ, CALLS_BURST = 200.0, 400.0  # by weight; a page of rooms weighs more than a look at one
-GUESSES_HZ, GUESSES_BURST = 10.0, 50.0  # requests with a wrong key, or none
+CALLS_HZ, CALLS_BURST = 200.0, 400.0  # sum of the routes' weights
+GUESSES_HZ, GUESSES_BURST = 10.0, 50.0  # requests with a wrong key, or without a key
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class ApiError(Exception):
-    """An answer that is an error: `message` says what to do next."""
+    """An error response. `message` says what the caller can do; names of `headers` have `_` for `-`."""
 
     def __init__(self, status: int, code: str, message: str, **headers: str) -> None:
         super().__init__(message)
@@ -38,18 +42,17 @@ class ErrorBody(Wire, omit_defaults=False, kw_only=True):
 
 
 class ErrorAnswer(Wire, omit_defaults=False, kw_only=True):
-    """Every error: a code for programs, and a sentence that says what to do next."""
+    """Body of every error response: a code for programs, and a message that says what the caller can do."""
 
     error: ErrorBody
 
 
 class NoBody(Wire, forbid_unknown_fields=True):
-    """What may be sent where nothing is asked for: no field at all, since a caller that sends one expects it to
-    matter."""
+    """Body of a request that takes none: an empty object. A field is an error, since it would have no effect."""
 
 
 class Call(NamedTuple):
-    """A request that has been understood; each of the three is an instance of the route's Struct."""
+    """A decoded request. Each part is an instance of the route's Struct for it, or None where the route has none."""
 
     path: Any
     query: Any
@@ -57,7 +60,8 @@ class Call(NamedTuple):
 
 
 class Route(NamedTuple):
-    """One operation. `path` has {names} that are fields of `path_type`; `answer` is the Struct of the answer."""
+    """One operation. The {names} in `path` are fields of `path_type`; `answer` is the Struct of the response body,
+    `weight` what a call takes of CALLS_HZ, `errors` the statuses that only this operation gives."""
 
     method: str
     path: str
@@ -75,14 +79,14 @@ class Route(NamedTuple):
 
 
 class Bucket:
-    """So many a second, with a burst saved up."""
+    """A token bucket: `hz` tokens a second, of which at most `burst` are saved up. Times are monotonic seconds."""
 
     def __init__(self, hz: float, burst: float, now: float) -> None:
         self._hz, self._burst = hz, burst
         self._left, self._at = burst, now
 
     def take(self, weight: float, now: float) -> float:
-        """Seconds to wait; 0 when it has been taken."""
+        """Take `weight` tokens and return 0, or take none and return the seconds until they are there."""
         self._left = min(self._burst, self._left + (now - self._at) * self._hz)
         self._at = now
         if self._left < weight:
@@ -92,7 +96,7 @@ class Bucket:
 
 
 class Api:
-    """The routes below `prefix`. `key` gives the bearer key of now, empty for none: then everything is refused."""
+    """The routes below `prefix`. `key` returns the current bearer key; while it is empty, every call is refused."""
 
     def __init__(
         self,
@@ -102,48 +106,63 @@ class Api:
         open_documents: dict[str, bytes],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`open_documents` are JSON by path, for everybody: they hold nothing that is not in the sources."""
+        """`open_documents` are JSON documents by path. They are served without a key, so they must hold nothing that
+        is not public. `clock` returns monotonic seconds."""
         self._prefix, self._key, self._clock = prefix, key, clock
         self._documents = open_documents
-        self._routes = [([part for part in route.path.split("/") if part], route) for route in routes]
+        self._routes = routes
         self._calls = Bucket(CALLS_HZ, CALLS_BURST, clock())
         self._guesses = Bucket(GUESSES_HZ, GUESSES_BURST, clock())
 
     def add_to(self, app: web.Application) -> None:
-        """Answer every path below the prefix."""
-        app.router.add_route("*", self._prefix + r"/{rest:[\s\S]*}", self._answer)  # a newline is no end
-        app.router.add_route("*", self._prefix, self._answer)
+        """Serve every path below the prefix in `app`, which has not been started yet."""
+        below = web.Application(middlewares=[self._errors_as_json, self._check_key])
+        for path, document in self._documents.items():
+            below.router.add_get(path.removeprefix(self._prefix), partial(_give_document, document))
+        for route in self._routes:
+            # aiohttp matches the decoded path, and its own pattern for a name excludes braces
+            path = route.path.removeprefix(self._prefix).replace("}", ":[^/]+}")
+            for method in ("GET", "HEAD") if route.method == "GET" else (route.method,):
+                below.router.add_route(method, path, partial(self._answer, route))
+        app.add_subapp(self._prefix, below)
 
-    async def _answer(self, request: web.Request) -> web.Response:
-        try:
-            return await self._route(request)
-        except ApiError as error:
-            body = ErrorAnswer(error=ErrorBody(code=error.code, message=error.message))
-            return _json(error.status, body, error.headers)
-        except Exception:
-            log.exception("a call of the server API failed", extra={"path": request.path[:200]})
-            body = ErrorAnswer(error=ErrorBody(code="INTERNAL", message="Something went wrong here. It was logged."))
-            return _json(500, body)
-
-    async def _route(self, request: web.Request) -> web.Response:
-        path = request.rel_url.raw_path
-        document = self._documents.get(path)
-        if document is not None:
-            _check_method(request.method, ["GET"])
-            return web.Response(body=document, headers=_HEADERS)
-        self._admit(request)
-        parts = [part for part in path.split("/") if part] if not path.endswith("/") else []
-        found = {route.method: (names, route) for names, route in self._routes if _matches(names, parts)}
-        if not found:
-            known = f"{self._prefix}/openapi.json lists what there is."
-            raise ApiError(404, "NOT_FOUND", f"There is no {_shown(path)} here. {known}")
-        _check_method(request.method, list(found))
-        names, route = found["GET" if request.method == "HEAD" else request.method]
-        self._pace(self._calls, route.weight)
-        call = Call(_path_of(route, names, parts), _query_of(route, request), await _body_of(route, request))
+    async def _answer(self, route: Route, request: web.Request) -> web.Response:
+        self._limit_rate(self._calls, route.weight)
+        call = Call(_path_of(route, request), _query_of(route, request), await _body_of(route, request))
         return _json(route.status, await route.handle(call))
 
-    def _admit(self, request: web.Request) -> None:
+    @web.middleware
+    async def _errors_as_json(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Answer with an ErrorAnswer for each exception: our own, aiohttp's for a wrong path, method or length, and
+        faults of a handler, which are logged."""
+        try:
+            return await handler(request)
+        except ApiError as error:
+            return _error(error)
+        except web.HTTPNotFound:
+            known = f"{self._prefix}/openapi.json lists what there is."
+            return _error(ApiError(404, "NOT_FOUND", f"There is no {_shown(request.rel_url.raw_path)} here. {known}"))
+        except web.HTTPMethodNotAllowed as error:
+            allowed = sorted(error.allowed_methods)
+            message = f"Use {' or '.join(allowed)} here, not {request.method}."
+            return _error(ApiError(405, "METHOD_NOT_ALLOWED", message, Allow=", ".join(allowed)))
+        except web.HTTPRequestEntityTooLarge:
+            message = f"The body is too large: {MAX_BODY_BYTES} bytes are allowed."
+            return _error(ApiError(413, "TOO_LARGE", message))
+        except Exception:
+            log.exception("a call of the server API failed", extra={"path": request.path[:200]})
+            return _error(ApiError(500, "INTERNAL", "Something went wrong here. It was logged."))
+
+    @web.middleware
+    async def _check_key(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Require the bearer key for all but the open documents, also where the router finds no route.
+
+        Errors: ApiError 401, 403, 429."""
+        if request.path not in self._documents:
+            self._require_key(request)
+        return await handler(request)
+
+    def _require_key(self, request: web.Request) -> None:
         key = self._key()
         if not key:
             raise ApiError(
@@ -155,12 +174,12 @@ class Api:
         scheme, _, given = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(errors="replace"), key.encode()):
             return
-        self._pace(self._guesses, 1.0)
+        self._limit_rate(self._guesses, 1.0)
         what = "This is not the key." if given else "There is no key."
         how = "Send operator.api_key of the configuration as  Authorization: Bearer KEY"
         raise ApiError(401, "UNAUTHORIZED", f"{what} {how}", WWW_Authenticate='Bearer realm="koko-presence"')
 
-    def _pace(self, bucket: Bucket, weight: float) -> None:
+    def _limit_rate(self, bucket: Bucket, weight: float) -> None:
         wait_s = bucket.take(weight, self._clock())
         if wait_s:
             seconds = math.ceil(wait_s)
@@ -178,35 +197,25 @@ def _json(status: int, body: object, headers: dict[str, str] | None = None) -> w
     return web.Response(status=status, body=msgspec.json.encode(body), headers=_HEADERS | (headers or {}))
 
 
+def _error(error: ApiError) -> web.Response:
+    return _json(error.status, ErrorAnswer(error=ErrorBody(code=error.code, message=error.message)), error.headers)
+
+
+async def _give_document(document: bytes, request: web.Request) -> web.Response:
+    return web.Response(body=document, headers=_HEADERS)
+
+
 def _shown(text: str) -> str:
     return text[:100] + ("..." if len(text) > 100 else "")
 
 
-def _check_method(method: str, allowed: list[str]) -> None:
-    if "GET" in allowed:
-        allowed = [*allowed, "HEAD"]
-    if method not in allowed:
-        raise ApiError(
-            405, "METHOD_NOT_ALLOWED", f"Use {' or '.join(allowed)} here, not {method}.", Allow=", ".join(allowed)
-        )
-
-
-def _matches(names: list[str], parts: list[str]) -> bool:
-    return len(names) == len(parts) and all(
-        name.startswith("{") or name == part for name, part in zip(names, parts, strict=True)
-    )
-
-
-def _path_of(route: Route, names: list[str], parts: list[str]) -> Any:
+def _path_of(route: Route, request: web.Request) -> Any:
     if route.path_type is None:
         return None
     try:
-        given = {
-            name[1:-1]: unquote(part, errors="strict")
-            for name, part in zip(names, parts, strict=True)
-            if name.startswith("{")
-        }
-        return msgspec.convert(given, route.path_type)
+        for part in request.rel_url.raw_path.split("/"):
+            unquote(part, errors="strict")  # aiohttp leaves what is not UTF-8 percent-encoded in match_info
+        return msgspec.convert(dict(request.match_info), route.path_type)
     except (msgspec.ValidationError, UnicodeDecodeError) as error:
         raise ApiError(400, "INVALID_PATH", f"The address is wrong: {error}") from None
 
@@ -224,12 +233,8 @@ def _query_of(route: Route, request: web.Request) -> Any:
     try:
         return msgspec.convert(given, route.query_type, strict=False)
     except msgspec.ValidationError as error:
-        known = ", ".join(msgspec.structs.fields(route.query_type)[i].encode_name for i in range(len(_names(route))))
+        known = ", ".join(field.encode_name for field in msgspec.structs.fields(route.query_type))
         raise ApiError(400, "INVALID_QUERY", f"{error}. The parameters are: {known}") from None
-
-
-def _names(route: Route) -> tuple[str, ...]:
-    return () if route.query_type is None else route.query_type.__struct_fields__  # type: ignore[attr-defined]
 
 
 _NOT_JSON = "UNSUPPORTED_MEDIA_TYPE", "Send JSON, with the header  Content-Type: application/json"
@@ -243,9 +248,7 @@ async def _body_of(route: Route, request: web.Request) -> Any:
         raise ApiError(415, *_NOT_JSON)
     try:
         body = await request.read()
-    except web.HTTPRequestEntityTooLarge:
-        raise ApiError(413, "TOO_LARGE", f"The body is too large: {MAX_BODY_BYTES} bytes are allowed.") from None
-    except (web.RequestPayloadError, ConnectionError):  # the latter: the client is gone, and reads no answer either
+    except (web.RequestPayloadError, ConnectionError):  # ConnectionError: the client has closed, and reads no response
         raise ApiError(400, "INVALID_BODY", "The body cannot be read.") from None
     if route.body_type is None and not body.strip():
         return None

@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document, made of the table of routes and the Structs that parse and answer [M10]."""
+"""The OpenAPI 3.1 document, made from the table of routes and the Structs of requests and responses [M10]."""
 
 import re
 from collections.abc import Sequence
@@ -15,11 +15,11 @@ _WHAT = {
     400: "A parameter or the body is wrong; the message says which.",
     401: "The key is missing or wrong.",
     403: "No key is configured, so the server API is off.",
-    404: "There is no such thing.",
+    404: "The room is not open.",
     413: "The body is above 64 KiB.",
-    415: "The body is not announced as application/json.",
-    429: "Too many calls; Retry-After says how long to wait.",
-    503: "A worker that may know does not answer just now; try again.",
+    415: "The body's Content-Type is not application/json.",
+    429: "Too many calls; Retry-After has the seconds to wait.",
+    503: "A worker that may own the room does not answer, or rooms move between workers; try again.",
 }
 _HEADERS = {
     401: {"WWW-Authenticate": "How to send the key."},
@@ -29,7 +29,8 @@ _HEADERS = {
 
 
 def document(routes: Sequence[Route], extra: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """The document. `extra` is added to the schemas of these names: what no Struct can say of itself."""
+    """The document as JSON-compatible values. `extra` is merged into the schemas of these names: rules that a Struct
+    cannot express."""
     bodies = [kind for route in routes for kind in (route.answer, route.body_type) if kind is not None]
     _, schemas = msgspec.json.schema_components((*bodies, ErrorAnswer), ref_template=_REF)
     for name, more in extra.items():

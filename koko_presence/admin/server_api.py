@@ -1,7 +1,7 @@
-"""The server API: what an operator or a back end may ask and do, on the operator port [M10, N12, J4].
+"""The server API for operators and back ends, on the operator port [M10, N12, J4].
 
-One table of routes. All workers are asked at once and their answers put together here, so it is the same with one
-worker and with many; who does not answer within a second is named in `missing`.
+One table of routes. Each request goes to all workers at once and their answers are merged here, so the API is the same
+with one worker and with many. `missing` names the workers that do not answer within a second.
 """
 
 from collections.abc import Awaitable, Callable
@@ -42,7 +42,7 @@ Missing = Annotated[list[Count], Meta(description="Slots of workers that did not
 
 
 class In(Wire, forbid_unknown_fields=True, kw_only=True):
-    """Base of what callers send: a name with a slip of the pen is an error, not nothing."""
+    """Base of what callers send: an unknown field is an error, since it is most likely a misspelt one."""
 
 
 class RoomPath(In, kw_only=True):
@@ -54,17 +54,18 @@ class UserPath(In, kw_only=True):
 
 
 class RoomsQuery(In, kw_only=True):
-    cursor: Annotated[str, Meta(max_length=128, description="`nextCursor` of the page before.")] = ""
+    cursor: Annotated[str, Meta(max_length=128, description="`nextCursor` of the previous page.")] = ""
     limit: Annotated[int, Meta(ge=1, le=200, description="Rooms per page.")] = 100
-    type: Annotated[RoomType | UnsetType, Meta(description="Rooms of this type only.")] = UNSET
-    prefix: Annotated[str, Meta(max_length=128, description="Rooms whose id begins so.")] = ""
+    type: Annotated[RoomType | UnsetType, Meta(description="Only rooms of this type.")] = UNSET
+    prefix: Annotated[str, Meta(max_length=128, description="Only rooms whose id begins with this.")] = ""
 
 
-Reason = Annotated[str, Meta(max_length=200, description="What the person is told.")]
+Reason = Annotated[str, Meta(max_length=200, description="Text for the user, in the `kicked` message.")]
 
 
 class KickBody(In, kw_only=True):
-    """Whom: every session that fits all that is named. With `roomId` out of that room alone, else off the server."""
+    """Which sessions to kick: those that match every field given. With `roomId` they leave that room only, without it
+    they are disconnected."""
 
     user_id: UserIdText | UnsetType = UNSET
     room_id: RoomIdText | UnsetType = UNSET
@@ -77,7 +78,7 @@ class KickBody(In, kw_only=True):
 
 
 class RecheckBody(In, kw_only=True):
-    """Whose access is asked for again: a user's in all rooms, everybody's in a room, or a user's in a room."""
+    """Which memberships to check again: a user's in all rooms, all of a room, or a user's in a room."""
 
     user_id: UserIdText | UnsetType = UNSET
     room_id: RoomIdText | UnsetType = UNSET
@@ -91,7 +92,7 @@ class BroadcastBody(In, kw_only=True):
     data: Annotated[
         Raw,
         Meta(
-            description="What the members get as the event's `data`, at most 8 KiB.",
+            description="`data` of the event that the members get, at most 8 KiB.",
             extra_json_schema={
                 "type": "object",
                 "propertyNames": {"not": {"enum": ["__proto__", "constructor", "prototype"]}},
@@ -113,7 +114,7 @@ class RoomAnswer(Wire, omit_defaults=False, kw_only=True):
 
 
 class UserAnswer(Wire, omit_defaults=False, kw_only=True):
-    """A user's sessions; none, and no status, for one who is not here."""
+    """A user's sessions. A user without a session has an empty list and no status."""
 
     user_id: str
     status: Status | UnsetType = UNSET
@@ -124,26 +125,28 @@ class UserAnswer(Wire, omit_defaults=False, kw_only=True):
 
 
 class LimitsAnswer(Wire, omit_defaults=False, kw_only=True):
-    """Who had more than an address may have, in the last ten minutes: the most refused first."""
+    """Addresses that reached a limit by address in the last ten minutes, those with the most refusals first."""
 
     limited: list[LimitedRow]
     missing: Missing
 
 
 class KickAnswer(Wire, omit_defaults=False, kw_only=True):
-    kicked: Annotated[int, Meta(ge=0, description="Sessions that were thrown out.")]
+    kicked: Annotated[int, Meta(ge=0, description="Sessions that were kicked.")]
     missing: Missing
 
 
 class RecheckAnswer(Wire, omit_defaults=False, kw_only=True):
-    checked: Annotated[int, Meta(ge=0, description="Memberships that were asked about.")]
-    refused: Annotated[int, Meta(ge=0, description="Of these, who has been thrown out.")]
-    undecided: Annotated[int, Meta(ge=0, description="Of these, still without an answer from your back end.")]
+    checked: Annotated[int, Meta(ge=0, description="Memberships that were checked.")]
+    refused: Annotated[int, Meta(ge=0, description="Of these, memberships that were refused and ended.")]
+    undecided: Annotated[
+        int, Meta(ge=0, description="Of these, memberships for which your back end has not answered yet.")
+    ]
     missing: Missing
 
 
 class BroadcastAnswer(Wire, omit_defaults=False, kw_only=True):
-    delivered: Annotated[int, Meta(ge=0, description="Sessions it went to, not counting the invisible.")]
+    delivered: Annotated[int, Meta(ge=0, description="Sessions that the event was sent to, without invisible ones.")]
 
 
 class DrainAnswer(Wire, omit_defaults=False, kw_only=True):
@@ -157,8 +160,8 @@ _ANY_OF = {
 
 
 class ServerApi:
-    """`key` gives the bearer key of now, `ask` puts an inquiry to all workers, `stats` gives the counters, `drain`
-    begins what SIGTERM begins, unless that is under way."""
+    """Serves the routes below /api. `key` returns the current bearer key, `ask` sends a survey request to all workers,
+    `stats` returns the counters, `drain` starts what SIGTERM starts, unless that is under way."""
 
     def __init__(
         self,
@@ -172,55 +175,57 @@ class ServerApi:
             Route(
                 "GET", "/api/rooms", "listRooms", "List rooms", self._rooms, RoomsAnswer,
                 query_type=RoomsQuery, weight=4.0,
-                description="By id, a page at a time. A room that comes or goes meanwhile may be missed.",
+                description="Sorted by id, a page at a time. A room that is opened or closed between two pages may be "
+                "missing.",
             ),
             Route(
-                "GET", "/api/rooms/{roomId}", "showRoom", "Show a room with all its members", self._room, RoomAnswer,
+                "GET", "/api/rooms/{roomId}", "showRoom", "Show a room and its members", self._room, RoomAnswer,
                 path_type=RoomPath, errors=(404, 503),
-                description="The invisible ones too, flagged: others do not know of them.",
+                description="Invisible members are included and have `invisible: true`; other members do not see them.",
             ),
             Route(
                 "GET", "/api/users/{userId}/sessions", "listSessions", "List a user's sessions", self._user, UserAnswer,
                 path_type=UserPath,
             ),
             Route(
-                "POST", "/api/kick", "kick", "Throw out a user, a session, or everybody in a room", self._kick,
+                "POST", "/api/kick", "kick", "Kick a user, a session, or all members of a room", self._kick,
                 KickAnswer, body_type=KickBody,
-                description="With roomId: out of that room, by a `kicked` message; others see user_left with reason "
-                "`kicked`. Without: a `kicked` message, then the socket is closed with 4403. They may come back if "
-                "their token lets them; to keep them out, take their access away first and use /api/recheck.",
+                description="With roomId: the sessions leave that room, with a `kicked` message; others get user_left "
+                "with the reason `kicked`. Without: a `kicked` message, then the socket is closed with 4403. A user "
+                "can come back while the token allows it; to prevent that, withdraw the access first and use "
+                "/api/recheck.",
             ),
             Route(
-                "POST", "/api/recheck", "recheck", "Ask again who may be in their rooms", self._recheck, RecheckAnswer,
+                "POST", "/api/recheck", "recheck", "Check again who may be in a room", self._recheck, RecheckAnswer,
                 body_type=RecheckBody,
-                description="Answers kept about access are forgotten. Whoever may not stay gets `kicked` as the next "
-                "frame of that room, and no other.",
+                description="Cached answers about access are dropped, and access is checked again. A session that may "
+                "not stay gets `kicked` as the next and last frame of that room.",
             ),
             Route(
-                "POST", "/api/rooms/{roomId}/broadcast", "broadcast", "Broadcast to a room as `system`",
+                "POST", "/api/rooms/{roomId}/broadcast", "broadcast", "Broadcast to a room as the user `system`",
                 self._broadcast, BroadcastAnswer, path_type=RoomPath, body_type=BroadcastBody, errors=(404, 503),
             ),
             Route(
-                "GET", "/api/limits", "listLimited", "List addresses that were limited", self._limits, LimitsAnswer,
-                description="Addresses that were refused something in the last ten minutes, because they had as much "
-                "of it as `limits.address_*` says. Each worker remembers the latest 256.",
+                "GET", "/api/limits", "listLimited", "List addresses that reached a limit", self._limits, LimitsAnswer,
+                description="Addresses that were refused connections, requests or token checks in the last ten "
+                "minutes, because they had reached `limits.address_*`. Each worker keeps the latest 256.",
             ),
-            Route("GET", "/api/stats", "stats", "Everything that is counted", self._give_stats, Stats, weight=2.0),
+            Route("GET", "/api/stats", "stats", "Show all counters", self._give_stats, Stats, weight=2.0),
             Route(
                 "POST", "/api/drain", "drain", "Drain and stop, as SIGTERM does", self._begin_drain, DrainAnswer,
                 status=202,
-                description="After `server.drain_delay_s` clients are sent elsewhere, over at most `server.drain_s`; "
-                "then the service ends with exit code 0. Asked again it changes nothing.",
+                description="After `server.drain_delay_s` clients are disconnected with 1012, over at most "
+                "`server.drain_s`; then the service ends with exit code 0. A second request changes nothing.",
             ),
         )  # fmt: skip
         text = msgspec.json.encode(document(self.routes, _ANY_OF))
         self._api = Api(PREFIX, self.routes, key, {DOCUMENT: text})
 
     def add_to(self, app: web.Application) -> None:
-        """Answer below /api."""
+        """Serve every path below /api in `app`, which has not been started yet."""
         self._api.add_to(app)
 
-    # --- looking --------------------------------------------------------------------------------------------------
+    # --- queries --------------------------------------------------------------------------------------------------
 
     async def _rooms(self, call: Call) -> RoomsAnswer:
         query: RoomsQuery = call.query
@@ -263,7 +268,7 @@ class ServerApi:
     async def _give_stats(self, call: Call) -> Stats:
         return await self._stats()
 
-    # --- doing ----------------------------------------------------------------------------------------------------
+    # --- commands -------------------------------------------------------------------------------------------------
 
     async def _kick(self, call: Call) -> KickAnswer:
         body: KickBody = call.body
@@ -310,7 +315,8 @@ def _named(value: str | UnsetType) -> str | None:
 
 
 def _only(answers: Answers, kind: type, sorry: str) -> Any:
-    """The one answer of this kind. Errors: ApiError 404, or 503 where a worker that may know did not answer."""
+    """The answer of this kind. Errors: ApiError 404, or 503 when a worker that may own the room did not answer or
+    rooms move between workers."""
     for each in answers.found:
         if isinstance(each, kind):
             return each

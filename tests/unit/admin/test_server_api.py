@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
+from yarl import URL
 
 from koko_presence.admin.api import Api, Bucket, Call, Route
 from koko_presence.admin.live_page import add_live_page
@@ -29,6 +30,7 @@ from koko_presence.protocol.survey import (
     RoomsFound,
     Said,
     Say,
+    ShowRoom,
 )
 from tests.unit.admin.test_metrics import counters
 
@@ -143,6 +145,55 @@ def test_who_might_know_decides_between_gone_and_try_again(
         assert asked == [Say(room_id="r", data=b'{"a": 1.50}')], "as it was sent"
 
     play(story, *answers, missing=missing, asked=asked)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "what"),
+    [
+        ("GET", "/api/rooms/", 404, "There is no /api/rooms/ here. /api/openapi.json lists what there is."),
+        ("GET", "/api//rooms", 404, "There is no /api//rooms here."),
+        ("GET", "/api", 404, "There is no /api here."),
+        ("PUT", "/api/nothing%0A", 404, "There is no /api/nothing%0A here."),
+        ("DELETE", "/api/rooms", 405, "Use GET or HEAD here, not DELETE."),
+        ("POST", "/api/openapi.json", 405, "Use GET or HEAD here, not POST."),
+        ("GET", "/api/kick", 405, "Use POST here, not GET."),
+        ("OPTIONS", "/api/rooms/r/broadcast", 405, "Use POST here, not OPTIONS."),
+    ],
+)
+def test_paths_and_methods_that_no_route_has_are_errors_in_json(method: str, path: str, status: int, what: str) -> None:
+    async def story(client: TestClient[Any, Any]) -> None:
+        answer = await client.request(method, URL(path, encoded=True), headers=HEADERS)
+        assert (answer.status, answer.headers["Content-Type"]) == (status, "application/json")
+        assert (await answer.json())["error"]["message"].startswith(what)
+        allowed = what.removeprefix("Use ").partition(" here")[0].replace(" or ", ", ")
+        assert answer.headers.get("Allow") == (allowed if status == 405 else None)
+        keyless = await client.request(method, URL(path, encoded=True))
+        assert keyless.status == (405 if path == "/api/openapi.json" else 401), "nothing is told without the key"
+
+    play(story)
+
+
+@pytest.mark.parametrize(
+    ("path", "room_id"),
+    [
+        ("a%2Fb", "a/b"),
+        ("a%252Fb", "a%2Fb"),
+        ("%7Ba%7D", "{a}"),
+        ("a%2Bb+c", "a+b+c"),
+        ("%0A", "\n"),
+        ("%C3%A9", "é"),
+        ("%2E%2E", ".."),
+        ("%zz", "%zz"),
+    ],
+)
+def test_any_room_id_can_stand_in_a_path(path: str, room_id: str) -> None:
+    asked: list[AnyInquiry] = []
+
+    async def story(client: TestClient[Any, Any]) -> None:
+        assert (await client.head(URL(f"/api/rooms/{path}", encoded=True), headers=HEADERS)).status == 404
+        assert asked == [ShowRoom(room_id=room_id)]
+
+    play(story, NotHere(), asked=asked)
 
 
 def test_a_fault_of_ours_is_an_error_in_json_and_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
