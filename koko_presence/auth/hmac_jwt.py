@@ -12,6 +12,8 @@ import jwt
 import msgspec
 from jwt.algorithms import HMACAlgorithm
 
+from koko_presence.config.sections import MIN_SECRET_BYTES
+
 from .identity import Identity, MayAsk, TokenRefused, TokenVerifier, VerifierUnavailable, freely
 from .jws import HMAC_ALGORITHMS, MAX_TOKEN_CHARS, other_algorithm, read_claims, read_header, sign
 from .jwt_claims import MAX_USER_ID_CHARS, SCOPES, ClaimRules, check_rooms, check_user_id
@@ -21,8 +23,6 @@ __all__ = [
     "MAX_TOKEN_CHARS", "MAX_USER_ID_CHARS", "SCOPES", "HmacVerifier", "Identity", "ResumeTokens", "TokenRefused",
     "TokenVerifier", "VerifierUnavailable", "issue_token",
 ]  # fmt: skip
-
-MIN_SECRET_BYTES = 32
 
 
 class HmacVerifier:

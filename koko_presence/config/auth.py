@@ -3,42 +3,73 @@
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
-from msgspec import Meta, Struct
+from msgspec import Meta
 
-from .host_names import is_loopback
-
-MIN_SECRET_BYTES = 32  # HS256 takes no shorter key [RFC 7518 section 3.2]
-SECRET_NAMES = frozenset(("secret", "api_key", "authorization"))  # keys whose values are never shown
+from .sections import Section, ValueFile, check_secret, url_problem
 
 Algorithm = Literal["HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA"]
 
 
-class Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    pass
-
-
 class Jwks(Section, frozen=True):
-    url: str = ""
+    url: Annotated[
+        str, Meta(description="URL of the identity provider's public keys (JWKS), https. Read every 10 minutes.")
+    ] = ""
 
 
 class Introspect(Section, frozen=True):
-    preset: Literal["better-auth-cookie", "better-auth-bearer", "generic"] = "generic"
-    url: str = ""
-    method: Literal["", "GET", "POST"] = ""
-    token_in: Literal["", "bearer", "cookie", "header", "form", "json"] = ""
-    token_name: str = ""
-    authorization: str = ""
-    authorization_file: str = ""
-    id: str = ""
-    name: str = ""
-    image: str = ""
-    expires: str = ""
-    rooms: str = ""
-    cache_s: Annotated[float, Meta(ge=1.0, le=60.0)] = 30.0
-    session_s: Annotated[int, Meta(ge=60, le=86_400)] = 3600
-    questions_hz: Annotated[float, Meta(ge=1.0, le=10_000.0)] = 200.0
+    preset: Annotated[
+        Literal["better-auth-cookie", "better-auth-bearer", "generic"],
+        Meta(
+            description='"better-auth-cookie", "better-auth-bearer": get-session of Better Auth. "generic": RFC 7662. '
+            "Each key below that is not empty replaces the preset's value."
+        ),
+    ] = "generic"
+    url: Annotated[
+        str,
+        Meta(
+            description="URL at which the application says whose a token is, https, such as "
+            "https://app.example.com/api/auth/get-session."
+        ),
+    ] = ""
+    method: Annotated[Literal["", "GET", "POST"], Meta(description='Method of the request, "GET" or "POST".')] = ""
+    token_in: Annotated[
+        Literal["", "bearer", "cookie", "header", "form", "json"],
+        Meta(description='Where the request carries the token: "bearer", "cookie", "header", "form" or "json".'),
+    ] = ""
+    token_name: Annotated[str, Meta(description="Name of that cookie, header or field.")] = ""
+    authorization: Annotated[
+        str, Meta(description="Authorization header with which this server identifies itself to the application.")
+    ] = ""
+    authorization_file: ValueFile = ""
+    id: Annotated[str, Meta(description='Path of the user id in the response, such as "user.id".')] = ""
+    name: Annotated[str, Meta(description="Path of the user's name in the response.")] = ""
+    image: Annotated[str, Meta(description="Path of the user's picture in the response.")] = ""
+    expires: Annotated[
+        str, Meta(description="Path of the session's end in the response: a date, Unix seconds or Unix milliseconds.")
+    ] = ""
+    rooms: Annotated[
+        str, Meta(description="Path of the rooms and scopes in the response, which have the form of the claim `rooms`.")
+    ] = ""
+    cache_s: Annotated[float, Meta(ge=1.0, le=60.0, description="Time for which a response is cached.")] = 30.0
+    session_s: Annotated[
+        int,
+        Meta(
+            ge=60,
+            le=86_400,
+            description="Time after which a connected client has to authenticate again, if the response sets no "
+            "earlier end.",
+        ),
+    ] = 3600
+    questions_hz: Annotated[
+        float,
+        Meta(
+            ge=1.0,
+            le=10_000.0,
+            description="Requests of one worker about unknown tokens. Above that clients are told to try again later. "
+            "Tokens that were valid before do not count.",
+        ),
+    ] = 200.0
 
     def __repr__(self) -> str:
         return f"Introspect(preset={self.preset!r}, url={self.url!r})"
@@ -74,17 +105,65 @@ PRESETS: Mapping[str, Mapping[str, str]] = {
 
 
 class Auth(Section, frozen=True):
-    verifiers: Annotated[tuple[Literal["jwt", "introspect"], ...], Meta(min_length=1)] = ("jwt",)
-    secret: str = ""
-    secret_file: str = ""
-    algorithms: Annotated[tuple[Algorithm, ...], Meta(min_length=1)] = ("HS256",)
-    public_key: str = ""
-    public_key_file: str = ""
-    issuer: str = ""
-    audience: str = ""
-    leeway_s: Annotated[float, Meta(ge=0.0, le=300.0)] = 5.0
-    max_ttl_s: Annotated[int, Meta(ge=1, le=31_536_000)] = 86_400
-    cookie: str = ""
+    verifiers: Annotated[
+        tuple[Literal["jwt", "introspect"], ...],
+        Meta(
+            min_length=1,
+            description='How tokens are verified, in this order. "jwt": signed tokens that name the user. '
+            '"introspect": tokens, such as session ids, that are sent to the application.',
+        ),
+    ] = ("jwt",)
+    secret: Annotated[
+        str,
+        Meta(
+            description="Secret that signs tokens, at least 32 bytes, the same as in the application. Required when "
+            "an algorithm begins with HS. Otherwise it signs resume tokens only, and without it each start makes its "
+            "own."
+        ),
+    ] = ""
+    secret_file: ValueFile = ""
+    algorithms: Annotated[
+        tuple[Algorithm, ...],
+        Meta(
+            min_length=1,
+            description="Signature algorithms that are accepted: HS256, HS384, HS512 with the secret; RS256, RS384, "
+            "RS512, PS256, ES256, ES384, EdDSA with public keys.",
+        ),
+    ] = ("HS256",)
+    public_key: Annotated[
+        str,
+        Meta(description="Public key as PEM text, or several, one below the other. Certificates are accepted, too."),
+    ] = ""
+    public_key_file: ValueFile = ""
+    issuer: Annotated[str, Meta(description="Value that the claim `iss` of a token must have. Empty: not checked.")] = (
+        ""
+    )
+    audience: Annotated[
+        str, Meta(description="Value that the claim `aud` of a token must have. Empty: not checked.")
+    ] = ""
+    leeway_s: Annotated[
+        float,
+        Meta(
+            ge=0.0,
+            le=300.0,
+            description="Permitted difference between this clock and the clock of the issuer of tokens.",
+        ),
+    ] = 5.0
+    max_ttl_s: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=31_536_000,
+            description="Longest time until a token expires; a token that expires later is refused.",
+        ),
+    ] = 86_400
+    cookie: Annotated[
+        str,
+        Meta(
+            description="Name of the application's session cookie, without __Secure- or __Host-. With it, pages of "
+            "server.origins, which is then required, connect without a token. Empty: cookies are ignored."
+        ),
+    ] = ""
     jwks: Jwks = Jwks()
     introspect: Introspect = Introspect()
 
@@ -107,7 +186,7 @@ def check_auth(value: Mapping[str, Any], needs_secret: bool, faults: list[str]) 
     verifiers, algorithms = value["auth.verifiers"], value["auth.algorithms"]
     with_secret = "jwt" in verifiers and any(name.startswith("HS") for name in algorithms)
     with_key = "jwt" in verifiers and any(not name.startswith("HS") for name in algorithms)
-    _check_secret(value["auth.secret"], with_secret and needs_secret, faults)
+    check_secret("auth.secret", value["auth.secret"], with_secret and needs_secret, faults)
     has_key = value["auth.public_key"] or value["auth.public_key_file"] or value["auth.jwks.url"]
     if with_key and not has_key:
         named = next(name for name in algorithms if not name.startswith("HS"))
@@ -125,18 +204,6 @@ def check_auth(value: Mapping[str, Any], needs_secret: bool, faults: list[str]) 
         if problem:
             faults.append(f"{dotted}: {problem}")
     _check_cookie(value["auth.cookie"], value["server.origins"], faults)
-
-
-def _check_secret(secret: str, needed: bool, faults: list[str]) -> None:
-    if any(fault.startswith("auth.secret") for fault in faults):
-        pass
-    elif secret and len(secret.encode()) < MIN_SECRET_BYTES:
-        faults.append(
-            f"auth.secret: has {len(secret.encode())} bytes, at least {MIN_SECRET_BYTES} are needed: "
-            "make one with  openssl rand -base64 48"
-        )
-    elif not secret and needed:
-        faults.append("auth.secret: is needed (or auth.secret_file): make one with  openssl rand -base64 48")
 
 
 def _check_introspect(value: Mapping[str, Any], faults: list[str]) -> None:
@@ -172,20 +239,3 @@ def _check_cookie(cookie: str, origins: Any, faults: list[str]) -> None:
         faults.append(
             "auth.cookie: needs server.origins: browsers send cookies along for any page, so say which pages may"
         )
-
-
-def url_problem(url: str) -> str:
-    """Why `url` is no address to ask for what nobody else may read or change; empty when it is: https, or http to this
-    very machine."""
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        return "is no address"
-    if parts.scheme not in ("http", "https") or not host or not url.isprintable() or " " in url:
-        return "is no address: write https://host/path"
-    if parts.username is not None or parts.fragment:
-        return "has a user name or a fragment in it: leave that out"
-    if parts.scheme == "http" and not is_loopback(host):
-        return "is http, which everybody on the way can read and change: use https (http goes to this machine only)"
-    return ""

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from . import cpu_cores
-from .auth import MIN_SECRET_BYTES
 from .schema import SECRETS, Config
+from .sections import MIN_SECRET_BYTES
 
 PUBLIC = ("auth.public_key",)
 WORKER_MIN_BYTES = 64 << 20  # an idle worker counts for some 40 MiB, 30 of which are shared with the others

@@ -11,31 +11,53 @@ from msgspec import Meta
 
 from koko_presence.protocol.webhook_events import HAPPENING_TYPES, HappeningType
 
-from .auth import MIN_SECRET_BYTES, Section, url_problem
+from .sections import Section, ValueFile, check_secret, url_problem
 from .trpc_rules import parse_rule
 
 Scope = Literal["join", "control", "broadcast", "moderate"]
 
 
 class AccessWebhook(Section, frozen=True):
-    url: str = ""
-    secret: str = ""
-    secret_file: str = ""
+    url: Annotated[
+        str, Meta(description="URL at which the application decides who may enter a room. See docs/access.md.")
+    ] = ""
+    secret: Annotated[
+        str, Meta(description="Secret that signs the requests, at least 32 bytes. Required with a url.")
+    ] = ""
+    secret_file: ValueFile = ""
 
     def __repr__(self) -> str:
         return f"AccessWebhook(url={self.url!r}, secret={'set' if self.secret else 'unset'})"
 
 
 class AccessTrpc(Section, frozen=True):
-    url: str = ""
-    rules: tuple[str, ...] = ()
-    scopes: tuple[Scope, ...] = ("join", "control", "broadcast")
-    ttl_s: Annotated[float, Meta(ge=0.0, le=60.0)] = 60.0
-    superjson: bool = False
+    url: Annotated[
+        str, Meta(description="URL of the application's procedures, such as https://app.example.com/trpc.")
+    ] = ""
+    rules: Annotated[
+        tuple[str, ...],
+        Meta(
+            description='Procedure that is called for a room: "video_* -> video.getById(id)" passes what the star '
+            "stands for. The first rule that matches counts; a room without one is closed."
+        ),
+    ] = ()
+    scopes: Annotated[
+        tuple[Scope, ...],
+        Meta(description="Scopes of users to whom the application shows the room: join, control, broadcast, moderate."),
+    ] = ("join", "control", "broadcast")
+    ttl_s: Annotated[float, Meta(ge=0.0, le=60.0, description="Time for which a positive answer is cached.")] = 60.0
+    superjson: Annotated[bool, Meta(description="The application's tRPC uses superjson as its transformer.")] = False
 
 
 class Access(Section, frozen=True):
-    mode: Literal["claims", "webhook", "trpc", "allow_all"] = "claims"
+    mode: Annotated[
+        Literal["claims", "webhook", "trpc", "allow_all"],
+        Meta(
+            description='What decides whether a user may enter a room. "claims": the claim `rooms` of the token. '
+            '"webhook": the application, by a signed POST. "trpc": the application\'s own tRPC API, called as the '
+            'user. "allow_all": every valid token may enter every room.'
+        ),
+    ] = "claims"
     webhook: AccessWebhook = AccessWebhook()
     trpc: AccessTrpc = AccessTrpc()
 
@@ -43,14 +65,47 @@ class Access(Section, frozen=True):
 class Webhooks(Section, frozen=True):
     """Off while `url` is empty."""
 
-    url: str = ""
-    secret: str = ""
-    secret_file: str = ""
-    events: Annotated[tuple[HappeningType, ...], Meta(min_length=1)] = HAPPENING_TYPES
-    batch_events: Annotated[int, Meta(ge=1, le=1000)] = 100
-    batch_s: Annotated[float, Meta(ge=0.0, le=60.0)] = 1.0
-    queue_events: Annotated[int, Meta(ge=1, le=1_000_000)] = 10_000
-    tries: Annotated[int, Meta(ge=1, le=100)] = 10
+    url: Annotated[
+        str,
+        Meta(
+            description="URL to which events of rooms are sent by POST. Empty: no events are sent. See "
+            "docs/webhooks.md."
+        ),
+    ] = ""
+    secret: Annotated[
+        str, Meta(description="Secret that signs the requests, at least 32 bytes. Required with a url.")
+    ] = ""
+    secret_file: ValueFile = ""
+    events: Annotated[
+        tuple[HappeningType, ...],
+        Meta(
+            min_length=1,
+            description="Events that are sent: user_entered, user_left, room_created, room_emptied, room_shown, "
+            "room_hidden, room_full, control_changed.",
+        ),
+    ] = HAPPENING_TYPES
+    batch_events: Annotated[int, Meta(ge=1, le=1000, description="Maximum number of events in one request.")] = 100
+    batch_s: Annotated[
+        float, Meta(ge=0.0, le=60.0, description="Time for which events are collected for one request.")
+    ] = 1.0
+    queue_events: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=1_000_000,
+            description="Maximum number of events of one worker that wait. Above that, events of the user who has the "
+            "most are dropped first, and counted.",
+        ),
+    ] = 10_000
+    tries: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=100,
+            description="Number of attempts for a request, with growing pauses of up to a minute, before it is "
+            "dropped.",
+        ),
+    ] = 10
 
     def __repr__(self) -> str:
         return f"Webhooks(url={self.url!r}, secret={'set' if self.secret else 'unset'})"
@@ -66,7 +121,7 @@ def check_outgoing(value: Mapping[str, Any], needs_secret: bool, faults: list[st
         elif url and (problem := url_problem(url)):
             faults.append(f"{section}.url: {problem}")
         if section != "access.trpc" and (url or value[f"{section}.secret"]):
-            _check_secret(f"{section}.secret", value, needs_secret, faults)
+            check_secret(f"{section}.secret", value[f"{section}.secret"], needs_secret, faults)
     if "?" in value["access.trpc.url"]:
         faults.append("access.trpc.url: has a ? in it: write where the procedures are, as https://app.example.com/trpc")
     if mode == "trpc" and not value["access.trpc.rules"]:
@@ -76,14 +131,3 @@ def check_outgoing(value: Mapping[str, Any], needs_secret: bool, faults: list[st
             parse_rule(rule)
         except ValueError as fault:
             faults.append(f"access.trpc.rules: {rule[:80]!r} {fault}")
-
-
-def _check_secret(dotted: str, value: Mapping[str, Any], needs_secret: bool, faults: list[str]) -> None:
-    size = len(value[dotted].encode())
-    if size >= MIN_SECRET_BYTES or any(fault.startswith(dotted) for fault in faults):
-        return
-    how = "make one with  openssl rand -base64 48"
-    if size:
-        faults.append(f"{dotted}: has {size} bytes, at least {MIN_SECRET_BYTES} are needed: {how}")
-    elif needs_secret:
-        faults.append(f"{dotted}: is needed (or {dotted}_file): {how}")

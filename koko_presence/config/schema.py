@@ -19,9 +19,10 @@ from msgspec import Meta, Struct, inspect
 from koko_presence.protocol.limits import Limits, RoomOptions
 
 from . import cpu_cores
-from .auth import MIN_SECRET_BYTES, SECRET_NAMES, Auth, Section, check_auth
+from .auth import Auth, check_auth
 from .host_names import is_loopback
 from .integrations import Access, Webhooks, check_outgoing
+from .sections import MIN_SECRET_BYTES, SECRET_NAMES, Section, ValueFile
 from .trusted_proxies import Header, Proxies
 
 __all__ = [
@@ -49,22 +50,97 @@ Port = Annotated[int, Meta(ge=0, le=65_535)]
 
 
 class Server(Section, frozen=True):
-    host: str = "127.0.0.1"
-    port: Port = 8080
-    workers: Annotated[int, Meta(ge=1, le=1024)] | Literal["auto"] = 1
-    runtime_dir: str = ""
-    backlog: Annotated[int, Meta(ge=1, le=65_535)] = 4096
-    origins: tuple[str, ...] = ()
-    tls_cert: str = ""
-    tls_key: str = ""
-    demo: bool = False
-    trusted_proxies: tuple[str, ...] = ()
-    forwarded_header: Header = "x-forwarded-for"
-    proxy_protocol: bool = False
-    keepalive_s: Annotated[float, Meta(gt=0.0, le=3600.0)] = 75.0
-    memory_bytes: Annotated[int, Meta(ge=0, le=1 << 50)] = 0
-    drain_delay_s: Annotated[float, Meta(ge=0.0, le=3600.0)] = 0.0
-    drain_s: Annotated[float, Meta(ge=0.0, le=3600.0)] = 10.0
+    host: Annotated[str, Meta(description="Address of the public port. 0.0.0.0 or :: listens on every interface.")] = (
+        "127.0.0.1"
+    )
+    port: Annotated[Port, Meta(description="Public port for WebSocket and HTTP. With 0 the system chooses one.")] = 8080
+    workers: Annotated[
+        Annotated[int, Meta(ge=1, le=1024)] | Literal["auto"],
+        Meta(
+            description='Number of worker processes. "auto" starts one for each usable core. From 2 on a supervisor '
+            "watches and replaces them."
+        ),
+    ] = 1
+    runtime_dir: Annotated[
+        str,
+        Meta(
+            description="Directory for the workers' sockets and supervisor.pid, accessible to this user only (mode "
+            "0700). Empty: systemd's RUNTIME_DIRECTORY, or koko-presence-<uid>-<port> in the directory for temporary "
+            "files."
+        ),
+    ] = ""
+    backlog: Annotated[
+        int, Meta(ge=1, le=65_535, description="Connections that the kernel may hold before they are accepted.")
+    ] = 4096
+    origins: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Origins (scheme://host[:port]) whose pages may connect, besides the server's own pages. "
+            "Clients that send no Origin, as all but browsers, may always connect."
+        ),
+    ] = ()
+    tls_cert: Annotated[
+        str, Meta(description="PEM file with the certificate chain. Empty: no TLS here, as behind a reverse proxy.")
+    ] = ""
+    tls_key: Annotated[str, Meta(description="PEM file with the certificate's private key.")] = ""
+    demo: Annotated[bool, Meta(description="Serve the demo page at /demo.")] = False
+    trusted_proxies: Annotated[
+        tuple[str, ...],
+        Meta(
+            description='Proxies whose header gives the address of the client: addresses, networks, and "unix" for '
+            "Unix sockets. Empty: limits by address count the connecting peers."
+        ),
+    ] = ()
+    forwarded_header: Annotated[
+        Header,
+        Meta(
+            description='Header of trusted_proxies with the address of the client: "x-forwarded-for" or "forwarded" '
+            "(RFC 7239). The other one is ignored, and the proxy should remove it."
+        ),
+    ] = "x-forwarded-for"
+    proxy_protocol: Annotated[
+        bool,
+        Meta(
+            description="Each connection must begin with a PROXY protocol header, version 2, and come from "
+            "trusted_proxies."
+        ),
+    ] = False
+    keepalive_s: Annotated[
+        float,
+        Meta(
+            gt=0.0,
+            le=3600.0,
+            description="Time for which an HTTP connection stays open between two requests. A proxy in front should "
+            "close idle connections earlier.",
+        ),
+    ] = 75.0
+    memory_bytes: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1 << 50,
+            description="Memory that all workers together may use. From 90 % on new connections are refused. 0: only "
+            "the limit of the control group counts, if there is one.",
+        ),
+    ] = 0
+    drain_delay_s: Annotated[
+        float,
+        Meta(
+            ge=0.0,
+            le=3600.0,
+            description="Time after a stop signal in which new connections are still accepted while /readyz already "
+            "answers 503, so that a load balancer can send them elsewhere.",
+        ),
+    ] = 0.0
+    drain_s: Annotated[
+        float,
+        Meta(
+            ge=0.0,
+            le=3600.0,
+            description="Time over which the clients are then disconnected, with close code 1012. A second signal "
+            "ends the server at once.",
+        ),
+    ] = 10.0
 
     @property
     def worker_count(self) -> int:
@@ -73,19 +149,33 @@ class Server(Section, frozen=True):
 
 
 class Operator(Section, frozen=True):
-    host: str = "127.0.0.1"
-    port: Port = 9080
-    hosts: tuple[str, ...] = ()
-    api_key: str = ""
-    api_key_file: str = ""
+    host: Annotated[
+        str, Meta(description="Address of the operator port: metrics, readiness, server API. Keep it private.")
+    ] = "127.0.0.1"
+    port: Annotated[Port, Meta(description="Operator port. With 0 the system chooses one.")] = 9080
+    hosts: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Further host names that requests to the operator port may carry, such as metrics.internal. "
+            "Addresses, localhost and operator.host are always allowed. Other names are refused, so that no web page "
+            "can reach the port by a name of its own (DNS rebinding)."
+        ),
+    ] = ()
+    api_key: Annotated[str, Meta(description="Bearer key of the server API. Empty: the server API is off.")] = ""
+    api_key_file: ValueFile = ""
 
     def __repr__(self) -> str:
         return f"Operator(host={self.host!r}, port={self.port}, api_key={'set' if self.api_key else 'unset'})"
 
 
 class Log(Section, frozen=True):
-    level: Literal["debug", "info", "warning", "error", "critical"] = "info"
-    format: Literal["json", "console"] = "json"
+    level: Annotated[
+        Literal["debug", "info", "warning", "error", "critical"],
+        Meta(description='Lowest level that is logged: "debug", "info", "warning", "error" or "critical".'),
+    ] = "info"
+    format: Annotated[
+        Literal["json", "console"], Meta(description='"json": one object per line. "console": text for a terminal.')
+    ] = "json"
 
 
 class Config(Section, frozen=True):
@@ -123,6 +213,7 @@ class Key(NamedTuple):
     name: str
     type: Any
     default: Any
+    description: str
 
     @property
     def dotted(self) -> str:
@@ -152,7 +243,9 @@ def _keys_of(section: str, table: Any, defaults: Any) -> Iterator[Key]:
         if isinstance(field.type, type) and issubclass(field.type, Struct):
             tables.append(field)
         else:
-            yield Key(section, field.name, field.type, getattr(defaults, field.name))
+            metadata = getattr(field.type, "__metadata__", ())
+            description = next((meta.description for meta in reversed(metadata) if meta.description), "")
+            yield Key(section, field.name, field.type, getattr(defaults, field.name), description)
     for field in tables:
         yield from _keys_of(f"{section}.{field.name}", field.type, getattr(defaults, field.name))
 
@@ -264,6 +357,8 @@ def _from_environment(env: Mapping[str, str], known: Mapping[str, Key], faults: 
 
 def _put(values: dict[str, Any], key: Key, value: Any, where: str, is_text: bool, faults: list[str]) -> None:
     kind = inspect.type_info(key.type)
+    if isinstance(kind, inspect.Metadata):  # its description
+        kind = kind.type
     given: Any = value
     if is_text and isinstance(kind, inspect.VarTupleType):
         given = [part.strip() for part in value.split(",") if part.strip()]

@@ -1,6 +1,7 @@
 """The configuration: what it takes, what it refuses, and that it tells every fault at once with its key."""
 
 import os
+import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ import msgspec
 import pytest
 
 from koko_presence.config import cpu_cores
-from koko_presence.config.default_file import MEANINGS, default_config_text, unit
+from koko_presence.config.default_file import default_config_text, unit
 from koko_presence.config.schema import Config, ConfigError, Section, keys, load, origin_problem
 from koko_presence.protocol.limits import Limits
 
@@ -266,17 +267,20 @@ def dotted(table: dict[str, Any], before: str = "") -> Iterator[str]:
             yield before + name
 
 
-def test_every_key_has_a_meaning_and_no_meaning_is_left_over() -> None:
-    assert set(MEANINGS) == {key.dotted for key in keys()}
-
-
-def test_every_key_with_a_unit_says_it() -> None:
-    lines = default_config_text().splitlines()
+def test_every_key_has_a_description() -> None:
     for key in keys():
-        if unit(key):
-            assert (
-                f"({unit(key)})." in lines[lines.index(f"{key.name} = {msgspec.json.encode(key.default).decode()}") - 1]
-            )
+        assert re.fullmatch(r"[A-Z\"].*\.", key.description), key.dotted
+        values = [text for text in re.findall(r"'([^']*)'", str(key.type).partition("Meta(")[0]) if text]
+        assert all(text in key.description for text in values), f"{key.dotted} names every value it can have"
+
+
+def test_every_key_is_printed_with_its_description_and_unit() -> None:
+    printed = default_config_text()
+    text = " ".join(line.removeprefix("# ") for line in printed.splitlines())
+    for key in keys():
+        shown = f"{key.description} Unit: {unit(key)}." if unit(key) else key.description
+        assert f" {shown} {key.name} = {msgspec.json.encode(key.default).decode()} " in f"{text} ", key.dotted
+    assert max(len(line) for line in printed.splitlines() if line.startswith("#")) <= 120
 
 
 def test_the_names_of_the_interface_stay() -> None:
