@@ -302,7 +302,7 @@ class ServerApi:
         to = None if isinstance(body.to, UnsetType) else body.to
         room_id = call.path.room_id
         answers = await self._ask(survey.Say(room_id=room_id, data=bytes(body.data), to=to))
-        found = _only(answers, survey.Said, f"No room {room_id!r} is open just now, so nobody was there to hear it.")
+        found = _only(answers, survey.Said, f"No room {room_id!r} is open just now, so no member received it.")
         return BroadcastAnswer(delivered=found.delivered)
 
     async def _begin_drain(self, call: Call) -> DrainAnswer:

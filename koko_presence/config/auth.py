@@ -1,4 +1,4 @@
-"""The section [auth] with its tables: whose tokens count. The rules that no type can express are below the keys."""
+"""The section [auth] with its tables: how tokens are verified. Rules that no type can express follow the keys."""
 
 import re
 from collections.abc import Mapping
@@ -75,7 +75,7 @@ class Introspect(Section, frozen=True):
         return f"Introspect(preset={self.preset!r}, url={self.url!r})"
 
     def chosen(self, name: str) -> str:
-        """The value of a key that a preset has: the key's own, or else the preset's."""
+        """The effective value of the key `name`: its own, or the preset's when its own is empty."""
         return str(getattr(self, name)) or PRESETS[self.preset][name]
 
 
@@ -169,12 +169,12 @@ class Auth(Section, frozen=True):
 
     @property
     def secret_algorithms(self) -> list[str]:
-        """The algorithms by which tokens are signed with `secret`; none: it signs no tokens of users."""
+        """The algorithms that sign tokens with `secret`. When there are none, `secret` signs resume tokens only."""
         return [name for name in self.algorithms if name.startswith("HS") and "jwt" in self.verifiers]
 
     @property
     def key_algorithms(self) -> list[str]:
-        """The algorithms that go with public keys."""
+        """The algorithms that need public keys."""
         return [name for name in self.algorithms if not name.startswith("HS") and "jwt" in self.verifiers]
 
     def __repr__(self) -> str:
@@ -182,7 +182,8 @@ class Auth(Section, frozen=True):
 
 
 def check_auth(value: Mapping[str, Any], needs_secret: bool, faults: list[str]) -> None:
-    """Add what is wrong with [auth] to `faults`; `value` has every key of the configuration by its dotted name."""
+    """Add a line for each fault of [auth] to `faults`. `value` has every key of the configuration by its dotted name;
+    `needs_secret`: the command needs a secret for tokens."""
     verifiers, algorithms = value["auth.verifiers"], value["auth.algorithms"]
     with_secret = "jwt" in verifiers and any(name.startswith("HS") for name in algorithms)
     with_key = "jwt" in verifiers and any(not name.startswith("HS") for name in algorithms)
@@ -197,7 +198,7 @@ def check_auth(value: Mapping[str, Any], needs_secret: bool, faults: list[str]) 
         if value[dotted] and "jwt" not in verifiers:
             faults.append(f'{dotted}: is for the verifier "jwt", which auth.verifiers does not name')
         elif value[dotted] and not with_key:
-            faults.append(f"{dotted}: goes with none of auth.algorithms: add RS256, ES256, EdDSA, whichever signs")
+            faults.append(f"{dotted}: is used by none of auth.algorithms: add RS256, ES256, EdDSA, whichever signs")
     _check_introspect(value, faults)
     for dotted in ("auth.jwks.url", "auth.introspect.url"):
         problem = url_problem(value[dotted]) if value[dotted] else ""
@@ -209,20 +210,22 @@ def check_auth(value: Mapping[str, Any], needs_secret: bool, faults: list[str]) 
 def _check_introspect(value: Mapping[str, Any], faults: list[str]) -> None:
     url, named = value["auth.introspect.url"], "introspect" in value["auth.verifiers"]
     if named and not url:
-        faults.append("auth.introspect.url: is needed: where the application says whose a token is")
+        faults.append("auth.introspect.url: is needed: the URL at which the application says whose a token is")
     elif url and not named:
         faults.append('auth.introspect.url: is set, but auth.verifiers does not name "introspect": add it')
     preset = PRESETS[value["auth.introspect.preset"]]
     method, token_in = (value[f"auth.introspect.{key}"] or preset[key] for key in ("method", "token_in"))
     if token_in == "bearer" and value["auth.introspect.authorization"]:
-        faults.append('auth.introspect.authorization: is taken by the token itself: choose another token_in, as "form"')
+        faults.append(
+            'auth.introspect.authorization: carries the token already: choose another token_in, such as "form"'
+        )
     if method == "GET" and token_in in ("form", "json"):
         faults.append(f'auth.introspect.method: a GET has no body for token_in = "{token_in}": use POST')
     name = value["auth.introspect.token_name"]
     if name and not _NAME.fullmatch(name):
-        faults.append(f"auth.introspect.token_name: {name[:80]!r} is no name of a cookie, header or field")
+        faults.append(f"auth.introspect.token_name: {name[:80]!r} is not a valid name of a cookie, header or field")
     if not value["auth.introspect.authorization"].isprintable():
-        faults.append("auth.introspect.authorization: is one line of printable characters")
+        faults.append("auth.introspect.authorization: has to be one line of printable characters")
 
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a token of RFC 9110 section 5.6.2
@@ -232,10 +235,10 @@ def _check_cookie(cookie: str, origins: Any, faults: list[str]) -> None:
     if not cookie:
         return
     if not _NAME.fullmatch(cookie):
-        faults.append(f"auth.cookie: {cookie[:80]!r} is no name of a cookie")
+        faults.append(f"auth.cookie: {cookie[:80]!r} is not a valid name of a cookie")
     elif cookie.startswith(("__Secure-", "__Host-")):
         faults.append("auth.cookie: leave the prefix out: the cookie is found with and without it")
     if not origins:
         faults.append(
-            "auth.cookie: needs server.origins: browsers send cookies along for any page, so say which pages may"
+            "auth.cookie: needs server.origins: browsers send cookies for any page, so list the pages that may connect"
         )

@@ -1,7 +1,7 @@
-"""Work that may wait for the machine, such as reading files, done beside the event loop.
+"""Blocking work, such as reading files, in threads beside the event loop.
 
-A file may be on a mount that hangs, where a read comes to no end and cannot be cancelled. The threads of asyncio's own
-executor are waited for when the process ends; these are not.
+A file may be on a mount that hangs, where a read does not end and cannot be cancelled. The end of the process waits for
+the threads of asyncio's own executor, but not for these.
 """
 
 import asyncio
@@ -14,13 +14,13 @@ T = TypeVar("T")
 
 
 async def in_thread(work: Callable[[], T], within_s: float) -> T:
-    """What `work` returns or raises; it runs in a thread of its own. Errors: TimeoutError after `within_s` seconds; the
-    thread is then left to itself; RuntimeError when no thread is to be had."""
+    """Run `work` in a thread of its own; return its result or raise its exception. Errors: TimeoutError after
+    `within_s` seconds, while the thread goes on; RuntimeError when no thread can be started."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[T] = loop.create_future()
 
     def settle(result: T | None, error: BaseException | None) -> None:
-        if done.done():  # nobody waits any more
+        if done.done():  # after the timeout
             return
         if error is not None:
             done.set_exception(error)
@@ -41,7 +41,7 @@ async def in_thread(work: Callable[[], T], within_s: float) -> T:
 
 
 class OneAtATime:
-    """Runs `job` when it is asked to; asked while it runs, it runs once more after that, however often it was asked."""
+    """Runs `job` on request, one run at a time. Requests during a run cause one more run after it."""
 
     def __init__(self, job: Callable[[], Awaitable[None]]) -> None:
         self._job = job
@@ -49,7 +49,7 @@ class OneAtATime:
         self._task: asyncio.Task[None] | None = None
 
     def ask(self) -> None:
-        """Returns at once."""
+        """Request a run. Returns at once."""
         self._again = True
         if self._task is None:
             self._task = asyncio.ensure_future(self._run())

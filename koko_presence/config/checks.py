@@ -1,6 +1,6 @@
-"""What is allowed in a configuration but seldom meant: weak keys, secrets that everybody can read, tokens of others.
+"""Warnings about a valid configuration: weak keys, readable secrets, tokens for other applications, too little memory.
 
-One line each, naming its key. What is never right is refused by schema.py.
+One line each, which begins with the key. schema.py refuses what is never right.
 """
 
 import os
@@ -15,19 +15,21 @@ from .schema import SECRETS, Config
 from .sections import MIN_SECRET_BYTES
 
 PUBLIC = ("auth.public_key",)
-WORKER_MIN_BYTES = 64 << 20  # an idle worker counts for some 40 MiB, 30 of which are shared with the others
+WORKER_MIN_BYTES = 64 << 20  # an idle worker uses about 40 MiB, of which 30 are shared with the other workers
 
 
 def warnings(config: Config, path: str | Path | None = None) -> list[str]:
-    """What to look at again in a configuration that was read from the file `path`, if it was read from one."""
+    """Warnings for `config`. `path` is the file that it was read from, if any. Reads modes of files."""
     found = []
     size = len(config.operator.api_key.encode())
     if 0 < size < MIN_SECRET_BYTES:
-        found.append(f"operator.api_key: has {size} bytes; {MIN_SECRET_BYTES} cannot be guessed")
+        found.append(
+            f"operator.api_key: has {size} bytes; use at least {MIN_SECRET_BYTES}, so that it cannot be guessed"
+        )
     if config.auth.jwks.url and config.access.mode == "allow_all" and not config.auth.audience:
         found.append(
             'auth.audience: is not set, so with access.mode = "allow_all" every token of that identity provider enters '
-            "every room, also those that it makes for other applications"
+            "every room, also tokens that it issues for other applications"
         )
     crowded = too_many_workers(config)
     if crowded:
@@ -36,18 +38,18 @@ def warnings(config: Config, path: str | Path | None = None) -> list[str]:
     if 0 < config.server.memory_bytes < workers * WORKER_MIN_BYTES:
         found.append(
             f"server.memory_bytes: is {config.server.memory_bytes} for {workers} worker{'s' * (workers > 1)}; below "
-            f"{WORKER_MIN_BYTES} for each, which makes {workers * WORKER_MIN_BYTES}, hardly anybody is let in"
+            f"{WORKER_MIN_BYTES} for each, which makes {workers * WORKER_MIN_BYTES}, most connections are refused"
         )
     files = {f"{dotted}_file": _value(config, f"{dotted}_file") for dotted in SECRETS if dotted not in PUBLIC}
     files["server.tls_key"] = config.server.tls_key
     for dotted, name in files.items():
         file = os.path.expandvars(name)
         if file and _readable_by_all(file):
-            found.append(f"{dotted}: everybody on this machine can read {file}: chmod o-r {file}")
+            found.append(f"{dotted}: all users of this host can read {file}: chmod o-r {file}")
     if path is not None and _readable_by_all(path):
         written = [dotted for dotted in _keys(tomllib.loads(Path(path).read_text())) if dotted in SECRETS]
         found += [
-            f"{dotted}: everybody on this machine can read {path}, where it stands: chmod o-r {path}"
+            f"{dotted}: all users of this host can read {path}, which contains it: chmod o-r {path}"
             for dotted in written
             if dotted not in PUBLIC
         ]
@@ -55,14 +57,14 @@ def warnings(config: Config, path: str | Path | None = None) -> list[str]:
 
 
 def too_many_workers(config: Config) -> str:
-    """That more workers are to run than the quota of the control group has cores; empty when it is not so."""
+    """A line that there are more workers than the quota of the control group has cores; empty otherwise."""
     workers, quota = config.server.worker_count, cpu_cores.quota()
     if quota is None or workers <= max(1.0, quota):
         return ""
     fewer = max(1, int(quota))
     return (
         f"server.workers: is {workers}, and the service may use the time of {quota:g} cores; {fewer} "
-        f"serve{'s' * (fewer == 1)} more people there, as workers have to tell each other everything"
+        f"serve{'s' * (fewer == 1)} more clients there, since each worker adds messages between workers"
     )
 
 
@@ -74,7 +76,7 @@ def _value(config: Config, dotted: str) -> str:
 
 
 def _keys(table: dict[str, Any], prefix: str = "") -> Iterator[str]:
-    """The dotted keys of a TOML document that have a value other than ""."""
+    """The dotted keys of a TOML document whose value is not an empty string."""
     for name, value in table.items():
         if isinstance(value, dict):
             yield from _keys(value, f"{prefix}{name}.")

@@ -1,4 +1,4 @@
-"""The control groups that this process is in, of version 1 and 2 [cgroups(7)], and where their files are."""
+"""The control groups of this process, version 1 and 2, and the folders of their files [cgroups(7)]."""
 
 import re
 from pathlib import Path
@@ -6,16 +6,17 @@ from typing import NamedTuple
 
 
 class Group(NamedTuple):
-    """A control group's folder, and which version it is of."""
+    """The folder of a control group, and its version: 1 or 2."""
 
     folder: Path
     version: int
 
 
 def find(controller: str, cgroup: str, mountinfo: str) -> list[Group]:
-    """The groups of a process that may have a limit of `controller` ("memory", "cpu"), the innermost first, from its
-    `/proc/PID/cgroup` and `/proc/PID/mountinfo` [cgroups(7), proc(5)]. Whether their files are there is to be seen.
-    Errors: ValueError when the kernel's files have another form."""
+    """The groups of a process that can have a limit of `controller` ("memory", "cpu"), the innermost first.
+
+    `cgroup` and `mountinfo` are the texts of `/proc/PID/cgroup` and `/proc/PID/mountinfo` [cgroups(7), proc(5)]. The
+    files of a group may be missing. Errors: ValueError when a text has another form."""
     paths: dict[int, str] = {}
     for line in cgroup.splitlines():
         _, controllers, path = line.split(":", 2)
@@ -37,7 +38,7 @@ def find(controller: str, cgroup: str, mountinfo: str) -> list[Group]:
 
 
 def own(controller: str) -> list[Group]:
-    """`find` for this process; none where the kernel's files cannot be read."""
+    """`find` for this process; empty when the kernel's files cannot be read."""
     try:
         return find(controller, Path("/proc/self/cgroup").read_text(), Path("/proc/self/mountinfo").read_text())
     except (OSError, ValueError):
@@ -45,7 +46,7 @@ def own(controller: str) -> list[Group]:
 
 
 def _below(root: str, path: str) -> str:
-    """What of `path` is below `root`; empty when it is elsewhere: in a container, where only its own group shows."""
+    """`path` relative to `root`; empty when it is elsewhere, as in a container, which sees only its own group."""
     root = root.rstrip("/")
     return path[len(root) :].strip("/") if path == root or path.startswith(f"{root}/") else ""
 

@@ -1,7 +1,7 @@
-"""Names of hosts as requests carry them: the Host header, and which of its values may be ours.
+"""Host names in requests: parsing the Host header, and the check against DNS rebinding.
 
-A page of a foreign name whose DNS answer changes to one of our addresses (DNS rebinding) is same-origin with us as far
-as its browser is concerned; the Host header still carries the foreign name. Addresses need no DNS, so they are safe.
+A page of a foreign name whose DNS record changes to an address of this server (DNS rebinding) is same-origin with this
+server for the browser, but the Host header still has the foreign name. Addresses need no DNS, so they are safe.
 """
 
 import ipaddress
@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 
 def host_of(authority: str) -> str:
-    """The host of `HOST[:PORT]` in lower case, without brackets and final dot; empty for what is no authority."""
+    """The host of `HOST[:PORT]` in lower case, without brackets and final dot; empty for any other text."""
     if "@" in authority or "/" in authority:
         return ""
     try:
@@ -22,7 +22,7 @@ def host_of(authority: str) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether `host` is this very machine: a loopback address, or a name that is always one [RFC 6761 section 6.3]."""
+    """Whether `host` is a loopback address or a name that always resolves to one [RFC 6761 section 6.3]."""
     try:
         return host == "localhost" or host.endswith(".localhost") or ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -30,7 +30,7 @@ def is_loopback(host: str) -> bool:
 
 
 def is_address(host: str) -> bool:
-    """Whether `host` is an IP address, which no name server was asked for."""
+    """Whether `host` is an IP address, which needs no DNS."""
     try:
         ipaddress.ip_address(host)
     except ValueError:
@@ -39,8 +39,8 @@ def is_address(host: str) -> bool:
 
 
 def is_own(hosts: Sequence[str], names: Collection[str] = ()) -> bool:
-    """Whether a request with these Host headers may be meant for us: loopback names, addresses, and `names` (in lower
-    case). No header at all comes from HTTP/1.0, which no browser speaks."""
+    """Whether a request with these Host headers is accepted: one header with a loopback name, an address, or one of
+    `names` (in lower case). A request without the header is accepted, too: it is HTTP/1.0, which no browser uses."""
     if not hosts:
         return True
     host = host_of(hosts[0].lower())

@@ -1,7 +1,7 @@
-"""The sections [access] and [webhooks]: what is asked of the application, and what it is told. Rules that no type can
-express are below the keys.
+"""The sections [access] and [webhooks]: requests to the application. Rules that no type can express follow the keys.
 
-Addresses come from here alone: nothing that a client sends ever becomes part of one but a value in a query.
+The URLs of these requests come from the configuration only. Nothing that a client sends becomes part of a URL, except
+as a value in a query.
 """
 
 from collections.abc import Mapping
@@ -63,7 +63,7 @@ class Access(Section, frozen=True):
 
 
 class Webhooks(Section, frozen=True):
-    """Off while `url` is empty."""
+    """Webhooks are off while `url` is empty."""
 
     url: Annotated[
         str,
@@ -112,7 +112,8 @@ class Webhooks(Section, frozen=True):
 
 
 def check_outgoing(value: Mapping[str, Any], needs_secret: bool, faults: list[str]) -> None:
-    """Add what is wrong with [access] and [webhooks] to `faults`; `value` has every key by its dotted name."""
+    """Add a line for each fault of [access] and [webhooks] to `faults`. `value` has every key of the configuration by
+    its dotted name; `needs_secret`: the command needs the secrets."""
     mode = value["access.mode"]
     for section, used in (("access.webhook", mode == "webhook"), ("access.trpc", mode == "trpc"), ("webhooks", False)):
         url = value[f"{section}.url"]
@@ -123,9 +124,11 @@ def check_outgoing(value: Mapping[str, Any], needs_secret: bool, faults: list[st
         if section != "access.trpc" and (url or value[f"{section}.secret"]):
             check_secret(f"{section}.secret", value[f"{section}.secret"], needs_secret, faults)
     if "?" in value["access.trpc.url"]:
-        faults.append("access.trpc.url: has a ? in it: write where the procedures are, as https://app.example.com/trpc")
+        faults.append("access.trpc.url: has a query: write the URL of all procedures, as https://app.example.com/trpc")
     if mode == "trpc" and not value["access.trpc.rules"]:
-        faults.append('access.trpc.rules: is needed: which rooms are what, as in ["video_* -> video.getById(id)"]')
+        faults.append(
+            'access.trpc.rules: is needed: the procedure for each room, as in ["video_* -> video.getById(id)"]'
+        )
     for rule in value["access.trpc.rules"]:
         try:
             parse_rule(rule)

@@ -1,8 +1,8 @@
-"""Logs: one event is one line on stderr, bounded in length and in number, and never holds a token or the secret. In a
-server no loop waits for their reader (queued_stream.py).
+"""The process log: one line per event on stderr, bounded in length and rate, without tokens and secrets.
 
-Names, messages and reasons come from strangers, so everything that is not a plain printable character is escaped, and
-the lines of one template are counted. `extra=` fields (session, user, room, worker, ...) become keys of the line.
+Names, messages and reasons come from clients, so characters that are not plain and printable are escaped, and the lines
+of one template are counted. `extra=` fields (session, user, room, worker, ...) become keys of the line. In a server no
+event loop waits for the reader of stderr (queued_stream.py).
 """
 
 import json
@@ -25,9 +25,9 @@ MAX_LINES_PER_S = 10
 MAX_TEMPLATES = 500
 HIDDEN = "[hidden]"
 
-# header, payload, signature; the later parts may be missing or cut
+# a JWT: header, payload, signature; the later parts may be missing or cut off
 _TOKEN = re.compile(r"eyJ[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]*){2,4}")
-# C0 and C1 controls, line separators, and what reverses the reading direction of the rest of a terminal's line
+# C0 and C1 controls, line separators, and characters that change the text direction of a terminal
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
 _NOT_EXTRA = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 _scalar = (str, int, float, bool, type(None))
@@ -35,13 +35,13 @@ _MAX_ITEMS = 50  # of a list
 
 
 class Redactor:
-    """Takes tokens and the given secrets out of texts."""
+    """Replaces tokens and the given secrets in texts by HIDDEN."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         forms = {
             form for secret in secrets if secret for form in (secret, repr(secret)[1:-1], json.dumps(secret)[1:-1])
         }
-        # the longest first, so that one secret inside another leaves nothing behind
+        # the longest first, in case one secret is a part of another
         parts = [re.escape(form) for form in sorted(forms, key=len, reverse=True)]
         self._hidden = re.compile("|".join([*parts, _TOKEN.pattern]))
 
@@ -51,7 +51,7 @@ class Redactor:
 
 
 class LineFormatter(logging.Formatter):
-    """What both formats share: the fields of a record, cleaned, and cut until the line fits."""
+    """Base of both formats: collects the fields of a record, redacts them, and cuts them until the line fits."""
 
     def __init__(self, redactor: Redactor, fields: Mapping[str, Any] | None = None) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ class LineFormatter(logging.Formatter):
     def _collect(self, record: logging.LogRecord) -> dict[str, Any]:
         try:
             message = record.getMessage()
-        except Exception as error:  # a wrong format string must not cost the line
+        except Exception as error:  # a wrong format string must not lose the line
             message = f"{record.msg} {record.args!r} ({error})"
         fields: dict[str, Any] = {"msg": message} | self._fields
         fields |= {name: value for name, value in record.__dict__.items() if name not in _NOT_EXTRA}
@@ -87,23 +87,23 @@ class LineFormatter(logging.Formatter):
             return self._redactor.clean(value)
         if isinstance(value, _scalar):
             return value
-        if isinstance(value, list | tuple):  # such as numbers of workers
+        if isinstance(value, list | tuple):  # such as worker numbers
             return [self._plain(item) for item in value[:_MAX_ITEMS]]
         return self._redactor.clean(str(value))
 
 
 class JsonFormatter(LineFormatter):
-    """`{"ts":...,"level":...,"logger":...,"msg":...}` and the extra fields."""
+    """One JSON object: `{"ts":...,"level":...,"logger":...,"msg":...}` and the extra fields."""
 
     def render(self, record: logging.LogRecord, fields: Mapping[str, Any]) -> str:
         ts = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         line = {"ts": ts, "level": record.levelname.lower(), "logger": record.name} | dict(fields)
-        # these characters can stand inside JSON strings only, where \uXXXX means the same
+        # these characters occur only inside JSON strings, where \uXXXX means the same
         return _UNPRINTABLE.sub(_as_json_escape, msgspec.json.encode(line).decode())
 
 
 class ConsoleFormatter(LineFormatter):
-    """`12:34:56.789 INFO koko_presence.edge: text  user=u1`, for people."""
+    """`12:34:56.789 INFO koko_presence.edge: text  user=u1`, for a terminal."""
 
     def render(self, record: logging.LogRecord, fields: Mapping[str, Any]) -> str:
         at = datetime.fromtimestamp(record.created).strftime("%H:%M:%S.%f")[:-3]
@@ -116,7 +116,7 @@ def _cut(name: str, value: Any, longest: int) -> Any:
         return [_cut(name, item, longest // _MAX_ITEMS) for item in value]
     if not isinstance(value, str) or len(value) <= longest:
         return value
-    # the end of a traceback is what says what happened
+    # the end of a traceback has the exception
     return "…" + value[-longest:] if name == "exception" else value[:longest] + "…"
 
 
@@ -129,7 +129,7 @@ def _as_python_escape(found: re.Match[str]) -> str:
 
 
 class _Window:
-    """The current second of one template: how many lines were written and how many were not."""
+    """The current second of one template: the number of lines written and suppressed."""
 
     __slots__ = ("ends_at", "suppressed", "written")
 
@@ -140,10 +140,10 @@ class _Window:
 
 
 class BoundedHandler(logging.StreamHandler[TextIO]):
-    """Writes at most `per_s` lines a second for each logger and message template, then counts.
+    """Writes at most `per_s` lines a second for each logger and message template, and counts the others.
 
-    The count is written as one line "suppressed N" when the template may write again: with its next line, or when
-    `report` is called, which whoever has a timer does once a second. `clock` gives monotonic seconds.
+    The count is written as one line "suppressed N" when the template may write again: before its next line, or when
+    `report` is called, which a timer of the process does once a second. `clock` returns monotonic seconds.
     """
 
     def __init__(
@@ -163,8 +163,7 @@ class BoundedHandler(logging.StreamHandler[TextIO]):
             window.suppressed += 1
 
     def report(self) -> None:
-        """Write the counts of templates that may write again, and of lines that were lost; forget templates that have
-        been quiet."""
+        """Write the counts of templates whose second is over and of lost lines, and drop these templates."""
         with_lock = self.lock
         assert with_lock is not None
         with with_lock:
@@ -173,7 +172,7 @@ class BoundedHandler(logging.StreamHandler[TextIO]):
                 self.stream.remind()
 
     def notice(self, lost: int) -> str:
-        """The line that tells that so many were lost."""
+        """The log line that reports `lost` lost lines."""
         made = {"name": "koko_presence.log", "msg": lost_text(lost), "levelno": logging.WARNING}
         return self.format(logging.makeLogRecord(made | {"levelname": "WARNING", "lost": lost}))
 
@@ -184,7 +183,7 @@ class BoundedHandler(logging.StreamHandler[TextIO]):
             return window
         if window is None and len(self._windows) >= MAX_TEMPLATES:
             self._close_windows(now)
-            if len(self._windows) >= MAX_TEMPLATES:  # templates made from data: all of them share one budget
+            if len(self._windows) >= MAX_TEMPLATES:  # templates made from data share one budget
                 key = ("", "*")
                 window = self._windows.get(key)
                 if window is not None and now < window.ends_at:
@@ -213,9 +212,10 @@ def configure(
     clock: Callable[[], float] = time.monotonic,
     fields: Mapping[str, Any] | None = None,
 ) -> BoundedHandler:
-    """Send everything the process logs to `stream` (default stderr); `fields` go on every line, such as the worker.
+    """Write the log of the process to `stream` (default: stderr). `fields`, such as the worker, are added to each line.
+    `clock` returns monotonic seconds.
 
-    May be called again: after a reload, with a new level and new secrets.
+    Can be called again, with a new level and new secrets after a reload.
     """
     formatter = JsonFormatter if log.format == "json" else ConsoleFormatter
     handler = BoundedHandler(stream or sys.stderr, clock)
@@ -227,31 +227,31 @@ def configure(
     root.setLevel(log.level.upper())
     logging.captureWarnings(True)
     logging.getLogger("aiohttp.server").addFilter(_is_ours)
-    # a stderr that is gone must not make logging print tracebacks about itself
+    # with a closed stderr logging would print tracebacks about its own failure
     logging.raiseExceptions = False
     return handler
 
 
 def report() -> None:
-    """To be called once a second: `BoundedHandler.report` of the process's log."""
+    """Call `BoundedHandler.report` of the process log. To be called once a second."""
     for handler in logging.getLogger().handlers:
         if isinstance(handler, BoundedHandler):
             handler.report()
 
 
 def _is_ours(record: logging.LogRecord) -> bool:
-    """aiohttp writes an ERROR for every request that cannot be read, with a piece of it: of a Cookie header that is too
-    long that is the session. The caller gets 400, which says it all; faults of our own handlers are kept."""
-    from aiohttp.http_exceptions import HttpProcessingError  # who only logs has no need of aiohttp
+    """Whether to log a record of aiohttp. It logs an ERROR for every request that it cannot parse, with a part of the
+    request, which can be a session cookie. The client gets 400, so these are dropped; faults of handlers are kept."""
+    from aiohttp.http_exceptions import HttpProcessingError  # imported here: a process can log without aiohttp
 
     return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
 
 def quiet_logger() -> "logging.LoggerAdapter[logging.Logger]":
-    """The logger to give to picows: it drops all below CRITICAL.
+    """The logger for picows, which drops all records below CRITICAL.
 
-    picows writes two INFO lines per connection and an ERROR per bad frame, and makes a child logger per connection that
-    is never freed, unless it is given a LoggerAdapter.
+    picows writes two INFO lines per connection and an ERROR per bad frame. Unless it gets a LoggerAdapter, it also
+    creates a child logger per connection, which is never freed.
     """
     logger = logging.getLogger("koko_presence.picows")
     logger.setLevel(logging.CRITICAL)

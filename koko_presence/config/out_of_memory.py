@@ -1,7 +1,7 @@
-"""The end of a worker that has no memory left.
+"""End a worker that has no memory left.
 
-After a MemoryError nothing is certain any more: a callback has stopped in the middle, and the next one may too, or the
-process dies of a signal in code that does not expect it. Others take over what a worker had, if it ends at once.
+After a MemoryError the state of the process is undefined: a callback has stopped in the middle, the next one may too,
+or a signal ends the process in code that does not expect it. When the worker ends at once, other workers take over.
 """
 
 import asyncio
@@ -17,8 +17,8 @@ LINE = b'{"level":"critical","logger":"koko_presence.memory","msg":"no memory is
 
 
 class EndWithoutMemory(logging.Handler):
-    """Ends the process when a MemoryError comes to the log, or to the loop's exception handler: each `except Exception`
-    of ours logs what it has caught as an error, and what nobody has caught comes to the loop."""
+    """Calls `end` when a MemoryError reaches the log or the loop's exception handler. Each `except Exception` of this
+    package logs its exception as an error, and an exception that is not caught reaches the loop."""
 
     def __init__(self, end: Callable[[], NoReturn]) -> None:
         super().__init__(logging.ERROR)
@@ -29,24 +29,24 @@ class EndWithoutMemory(logging.Handler):
             self._end()
 
     def on_loop_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """The loop's exception handler."""
+        """The exception handler of the loop."""
         if isinstance(context.get("exception"), MemoryError):
             self._end()
         loop.default_exception_handler(context)
 
 
 def end_now() -> NoReturn:
-    """End this process, with a line if there is room for it; nothing here needs more memory than there is."""
+    """End this process with EXIT_NO_MEMORY, after a log line if stderr takes it at once. Allocates next to nothing."""
     room = select.poll()
     room.register(2, select.POLLOUT)
-    if room.poll(0):  # in a pipe: for 4 KiB
+    if room.poll(0):  # a pipe then takes 4 KiB
         with contextlib.suppress(OSError):
             os.write(2, LINE)
     os._exit(EXIT_NO_MEMORY)
 
 
 def end_when_exhausted(loop: asyncio.AbstractEventLoop, end: Callable[[], NoReturn] = end_now) -> EndWithoutMemory:
-    """From now on; logs.configure leaves it in its place."""
+    """Install an EndWithoutMemory in `loop` and in the log, where logs.configure keeps it."""
     watch = EndWithoutMemory(end)
     loop.set_exception_handler(watch.on_loop_error)
     logging.getLogger().handlers.insert(0, watch)

@@ -1,11 +1,11 @@
 """A text stream whose writer never waits: lines go through a bounded queue to a thread, which writes them to a file.
 
-The other end of stderr belongs to another program, and may stop reading: a log collector that was stopped, a disk that
-hangs. A blocking write would then stop the event loop, and O_NONBLOCK is no way out: it is a property of the open file,
-which other processes share, and regular files ignore it. So a thread waits in `write`, and the loop does not.
+The reader of stderr is another program, which may stop reading: a log collector that was stopped, a disk that hangs. A
+blocking write would then stop the event loop. O_NONBLOCK does not help: it belongs to the open file, which other
+processes share, and regular files ignore it. So a thread waits in `write`, and the loop does not.
 
-What does not fit into the queue is dropped, counted, and told of with one line when there is room. The same holds for
-lines that could not be written (a full disk); when only a part of one was, that is ended by a newline before the next.
+Lines that do not fit into the queue are dropped and counted, and one line reports the count when there is room. So are
+lines that cannot be written (a full disk). A line that was written in part is ended by a newline before the next one.
 """
 
 import atexit
@@ -19,39 +19,39 @@ from queue import SimpleQueue
 from typing import TextIO, cast
 
 QUEUE_BYTES = 256 << 10
-LONGEST_PART_BYTES = 64 << 10  # of a line without its end
+LONGEST_PART_BYTES = 64 << 10  # of an unfinished line
 DRAIN_S = 0.3  # at the end of the process
-Entry = tuple[bytes, int]  # whole lines, and how many were dropped before them, ever
+Entry = tuple[bytes, int]  # whole lines, and the total of lines dropped before them
 
 
 def lost_text(lost: int) -> str:
-    """How it is told that so many lines are missing."""
+    """The text that reports `lost` lost lines."""
     return "1 line lost" if lost == 1 else f"{lost} lines lost"
 
 
 class QueuedStream(io.TextIOBase):
-    """Lines for the descriptor `fd`. The thread begins with the first one; it is a daemon and ends with the process.
+    """A stream of lines to the descriptor `fd`. Its daemon thread starts with the first line.
 
-    `write` is for one thread at a time, which logging sees to. `notice` makes the line, without its end, that tells how
-    many were lost.
+    `write` must be called by one thread at a time, which logging ensures. `notice` makes the line, without its newline,
+    that reports a number of lost lines.
     """
 
     def __init__(self, fd: int, *, max_bytes: int = QUEUE_BYTES) -> None:
-        """At most `max_bytes` wait."""
+        """`max_bytes`: limit of the bytes in the queue."""
         self._fd = fd
         self._max_bytes = max_bytes
         self.notice: Callable[[int], str] = lost_text
         self._part = ""
         self._queue: SimpleQueue[Entry | threading.Event] = SimpleQueue()
         self._thread: threading.Thread | None = None
-        # each of these has one writer: the first two the caller of `write`, the others the thread
+        # each has one writer: the caller of `write` the first two, the thread the others
         self._put_bytes = self._dropped = 0
         self._taken_bytes = self._failed = self._told = 0
-        self._torn = False  # the last thing written was a part of a line
+        self._torn = False  # the last write ended within a line
 
     @property
     def lost(self) -> int:
-        """Lines that were dropped or could not be written, ever."""
+        """Total of lines that were dropped or could not be written."""
         return self._dropped + self._failed
 
     def writable(self) -> bool:
@@ -64,7 +64,7 @@ class QueuedStream(io.TextIOBase):
         return os.isatty(self._fd)
 
     def write(self, text: str) -> int:
-        """Take text; what is a whole line is queued. Never waits, never raises."""
+        """Take text and queue its whole lines. Never waits, never raises."""
         self._part += text
         lines, end, rest = self._part.rpartition("\n")
         if end or len(rest) > LONGEST_PART_BYTES:
@@ -73,16 +73,16 @@ class QueuedStream(io.TextIOBase):
         return len(text)
 
     def flush(self) -> None:
-        """Nothing to do: whole lines are on their way."""
+        """Does nothing: whole lines are queued already."""
 
     def remind(self) -> None:
-        """Try once more to tell of lost lines that could not be told of; to be called from time to time."""
+        """Report lost lines that have not been reported yet, if the queue is empty. To be called from time to time."""
         if self.lost > self._told and self._queue.empty():
             self._queue.put((b"", self._dropped))
             self._begin()
 
     def drain(self, within_s: float) -> bool:
-        """Wait until all that is queued now has been written, at most `within_s` seconds. False: there is more."""
+        """Wait until all lines queued so far have been written, at most `within_s` seconds. False: not all have."""
         if self._part:
             self.write("\n")
         if self._thread is None and self._queue.empty():
@@ -106,7 +106,7 @@ class QueuedStream(io.TextIOBase):
             thread = threading.Thread(target=self._run, name="log writer", daemon=True)
             try:
                 thread.start()
-            except RuntimeError:  # no thread is to be had now; the next line tries again
+            except RuntimeError:  # no thread can be started now; the next line tries again
                 return False
             self._thread = thread
         return True
@@ -133,7 +133,7 @@ class QueuedStream(io.TextIOBase):
             self._told += count
 
     def _write(self, data: bytes) -> bool:
-        """Write all of it, however long that takes. False: it could not be written, or a part of it only."""
+        """Write all of `data`, however long that takes. False: it was not written, or only a part of it."""
         left = memoryview(b"\n" + data if self._torn and data else data)
         while left:
             try:
@@ -154,7 +154,7 @@ _streams: dict[int, QueuedStream] = {}
 
 
 def queued(fd: int) -> QueuedStream:
-    """This process's stream for `fd`, always the same one. At the process's end it is drained, for a short time."""
+    """The stream of this process for `fd`, always the same object. It is drained for DRAIN_S when the process ends."""
     if fd not in _streams:
         _streams[fd] = QueuedStream(fd)
         if len(_streams) == 1:
@@ -163,16 +163,16 @@ def queued(fd: int) -> QueuedStream:
 
 
 def drain(within_s: float = DRAIN_S) -> None:
-    """Wait until what was written to this process's streams has gone out, at most `within_s` seconds for each."""
+    """Drain all streams of this process, each for at most `within_s` seconds."""
     for stream in _streams.values():
         stream.drain(within_s)
 
 
 def lost_lines() -> int:
-    """Lines that were lost of all streams of this process."""
+    """Total of lost lines in all streams of this process."""
     return sum(stream.lost for stream in _streams.values())
 
 
 def queue_stderr() -> None:
-    """From now on nothing that Python writes to stderr waits for its reader: logs, tracebacks, warnings."""
+    """Replace sys.stderr by a queued stream, so that logs, tracebacks and warnings do not wait for its reader."""
     sys.stderr = cast(TextIO, queued(2))

@@ -1,4 +1,4 @@
-"""What a new configuration may change in a server that runs, and what has to wait."""
+"""Reload the configuration of a running server: which keys change now, and which need new workers or a restart."""
 
 import logging
 from collections.abc import Callable
@@ -14,27 +14,27 @@ log = logging.getLogger("koko_presence.reload")
 
 READ_WITHIN_S = 10.0
 
-# the process has these from its start on
+# applied when the process starts
 AT_RESTART = frozenset(
     f"{section}.{name}"
     for section, names in (("server", "host port workers backlog runtime_dir"), ("operator", "host port hosts"))
     for name in names.split()
 )
-# a worker has these from its start on; new workers take the new values
+# applied when a worker starts
 AT_ROLLING = frozenset(
     ("server.tls_cert", "server.tls_key", "server.demo", "access.mode", "rooms.control_mode", "rooms.auto_grant")
 )
 
 
 class Settled(NamedTuple):
-    """`config` is the new one with the old values of the keys that cannot change now, which are `held`."""
+    """`config`: the new configuration, with the old values of the keys in `held`, which cannot change now."""
 
     config: Config
     held: list[str]
 
 
 def settle(old: Config, new: Config, *, rolling: bool) -> Settled:
-    """What of `new` holds from now on; with `rolling`, for workers that are made new."""
+    """The part of `new` that can be applied to a server with the configuration `old`. `rolling`: to new workers."""
     fixed = AT_RESTART if rolling else AT_RESTART | AT_ROLLING
     held = []
     for key in keys():
@@ -47,16 +47,18 @@ def settle(old: Config, new: Config, *, rolling: bool) -> Settled:
 
 
 def new_workers(can_roll: bool) -> str:
-    """What it takes to change what a worker has from its start on; `can_roll` as in `read_again`."""
+    """The action that applies keys of AT_ROLLING, for log lines; `can_roll` as in `read_again`."""
     return "koko-presence reload --rolling" if can_roll else "a restart"
 
 
 async def read_again(
     read: Callable[[], Config], old: Callable[[], Config], *, rolling: bool, can_roll: bool = True
 ) -> Config | None:
-    """The configuration to go on with, or None: then every fault is in the log, and nothing changes. `read` runs beside
-    the loop, as its files may be on a mount that hangs; `old` gives the configuration that holds when it is done.
-    `can_roll`: the service can replace its workers."""
+    """Read the configuration again and return the one to apply, or None after faults, which are logged.
+
+    `read` runs in a thread beside the loop, since its files may be on a mount that hangs; `old` returns the current
+    configuration when it is done. Keys that cannot change now keep their old value, which is logged. `rolling` as in
+    `settle`; `can_roll`: the service can replace its workers."""
     try:
         read_config = await in_thread(read, READ_WITHIN_S)
     except ConfigError as error:
@@ -79,8 +81,8 @@ async def read_again(
 
 
 async def look_at_certificate(server: Server, served: Certificate | None, *, can_roll: bool) -> None:
-    """Say in the log that the files of the certificate hold another one than `served`, or none that can be used: after
-    a renewal a reload is what people try first."""
+    """Log a warning when the files of the certificate no longer hold `served`, or cannot be used. A plain reload does
+    not apply a renewed certificate."""
     if served is None:
         return
     try:
@@ -88,14 +90,14 @@ async def look_at_certificate(server: Server, served: Certificate | None, *, can
     except OSError as error:
         why = error.strerror or str(error)
         log.warning(
-            "%s and its key cannot be served with now, and the certificate of before stays",
+            "%s and its key cannot be used now; the previous certificate stays in use",
             server.tls_cert,
             extra={"why": why},
         )
         return
     if found is not None and found != served:
         log.warning(
-            "the certificate in %s has changed, which takes %s; the one of before stays",
+            "the certificate in %s has changed, which takes %s; the previous one stays in use",
             server.tls_cert,
             new_workers(can_roll),
             extra={"key": "server.tls_cert"},

@@ -1,8 +1,8 @@
 """The configuration: one Struct per section, read from a TOML file, then the environment, then flags; later wins.
 
-The schema below is the only list of keys. The environment's names, the flags' checks and the text of `default-config`
-are made from it. Reading never stops at the first fault: `ConfigError.faults` holds all of them, each naming its key.
-Nothing here logs or prints a value of a secret.
+The schema is the only list of keys and has their descriptions. Names of environment variables, checks of flags and the
+text of `default-config` are made from it. Reading does not stop at the first fault: `ConfigError.faults` has all of
+them, each with its key. No value of a secret is logged or printed here.
 """
 
 import os
@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 ENV_PREFIX = "KOKO_PRESENCE_"
-# may come from a file, which the key with _file at its end names
+# values that can be read from a file instead, which the key with _file at its end names
 SECRETS = (
     "auth.secret", "operator.api_key", "auth.introspect.authorization", "auth.public_key", "access.webhook.secret",
     "webhooks.secret",
@@ -144,7 +144,7 @@ class Server(Section, frozen=True):
 
     @property
     def worker_count(self) -> int:
-        """How many worker processes: with "auto" one for each core that this process may use."""
+        """The number of worker processes; with "auto" one for each core that this process may use."""
         return cpu_cores.usable() if self.workers == "auto" else self.workers
 
 
@@ -179,7 +179,7 @@ class Log(Section, frozen=True):
 
 
 class Config(Section, frozen=True):
-    """Everything that can be set. `auth.secret` and `operator.api_key` hold what their files held."""
+    """The whole configuration. Secrets that were read from files are in the keys without _file."""
 
     server: Server = Server()
     operator: Operator = Operator()
@@ -192,14 +192,14 @@ class Config(Section, frozen=True):
 
     @property
     def secrets(self) -> list[str]:
-        """What must never be logged."""
+        """Values that must not be logged."""
         auth, outgoing = self.auth, (self.access.webhook.secret, self.webhooks.secret)
         found = (auth.secret, auth.introspect.authorization, self.operator.api_key, *outgoing)
         return [secret for secret in found if secret]
 
 
 class ConfigError(Exception):
-    """The configuration cannot be used. `faults` has one line for each thing to put right, naming its key."""
+    """The configuration cannot be used. `faults` has one line per fault, which begins with its key."""
 
     def __init__(self, faults: list[str]) -> None:
         self.faults = faults
@@ -207,7 +207,7 @@ class ConfigError(Exception):
 
 
 class Key(NamedTuple):
-    """One key of the schema. `section` is `auth.jwks` for a table within a section."""
+    """One key of the schema. `section` is dotted for a table within a section, as in `auth.jwks`."""
 
     section: str
     name: str
@@ -224,7 +224,7 @@ class Key(NamedTuple):
         return f"{ENV_PREFIX}{self.dotted}".replace(".", "_").upper()
 
     def of(self, config: "Config") -> Any:
-        """The key's value."""
+        """The value of the key in `config`."""
         table: Any = config
         for name in self.dotted.split("."):
             table = getattr(table, name)
@@ -232,7 +232,7 @@ class Key(NamedTuple):
 
 
 def keys() -> Iterator[Key]:
-    """Every key, in the order of the sections; a section's own keys before those of its tables."""
+    """All keys in the order of the sections; the keys of a section before those of its tables."""
     for section in msgspec.structs.fields(Config):
         yield from _keys_of(section.name, section.type, section.default)
 
@@ -258,10 +258,10 @@ def load(
     dev: bool = False,
     needs_secret: bool = True,
 ) -> Config:
-    """The configuration from `path` (TOML), `env` (default: this process's) and `flags` (dotted key to value).
+    """Read the configuration from `path` (TOML), `env` (default: of this process) and `flags` (dotted key to value).
 
-    `dev` gives the rules of `serve --dev`. `needs_secret=False` is for commands that do without a secret.
-    Errors: ConfigError with every fault found.
+    `dev` applies the rules of `serve --dev`. `needs_secret=False` is for commands that need no secret: files of secrets
+    are not read, and missing secrets are no fault. Errors: ConfigError with every fault found.
     """
     faults: list[str] = []
     known = {key.dotted: key for key in keys()}
@@ -273,11 +273,11 @@ def load(
     for dotted, value in (flags or {}).items():
         flag = "--" + known[dotted].name.replace("_", "-") if known[dotted].section != "log" else "--log-level"
         _put(values, known[dotted], value, f"{dotted} ({flag})", isinstance(value, str), faults)
-    if tables is None:  # what is missing then is missing for that
+    if tables is None:  # further faults would only follow from that
         raise ConfigError(faults)
     if dev:
         values |= _dev_rules(values)
-    if needs_secret:  # others, such as a probe of another user, may not read them
+    if needs_secret:  # a command without the need may run as a user who cannot read the files
         for dotted in SECRETS:
             _read_secret_file(values, dotted, faults)
     _check_rules({dotted: values.get(dotted, key.default) for dotted, key in known.items()}, dev, needs_secret, faults)
@@ -293,9 +293,8 @@ def load(
 
 
 def with_secret(config: Config, otherwise: str = "", *, anyhow: bool = False) -> Config:
-    """`config` with a secret for resume tokens: its own, or when it has none `otherwise`, or when that is empty one
-    drawn for this run. `anyhow` prefers `otherwise`. What a resume token leads to is gone after a restart, so such a
-    secret is as good as one that stays."""
+    """`config` with a secret for resume tokens: its own, else `otherwise`, else a random one. `anyhow` prefers
+    `otherwise` to its own. A random secret is sufficient, since sessions to resume do not outlive a restart."""
     secret = (otherwise if anyhow else "") or config.auth.secret or otherwise or random_secrets.token_urlsafe(32)
     return msgspec.structs.replace(config, auth=msgspec.structs.replace(config.auth, secret=secret))
 
@@ -304,7 +303,7 @@ def with_secret(config: Config, otherwise: str = "", *, anyhow: bool = False) ->
 
 
 def _tables_of(path: Path, faults: list[str]) -> dict[str, Any] | None:
-    """None: it cannot be read."""
+    """The tables of the TOML file at `path`; None after a fault."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -370,14 +369,14 @@ def _put(values: dict[str, Any], key: Key, value: Any, where: str, is_text: bool
 
 
 def _nearest(name: str, among: Any) -> str:
-    import difflib  # only a mistake needs it
+    import difflib  # imported here: only a fault needs it
 
     found = difflib.get_close_matches(name, list(among), n=1, cutoff=0.5)
     return f"; did you mean {found[0]}?" if found else "; `koko-presence default-config` prints every key"
 
 
 def expected(kind: inspect.Type) -> str:
-    """What a value of this kind looks like, for people."""
+    """A description of the values of this type, for a fault."""
     match kind:
         case inspect.BoolType():
             return "true or false"
@@ -402,7 +401,7 @@ def _dev_rules(values: Mapping[str, Any]) -> dict[str, Any]:
     rules = {
         "auth.secret": random_secrets.token_urlsafe(32),
         "auth.secret_file": "",
-        # the tokens of /dev/token, besides what else is configured
+        # verifies the tokens of /dev/token, in addition to the configured ones
         "auth.verifiers": tuple(dict.fromkeys(("jwt", *values.get("auth.verifiers", ())))),
         "auth.algorithms": tuple(dict.fromkeys(("HS256", *values.get("auth.algorithms", ())))),
         "access.mode": "allow_all",
@@ -418,7 +417,7 @@ def _read_secret_file(values: dict[str, Any], dotted: str, faults: list[str]) ->
     if values.get(dotted):
         faults.append(f"{dotted}: is set, and {named} too: keep one of them")
         return
-    # so that systemd's credentials can be named: "${CREDENTIALS_DIRECTORY}/secret"
+    # for systemd's credentials: "${CREDENTIALS_DIRECTORY}/secret"
     path = os.path.expandvars(values[named])
     try:
         values[dotted] = Path(path).read_text(encoding="utf-8").strip()
@@ -455,8 +454,8 @@ def _check_rules(value: Mapping[str, Any], dev: bool, needs_secret: bool, faults
         for dotted in ("server.host", "operator.host"):
             if not is_loopback(value[dotted]):
                 faults.append(
-                    f"{dotted}: --dev lets everybody in and so listens on loopback only, got {value[dotted]!r}: "
-                    "use 127.0.0.1, or serve without --dev"
+                    f"{dotted}: --dev gives a token to any client, so it listens on loopback only, got "
+                    f"{value[dotted]!r}: use 127.0.0.1, or serve without --dev"
                 )
 
 
@@ -495,7 +494,7 @@ _COMMON_MISTAKES: tuple[_OriginRule, ...] = (
 
 
 def origin_problem(origin: str) -> str:
-    """Why a browser would never send exactly this Origin [RFC 6454 section 7]; empty when it may."""
+    """Why no browser sends exactly this Origin [RFC 6454 section 7]; empty when a browser can send it."""
     for is_mistake, problem in _COMMON_MISTAKES:
         if is_mistake(origin):
             return problem

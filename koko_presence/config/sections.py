@@ -44,11 +44,11 @@ def url_problem(url: str) -> str:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
     except ValueError:
-        return "is no address"
+        return "is not a URL"
     if parts.scheme not in ("http", "https") or not host or not url.isprintable() or " " in url:
-        return "is no address: write https://host/path"
+        return "is not a URL: write https://host/path"
     if parts.username is not None or parts.fragment:
-        return "has a user name or a fragment in it: leave that out"
+        return "contains a user name or a fragment: leave that out"
     if parts.scheme == "http" and not is_loopback(host):
-        return "is http, which everybody on the way can read and change: use https (http goes to this machine only)"
+        return "is http, which can be read and changed on the way: use https (http is for this host only)"
     return ""

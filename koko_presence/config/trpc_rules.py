@@ -1,4 +1,4 @@
-"""Which procedure of the application's tRPC API is asked for which room, as one line of the configuration each [A6]."""
+"""Rules that choose the procedure of the application's tRPC API for a room, one line of the configuration each [A6]."""
 
 import re
 from typing import NamedTuple
@@ -14,8 +14,8 @@ _RULE = re.compile(
 
 
 class Rule(NamedTuple):
-    """Rooms whose id begins with `prefix`, or of `room_type`, are asked for with `procedure` and an input that has
-    the id, as a whole or what comes behind the prefix, in `field`."""
+    """For rooms of `room_type`, or when that is None with an id that begins with `prefix`, `procedure` is called. Its
+    input has the room id in `field`: the whole id if `whole`, else the part after the prefix."""
 
     prefix: str
     room_type: RoomType | None
@@ -24,16 +24,18 @@ class Rule(NamedTuple):
     whole: bool
 
     def covers(self, room_id: str, room_type: RoomType | None) -> bool:
+        """Whether the rule applies to this room. A prefix alone is no room id of the rule."""
         if self.room_type is not None:
             return room_type == self.room_type
         return room_id.startswith(self.prefix) and len(room_id) > len(self.prefix)
 
 
 def parse_rule(text: str) -> Rule:
-    """`video_* -> video.getById(id)`: what the star stands for is the input's `id`; with `(id=roomId)` it is the whole
-    room id. `video -> video.getById(id)`: all rooms of that type, always by their whole id.
+    """Parse one rule. `video_* -> video.getById(id)`: the part of the room id after `video_` is the field `id` of the
+    input; with `(id=roomId)` the whole room id is. `video -> video.getById(id)`: all rooms of that type, always with
+    the whole room id.
 
-    Errors: ValueError, which says what is wrong."""
+    Errors: ValueError with the reason."""
     found = _RULE.fullmatch(text)
     if found is None:
         raise ValueError("is no rule: write it like  video_* -> video.getById(id)")

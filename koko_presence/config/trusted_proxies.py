@@ -1,7 +1,7 @@
-"""Addresses of clients: what one is counted as, which peers are trusted proxies, and what their header says. Pure.
+"""Client addresses: the key by which limits count them, trusted proxies, and their forwarding headers. Pure.
 
-A forwarding header is read from the right, since a proxy adds what it has seen at the end: everything to the left of
-the rightmost address that is no trusted proxy may have been made up by the client.
+A forwarding header is read from the right, since a proxy appends the address of its peer. The client can forge all that
+is to the left of the rightmost address that is not a trusted proxy.
 """
 
 import re
@@ -12,30 +12,30 @@ from typing import Literal
 Address = IPv4Address | IPv6Address
 Header = Literal["x-forwarded-for", "forwarded"]
 
-UNIX = "unix"  # a peer on a Unix socket, as a trusted proxy is named
-COUNTED_PREFIX = 64  # of IPv6: what one customer gets at least, so all of it is one address [Q5]
+UNIX = "unix"  # in server.trusted_proxies: peers on Unix sockets
+COUNTED_PREFIX = 64  # of IPv6: a customer gets at least a /64, so that counts as one address [Q5]
 
 _WITH_PORT = re.compile(r"\[([^\[\]]+)\](?::\d{1,5})?|([0-9.]+):\d{1,5}")
 
 
 class Proxies:
-    """The proxies whose word on their clients' addresses counts, `server.trusted_proxies` [Q5]."""
+    """The proxies whose forwarding header is used, `server.trusted_proxies` [Q5]."""
 
     def __init__(self, trusted: Iterable[str] = ()) -> None:
-        """`trusted` are addresses, networks, and `unix`. Errors: ValueError for what is none of them."""
+        """`trusted`: addresses, networks, and `unix`. Errors: ValueError for any other text."""
         texts = list(trusted)
         self._unix = UNIX in texts
         self._networks: list[IPv4Network | IPv6Network] = [ip_network(text) for text in texts if text != UNIX]
 
     def trust(self, peer: Address | None) -> bool:
-        """Is `peer` a trusted proxy? None is the peer on a Unix socket."""
+        """Whether `peer` is a trusted proxy. None stands for a peer on a Unix socket."""
         if peer is None:
             return self._unix
         return any(peer in network for network in self._networks)
 
     def client(self, values: Sequence[str], header: Header) -> Address | None:
-        """The rightmost address that is no trusted proxy in the values of `header`, in the order they came; None when
-        there is none, or something that is no address stands there."""
+        """The rightmost address in the values of `header` that is not a trusted proxy. `values` are in the order of the
+        request. None when there is none, or when a text that is not an address is there."""
         for text in _hops(values, header):
             if text == "unix:" and self._unix:
                 continue
@@ -46,7 +46,8 @@ class Proxies:
 
 
 def read_address(text: str) -> Address | None:
-    """The address in `text`, with or without brackets and port, IPv4 within IPv6 as IPv4; None for anything else."""
+    """The address in `text`, with or without brackets and port; None for any other text. An IPv4-mapped IPv6 address is
+    returned as IPv4."""
     found = _WITH_PORT.fullmatch(text)
     try:
         address = ip_address((found[1] or found[2]) if found else text)
@@ -58,14 +59,14 @@ def read_address(text: str) -> Address | None:
 
 
 def counted_as(address: Address) -> str:
-    """What limits count: an IPv4 address, or the /64 of an IPv6 address."""
+    """The key by which limits count `address`: an IPv4 address, or the /64 of an IPv6 address."""
     if isinstance(address, IPv4Address):
         return str(address)
     return str(IPv6Network((int(address) >> COUNTED_PREFIX << COUNTED_PREFIX, COUNTED_PREFIX)))
 
 
 def _hops(values: Sequence[str], header: Header) -> Iterator[str]:
-    """What each hop says of the one before it, the nearest hop first."""
+    """The peer address that each hop reports, the nearest hop first."""
     for value in reversed(values):
         if header == "x-forwarded-for":
             for text in reversed(value.split(",")):
@@ -83,8 +84,8 @@ def _for(element: str) -> str:
 
 
 def _split_from_right(text: str, separator: str) -> Iterator[str]:
-    """The parts between separators outside quotes, the last one first: a quote that the client has left open is to the
-    left of what the proxy has added, and cannot swallow it."""
+    """The parts between separators outside quotes, the last one first. A quote that the client leaves open is to the
+    left of the part that the proxy adds, so it does not affect that part."""
     end, quoted = len(text), False
     for at in range(len(text) - 1, -1, -1):
         if text[at] == '"':

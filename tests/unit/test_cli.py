@@ -121,7 +121,7 @@ def test_serve_dev_keeps_its_secret_through_a_reload(served: list[dict[str, Any]
 def test_serve_dev_refuses_what_others_could_reach(
     served: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert refused(capsys, "serve", "--dev", "--host", "0.0.0.0").startswith("server.host: --dev lets everybody in")
+    assert refused(capsys, "serve", "--dev", "--host", "0.0.0.0").startswith("server.host: --dev gives a token to any")
     assert served == []
 
 
@@ -246,7 +246,7 @@ def test_check_config_warns_of_a_secret_in_a_file_that_everybody_can_read(
     path.write_text('[operator]\napi_key = "a key of the server API, long enough"\n')
     path.chmod(0o644)
     assert run("check-config", "--config", str(path)) == 0
-    assert capsys.readouterr().err.startswith(f"warning: operator.api_key: everybody on this machine can read {path}")
+    assert capsys.readouterr().err.startswith(f"warning: operator.api_key: all users of this host can read {path}")
 
 
 def test_check_config_tells_every_fault_in_a_line_of_its_own(
@@ -279,7 +279,7 @@ def test_regression_check_config_accepted_a_certificate_that_does_not_fit_its_ke
     assert check_tls(tmp_path, capsys) == (2, fault)
     cert.write_text("no certificate\n")
     status, told = check_tls(tmp_path, capsys)
-    assert status == 2 and told.startswith(f"server.tls_cert: {cert} and {key} are no certificate and its key: ")
+    assert status == 2 and told.startswith(f"server.tls_cert: {cert} and {key} are not a certificate and its key: ")
     cert.unlink()
     assert check_tls(tmp_path, capsys) == (2, f"server.tls_cert: cannot read {cert}\n")
     cert.mkdir()

@@ -54,16 +54,16 @@ def test_without_a_secret_one_is_drawn_for_resume_tokens_and_stays_over_a_reload
     ("toml", "told"),
     [
         ("[auth]\nalgorithms = ['EdDSA']", "auth.algorithms: EdDSA needs public keys: set auth.jwks.url, auth.public_key or auth.public_key_file"),
-        ("[auth.jwks]\nurl = 'https://a'", "auth.jwks.url: goes with none of auth.algorithms: add RS256, ES256, EdDSA, whichever signs"),
-        ("[auth]\npublic_key = 'x'", "auth.public_key: goes with none of auth.algorithms: add RS256, ES256, EdDSA, whichever signs"),
+        ("[auth.jwks]\nurl = 'https://a'", "auth.jwks.url: is used by none of auth.algorithms: add RS256, ES256, EdDSA, whichever signs"),
+        ("[auth]\npublic_key = 'x'", "auth.public_key: is used by none of auth.algorithms: add RS256, ES256, EdDSA, whichever signs"),
         ("[auth]\nverifiers = ['introspect']\nintrospect.url = 'https://a'\njwks.url = 'https://a'", 'auth.jwks.url: is for the verifier "jwt", which auth.verifiers does not name'),
-        ("[auth]\nverifiers = ['introspect']", "auth.introspect.url: is needed: where the application says whose a token is"),
+        ("[auth]\nverifiers = ['introspect']", "auth.introspect.url: is needed: the URL at which the application says whose a token is"),
         ("[auth]\nintrospect.url = 'https://a'", 'auth.introspect.url: is set, but auth.verifiers does not name "introspect": add it'),
         ("[auth]\nverifiers = []", 'auth.verifiers: expected a list of "introspect" or "jwt", not empty, got []'),
         ("[auth]\nverifiers = ['ldap']", 'auth.verifiers: expected a list of "introspect" or "jwt", not empty, got [\'ldap\']'),
-        ("[auth]\ncookie = 'sid'", "auth.cookie: needs server.origins: browsers send cookies along for any page, so say which pages may"),
+        ("[auth]\ncookie = 'sid'", "auth.cookie: needs server.origins: browsers send cookies for any page, so list the pages that may connect"),
         ("[server]\norigins=['https://a']\n[auth]\ncookie = '__Secure-sid'", "auth.cookie: leave the prefix out: the cookie is found with and without it"),
-        ("[server]\norigins=['https://a']\n[auth]\ncookie = 'a b'", "auth.cookie: 'a b' is no name of a cookie"),
+        ("[server]\norigins=['https://a']\n[auth]\ncookie = 'a b'", "auth.cookie: 'a b' is not a valid name of a cookie"),
         ("[auth]\njwks = 'https://a'", "auth.jwks: is a section: write [auth.jwks] and its keys below it"),
         ("[auth.jwks]\nuri = 'x'", "auth.jwks.uri: no such key; did you mean auth.jwks.url?"),
         ("[auth.jwk]\nurl = 'x'", "auth.jwk: no such key; did you mean auth.jwks?"),
@@ -80,9 +80,9 @@ def test_a_wrong_setting_is_one_fault_that_names_its_key(tmp_path: Path, toml: s
     [
         ("method = 'GET'\npreset = 'generic'", 'auth.introspect.method: a GET has no body for token_in = "form": use POST'),
         ("token_in = 'json'", 'auth.introspect.method: a GET has no body for token_in = "json": use POST'),
-        ("token_name = 'a b'", "auth.introspect.token_name: 'a b' is no name of a cookie, header or field"),
-        ("preset = 'better-auth-bearer'\nauthorization = 'Basic x'", "auth.introspect.authorization: is taken by the token itself"),
-        ("authorization = \"a\\nb\"", "auth.introspect.authorization: is one line of printable characters"),
+        ("token_name = 'a b'", "auth.introspect.token_name: 'a b' is not a valid name of a cookie, header or field"),
+        ("preset = 'better-auth-bearer'\nauthorization = 'Basic x'", "auth.introspect.authorization: carries the token already"),
+        ("authorization = \"a\\nb\"", "auth.introspect.authorization: has to be one line of printable characters"),
     ],
 )  # fmt: skip
 def test_a_question_that_cannot_be_asked_is_a_fault(tmp_path: Path, more: str, told: str) -> None:
@@ -96,8 +96,8 @@ def test_a_question_that_cannot_be_asked_is_a_fault(tmp_path: Path, more: str, t
 @pytest.mark.parametrize(
     ("url", "problem"),
     [("https://id.example/jwks", ""), ("http://127.0.0.1:3000/jwks", ""), ("http://localhost/jwks", ""), ("http://[::1]:3000/", ""),
-     ("http://id.example/jwks", "is http"), ("http://10.0.0.1/jwks", "is http"), ("http://127.0.0.1.evil.example/", "is http"), ("ftp://id.example", "is no address"),
-     ("id.example/jwks", "is no address"), ("file:///etc/passwd", "is no address"), ("https://", "is no address"), ("https://a b/", "is no address"), ("https://a:x/", "is no address"),
+     ("http://id.example/jwks", "is http"), ("http://10.0.0.1/jwks", "is http"), ("http://127.0.0.1.evil.example/", "is http"), ("ftp://id.example", "is not a URL"),
+     ("id.example/jwks", "is not a URL"), ("file:///etc/passwd", "is not a URL"), ("https://", "is not a URL"), ("https://a b/", "is not a URL"), ("https://a:x/", "is not a URL"),
      ("https://u:p@id.example/", "user name"), ("https://id.example/#x", "fragment")],
 )  # fmt: skip
 def test_addresses_are_https_or_this_machine(tmp_path: Path, url: str, problem: str) -> None:

@@ -243,9 +243,9 @@ def test_dev_makes_a_new_secret_lets_everyone_in_and_shows_the_demo() -> None:
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "example.com", ""])
 def test_dev_refuses_what_others_could_reach(tmp_path: Path, host: str) -> None:
     (told,) = faults(tmp_path, "", {}, {"server.host": host}, dev=True)
-    assert told.startswith("server.host: --dev lets everybody in")
+    assert told.startswith("server.host: --dev gives a token to any")
     (told,) = faults(tmp_path, f"[operator]\nhost = '{host}'", {}, dev=True)
-    assert told.startswith("operator.host: --dev lets everybody in")
+    assert told.startswith("operator.host: --dev gives a token to any")
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.53", "::1", "localhost"])

@@ -56,11 +56,11 @@ def test_regression_a_reload_after_a_renewal_did_not_say_that_the_old_certificat
     served = Certificate.read(server)
     assert told(served) == "" and told(None) == ""
     make_certificate(tmp_path)
-    assert told(served) == f"the certificate in {cert} has changed, which takes {takes}; the one of before stays"
+    assert told(served) == f"the certificate in {cert} has changed, which takes {takes}; the previous one stays in use"
     key.write_bytes(served.key)
-    assert "and its key cannot be served with now, and the certificate of before stays" in told(served)
+    assert "and its key cannot be used now; the previous certificate stays in use" in told(served)
     cert.unlink()
-    assert "cannot be served with now" in told(served)
+    assert "cannot be used now" in told(served)
 
 
 class Draining(Failing):
