@@ -429,7 +429,7 @@ cdef class Source:
         try:
             self.handle(PyBytes_AS_STRING(held), PyBytes_GET_SIZE(held))
         except Exception:
-            log.exception("a connection failed; it is cut")
+            log.exception("a connection failed and is closed")
             self.abort()
         if self._held is None:
             self.watch_reading()
@@ -592,7 +592,7 @@ cdef class PolledTransport(Source):
             if events & (EPOLLIN | EPOLLERR | EPOLLHUP):
                 self.read(events)
         except Exception:
-            log.exception("a connection failed; it is cut")
+            log.exception("a connection failed and is closed")
             self.abort()
 
     cdef read(self, unsigned int events):
@@ -752,7 +752,7 @@ cdef class LoopTransport(Source):
         try:
             self.handle(decrypted, size)
         except Exception:
-            log.exception("a connection failed; it is cut")
+            log.exception("a connection failed and is closed")
             self.abort()
         self._line.ring()
 
@@ -808,7 +808,7 @@ cdef class LoopTransport(Source):
         try:
             self.note_fullness()
         except Exception:
-            log.exception("a connection failed; it is cut")
+            log.exception("a connection failed and is closed")
             self.abort()
 
     cdef note_fullness(self):

@@ -106,7 +106,7 @@ cdef class FlushScheduler:
             try:
                 at = waiter.release(now)
             except Exception:  # a fault of ours in one value; it takes no others with it
-                log.exception("a value that waited failed")
+                log.exception("a deferred value failed")
                 continue
             if at != INFINITY and not waiter.listed:
                 waiter.listed = True

@@ -51,7 +51,7 @@ cdef class WriteBatch:
             try:
                 (<Outbox>outbox).flush()
             except Exception:  # a fault at one receiver must not keep the others waiting
-                log.exception("writing to one receiver failed")
+                log.exception("writing to one connection failed")
 
 
 cdef class Outbox:

@@ -174,7 +174,7 @@ cdef class SessionRateLimiter(DeferredSender):
                 else:
                     self._rooms.show_late(lane.key.decode(), as_cursor(&lane.value), now)
             except Exception:  # a fault of ours in one cursor; those of the other rooms still wait
-                log.exception("a cursor that waited failed")
+                log.exception("a deferred cursor failed")
         return INFINITY
 
 

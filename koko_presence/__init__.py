@@ -1,3 +1,3 @@
-"""koko_presence: a real-time presence server for people who look at a video together."""
+"""koko_presence: a real-time presence server for groups of users who watch a video together."""
 
 __version__ = "0.1.0"

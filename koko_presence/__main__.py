@@ -1,4 +1,4 @@
-"""`python -m koko_presence` is `koko-presence`."""
+"""Runs the command `koko-presence` as `python -m koko_presence`."""
 
 from .cli import main
 

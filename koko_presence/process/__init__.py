@@ -1,1 +1,1 @@
-"""Processes: worker, supervisor, fork server, and what surrounds them."""
+"""Processes of the service: worker, supervisor, fork server, and their channels, signals, folder and systemd link."""

@@ -1,7 +1,8 @@
-"""What the supervisor and its workers say to each other, over one socket pair per worker.
+"""The messages between the supervisor and its workers, and their transport over one socket pair per worker.
 
-Messages are msgpack with a 4-byte length before each. The worker's end is read and written by its loop: a beat tells
-that the loop runs, which no side thread could.
+Each message is msgpack behind a 4-byte big-endian length. Messages arrive in the order in which they were sent. The
+event loop of the worker reads and writes the worker's end, so that a `Beat` proves that the loop runs; a side thread
+could not prove that.
 """
 
 import asyncio
@@ -19,7 +20,7 @@ from koko_presence.cluster.placement import View
 log = logging.getLogger("koko_presence.control")
 
 MAX_MESSAGE_BYTES = 64 << 20
-READ_BYTES = 32 << 10  # in one turn of the loop
+READ_BYTES = 32 << 10  # per loop iteration
 
 
 class Message(Struct, kw_only=True, tag=True):
@@ -30,9 +31,10 @@ class Message(Struct, kw_only=True, tag=True):
 
 
 class Begin(Message):
-    """The first message: who the worker is. `config` is a Config as msgpack. `certificate` and `certificate_key` are
-    PEM texts, empty without TLS. `shares`: the supervisor takes Share, which one of an earlier version does not
-    know."""
+    """The first message to a worker: its identity and configuration.
+
+    `config` is a `Config` as msgpack. `certificate` and `certificate_key` are PEM texts, empty without TLS. `shares` is
+    true if the supervisor accepts `Share`, which a supervisor of an earlier version does not."""
 
     id: int
     slot: int
@@ -51,24 +53,24 @@ class Workers(Message):
 
 
 class Accept(Message):
-    """Accept connections from the listening sockets of these slots, and from no others."""
+    """Accept connections from the listening sockets of exactly these slots."""
 
     slots: list[int]
 
 
 class OpenMesh(Message):
-    """The mesh socket is gone from the runtime folder: listen there again."""
+    """The mesh socket file was removed from the runtime folder: bind it again."""
 
 
 class Reload(Message):
-    """A new configuration, checked already."""
+    """A new configuration, as msgpack, which the supervisor has validated."""
 
     config: bytes
 
 
 class Drain(Message):
-    """Take no more connections, send the clients elsewhere over at most `longest_s`, answer Drained, and wait.
-    `hand_over`: others stay, and what is still to be told by webhook goes to the supervisor as Untold."""
+    """Stop accepting, close the client connections over at most `longest_s` seconds, answer `Drained`, and wait for
+    `Stop`. With `hand_over` other workers stay, and the undelivered webhook events go to the supervisor as `Untold`."""
 
     longest_s: float
     hand_over: bool = False
@@ -79,24 +81,26 @@ class Stop(Message):
 
 
 class AskSnapshot(Message):
-    """Answer with Snapshot of the same number."""
+    """Request for a `Snapshot` with the same number."""
 
     number: int
 
 
 class Ask(Message):
-    """An inquiry of the operator port (survey.py), to be answered with Answer of the same number."""
+    """A survey request of the operator port (protocol/survey.py), encoded; the worker answers with `Answer` of the same
+    number."""
 
     number: int
     inquiry: bytes
 
 
-# --- both ways ----------------------------------------------------------------------------------------------------
+# --- both directions ----------------------------------------------------------------------------------------------
 
 
 class Share(Message):
-    """From a worker: it has been told this outside. To a worker: another one has; what the supervisor knows already
-    comes behind Begin, before the first view."""
+    """Cache entries from identity providers and access checks. From a worker: entries that it has fetched. To a worker:
+    entries that another worker has fetched; those that the supervisor holds already follow `Begin` and precede the
+    first view."""
 
     entries: list[CacheEntry]
 
@@ -105,63 +109,64 @@ class Share(Message):
 
 
 class Ready(Message):
-    """The mesh socket listens; the worker may be put into a view."""
+    """The mesh socket listens; the worker may be added to a view."""
 
 
 class Serving(Message):
-    """The worker is in a view, knows its peers and can accept connections; `epoch` is that view's."""
+    """The worker has completed the change to view `epoch`, is connected to its peers and can accept connections."""
 
     epoch: int
 
 
 class Beat(Message):
-    """The loop runs; `at` is its monotonic second."""
+    """Heartbeat of the worker's event loop; `at` is its monotonic time in seconds."""
 
     at: float
 
 
 class PeerStuck(Message):
-    """Worker `peer` gives this one no sign of life, repeated while that lasts; or, `lossy`, it has not read
-    so much that some of what this one had to tell it was dropped."""
+    """The worker receives nothing from worker `peer`; repeated while that lasts. With `lossy`, `peer` has left so much
+    unread that peer messages to it were dropped."""
 
     peer: int
     lossy: bool = False
 
 
 class Drained(Message):
-    """Every client has been sent elsewhere."""
+    """All client connections of the worker are closed."""
 
 
-LAST_WORDS = 0  # a snapshot's number when nobody has asked
+LAST_WORDS = 0  # the number of a `Snapshot` that was not requested
 
 
 class Snapshot(Message):
-    """The worker's counters, as admin/metrics_snapshot.py encodes them. Asked for, or the last words of one that has
-    drained."""
+    """The worker's counters, as `admin/metrics_snapshot.py` encodes them: the answer to `AskSnapshot`, or the final
+    counters of a worker that has drained."""
 
     number: int
     counters: bytes
 
 
 class Answer(Message):
-    """The worker's answer to an Ask; empty when something went wrong, which stands in its log."""
+    """The worker's answer to an `Ask`; empty after an error, which the worker logs."""
 
     number: int
     answer: bytes
 
 
 class Failed(Message):
-    """The worker cannot run; `reason` is one line for people. No restart helps when `final`."""
+    """The worker cannot run; `reason` is one line for the operator. With `final` no restart can help."""
 
     reason: str
     final: bool = False
 
 
-# --- both ways ----------------------------------------------------------------------------------------------------
+# --- both directions ----------------------------------------------------------------------------------------------
 
 
 class Untold(Message):
-    """Events that a worker which drains leaves to its successor to tell by webhook: a list of Happenings as msgpack."""
+    """Undelivered webhook events, which a draining worker leaves to its successor: a list of webhook events as
+    msgpack."""
 
     events: bytes
 
@@ -174,19 +179,19 @@ _decoder = msgspec.msgpack.Decoder(ToWorker | ToSupervisor)
 
 
 def pack(message: Message) -> bytes:
-    """One message with its length before it."""
+    """Encode one message with its length prefix."""
     body = _encoder.encode(message)
     return len(body).to_bytes(4, "big") + body
 
 
 class Unpacker:
-    """Whole messages out of a stream of bytes. Errors: ValueError for what no supervisor or worker of ours sends."""
+    """Decodes a byte stream into messages. Errors: ValueError for a message that is too large or cannot be decoded."""
 
     def __init__(self) -> None:
         self._data = bytearray()
 
     def feed(self, data: bytes) -> Iterator[Any]:
-        """Take some bytes; yields every message that is complete with them."""
+        """Append received bytes; yields every message that is complete with them."""
         self._data += data
         while len(self._data) >= 4:
             size = int.from_bytes(self._data[:4], "big")
@@ -200,8 +205,8 @@ class Unpacker:
 
 
 class Channel:
-    """One end of the socket pair on a loop. `on_lost` is called once, when the other end is gone or talks nonsense;
-    not after `close`."""
+    """One end of the socket pair on an event loop. `on_lost` is called once, when the other end is closed or has sent
+    data that cannot be decoded; it is not called after `close`."""
 
     def __init__(self, sock: socket.socket, on_message: Callable[[Any], None], on_lost: Callable[[], None]) -> None:
         self._sock = sock
@@ -214,8 +219,8 @@ class Channel:
         self._loop.add_reader(sock, self._read)
 
     def send(self, message: Message) -> None:
-        """Written before this returns, unless the other end is behind: news of a death must not wait for a turn of the
-        loop. To an end that is gone it is lost; `on_lost` tells."""
+        """Write a message before returning, unless earlier data are still unsent: the notice of a death must not wait
+        for a loop iteration. A message to a closed end is lost; `on_lost` reports the closed end."""
         if not self._open:
             return
         data = pack(message)
@@ -227,7 +232,7 @@ class Channel:
             self._unsent += data
 
     def close(self) -> None:
-        """Nothing is read, written or told any more."""
+        """Close the socket. Neither callback is called afterwards."""
         if self._open:
             self._open = False
             self._loop.remove_reader(self._sock)
@@ -239,7 +244,7 @@ class Channel:
             return self._sock.send(data)
         except (BlockingIOError, InterruptedError):
             return 0
-        except OSError:  # gone; the reader sees its end
+        except OSError:  # the other end is closed; the reader detects it
             return len(data)
 
     def _write_more(self) -> None:
@@ -261,7 +266,7 @@ class Channel:
         for message in messages:
             try:
                 self._on_message(message)
-            except Exception:  # a fault of ours: what was read with it has to be handled all the same
+            except Exception:  # a fault in a handler must not lose the other messages of this read
                 log.exception("a message of the control channel failed: %s", type(message).__name__)
             if not self._open:
                 return

@@ -1,8 +1,9 @@
-"""Which workers there are, and what is to be done about it: the supervisor's decisions, without any of its I/O.
+"""Decides which workers run, which view they get and which sockets they accept from; does no I/O.
 
-Every method takes `now`, monotonic seconds, and gives the actions that follow, in their order: a view without a dead
-worker always comes before anything that takes time. The fleet alone numbers views and workers; neither number is used
-twice. A death is one that was not asked for, whatever told of it first: the control socket, the kernel, or silence.
+Every method takes `now`, monotonic seconds, and returns the resulting actions in order: the view without a dead worker
+always precedes actions that take time. `Fleet` writes all of its state, and it alone numbers views and workers; no
+number is used twice. A death is an end that was not requested, whichever source reports it first: the control socket,
+the kernel, or the heartbeat timeout.
 """
 
 import logging
@@ -18,20 +19,20 @@ from .restart_backoff import Restarts
 
 log = logging.getLogger("koko_presence.fleet")
 
-SILENT_S = 3.0  # a worker that has not beaten for so long is dead, unless it is starved: 4 s to its replacement
-FRESH_S = 1.5  # a worker that has not beaten for so long is not counted on: three beats
-LATE_S = 1.0  # a beat that is late
-LATE_SHARE = 0.5  # of half a minute: a worker that is late for more of it is replaced
+SILENT_S = 3.0  # without a heartbeat for this long a worker is dead, unless it is starved; it is replaced within 4 s
+FRESH_S = 1.5  # without a heartbeat (three intervals) for this long a worker does not count as accepting
+LATE_S = 1.0  # the age from which a heartbeat is late
+LATE_SHARE = 0.5  # a worker that is late for a larger share of half a minute is replaced
 REPLACE_LATE_EVERY_S = 60.0
-READY_WITHIN_S = 20.0  # without progress at the start
-FAILURES, NOBODY_FOR_S = 5, 10.0  # so many, and for so long no worker at all: the service ends
-UNREACHABLE_S = 10.0  # a worker that beats, but cannot be reached by another one for so long, is replaced
+READY_WITHIN_S = 20.0  # without progress during the start
+FAILURES, NOBODY_FOR_S = 5, 10.0  # after so many failures, and so long without any worker, the service ends
+UNREACHABLE_S = 10.0  # a worker with heartbeats that another one cannot reach for this long is replaced
 DRAIN_LONGEST_S = 10.0
 STOP_WITHIN_S = 2.0  # from Stop to SIGKILL
 HURRIED_STOP_WITHIN_S = 0.5
-KILLED_WITHIN_S = 2.0  # from SIGKILL to the end of the service, whether or not all processes have ended
-DRAIN_MARGIN_S = 5.0  # beyond the time a worker was given: it waits for its clients to come back elsewhere
-STALL_S = 1.0  # the supervisor itself was held up, and knows nothing of the workers' beats meanwhile
+KILLED_WITHIN_S = 2.0  # from SIGKILL to the end of the service, also if processes remain
+DRAIN_MARGIN_S = 5.0  # beyond the drain time of a worker, which waits for its clients to reconnect elsewhere
+STALL_S = 1.0  # after a pause of this length in the supervisor itself the age of the heartbeats means nothing
 
 
 def _unknown(id: int) -> Vitals | None:
@@ -39,74 +40,76 @@ def _unknown(id: int) -> Vitals | None:
 
 
 class Fleet:
-    """The workers of one service."""
+    """The workers of one service, and the state of its start, rolling reload, drain and stop."""
 
     def __init__(self, slots: int, folder: str, vitals: Callable[[int], Vitals | None] = _unknown) -> None:
-        """`folder` is where the workers' mesh sockets are; `vitals` tells how a worker's process does, by its id."""
+        """`folder` contains the workers' mesh sockets; `vitals` returns the process statistics of a worker by its
+        id."""
         self.slots = slots
         self.phase = Phase.BOOT
         self.members: dict[int, Member] = {}
         self.view = View(epoch=0, peers=())
         self._folder, self._vitals = folder, vitals
         self._last_id = 0
-        self.rolled = False  # whether the last rolling reload came to its end
+        self.rolled = False  # whether the last rolling reload was completed
         self._roll: RollingReload | None = None
-        self.deaths = 0  # of workers that were to live, ever
+        self.deaths = 0  # unrequested ends of workers, since the start of the service
         self._restarts = Restarts()
-        self._failures = 0  # since there was a worker
-        self._nobody_since: float | None = None  # no worker is there
+        self._failures = 0  # since a worker was last present
+        self._nobody_since: float | None = None  # since when no worker is present
         self._late_replaced_at = float("-inf")
         self._ticked_at: float | None = None
-        self._drain_at: float | None = None  # a drain that was asked for, and has not begun
+        self._drain_at: float | None = None  # when a requested drain begins; None once it has begun
         self._drain_longest_s = self._roll_longest_s = DRAIN_LONGEST_S
         self._exit = Exit(0, "")
-        self._over_by = float("inf")  # when the service ends whatever its workers do; once it stops
+        self._over_by = float("inf")  # when the service ends, whether or not its workers have ended; set by the stop
         self._last_fault = ""
         self._over = False
         self._actions: list[Action] = []
 
     def address(self, id: int) -> str:
-        """The mesh socket of worker `id`."""
+        """The path of the mesh socket of worker `id`."""
         return f"{self._folder}/w{id}.sock"
 
-    # --- what is asked of it --------------------------------------------------------------------------------------
+    # --- queries --------------------------------------------------------------------------------------------------
 
     @property
     def rolling(self) -> bool:
-        """Whether a rolling reload that was asked for is under way."""
+        """Whether a requested rolling reload is in progress."""
         return self._roll is not None and self._roll.everyone
 
     def owner(self, slot: int) -> Member | None:
-        """The worker that owns what belongs to `slot`: the newest that is there and stays."""
+        """The worker that owns the rooms and users of `slot`: the newest one that is present and not retiring; None
+        without one."""
         there = [member for member in self.members.values() if member.slot == slot and member.present]
         return max((member for member in there if not member.retiring), key=lambda member: member.id, default=None)
 
     def heir(self, id: int) -> int | None:
-        """Who goes on with what worker `id` leaves: the owner of its slot, else another worker; None when there is
-        nobody."""
+        """The worker that takes over what worker `id` leaves: the owner of its slot, else the present worker with the
+        lowest id; None without one."""
         member = self.members.get(id)
         own = self.owner(member.slot) if member is not None else None
         others = [each.id for each in self.members.values() if each.present and not each.retiring and each.id != id]
         return own.id if own is not None and own.id != id else min(others, default=None)
 
     def present(self, id: int) -> bool:
-        """Whether worker `id` is there and may hold connections, be it on its way out."""
+        """Whether worker `id` is in the view and may hold connections; this includes a worker that retires."""
         member = self.members.get(id)
         return member is not None and member.present
 
     def wants(self, id: int) -> bool:
-        """Whether a worker that was to be started is still to be started."""
+        """Whether worker `id`, which was to be started, is still to be started."""
         member = self.members.get(id)
         return member is not None and not member.lost and member.gone_by is None
 
     def missing(self, now: float) -> list[int]:
-        """The slots whose own worker does not serve, or has given no sign of life lately."""
+        """The slots whose own worker does not serve, or whose heartbeat is overdue."""
         there = {member.slot for member in self._takers() if self._is_fresh(member, now)}
         return sorted(set(range(self.slots)) - there)
 
     def unready(self, now: float) -> str:
-        """Why the service is not ready, in words; empty while a worker accepts from every listening socket, be it in
-        the place of another [Q7]."""
+        """The reason why the service is not ready, as text; empty while a fresh worker accepts from every listening
+        socket, its own or as a substitute [Q7]."""
         if self.phase is not Phase.RUNNING:
             return str(self.phase.value)
         accepted: set[int] = set()
@@ -118,7 +121,7 @@ class Fleet:
         missing = self.missing(now)
         return f"{self.slots - len(missing)} of {self.slots} workers serve, missing: {', '.join(map(str, missing))}"
 
-    # --- what happens to the workers ------------------------------------------------------------------------------
+    # --- events of the workers ------------------------------------------------------------------------------------
 
     def begin(self, now: float) -> list[Action]:
         """Start one worker for each slot."""
@@ -128,7 +131,7 @@ class Fleet:
         return self._take()
 
     def on_ready(self, id: int, now: float) -> list[Action]:
-        """Into the view; at the start into one view with all."""
+        """Add worker `id` to the view; during the start of the service one view is published with all workers."""
         member = self.members.get(id)
         if member is None or member.ready or member.lost:
             return []
@@ -140,8 +143,8 @@ class Fleet:
         return self._settle(now)
 
     def on_serving(self, id: int, epoch: int, now: float) -> list[Action]:
-        """The worker knows view `epoch` and accepts connections. Where it has made that view itself (own_views), the
-        next one gets a higher number."""
+        """Worker `id` serves in view `epoch`. If the worker has made that view itself (`cluster/local_views.py`), the
+        next view gets a higher number."""
         if id in self.members:
             self.members[id].served = epoch
         if epoch > self.view.epoch:
@@ -149,23 +152,24 @@ class Fleet:
         return self._settle(now)
 
     def on_beat(self, id: int, now: float) -> None:
-        """The worker's loop runs."""
+        """Record a heartbeat of worker `id`."""
         member = self.members.get(id)
         if member is not None:
             member.heard_at = now
             member.watch.heard()
 
     def on_peer_stuck(self, id: int, peer: int, lossy: bool, now: float) -> list[Action]:
-        """Worker `id` gets no sign of life from worker `peer`; or, `lossy`, it has dropped some of what `peer` has not
-        read, which only a new worker mends.
+        """Worker `id` reports that it receives nothing from worker `peer`; with `lossy`, that it has dropped peer
+        messages which `peer` has not read, after which `peer` is replaced at once.
 
-        Without loss, nobody is judged by a worker that is late itself, nor for being late: silence is measured by the
-        beats. One that beats in time, and still cannot be reached for UNREACHABLE_S, is replaced."""
+        Without `lossy` the report counts only while the heartbeats of both are in time, since a late heartbeat is
+        judged by its age alone. A worker whose heartbeats are in time, but which the same worker cannot reach for
+        UNREACHABLE_S, is replaced."""
         member, teller = self.members.get(peer), self.members.get(id)
         if member is None or teller is None or member.lost:
             return self._settle(now)
         if lossy:
-            self._lose(member, f"worker {teller.slot} cannot reach it, and has dropped what it had to tell it", now)
+            self._lose(member, f"worker {teller.slot} cannot reach it and has dropped peer messages to it", now)
         elif not self.is_news(id, peer, lossy, now):
             member.unreached.pop(id, None)
         else:
@@ -177,23 +181,23 @@ class Fleet:
         return self._settle(now)
 
     def is_news(self, id: int, peer: int, lossy: bool, now: float) -> bool:
-        """Whether worker `id`, which says that it cannot reach worker `peer`, tells more than the beats of both: that
-        one of them is late or hangs is seen by these."""
+        """Whether the report of worker `id` about worker `peer` adds to the heartbeats of both: with `lossy`, or while
+        neither heartbeat is late."""
         member, teller = self.members.get(peer), self.members.get(id)
         if member is None or teller is None:
             return False
         return lossy or max(now - teller.heard_at, now - member.heard_at) <= LATE_S
 
     def on_drained(self, id: int, now: float) -> list[Action]:
-        """The worker's clients are gone."""
+        """All client connections of worker `id` are closed."""
         member = self.members.get(id)
         if member is not None:
             self._drained(member, now)
         return self._settle(now)
 
     def on_failed(self, id: int, reason: str, final: bool, now: float) -> list[Action]:
-        """The worker says that it cannot run, or could not be started. `final`: no restart helps, which at the start of
-        the service is its end; later on it is tried again like any other, since the cause may pass."""
+        """Worker `id` reports that it cannot run, or could not be started. With `final` during the start the service
+        ends with exit code 2; later the worker is started again like any other, since the cause may pass."""
         member = self.members.get(id)
         if member is None or member.lost:
             return []
@@ -205,25 +209,25 @@ class Fleet:
         return self._settle(now)
 
     def on_lost(self, id: int, now: float) -> list[Action]:
-        """The worker's control socket is closed."""
+        """The control socket of worker `id` is closed."""
         member = self.members.get(id)
         if member is not None:
-            self._lose(member, "its control socket closed", now)
+            self._lose(member, "control socket closed", now)
         return self._settle(now)
 
     def on_reaped(self, id: int, status: int, now: float) -> list[Action]:
-        """The process is over; `status` is its exit code, or a signal's number below 0."""
+        """The process of worker `id` has ended; `status` is its exit code, or the negative number of a signal."""
         member = self.members.get(id)
         if member is not None:
-            why = f"it was killed by signal {-status}" if status < 0 else f"it exited with {status}"
+            why = f"killed by signal {-status}" if status < 0 else f"exit code {status}"
             self._lose(member, why, now, kill=False)
             del self.members[id]
         return self._settle(now)
 
     def tick(self, now: float) -> list[Action]:
-        """Several times a second: who is silent, late, or overdue."""
+        """Check several times a second for silent, late and overdue workers, and for starts and drains that are due."""
         if self._ticked_at is not None and now - self._ticked_at > STALL_S:
-            # whoever stopped the supervisor did not stop the workers; their beats wait to be read
+            # The supervisor was stopped or got no CPU time; the workers' heartbeats of that time are still unread.
             for member in self.members.values():
                 member.heard_at = now
                 member.watch.heard()
@@ -251,18 +255,18 @@ class Fleet:
         if not member.ready:
             vitals = self._vitals(member.id)
             if now - member.watch.start_stands_still_since(vitals, member.started_at, now) >= READY_WITHIN_S:
-                self._lose(member, f"it was not ready within {READY_WITHIN_S:g} s", now)
+                self._lose(member, f"not ready within {READY_WITHIN_S:g} s", now)
             return
         member.lateness.note(silent_s > LATE_S, now)
         if silent_s <= LATE_S:
             return
         starved = member.watch.is_starved(self._vitals(member.id), silent_s)
         if silent_s >= SILENT_S and not starved:
-            self._lose(member, f"it was silent for {silent_s:.1f} s", now)
+            self._lose(member, f"no heartbeat for {silent_s:.1f} s", now)
 
     def _replace_late(self, now: float) -> None:
-        """The worker whose beats are late most of the time gets a successor. Where half of the workers are late it is
-        the machine, which new workers would only hold up."""
+        """Replace the worker whose heartbeats were late for the largest share of the time. If more than half of the
+        workers are late, the machine is the cause, and new workers would only add load."""
         due = now - self._late_replaced_at >= REPLACE_LATE_EVERY_S
         if self.phase is not Phase.RUNNING or self._roll is not None or not due:
             return
@@ -273,22 +277,22 @@ class Fleet:
         member = self.members[max(late, key=lambda id: shares[id])]
         self._late_replaced_at = now
         log.warning(
-            "a worker is replaced because its beats are late",
+            "a worker is replaced because its heartbeats are late",
             extra={"worker": member.slot, "id": member.id, "late_share": round(shares[member.id], 2)},
         )
         self._roll = RollingReload([member.slot], self._last_id + 1, 1, everyone=False)
 
-    # --- what people ask for --------------------------------------------------------------------------------------
+    # --- requests of the operator ---------------------------------------------------------------------------------
 
     def no_roll(self) -> str:
-        """Why no rolling reload can begin now, in words; empty when it can."""
+        """The reason why no rolling reload can begin now, as text; empty if one can."""
         if self.rolling:
-            return "a rolling reload is under way already"
+            return "a rolling reload is in progress"
         return "" if self.phase is Phase.RUNNING else f"the server is {self.phase.value}"
 
     def roll(self, now: float, *, batch: int | None = None, longest_s: float = DRAIN_LONGEST_S) -> list[Action]:
-        """Replace every worker, `batch` of them at a time, all at once without it; each sends its clients away within
-        `longest_s` seconds. Errors: ValueError, in words, when that is not possible now."""
+        """Replace every worker, `batch` of them at a time, or all at once without it; each closes its client
+        connections within `longest_s` seconds. Errors: ValueError with the text of `no_roll`."""
         refusal = self.no_roll()
         if refusal:
             raise ValueError(refusal)
@@ -296,15 +300,15 @@ class Fleet:
         roll, first_id = self._roll, self._last_id + 1
         if roll is None:
             self._roll = RollingReload(range(self.slots), first_id, batch or self.slots)
-        else:  # one worker is being replaced; all others follow, and its successor too
+        else:  # a single worker is being replaced: all others follow, and its successor as well
             roll.slots.clear()
             roll.slots.extend(range(self.slots))
             roll.first_id, roll.batch, roll.everyone = first_id, batch or self.slots, True
         return self._settle(now)
 
     def drain(self, now: float, longest_s: float, delay_s: float = 0.0) -> list[Action]:
-        """After `delay_s` seconds, in which connections are still accepted, send all clients elsewhere within
-        `longest_s`, then stop. Asked again it does not wait, neither for the one nor for the other [Q6]."""
+        """Accept connections for another `delay_s` seconds, then close all client connections within `longest_s`
+        seconds, then stop. A second call stops without either wait [Q6]."""
         if self.phase in (Phase.DRAINING, Phase.STOPPING):
             return self.hurry(now)
         self.phase, self._roll = Phase.DRAINING, None
@@ -319,11 +323,11 @@ class Fleet:
         for member in self.members.values():
             if member.present:
                 self._drain(member, now, self._drain_longest_s)
-            elif not member.lost and member.gone_by is None:  # has nobody yet
+            elif not member.lost and member.gone_by is None:  # it has no connections yet
                 self._end(member, now, 0.0)
 
     def hurry(self, now: float) -> list[Action]:
-        """Stop without waiting for anybody."""
+        """Stop without waiting for clients."""
         if self.phase is not Phase.STOPPING:
             self._stop(0, "", now)
         for member in self.members.values():
@@ -332,7 +336,7 @@ class Fleet:
         self._over_by = min(self._over_by, now + HURRIED_STOP_WITHIN_S + KILLED_WITHIN_S)
         return self._settle(now)
 
-    # --- inside ---------------------------------------------------------------------------------------------------
+    # --- internals ------------------------------------------------------------------------------------------------
 
     def _spawn(self, slot: int, now: float) -> Member:
         self._last_id += 1
@@ -352,7 +356,7 @@ class Fleet:
         epoch = self.view.epoch + 1
         there = sorted((member for member in self.members.values() if member.present), key=lambda member: member.id)
         owners = {owner.id for slot in range(self.slots) if (owner := self.owner(slot)) is not None}
-        if not owners:  # those on their way out are better than nobody
+        if not owners:  # retiring workers own if there are no others
             owners = {member.id for member in there}
         peers = tuple(
             Peer(id=member.id, slot=member.slot, address=self.address(member.id), owns=member.id in owners)
@@ -392,7 +396,7 @@ class Fleet:
         self._boot()
 
     def _boot(self) -> None:
-        """The start is over when there is a worker for every slot, but for those that wait to be tried again."""
+        """End the start phase once every slot has a worker, except slots that wait for a further attempt."""
         if self.phase is not Phase.BOOT:
             return
         owned = [slot for slot in range(self.slots) if self.owner(slot)]
@@ -401,14 +405,15 @@ class Fleet:
             self._publish()
 
     def _look_for_anybody(self, now: float) -> None:
-        """Without a single worker, and with one failure after another, the service ends: a new start may help."""
+        """End the service if no worker is present and one failure follows another: a new start of the service may
+        help."""
         if any(member.present for member in self.members.values()):
             self._failures, self._nobody_since = 0, None
             return
         if self._nobody_since is None:
             self._nobody_since = now
         if self._failures >= FAILURES and now - self._nobody_since >= NOBODY_FOR_S:
-            line = f"no worker could be started in {NOBODY_FOR_S:g} s, the last one because {self._last_fault}"
+            line = f"no worker could be started in {NOBODY_FOR_S:g} s, the last failure: {self._last_fault}"
             self._stop(1, line, now)
 
     def _drain(self, member: Member, now: float, longest_s: float, *, hand_over: bool = False) -> None:
@@ -448,8 +453,8 @@ class Fleet:
             self._stop(0, "", now)
         if self.phase is Phase.STOPPING and not self._over and (not self.members or now >= self._over_by):
             self._over = True
-            for member in self.members.values():  # of which the kernel, or who was to start them, has told no end
-                log.error("the service ends without a worker", extra={"worker": member.slot, "id": member.id})
+            for member in self.members.values():  # without an end reported by the kernel or the fork server
+                log.error("the service ends before a worker has ended", extra={"worker": member.slot, "id": member.id})
                 self._actions.append(Kill(member.id))
             self._actions.append(self._exit)
         return self._take()
@@ -458,13 +463,14 @@ class Fleet:
         actions, self._actions = self._actions, []
         return actions
 
-    # --- who accepts ----------------------------------------------------------------------------------------------
+    # --- accepting ------------------------------------------------------------------------------------------------
 
     def _is_fresh(self, member: Member, now: float) -> bool:
         return now - member.heard_at <= FRESH_S
 
     def _takers(self) -> list[Member]:
-        """Who may accept connections: all that serve and stay; while a batch is being replaced its successors alone."""
+        """The workers that may accept connections: all that serve and are not leaving; while a batch of a rolling
+        reload drains, only its successors."""
         found = [member for member in self.members.values() if member.serving and not member.leaving]
         roll = self._roll
         if roll is None or not (roll.draining and roll.everyone):
@@ -477,12 +483,12 @@ class Fleet:
         fresh = [member.id for member in takers if self._is_fresh(member, now)]
         wanted = assign(self.slots, {member.id: member.slot for member in takers}, fresh)
         changed = [member for member in self.members.values() if wanted.get(member.id, frozenset()) != member.accepts]
-        for member in sorted(changed, key=lambda each: each.id not in wanted):  # first who takes over, then who stops
+        for member in sorted(changed, key=lambda each: each.id not in wanted):  # gaining ones come first
             member.accepts = wanted.get(member.id, frozenset())
             if member.present and not member.leaving:
                 self._actions.append(Tell(member.id, Accept(slots=sorted(member.accepts))))
 
-    # --- rolling --------------------------------------------------------------------------------------------------
+    # --- rolling reload -------------------------------------------------------------------------------------------
 
     def _go_on_rolling(self, now: float) -> None:
         while (roll := self._roll) is not None:
@@ -499,15 +505,15 @@ class Fleet:
             roll.turns, roll.draining = [], False
 
     def _begin_batch(self, roll: RollingReload, now: float) -> bool:
-        """Start the successors of the next slots. False: there are no more."""
+        """Start the successors of the next slots. Returns False if no slot is left."""
         while roll.slots and len(roll.turns) < roll.batch:
             slot = roll.slots.popleft()
             old = self.owner(slot)
             starting = [member for member in self.members.values() if member.slot == slot and member.covers]
             if any(member.id >= roll.first_id for member in starting):
-                continue  # its worker has died meanwhile, and the next one is new already
+                continue  # its worker has died meanwhile; the replacement is new already
             for member in starting:
-                if member is not old:  # of the old kind, and not ready
+                if member is not old:  # of the old generation, and not ready
                     self._end(member, now, 0.0)
             new = self._spawn(slot, now)
             new.standby = True
@@ -520,8 +526,8 @@ class Fleet:
         return bool(roll.turns)
 
     def _switch(self, roll: RollingReload, now: float) -> bool:
-        """Once all successors of the batch are ready they take over, slot by slot. True when they serve, and the old
-        workers were told to drain."""
+        """Once all successors of the batch are ready, make them owners, slot by slot. Returns True once they serve and
+        the old workers have been sent `Drain`."""
         new = [self.members.get(turn.new) for turn in roll.turns]
         if not all(member is not None and member.ready for member in new):
             return False
@@ -535,7 +541,7 @@ class Fleet:
             if not member.serving:
                 return False
         roll.draining = True
-        self._assign(now)  # before anybody is sent away
+        self._assign(now)  # before any client is closed
         for turn in roll.turns:
             old = self.members.get(turn.old)
             if old is not None and old.present and not old.leaving:
@@ -543,7 +549,7 @@ class Fleet:
         return True
 
     def _cancel_roll(self, now: float) -> None:
-        """The old workers of a batch that has not taken over take their slots back, and its successors end."""
+        """Return the slots of a batch that has not taken over to its old workers, and end its successors."""
         roll, self._roll = self._roll, None
         if roll is None or roll.draining:
             return
@@ -561,10 +567,10 @@ class Fleet:
                 self._drain(new, now, self._roll_longest_s, hand_over=True)
         if published:
             self._publish()
-        for turn in roll.turns:  # whose worker had died: it was the successor that was to mend it
+        for turn in roll.turns:  # a dead worker whose successor was also its replacement
             if not self._is_covered(turn.slot) and not self._restarts.pauses(turn.slot):
                 self._restarts.failed(turn.slot, 0.0, now)
 
     def _give_up_roll(self, slot: int, why: str, now: float) -> None:
         self._cancel_roll(now)
-        log.error("the rolling reload ends here: the new worker died: %s", why, extra={"worker": slot})
+        log.error("rolling reload cancelled: the new worker died: %s", why, extra={"worker": slot})

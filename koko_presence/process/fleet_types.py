@@ -1,4 +1,6 @@
-"""What the fleet deals in: its orders to the supervisor, and what it knows of each worker."""
+"""The types of the fleet: its actions for the supervisor, and its state of each worker and rolling reload. `Fleet`
+alone writes `Member` and `RollingReload`.
+"""
 
 from collections import deque
 from collections.abc import Iterable
@@ -20,25 +22,25 @@ class Spawn(Struct, frozen=True):
 
 
 class Tell(Struct, frozen=True):
-    """Send a message to a worker."""
+    """Send `message` to worker `id`."""
 
     id: int
     message: Message
 
 
 class Kill(Struct, frozen=True):
-    """SIGKILL."""
+    """Send SIGKILL to worker `id`."""
 
     id: int
 
 
 class StopListening(Struct, frozen=True):
-    """Close the supervisor's own descriptors of the listening sockets: once the workers have closed theirs too, who
-    comes is refused and goes elsewhere."""
+    """Close the supervisor's own descriptors of the listening sockets. Once the workers have closed theirs as well, new
+    connections are refused and clients connect to another host."""
 
 
 class Exit(Struct, frozen=True):
-    """The service is over; `line` is for people, empty when all is well."""
+    """End the service with exit code `code`; `line` is for the operator, empty without an error."""
 
     code: int
     line: str
@@ -61,18 +63,18 @@ class Member:
         self.id, self.slot = id, slot
         self.started_at = self.heard_at = now
         self.ready_at: float | None = None
-        self.standby = False  # ready or not, it is in no view before all successors of its batch are ready
-        self.entered = 0  # the first view it was in
-        self.served = 0  # the last view it said to serve in
+        self.standby = False  # not in any view, ready or not, before all successors of its batch are ready
+        self.entered = 0  # the first view that contained it
+        self.served = 0  # the last view it reported `Serving` for
         self.retiring = False  # its slot has a newer owner; it is only an edge
-        self.drained_by: float | None = None  # since it was told to drain
+        self.drained_by: float | None = None  # when its drain counts as done; set when `Drain` is sent
         self.drained = False
-        self.gone_by: float | None = None  # since it was told to stop; after that it is killed
+        self.gone_by: float | None = None  # when it is killed; set when `Stop` is sent
         self.lost = False
-        self.accepts: frozenset[int] = frozenset()  # the slots from whose sockets it was told to accept
+        self.accepts: frozenset[int] = frozenset()  # the slots whose sockets it was last told to accept from
         self.lateness = Lateness()
         self.watch = Watch()
-        self.unreached: dict[int, tuple[float, float]] = {}  # by workers that cannot reach it: since when, last said
+        self.unreached: dict[int, tuple[float, float]] = {}  # by reporting worker: since when, and its last report
 
     @property
     def ready(self) -> bool:
@@ -80,17 +82,17 @@ class Member:
 
     @property
     def present(self) -> bool:
-        """Belongs into a view."""
+        """Whether it belongs to the view."""
         return self.ready and not (self.standby or self.lost) and self.gone_by is None
 
     @property
     def covers(self) -> bool:
-        """Its slot needs no other worker."""
+        """Whether its slot needs no other worker."""
         return not self.lost and self.gone_by is None and not self.retiring
 
     @property
     def leaving(self) -> bool:
-        """Was told to drain."""
+        """Whether it was sent `Drain`."""
         return self.drained or self.drained_by is not None
 
     @property
@@ -99,7 +101,7 @@ class Member:
 
 
 class Turn(NamedTuple):
-    """One slot of a batch: worker `new` takes the place of `old`, 0 when there was none."""
+    """One slot of a batch: worker `new` replaces `old`, which is 0 if the slot had no worker."""
 
     slot: int
     old: int
@@ -107,16 +109,16 @@ class Turn(NamedTuple):
 
 
 class RollingReload:
-    """A rolling reload, batch by batch. All successors of a batch are started and get ready; slot by slot they take
-    over what the old workers own; then they alone accept connections; and only then the old ones send their clients
-    away. So nobody who is sent away comes back to a worker that is still to be replaced."""
+    """A rolling reload, batch by batch. All successors of a batch are started and become ready; slot by slot they take
+    over what the old workers own; then they alone accept connections; only then the old workers close their clients. So
+    a client that is closed never reconnects to a worker that is yet to be replaced."""
 
     def __init__(self, slots: Iterable[int], first_id: int, batch: int, *, everyone: bool = True) -> None:
-        """`batch`: how many successors may run beside all others, as memory allows. `everyone`: a reload that was asked
-        for, and not the replacement of one worker that is slow."""
+        """`batch` is the number of successors that may run beside all other workers, limited by memory. `everyone` is
+        true for a requested reload, false for the replacement of one worker whose heartbeats are late."""
         self.slots = deque(slots)
-        self.first_id = first_id  # workers from here on are new already
+        self.first_id = first_id  # workers from this id on are of the new generation
         self.batch = max(1, batch)
         self.everyone = everyone
         self.turns: list[Turn] = []  # of this batch
-        self.draining = False  # the old ones of this batch were told to drain
+        self.draining = False  # the old workers of this batch were sent `Drain`

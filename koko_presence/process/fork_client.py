@@ -1,12 +1,14 @@
-"""The supervisor's side of its fork servers: which one forks the next worker, and what becomes of each request.
+"""The supervisor's side of its fork servers: selects the fork server for each new worker, and answers every request
+once.
 
-There is one fork server, with the program as it was loaded when the service started; a rolling reload loads the program
-anew, in a fork server of its own, and the one before is kept until the new workers serve. A fork server that ends is
-started again, at once or, after one that has ended soon, when a worker is wanted.
+One fork server holds the program as it was loaded at the start of the service. A rolling reload loads the program again
+in a new fork server; the previous one is kept until the new workers serve. If the current one
+ends, it is started again: at once, or, if it was not loaded or ran for less than STEADY_S, with the next request.
 
-Every worker that is asked for is answered once: it is prepared and then forked or failed, it is not wanted any more
-when its turn comes, or it is forgotten. A fork server that is not needed any more ends when it has answered its last
-request; those that wait there go to the one in its place.
+Each requested worker gets exactly one outcome: `prepare` followed by `forked` or `failed`; `prepare` that returns None;
+or `forget`. Requests are sent one at a time, in the order of `ask`. A fork server that is being replaced ends after the
+answer to its current request; its queued requests move to its replacement. `Forks` and `ForkServer` write their own
+state.
 """
 
 import asyncio
@@ -30,15 +32,15 @@ from .os_process import start_fork_server
 
 log = logging.getLogger("koko_presence.forks")
 
-FOUND_WITHIN_S = 10.0  # the program's interpreter, which may be on a mount that hangs
+FOUND_WITHIN_S = 10.0  # the interpreter of the program, which may be on a mount that hangs
 LOADED_WITHIN_S = 20.0  # without progress
 ANSWER_WITHIN_S = 5.0  # without progress
-STEADY_S = 10.0  # one that ends sooner is not started again before it is needed
+STEADY_S = 10.0  # after a shorter lifetime it is only started again with the next request
 PACKET_BYTES = 4096
 
 
 class Wanted(NamedTuple):
-    """What a worker is forked with: the request, and the descriptors in it. `close` is called when they are sent."""
+    """The request for a worker and its descriptors. `close` is called after the attempt to send them."""
 
     request: Fork
     fds: Sequence[int]
@@ -46,20 +48,21 @@ class Wanted(NamedTuple):
 
 
 class Requester(Protocol):
-    """Who asks for workers."""
+    """The receiver of the outcomes."""
 
     def prepare(self, id: int, /) -> Wanted | None:
-        """It is worker `id`'s turn; None when it is not wanted any more. Errors: OSError, which is told to `failed`."""
+        """Return the request for worker `id`, which is next; None if it is no longer wanted. Errors: OSError, which is
+        passed to `failed`."""
 
     def forked(self, id: int, pid: int, /) -> None:
-        """Worker `id` is this process, a child of ours."""
+        """Worker `id` runs as process `pid`, a child of this process."""
 
     def failed(self, id: int, reason: str, /) -> None:
-        """Worker `id` could not be started."""
+        """Worker `id` could not be started, because of `reason`."""
 
 
 class ForkServer:
-    """One of them, from its start to its end. `on_gone` is called once, unless it was closed."""
+    """One fork server process from its start to its end. `on_gone` is called once, unless `close` was called."""
 
     def __init__(
         self,
@@ -74,47 +77,50 @@ class ForkServer:
         self._sock.setblocking(False)
         self._process: Popen[bytes] | None = None
         self._queue: deque[int] = deque()
-        self._asked: int | None = None  # whose request is under way
+        self._asked: int | None = None  # the worker of the current request
         self.started_at = self._since = self._loop.time()
-        self._watch = Watch()  # of what it is asked to do, since then
+        self._watch = Watch()  # of the current load or request, since `_since`
         self.closed = False
         self._leaves = False  # it gets no further requests
-        self.loaded: asyncio.Future[str] = self._loop.create_future()  # why it could not be loaded, empty when it is
+        self.loaded: asyncio.Future[str] = self._loop.create_future()  # why it failed; empty if loaded
         self._starting = asyncio.ensure_future(self._start())
 
     @property
     def pid(self) -> int | None:
-        """None while it is being started."""
+        """Its pid; None while it is being started."""
         return None if self._process is None else self._process.pid
 
     @property
     def awaits_answer(self) -> bool:
-        """Is a request under way? Then there may be a worker already whose pid is not known here."""
+        """Whether a request is in progress, so that a worker may exist whose pid is not received yet."""
         return self._asked is not None and not self.closed
 
     def ask(self, id: int) -> None:
-        """Start worker `id` when the ones before have been started."""
+        """Start worker `id` after those already queued."""
         self._queue.append(id)
         self._next()
 
     def forget(self, id: int) -> bool:
-        """Do not start worker `id`. False: its request is not among those that wait."""
+        """Drop worker `id` from the queue. Returns False if it is not queued."""
         if id not in self._queue:
             return False
         self._queue.remove(id)
         return True
 
     def tick(self, now: float) -> None:
-        """Several times a second: look whether it does what it was asked to."""
+        """Check several times a second whether the load or the request makes progress; without progress for too long it
+        counts as lost."""
         if self.closed or self._process is None or (self.loaded.done() and self._asked is None):
             return
         within_s = ANSWER_WITHIN_S if self.loaded.done() else LOADED_WITHIN_S
         if now - self._watch.start_stands_still_since(self._vitals(self._process.pid), self._since, now) >= within_s:
-            self._lose("it did not answer" if self.loaded.done() else f"it was not loaded within {within_s:g} s")
+            self._lose(
+                f"no answer within {within_s:g} s" if self.loaded.done() else f"not loaded within {within_s:g} s"
+            )
 
     def leave(self) -> list[int]:
-        """End it as soon as the request that is under way is answered. Gives the workers that wait for their turn,
-        which are not started here any more."""
+        """End it after the answer to the current request. Returns the queued workers, which this fork server no longer
+        starts."""
         waiting = list(self._queue)
         self._queue.clear()
         self._leaves = True
@@ -123,7 +129,7 @@ class ForkServer:
         return waiting
 
     def close(self) -> None:
-        """End it. Nothing is told any more."""
+        """Kill it. No callback is called afterwards."""
         if not self.closed:
             self.closed = True
             self._starting.cancel()
@@ -134,16 +140,16 @@ class ForkServer:
 
     @property
     def reaped(self) -> bool:
-        """Whether a closed one has ended."""
+        """Whether a closed fork server has ended."""
         return self._process is None or self._process.poll() is not None
 
     async def _start(self) -> None:
         try:
             self._process = await in_thread(partial(_start, self._theirs, os.getpid()), FOUND_WITHIN_S)
         except TimeoutError:
-            self._lose(f"its interpreter was not found within {FOUND_WITHIN_S:g} s: does a mount hang?")
+            self._lose(f"interpreter not found within {FOUND_WITHIN_S:g} s: does a mount hang?")
         except (OSError, RuntimeError) as error:
-            self._theirs.close()  # where there was no thread to do it
+            self._theirs.close()  # no thread could be started to close it
             self._lose(getattr(error, "strerror", None) or str(error))
         else:
             self._watch, self._since = Watch(), self._loop.time()
@@ -157,8 +163,8 @@ class ForkServer:
             except OSError as error:
                 self._requester.failed(id, error.strerror or str(error))
                 continue
-            except Exception as error:  # a fault of ours: without an answer it would be waited for without end
-                log.exception("a worker could not be prepared", extra={"id": id})
+            except Exception as error:  # a fault must not leave the fleet waiting for this worker
+                log.exception("cannot prepare the start of a worker", extra={"id": id})
                 self._requester.failed(id, f"{type(error).__name__}: {error}")
                 continue
             if wanted is None:
@@ -185,7 +191,7 @@ class ForkServer:
         try:
             answer = decode_answer(data)
         except msgspec.MsgspecError:
-            self._lose("it does not speak as it should")
+            self._lose("invalid message")
             return
         if isinstance(answer, Loaded):
             if not self.loaded.done():
@@ -201,11 +207,11 @@ class ForkServer:
         self._next()
 
     def _ended(self) -> str:
-        """Why nothing more will come by the socket."""
+        """The reason for the end of the socket, as text."""
         status = None if self._process is None else self._process.poll()
-        if status is None:  # it is on its way out
-            return "its socket closed"
-        return f"it was killed by signal {-status}" if status < 0 else f"it exited with {status}"
+        if status is None:  # it is exiting
+            return "socket closed"
+        return f"killed by signal {-status}" if status < 0 else f"exit code {status}"
 
     def _lose(self, why: str) -> None:
         if self.closed:
@@ -222,43 +228,45 @@ class ForkServer:
 
 
 def _start(theirs: socket.socket, supervisor: int) -> Popen[bytes]:
-    """Start a fork server and close its end of the socket here. For a thread: it holds that end for as long as the
-    interpreter is looked for, be it that nobody waits any more, or the number might be another file's by then."""
+    """Start a fork server and close its end of the socket here. Runs in a thread, which holds that end until the
+    interpreter is found, even if the caller has given up: otherwise the descriptor number could belong to another file
+    by then."""
     with theirs:
         return start_fork_server(theirs.fileno(), supervisor)
 
 
 class Forks:
-    """The fork servers of one service."""
+    """The fork servers of one service: the current one, the previous one during a rolling reload, and those that
+    end."""
 
     def __init__(self, requester: Requester, vitals: Callable[[int], Vitals | None]) -> None:
         self._requester, self._vitals = requester, vitals
         self._loop = asyncio.get_running_loop()
         self._current: ForkServer | None = None
-        self._before: ForkServer | None = None  # while a rolling reload runs
-        self._loading: ForkServer | None = None  # before it takes the place of the current one
-        self._ending: list[ForkServer] = []  # they get no further requests
+        self._before: ForkServer | None = None  # during a rolling reload
+        self._loading: ForkServer | None = None  # until it replaces the current one
+        self._ending: list[ForkServer] = []  # without further requests
         self._closed = False
 
     @property
     def pids(self) -> set[int]:
-        """Of all that have not been waited for."""
+        """The pids of all fork servers that are not reaped."""
         each = [self._current, self._before, self._loading, *self._ending]
         return {server.pid for server in each if server is not None and server.pid is not None}
 
     @property
     def awaits_answer(self) -> bool:
-        """May there be a child that is a worker, and whose pid is not known yet?"""
+        """Whether a child may exist that is a worker and whose pid is not received yet."""
         each = [self._current, self._before, *self._ending]
         return any(server is not None and server.awaits_answer for server in each)
 
     def vitals(self) -> Vitals | None:
-        """Of the one that is to fork the next worker."""
+        """The process statistics of the fork server that starts the next worker."""
         pid = None if self._current is None else self._current.pid
         return None if pid is None else self._vitals(pid)
 
     def ask(self, id: int) -> None:
-        """Start worker `id`: the requester hears of it."""
+        """Start worker `id`; the requester gets the outcome."""
         server = "the service ends" if self._closed else self._get()
         if isinstance(server, str):
             self._requester.failed(id, server)
@@ -266,12 +274,12 @@ class Forks:
             server.ask(id)
 
     def forget(self, id: int) -> bool:
-        """Do not start worker `id`, of which nothing is told then. False: it is not among those that wait."""
+        """Drop worker `id` from the queues; the requester gets no outcome. Returns False if it is not queued."""
         return any(server.forget(id) for server in (self._current, self._before) if server is not None)
 
     async def renew(self) -> str:
-        """Load the program as it is installed now. Gives why that has failed, in words; then nothing has changed. Until
-        `keep` or `go_back` the one before is kept."""
+        """Load the installed program in a new fork server. Returns the reason for a failure, as text, after which
+        nothing has changed; empty on success. The previous fork server is kept until `keep` or `go_back`."""
         try:
             new = ForkServer(self._requester, self._vitals, self._on_gone)
         except OSError as error:
@@ -289,27 +297,27 @@ class Forks:
         return ""
 
     def keep(self) -> None:
-        """What was loaded last is what workers start with from now on."""
+        """Make the last `renew` permanent: end the previous fork server."""
         before, self._before = self._before, None
         if before is not None:
             self._end(before)
 
     def go_back(self) -> None:
-        """What was loaded before the last `renew` is what workers start with from now on."""
+        """Undo the last `renew`: return to the previous fork server."""
         if self._before is not None:
             new, self._current, self._before = self._current, self._before, None
             if new is not None:
                 self._end(new)
 
     def tick(self, now: float) -> None:
-        """Several times a second."""
+        """Check all fork servers, several times a second."""
         for server in (self._current, self._before, self._loading, *self._ending):
             if server is not None:
                 server.tick(now)
         self._ending = [server for server in self._ending if not (server.closed and server.reaped)]
 
     def close(self) -> None:
-        """End all."""
+        """End all fork servers."""
         self._closed = True
         for server in (self._current, self._before, self._loading, *self._ending):
             if server is not None:
@@ -325,10 +333,10 @@ class Forks:
         return self._current
 
     def _end(self, server: ForkServer) -> None:
-        """It is not asked any more, and not `current` or `before`. What waits there is asked of the current one."""
+        """Retire a fork server that is neither current nor previous. Its queued workers move to the current one."""
         self._ending.append(server)
         for id in server.leave():
-            self._loop.call_soon(self.ask, id)  # the requester may be in the middle of something
+            self._loop.call_soon(self.ask, id)  # the requester may be inside a call
 
     def _on_gone(self, server: ForkServer, why: str) -> None:
         if server in self._ending:
@@ -340,7 +348,7 @@ class Forks:
         if server is not self._current:
             return
         self._current = None
-        log.error("the process that starts workers has ended: %s", why)
+        log.error("the fork server ended: %s", why)
         if steady and not self._closed:
-            with contextlib.suppress(OSError):  # then the next worker that is wanted starts it
+            with contextlib.suppress(OSError):  # the next request tries again
                 self._get()

@@ -1,7 +1,7 @@
-"""What the supervisor and its fork server say to each other, in packets over a Unix socket [unix(7), SOCK_SEQPACKET].
+"""The messages between the supervisor and its fork server, as packets over a Unix socket [unix(7), SOCK_SEQPACKET].
 
-A request carries the worker's descriptors [SCM_RIGHTS], so the fork server holds none of the service's sockets between
-two requests. Each packet is one message as msgpack.
+Each packet is one message as msgpack. A request carries the worker's descriptors [SCM_RIGHTS], so the fork server holds
+no socket of the service between two requests. Requests are answered in order.
 """
 
 import socket
@@ -15,9 +15,11 @@ FDS_A_PACKET = 200  # the kernel allows 253 [SCM_MAX_FD]
 
 
 class Fork(Struct, tag=True, frozen=True):
-    """Start worker `id` for `slot`. With it come the worker's end of the control channel, its listening sockets, the
-    same number for each of `slots`, and when `shares_counts` the memory in which all workers count by address. What
-    does not fit into a packet comes in More; `fds` is how many there are."""
+    """Start worker `id` for `slot`.
+
+    Its descriptors are the worker's end of the control channel, the listening sockets (the same number for each of
+    `slots` slots), and, with `shares_counts`, the shared memory of the counts by address. `fds` is their number; those
+    beyond the first packet follow in `More`."""
 
     id: int
     slot: int
@@ -27,22 +29,22 @@ class Fork(Struct, tag=True, frozen=True):
 
 
 class More(Struct, tag=True, frozen=True):
-    """Further descriptors of the last Fork."""
+    """Further descriptors of the preceding `Fork`."""
 
 
 class Loaded(Struct, tag=True, frozen=True):
-    """The fork server has loaded the program and takes requests."""
+    """The fork server has loaded the program and accepts requests."""
 
 
 class Forked(Struct, tag=True, frozen=True):
-    """Worker `id` is process `pid`, a child of the supervisor."""
+    """Worker `id` runs as process `pid`, a child of the supervisor."""
 
     id: int
     pid: int
 
 
 class NotForked(Struct, tag=True, frozen=True):
-    """Worker `id` could not be started; `reason` is for people."""
+    """Worker `id` could not be started; `reason` is for the operator."""
 
     id: int
     reason: str
@@ -57,15 +59,16 @@ decode_answer = msgspec.msgpack.Decoder(FromForkServer).decode
 
 
 def send_request(sock: socket.socket, request: Fork, fds: Sequence[int]) -> None:
-    """Errors: OSError; then the other end may have got a part, and is of no more use."""
+    """Send a request and its descriptors. Errors: OSError, after which the receiver may have a part of it and the
+    socket must not be used again."""
     socket.send_fds(sock, [_encode(request)], list(fds[:FDS_A_PACKET]))
     for i in range(FDS_A_PACKET, len(fds), FDS_A_PACKET):
         socket.send_fds(sock, [_encode(More())], list(fds[i : i + FDS_A_PACKET]))
 
 
 def receive_request(sock: socket.socket) -> tuple[Fork, list[int]] | None:
-    """The next request and its descriptors, which are the caller's to close; fewer than `fds` when this process may
-    open no more. None at the end. Waits."""
+    """Wait for the next request and its descriptors, which the caller closes. There are fewer than `fds` if this
+    process may open no more. Returns None at the end of the stream."""
     request, found = None, list[int]()
     while True:
         data, fds, _, _ = socket.recv_fds(sock, PACKET_BYTES, FDS_A_PACKET)
@@ -81,5 +84,5 @@ def receive_request(sock: socket.socket) -> tuple[Fork, list[int]] | None:
 
 
 def send_answer(sock: socket.socket, answer: FromForkServer) -> None:
-    """Errors: OSError."""
+    """Send one answer. Errors: OSError."""
     sock.send(_encode(answer))

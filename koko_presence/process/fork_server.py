@@ -1,13 +1,14 @@
-"""`python -m koko_presence.process.fork_server FD PID`: a process that has loaded the whole program and forks workers.
+"""The fork server, `python -m koko_presence.process.fork_server FD PID`: a process that has loaded the whole program
+and forks workers.
 
-The supervisor (PID) asks for them over the socket FD (process/fork_protocol). So a worker that is replaced needs no
-file of the program, which an upgrade may have half overwritten or removed, and no time to load it. The process has one
-thread and no event loop, which is what makes it safe to fork [fork(2)]; all that is of one worker (loop, threads,
-signal handlers) begins behind the fork. It ends with its socket.
+The supervisor (PID) sends requests over the socket FD (`process/fork_protocol.py`). A replacement therefore opens no
+file of the program, which an upgrade may have overwritten or removed in part, and spends no time on loading. The
+process has one thread and no event loop, which makes it safe to fork [fork(2)]; the loop, threads and signal handlers
+of a worker start after the fork. The process ends with its socket.
 
-A worker is forked twice: the process in between ends at once, and the worker becomes a child of the supervisor, which
-is a subreaper [prctl(2), PR_SET_CHILD_SUBREAPER]. So the supervisor alone waits for it and learns how it ended, and the
-worker ends with the supervisor [PR_SET_PDEATHSIG], whatever becomes of the fork server.
+A worker is forked twice: the intermediate process ends at once, and the worker becomes a child of the supervisor, which
+is a subreaper [prctl(2), PR_SET_CHILD_SUBREAPER]. So the supervisor alone reaps the worker and gets its exit status,
+and the worker ends with the supervisor [PR_SET_PDEATHSIG], independently of the fork server.
 """
 
 import contextlib
@@ -25,20 +26,20 @@ from .fork_protocol import Forked, Loaded, NotForked, receive_request, send_answ
 from .os_process import SIGNALS, set_title
 from .standard_streams import open_missing
 
-_PID = struct.Struct("i")  # a pid, or an errno as a negative number
+_PID = struct.Struct("i")  # a pid, or the negative number of an error
 
 
 def main(argv: list[str]) -> NoReturn:
-    """Fork workers until the socket ends."""
+    """Fork workers until the socket is closed."""
     open_missing()
-    for number in (*SIGNALS, signal.SIGUSR1):  # they are sent to the whole group now and then, and mean the supervisor
+    for number in (*SIGNALS, signal.SIGUSR1):  # signals to the process group are meant for the supervisor
         signal.signal(number, signal.SIG_IGN)
     sock = socket.socket(fileno=int(argv[0]))
     supervisor = int(argv[1])
     worker_process.load_ahead()
     worker.load_pages()
     gc.collect()
-    gc.freeze()  # a collection in a worker does not write to what is shared
+    gc.freeze()  # so that a collection in a worker does not write to shared pages
     gc.disable()
     with contextlib.suppress(OSError):
         send_answer(sock, Loaded())
@@ -58,8 +59,8 @@ def main(argv: list[str]) -> NoReturn:
 def _fork(
     sock: socket.socket, id: int, slot: int, slots: int, shares_counts: bool, fds: Sequence[int], supervisor: int
 ) -> None:
-    """Start one worker and tell the supervisor. It goes on only when the supervisor was told, so that none runs of
-    which nobody knows. Errors: OSError when the supervisor is gone."""
+    """Fork one worker and send its pid to the supervisor. The worker continues only after the pid was sent, so that no
+    worker runs without the supervisor holding its pid. Errors: OSError if the supervisor is gone."""
     try:
         gate, opens = os.pipe()
     except OSError as error:
@@ -86,24 +87,24 @@ def _fork(
             _be_worker(slot, slots, shares_counts, fds, gate, supervisor)
         os.close(tells)
         answer = os.read(told, _PID.size)
-        os.waitpid(middle, 0)  # after this the worker is the supervisor's child
+        os.waitpid(middle, 0)  # from here on the worker is the supervisor's child
         result = _PID.unpack(answer)[0] if len(answer) == _PID.size else 0
     os.close(gate)
     os.close(told)
     try:
         if result <= 0:
-            why = os.strerror(-result) if result else "the process in between was killed"
+            why = os.strerror(-result) if result else "the intermediate process was killed"
             send_answer(sock, NotForked(id, why))
         else:
             send_answer(sock, Forked(id, result))
-            with contextlib.suppress(BrokenPipeError):  # it was killed meanwhile
+            with contextlib.suppress(BrokenPipeError):  # the worker was killed meanwhile
                 os.write(opens, b"+")
     finally:
         os.close(opens)
 
 
 def _fork_again(tells: int) -> None:
-    """Returns in the worker only."""
+    """Fork the worker in the intermediate process; returns in the worker only."""
     status = 1
     try:
         try:
@@ -124,7 +125,7 @@ def _be_worker(slot: int, slots: int, shares_counts: bool, fds: Sequence[int], g
         gc.enable()
         os.setsid()  # Ctrl-C is for the supervisor
         set_title(f"koko-presence worker {slot}")
-        if os.read(gate, 1) != b"+":  # the fork server has ended before it could tell
+        if os.read(gate, 1) != b"+":  # the fork server has ended before it sent the pid
             os._exit(1)
         os.close(gate)
         channel, *rest = fds

@@ -1,13 +1,13 @@
-"""Ids that must not be guessed. The only place that draws random bytes for names on the wire."""
+"""Draws the random bytes of ids and keys that must not be guessable. No other module draws random bytes for ids."""
 
 import secrets
 
 
 def new_session_id() -> str:
-    """A session's name: 128 random bits, url-safe, 22 characters [A3]."""
+    """Return a session id: 128 random bits, url-safe, 22 characters [A3]."""
     return secrets.token_urlsafe(16)
 
 
 def new_hash_key() -> bytes:
-    """A key of 128 bits for hashes whose collisions must not be looked for."""
+    """Return a key of 128 bits for hashes that must resist chosen collisions."""
     return secrets.token_bytes(16)

@@ -1,43 +1,44 @@
-"""Whether a process that says nothing is hung, or only gets no time on a core. Pure.
+"""Decides whether a silent process hangs or only gets no CPU time. Pure; the state of a `Watch` is written by its
+methods alone.
 
-A silent worker that wants to run and was not let run is starved: to replace it would add the work of a start, and of
-everybody who comes back, to a machine that has too much to do already. One that sleeps, is stopped, or has had its time
-and still says nothing is hung.
+A silent worker that is runnable and was not scheduled is starved: a replacement would add the cost of a start, and of
+all reconnecting clients, to an overloaded machine. A silent worker that sleeps, is stopped, or has had its CPU time
+hangs.
 """
 
 from typing import NamedTuple
 
-SILENT_CPU_S = 1.5  # so much CPU time without a beat, and it is the worker's own doing
-STARVED_LONGEST_S = 60.0  # of silence; after that it does not matter why
-START_CPU_S = 30.0  # many times what a start takes
+SILENT_CPU_S = 1.5  # a silent worker that has used this much CPU time hangs
+STARVED_LONGEST_S = 60.0  # after this much silence it is replaced for any cause
+START_CPU_S = 30.0  # many times the cost of a start
 START_LONGEST_S = 600.0
 
 
 class Vitals(NamedTuple):
-    """`cpu_s`: seconds for which the process's main thread has run so far; `wants_cpu`: it runs, waits for a core or
-    for a page of its memory, as opposed to one that sleeps or was stopped."""
+    """Process statistics. `cpu_s`: the CPU time of the main thread in seconds; `wants_cpu`: the thread runs, waits for
+    a core or for a page of memory, and neither sleeps nor is stopped."""
 
     cpu_s: float
     wants_cpu: bool
 
 
 class Watch:
-    """What was seen of one worker since its last sign of life, or since its start."""
+    """The CPU time of one process since its last heartbeat, or its progress since its start."""
 
     __slots__ = ("_cpu_s", "_progress_at", "_progress_cpu_s")
 
     def __init__(self) -> None:
-        self._cpu_s: float | None = None  # at the first look since the last sign of life
+        self._cpu_s: float | None = None  # at the first check since the last heartbeat
         self._progress_cpu_s = 0.0
         self._progress_at: float | None = None
 
     def heard(self) -> None:
-        """A sign of life."""
+        """Record a sign of life."""
         self._cpu_s = None
 
     def is_starved(self, vitals: Vitals | None, silent_s: float) -> bool:
-        """To be asked several times while the worker is late: whether its silence of `silent_s` seconds is for want of
-        a core. None: nothing is known of it."""
+        """Whether a silence of `silent_s` seconds is due to a lack of CPU time. To be called repeatedly while the
+        worker is late. `vitals` is None if the statistics cannot be read; then the answer is False."""
         if vitals is None:
             return False
         if self._cpu_s is None:
@@ -45,7 +46,7 @@ class Watch:
         return vitals.wants_cpu and vitals.cpu_s - self._cpu_s < SILENT_CPU_S and silent_s < STARVED_LONGEST_S
 
     def start_stands_still_since(self, vitals: Vitals | None, started_at: float, now: float) -> float:
-        """To be asked several times while the worker starts: since when it makes no progress."""
+        """Since when a starting process makes no progress. To be called repeatedly during the start."""
         if self._progress_at is None:
             self._progress_at = started_at
         if vitals is None or now - started_at > START_LONGEST_S or vitals.cpu_s > START_CPU_S:

@@ -1,4 +1,6 @@
-"""Starting and watching processes, and what every process of ours asks of the system."""
+"""System calls for processes: starting the fork server, signals, limits, parent relations, titles and reserved
+descriptors.
+"""
 
 import contextlib
 import ctypes
@@ -12,15 +14,15 @@ from pathlib import Path
 
 from . import stack_dump
 
-RESERVED = 12  # descriptors: more than the socket pair and the pidfd that a start needs
+RESERVED = 12  # more descriptors than the socket pair and the pidfd of a start need
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2)
 
 
 def prepare() -> None:
-    """To be called first: a reload that is asked for before anybody can listen must not end the server, nor must
-    SIGUSR1, which writes stacks to the log; and every connection is a file, where the soft limit of 1024 is for
-    programs that use select()."""
+    """Set up signals and limits. To be called first: until the service handles them, SIGHUP and SIGUSR2 must not end
+    the process; SIGUSR1 writes stacks to the log from now on. The soft limit of open files is raised to the hard one,
+    since every connection needs a descriptor; the usual soft limit of 1024 exists for programs that use select()."""
     for number in (signal.SIGHUP, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
     stack_dump.listen()
@@ -30,24 +32,24 @@ def prepare() -> None:
 
 
 def go_first_for_memory(more: int = 200) -> None:
-    """When the machine has no memory left the kernel is to end this process before its parent, which replaces it.
-    `more` is added to the score that was inherited [proc(5), oom_score_adj]."""
+    """Make the kernel end this process before its parent, which replaces it, when the machine runs out of memory.
+    `more` is added to the inherited score [proc(5), oom_score_adj]."""
     path = Path("/proc/self/oom_score_adj")
     with contextlib.suppress(OSError, ValueError):
         path.write_text(str(min(1000, int(path.read_text()) + more)))
 
 
 class Terminal:
-    """The terminal at which the server was started, if at any. Closing its window sends SIGHUP, as an operator does for
-    a reload; but nobody who closes it wants a server to go on that nobody sees. Make it before `prepare`: what nohup
-    has started is to stay."""
+    """The controlling terminal at the start, if any. Closing its window sends SIGHUP, which an operator uses for a
+    reload; a server whose terminal is closed is meant to end instead. To be created before `prepare`, which changes the
+    disposition of SIGHUP: a server started by nohup stays."""
 
     def __init__(self) -> None:
         self._had = signal.getsignal(signal.SIGHUP) != signal.SIG_IGN and _has_terminal()
 
     @property
     def is_gone(self) -> bool:
-        """Whether there was one, and its window is closed."""
+        """Whether there was a terminal and it is closed."""
         return self._had and not _has_terminal()
 
 
@@ -60,9 +62,10 @@ def _has_terminal() -> bool:
 
 
 def start_fork_server(sock: int, supervisor: int) -> "subprocess.Popen[bytes]":
-    """A new process that loads the program as it is installed now, and forks workers: `sock` is its end of the socket,
-    under the same number there, `supervisor` whose children they are to be. Waits until the program's interpreter has
-    been found, so it is for a thread. Errors: OSError."""
+    """Start a process that loads the installed program and forks workers.
+
+    `sock` is its end of the socket and has the same number in the child; `supervisor` is the pid of the workers'
+    parent. Blocks until the interpreter of the program is found, so it is to be called in a thread. Errors: OSError."""
     return subprocess.Popen(
         [sys.executable, "-P", "-m", "koko_presence.process.fork_server", str(sock), str(supervisor)],
         pass_fds=(sock,),
@@ -73,23 +76,25 @@ def start_fork_server(sock: int, supervisor: int) -> "subprocess.Popen[bytes]":
 
 
 def adopt_orphans() -> None:
-    """Processes whose parent ends become children of this one, if they descend from it. Errors: OSError."""
+    """Make descendants whose parent ends children of this process [prctl(2), PR_SET_CHILD_SUBREAPER]. Errors:
+    OSError."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 def end_with(parent: int) -> None:
-    """From now on this process is killed when its parent ends. If `parent` is not its parent any more, it ends now."""
+    """Have this process killed when its parent ends [prctl(2), PR_SET_PDEATHSIG]. If `parent` is no longer its parent,
+    end it now. Errors: OSError."""
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
 
 
 def set_title(title: str) -> None:
-    """What ps, pgrep and systemctl show as this process's command line: it is written over the memory in which the
-    kernel has put the arguments [proc(5), cmdline and arg_start]. Where that cannot be done nothing changes."""
+    """Set the command line that ps, pgrep and systemctl show for this process, by overwriting the memory of its
+    arguments [proc(5), cmdline and arg_start]. Does nothing where that is impossible."""
     with contextlib.suppress(OSError, ValueError, IndexError):
         fields = Path("/proc/self/stat").read_text().rpartition(") ")[2].split()
-        start, end = int(fields[45]), int(fields[46])  # 48 and 49 in the manual
+        start, end = int(fields[45]), int(fields[46])  # fields 48 and 49 of proc(5)
         size = end - start
         if 0 < start < end:
             text = title.encode()[: size - 1]
@@ -97,14 +102,14 @@ def set_title(title: str) -> None:
 
 
 def reap_strangers(known: Container[int]) -> None:
-    """Wait for children that have ended and are not `known` by their pid: orphans that became this process's."""
+    """Reap ended children whose pid is not in `known`: orphans that this process has inherited."""
     while True:
         try:
             found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-            if found is None or found.si_pid in known:  # its owner waits for it
+            if found is None or found.si_pid in known:  # reaped by its owner
                 return
             os.waitpid(found.si_pid, os.WNOHANG)
-        except ChildProcessError:  # there is none, or the thread that has started it has just waited for it
+        except ChildProcessError:  # no child is left, or the thread that started it has just reaped it
             return
 
 
@@ -115,9 +120,9 @@ def _prctl(option: int, value: int) -> None:
 
 
 class Reserve:
-    """A few descriptors that are kept for a start, given back for as long as the block lasts: whatever has used up the
-    others, a worker that dies can be replaced. Taken at the beginning, so that a limit which is lowered later is above
-    them."""
+    """A few descriptors held in reserve for a start, and released while the block is entered, so that a dead worker can
+    be replaced when all other descriptors are in use. Taken at the beginning, so that they lie below a limit that is
+    lowered later."""
 
     def __init__(self, size: int = RESERVED) -> None:
         self._size = size
@@ -141,8 +146,8 @@ class Reserve:
 
 
 def vitals(pid: int) -> tuple[float, bool] | None:
-    """How many seconds a process's main thread has run so far, and whether it wants to run now: it runs, waits for a
-    core, or for a page of its memory [proc(5), states R and D]. None when nothing can be read of it."""
+    """Return the CPU time of a process's main thread in seconds, and whether it is runnable: it runs, waits for a core,
+    or for a page of memory [proc(5), states R and D]. None if that cannot be read."""
     try:
         with open(f"/proc/{pid}/schedstat", "rb") as file:
             ran_ns = int(file.read().split()[0])
@@ -154,6 +159,7 @@ def vitals(pid: int) -> tuple[float, bool] | None:
 
 
 def _environment() -> dict[str, str]:
-    """What a worker inherits: nothing of the configuration, which comes by the channel, and the same import path."""
+    """The environment of the fork server: without the configuration, which workers get by the control channel, and with
+    the same import path."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("KOKO_PRESENCE_")}
     return inherited | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}

@@ -1,8 +1,8 @@
-"""What a running server leaves on the disk, and what it says first: its folder, its pid file, the address it serves.
+"""The runtime folder of a server: workers' sockets, the locked pid file, and the messages about addresses at the start.
 
-The folder belongs to this user alone, since whoever can write to the workers' sockets in it speaks for everybody. The
-pid file is locked for as long as the server lives, so that a file left by one that was killed, or a pid that was given
-to another program meanwhile, is never mistaken for a server.
+The folder is accessible to its user only, since a process that can write to the workers' sockets could act for every
+user. The pid file is locked for the lifetime of the server, so that neither the file of a killed server nor a pid that
+was assigned to another program is mistaken for a server. `RuntimeFolder` writes the folder; the functions only read it.
 """
 
 import contextlib
@@ -23,20 +23,20 @@ from koko_presence.config.queued_stream import queued
 from koko_presence.config.schema import Config
 
 PID_FILE = "supervisor.pid"
-MAX_SOCKET_PATH_BYTES = 107  # sun_path, less its zero [unix(7)]
+MAX_SOCKET_PATH_BYTES = 107  # sun_path without its terminating zero [unix(7)]
 LONGEST_SOCKET_NAME = "w4294967295.sock"
 
 
 class RuntimeFault(Exception):
-    """The folder cannot be used, or no server can be found by it; the text says what to do."""
+    """The folder cannot be used, or no server can be found by it; the text states the remedy."""
 
 
 class NoServer(RuntimeFault):
-    """Nobody serves there."""
+    """No server runs with the folder."""
 
 
 class OneWorker(RuntimeFault):
-    """A server of one worker cannot replace it while it serves."""
+    """The server has one worker, which cannot be replaced while it serves."""
 
 
 class Running(NamedTuple):
@@ -47,25 +47,26 @@ class Running(NamedTuple):
 
 
 def runtime_dir(config: Config, port: int, env: Mapping[str, str] = os.environ) -> Path:
-    """Where the server on `port` keeps its sockets and its pid. Errors: RuntimeFault when no folder is writable."""
+    """Return the folder for the sockets and the pid file of the server on `port`. Errors: RuntimeFault if no folder is
+    writable."""
     if config.server.runtime_dir:
         return Path(config.server.runtime_dir)
-    # systemd names several with colons between them when the unit asks for several
+    # a unit with several runtime directories gets them separated by colons
     given = env.get("RUNTIME_DIRECTORY", "").split(":")[0]
     if given:
         return Path(given)
     try:
         temporary = tempfile.gettempdir()
     except OSError as error:
-        raise RuntimeFault(f"no folder can be written to: {error.strerror}: set server.runtime_dir") from None
+        raise RuntimeFault(f"no temporary folder is writable: {error.strerror}: set server.runtime_dir") from None
     return Path(temporary) / f"koko-presence-{os.getuid()}-{port}"
 
 
 class RuntimeFolder:
-    """The folder of a server that runs: made, locked, and cleared at the end."""
+    """The folder of a running server: created, locked, and cleared at the end."""
 
     def __init__(self, path: Path, workers: int) -> None:
-        """Errors: RuntimeFault when the folder is not ours alone, or another server's."""
+        """Errors: RuntimeFault if other users can access the folder, or another server uses it."""
         self.path = path.absolute()
         if len(os.fsencode(self.path)) + 1 + len(LONGEST_SOCKET_NAME) > MAX_SOCKET_PATH_BYTES:
             raise RuntimeFault(f"{self.path} is too long for sockets in it: set server.runtime_dir to a shorter path")
@@ -75,7 +76,8 @@ class RuntimeFolder:
             stale.unlink(missing_ok=True)
 
     def _take(self) -> tuple[bool, int]:
-        """Whether the folder was made just now, and the descriptor of the pid file, locked and written."""
+        """Create the folder if it is missing, lock and write the pid file. Returns whether the folder was created, and
+        the descriptor of the pid file. Errors: RuntimeFault."""
         try:
             made = _make_private(self.path)
             lock = os.open(self.path / PID_FILE, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -97,7 +99,7 @@ class RuntimeFolder:
         return made, lock
 
     def mend(self) -> bool:
-        """Make the folder and the pid file again when they were removed. True when they were gone. Errors:
+        """Create the folder and the pid file again if they were removed. Returns whether they were. Errors:
         RuntimeFault, as at the start."""
         try:
             there, ours = os.stat(self.path / PID_FILE, follow_symlinks=False), os.fstat(self._lock)
@@ -111,27 +113,27 @@ class RuntimeFolder:
         return True
 
     def lacks(self, address: str) -> bool:
-        """Whether the socket of a worker that should be there is gone."""
+        """Whether the socket file of a worker is missing."""
         return not os.path.lexists(address)
 
     def forget(self, address: str) -> None:
-        """Remove the socket of a worker that is gone."""
+        """Remove the socket file of a worker that has ended."""
         with contextlib.suppress(OSError):  # the next start clears the folder
             Path(address).unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Remove what the server has left, and the folder if the server made it."""
+        """Remove the server's files, and the folder if the server created it."""
         with contextlib.suppress(OSError):
             for path in (*self.path.glob("w*.sock"), self.path / PID_FILE):
                 path.unlink(missing_ok=True)
         os.close(self._lock)
         if self._made:
-            with contextlib.suppress(OSError):  # somebody else's files in it are theirs
+            with contextlib.suppress(OSError):  # the folder contains files of other programs
                 self.path.rmdir()
 
 
 def find_server(path: Path) -> Running:
-    """The server whose folder this is. Errors: NoServer, RuntimeFault."""
+    """Find the server that uses the folder `path`. Errors: NoServer, RuntimeFault."""
     try:
         opened = os.open(path / PID_FILE, os.O_RDONLY | os.O_NOFOLLOW)
     except PermissionError:
@@ -141,18 +143,17 @@ def find_server(path: Path) -> Running:
     with os.fdopen(opened) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:  # held by the server, as it should be
+        except OSError:  # locked by the server
             lines = file.read().split()
-            if len(lines) < 3:  # it has only just locked the file
-                raise NoServer(f"the server with {path} is only just starting: ask again in a moment") from None
+            if len(lines) < 3:  # locked, but not written yet
+                raise NoServer(f"the server with {path} is still starting: try again in a moment") from None
             return Running(int(lines[0]), int(lines[2]))
     raise NoServer(_nobody(path))
 
 
 def tell_server(path: Path, *, rolling: bool) -> int:
-    """Send the server whose folder this is SIGHUP, or SIGUSR2 for a rolling reload; gives its pid.
-
-    Errors: NoServer, OneWorker, RuntimeFault."""
+    """Send SIGHUP, or SIGUSR2 for a rolling reload, to the server that uses the folder; returns its pid. Errors:
+    NoServer, OneWorker, RuntimeFault."""
     server = find_server(path)
     if rolling and server.workers == 1:
         raise OneWorker(
@@ -175,7 +176,8 @@ def _nobody(path: Path) -> str:
 
 
 def _make_private(path: Path) -> bool:
-    """Whether the folder was made just now. Errors: OSError, RuntimeFault for one that is not ours alone."""
+    """Create a folder of mode 0700 if it is missing; returns whether it was. Errors: OSError; RuntimeFault if other
+    users can access it."""
     made = False
     try:
         path.mkdir(mode=0o700)
@@ -184,7 +186,7 @@ def _make_private(path: Path) -> bool:
         pass
     found = path.lstat()
     if not stat.S_ISDIR(found.st_mode):
-        raise RuntimeFault(f"{path} is no folder: set another server.runtime_dir")
+        raise RuntimeFault(f"{path} is not a directory: set another server.runtime_dir")
     if found.st_uid != os.getuid():
         raise RuntimeFault(f"{path} belongs to another user: set another server.runtime_dir")
     if found.st_mode & 0o077:
@@ -193,7 +195,7 @@ def _make_private(path: Path) -> bool:
 
 
 def announce(config: Config, port: int, *, dev: bool) -> None:
-    """Tell a person at a terminal where the demo is."""
+    """Print the address of the demo, and with `dev` that of the tokens, for a user at a terminal."""
     scheme = "https" if config.server.tls_cert else "http"
     place = authority(config.server.host, port)
     sys.stdout.flush()
@@ -205,22 +207,22 @@ def announce(config: Config, port: int, *, dev: bool) -> None:
 
 
 def serving_fields(config: Config, port: int) -> dict[str, str]:
-    """The addresses, for the log."""
+    """The addresses of the service, as fields of a log line."""
     place, safe = authority(config.server.host, port), "s" if config.server.tls_cert else ""
     return {"address": place, "websocket": f"ws{safe}://{place}/presence"}
 
 
 def authority(host: str, port: int) -> str:
-    """`host:port` as addresses write it."""
+    """Format `host:port` as URLs do, an IPv6 address in brackets."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def cannot_serve(config: Config, error: OSError) -> str:
-    """The line for an address or a certificate that is of no use, with what to do instead."""
+    """The message for an address or a certificate that cannot be used, with the remedy."""
     server = config.server
     start = f"cannot serve on {authority(server.host, server.port)}: "
     if isinstance(error, ssl.SSLError):
-        return f"{start}{server.tls_cert} and its key are no certificate: {error}"
+        return f"{start}{server.tls_cert} and its key are not a valid certificate: {error}"
     if isinstance(error, socket.gaierror):
         return f"{start}no address is known for that name. {_ANOTHER_HOST}"
     if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
@@ -238,6 +240,6 @@ _ANOTHER_HOST = "Set server.host to an address of this machine, or to 0.0.0.0 or
 
 
 def no_operator_port(config: Config, error: OSError) -> str:
-    """The line for an operator port that cannot be opened."""
+    """The message for an operator port that cannot be opened, with the remedy."""
     place = authority(config.operator.host, config.operator.port)
     return f"cannot open the operator port {place}: {error.strerror or error}. Set operator.port to a free one"

@@ -1,7 +1,9 @@
-"""What a service does, with one worker or with many: signals, reload, drain, operator port, systemd's watchdog.
+"""The part of a service that does not depend on the number of workers: signals, reload, drain, operator port, runtime
+folder.
 
-`worker_process.SingleProcessServer` and `supervisor.Supervisor` are the two forms of it. They differ in what a reload,
-a drain and a question of the operator come down to, and only that stands there.
+`worker_process.SingleProcessServer` and `supervisor.Supervisor` implement the rest: how a reload, a drain and a survey
+request are carried out. Signals are queued by their handlers and handled by one task, in the order of arrival.
+`Service` and the subclass write the state.
 """
 
 import asyncio
@@ -28,26 +30,26 @@ from .systemd import Notifier
 log = logging.getLogger("koko_presence.service")
 
 FOLDER_EVERY_S = 60.0
-DRAIN_ONCE = 0  # among the signals: drain, unless that is under way
+DRAIN_ONCE = 0  # a queue entry beside the signals: drain, unless a drain is in progress
 
 monotonic = time.monotonic
 
 
 def complain(code: int, line: str) -> int:
-    """Say why the service ends, at the terminal; gives the process's exit code."""
+    """Write the reason for the end of the service to stderr; returns `code`, the exit code of the process."""
     sys.stderr.write(f"koko-presence: {line}\n")
     return code
 
 
 class Service(ABC):
-    """One running service. Signals only queue: they are handled by a task, one after the other."""
+    """One running service. Signal handlers only queue the signal; one task handles them, one after the other."""
 
-    can_roll = True  # its workers can be replaced while it serves
+    can_roll = True  # whether workers can be replaced while the service runs
 
     def __init__(self, config: Config, dev: bool, reload_config: Callable[[], Config], terminal: Terminal) -> None:
         self._config, self._dev, self._reload_config = config, dev, reload_config
         self._terminal = terminal
-        self._certificate: Certificate | None = None  # what new workers serve with
+        self._certificate: Certificate | None = None  # for workers that start from now on
         self._loop = asyncio.get_running_loop()
         self._signals: asyncio.Queue[int] = asyncio.Queue()
         self._reloads = OneAtATime(self._reload)
@@ -59,11 +61,11 @@ class Service(ABC):
             self._operator.app
         )
 
-    # --- what the two forms do in their own way -------------------------------------------------------------------
+    # --- implemented by the subclasses ----------------------------------------------------------------------------
 
     @abstractmethod
     def unready(self) -> str:
-        """Why the service is not ready, in words; empty when it is."""
+        """The reason why the service is not ready, as text; empty if it is."""
 
     @abstractmethod
     def missing(self) -> list[int]:
@@ -71,51 +73,51 @@ class Service(ABC):
 
     @abstractmethod
     async def metrics(self) -> str:
-        """The text for Prometheus."""
+        """The metrics in the text format of Prometheus."""
 
     @abstractmethod
     async def stats(self) -> Stats:
-        """The same as one document."""
+        """The metrics as one document."""
 
     @abstractmethod
     async def ask(self, inquiry: survey.AnyInquiry) -> survey.Answers:
-        """Put an inquiry of the server API to all workers."""
+        """Send a survey request of the server API to all workers and collect their answers."""
 
     @abstractmethod
     def apply(self, config: Config) -> None:
-        """Serve with a new configuration, which has been read again."""
+        """Apply a configuration that was read again."""
 
     @abstractmethod
     def roll(self) -> None:
-        """Replace the workers while they serve, or say why not."""
+        """Replace the workers while the service runs, or log why that is impossible."""
 
     @abstractmethod
     def drain(self) -> None:
-        """Begin to drain, or, when that has begun, end at once [Q6]."""
+        """Begin to drain; during a drain, end at once [Q6]."""
 
     @abstractmethod
     def is_leaving(self) -> bool:
-        """Whether it drains or stops."""
+        """Whether the service drains or stops."""
 
     @abstractmethod
     def look_at_sockets(self) -> None:
-        """The runtime folder is there. Make anew what is missing in it."""
+        """Create what is missing in the runtime folder, which exists."""
 
     # --- signals --------------------------------------------------------------------------------------------------
 
     def catch_signals(self) -> None:
-        """From now on signals are queued."""
+        """Install the signal handlers."""
         for number in SIGNALS:
             self._loop.add_signal_handler(number, self._signals.put_nowait, number)
 
     async def listen(self) -> None:
-        """Do what signals ask for, until cancelled."""
+        """Handle queued signals until cancelled."""
         while True:
             number = await self._signals.get()
             try:
                 self._on_signal(number)
             except Exception:
-                log.exception("signal %d could not be obeyed", number)
+                log.exception("signal %d could not be handled", number)
 
     def _on_signal(self, number: int) -> None:
         if number == DRAIN_ONCE:
@@ -129,7 +131,8 @@ class Service(ABC):
             self.drain()
 
     def drain_as_told(self) -> None:
-        """What POST /api/drain does: as a first SIGTERM. It may be repeated, since an answer can be lost."""
+        """Queue a drain for POST /api/drain: it acts as a first SIGTERM. It may be repeated, since a client repeats a
+        request whose answer was lost."""
         self._signals.put_nowait(DRAIN_ONCE)
 
     async def _reload(self) -> None:
@@ -151,12 +154,12 @@ class Service(ABC):
 
     @abstractmethod
     def reloaded(self) -> None:
-        """A reload is over: systemd is told so, unless something else is under way."""
+        """Report the end of a reload to systemd, unless another operation is in progress."""
 
-    # --- what goes on beside --------------------------------------------------------------------------------------
+    # --- operator port and runtime folder -------------------------------------------------------------------------
 
     async def open_operator_port(self) -> str:
-        """Answer on it. Gives the line for people when that is not possible, else an empty one."""
+        """Open the operator port. Returns the error message for the operator; empty on success."""
         try:
             await self._operator.start(self._config.operator, dev=self._dev)
         except OSError as error:
@@ -164,25 +167,27 @@ class Service(ABC):
         return ""
 
     async def close_operator_port(self) -> None:
-        """Answer no more."""
+        """Close the operator port."""
         await self._operator.stop()
 
     def watch_folder(self) -> None:
-        """See to the runtime folder now and once a minute."""
+        """Check the runtime folder now and every FOLDER_EVERY_S."""
         self._folder_timer = self._loop.call_later(FOLDER_EVERY_S, self.watch_folder)
         self.mend_folder()
 
     def mend_folder(self) -> None:
-        """Make the runtime folder again if it is gone, and what belongs into it."""
+        """Create the runtime folder and its files again if they were removed."""
         try:
             if self._folder.mend():
-                log.warning("the runtime folder was gone and is made again", extra={"folder": str(self._folder.path)})
+                log.warning(
+                    "the runtime folder was missing and was created again", extra={"folder": str(self._folder.path)}
+                )
         except runtime_folder.RuntimeFault as fault:
-            log.error("the runtime folder is gone: %s", fault)
+            log.error("the runtime folder is missing: %s", fault)
             return
         self.look_at_sockets()
 
     def leave_folder(self) -> None:
-        """Look no more."""
+        """End the checks of the runtime folder."""
         if self._folder_timer is not None:
             self._folder_timer.cancel()

@@ -1,8 +1,8 @@
-"""SIGUSR1 writes what every thread of this process is doing to the log, also when its event loop hangs.
+"""Logs the stack of every thread of this process at SIGUSR1, also while its event loop hangs.
 
-The signal's handler is faulthandler's, which is C and needs neither the loop nor the interpreter's lock. It writes to a
-pipe of ours that never blocks, since a log's reader may stand; a thread reads the pipe and makes log lines of it, one
-for each thread of the process, the innermost call first. The level of the log does not matter: they were asked for.
+The signal handler is that of faulthandler, which is C code and needs neither the loop nor the interpreter lock. It
+writes to a non-blocking pipe, since the reader of the log may have stalled. A thread reads the pipe and writes one log
+line per thread, innermost call first, at any log level, since the operator has requested the dump.
 """
 
 import contextlib
@@ -19,14 +19,14 @@ from collections.abc import Callable, Iterator
 log = logging.getLogger("koko_presence.stacks")
 
 PIPE_BYTES = 1 << 20
-QUIET_MS = 100  # after so long without more a dump is complete
+QUIET_MS = 100  # a dump is complete after a pause of this length
 _NAME = "stack writer"
 _HEAD = re.compile(r"^(?:Current thread|Thread) (0x[0-9a-f]+)", re.MULTILINE)
 _FRAME = re.compile(r'^  File "(.*)", line (\S+) in (.*)$', re.MULTILINE)
 
 
 def read_dump(text: str) -> Iterator[tuple[int, str]]:
-    """Of faulthandler's dump each thread's number and its calls, the innermost first."""
+    """Parse a dump of faulthandler: yields the number of each thread and its calls, innermost first."""
     heads = list(_HEAD.finditer(text))
     ends = [*(head.start() for head in heads[1:]), len(text)]
     for head, end in zip(heads, ends, strict=False):
@@ -36,21 +36,21 @@ def read_dump(text: str) -> Iterator[tuple[int, str]]:
 
 
 class StackWriter:
-    """Listens to SIGUSR1 for as long as the process lives. `then` is called after each dump, in another thread."""
+    """Handles SIGUSR1 for the lifetime of the process. `then` is called after each dump, in another thread."""
 
     def __init__(self) -> None:
         self.then: Callable[[], None] = lambda: None
         self._pipe, self._end = os.pipe()
         os.set_blocking(self._end, False)
-        with contextlib.suppress(OSError):  # this user has as many pages in pipes as one may: 64 KiB do for most
+        with contextlib.suppress(OSError):  # over the user's limit: the default of 64 KiB suffices mostly
             fcntl.fcntl(self._end, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         try:
             threading.Thread(target=self._run, name=_NAME, daemon=True).start()
         except RuntimeError:
-            log.warning("no thread is to be had, so SIGUSR1 writes no stacks")
+            log.warning("cannot start a thread: SIGUSR1 writes no stacks")
 
     def listen(self) -> None:
-        """Take the signal from now on."""
+        """Register the signal handler."""
         faulthandler.register(signal.SIGUSR1, file=self._end, all_threads=True)
 
     def _run(self) -> None:
@@ -59,10 +59,10 @@ class StackWriter:
             try:
                 self.then()
             except Exception:
-                log.exception("the other processes were not asked for their stacks")
+                log.exception("the stacks of the workers were not requested")
 
     def _read(self) -> bytes:
-        """The next dump, whole."""
+        """Wait for the next dump and return all of it."""
         ready = select.poll()
         ready.register(self._pipe, select.POLLIN)
         data = os.read(self._pipe, PIPE_BYTES)
@@ -83,7 +83,7 @@ _writer: StackWriter | None = None
 
 
 def listen(then: Callable[[], None] | None = None) -> None:
-    """Write the stacks at SIGUSR1 from now on, and then call `then`, in another thread. May be called again."""
+    """Write the stacks at each SIGUSR1 from now on, and then call `then` in another thread. May be called again."""
     global _writer
     if _writer is None:
         _writer = StackWriter()

@@ -1,12 +1,14 @@
-"""N workers under a small supervisor: it starts, watches and replaces them, and does no presence work itself.
+"""The supervisor: starts, watches and replaces the worker processes, and does no presence work.
 
-What is to be done is decided by `process.fleet`; here are the processes, sockets and signals. Signals only queue. The
-supervisor owns the listening sockets, one for each slot and address: they outlive their worker, so whoever waits to be
-accepted by one that died or hangs is served by its successor, and a rolling reload refuses nobody. Workers are forked
-by a process that has loaded the program and runs no loop (fork_server), and are children of this one; all they need to
-know comes by their control channel, the certificate too. So a replacement starts with the program, the configuration
-and the certificate that were last found good. Every worker holds every slot's sockets, and accepts from those that it
-is told to, so that others stand in for a worker that is missing.
+`process.fleet` decides; this module carries out its actions on processes, sockets and channels, in their order. Signals
+are only queued.
+
+The supervisor owns the listening sockets, one per slot and address. They outlive the workers: connections that wait for
+a worker that died or hangs are accepted by another one, and a rolling reload refuses no connection. Every worker holds
+the sockets of all slots and accepts from those that the supervisor assigns. Workers are forked by a process that has
+loaded the program and runs no loop (`process/fork_server.py`), and are children of the supervisor. They receive
+configuration and certificate over the control channel, so a replacement starts with the program, configuration and
+certificate that were last valid.
 """
 
 import asyncio
@@ -57,12 +59,12 @@ monotonic = time.monotonic
 
 
 def run(config: Config, *, dev: bool = False, reload_config: Callable[[], Config] | None = None) -> int:
-    """Serve until SIGINT or SIGTERM. SIGHUP reads the configuration again, SIGUSR1 writes the stacks of this process
-    and all workers to the log, SIGUSR2 replaces the workers.
+    """Serve until SIGINT or SIGTERM. SIGHUP reads the configuration again, SIGUSR1 logs the stacks of this process and
+    of all workers, SIGUSR2 replaces the workers.
 
-    Returns the process's exit code: 0 after a drain; 2 when an address or the certificate cannot be used, which no
-    restart helps; 1 when for ten seconds there was no worker and none could be started. The fault may be one that a new
-    start mends; systemd's StartLimitBurst= decides how often it is tried.
+    Returns the exit code of the process: 0 after a drain; 2 if an address or the certificate cannot be used, which no
+    restart mends; 1 if for ten seconds no worker was present and none could be started. In the last case a new start
+    may help; StartLimitBurst= of systemd limits the attempts.
     """
     terminal = Terminal()
     prepare()
@@ -93,39 +95,40 @@ async def _serve(config: Config, dev: bool, reload_config: Callable[[], Config],
 
 
 class WorkerProcess:
-    """A worker as the supervisor sees it: a channel to it, and a process once that is known."""
+    """The supervisor's side of a worker: its channel, and its process once the pid is received."""
 
     def __init__(self, slot: int) -> None:
         self.slot = slot
         self.channel: Channel
         self.pid: int | None = None
         self.pidfd = -1
-        self.status: int | None = None  # once it has ended: its exit code, or a signal's number below 0
-        self._doomed = False  # to be killed as soon as it is known
+        self.status: int | None = None  # after its end: its exit code, or the negative number of a signal
+        self._doomed = False  # to be killed as soon as the pid is received
 
     def begin(self, pid: int) -> None:
-        """It is this process, a child of ours. Errors: OSError."""
+        """Set the pid, which is a child of this process. Errors: OSError."""
         self.pid = pid
         if self._doomed:
             self.kill()
         self.pidfd = os.pidfd_open(pid)
 
     def signal(self, number: int) -> None:
-        """Send a signal, if it is there. Its pid is no other process's before `poll` has waited for it."""
+        """Send a signal to the process, if it runs. The pid cannot belong to another process before `poll` has reaped
+        it."""
         if self.pid is not None and self.status is None:
             os.kill(self.pid, number)
 
     def kill(self) -> None:
-        """SIGKILL, now or when it is there."""
+        """Send SIGKILL, now or once the pid is received."""
         self._doomed = True
         self.signal(signal.SIGKILL)
 
     def poll(self) -> int | None:
-        """Its status, None while it runs."""
+        """Reap the process if it has ended; returns its status, None while it runs."""
         if self.pid is not None and self.status is None:
             try:
                 pid, status = os.waitpid(self.pid, os.WNOHANG)
-            except ChildProcessError:  # another part of this process has waited for it
+            except ChildProcessError:  # another part of this process has reaped it
                 pid, status = self.pid, 1 << 8
             if pid:
                 self.status = os.waitstatus_to_exitcode(status)
@@ -133,7 +136,7 @@ class WorkerProcess:
 
 
 class Supervisor(Service):
-    """Carries out what the fleet decides, and tells it what happens."""
+    """Carries out the actions of the fleet, and passes events of the processes and channels to it."""
 
     def __init__(
         self,
@@ -147,7 +150,7 @@ class Supervisor(Service):
     ) -> None:
         """`sockets` are the listening sockets of each slot."""
         super().__init__(config, dev, reload_config, terminal)
-        self._config_before = config  # what to go back to when a rolling reload fails
+        self._config_before = config  # restored if a rolling reload fails
         self._certificate = self._certificate_before = certificate
         self._sockets, self._folder = sockets, folder
         self._counts = _address_counts(len(sockets))  # outlives the workers, as the sockets do
@@ -160,14 +163,14 @@ class Supervisor(Service):
         self._over: asyncio.Future[Exit] = self._loop.create_future()
         self._watchdog_at = 0.0
         self._status = ""
-        self._announced = self._was_whole = False  # has it served, and with all workers
+        self._announced = self._was_whole = False  # whether it has served, and with all workers
         self._rolling = False
         self._watch = MainWatch(is_supervisor=True, workers=len(sockets))
         self._operating = Operating(self._fleet, self._channels, self._watch.counts)
-        self._shared = SharedCache()  # what workers were told outside: their successors know it too
+        self._shared = SharedCache()  # entries that workers have fetched, for their successors
 
     async def serve(self, port: int) -> int:
-        """The whole life of the service."""
+        """Run the service until its end; `port` is the port of the listening sockets. Returns the exit code."""
         self.catch_signals()
         stack_dump.listen(self._on_stacks)
         line = await self.open_operator_port()
@@ -192,7 +195,7 @@ class Supervisor(Service):
         log.info("stopped")
         return end.code
 
-    # --- the service, as several workers give it ------------------------------------------------------------------
+    # --- the service with several workers -------------------------------------------------------------------------
 
     def unready(self) -> str:
         return self._fleet.unready(monotonic())
@@ -220,12 +223,12 @@ class Supervisor(Service):
             self._notifier.ready(self._status)
 
     def _on_stacks(self) -> None:
-        """The supervisor's own stacks are written; called in another thread."""
+        """Called in another thread after the supervisor's own stacks were written."""
         self._loop.call_soon_threadsafe(self._ask_for_stacks)
 
     def _ask_for_stacks(self) -> None:
         for id, worker in self._workers.items():
-            if self._fleet.present(id):  # one that has only just begun does not listen yet
+            if self._fleet.present(id):  # a worker that only starts has no handler yet
                 worker.signal(signal.SIGUSR1)
 
     def roll(self) -> None:
@@ -234,22 +237,22 @@ class Supervisor(Service):
     async def _roll(self) -> None:
         refusal = self._fleet.no_roll()
         if refusal:
-            log.warning("no rolling reload now: %s", refusal)
+            log.warning("rolling reload refused: %s", refusal)
             return
         config = await reload.read_again(self._reload_config, lambda: self._config, rolling=True)
-        if config is None or self._fleet.no_roll():  # it may be draining by now
+        if config is None or self._fleet.no_roll():  # a drain may have begun meanwhile
             return
         try:
             certificate = await read_certificate(config.server)
         except OSError as error:
-            log.error("no rolling reload: %s", runtime_folder.cannot_serve(config, error))
+            log.error("rolling reload failed: %s", runtime_folder.cannot_serve(config, error))
             return
         why = await self._forks.renew()
         if self._fleet.no_roll():
             self._forks.go_back()
             return
         if why:
-            log.error("the new workers run the program that was loaded before: %s", why)
+            log.error("the new workers run the previous program: %s", why)
         self._config, self._config_before = config, self._config
         self._certificate, self._certificate_before = certificate, self._certificate
         pids = [worker.pid for worker in self._workers.values() if worker.pid is not None]
@@ -273,10 +276,12 @@ class Supervisor(Service):
     def look_at_sockets(self) -> None:
         for id, worker in self._workers.items():
             if self._fleet.present(id) and self._folder.lacks(self._fleet.address(id)):
-                log.warning("a worker's socket was gone and is made again", extra={"worker": worker.slot, "id": id})
+                log.warning(
+                    "a worker's socket was missing and is created again", extra={"worker": worker.slot, "id": id}
+                )
                 worker.channel.send(control_channel.OpenMesh())
 
-    # --- what the fleet decides -----------------------------------------------------------------------------------
+    # --- actions of the fleet -------------------------------------------------------------------------------------
 
     def _do(self, actions: list[Action]) -> None:
         for action in actions:
@@ -285,7 +290,7 @@ class Supervisor(Service):
                 if worker is not None:
                     worker.channel.send(action.message)
             elif isinstance(action, Spawn):
-                self._loop.call_soon(self._spawn, action.id)  # news goes first
+                self._loop.call_soon(self._spawn, action.id)  # messages of this batch go first
             elif isinstance(action, Kill):
                 if action.id in self._workers:
                     self._workers[action.id].kill()
@@ -302,16 +307,17 @@ class Supervisor(Service):
 
     def _spawn(self, id: int) -> None:
         if self._fleet.wants(id):
-            self.mend_folder()  # the newcomer looks for the others' sockets there
+            self.mend_folder()  # the new worker looks up the sockets of the others there
             self._forks.ask(id)
-        else:  # decided otherwise in the same turn
+        else:  # the fleet has cancelled it in the same loop iteration
             self._do(self._fleet.on_reaped(id, 0, monotonic()))
 
     def _on_forgotten(self, id: int) -> None:
         self._do(self._fleet.on_reaped(id, 0, monotonic()))
 
     def prepare(self, id: int) -> Wanted | None:
-        """What worker `id` is forked with; its first message waits for it in the channel. Errors: OSError."""
+        """Create the channel of worker `id`, with its first messages in it, and return the request for its fork.
+        Errors: OSError."""
         if not self._fleet.wants(id):
             self._do(self._fleet.on_reaped(id, 0, monotonic()))
             return None
@@ -340,30 +346,30 @@ class Supervisor(Service):
         return Wanted(request, fds, theirs.close)
 
     def forked(self, id: int, pid: int) -> None:
-        """Worker `id` is there."""
+        """Worker `id` runs as process `pid`."""
         worker = self._workers[id]
         try:
             with self._reserve:
                 worker.begin(pid)
         except OSError as error:
-            worker.kill()  # and waited for with other strangers
+            worker.kill()  # reaped with unknown children
             self.failed(id, error.strerror or str(error))
             return
         self._loop.add_reader(worker.pidfd, self._on_reaped, id)
         log.info("worker started", extra={"worker": worker.slot, "id": id, "pid": pid})
 
     def failed(self, id: int, reason: str) -> None:
-        """Worker `id` could not be started: no memory, no process, no descriptor to be had. Not the worker's fault."""
+        """Worker `id` could not be started, for lack of memory, processes or descriptors; its channel is closed."""
         worker = self._workers.pop(id, None)
         if worker is not None:
             worker.channel.close()
-        self._do(self._fleet.on_failed(id, f"it could not be started: {reason}", False, monotonic()))
+        self._do(self._fleet.on_failed(id, f"could not be started: {reason}", False, monotonic()))
         self._do(self._fleet.on_reaped(id, 1, monotonic()))
 
     def _channels(self) -> dict[int, Channel]:
         return {id: worker.channel for id, worker in self._workers.items()}
 
-    # --- what happens to the workers ------------------------------------------------------------------------------
+    # --- events of the workers ------------------------------------------------------------------------------------
 
     def _on_message(self, id: int, message: Any) -> None:
         now = monotonic()
@@ -399,7 +405,8 @@ class Supervisor(Service):
                 worker.channel.send(share)
 
     def _pass_on(self, id: int, untold: control_channel.Untold) -> None:
-        """What a worker leaves goes to the one that has its slot now, or to another that is there."""
+        """Send the undelivered webhook events of worker `id` to the owner of its slot, or to another worker; without
+        one they are counted as dropped."""
         heir = self._fleet.heir(id)
         if heir is not None and heir in self._workers:
             self._workers[heir].channel.send(untold)
@@ -409,8 +416,8 @@ class Supervisor(Service):
     def _on_lost(self, id: int) -> None:
         worker = self._workers[id]
         if worker.poll() is not None:
-            self._on_reaped(id)  # says more: how it ended
-        elif worker.pid is not None:  # else it was not forked, which is told
+            self._on_reaped(id)  # its status is more precise
+        elif worker.pid is not None:  # otherwise the fork failed, which `failed` reports
             self._do(self._fleet.on_lost(id, monotonic()))
 
     def _on_reaped(self, id: int) -> None:
@@ -440,17 +447,17 @@ class Supervisor(Service):
         self._do(self._fleet.tick(now))
         interval_s = self._notifier.watchdog_interval_s
         if interval_s is not None and now >= self._watchdog_at:
-            # tells of this process alone: silent workers are replaced from here, starved ones are to be left alone
+            # covers this process only: silent workers are replaced from here, and starved ones must be left alone
             self._watchdog_at = now + interval_s
             self._notifier.watchdog()
 
     def _show_state(self) -> None:
-        """Tell systemd, the log and a person at the terminal what has changed."""
+        """Report a changed state to systemd, to the log and at the terminal."""
         reason = self.unready()
         missing = self.missing()
         status = f"{self._fleet.slots} workers serve"
         if reason or missing:
-            status = reason or f"others stand in for worker {', '.join(map(str, missing))}"
+            status = reason or f"others accept for worker {', '.join(map(str, missing))}"
         was_rolling, self._rolling = self._rolling, self._fleet.rolling
         if was_rolling and not self._rolling and self._fleet.rolled:
             self._forks.keep()
@@ -474,8 +481,8 @@ class Supervisor(Service):
                 self._was_whole = True
                 log.info("ready")
             elif self._was_whole:
-                log.warning("others stand in for workers that are missing", extra={"missing": missing})
-            else:  # the service has begun, and does not wait for its last workers; one that fails has a line of its own
+                log.warning("workers are missing, others accept for them", extra={"missing": missing})
+            else:  # the service is ready without its last workers; a failed one is logged by itself
                 log.info("workers are still starting", extra={"missing": missing})
             self._notifier.ready(status)
 
@@ -486,19 +493,20 @@ def _vitals_of(pid: int) -> Vitals | None:
 
 
 def _address_counts(workers: int) -> list[int]:
-    """The descriptor of the memory in which all workers count by address; none where there is no such memory."""
+    """The descriptor of the shared memory of the counts by address; empty where shared memory is not available."""
     try:
         return [shared_memory(workers, new_hash_key())]
     except OSError as error:
-        log.warning("workers cannot share memory: limits by address hold for each of them", extra={"why": str(error)})
+        log.warning("cannot create shared memory: limits by address apply per worker", extra={"why": str(error)})
         return []
 
 
 def _tell_of_migration() -> None:
-    """Warn when the kernel would reset who waits at a listening socket that closes while its siblings stay.
+    """Warn if the kernel resets connections that wait at a closing listening socket while other sockets of the port
+    stay open.
 
-    The supervisor holds every listening socket for as long as the service runs, so no death, hang or reload of a worker
-    closes one, and none of those waiting is lost. It matters only in the moment when the whole service stops.
+    The supervisor holds every listening socket for the lifetime of the service, so no death, hang or reload of a worker
+    closes one. The setting matters only when the whole service stops.
     """
     try:
         off = MIGRATE.read_text().strip() == "0"

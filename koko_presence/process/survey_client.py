@@ -1,6 +1,7 @@
-"""The supervisor's side of the operator port: it asks the workers, and puts together what they say.
+"""The supervisor's side of the operator port: queries the workers and aggregates their answers.
 
-Counters go into one ledger, in which nothing that was ever counted is lost; inquiries are answered by whoever is there.
+Counters are added up in one `CounterAggregator`, so that counts of ended workers stay in the totals. Survey requests
+are answered by the workers that are present. `Operating` writes its own state.
 """
 
 import time
@@ -18,7 +19,7 @@ from .worker_queries import Questions
 
 
 class Operating:
-    """Asks the workers of `fleet`; `channels` gives the way to each process by the worker's id."""
+    """Queries the workers of `fleet`; `channels` returns the channel of each process by the worker's id."""
 
     def __init__(
         self,
@@ -26,32 +27,33 @@ class Operating:
         channels: Callable[[], Mapping[int, Channel]],
         main: Callable[[], MainCounts] = MainCounts,
     ) -> None:
-        """`main` gives what the supervisor counts itself."""
+        """`main` returns the counts of the supervisor itself."""
         self._fleet, self._channels, self._main = fleet, channels, main
         self._ledger = CounterAggregator()
         self._questions = Questions()
 
-    # --- what workers say -----------------------------------------------------------------------------------------
+    # --- answers of the workers -----------------------------------------------------------------------------------
 
     def on_snapshot(self, id: int, snapshot: Snapshot) -> None:
-        """A worker's counters: asked for, or its last words."""
+        """Record a worker's counters: the answer to a request, or the final counters of a drained worker."""
         if snapshot.number == LAST_WORDS:
             self._ledger.hear(str(id), snapshot.counters)
         else:
             self._questions.on_answer(id, snapshot.number, snapshot.counters)
 
     def on_answer(self, id: int, answer: control_channel.Answer) -> None:
-        """A worker's answer to an inquiry."""
+        """Record a worker's answer to a survey request."""
         self._questions.on_answer(id, answer.number, answer.answer)
 
     def on_gone(self, id: int) -> None:
-        """This worker is gone for good."""
+        """Move the counters of a worker that has ended to the totals."""
         self._ledger.end(str(id))
 
-    # --- what the operator port asks ------------------------------------------------------------------------------
+    # --- requests of the operator port ----------------------------------------------------------------------------
 
     async def metrics(self) -> str:
-        """The text for Prometheus; who has not answered within a second counts as missing."""
+        """The metrics in the text format of Prometheus. A worker without an answer within a second counts as
+        missing."""
         snapshots, ids, leaving = await self._scrape()
         missing = len(self._fleet.missing(time.monotonic()))
         return render(
@@ -65,7 +67,7 @@ class Operating:
         )
 
     async def stats(self) -> Stats:
-        """The same as one document."""
+        """The metrics as one document."""
         snapshots, ids, leaving = await self._scrape()
         unready = self._fleet.unready(time.monotonic())
         return stats(
@@ -82,8 +84,8 @@ class Operating:
         return [(str(slot), said.pop(ids.get(str(slot), ""), None)) for slot in owners], ids, said
 
     async def ask(self, inquiry: survey.AnyInquiry) -> survey.Answers:
-        """Every worker that may hold a connection is asked, those too that are being replaced. Who does not answer
-        within a second, and a slot that nobody has just now, is missing."""
+        """Send a survey request to every worker that may hold connections, including those that are being replaced. The
+        slot of a worker that does not answer within a second is missing, as is a slot without an owner."""
         body = survey.encode(inquiry)
         slots = {id: self._fleet.members[id].slot for id in self._present()}
         asked = {id: channel.send for id, channel in self._present().items()}

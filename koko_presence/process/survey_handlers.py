@@ -1,7 +1,8 @@
-"""One worker's answers to the operator port: of what it owns, and of the sessions that are connected to it [M10].
+"""Answers the survey requests of the operator port for one worker: for the rooms and users it owns, and the sessions
+connected to it [M10].
 
-Everything is asked of all workers at once, so a kick needs no owner to be alive: each edge throws out whom it holds,
-each owner those whose place it keeps for the grace. Long lists are walked in slices, with turns of the loop between.
+Every request goes to all workers at once, so a kick works without an owner: each edge disconnects its sessions, each
+owner ends the sessions in their grace period. Long lists are walked in slices, with loop iterations between them.
 """
 
 import logging
@@ -46,12 +47,12 @@ log = logging.getLogger("koko_presence.operator")
 
 Reply = Callable[[AnyAnswer | None], None]
 
-SLICE = 2000  # ids compared, or members counted, before others get their turn: about a millisecond
-DECIDED_WITHIN_S = 0.8  # how long a re-check waits for whoever says who may enter, before it answers without
+SLICE = 2000  # ids compared, or members counted, per loop iteration: about a millisecond
+DECIDED_WITHIN_S = 0.8  # the longest wait of a re-check for the access checks
 
 
 class Answering:
-    """Answers inquiries for one worker. Changes nothing itself: edges and owners do."""
+    """Answers survey requests for one worker. Changes no state itself; edges and owners do."""
 
     def __init__(self, hub: Hub, shard: Shard, bus: Bus, timers: Timers, addresses: AddressLimits) -> None:
         self._hub, self._shard, self._bus, self._timers = hub, shard, bus, timers
@@ -67,14 +68,14 @@ class Answering:
         }
 
     def ask(self, inquiry: AnyInquiry, reply: Reply) -> None:
-        """Answer an inquiry, now or some turns of the loop later; with None after a fault of ours, which is logged."""
+        """Answer a request, now or some loop iterations later; with None after a fault, which is logged."""
         try:
             self._handlers[type(inquiry)](inquiry, reply)
         except Exception:
-            log.exception("an inquiry failed: %s", type(inquiry).__name__)
+            log.exception("a survey request failed: %s", type(inquiry).__name__)
             reply(None)
 
-    # --- looking --------------------------------------------------------------------------------------------------
+    # --- queries --------------------------------------------------------------------------------------------------
 
     def _list(self, inquiry: ListRooms, reply: Reply) -> None:
         steps = self._listing(inquiry)
@@ -94,7 +95,7 @@ class Answering:
         go_on()
 
     def _listing(self, inquiry: ListRooms) -> Iterator[RoomsFound | None]:
-        """Yields None where others may have a turn, and at last the answer."""
+        """Yields None between slices, and finally the answer."""
         ids, rooms, found = list(self._shard.rooms), self._shard.rooms, list[str]()
         for at in range(0, len(ids), SLICE):
             if at:
@@ -104,7 +105,7 @@ class Answering:
         rows: list[RoomRow] = []
         walked = 0
         for room_id in found[: inquiry.limit]:
-            room = rooms.get(room_id)  # may have gone meanwhile
+            room = rooms.get(room_id)  # it may have ended meanwhile
             if room is None:
                 continue
             rows.append(admin_view.room_row(room))
@@ -140,7 +141,7 @@ class Answering:
         handover = getattr(self._bus, "handover", None)  # of a worker among several
         return NotHere(moving=handover is not None and handover.recovering)
 
-    # --- speaking -------------------------------------------------------------------------------------------------
+    # --- server broadcasts ----------------------------------------------------------------------------------------
 
     def _say(self, inquiry: Say, reply: Reply) -> None:
         room = self._shard.rooms.get(inquiry.room_id)
@@ -151,7 +152,7 @@ class Answering:
         self._bus.send(ServerBroadcast(room_id=room.id, data=inquiry.data, to=inquiry.to), self._hub.clock())
         reply(Said(delivered=delivered))
 
-    # --- throwing out ---------------------------------------------------------------------------------------------
+    # --- kicks ----------------------------------------------------------------------------------------------------
 
     def _kick(self, inquiry: Kick, reply: Reply) -> None:
         now, thrown = self._hub.clock(), 0
@@ -164,7 +165,7 @@ class Answering:
         reply(Kicked(sessions=thrown + self._end_held(inquiry, now)))
 
     def _fitting(self, user_id: str | None, session_id: str | None = None) -> list[Session]:
-        """The sessions here that have proved who they are, of this user, of this id, or both."""
+        """The authenticated sessions of this edge with this user id, this session id, or both."""
         return [
             session
             for session in self._hub.connections.values()
@@ -174,7 +175,8 @@ class Answering:
         ]
 
     def _end_held(self, inquiry: Kick, now: float) -> int:
-        """Sessions in their grace, and those made over HTTP, are at no edge: the owner of user or room ends them."""
+        """End the matching sessions without an edge, which are in their grace period or held over HTTP: as the owner of
+        the user, or of the room. Returns their number."""
         ended = 0
         if inquiry.user_id is None and inquiry.session_id is None:
             room = self._shard.rooms.get(inquiry.room_id or "")
@@ -209,19 +211,19 @@ class Answering:
     def _leave(self, user_id: str, session_id: str, room_id: str, now: float) -> None:
         self._bus.send(LeaveRoom(user_id=user_id, room_id=room_id, session_id=session_id, reason="kicked"), now)
 
-    # --- access, once more ----------------------------------------------------------------------------------------
+    # --- access re-checks -----------------------------------------------------------------------------------------
 
     def _recheck(self, inquiry: Recheck, reply: Reply) -> None:
         self._hub.access.forget(inquiry.user_id, inquiry.room_id)
         check = Checks(reply)
         for session in self._fitting(inquiry.user_id):
-            if session.state != "open":  # its rooms are checked once it is: with a resume, or when it joins
+            if session.state != "open":  # its rooms are checked once it is open: on resume, or when it joins
                 continue
             for room_id in sorted(session.rooms.joined | session.rooms.joining.keys()):
                 if inquiry.room_id in (None, room_id):
                     check.asked += 1
                     session.rooms.recheck(room_id, NO_LONGER_OPEN, check.on_answer)
-        # and those who are here over HTTP; some answers come at once, before this is counted
+        # HTTP sessions as well; some answers arrive before they are counted here
         check.asked += self._hub.procedures.recheck(inquiry.user_id, inquiry.room_id, check.on_answer)
         check.all_asked = True
         if not check.conclude():
@@ -229,12 +231,12 @@ class Answering:
 
 
 def _has_socket(one: Member | UserSession) -> bool:
-    """Whether an edge holds it: not one in its grace, nor one that was made over HTTP [D2, M2]."""
+    """Whether an edge holds the session: it is neither in its grace period nor held over HTTP [D2, M2]."""
     return one.connected and not one.leased
 
 
 class Checks:
-    """The checks of one re-check: `reply` is called once, when all are answered or time is up."""
+    """The pending checks of one re-check. `reply` is called once, when all are answered or `give_up` is called."""
 
     def __init__(self, reply: Reply) -> None:
         self._reply = reply
@@ -248,13 +250,13 @@ class Checks:
         self.conclude()
 
     def conclude(self) -> bool:
-        """Is all answered? Then say so."""
+        """Reply if all checks are answered; returns whether the reply was sent."""
         if self.all_asked and self.answered == self.asked:
             self.give_up()
         return self._over
 
     def give_up(self) -> None:
-        """Answer with what is known."""
+        """Reply with the answers received so far."""
         if not self._over:
             self._over = True
             undecided = self.asked - self.answered + self.unsure

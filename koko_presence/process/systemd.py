@@ -1,7 +1,8 @@
-"""What the main process tells systemd (Type=notify): ready, reloading, stopping, alive [sd_notify(3)].
+"""Sends the state of the main process to systemd (Type=notify): ready, reloading, stopping, alive [sd_notify(3)].
 
-Without NOTIFY_SOCKET every method does nothing, and none ever raises: a server does not fall because its manager is
-gone or busy, nor does it wait. What systemd has no room for is repeated soon, in its order, as long as a loop runs.
+Without NOTIFY_SOCKET every method does nothing. No method raises or blocks, also if the service manager is gone or
+busy. Messages for which the socket has no room are sent again every RETRY_S, in their order, while an event loop runs.
+`Notifier` writes its own state.
 """
 
 import asyncio
@@ -12,14 +13,16 @@ from collections import deque
 from collections.abc import MutableMapping
 
 RETRY_S = 0.2
-MAX_UNSAID = 16  # the oldest go first: what was said later holds
+MAX_UNSAID = 16  # the oldest are dropped: a later state replaces an earlier one
 
 
 class Notifier:
-    """Sends states to the socket at `address`; `watchdog_interval_s` is how often `watchdog` is due, None for never."""
+    """Sends states to the socket at `address`. `watchdog_interval_s` is the interval for calls of `watchdog`; None
+    without a watchdog."""
 
     def __init__(self, address: str = "", watchdog_interval_s: float | None = None) -> None:
-        # "@name" is Linux's abstract namespace, where the first byte is zero; what is neither is of no use here
+        # "@name" is Linux's abstract namespace, with a zero as its first byte; any other form without a leading slash
+        # is ignored
         self._address = "\0" + address[1:] if address.startswith("@") else address if address.startswith("/") else ""
         self._watchdog_interval_s = watchdog_interval_s if self._address else None
         self._unsaid: deque[bytes] = deque(maxlen=MAX_UNSAID)
@@ -31,7 +34,8 @@ class Notifier:
 
     @classmethod
     def from_environment(cls, environment: MutableMapping[str, str] = os.environ) -> "Notifier":
-        """The one systemd asked for. Takes the variables away, so that no child process believes they are meant."""
+        """Create the notifier from the variables of systemd, and remove these from `environment`, since they do not
+        apply to child processes."""
         address = environment.pop("NOTIFY_SOCKET", "")
         period_us = environment.pop("WATCHDOG_USEC", "")
         pid = environment.pop("WATCHDOG_PID", "")
@@ -41,33 +45,33 @@ class Notifier:
 
     @property
     def watchdog_interval_s(self) -> float | None:
-        """Seconds between two calls of `watchdog`: half of what systemd waits. None: nobody waits."""
+        """Seconds between two calls of `watchdog`: half of the watchdog's timeout. None without a watchdog."""
         return self._watchdog_interval_s
 
     @property
     def enabled(self) -> bool:
-        """Whether anybody listens."""
+        """Whether there is a socket."""
         return bool(self._address)
 
     def ready(self, status: str = "") -> None:
-        """Start or reload is complete; `status` is the line that `systemctl status` shows."""
+        """Report the end of a start or a reload; `status` is the line that `systemctl status` shows."""
         self._send("READY=1", *([_status(status)] if status else []))
 
     def reloading(self) -> None:
-        """A reload begins; `ready` ends it."""
-        # Type=notify-reload matches this time with its own, so it is the kernel's clock, not one of ours
+        """Report the beginning of a reload; `ready` ends it."""
+        # Type=notify-reload compares this time with its own, so it is read from the kernel's monotonic clock
         self._send("RELOADING=1", f"MONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
 
     def stopping(self, extend_s: float) -> None:
-        """The end begins and takes up to `extend_s` from now. May be said again while it lasts."""
+        """Report the beginning of the end, which takes up to `extend_s` seconds from now. May be repeated."""
         self._send("STOPPING=1", f"EXTEND_TIMEOUT_USEC={max(0, int(extend_s * 1_000_000))}")
 
     def watchdog(self) -> None:
-        """Everything that should run does. Left out, systemd ends the service after WatchdogSec and starts it again."""
+        """Report that this process is alive. Without it systemd restarts the service after WatchdogSec."""
         self._send("WATCHDOG=1")
 
     def status(self, text: str) -> None:
-        """The line that `systemctl status` shows."""
+        """Set the line that `systemctl status` shows."""
         self._send(_status(text))
 
     def _send(self, *assignments: str) -> None:
@@ -78,11 +82,11 @@ class Notifier:
             self._say()
 
     def _say(self) -> None:
-        """Say what is to be said, as far as there is room for it."""
+        """Send the queued messages, as far as the socket has room."""
         try:
             if self._socket is None:
-                # kept: without a free descriptor nothing could be said, and the watchdog would end the service. Not
-                # connected: systemd makes a new socket when it is upgraded
+                # kept open: without a free descriptor no message could be sent, and the watchdog would end the service.
+                # Not connected: systemd creates a new socket when it is upgraded
                 self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
                 self._socket.setblocking(False)
             while self._unsaid:
@@ -91,9 +95,9 @@ class Notifier:
         except BlockingIOError:
             try:
                 asyncio.get_running_loop().call_later(RETRY_S, self._say)
-            except RuntimeError:  # no loop: before the start, or after the end
+            except RuntimeError:  # no loop runs
                 self._unsaid.clear()
-        except (OSError, ValueError):  # nobody is there; ValueError: an address with a zero byte inside
+        except (OSError, ValueError):  # no receiver; ValueError: an address with a zero byte inside
             self._unsaid.clear()
 
 

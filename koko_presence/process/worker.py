@@ -1,7 +1,8 @@
-"""One worker: the only place that names concrete classes and reads the clocks.
+"""One worker: constructs its components, connects them, and starts, drains and stops them.
 
-Builds the house from the roof down (door, hub, bus, shard), starts it, drains it, stops it. The process around it is
-`worker_process`.
+This is the only module that names the concrete classes and reads the clocks. `Worker` writes the references between
+acceptor, hub, bus and shard, and replaces what a reload changes; each component writes its own state. The process
+around it is `worker_process`.
 """
 
 import asyncio
@@ -67,29 +68,29 @@ DEMO_FOLDER = Path(__file__).parents[1] / "web" / "demo"
 WS_PATHS = ("/presence", TRPC_PATH)
 DEMO_TOKEN_TTL_S = 3600
 WALL_SYNC_S = 1.0
-MEMORY_LOOK_S, MEMORY_SHORT_LOOK_S = 0.5, 0.1  # how often, and once there is not much left
+MEMORY_LOOK_S, MEMORY_SHORT_LOOK_S = 0.5, 0.1  # the interval, and the one while memory is short
 MEMORY_SHORT_SHARE = 0.75
 DRAIN_LONGEST_S = 10.0
 DRAIN_CLOSES_PER_S = 500.0
 DRAIN_LINGER_S = 1.0
 WEBHOOK_TIMEOUT_S = 5.0
-WEBHOOKS_LINGER_S = 3.0  # for what is still to be told at a drain,
+WEBHOOKS_LINGER_S = 3.0  # for undelivered webhook events at a drain
 EVENTS_A_MESSAGE = 10_000
-DRAIN_EXTRA_S = MIGRATION_S + 0.5  # and how much longer than it was told to a drain takes at most
+DRAIN_EXTRA_S = MIGRATION_S + 0.5  # a drain takes at most this much longer than requested
 
 monotonic = time.monotonic
 
 
 def load_pages() -> None:
-    """Read what workers serve from files, so that those that are forked from this process need not."""
+    """Read the static files before the fork, so that workers need not."""
     sdk_files(SDK_FOLDER)
     demo_files(DEMO_FOLDER)
 
 
 class CpuTimes:
-    """Called, it gives the seconds for which this process has run since it began, and for which it has waited for a
-    core: where workers are more than cores, it is the waiting that tells that there is no time to spare. Linux;
-    elsewhere, and without a free descriptor to read them with, the running alone goes on."""
+    """Returns the CPU time of this process and its time in the run queue, both in seconds since its start. With more
+    workers than cores only the time in the run queue shows that the cores are busy. Linux only: elsewhere, and without
+    a free descriptor, the time in the run queue stays as it was."""
 
     def __init__(self) -> None:
         self._waited_s = 0.0
@@ -105,8 +106,8 @@ class CpuTimes:
 
 
 class Place(NamedTuple):
-    """Which of several workers one is. `mesh_address` is the Unix socket where the others reach it,
-    `address_counts` the descriptor of `server.address_counts.shared_memory`."""
+    """The identity of one of several workers. `mesh_address` is its Unix socket for the other workers, `address_counts`
+    the descriptor of `server.address_counts.shared_memory`."""
 
     id: int
     slot: int
@@ -115,7 +116,7 @@ class Place(NamedTuple):
 
 
 class Worker:
-    """A running server on one loop. `start`, then `drain` and `stop`."""
+    """A server on one event loop: `start`, then `drain` and `stop`."""
 
     def __init__(
         self,
@@ -125,8 +126,8 @@ class Worker:
         place: Place | None = None,
         certificate: Certificate | None = None,
     ) -> None:
-        """`place` is None for a server of one worker; without `certificate` it is read from the files that `config`
-        names. Errors: OSError, ssl.SSLError for a certificate of no use."""
+        """`place` is None for a server of one worker. Without `certificate` it is read from the files that `config`
+        names. Errors: OSError; ssl.SSLError for an invalid certificate."""
         self.config = config
         self.dev = dev
         self.place = place
@@ -135,13 +136,13 @@ class Worker:
         self.on_took_over: Callable[[View], None] = lambda view: None
         self._views = OwnViews()
         self._take_over_timer: asyncio.TimerHandle | None = None
-        self._stopping = False  # the others may be gone before this one
+        self._stopping = False  # from then on deaths of other workers are ignored
         self.on_learned: Callable[[list[CacheEntry]], None] = lambda entries: None
         self.upstreams = Upstreams()
         self._mesh: Mesh | None = None
         loop = asyncio.get_running_loop()
         self._loop = loop
-        self._started_s = time.time()  # not when the program was loaded, which may be in the process it is forked from
+        self._started_s = time.time()  # the time of the fork, not of the import
         self._wall = WallClock()
         self._wall_timer: asyncio.TimerHandle | None = None
         self.addresses = AddressLimits(config.limits, _counts(place), monotonic)
@@ -153,7 +154,7 @@ class Worker:
         self._lag = LoopLag(loop, tally, self._on_lag_looked)
         self.shard = Shard(config.limits, config.rooms, self._wall)
         self._webhook_asker: HttpClient | None = None
-        self._closing: set[asyncio.Future[None]] = set()  # what is not needed any more
+        self._closing: set[asyncio.Future[None]] = set()  # access policies that are being closed
         self._tell_webhooks(config)
         self.bus = self._make_bus()
         self.bus.pair(self._poller.round)
@@ -209,28 +210,29 @@ class Worker:
         self._verifiers.start()
         self._memory, self._pressure = MemoryWatch(_memory_part(config)), Pressure()
         self._shed_events = self._shed_receivers = 0
-        self._events_dropped = 0  # left by another worker, when there is no webhook any more
+        self._events_dropped = 0  # events of another worker that arrived after the webhook was switched off
         self._memory_timer: asyncio.TimerHandle | None = None
         self._look_at_memory()
 
     @property
     def port(self) -> int:
-        """The port in use, also when the configuration said 0."""
+        """The bound port, also if the configured port is 0."""
         return int(next(iter(self.door.sockets)).getsockname()[1])
 
     async def start(self) -> None:
-        """Serve. Errors: OSError when the address cannot be bound."""
+        """Open the listening sockets and serve. Errors: OSError if an address cannot be bound."""
         await self.door.open(self.config.server.host, self.config.server.port)
 
     async def drain(self, longest_s: float = DRAIN_LONGEST_S, hand_over: Callable[[bytes], None] | None = None) -> None:
-        """Stop accepting and ask the clients to come back elsewhere: 1012, in a random order, over at most
-        `longest_s` seconds [N-d]. Then wait up to a second for their answers, and for those who were just coming in.
-        With `hand_over` there are other workers to come to: nothing is shown of the move to the others in their rooms,
-        and this worker stays in the view until the clients are there, or MIGRATION_S is over.
+        """Stop accepting and close all client connections with 1012, in random order, over at most `longest_s` seconds
+        [N-d]. Then wait up to a second for their close frames and for connections that were being opened.
 
-        Events that are to be told by webhook: what waits is given to `hand_over`, as `take_over_webhooks` of another
-        worker takes it, at once, and after the clients what was under way and has not arrived. Without it they are told
-        for up to three seconds more, and what is left is dropped."""
+        With `hand_over` there are other workers to reconnect to: other members are shown nothing of the move, and this
+        worker stays in the view until its sessions have resumed elsewhere, or for MIGRATION_S.
+
+        Webhook events: with `hand_over` the queued events are passed to it at once, in the encoding of
+        `take_over_webhooks`, and after the close of the connections those whose delivery failed or did not end in time.
+        Without `hand_over` delivery goes on for up to WEBHOOKS_LINGER_S seconds, and the rest is dropped."""
         end = monotonic() + longest_s + DRAIN_EXTRA_S
         self.door.stop_accepting()
         if self.webhooks is not None and hand_over is not None:
@@ -258,19 +260,19 @@ class Worker:
             _hand_over(await self.webhooks.take_rest(longest_s), hand_over)
         else:
             await self.webhooks.finish(longest_s)
-            self.webhooks.stop()  # before the last counters are told
+            self.webhooks.stop()  # before the final counters are sent
 
     def take_over_webhooks(self, events: bytes) -> None:
-        """Tell by webhook what another worker has left. They are older than this worker's own."""
+        """Deliver the webhook events that another worker has left, before this worker's own, which are newer."""
         found = msgspec.msgpack.decode(events, type=list[AnyHappening])
         if self.webhooks is not None:
             self.webhooks.take_over(found)
         elif found:
             self._events_dropped += len(found)
-            log.warning("events are not told: there is no webhook any more", extra={"events": len(found)})
+            log.warning("webhook events dropped: no webhook is configured", extra={"events": len(found)})
 
     async def stop(self) -> None:
-        """Close what is open and every timer with it."""
+        """Close all connections, components and timers."""
         self._stopping = True
         await self.door.close()
         self.addresses.close()
@@ -293,7 +295,7 @@ class Worker:
                 timer.cancel()
 
     def reload(self, config: Config) -> None:
-        """Take over new limits, origins and keys without touching a connection."""
+        """Apply new limits, origins, keys and access rules, without touching a connection."""
         if config.access != self.config.access:
             before, self.hub.access = self.hub.access, _access(config, self.upstreams)
             self._close_access(before)
@@ -310,14 +312,14 @@ class Worker:
         self._tell_webhooks(config)
 
     def set_limits(self, limits: Limits) -> None:
-        """New limits hold for what begins from now on: sessions, people in rooms, deadlines."""
+        """Apply limits to sessions, memberships and deadlines that begin from now on."""
         self.hub.limits = limits
         self.shard.setting.limits = limits
         self.bus.set_limits(limits)
         self.door.set_limits(limits.max_message_bytes, limits.max_frame_bytes, limits.send_stuck_s)
 
     def snapshot(self) -> bytes:
-        """This worker's Counters as msgpack, for admin/metrics.py."""
+        """This worker's `Counters` as msgpack, for admin/metrics.py."""
         return collect(
             tally,
             self._lag,
@@ -344,7 +346,7 @@ class Worker:
         closing.add_done_callback(self._closing.discard)
 
     def _tell_webhooks(self, config: Config) -> None:
-        """Switch webhooks on or off, or give them what is new."""
+        """Switch webhooks on or off, or pass a changed configuration to them."""
         if config.webhooks.url and self.webhooks is None:
             self._webhook_asker = HttpClient(
                 timeout_s=WEBHOOK_TIMEOUT_S, connections=1, upstream=self.upstreams["webhook"]
@@ -355,7 +357,7 @@ class Worker:
         self.shard.setting.happenings = self.webhooks if config.webhooks.url else None
 
     def _handler(self, connection: Connection) -> Handler:
-        """Who speaks with a new WebSocket: a session, by tRPC or by the presence protocol."""
+        """Create the handler of a new WebSocket: a session of the presence protocol, or one behind tRPC."""
         if connection.target.partition("?")[0] == TRPC_PATH:
             return TrpcSocket(self.hub, connection)
         return self.hub.accept(connection, connection.address_use)
@@ -368,10 +370,10 @@ class Worker:
     def _origins(self, config: Config) -> Origins:
         return Origins(frozenset(config.server.origins), tls=bool(self.config.server.tls_cert), local_only=self.dev)
 
-    # --- the seam to the other workers ------------------------------------------------------------------------------
+    # --- other workers ----------------------------------------------------------------------------------------------
 
     def _make_bus(self) -> LocalBus:
-        """The bus: to this worker's own shard, or to all workers when it has a `place` among them."""
+        """Create the bus: to the worker's own shard, or, with a `place`, to all workers."""
         if self.place is None:
             return LocalBus(self.shard, self._poller, monotonic, CpuTimes())
         self._mesh = Mesh(
@@ -398,15 +400,16 @@ class Worker:
         self.shard.setting.delays.note(since, now)
 
     async def open_mesh(self) -> None:
-        """Listen at `place.mesh_address`; after this the worker may be put into a view. Again when the socket is gone
-        from its folder. Errors: OSError."""
+        """Listen at `place.mesh_address`, after which the worker may be added to a view. To be called again if the
+        socket file was removed. Errors: OSError."""
         if self._mesh is not None:
             await self._mesh.open()
 
     def on_view(self, view: View) -> None:
-        """Take over the supervisor's view of the workers; `on_serving` is called with its epoch when everything that
-        moves has moved, and `on_peer_stuck` with the id of a worker that cannot be reached any more. When others end
-        and the supervisor does not say so in time, this worker goes by a view of its own: `on_took_over` is called."""
+        """Apply the supervisor's view of the workers. `on_serving` is called with its epoch once the change is
+        complete, and `on_peer_stuck` with the id of a worker that cannot be reached. If workers end and no view without
+        them arrives in time, this worker follows a view of its own (`cluster/local_views.py`) and calls
+        `on_took_over`."""
         found = self._views.on_view(view)
         if found is not None:
             self._go_by(found)
@@ -433,7 +436,7 @@ class Worker:
             return
         dead = sorted(peer.slot for peer in (before.peers if before else ()) if peer.id not in view.ids)
         log.warning(
-            "workers have died and the supervisor has not said so: this one goes on without them",
+            "workers died and the supervisor sent no new view: continuing without them",
             extra={"dead": dead, "epoch": view.epoch},
         )
         self._go_by(view)
@@ -443,7 +446,7 @@ class Worker:
         self.on_learned(entries)
 
     def learn(self, entries: list[CacheEntry]) -> None:
-        """What another worker has been told by an identity provider or the application."""
+        """Store answers of identity providers and access checks that another worker has fetched."""
         self._verifiers.learn(entries, time.time())
 
     # --- memory -----------------------------------------------------------------------------------------------------
@@ -455,7 +458,8 @@ class Worker:
         self._keep_within(use)
 
     def _keep_within(self, use: Use) -> None:
-        """Do what is to be done with so much memory in use: what can be done without goes first, then newcomers."""
+        """Apply the memory level: slow subscribers and queued webhook events are shed first, then new connections are
+        refused."""
         before, level = self._pressure.level, self._pressure.update(use.share)
         self.door.refuses_newcomers = self.hub.refuses_newcomers = level is Level.REFUSE
         if level >= Level.SHED:
@@ -465,21 +469,21 @@ class Worker:
             return
         extra: dict[str, int] = {"used": use.used, "limit": use.limit}
         if level is Level.REFUSE:
-            log.error("memory is short: newcomers are refused", extra=extra)
+            log.error("memory is short: new connections are refused", extra=extra)
         elif level is Level.SHED and before is Level.ENOUGH:
-            log.warning("memory is short: slow receivers and what waits for webhooks are let go", extra=extra)
+            log.warning("memory is short: slow subscribers are closed and queued webhook events dropped", extra=extra)
         elif level is Level.SHED:
-            log.warning("memory is short, but newcomers are let in again", extra=extra)
+            log.warning("memory is short: new connections are accepted again", extra=extra)
         else:
             extra |= {"receivers": self._shed_receivers, "events": self._shed_events}
             self._shed_receivers = self._shed_events = 0
-            log.info("there is memory enough again", extra=extra)
+            log.info("memory is sufficient again", extra=extra)
 
     # --- clocks, tokens ---------------------------------------------------------------------------------------------
 
     def _sync_wall(self) -> None:
         self._wall.sync(monotonic(), time.time())
-        logs.report()  # how many lines a flood has cost
+        logs.report()  # logs how many lines were dropped
         if self.webhooks is not None:
             self.webhooks.tell_drops(monotonic())
         self.addresses.tidy()
@@ -505,7 +509,7 @@ def _hand_over(events: list[AnyHappening], hand_over: Callable[[bytes], None]) -
 def _counts(place: Place | None) -> AddressCounts:
     counts = AddressCounts(None if place is None else place.address_counts, key=new_hash_key())
     if place is not None and not counts.is_shared:
-        log.warning("this worker counts by address for itself, so an address may have as much of every worker")
+        log.warning("limits by address are counted by this worker only: an address may reach them at every worker")
     return counts
 
 

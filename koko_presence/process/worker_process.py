@@ -1,9 +1,9 @@
-"""The process around a worker: alone, or as one of several under a supervisor.
+"""The process around a worker: standalone, or one of several under a supervisor.
 
-Alone it is the whole service: signals, operator port, what systemd wants to know. Under a supervisor it is forked by
-the fork server, with its end of the control channel and the listening sockets; all else comes by the channel, the
-configuration included, so that no secret stands in a command line or an environment. It beats from its own loop, and
-ends with the channel.
+A standalone process is the whole service, with signals, operator port and systemd notifications. Under a supervisor the
+process is forked by the fork server, with its end of the control channel and the listening sockets; the configuration
+and everything else arrives by the channel, so that no secret is in a command line or an environment. Messages of the
+channel are handled in their order. The process sends heartbeats from its loop, and ends when the channel closes.
 """
 
 import asyncio
@@ -48,40 +48,41 @@ STOP_EXTEND_S = 5.0
 
 
 def calm_collector() -> None:
-    """What is there at the start stays; and a busy worker's short-lived lists are no reason to look at every object."""
+    """Exclude all present objects from garbage collection, and collect rarely, since a collection visits every
+    object."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
 
 
 def end_process(status: int) -> NoReturn:
-    """End now, once the last lines are out. The loop is not closed: that waits for names that are being looked up. And
-    nothing is left to be tidied up, which takes its time with a big heap."""
+    """End the process once the last log lines are written. The loop is not closed, since that waits for pending name
+    lookups; and objects are not freed, which takes long for a large heap."""
     sys.stdout.flush()
     queued_stream.drain()
     os._exit(status)
 
 
 def load_ahead() -> None:
-    """Load what Python would read from files when it is used for the first time, while people wait."""
+    """Load what Python would otherwise read from files at the first use, while requests wait."""
     for codec in ("utf-16-le", "unicode_escape", "idna"):
         codecs.lookup(codec)
     versions()
 
 
 def say_what_fits(worker: Worker) -> None:
-    """How many connections the worker can hold, in its log."""
+    """Log how many connections the worker can hold."""
     fits = {"connections": worker.door.max_connections, "used": Descriptors().used(), "allowed": allowed()}
     log.info("connections that the descriptor limit allows", extra=fits)
 
 
-# --- alone --------------------------------------------------------------------------------------------------------
+# --- standalone ---------------------------------------------------------------------------------------------------
 
 
 def run(config: Config, *, dev: bool = False, reload_config: Callable[[], Config] | None = None) -> NoReturn:
-    """Serve with one worker until SIGINT or SIGTERM; SIGHUP reads the configuration again, SIGUSR1 writes the stacks of
-    all threads to the log. Then the process ends, with exit code 0 after a drain, 2 when an address or the certificate
-    cannot be used, which no restart helps."""
+    """Serve with one worker until SIGINT or SIGTERM; SIGHUP reads the configuration again, SIGUSR1 logs the stacks of
+    all threads. Then the process ends: with exit code 0 after a drain, 2 if an address or the certificate cannot be
+    used, which no restart mends."""
     terminal = Terminal()
     prepare()
     uvloop.run(_serve_alone(config, dev, reload_config or load, terminal))
@@ -93,8 +94,8 @@ async def _serve_alone(config: Config, dev: bool, reload_config: Callable[[], Co
 
 
 class SingleProcessServer(Service):
-    """A service of one worker. It cannot be replaced while it serves, and no other stands in for it: when it dies the
-    service has ended, and what started it has to start it again."""
+    """A service of one worker. The worker cannot be replaced while it serves and has no substitute: its death is the
+    end of the service, which the service manager has to start again."""
 
     can_roll = False
 
@@ -107,7 +108,7 @@ class SingleProcessServer(Service):
         self._over: asyncio.Future[None] = self._loop.create_future()
 
     async def serve(self) -> int:
-        """The whole life of the service; gives the exit code."""
+        """Run the service until its end; returns the exit code."""
         config, line = self._config, ""
         try:
             certificate = self._certificate = await read_certificate(config.server)
@@ -162,7 +163,7 @@ class SingleProcessServer(Service):
             self._notifier.watchdog()
             self._loop.call_later(interval_s, self._watch)
 
-    # --- the service, as one worker gives it ----------------------------------------------------------------------
+    # --- the service with one worker ------------------------------------------------------------------------------
 
     def unready(self) -> str:
         return self._reason
@@ -194,7 +195,7 @@ class SingleProcessServer(Service):
         log.warning("one worker cannot be replaced while it serves: restart, or set server.workers to 2 or more")
 
     def drain(self) -> None:
-        if self._leaving is not None:  # a second Ctrl-C does not wait
+        if self._leaving is not None:  # a second SIGINT or SIGTERM does not wait
             self._end()
             return
         server = self._config.server
@@ -218,18 +219,18 @@ class SingleProcessServer(Service):
         return self._leaving is not None
 
     def look_at_sockets(self) -> None:
-        """There are none: one worker talks to nobody."""
+        """Do nothing: a single worker has no mesh socket."""
 
 
 # --- one of several -----------------------------------------------------------------------------------------------
 
 
 def run_one(channel: int, listening: Sequence[Sequence[int]], address_counts: int | None, supervisor: int) -> NoReturn:
-    """Serve until the supervisor, the process of that number, says Stop or is gone. The descriptors are this worker's
-    end of the control channel, the listening sockets of every slot, and the memory in which all count by address."""
-    for number in SIGNALS:  # these are the supervisor's affair, also when somebody sends them to the whole group
+    """Serve until the supervisor, process `supervisor`, sends `Stop` or ends. The descriptors are this worker's end of
+    the control channel, the listening sockets of each slot, and the shared memory of the counts by address."""
+    for number in SIGNALS:  # signals to the process group are meant for the supervisor
         signal.signal(number, signal.SIG_IGN)
-    # a worker whose loop hangs sees no end of the channel, and would hold the port against the next supervisor
+    # a worker whose loop hangs does not see the end of the channel, and would keep the port from the next supervisor
     end_with(supervisor)
     queued_stream.queue_stderr()
     prepare()
@@ -244,12 +245,12 @@ async def _serve(sock: socket.socket, listening: list[list[socket.socket]], addr
 
 
 class Member:
-    """One worker among several: does what comes by the channel."""
+    """One worker among several: handles the messages of the control channel."""
 
     def __init__(
         self, sock: socket.socket, listening: list[list[socket.socket]], address_counts: int | None = None
     ) -> None:
-        """`listening` are the sockets of each slot, `address_counts` is for `Place`."""
+        """`listening` are the sockets of each slot; `address_counts` is passed to `Place`."""
         self._worker: Worker | None = None
         self._listening, self._address_counts = listening, address_counts
         self._tasks: set[asyncio.Task[None]] = set()
@@ -271,7 +272,7 @@ class Member:
         if isinstance(message, Begin):
             try:
                 self._begin(message)
-            except Exception as error:  # a fault of ours: the supervisor must not have to wait until it is too late
+            except Exception as error:  # report a fault at once, or the supervisor waits for its timeout
                 self._fail_by(error)
         elif isinstance(message, control_channel.Stop) or worker is None:
             self._end()
@@ -334,7 +335,7 @@ class Member:
         self._channel.send(Ready())
 
     def _stand_in(self, view: View) -> None:
-        """The supervisor does not say who is to accept for workers that have died: what it would say."""
+        """Accept for the slots of dead workers, by the assignment that the supervisor would make from `view`."""
         owners = {peer.id: peer.slot for peer in view.peers if peer.owns}
         slots = assign(len(self._listening), owners, owners).get(self._place.id)
         if slots is not None and self._listening and self._worker is not None:
@@ -343,14 +344,14 @@ class Member:
     async def _open_mesh_again(self, worker: Worker) -> None:
         try:
             await worker.open_mesh()
-        except OSError as error:  # the supervisor looks again
+        except OSError as error:  # the supervisor checks again
             log.error("cannot listen on %s: %s", self._place.mesh_address, error.strerror or error)
 
     async def _drain(self, worker: Worker, longest_s: float, *, hand_over: bool) -> None:
         worker.door.stop_accepting()
         for sock in [sock for slot in self._listening for sock in slot]:
             sock.close()
-        self._listening = []  # nobody comes in any more, whatever is still on its way
+        self._listening = []  # an `Accept` that arrives later has no effect
         log.info("draining", extra={"connections": len(worker.hub.connections)})
         hand = (lambda events: self._channel.send(control_channel.Untold(events=events))) if hand_over else None
         await worker.drain(longest_s, hand)
@@ -366,9 +367,9 @@ class Member:
         self._end()
 
     def _fail_by(self, error: Exception) -> None:
-        log.error("the worker cannot begin", exc_info=error)
+        log.error("the worker cannot start", exc_info=error)
         text = " ".join(str(error).split())
-        self._fail(f"it cannot begin: {type(error).__name__}: {text}", final=False)
+        self._fail(f"cannot start: {type(error).__name__}: {text}", final=False)
 
     def _log_as(self, config: Config) -> None:
         logs.configure(config.log, config.secrets, fields={"worker": self._place.slot, "id": self._place.id})

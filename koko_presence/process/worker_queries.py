@@ -1,4 +1,4 @@
-"""One question to many workers: who answers within a second, and who does not."""
+"""Sends one request to many workers and collects the answers that arrive within a second."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -15,7 +15,7 @@ class _Asked:
 
 
 class Questions:
-    """The questions that are out. The supervisor's; written by `ask`, and by `on_answer` when a worker answers."""
+    """The pending requests of the supervisor. Written by `ask`, and by `on_answer` when a worker answers."""
 
     def __init__(self) -> None:
         self._out: dict[int, _Asked] = {}
@@ -24,8 +24,8 @@ class Questions:
     async def ask(
         self, sends: Mapping[int, Callable[[Message], None]], make: Callable[[int], Message]
     ) -> dict[int, bytes]:
-        """`make` gives the message by the question's number; `sends` has for each worker's id the way to it. What they
-        answered, by id."""
+        """Send a request to all workers of `sends`, which has the send function by worker id; `make` builds the message
+        from the request's number. Returns the answers by worker id."""
         if not sends:
             return {}
         self._last += 1
@@ -41,7 +41,7 @@ class Questions:
         return asked.answers
 
     def on_answer(self, id: int, number: int, body: bytes) -> None:
-        """A worker has answered; too late, and nobody listens."""
+        """Record a worker's answer; a late one is dropped."""
         asked = self._out.get(number)
         if asked is not None:
             asked.answers[id] = body

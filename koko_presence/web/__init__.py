@@ -1,1 +1,1 @@
-"""What browsers are served: the SDK, the demo and the operators' live page."""
+"""Files for browsers: the SDK, the demo and the operators' live page."""

@@ -1,8 +1,8 @@
-"""Files that are read once, at the start, and served from memory: conditional requests and ranges [RFC 9110 sections 13
-and 14].
+"""Serves files from memory, read once at the start, with conditional requests and ranges [RFC 9110 sections 13 and 14].
 
-aiohttp reads the conditions. Its FileResponse is not used: it takes threads, which take turns with the loop for the
-interpreter, and a descriptor for each request; and in 3.14 it takes an entity tag in If-Range for no condition at all.
+aiohttp parses the conditional headers. Its FileResponse is not used: it needs threads, which compete with the loop for
+the interpreter lock, and a descriptor per request; and in 3.14 it treats an entity tag in If-Range as no condition. A
+`StaticFile` does not change after its construction.
 """
 
 import hashlib
@@ -14,8 +14,8 @@ from types import MappingProxyType
 
 from aiohttp import ETag, web
 
-# What the host's own table may not know or may call application/javascript; a module needs a JavaScript type, and
-# `.ts` is a film to Python's table.
+# The host's table may lack these or list application/javascript; a module needs a JavaScript type, and `.ts` is a video
+# type in Python's table.
 CONTENT_TYPES = {
     ".js": "text/javascript",
     ".ts": "text/plain",
@@ -29,12 +29,12 @@ NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 class StaticFile:
-    """One file. `headers` come with every answer."""
+    """One file in memory. `headers` are part of every response."""
 
     def __init__(
         self, path: Path, headers: Mapping[str, str] = NO_HEADERS, page_headers: Mapping[str, str] = NO_HEADERS
     ):
-        """`page_headers` come with it if it is HTML. Errors: OSError."""
+        """`page_headers` are added to the response if the file is HTML. Errors: OSError."""
         self._body = path.read_bytes()
         self._tag = hashlib.sha256(self._body).hexdigest()[:20]
         kind = CONTENT_TYPES.get(path.suffix) or mimetypes.guess_type(path.name)[0] or "application/octet-stream"
@@ -51,8 +51,8 @@ class StaticFile:
             self._headers["Accept-Ranges"] = "bytes"
 
     def answer(self, request: web.BaseRequest) -> web.Response:
-        """The answer to a GET or HEAD: 200, 206, 304, 412 or 416. The conditions are looked at in the order of RFC 9110
-        section 13.2.2; there is no Last-Modified, so those on dates do not apply."""
+        """Build the response to a GET or HEAD request: 200, 206, 304, 412 or 416. Conditions are evaluated in the order
+        of RFC 9110 section 13.2.2; without Last-Modified the conditions on dates do not apply."""
         headers = request.headers
         if (
             request.if_match is not None
@@ -71,11 +71,12 @@ class StaticFile:
         return self._part(asked)
 
     def _is_in(self, tags: tuple[ETag, ...], *, weak: bool) -> bool:
-        """Is this file's tag among `tags`, by weak or strong comparison [RFC 9110 section 8.8.3.2]?"""
+        """Whether this file's tag is among `tags`, by weak or strong comparison [RFC 9110 section 8.8.3.2]."""
         return any(tag.value == self._tag and (weak or not tag.is_weak) for tag in tags)
 
     def _part(self, asked: str) -> web.Response:
-        """The bytes that Range asks for, of several the whole: a player seeks with them [RFC 9110 section 14]."""
+        """The response to one range; the whole file for several ranges or an invalid header. A player seeks with ranges
+        [RFC 9110 section 14]."""
         found, size = RANGE.fullmatch(asked.strip()), len(self._body)
         first, last = found.groups() if found is not None else ("", "")
         if (not first and not last) or (first and last and int(last) < int(first)):
@@ -91,7 +92,8 @@ class StaticFile:
 def static_files(
     folder: Path, prefix: str, headers: Mapping[str, str] = NO_HEADERS, page_headers: Mapping[str, str] = NO_HEADERS
 ) -> dict[str, StaticFile]:
-    """Every file below `folder` by its path under `prefix`; an index.html also answers for the prefix itself."""
+    """Read every file below `folder`, except `.py` files; returns them by path under `prefix`. `index.html` is also
+    served at the prefix itself."""
     files: dict[str, StaticFile] = {}
     for path in sorted(folder.rglob("*")):
         if not path.is_file() or path.suffix == ".py":

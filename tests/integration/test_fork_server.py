@@ -21,7 +21,7 @@ LIBRARIES = [
     *("jwt", "msgspec", "multidict", "picows", "propcache", "python_socks", "typing_extensions.py", "uvloop", "yarl"),
     *("_cffi_backend*.so", "*.dist-info"),
 ]
-ENDED = "the process that starts workers has ended"
+ENDED = "the fork server ended"
 
 
 def children(it: Service) -> dict[str, list[int]]:
@@ -94,7 +94,7 @@ def test_a_half_overwritten_program_stops_neither_a_replacement_nor_a_rolling_re
         wait_until(lambda: it.log("worker started", id=3))
         wait_until(it.whole)
         it.signal(signal.SIGUSR2)
-        it.wait("the new workers run the program that was loaded before: the program could not be loaded")
+        it.wait("the new workers run the previous program: the program could not be loaded")
         it.wait("every worker was replaced")
         wait_until(it.whole)
 
@@ -122,7 +122,7 @@ def test_a_rolling_reload_whose_workers_cannot_begin_goes_back_to_the_program_fr
         source.write_text(source.read_text().replace("    async def _get_ready", "    async def _was_get_ready"))
         before = fork_server(it)
         it.signal(signal.SIGUSR2)
-        it.wait("the rolling reload ends here")
+        it.wait("rolling reload cancelled")
         wait_until(lambda: children(it)["server"] == [before])
         os.kill(it.pid(1), signal.SIGKILL)
         wait_until(it.whole)

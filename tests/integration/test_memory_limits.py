@@ -187,7 +187,7 @@ def test_in_a_control_group_nothing_is_killed_and_newcomers_come_in_when_there_i
             assert "worker_restarts_total 0" in it.metrics() and it.process.poll() is None, "nobody was killed"
             (group / limit_file(version)).write_text(str(1 << 34))
             wait_until(lambda: not refused())
-            it.wait("memory is short: newcomers are refused")
+            it.wait("memory is short: new connections are refused")
             for ws in held:
                 ws.sock.close()
             it.process.send_signal(signal.SIGTERM)

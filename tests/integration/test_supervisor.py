@@ -220,7 +220,7 @@ def test_three_workers_boot_into_one_view_and_all_take_connections() -> None:
         it.up()
         wait_until(it.whole)  # on a busy machine a worker's first beats may be late
         assert it.ask("/healthz")[0] == 200
-        assert "counts by address for itself" not in it.said(), "they share the memory"
+        assert "counted by this worker only" not in it.said(), "they share the memory"
         assert [(line["worker"], line["id"]) for line in it.log("worker started")] == [(0, 1), (1, 2), (2, 3)]
         sockets = [it.connect(f"u{number}") for number in range(30)]
         folder = it.folder / "run"
@@ -357,7 +357,7 @@ def test_workers_that_die_and_die_end_the_service_with_exit_1() -> None:
             time.sleep(0.01)
         assert it.process.returncode == 1
         last = it.said().splitlines()[-1]
-        assert "no worker could be started in 10 s, the last one because" in last
+        assert "no worker could be started in 10 s, the last failure: " in last
         assert wait_until(lambda: it.alive() == [])
 
 
@@ -508,7 +508,7 @@ def test_a_rolling_reload_replaces_every_worker_and_refuses_nobody() -> None:
             assert reload(it, "--rolling").returncode == 0
             it.wait("rolling reload: every worker is replaced")
             reload(it, "--rolling")
-            it.wait("no rolling reload now: a rolling reload is under way already")
+            it.wait("rolling reload refused: a rolling reload is in progress")
             was_ready = []
             wait_until(lambda: was_ready.append(it.ready()) or it.log("every worker was replaced"))
             served = stream.served
@@ -528,7 +528,7 @@ def test_a_rolling_reload_to_something_that_cannot_serve_leaves_the_old_workers(
         ws = it.connect()
         it.configure(server="tls_cert = '/etc/hostname'\ntls_key = '/etc/hostname'")
         it.signal(signal.SIGUSR2)
-        it.wait("no rolling reload: cannot serve on")
+        it.wait("rolling reload failed: cannot serve on")
         wait_until(lambda: len(it.alive()) == 2)
         assert it.ready()
         ws.send(frame(TEXT, b'{"type":"heartbeat"}'))

@@ -135,7 +135,7 @@ def no_program_at_all(it: Service) -> Iterator[None]:
     away = no_program(it)
     next(away)
     os.kill(fork_server(it), signal.SIGKILL)
-    it.wait("the process that starts workers has ended")
+    it.wait("the fork server ended")
     yield
     yield from away
 
@@ -265,7 +265,7 @@ def test_a_replacement_has_the_certificate_that_was_last_found_good(certificate:
         wait_until(lambda: it.log("worker started", id=3))
         wait_until(it.whole)
         it.signal(signal.SIGUSR2)
-        it.wait("no rolling reload: cannot serve on")
+        it.wait("rolling reload failed: cannot serve on")
         for _ in range(8):
             with RawSocket(it.port, tls=trusting) as ws:
                 assert "101" in ws.upgrade()
@@ -295,7 +295,7 @@ def test_the_runtime_folder_is_made_again_and_the_server_is_found_in_it() -> Non
         os.kill(it.pid(1), signal.SIGKILL)
         wait_until(lambda: it.log("worker started", id=3))
         wait_until(it.whole)
-        assert it.log("the runtime folder was gone and is made again")
+        assert it.log("the runtime folder was missing and was created again")
         assert sorted(path.name for path in (it.folder / "run").iterdir()) == ["supervisor.pid", "w2.sock", "w3.sock"]
         assert reload(it).returncode == 0
         it.wait("configuration reloaded")

@@ -245,7 +245,7 @@ def test_the_service_ends_when_no_worker_can_start() -> None:
         for id in list(yard.alive):
             yard.die(id, 1)
         yard.pass_time(0.1, settle=False)
-    assert yard.exit.code == 1 and "no worker could be started in 10 s, the last one because" in yard.exit.line
+    assert yard.exit.code == 1 and "no worker could be started in 10 s, the last failure: " in yard.exit.line
     assert yard.now - began >= NOBODY_FOR_S and yard.fleet.deaths > FAILURES
 
 
@@ -487,7 +487,7 @@ def test_with_little_memory_the_successors_of_a_batch_accept_for_all() -> None:
 def test_a_second_rolling_reload_meanwhile_is_refused() -> None:
     yard = Yard().boot()
     yard.do(yard.fleet.roll(yard.now))
-    with pytest.raises(ValueError, match="under way already"):
+    with pytest.raises(ValueError, match="is in progress"):
         yard.fleet.roll(yard.now)
     yard.settle()
     assert yard.do(yard.fleet.roll(yard.now)) != []

@@ -80,7 +80,7 @@ def test_without_any_folder_to_write_to_it_is_said_that_this_is_what_is_missing(
         raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp', '/var/tmp']")
 
     monkeypatch.setattr(tempfile, "gettempdir", nowhere)
-    with pytest.raises(RuntimeFault, match=r"no folder can be written to: No usable .*: set server.runtime_dir"):
+    with pytest.raises(RuntimeFault, match=r"no temporary folder is writable: No usable .*: set server.runtime_dir"):
         runtime_dir(Config(), 1, {})
     with pytest.raises(RuntimeFault, match=r"/proc/nowhere cannot be used: .*: set server.runtime_dir"):
         RuntimeFolder(Path("/proc/nowhere"), 1)
@@ -116,7 +116,7 @@ def test_a_folder_that_was_removed_is_made_again_and_found_by_it(place: Path) ->
     assert folder.mend() and find_server(place).pid == os.getpid()
     shutil.rmtree(place)
     place.touch()
-    with pytest.raises(RuntimeFault, match="is no folder"):
+    with pytest.raises(RuntimeFault, match="is not a directory"):
         folder.mend()
     place.unlink()
     assert folder.mend()
@@ -136,7 +136,7 @@ def test_a_server_that_has_only_just_locked_its_folder_is_not_there_yet(place: P
     """It was an IndexError."""
     folder = RuntimeFolder(place, 2)
     os.truncate(place / "supervisor.pid", 0)
-    with pytest.raises(NoServer, match="only just starting"):
+    with pytest.raises(NoServer, match="is still starting"):
         find_server(place)
     folder.close()
 
@@ -149,7 +149,7 @@ def test_a_folder_that_is_not_ours_alone_is_refused(place: Path, monkeypatch: py
     place.chmod(0o700)
     link = place.parent / "link"
     link.symlink_to(place)
-    with pytest.raises(RuntimeFault, match="is no folder"):
+    with pytest.raises(RuntimeFault, match="is not a directory"):
         RuntimeFolder(link, 2)
     monkeypatch.setattr(os, "getuid", lambda: 12345)
     with pytest.raises(RuntimeFault, match="belongs to another user"):
@@ -469,7 +469,7 @@ def test_an_unexpected_fault_of_a_worker_reaches_the_supervisor() -> None:
         await pause(lambda: end.got)
         (failed,) = end.got
         assert isinstance(failed, Failed) and not failed.final
-        assert failed.reason.startswith("it cannot begin: ValidationError: ") and "\n" not in failed.reason
+        assert failed.reason.startswith("cannot start: ValidationError: ") and "\n" not in failed.reason
         end.channel.close()
 
     uvloop.run(test())

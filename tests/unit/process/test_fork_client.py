@@ -149,7 +149,7 @@ def test_a_fork_server_that_ends_fails_those_who_wait_and_the_next_request_start
     async def story(house: House) -> None:
         server = await started(house, 1, 2)
         server.sock.close()
-        await house.heard((1, "its socket closed"), (2, "its socket closed"))
+        await house.heard((1, "socket closed"), (2, "socket closed"))
         assert house.forks.pids == {1000}, "not waited for yet"
         house.forks.tick(0.0)
         assert house.forks.pids == set()
@@ -175,7 +175,7 @@ def test_regression_a_worker_that_died_before_its_pid_was_read_was_waited_for_as
         assert not house.forks.awaits_answer
         house.forks.ask(3)
         server.sock.close()
-        await house.heard((3, "its socket closed"))
+        await house.heard((3, "socket closed"))
         assert not house.forks.awaits_answer, "nobody will answer"
 
     play(story)
@@ -247,7 +247,7 @@ def test_one_that_does_not_answer_as_it_should_is_ended(play: Play, how: str) ->
         if how == "hangs":
             for step in range(60):
                 house.forks.tick(now + 0.1 * step)
-            assert ANSWER_WITHIN_S < 6.0 and house.told == [(1, "it did not answer")]
+            assert ANSWER_WITHIN_S < 6.0 and house.told == [(1, "no answer within 5 s")]
         else:
             server.sock.send(b"nonsense")
             await until(lambda: house.told)
@@ -261,14 +261,14 @@ def test_a_program_that_cannot_be_loaded_is_said(play: Play) -> None:
         house.forks.ask(1)
         server = await house.server(0)
         server.sock.close()
-        await house.heard((1, "the program could not be loaded: its socket closed"))
+        await house.heard((1, "the program could not be loaded: socket closed"))
         house.forks.ask(2)
         server = await house.server(1)
         await until(lambda: house.forks.pids >= {1001})
         now = asyncio.get_running_loop().time()
         for step in range(int(LOADED_WITHIN_S) + 2):
             house.forks.tick(now + step)
-        await house.heard((2, "the program could not be loaded: it was not loaded within 20 s"))
+        await house.heard((2, "the program could not be loaded: not loaded within 20 s"))
         house.refusal = FileNotFoundError(2, "No such file or directory")
         house.forks.ask(3)
         await house.heard((3, "the program could not be loaded: No such file or directory"))
@@ -311,7 +311,7 @@ def test_a_new_program_that_cannot_be_loaded_changes_nothing(play: Play) -> None
         old = await started(house, 1)
         renewing = asyncio.ensure_future(house.forks.renew())
         (await house.server(1)).sock.close()
-        assert await renewing == "the program could not be loaded: its socket closed"
+        assert await renewing == "the program could not be loaded: socket closed"
         old.say(Forked(1, 5))
         await house.heard((1, 5))
         renewing = asyncio.ensure_future(house.forks.renew())
@@ -320,7 +320,7 @@ def test_a_new_program_that_cannot_be_loaded_changes_nothing(play: Play) -> None
         now = asyncio.get_running_loop().time()
         for step in range(int(LOADED_WITHIN_S) + 2):  # it hangs
             house.forks.tick(now + step)
-        assert "was not loaded within" in await renewing and not old.killed
+        assert "not loaded within" in await renewing and not old.killed
         house.forks.go_back()
         assert not old.killed
 
@@ -354,12 +354,12 @@ def test_regression_requests_at_a_fork_server_that_was_not_needed_any_more_were_
             await house.heard((2, 7))
         elif how == "it ends":
             new.sock.close()
-            await house.heard((2, "its socket closed"))
+            await house.heard((2, "socket closed"))
         else:
             now = asyncio.get_running_loop().time()
             for step in range(60):
                 house.forks.tick(now + 0.1 * step)
-            await house.heard((2, "it did not answer"))
+            await house.heard((2, "no answer within 5 s"))
         assert new.killed and not house.forks.awaits_answer and not old.killed
         house.forks.tick(0.0)
         assert house.forks.pids == {1000}

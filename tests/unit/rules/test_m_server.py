@@ -521,7 +521,7 @@ def test_the_server_broadcasts_as_system() -> None:
 def test_a_fault_of_ours_is_an_answer_too(caplog: pytest.LogCaptureFixture) -> None:
     world = World(access=object())
     assert ask(world, Recheck(user_id="ann")) == [None] * len(world.nodes)
-    assert "an inquiry failed: Recheck" in caplog.text
+    assert "a survey request failed: Recheck" in caplog.text
 
 
 class NobodyKnows(Doors):
