@@ -1,1 +1,3 @@
-"""The compiled part: token buckets and frames. Installed as the subpackage koko_presence._fastpath."""
+"""The compiled part: reading, checking, encoding and writing of cursors and frames. Installed as
+`koko_presence._fastpath`.
+"""

@@ -1,8 +1,8 @@
 # cython: language_level=3
-"""What the compiled part was built from, and the guard that refuses to run it beside anything else.
+"""Records the versions the compiled part was built with, and refuses to run with others.
 
-picows' check of a handshake has no public name, and aiofastnet is below it. Either may change it with any release, so the
-versions themselves must be those that this was built and tested with.
+picows has no public name for its check of a handshake, and it uses aiofastnet. Either may change with any release, so
+both must have exactly the versions of the build.
 """
 
 from importlib.metadata import PackageNotFoundError, version as installed_version
@@ -24,7 +24,7 @@ BUILT_AGAINST = {"picows": KOKO_PICOWS.decode("ascii"), "aiofastnet": KOKO_AIOFA
 
 
 def check_abi():
-    """Errors: ImportError when picows or aiofastnet is not the very version this was built beside."""
+    """Compare the installed versions with those of the build. Errors: ImportError if picows or aiofastnet differs."""
     for package, built in BUILT_AGAINST.items():
         try:
             found = installed_version(package)

@@ -1,21 +1,21 @@
 cdef enum:
-    BOUNDS = 16  # of BOUNDS_S in koko_presence/protocol/metric_types.py
-    KINDS = 32  # room for SENT_TYPES there
+    BOUNDS = 16  # the length of BOUNDS_S in koko_presence/protocol/metric_types.py
+    KINDS = 32  # more than the length of SENT_TYPES there
     CURSOR_KIND = 1
 
 cdef struct Histogram:
     unsigned long long[17] buckets
     double sum_s
 
-# what is counted on a cursor's path
+# the counters on a cursor's path
 cdef struct Hot:
     unsigned long long cursors_received
-    unsigned long long cursors_superseded  # replaced by a newer one of the same session before they went into a room's stream
-    unsigned long long cursors_merged  # replaced by a newer one before a slow receiver took it
+    unsigned long long cursors_superseded  # replaced by a newer one of the same session before encoding
+    unsigned long long cursors_merged  # replaced by a newer one before a slow client took it
     unsigned long long selections_merged
     unsigned long long fanout_bytes
     unsigned long long flushes
-    unsigned long long forwards  # cursors to another worker's room
+    unsigned long long forwards  # cursors to rooms of other workers
     unsigned long long mesh_bytes
     unsigned long long[32] sent  # by kind
     Histogram broadcast

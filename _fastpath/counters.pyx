@@ -1,9 +1,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
-"""Counters: an addition where something happens, and all of them read at once when somebody asks.
+"""The counters of a worker process: incremented where an event occurs, and read together as one `Tallies`.
 
-A worker is a process, so they are the process's, and they only grow: who wants the numbers of a stretch of time takes
-the difference of two readings. What is counted for every cursor is a field of `hot`, for whoever cimports it; the rest
-goes through `tally`, a call each.
+They only grow; the count for a period is the difference of two readings. Counts of every cursor are fields of `hot`,
+written by the modules that cimport it; all others are incremented through calls of `tally`.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
@@ -26,7 +25,7 @@ from koko_presence.protocol.metric_types import Histogram as Reading
 cdef enum:
     LONGEST_NAME = 32
 
-cdef char[32][LONGEST_NAME] names  # by kind; 0 is a frame at which nobody has looked yet
+cdef char[32][LONGEST_NAME] names  # by kind; 0 stands for a frame whose kind is not determined yet
 cdef Py_ssize_t[32] sizes
 cdef int other = 0
 
@@ -48,7 +47,7 @@ _prepare()
 
 
 cdef unsigned char kind_of(bytes frame) noexcept:
-    """The type of a server message, framed or not, as its place in SENT_TYPES, from 1; the last of them is `other`."""
+    """The index of the type of a server message, framed or not, in SENT_TYPES, from 1; the last one is `other`."""
     cdef const unsigned char* text = <const unsigned char*>PyBytes_AS_STRING(frame)
     cdef Py_ssize_t size = PyBytes_GET_SIZE(frame), length = 0
     cdef int head = 0, i
@@ -56,7 +55,7 @@ cdef unsigned char kind_of(bytes frame) noexcept:
         head = 2 if text[1] < 126 else (4 if text[1] == 126 else 10)
     text += head
     size -= head
-    if size < 10 or memcmp(text, b'{"type":"', 9) != 0:  # every Struct and Event begins so
+    if size < 10 or memcmp(text, b'{"type":"', 9) != 0:  # every Struct and Event is encoded with its type first
         return <unsigned char>other
     text += 9
     size -= 9
@@ -75,7 +74,7 @@ cdef reading(Histogram* histogram):
 
 
 cdef class Tally:
-    """What is counted once in a while."""
+    """The counters outside a cursor's path. Not thread-safe."""
 
     cdef public unsigned long long accepted
     cdef public unsigned long long turned_away
@@ -89,43 +88,43 @@ cdef class Tally:
         self._auth = dict.fromkeys(AUTH_RESULTS, 0)
         self._disconnects = dict.fromkeys((*CLOSE_CODES, OTHER), 0)
         self._received = dict.fromkeys(RECEIVED_TYPES, 0)
-        # cursors and selections are dropped by design; every other pair is there once it has happened
+        # cursors and selections are dropped by design; any other pair is added at its first occurrence
         self._dropped = {(kind, SUPERSEDED): 0 for kind in ("cursor", "selection", "typing", "playback")}
 
     def auth(self, str result not None):
-        """An `auth` was answered, with one of AUTH_RESULTS."""
+        """Count an answer to `auth`; `result` is one of AUTH_RESULTS."""
         self._auth[result] += 1
 
     def closed(self, code):
-        """A WebSocket is gone; `code` is the close code, None when there was none."""
+        """Count a closed WebSocket; `code` is the close code, None if there was none."""
         name = "1006" if code is None else str(code)
         self._disconnects[name if name in self._disconnects else OTHER] += 1
 
     def received(self, message):
-        """A client's message has come, and not through a gate."""
+        """Count a client message that has not passed through a rate limiter."""
         self._received[message.__struct_config__.tag] += 1
 
     def bad(self, error):
-        """Something came that is no message of ours; `error` is the PresenceError with which it is answered."""
-        type_ = getattr(error, "type", INVALID)  # as far as it could be read
+        """Count an invalid message; `error` is the PresenceError of the answer."""
+        type_ = getattr(error, "type", INVALID)  # as far as it could be decoded
         type_ = type_ if type_ in self._received else INVALID
         self._received[type_] += 1
         self._drop(type_, error.code)
 
     def sent(self, bytes message not None):
-        """A message, framed or not, goes to one client, and not through fan_out."""
+        """Count a message, framed or not, that is sent to one client outside `fan_out`."""
         hot.sent[kind_of(message)] += 1
 
     def refused(self, message, str code not None):
-        """A client's message was answered with an error; `code` is a key of ERRORS."""
+        """Count a client message that was answered with an error; `code` is a key of ERRORS."""
         self._drop(message.__struct_config__.tag, code)
 
     def join_refused(self, str code not None):
-        """The owner of a user or a room has answered a join with an error."""
+        """Count a join that the owner of a user or a room has answered with an error."""
         self._drop("join", code)
 
     def superseded(self, str type not None):
-        """A newer value of the same sender took the place of one that waited for its budget."""
+        """Count a deferred value that a newer one of the same sender has replaced."""
         self._drop(type, SUPERSEDED)
 
     cdef _drop(self, str type, str reason):
@@ -133,16 +132,16 @@ cdef class Tally:
         self._dropped[key] = self._dropped.get(key, 0) + 1
 
     def joined(self, double seconds):
-        """A snapshot was written so long after the join had come."""
+        """Count a join; its snapshot was written `seconds` after its arrival."""
         self.joins += 1
         observe(&hot.join, seconds)
 
     def lagged(self, double seconds):
-        """The loop was so late for a timer."""
+        """Record that the loop ran a timer `seconds` too late."""
         observe(&hot.lag, seconds)
 
     def read(self):
-        """All of them, as Tallies."""
+        """Return all counters as `Tallies`."""
         cdef int i
         received, dropped = dict(self._received), {}
         received["cursor"] += hot.cursors_received

@@ -1,5 +1,5 @@
 cdef struct CursorText:
-    const char* room  # the room id as it stands in the text: UTF-8 without any escape
+    const char* room  # the room id within the text: UTF-8 without escapes
     Py_ssize_t room_size
     bint has_timestamp
     bint has_point

@@ -1,11 +1,11 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""Reads the one message that comes 20 times a second from everybody: a plain cursor.
+"""Parses plain cursors, the only message that every client may send 20 times a second:
 
     {"type":"cursor","roomId":"video_123","data":{"timestamp":15.5,"x":0.45,"y":0.3}}
 
-in any order of keys and with any white space. Whatever is not exactly that (an `id`, a `target`, `data: null`, an escape
-in a text, a sign, an exponent, a number out of range, a mistake) is left to msgspec, which knows all of it and explains
-the mistakes. So nothing is decided here that is not decided there in the same way; a test compares the two.
+with the keys in any order and with any white space. Any other text (an `id`, a `target`, `data: null`, an escape in a
+string, a sign, an exponent, a number out of range, a syntax error) is left to msgspec, which decodes it or reports the
+error. Whatever is accepted here is decoded as msgspec decodes it; a test compares the two. Keeps no state.
 """
 
 from libc.stdint cimport uint64_t
@@ -42,7 +42,7 @@ cdef inline void skip_space(Reader* reader) noexcept nogil:
 
 
 cdef inline bint skip(Reader* reader, char wanted) noexcept nogil:
-    """Past white space, `wanted`, and white space."""
+    """Skip white space, the character `wanted`, and white space; False if another character follows."""
     skip_space(reader)
     if reader.at >= reader.end or reader.at[0] != wanted:
         return False
@@ -52,7 +52,7 @@ cdef inline bint skip(Reader* reader, char wanted) noexcept nogil:
 
 
 cdef inline Py_ssize_t read_text(Reader* reader, const char** text) noexcept nogil:
-    """A string without escapes: its size and place, or -1."""
+    """Read a string without escapes: returns its size and sets `text`; -1 if it has escapes or does not end."""
     cdef unsigned char here
     if reader.at >= reader.end or reader.at[0] != 34:
         return -1
@@ -70,7 +70,7 @@ cdef inline Py_ssize_t read_text(Reader* reader, const char** text) noexcept nog
 
 
 cdef double slowly(const char* text, Py_ssize_t size) noexcept nogil:
-    """The double nearest to a decimal of many digits, by the C library's rules."""
+    """The double nearest to a decimal of many digits, by CPython's conversion; -1 on error."""
     cdef char[40] copy
     cdef double value
     memcpy(copy, text, size)
@@ -84,7 +84,7 @@ cdef double slowly(const char* text, Py_ssize_t size) noexcept nogil:
 
 
 cdef inline bint read_number(Reader* reader, double highest, double* value) noexcept nogil:
-    """A number of 0 to `highest`, as JSON writes it, without sign and exponent, of at most 19 digits."""
+    """Read a JSON number from 0 to `highest`, without sign and exponent, of at most 19 digits; False for any other."""
     cdef const char* start = reader.at
     cdef uint64_t digits = 0
     cdef int count = 0, after_point = 0
@@ -96,7 +96,7 @@ cdef inline bint read_number(Reader* reader, double highest, double* value) noex
             digits = digits * 10 + <uint64_t>(here - 48)
             count += 1
             after_point += point
-            if count > 19 + (start[0] == 48):  # a leading zero takes no place in 64 bits
+            if count > 19 + (start[0] == 48):  # a leading zero needs no bits
                 return False
         elif here == 46 and count and not point:
             point = True
@@ -107,7 +107,7 @@ cdef inline bint read_number(Reader* reader, double highest, double* value) noex
         return False
     if reader.at < reader.end and (reader.at[0] == 101 or reader.at[0] == 69):
         return False
-    if digits <= 1ULL << 53:  # both exact, so that one division rounds once, and right [Clinger 1990]
+    if digits <= 1ULL << 53:  # both are exact, so the single division rounds correctly [Clinger 1990]
         value[0] = <double>digits / POWERS[after_point]
     else:
         value[0] = slowly(start, reader.at - start)
@@ -147,7 +147,7 @@ cdef bint read_data(Reader* reader, CursorText* found) noexcept nogil:
 
 
 cdef bint scan_cursor(const char* text, Py_ssize_t size, CursorText* found) noexcept nogil:
-    """Read a plain cursor; False when it is anything else."""
+    """Parse a plain cursor into `found`, whose `room` points into `text`; False for any other text."""
     cdef Reader reader
     cdef const char* name
     cdef Py_ssize_t name_size, value_size
@@ -192,7 +192,7 @@ cdef bint scan_cursor(const char* text, Py_ssize_t size, CursorText* found) noex
 
 
 def scanned(bytes data not None):
-    """`scan_cursor` for tests: room id, timestamp, x, y; None for what it leaves alone."""
+    """`scan_cursor` for tests: room id, timestamp, x, y; None for any other text."""
     cdef CursorText found
     if not scan_cursor(data, len(data), &found):
         return None

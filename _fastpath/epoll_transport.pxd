@@ -3,7 +3,7 @@ from koko_presence._fastpath.rounds cimport Round
 from koko_presence._fastpath.system cimport epoll_event
 
 cdef enum:
-    SLICE = 32  # sockets that are asked for at once
+    SLICE = 32  # sockets per query of the kernel
 
 
 cdef class Line:
@@ -12,7 +12,7 @@ cdef class Line:
     cdef bint rung
     cdef int count
     cdef int next
-    cdef double asked_at  # the round in which the kernel was asked last began then, in monotonic seconds
+    cdef double asked_at  # the start of the round of the last query, in monotonic seconds
     cdef epoll_event[32] events
     cdef list backlog
 
@@ -33,7 +33,7 @@ cdef class Poller:
     cdef set _transports
     cdef list _resting
     cdef object _rest_timer
-    cdef object _next_round  # to be called when the next round begins
+    cdef object _next_round  # called once, when the next round begins
 
     cdef run_round(self, Line line, double longest_s)
     cdef bint serve_told(self, Line line) except -1
@@ -56,7 +56,7 @@ cdef class Source:
     cdef unsigned long long _served
     cdef double _rests_until
     cdef double _adopted_at
-    cdef int _fd  # of the socket, which may be the loop's transport's; -1 when it is gone
+    cdef int _fd  # the socket, which may belong to the loop's transport; -1 once it is closed
     cdef bint _in_backlog
     cdef bint _resting
     cdef bint _paused
@@ -78,8 +78,8 @@ cdef class PolledTransport(Source):
     cdef Py_ssize_t _unsent_bytes
     cdef Py_ssize_t _sent_of_first
     cdef int _doomed_fd
-    cdef object _write_error  # nothing can be written any more; what has come is still read
-    cdef bint _unwatched  # taken out of the epoll: the other end is gone and nothing is wanted
+    cdef object _write_error  # writing has failed; received data are still read
+    cdef bint _unwatched  # removed from the epoll: the peer has closed and nothing is wanted
 
     cdef read(self, unsigned int events)
     cdef on_hang_up(self)
@@ -94,12 +94,12 @@ cdef class PolledTransport(Source):
 
 cdef class LoopTransport(Source):
     cdef object _base
-    cdef object _error  # with which the connection was lost
+    cdef object _error  # of the lost connection
     cdef bint _base_is_full
     cdef bint _kernel_is_full
     cdef bint _told_full
     cdef bint _at_eof
-    cdef bint _lost  # the loop's transport is gone; what it had read is still handled
+    cdef bint _lost  # the loop's transport has ended; data that it had read are still handled
 
     cdef bint is_turn_over(self) except -1
     cdef bint _is_mute(self)

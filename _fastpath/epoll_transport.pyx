@@ -1,21 +1,24 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
-"""Many sockets read with one epoll of their own, inside asyncio's loop: less per message, much less per connection.
+"""Reads many sockets with nested epolls inside asyncio's loop, and gives every connection its share of each round of
+reading.
 
-uvloop tells its loop of every socket by itself and keeps a kilobyte of handle and stream for each. Here the loop watches
-one descriptor, an epoll; when it is ready, a round begins (rounds.pyx): what has come is read and handled, and only then
-is written what that caused. So a turn under load has as many messages in it as the kernel has, and one write per receiver.
+uvloop watches every socket by itself and keeps a kilobyte of handle and stream for each. Here the loop watches one
+descriptor, an epoll. When it is ready, a round begins (rounds.pyx): received data are read and handled first, and what
+that causes is written afterwards. So an iteration under load handles all messages that the kernel holds, with one write
+per receiving socket.
 
-A round takes `SLICE` sockets at a time and asks the kernel for more until nothing is left or its time is over. A socket is
-served once in a round, with at most `socket_bytes` and `socket_s`; what it has sent beyond that waits in the kernel or, when
-it has been read already, in the backlog. What was not served comes first in the next round: the rest of the slice, then
-the backlog, which may have half of the time, then the kernel's list, whose order epoll rotates. Sockets that are only
-about to come in have a line and rounds of their own (the lobby), or a crowd that comes back at once would hold up those
-who are there.
+A round takes `SLICE` sockets at a time and queries the kernel until no data are left or its time is over. Each socket
+is served once in a round, with at most `socket_bytes` and `socket_s`; further data stay in the kernel or, if already
+read, in the backlog. The next round serves the rest first: the remaining sockets of the slice, then the backlog with at
+most half of the time, then the kernel's list, whose order epoll rotates. Connections without a room have a ready queue
+and rounds of their own, the admission queue, so that a reconnect storm does not delay the connections in rooms.
 
-A connection above its budgets (read_budget.pyx) rests: the kernel is not asked for it, and TCP tells the sender to wait.
+A connection above its budgets (read_budget.pyx) is not read until its pause ends, so that TCP holds the sender back.
 
-Connections over TLS are read and decrypted by the loop's own transports. A LoopTransport stands between such a one and its
-protocol and gives them the same budgets, backlog and rests.
+TLS connections are read and decrypted by the loop's own transports. A `LoopTransport` between such a transport and its
+protocol applies the same budgets, backlog and pauses.
+
+`Poller` writes the ready queues and rounds; each `Source` writes its own state.
 """
 
 import logging
@@ -36,34 +39,34 @@ log = logging.getLogger("koko_presence.polling")
 cdef enum:
     SHARED_BYTES = 16384
 
-# How often connections that rest are looked at; their rests are not shorter (read_budget.pyx).
+# The interval of checks for the end of a pause; no pause is shorter (read_budget.pyx).
 cdef double REST_LOOK_S = 0.02
 
-# A turn of the loop in which its own transports read may take so long for what came over them. It comes beside a round.
+# The time for data of the loop's own transports per loop iteration, in addition to a round.
 cdef double LONGEST_LOOP_TURN_S = 0.002
 
-# The part of it that connections have which are only about to come in: after that they wait for a round of theirs.
+# The part of that time for connections without a room; after it they wait for a round of the admission queue.
 cdef double LOOP_TURN_LOBBY_S = 0.0005
 
-# Decrypted bytes that may wait before a connection over TLS is not read any more; one more read may come to them.
+# The decrypted bytes held for a TLS connection from which it is not read any more; one further read may be added.
 cdef enum:
     LOOP_HELD_BYTES = 4096
 
-# What the kernel may have of one connection over TLS that it has not sent; TCP_NOTSENT_LOWAT says the same (server/acceptor).
+# The unsent bytes that the kernel may hold of a TLS connection; TCP_NOTSENT_LOWAT has the same value (server/acceptor).
 cdef enum:
     NOT_SENT_BYTES = 4096
 
-# what is being handled; one thread, and nothing is read while something is handled
+# the data being handled; there is one thread, and nothing is read during handling
 cdef char[SHARED_BYTES] shared
 
-# what the loop's own transports decrypt into: they fill it and tell of it without a break
+# the target of decryption by the loop's transports, which fill it and report it without interruption
 cdef char[SHARED_BYTES] decrypted
 cdef object decrypted_view = PyMemoryView_FromMemory(decrypted, SHARED_BYTES, PyBUF_WRITE)
 
 
 cdef class Line:
-    """The sockets of one epoll: those of which the kernel has told and that are still to be served, and those that hold
-    data which were read but not handled."""
+    """The ready queue of one epoll: reported sockets that are not served yet, and sources whose data were read but not
+    handled."""
 
     def __cinit__(self):
         self.epoll = epoll_create1(EPOLL_CLOEXEC)
@@ -71,7 +74,7 @@ cdef class Line:
         self.backlog = []
 
     cdef open(self):
-        """Errors: OSError."""
+        """Watch the eventfd with the epoll. Errors: OSError."""
         cdef epoll_event event
         event.events = EPOLLIN
         event.data.ptr = NULL
@@ -89,7 +92,7 @@ cdef class Line:
         self.epoll = self.bell = -1
 
     cdef int ring(self) except -1:
-        """Make the epoll ready as long as there is a backlog, of which the kernel knows nothing."""
+        """Make the epoll readable exactly while there is a backlog, which the kernel cannot detect."""
         cdef unsigned long long number = 1
         if self.bell < 0 or self.rung == bool(self.backlog):
             return 0
@@ -101,12 +104,13 @@ cdef class Line:
         return 0
 
     cdef bint is_ready(self) noexcept:
-        """Is there anything to serve, as the kernel sees it? What has been told of and waits is still ready there."""
+        """Whether the epoll has an event. A reported socket that is not served yet still counts as ready in the
+        kernel."""
         cdef epoll_event event
         return epoll_wait(self.epoll, &event, 1, 0) > 0
 
     cdef void forget(self, void* source) noexcept:
-        """The socket is gone: whatever the kernel has told of it is not to be looked at."""
+        """Remove the unserved events of a socket that is closed or moved."""
         cdef int index
         for index in range(self.next, self.count):
             if self.events[index].data.ptr == source:
@@ -114,8 +118,8 @@ cdef class Line:
 
 
 cdef double data_came_at(Source source, double now) noexcept:
-    """The monotonic second at which the newest data of a connection came, but not before it was accepted: while these are
-    not read, it has waited for so long, and for longer if it goes on sending. 0.0 where the kernel does not say it."""
+    """The monotonic second at which the newest data of a connection arrived, but not before it was accepted: unread
+    data have waited at least since then. 0.0 if the kernel does not report it."""
     cdef tcp_info info
     cdef unsigned int size = sizeof(info)
     if getsockopt(source._fd, IPPROTO_TCP, TCP_INFO, &info, &size):
@@ -124,9 +128,9 @@ cdef double data_came_at(Source source, double now) noexcept:
 
 
 cdef class Poller:
-    """All polled sockets of one loop. `call_soon` called while it handles what has come is done at the end of that.
+    """All polled sockets of one loop. Callbacks passed to `call_soon` during a round run at its end.
 
-    `round` has the budgets and the time of the round. Errors: OSError when there is no epoll to be had.
+    `round` has the budgets and the time of the round. Errors: OSError if no epoll can be created.
     """
 
     def __init__(self, loop, Round round=None):
@@ -147,8 +151,8 @@ cdef class Poller:
         loop.add_reader(self._lobby.epoll, self._on_lobby)
 
     def adopt(self, int fd, protocol):
-        """Take over the connected socket `fd` (ours from now on) and give it to `protocol`, an asyncio.Protocol. Errors:
-        OSError when it cannot be watched."""
+        """Take over the connected socket `fd`, which the poller closes from now on, for `protocol`, an
+        asyncio.Protocol. Errors: OSError if it cannot be watched; then `fd` is closed."""
         cdef PolledTransport transport = PolledTransport.__new__(PolledTransport)
         transport._poller = self
         transport._fd = fd
@@ -164,8 +168,8 @@ cdef class Poller:
         return transport
 
     def lend(self, protocol):
-        """The asyncio.BufferedProtocol for one of the loop's own transports, behind which `protocol` is read within this
-        poller's budgets: `protocol` gets it as its transport."""
+        """Return the asyncio.BufferedProtocol for one of the loop's own transports, which reads for `protocol` within
+        the budgets of this poller; `protocol` gets it as its transport."""
         cdef LoopTransport transport = LoopTransport.__new__(LoopTransport)
         transport._poller = self
         transport._line = self._lobby
@@ -174,23 +178,25 @@ cdef class Poller:
         return transport
 
     def call_soon(self, callback):
-        """Call `callback()` before the loop waits again."""
+        """Call `callback()` before the loop waits again: at the end of the current round, or in the next loop
+        iteration."""
         if self._busy:
             self._soon.append(callback)
             return None
         return self._loop.call_soon(callback)
 
     def call_later(self, delay, callback):
-        """The loop's own."""
+        """The `call_later` of the loop."""
         return self._loop.call_later(delay, callback)
 
     def on_next_round(self, callback):
-        """Call `callback()` once, when the next round begins, or the loop's own transports read; None: do not."""
+        """Call `callback()` once, at the beginning of the next round or of the next read by the loop's own transports;
+        None cancels it."""
         self._next_round = callback
 
     def lobby_waits_for(self, double now):
-        """`Round.lobby_waits_for`, unless there is nobody left: the last of them may have come in, or gone, outside of a
-        round of theirs, and no other round follows that would find them all served."""
+        """`Round.lobby_waits_for`, or 0 if the admission queue is empty: the last connection may have joined a room, or
+        closed, outside of a round, and no further round records that."""
         cdef double waited_s = self.round.lobby_waits_for(now)
         if waited_s > 0.0 and not self._lobby.is_ready():
             self.round.note_lobby(True, 0.0)
@@ -202,7 +208,7 @@ cdef class Poller:
         callback()
 
     def close(self):
-        """Cut what is still open and stop watching."""
+        """Abort all connections and stop watching."""
         if self._inside.epoll < 0:
             return
         for transport in list(self._transports):
@@ -235,14 +241,13 @@ cdef class Poller:
             self.round.end()
             self._inside.ring()
             self._lobby.ring()
-            if line is self._lobby:  # when its time is over all may have been served, and no other round follows
+            if line is self._lobby:  # all may be served when the time is over, and no further round follows then
                 served_all = served_all or not line.is_ready()
                 self.round.note_lobby(served_all, 0.0 if served_all else self.next_waits_since(line))
             self.finish_round()
 
     cdef double next_waits_since(self, Line line) except -1.0:
-        """The monotonic second since when the next of a line has waited to be served, or a little earlier; 0.0 where nothing
-        says so."""
+        """The monotonic second since when the next source of the queue waits, or a little earlier; 0.0 if unknown."""
         cdef Source source
         cdef int index
         for index in range(line.next, line.count):
@@ -252,10 +257,10 @@ cdef class Poller:
                     return data_came_at(source, self.round.now())
         if line.backlog:
             return data_came_at(<Source>line.backlog[0], self.round.now())
-        return line.asked_at if line.count < SLICE else 0.0  # when it told of all, and all are served, others came later
+        return line.asked_at if line.count < SLICE else 0.0  # all reported then are served
 
     cdef bint serve_told(self, Line line) except -1:
-        """Serve the sockets of which the kernel has told. False: the round's time is over."""
+        """Serve the sockets that the kernel has reported. False: the time of the round is over."""
         cdef Source source
         cdef int index
         while line.next < line.count:
@@ -272,7 +277,8 @@ cdef class Poller:
         return True
 
     cdef bint serve_backlog(self, Line line) except -1:
-        """Handle what was read in an earlier round, for half of the time that is left. False: the time is over."""
+        """Handle data of earlier rounds for at most half of the remaining time. False: the time of the round is
+        over."""
         cdef Source source
         cdef list backlog = line.backlog
         cdef Py_ssize_t done = 0
@@ -285,7 +291,7 @@ cdef class Poller:
             source = <Source>backlog[done]
             done += 1
             source._in_backlog = False
-            if source._line is not line:  # it has come in meanwhile
+            if source._line is not line:  # it has moved to the other queue
                 source.queue()
                 continue
             source._served = self.round.number
@@ -296,10 +302,11 @@ cdef class Poller:
         return self.round.now() < self.round.until
 
     cdef bint serve_kernel(self, Line line) except -1:
-        """Ask the kernel and serve what it tells of, until it has nothing new. False: the round's time is over.
+        """Query the kernel and serve what it reports, until it reports no unserved socket. False: the time of the round
+        is over.
 
-        Another look costs a system call, so after a first slice that is not full there is none: then there is time
-        enough, and what comes meanwhile makes the next round."""
+        Each further query costs a system call. There is none after a first slice that is not full: then there is time
+        left, and data that arrive meanwhile start the next round."""
         cdef Source source
         cdef bint first = True, fresh
         cdef int index
@@ -312,12 +319,12 @@ cdef class Poller:
                 return True
             fresh = False
             for index in range(line.count):
-                if line.events[index].data.ptr != NULL:  # else it is the bell
+                if line.events[index].data.ptr != NULL:  # else it is the eventfd
                     source = <Source><PyObject*>line.events[index].data.ptr
                     if source._served != self.round.number:
                         fresh = True
                         break
-            if not fresh:  # all of these have had their part; the list has come round
+            if not fresh:  # all of these were served in this round
                 line.count = 0
                 return True
             first = first and line.count < SLICE
@@ -339,7 +346,7 @@ cdef class Poller:
                 log.exception("a callback failed")
 
     cdef begin_loop_turn(self):
-        """One of the loop's own transports has read: all that they read in this turn of the loop is one round."""
+        """Begin the round of all reads by the loop's own transports in this loop iteration."""
         if not self.round.open:
             if self._next_round is not None:
                 self.tell_round()
@@ -350,7 +357,7 @@ cdef class Poller:
         self.round.end()
 
     cdef rest(self, Source source):
-        """`source` is not read before its time; looked at from now on."""
+        """Check the pause of `source` at intervals from now on."""
         self._resting.append(source)
         if self._rest_timer is None:
             self._rest_timer = self._loop.call_later(REST_LOOK_S, self._look_at_resting)
@@ -380,22 +387,22 @@ cdef class Poller:
 
 
 cdef class Source:
-    """A connection as its poller sees it: whose data are handled, and which of them wait.
+    """The poller's view of one connection: its protocol, its unhandled data and its pauses.
 
-    `_held` are bytes that were read but not handled; until they are, nothing more is read. `_resting` says that the
-    connection is above its budgets, `_paused` that its protocol wants nothing more.
+    `_held` are bytes that were read but not handled; no more is read before they are. `_resting` is set while the
+    connection is above its budgets, `_paused` while its protocol has paused reading.
     """
 
     def __cinit__(self):
         self._fd = -1
 
     def set_protocol(self, protocol):
-        """What comes from now on is for `protocol`: an asyncio.Protocol, or a FrameReader after the handshake."""
+        """Pass data to `protocol` from now on: an asyncio.Protocol, or a FrameReader after the handshake."""
         self._protocol = protocol
         self._reader = <FrameReader>protocol if isinstance(protocol, FrameReader) else None
 
     def unread(self, bytes data not None):
-        """These bytes, which were read, are for the present protocol, before all that is still to be read."""
+        """Return bytes that were read: they are handled by the current protocol before any data still to be read."""
         if data and not self._reading_over:
             self.hold(data)
             self._line.ring()
@@ -415,13 +422,13 @@ cdef class Source:
             self.watch_reading()
 
     def wake(self):
-        """The budgets do not matter any more: the connection is closing, and only a close frame is awaited."""
+        """End the pause: the connection is closing, and its close frame must be read without delay."""
         if self._resting:
             self.end_rest()
             self._line.ring()
 
     cdef serve(self):
-        """The turn has come to have handled what was read before."""
+        """Handle the held data, which have reached the front of the backlog."""
         cdef bytes held = self._held
         if held is None or self._reading_over or self._paused or self._resting:
             return
@@ -435,8 +442,7 @@ cdef class Source:
             self.watch_reading()
 
     cdef handle(self, const char* data, Py_ssize_t size):
-        """Give the protocol what has come, as far as the connection's part of the round and its budgets allow; the rest
-        is held."""
+        """Pass data to the protocol, within the connection's share of the round and its budgets; the rest is held."""
         cdef Py_ssize_t used
         if self._reader is None:
             self._protocol.data_received(PyBytes_FromStringAndSize(data, size))
@@ -454,13 +460,13 @@ cdef class Source:
             self.watch_reading()
 
     cdef hold(self, bytes rest):
-        """Keep what was read for the next round."""
+        """Hold data that were read until a later round."""
         self._held = rest if self._held is None else self._held + rest
         self.queue()
         self.watch_reading()
 
     cdef queue(self):
-        """Take a place in the backlog, if something is held that may be handled."""
+        """Append the source to the backlog if it holds data that may be handled."""
         if self._held is not None and not (self._in_backlog or self._resting or self._paused):
             self._in_backlog = True
             self._line.backlog.append(self)
@@ -472,29 +478,30 @@ cdef class Source:
             self.watch_reading()
 
     cdef handle_events(self, unsigned int events):
-        """The kernel has told of the socket."""
+        """Handle the events that the kernel has reported for the socket."""
         raise NotImplementedError
 
     cdef watch_reading(self):
-        """Have the kernel tell of what comes, or not, as it is wanted now."""
+        """Start or stop watching for data, as `is_wanted` requires."""
         raise NotImplementedError
 
     cdef bint is_wanted(self):
-        """Is more to be read?"""
+        """Whether more is to be read."""
         return not (self._reading_over or self._resting or self._paused) and self._held is None
 
 
 cdef class PolledTransport(Source):
-    """The part of asyncio.Transport that connections, HTTP and the outbox use, for one polled socket.
+    """The transport of one polled socket, with the part of asyncio.Transport that connections, HTTP and the outbox use.
 
-    The protocol hears `pause_writing` as soon as the kernel takes less than all, `resume_writing` when it has all.
+    `pause_writing` of the protocol is called as soon as the kernel takes less than all, `resume_writing` once it has
+    taken all.
 
-    When the other end is gone, the first write that fails may come before all that it had sent is read. That is still
-    read and handled, in order and within the budgets, and only then is the connection lost; what is written meanwhile is
-    dropped. A protocol that has paused reading may never read on, so its connection is lost at once.
+    After the peer has closed, a write may fail before all of the peer's data are read. These are still read and
+    handled, in order and within the budgets, and only then `connection_lost` follows; what is written meanwhile is
+    dropped. For a protocol that has paused reading `connection_lost` follows at once, since it may never resume.
     """
 
-    family = 0  # aiohttp wants TCP_NODELAY, and asks first; it has been set
+    family = 0  # read by aiohttp before it sets TCP_NODELAY, which is set already
 
     def __cinit__(self):
         self._doomed_fd = -1
@@ -502,11 +509,12 @@ cdef class PolledTransport(Source):
     # --- asyncio.Transport ------------------------------------------------------------------------------------------
 
     def get_extra_info(self, name, default=None):
-        """`socket`: something with its `fileno` and its whole-number options. Addresses are not kept."""
+        """Return the transport itself for `socket`: it has `fileno` and the integer options. Addresses are not kept."""
         return self if name == "socket" else default
 
     def promote(self):
-        """Out of the lobby: what comes from now on is read before anything of those who are still in it."""
+        """Move the connection from the admission queue to the queue of connections in rooms; its data are read in the
+        rounds of that queue from now on."""
         if self._fd >= 0 and self._line is not self._poller._inside:
             self._poller.control(self, EPOLL_CTL_DEL, 0)
             self._line.forget(<void*>self)
@@ -515,16 +523,16 @@ cdef class PolledTransport(Source):
             self._poller.control(self, EPOLL_CTL_ADD, self.wanted())
 
     def fileno(self):
-        """The descriptor, -1 when it is closed."""
+        """The descriptor, -1 once it is given up."""
         return self._fd
 
     def setsockopt(self, int level, int option, int value):
-        """Errors: OSError."""
+        """Set an integer option. Errors: OSError."""
         if setsockopt(self._fd, level, option, &value, sizeof(value)):
             raise OSError(errno, "setsockopt")
 
     def getsockopt(self, int level, int option):
-        """Errors: OSError."""
+        """Read an integer option. Errors: OSError."""
         cdef int value = 0
         cdef unsigned int size = sizeof(value)
         if getsockopt(self._fd, level, option, &value, &size):
@@ -535,11 +543,11 @@ cdef class PolledTransport(Source):
         return self._closing
 
     def get_write_buffer_size(self):
-        """Bytes that the kernel has not taken."""
+        """The bytes that the kernel has not taken."""
         return self._unsent_bytes
 
     def write(self, data):
-        """Send `data` now as far as the kernel takes it, and the rest as soon as it does."""
+        """Send `data` now as far as the kernel takes it, and the rest as soon as there is room."""
         cdef bytes ready = data if type(data) is bytes else bytes(data)
         cdef Py_ssize_t size = PyBytes_GET_SIZE(ready)
         cdef ssize_t sent
@@ -564,11 +572,11 @@ cdef class PolledTransport(Source):
         self._unsent_bytes += size
 
     def writelines(self, parts):
-        """The same for several pieces."""
+        """`write` of several parts."""
         self.write(b"".join(parts))
 
     def close(self):
-        """Send what waits, then close; nothing is read any more. `connection_lost(None)` follows."""
+        """Stop reading, send what is unsent, then close. `connection_lost(None)` follows."""
         if self._closing:
             return
         self._closing = self._reading_over = True
@@ -582,10 +590,10 @@ cdef class PolledTransport(Source):
         self._closing = True
         self.lose(None)
 
-    # --- what the poller calls --------------------------------------------------------------------------------------
+    # --- called by the poller ---------------------------------------------------------------------------------------
 
     cdef handle_events(self, unsigned int events):
-        """The kernel has told of the socket."""
+        """Write or read, as the kernel has reported."""
         try:
             if events & EPOLLOUT:
                 self.write_more()
@@ -601,7 +609,7 @@ cdef class PolledTransport(Source):
         if not self.is_wanted():
             if events & (EPOLLERR | EPOLLHUP):
                 self.on_hang_up()
-            return  # else told of before that was so
+            return  # otherwise an event from before the pause
         size = min(self._poller.round.socket_bytes, SHARED_BYTES)
         got = recv(self._fd, shared, size, MSG_DONTWAIT)
         if got > 0:
@@ -610,8 +618,8 @@ cdef class PolledTransport(Source):
             self.end_of_data(got, errno)
 
     cdef on_hang_up(self):
-        """The other end is gone while nothing is read. The kernel tells of that whether it is wanted or not, and would
-        again and again: so it is not asked any more until something is wanted."""
+        """The peer has closed while nothing is read. The kernel reports that on every query, so the socket is removed
+        from the epoll until reading or writing is wanted."""
         if self._reading_over:
             self.lose(None)
         elif not self._unwatched:
@@ -656,14 +664,15 @@ cdef class PolledTransport(Source):
         self._protocol.resume_writing()
 
     cdef stop_writing(self, error):
-        """Nothing can be written any more. What has come is read to its end, if anybody is to read it."""
+        """Drop what is unsent after a failed write. Data already received are read to their end, unless reading is over
+        or paused."""
         self._unsent = None
         self._unsent_bytes = 0
         if self._reading_over or self._paused:
             self.lose(error)
             return
         self._write_error = error
-        shutdown(self._fd, SHUT_RDWR)  # so that there is an end, whatever the error was
+        shutdown(self._fd, SHUT_RDWR)  # so that reading ends, whatever the error was
         self.watch()
 
     cdef unsigned int wanted(self):
@@ -686,8 +695,8 @@ cdef class PolledTransport(Source):
             self._poller.control(self, EPOLL_CTL_ADD, wanted)
 
     cdef lose(self, error):
-        """The connection is over. The protocol is told in the loop's next turn, as asyncio's transports do, and only
-        then is the descriptor closed: whoever may write to it by its number (the outbox) lets go of it when told."""
+        """End the connection. `connection_lost` is called in the next loop iteration, as by asyncio's transports, and
+        the descriptor is closed only afterwards: the outbox writes to it by number until it is notified."""
         if self._fd < 0:
             return
         self._closing = self._reading_over = True
@@ -699,14 +708,14 @@ cdef class PolledTransport(Source):
 
     cdef forget(self):
         self._poller.control(self, EPOLL_CTL_DEL, 0)
-        self._line.forget(<void*>self)  # its events of this slice may still be to come
+        self._line.forget(<void*>self)  # its events in the current slice may be unserved
         self._fd = -1
         self._held = None
         self._poller._transports.discard(self)
 
     def _lost(self, error):
         protocol, self._protocol = self._protocol, None
-        self._reader = None  # it holds the connection, which holds this transport
+        self._reader = None  # the reader refers to the connection, which refers to this transport
         try:
             protocol.connection_lost(error)
         finally:
@@ -714,34 +723,34 @@ cdef class PolledTransport(Source):
 
 
 cdef class LoopTransport(Source):
-    """A transport that stands before one of the loop's own, and that one's protocol: TLS is below. Whatever is not about
-    reading is the other's affair.
+    """A transport for TLS, between one of the loop's own transports and its protocol. It controls reading and passes
+    everything else through.
 
-    What waits for a round or rests is kept decrypted, up to `LOOP_HELD_BYTES`; above that the loop's transport does not
-    decrypt, and does not read the socket while anything encrypted waits in it. So it finds the end of the stream, after
-    which it drops what it has, only when it has nothing. What is held here when the connection is lost is still handled,
-    in order and within the budgets, before the protocol is told; what is written meanwhile is dropped.
+    Decrypted data that wait for a round or a pause are held, up to `LOOP_HELD_BYTES`; above that the loop's transport
+    does not decrypt, and does not read the socket while encrypted data wait in it. It therefore sees the end of the
+    stream, after which it drops its data, only when it holds none. Data held here when the connection is lost are still
+    handled, in order and within the budgets, before `connection_lost` is called; what is written meanwhile is dropped.
 
-    The loop's transport gives all it has to the kernel, which adds it to its newest buffer, of up to 64 KiB, whatever
-    TCP_NOTSENT_LOWAT says (see SEND_FLAGS). So the protocol hears `pause_writing` here as soon as more than
-    `NOT_SENT_BYTES` have not been sent, and `resume_writing` when the kernel says that there is room.
+    The loop's transport passes all data to the kernel, which appends them to its newest buffer, of up to 64 KiB,
+    regardless of TCP_NOTSENT_LOWAT (see SEND_FLAGS). So `pause_writing` is called as soon as more than `NOT_SENT_BYTES`
+    are unsent, and `resume_writing` when the kernel reports room.
     """
 
     # --- asyncio.BufferedProtocol, for the loop's transport -----------------------------------------------------------
 
     def connection_made(self, base):
         self._base = base
-        base.set_read_buffer_limits(high=1)  # 0 would be reached with nothing there
+        base.set_read_buffer_limits(high=1)  # 0 would be reached without any data
         sock = base.get_extra_info("socket")
         self._fd = -1 if sock is None else sock.fileno()
         self._protocol.connection_made(self)
 
     def get_buffer(self, size_hint):
-        """Where to put what comes; `buffer_updated` follows at once."""
+        """The target buffer of the next read; `buffer_updated` follows at once."""
         return decrypted_view
 
     def buffer_updated(self, Py_ssize_t size):
-        """So many bytes have come."""
+        """Handle or hold the `size` bytes that were decrypted."""
         if self._reading_over:
             return
         self._poller.begin_loop_turn()
@@ -757,7 +766,7 @@ cdef class LoopTransport(Source):
         self._line.ring()
 
     cdef bint is_turn_over(self) except -1:
-        """Has this connection to wait for a round of its line?"""
+        """Whether the time for this connection in this loop iteration is over, so that its data wait for a round."""
         cdef Round round = self._poller.round
         cdef double now = round.now()
         if self._line is self._poller._lobby and now >= round.started_at + LOOP_TURN_LOBBY_S:
@@ -765,7 +774,7 @@ cdef class LoopTransport(Source):
         return now >= round.until
 
     def eof_received(self):
-        """The other end says nothing more; `connection_lost` follows."""
+        """The peer has ended the stream; `connection_lost` follows."""
         self._at_eof = True
         return False
 
@@ -779,7 +788,7 @@ cdef class LoopTransport(Source):
         self.note_fullness()
 
     cdef look_at_kernel(self):
-        """Has the kernel more that it has not sent than it should? Then it is to say when there is room."""
+        """Watch for room in the kernel if it holds more unsent bytes than `NOT_SENT_BYTES`."""
         cdef epoll_event event
         if self._kernel_is_full or self.not_sent() <= NOT_SENT_BYTES or not self.is_open():
             return
@@ -788,8 +797,8 @@ cdef class LoopTransport(Source):
         self._kernel_is_full = epoll_ctl(self._poller._inside.epoll, EPOLL_CTL_ADD, self._fd, &event) == 0
 
     cdef bint is_open(self) except -1:
-        """Is the descriptor still this connection's? The loop's transport closes it a turn before it says so, and the
-        number may be another one's by then."""
+        """Whether the descriptor still belongs to this connection. The loop's transport closes it one loop iteration
+        before `connection_lost`, and the number may be reused by then."""
         if self._fd < 0 or self._base is None:
             return False
         sock = self._base.get_extra_info("socket")
@@ -800,7 +809,7 @@ cdef class LoopTransport(Source):
         return 0 if self._fd < 0 or ioctl(self._fd, SIOCOUTQNSD, &size) else size
 
     cdef handle_events(self, unsigned int events):
-        """The kernel has room again, or the connection is at its end."""
+        """The kernel has room again, or the connection has ended."""
         cdef epoll_event event
         if self._kernel_is_full and self.is_open():
             epoll_ctl(self._poller._inside.epoll, EPOLL_CTL_DEL, self._fd, &event)
@@ -812,7 +821,7 @@ cdef class LoopTransport(Source):
             self.abort()
 
     cdef note_fullness(self):
-        """Tell the protocol when it has changed whether anything waits."""
+        """Call `pause_writing` or `resume_writing` of the protocol if the state has changed."""
         cdef bint is_full = self._base_is_full or self._kernel_is_full
         if is_full == self._told_full or self._lost or self._protocol is None:
             return
@@ -824,18 +833,18 @@ cdef class LoopTransport(Source):
 
     def connection_lost(self, error):
         self._lost = True
-        self._fd = -1  # it is closed, and with that out of the epoll
+        self._fd = -1  # closed, and thereby removed from the epoll
         self._error = error
         if self._held is None or self._reading_over or self._paused:
-            # not at once: what follows from data that a round has handled since this was planned goes before
+            # not at once: callbacks planned by data of the current round run first
             self._poller._loop.call_soon(self._end)
 
     def _end(self):
-        """All that came has been handled: tell the protocol of the end."""
+        """Notify the protocol of the end, after all data are handled."""
         protocol, self._protocol = self._protocol, None
-        if protocol is None or self._base is None:  # it has been told, or TLS has failed and it was never told of any
+        if protocol is None or self._base is None:  # notified already, or TLS failed before `connection_made`
             return
-        self._reader = None  # it holds the connection, which holds this transport
+        self._reader = None  # the reader refers to the connection, which refers to this transport
         self._poller._inside.forget(<void*>self)
         self._reading_over = self._closing = True
         self._held = None
@@ -850,14 +859,15 @@ cdef class LoopTransport(Source):
     # --- asyncio.Transport, for the protocol --------------------------------------------------------------------------
 
     def promote(self):
-        """Out of the lobby: what is held is handled before anything of those who are still in it."""
+        """Move the connection from the admission queue to the queue of connections in rooms."""
         self._line = self._poller._inside
 
     def get_extra_info(self, name, default=None):
         return default if self._base is None else self._base.get_extra_info(name, default)
 
     def is_closing(self):
-        """Has this end closed it? Not because the other one has: its last words are still to be handled."""
+        """Whether this side has closed the connection. False if only the peer has: its last data are still to be
+        handled."""
         return self._closing or self._base is None or not (self._at_eof or self._lost) and self._base.is_closing()
 
     def get_write_buffer_size(self):
@@ -882,7 +892,7 @@ cdef class LoopTransport(Source):
         self.write(b"".join(parts))
 
     def close(self):
-        """Send what waits, then close; nothing is read any more."""
+        """Stop reading, send what is unsent, then close."""
         self.stop_reading()
         if self._base is not None and not self._lost:
             self._base.close()
@@ -894,7 +904,7 @@ cdef class LoopTransport(Source):
             self._base.abort()
 
     cdef bint _is_mute(self):
-        """Is there nothing to write to, not yet or not any more?"""
+        """Whether there is nothing to write to, before `connection_made` or after the end of the stream."""
         return self._at_eof or self._lost or self._base is None
 
     cdef stop_reading(self):

@@ -10,7 +10,7 @@ cdef class StreamFrame:
     cdef readonly bint attach
     cdef readonly bint detach
     cdef readonly bint refusal
-    cdef unsigned char kind  # of counters.pyx; 0 until somebody looks
+    cdef unsigned char kind  # of counters.pyx; 0 until it is determined
     cdef bytes _single
 
 

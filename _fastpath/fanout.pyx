@@ -1,9 +1,10 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
-"""A room's stream: events become framed bytes once, and every receiver gets them all but its own.
+"""Encodes the events of a room once as frames, and copies each flush to the outboxes of its subscribers.
 
-Server frames are not masked, so every receiver gets the same bytes [RFC 6455 section 5.2]. Receivers who sent nothing in
-a flush share one byte string; the others get theirs without what they sent. Clients that asked for compact cursors get
-one `cursors` message in place of a run of cursor events [B12].
+Server frames are not masked, so all subscribers get the same bytes [RFC 6455 section 5.2]. Subscribers without an event
+of their own in a flush share one byte string; the others get a copy without their own events. Clients with compact
+cursors get one `cursors` message in place of each run of cursor events [B12]. The order of the flush is kept for each
+subscriber.
 """
 
 cimport cython
@@ -19,12 +20,12 @@ from koko_presence._fastpath.outbox cimport Outbox
 cdef enum:
     LONGEST_HEAD = 4096  # room id, user id and session id, escaped: 128 characters of at most 12 bytes each
 
-# an event is written here, then copied out at its true size; one thread, never used across a call
+# the buffer in which an event is encoded before it is copied at its size; one thread, and not used across a call
 cdef char[LONGEST_HEAD + 512] scratch
 
 
 cdef inline Py_ssize_t put_head(unsigned char* out, Py_ssize_t size) noexcept:
-    """The header of one final text frame that holds `size` bytes; returns its length."""
+    """Write the header of one final text frame with `size` bytes of payload; returns its length."""
     cdef int i
     out[0] = 0x81
     if size < 126:
@@ -42,7 +43,7 @@ cdef inline Py_ssize_t put_head(unsigned char* out, Py_ssize_t size) noexcept:
 
 
 cpdef bytes frame_text(bytes payload):
-    """`payload` (UTF-8 JSON) as one unmasked final text frame [RFC 6455 section 5.2]."""
+    """Return `payload` (UTF-8 JSON) as one unmasked final text frame [RFC 6455 section 5.2]."""
     cdef Py_ssize_t size = PyBytes_GET_SIZE(payload)
     cdef Py_ssize_t head = 2 if size < 126 else (4 if size < 65536 else 10)
     cdef bytes framed = PyBytes_FromStringAndSize(NULL, head + size)
@@ -52,15 +53,15 @@ cpdef bytes frame_text(bytes payload):
     return framed
 
 
-@cython.no_gc  # bytes and texts alone: no cycle can go through it, and the collector need not look
+@cython.no_gc  # its fields cannot form cycles, so the garbage collector need not visit it
 @cython.freelist(64)
 cdef class StreamFrame:
-    """One ready frame of a room's stream and whom it is for.
+    """One frame of a room's stream and its recipients.
 
-    `skip` is the author's session, `only` names a single receiver. `merge` marks a frame that a newer one with the
-    same mark replaces (cursor and selection of one session). `compact` is the same event as a row of a `cursors`
-    message, for those who asked for it. `attach` makes `only` a receiver from this frame on, `detach` ends that after
-    it. `refusal` marks an error message, which the edge counts against abuse [L3].
+    `skip` is the author's session, `only` restricts it to a single subscriber. `merge` marks a frame that a newer one
+    with the same mark replaces (cursor and selection of one session). `compact` is the same event as a row of a
+    `cursors` message, for clients with compact cursors. `attach` subscribes `only` from this frame on, `detach` ends
+    its subscription after it. `refusal` marks an error message, which the edge counts against abuse [L3].
     """
 
     def __init__(
@@ -78,7 +79,8 @@ cdef class StreamFrame:
 
 
 cdef class RoomBatch:
-    """All that one room has for one edge in one flush, in order [B11]; `timestamp` is the flush's, ISO 8601 [B6]."""
+    """The frames of one room for one edge in one flush, in order [B11]; `timestamp` is the time of the flush, ISO 8601
+    [B6]."""
 
     def __init__(self, str room_id not None, list items not None, str timestamp not None):
         self.room_id = room_id
@@ -103,17 +105,18 @@ cdef char* put_number(char* out, double value) except NULL:
     cdef Py_ssize_t size = write_decimal(out, value)
     if size:
         return out + size
-    return put_bytes(out, encode(value))  # so small that it needs an exponent
+    return put_bytes(out, encode(value))  # below 1e-5: with an exponent
 
 
 cdef class CursorTemplate:
-    """All of one member's `cursor_moved` but its numbers, its time and its `seq`: escaped once, copied from then on.
+    """The constant parts of one member's `cursor_moved` events, escaped once and copied for each event; position, time
+    and `seq` are encoded per event. The result is byte for byte what msgspec encodes for the same event.
 
-    `index` is the member's number in compact cursors. Byte for byte what msgspec encodes for the same event.
+    `index` is the member's number in compact cursors.
     """
 
     def __init__(self, str room_id, str user_id, str session_id, str color, index, str merge):
-        # only session ids and colours are ours; room and user ids are other people's texts
+        # session ids and colours are made by the server; room and user ids may contain any character
         head = b'{"type":"cursor_moved","roomId":%b,"userId":%b,"sessionId":%b,"data":{' % (
             encode(room_id), encode(user_id), encode(session_id)
         )
@@ -129,7 +132,7 @@ cdef class CursorTemplate:
         self, bint has_timestamp, bint has_point, double timestamp, double x, double y, const char* iso,
         unsigned long long seq,
     ):
-        cdef char* start = scratch + 10  # the frame's header comes before, when the size is known
+        cdef char* start = scratch + 10  # space for the header, which is written once the size is known
         cdef char* out = put_bytes(start, self._head)
         cdef char* x_at
         cdef char* y_at
@@ -191,7 +194,7 @@ cdef class CursorTemplate:
         return PyBytes_FromStringAndSize(text, out + 1 - text)
 
     def make(self, timestamp, x, y, str iso not None, unsigned long long seq):
-        """The event, None for a number that is not there. `iso` is the time of the event, 24 characters [B6]."""
+        """Encode one event, with None for a missing number. `iso` is the time of the event, 24 characters [B6]."""
         cdef bytes text = iso.encode("ascii")
         if PyBytes_GET_SIZE(text) != 24:
             raise ValueError("not a time of 24 characters")
@@ -220,7 +223,7 @@ cdef inline bytes joined(list frames):
 
 
 def is_plain(list items not None):
-    """Does this flush neither change who receives it nor hold an error for anybody?"""
+    """Whether the flush neither changes the subscribers nor contains an error message."""
     cdef StreamFrame item
     for item in items:
         if item.attach or item.detach or item.refusal:
@@ -229,15 +232,16 @@ def is_plain(list items not None):
 
 
 cdef class RoomSubscription:
-    """One room's stream at one edge: `outboxes` holds its receivers by session id, `any_compact` says whether one of
-    them ever asked for compact cursors."""
+    """One room's stream at one edge: `outboxes` are the outboxes of its subscribers by session id; `any_compact` is set
+    once a subscriber has requested compact cursors."""
 
     def __init__(self, str room_id not None):
         self.room_id = room_id
         self.outboxes = {}
 
     cpdef fan_out(self, list items, str timestamp):
-        """Give one flush to all receivers: everything, but not one's own, and what is for one alone."""
+        """Append one flush to the outboxes of all subscribers: to each every frame that is not its own, and those for
+        it only."""
         cdef StreamFrame item
         cdef Outbox outbox
         cdef set special
@@ -255,7 +259,7 @@ cdef class RoomSubscription:
             special.add(item.only)
             if not item.kind:
                 item.kind = kind_of(item.frame)
-            if not item.only:  # what some do not get is taken off when it is their turn
+            if not item.only:  # reduced below for each subscriber that does not get it
                 hot.sent[item.kind] += receivers
         for session_id, found in self.outboxes.items():
             outbox = <Outbox>found
@@ -279,13 +283,13 @@ cdef class RoomSubscription:
                 outbox.write(frames)
 
     cdef fan_out_one(self, StreamFrame item, str timestamp):
-        """A quiet room's flush: one item, and nothing to be joined."""
+        """Append a flush of a single frame, without joining."""
         cdef Outbox outbox
         cdef str session_id
         cdef dict receivers = self.outboxes
         if not item.kind:
             item.kind = kind_of(item.frame)
-        if item.only:  # found, not looked for among all
+        if item.only:  # looked up by id, without a scan of all subscribers
             found = receivers.get(item.only)
             receivers = {} if found is None else {item.only: found}
             if found is not None and not (<Outbox>found).slow:
@@ -305,13 +309,13 @@ cdef class RoomSubscription:
                 outbox.write(item.frame)
 
     cdef bytes single(self, StreamFrame item, str timestamp):
-        """A cursor as a `cursors` message of its own, made once for all who want it."""
+        """A cursor as a `cursors` message of its own, encoded once for all subscribers."""
         if item._single is None:
             item._single = self.cursors([item.compact], timestamp)
         return item._single
 
     cdef bytes plain_for(self, list items, str session_id):
-        """What a session gets, None when that is nothing; "" stands for those who are not named in the flush."""
+        """Join the frames for one session; None if there are none. "" stands for all sessions that no frame names."""
         cdef StreamFrame item
         cdef list own = []
         for item in items:
@@ -327,7 +331,8 @@ cdef class RoomSubscription:
         return joined(own)
 
     cdef bytes compact_for(self, list items, str session_id, str timestamp):
-        """The same with each run of cursors as one message; other events keep their place among them [B11, B12]."""
+        """As `plain_for`, with each run of cursors as one message; other events keep their order between the runs [B11,
+        B12]."""
         cdef StreamFrame item
         cdef list own = [], rows = []
         for item in items:
@@ -366,13 +371,13 @@ cdef class RoomSubscription:
             frame = item.frame
             if outbox.compact and item.compact is not None:
                 frame = self.single(item, timestamp)
-            if item.merge:  # counted as sent when it goes
+            if item.merge:  # counted when it is written
                 hot.sent[item.kind] -= 1
                 outbox.merge((self.room_id, item.merge), frame)
                 continue
             if item.only:
                 hot.sent[item.kind] += 1
-            # what its author showed before goes before it; what others show can still wait, and be replaced
+            # the author's earlier values are written before it; values of other authors may still be replaced
             if item.skip:
                 outbox.catch_up_with((self.room_id, "c" + item.skip))
                 outbox.catch_up_with((self.room_id, "s" + item.skip))

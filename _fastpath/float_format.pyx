@@ -1,9 +1,9 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""The shortest decimal that reads back as the same double, as msgspec writes it.
+"""Writes a double as the shortest decimal that reads back as the same double, with the bytes that msgspec writes. Pure.
 
-The C library's shortest decimal takes 0.3 us a number; a cursor has three. This is Raffaele Giulietti's Schubfach ("The
-Schubfach way to render doubles", 2020) cut down to what a cursor holds: 0 and [1e-5, 2**53). There all the powers of
-ten that are needed fit into 128 bits exactly.
+The C library's shortest decimal takes 0.3 us per number, and a cursor has three. This is Raffaele Giulietti's Schubfach
+("The Schubfach way to render doubles", 2020), restricted to 0 and [1e-5, 2**53), which covers all cursors. In this
+range the required powers of ten fit into 128 bits exactly.
 """
 
 from libc.stdint cimport int64_t, uint64_t
@@ -39,7 +39,7 @@ _fill_powers()
 
 
 cdef inline uint64_t times_power(int exponent, uint64_t factor) noexcept nogil:
-    """The upper 64 bits of power * factor, with the last bit set when anything was cut off ("round to odd")."""
+    """The upper 64 bits of power * factor, with the last bit set if any lower bit is set ("round to odd")."""
     cdef u128 low = <u128>power_low[exponent] * factor
     cdef u128 high = <u128>power_high[exponent] * factor
     cdef u128 middle = high + (low >> 64)
@@ -47,7 +47,7 @@ cdef inline uint64_t times_power(int exponent, uint64_t factor) noexcept nogil:
 
 
 cdef Py_ssize_t write_integer(char* out, unsigned long long value) noexcept nogil:
-    """`value` in decimal; returns the number of bytes, at most 20."""
+    """Write `value` in decimal; returns the number of bytes, at most 20."""
     cdef char[20] digits
     cdef int at = 20
     while value >= 100:
@@ -65,8 +65,8 @@ cdef Py_ssize_t write_integer(char* out, unsigned long long value) noexcept nogi
 
 
 cdef Py_ssize_t write_decimal(char* out, double value) noexcept nogil:
-    """`value` as msgspec would write it; returns the number of bytes, at most 24, or 0 for what is not done here: below
-    1e-5 but 0, 2**53 and above, negative, not finite."""
+    """Write `value` as msgspec does; returns the number of bytes, at most 24. Returns 0 for values outside the
+    supported range: above 0 and below 1e-5, 2**53 and above, negative, not finite."""
     cdef uint64_t bits, fraction, significand, s, sp, vbl, vb, vbr, lower, upper, cb
     cdef int exponent, q, k, h, digits
     cdef bint closer, even, u_inside, w_inside
@@ -84,7 +84,7 @@ cdef Py_ssize_t write_decimal(char* out, double value) noexcept nogil:
         digits = write_integer(out, significand >> -q)
         memcpy(out + digits, b".0", 2)
         return digits + 2
-    # the interval of decimals that read back as this double, times 4 so that its ends are whole
+    # the interval of decimals that read back as this double, times 4 so that its ends are integers
     even = not (significand & 1)
     closer = fraction == 0
     cb = 4 * significand
@@ -107,14 +107,14 @@ cdef Py_ssize_t write_decimal(char* out, double value) noexcept nogil:
         w_inside = 4 * s + 4 <= upper
         if u_inside != w_inside:
             s += w_inside
-        elif vb > 4 * s + 2 - (s & 1):  # nearer to the upper one; in the middle, to the even one
+        elif vb > 4 * s + 2 - (s & 1):  # closer to the upper one; a tie goes to the even one
             s += 1
     while s % 10 == 0:
         s //= 10
         k += 1
-    # here k < 0: whole numbers went out above
+    # k < 0 here: integers are written above
     digits = write_integer(text, s)
-    exponent = digits + k  # digits before the point
+    exponent = digits + k  # digits before the decimal point
     if exponent <= 0:
         memcpy(out, b"0.", 2)
         memset(out + 2, 48, -exponent)
@@ -127,7 +127,7 @@ cdef Py_ssize_t write_decimal(char* out, double value) noexcept nogil:
 
 
 def shortest(double value):
-    """`write_decimal` for tests: the bytes, or None for what it does not do."""
+    """`write_decimal` for tests: the bytes, or None for a value outside its range."""
     cdef char[24] out
     cdef Py_ssize_t size = write_decimal(out, value)
     return out[:size] if size else None

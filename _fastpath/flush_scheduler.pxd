@@ -43,7 +43,7 @@ cdef class FlushScheduler:
 
 cdef class CursorRoute:
     cdef readonly bytes key
-    cdef double at  # when the last cursor came, of those that were let in
+    cdef double at  # when the last accepted cursor arrived
     cdef bint holds  # `value` waits for the session's own budget
     cdef CursorText value
     cdef RoomCore _room

@@ -1,8 +1,10 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
-"""The short way of a cursor on one worker: from its session's gate into its room, and from the room to the receivers.
+"""Flushes rooms at their scheduled times and routes plain cursors from a session's rate limiter into a room of this
+worker.
 
-The bus (cluster/bus.py) is the long way, for everything else and for rooms that live elsewhere. Both put the same items
-into the same stream, so their order is one.
+The bus (cluster/bus.py) carries everything else, and cursors for rooms of other workers. Both append to the same stream
+of the room, so there is one order. `FlushScheduler` writes its queue of due rooms; `FlushQueue` (room_core.pyx) holds
+the schedule.
 """
 
 import logging
@@ -19,14 +21,14 @@ from koko_presence._fastpath.system cimport monotonic
 
 cdef double SAMPLE_S = 0.1
 
-# A flush of all rooms of a full worker takes tens of milliseconds. It is done in parts, between which the worker reads, so
-# that playback and control wait for a part only; in a part, so many sockets are written to between two looks at the clock.
+# A flush of all rooms of a full worker takes tens of milliseconds. It is done in parts, between which the worker reads,
+# so that playback and control wait for one part at most. The clock is read after this many socket writes of a part.
 cdef double PART_S = 0.004
 cdef Py_ssize_t WRITES_AT_ONCE = 128
 
 
 cdef double read_clock(clock) except? -1.0:
-    """`clock()`, without a Python call when it is the real one."""
+    """`clock()`, without a Python call for the real clock."""
     return monotonic() if clock is real_clock else clock()
 
 
@@ -34,20 +36,22 @@ log = logging.getLogger("koko_presence.bus")
 
 
 cdef class DeferredSender:
-    """Somebody with values that wait for a budget of its own."""
+    """An object with values that wait for a budget of its own."""
 
     cdef double release(self, double now) except? -1.0:
-        """Pass on what may go at monotonic second `now`. Returns when to come again, INFINITY for not at all."""
+        """Send the values whose tokens are available at monotonic second `now`. Returns when to call again, INFINITY
+        for never."""
         return INFINITY
 
 
 cdef class FlushScheduler:
-    """Flushes rooms when `plan` says so: soon for a time that has come, else with `alarm`.
+    """Flushes rooms when `plan` requires it: by `call_soon` for a time that has passed, otherwise by `alarm`.
 
-    `deliver(room, items, now)` takes a flush the long way, `flushed(now)` follows when all are delivered, or as many as
-    are written at once, and `judge(now)` about every tenth of a second in which something is flushed; `advise(room)` when
-    the plan's advice is not what the room was told. Rooms whose time has come stand in a line: those with playback or
-    control first, then those with any other event, then those with cursors alone; the first planned first.
+    `deliver(room, items, now)` delivers a flush through the bus; `flushed(now)` follows when all, or as many as are
+    written at once, are delivered. `judge(now)` is called about every tenth of a second in which a room is flushed,
+    `advise(room)` if the send interval of the plan differs from the one the room has announced. Due rooms are flushed
+    in this order: those with playback or control, those with any other event, those with cursors only; within each
+    group those scheduled first.
     """
 
     def __init__(self, FlushQueue plan not None, timers, clock, alarm, deliver, flushed, judge, advise):
@@ -66,17 +70,18 @@ cdef class FlushScheduler:
         self._waiters_at = INFINITY
 
     def shorten(self, dict feeds, WriteBatch turn):
-        """`turn` is what the sockets of this worker are written with. When all receivers are at its one edge, a flush that
-        changes no receivers goes straight to its `feeds`; None ends that."""
+        """Enable direct delivery: while all subscribers are at the one edge of this worker, a flush that does not
+        change the subscribers goes straight to the subscriptions in `feeds`; None disables it. `turn` is the write
+        batch of this worker."""
         self._feeds = feeds
         self._turn = turn
 
     def pair(self, Round round not None):
-        """Reading gives way to writing while rooms stand in the line."""
+        """Shorten the reading of `round` while due rooms wait."""
         self._round = round
 
     cpdef plan_flush(self, double now):
-        """Make sure that `run` is called when the plan wants it."""
+        """Ensure that `run` is called at the next scheduled time."""
         cdef double at = self.plan.soonest if self.plan.soonest < self._waiters_at else self._waiters_at
         if at <= now or self._line:
             if not self._soon:
@@ -87,7 +92,7 @@ cdef class FlushScheduler:
             self._alarm.want(at)
 
     cdef wait(self, DeferredSender waiter, double at, double now):
-        """`waiter.release` is to be called at monotonic second `at`, or in a flush soon after."""
+        """Call `waiter.release` at monotonic second `at`, or in a flush soon after."""
         if not waiter.listed:
             waiter.listed = True
             self._waiters.append(waiter)
@@ -105,7 +110,7 @@ cdef class FlushScheduler:
             waiter.listed = False
             try:
                 at = waiter.release(now)
-            except Exception:  # a fault of ours in one value; it takes no others with it
+            except Exception:  # a fault in one value must not affect the others
                 log.exception("a deferred value failed")
                 continue
             if at != INFINITY and not waiter.listed:
@@ -117,7 +122,7 @@ cdef class FlushScheduler:
             self._waiters_at = soonest
 
     def run(self):
-        """Flush the rooms whose time has come, as far as this part goes; the rest when the worker has read again."""
+        """Flush the due rooms, for PART_S at most; the rest follows after the next round of reading."""
         cdef double now = read_clock(self._clock), until = now + PART_S
         cdef RoomCore room
         cdef list line
@@ -139,9 +144,9 @@ cdef class FlushScheduler:
                     self.deliver(room, room.take_items(now), now)
                     if room._late:
                         self.plan.touch(room, now)
-                except Exception:  # a fault in one room must not silence the others
+                except Exception:  # a fault in one room must not affect the others
                     log.exception("a flush failed")
-                    if room._late:  # their owners do not plan a flush again
+                    if room._late:  # deferred cursors do not schedule a flush themselves
                         self.plan.touch(room, now + SAMPLE_S)
                 if self._turn is not None and self._turn.waiting() >= WRITES_AT_ONCE:
                     self.write(now)
@@ -162,15 +167,15 @@ cdef class FlushScheduler:
             self.plan_flush(now)
 
     cdef write(self, double now):
-        """Write what has been delivered. Other workers come first: should this one die between the two, its own clients
-        have seen nothing that no other worker knows."""
+        """Write what has been delivered. Messages to other workers go first: if this worker dies in between, its
+        clients have seen nothing that other workers lack."""
         if self._feeds is None:
             self._flushed(now)
         if self._turn is not None:
             self._turn.write()
 
     cdef list line_up(self, list due):
-        """All rooms whose time has come, in the order in which they are served."""
+        """All due rooms in the order in which they are flushed."""
         cdef RoomCore room
         cdef list line = self._line, events, cursors
         if line:
@@ -193,10 +198,10 @@ cdef class FlushScheduler:
         return due
 
     cdef count(self, list served, Py_ssize_t size, double now):
-        """The first so many of these have been written."""
+        """Count the first `size` of these rooms as flushed."""
         cdef Py_ssize_t index
         cdef RoomCore room
-        if self._clock is real_clock:  # any other one stands still in a turn
+        if self._clock is real_clock:  # a test clock does not advance within an iteration
             now = monotonic()
         for index in range(size):
             room = <RoomCore>served[index]
@@ -219,8 +224,8 @@ cdef class FlushScheduler:
 
 
 cdef class CursorRoute:
-    """The way of one session's plain cursors into one room. `on_second(room, now)` hears that a second's worth of
-    events has been counted [L2]."""
+    """Routes the plain cursors of one session into one room. `on_second(room, now)` is called when a second of events
+    has been counted [L2]."""
 
     def __init__(self, RoomCore room not None, MemberCore pointer not None, FlushScheduler road not None, on_second):
         self.key = room.id.encode()
@@ -231,22 +236,22 @@ cdef class CursorRoute:
         self._on_second = on_second
 
     def last(self):
-        """The last cursor, where the room itself does not know it."""
+        """The session's last cursor, for routes to rooms that do not store it; None here."""
         return None
 
     def note_last(self, cursor):
-        """The session's last cursor is `cursor`, which came another way; None: whatever it was, it is not to be shown."""
+        """Record a last cursor that took another path; None if the last one must not be shown. Does nothing here."""
 
     cdef bint admits(self, CursorText* cursor) except -1:
-        """Would it be shown, with no rule but the budgets?"""
+        """Whether the room would accept the cursor with no check left but the budgets."""
         return self._pointer.may_show() and (cursor.has_timestamp or not self._room.needs_timestamp)
 
     cdef bint unsent(self) except -1:
-        """Is the last one still on its way into the room's stream? Then the next takes its place."""
+        """Whether the previous cursor is not encoded yet, so that the next one replaces it."""
         return self._pointer.is_fresh()
 
     cdef put(self, CursorText* cursor, double now):
-        """Show a cursor that is admitted, or let it wait in the room for its budgets there."""
+        """Pass an admitted cursor to the room, which shows it or defers it until its budgets allow it."""
         cdef RoomCore room = self._room
         cdef MemberCore pointer = self._pointer
         cdef State before
@@ -255,6 +260,6 @@ cdef class CursorRoute:
         pointer.last_active_at = now
         before = pointer._state
         room.offer(pointer, cursor, now)
-        if pointer._state != before:  # else it has taken the place of one that is planned
+        if pointer._state != before:  # otherwise it has replaced a cursor that is scheduled
             self._road.plan.touch(room, now)
             self._road.plan_flush(now)

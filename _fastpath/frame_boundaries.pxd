@@ -21,7 +21,7 @@ cdef enum:
 cdef struct Header:
     int opcode
     bint fin
-    uint32_t mask  # as it stands in the frame
+    uint32_t mask  # in the byte order of the frame
     Py_ssize_t length  # of the payload
 
 

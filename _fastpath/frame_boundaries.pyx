@@ -1,7 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""Frames of a client as they stand in its bytes: headers, masks, and what is wrong with them [RFC 6455 section 5.2].
+"""Parses client frames: headers, masks and protocol errors [RFC 6455 section 5.2].
 
-Pure C over bytes of somebody else's; nothing is read past `size`.
+Pure C over untrusted bytes; never reads beyond `size`.
 """
 
 from libc.stdint cimport uint32_t, uint64_t
@@ -14,8 +14,8 @@ cdef inline int header_size(const unsigned char* head) noexcept nogil:
 
 
 cdef int read_header(const char* data, Py_ssize_t size, Py_ssize_t longest, Header* header) noexcept nogil:
-    """Read the header that `data` begins with. Returns its size, 0 while it is not whole, or what is wrong with it
-    (BAD_OPCODE and so on), as soon as that can be seen. `longest` bounds the payload."""
+    """Read the header at the start of `data`. Returns its size, 0 if it is incomplete, or an error (BAD_OPCODE etc.) as
+    soon as one is detectable. `longest` bounds the payload."""
     cdef const unsigned char* head = <const unsigned char*>data
     cdef uint64_t length
     cdef int index, whole
@@ -42,7 +42,7 @@ cdef int read_header(const char* data, Py_ssize_t size, Py_ssize_t longest, Head
         length = 0
         for index in range(2, whole - 4):
             length = (length << 8) | head[index]
-        # the shortest form only, and no sign bit
+        # the shortest form only, without the sign bit
         if length < 126 or (whole == 14 and (length < 65536 or length >> 63)):
             return BAD_LENGTH
     if length > <uint64_t>longest:
@@ -55,8 +55,8 @@ cdef int read_header(const char* data, Py_ssize_t size, Py_ssize_t longest, Head
 
 
 cdef Py_ssize_t known_size(const char* data, Py_ssize_t size) noexcept nogil:
-    """Up to where a frame is known to go of which `size` bytes have come, and whose header is right as far as it has:
-    more than `size` unless the frame is whole."""
+    """The size up to which a frame is known to extend, given its first `size` bytes with a valid header: more than
+    `size` unless the frame is complete."""
     cdef const unsigned char* head = <const unsigned char*>data
     cdef int whole, index
     cdef uint64_t length
@@ -74,7 +74,7 @@ cdef Py_ssize_t known_size(const char* data, Py_ssize_t size) noexcept nogil:
 
 
 cdef void unmask(char* target, const char* payload, Py_ssize_t size, uint32_t mask) noexcept nogil:
-    """`size` bytes of `payload` without their mask."""
+    """Write `size` bytes of `payload` without their mask to `target`."""
     cdef uint64_t wide = (<uint64_t>mask << 32) | mask
     cdef uint64_t word
     cdef Py_ssize_t index = 0
@@ -92,8 +92,8 @@ cdef void unmask(char* target, const char* payload, Py_ssize_t size, uint32_t ma
 cdef Py_ssize_t small_text(
     const char* data, Py_ssize_t size, char* text, Py_ssize_t longest, Py_ssize_t* used
 ) noexcept nogil:
-    """When `data` begins with a whole, masked, final text frame of at most `longest` bytes: its payload into `text`, its
-    length with the header into `used`. Returns the size of the payload, -1 for anything else."""
+    """If `data` begins with a complete, masked, final text frame of at most `longest` bytes, write its payload to
+    `text` and the size of the frame to `used`. Returns the size of the payload, -1 for anything else."""
     cdef const unsigned char* head = <const unsigned char*>data
     cdef Py_ssize_t length, at
     cdef uint32_t mask
@@ -119,7 +119,7 @@ cdef Py_ssize_t small_text(
 
 
 def header(bytes data not None, Py_ssize_t longest):
-    """`read_header` for tests: (size, opcode, fin, length of the payload), a fault below 0, or None while not whole."""
+    """`read_header` for tests: (size, opcode, fin, length of the payload), an error below 0, or None if incomplete."""
     cdef Header found
     cdef int size = read_header(data, len(data), longest, &found)
     if size <= 0:
@@ -128,7 +128,7 @@ def header(bytes data not None, Py_ssize_t longest):
 
 
 def unmasked(bytes data not None):
-    """`small_text` for tests, up to 1,024 bytes: payload and length of the frame, or None."""
+    """`small_text` for tests, up to 1,024 bytes: payload and size of the frame, or None."""
     cdef char[1024] text
     cdef Py_ssize_t used = 0
     cdef Py_ssize_t size = small_text(data, len(data), text, 1024, &used)

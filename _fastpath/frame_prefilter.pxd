@@ -13,8 +13,8 @@ cdef class FrameReader:
     cdef bytes _ping
     cdef int _pings
     cdef int _pongs
-    cdef bint _whole  # the last step was a whole frame,
-    cdef bint _slow  # and no plain cursor
+    cdef bint _whole  # the last step handled a whole frame
+    cdef bint _slow  # which was not a plain cursor
 
     cdef Py_ssize_t take(self, const char* data, Py_ssize_t size, Round round) except -1
     cdef Py_ssize_t take_frame(self, const char* data, Py_ssize_t size) except -1

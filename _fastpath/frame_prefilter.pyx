@@ -1,14 +1,15 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
-"""The protocol of a connection after the handshake: WebSocket frames out of its bytes, plain cursors to the gate at once.
+"""The protocol of a connection after the handshake: splits its bytes into WebSocket frames and passes plain cursors
+directly to the rate limiter, in the order of arrival.
 
-Frames are read where they stand in the transport's buffer. Only a frame that has begun and is not whole yet is kept: at
-most one per connection, never more than the frame itself, and freed when it is whole. So a quiet connection keeps no
-buffer, and no connection more than the longest frame and its header.
+Frames are read in place from the transport's buffer. Only an incomplete frame is copied: at most one per connection, no
+larger than the frame, and freed once it is complete. So an idle connection has no buffer, and no connection more than
+the longest frame and its header. `FrameReader` writes this state.
 
-Between two frames it is checked whether the connection may have more: of this round (rounds.pyx), and of its budgets
-(read_budget.pyx). Pings and pongs count like any other frame, but only the last of each that was read in one go is told of: a
-pong may answer the most recent ping alone [RFC 6455 section 5.5.3]. Once the connection is closing only a close frame is
-looked for, in so many bytes and no more.
+After each frame the limits are checked: of this round (rounds.pyx) and of the connection (read_budget.pyx). Pings and
+pongs count like any other frame, but only the last of each kind per read is reported: a pong may answer the most recent
+ping only [RFC 6455 section 5.5.3]. While the connection closes, only a close frame is looked for, within
+MOST_AFTER_CLOSE_BYTES.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -21,12 +22,12 @@ from koko_presence._fastpath.listener cimport FrameListener
 from koko_presence._fastpath.rounds cimport Round
 
 cdef enum:
-    LONGEST_TEXT = 1024  # plain cursors are not longer [C17]
+    LONGEST_TEXT = 1024  # the longest plain cursor [C17]
     LEAST_KEPT = 64
-    # after a close frame of ours; more than the two kernels hold of one connection, so that an honest answer is found
+    # after a close frame was sent; more than both kernels hold of one connection, so that a regular answer is found
     MOST_AFTER_CLOSE_BYTES = 262144
 
-# one frame's text, unmasked; one thread, never used across a call that could come back here
+# the text of one frame, unmasked; one thread, and not used across a call that could re-enter
 cdef char[LONGEST_TEXT] scratch
 
 cdef dict FAULTS = {
@@ -41,10 +42,10 @@ cdef dict FAULTS = {
 
 
 cdef class FrameReader:
-    """The protocol that hands the frames of one client to `listener`; payloads of more than `longest` bytes end the
-    connection. Transports call `take`. After `connection_lost` it holds nothing any more.
+    """Passes the frames of one client to `listener`; a payload of more than `longest` bytes ends the connection.
+    Transports call `take`. After `connection_lost` it holds no reference and no buffer.
 
-    `rest_until` is set by `take`: above 0, the monotonic second before which nothing more is to be read.
+    `rest_until` is set by `take`: if above 0, the monotonic second before which nothing is to be read.
     """
 
     def __init__(self, FrameListener listener not None, Py_ssize_t longest):
@@ -56,20 +57,20 @@ cdef class FrameReader:
 
     @property
     def kept_bytes(self):
-        """What is kept for a frame that is not whole yet."""
+        """The bytes allocated for an incomplete frame."""
         return self._capacity
 
-    # --- what transports call ---------------------------------------------------------------------------------------
+    # --- called by transports ---------------------------------------------------------------------------------------
 
     def feed(self, bytes data not None):
-        """These bytes have come, and no round and no budget counts them; for tests. Errors: RuntimeError when the
-        connection's own budgets are used up."""
+        """Handle bytes outside of any round, for tests. Errors: RuntimeError if the connection's own budgets are
+        exceeded."""
         cdef const char* text = PyBytes_AS_STRING(data)
         if self.take(text, PyBytes_GET_SIZE(data), Round(lambda: 0.0)) != PyBytes_GET_SIZE(data):
             raise RuntimeError("above the budgets")
 
     def eof_received(self):
-        """The other end says nothing more; False: the transport closes itself."""
+        """The peer has ended the stream. Returns False: the transport closes itself."""
         return False
 
     def pause_writing(self):
@@ -81,7 +82,7 @@ cdef class FrameReader:
             self._listener.resume_writing()
 
     def connection_lost(self, error):
-        """The connection is over."""
+        """Drop the state and call `on_lost` of the listener."""
         listener, self._listener = self._listener, None
         self.drop()
         if listener is not None:
@@ -90,8 +91,8 @@ cdef class FrameReader:
     # --- frames -----------------------------------------------------------------------------------------------------
 
     cdef Py_ssize_t take(self, const char* data, Py_ssize_t size, Round round) except -1:
-        """Handle `data`, which has come in `round` and is not kept. Returns how much of it that was: fewer bytes than
-        `size` when the connection has had its part, and the caller is to come again with the rest, after `rest_until`."""
+        """Handle `data`, received in `round` and not kept afterwards. Returns the number of bytes handled: fewer than
+        `size` if the connection has used its share; the caller passes the rest again, after `rest_until`."""
         cdef Py_ssize_t left = size, step
         cdef double heard_at = round.started_at if round.open else round.now()
         cdef double until = 0.0
@@ -116,7 +117,7 @@ cdef class FrameReader:
                     listener.on_uninvited()
                 if not within:
                     break
-            if self._slow:  # cursors are bounded by the bytes that are read in one go
+            if self._slow:  # cursors are limited by the bytes per read
                 if until == 0.0:
                     until = round.now() + round.socket_s
                     if round.open and round.until < until:
@@ -147,7 +148,7 @@ cdef class FrameReader:
             self._listener.on_pings(ping, pings)
 
     cdef Py_ssize_t take_frame(self, const char* data, Py_ssize_t size) except -1:
-        """Handle the frame that `data` begins with. Returns its size, 0 when it is not whole."""
+        """Handle the frame at the start of `data`. Returns its size, 0 if it is incomplete."""
         cdef FrameListener listener = self._listener
         cdef Header header
         cdef bytes payload
@@ -184,8 +185,8 @@ cdef class FrameReader:
         return at + header.length
 
     cdef Py_ssize_t keep(self, const char* data, Py_ssize_t size) except -1:
-        """Keep of `data` what belongs to the frame that has begun, and handle that when it is whole. Returns how much
-        that was. A frame's payload is only waited for once its header is right."""
+        """Append to the incomplete frame the bytes of `data` that belong to it, and handle it once it is complete.
+        Returns their number. The payload is only awaited after a valid header."""
         cdef Header header
         cdef Py_ssize_t whole = known_size(self._begun, self._begun_size)
         cdef Py_ssize_t step = min(size, whole - self._begun_size)

@@ -1,5 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
-"""What the frames of a connection are for: plain cursors go through the session's gate at once, all else to Python."""
+"""The base class for receivers of frames: passes plain cursors to the session's rate limiter, all other frames to
+Python.
+"""
 
 import logging
 
@@ -10,23 +12,24 @@ log = logging.getLogger("koko_presence.connection")
 
 
 cdef class FrameListener:
-    """Base of the connection. `closing` is true once a close frame has been sent or received: of what comes then only a
-    close frame is heard; `deaf` once nothing at all is. `parts` is a list while the pieces of a message come in, `gate`
-    the session's, once it has one. `intake` has the connection's budgets; without one everything is read and told of.
+    """Base of the connection. `closing` is set once a close frame was sent or received, after which only a close frame
+    is handled; `deaf` once nothing is handled any more. `parts` is a list while a fragmented message is incomplete,
+    `gate` the rate limiter of the session, None before there is one. `intake` has the connection's budgets; None means
+    no limits.
 
-    Subclasses have `on_frame(kind, fin, payload)` for every frame that is not a plain cursor, `on_bad_frame(code, reason)`
-    for one that ends the connection, after which they must be deaf, `pause_writing`, `resume_writing`, and `on_lost`,
-    which comes once and last. With an intake, moreover, `on_pings(payload, count)` and `on_pongs(count)` for those that were
-    read in one go, `on_rest(until)` when the connection is above its budgets and not read before monotonic second `until`,
-    `on_uninvited` for each frame above those that may come before the client says who it is, and `on_flood_after_close`.
+    Subclasses implement `on_frame(kind, fin, payload)` for every frame that is not a plain cursor, `on_bad_frame(code,
+    reason)` for a protocol error, after which they must set `deaf`, `pause_writing`, `resume_writing`, and `on_lost`,
+    the last call, which occurs once. With an `intake` also `on_pings(payload, count)` and `on_pongs(count)` for those
+    of one read, `on_rest(until)` when the connection exceeds its budgets and is not read before monotonic second
+    `until`, `on_uninvited` for each frame beyond those allowed before authentication, and `on_flood_after_close`.
     """
 
     cdef bint take_text(self, const char* text, Py_ssize_t size):
-        """A whole text message has come; True when it was a plain cursor and is on its way."""
+        """Handle a complete text message if it is a plain cursor that the rate limiter accepts; False for any other."""
         if self.gate is None or self.parts is not None or self.closing:
             return False
         try:
             return self.gate.pass_through(text, size)
-        except Exception:  # a fault of ours in one cursor; as on the bus, it takes nothing else with it
+        except Exception:  # a fault in one cursor must not affect other messages, as on the bus
             log.exception("a cursor failed")
             return True

@@ -1,11 +1,13 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
-"""What waits to be written to one socket: recorded while a loop turn runs, written once at its end.
+"""Buffers the frames for each connection during a loop iteration and writes them at its end, with one `send` per
+socket.
 
-A socket write costs about 5 us of kernel time whatever its size, so everything for a receiver goes out in one, and
-straight into the kernel: the transport is asked only when it still holds something, or when the kernel takes less than
-all. What we hold for a receiver that does not read is bounded [J2], and so is what the kernel holds (`TCP_NOTSENT_LOWAT`): as soon
-as the kernel does not take everything, only the newest cursors and selections are kept. Behind a proxy the kernel says
-nothing of the client's line, and a `DeliveryWindow` does.
+A socket write costs about 5 us of kernel time regardless of its size. Data go straight to the kernel; the transport is
+used only while it holds data, or if the kernel takes less than all. The data held for a slow client are bounded [J2],
+and so are those in the kernel (`TCP_NOTSENT_LOWAT`): as soon as the kernel does not take all, only the newest cursors
+and selections are kept. Frames stay in order; only a deferred cursor or selection may be replaced, or overtaken by
+frames of other authors. Behind a proxy the kernel shows nothing of the client's line; a `DeliveryWindow` does. `Outbox`
+writes its own state.
 """
 
 import logging
@@ -21,9 +23,9 @@ cdef bytes PING_FRAME = b"\x89\x00"  # final, opcode 9, no payload [RFC 6455 sec
 
 
 cdef class WriteBatch:
-    """The outboxes that have something to write at the end of this turn of the loop.
+    """The outboxes with unwritten frames in this loop iteration.
 
-    `call_soon(callback)` is asked, once per turn, to call `write`.
+    `call_soon(callback)` is called once per iteration to schedule `write`.
     """
 
     def __init__(self, call_soon):
@@ -37,11 +39,11 @@ cdef class WriteBatch:
             self._call_soon(self.write)
 
     cpdef hold(self):
-        """Somebody has begun to deliver and will call `write` itself."""
+        """Do not schedule `write`: the caller delivers and calls it itself."""
         self._planned = True
 
     cpdef write(self):
-        """Write everything, once per socket."""
+        """Write all outboxes, once per socket."""
         cdef list dirty = self._dirty
         self._planned = False
         if not dirty:
@@ -50,16 +52,16 @@ cdef class WriteBatch:
         for outbox in dirty:
             try:
                 (<Outbox>outbox).flush()
-            except Exception:  # a fault at one receiver must not keep the others waiting
+            except Exception:  # a fault in one connection must not affect the others
                 log.exception("writing to one connection failed")
 
 
 cdef class Outbox:
-    """Ready frames for one connection, in order. `compact` says that its client asked for compact cursors.
+    """The frames for one connection, in order. `compact` is set if its client has requested compact cursors.
 
-    `wire` has `unsent_bytes` and `send_frames`. While more than `soft_bytes` wait that the kernel has not taken, only
-    the newest frame of each mark (room, and what it says of whom) is kept, until the socket has taken all that waits or an
-    event of the same author comes. `on_slow()` is called at `hard_bytes`.
+    `wire` has `unsent_bytes` and `send_frames`. While more than `soft_bytes` are unsent, only the newest frame of each
+    mark (room, and kind with author) is kept, until the socket has taken all unsent data or another event of the same
+    author follows. `on_slow()` is called at `hard_bytes`.
     """
 
     def __init__(self, wire, Py_ssize_t soft_bytes, Py_ssize_t hard_bytes, WriteBatch turn not None, on_slow):
@@ -71,13 +73,15 @@ cdef class Outbox:
         self._fd = -1
 
     def use_socket(self, int fd, transport):
-        """Write to `fd` itself from now on; `transport` owns it and takes what the kernel does not. Plain TCP only.
+        """Write directly to `fd` from now on; `transport` owns it and gets what the kernel does not take. Plain TCP
+        only.
 
-        `release_socket` must be called before the transport closes `fd`: its number may be somebody else's after that.
+        `release_socket` must be called before the transport closes `fd`, since the number may then belong to another
+        socket.
         """
         self._fd = fd
         self._transport = transport
-        self._backed_up = True  # until the first look: the transport may still hold the answer to the handshake
+        self._backed_up = True  # until the first check: the transport may still hold the answer to the handshake
 
     def use_window(self, DeliveryWindow window not None, clock):
         """Bound by `window` what is under way to the client from now on; `clock()` gives monotonic seconds."""
@@ -85,7 +89,7 @@ cdef class Outbox:
         self._clock = clock
 
     def ping(self):
-        """Send a ping, unless one is under way already; its pong is told to `on_pong`."""
+        """Send a ping, unless one is under way already; `on_pong` is called with its pong."""
         if self._window is None or self._window.take_ping(self._clock()):
             self._wire.send_ping(b"")
 
@@ -96,13 +100,13 @@ cdef class Outbox:
             self.release()
 
     def release_socket(self):
-        """The connection is closing: whatever comes from now on is dropped by the wire."""
+        """Stop writing to the descriptor, because the connection is closing; the wire drops later frames."""
         self._fd = -1
         self._transport = None
 
     def end(self, wire):
-        """The connection is gone: what waits is dropped. `wire`, which drops whatever it gets, takes the place of the real
-        one, so that outbox and connection do not keep each other."""
+        """Drop all frames of a closed connection and replace the wire by `wire`, which drops what it gets, so that
+        outbox and connection do not refer to each other."""
         self.release_socket()
         self.discard()
         self._wire = wire
@@ -110,10 +114,10 @@ cdef class Outbox:
         self._window = None
 
     cpdef write(self, bytes frames):
-        """Add ready frames to what goes out at the end of this turn. Cursors and selections that are held back stay so: an
+        """Append frames to the write at the end of this iteration. Deferred cursors and selections stay deferred: an
         answer must not wait for them."""
         if self._first is None:
-            self._first = frames  # one write a turn is the rule, and needs no list
+            self._first = frames  # one write per iteration is the common case and needs no list
             self._turn.note(self)
             return
         if self._more is None:
@@ -123,7 +127,7 @@ cdef class Outbox:
     cdef merge(self, mark, bytes frame):
         if self._merged is None:
             self._merged = {}
-        # taken out first: the newest of all goes out last, so that no order is turned round
+        # removed first, so that the newest of all is sent last and no order is reversed
         if self._merged.pop(mark, None) is not None:
             if (<str>mark[1])[0] == u"c":
                 hot.cursors_merged += 1
@@ -146,24 +150,24 @@ cdef class Outbox:
             self.write(frame)
 
     def forget(self, room_id):
-        """The client is out of a room, or gets all of it anew: nothing of it that was held back is wanted any more."""
+        """Drop the deferred frames of a room that the client has left, or of which it gets a new snapshot."""
         if self._merged is not None:
             self._merged = {mark: frame for mark, frame in self._merged.items() if mark[0] != room_id} or None
 
     def discard(self):
-        """The client is thrown out: nothing that was not written yet is for it."""
+        """Drop all unwritten frames, because the client is expelled."""
         self._first = self._more = self._merged = None
 
     def taken_bytes(self):
-        """What the other end has acknowledged of all that was ever written here, to tell a slow reader from a stuck one.
-        Where there is no descriptor (TLS, `/trpc`) it is what the kernel has taken, which comes in lumps of about 4 KiB."""
+        """The bytes acknowledged by the peer of all that was written here; distinguishes a slow client from a stuck
+        one. Without a descriptor (TLS, `/trpc`) the bytes that the kernel has taken, in steps of about 4 KiB."""
         cdef int in_kernel = 0
         if self._fd < 0 or ioctl(self._fd, TIOCOUTQ, &in_kernel):
             in_kernel = 0
         return self._written - self.unsent() - in_kernel
 
     def waiting_bytes(self):
-        """All that waits for this socket: here, for the end of the turn or for the socket, and in the transport."""
+        """The bytes held for this socket: for the end of the iteration, deferred, and in the transport."""
         cdef Py_ssize_t size = self.unsent()
         if self._first is not None:
             size += PyBytes_GET_SIZE(self._first)
@@ -173,15 +177,15 @@ cdef class Outbox:
         return size
 
     def on_full(self):
-        """The kernel does not take all: hold back what a newer one may replace."""
+        """The kernel does not take all: defer frames that newer ones may replace."""
         self.slow = self.is_held() or self.unsent() > self._soft_bytes
 
     def on_drained(self):
-        """The kernel has taken all: send the newest of what was held back."""
+        """The kernel has taken all: write the newest of the deferred frames."""
         self.release()
 
     cdef release(self):
-        """Send the newest of what was held back, unless the kernel or the window still wants it held."""
+        """Write the newest of the deferred frames, unless the kernel or the window still defers them."""
         self.slow = self.is_held() or self.unsent() > self._soft_bytes
         if not self.slow and self._merged is not None:
             self.catch_up()
@@ -190,7 +194,7 @@ cdef class Outbox:
         return self._window is not None and self._window.holds
 
     cdef Py_ssize_t unsent(self) except -1:
-        """Bytes that the kernel has not taken; asks the transport only while it may hold some."""
+        """The bytes that the kernel has not taken; queries the transport only while it may hold some."""
         cdef Py_ssize_t size
         if self._fd < 0:
             return self._wire.unsent_bytes
@@ -201,7 +205,7 @@ cdef class Outbox:
         return size
 
     cpdef flush(self):
-        """Write everything that waits in one go."""
+        """Write all frames of this iteration with one call."""
         cdef bytes data = self._first
         cdef Py_ssize_t size, unsent
         cdef ssize_t sent
@@ -214,7 +218,7 @@ cdef class Outbox:
             data = b"".join(self._more)
             self._more = None
         unsent = self.unsent()
-        # what is held back goes first: until then nothing newer may pass it
+        # deferred frames go first: until then no newer one may overtake them
         self.slow = unsent > self._soft_bytes or (self._merged is not None and len(self._merged) > 0)
         if self._window is not None:
             pings = self._window.on_write(PyBytes_GET_SIZE(data), self._clock())
@@ -238,6 +242,6 @@ cdef class Outbox:
                 return
             if sent > 0:
                 data = data[sent:]
-            # any other error than a full buffer: the transport meets it too, and ends the connection
+            # any error other than a full buffer also occurs in the transport, which ends the connection
         self._backed_up = True
         self._transport.write(data)

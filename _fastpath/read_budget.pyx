@@ -1,21 +1,21 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
-"""How much of one connection is read: frames of any kind and bytes by the second, and frames before `auth` [L3, A2].
+"""Limits how much of one connection is read: frames and bytes per second, and frames before authentication [L3, A2].
 
-Above the budgets nothing is refused or dropped: the connection is not read until `resume_at`, and TCP tells the sender to
-wait. Both budgets are token buckets that may go into debt, since what has been read has been read.
+Above the limits no data are refused or dropped: the connection is not read until `resume_at`, and TCP holds the sender
+back. Both budgets are token buckets that may go into debt, since data are counted after they were read.
 """
 
-# A connection that is not read is looked at again after this long at the earliest, so that a flood costs a few wake-ups a
-# second and not one for every frame.
+# The shortest pause, so that a flood causes a few wake-ups per second and not one per frame.
 cdef double LEAST_PAUSE_S = 0.02
-cdef double ROUNDING_S = 1e-6  # of so many additions
+cdef double ROUNDING_S = 1e-6  # of many additions
 
 
 cdef class Intake:
-    """The budgets of one connection. Times are monotonic seconds, and those at which the data could have been read.
+    """The budgets of one connection. Times are monotonic seconds, at which the data could have been read.
 
-    `frames_hz` frames a second, `frames_burst` at once; likewise bytes, of which the burst must be a whole frame at least.
-    Until `invite` is called at most `uninvited_frames` frames may come. `frames` counts all. One owner writes it.
+    `frames_hz` frames per second with `frames_burst` at once; likewise bytes, whose burst must hold one whole frame.
+    Before `invite` at most `uninvited_frames` frames are allowed. `frames` counts all frames. Written by
+    `FrameReader` and the connection.
     """
 
     def __init__(self, double frames_hz, double frames_burst, double bytes_hz, double bytes_burst,
@@ -29,22 +29,22 @@ cdef class Intake:
         self._uninvited_frames = uninvited_frames
 
     def invite(self):
-        """The client has said who it is."""
+        """The client is authenticated: lift the limit on frames."""
         self.invited = True
 
     def expel(self):
-        """What the client has said was no good: from now on it is uninvited once more."""
+        """The authentication has failed: apply the limit on frames again, from 0."""
         self.invited = False
         self.frames = 0
 
     cpdef bint frame(self, double now):
-        """Count a frame. False: the budget is used up, and nothing is to be read before `resume_at`."""
+        """Count a frame. False: the budget is exceeded, and nothing is to be read before `resume_at`."""
         self.frames += 1
         self._frames_full_at = (self._frames_full_at if self._frames_full_at > now else now) + self._frame_s
         return self.allows(self._frames_full_at - self._frames_slack_s, now)
 
     cpdef bint bytes_read(self, Py_ssize_t size, double now):
-        """Count bytes that were read. False: as in `frame`."""
+        """Count bytes that were read. False as in `frame`."""
         self._bytes_full_at = (self._bytes_full_at if self._bytes_full_at > now else now) + size * self._byte_s
         return self.allows(self._bytes_full_at - self._bytes_slack_s, now)
 
@@ -57,5 +57,5 @@ cdef class Intake:
         return False
 
     cpdef bint is_uninvited(self):
-        """Has the client sent more than it may before it says who it is?"""
+        """Whether the client has sent more frames than are allowed before authentication."""
         return not self.invited and self.frames > self._uninvited_frames

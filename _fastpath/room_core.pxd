@@ -6,7 +6,7 @@ from koko_presence._fastpath.wallclock cimport WallClock
 
 cdef enum State:
     IDLE
-    FRESH  # its cursor has had its tokens and is not encoded yet: a newer one takes its place
+    FRESH  # its tokens are taken and it is not encoded yet: a newer one replaces it
     LATE  # its newest cursor waits for a token
 
 cdef struct CursorValue:
@@ -35,16 +35,16 @@ cdef class RoomCore:
     cdef readonly FlushPacing pace
     cdef readonly dict members
     cdef public bint urgent
-    cdef public int advised_ms  # the plan's, when the room was last told of it
-    cdef bint eventful  # something other than cursors waits
+    cdef public int advised_ms  # the send interval that the room has announced last
+    cdef bint eventful  # the stream contains something other than cursors
     cdef list _out
     cdef unsigned long long _seq
-    cdef MemberCore _first  # of those whose cursor is to be encoded, in the order in which the cursors came
+    cdef MemberCore _first  # the members with a FRESH cursor, in the order of arrival
     cdef MemberCore _last
-    cdef list _late  # those whose newest cursor waits for a budget, in the order in which they began to wait
+    cdef list _late  # the members with a deferred cursor, in the order in which they began to wait
     cdef double planned_at
-    cdef double touched_at  # when the first of what waits came
-    cdef double flushing_since  # the same of what is being flushed; below 0 for nothing
+    cdef double touched_at  # when the first of the pending frames arrived
+    cdef double flushing_since  # `touched_at` of the frames being flushed; below 0 for none
 
     cdef encode_all(self)
     cpdef list take_items(self, double now)
@@ -72,9 +72,9 @@ cdef class MemberCore:
     cdef object _cursor
     cdef bint _unread
     cdef CursorValue _shown
-    cdef CursorValue _newest  # what waits for a budget, while _state is LATE
+    cdef CursorValue _newest  # the deferred cursor, while `_state` is LATE
     cdef State _state
-    cdef double _came_at  # when what is FRESH came
+    cdef double _came_at  # when the FRESH cursor arrived
     cdef MemberCore _after
     cdef CursorTemplate _template
 

@@ -1,15 +1,16 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""What a cursor touches in its room: the stream of frames, the pointer of its member, and the plan of flushes.
+"""The state of rooms and members that cursors use, and the schedule of flushes: `RoomCore`, `MemberCore`,
+`FlushPacing`, `FlushQueue`.
 
-Room and Member (rooms/) are subclasses and own all the rules; here is their state that is read and written 20 times a
-second per person, in C. A quiet room flushes in the same turn of the loop. A busy one waits for the end of a window
-after its last flush, so that events share a write [L4]. In a large room the window is longer: its writes alone, one per
-member and flush, may take a sixteenth of the worker's time, whoever else there is.
+`Room` and `Member` (rooms/) are subclasses with all the rules; the fields here are read and written 20 times a second
+per user, so they are C fields. A quiet room flushes in the same loop iteration. A busy one waits for the end of a
+window after its last flush, so that events share a write [L4]. A large room has a longer window: its writes alone, one
+per member and flush, may take a sixteenth of the worker's time.
 
-A plain cursor is a register of its pointer. With its tokens taken it is FRESH until the room is flushed, or until
-anything else is put into the stream, and only then encoded: a newer one of the same session that comes meanwhile takes its
-place and costs no token. Over its budget it is LATE: the newest one is kept, and every flush of the room admits those
-whose tokens are there. So work is bounded by people and flushes, however many messages come [E1, L1].
+A plain cursor is a coalesced value of its member core. Once its tokens are taken it is FRESH until the room is flushed,
+or until anything else is appended to the stream, and only then encoded: a newer one of the same session replaces it and
+costs no token. Above its budgets it is LATE: the newest one is kept, and every flush of the room admits those whose
+tokens are available. So the work depends on the number of users and flushes, not of messages [E1, L1].
 """
 
 from libc.math cimport INFINITY
@@ -23,46 +24,47 @@ from koko_presence._fastpath.throttle cimport CROWDED_WAIT_S, Meter, TokenBucket
 from koko_presence._fastpath.wallclock cimport WallClock
 from koko_presence.protocol.messages import Cursor
 
-# A window that collects a single frame costs more than none, so a room waits only when it would collect several.
+# A window costs more than it saves if it collects one frame, so a room waits only if it would collect several.
 BUSY_FRAMES_PER_WINDOW = 3.0
 
 cdef double BUSY = BUSY_FRAMES_PER_WINDOW
 cdef double MEMORY_S = 0.1
-cdef double WRITE_S = 5e-6  # what one socket write costs
-cdef double SHARE = 1.0 / 16.0  # how much of a worker the writes of one room may take: 8 ms for 100 members
-cdef double TAKEN_OUT = -INFINITY  # planned_at of a room that is about to be flushed
+cdef double WRITE_S = 5e-6  # the cost of one socket write
+cdef double SHARE = 1.0 / 16.0  # of a worker's time for the writes of one room: 8 ms for 100 members
+cdef double TAKEN_OUT = -INFINITY  # `planned_at` of a room that is about to be flushed
 
 
 cdef class FlushPacing:
-    """When a room writes: at once while it is quiet, at the end of a window after its last write while it is busy."""
+    """The time of a room's next flush: at once while the room is quiet, at the end of a window after its last flush
+    while busy."""
 
     def __init__(self):
         self._flushed_at = -1e9
         self._recent = 0.0  # frames in about the last tenth of a second
 
     cpdef double flush_at(self, double now, double window_s):
-        """The monotonic second at which what is ready at `now` should be written."""
+        """The monotonic second at which frames that are ready at `now` should be written."""
         if self._recent * window_s < BUSY * MEMORY_S:
             return now
         return self.after(now, window_s)
 
     cdef double after(self, double now, double window_s):
-        """The end of the window after the last write, `now` when that is past: however quiet the room is."""
+        """The end of the window after the last write, or `now` if that has passed; independent of the frame rate."""
         cdef double at = self._flushed_at + window_s
         return at if at > now else now
 
     cpdef flushed(self, double now, Py_ssize_t frames):
-        """Note that `frames` frames went out."""
+        """Record a flush of `frames` frames."""
         cdef double past = (now - self._flushed_at) / MEMORY_S
-        # about exp(-past), without the library's call
+        # about exp(-past), without the library call
         self._recent = self._recent / (1.0 + past + past * past / 2.0) + frames
         self._flushed_at = now
 
 
 cdef class RoomCore:
-    """One room's ordered stream: its number, its frames that wait for the next flush, and what it may take in [L2].
+    """The ordered stream of one room: its sequence number, its frames for the next flush, and its budgets [L2].
 
-    Whoever reads `out` or `seq` finds the cursors that came before in them, so their order is that of their coming.
+    Reading `out` or `seq` encodes the FRESH cursors first, so the stream keeps the order of arrival.
     """
 
     def __init__(self, str id not None, WallClock wall not None, TokenBucket budget not None, Meter meter not None,
@@ -71,7 +73,7 @@ cdef class RoomCore:
         self.wall = wall
         self.budget = budget
         self.meter = meter
-        self.needs_timestamp = needs_timestamp  # a cursor in a room with a video says where in the video [E4]
+        self.needs_timestamp = needs_timestamp  # a cursor in a room with a video has a media time [E4]
         self.pace = FlushPacing()
         self.members = {}
         self._out = []
@@ -81,7 +83,7 @@ cdef class RoomCore:
 
     @property
     def out(self):
-        """The frames that wait for the next flush, for whoever adds to them."""
+        """The frames for the next flush, to append to."""
         self.encode_all()
         self.eventful = True
         return self._out
@@ -104,8 +106,8 @@ cdef class RoomCore:
         self._seq = seq
 
     def begin_anew(self, TokenBucket budget not None, Meter meter not None, bint needs_timestamp):
-        """Number from 1 again, with new budgets and at a quiet room's pace. What waits to be sent keeps its numbers and
-        goes out first."""
+        """Restart the sequence at 1, with new budgets and the pacing of a quiet room. Frames already in the stream keep
+        their numbers and are sent first."""
         self.encode_all()
         self._seq = 0
         self.budget = budget
@@ -114,8 +116,7 @@ cdef class RoomCore:
         self.pace = FlushPacing()
 
     def settle(self):
-        """Put the cursors that are FRESH into the stream: something is to come behind them, or who may see them is to
-        change."""
+        """Encode the FRESH cursors now: other events follow, or their visibility is about to change."""
         self.encode_all()
 
     cdef encode_all(self):
@@ -130,7 +131,7 @@ cdef class RoomCore:
             self.encode(pointer)
 
     cpdef list take_items(self, double now):
-        """The frames that wait, which are going out now, with every cursor whose tokens are there."""
+        """Admit the cursors whose tokens are available, and take all frames out of the stream."""
         cdef list items
         if self._late:
             self.release(now)
@@ -142,14 +143,14 @@ cdef class RoomCore:
         return items
 
     def show_cursor(self, MemberCore pointer not None, cursor not None, double now):
-        """A plain cursor that may be shown, from the long way: into the stream when its budgets allow, else in place of
-        the one that waits for them."""
+        """Accept a plain cursor from the Python path: into the stream if its budgets allow it, otherwise as the
+        deferred one."""
         cdef CursorText text
         read_cursor(&text, cursor)
         self.offer(pointer, &text, now)
 
     def show_now(self, MemberCore pointer not None, cursor not None, double now):
-        """The same for one that has had its tokens."""
+        """Accept a plain cursor whose tokens are taken."""
         cdef CursorText text
         read_cursor(&text, cursor)
         self.encode_all()
@@ -158,7 +159,7 @@ cdef class RoomCore:
         self.admit(pointer, now)
 
     def drop_late(self, MemberCore pointer not None):
-        """Forget the cursor that waits for a budget. True when there was one."""
+        """Drop the deferred cursor of a member; returns whether there was one."""
         if pointer._state != LATE:
             return False
         pointer._state = IDLE
@@ -166,7 +167,7 @@ cdef class RoomCore:
         return True
 
     def admit_late(self, double now):
-        """Show the cursors that wait, whatever their budgets say: nobody else would know of them."""
+        """Admit all deferred cursors regardless of their budgets, since they are not part of the room's record."""
         late, self._late = self._late, []
         for pointer in late:
             self.admit(<MemberCore>pointer, now)
@@ -191,7 +192,7 @@ cdef class RoomCore:
         self._late.append(pointer)
 
     cdef admit(self, MemberCore pointer, double now):
-        """The newest of a pointer is what it shows from now on; it is encoded later."""
+        """Make the newest cursor the shown one; it is encoded later."""
         pointer._shown = pointer._newest
         pointer._unread = True
         pointer.cursor_put_away = False
@@ -204,7 +205,7 @@ cdef class RoomCore:
         self._last = pointer
 
     cdef release(self, double now):
-        """Admit those that wait, the longest first, as far as their budgets allow."""
+        """Admit deferred cursors, the earliest first, as far as their budgets allow."""
         cdef MemberCore pointer
         cdef list late = self._late, still = []
         for each in late:
@@ -217,7 +218,7 @@ cdef class RoomCore:
         self._late = still
 
     cdef double late_at(self, double now):
-        """When the first of those that wait may have its token; a budget that they share is asked again after a while."""
+        """When the first deferred cursor may get its token; a shared budget is checked again after CROWDED_WAIT_S."""
         cdef double at = INFINITY, ready_at
         for each in self._late:
             ready_at = (<MemberCore>each).cursor_bucket.ready_at(now)
@@ -260,13 +261,13 @@ cdef inline void copy_value(CursorValue* value, CursorText* cursor) noexcept:
 
 
 cdef class MemberCore:
-    """One session's cursor in one room, and all that decides whether others may see it."""
+    """The cursor of one session in one room, and the fields that decide on its visibility."""
 
     def __init__(self, str user_id not None, str session_id not None, TokenBucket cursor_bucket not None, double now):
         self.user_id = user_id
         self.session_id = session_id
-        self.cursor_bucket = cursor_bucket  # the person's, shared by all tabs [E2]
-        self.pending = Coalescer()  # the newest value per kind that waits for its budget [E1, L1]
+        self.cursor_bucket = cursor_bucket  # of the user, shared by all sessions [E2]
+        self.pending = Coalescer()  # the newest deferred value of each kind [E1, L1]
         self.connected = True
         self.attached = False  # receives the room's stream
         self.cursor_put_away = False  # hidden by a lost connection until it moves again [D2, C5]
@@ -275,7 +276,7 @@ cdef class MemberCore:
 
     @property
     def visible(self):
-        """May others know that this session is here [K1, K2]?"""
+        """Whether other users may see this session [K1, K2]."""
         return not (self.invisible or self.disabled)
 
     @property
@@ -289,7 +290,7 @@ cdef class MemberCore:
 
     @property
     def index(self):
-        """The member's number in compact cursors; None while nobody may know of it."""
+        """The member's number in compact cursors; None while others must not see the member."""
         return self._index
 
     @index.setter
@@ -299,7 +300,7 @@ cdef class MemberCore:
 
     @property
     def cursor(self):
-        """What was shown last; made when somebody looks, which is seldom."""
+        """The cursor shown last; the object is created on access, which is rare."""
         if self._unread:
             self._unread = False
             self._cursor = Cursor(
@@ -315,21 +316,20 @@ cdef class MemberCore:
         self._cursor = value
 
     cdef bint may_show(self):
-        """Would a plain cursor go straight through, with no rule but the budgets?"""
+        """Whether a plain cursor would be shown with no check left but the budgets."""
         return (
             self.connected and self.attached and self.share_cursor and not self.invisible and not self.disabled
             and not self.pending.holds("cursor")
         )
 
     cdef bint is_fresh(self):
-        """Is its last cursor still to be encoded?"""
+        """Whether the last cursor is not encoded yet."""
         return self._state == FRESH
 
 
 cdef class FlushQueue:
-    """Which rooms have something to send, and when the first of them wants to. `window_s` is a busy room's window, up to
-    `ceiling_s` in a large room; 0 switches windows off. While the worker is `full` every room waits for the end of its
-    window, however quiet it is."""
+    """The rooms with scheduled flushes. `window_s` is the window of a busy room, up to `ceiling_s` in a large room; 0
+    disables windows. While `full`, every room waits for the end of its window, however quiet it is."""
 
     def __init__(self, double window_s, double ceiling_s):
         self._rooms = []
@@ -338,32 +338,32 @@ cdef class FlushQueue:
         self.soonest = INFINITY
 
     cpdef touch(self, RoomCore room, double now):
-        """Plan the flush of a room that may have something to send."""
+        """Schedule the flush of a room that may have frames or deferred cursors."""
         cdef double at
         if room._first is not None or room._out:
             if room.planned_at == INFINITY or room.touched_at > now:
                 room.touched_at = now
             self.plan(room, now if room.urgent else self.pace(room, now))
-        elif room._late:  # at the latest the flush above admits them, or plans the next
+        elif room._late:  # else the flush above admits them or schedules the next one
             at = room.late_at(now)
             if room.planned_at == INFINITY:
                 room.touched_at = at
             self.plan(room, self.pace(room, at))
 
     cpdef double window_for(self, Py_ssize_t members):
-        """The window of a busy room of so many members, in seconds."""
+        """The window of a busy room with this many members, in seconds."""
         cdef double long_enough = members * (WRITE_S / SHARE)
         if long_enough <= self.window_s or self.window_s == 0.0:
             return self.window_s
         return max(self.window_s, min(long_enough, self.ceiling_s))
 
     cdef double pace(self, RoomCore room, double at):
-        """When a room should be flushed of which something is ready at monotonic second `at`."""
+        """When to flush a room whose frames are ready at monotonic second `at`."""
         cdef double window_s = self.window_for(len(room.members))
         return room.pace.after(at, window_s) if self.full else room.pace.flush_at(at, window_s)
 
     cpdef urge(self, RoomCore room, double now):
-        """The same, at once and whatever its pace: a room that ends says its last words."""
+        """Schedule a flush of the room now, regardless of its pacing: it sends its last frames."""
         if room.planned_at == INFINITY or room.touched_at > now:
             room.touched_at = now
         self.plan(room, now)
@@ -378,8 +378,8 @@ cdef class FlushQueue:
             self.soonest = at
 
     cpdef list take_due(self, double now):
-        """Take out the rooms whose time has come, in the order in which they were first touched. Until `begun` they are
-        not planned again."""
+        """Remove and return the due rooms, in the order in which they were scheduled. They are not scheduled again
+        before `begun`."""
         cdef RoomCore room
         cdef list due = [], later = []
         cdef double soonest = INFINITY
@@ -396,6 +396,6 @@ cdef class FlushQueue:
         return due
 
     cdef begun(self, RoomCore room):
-        """A room that was taken out is being flushed: what comes from now on is for the next time."""
+        """The flush of a removed room begins: later frames belong to the next flush."""
         room.planned_at = INFINITY
         room.flushing_since = room.touched_at if room._first is not None or room._out or room._late else -1.0

@@ -1,10 +1,10 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
-"""The present round of reading: when it began, and how much of it there is for all and for each socket.
+"""The current round of reading: its start, its time limit, and the share of each socket.
 
-A worker reads in rounds: what the kernel has is taken in, then all that follows from it is written at once. A round is
-bounded in time, and each socket's part of it in bytes and time, so that no sender decides how long the others wait.
-Whatever is judged by its time (rates, silences) is judged by `heard_at`: data that wait for a worker that is busy are
-not late, and two messages that were read one after the other may have come at the same time.
+A worker reads in rounds: received data are handled first, then everything that follows from them is written. A round is
+limited in time, and the share of each socket in bytes and time, so that no sender delays the others. Rates and timeouts
+are judged by `heard_at`, the start of the round: data that wait for a busy worker are not late, and two messages read
+one after the other may have arrived together.
 """
 
 from time import monotonic as real_clock
@@ -13,13 +13,13 @@ from koko_presence._fastpath.system cimport monotonic
 
 
 cdef class Round:
-    """Budgets and the time of the round. Written by the poller of the same loop alone, but for the budgets.
+    """The limits and the time of the round. Written by the poller of the same loop only, except for the limits.
 
-    `longest_s` is a round's time for the sockets in rooms, `longest_lobby_s` for those that are only about to come in,
-    `socket_bytes` and `socket_s` are what one socket may have of a round. `started_at` is the monotonic second at which
-    the round began, `open` says whether it goes on, `number` counts rounds. `clock` gives monotonic seconds; tests give
-    their own. While the worker is `behind` with writing, a round may have `longest_behind_s` only: what is read faster than
-    it is written is replaced by newer values, and has cost its reading.
+    `longest_s` is the time of a round for sockets in rooms, `longest_lobby_s` for sockets in the admission queue;
+    `socket_bytes` and `socket_s` limit one socket per round. `started_at` is the monotonic second of the start, `open`
+    is set during a round, `number` counts rounds. `clock` returns monotonic seconds; tests pass their own. While the
+    worker is `behind` with writing, a round lasts `longest_behind_s` at most: data that are read faster than they are
+    written are only replaced by newer ones.
     """
 
     def __init__(self, clock=real_clock):
@@ -46,8 +46,8 @@ cdef class Round:
         self.open = False
 
     cdef void note_lobby(self, bint served_all, double since) noexcept:
-        """A round of those who are about to come in ends: with all of them served, or because its time is over. Then the
-        next of them has waited since monotonic second `since`; 0.0 when that is not known."""
+        """Record the end of a round of the admission queue: with all sockets served, or by its time limit. In the
+        latter case the next one has waited since monotonic second `since`; 0.0 if unknown."""
         if served_all:
             self._lobby_waits_since = 0.0
         elif since > 0.0:
@@ -56,11 +56,11 @@ cdef class Round:
             self._lobby_waits_since = self.started_at
 
     cpdef double lobby_waits_for(self, double now):
-        """For how many seconds the next of those who are about to come in has waited; where that is not known, for how long
-        they have been more than could be served: nobody of them waits for longer than that."""
+        """The seconds that the next socket of the admission queue has waited. If unknown, the seconds since when the
+        queue has not been served completely, which no socket of it has exceeded."""
         return now - self._lobby_waits_since if self._lobby_waits_since else 0.0
 
     cpdef double heard_at(self, double now):
-        """When what is handled at monotonic second `now` could have been read: the beginning of the round in which it
-        is read, `now` itself outside of rounds."""
+        """When data handled at monotonic second `now` could have been read: the start of the current round, `now`
+        outside of rounds."""
         return self.started_at if self.open else now

@@ -1,11 +1,12 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
-"""Where a session's plain cursors turn off the long road: seen, counted and passed on without one Python call.
+"""Checks, counts and routes the plain cursors of one session without a Python call.
 
-A gate takes a cursor only when every rule of the session would say yes without a side effect but the counting of it. At
-the least doubt it does nothing at all and the message goes the long way, through server/session.py.
+A cursor is accepted only if every rule of the session would accept it, with no effect but the counting. In any other
+case nothing is changed and the message takes the Python path, through server/session.py.
 
-Several cursors of one turn count once, against every rate: they may have come one by one, and it was the worker that was
-late. Above the session's own rate the newest cursor of each room waits in its lane [E2, L1].
+Several cursors for a room in one round count once against every rate: they may have been sent one by one while the
+worker was busy. Above the session's own rate the newest cursor of each room waits in its cursor route [E2, L1]. The
+limiter writes its times, buckets and deferred cursors; `Session`, `ActivityWatch` and `Memberships` write the flags.
 """
 
 import logging
@@ -27,11 +28,13 @@ log = logging.getLogger("koko_presence.connection")
 
 
 cdef class SessionRateLimiter(DeferredSender):
-    """One session's gate. `seen_at` is the time of its last message, `stirred_at` of the last that was not only a
-    heartbeat [D4]; plain cursors pass while the session says that it is `open` (past auth), `awake` (nobody needs to
-    be told that it is active) and not `crowded` (no cursor waits on the long way for the session's own budget).
-    `rooms.show_late(room_id, cursor, now)` takes one that has waited here and is not for its lane any more;
-    `rooms.note_flood(now)` hears of each above the connection's rate, and says whether that may go on.
+    """The rate limiter of one session.
+
+    `seen_at` is the time of the last message, `stirred_at` of the last one that was not only a heartbeat [D4]. Plain
+    cursors pass while the session is `open` (past auth), `awake` (no status change to active is due) and not `crowded`
+    (no cursor waits on the Python path, and the session is not invisible). `rooms.show_late(room_id, cursor, now)` gets a
+    deferred cursor that its route does not accept any more; `rooms.note_flood(now)` is called for each cursor above the
+    connection's rate and returns whether that is still tolerated.
     """
 
     def __init__(self, TokenBucket messages not None, TokenBucket cursors not None, Py_ssize_t max_bytes, clock,
@@ -43,19 +46,19 @@ cdef class SessionRateLimiter(DeferredSender):
         self._rooms = rooms
         self._round = round
         self._lanes = []
-        self._late = []  # lanes whose newest cursor waits for the session's budget, the longest first
+        self._late = []  # routes whose newest cursor waits for the session's budget, the longest first
         self.seen_at = self.stirred_at = now
 
     def note_life(self, double now):
-        """A message of any kind came."""
+        """Record a message of any kind."""
         self.seen_at = now
 
     def note_stir(self, double now):
-        """Something other than a heartbeat came."""
+        """Record a message other than a heartbeat."""
         self.stirred_at = now
 
     def add_lane(self, CursorRoute lane not None):
-        """The session is in a room and hears it."""
+        """Add the route to a room that the session has joined; a deferred cursor moves to it from a previous route."""
         cdef CursorRoute before = self.find(lane.key.decode())
         self._lanes = [lane] + [each for each in self._lanes if (<CursorRoute>each).key != lane.key]
         if before is not None and before.holds:
@@ -63,14 +66,14 @@ cdef class SessionRateLimiter(DeferredSender):
             self._late[self._late.index(before)] = lane
 
     def drop_lane(self, str room_id not None):
-        """The session has left a room, or the way there is lost. Gives back the cursor that waited for it, if any."""
+        """Remove the route to a room. Returns the deferred cursor, None without one."""
         waited = self.take_back(room_id)
         key = room_id.encode()
         self._lanes = [each for each in self._lanes if (<CursorRoute>each).key != key]
         return waited
 
     def take_back(self, str room_id not None):
-        """The cursor that waits here for a room, which is its caller's now; None when there is none."""
+        """Remove and return the deferred cursor for a room; None without one."""
         cdef CursorRoute lane = self.find(room_id)
         if lane is None or not lane.holds:
             return None
@@ -79,36 +82,37 @@ cdef class SessionRateLimiter(DeferredSender):
         return as_cursor(&lane.value)
 
     def take_all_back(self):
-        """All cursors that wait here, as (room id, cursor), the longest first; they are the caller's now."""
+        """Remove and return all deferred cursors, as (room id, cursor), the longest waiting first."""
         late, self._late = self._late, []
         for each in late:
             (<CursorRoute>each).holds = False
         return [((<CursorRoute>each).key.decode(), as_cursor(&(<CursorRoute>each).value)) for each in late]
 
     def unsent(self, str room_id not None):
-        """Is the session's last cursor still on its way into the room? Then the next takes its place."""
+        """Whether the session's last cursor is still on its way into the room, so that the next one replaces it."""
         cdef CursorRoute lane = self.find(room_id)
         return lane is not None and lane.unsent()
 
     def last_cursor(self, str room_id not None):
-        """The last cursor for another worker's room; None when none is known, and one without a point or a second of the
-        video for one that was put away."""
+        """The session's last cursor in a room of another worker. None if unknown; a cursor without position and media
+        time if it was hidden."""
         cdef CursorRoute lane = self.find(room_id)
         return None if lane is None else lane.last()
 
     def note_last(self, str room_id not None, cursor):
-        """The session's last cursor in a room went the long way; None for one that the room's next owner is not told."""
+        """Record the last cursor in a room that took the Python path; None if the room's next owner must not get it."""
         cdef CursorRoute lane = self.find(room_id)
         if lane is not None:
             lane.note_last(cursor)
 
     def forget_last(self):
-        """No room's next owner is told of what was shown so far: the session hides it, or has hidden it until now."""
+        """Drop all last cursors, because the session hides its cursor or has hidden it until now: no next owner gets
+        them."""
         for each in self._lanes:
             each.note_last(None)
 
     def take(self, bytes data not None):
-        """True when `data` was a plain cursor and is on its way; False, and nothing done, for all else."""
+        """True if `data` is a plain cursor and was accepted; otherwise False, and nothing was changed."""
         return self.pass_through(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
 
     cdef CursorRoute find(self, str room_id):
@@ -173,7 +177,7 @@ cdef class SessionRateLimiter(DeferredSender):
                     lane.put(&lane.value, now)
                 else:
                     self._rooms.show_late(lane.key.decode(), as_cursor(&lane.value), now)
-            except Exception:  # a fault of ours in one cursor; those of the other rooms still wait
+            except Exception:  # a fault in one cursor must not affect those of other rooms
                 log.exception("a deferred cursor failed")
         return INFINITY
 

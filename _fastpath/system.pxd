@@ -1,4 +1,4 @@
-"""What the compiled part asks of Linux itself."""
+"""Declarations of the Linux system calls that the compiled part uses."""
 
 cdef extern from "<sys/socket.h>" nogil:
     ssize_t send(int fd, const void* data, size_t size, int flags)
@@ -12,8 +12,8 @@ cdef extern from "<sys/socket.h>" nogil:
 
 cdef extern from *:
     """
-    /* never wait, no signal, and nothing is added to what an earlier send has put last: without MSG_EOR the kernel fills up
-       its newest buffer, of up to 64 KiB, whatever TCP_NOTSENT_LOWAT says */
+    /* non-blocking, no signal, and no data are appended to the buffer of an earlier send: without MSG_EOR the kernel fills
+       its newest buffer, of up to 64 KiB, regardless of TCP_NOTSENT_LOWAT */
     #define SEND_FLAGS (MSG_DONTWAIT | MSG_NOSIGNAL | MSG_EOR)
     """
     const int SEND_FLAGS
@@ -23,7 +23,7 @@ cdef extern from "<netinet/in.h>" nogil:
 
 cdef extern from "<netinet/tcp.h>" nogil:
     cdef struct tcp_info:
-        unsigned int tcpi_last_data_recv  # milliseconds since the last data came [tcp(7)]
+        unsigned int tcpi_last_data_recv  # milliseconds since the last data arrived [tcp(7)]
 
     int TCP_INFO
 
@@ -37,7 +37,7 @@ cdef extern from "<sys/ioctl.h>" nogil:
     unsigned long TIOCOUTQ
 
 cdef extern from "<linux/sockios.h>" nogil:
-    unsigned long SIOCOUTQNSD  # bytes that have not been sent yet [tcp(7)]
+    unsigned long SIOCOUTQNSD  # bytes that are not sent yet [tcp(7)]
 
 cdef extern from "<sys/eventfd.h>" nogil:
     int eventfd(unsigned int value, int flags)

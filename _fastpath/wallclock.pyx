@@ -1,8 +1,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""The wall clock as a pure function of the monotonic one, so that timestamps too can be tested without waiting.
+"""Converts monotonic time to wall-clock time as a pure function, so that tests can set both.
 
-Everything inside counts monotonic seconds (`now`). Only what leaves the server as a date passes through here. The
-worker, the one place that reads clocks, tells the offset at start and again every second, so that NTP is followed.
+All modules use monotonic seconds (`now`); only times that leave the server as dates are converted here. `Worker`, which
+alone reads the clocks, sets the offset at the start and every second, so that adjustments by NTP are followed.
 """
 
 from datetime import UTC, datetime
@@ -13,9 +13,10 @@ cdef long long DAY_MS = 86_400_000
 
 
 cdef class WallClock:
-    """Turns a monotonic second into server milliseconds and into ISO 8601 UTC with milliseconds and `Z` [B6].
+    """Converts a monotonic second to server milliseconds and to ISO 8601 UTC with milliseconds and `Z` [B6].
 
-    The text is made at most once per millisecond, from digits: strftime alone costs three times a whole encode.
+    The text is formatted at most once per millisecond, digit by digit: strftime alone costs three times as much as
+    encoding an event.
     """
 
     def __init__(self, double offset_s=0.0):
@@ -24,7 +25,7 @@ cdef class WallClock:
         self._iso = None
 
     def sync(self, double now, double unix_s):
-        """Say that monotonic second `now` is `unix_s` seconds after 1970."""
+        """Set the offset: monotonic second `now` is `unix_s` seconds after 1970."""
         self._offset_s = unix_s - now
 
     cpdef long long ms(self, double now):
@@ -32,7 +33,7 @@ cdef class WallClock:
         return <long long>((now + self._offset_s) * 1000.0)
 
     cdef const char* text(self, double now) except NULL:
-        """The 24 bytes of `iso(now)`, until the next call."""
+        """The 24 bytes of `iso(now)`, valid until the next call."""
         cdef long long ms = self.ms(now)
         cdef long long rest
         if ms == self._ms:
@@ -53,7 +54,7 @@ cdef class WallClock:
         return self._text
 
     def iso(self, double now):
-        """`2025-01-15T10:30:00.000Z`."""
+        """The text of a time, such as `2025-01-15T10:30:00.000Z`."""
         cdef const char* text = self.text(now)
         if self._iso is None:
             self._iso = text[:24].decode("ascii")

@@ -7,7 +7,7 @@ cdef class PeerBuffer:
     cdef Py_ssize_t _size
     cdef Py_ssize_t _room
     cdef Py_ssize_t _batch_at
-    cdef unsigned long long _batch  # its number: nothing is put behind a batch but cursors
+    cdef unsigned long long _batch  # its number; only cursors may follow a batch
     cdef bint _planned
     cdef object _plan
     cdef readonly long long put_bytes
@@ -24,8 +24,8 @@ cdef class RemoteCursorRoute(CursorRoute):
     cdef readonly str room_id
     cdef PeerBuffer _letters
     cdef public bint open
-    cdef bint _moved  # `_last` is its last cursor; else that is `_told`, None when there was none
+    cdef bint _moved  # `_last` is the last cursor; otherwise `_told` is, None without one
     cdef CursorText _last
     cdef object _told
-    cdef Py_ssize_t _record_at  # where its last cursor stands in the batch
+    cdef Py_ssize_t _record_at  # the position of the last cursor in the batch
     cdef unsigned long long _batch

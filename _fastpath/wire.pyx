@@ -1,8 +1,10 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
-"""What goes between workers, as bytes: letters with their length before them, cursors as plain numbers, a room's flush.
+"""The binary format of messages between workers: length-prefixed peer messages, batches of cursors, and flushes of a
+room.
 
-A letter is 4 bytes of length, one of its kind, and a body. Cursors of one turn share a letter, 32 bytes each, so that a
-cursor costs no object on either side. All workers run on one host and in one version: numbers are the machine's own.
+A message is 4 bytes of length, 1 byte of kind, and a body. The length counts kind and body. Consecutive cursors share a
+message, 32 bytes each, so that a cursor creates no object on either side. All workers run on one host and in one
+version, so integers and doubles are in native byte order. Messages keep the order in which they were put.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -19,7 +21,7 @@ from koko_presence._fastpath.flush_scheduler cimport CursorRoute, FlushScheduler
 from koko_presence._fastpath.cursor_parser cimport CursorText
 from koko_presence.protocol.messages import Cursor
 
-CURSORS = 1  # the kind of a letter of cursors; all other kinds are cluster/wire_messages.py's
+CURSORS = 1  # the kind of a cursor batch; all other kinds are in cluster/wire_messages.py
 
 cdef struct CursorRecord:
     double timestamp
@@ -36,11 +38,11 @@ cdef enum:
     ATTACH = 2
     DETACH = 4
     REFUSAL = 8
-    CURSOR_OF_SKIP = 16  # merge is "c" + skip, as of every cursor: not said twice
+    CURSOR_OF_SKIP = 16  # `merge` is "c" + `skip`, as for every cursor, and is not sent
 
 
 cdef class PeerBuffer:
-    """What waits to be written to one worker, in order. `plan()` is called when the first of a turn is put."""
+    """The outgoing messages to one worker, in order. `plan()` is called for the first message since the last `take`."""
 
     def __init__(self, plan):
         self._plan = plan
@@ -50,7 +52,7 @@ cdef class PeerBuffer:
         free(self._data)
 
     cdef char* grow(self, Py_ssize_t more) except NULL:
-        """Room for `more` bytes behind what is there, which is counted as used."""
+        """Reserve `more` bytes at the end, which count as used."""
         cdef char* data
         cdef Py_ssize_t room = self._room
         if self._size + more > room:
@@ -70,7 +72,7 @@ cdef class PeerBuffer:
             self._plan()
 
     cpdef put(self, int kind, bytes body):
-        """One letter."""
+        """Append one message."""
         cdef Py_ssize_t size = PyBytes_GET_SIZE(body)
         cdef unsigned int length = <unsigned int>(size + 1)
         cdef char* out = self.grow(HEAD + size)
@@ -82,7 +84,8 @@ cdef class PeerBuffer:
         self.plan()
 
     cdef Py_ssize_t put_cursor(self, unsigned int handle, CursorText* cursor) except -1:
-        """Returns where the cursor stands, for one that is to take its place in the same batch."""
+        """Append a cursor to the current batch. Returns its position, at which a newer one may replace it within the
+        same batch."""
         cdef CursorRecord record
         cdef unsigned int length
         cdef char* out
@@ -103,14 +106,14 @@ cdef class PeerBuffer:
         return self._size - <Py_ssize_t>sizeof(CursorRecord)
 
     cpdef bytes take(self):
-        """All that waits, to be written now."""
+        """Take all outgoing bytes, to be written now."""
         cdef bytes data = PyBytes_FromStringAndSize(self._data, self._size)
         hot.mesh_bytes += self._size
         self._size = 0
         self._batch_at = -1
         self._batch += 1
         self._planned = False
-        if self._room > 1 << 20:  # a storm's buffer is not kept for ever
+        if self._room > 1 << 20:  # a large buffer is freed after a burst
             free(self._data)
             self._data, self._room = NULL, 0
         return data
@@ -123,11 +126,11 @@ cdef inline void fill_record(CursorRecord* record, unsigned int handle, CursorTe
 
 
 class LetterTooLong(ValueError):
-    """The other end is no worker of ours, or has gone mad."""
+    """The message exceeds the limit, so the sender is no valid worker."""
 
 
 cdef class FrameDecoder:
-    """Whole letters out of a stream of bytes; `longest` bytes are the most that one may have."""
+    """Splits a byte stream into messages of at most `longest` bytes."""
 
     cdef bytes _rest
     cdef Py_ssize_t _longest
@@ -137,7 +140,7 @@ cdef class FrameDecoder:
         self._longest = longest
 
     def feed(self, bytes data):
-        """The letters, as (kind, body), that are complete with `data`. Errors: LetterTooLong."""
+        """The messages, as (kind, body), that are complete with `data`. Errors: `LetterTooLong`."""
         cdef list found = []
         cdef Py_ssize_t at = 0, size
         cdef unsigned int length
@@ -159,11 +162,11 @@ cdef class FrameDecoder:
 
 
 cdef class RemoteCursorRoute(CursorRoute):
-    """The way of one session's plain cursors to a room that another worker owns: the owner checks them, and takes those
-    to which some rule has a word to say the long way there."""
+    """Routes the plain cursors of one session to a room of another worker. The owner of the room checks them; those
+    that any rule concerns take the Python path there."""
 
     def __init__(self, str room_id not None, unsigned int handle, PeerBuffer letters not None, FlushScheduler road not None):
-        """`road` is the edge's own: it releases what has waited for the session's budget."""
+        """`road` is the flush scheduler of the edge: it releases cursors that wait for the session's budget."""
         self.key = room_id.encode()
         self.at = -INFINITY
         self._road = road
@@ -192,7 +195,8 @@ cdef class RemoteCursorRoute(CursorRoute):
         self._moved = True
 
     def last(self):
-        """The last cursor that went this way, or was noted; None when none is known: for the room's next owner."""
+        """The last cursor on this route, or the one recorded by `note_last`, for the room's next owner; None without
+        one."""
         if not self._moved:
             return self._told
         return Cursor(
@@ -206,8 +210,8 @@ cdef class RemoteCursorRoute(CursorRoute):
 
 
 def show_cursors(bytes body not None, dict lanes not None, double now, refused):
-    """Put a letter of cursors into their rooms; `lanes` are the owner's own by handle. `refused(handle, cursor)` is
-    called for one that has to go the long way."""
+    """Pass a batch of cursors to their rooms; `lanes` are the owner's cursor routes by handle. `refused(handle,
+    cursor)` is called for each cursor that has to take the Python path. An unknown handle is ignored."""
     cdef CursorRecord record
     cdef CursorText cursor
     cdef Py_ssize_t at = 0, size = PyBytes_GET_SIZE(body)
@@ -235,7 +239,7 @@ def show_cursors(bytes body not None, dict lanes not None, double now, refused):
             )
 
 
-# --- a room's flush -----------------------------------------------------------------------------------------------
+# --- flushes of a room --------------------------------------------------------------------------------------------
 
 
 cdef inline char* put_text(char* out, bytes text) noexcept:
@@ -249,7 +253,8 @@ def pack_packet(
     RoomBatch packet not None, unsigned long long epoch, unsigned long long before, unsigned long long seq,
     bytes memo not None,
 ):
-    """A flush as the body of a letter: the room was at `before`, and is at `seq` with it. `memo` is for who keeps the room's record."""
+    """Encode a flush as the body of a message. The room's number was `before`, and is `seq` after the flush. `memo` is
+    the room's delta for replica holders."""
     cdef list parts = [packet.room_id.encode(), packet.timestamp.encode(), memo]
     cdef StreamFrame item
     cdef bytes compact, skip, only, merge, data
@@ -291,7 +296,7 @@ def pack_packet(
 
 
 cdef class _Cut:
-    """Reads texts one after the other; a body that ends in the middle of one is not ours."""
+    """Reads length-prefixed texts in sequence. Errors: ValueError if the body ends within one."""
 
     cdef const char* text
     cdef Py_ssize_t left
@@ -314,7 +319,8 @@ cdef class _Cut:
 
 
 def unpack_packet(bytes data not None):
-    """The flush in a letter's body: packet, epoch, before, seq and memo. Errors: ValueError for what pack_packet did not make."""
+    """Decode the flush in a message body: packet, epoch, before, seq and memo. Errors: ValueError for a body that is
+    not from `pack_packet`."""
     cdef _Cut cut = _Cut.__new__(_Cut)
     cdef StreamFrame item
     cdef unsigned long long epoch, before, seq
