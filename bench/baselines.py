@@ -1,4 +1,4 @@
-"""What was measured before, in a JSON file with the reason why it counts; and what has changed since."""
+"""Stores measured figures in a JSON file, with the reason for their acceptance, and compares new figures with them."""
 
 import argparse
 import json
@@ -9,7 +9,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Baseline:
-    """Figures by name; `versions` of whatever else decides them, `reason` of the one who accepted them."""
+    """Figures by name; `versions` of the tools that influence them, `reason` of their acceptance."""
 
     figures: Mapping[str, float]
     reason: str = ""
@@ -17,7 +17,7 @@ class Baseline:
 
     @classmethod
     def read(cls, path: Path) -> "Baseline":
-        """Empty when there is none yet."""
+        """Read the file; an empty baseline if it does not exist."""
         return cls(**json.loads(path.read_text())) if path.exists() else cls({})
 
     def write(self, path: Path) -> None:
@@ -32,17 +32,17 @@ class Row:
 
     @property
     def change(self) -> float | None:
-        """As a part of what was before: 0.03 is 3 % more. None when there is nothing to compare."""
+        """The change relative to `before`: 0.03 is 3 % more. None if either figure is missing."""
         return None if self.before is None or self.now is None else self.now / self.before - 1.0
 
 
 def compare(before: Mapping[str, float], now: Mapping[str, float]) -> list[Row]:
-    """A row for every name, new ones and those that are gone included."""
+    """One row per name, including names that exist on one side only."""
     return [Row(name, before.get(name), now.get(name)) for name in {**now, **before}]
 
 
 def worse(rows: list[Row], tolerance: float) -> list[Row]:
-    """The rows that may not pass: more than `tolerance` (0.03 is 3 %) above what was before, or nothing to compare."""
+    """The rows that fail: more than `tolerance` (0.03 is 3 %) above the previous figure, or without one."""
     return [row for row in rows if row.change is None or row.change > tolerance]
 
 
@@ -51,7 +51,7 @@ def better(rows: list[Row], tolerance: float) -> list[Row]:
 
 
 def table(rows: list[Row], form: str, tolerance: float) -> str:
-    """Name, before, now, change; what is out of tolerance is marked. `form` is the format of a figure."""
+    """Format name, before, now and change; rows out of tolerance are marked. `form` is the format of a figure."""
 
     def figure(value: float | None) -> str:
         return "-" if value is None else format(value, form)
@@ -67,7 +67,7 @@ def table(rows: list[Row], form: str, tolerance: float) -> str:
 
 
 def reason(text: str) -> str:
-    """For argparse: why a baseline is accepted, in words."""
+    """Parse the reason for a baseline, for argparse."""
     if len(text.split()) < 2:
         raise argparse.ArgumentTypeError('say why, in a few words: --accept "joins check the profile now"')
     return text.strip()

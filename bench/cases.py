@@ -1,7 +1,8 @@
-"""The hot paths, each as a `run(n)` that does one thing n times: what test_*.py times and instructions.py counts.
+"""The hot paths, each as a `run(n)` that performs one operation n times; timed by test_*.py and counted by
+instructions.py.
 
-Nothing here waits: the clock is a number that each operation moves on, the loop is a list of callbacks, the wires keep
-their last frame and forget it at the next. Time moves so that nobody ever meets a limit.
+Nothing waits: the clock is a number that each operation advances, the loop is a list of callbacks, and the wires keep
+only their last frame. Time advances so that no limit is ever reached.
 """
 
 from collections import deque
@@ -32,17 +33,17 @@ ROOM = "video_123"
 ISO = "2025-01-15T10:30:00.123Z"
 BATCH = 10
 PEOPLE = 100
-STEP_S = 0.001  # between two cursors; everybody sends every 100 ms, half as often as they may
+STEP_S = 0.001  # between two cursors; each user sends every 100 ms, half as often as allowed
 ROUNDS = 200
 
 
 def measure(benchmark: Any, run: Run, n: int) -> Any:
-    """Time `run(n)` again and again; gives its result back. Once and untimed with --benchmark-disable."""
+    """Time `run(n)` repeatedly; returns its result. Runs once, untimed, with --benchmark-disable."""
     return benchmark.pedantic(run, args=(n,), rounds=ROUNDS, warmup_rounds=5)
 
 
 def cursor_numbers(number: int) -> tuple[float, float, float]:
-    """Second of the video, x and y, as a browser rounds them."""
+    """Media time, x and y, rounded as by a browser."""
     return 15.5 + number * 0.05, number * 2617 % 10_000 / 10_000, number * 7919 % 10_000 / 10_000
 
 
@@ -63,7 +64,7 @@ BAD = b'{"type":"cursor","id":7,"roomId":"video_123","data":{"timestamp":15.5,"x
 
 
 def last(results: Iterable[Any]) -> Any:
-    """Go through all of them in C: what is to be measured is not the loop around it."""
+    """Exhaust an iterator in C, so that the loop itself is not measured."""
     return deque(results, maxlen=1).pop()
 
 
@@ -96,17 +97,17 @@ def explain(n: int) -> BadMessage:
 
 
 def times(n: int, step_s: float) -> Iterator[float]:
-    """n moments, step_s apart."""
+    """n times, step_s apart."""
     return islice(count(step_s, step_s), n)
 
 
 def take_token(n: int) -> int:
-    """A bucket of 20 Hz asked at 40 Hz: every second one is refused. Gives the number of tokens."""
+    """Take from a bucket of 20 Hz at 40 Hz: every second take is refused. Returns the number of tokens."""
     return sum(map(TokenBucket(20.0).take, times(n, 0.025)))
 
 
 def offer_value(n: int) -> float:
-    """Values that all go through, each of which is a 0.0."""
+    """Offer values that all pass; each returns 0.0."""
     own, shared = repeat(TokenBucket(20.0)), repeat(TokenBucket(2000.0, 2000.0))
     return sum(map(Coalescer().offer, repeat("cursor"), repeat(None), own, shared, times(n, 0.051)))
 
@@ -124,7 +125,7 @@ def make_cursor(n: int) -> StreamFrame:
 
 
 class Wire:
-    """Takes everything and remembers the last."""
+    """Accepts all frames and keeps the last one."""
 
     unsent_bytes = 0
 
@@ -134,7 +135,7 @@ class Wire:
 
 
 class Batch:
-    """A flush of ten cursors to so many receivers, the first ten of whom are the authors, or all of them in turn."""
+    """A flush of ten cursors to a number of receivers, of whom the first ten, or all in turn, are the authors."""
 
     def __init__(self, receivers: int, *, compact: bool = False) -> None:
         self.turn = WriteBatch(lambda callback: None)
@@ -160,9 +161,9 @@ class Batch:
 
 
 class Loop:
-    """The loop's timers for World: what is to be called soon is a list, what is to be called later never is.
+    """The timers of `World`: callbacks for soon are a list, later ones are never called.
 
-    Clock and list are the interpreter's own, without a line of Python to be counted.
+    Clock and list are built-in, so that no Python code of them is counted.
     """
 
     def __init__(self) -> None:
@@ -179,10 +180,10 @@ class Loop:
         return self
 
     def cancel(self) -> None:
-        """As the handle of a timer."""
+        """Exists for the handle of a timer."""
 
     def turn(self) -> None:
-        for callback in self.soon:  # with those that are added meanwhile
+        for callback in self.soon:  # including callbacks added meanwhile
             callback()
         self.soon.clear()
 
@@ -192,7 +193,7 @@ class Loop:
 
 
 class Browser(Client):
-    """A client that forgets what it gets, but for the last write."""
+    """A client that keeps only the last write."""
 
     def __init__(self, world: World) -> None:
         self.last: deque[bytes] = deque(maxlen=1)
@@ -201,13 +202,13 @@ class Browser(Client):
 
 
 class Listener(FrameListener):
-    """Whom a reader tells of frames, without a line of Python to be counted; cursors go through the gate."""
+    """The listener of a reader, without Python code to be counted; cursors go through the rate limiter."""
 
-    on_frame = on_pings = slice  # any call in C that takes two or three arguments
+    on_frame = on_pings = slice  # any C function with two or three arguments
 
 
 class Rooms:
-    """A hundred people in rooms of `size`, on a worker that flushes at once."""
+    """A hundred users in rooms of `size`, on a worker that flushes at once."""
 
     def __init__(self, size: int) -> None:
         with mock.patch("tests.world.FakeTimers", Loop):
@@ -222,19 +223,20 @@ class Rooms:
         self._sends = cycle(zip((browser.session.gate.take for browser in self.people), texts, strict=True))
         self._join = msgspec.json.encode({"type": "join", "roomId": names[-1], "roomType": "video"})
         self._leave = msgspec.json.encode({"type": "leave", "roomId": names[-1]})
-        self.echo(PEOPLE)  # everybody shows a cursor
+        self.echo(PEOPLE)  # each user has a cursor
 
     def echo(self, n: int) -> list[Any]:
-        """n cursors, one after the other: from the text of a message to the write at every receiver."""
+        """Process n cursors one after the other: from the text of a message to the write at every receiver."""
         time, soon = self.loop.time, self.loop.soon
         for take, data in islice(self._sends, n):
             time[0] += STEP_S
-            take(data)  # as the listener does; what is refused here would go the long way, and be nothing to flush
+            take(data)  # as the listener does; a cursor refused here would take the Python path and schedule no flush
             soon.pop()()
         return self.people
 
     def read_frames(self, n: int) -> Any:
-        """A client's bytes in two reads: three cursors, a ping, a message in two fragments, a cursor that is cut."""
+        """Feed the bytes of a client in two reads: three cursors, a ping, a message in two fragments, a split
+        cursor."""
         listener = Listener()
         listener.gate = self.people[0].session.gate
         listener.intake = Intake(1e6, 1e6, 1e9, 1e9, 1 << 30)
@@ -251,11 +253,11 @@ class Rooms:
         return self.people
 
     def join_again(self, n: int) -> Any:
-        """The last of them asks for the snapshot; nobody has moved meanwhile."""
+        """Request the snapshot for the last user; no member has moved meanwhile."""
         return self._say_last([self._join], n)
 
     def join_after_moves(self, n: int) -> Any:
-        """The same while everybody moves, so that every row has to be made anew."""
+        """Request the snapshot while all members move, so that every row is encoded again."""
         for _ in repeat(None, n):
             now = self.loop.now
             for member in self.members:
@@ -264,7 +266,7 @@ class Rooms:
         return frames
 
     def leave_and_join(self, n: int) -> Any:
-        """The last of them leaves and comes back, and the others hear of it."""
+        """Let the last user leave and join again, with the events to the others."""
         return self._say_last([self._leave, self._join], n)
 
     def _say_last(self, texts: Iterable[bytes], n: int) -> Any:
@@ -272,7 +274,7 @@ class Rooms:
         on_text = browser.session.on_text
         for _ in repeat(None, n):
             for text in texts:
-                loop.time[0] += 0.02  # the rate of a connection
+                loop.time[0] += 0.02  # the rate limit of a connection
                 on_text(text)
                 loop.turn()
         return browser.last[0]

@@ -1,11 +1,11 @@
-"""Workers killed and rolled under load: `python -m bench.chaos --rounds 20`, or `--only rolling`.
+"""Kills and replaces workers under load: `python -m bench.chaos --rounds 20`, or `--only rolling`.
 
-Starts a server of four workers and a crowd (crowd.py): every room has a controller and a video that plays. Each round
-kills one worker with SIGKILL, while controllers seek; its people come back with their resume tokens after 50 to 800 ms,
-but for one in twenty, who does not. Counted are user_left of people who came back, ghosts 6 s after the kill, rooms
-that take longer than 300 ms to serve those who were not cut off, jumps of the video, seeks and control that were lost,
-people shown as away who are there, and events out of order or of two owners.
-Then a rolling reload under the same load. Exit 1 when a bar is missed.
+Starts a server of four workers and many clients (crowd.py); every room has a controller and a running video. Each round
+kills one worker with SIGKILL while controllers seek; its clients reconnect with their resume tokens after 50 to 800 ms,
+except one in twenty, which stays away. Counted are user_left events of clients that reconnected, ghosts 6 s after the
+kill, rooms that take longer than 300 ms to serve clients that stayed connected, jumps of the video, lost seeks and lost
+control, present clients shown as disconnected, and events out of order or from two owners. Then a rolling reload under
+the same load. Exit code 1 if a limit is exceeded.
 """
 
 import argparse
@@ -22,9 +22,9 @@ import uvloop
 from .crowd import Crowd, Watch
 from .load import SECRET, koko_server
 
-ROUND_S = 6.0  # the grace of 5 s, and one more
+ROUND_S = 6.0  # the grace period of 5 s, plus 1 s
 STAY_AWAY = 0.05
-SEEKS_AT_S = (-0.002, 0.05, 0.2)  # before and after the kill
+SEEKS_AT_S = (-0.002, 0.05, 0.2)  # relative to the kill
 SERVE_BAR_S, JUMP_BAR_S = 0.3, 0.1
 BARS = ("false_left", "ghosts", "not_resumed", "late_rooms", "jumps", "control", "seeks", "pale", "disorder")
 
@@ -36,13 +36,13 @@ def workers_of(supervisor: int) -> list[int]:
 
 
 def false_leaves(watch: Watch, crowd: Crowd) -> list[tuple[float, str, str]]:
-    """user_left of somebody who is there, and did not ask to leave."""
+    """The user_left events of sessions that are present and did not leave."""
     here = {client.session_id for client in crowd.clients if client.view is not None}
     return [left for left in watch.left if left[1] in here and left[2] != "left"]
 
 
 async def probe_until(crowd: Crowd, end: float) -> None:
-    """Every 20 ms, in each room, somebody who was not cut off says something to another such one."""
+    """Send a probe between two connected clients of each room every 20 ms, until it arrives."""
     while time.monotonic() < end:
         for room in crowd.rooms:
             if room.id not in crowd.watch.served:
@@ -54,7 +54,7 @@ async def probe_until(crowd: Crowd, end: float) -> None:
 
 
 async def kill_rounds(crowd: Crowd, supervisor: int, rounds: int) -> dict[str, float]:
-    """Kill one worker after the other; the worst and the sums."""
+    """Kill the workers one after the other; returns the sums and the worst values."""
     sums: dict[str, float] = dict.fromkeys(BARS, 0)
     slowest = jump = 0.0
     for number in range(rounds):
@@ -107,7 +107,7 @@ async def kill_rounds(crowd: Crowd, supervisor: int, rounds: int) -> dict[str, f
 
 
 async def rolling(crowd: Crowd, supervisor: int, port: int) -> dict[str, float]:
-    """One rolling reload, with fresh connections all the time."""
+    """Run one rolling reload with new connections all the time."""
     before, watch = set(workers_of(supervisor)), Watch()
     crowd.watch, crowd.jitter_s = watch, (0.0, 0.1)
     refused = tried = 0
@@ -161,9 +161,9 @@ async def run(arguments: argparse.Namespace, supervisor: int) -> bool:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rooms", type=int, default=50)
-    parser.add_argument("--people", type=int, default=20, help="per room")
-    parser.add_argument("--hz", type=float, default=1.0, help="cursors per second and person")
-    parser.add_argument("--rounds", type=int, default=20, help="workers killed")
+    parser.add_argument("--people", type=int, default=20, help="clients per room")
+    parser.add_argument("--hz", type=float, default=1.0, help="cursors per second and client")
+    parser.add_argument("--rounds", type=int, default=20, help="number of workers killed")
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--only", choices=("", "kill", "rolling"), default="")
     parser.add_argument("--port", type=int, default=18090)

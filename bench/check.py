@@ -1,20 +1,20 @@
-"""Has anything grown slower? Runs bench/test_*.py against another revision, or against bench/baseline.json.
+"""Detects slowdowns: runs bench/test_*.py against another revision, or against bench/baseline.json.
 
-With --base that revision is built beside this one, and both run the same cases in turn: a case is slower when it is
-estimated more than 4 % above the base and surely above it (docs/performance.md says what that finds). A case of which
-even then a tenth more cannot be excluded is listed as undecided, which fails nothing. It tells nothing of a case that
-only one of them has. Where bench/ or tests/world.py have changed between the two, it measures that too.
+With --base that revision is built in addition, and both run the same cases in turn. A case is slower if its estimate is
+more than 4 % above the base and it is above the base with certainty (docs/performance.md states the sensitivity). A
+case for which 10 % cannot be excluded is listed as undecided, which does not fail. Cases that exist in one revision
+only are not compared. Changes of bench/ and tests/world.py are part of the figures.
 
-Without, each case is timed beside a reference in the same run (msgspec, or plain Python): the baseline holds only the
-ratios of the two, which say the same on a slow machine as on a fast one. A busy machine disturbs them, so the least
-time of each is what counts, and before anything fails all is run again, up to three times; it sees 25 %.
+Without --base each case is timed with a reference in the same run (msgspec, or plain Python). The baseline stores only
+the ratios of the two, which do not depend on the speed of the machine. A busy machine disturbs them, so the minimum of
+each counts, and before a failure all is run again, up to three times; it detects 25 %.
 
-  python -m bench.check --base main                        against another revision; 1 when something is slower
-  python -m bench.check                                    compare; 1 when something is more than 25 % slower
-  python -m bench.check --accept "joins are checked now"   today's ratios become the baseline, with the reason
+  python -m bench.check --base main                        against another revision; exit 1 if a case is slower
+  python -m bench.check                                    compare; exit 1 if a case is more than 25 % slower
+  python -m bench.check --accept "joins are checked now"   store the present ratios as baseline, with the reason
   python -m pytest bench --benchmark-enable -k echo        the times themselves
 
-What costs more instructions is found more exactly by `python -m bench.instructions`.
+`python -m bench.instructions` finds additional instructions more exactly.
 """
 
 import argparse
@@ -36,7 +36,7 @@ RUNS = 3
 
 
 def least_times() -> dict[str, float]:
-    """Every case and every reference of bench/test_*.py once: its least time in seconds by the name of the test."""
+    """Run every case and reference of bench/test_*.py once; returns the minimum time in seconds by test name."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "times.json"
         command = [sys.executable, "-m", "pytest", "bench", "-q", "--benchmark-enable", f"--benchmark-json={path}"]
@@ -60,7 +60,7 @@ def _title(name: str) -> str:
 
 
 def run_until_good(before: Baseline, runs: int) -> list[Row]:
-    """Run and compare until nothing is worse, `runs` times at most."""
+    """Run and compare until no case is worse, at most `runs` times."""
     least: dict[str, float] = {}
     for run in range(1, runs + 1):
         for name, time in least_times().items():
@@ -75,7 +75,7 @@ def run_until_good(before: Baseline, runs: int) -> list[Row]:
 
 
 def against(revision: str, only: str) -> None:
-    """Errors: SystemExit when something is slower, or nothing could be compared."""
+    """Compare with another revision. Errors: SystemExit if a case is slower, or none could be compared."""
     commit, tree = revisions.resolve(revision), revisions.built(revision)
     print(f"bench-check: the cases of {commit[:12]} and of this one in turn, two minutes or more", flush=True)
     found, uncompared = paired.compare(tree, ROOT, only)
@@ -104,9 +104,9 @@ def main(line: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m bench.check", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--accept", metavar="REASON", type=reason, help="make today's ratios the baseline")
-    parser.add_argument("--base", metavar="REV", help="build this revision beside this one and compare with it")
-    parser.add_argument("--only", default="", metavar="TEXT", help="with --base: the cases with this in their name")
+    parser.add_argument("--accept", metavar="REASON", type=reason, help="store the present ratios as baseline")
+    parser.add_argument("--base", metavar="REV", help="build this revision and compare with it")
+    parser.add_argument("--only", default="", metavar="TEXT", help="with --base: only cases whose name contains this")
     arguments = parser.parse_args(line)
     if arguments.base and arguments.accept:
         parser.error("--accept makes a new stored baseline; --base does not use that one")
@@ -117,7 +117,7 @@ def main(line: Sequence[str] | None = None) -> None:
         return
     before = Baseline.read(BASELINE)
     if arguments.accept:
-        rows = run_until_good(Baseline({}), RUNS)  # there is nothing to be good against: all runs
+        rows = run_until_good(Baseline({}), RUNS)  # without a baseline to compare with: all runs
         now = {row.name: round(row.now, 3) for row in rows if row.now is not None}
         Baseline(now, arguments.accept).write(BASELINE)
         print(table(compare(before.figures, now), ".3f", TOLERANCE))

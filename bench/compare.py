@@ -1,9 +1,9 @@
-"""Our server and its peers under the same load, in turns on the same cores: `python -m bench.compare`.
+"""Compares this server with its peers under the same load, in turn on the same cores: `python -m bench.compare`.
 
-A host drifts, so no figure of one minute is held against one of another: the servers take turns (A B C D, A B C D),
-every run has a fresh process, and what counts is the ratio within a round, of which the median over the rounds is told.
-A ratio is our server's CPU per delivered cursor divided by the peer's: below 1 ours is cheaper. The peers (bench/peers)
-check nothing, limit nothing and remember nothing; ours does all of that besides.
+The speed of a host drifts, so figures of different minutes are not comparable. The servers alternate (A B C D, A B C
+D), each run in a fresh process; the result is the ratio within a round, of which the median over the rounds is
+reported. A ratio is the CPU time of this server per delivered cursor divided by that of the peer: below 1 this server
+is cheaper. The peers (bench/peers) check, limit and store nothing; this server does all of that.
 """
 
 import argparse
@@ -31,22 +31,22 @@ DOCS = ROOT / "docs" / "performance.md"
 SEARCH_S = 2.0
 OVERLOAD_ROOMS = (150, 200, 250, 300, 400, 600)
 RELIEF_S = 2.0
-SLOW_S = 20.0  # measured: a slow reader falls behind by more and more until the server does something about it
+SLOW_S = 20.0  # measured: the delay of a slow reader grows until the server limits it
 SLOW_BYTES_PER_S = (1000, 1000, 8000, 8000, 32000, 32000)
 
 EXAMPLES = """
 scenarios:
 {scenarios}
-peers (bun and node_ws come from npm on first use; one that cannot be had is left out, and the output says why):
+peers (bun and node_ws are installed by npm on first use; an unavailable one is left out, with the reason):
 {peers}
 examples:
-  python -m bench.compare --only pairs --repeat 2          one question, two rounds, about a minute
+  python -m bench.compare --only pairs --repeat 2          one scenario, two rounds, about a minute
   python -m bench.compare --only full,light --peers bun    against Bun alone
   python -m bench.compare --only overload --peers bun --extras --obey    above capacity, 20 minutes
   python -m bench.compare --write                          everything, about an hour, into docs/performance.md
 
-Nothing else should run on the two cores meanwhile. "generator late" is loadgen's own lateness: where it is marked
-saturated, latencies and peaks are the generator's, not the server's.
+No other process should run on the two cores meanwhile. "generator late" is the delay of loadgen itself: if it is marked
+as saturated, latencies and peaks are those of the generator, not of the server.
 """
 
 
@@ -58,7 +58,7 @@ class Load:
 
     @classmethod
     def of(cls, rooms: float, users: int, hz: float) -> "Load":
-        """Also for a part of a room: one room more, all of them a little slower."""
+        """Create a load that may include a fraction of a room: rounded up to whole rooms, with a lower rate for all."""
         whole = math.ceil(rooms)
         return cls(whole, users, hz * rooms / whole)
 
@@ -70,8 +70,8 @@ class Load:
 
 @dataclass(frozen=True)
 class Contender:
-    """A server in the comparison; without a command it is ours. `options` are the generator's; with `probed`
-    bench.probe runs beside it. Measured is after `warmup_s` seconds."""
+    """A server in the comparison; without a command it is this server. `options` are passed to the generator; with
+    `probed` bench.probe runs at the same time. The measurement starts after `warmup_s` seconds."""
 
     name: str
     command: tuple[str, ...] = ()
@@ -83,7 +83,7 @@ class Contender:
 OURS = Contender("koko_presence")
 COMPACT = Contender("koko_presence, compact cursors", options=("caps=cursors",))
 STOPPED = Contender("one member stops reading", options=("stop=1",))
-# the advised interval grows by at most 5 % each 0.1 s: to its highest in less than 3 s
+# the advised interval grows by at most 5 % per 0.1 s: it reaches its maximum in less than 3 s
 OBEDIENT = Contender("koko_presence, clients obey", options=("obey=1",), warmup_s=5.0)
 SLOW = Contender("some members read slowly", options=(f"slow={','.join(map(str, SLOW_BYTES_PER_S))}",))
 STORM = Contender("koko_presence, storm", options=("storm=1",))
@@ -93,7 +93,7 @@ Run = Callable[[Contender, Load, float], Result]
 
 @dataclass
 class Bench:
-    """What the scenarios share. `run` measures one server under one load for some seconds."""
+    """The parameters shared by the scenarios. `run` measures one server under one load for some seconds."""
 
     run: Run
     peers: Sequence[Contender] = ()
@@ -106,7 +106,8 @@ class Bench:
     obey: bool = False
 
     def once(self, contender: Contender, load: Load, seconds: float, turn: str) -> Result:
-        """One run with its progress line. One that fails or is disturbed is tried again, and the quieter one kept."""
+        """Run once and print a progress line. A failed or disturbed run is repeated once; the less disturbed one
+        counts."""
         tries: list[Result] = []
         for last in (False, True):
             try:
@@ -122,7 +123,7 @@ class Bench:
         return min(tries, key=figures.others)
 
     def rounds(self, load: Load, contenders: Sequence[Contender]) -> dict[str, list[Result]]:
-        """In turns: every contender once per round, so that all of a round see about the same machine."""
+        """Run every server once per round, so that all runs of a round see similar conditions."""
         results: dict[str, list[Result]] = {contender.name: [] for contender in contenders}
         for number in range(1, self.repeat + 1):
             for contender in contenders:
@@ -180,7 +181,7 @@ def stopped(bench: Bench) -> list[str]:
 
 
 def slow(bench: Bench) -> list[str]:
-    """How old is what a slow reader gets, and what does it cost the fast ones of its room?"""
+    """Measure the age of what slow readers get, and the effect on the fast readers of their room."""
     load, bench = Load(1, 20, 16.0), replace(bench, seconds=max(SLOW_S, bench.seconds))
     results = bench.rounds(load, [Contender("everybody reads"), SLOW])
     fast = [
@@ -217,9 +218,9 @@ def storm(bench: Bench) -> list[str]:
 
 
 def overload(bench: Bench) -> list[str]:
-    """Each load in turns, the loads one after the other. With `extras` ours is probed, and the load halved after it.
+    """Run each load in turn with all servers. With `extras` this server is probed, and the load is halved afterwards.
 
-    Of the peers Bun alone where it is among them: the others are full long before.
+    Of the peers only Bun is measured if it is among them: the others are saturated at far lower loads.
     """
     ours = [OURS, OBEDIENT] if bench.obey else [OURS]
     if bench.extras:
@@ -263,7 +264,7 @@ SCENARIOS = {
     "stopped": Scenario("one member stops reading", stopped),
     "slow": Scenario("some members read slowly", slow),
     "overload": Scenario("rooms of ten, more than a core carries", overload),
-    "storm": Scenario("everybody comes at once", storm),
+    "storm": Scenario("all clients connect at once", storm),
 }
 
 
@@ -273,7 +274,7 @@ SCENARIOS = {
 def measure(
     contender: Contender, load: Load, seconds: float, *, server_core: int, load_core: int, phases: str = "random"
 ) -> Result:
-    """A fresh process of the server, one run of the generator. Errors: SystemExit with the reason."""
+    """Start a fresh server process and run the generator once. Errors: SystemExit with the reason."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = int(free.getsockname()[1])
     if contender.command:
@@ -289,7 +290,7 @@ def measure(
 
 
 def environment(peers: Sequence[str], repeat: int, seconds: float, phases: str) -> str:
-    """The machine, the versions and the method, as one paragraph."""
+    """Describe the machine, the versions and the method in one paragraph."""
     model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
     ours = ", ".join(f"{name} {version(name)}" for name in ("uvloop", "picows", "msgspec"))
     against = "; ".join(PEERS[name].about() for name in peers) or "nobody"
@@ -305,7 +306,7 @@ def environment(peers: Sequence[str], repeat: int, seconds: float, phases: str) 
 
 
 def contenders(names: Sequence[str]) -> tuple[list[Contender], list[str]]:
-    """The peers that can be had here, and a line for each that cannot."""
+    """The peers available on this machine, and a line for each that is not."""
     found, missing = [], []
     for name in names:
         try:
@@ -317,7 +318,7 @@ def contenders(names: Sequence[str]) -> tuple[list[Contender], list[str]]:
 
 
 def names_of(known: Iterable[str]) -> Callable[[str], list[str]]:
-    """Reads `a,b` on the command line, in the order of `known`."""
+    """Parse `a,b` for argparse; the result is in the order of `known`."""
 
     def read(text: str) -> list[str]:
         wanted = [name for name in text.split(",") if name]
@@ -330,7 +331,7 @@ def names_of(known: Iterable[str]) -> Callable[[str], list[str]]:
 
 
 def numbers(text: str) -> tuple[int, ...]:
-    """Reads `150,200` on the command line."""
+    """Parse `150,200` for argparse."""
     try:
         found = tuple(map(int, text.split(",")))
     except ValueError:
@@ -351,24 +352,22 @@ def arguments_of(line: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--only", type=names_of(SCENARIOS), default=every, metavar="A,B", help="only these scenarios")
     parser.add_argument("--peers", type=names_of(PEERS), default=list(PEERS), metavar="A,B", help='"" for none')
     parser.add_argument("--repeat", type=int, default=3, metavar="N", help="rounds (3)")
-    parser.add_argument("--seconds", type=float, default=5.0, metavar="S", help="measured in each run (5)")
+    parser.add_argument("--seconds", type=float, default=5.0, metavar="S", help="seconds measured per run (5)")
     parser.add_argument(
         "--phases",
         choices=["even", "random"],
         default="random",
-        help="when each of them sends: evenly spaced, or anyhow",
+        help="send times of the clients: evenly spaced or random",
     )
-    parser.add_argument(
-        "--rooms", type=numbers, default=None, metavar="N,N", help="overload: these numbers of rooms of ten"
-    )
+    parser.add_argument("--rooms", type=numbers, default=None, metavar="N,N", help="overload: numbers of rooms of ten")
     parser.add_argument(
         "--extras", action="store_true",
-        help="overload: playback, control, typing and joins beside it, and 2 s after the load has fallen to half",
+        help="overload: also measure playback, control, typing and joins, and 2 s at half the load",
     )  # fmt: skip
     parser.add_argument("--obey", action="store_true", help="overload: also clients that obey the advised interval")
-    parser.add_argument("--server-core", type=int, default=0, metavar="CORE", help="where the servers run (0)")
-    parser.add_argument("--load-core", type=int, default=1, metavar="CORE", help="where the generator runs (1)")
-    parser.add_argument("--write", action="store_true", help="put the tables into docs/performance.md")
+    parser.add_argument("--server-core", type=int, default=0, metavar="CORE", help="core of the servers (0)")
+    parser.add_argument("--load-core", type=int, default=1, metavar="CORE", help="core of the generator (1)")
+    parser.add_argument("--write", action="store_true", help="write the tables to docs/performance.md")
     arguments = parser.parse_args(line)
     if arguments.repeat < 1 or arguments.seconds <= 0:
         parser.error("--repeat is at least 1, --seconds more than 0")
@@ -387,9 +386,9 @@ def arguments_of(line: Sequence[str] | None) -> argparse.Namespace:
 def main(line: Sequence[str] | None = None) -> None:
     arguments = arguments_of(line)
     if arguments.write:
-        figures.between_markers(DOCS.read_text(), "")  # now rather than after half an hour
+        figures.between_markers(DOCS.read_text(), "")  # fail now rather than after half an hour
     _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))  # the servers inherit it
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))  # inherited by the servers
     peers, missing = contenders(arguments.peers)
     run = partial(
         measure, server_core=arguments.server_core, load_core=arguments.load_core, phases=arguments.phases

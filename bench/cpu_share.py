@@ -1,7 +1,7 @@
-"""A share of one core for some processes, as a machine has it that is too small, or shared with others.
+"""Limits processes to a share of one core, as on a machine that is too small or shared.
 
-By a control group with a quota, of version 2 or else 1; where none can be made, by stopping the processes and letting
-them go on, in slices: then the kernel shows them as stopped, and not as waiting for a core, in between.
+Uses a quota of a control group, version 2 or else 1. If no group can be created, the processes are stopped and
+continued in slices; in between the kernel reports them as stopped, not as waiting for a core.
 """
 
 import contextlib
@@ -13,14 +13,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-PERIOD_S = 0.1  # of a quota; the kernel's own
-SLICE_S = 0.01  # for which stopped processes run at a time
+PERIOD_S = 0.1  # of the quota; the kernel's default
+SLICE_S = 0.01  # the running time of stopped processes per slice
 MICROS = 1_000_000
 V2, V1, STOPS = "cgroup v2, cpu.max", "cgroup v1, cpu.cfs_quota_us", "SIGSTOP and SIGCONT"
 
 
 def tree(pid: int) -> list[int]:
-    """The process and all below it."""
+    """The pids of a process and all its descendants."""
     found = [pid]
     with contextlib.suppress(OSError):
         for task in Path(f"/proc/{pid}/task").iterdir():
@@ -31,8 +31,8 @@ def tree(pid: int) -> list[int]:
 
 @contextmanager
 def limited(pid: int, share: float, *, ways: tuple[str, ...] = (V2, V1, STOPS)) -> Iterator[str]:
-    """The process and all below it, also those that it starts meanwhile, have `share` of a core together. Yields in
-    which of `ways` that is done. Errors: OSError when there is none."""
+    """Limit the process and all its descendants, including future ones, to `share` of a core in total. Yields the
+    method, one of `ways`. Errors: OSError if none is available."""
     for way in ways:
         if way == STOPS:
             with _stopped(pid, share):
@@ -55,7 +55,7 @@ def limited(pid: int, share: float, *, ways: tuple[str, ...] = (V2, V1, STOPS)) 
 
 
 def _group(way: str, share: float) -> Path | None:
-    """A control group of its own with the quota; None where there is none to be had."""
+    """Create a control group with the quota; None if that is impossible."""
     root = _root(way)
     if root is None:
         return None
@@ -71,14 +71,14 @@ def _group(way: str, share: float) -> Path | None:
         else:
             (group / "cpu.cfs_period_us").write_text(str(period))
             (group / "cpu.cfs_quota_us").write_text(str(quota))
-    except OSError:  # a controller that is not there
+    except OSError:  # the controller is not available
         _remove(group)
         return None
     return group
 
 
 def _root(way: str) -> Path | None:
-    """Where groups of this way are mounted, as they are seen here."""
+    """The mount point of this version of control groups."""
     for line in Path("/proc/self/mounts").read_text().splitlines():
         _, place, kind, options, *_ = line.split()
         if (way == V2 and kind == "cgroup2") or (way == V1 and kind == "cgroup" and "cpu" in options.split(",")):
@@ -87,7 +87,7 @@ def _root(way: str) -> Path | None:
 
 
 def _place(way: str, pid: int) -> Path:
-    """The group in which the process is now."""
+    """The current group of a process."""
     root = _root(way)
     assert root is not None
     for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
@@ -104,7 +104,7 @@ def _move(pids: list[int], group: Path) -> None:
 
 
 def _remove(group: Path) -> None:
-    for _ in range(100):  # it is empty once the last process has been moved
+    for _ in range(100):  # the group is empty once the last process has moved
         try:
             group.rmdir()
             return

@@ -1,7 +1,7 @@
-"""A crowd of WebSocket clients in one process, and what they see: for bench.chaos.
+"""Many WebSocket clients in one process that verify what they receive, for bench.chaos.
 
-A client keeps its own view of its room from the events alone, comes back with its resume token when it loses the
-connection, and reports to a `Watch`. Cursors are most of what comes and are told by their first bytes, unread.
+Each client derives its view of the room from events only, reconnects with its resume token after a lost connection, and
+reports to a `Watch`. Most messages are cursors, which are detected by their first bytes and not decoded.
 """
 
 import asyncio
@@ -28,7 +28,8 @@ monotonic = time.monotonic
 
 
 class Playback(msgspec.Struct, rename="camel"):
-    """Where a room's video is: `current_time` was right at `server_time` (an event), or at `anchor` (a snapshot)."""
+    """The playback state of a room: `current_time` was valid at `server_time` (an event), or at `anchor` (a
+    snapshot)."""
 
     is_playing: bool
     current_time: float
@@ -38,7 +39,7 @@ class Playback(msgspec.Struct, rename="camel"):
     anchor: float = 0.0
 
     def position(self, server_ms: float) -> float:
-        """Seconds of the video at a time of the server."""
+        """The media time in seconds at a server time in ms."""
         since = (server_ms - (self.server_time or self.anchor)) / 1000.0
         return self.current_time + (since * self.playback_rate if self.is_playing else 0.0)
 
@@ -56,7 +57,7 @@ class Snapshot(msgspec.Struct, rename="camel"):
 
 
 class Message(msgspec.Struct, rename="camel"):
-    """Whatever the server says, as far as it matters here."""
+    """A server message, with the fields that are used here."""
 
     type: str
     id: Any = None
@@ -74,7 +75,7 @@ class Message(msgspec.Struct, rename="camel"):
 
 
 class Told(msgspec.Struct, rename="camel"):
-    """The `data` of the events that are read."""
+    """The fields used of the `data` of events."""
 
     reason: str = ""
     connected: bool = True
@@ -87,14 +88,14 @@ read_playback = msgspec.json.Decoder(Playback).decode
 
 
 def frame(payload: bytes, opcode: int = TEXT) -> bytes:
-    """A client's frame; the mask is all zeros, which is a mask like any other."""
+    """Encode a client frame; the mask is all zeros, which is valid."""
     size = len(payload)
     head = bytes((0x80 | opcode, 0x80 | size)) if size < 126 else bytes((0x80 | opcode, 0xFE)) + size.to_bytes(2, "big")
     return head + b"\0\0\0\0" + payload
 
 
 class Connection(asyncio.Protocol):
-    """One WebSocket. `on_lost(code)` comes once: a close code, or 1006 for an end without one."""
+    """One WebSocket. `on_lost(code)` is called once, with the close code, or 1006 without one."""
 
     def __init__(
         self, on_open: Callable[[], None], on_message: Callable[[Message], None], on_lost: Callable[[int], None]
@@ -156,7 +157,7 @@ class Connection(asyncio.Protocol):
         self.transport.write(frame(encode(message)))
 
     def leave(self, code: int = 1000) -> None:
-        """Close as a client that goes."""
+        """Close regularly."""
         if self.open and not self.transport.is_closing():
             self.transport.write(frame(code.to_bytes(2, "big"), CLOSE))
         self.transport.close()
@@ -167,51 +168,53 @@ class Connection(asyncio.Protocol):
 
 
 class Watch:
-    """What is noticed from one moment on, until the next watch."""
+    """The observations since its creation, until the next watch replaces it."""
 
     def __init__(self) -> None:
         self.began = monotonic()
-        self.left: list[tuple[float, str, str]] = []  # when somebody heard it, whose session, why
-        self.cut: list[tuple[str, int]] = []  # who lost the connection, and how
+        self.left: list[tuple[float, str, str]] = []  # time of receipt, session, reason
+        self.cut: list[tuple[str, int]] = []  # user and close code
         self.failed_connects = 0
         self.stayed_away = 0
         self.not_resumed: list[str] = []
-        self.jumps: list[tuple[float, str]] = []  # of the position in a snapshot, seconds, in which room
+        self.jumps: list[tuple[float, str]] = []  # jump of the position in a snapshot in seconds, and the room
         self.control_lost: list[str] = []
         self.out_of_order: list[str] = []
         self.forks: list[str] = []
-        self.asked: set[str] = set()  # rooms in which somebody who was not cut off has asked another such one
-        self.served: dict[str, float] = {}  # room -> when the first probe sent after `probes_from` came
+        self.asked: set[str] = set()  # rooms in which a connected client was probed
+        self.served: dict[str, float] = {}  # room -> arrival of the first probe sent after `probes_from`
         self.probes_from = float("inf")
 
 
 class Room:
-    """A room as all its clients together know it."""
+    """The state of a room as known to all its clients together."""
 
     def __init__(self, id: str) -> None:
         self.id = id
         self.clients: list[Client] = []
         self.controller: Client | None = None
         self.newest: Playback | None = None
-        self.newest_seq = 0  # of the event that told of it
-        self.wanted: tuple[float, float] | None = None  # where the controller sought to, and when (ms)
+        self.newest_seq = 0  # of the event with this state
+        self.wanted: tuple[float, float] | None = None  # target and time (ms) of the controller's last seek
         self.events: dict[int, tuple[str, str]] = {}
 
     @property
     def has_sought(self) -> bool:
-        """Whether the last seek of a controller who has not lost the connection meanwhile has come back to it."""
+        """Whether the last seek of the controller was applied; True if the controller has lost its connection
+        meanwhile."""
         if self.wanted is None or self.newest is None or self.controller is None or self.controller.lost_at:
             return True
         to, at_ms = self.wanted
         return abs(self.newest.position(at_ms) - to) < 1.0
 
     def truth(self) -> set[str]:
-        """The sessions that are really here."""
+        """The ids of the sessions that are in the room."""
         return {client.session_id for client in self.clients if client.view is not None}
 
 
 class Client:
-    """Somebody in one room. `view` maps sessions to whether they show as connected; None while not in the room."""
+    """A client in one room. `view` maps session ids to whether they are shown as connected; None while the client is
+    not in the room."""
 
     def __init__(self, crowd: "Crowd", user: str, room: Room, compact: bool) -> None:
         self.crowd, self.user, self.room = crowd, user, room
@@ -231,7 +234,7 @@ class Client:
         return frame(encode({"type": "cursor", "roomId": self.room.id, "data": data}))
 
     def connect(self) -> None:
-        """Come, or come back; tries until it works."""
+        """Connect or reconnect; repeats until it succeeds."""
         task = asyncio.ensure_future(self._connect())
         self.crowd.tasks.add(task)
         task.add_done_callback(self.crowd.tasks.discard)
@@ -251,7 +254,7 @@ class Client:
         self.connection.send(message)
 
     def ask_snapshot(self) -> None:
-        """Join once more: it only repeats the snapshot."""
+        """Join again, which only repeats the snapshot."""
         self.send({"type": "join", "roomType": "video"})
 
     def send(self, message: dict[str, Any]) -> None:
@@ -278,7 +281,7 @@ class Client:
             watch.cut.append((self.user, code))
             self.lost_at = monotonic()
         else:
-            watch.failed_connects += 1  # lost on the way back
+            watch.failed_connects += 1  # lost while reconnecting
         shortest, longest = self.crowd.jitter_s
         asyncio.get_running_loop().call_later(random.uniform(shortest, longest), self._return)
 
@@ -319,7 +322,7 @@ class Client:
             (room.controller, room.controller_session_id) != (mine.controller.user, mine.controller.session_id)
         ):
             watch.control_lost.append(f"{mine.id}: {room.controller} in a snapshot")
-        # a command that was held while owners changed has the time at which it was given: numbers alone tell the order
+        # a command held during a change of owners keeps its original time: only sequence numbers give the order
         if mine.newest is not None and message.seq >= mine.newest_seq:
             if room.playback is None:
                 watch.jumps.append((float("inf"), mine.id))
@@ -368,7 +371,7 @@ class Client:
 
 
 class Crowd:
-    """All clients, in `rooms` rooms of `people` each, and the time they keep."""
+    """All clients, in `rooms` rooms of `people` each, and their timer."""
 
     def __init__(self, port: int, secret: str, *, rooms: int, people: int, hz: float) -> None:
         self.port = port
@@ -393,12 +396,12 @@ class Crowd:
         return issue_token(self._secret, user=user, now_s=int(time.time()))
 
     def make(self, room: Room) -> Client:
-        """One more, who is not connected yet."""
+        """Add a client, which is not connected yet."""
         self._made += 1
         return Client(self, f"user_{self._made}", room, compact=self._made % 2 == 0)
 
     async def come(self) -> None:
-        """Connect all; the first of each room takes control and starts the video."""
+        """Connect all clients; the first of each room takes control and starts the video."""
         for number, client in enumerate(self.clients):
             client.connect()
             if number % 10 == 9:
@@ -409,14 +412,15 @@ class Crowd:
             data = {"action": "sync", "isPlaying": True, "currentTime": 10.0, "playbackRate": 1.0}
             room.clients[0].send({"type": "playback", "data": data})
         await until(lambda: all(room.newest is not None for room in self.rooms), 10.0, "a room's video did not start")
-        await asyncio.sleep(0.5)  # all of them have heard of it
+        await asyncio.sleep(0.5)  # all clients have received it
         for room in self.rooms:
             room.controller = room.clients[0]
         self._ticked_at = monotonic()
         self._tick()
 
     async def replace(self, tired: list[Client]) -> None:
-        """Those of `tired` who were cut and stayed away make place for others; the rest goes on."""
+        """Replace the clients of `tired` that were disconnected and stayed away; the others reconnect again from now
+        on."""
         for client in tired:
             client.returns = True
             if client.view is None:
@@ -442,7 +446,7 @@ class Crowd:
         self._turn %= len(clients)
 
     def seek(self, room: Room) -> None:
-        """The controller jumps 10 s ahead: a lost command shows as that much."""
+        """Seek 10 s ahead as the controller, so that a lost command shows as a jump of 10 s."""
         if room.controller is not None and room.newest is not None:
             to = room.newest.position(time.time() * 1000) + 10.0
             room.controller.send({"type": "playback", "data": {"action": "seek", "currentTime": round(to, 3)}})
@@ -450,11 +454,12 @@ class Crowd:
 
     @staticmethod
     def probe(sender: Client, receiver: Client) -> None:
-        """A broadcast for one that tells when it was sent."""
+        """Send a broadcast with its send time to one client."""
         sender.send({"type": "broadcast", "to": [receiver.user], "data": {"type": "probe", "at": monotonic()}})
 
     def differences(self) -> tuple[list[str], list[str], list[str]]:
-        """Of all views against the truth: ghosts, those missing, and those shown as gone who are there."""
+        """Compare all views with the sessions that are in the rooms: ghosts, missing ones, and present ones shown as
+        disconnected."""
         ghosts, missing, pale = [], [], []
         for room in self.rooms:
             truth = room.truth()
@@ -474,7 +479,7 @@ class Crowd:
 
 
 async def until(condition: Callable[[], bool], within_s: float, complaint: str) -> None:
-    """Errors: TimeoutError with `complaint`."""
+    """Wait for `condition`. Errors: TimeoutError with `complaint`."""
     end = monotonic() + within_s
     while not condition():
         if monotonic() > end:

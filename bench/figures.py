@@ -1,4 +1,4 @@
-"""What the results of bench.load say: ratios, tables, the highest load that held. Nothing here runs anything."""
+"""Evaluates results of bench.load: ratios, tables, and the search for the highest sustained load. Runs no process."""
 
 import math
 from collections import Counter
@@ -8,11 +8,11 @@ from typing import Any
 
 BEGINS, ENDS = "<!-- bench.compare begins -->", "<!-- bench.compare ends -->"
 
-# A load is sustained while nearly everything arrives in time and the generator itself is not the one who is late.
+# A load is sustained while nearly all cursors arrive in time and the generator itself is not late.
 MIN_DELIVERED, MAX_P99_MS = 0.99, 50.0
 FULL_CORE = 0.9
-DISTURBED_CORES = 0.1  # what other processes, and the host, may take of the machine
-CLOSE_ENOUGH = 1.1  # the search ends when what failed is at most 10 % above what held
+DISTURBED_CORES = 0.1  # the share of other processes and the host above which a run is disturbed
+CLOSE_ENOUGH = 1.1  # the search ends when the failed load is at most 10 % above the sustained one
 
 Result = dict[str, Any]
 
@@ -30,12 +30,12 @@ def progress(result: Result) -> str:
 
 
 def others(result: Result) -> float:
-    """Cores that neither the server nor the generator used; 0 where that is not measured."""
+    """Cores used by neither the server nor the generator; 0 if not measured."""
     return float(result.get("other_cores", 0.0))
 
 
 def ratios(ours: Sequence[Result], theirs: Sequence[Result]) -> list[float]:
-    """Our CPU per delivery over theirs, round by round; rounds in which somebody delivered nothing do not count."""
+    """This server's CPU time per delivery over the peer's, per round; rounds without any delivery are left out."""
     pairs = [(mine["us_per_delivery"], other["us_per_delivery"]) for mine, other in zip(ours, theirs, strict=True)]
     return [mine / other for mine, other in pairs if mine > 0 and other > 0]
 
@@ -57,7 +57,7 @@ def lateness(results: Sequence[Result]) -> str:
 
 
 def remark(results: Sequence[Result]) -> str:
-    """What a reader must know before believing a row: a server that cannot follow looks cheaper than it is."""
+    """The restrictions of a row: an overloaded server appears cheaper than it is."""
     remarks = []
     if middle(results, "ratio") < MIN_DELIVERED or middle(results, "latency_ms", "p99") > MAX_P99_MS:
         remarks.append("overloaded")
@@ -67,12 +67,12 @@ def remark(results: Sequence[Result]) -> str:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """A Markdown table."""
+    """Format a Markdown table."""
     return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
 
 
 def ratio_table(results: Mapping[str, list[Result]]) -> list[str]:
-    """The first of `results` against all others."""
+    """Compare the first of `results` with all others."""
     ours = next(iter(results.values()))
     rows = []
     for name, theirs in results.items():
@@ -89,12 +89,12 @@ def ratio_table(results: Mapping[str, list[Result]]) -> list[str]:
 
 
 def is_void(result: Result) -> bool:
-    """A run that says nothing about the server, because the generator had no core to spare."""
+    """Whether the run is invalid for the server, because the generator was saturated."""
     return float(result["generator_cores"]) > FULL_CORE
 
 
 def percentile(samples: Sequence[float], part: float) -> float:
-    """The least sample that `part` of them do not exceed."""
+    """The smallest sample that is not exceeded by `part` of all samples."""
     return sorted(samples)[max(0, math.ceil(len(samples) * part) - 1)]
 
 
@@ -102,7 +102,7 @@ SLOW_HEAD = ["reads", "newest cursor's age p50 ms", "max ms", "looks", "cut"]
 
 
 def slow_rows(results: Sequence[Result]) -> list[list[str]]:
-    """A row for each speed, over all of its readers and all runs: how old was the newest of what arrived?"""
+    """One row per speed, over all its readers and all runs: the age of the newest cursor at each arrival."""
     rows = []
     readers = [reader for result in results for reader in result.get("slow", ())]
     for speed in sorted({reader["bytes_per_s"] for reader in readers}):
@@ -118,8 +118,8 @@ PROBED = ("playback", "control", "typing", "join", "newcomer")
 
 
 def overload_rows(loads: Sequence[tuple[int, Mapping[str, Sequence[Result]]]]) -> list[list[str]]:
-    """A row for each number of rooms and each server: the medians of its runs that are not void, or why there is none.
-    `of its best` holds deliveries/s against the highest of the same server in any row that counts."""
+    """One row per number of rooms and server: the medians of its valid runs, or the reason why there is none. `of its
+    best` is the ratio of deliveries/s to the highest value of the same server in any valid row."""
     best: dict[str, float] = {}
     for _, by_name in loads:
         for name, runs in by_name.items():
@@ -161,7 +161,7 @@ def _overload_row(name: str, runs: Sequence[Result], best: float) -> list[str]:
 
 
 def probe_row(runs: Sequence[Result]) -> list[str]:
-    """p50, p99 and number of what bench.probe measured, pooled over the runs that are not void, and what was lost."""
+    """p50, p99 and number of samples of bench.probe over all valid runs, and the losses."""
     good = [run["probe"] for run in runs if not is_void(run)]
     if not good:
         return ["void", *[""] * len(PROBED)]
@@ -177,7 +177,7 @@ def probe_row(runs: Sequence[Result]) -> list[str]:
 
 
 def complaint(result: Result) -> str:
-    """Why this load was not sustained; empty when it was."""
+    """The reason why the load was not sustained; empty if it was."""
     late, p99 = result["late_ms"]["p99"], result["latency_ms"]["p99"]
     if not result["generator_saturated"] and result["ratio"] >= MIN_DELIVERED and p99 <= MAX_P99_MS:
         return ""
@@ -193,13 +193,14 @@ def complaint(result: Result) -> str:
 
 
 def is_lower_bound(best: Result, why: str) -> bool:
-    """Whether a search ended for a reason that is not the server's."""
+    """Whether the search ended for a reason outside of the server."""
     foreign = why.startswith(("the generator", "other processes", "the most sockets"))
     return foreign or best["generator_cores"] >= FULL_CORE
 
 
 def search(attempt: Callable[[float], Result], start: float, most: float) -> tuple[Result | None, str]:
-    """The run with the highest load that was sustained, and why the next was not. What fails is tried twice."""
+    """Search for the highest sustained load; returns its run, and the reason why the next load failed. A failed load is
+    tried twice."""
     best: Result | None = None
     held, failed, why = 0.0, math.inf, ""
     rooms = start
@@ -229,7 +230,7 @@ def search(attempt: Callable[[float], Result], start: float, most: float) -> tup
 
 
 def between_markers(text: str, block: str) -> str:
-    """`text` with `block` in place of what stands between the markers. Errors: SystemExit when they are not there."""
+    """Replace the text between the markers by `block`. Errors: SystemExit if the markers are missing."""
     before, begins, rest = text.partition(BEGINS)
     _, ends, after = rest.partition(ENDS)
     if not begins or not ends:

@@ -1,12 +1,12 @@
-"""What other people notice of strangers who send as fast as they can: `python -m bench.floods`
+"""Measures the effect of floods from unauthenticated clients on other users: `python -m bench.floods`
 
-The server runs with two workers on one core. On the other one a flood without a token and, before it in the scheduler,
-two people who point at each other every 50 ms while others join ten times a second. Each row is one kind of flood over
-so many sockets: workers that were restarted, connections and joins of those people that failed, the longest turn of a
-loop in CPU time, how long cursors and joins took, and how often the flood sent and connected. Loopback only, every run
-bounded in time.
+The server runs with two workers on one core. On another core run the flood and, with a higher priority, two users who
+send cursors to each other every 50 ms while others join ten times a second. Each row is one kind of flood with a number
+of sockets: worker restarts, failed connections and joins of the users, the longest loop iteration in CPU time,
+latencies of cursors and joins, and the rates of sends and connects of the flood. Loopback only; every run is bounded in
+time.
 
-Bars: no restart, no failure, no turn above 20 ms, cursors below 30 ms and joins below 100 ms in 99 of 100 cases.
+Limits: no restart, no failure, no loop iteration above 20 ms, p99 of cursors below 30 ms and of joins below 100 ms.
 """
 
 import argparse
@@ -36,15 +36,15 @@ DEPLOY = Path(__file__).parents[1] / "deploy"
 WAYS = ("plain", "tls", "trpc", "nginx")
 SOCKETS = (4, 100)
 SERVER_CORE, FLOOD_CORE = 0, 1
-PERSONS_ADDRESS = "127.0.0.2"  # not the flood's: nginx.conf limits the requests of one address, and so of the flood
-PIECE = 60_000  # bytes a send, where a flood is one long stream
+PERSONS_ADDRESS = "127.0.0.2"  # differs from the flood's address, since nginx.conf limits requests per address
+PIECE = 60_000  # bytes per send of a continuous flood
 BAR_TURN_MS, BAR_CURSOR_MS, BAR_JOIN_MS = 20.0, 30.0, 100.0
 
 CONTINUATION, TEXT, CLOSE, PING, PONG = 0, 1, 8, 9, 10
 
 
 def frame(opcode: int, payload: bytes = b"", *, fin: bool = True, rsv: int = 0, masked: bool = True) -> bytes:
-    """A client's frame with an empty mask."""
+    """Encode a client frame with a mask of zeros."""
     size = len(payload)
     flag = 128 if masked else 0
     length = bytes([size | flag]) if size < 126 else bytes([126 | flag]) + size.to_bytes(2, "big")
@@ -62,8 +62,8 @@ def upgrade(path: str) -> bytes:
 
 
 class Kind(NamedTuple):
-    """`first` is sent once after the handshake, `then` again and again; `upgrades` is false where HTTP is meant, `step`
-    is how much is sent at once. Without `then` the connection is given up after `first`."""
+    """One kind of flood. `first` is sent once after the handshake, `then` repeatedly. `upgrades` is false for plain
+    HTTP, `step` is the number of bytes per send. Without `then` the connection ends after `first`."""
 
     first: bytes = b""
     then: bytes = b""
@@ -99,7 +99,7 @@ KINDS: dict[str, Callable[[str], Kind]] = {
 
 
 class Flooder:
-    """One socket of the flood. `move` does what can be done without waiting, once."""
+    """One socket of the flood. `move` performs all non-blocking work once."""
 
     def __init__(
         self, port: int, path: str, kind: Kind, tls: ssl.SSLContext | None, epoll: select.epoll,
@@ -115,14 +115,14 @@ class Flooder:
         sock = socket.socket()
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        # a connection that is given up leaves no TIME_WAIT, or the ports would run out
+        # close without TIME_WAIT, or the ports would be exhausted
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         with suppress(BlockingIOError):
             sock.connect(("127.0.0.1", self._port))
         self.connects += 1
         self.sock = sock if self._tls is None else self._tls.wrap_socket(sock, do_handshake_on_connect=False)
         self._greeted = self._tls is None
-        self._waiting = self._kind.upgrades  # for the answer to the handshake
+        self._waiting = self._kind.upgrades  # for the response to the handshake
         self._out = upgrade(self._path) if self._kind.upgrades else self._kind.first or self._kind.then
         self._by_fd[self.sock.fileno()] = self
         self._epoll.register(self.sock.fileno(), select.EPOLLIN | select.EPOLLOUT)
@@ -166,12 +166,12 @@ class Flooder:
             self.cut()
         elif self._kind.then:
             self._out = self._kind.then
-        else:  # until the server hangs up
+        else:  # until the server closes
             self._epoll.modify(self.sock.fileno(), select.EPOLLIN)
 
 
 def flood(port: int, path: str, name: str, sockets: int, secure: bool, seconds: float, told: Any) -> None:
-    """The flood's process."""
+    """The process of the flood."""
     os.sched_setaffinity(0, {FLOOD_CORE})
     os.nice(10)
     context = None
@@ -195,7 +195,7 @@ def flood(port: int, path: str, name: str, sockets: int, secure: bool, seconds: 
     )
 
 
-# --- those who notice ---------------------------------------------------------------------------------------------
+# --- the users ----------------------------------------------------------------------------------------------------
 
 
 class Person:
@@ -226,7 +226,7 @@ class Person:
         self.sock.sendall(frame(TEXT, json.dumps(message).encode()))
 
     def hear(self, *types: str) -> dict[str, Any]:
-        """The next message of one of these types."""
+        """Wait for the next message of one of these types."""
         while True:
             opcode, payload = self._frame()
             if opcode == PING:
@@ -259,7 +259,7 @@ class Person:
 
 
 class Witnesses:
-    """Two who point, and people who come and go."""
+    """Two users who send cursors, and users who join and leave."""
 
     def __init__(self, port: int, secure: bool) -> None:
         self._port, self._secure = port, secure
@@ -348,7 +348,7 @@ def certificate(folder: Path) -> tuple[Path, Path]:
 
 @contextmanager
 def nginx(folder: Path, server: int) -> Iterator[int]:
-    """deploy/nginx.conf before the server, on the flood's core; yields its port."""
+    """Run deploy/nginx.conf in front of the server, on the core of the flood; yields its port."""
     port, (cert, key) = free_port(), certificate(folder)
     site = (DEPLOY / "nginx.conf").read_text()
     for old, new in (
@@ -382,7 +382,7 @@ def values(text: str, name: str) -> list[float]:
 
 
 def measure(way: str, name: str, sockets: int, seconds: float) -> dict[str, Any]:
-    """One row: a fresh server, so that its longest turn is this flood's."""
+    """Measure one row with a fresh server, so that its longest loop iteration belongs to this flood."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="koko-floods-")))
         port, operator = free_port(), free_port()
@@ -405,7 +405,7 @@ def measure(way: str, name: str, sockets: int, seconds: float) -> dict[str, Any]
         with suppress(PermissionError):
             os.setpriority(os.PRIO_PROCESS, 0, -10)
         witnesses = Witnesses(door, secure)
-        time.sleep(1.2)  # the first second of a worker does not count as a turn
+        time.sleep(1.2)  # loop iterations of a worker's first second are not counted
         fork = multiprocessing.get_context("fork")
         told: Any = fork.Queue()
         path = "/trpc" if way == "trpc" else "/presence"
@@ -438,7 +438,7 @@ def _flood_after_nice(*args: Any) -> None:
 
 
 def holds(row: dict[str, Any]) -> bool:
-    """Are all bars of this row held?"""
+    """Whether the row is within all limits."""
     return bool(
         not row["restarts"]
         and not row["failed"]

@@ -1,8 +1,9 @@
-"""Frames of the demo page under a full room's cursors: `python -m bench.frames [--users 101] [--seconds 10]`.
+"""Measures the frame rate of the demo page with the cursors of a full room: `python -m bench.frames [--users 101]
+[--seconds 10]`.
 
-Starts a server and a headless Chromium with the demo page, lets bots of koko_presence.client move their cursors 20
-times a second while the film plays, and measures the time from one requestAnimationFrame to the next. Prints one row;
-exit 1 when the 95th percentile is over the bar of 20 ms (60 frames/s).
+Starts a server and a headless Chromium with the demo page. Bots of koko_presence.client move their cursors 20 times a
+second while the film plays; the time from one requestAnimationFrame to the next is measured. Prints one row; exit code
+1 if the 95th percentile exceeds 20 ms (60 frames/s).
 """
 
 import argparse
@@ -41,7 +42,7 @@ def token(user: str) -> str:
 
 
 async def bot(url: str, number: int, users: int) -> None:
-    """Enters as one more person and draws circles until it is cancelled."""
+    """Join as one more user and draw circles until cancelled."""
     async with PresenceClient(url, token(f"bot{number}")) as client:
         room = await client.join(ROOM, "video")
         phase = number / users * math.tau
@@ -56,7 +57,7 @@ async def bot(url: str, number: int, users: int) -> None:
 
 
 async def measure(port: int, users: int, seconds: float) -> dict[str, Any]:
-    """Gaps between frames in ms while `users` - 1 others move."""
+    """The gaps between frames in ms while `users` - 1 others move."""
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if chromium is None:
         raise SystemExit("frames: needs Chromium: apt-get install chromium")
@@ -71,7 +72,7 @@ async def measure(port: int, users: int, seconds: float) -> dict[str, Any]:
             arg=users - 1,
         )
         await page.click("#play")
-        await page.evaluate(COUNT_FRAMES, 1)  # everything is warm
+        await page.evaluate(COUNT_FRAMES, 1)  # to warm up
         counted: dict[str, Any] = await page.evaluate(COUNT_FRAMES, seconds)
         await browser.close()
     for each in bots:
@@ -82,7 +83,7 @@ async def measure(port: int, users: int, seconds: float) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Frames of the demo page under moving cursors.")
-    parser.add_argument("--users", type=int, default=101, help="people in the room, the page's own included")
+    parser.add_argument("--users", type=int, default=101, help="users in the room, including that of the page")
     parser.add_argument("--seconds", type=float, default=10.0)
     options = parser.parse_args()
     with socket.create_server(("127.0.0.1", 0)) as probe:

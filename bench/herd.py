@@ -1,10 +1,11 @@
-"""A crowd loses its connections and comes back at once to a server that has a share of a core: `python -m bench.herd`
+"""Measures a reconnect storm at a server that has a share of a core: `python -m bench.herd`
 
-2,000 people are in rooms of 20; in ten of the rooms two more say something to each other twice a second. Then the
-server gets the share (cpu_share.py says how), and the 2,000 are cut off in the same moment. They come back as the SDK
-does: at once with jitter, with their resume token, giving up an attempt after 15 s, with growing pauses between
-attempts. Counted are workers that died, how long it took until all were in and resumed, sessions that were lost, people
-who were shown as gone, what the twenty others noticed, and ghosts at the end. Exit 1 when a bar is missed.
+2,000 clients are in rooms of 20; in ten of the rooms two more clients exchange messages twice a second. Then the server
+is limited to the share (see cpu_share.py), and the 2,000 connections are cut at once. The clients reconnect as the SDK
+does: at once with jitter, with their resume token, with a timeout of 15 s per attempt and growing pauses between
+attempts. Reported are worker deaths, the time until all clients have resumed and joined, lost sessions, clients that
+others saw leave, latencies and disconnects of the twenty others, and ghosts at the end. Exit code 1 if a limit is
+exceeded.
 """
 
 import argparse
@@ -24,16 +25,16 @@ from .cpu_share import limited
 from .crowd import REFUSED, Client, Connection, Crowd, Message, Room, Watch, monotonic, read_told
 from .load import SECRET, koko_server
 
-PATIENCE_S = 15.0  # of the SDK: handshake and `authenticated` together
-FIRST_S, LONGEST_S = 0.25, 20.0  # its pauses: full jitter, doubled at each attempt
+PATIENCE_S = 15.0  # of the SDK: for handshake and `authenticated` together
+FIRST_S, LONGEST_S = 0.25, 20.0  # its pauses: full jitter, doubled per attempt
 STABLE_S = 5.0
 TALKING_ROOMS, TALK_HZ = 10, 2.0
-CALM_S = 8.0  # the grace of 5 s and more, for ghosts
-BARS = {0.5: (10.0, 0.5), 0.25: (20.0, 1.0), 0.1: (60.0, 3.0)}  # share -> all in within, p99 of the others
+CALM_S = 8.0  # longer than the grace period of 5 s, for ghosts
+BARS = {0.5: (10.0, 0.5), 0.25: (20.0, 1.0), 0.1: (60.0, 3.0)}  # share -> seconds until all are in, p99 of the others
 
 
 class Returner(Client):
-    """A client that comes back as the SDK does."""
+    """A client that reconnects as the SDK does."""
 
     attempts = 0
     online_at = math.inf
@@ -112,7 +113,7 @@ class Returner(Client):
 
 
 class Herd(Crowd):
-    """The crowd, and the few who stay."""
+    """All clients, including the few that stay connected."""
 
     def __init__(self, port: int, *, rooms: int, people: int) -> None:
         super().__init__(port, SECRET, rooms=rooms, people=people, hz=0.0)
@@ -121,7 +122,7 @@ class Herd(Crowd):
         self.begin()
 
     def begin(self) -> None:
-        """Nothing has been noticed yet."""
+        """Reset all observations."""
         self.watch = Watch()
         self.in_at: dict[str, float] = {}
         self.latencies: list[float] = []
@@ -137,13 +138,13 @@ class Herd(Crowd):
         return [client for client in self.clients if client.user not in self.staying]
 
     def heard(self, at: float) -> None:
-        """A client that stays has heard what was sent at `at`."""
+        """A client that stays has received the message sent at `at`."""
         if at in self.unheard:
             del self.unheard[at]
             self.latencies.append(monotonic() - at)
 
     async def talk(self) -> None:
-        """Those who stay talk to each other until this is cancelled."""
+        """Exchange messages between the clients that stay, until cancelled."""
         while True:
             for first, second in self.talkers:
                 for sender, receiver in ((first, second), (second, first)):
@@ -154,14 +155,14 @@ class Herd(Crowd):
                     await asyncio.sleep(1.0 / TALK_HZ / 2 / len(self.talkers))
 
     def cut(self) -> None:
-        """All but those who stay lose their connection."""
+        """Cut the connections of all clients but those that stay."""
         for client in self.returners:
             assert client.connection is not None
             client.connection.transport.abort()
 
 
 async def play(herd: Herd, pid: int, share: float, longest_s: float) -> dict[str, Any]:
-    """Cut the crowd off and wait until it is back, for `longest_s` at most."""
+    """Cut the connections and wait until the clients are back, for at most `longest_s`."""
     before = workers_of(pid)
     herd.begin()
     with limited(pid, share) as way:
@@ -176,7 +177,7 @@ async def play(herd: Herd, pid: int, share: float, longest_s: float) -> dict[str
         back_at = max(herd.in_at.values(), default=math.inf) if people <= herd.in_at.keys() else math.inf
         now = monotonic()
         talking.cancel()
-        latencies = sorted([*herd.latencies, *(now - at for at in herd.unheard)])  # who has not heard it yet waits on
+        latencies = sorted([*herd.latencies, *(now - at for at in herd.unheard)])  # pending: their age
         died = len(set(before) - set(workers_of(pid)))
         watch = herd.watch
         result: dict[str, Any] = {
@@ -211,7 +212,7 @@ def _median_s(herd: Herd, cut_at: float) -> float:
 
 
 def missed(result: dict[str, Any], bar: tuple[float, float] | None) -> list[str]:
-    """Which bars this missed; without `bar` those that do not depend on the share."""
+    """The exceeded limits; without `bar` only those that do not depend on the share."""
     found = [name for name in ("workers_died", "not_resumed", "others_cut", "false_left", "ghosts") if result[name]]
     if bar is not None:
         found += ["all_in_s"] * (result["all_in_s"] > bar[0]) + ["others_p99_s"] * (result["others_p99_s"] > bar[1])
@@ -237,10 +238,10 @@ async def run(arguments: argparse.Namespace, pid: int) -> bool:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rooms", type=int, default=100)
-    parser.add_argument("--people", type=int, default=20, help="per room")
-    parser.add_argument("--shares", default="0.5,0.25,0.1", help="of a core, for the whole server")
-    parser.add_argument("--longest", type=float, default=60.0, help="seconds for a share that has no bar")
-    parser.add_argument("--workers", type=int, default=1, help="1 is what a server with less than a core is to run")
+    parser.add_argument("--people", type=int, default=20, help="clients per room")
+    parser.add_argument("--shares", default="0.5,0.25,0.1", help="shares of a core for the whole server")
+    parser.add_argument("--longest", type=float, default=60.0, help="seconds for a share without limits")
+    parser.add_argument("--workers", type=int, default=1, help="a server with less than a core should run 1")
     parser.add_argument("--server-core", type=int, default=0)
     parser.add_argument("--load-core", type=int, default=1)
     parser.add_argument("--port", type=int, default=18091)

@@ -1,11 +1,11 @@
-"""What HTTP costs, and what it costs the cursors: `python -m bench.http`.
+"""Measures HTTP calls, and their effect on cursors: `python -m bench.http`.
 
 1. presence.getActive on a room of 100, as many requests as one worker answers, by 400 different users.
-2. A full room of cursors alone, then with 1,000 such requests a second beside it: the cursors' p99 has to stay
+2. A full room of cursors only, then with 1,000 such requests a second in addition: the p99 of the cursors has to stay
    below 20 ms.
 
-Prints two tables for docs/performance.md. The generators are pinned to the cores that the server does not have; a row
-says so when they, or others on the machine, were in the way.
+Prints two tables for docs/performance.md. The generators are pinned to the cores without the server; a row states if
+they, or other processes, disturbed the measurement.
 """
 
 import argparse
@@ -28,9 +28,9 @@ from .figures import Result, remark, table
 from .load import cpu_s, koko_server, run_load, write_tokens
 
 PORT = 18_087
-CALLERS = 400  # one user may make 50 calls a second
+CALLERS = 400  # the limit is 50 calls a second per user
 BAR_MS = 20.0
-# users of loadgen.c are u0 to u99; the callers come after them
+# the users of loadgen.c are u0 to u99; the callers follow
 FULL_ROOM = {"roomId": "video_0", "roomType": "video"}
 SETTINGS = {"limits_max_sessions_per_user": 100}
 
@@ -42,7 +42,7 @@ def get_active(room: dict[str, str]) -> str:
 def http_load(
     tokens: Path, room: dict[str, str], seconds: float, cores: Sequence[int], *, rate: float = 0.0, port: int = PORT
 ) -> Result:
-    """Requests for `seconds` from a process of its own. Errors: SystemExit when it fails, or an answer is not 200."""
+    """Send requests for `seconds` from a separate process. Errors: SystemExit if it fails or a status is not 200."""
     pinned = ["taskset", "-c", ",".join(map(str, cores))] if cores else []
     command = [sys.executable, "-m", "bench.http_load", str(port), get_active(room), str(tokens), str(seconds), "32"]
     done = subprocess.run([*pinned, *command, str(rate)], stdout=subprocess.PIPE, text=True)
@@ -55,7 +55,7 @@ def http_load(
 
 
 async def fill(tokens: Sequence[str], room: dict[str, str], port: int = PORT) -> None:
-    """Let everybody into `room` over HTTP; it is full for 90 s."""
+    """Join all users to `room` over HTTP; it stays full for 90 s."""
     async with aiohttp.ClientSession() as http:
         for token in tokens:
             headers = {"authorization": f"Bearer {token}"}
@@ -66,7 +66,7 @@ async def fill(tokens: Sequence[str], room: dict[str, str], port: int = PORT) ->
 
 
 def callers(folder: Path) -> Path:
-    """A file with the tokens of those who ask, who are not in the room."""
+    """Write the tokens of the callers, who are not in the room, to a file."""
     everybody = folder / "everybody"
     write_tokens(everybody, 100 + CALLERS)
     found = folder / "callers"
@@ -75,7 +75,7 @@ def callers(folder: Path) -> Path:
 
 
 def measure_alone(tokens: Path, seconds: float, server_core: int, cores: Sequence[int]) -> Result:
-    """getActive on a room of 100, as often as it is answered."""
+    """Measure getActive on a room of 100, at the highest rate."""
     room = {"roomId": "video_busy", "roomType": "video"}
     with koko_server(PORT, server_core, **SETTINGS) as pid:
         members = (tokens.parent / "everybody").read_text().split()[:100]
@@ -90,11 +90,11 @@ def measure_alone(tokens: Path, seconds: float, server_core: int, cores: Sequenc
 def measure_beside(
     tokens: Path, rate: float, seconds: float, server_core: int, cores: Sequence[int]
 ) -> tuple[Result, Result | None]:
-    """A full room of cursors, with `rate` requests a second beside it; without any when that is 0."""
+    """Measure a full room of cursors with `rate` requests a second in addition, or none if that is 0."""
     beside: dict[str, Any] = {}
 
     def go() -> None:
-        time.sleep(1.5)  # everybody is in, the measurement has begun
+        time.sleep(1.5)  # until all have joined and the measurement has begun
         beside.update(http_load(tokens, FULL_ROOM, seconds + 1.0, cores, rate=rate))
 
     with koko_server(PORT, server_core, **SETTINGS) as pid:
@@ -119,7 +119,7 @@ def alone_row(result: Result) -> list[str]:
 
 
 def beside_row(name: str, result: Result, beside: Result | None) -> list[str]:
-    """The cursors' figures, and those of the requests beside them."""
+    """The figures of the cursors and of the concurrent requests."""
     p99 = result["latency_ms"]["p99"]
     verdict = "yes" if p99 < BAR_MS else "no"
     if result["generator_saturated"]:
@@ -134,8 +134,8 @@ def beside_row(name: str, result: Result, beside: Result | None) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rate", type=float, default=1000.0, help="requests a second beside the cursors")
-    parser.add_argument("--seconds", type=float, default=5.0, help="seconds measured, each")
+    parser.add_argument("--rate", type=float, default=1000.0, help="requests per second with the cursors")
+    parser.add_argument("--seconds", type=float, default=5.0, help="seconds per measurement")
     parser.add_argument("--server-core", type=int, default=0)
     parser.add_argument("--json", action="store_true", help="print the raw results")
     arguments = parser.parse_args()

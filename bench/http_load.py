@@ -1,9 +1,10 @@
-"""HTTP requests at a running server: `python -m bench.http_load PORT PATH TOKENS_FILE SECONDS [CONNECTIONS] [RATE]`.
+"""Sends HTTP requests to a running server: `python -m bench.http_load PORT PATH TOKENS_FILE SECONDS [CONNECTIONS]
+[RATE]`.
 
-A process of its own for bench.http. Each keep-alive connection has one request under way, of the next user in the
-file. With a rate the requests start on a fixed timetable and their latency counts from there, so that a server that
-is late cannot hide it by being asked less; without one a connection asks again as soon as it is answered.
-Prints one JSON object.
+Runs as a process of its own for bench.http. Each keep-alive connection has one pending request, of the next user in the
+file. With a rate, requests start on a fixed schedule and their latency counts from the scheduled time, so that a late
+server does not reduce the load; without one, a connection sends its next request after each response. Prints one JSON
+object.
 """
 
 import json
@@ -18,7 +19,7 @@ from typing import Any
 
 
 class Asking:
-    """One connection and the answer that is coming in on it."""
+    """One connection and its pending response."""
 
     def __init__(self, port: int) -> None:
         self.sock = socket.create_connection(("127.0.0.1", port))
@@ -28,7 +29,8 @@ class Asking:
         self.owed = 0
 
     def take(self) -> int:
-        """Read; the status once the answer is whole, else 0. Errors: EOFError when the server has hung up."""
+        """Read from the socket; returns the status once the response is complete, else 0. Errors: EOFError if the
+        server has closed."""
         data = self.sock.recv(262_144)
         if not data:
             raise EOFError("the server closed a connection")
@@ -48,12 +50,12 @@ class Asking:
 
 
 def percentile(values: list[float], part: float) -> float:
-    """Of sorted values; 0 for none."""
+    """A percentile of sorted values; 0 without values."""
     return values[min(len(values) - 1, int(len(values) * part))] if values else 0.0
 
 
 def ask(port: int, path: str, tokens: list[str], seconds: float, connections: int, rate: float) -> dict[str, Any]:
-    """Ask for `seconds`. `rate` is in requests a second, 0 for as many as go."""
+    """Send requests for `seconds`. `rate` is in requests per second, 0 for no limit."""
     requests = cycle(
         f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
         for token in tokens

@@ -1,5 +1,4 @@
-"""What it costs to be here: start-up, memory per idle joined connection, and CPU and
-wake-ups while nobody does anything.
+"""Measures an idle server: start-up time, memory per idle joined connection, CPU time and wake-ups without traffic.
 
 python -m bench.idle                  2,000 connections in rooms of 20
 python -m bench.idle --users 500 --rooms-of 2
@@ -21,7 +20,7 @@ from tests.raw_ws import TEXT, frame, handshake
 from .load import SECRET, cpu_s, koko_server, rss_kib
 
 PORT = 18085
-WARM = 200  # connections before the first look, so that buffers that everybody shares are there
+WARM = 200  # connections before the first reading, so that shared buffers are allocated
 
 
 def say(**fields: str) -> bytes:
@@ -29,7 +28,7 @@ def say(**fields: str) -> bytes:
 
 
 def join(number: int, room: int) -> socket.socket:
-    """Somebody who joins a room and says nothing more."""
+    """Connect a client that joins a room and then sends nothing."""
     sock = socket.create_connection(("127.0.0.1", PORT), 10)
     sock.sendall(handshake())
     sock.recv(1000)
@@ -42,7 +41,7 @@ def join(number: int, room: int) -> socket.socket:
 
 
 def start_up_s() -> float:
-    """Seconds from the command to the first accepted connection, the least of three."""
+    """Seconds from the command to the first accepted connection, the minimum of three."""
     least = 60.0
     for _ in range(3):
         began = time.perf_counter()
@@ -62,7 +61,7 @@ def start_up_s() -> float:
 
 
 def sleeps(pid: int) -> int:
-    """How often a process has gone to sleep and was woken, all of its threads together [proc_pid_status(5)]."""
+    """The number of sleeps of all threads of a process so far [proc_pid_status(5)]."""
     found = 0
     for task in Path(f"/proc/{pid}/task").iterdir():
         lines = (task / "status").read_text().splitlines()
@@ -73,8 +72,8 @@ def sleeps(pid: int) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--users", type=int, default=2000)
-    parser.add_argument("--rooms-of", type=int, default=20, help="people in each room")
-    parser.add_argument("--seconds", type=float, default=5.0, help="how long to watch them do nothing")
+    parser.add_argument("--rooms-of", type=int, default=20, help="clients per room")
+    parser.add_argument("--seconds", type=float, default=5.0, help="seconds of the idle measurement")
     parser.add_argument("--server-core", type=int, default=0)
     arguments = parser.parse_args()
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

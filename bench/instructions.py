@@ -1,16 +1,15 @@
-"""How many instructions does each hot function take? The gate: compares with bench/instructions.json.
+"""Counts the instructions of each hot function with valgrind and compares them with bench/instructions.json.
 
-Valgrind counts what the processor is told to do, which does not depend on how busy or fast a machine is. Every function
-is measured in a process of its own, forked from one that has imported everything: n operations to warm up, then n, then
-2n; the difference of the last two, divided by n, is what one operation takes, with start and end dropped out. That is
-done with several layouts of the heap, and the least counts.
+The count does not depend on the load or speed of the machine. Every function runs in a process of its own, forked from
+one that has imported everything: n operations to warm up, then n, then 2n. The difference of the last two divided by n
+is the count per operation, without start and end. This is repeated with several heap layouts; the minimum counts.
 
-  python -m bench.instructions                                    compare; 1 when something takes more than 3 % more
-  python -m bench.instructions --annotate "echo in a room of 2"   in which C functions they are
-  python -m bench.instructions --accept "rows are cached"         today's counts become the baseline, with the reason
+  python -m bench.instructions                                    compare; exit 1 if a count is more than 3 % higher
+  python -m bench.instructions --annotate "echo in a room of 2"   the counts by C function
+  python -m bench.instructions --accept "rows are cached"         store the present counts as baseline, with the reason
 
-Counts belong to the versions that the baseline names. With another interpreter, library or compiler the table is shown
-with a warning, and nothing fails.
+Counts are only comparable with the versions named in the baseline. With another interpreter, library or compiler the
+table is printed with a warning, and nothing fails.
 """
 
 import argparse
@@ -39,12 +38,12 @@ from .baselines import Baseline, Row, better, compare, reason, table, worse
 ROOT = Path(__file__).parents[1]
 BASELINE = Path(__file__).with_name("instructions.json")
 TOLERANCE = 0.03
-AT_ONCE = 2  # processes that count at the same time
+AT_ONCE = 2  # concurrent counting processes
 TRIES = 3
 INSIDE = [sys.executable, "-m", "bench.instructions", "--inside"]
 
-# Nothing of the surroundings: its size moves the stack, and the hashes of texts decide about collisions. One memcpy for
-# all processors, and blocks that are given back are the next ones handed out, whatever else lies in the heap.
+# Independent of the environment: its size moves the stack, and string hashes determine collisions. One memcpy variant
+# for all processors, and freed blocks are reused first, independent of the rest of the heap.
 ENVIRONMENT = {
     "PATH": "/usr/bin:/bin",
     "LC_ALL": "C.UTF-8",
@@ -57,7 +56,7 @@ Run = Callable[[int], object]
 
 
 def hot() -> dict[str, tuple[Callable[[], Run], int]]:
-    """By name: what makes the `run(n)` that is counted, and n."""
+    """By name: the function that makes the `run(n)` to count, and n."""
     from . import cases
     from .cases import PEOPLE, Batch, Rooms
 
@@ -87,12 +86,12 @@ def hot() -> dict[str, tuple[Callable[[], Run], int]]:
 
 
 def mark() -> None:
-    """Valgrind writes a part of its profile whenever this is called (--dump-before), and counts from zero again."""
+    """Make valgrind write a part of its profile and reset its counts (--dump-before)."""
     os.getppid()
 
 
 def count_all(seed: int, names: list[str]) -> None:
-    """Measure each in a fork; prints n and the process for each name, as JSON."""
+    """Measure each function in a fork; prints n and the pid per name, as JSON."""
     blocks = scattered(seed)
     functions = hot()
     gc.collect()
@@ -119,11 +118,11 @@ def count_all(seed: int, names: list[str]) -> None:
 
 
 def scattered(seed: int) -> list[object]:
-    """Blocks of all sizes, every second one given back: what is made next lies elsewhere than with another seed.
+    """Allocate blocks of all sizes and free every second one: the layout of later allocations depends on the seed.
 
-    An operation that begins a new page of the allocator's each time, whose texts lie badly for memcpy, or whose names
-    share a place in the cache of attributes takes up to 4 % more than the same operation elsewhere. That is chance,
-    drawn anew with every change of the program; the least of several places is not.
+    An operation that touches a new page of the allocator each time, has badly aligned strings for memcpy, or has
+    colliding names in the attribute cache takes up to 4 % more than in another layout. This varies at random with every
+    change of the program; the minimum over several layouts does not.
     """
     chance = random.Random(seed)
     blocks = [
@@ -134,7 +133,7 @@ def scattered(seed: int) -> list[object]:
     return chance.sample(blocks, len(blocks) // 2)
 
 
-# --- around it ----------------------------------------------------------------------------------------------------
+# --- around valgrind ----------------------------------------------------------------------------------------------
 
 
 Parts = tuple[int, Path, Path]  # n, the profile of n operations, and that of 2n
@@ -142,11 +141,11 @@ Parts = tuple[int, Path, Path]  # n, the profile of n operations, and that of 2n
 
 @contextmanager
 def profiles(names: list[str], tries: int = TRIES) -> Iterator[dict[str, list[Parts]]]:
-    """What each try has found, by name."""
+    """The profiles of each try, by name."""
     valgrind = shutil.which("valgrind")
     if valgrind is None:
         raise SystemExit("instructions: valgrind is missing. Type:  sudo apt-get install -y valgrind")
-    _run([*INSIDE, "0"])  # nothing but imports: from now on there are .pyc files
+    _run([*INSIDE, "0"])  # imports only: creates the .pyc files
     with tempfile.TemporaryDirectory(prefix="instructions-") as folder, ThreadPoolExecutor(AT_ONCE) as pool:
         callgrind = [valgrind, "--quiet", "--tool=callgrind", "--dump-before=getppid"]
         commands = [
@@ -168,7 +167,7 @@ def _run(command: list[str]) -> str:
 
 
 def total(profile: Path) -> int:
-    """All instructions of one part."""
+    """The instruction count of one part."""
     found = re.search(r"^totals: (\d+)", profile.read_text(), re.MULTILINE)
     if found is None:
         raise SystemExit(f"instructions: {profile.name} has no total")
@@ -176,7 +175,7 @@ def total(profile: Path) -> int:
 
 
 def counts(names: list[str]) -> dict[str, float]:
-    """Instructions per operation, the least of all tries."""
+    """Instructions per operation, the minimum of all tries."""
     with profiles(names) as found:
         return {
             name: round(min((total(double) - total(once)) / n for n, once, double in parts), 1)
@@ -185,27 +184,27 @@ def counts(names: list[str]) -> dict[str, float]:
 
 
 def by_function(profile: Path) -> Counter[str]:
-    """What each C function took itself, without what it called. (callgrind_annotate stumbles over calls begun before
-    the part.)"""
+    """Instructions of each C function without its callees. (callgrind_annotate fails for calls that began before the
+    part.)"""
     names: dict[str, str] = {}
     took: Counter[str] = Counter()
     here, called = "", False
     for line in profile.read_text().splitlines():
         kind, _, rest = line.partition("=")
-        if kind in ("fn", "cfn"):  # a name is told once, by its number from then on
+        if kind in ("fn", "cfn"):  # a name is given once, and by its number afterwards
             number, _, name = rest.partition(" ")
             names.setdefault(number, name)
             here = names[number] if kind == "fn" else here
         elif kind == "calls":
             called = True
         elif line[:1] in "+-*0123456789" and line:
-            took[here] += 0 if called else int(line.split()[1])  # after `calls` comes what the called one took
+            took[here] += 0 if called else int(line.split()[1])  # the line after `calls` is the cost of the callee
             called = False
     return took
 
 
 def annotated(name: str) -> str:
-    """The C functions in which one operation spends its instructions, most expensive first."""
+    """The C functions with the instructions of one operation, the most expensive first."""
     with profiles([name], tries=1) as found:
         n, _, double = found[name][0]
         took = by_function(double)
@@ -214,7 +213,7 @@ def annotated(name: str) -> str:
 
 
 def versions() -> dict[str, str]:
-    """What decides the counts beside the code."""
+    """The versions that influence the counts."""
     compiler = os.environ.get("CC") or shutil.which("cc") or "cc"
     return {
         "python": " ".join([platform.python_version(), platform.python_compiler(), *_build_flags()]),
@@ -227,7 +226,7 @@ def versions() -> dict[str, str]:
 
 
 def _build_flags() -> list[str]:
-    """How the interpreter was built: --enable-optimizations makes another program of it."""
+    """The build options of the interpreter: --enable-optimizations changes the counts."""
     flags = shlex.split(sysconfig.get_config_var("CONFIG_ARGS") or "")
     return sorted(flag for flag in flags if flag.startswith(("--enable-", "--with-")) and "/" not in flag)
 
@@ -240,7 +239,7 @@ def _first_line(*command: str) -> str:
 
 
 def verdict(before: Baseline, now: Baseline) -> tuple[bool, str]:
-    """May it pass, and what is to be said."""
+    """Whether the counts pass, and the report."""
     rows: list[Row] = compare(before.figures, now.figures)
     said = [table(rows, ",.1f", TOLERANCE)]
     other = {name for name, value in now.versions.items() if before.versions.get(name) != value}
@@ -265,8 +264,8 @@ def main() -> None:
         prog="python -m bench.instructions", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     choice = parser.add_mutually_exclusive_group()
-    choice.add_argument("--accept", metavar="REASON", type=reason, help="make today's counts the baseline")
-    choice.add_argument("--annotate", metavar="NAME", help="where one function's instructions are")
+    choice.add_argument("--accept", metavar="REASON", type=reason, help="store the present counts as baseline")
+    choice.add_argument("--annotate", metavar="NAME", help="the instructions of one function by C function")
     choice.add_argument("--inside", nargs="+", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.inside:

@@ -1,8 +1,8 @@
-"""Rooms of cursors against a real server: `python -m bench.load --rooms 1 --users 100 --hz 20`.
+"""Runs rooms of cursors against a real server: `python -m bench.load --rooms 1 --users 100 --hz 20`.
 
-Starts the server pinned to one core, the generator (loadgen.c, compiled on first use) pinned to another, and prints
-latency percentiles, delivered ratio, join latency, and the server's CPU per delivered frame from /proc. Latency is
-measured from the send of a cursor to its receipt at every receiver, and to its last receiver.
+Starts the server pinned to one core and the generator (loadgen.c, compiled on first use) pinned to another, and prints
+latency percentiles, the delivered ratio, join latency, and the server's CPU time per delivered frame from /proc.
+Latency is measured from the send of a cursor to its receipt at each receiver, and to its last receiver.
 """
 
 import argparse
@@ -28,7 +28,7 @@ TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 def generator() -> Path:
-    """The compiled load generator; compiled again when its source is newer."""
+    """Return the compiled load generator, compiling it if its source is newer."""
     source, binary = HERE / "loadgen.c", BUILD / "loadgen"
     if not binary.exists() or binary.stat().st_mtime < source.stat().st_mtime:
         compiler = shutil.which("cc") or shutil.which("gcc")
@@ -40,7 +40,8 @@ def generator() -> Path:
 
 
 def cpu_s(pid: int) -> float:
-    """CPU seconds of a process and its children so far, user and system, from the scheduler's own nanoseconds."""
+    """CPU seconds of a process and its children so far, user and system, in the nanosecond resolution of the
+    scheduler."""
     total = 0.0
     for task in Path(f"/proc/{pid}/task").iterdir():
         total += int((task / "schedstat").read_text().split()[0]) / 1e9
@@ -56,14 +57,15 @@ def rss_kib(pid: int) -> int:
 
 
 def machine_cpu_s() -> float:
-    """CPU seconds of everything on this machine so far, and what the host took away from it."""
+    """CPU seconds of the whole machine so far, including time taken by the host."""
     user, nice, system, _idle, _wait, irq, softirq, steal = map(int, Path("/proc/stat").read_text().split()[1:9])
     return (user + nice + system + irq + softirq + steal) / TICKS_PER_S
 
 
 @contextmanager
 def koko_server(port: int, core: int | None, **settings: Any) -> Iterator[int]:
-    """This server, in a process of its own; yields its pid once it answers. Keys of `settings` are SECTION_KEY."""
+    """Run this server in a process of its own; yields its pid once it accepts connections. Keys of `settings` are
+    SECTION_KEY."""
     env = os.environ | {
         "KOKO_PRESENCE_AUTH_SECRET": SECRET,
         "KOKO_PRESENCE_ACCESS_MODE": "allow_all",
@@ -78,7 +80,7 @@ def koko_server(port: int, core: int | None, **settings: Any) -> Iterator[int]:
 
 @contextmanager
 def server_process(command: list[str], core: int | None, env: dict[str, str], port: int) -> Iterator[int]:
-    """Any server's process, pinned; ended with SIGTERM."""
+    """Run the process of any server, pinned; it is ended with SIGTERM."""
     pinned = command if core is None else ["taskset", "-c", str(core), *command]
     process = subprocess.Popen(pinned, env=env)
     try:
@@ -92,7 +94,7 @@ def server_process(command: list[str], core: int | None, env: dict[str, str], po
 def _wait_for_port(port: int, process: "subprocess.Popen[bytes]") -> None:
     import socket
 
-    for _ in range(600):  # half a minute, on a busy machine
+    for _ in range(600):  # half a minute, for a busy machine
         if process.poll() is not None:
             raise SystemExit(f"bench: the server ended with {process.returncode}")
         try:
@@ -104,7 +106,7 @@ def _wait_for_port(port: int, process: "subprocess.Popen[bytes]") -> None:
 
 
 def write_tokens(path: Path, count: int) -> None:
-    """One token per line for users u0, u1, ..."""
+    """Write one token per line for users u0, u1, ..."""
     now = int(time.time())
     with path.open("w") as file:
         for number in range(count):
@@ -113,7 +115,7 @@ def write_tokens(path: Path, count: int) -> None:
 
 
 class Probe:
-    """bench.probe beside a load, on the generator's core. Its process ends with the `with` block."""
+    """bench.probe during a load, on the generator's core. Its process ends with the `with` block."""
 
     def __init__(self, port: int, core: int | None) -> None:
         command = [sys.executable, "-m", "bench.probe", str(port)]
@@ -132,19 +134,19 @@ class Probe:
         self._process.wait()
 
     def ready(self) -> None:
-        """Wait until its people have joined. Errors: SystemExit."""
+        """Wait until its clients have joined. Errors: SystemExit."""
         assert self._process.stdout is not None
         if self._process.stdout.readline() != "ready\n":
             raise SystemExit("bench: the probe beside the load failed")
 
     def tell(self) -> None:
-        """Begin, and at the second time end."""
+        """Begin the measurement; the second call ends it."""
         assert self._process.stdin is not None
         self._process.stdin.write("\n")
         self._process.stdin.flush()
 
     def samples(self) -> dict[str, Any]:
-        """`ms` and `lost` by kind, once it has been told to end. Errors: SystemExit."""
+        """Read `ms` and `lost` by kind, after the end of the measurement. Errors: SystemExit."""
         assert self._process.stdout is not None
         said = self._process.stdout.readline()
         if not said:
@@ -156,8 +158,8 @@ def run_load(
     port: int, pid: int, *, rooms: int, users: int, hz: float, warmup_s: float, measure_s: float, core: int | None,
     options: list[str], probed: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
-    """One run of the generator against a running server; its JSON with the server's CPU and memory added, and with
-    bench.probe's samples as `probe` where that runs beside it (`generator_cores` is the two of them then)."""
+    """Run the generator once against a running server. Returns its JSON with the server's CPU time and memory, and with
+    the samples of bench.probe as `probe` if that runs as well; then `generator_cores` is the sum of both."""
     with Probe(port, core) if probed else nullcontext() as probe:
         if probe is not None:
             probe.ready()
@@ -192,7 +194,7 @@ def _run_load(
                     probe.tell()
                 load_cpu_s = cpu_s(process.pid) + (cpu_s(probe.pid) if probe is not None else 0.0)
                 marks[mark] = (cpu_s(pid), time.monotonic(), load_cpu_s, machine_cpu_s())
-                memory_kib = rss_kib(pid)  # while everybody is connected
+                memory_kib = rss_kib(pid)  # while all clients are connected
             else:
                 result = said
         if process.wait() != 0 or not result:
@@ -213,7 +215,7 @@ def _run_load(
 
 
 def show(result: dict[str, Any]) -> None:
-    """The figures a person wants, one per line."""
+    """Print the main figures, one per line."""
     for name in ("latency_ms", "last_receiver_ms", "join_ms", "typing_ms", "playback_ms", "late_ms"):
         row = result[name]
         if row["count"]:
@@ -231,22 +233,25 @@ def main() -> None:
     parser.add_argument("--rooms", type=int, default=1)
     parser.add_argument("--users", type=int, default=100, help="users per room")
     parser.add_argument("--hz", type=float, default=20.0, help="cursors per second and user")
-    parser.add_argument("--warmup", type=float, default=1.0, help="seconds before measuring")
+    parser.add_argument("--warmup", type=float, default=1.0, help="seconds before the measurement")
     parser.add_argument("--seconds", type=float, default=5.0, help="seconds measured")
-    parser.add_argument("--extras", action="store_true", help="typing and playback beside the cursors, in room 0")
+    parser.add_argument("--extras", action="store_true", help="typing and playback in room 0 as well")
     parser.add_argument(
-        "--probe", action="store_true", help="bench.probe beside the load: small quiet rooms, and joins"
+        "--probe", action="store_true", help="run bench.probe during the load: small quiet rooms, and joins"
     )
     parser.add_argument(
-        "--phases", choices=["even", "random"], default="random", help="when each of them sends (random)"
+        "--phases", choices=["even", "random"], default="random", help="send times of the clients (random)"
     )
-    parser.add_argument("--obey", action="store_true", help="send no more often than the server advises")
-    parser.add_argument("--compact", action="store_true", help="ask for compact cursors")
+    parser.add_argument("--obey", action="store_true", help="obey the interval advised by the server")
+    parser.add_argument("--compact", action="store_true", help="request compact cursors")
     parser.add_argument("--stop", type=int, default=0, help="members of room 0 that stop reading")
     parser.add_argument(
-        "--slow", default="", metavar="N,N", help="the last members of room 0, one for each, read N bytes a second"
+        "--slow",
+        default="",
+        metavar="N,N",
+        help="one of the last members of room 0 per number reads N bytes per second",
     )
-    parser.add_argument("--storm", action="store_true", help="measure everybody joining at once")
+    parser.add_argument("--storm", action="store_true", help="measure all clients joining at once")
     parser.add_argument("--port", type=int, default=18080)
     parser.add_argument("--server-core", type=int, default=0)
     parser.add_argument("--load-core", type=int, default=1)

@@ -1,11 +1,11 @@
-"""Two revisions side by side: their pytest-benchmark cases in slices of CPU time, in turn, judged by paired ratios.
+"""Compares two revisions: their pytest-benchmark cases in short slices of CPU time, in turn, judged by paired ratios.
 
-A busy machine changes its speed within milliseconds, and a process is fast or slow by how its memory happens to lie. So
-two processes, one of each revision, are pinned to one core and run short slices of the same case in the order A B B A:
-each such four give one ratio, of which the median is a pair's. The shorter the slices, the more of them there are and
-the more alike is the machine within four of them: this decides how exact a pair is. Several pairs of fresh processes
-give several medians, of which one may be far off: what is said of a case is their Hodges-Lehmann estimate, with the
-interval of Wilcoxon's signed-rank test, and a case of which that says too little gets more pairs.
+A busy machine changes its speed within milliseconds, and the speed of a process depends on its memory layout. So two
+processes, one of each revision, are pinned to one core and run short slices of the same case in the order A B B A. Each
+four slices give one ratio; the median of these is the result of the pair. Short slices give many ratios with little
+drift within each, which determines the precision of a pair. Several pairs of fresh processes give several medians, of
+which one may be an outlier: a case is judged by their Hodges-Lehmann estimate with the interval of Wilcoxon's
+signed-rank test, and an inconclusive case gets more pairs.
 """
 
 import json
@@ -26,12 +26,12 @@ from typing import Any
 
 SLICES = Path(__file__).with_name("slices.py")
 SLICE_NS = 400_000
-FOURS = 120  # of a case in a pair of processes
+FOURS = 120  # per case and pair of processes
 Four = tuple[int, int, int, int]  # nanoseconds of base, this, this, base
 
 
 class Side:
-    """A process of bench.slices in a revision's tree."""
+    """A process of bench.slices in the tree of a revision."""
 
     def __init__(self, tree: Path, core: int, seed: int) -> None:
         self.tree = tree
@@ -51,7 +51,7 @@ class Side:
         self._in, self._out = os.fdopen(ours_in), os.fdopen(ours_out, "w")
 
     def hear(self) -> Any:
-        """What it says next. Errors: SystemExit when it has ended."""
+        """Read its next line. Errors: SystemExit if it has ended."""
         line = self._in.readline()
         if not line:
             said = self.process.communicate()[0]
@@ -63,7 +63,7 @@ class Side:
         self._out.flush()
 
     def slice(self, number: int) -> int:
-        """CPU nanoseconds of so many things of the case."""
+        """CPU nanoseconds of `number` operations of the case."""
         self.say(number)
         return int(self.hear())
 
@@ -75,7 +75,7 @@ class Side:
 
 
 def quietest_core() -> int:
-    """Of those usable here the one that was least busy during a tenth of a second."""
+    """The usable core with the lowest load during a tenth of a second."""
 
     def busy() -> dict[int, int]:
         lines = Path("/proc/stat").read_text().splitlines()
@@ -90,7 +90,7 @@ def quietest_core() -> int:
 
 @contextmanager
 def two_sides(base: Path, this: Path, seed: int) -> Iterator[tuple[Side, Side]]:
-    """A fresh pair on one core, and this process on it too: what a slice waits for is then never the other core."""
+    """Start a fresh pair on one core, with this process on the same core, so that no slice waits for another core."""
     before, core = os.sched_getaffinity(0), quietest_core()
     sides: list[Side] = []
     try:
@@ -106,7 +106,8 @@ def two_sides(base: Path, this: Path, seed: int) -> Iterator[tuple[Side, Side]]:
 
 @dataclass
 class Session:
-    """Pairs of processes. `fours` by case and pair; `uncompared` says what could not be, and why."""
+    """The pairs of processes. `fours` by case and pair; `uncompared` has the reason for each case that was not
+    compared."""
 
     base: Path
     this: Path
@@ -151,7 +152,7 @@ class Session:
 
 
 def slices(base: Side, this: Side, seconds: float, n: int) -> Iterator[Four]:
-    """A B B A until there are enough of them, for so long at the most; `n` things are what a case does at once."""
+    """Run A B B A until there are enough, for `seconds` at most; `n` is the number of operations of the case."""
     number = max(1, round(n * SLICE_NS / max(1, min(base.slice(n), base.slice(n), base.slice(n)))))
     base.slice(number), this.slice(number)
     end = time.monotonic() + seconds
@@ -166,18 +167,18 @@ def _inside(path: str, tree: Path) -> bool:
 
 
 def is_case(name: str, only: str = "") -> bool:
-    """Whether a test measures this project, and not the reference that it is held against in bench.check."""
+    """Whether a test measures this project, not the reference of bench.check."""
     return "reference" not in name and only in name
 
 
-# --- what the slices say --------------------------------------------------------------------------------------------
+# --- evaluation -----------------------------------------------------------------------------------------------------
 
-SLOWER = 0.04  # what is more than this above the base is slower
-SUSPECT = 0.015  # what looks like more than this after the first pairs gets more of them
-OPEN = 0.1  # where this much cannot be excluded, nothing is said of the case
+SLOWER = 0.04  # the limit above the base
+SUSPECT = 0.015  # a higher estimate after the first pairs leads to more pairs
+OPEN = 0.1  # if so much cannot be excluded, the case is undecided
 CONFIDENCE = 0.99
-PAIRS, MOST_PAIRS = 8, 16  # 8: with fewer, the signed-rank test has no interval of 99 %
-SECONDS = 0.4  # a case in a pair, at the most
+PAIRS, MOST_PAIRS = 8, 16  # at least 8: the signed-rank test has no 99 % interval with fewer
+SECONDS = 0.4  # per case and pair, at most
 
 
 def middle(fours: Sequence[Four]) -> float:
@@ -187,7 +188,7 @@ def middle(fours: Sequence[Four]) -> float:
 
 @dataclass(frozen=True)
 class Change:
-    """This over base as a part: 0.1 is 10 % more CPU. `low` to `high` is the interval of 99 %."""
+    """The relative change of this over base: 0.1 is 10 % more CPU time. `low` to `high` is the 99 % interval."""
 
     name: str
     change: float
@@ -205,23 +206,23 @@ class Change:
 
     @property
     def undecided(self) -> bool:
-        """Whether it may be a tenth slower, or not slower at all."""
+        """Whether the case may be 10 % slower, or not slower at all."""
         return not self.slower and self.high > OPEN
 
     @property
     def worth_more(self) -> bool:
-        """Whether another pair might change what is said of it."""
+        """Whether another pair could change the judgement."""
         if self.pairs >= MOST_PAIRS or (self.slower and self.low > SUSPECT):
             return False
         return self.undecided or (self.change > SUSPECT and self.high > SLOWER)
 
 
 def change_of(name: str, middles: Sequence[float]) -> Change:
-    """From the logarithms of the pairs; with fewer than eight of them the interval is everything.
+    """The change by the logarithms of the pairs; with fewer than eight pairs the interval is unbounded.
 
-    The estimate is the median of the means of any two of them (Hodges and Lehmann 1963), the interval lies between two
-    of these means (Hollander and Wolfe, Nonparametric Statistical Methods, 3.3): it asks for medians that are as often
-    too high as too low, and not for a normal distribution.
+    The estimate is the median of the means of any two pairs (Hodges and Lehmann 1963), and the interval lies between
+    two of these means (Hollander and Wolfe, Nonparametric Statistical Methods, 3.3). This assumes
+    that medians are too high as often as too low, not a normal distribution.
     """
     means = sorted((one + other) / 2 for one, other in combinations_with_replacement(middles, 2))
     rank = rank_of(len(middles))
@@ -231,9 +232,10 @@ def change_of(name: str, middles: Sequence[float]) -> Change:
 
 @cache
 def rank_of(count: int) -> int:
-    """How many of the means of `count` values lie outside of the interval on either side; -1 when all may.
+    """How many of the means of `count` values lie outside of the interval on either side; -1 if it is unbounded.
 
-    Wilcoxon's statistic is the sum of the ranks whose sign is plus: each of 1 to `count` is in it or not, alike often.
+    Wilcoxon's statistic is the sum of the ranks with a positive sign: each of 1 to `count` is included with probability
+    1/2.
     """
     ways = [1]  # by sum
     for rank in range(1, count + 1):
@@ -248,12 +250,12 @@ def changes(fours: Mapping[str, Sequence[Sequence[Four]]]) -> list[Change]:
 
 
 def suspects(found: Sequence[Change]) -> list[str]:
-    """The cases that another pair of processes is worth."""
+    """The cases that need another pair of processes."""
     return [each.name for each in found if each.worth_more]
 
 
 def compare(base: Path, this: Path, only: str = "", seed: int | None = None) -> tuple[list[Change], dict[str, str]]:
-    """The changes of all cases with `only` in their name, and why some are not among them."""
+    """The changes of all cases with `only` in their name, and the reasons for cases that were not compared."""
     session = Session(base, this)
     first = random.randrange(1_000_000) if seed is None else seed
     for number in range(PAIRS):
@@ -272,7 +274,7 @@ def title(name: str) -> str:
 
 
 def report(found: Sequence[Change], uncompared: Mapping[str, str]) -> str:
-    """A line for each case; what is slower, faster or undecided is marked."""
+    """One line per case; slower, faster and undecided ones are marked."""
     width = max((len(title(each.name)) for each in found), default=0)
     lines = [f"{'':{width}}  {'change':>8}  {'99 % between':>18}  pairs"]
     for each in found:

@@ -1,12 +1,12 @@
-"""What people in small quiet rooms notice of a load beside them: `python -m bench.probe PORT`, started by bench.load.
+"""Measures small quiet rooms during a load: `python -m bench.probe PORT`, started by bench.load.
 
-A second, small generator. Pairs of people seek (until `playback_synced` at the other), type (until `typing_started` or
-`typing_stopped`), request and release control (until `control_granted` and `control_released`), and newcomers connect,
-authenticate and join. Each waits for an answer before it goes on, within the default limits, so it adds a few per cent
-of a core. Latencies are in ms, from the write to the reading of the event.
+A second, small generator. Pairs of clients seek (until `playback_synced` at the other one), type (until
+`typing_started` or `typing_stopped`), request and release control (until `control_granted` and `control_released`), and
+new clients connect, authenticate and join. Each waits for the result before the next step, within the default limits,
+which takes a few per cent of a core. Latencies are in ms, from the write to the receipt of the event.
 
-It connects its pairs and prints one line; a line on its input begins the measurement and the next one ends it. Then it
-prints one JSON object: samples by kind, and how often something was lost (refused, closed, not answered in time).
+Protocol: the process connects its pairs and prints one line; a line on stdin begins the measurement and the next one
+ends it. Then it prints one JSON object: samples by kind, and losses (refused, closed, not answered in time).
 """
 
 import asyncio
@@ -25,14 +25,14 @@ from websockets.exceptions import WebSocketException
 from koko_presence.auth.hmac_jwt import issue_token
 
 PAIRS = 10
-CYCLE_S = 0.55  # just above the distance that `typing_hz` asks for
-CONTROL_EACH = 5  # cycles; who asks takes turns, which keeps both within `control_hz`
+CYCLE_S = 0.55  # slightly more than the interval of `typing_hz`
+CONTROL_EACH = 5  # cycles; both clients request in turn, which keeps each within `control_hz`
 NEWCOMERS_HZ = 5.0
 ANSWER_S = 10.0
 
 
 class Samples:
-    """`ms` by kind, and `lost` by kind and reason, of what was begun between `begin` and `end`."""
+    """`ms` by kind, and `lost` by kind and reason, of operations begun between `begin` and `end`."""
 
     def __init__(self) -> None:
         self.ms: dict[str, list[float]] = defaultdict(list)
@@ -53,7 +53,7 @@ class Samples:
         return self._from <= since < self._to
 
     def add(self, kind: str, since: float) -> None:
-        """An answer has come now to what was asked at `since`, however long that took."""
+        """Record an operation begun at `since` that completes now, regardless of its duration."""
         if self._counts(since):
             self.ms[kind].append(round((time.monotonic() - since) * 1000.0, 3))
 
@@ -111,7 +111,7 @@ class Person:
 
 
 async def timed(kind: str, sender: Person, message: dict[str, Any], receiver: Person, event: str) -> None:
-    """One message from the sender's write to the receiver's reading of its event."""
+    """Measure one message from the sender's write to the receipt of its event."""
     begun = time.monotonic()
     try:
         await sender.say({"roomId": sender.room, **message}, receiver.expect(event))
@@ -123,7 +123,7 @@ async def timed(kind: str, sender: Person, message: dict[str, Any], receiver: Pe
 
 
 async def pair(number: int, a: Person, b: Person) -> None:
-    """Cycles as long as samples are taken."""
+    """Run cycles while samples are taken."""
     await asyncio.sleep(CYCLE_S * number / PAIRS)
     cycle, types = number, False
     while a.samples.open:
@@ -142,7 +142,7 @@ async def pair(number: int, a: Person, b: Person) -> None:
 
 
 async def newcomers(port: int, secret: str, samples: Samples) -> None:
-    """People as long as samples are taken, each in a room of its own, one after the other."""
+    """Connect clients one after the other, each in a room of its own, while samples are taken."""
     number = 0
     while samples.open:
         begun = time.monotonic()
@@ -177,7 +177,8 @@ async def probe(port: int, secret: str, lines: asyncio.StreamReader) -> Samples:
 
 
 def first_in_line() -> None:
-    """Before the big generator on their core, where that is allowed: what is late must be the server's answer."""
+    """Raise the priority above the load generator on the same core, if permitted, so that delays are those of the
+    server."""
     try:
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
     except OSError:

@@ -1,10 +1,10 @@
-"""What several workers cost in memory, and how long a worker that is killed is missing.
+"""Measures the memory of several workers, and how long a killed worker is missing.
 
 python -m bench.replace                      four workers, each killed once
 python -m bench.replace --workers 8 --kills 16
 
-Memory is that of an idle server: resident (RSS), and proportional (PSS), in which what several processes share counts
-once in all. A worker is missing from kill -9 until /readyz names none that is.
+Memory is that of an idle server: resident (RSS), and proportional (PSS), in which shared pages count once in total. A
+worker is missing from kill -9 until /readyz lists no missing worker.
 """
 
 import argparse
@@ -31,7 +31,7 @@ def processes(supervisor: int) -> dict[int, str]:
 
 
 def memory_mib(pid: int) -> dict[str, float]:
-    """What the kernel says of a process's memory [proc(5), smaps_rollup]."""
+    """Memory figures of a process from the kernel [proc(5), smaps_rollup]."""
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
     return {name: int(rest.split()[0]) / 1024 for name, rest in (line.split(":") for line in lines)}
 
@@ -46,7 +46,7 @@ def whole() -> bool:
 
 
 def wait(until: bool) -> float:
-    """When `whole` is so."""
+    """The time at which `whole` is true."""
     while whole() is not until:
         time.sleep(0.001)
     return time.perf_counter()
@@ -55,8 +55,8 @@ def wait(until: bool) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.replace")
     parser.add_argument("--workers", type=int, default=4)
-    parser.add_argument("--kills", type=int, help="one for each worker when left out")
-    parser.add_argument("--core", type=int, help="of the whole server; any when left out")
+    parser.add_argument("--kills", type=int, help="default: one per worker")
+    parser.add_argument("--core", type=int, help="core of the whole server; default: any")
     options = parser.parse_args()
     began = time.perf_counter()
     with koko_server(PORT, options.core, server_workers=options.workers, operator_port=OPERATOR_PORT) as supervisor:
@@ -71,12 +71,12 @@ def main() -> None:
         missing = []
         for number in range(options.kills or options.workers):
             if number and number % options.workers == 0:
-                time.sleep(STEADY_S + 0.5)  # a slot whose worker dies again sooner waits for a while
+                time.sleep(STEADY_S + 0.5)  # a slot whose worker dies sooner is restarted after a pause
             there = processes(supervisor)
             victim = min(pid for pid, line in there.items() if pid != supervisor and "fork_server" not in line)
             killed_at = time.perf_counter()
             os.kill(victim, signal.SIGKILL)
-            while victim in processes(supervisor):  # until the supervisor has noticed
+            while victim in processes(supervisor):  # until the supervisor has noticed the death
                 time.sleep(0.001)
             missing.append(wait(True) - killed_at)
             time.sleep(0.5)

@@ -1,8 +1,8 @@
-"""Another revision of this project beside this one, compiled, in build/revisions/: for bench.check --base.
+"""Builds another revision of this project in build/revisions/, for bench.check --base.
 
-A revision is taken out of git once (no work tree that git would have to know of), compiled with the packages of the
-interpreter that runs this, in as many processes as there are cores, and kept by its commit; the oldest are removed.
-Where nothing that is compiled differs, what this one has is copied.
+A revision is exported from git once (without a work tree), compiled with the packages of the running interpreter, in
+one process per core, and kept under its commit; the oldest are removed. If the compiled sources are identical, the
+compiled files of this tree are copied.
 """
 
 import fcntl
@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 REVISIONS = ROOT / "build" / "revisions"
 KEPT = 5
 
-# Run in a revision's directory: its own setup.py, with every n-th of its extensions only.
+# Runs in the directory of a revision: its own setup.py, with every n-th of its extensions.
 COMPILE_SOME = """
 import sys
 from distutils.core import run_setup
@@ -28,7 +28,7 @@ distribution.run_commands()
 
 
 def resolve(revision: str) -> str:
-    """The whole commit id of what git understands. Errors: SystemExit."""
+    """The full commit id of a revision. Errors: SystemExit."""
     command = ["git", "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}"]
     said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if said.returncode:
@@ -37,19 +37,19 @@ def resolve(revision: str) -> str:
 
 
 def built(revision: str) -> Path:
-    """The directory of this revision, compiled. Errors: SystemExit."""
+    """The directory of the compiled revision. Errors: SystemExit."""
     commit = resolve(revision)
     REVISIONS.mkdir(parents=True, exist_ok=True)
     tree, done = REVISIONS / commit[:12], REVISIONS / commit[:12] / ".compiled"
     with (REVISIONS / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # two at once take turns
+        fcntl.flock(lock, fcntl.LOCK_EX)  # concurrent runs wait for each other
         if not done.exists() or done.read_text() != sys.version:
             print(f"bench-check: building {commit[:12]} in {tree.relative_to(ROOT)}", flush=True)
             shutil.rmtree(tree, ignore_errors=True)
             _take_out(commit, tree)
             if not _same_sources(tree) or not _copied(tree):
                 _compile(tree)
-            # every process of bench.paired would compile these again where nothing may be written
+            # otherwise every process of bench.paired would compile these where the directory is read-only
             command = [sys.executable, "-m", "compileall", "-q", "koko_presence", "bench", "tests"]
             subprocess.run(command, cwd=tree, check=False)
             done.write_text(sys.version)
@@ -66,12 +66,12 @@ def _take_out(commit: str, tree: Path) -> None:
         subprocess.run(["tar", "-x", "-C", str(tree)], stdin=archive.stdout, check=True)
     if archive.returncode:
         raise SystemExit(f"bench-check: git archive {commit} failed")
-    # Imported from here, the package finds its compiled part here too, and not where the interpreter has it installed.
+    # Imported from this tree, the package must find the compiled part of this tree, not the installed one.
     (tree / "koko_presence" / "_fastpath").symlink_to("../_fastpath", target_is_directory=True)
 
 
 def _same_sources(tree: Path) -> bool:
-    """Whether what is compiled is the same here and there, to the byte."""
+    """Whether the compiled sources are byte-identical."""
 
     def sources(root: Path) -> dict[str, bytes]:
         files = [root / "setup.py", root / "pyproject.toml", root / "koko_presence" / "__init__.py"]
@@ -82,7 +82,8 @@ def _same_sources(tree: Path) -> bool:
 
 
 def _copied(tree: Path) -> bool:
-    """This one's compiled part into `tree`, if it is complete and was made for speed and not for debugging."""
+    """Copy the compiled files of this tree to `tree`, if they are complete and an optimised build. Returns whether that
+    was done."""
     compiled = list((ROOT / "_fastpath").glob("*.so"))
     made = ROOT / ".venv" / ".compiled"
     fast = made.exists() and made.read_text().startswith("fast")
@@ -94,7 +95,8 @@ def _copied(tree: Path) -> bool:
 
 
 def _compile(tree: Path) -> None:
-    paths = tree / "build" / "paths" / "koko_presence"  # as its setup.py makes it: here, or several would at once
+    # as setup.py creates it; created here, since several processes would create it at once
+    paths = tree / "build" / "paths" / "koko_presence"
     paths.mkdir(parents=True)
     (paths / "__init__.py").touch()
     (paths / "_fastpath").symlink_to("../../../_fastpath", target_is_directory=True)

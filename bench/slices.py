@@ -1,18 +1,18 @@
-"""A process of one revision that runs its pytest-benchmark cases slice by slice, on request: started by bench.paired.
+"""Runs the pytest-benchmark cases of one revision slice by slice, on request; started by bench.paired.
 
     python -P slices.py FROM TO        in the revision's directory, which is its PYTHONPATH; two descriptors, JSON lines
 
-In place of pytest-benchmark's fixture the cases get one that times nothing by itself. The lines, `>` by this process:
+The cases get a fixture that replaces that of pytest-benchmark and times nothing itself. The lines, `>` by this process:
 
-    > {"product": [paths], "cases": [ids]}     what was collected, and where the code comes from
-    < [ids]                                    those to run, in this order
-    > {"ready": id, "n": 50}                   a case has prepared itself and did its n things once
-    < 3                                        do three of them, as one slice
+    > {"product": [paths], "cases": [ids]}     the collected cases, and the paths of the imported code
+    < [ids]                                    the cases to run, in this order
+    > {"ready": id, "n": 50}                   the case is prepared and has performed its n operations once
+    < 3                                        perform three of them, as one slice
     > 1234567                                  CPU nanoseconds of this thread; then the next number, until
     < 0
-    > {"done": id, "failed": ""}               the case has checked its result; or what failed, also without "ready"
+    > {"done": id, "failed": ""}               the case has checked its result; or the failure, also without "ready"
 
-It imports nothing of the project, as it has to fit every revision.
+It imports nothing of the project, since it has to work with every revision.
 """
 
 import gc
@@ -44,7 +44,7 @@ class Line:
 
 @contextmanager
 def without_collector() -> Iterator[None]:
-    """What lives now is not looked at, and no collection falls into a slice."""
+    """Exclude present objects from garbage collection and disable it during slices."""
     gc.collect()
     gc.freeze()
     gc.disable()
@@ -56,14 +56,14 @@ def without_collector() -> Iterator[None]:
 
 
 class Sliced:
-    """As much of pytest-benchmark's fixture as the cases use."""
+    """The part of pytest-benchmark's fixture that the cases use."""
 
     def __init__(self, line: Line, case: str) -> None:
         self._line, self._case = line, case
 
     def pedantic(self, run: Callable[..., Any], args: tuple[Any, ...] = (), **_: Any) -> Any:
-        """With one whole number n as `args` the case does n things, and a slice may be a part of them; what it then
-        checks is the result of all n, done a whole number of times."""
+        """If `args` is one integer n, the case performs n operations and a slice may be a part of them. The result
+        checked by the case is that of all n, performed a whole number of times."""
         n = args[0] if len(args) == 1 and isinstance(args[0], int) else 1
         some = run if args == (n,) else partial(_again, run, args)
         done = 0
@@ -111,7 +111,7 @@ class Plugin:
 
 
 if __name__ == "__main__":
-    # the revision's own options are those of pytest-benchmark, which is not loaded here
+    # the options of the revision are for pytest-benchmark, which is not loaded here
     options = ["bench", "-q", "-o", "addopts=", "-p", "no:cacheprovider", "-p", "no:faulthandler", "-W", "ignore"]
     options.append("--assert=plain")
     raise SystemExit(pytest.main(options, plugins=[Plugin(Line(int(sys.argv[1]), int(sys.argv[2])))]))

@@ -1,8 +1,8 @@
-"""Does a crowd that comes back at once hold up those who are there? `python -m bench.storm`
+"""Measures whether a reconnect storm delays connected clients: `python -m bench.storm`
 
-Some people point at a video in room video_0; in the middle of that 2,000 others connect, authenticate and join 20
-rooms, video_0 among them. Prints how long the crowd took, what the others' cursors took meanwhile, and whether the
-kernel's listen queue overflowed.
+Some clients send cursors in room video_0; meanwhile 2,000 others connect, authenticate and join 20 rooms, including
+video_0. Prints the duration of the storm, the cursor latencies of the connected clients during it, and overflows of the
+kernel's listen queue.
 """
 
 import argparse
@@ -18,7 +18,7 @@ PORT = 18086
 
 
 def listen_overflows() -> int:
-    """How often the kernel has dropped a connection because nobody accepted it, since it started."""
+    """The number of connections dropped by the kernel because of a full accept queue, since its start."""
     names, values = (
         line.split()[1:] for line in Path("/proc/net/netstat").read_text().splitlines() if line.startswith("TcpExt:")
     )
@@ -31,9 +31,9 @@ def percentiles(row: dict[str, float]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rooms", type=int, default=20, help="rooms that the crowd joins")
-    parser.add_argument("--users", type=int, default=100, help="people in each of them")
-    parser.add_argument("--there", type=int, default=10, help="people who are in the first room already")
+    parser.add_argument("--rooms", type=int, default=20, help="rooms that the storm joins")
+    parser.add_argument("--users", type=int, default=100, help="clients per room")
+    parser.add_argument("--there", type=int, default=10, help="clients that are in the first room before")
     parser.add_argument("--server-core", type=int, default=0)
     parser.add_argument("--load-core", type=int, default=1)
     arguments = parser.parse_args()

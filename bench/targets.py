@@ -1,15 +1,14 @@
-"""How long the specification's four operations take in a room of 100: `python -m bench.targets`
+"""Measures the specification's four operations in a room of 100: `python -m bench.targets`
 
-Join, cursor, typing and playback, each from the write of the message to the reading of what it causes: of the answer
-for a join, else of the event at another member. One table: with 1 and 4 workers, plain and TLS, sent over WebSocket
-(`/presence`), over tRPC (a WebSocket at `/trpc`; the receiver subscribes there, too) and over HTTP (POST to `/trpc`;
-the receiver has a WebSocket). The server runs on one core and this process on another one; nothing else is sent in the
+Join, cursor, typing and playback, each from the write of the message to the receipt of its result: the answer for a
+join, otherwise the event at another member. One table: with 1 and 4 workers, plain and TLS, sent over WebSocket
+(`/presence`), over tRPC (a WebSocket at `/trpc`; the receiver subscribes there as well) and over HTTP (POST to `/trpc`;
+the receiver has a WebSocket). The server runs on one core and this process on another; there is no other load in the
 room.
 
-Ten members send in turn, within the default limits, one receives, one after another joins and leaves, and the others
-read and say nothing. The targets: join and playback below 100 ms, cursor and typing below 50 ms, in 99 of 100 cases
-[L5]. The specification counts from the server's receipt to its last write; here sending, waking up and reading are part
-of it.
+Ten members send in turn, within the default limits, one receives, further users join and leave one after the other, and
+the other members only read. The targets: p99 of join and playback below 100 ms, of cursor and typing below 50 ms [L5].
+The specification counts from receipt at the server to its last write; here sending, waking up and reading are included.
 """
 
 import argparse
@@ -44,13 +43,13 @@ TARGETS_MS = {"join": 100.0, "cursor": 50.0, "typing": 50.0, "playback": 100.0}
 ROOM = {"roomId": "video_1", "roomType": "video"}
 SENDERS = 10
 PEOPLE = 100
-CYCLE_S = 0.6  # of each sender: one of each kind, within the limits of typing, the rarest
+CYCLE_S = 0.6  # per sender: one message of each kind, within the limits of typing, the lowest
 ANSWER_S = 10.0
 PROCEDURES = {"cursor": "updateCursor", "playback": "syncPlayback"}
 
 
 class Table:
-    """Samples in ms by kind; `lost` is what was not answered in time."""
+    """Samples in ms by kind; `lost` counts missing answers."""
 
     def __init__(self) -> None:
         self.ms: dict[str, list[float]] = defaultdict(list)
@@ -66,7 +65,7 @@ def token(user: str) -> str:
 
 
 class Quiet(asyncio.Protocol):
-    """A member that reads and throws away what it gets."""
+    """A member that reads and discards its messages."""
 
     def __init__(self, user: str) -> None:
         self._user = user
@@ -78,7 +77,7 @@ class Quiet(asyncio.Protocol):
 
 
 class Member:
-    """One that sends, by whichever way, and one that receives, over a WebSocket at `/presence` or `/trpc`."""
+    """A member that sends by one of the ways, or receives over a WebSocket at `/presence` or `/trpc`."""
 
     def __init__(self, base: str, way: str, user: str, tls: ssl.SSLContext | None) -> None:
         self._base, self._way, self.user, self._tls = base, way, user, tls
@@ -112,7 +111,7 @@ class Member:
             await self._authenticated.wait()
 
     async def join(self) -> float:
-        """Returns how many ms it took."""
+        """Join the room; returns the duration in ms."""
         began = time.perf_counter()
         result = await self.ask("join", ROOM)
         self._session = result.get("sessionId", "")
@@ -130,7 +129,7 @@ class Member:
             await self._http.close()
 
     async def ask(self, procedure: str, fields: dict[str, Any]) -> dict[str, Any]:
-        """A procedure and its answer. Errors: TimeoutError, RuntimeError for one that is refused."""
+        """Call a procedure and return its result. Errors: TimeoutError; RuntimeError if it is refused."""
         async with asyncio.timeout(ANSWER_S):
             if self._http is not None:
                 return await self._post(procedure, fields)
@@ -144,7 +143,7 @@ class Member:
             return dict(await answer)
 
     async def send(self, kind: str, value: float) -> None:
-        """One message of a kind, the answer not waited for but over HTTP, where calls would pile up."""
+        """Send one message of a kind. Only HTTP waits for the answer, where calls would accumulate otherwise."""
         if self._way == "websocket":
             data: dict[str, Any] = {
                 "cursor": {"timestamp": value},
@@ -214,10 +213,10 @@ class Member:
 
 
 class Receiver:
-    """What has been sent and not been seen at the receiving member yet."""
+    """The messages that were sent and have not arrived at the receiving member."""
 
     def __init__(self, member: Member, table: Table) -> None:
-        self._waiting: dict[tuple[str, Any], float] = {}  # since when, by kind and mark
+        self._waiting: dict[tuple[str, Any], float] = {}  # send times, by kind and mark
         self._table = table
         member.on_event = self._on_event
 
@@ -239,12 +238,12 @@ class Receiver:
             self._table.ms[kind].append((time.perf_counter() - since) * 1e3)
 
     def lost(self) -> int:
-        """How much has been sent and not been seen."""
+        """The number of messages that have not arrived."""
         return len(self._waiting)
 
 
 async def send(member: Member, number: int, receiver: Receiver, until: float) -> None:
-    """One sender: a cursor, typing and a seek in each cycle, at three moments of it."""
+    """Run one sender: a cursor, a typing and a seek message per cycle, at different times of it."""
     await asyncio.sleep(CYCLE_S * number / SENDERS)
     for cycle in itertools.count(1):
         for part, kind in enumerate(("cursor", "typing", "playback")):
@@ -275,7 +274,7 @@ async def come_and_go(make: Callable[[str], Member], table: Table, until: float)
 
 
 async def measure(port: int, way: str, tls: ssl.SSLContext | None, seconds: float) -> Table:
-    """One row, with a server that runs at `port`."""
+    """Measure one row with the server at `port`."""
     loop, table = asyncio.get_running_loop(), Table()
     base = f"{'https' if tls else 'http'}://127.0.0.1:{port}"
     quiet = [
@@ -333,7 +332,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 4])
     parser.add_argument("--lines", choices=["plain", "tls"], nargs="+", default=["plain", "tls"])
     parser.add_argument("--ways", choices=WAYS, nargs="+", default=list(WAYS))
-    parser.add_argument("--seconds", type=float, default=15.0, help="measured in each row (15)")
+    parser.add_argument("--seconds", type=float, default=15.0, help="seconds measured per row (15)")
     parser.add_argument("--server-core", type=int, default=0)
     parser.add_argument("--load-core", type=int, default=1)
     arguments = parser.parse_args()

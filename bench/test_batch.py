@@ -1,4 +1,4 @@
-"""How much does it cost to give ten cursors to so many receivers, against a plain Python fan-out?"""
+"""Measures the fan-out of ten cursors to a number of receivers, against a fan-out in plain Python."""
 
 from itertools import repeat
 from typing import Any

@@ -1,4 +1,4 @@
-"""How much does a cursor cost from its text to the write at every receiver, against msgspec reading and writing it?"""
+"""Measures a cursor from its text to the write at every receiver, against decoding and encoding it with msgspec."""
 
 from itertools import cycle, islice
 from typing import Any
@@ -39,7 +39,7 @@ def test_echo_in_a_room_of(benchmark: Any, side: str, size: int) -> None:
     rooms = Rooms(size)
     people = measure(benchmark, rooms.echo, N)
     frames = [browser.last[0] for browser in people]
-    rooms.echo(1)  # everybody has had the same number of turns: the first one's
+    rooms.echo(1)  # all have sent equally often, so the first one sends
     changed = [index for index, browser in enumerate(people) if browser.last[0] is not frames[index]]
     assert changed == list(range(1, size))
     assert all(b'"cursor_moved"' in people[index].last[0] for index in changed)

@@ -1,4 +1,4 @@
-"""How much does a cursor's frame cost, against msgspec encoding the event and a frame around it?"""
+"""Measures the frame of a cursor, against msgspec encoding the event and framing it."""
 
 from itertools import cycle, islice
 from typing import Any

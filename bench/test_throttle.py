@@ -1,4 +1,4 @@
-"""How much does a limit cost, against a token bucket in plain Python?"""
+"""Measures a rate limit, against a token bucket in plain Python."""
 
 from itertools import repeat
 from typing import Any

@@ -1,6 +1,7 @@
-"""What is left of those who are gone: resident memory while people come and go, and what refused and idle sockets hold.
+"""Measures memory left after connections have closed: resident memory over many visits, and what refused and idle
+sockets hold.
 
-python -m bench.visits                10 rounds of 2,000 people in rooms of 20, then 1,000 bad frames, then full buffers
+python -m bench.visits                10 rounds of 2,000 clients in rooms of 20, 1,000 bad frames, full buffers
 python -m bench.visits --rounds 4 --people 500
 """
 
@@ -17,14 +18,14 @@ from tests.raw_ws import CLOSE, PONG, TEXT, RawSocket, frame
 from .load import SECRET, koko_server, rss_kib
 
 PORT = 18086
-SETTLED_ROUNDS = 3  # by then all buffers and tables that everybody shares have their size
-BAD_FRAME = b"\x83\x80\0\0\0\0"  # there is no opcode 3
+SETTLED_ROUNDS = 3  # by then all shared buffers and tables have reached their size
+BAD_FRAME = b"\x83\x80\0\0\0\0"  # opcode 3 is undefined
 BEHIND_BYTES = 1_000_000
 FULL_BYTES = 5_000_000
 
 
 class Visitor(RawSocket):
-    """One person with a socket."""
+    """A client with a socket."""
 
     def say(self, **message: object) -> None:
         self.send(frame(TEXT, json.dumps(message).encode()))
@@ -43,7 +44,7 @@ class Visitor(RawSocket):
 
 
 def settle(pid: int, sockets: int) -> None:
-    """Wait until the server has closed all sockets but so many. Errors: SystemExit when it does not."""
+    """Wait until the server has at most `sockets` open descriptors. Errors: SystemExit if that does not happen."""
     for _ in range(600):
         if len(os.listdir(f"/proc/{pid}/fd")) <= sockets:
             return
@@ -52,7 +53,7 @@ def settle(pid: int, sockets: int) -> None:
 
 
 def visit(number: int, people: int, rooms_of: int) -> None:
-    """So many people come, join, show, and go."""
+    """Let `people` clients connect, join, send a cursor, and close."""
     crowd = []
     for n in range(people):
         each = Visitor(PORT)
@@ -94,7 +95,7 @@ def bad_frames(pid: int, count: int) -> None:
 
 
 def full_buffers(pid: int, count: int) -> None:
-    """What quiet connections hold that have sent a lot."""
+    """Measure what idle connections hold after sending much data."""
     crowd = [Visitor(PORT) for _ in range(count)]
     for n, each in enumerate(crowd):
         each.enter(f"full{n}", f"video_full{n}")
@@ -115,8 +116,8 @@ def full_buffers(pid: int, count: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--people", type=int, default=2000, help="in each round")
-    parser.add_argument("--rooms-of", type=int, default=20, help="people in each room")
+    parser.add_argument("--people", type=int, default=2000, help="clients per round")
+    parser.add_argument("--rooms-of", type=int, default=20, help="clients per room")
     parser.add_argument("--bad-frames", type=int, default=1000)
     parser.add_argument("--full", type=int, default=40, help="connections that send 5 MB each")
     parser.add_argument("--server-core", type=int, default=0)

@@ -1,14 +1,14 @@
-"""What several workers cost, and what they add: `python -m bench.workers`, or `--only across`, `cost`, `curve`,
-`overload`.
+"""Measures the overhead and the scaling of several workers: `python -m bench.workers`, or `--only across`, `cost`,
+`curve`, `overload`.
 
-across  A cursor whose sender, room and receiver are at three workers, beside one on a single worker, machine idle.
-cost    20 rooms of 50 people at 20 Hz on one worker and on four: CPU of the whole service per delivered cursor.
-curve   Rooms of 20 and of 4 on 1, 2, 4 and 8 workers: what an operator sizes a host with.
-overload  200 and 400 rooms of ten on four workers, more than they carry on two cores together with the generator: what
-        arrives, who is cut off, and what of playback, control, typing and joins is still answered.
+across  A cursor whose sender, room and receiver are at three workers, compared with a single worker, machine idle.
+cost    20 rooms of 50 users at 20 Hz on one worker and on four: CPU time of the whole service per delivered cursor.
+curve   Rooms of 20 and of 4 on 1, 2, 4 and 8 workers, for the sizing of a host.
+overload  200 and 400 rooms of ten on four workers, more than they carry on two cores together with the generator:
+        deliveries, disconnects, and the latencies of playback, control, typing and joins.
 
-In turns (A B, A B), medians over the rounds. The generator needs a core of its own: on a machine of two the workers
-share what it leaves, so latencies of `cost` and `curve` are those of a full machine.
+The cases alternate (A B, A B); the results are medians over the rounds. The generator needs a core of its own: on a
+machine with two cores the workers share the rest, so latencies of `cost` and `curve` are those of a saturated machine.
 """
 
 import argparse
@@ -40,7 +40,7 @@ ACROSS_HZ = 25.0
 
 
 class Guest(Connection):
-    """Somebody who joins one room and notes when cursors come."""
+    """A client that joins one room and notes the arrival of cursors."""
 
     def __init__(self, user: str, on_cursor: Callable[[], None]) -> None:
         self.user, self.room, self._on_cursor = user, "", on_cursor
@@ -63,7 +63,8 @@ class Guest(Connection):
 
 
 def worker_at(local_port: int, pids: list[int]) -> int | None:
-    """Which of `pids` holds the other end of a connection from `local_port`; None while it waits to be accepted."""
+    """The index in `pids` of the process with the server side of the connection from `local_port`; None before it is
+    accepted."""
     for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
         fields = line.split()
         here, there = (int(address.split(":")[1], 16) for address in fields[1:3])
@@ -76,7 +77,7 @@ def worker_at(local_port: int, pids: list[int]) -> int | None:
 
 
 async def guest_at(slot: int | None, pids: list[int], user: str, on_cursor: Callable[[], None]) -> Guest:
-    """A connection that the kernel has given to the worker of `slot`; any when None."""
+    """Open a connection that the kernel has assigned to the worker of `slot`; to any worker if None."""
     while True:
         guest = Guest(user, on_cursor)
         await asyncio.get_running_loop().create_connection(lambda guest=guest: guest, "127.0.0.1", PORT)  # type: ignore[misc]
@@ -88,7 +89,7 @@ async def guest_at(slot: int | None, pids: list[int], user: str, on_cursor: Call
 
 
 def room_of(slot: int, slots: int) -> str:
-    """A room that the worker of `slot` owns."""
+    """Return a room id that the worker of `slot` owns."""
     ring = Ring(View(epoch=1, peers=tuple(Peer(id=number, slot=number, address="") for number in range(slots))))
     while True:
         room = f"video_{random.randrange(10**9)}"
@@ -97,7 +98,8 @@ def room_of(slot: int, slots: int) -> str:
 
 
 async def across(supervisor: int, slots: int, seconds: float, same: bool) -> list[float]:
-    """Milliseconds from a sender's write to the receiver's read, one at a time. `same` puts all three on one worker."""
+    """Milliseconds from a sender's write to the receiver's read, one cursor at a time. `same` puts all three on one
+    worker."""
     pids = workers_of(supervisor) if slots > 1 else [supervisor]
     pairs: list[Guest] = []
     found: list[float] = []
@@ -190,7 +192,7 @@ def show_loads(cases: dict[str, tuple[int, int, int, float]], rounds: int, secon
 
 
 def show_overload(seconds: float) -> None:
-    """Counts, and which kind is served first: latencies are those of a full machine."""
+    """Print counts, and which kinds are served first; latencies are those of a saturated machine."""
     lines = []
     for rooms in (200, 400):
         with koko_server(PORT, None, server_workers=4, operator_port=0, log_level="error") as pid:

@@ -1,1 +1,1 @@
-"""The demo's film, made from a drawing: `make clip`."""
+"""Renders the film of the demo page: `make clip`."""

@@ -1,7 +1,7 @@
-"""Films bench/clip/scene.js frame by frame in Chromium and encodes it: `python -m bench.clip`, or `make clip`.
+"""Renders bench/clip/scene.js frame by frame in Chromium and encodes the film: `python -m bench.clip`, or `make clip`.
 
-Writes koko_presence/web/demo/clip.mp4: H.264 without sound, a key frame every other second so that seeking is quick,
-the index in front so that it starts before it has all arrived. Needs Chromium and ffmpeg (apt-get install them).
+Writes koko_presence/web/demo/clip.mp4: H.264 without sound, a key frame every two seconds for quick seeking, and the
+index at the beginning so that playback starts before the download ends. Needs Chromium and ffmpeg (apt-get install).
 """
 
 import base64
@@ -30,7 +30,8 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 
 
 def film() -> int:
-    """Film it all; returns the size of the clip in bytes. SystemExit when a tool is missing or the clip is too big."""
+    """Render and encode the film; returns the size of the file in bytes. Errors: SystemExit if a tool is missing or the
+    file is too large."""
     chromium, ffmpeg = shutil.which("chromium"), shutil.which("ffmpeg")
     if chromium is None or ffmpeg is None:
         raise SystemExit("clip: needs Chromium and ffmpeg: apt-get install chromium ffmpeg")

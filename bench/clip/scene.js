@@ -1,4 +1,4 @@
-/** The demo's film: an evening by the sea in half a minute, drawn from the time alone. `make clip` films it. */
+/** The demo's film: an evening by the sea in half a minute, drawn as a pure function of the time. `make clip` renders it. */
 
 export const DURATION_S = 30;
 export const FPS = 24;
@@ -19,7 +19,7 @@ const LIGHT = [
 const [ZENITH, GLOW, WATER, LAND] = [1, 2, 3, 4];
 
 const clamp = (value) => Math.min(1, Math.max(0, value));
-const chance = (n) => Math.abs(Math.sin(n * 127.1) * 43758.5453) % 1; // the same for everybody, unlike Math.random
+const chance = (n) => Math.abs(Math.sin(n * 127.1) * 43758.5453) % 1; // reproducible, unlike Math.random
 
 function light(t, part, alpha = 1) {
   t = Math.min(t * HASTE, 59.9);

@@ -1,10 +1,10 @@
-"""The servers that ours is measured against, and how to get and start them.
+"""The servers compared with this one: how to install and start them.
 
-Each file here speaks just enough of our protocol for bench/loadgen.c: auth, join, cursor. They check no token, no
-field, no rate and no right, keep no presence and drop nobody: what they are given as an advantage, ours has to do
-besides. Each takes a port as its only argument and listens on 127.0.0.1.
+Each peer implements the part of the protocol that bench/loadgen.c needs: auth, join, cursor. They check no token,
+field, rate or permission, store no presence and disconnect no client, which is to their advantage. Each takes a port as
+its only argument and listens on 127.0.0.1.
 
-The two in JavaScript come from npm into build/peers/, which is never committed.
+The two JavaScript peers are installed by npm into build/peers/, which is never committed.
 """
 
 import shutil
@@ -23,12 +23,12 @@ BUN, WS = "1.4.5", "8.23.0"
 
 
 class Missing(Exception):
-    """A peer cannot be had on this machine; the text says why and what would help."""
+    """A peer is not available on this machine; the text states the reason and the remedy."""
 
 
 @dataclass(frozen=True)
 class Peer:
-    """`command` gives what to run, port to be added, and fetches what it needs; `about` names the version."""
+    """`command` returns the command line without the port, and installs what it needs; `about` returns the version."""
 
     name: str
     about: Callable[[], str]
@@ -37,7 +37,7 @@ class Peer:
 
 @cache
 def _from_npm() -> None:
-    """Bun and ws, once. Without their install scripts: Bun's binary lies ready in the package of its platform."""
+    """Install Bun and ws, once, without their install scripts: the binary of Bun is in the package of its platform."""
     wanted = f"bun {BUN}, ws {WS}"
     done = INSTALLED / "installed"
     if done.exists() and done.read_text() == wanted:
@@ -61,7 +61,7 @@ def _from_npm() -> None:
 
 def _bun() -> list[str]:
     _from_npm()
-    for binary in sorted(MODULES.glob("@oven/bun-*/bin/bun")):  # npm may have brought the one for musl as well
+    for binary in sorted(MODULES.glob("@oven/bun-*/bin/bun")):  # npm may have installed the musl variant as well
         try:
             subprocess.run([str(binary), "--version"], capture_output=True, timeout=30, check=True)
         except (OSError, subprocess.SubprocessError):

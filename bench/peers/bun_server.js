@@ -1,4 +1,4 @@
-// Peer: Bun's own server (uWebSockets inside) and its topics: bun bun_server.js PORT
+// Peer: Bun's server (uWebSockets) with topics: bun bun_server.js PORT
 const { newSession, userOf, authenticated, joined, moved } = require("./wire.js");
 
 const seqs = new Map();
@@ -18,7 +18,7 @@ Bun.serve({
       if (message.type === "cursor") {
         const seq = seqs.get(session.room) + 1;
         seqs.set(session.room, seq);
-        ws.publish(session.room, moved(message, session, seq)); // to everyone but this socket
+        ws.publish(session.room, moved(message, session, seq)); // to all sockets but this one
       } else if (message.type === "auth") {
         session.userId = userOf(message.token);
         ws.send(authenticated(session));

@@ -12,7 +12,7 @@ server.on("connection", (ws) => {
   ws.on("message", (data) => {
     const message = JSON.parse(data);
     if (message.type === "cursor") {
-      const event = Buffer.from(moved(message, session, ++room.seq)); // bytes made once, not once per member
+      const event = Buffer.from(moved(message, session, ++room.seq)); // encoded once, not once per member
       for (const member of room.members) if (member !== ws) member.send(event, { binary: false });
     } else if (message.type === "auth") {
       session.userId = userOf(message.token);

@@ -1,4 +1,4 @@
-"""Peer: picows as its documentation shows it, a listener in Python: `python -m bench.peers.picows_plain PORT`."""
+"""Peer: picows as in its documentation, with a listener in Python: `python -m bench.peers.picows_plain PORT`."""
 
 import asyncio
 import logging
@@ -59,6 +59,6 @@ async def serve(port: int) -> None:
 
 
 if __name__ == "__main__":
-    logging.disable(logging.WARNING)  # a line for every write to a client that left is no part of the question
+    logging.disable(logging.WARNING)  # a warning per write to a closed client would distort the measurement
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve(int(sys.argv[1])))

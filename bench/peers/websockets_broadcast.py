@@ -1,4 +1,4 @@
-"""Peer: the websockets library with its own broadcast(): `python -m bench.peers.websockets_broadcast PORT`."""
+"""Peer: the websockets library with its broadcast(): `python -m bench.peers.websockets_broadcast PORT`."""
 
 import asyncio
 import logging
@@ -36,7 +36,7 @@ async def client(socket: ServerConnection) -> None:
             else:
                 room.seq += 1
                 event = moved(message, user_id, session_id, room.seq)
-                # Taken out and put back, because a copy of the set without the sender would cost more.
+                # Removed and added again, since a copy of the set without the sender costs more.
                 room.members.discard(socket)
                 broadcast(room.members, event, text=True)
                 room.members.add(socket)
@@ -55,6 +55,6 @@ async def main(port: int) -> None:
 
 
 if __name__ == "__main__":
-    logging.disable(logging.WARNING)  # a line for every write to a client that left is no part of the question
+    logging.disable(logging.WARNING)  # a warning per write to a closed client would distort the measurement
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(main(int(sys.argv[1])))

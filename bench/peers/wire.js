@@ -1,11 +1,11 @@
-// What the two peers in JavaScript share: the replies, and the event with our fields and about our size.
+// Shared by the JavaScript peers: the replies, and the event with the fields and about the size of this server's.
 const { randomBytes } = require("node:crypto");
 
 const COLOR = "#6366F1";
 
 const newSession = () => ({ userId: "", sessionId: randomBytes(16).toString("base64url"), room: "" });
 
-// The `sub` of a token nobody checked.
+// The `sub` of a token, unverified.
 const userOf = (token) => JSON.parse(Buffer.from(token.split(".")[1], "base64url")).sub;
 
 const authenticated = ({ userId, sessionId }) => JSON.stringify({ type: "authenticated", userId, sessionId });

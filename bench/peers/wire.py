@@ -1,4 +1,6 @@
-"""What the two peers in Python share: the three messages of the generator, and the event with our fields and size."""
+"""Shared by the Python peers: the three messages of the generator, and the event with the fields and size of this
+server's.
+"""
 
 import base64
 from datetime import UTC, datetime
@@ -47,13 +49,13 @@ encode = msgspec.json.Encoder().encode
 
 
 def user_of(token: str) -> str:
-    """The `sub` of a token nobody checked."""
+    """The `sub` of a token, unverified."""
     claims = token.split(".")[1]
     return str(msgspec.json.decode(base64.urlsafe_b64decode(claims + "=="))["sub"])
 
 
 def moved(message: Cursor, user_id: str, session_id: str, seq: int) -> bytes:
-    """The event that the others get."""
+    """Encode the event for the other members."""
     data = message.data
     data["color"] = COLOR
     return encode(Moved(message.room_id, user_id, session_id, data, datetime.now(UTC), seq))
