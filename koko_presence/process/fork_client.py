@@ -2,8 +2,8 @@
 once.
 
 One fork server holds the program as it was loaded at the start of the service. A rolling reload loads the program again
-in a new fork server; the previous one is kept until the new workers serve. If the current one
-ends, it is started again: at once, or, if it was not loaded or ran for less than STEADY_S, with the next request.
+in a new fork server; the previous one is kept until the new workers serve. If the current one ends, it is started
+again: at once, or, if it was not loaded or ran for less than STEADY_S, with the next request.
 
 Each requested worker gets exactly one outcome: `prepare` followed by `forked` or `failed`; `prepare` that returns None;
 or `forget`. Requests are sent one at a time, in the order of `ask`. A fork server that is being replaced ends after the

@@ -215,7 +215,9 @@ def test_a_certificate_on_a_mount_that_hangs_holds_nobody_up(part: str, certific
             assert it.ready()
             time.sleep(0.2)  # as often as one may
             said = [line for line in it.lines() if "could not be read within" in line["msg"]]
-        assert said[0]["msg"].startswith("rolling reload failed: cannot serve on") and str(files[part]) in said[0]["msg"]
+        assert (
+            said[0]["msg"].startswith("rolling reload failed: cannot serve on") and str(files[part]) in said[0]["msg"]
+        )
         assert len(it.lines("worker started")) == 2
         it.process.send_signal(signal.SIGTERM)
         assert it.process.wait(PATIENCE_S) == 0
