@@ -89,7 +89,7 @@ cdef class FlushScheduler:
                 self._timers.call_soon(self.run)
         elif at < self._alarm_at:
             self._alarm_at = at
-            self._alarm.want(at)
+            self._alarm.schedule(at)
 
     cdef wait(self, DeferredSender waiter, double at, double now):
         """Call `waiter.release` at monotonic second `at`, or in a flush soon after."""

@@ -94,7 +94,7 @@ cdef class FrameReader:
         """Handle `data`, received in `round` and not kept afterwards. Returns the number of bytes handled: fewer than
         `size` if the connection has used its share; the caller passes the rest again, after `rest_until`."""
         cdef Py_ssize_t left = size, step
-        cdef double heard_at = round.started_at if round.open else round.now()
+        cdef double received_at = round.started_at if round.open else round.now()
         cdef double until = 0.0
         cdef FrameListener listener = self._listener
         cdef Intake intake = None if listener is None else listener.intake
@@ -112,7 +112,7 @@ cdef class FrameReader:
                 if self._after_close_bytes > MOST_AFTER_CLOSE_BYTES:
                     listener.on_flood_after_close()
             elif self._whole and intake is not None:
-                within = intake.frame(heard_at)
+                within = intake.frame(received_at)
                 if not intake.invited and intake.is_uninvited():
                     listener.on_uninvited()
                 if not within:
@@ -130,7 +130,7 @@ cdef class FrameReader:
         if self._pings or self._pongs:
             self.tell_of_control()
         if intake is not None and not listener.closing:
-            if not intake.bytes_read(size - left, heard_at) or not within:
+            if not intake.bytes_read(size - left, received_at) or not within:
                 self.rest_until = intake.resume_at
                 listener.on_rest(self.rest_until)
                 if listener.closing:

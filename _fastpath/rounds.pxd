@@ -17,4 +17,4 @@ cdef class Round:
     cpdef double lobby_waits_for(self, double now)
     cdef int begin(self, double longest_s) except -1
     cdef void end(self) noexcept
-    cpdef double heard_at(self, double now)
+    cpdef double received_at(self, double now)

@@ -3,7 +3,7 @@
 
 A worker reads in rounds: received data are handled first, then everything that follows from them is written. A round is
 limited in time, and the share of each socket in bytes and time, so that no sender delays the others. Rates and timeouts
-are judged by `heard_at`, the start of the round: data that wait for a busy worker are not late, and two messages read
+are judged by `received_at`, the start of the round: data that wait for a busy worker are not late, and two messages read
 one after the other may have arrived together.
 """
 
@@ -60,7 +60,7 @@ cdef class Round:
         queue has not been served completely, which no socket of it has exceeded."""
         return now - self._lobby_waits_since if self._lobby_waits_since else 0.0
 
-    cpdef double heard_at(self, double now):
+    cpdef double received_at(self, double now):
         """When data handled at monotonic second `now` could have been read: the start of the current round, `now`
         outside of rounds."""
         return self.started_at if self.open else now

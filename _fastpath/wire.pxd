@@ -22,10 +22,10 @@ cdef class PeerBuffer:
 cdef class RemoteCursorRoute(CursorRoute):
     cdef readonly unsigned int handle
     cdef readonly str room_id
-    cdef PeerBuffer _letters
+    cdef PeerBuffer _outgoing
     cdef public bint open
-    cdef bint _moved  # `_last` is the last cursor; otherwise `_told` is, None without one
+    cdef bint _has_last  # `_last` is the last cursor; otherwise `_noted` is, None without one
     cdef CursorText _last
-    cdef object _told
+    cdef object _noted
     cdef Py_ssize_t _record_at  # the position of the last cursor in the batch
     cdef unsigned long long _batch

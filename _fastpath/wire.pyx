@@ -125,7 +125,7 @@ cdef inline void fill_record(CursorRecord* record, unsigned int handle, CursorTe
     record.timestamp, record.x, record.y = cursor.timestamp, cursor.x, cursor.y
 
 
-class LetterTooLong(ValueError):
+class PeerMessageTooLong(ValueError):
     """The message exceeds the limit, so the sender is no valid worker."""
 
 
@@ -140,7 +140,7 @@ cdef class FrameDecoder:
         self._longest = longest
 
     def feed(self, bytes data):
-        """The messages, as (kind, body), that are complete with `data`. Errors: `LetterTooLong`."""
+        """The messages, as (kind, body), that are complete with `data`. Errors: `PeerMessageTooLong`."""
         cdef list found = []
         cdef Py_ssize_t at = 0, size
         cdef unsigned int length
@@ -152,7 +152,7 @@ cdef class FrameDecoder:
         while size - at >= HEAD:
             memcpy(&length, text + at, 4)
             if length < 1 or length > self._longest:
-                raise LetterTooLong(f"a letter of {length} bytes")
+                raise PeerMessageTooLong(f"a letter of {length} bytes")
             if size - at - 4 < length:
                 break
             found.append((<unsigned char>text[at + 4], PyBytes_FromStringAndSize(text + at + HEAD, length - 1)))
@@ -165,14 +165,14 @@ cdef class RemoteCursorRoute(CursorRoute):
     """Routes the plain cursors of one session to a room of another worker. The owner of the room checks them; those
     that any rule concerns take the Python path there."""
 
-    def __init__(self, str room_id not None, unsigned int handle, PeerBuffer letters not None, FlushScheduler road not None):
+    def __init__(self, str room_id not None, unsigned int handle, PeerBuffer outgoing not None, FlushScheduler road not None):
         """`road` is the flush scheduler of the edge: it releases cursors that wait for the session's budget."""
         self.key = room_id.encode()
         self.at = -INFINITY
         self._road = road
         self.room_id = room_id
         self.handle = handle
-        self._letters = letters
+        self._outgoing = outgoing
         self._batch = NO_BATCH
         self.open = True
 
@@ -180,25 +180,25 @@ cdef class RemoteCursorRoute(CursorRoute):
         return self.open
 
     cdef bint unsent(self) except -1:
-        return self._batch == self._letters._batch
+        return self._batch == self._outgoing._batch
 
     cdef put(self, CursorText* cursor, double now):
         cdef CursorRecord record
         if self.unsent():
             fill_record(&record, self.handle, cursor)
-            memcpy(self._letters._data + self._record_at, &record, sizeof(CursorRecord))
+            memcpy(self._outgoing._data + self._record_at, &record, sizeof(CursorRecord))
             hot.cursors_superseded += 1
         else:
-            self._record_at = self._letters.put_cursor(self.handle, cursor)
-            self._batch = self._letters._batch
+            self._record_at = self._outgoing.put_cursor(self.handle, cursor)
+            self._batch = self._outgoing._batch
         self._last = cursor[0]
-        self._moved = True
+        self._has_last = True
 
     def last(self):
         """The last cursor on this route, or the one recorded by `note_last`, for the room's next owner; None without
         one."""
-        if not self._moved:
-            return self._told
+        if not self._has_last:
+            return self._noted
         return Cursor(
             timestamp=self._last.timestamp if self._last.has_timestamp else UNSET,
             x=self._last.x if self._last.has_point else UNSET,
@@ -206,7 +206,7 @@ cdef class RemoteCursorRoute(CursorRoute):
         )
 
     def note_last(self, cursor):
-        self._moved, self._told = False, cursor
+        self._has_last, self._noted = False, cursor
 
 
 def show_cursors(bytes body not None, dict lanes not None, double now, refused):
@@ -251,11 +251,11 @@ cdef inline char* put_text(char* out, bytes text) noexcept:
 
 def pack_packet(
     RoomBatch packet not None, unsigned long long epoch, unsigned long long before, unsigned long long seq,
-    bytes memo not None,
+    bytes delta not None,
 ):
-    """Encode a flush as the body of a message. The room's number was `before`, and is `seq` after the flush. `memo` is
+    """Encode a flush as the body of a message. The room's number was `before`, and is `seq` after the flush. `delta` is
     the room's delta for replica holders."""
-    cdef list parts = [packet.room_id.encode(), packet.timestamp.encode(), memo]
+    cdef list parts = [packet.room_id.encode(), packet.timestamp.encode(), delta]
     cdef StreamFrame item
     cdef bytes compact, skip, only, merge, data
     cdef Py_ssize_t size = 24 + 12
@@ -295,13 +295,13 @@ def pack_packet(
     return data
 
 
-cdef class _Cut:
+cdef class _FieldReader:
     """Reads length-prefixed texts in sequence. Errors: ValueError if the body ends within one."""
 
     cdef const char* text
     cdef Py_ssize_t left
 
-    cdef bytes cut(self):
+    cdef bytes read(self):
         cdef unsigned int size
         cdef bytes found
         if self.left < 4:
@@ -314,43 +314,43 @@ cdef class _Cut:
         self.left -= 4 + size
         return found
 
-    cdef str cut_str(self):
-        return self.cut().decode()
+    cdef str read_str(self):
+        return self.read().decode()
 
 
 def unpack_packet(bytes data not None):
     """Decode the flush in a message body: packet, epoch, before, seq and memo. Errors: ValueError for a body that is
     not from `pack_packet`."""
-    cdef _Cut cut = _Cut.__new__(_Cut)
+    cdef _FieldReader reader = _FieldReader.__new__(_FieldReader)
     cdef StreamFrame item
     cdef unsigned long long epoch, before, seq
     cdef unsigned char flags
     cdef list items = []
-    cdef bytes memo
+    cdef bytes delta
     cdef str room_id, timestamp
     if PyBytes_GET_SIZE(data) < 24:
         raise ValueError("a packet that ends too early")
-    cut.text = PyBytes_AS_STRING(data) + 24
-    cut.left = PyBytes_GET_SIZE(data) - 24
+    reader.text = PyBytes_AS_STRING(data) + 24
+    reader.left = PyBytes_GET_SIZE(data) - 24
     memcpy(&epoch, PyBytes_AS_STRING(data), 8)
     memcpy(&before, PyBytes_AS_STRING(data) + 8, 8)
     memcpy(&seq, PyBytes_AS_STRING(data) + 16, 8)
-    room_id, timestamp, memo = cut.cut_str(), cut.cut_str(), cut.cut()
-    while cut.left > 0:
-        flags = <unsigned char>cut.text[0]
-        cut.text += 1
-        cut.left -= 1
+    room_id, timestamp, delta = reader.read_str(), reader.read_str(), reader.read()
+    while reader.left > 0:
+        flags = <unsigned char>reader.text[0]
+        reader.text += 1
+        reader.left -= 1
         item = StreamFrame.__new__(StreamFrame)
-        item.frame = cut.cut()
-        item.skip = cut.cut_str()
-        item.only = cut.cut_str()
-        item.merge = cut.cut_str()
+        item.frame = reader.read()
+        item.skip = reader.read_str()
+        item.only = reader.read_str()
+        item.merge = reader.read_str()
         if flags & CURSOR_OF_SKIP:
             item.merge = "c" + item.skip
-        item.compact = cut.cut()
+        item.compact = reader.read()
         if not flags & HAS_COMPACT:
             item.compact = None
         item.attach, item.detach = flags & ATTACH != 0, flags & DETACH != 0
         item.refusal = flags & REFUSAL != 0
         items.append(item)
-    return RoomBatch(room_id, items, timestamp), epoch, before, seq, memo
+    return RoomBatch(room_id, items, timestamp), epoch, before, seq, delta

@@ -20,12 +20,12 @@ TIMES: dict[type, tuple[str, ...]] = {
     commands.SessionInfo: ("lease_until",),
     commands.SuspendMember: ("grace_until", "away_at"),
     commands.RenewLease: ("lease_until",),
-    commands.ClaimMember: ("grace_until",),
+    commands.ConfirmMember: ("grace_until",),
     wire_messages.Delay: ("since", "until"),
     snapshots.MemberRecord: ("lease_until", "grace_until", "joined_at", "last_active_at"),
     snapshots.PlaybackRecord: ("anchor",),
     snapshots.RoomHead: ("created_at",),
-    snapshots.StayEnd: ("told_at", "noted_at", "created_at"),
+    snapshots.MembershipEnd: ("notified_at", "noted_at", "created_at"),
     snapshots.SessionRecord: ("accepted_at", "lease_until", "grace_until"),
 }
 # and of the tuples in these lists, by position
@@ -34,15 +34,15 @@ TUPLES: dict[tuple[type, str], tuple[int, ...]] = {
     (snapshots.RoomHead, "alone"): (2,),
 }
 
-_memo = msgspec.msgpack.Decoder(snapshots.RoomMemo)
-_COMMANDS = (wire_messages.COMMAND, wire_messages.KEPT_COMMAND)
+_delta = msgspec.msgpack.Decoder(snapshots.RoomDelta)
+_COMMANDS = (wire_messages.COMMAND, wire_messages.RELIABLE_COMMAND)
 _RECORDS = (
     wire_messages.ROOM,
     wire_messages.USER,
-    wire_messages.USER_KEPT,
+    wire_messages.USER_REPLICA,
     wire_messages.SESSIONS,
     wire_messages.DELAY,
-    wire_messages.ENDS,
+    wire_messages.MEMBERSHIP_ENDS,
 )
 
 
@@ -55,10 +55,10 @@ def translated(kind: int, body: bytes, by_s: float) -> bytes:
     if kind in _RECORDS:
         return wire_messages.encode(_shift(wire_messages.decode(kind, body), by_s))
     if kind == wire_messages.PACKET:
-        packet, epoch, before, seq, memo = unpack_packet(body)
-        if memo:
-            memo = wire_messages.encode(_shift(_memo.decode(memo), by_s))
-            return pack_packet(packet, epoch, before, seq, memo)
+        packet, epoch, before, seq, delta = unpack_packet(body)
+        if delta:
+            delta = wire_messages.encode(_shift(_delta.decode(delta), by_s))
+            return pack_packet(packet, epoch, before, seq, delta)
     return body
 
 

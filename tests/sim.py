@@ -92,7 +92,7 @@ class Story:
         self.own_views = {number: OwnViews() for number in self.world.nodes}
         for number, node in self.world.nodes.items():
             assert isinstance(node.bus, ClusterBus)
-            self.own_views[number].on_view(node.bus.handover.target)
+            self.own_views[number].on_view(node.bus.transfer.target)
         self.witness = Witness(self)
 
     # --- telling
@@ -486,7 +486,7 @@ class Story:
                 continue
             bus = node.bus
             assert isinstance(bus, ClusterBus)
-            for room in node.shard.rooms.values() if not bus.handover.recovering else ():  # it may have to let go
+            for room in node.shard.rooms.values() if not bus.transfer.recovering else ():  # it may have to let go
                 if room.id in owners:
                     raise Broken(f"{room.id} is on workers {owners[room.id]} and {node.number}")
                 owners[room.id] = node.number

@@ -101,7 +101,7 @@ class Story:
         return {
             **{name: self.tabs[name].raw for name in PEOPLE},
             "answers": self.results,
-            "webhooks": self.visible_happenings(),
+            "webhooks": self.visible_events(),
         }
 
     # --- what people do
@@ -213,11 +213,11 @@ class Story:
         ]
         return dict(shown)
 
-    def visible_happenings(self) -> list[dict[str, Any]]:
-        assert self.world.told is not None
+    def visible_events(self) -> list[dict[str, Any]]:
+        assert self.world.webhook_events is not None
         found = []
-        for happening in self.world.told:
-            each = msgspec.to_builtins(happening)
+        for event in self.world.webhook_events:
+            each = msgspec.to_builtins(event)
             if (
                 each.get("userId") in HIDDEN
                 or each.get("sessionId", "").startswith(SHADOW)

@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from koko_presence.protocol.messages import Privacy
-from koko_presence.protocol.webhook_events import AnyHappening, RoomCreated, RoomEmptied, UserEntered, UserLeft
+from koko_presence.protocol.webhook_events import AnyWebhookEvent, RoomCreated, RoomEmptied, UserEntered, UserLeft
 from tests.script import RIGHTS, ROOMS
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Broken(AssertionError):
 
 
 @dataclass
-class Wish:
+class PrivacyRequest:
     """What a person has said about its privacy."""
 
     person: Person
@@ -56,11 +56,11 @@ class Witness:
         self._own_leaves: Counter[tuple[str, str]] = Counter()  # leaves said, less left heard
         self._seen_leaving: Counter[tuple[str, str, str]] = Counter()  # who saw it, person, room
         self._hiding: set[str] = set()  # users who have been invisible
-        self._doubts: list[tuple[Person, str, Person, str, str]] = []  # who is said to have left what, by whom
+        self._unexplained: list[tuple[Person, str, Person, str, str]] = []  # who is said to have left what, by whom
         self._person_of: dict[str, Person] = {}  # by session
         self._order: dict[int, int] = {}  # connection -> how many its person had before
         self._newest: dict[tuple[int, str, str], tuple[Any, int]] = {}  # worker, key, session -> its holder, order
-        self._wishes: dict[str, list[Wish]] = {}  # user -> in the order in which they were said
+        self._privacy_requests: dict[str, list[PrivacyRequest]] = {}  # user -> in the order in which they were said
 
     # --- what people say and hear ---------------------------------------------------------------------------------
 
@@ -87,9 +87,9 @@ class Witness:
             if privacy.get("invisible"):
                 self._hiding.add(person.user)  # with scope "user" all tabs look as if they left [K2]
             everywhere = privacy.get("scope") == "user"
-            wishes = self._wishes.setdefault(person.user, [])
-            overlaps = any(w.everywhere and w.acknowledged is None and w.person is not person for w in wishes)
-            wishes.append(Wish(person, person.client, message["id"], everywhere, overlaps))
+            requests = self._privacy_requests.setdefault(person.user, [])
+            overlaps = any(w.everywhere and w.acknowledged is None and w.person is not person for w in requests)
+            requests.append(PrivacyRequest(person, person.client, message["id"], everywhere, overlaps))
 
     def on_heard(self, person: Person, message: dict[str, Any]) -> None:
         """A person hears something. Errors: Broken."""
@@ -108,7 +108,7 @@ class Witness:
             self._own_leaves[person.name, room] -= 1
             if self._own_leaves[person.name, room] < 0:  # one leave may be answered twice
                 self._own_leaves[person.name, room] = 0
-                self._doubts.append((person, room, person, person.session, f"{person.name} was put out of {room}"))
+                self._unexplained.append((person, room, person, person.session, f"{person.name} was put out of {room}"))
         elif kind == "user_left" and message["data"]["reason"] == "left":
             leaver = self._person_of.get(message["sessionId"])
             if leaver is not None and leaver.user not in self._hiding:
@@ -116,23 +116,23 @@ class Witness:
                 self._seen_leaving[key] += 1
                 if self._seen_leaving[key] > self._leaves[leaver.name, room]:  # or seen twice
                     self._seen_leaving[key] = self._leaves[leaver.name, room]
-                    doubt = f"{person.name} saw {leaver.name} leave {room}, who has not"
-                    self._doubts.append((leaver, room, person, message["sessionId"], doubt))
+                    problem = f"{person.name} saw {leaver.name} leave {room}, who has not"
+                    self._unexplained.append((leaver, room, person, message["sessionId"], problem))
 
     def _acknowledge(self, person: Person, id: str, privacy: dict[str, Any]) -> None:
-        for wish in self._wishes[person.user]:
-            if wish.person is person and wish.client is person.client and wish.id == id:
-                wish.acknowledged = {name: privacy[name] for name in PRIVACY if name in privacy}
+        for request in self._privacy_requests[person.user]:
+            if request.person is person and request.client is person.client and request.id == id:
+                request.acknowledged = {name: privacy[name] for name in PRIVACY if name in privacy}
 
     # --- what owners know -----------------------------------------------------------------------------------------
 
     def check(self) -> None:
         """Everybody has heard all there is. No session goes back to a connection before its present one. Errors: Broken."""
-        doubts, self._doubts = self._doubts, []
-        for person, room, witness, session_id, doubt in doubts:
+        unexplained, self._unexplained = self._unexplained, []
+        for person, room, witness, session_id, problem in unexplained:
             # it has not been told that it is not let in, and has not come back at once
             if room in person.wants and session_id not in witness.seen.get(room, {}):
-                raise Broken(doubt)
+                raise Broken(problem)
         for node in self._story.world.nodes.values():
             for room in node.shard.rooms.values():
                 for member in room.members.values():
@@ -170,11 +170,11 @@ class Witness:
     def _confirmed(self, person: Person) -> dict[str, bool] | None:
         """The flags of the person's session by the last word that it can be sure of; None when there is none."""
         flags: dict[str, bool] | None = None
-        for wish in self._wishes.get(person.user, ()):
-            if wish.person is person:
+        for request in self._privacy_requests.get(person.user, ()):
+            if request.person is person:
                 # an older word of its own that was not answered must not come after this one [N-b]
-                flags = None if wish.overlaps else wish.acknowledged
-            elif wish.everywhere:  # other tabs' words come in any order with its own
+                flags = None if request.overlaps else request.acknowledged
+            elif request.everywhere:  # other tabs' words come in any order with its own
                 flags = None
         return flags
 
@@ -183,12 +183,12 @@ class Receiver:
     """The application's back end as docs/webhooks.md tells it to be: each event once, by its time, into a set of sessions
     for each room. `lost` are those that began anew while somebody was inside."""
 
-    def __init__(self, told: list[AnyHappening]) -> None:
+    def __init__(self, told: list[AnyWebhookEvent]) -> None:
         self.inside: dict[str, set[str]] = {room: set() for room in ROOMS}
         self.lost: set[str] = set()
         self.entered: dict[tuple[str, str], str] = {}  # room and session: when
         self.left: dict[tuple[str, str], str] = {}
-        events: dict[str, AnyHappening] = {}
+        events: dict[str, AnyWebhookEvent] = {}
         for event in told:
             events.setdefault(event.id, event)
         for event in sorted(events.values(), key=lambda event: event.timestamp):
@@ -235,7 +235,7 @@ def check_grace(story: Story) -> None:
         if person.here or person.lost_at is None or person.token is None or person.noticed_at is None:
             continue
         since = story.running_at(person.noticed_at)  # while the service is behind the grace goes on
-        delays = [node.shard.setting.delays for node in world.nodes.values()]
+        delays = [node.shard.context.delays for node in world.nodes.values()]
         ends_at = max(each.ends(since, world.limits.grace_s) for each in delays)
         # but no longer than workers stood still, links were cut and others were told of it
         stood_s = sum(ended - max(began, since) for began, ended in story.stops.values() if ended > since)
@@ -281,8 +281,8 @@ def check_calm(story: Story) -> None:
             known = {n: session for n, session in person.numbers[room_id].items() if n in numbers}
             if known != numbers:
                 raise Broken(f"{person.name} knows {known} as numbers in {room_id}, not {numbers}")
-    assert story.world.told is not None
-    receiver = Receiver(story.world.told)
+    assert story.world.webhook_events is not None
+    receiver = Receiver(story.world.webhook_events)
     inside = receiver.inside
     for room_id in ROOMS:
         members = set(rooms[room_id].members) if room_id in rooms else set()
@@ -333,7 +333,7 @@ def memory(world: World) -> dict[str, Any]:
     in the rooms, who has control."""
     found: dict[str, Any] = {}
     for user in world.shard.users.values():
-        found[f"user {user.id}"] = (user.manual, user.status_message, _hidden(user.wishes))
+        found[f"user {user.id}"] = (user.manual, user.status_message, _hidden(user.privacy_defaults))
         for session_id, session in user.sessions.items():
             found[f"session {session_id}"] = (session.disabled, *_hidden(session.privacy()), sorted(session.rooms))
     rooms = [(world.clock_offset_s(n), room) for n, node in world.nodes.items() for room in node.shard.rooms.values()]

@@ -25,7 +25,7 @@ from koko_presence.cluster.placement import Peer, View
 from koko_presence.owner.shard import Shard
 from koko_presence.protocol.errors import PresenceError
 from koko_presence.protocol.limits import Limits, RoomOptions
-from koko_presence.protocol.webhook_events import AnyHappening
+from koko_presence.protocol.webhook_events import AnyWebhookEvent
 from koko_presence.server.hub import Hub
 from koko_presence.server.rpc import Caller
 from tests.clocks import translated
@@ -284,7 +284,7 @@ class FakeLink:
 
     def __init__(self, world: "World", sender: int, receiver: int) -> None:
         self._world, self.sender, self._receiver = world, sender, receiver
-        self._opener = FrameDecoder(1 << 24)
+        self._decoder = FrameDecoder(1 << 24)
         self._waiting: deque[bytes] = deque()
         self._arrives_at = 0.0
         self.cut = False
@@ -312,7 +312,7 @@ class FakeLink:
         world = self._world
         node = world.nodes.get(self._receiver)
         if node is not None and not self.closed:
-            found = self._opener.feed(data)
+            found = self._decoder.feed(data)
             apart_s = world.clock_offset_s(self._receiver) - world.clock_offset_s(self.sender)
             if apart_s:
                 found = [(kind, translated(kind, body, apart_s)) for kind, body in found]
@@ -358,7 +358,7 @@ class Node:
         wall = WallClock()
         wall.sync(timers.clock(), world.unix_s)
         self.shard = Shard(world.limits, world.options, wall)
-        self.shard.setting.happenings = world.told
+        self.shard.context.webhook_sink = world.webhook_events
         self.bus: LocalBus | ClusterBus
         if alone:
             self.bus = LocalBus(self.shard, timers, timers.clock)
@@ -377,7 +377,7 @@ class Node:
             clock=timers.clock,
             timers=timers,
             new_session_id=world._new_session_id,
-            delays=self.shard.setting.delays,
+            delays=self.shard.context.delays,
         )
         self.bus.attach(number, self.hub)
 
@@ -408,7 +408,7 @@ class Node:
     def receive(self, sender: int, found: list[tuple[int, bytes]]) -> None:
         assert isinstance(self.bus, ClusterBus)
         bus = self.bus
-        self.do(lambda: bus.on_letters(sender, found))
+        self.do(lambda: bus.on_peer_messages(sender, found))
 
 
 class Merged:
@@ -440,9 +440,9 @@ class World:
         clock_offset_s: Callable[[int], float] = lambda slot: 0.0,
         **limits: Any,
     ) -> None:
-        """`telling`: whatever happens in rooms is put into `told`, as for webhooks. `clock_offset_s`: how far the clock
+        """`telling`: whatever happens in rooms is put into `webhook_events`, as for webhooks. `clock_offset_s`: how far the clock
         of the workers in a slot is before the world's."""
-        self.told: list[AnyHappening] | None = [] if telling else None
+        self.webhook_events: list[AnyWebhookEvent] | None = [] if telling else None
         self.limits = Limits(**limits)
         self.options = options or RoomOptions()
         self.access = access or AllowAll()

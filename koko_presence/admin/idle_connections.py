@@ -28,10 +28,10 @@ class Bounded:
     def __len__(self) -> int:
         return len(self._open)
 
-    def heard(self, connection: "_Connection") -> None:
+    def note_received(self, connection: "_Connection") -> None:
         """The connection was opened or has sent data."""
         self._open.pop(connection, None)
-        connection.heard_at = self._loop.time()
+        connection.last_received_at = self._loop.time()
         self._open[connection] = None
         while len(self._open) > self.most:
             self._end(next(iter(self._open)))
@@ -45,10 +45,10 @@ class Bounded:
     def _look(self) -> None:
         self._timer = None
         now = self._loop.time()
-        while self._open and now - (oldest := next(iter(self._open))).heard_at >= self.idle_s:
+        while self._open and now - (oldest := next(iter(self._open))).last_received_at >= self.idle_s:
             self._end(oldest)
         if self._open:
-            self._timer = self._loop.call_later(self.idle_s - (now - oldest.heard_at), self._look)
+            self._timer = self._loop.call_later(self.idle_s - (now - oldest.last_received_at), self._look)
 
     def _end(self, connection: "_Connection") -> None:
         self.forget(connection)
@@ -65,16 +65,16 @@ class _Connection(asyncio.Protocol):
 
     def __init__(self, bounded: Bounded, inner: Any) -> None:
         self._bounded, self._inner = bounded, inner
-        self.heard_at = 0.0
+        self.last_received_at = 0.0
         self.transport: Any = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
         self._inner.connection_made(transport)
-        self._bounded.heard(self)
+        self._bounded.note_received(self)
 
     def data_received(self, data: bytes) -> None:
-        self._bounded.heard(self)
+        self._bounded.note_received(self)
         self._inner.data_received(data)
 
     def eof_received(self) -> bool | None:

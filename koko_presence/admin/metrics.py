@@ -337,7 +337,7 @@ class CounterAggregator:
             self._gone = plus(self._gone, msgspec.to_builtins(before.tallies))
         self._last[worker] = self._any = counters
 
-    def hear(self, worker: str, data: bytes) -> None:
+    def add_snapshot(self, worker: str, data: bytes) -> None:
         """Store the encoded counters that a worker sends before it stops."""
         self.add(worker, decode_counters(data))
 

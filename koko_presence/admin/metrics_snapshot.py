@@ -200,7 +200,7 @@ def collect(
     tallies.upstream_requests = {name: upstream.results for name, upstream in upstreams.items()}
     tallies.upstream_durations = {name: upstream.durations.read() for name, upstream in upstreams.items()}
     tallies.join_access = hub.join_access.read()
-    handover = getattr(bus, "handover", None)  # of a worker among several
+    transfer = getattr(bus, "transfer", None)  # of a worker among several
     governor = bus.governor
     outboxes = [session.outbox for session in hub.sessions.values()]
     rooms = Counter(room.type for room in shard.rooms.values())
@@ -222,8 +222,8 @@ def collect(
             started_s=started_s,
             webhook_queue=0 if webhooks is None else webhooks.waiting,
             access_breaker_open=hub.access.breaker_open,
-            view_epoch=0 if handover is None else handover.epoch,
-            recovering=handover is not None and handover.recovering,
+            view_epoch=0 if transfer is None else transfer.epoch,
+            recovering=transfer is not None and transfer.recovering,
             load=governor.load,
             overloaded=governor.overloaded,
             entry_wait_s=door.waits_for(time.monotonic()),

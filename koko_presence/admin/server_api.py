@@ -18,7 +18,7 @@ from koko_presence.protocol.errors import PresenceError
 from koko_presence.protocol.messages import Activity, RoomType, Status, Wire
 from koko_presence.protocol.survey import (
     Answers,
-    AnyInquiry,
+    AnySurveyRequest,
     Count,
     LimitedRow,
     RoomDetail,
@@ -166,7 +166,7 @@ class ServerApi:
     def __init__(
         self,
         key: Callable[[], str],
-        ask: Callable[[AnyInquiry], Awaitable[Answers]],
+        ask: Callable[[AnySurveyRequest], Awaitable[Answers]],
         stats: Callable[[], Awaitable[Stats]],
         drain: Callable[[], None],
     ) -> None:
@@ -301,8 +301,8 @@ class ServerApi:
             raise ApiError(400, "INVALID_BODY", error.message) from None
         to = None if isinstance(body.to, UnsetType) else body.to
         room_id = call.path.room_id
-        answers = await self._ask(survey.Say(room_id=room_id, data=bytes(body.data), to=to))
-        found = _only(answers, survey.Said, f"No room {room_id!r} is open just now, so no member received it.")
+        answers = await self._ask(survey.SendBroadcast(room_id=room_id, data=bytes(body.data), to=to))
+        found = _only(answers, survey.BroadcastSent, f"No room {room_id!r} is open just now, so no member received it.")
         return BroadcastAnswer(delivered=found.delivered)
 
     async def _begin_drain(self, call: Call) -> DrainAnswer:

@@ -95,8 +95,8 @@ class Dispatcher:
         if self._requests.refuse(message.id, error):
             return
         room = self._client.rooms.get(message.room_id or "")
-        heard = room is not None and room.listeners.tell("error", error)
-        if not (self._listeners.tell("error", error) or heard):
+        handled = room is not None and room.listeners.tell("error", error)
+        if not (self._listeners.tell("error", error) or handled):
             self._tell_once(message.code, f"{error} (logged once; client.on('error', ...) gets every error)")
 
     def _expiring(self, message: incoming.AuthExpiring, data: bytes) -> None:

@@ -54,7 +54,7 @@ class EventStream(AsyncIterator[Any]):
         self.dropped = 0
         self._waiting: deque[Any] = deque(maxlen=size)
         self._ended = False
-        self._news = asyncio.Event()
+        self._changed = asyncio.Event()
 
     def put(self, event: Any) -> None:
         """Add an event."""
@@ -63,12 +63,12 @@ class EventStream(AsyncIterator[Any]):
                 log.warning("room.events() is read too slowly, the oldest events are dropped")
             self.dropped += 1
         self._waiting.append(event)
-        self._news.set()
+        self._changed.set()
 
     def end(self) -> None:
         """End the stream; unread events can still be read."""
         self._ended = True
-        self._news.set()
+        self._changed.set()
 
     def __aiter__(self) -> "EventStream":
         return self
@@ -77,6 +77,6 @@ class EventStream(AsyncIterator[Any]):
         while not self._waiting:
             if self._ended:
                 raise StopAsyncIteration
-            self._news.clear()
-            await self._news.wait()
+            self._changed.clear()
+            await self._changed.wait()
         return self._waiting.popleft()

@@ -89,7 +89,7 @@ class Playback(Model, kw_only=True):
         return position if self.duration is None else min(position, self.duration)
 
 
-class ControlWish(Model, kw_only=True):
+class ControlRequestRow(Model, kw_only=True):
     """A pending request for control [I5]."""
 
     user_id: str
@@ -106,6 +106,6 @@ class Snapshot(Model, kw_only=True):
     sync_enabled: bool
     controller: str | None = None
     controller_session_id: str | None = None
-    control_requests: list[ControlWish] = []
+    control_requests: list[ControlRequestRow] = []
     playback: Playback | None = None
     created_at: str

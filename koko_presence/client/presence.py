@@ -269,22 +269,22 @@ class PresenceClient:
         """Authenticate at the start of a connection, and again with a new token [A4]. Errors: `PresenceRefused`,
         `PresenceOffline`."""
         auth = Auth(token=token, resume_token=self._resume_token, caps=self._asked_caps, privacy=self._privacy)
-        hello = await self._requests.start(auth, ready=True)
-        assert isinstance(hello, incoming.Authenticated)
-        self._resume_token = hello.resume_token
-        return hello
+        authenticated = await self._requests.start(auth, ready=True)
+        assert isinstance(authenticated, incoming.Authenticated)
+        self._resume_token = authenticated.resume_token
+        return authenticated
 
-    def on_online(self, hello: incoming.Authenticated) -> None:
+    def on_online(self, authenticated: incoming.Authenticated) -> None:
         """A connection is authenticated: take over its limits, leave rooms that were left meanwhile, and restore the
         status when the session was not resumed."""
-        self.user_id, self.session_id = hello.user_id, hello.session_id
-        self.limits, self.caps = hello.limits, hello.caps
-        self.cursors.gap_s = 1.0 / float(hello.limits.get("cursorHz", 20.0))
-        self.selections.gap_s = 1.0 / float(hello.limits.get("selectionHz", 20.0))
-        for room_id in hello.rooms:
+        self.user_id, self.session_id = authenticated.user_id, authenticated.session_id
+        self.limits, self.caps = authenticated.limits, authenticated.caps
+        self.cursors.gap_s = 1.0 / float(authenticated.limits.get("cursorHz", 20.0))
+        self.selections.gap_s = 1.0 / float(authenticated.limits.get("selectionHz", 20.0))
+        for room_id in authenticated.rooms:
             if room_id not in self.rooms:
                 self.send(Leave(room_id=room_id))  # left without a connection
-        if self._shown is not None and not hello.resumed:
+        if self._shown is not None and not authenticated.resumed:
             self.send(SetStatus(data=self._shown))
 
     def on_status(self, status: str) -> None:

@@ -38,7 +38,7 @@ class Owner(Protocol):
 
     def send(self, message: Heartbeat) -> None: ...
 
-    def on_online(self, hello: Authenticated) -> None: ...
+    def on_online(self, authenticated: Authenticated) -> None: ...
 
     def on_message(self, data: bytes) -> None: ...
 
@@ -89,7 +89,7 @@ class ReconnectingConnection:
         self._beat_at = float("-inf")
         self._beat_timer: Handle | None = None
         self._pong_timer: Handle | None = None
-        self._heard = False
+        self._received = False
 
     @property
     def connected(self) -> bool:
@@ -183,7 +183,7 @@ class ReconnectingConnection:
         self._link = link
         sent_at = self._clock()
         try:
-            hello = await self._owner.authenticate(token)
+            authenticated = await self._owner.authenticate(token)
         except PresenceRefused as refused:
             await link.close(1000)
             raise AuthRefused(refused.code, refused.message, retry_after_ms=refused.retry_after_ms) from None
@@ -191,13 +191,13 @@ class ReconnectingConnection:
             link.abort()
             raise
         _check_alive(link)
-        self.server_clock.note(sent_at, self._clock(), hello.server_time)
+        self.server_clock.note(sent_at, self._clock(), authenticated.server_time)
         self._online_at = self._clock()
         self._tokens_refused = 0
-        self.heartbeat_s = hello.heartbeat_interval
+        self.heartbeat_s = authenticated.heartbeat_interval
         self._beat_at = float("-inf")
         self.heartbeat()
-        self._owner.on_online(hello)
+        self._owner.on_online(authenticated)
         self._set_status("online")
         return link
 
@@ -246,14 +246,14 @@ class ReconnectingConnection:
         now = self._clock()
         if self._link is None or now - self._beat_at < HEARTBEAT_MIN_S:
             return
-        self._beat_at, self._heard = now, False
+        self._beat_at, self._received = now, False
         self._owner.send(Heartbeat(status=self.activity, client_time=now * 1000.0))
         self._stop_beating()
         self._beat_timer = self._timers.call_later(self.heartbeat_s * (0.9 + 0.2 * self._random()), self.heartbeat)
         self._pong_timer = self._timers.call_later(PONG_WAIT_S, self._check_life)
 
     def _check_life(self) -> None:
-        if not self._heard and self._link is not None:
+        if not self._received and self._link is not None:
             self._link.abort()
 
     def _stop_beating(self) -> None:
@@ -265,7 +265,7 @@ class ReconnectingConnection:
 
     def on_message(self, data: bytes) -> None:
         """Pass one text message on to the client."""
-        self._heard = True
+        self._received = True
         self._owner.on_message(data)
 
     def on_closed(self, code: int) -> None:

@@ -20,7 +20,7 @@ from .incoming import (
     UserLeft,
     ViewerSynced,
 )
-from .models import ControlWish, Playback, User, ViewerState
+from .models import ControlRequestRow, Playback, User, ViewerState
 
 
 class RoomState:
@@ -35,7 +35,7 @@ class RoomState:
         self.sync_enabled = False
         self.controller: str | None = None
         self.controller_session_id: str | None = None
-        self.requests: dict[str, ControlWish] = {}
+        self.requests: dict[str, ControlRequestRow] = {}
         self.synced: tuple[int, int] | None = None
         self.color = ""
         self.seq = 0
@@ -64,7 +64,7 @@ class RoomState:
         self.playback = room.playback
         self.sync_enabled = room.sync_enabled
         self.controller, self.controller_session_id = room.controller, room.controller_session_id
-        self.requests = {wish.user_id: wish for wish in room.control_requests}
+        self.requests = {request.user_id: request for request in room.control_requests}
         self.synced = None
         self.color = joined.assigned_color
         self.seq = joined.seq
@@ -156,7 +156,7 @@ class RoomState:
         )
 
     def _control_requested(self, event: ControlRequested) -> None:
-        self.requests[event.user_id] = ControlWish(
+        self.requests[event.user_id] = ControlRequestRow(
             user_id=event.user_id, requester_name=event.data.requester_name, requested_at=event.timestamp
         )
 

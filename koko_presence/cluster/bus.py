@@ -48,7 +48,7 @@ class EdgePort(Protocol):
     @property
     def turn(self) -> WriteBatch: ...
 
-    def on_news(self, news: EdgeMessage, now: float) -> None: ...
+    def on_edge_message(self, message: EdgeMessage, now: float) -> None: ...
 
     def on_packet(self, packet: RoomBatch, now: float) -> None: ...
 
@@ -72,11 +72,11 @@ class EdgePort(Protocol):
         receives the room's events, and its last cursor."""
         ...
 
-    def say_again(self, now: float) -> None:
+    def retry_pending(self, now: float) -> None:
         """Repeat all unanswered requests, because an owner was lost."""
         ...
 
-    def session_words(self) -> dict[str, list[SessionRecord]]:
+    def session_records(self) -> dict[str, list[SessionRecord]]:
         """Return the records of all sessions that are connected here, by user."""
         ...
 
@@ -99,7 +99,7 @@ class Alarm:
         self._handle: TimerHandle | None = None
         self._at = float("inf")
 
-    def want(self, at: float | None) -> None:
+    def schedule(self, at: float | None) -> None:
         """Call back at monotonic second `at`, or earlier if that was requested before; None requests nothing."""
         if at is None or at >= self._at:
             return
@@ -135,7 +135,7 @@ class LocalBus:
         self._edges: dict[int, EdgePort] = {}
         self._queue: deque[Command] = deque()
         self._draining = False
-        self.governor = FlushWindowController(shard.setting.limits, clock(), *cpu_clock())
+        self.governor = FlushWindowController(shard.context.limits, clock(), *cpu_clock())
         self._flush_alarm = Alarm(timers, clock, self._flush)
         self._road = FlushScheduler(
             shard.plan, timers, clock, self._flush_alarm, self._deliver, self._flushed, self._judge, shard.advise
@@ -180,7 +180,7 @@ class LocalBus:
     def note_delay(self, since: float, now: float) -> None:
         """Record that a client has waited for this worker since monotonic second `since`. The client is not late, the
         service is; its session may be owned by any worker."""
-        self._shard.setting.delays.note(since, now)
+        self._shard.context.delays.note(since, now)
 
     def stop(self) -> None:
         """Stop all timers."""
@@ -202,28 +202,28 @@ class LocalBus:
 
     def _apply(self, command: Command, now: float) -> None:
         self._shard.handle(command, now)
-        self._spread(now)
+        self._dispatch_effects(now)
 
-    def _spread(self, now: float) -> None:
+    def _dispatch_effects(self, now: float) -> None:
         for effect in self._shard.take_effects():
             if isinstance(effect, tuple):
-                self._tell(effect[0], effect[1], now)
+                self._send_to_edge(effect[0], effect[1], now)
             else:
                 self._queue.append(effect)
 
-    def _tell(self, edge_id: int, news: EdgeMessage, now: float) -> None:
-        self._edges[edge_id].on_news(news, now)
+    def _send_to_edge(self, edge_id: int, message: EdgeMessage, now: float) -> None:
+        self._edges[edge_id].on_edge_message(message, now)
 
     def _plan(self, now: float) -> None:
         self._road.plan_flush(now)
-        self._tick_alarm.want(self._shard.next_at())
+        self._tick_alarm.schedule(self._shard.next_at())
 
     def _tick(self) -> None:
         now = self._clock()
         self.before_deadlines(now)
         try:
             self._shard.tick(now)
-            self._spread(now)
+            self._dispatch_effects(now)
         finally:
             self._drain(now)
 
@@ -246,7 +246,7 @@ class LocalBus:
     def _govern(self) -> None:
         plan, governor = self._shard.plan, self.governor
         plan.window_s, plan.full = governor.window_s, governor.full
-        plan.advised_ms = self._shard.setting.advised_ms = governor.advised_ms
+        plan.advised_ms = self._shard.context.advised_ms = governor.advised_ms
 
     def _on_second(self, room: Room, now: float) -> None:
         self._shard.on_second(room, now)

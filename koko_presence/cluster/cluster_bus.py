@@ -21,7 +21,7 @@ from koko_presence.owner.shard import Shard
 from koko_presence.protocol.commands import Command, RoomAction
 from koko_presence.protocol.edge_messages import EdgeMessage, SessionLost
 from koko_presence.protocol.messages import Cursor, CursorMessage, PlaybackMessage
-from koko_presence.protocol.snapshots import RoomMemo, UserRecord
+from koko_presence.protocol.snapshots import RoomDelta, UserRecord
 from koko_presence.rooms.room import Room
 from koko_presence.rooms.snapshot_delivery import send_snapshot
 
@@ -38,8 +38,8 @@ log = logging.getLogger("koko_presence.cluster")
 
 # A quiet worker writes to its peers at the end of the loop iteration, one with more than about 1.5 MB/s at most this
 # often: reading a message costs more than its content.
-LETTERS_WINDOW_S = 0.002
-TELL_DELAY_EVERY_S = 1.0
+PEER_FLUSH_WINDOW_S = 0.002
+SEND_DELAY_EVERY_S = 1.0
 LOOK_EVERY_S = 1.0  # for workers that confirm no commands
 CONFIRM_S = 0.05  # longer than any flush window: the effects of a command are written by then
 
@@ -47,8 +47,8 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 class ClusterBus(LocalBus):
-    """The bus of one worker among several; it writes `couriers`, `shelf`, `heard` and the cursor routes.
-    `open_link(peer)` opens the connection to a worker, whose messages are passed to `on_letters`."""
+    """The bus of one worker among several; it writes `peers`, `replicas`, `received_seqs` and the cursor routes.
+    `open_link(peer)` opens the connection to a worker, whose messages are passed to `on_peer_messages`."""
 
     def __init__(
         self,
@@ -63,10 +63,11 @@ class ClusterBus(LocalBus):
     ) -> None:
         super().__init__(shard, timers, clock, cpu_clock)
         self.me = me
-        self.couriers: dict[int, PeerConnection] = {}
-        self.shelf = ReplicaStore()
-        self.heard: dict[str, int] = {}  # by room of another owner: the `seq` that this edge has received
-        self._user_keepers: dict[str, int] = {}  # by user that is owned here: the backup owner that has its record
+        self.peers: dict[int, PeerConnection] = {}
+        self.replicas = ReplicaStore()
+        self.received_seqs: dict[str, int] = {}  # by room of another owner: the `seq` that this edge has received
+        # by user that is owned here: the backup owner that has its record
+        self._user_replica_holders: dict[str, int] = {}
         self.forwards = 0  # commands sent to other workers
         self._timers = timers
         self._open_link = open_link
@@ -74,17 +75,17 @@ class ClusterBus(LocalBus):
         self._pace = FlushPacing()  # counts KiB
         self._put_bytes = 0
         self._newest = 0  # highest worker id in any view
-        self._strangers: list[tuple[int, list[tuple[int, bytes]]]] = []
+        self._from_unknown_workers: list[tuple[int, list[tuple[int, bytes]]]] = []
         self._lanes: dict[int, CursorRoute] = {}
         self._lane_of: dict[tuple[str, str], int] = {}
-        self._places: dict[int, tuple[str, str]] = {}  # the inverse of `_lane_of`
+        self._route_targets: dict[int, tuple[str, str]] = {}  # the inverse of `_lane_of`
         self._last_lane = 0
         self._confirm_alarm = Alarm(timers, clock, self._confirm)
         self._stuck_alarm = Alarm(timers, clock, self._look_for_stuck)
-        self._told_delay_at = float("-inf")
-        self.handover = OwnershipTransfer(self, clock, timers, on_serving)
-        self.hearing = StreamFence(self)
-        shard.setting.kept = True
+        self._delay_sent_at = float("-inf")
+        self.transfer = OwnershipTransfer(self, clock, timers, on_serving)
+        self.fence = StreamFence(self)
+        shard.context.replicated = True
 
     @property
     def shard(self) -> Shard:
@@ -102,36 +103,38 @@ class ClusterBus(LocalBus):
 
     def on_view(self, view: View, now: float) -> None:
         """Apply the supervisor's newest view."""
-        lost = [peer for peer in self.couriers if peer not in view.ids]
+        lost = [peer for peer in self.peers if peer not in view.ids]
         for worker in lost:
-            courier = self.couriers.pop(worker)
-            courier.close()
-            self.handover.orphans.extend(courier.kept)
+            connection = self.peers.pop(worker)
+            connection.close()
+            self.transfer.unacknowledged.extend(connection.unconfirmed)
         for peer in view.peers:
-            if peer.id != self.me and peer.id not in self.couriers:
-                courier = self.couriers[peer.id] = PeerConnection(self._open_link(peer), self._plan_letters)
-                for since, until in self._shard.setting.delays.times:  # waiting clients may come to the new worker
-                    courier.letters.put(wire_messages.DELAY, wire_messages.encode(wire_messages.Delay(since, until)))
+            if peer.id != self.me and peer.id not in self.peers:
+                connection = self.peers[peer.id] = PeerConnection(self._open_link(peer), self._schedule_peer_flush)
+                for since, until in self._shard.context.delays.times:  # waiting clients may come to the new worker
+                    connection.outgoing.put(
+                        wire_messages.DELAY, wire_messages.encode(wire_messages.Delay(since, until))
+                    )
         self._newest = max(self._newest, *view.ids)
-        self.handover.begin(view, lost, now)
-        strangers, self._strangers = self._strangers, []
-        for sender, found in strangers:
-            self.on_letters(sender, found)
+        self.transfer.begin(view, lost, now)
+        unknown, self._from_unknown_workers = self._from_unknown_workers, []
+        for sender, found in unknown:
+            self.on_peer_messages(sender, found)
 
     def stop(self) -> None:
         """Stop all timers."""
         super().stop()
         self._confirm_alarm.stop()
         self._stuck_alarm.stop()
-        self.handover.stop()
+        self.transfer.stop()
 
     def note_delay(self, since: float, now: float) -> None:
         """Record the delay, and send it to the other workers, at most once a second."""
-        if self._shard.setting.delays.note(since, now) and now - self._told_delay_at >= TELL_DELAY_EVERY_S:
-            self._told_delay_at = now
-            word = wire_messages.encode(wire_messages.Delay(since, now))
-            for courier in self.couriers.values():
-                courier.letters.put(wire_messages.DELAY, word)
+        if self._shard.context.delays.note(since, now) and now - self._delay_sent_at >= SEND_DELAY_EVERY_S:
+            self._delay_sent_at = now
+            body = wire_messages.encode(wire_messages.Delay(since, now))
+            for peer in self.peers.values():
+                peer.outgoing.put(wire_messages.DELAY, body)
 
     # --- commands -------------------------------------------------------------------------------------------------
 
@@ -140,139 +143,139 @@ class ClusterBus(LocalBus):
             data = command.message.data
             # It may be repeated to a backup owner, and must not mean a later moment then.
             if data.at is UNSET and data.action != "report":
-                data.at = float(self._shard.setting.wall.ms(now))
-        owner = self.handover.place(key_of(command), command)
+                data.at = float(self._shard.context.wall.ms(now))
+        owner = self.transfer.place(key_of(command), command)
         if owner == self.me:
             super()._apply(command, now)
-            self._write_down_users()
+            self._replicate_users()
         elif owner is not None:
             self.forwards += 1
-            self.couriers[owner].post(command, now)
-            self._stuck_alarm.want(now + LOOK_EVERY_S)
+            self.peers[owner].send_command(command, now)
+            self._stuck_alarm.schedule(now + LOOK_EVERY_S)
 
-    def _tell(self, edge_id: int, news: EdgeMessage, now: float) -> None:
+    def _send_to_edge(self, edge_id: int, message: EdgeMessage, now: float) -> None:
         if edge_id == self.me:
-            self.edge.on_news(news, now)
-        elif edge_id in self.couriers:
-            self.couriers[edge_id].letters.put(wire_messages.NEWS, wire_messages.encode(news))
+            self.edge.on_edge_message(message, now)
+        elif edge_id in self.peers:
+            self.peers[edge_id].outgoing.put(wire_messages.EDGE_MESSAGE, wire_messages.encode(message))
 
     def _tick(self) -> None:
         super()._tick()
-        self._write_down_users()
+        self._replicate_users()
 
     def _plan(self, now: float) -> None:
-        self._end_records(now)
+        self._end_replicas(now)
         super()._plan(now)
 
-    def spread(self, now: float) -> None:
+    def dispatch_effects(self, now: float) -> None:
         """Send the effects of changes that were made outside of a command."""
-        self._spread(now)
+        self._dispatch_effects(now)
         self._drain(now)
-        self._write_down_users()
+        self._replicate_users()
 
     # --- peer messages --------------------------------------------------------------------------------------------
 
-    def _plan_letters(self) -> None:
+    def _schedule_peer_flush(self) -> None:
         if self._flushing:
             return
         self._flushing = True
         now = self._clock()
-        wait_s = self._pace.flush_at(now, LETTERS_WINDOW_S) - now
+        wait_s = self._pace.flush_at(now, PEER_FLUSH_WINDOW_S) - now
         if wait_s <= 0.0:
-            self._timers.call_soon(self._flush_letters)
+            self._timers.call_soon(self._flush_peers)
         else:
-            self._timers.call_later(wait_s, self._flush_letters)
+            self._timers.call_later(wait_s, self._flush_peers)
 
-    def _flush_letters(self) -> None:
+    def _flush_peers(self) -> None:
         self._flushing = False
-        put_bytes = sum(courier.letters.put_bytes for courier in self.couriers.values())
+        put_bytes = sum(peer.outgoing.put_bytes for peer in self.peers.values())
         self._pace.flushed(self._clock(), (put_bytes - self._put_bytes) // 1024)
         self._put_bytes = put_bytes
-        for courier in self.couriers.values():
-            courier.flush()
+        for peer in self.peers.values():
+            peer.flush()
 
     def _flushed(self, now: float) -> None:
         # Before this worker's own clients: should it die in between, they have received nothing that no other worker
         # has. Not at the end of the window for peer messages: rooms have their own, a second one would only delay
         # flushes.
-        self._flush_letters()
+        self._flush_peers()
         super()._flushed(now)
 
     def _confirm(self) -> None:
-        if self.handover.holds_commands:
-            self._confirm_alarm.want(self._clock() + CONFIRM_S)
+        if self.transfer.holds_commands:
+            self._confirm_alarm.schedule(self._clock() + CONFIRM_S)
             return
-        more = [courier.confirm() for courier in self.couriers.values()]
+        more = [peer.confirm() for peer in self.peers.values()]
         if any(more):
-            self._confirm_alarm.want(self._clock() + CONFIRM_S)
+            self._confirm_alarm.schedule(self._clock() + CONFIRM_S)
 
     def _look_for_stuck(self) -> None:
         """Record a delay while workers confirm no commands: clients that wait for such an owner are not late
         themselves."""
         now = self._clock()
-        waits = [since for courier in self.couriers.values() if (since := courier.stuck_since(now)) is not None]
+        waits = [since for peer in self.peers.values() if (since := peer.stuck_since(now)) is not None]
         if waits:
             self.note_delay(min(waits), now)
-            self._stuck_alarm.want(now + LOOK_EVERY_S)
+            self._stuck_alarm.schedule(now + LOOK_EVERY_S)
 
-    def on_letters(self, sender: int, found: list[tuple[int, bytes]]) -> None:
+    def on_peer_messages(self, sender: int, found: list[tuple[int, bytes]]) -> None:
         """Handle the messages of another worker, in their order. A message that cannot be decoded or handled is logged
         and dropped, because messages for other rooms and users follow. All messages of a worker that has left the view
         are dropped; those of a worker above all known ids wait for its view."""
-        courier = self.couriers.get(sender)
-        if courier is None:
+        peer = self.peers.get(sender)
+        if peer is None:
             if sender > self._newest:  # in a view that has not arrived here yet
-                self._strangers.append((sender, found))
+                self._from_unknown_workers.append((sender, found))
             return
         now = self._clock()
         for kind, body in found:
             try:
-                self._on_letter(sender, courier, kind, body, now)
+                self._on_peer_message(sender, peer, kind, body, now)
             except Exception:
                 log.exception("failed to handle a message from worker %d", sender)
         self.edge.on_flushed(now)
 
-    def _on_letter(self, sender: int, courier: PeerConnection, kind: int, body: bytes, now: float) -> None:
+    def _on_peer_message(self, sender: int, peer: PeerConnection, kind: int, body: bytes, now: float) -> None:
         if kind == wire_messages.CURSORS:
             show_cursors(body, self._lanes, now, self._on_refused_cursor)
         elif kind == wire_messages.PACKET:
             self._on_packet(sender, body, now)
-        elif kind in (wire_messages.COMMAND, wire_messages.KEPT_COMMAND):
-            if kind == wire_messages.KEPT_COMMAND:
-                courier.on_kept_command()
-                self._confirm_alarm.want(now + CONFIRM_S)
-            self.handover.on_command(sender, wire_messages.decode_command(body), now)
-        elif kind == wire_messages.GOT:
-            courier.on_got(wire_messages.decode(kind, body))
-        elif kind == wire_messages.NEWS:
-            self.edge.on_news(wire_messages.decode(kind, body), now)
+        elif kind in (wire_messages.COMMAND, wire_messages.RELIABLE_COMMAND):
+            if kind == wire_messages.RELIABLE_COMMAND:
+                peer.on_reliable_command()
+                self._confirm_alarm.schedule(now + CONFIRM_S)
+            self.transfer.on_command(sender, wire_messages.decode_command(body), now)
+        elif kind == wire_messages.CONFIRMED:
+            peer.on_confirmed(wire_messages.decode(kind, body))
+        elif kind == wire_messages.EDGE_MESSAGE:
+            self.edge.on_edge_message(wire_messages.decode(kind, body), now)
         elif kind == wire_messages.LANE:
             given = wire_messages.decode(kind, body)
-            if not self.handover.is_owner(sender, room_key(given.room_id), given.epoch):
+            if not self.transfer.is_owner(sender, room_key(given.room_id), given.epoch):
                 return  # not any more: cursors would be lost there
-            lane = RemoteCursorRoute(given.room_id, given.handle, courier.letters, self._road)
+            lane = RemoteCursorRoute(given.room_id, given.handle, peer.outgoing, self._road)
             self.edge.on_lane(given.session_id, lane)
         elif kind == wire_messages.REFRESH:
             asked = wire_messages.decode(kind, body)
-            self.hearing.refresh(asked.room_id, asked.edge, now)
+            self.fence.refresh(asked.room_id, asked.edge, now)
             self._plan(now)
         elif kind == wire_messages.DELAY:
             delay = wire_messages.decode(kind, body)
-            self._shard.setting.delays.note(delay.since, delay.until)
-        elif kind == wire_messages.WANT:
+            self._shard.context.delays.note(delay.since, delay.until)
+        elif kind == wire_messages.REPLICA_REQUEST:
             room = self._shard.rooms.get(wire_messages.decode(kind, body))
             if room is not None:
-                room.keepers.discard(sender)
+                room.replica_holders.discard(sender)
                 self._shard.changed_room(room, now)
                 self._plan(now)
-        elif kind == wire_messages.USER_KEPT:
-            self.shelf.keep_user(wire_messages.decode(kind, body))
+        elif kind == wire_messages.USER_REPLICA:
+            self.replicas.store_user(wire_messages.decode(kind, body))
         else:
-            self.handover.on_letter(sender, kind, wire_messages.decode(kind, body), now)
+            self.transfer.on_peer_message(sender, kind, wire_messages.decode(kind, body), now)
 
     def _on_refused_cursor(self, handle: int, cursor: Cursor) -> None:
         """Handle a cursor of the compiled route that a rule applies to: send it as a command."""
-        room_id, session_id = self._places[handle]
+        room_id, session_id = self._route_targets[handle]
         member = self._shard.rooms[room_id].members.get(session_id) if room_id in self._shard.rooms else None
         edge = self.me if member is None else member.edge
         message = CursorMessage(room_id=room_id, data=cursor)
@@ -281,39 +284,41 @@ class ClusterBus(LocalBus):
     # --- flushes --------------------------------------------------------------------------------------------------
 
     def _on_packet(self, sender: int, body: bytes, now: float) -> None:
-        packet, epoch, before, seq, memo = unpack_packet(body)
-        if not self.hearing.admits(sender, packet.room_id, epoch, body):
+        packet, epoch, before, seq, delta = unpack_packet(body)
+        if not self.fence.admits(sender, packet.room_id, epoch, body):
             return
-        if memo and not self.shelf.keep_room(packet.room_id, memo) and sender in self.couriers:
-            self.couriers[sender].letters.put(wire_messages.WANT, wire_messages.encode(packet.room_id))
-        heard = self.heard.pop(packet.room_id, before)
-        if before <= seq < heard and (feed := self.edge.feeds.get(packet.room_id)) is not None:
+        if delta and not self.replicas.store_room(packet.room_id, delta) and sender in self.peers:
+            self.peers[sender].outgoing.put(wire_messages.REPLICA_REQUEST, wire_messages.encode(packet.room_id))
+        received_seq = self.received_seqs.pop(packet.room_id, before)
+        if before <= seq < received_seq and (feed := self.edge.feeds.get(packet.room_id)) is not None:
             # another room of the same id: the room that these members had was lost with all its replicas
             for session_id in list(feed.receivers):
-                self.edge.on_news(SessionLost(session_id=session_id), now)
-            heard = before
+                self.edge.on_edge_message(SessionLost(session_id=session_id), now)
+            received_seq = before
         # (`before` above `seq`: the room has begun anew for all but its invisible members, which have received that)
-        if heard != before and packet.room_id in self.edge.feeds:
+        if received_seq != before and packet.room_id in self.edge.feeds:
             # an owner was lost or cut off before all its flushes arrived: the members here need a new snapshot
-            self.hearing.refresh(packet.room_id, self.me, now)
-        packet = self.hearing.without_unknown(packet, now)
-        self.shelf.note_seq(packet.room_id, seq)
+            self.fence.refresh(packet.room_id, self.me, now)
+        packet = self.fence.without_unknown(packet, now)
+        self.replicas.note_seq(packet.room_id, seq)
         if packet.items:
             self.edge.on_packet(packet, now)
         if packet.room_id in self.edge.feeds:
-            self.heard[packet.room_id] = seq  # not the maximum: a room of the same id may have begun anew
-        if len(self.heard) > 2 * len(self.edge.feeds) + 64:  # rooms whose last member here has left
-            self.heard = {room_id: seq for room_id, seq in self.heard.items() if room_id in self.edge.feeds}
+            self.received_seqs[packet.room_id] = seq  # not the maximum: a room of the same id may have begun anew
+        if len(self.received_seqs) > 2 * len(self.edge.feeds) + 64:  # rooms whose last member here has left
+            self.received_seqs = {
+                room_id: seq for room_id, seq in self.received_seqs.items() if room_id in self.edge.feeds
+            }
 
     def _deliver(self, room: Room, items: list[StreamFrame], now: float) -> None:
         if room.moved:
             return
-        memos: dict[int, bytes] = {}
+        deltas: dict[int, bytes] = {}
         edges = room.edges
-        if room.changed or room.parted:
+        if room.changed or room.edges_to_notify:
             edges = self._shard.edges_of(room)
-            memos = self._memos(room, now)
-        if not items and not memos:
+            deltas = self._deltas(room, now)
+        if not items and not deltas:
             return
         packet = self._shard.packet(room, items, now)
         plain = b""
@@ -321,93 +326,93 @@ class ClusterBus(LocalBus):
         for edge_id in edges:
             if edge_id == self.me:
                 self.edge.on_packet(packet, now)
-            elif edge_id in self.couriers:
-                memo = memos.pop(edge_id, b"")
-                if memo:
-                    body = pack_packet(packet, self.handover.epoch, before, room.seq, memo)
+            elif edge_id in self.peers:
+                delta = deltas.pop(edge_id, b"")
+                if delta:
+                    body = pack_packet(packet, self.transfer.epoch, before, room.seq, delta)
                 else:
-                    plain = body = plain or pack_packet(packet, self.handover.epoch, before, room.seq, b"")
-                self.couriers[edge_id].letters.put(wire_messages.PACKET, body)
+                    plain = body = plain or pack_packet(packet, self.transfer.epoch, before, room.seq, b"")
+                self.peers[edge_id].outgoing.put(wire_messages.PACKET, body)
                 self._give_lanes(room, edge_id, items)
-        for worker, memo in memos.items():
-            self._send_memo(worker, room, memo, now)
+        for worker, delta in deltas.items():
+            self._send_delta(worker, room, delta, now)
 
-    def _memos(self, room: Room, now: float) -> dict[int, bytes]:
+    def _deltas(self, room: Room, now: float) -> dict[int, bytes]:
         """Return the delta for each replica holder of the room, and update the room's edges."""
         room.edges = edges = self._shard.edges_of(room)
         changed, room.changed = room.changed, set()
         if not changed:
             return {}
-        room.revision = room.setting.next_version(room.revision)
+        room.revision = room.context.next_version(room.revision)
         for session_id in changed:
             if session_id not in room.members:
                 self._drop_lane(room.id, session_id)
-        wanted = {*edges, self.handover.heir(room_key(room.id))} - {self.me}
-        part = _encode(reconcile.memo_of(room, changed)) if wanted & room.keepers else b""
-        whole = _encode(reconcile.whole_memo(room)) if wanted - room.keepers else b""
-        memos = {worker: part if worker in room.keepers else whole for worker in wanted}
-        over = [worker for worker in room.keepers - wanted if worker in self.couriers]
-        if over:
-            word = _encode(_over(room))
-            memos |= dict.fromkeys(over, word)
-        room.keepers = wanted
-        return memos
+        wanted = {*edges, self.transfer.backup_owner(room_key(room.id))} - {self.me}
+        part = _encode(reconcile.delta_of(room, changed)) if wanted & room.replica_holders else b""
+        full = _encode(reconcile.full_delta(room)) if wanted - room.replica_holders else b""
+        deltas = {worker: part if worker in room.replica_holders else full for worker in wanted}
+        former_holders = [worker for worker in room.replica_holders - wanted if worker in self.peers]
+        if former_holders:
+            body = _encode(_deletion_of(room))
+            deltas |= dict.fromkeys(former_holders, body)
+        room.replica_holders = wanted
+        return deltas
 
-    def _send_memo(self, worker: int, room: Room, memo: bytes, now: float) -> None:
-        courier = self.couriers.get(worker)
-        if courier is not None:
+    def _send_delta(self, worker: int, room: Room, delta: bytes, now: float) -> None:
+        peer = self.peers.get(worker)
+        if peer is not None:
             packet = self._shard.packet(room, [], now)
             seq = room.flushed_seq  # events for the edges come with a flush
-            courier.letters.put(wire_messages.PACKET, pack_packet(packet, self.handover.epoch, seq, seq, memo))
+            peer.outgoing.put(wire_messages.PACKET, pack_packet(packet, self.transfer.epoch, seq, seq, delta))
 
-    def _end_records(self, now: float) -> None:
+    def _end_replicas(self, now: float) -> None:
         """Delete the replicas of rooms that are gone."""
         freed, self._shard.freed = self._shard.freed, []
         for room in freed:
-            room.revision = room.setting.next_version(room.revision)
+            room.revision = room.context.next_version(room.revision)
             # its last events are for the edges only
             room.edges = self._shard.edges_of(room)
             # after a take-over, the replica holders of the previous owner have a record, too
-            keepers = room.keepers.union(room.edges, (self.handover.heir(room_key(room.id)),))
-            for worker in sorted(keepers - {self.me}):
-                self._send_memo(worker, room, _encode(_over(room)), now)
-            room.keepers = set()
+            replica_holders = room.replica_holders.union(room.edges, (self.transfer.backup_owner(room_key(room.id)),))
+            for worker in sorted(replica_holders - {self.me}):
+                self._send_delta(worker, room, _encode(_deletion_of(room)), now)
+            room.replica_holders = set()
             for session_id in room.changed:
                 self._drop_lane(room.id, session_id)
             room.changed = set()
 
-    def _write_down_users(self) -> None:
+    def _replicate_users(self) -> None:
         """Send the records of changed users to their backup owners."""
-        touched, self._shard.setting.touched_users = self._shard.setting.touched_users, set()
+        touched, self._shard.context.touched_users = self._shard.context.touched_users, set()
         for user_id in sorted(touched):
             user = self._shard.users.get(user_id)
-            heir = self.handover.heir(user_key(user_id))
-            before = self._user_keepers.pop(user_id, heir)
+            backup = self.transfer.backup_owner(user_key(user_id))
+            before = self._user_replica_holders.pop(user_id, backup)
             # The previous one may have swept its replicas before the last record arrived, and would restore the user
             # from that at a later take-over.
-            if before != heir:
-                self._keep_user(before, self._ended_user(user_id))
+            if before != backup:
+                self._replicate_user(before, self._ended_user(user_id))
             if user is None:
-                self._keep_user(heir, self._ended_user(user_id))
+                self._replicate_user(backup, self._ended_user(user_id))
             else:
-                self._user_keepers[user_id] = heir
-                user.revision = user.setting.next_version(user.revision)
-                self._keep_user(heir, reconcile.user_record(user))
+                self._user_replica_holders[user_id] = backup
+                user.revision = user.context.next_version(user.revision)
+                self._replicate_user(backup, reconcile.user_record(user))
 
-    def _keep_user(self, worker: int, record: UserRecord) -> None:
-        courier = self.couriers.get(worker)
-        if courier is not None:
-            courier.letters.put(wire_messages.USER_KEPT, wire_messages.encode(record))
+    def _replicate_user(self, worker: int, record: UserRecord) -> None:
+        peer = self.peers.get(worker)
+        if peer is not None:
+            peer.outgoing.put(wire_messages.USER_REPLICA, wire_messages.encode(record))
 
     def _ended_user(self, user_id: str) -> UserRecord:
-        revision, nothing = self._shard.setting.next_version(), (None, None, None)
+        revision, nothing = self._shard.context.next_version(), (None, None, None)
         return UserRecord(
-            user_id=user_id, revision=revision, manual=None, status_message="", wishes=nothing, sessions=[]
+            user_id=user_id, revision=revision, manual=None, status_message="", privacy_defaults=nothing, sessions=[]
         )
 
-    def forget_keeper(self, user_id: str) -> None:
+    def forget_replica_holder(self, user_id: str) -> None:
         """Forget the backup owner that has the user's record, because the user has another owner now."""
-        self._user_keepers.pop(user_id, None)
+        self._user_replica_holders.pop(user_id, None)
 
     # --- cursor routes --------------------------------------------------------------------------------------------
 
@@ -419,22 +424,22 @@ class ClusterBus(LocalBus):
     def give_lane(self, room: Room, session_id: str, edge_id: int) -> None:
         """Send an edge the handle of the compiled route for a member's cursors."""
         lane = self.lane(room.id, session_id)
-        if lane is None or edge_id not in self.couriers:
+        if lane is None or edge_id not in self.peers:
             return
         self._drop_lane(room.id, session_id)
         self._last_lane += 1
         handle = self._lane_of[(room.id, session_id)] = self._last_lane
-        self._places[handle] = (room.id, session_id)
+        self._route_targets[handle] = (room.id, session_id)
         self._lanes[handle] = lane
-        given = wire_messages.LaneGiven(room.id, session_id, handle, self.handover.epoch)
-        self.couriers[edge_id].letters.put(wire_messages.LANE, wire_messages.encode(given))
+        given = wire_messages.LaneGiven(room.id, session_id, handle, self.transfer.epoch)
+        self.peers[edge_id].outgoing.put(wire_messages.LANE, wire_messages.encode(given))
 
     def _drop_lane(self, room_id: str, session_id: str) -> None:
         handle = self._lane_of.pop((room_id, session_id), None)
         if handle is not None:
-            del self._lanes[handle], self._places[handle]
+            del self._lanes[handle], self._route_targets[handle]
 
-    def show_anew(self, room: Room, edge_id: int, now: float) -> None:
+    def resend_snapshots(self, room: Room, edge_id: int, now: float) -> None:
         """Send a new snapshot to all members at an edge that has missed events of the room."""
         for member in room.members.values():
             if member.attached and member.edge == edge_id:
@@ -451,5 +456,5 @@ class ClusterBus(LocalBus):
             self._drop_lane(room.id, session_id)
 
 
-def _over(room: Room) -> RoomMemo:
-    return RoomMemo(seq=room.seq, revision=room.revision, head=None, members=[], gone=[], over=True)
+def _deletion_of(room: Room) -> RoomDelta:
+    return RoomDelta(seq=room.seq, revision=room.revision, head=None, members=[], removed=[], deleted=True)

@@ -6,12 +6,11 @@ stream continues where the reader stopped. When `QUEUE_BYTES` wait for a worker 
 once and drops all later messages to it: that worker is about to be replaced, and its backup owners receive the whole
 state.
 
-On the wire, the writer sends `GREETING` and its id. The reader answers with the number of bytes that it has received so
-far, as 8 bytes, and again as they arrive, and once a second as a heartbeat. The writer then sends peer messages
+On the wire, the writer sends `HANDSHAKE` and its id. The reader answers with the number of bytes that it has received
+so far, as 8 bytes, and again as they arrive, and once a second as a heartbeat. The writer then sends peer messages
 (_fastpath/wire.pyx). While a worker sends no heartbeat for `SILENT_S`, the mesh reports that, too; whether that worker
 hangs, is unreachable or gets no CPU time is decided by the supervisor. The end of a worker's process is reported at
-once.
-"""
+once."""
 
 import asyncio
 import contextlib
@@ -24,34 +23,35 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from koko_presence._fastpath.wire import FrameDecoder, LetterTooLong
+from koko_presence._fastpath.wire import FrameDecoder, PeerMessageTooLong
 
 from .placement import Peer
 from .process_watch import ProcessWatch
-from .wire_messages import MAX_LETTER_BYTES
+from .wire_messages import MAX_PEER_MESSAGE_BYTES
 
 log = logging.getLogger("koko_presence.mesh")
 
-GREETING = b"koko mesh 2\n"
+HANDSHAKE = b"koko mesh 3\n"
 QUEUE_BYTES = 64 << 20
 RETRY_S = 0.02
 COUNT_S = 1.0
 COUNT_BYTES = 256 * 1024
 SILENT_S = 3.0
 WATCH_S = 0.25
-TELL_EVERY_S = 1.0
-LATE_S = 2.0  # a longer silence of a worker counts as a delay of the service
+REPORT_EVERY_S = 1.0
+OVERDUE_S = 2.0  # a longer silence of a worker counts as a delay of the service
 STALL_S = 1.0  # after a longer pause of this worker itself, heartbeats of the others are still unread
-COMPLAIN_AFTER_S = 0.5  # a worker that has ended is removed from the view sooner
+WARN_OF_LOSS_AFTER_S = 0.5  # a worker that has ended is removed from the view sooner
 SOCKET_BUFFER_BYTES = 1 << 20
 SLICE_BYTES = 32 * 1024  # of one worker's messages at once; the rest waits until the other workers were served
 TURN_S = 0.002  # for the waiting messages of all workers, in one loop iteration
 
-_OUR_OWN = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))  # errors of this process, not of a peer
+# errors of this process, not of a peer
+_LOCAL_FAULTS = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 
-OnLetters = Callable[[int, list[tuple[int, bytes]]], None]
+OnPeerMessages = Callable[[int, list[tuple[int, bytes]]], None]
 OnStuck = Callable[[int, bool], None]
-OnLate = Callable[[float, float], None]
+OnOverdue = Callable[[float, float], None]
 OnDead = Callable[[int], None]
 
 
@@ -64,51 +64,51 @@ class OutLink(asyncio.Protocol):
         self._process: ProcessWatch | None = None
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None  # set when the reader has sent its position
-        self._greeting: asyncio.Transport | None = None
+        self._handshaking: asyncio.Transport | None = None
         self._task: asyncio.Task[None] | None = None
         self._counts = b""
-        self._kept: deque[bytes] = deque()  # written, but not counted by the reader
-        self._kept_bytes = 0
+        self._unacknowledged: deque[bytes] = deque()  # written, but not counted by the reader
+        self._unacknowledged_bytes = 0
         self._counted = 0
         self._stuck = self._closed = False
-        self._complaint: asyncio.TimerHandle | None = None
-        self.heard_at = self._loop.time()
-        self._told_at = float("-inf")  # when on_stuck was last called for a missing heartbeat
+        self._loss_warning: asyncio.TimerHandle | None = None
+        self.last_received_at = self._loop.time()
+        self._reported_at = float("-inf")  # when on_stuck was last called for a missing heartbeat
         self._connect()
 
     def write(self, data: bytes) -> None:
         """Send `data`, now or after the next connect."""
         if self._closed or self._stuck:
             return
-        self._kept.append(data)
-        self._kept_bytes += len(data)
-        if self._kept_bytes > QUEUE_BYTES:
+        self._unacknowledged.append(data)
+        self._unacknowledged_bytes += len(data)
+        if self._unacknowledged_bytes > QUEUE_BYTES:
             self._stuck = True
-            self._kept.clear()
+            self._unacknowledged.clear()
             log.error("peer send queue overflow", extra={"peer": self._peer.slot})
             self._on_stuck(self._peer.id, True)
         elif self._transport is not None:
             self._transport.write(data)
 
-    def tell_silence(self, now: float) -> None:
+    def report_silence(self, now: float) -> None:
         """Report that the worker sends no heartbeat, at most once a second."""
-        if self._stuck or now - self._told_at < TELL_EVERY_S:
+        if self._stuck or now - self._reported_at < REPORT_EVERY_S:
             return
-        if self._told_at < self.heard_at:
+        if self._reported_at < self.last_received_at:
             log.warning("no heartbeat from peer", extra={"peer": self._peer.slot})
-        self._told_at = now
+        self._reported_at = now
         self._on_stuck(self._peer.id, False)
 
     def close(self) -> None:
         """Drop all that waits, and close the stream."""
         self._closed = True
-        self._kept.clear()
-        self._lose_complaint()
+        self._unacknowledged.clear()
+        self._cancel_loss_warning()
         if self._process is not None:
             self._process.close()
         if self._task is not None:
             self._task.cancel()
-        for transport in (self._transport, self._greeting):
+        for transport in (self._transport, self._handshaking):
             if transport is not None:
                 transport.abort()
 
@@ -120,8 +120,8 @@ class OutLink(asyncio.Protocol):
         try:
             await self._loop.create_unix_connection(lambda: self, self._peer.address)
         except OSError as error:
-            if error.errno in _OUR_OWN:
-                self.heard_at = self._loop.time()  # this process cannot connect; the peer may be alive
+            if error.errno in _LOCAL_FAULTS:
+                self.last_received_at = self._loop.time()  # this process cannot connect; the peer may be alive
             self._loop.call_later(RETRY_S, self._connect)
 
     def connection_made(self, transport: Any) -> None:
@@ -130,11 +130,11 @@ class OutLink(asyncio.Protocol):
         if self._process is None and not self._closed:
             with contextlib.suppress(OSError):  # then only the supervisor detects its death
                 self._process = ProcessWatch(sock, lambda: self._on_dead(self._peer.id))
-        self._greeting, self._counts = transport, b""
-        transport.write(GREETING + struct.pack("<q", self._me))
+        self._handshaking, self._counts = transport, b""
+        transport.write(HANDSHAKE + struct.pack("<q", self._me))
 
     def data_received(self, data: bytes) -> None:
-        self.heard_at = self._loop.time()
+        self.last_received_at = self._loop.time()
         self._counts += data
         whole = len(self._counts) // 8 * 8
         for (count,) in struct.iter_unpack("<q", self._counts[:whole]):
@@ -142,51 +142,51 @@ class OutLink(asyncio.Protocol):
         self._counts = self._counts[whole:]
 
     def _on_count(self, count: int) -> None:
-        while self._kept and self._counted + len(self._kept[0]) <= count:
-            size = len(self._kept.popleft())
+        while self._unacknowledged and self._counted + len(self._unacknowledged[0]) <= count:
+            size = len(self._unacknowledged.popleft())
             self._counted += size
-            self._kept_bytes -= size
-        if self._transport is None and self._greeting is not None:  # the first count: continue from there
-            self._go_on(self._greeting, count - self._counted)
+            self._unacknowledged_bytes -= size
+        if self._transport is None and self._handshaking is not None:  # the first count: continue from there
+            self._continue_from(self._handshaking, count - self._counted)
 
-    def _go_on(self, transport: asyncio.Transport, begun: int) -> None:
-        if not 0 <= begun <= (len(self._kept[0]) if self._kept else 0):
+    def _continue_from(self, transport: asyncio.Transport, offset: int) -> None:
+        if not 0 <= offset <= (len(self._unacknowledged[0]) if self._unacknowledged else 0):
             # This worker is not in the peer's view.
             log.error("peer stream position mismatch", extra={"peer": self._peer.slot})
             self.close()
             return
-        self._transport, self._greeting = transport, None
-        self._lose_complaint()
-        for data in self._kept:
-            transport.write(data[begun:] if begun else data)
-            begun = 0
+        self._transport, self._handshaking = transport, None
+        self._cancel_loss_warning()
+        for data in self._unacknowledged:
+            transport.write(data[offset:] if offset else data)
+            offset = 0
 
     def connection_lost(self, error: Exception | None) -> None:
-        self._transport = self._greeting = None
+        self._transport = self._handshaking = None
         if not (self._closed or self._stuck):
-            if self._complaint is None:
-                self._complaint = self._loop.call_later(COMPLAIN_AFTER_S, self._complain)
+            if self._loss_warning is None:
+                self._loss_warning = self._loop.call_later(WARN_OF_LOSS_AFTER_S, self._warn_of_loss)
             self._loop.call_later(RETRY_S, self._connect)
 
-    def _complain(self) -> None:
-        self._complaint = None
+    def _warn_of_loss(self) -> None:
+        self._loss_warning = None
         log.warning("peer connection lost", extra={"peer": self._peer.slot})
 
-    def _lose_complaint(self) -> None:
-        if self._complaint is not None:
-            self._complaint.cancel()
-            self._complaint = None
+    def _cancel_loss_warning(self) -> None:
+        if self._loss_warning is not None:
+            self._loss_warning.cancel()
+            self._loss_warning = None
 
 
 class _Incoming:
     """What has arrived from one worker, over all its connections; nothing is handled once it is `broken`."""
 
-    __slots__ = ("broken", "count", "opener", "reader")
+    __slots__ = ("broken", "count", "decoder", "reader")
 
     def __init__(self) -> None:
         self.broken = False
         self.count = 0
-        self.opener = FrameDecoder(MAX_LETTER_BYTES)
+        self.decoder = FrameDecoder(MAX_PEER_MESSAGE_BYTES)
         self.reader: InLink | None = None
 
 
@@ -198,7 +198,7 @@ class InLink(asyncio.Protocol):
         self._head = b""
         self._incoming: _Incoming | None = None
         self._sender = 0
-        self._said = 0
+        self._acknowledged = 0
         self._rest = b""  # read, but neither handled nor counted; reading is paused until it is
         self._transport: Any = None
         self._timer: asyncio.TimerHandle | None = None
@@ -214,14 +214,14 @@ class InLink(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._incoming is None:
             self._head += data
-            size = len(GREETING) + 8
+            size = len(HANDSHAKE) + 8
             if len(self._head) < size:
                 return
-            if not self._head.startswith(GREETING):
+            if not self._head.startswith(HANDSHAKE):
                 log.error("invalid peer handshake")
                 self._transport.abort()
                 return
-            self._sender = struct.unpack_from("<q", self._head, len(GREETING))[0]
+            self._sender = struct.unpack_from("<q", self._head, len(HANDSHAKE))[0]
             self._begin()
             data, self._head = self._head[size:], b""
         if self._rest:
@@ -262,21 +262,21 @@ class InLink(asyncio.Protocol):
             return  # not counted any more, so the writer detects that this worker does not read
         incoming.count += len(data)
         try:
-            found = incoming.opener.feed(data)
-        except LetterTooLong:
+            found = incoming.decoder.feed(data)
+        except PeerMessageTooLong:
             log.exception("invalid frame from worker %d", self._sender)
             incoming.broken = True
             return
         if found:
-            self._mesh.on_letters(self._sender, found)
-        if incoming.count - self._said > COUNT_BYTES:
+            self._mesh.on_peer_messages(self._sender, found)
+        if incoming.count - self._acknowledged > COUNT_BYTES:
             self._count()
 
     def _count(self) -> None:
         if self._incoming is None:
             return
-        self._said = self._incoming.count
-        self._transport.write(struct.pack("<q", self._said))
+        self._acknowledged = self._incoming.count
+        self._transport.write(struct.pack("<q", self._acknowledged))
         if self._timer is not None:
             self._timer.cancel()
         self._timer = self._mesh.loop.call_later(COUNT_S, self._count)
@@ -294,10 +294,10 @@ class InLink(asyncio.Protocol):
 class Mesh:
     """This worker's end of all streams.
 
-    - `on_letters(sender, letters)` receives the messages of other workers.
+    - `on_peer_messages(sender, messages)` receives the messages of other workers.
     - `on_stuck(peer, lossy)` is called for a worker that does not read, so that messages were dropped (`lossy`), or
       that sends no heartbeat.
-    - `on_late(since, now)` is called several times a second for a worker whose heartbeat was due at monotonic second
+    - `on_overdue(since, now)` is called several times a second for a worker whose heartbeat was due at monotonic second
       `since`.
     - `on_dead(peer)` is called for a worker whose process has ended.
     """
@@ -306,16 +306,16 @@ class Mesh:
         self,
         me: int,
         address: str,
-        on_letters: OnLetters,
+        on_peer_messages: OnPeerMessages,
         on_stuck: OnStuck,
-        on_late: OnLate = lambda since, now: None,
+        on_overdue: OnOverdue = lambda since, now: None,
         on_dead: OnDead = lambda peer: None,
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.incoming: dict[int, _Incoming] = {}
-        self.on_letters = on_letters
+        self.on_peer_messages = on_peer_messages
         self._me, self._address, self._on_stuck = me, address, on_stuck
-        self._on_late, self._on_dead = on_late, on_dead
+        self._on_overdue, self._on_dead = on_overdue, on_dead
         self._server: asyncio.AbstractServer | None = None
         self._links: dict[int, OutLink] = {}
         self._known: set[int] = set()  # all workers that were ever in a view; their ids are not reused
@@ -383,12 +383,12 @@ class Mesh:
         stalled, self._watched_at = now - self._watched_at > STALL_S, now
         for link in list(self._links.values()):
             if stalled:
-                link.heard_at = now
+                link.last_received_at = now
                 continue
-            if now - link.heard_at > LATE_S:
-                self._on_late(link.heard_at + COUNT_S, now)
-            if now - link.heard_at > SILENT_S:
-                link.tell_silence(now)
+            if now - link.last_received_at > OVERDUE_S:
+                self._on_overdue(link.last_received_at + COUNT_S, now)
+            if now - link.last_received_at > SILENT_S:
+                link.report_silence(now)
         self._watch_timer = self.loop.call_later(WATCH_S, self._watch)
 
     def close(self) -> None:

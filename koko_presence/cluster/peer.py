@@ -20,68 +20,72 @@ class PeerTransport(Protocol):
 
 
 class PeerConnection:
-    """The connection to one worker. `kept` are the commands that it has not confirmed; if it dies, they are sent to its
-    backup owners."""
+    """The connection to one worker. `unconfirmed` are the commands that it has not confirmed; if it dies, they are sent
+    to its backup owners."""
 
-    __slots__ = ("_confirmed", "_done", "_got", "_link", "_looked", "_said_done", "kept", "letters")
+    __slots__ = (
+        "_completed", "_confirmed", "_last_progress", "_link", "_received", "_reported", "outgoing", "unconfirmed",
+    )  # fmt: skip
 
     def __init__(self, link: PeerTransport, plan: Callable[[], object]) -> None:
         self._link = link
-        self.letters = PeerBuffer(plan)
-        self.kept: deque[Command] = deque()
+        self.outgoing = PeerBuffer(plan)
+        self.unconfirmed: deque[Command] = deque()
         self._confirmed = 0
         # The last progress seen: number of confirmed commands, and the monotonic second, while others were unconfirmed.
-        self._looked = (0, 0.0)
-        self._got = 0  # kept commands received from the peer
-        self._done = 0  # of these, the ones whose effects are all written
-        self._said_done = 0
+        self._last_progress = (0, 0.0)
+        self._received = 0  # kept commands received from the peer
+        self._completed = 0  # of these, the ones whose effects are all written
+        self._reported = 0
 
-    def post(self, command: Command, now: float) -> None:
+    def send_command(self, command: Command, now: float) -> None:
         """Send a command to an owner there, at monotonic second `now`."""
-        if wire_messages.is_kept(command):
-            if not self.kept:
-                self._looked = (self._confirmed, now)
-            self.kept.append(command)
-            self.letters.put(wire_messages.KEPT_COMMAND, wire_messages.encode_command(command))
+        if wire_messages.is_reliable(command):
+            if not self.unconfirmed:
+                self._last_progress = (self._confirmed, now)
+            self.unconfirmed.append(command)
+            self.outgoing.put(wire_messages.RELIABLE_COMMAND, wire_messages.encode_command(command))
         else:
-            self.letters.put(wire_messages.COMMAND, wire_messages.encode_command(command))
+            self.outgoing.put(wire_messages.COMMAND, wire_messages.encode_command(command))
 
-    def on_kept_command(self) -> None:
+    def on_reliable_command(self) -> None:
         """Count a kept command of the peer that was read."""
-        self._got += 1
+        self._received += 1
 
-    def on_got(self, count: int) -> None:
+    def on_confirmed(self, count: int) -> None:
         """Drop the kept commands that the peer has confirmed, `count` in total. Errors: ValueError when the count is
         impossible."""
-        if not 0 <= count - self._confirmed <= len(self.kept):
-            raise ValueError(f"{count} commands are confirmed after {self._confirmed}, {len(self.kept)} are left")
+        if not 0 <= count - self._confirmed <= len(self.unconfirmed):
+            raise ValueError(
+                f"{count} commands are confirmed after {self._confirmed}, {len(self.unconfirmed)} are left"
+            )
         for _ in range(count - self._confirmed):
-            self.kept.popleft()
+            self.unconfirmed.popleft()
         self._confirmed = count
 
     def stuck_since(self, now: float) -> float | None:
         """Return since which monotonic second the peer has confirmed nothing although commands wait, as precisely as
         this is called often enough; None when none wait."""
-        if not self.kept:
+        if not self.unconfirmed:
             return None
-        if self._looked[0] != self._confirmed:
-            self._looked = (self._confirmed, now)
-        return self._looked[1]
+        if self._last_progress[0] != self._confirmed:
+            self._last_progress = (self._confirmed, now)
+        return self._last_progress[1]
 
     def flush(self) -> None:
         """Write all waiting messages."""
-        data = self.letters.take()
+        data = self.outgoing.take()
         if data:
             self._link.write(data)
 
     def confirm(self) -> bool:
         """Confirm the peer's commands that had arrived at the previous call: between two calls all their effects are
         written, the flushes of their rooms included. Return whether there are more to confirm."""
-        if self._done != self._said_done:
-            self._said_done = self._done
-            self.letters.put(wire_messages.GOT, wire_messages.encode(self._done))
-        self._done = self._got
-        return self._done != self._said_done
+        if self._completed != self._reported:
+            self._reported = self._completed
+            self.outgoing.put(wire_messages.CONFIRMED, wire_messages.encode(self._completed))
+        self._completed = self._received
+        return self._completed != self._reported
 
     def close(self) -> None:
         """Close the connection to a worker that is gone, or treated as gone."""

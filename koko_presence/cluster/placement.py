@@ -65,7 +65,7 @@ class Ring:
         """Return the id of the worker that owns `key`. Errors: LookupError in a view without owners."""
         return self._best_two(key)[0]
 
-    def heir(self, key: str) -> int:
+    def backup_owner(self, key: str) -> int:
         """Return the backup owner of `key`, which owns it when the owner is gone; the owner itself when there is no
         other."""
         return self._best_two(key)[1]

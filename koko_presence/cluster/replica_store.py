@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import msgspec
 
-from koko_presence.protocol.snapshots import RoomMemo, RoomRecord, UserRecord
+from koko_presence.protocol.snapshots import RoomDelta, RoomRecord, UserRecord
 
-_memo_decoder = msgspec.msgpack.Decoder(RoomMemo)
+_delta_decoder = msgspec.msgpack.Decoder(RoomDelta)
 
 
 class ReplicaStore:
@@ -19,18 +19,18 @@ class ReplicaStore:
         self.rooms: dict[str, RoomRecord] = {}
         self.users: dict[str, UserRecord] = {}
 
-    def keep_room(self, room_id: str, memo_bytes: bytes) -> bool:
+    def store_room(self, room_id: str, delta_bytes: bytes) -> bool:
         """Apply an owner's delta. Return False when it is partial and there is no replica here to apply it to."""
-        memo = _memo_decoder.decode(memo_bytes)
+        delta = _delta_decoder.decode(delta_bytes)
         record = self.rooms.get(room_id)
-        if memo.over:
-            if record is not None and memo.revision >= record.revision:
+        if delta.deleted:
+            if record is not None and delta.revision >= record.revision:
                 del self.rooms[room_id]
         elif record is not None:
-            record.apply(memo)
-        elif memo.whole and memo.head is not None:
-            record = RoomRecord(seq=memo.seq, revision=0, head=memo.head, members={})
-            record.apply(memo)
+            record.apply(delta)
+        elif delta.complete and delta.head is not None:
+            record = RoomRecord(seq=delta.seq, revision=0, head=delta.head, members={})
+            record.apply(delta)
             self.rooms[room_id] = record
         else:
             return False
@@ -42,10 +42,10 @@ class ReplicaStore:
         if record is not None:
             record.seq = max(record.seq, seq)
 
-    def keep_user(self, record: UserRecord) -> None:
+    def store_user(self, record: UserRecord) -> None:
         """Store an owner's record, unless a newer one is here; a record without sessions deletes the replica."""
-        kept = self.users.get(record.user_id)
-        if kept is not None and kept.revision > record.revision:
+        known = self.users.get(record.user_id)
+        if known is not None and known.revision > record.revision:
             return
         if record.sessions:
             self.users[record.user_id] = record

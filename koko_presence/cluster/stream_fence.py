@@ -47,26 +47,26 @@ class FenceBus(Protocol):
     def edge(self) -> EdgePort: ...
 
     @property
-    def couriers(self) -> Mapping[int, PeerConnection]: ...
+    def peers(self) -> Mapping[int, PeerConnection]: ...
 
     @property
-    def handover(self) -> Ownership: ...
+    def transfer(self) -> Ownership: ...
 
-    def show_anew(self, room: Room, edge_id: int, now: float) -> None: ...
+    def resend_snapshots(self, room: Room, edge_id: int, now: float) -> None: ...
 
-    def on_letters(self, sender: int, found: list[tuple[int, bytes]]) -> None: ...
+    def on_peer_messages(self, sender: int, found: list[tuple[int, bytes]]) -> None: ...
 
 
 class StreamFence:
     """Decides which flushes the edge of one worker passes on, and whose members get a new snapshot."""
 
-    __slots__ = ("_behind", "_bus", "_early", "_early_rooms", "_epochs", "_thrown", "_to_refresh")
+    __slots__ = ("_behind", "_bus", "_deferred", "_deferred_rooms", "_discarded", "_epochs", "_to_refresh")
 
     def __init__(self, bus: FenceBus) -> None:
         self._bus = bus
-        self._early: list[tuple[int, bytes]] = []
-        self._early_rooms: set[str] = set()  # the rooms of `_early`
-        self._thrown = False  # whether a flush was dropped since the last change was over
+        self._deferred: list[tuple[int, bytes]] = []
+        self._deferred_rooms: set[str] = set()  # the rooms of `_deferred`
+        self._discarded = False  # whether a flush was dropped since the last change was over
         self._epochs: dict[str, int] = {}  # of the last flush passed on, by room
         # rooms of which edges need new snapshots, once their owners are settled
         self._to_refresh: list[tuple[str, int]] = []
@@ -75,16 +75,16 @@ class StreamFence:
 
     def admits(self, sender: int, room_id: str, epoch: int, body: bytes) -> bool:
         """Return whether a flush may be passed on now; one that is too early is kept for `settle`."""
-        bus, handover = self._bus, self._bus.handover
+        bus, transfer = self._bus, self._bus.transfer
         # a room that is still here has not been given up yet
-        here = handover.recovering and room_id in bus.shard.rooms
-        if epoch > handover.settled_epoch or here or room_id in self._early_rooms:
-            self._early.append((sender, body))
-            self._early_rooms.add(room_id)
+        here = transfer.recovering and room_id in bus.shard.rooms
+        if epoch > transfer.settled_epoch or here or room_id in self._deferred_rooms:
+            self._deferred.append((sender, body))
+            self._deferred_rooms.add(room_id)
             return False
-        late = epoch < self._epochs.get(room_id, 0) or handover.has_announced(room_key(room_id))
-        if late or sender not in handover.owners_of(room_key(room_id)):
-            self._thrown = True
+        outdated = epoch < self._epochs.get(room_id, 0) or transfer.has_announced(room_key(room_id))
+        if outdated or sender not in transfer.owners_of(room_key(room_id)):
+            self._discarded = True
             return False
         self._epochs[room_id] = epoch
         if len(self._epochs) > 2 * len(bus.edge.feeds) + 64:  # rooms without subscribers here
@@ -98,17 +98,17 @@ class StreamFence:
         room = bus.shard.rooms.get(room_id)
         if edge == bus.me:
             self._behind.pop(room_id, None)
-        if bus.handover.recovering:
+        if bus.transfer.recovering:
             self._to_refresh.append((room_id, edge))
             self._await_snapshots(room_id, edge, now)
         elif room is not None:
-            bus.show_anew(room, edge, now)
+            bus.resend_snapshots(room, edge, now)
         else:
             self._await_snapshots(room_id, edge, now)
-            (owner,) = bus.handover.owners_of(room_key(room_id))
-            courier = bus.couriers.get(owner)
-            if courier is not None:
-                courier.letters.put(wire_messages.REFRESH, wire_messages.encode(wire_messages.Refresh(room_id, edge)))
+            (owner,) = bus.transfer.owners_of(room_key(room_id))
+            peer = bus.peers.get(owner)
+            if peer is not None:
+                peer.outgoing.put(wire_messages.REFRESH, wire_messages.encode(wire_messages.Refresh(room_id, edge)))
 
     def _await_snapshots(self, room_id: str, edge: int, now: float) -> None:
         """Wait for the snapshots of a room that another worker is to send, if `edge` is this worker's."""
@@ -143,10 +143,10 @@ class StreamFence:
         ]
         for room_id, edge in dict.fromkeys(to_refresh):
             self.refresh(room_id, edge, now)
-        packets, self._early = self._early, []
-        self._early_rooms.clear()
-        self._thrown = False
+        packets, self._deferred = self._deferred, []
+        self._deferred_rooms.clear()
+        self._discarded = False
         for sender, body in packets:
-            self._bus.on_letters(sender, [(wire_messages.PACKET, body)])
-        if self._thrown:  # perhaps with the answer to a join: its room has moved on while it waited here
-            self._bus.edge.say_again(now)
+            self._bus.on_peer_messages(sender, [(wire_messages.PACKET, body)])
+        if self._discarded:  # perhaps with the answer to a join: its room has moved on while it waited here
+            self._bus.edge.retry_pending(now)

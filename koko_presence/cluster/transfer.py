@@ -18,13 +18,13 @@ from koko_presence.owner.shard import Shard
 from koko_presence.owner.takeover import (
     GatheredRoom,
     GatheredUser,
-    let_room_go,
-    let_user_go,
-    part_with,
-    take_room,
-    take_user,
+    release_room,
+    release_user,
+    suspend_sessions_of_lost_edges,
+    take_over_room,
+    take_over_user,
 )
-from koko_presence.protocol.commands import AdmitMember, ClaimMember, Command
+from koko_presence.protocol.commands import AdmitMember, Command, ConfirmMember
 from koko_presence.protocol.snapshots import Presence, RoomPresence, RoomRecord, SessionRecord, UserRecord
 from koko_presence.rooms.room import Room
 
@@ -40,14 +40,14 @@ from .wire_messages import key_of
 
 log = logging.getLogger("koko_presence.transfer")
 
-MOST_AHEAD = 10_000  # messages that wait for a view
+MAX_AWAITING_VIEW = 10_000  # messages that wait for a view
 
 
 class TransferBus(Protocol):
     """What a change of owners needs of its worker's bus: see `ClusterBus`."""
 
     me: int
-    heard: dict[str, int]
+    received_seqs: dict[str, int]
 
     @property
     def shard(self) -> Shard: ...
@@ -56,21 +56,21 @@ class TransferBus(Protocol):
     def edge(self) -> EdgePort: ...
 
     @property
-    def couriers(self) -> Mapping[int, PeerConnection]: ...
+    def peers(self) -> Mapping[int, PeerConnection]: ...
 
     @property
-    def shelf(self) -> ReplicaStore: ...
+    def replicas(self) -> ReplicaStore: ...
 
     @property
-    def hearing(self) -> StreamFence: ...
+    def fence(self) -> StreamFence: ...
 
     def send(self, command: Command, now: float) -> None: ...
 
-    def spread(self, now: float) -> None: ...
+    def dispatch_effects(self, now: float) -> None: ...
 
     def flush_now(self, room: Room, now: float) -> None: ...
 
-    def show_anew(self, room: Room, edge_id: int, now: float) -> None: ...
+    def resend_snapshots(self, room: Room, edge_id: int, now: float) -> None: ...
 
     def lane(self, room_id: str, session_id: str) -> CursorRoute | None: ...
 
@@ -78,14 +78,14 @@ class TransferBus(Protocol):
 
     def drop_lanes(self, room: Room) -> None: ...
 
-    def forget_keeper(self, user_id: str) -> None: ...
+    def forget_replica_holder(self, user_id: str) -> None: ...
 
-    def on_letters(self, sender: int, found: list[tuple[int, bytes]]) -> None: ...
+    def on_peer_messages(self, sender: int, found: list[tuple[int, bytes]]) -> None: ...
 
 
 class OwnershipTransfer:
-    """The change of owners at one worker. Written by itself, from views and peer messages. `orphans` are the commands
-    that lost workers have not confirmed."""
+    """The change of owners at one worker. Written by itself, from views and peer messages. `unacknowledged` are the
+    commands that lost workers have not confirmed."""
 
     def __init__(
         self, bus: TransferBus, clock: Callable[[], float], timers: Timers, on_serving: Callable[[int], None]
@@ -97,16 +97,16 @@ class OwnershipTransfer:
         self._alarm = Alarm(timers, clock, self._on_alarm)
         self._owners: Ring | None = None  # the owners that commands go to
         self._held: deque[Command] = deque()  # for owners that are giving up the key
-        self._early: deque[Command] = deque()  # for this worker, which does not own the key yet
+        self._awaiting_ownership: deque[Command] = deque()  # for this worker, which does not own the key yet
         # Messages of workers that follow a view which has not arrived here.
-        self._ahead: list[tuple[int, int, Any]] = []
+        self._awaiting_view: list[tuple[int, int, Any]] = []
         self._rooms: dict[str, GatheredRoom] = {}
         self._users: dict[str, GatheredUser] = {}
         self._gathered: set[str] = set()  # the keys of both
-        self._lost_some = False
-        self._doubts = Unconfirmed()
-        self._fresh: set[str] = set()  # rooms taken over without their owner's final record
-        self.orphans: list[Command] = []
+        self._lost_workers = False
+        self._unconfirmed = Unconfirmed()
+        self._recovered_rooms: set[str] = set()  # rooms taken over without their owner's final record
+        self.unacknowledged: list[Command] = []
 
     @property
     def epoch(self) -> int:
@@ -130,7 +130,7 @@ class OwnershipTransfer:
     @property
     def holds_commands(self) -> bool:
         """Do commands of other workers wait here? They must not be confirmed yet."""
-        return self.recovering or bool(self._ahead)
+        return self.recovering or bool(self._awaiting_view)
 
     @property
     def settled_epoch(self) -> int:
@@ -152,9 +152,9 @@ class OwnershipTransfer:
         newer than that."""
         return epoch > self._change.epoch or self._change.target.owner(key) == worker
 
-    def heir(self, key: str) -> int:
+    def backup_owner(self, key: str) -> int:
         """Return the backup owner of `key`, which holds a replica besides the edges with members."""
-        return self._owners.heir(key) if self._owners is not None else self._bus.me
+        return self._owners.backup_owner(key) if self._owners is not None else self._bus.me
 
     # --- routing of commands --------------------------------------------------------------------------------------
 
@@ -169,12 +169,12 @@ class OwnershipTransfer:
             if key not in self._gathered:
                 return owner
             # A late edge has reported the key: the command waits until the report is applied.
-            self._early.append(command)
+            self._awaiting_ownership.append(command)
             return None
         if owner == self._bus.me:
             if stage == QUIESCED and self._change.rings[0].owner(key) == self._bus.me:
                 return owner  # owned from the first view of the change on, and not given up yet
-            self._early.append(command)
+            self._awaiting_ownership.append(command)
         else:
             self._held.append(command)
         return None
@@ -188,7 +188,7 @@ class OwnershipTransfer:
                 return
             owner = self._owners.owner(key) if self._owners is not None else None
             if self._change.stage == QUIESCED and owner != self._bus.me and target == self._bus.me:
-                self._early.append(command)
+                self._awaiting_ownership.append(command)
                 return
         self._bus.send(command, now)
 
@@ -197,117 +197,121 @@ class OwnershipTransfer:
     def begin(self, view: View, lost: list[int], now: float) -> None:
         """Begin the change to a new view."""
         self._change.forget(lost)
-        self._doubts.forget(lost)
-        self._lost_some = self._lost_some or bool(lost)
+        self._unconfirmed.forget(lost)
+        self._lost_workers = self._lost_workers or bool(lost)
         self._change.begin(view, now)
         if self._owners is None:
             self._own_by(self._change.rings[0])
-            self._lost_some = True  # unknown: a new worker may replace a lost one
-        ahead, self._ahead = self._ahead, []
-        for sender, kind, letter in ahead:
+            self._lost_workers = True  # unknown: a new worker may replace a lost one
+        ahead, self._awaiting_view = self._awaiting_view, []
+        for sender, kind, message in ahead:
             if kind == wire_messages.COMMAND:
-                self.on_command(sender, letter, now)
+                self.on_command(sender, message, now)
             else:
-                self.on_letter(sender, kind, letter, now)
-        self._say(QUIESCED, now)
-        self._go_on(now)
+                self.on_peer_message(sender, kind, message, now)
+        self._send_stage(QUIESCED, now)
+        self._advance(now)
 
-    def on_letter(self, sender: int, kind: int, letter: Any, now: float) -> None:
+    def on_peer_message(self, sender: int, kind: int, message: Any, now: float) -> None:
         """Handle a message of another worker about the change of owners."""
         if kind == wire_messages.STAGE:
-            self._change.note(sender, letter.epoch, letter.stage)
-            if letter.stage == SYNCED and self._doubts.settle(self._bus.shard, sender, letter.epoch, now):
-                self._bus.spread(now)
-            self._go_on(now)
-            if letter.stage == SYNCED and not self.recovering:
-                self._sweep_shelf()
+            self._change.note(sender, message.epoch, message.stage)
+            if message.stage == SYNCED and self._unconfirmed.settle(self._bus.shard, sender, message.epoch, now):
+                self._bus.dispatch_effects(now)
+            self._advance(now)
+            if message.stage == SYNCED and not self.recovering:
+                self._sweep_replicas()
             return
         key = (
-            user_key(letter.user_id)
+            user_key(message.user_id)
             if kind in (wire_messages.USER, wire_messages.SESSIONS)
-            else room_key(letter.room_id)
+            else room_key(message.room_id)
         )
         assert self._owners is not None
         owner = self._owners.owner(key)
         if owner != self._bus.me and not (self.recovering and self._change.target.owner(key) == self._bus.me):
-            if not self._waits_for_view(sender, kind, letter):
-                self._post(owner, kind, letter)  # the sender's view is older
+            if not self._waits_for_view(sender, kind, message):
+                self._send_to_peer(owner, kind, message)  # the sender's view is older
             return
-        if kind == wire_messages.ENDS:
-            self._bus.shard.note_ends(letter.room_id, letter.ends, now)
+        if kind == wire_messages.MEMBERSHIP_ENDS:
+            self._bus.shard.note_ends(message.room_id, message.ends, now)
         elif kind == wire_messages.ROOM:
-            self._gather_room(letter.room_id).add_record(letter.keeper, letter.record)
+            self._gather_room(message.room_id).add_record(message.holder, message.record)
         elif kind == wire_messages.USER:
-            self._gather_user(letter.user_id).add_record(letter)
+            self._gather_user(message.user_id).add_record(message)
         elif kind == wire_messages.PRESENCE:
-            self._gather_room(letter.room_id).presences[letter.presence.edge] = letter.presence
-            self._doubts.hear_room(letter.room_id, letter.presence)
+            self._gather_room(message.room_id).presences[message.presence.edge] = message.presence
+            self._unconfirmed.confirm_room(message.room_id, message.presence)
         elif kind == wire_messages.SESSIONS:
-            self._gather_user(letter.user_id).add_words(letter.edge, letter.sessions, letter.newest)
-            self._doubts.hear_user(letter.user_id, letter.edge, letter.sessions)
+            self._gather_user(message.user_id).add_sessions(message.edge, message.sessions, message.newest)
+            self._unconfirmed.confirm_user(message.user_id, message.edge, message.sessions)
         if not self.recovering:
             self._take_over(now)
 
-    def _waits_for_view(self, sender: int, kind: int, letter: Any) -> bool:
+    def _waits_for_view(self, sender: int, kind: int, message: Any) -> bool:
         """Return whether a message for another worker's key waits for a newer view, which its sender follows: by the
         present view it would go to a worker that may be gone."""
-        if not self._change.is_ahead(sender) or len(self._ahead) >= MOST_AHEAD:
+        if not self._change.is_ahead(sender) or len(self._awaiting_view) >= MAX_AWAITING_VIEW:
             return False
-        self._ahead.append((sender, kind, letter))
+        self._awaiting_view.append((sender, kind, message))
         return True
 
     def _on_alarm(self) -> None:
         now = self._clock()
         if self.recovering and now >= self._change.deadline:
             log.warning("view change timed out", extra={"workers": sorted(self._change.missing())})
-        self._go_on(now)
+        self._advance(now)
 
-    def _go_on(self, now: float) -> None:
-        while self._change.may_go_on(now):
+    def _advance(self, now: float) -> None:
+        while self._change.may_advance(now):
             if self._change.stage == QUIESCED:
                 self._release(now)
-                self._say(TRANSFERRED, now)
+                self._send_stage(TRANSFERRED, now)
             elif self._change.stage == TRANSFERRED:
                 self._announce()
-                self._say(SYNCED, now)
+                self._send_stage(SYNCED, now)
             else:
                 self._settle(now)
         if self.recovering:
             self._alarm.stop()
-            self._alarm.want(max(self._change.deadline, now + 0.001))
+            self._alarm.schedule(max(self._change.deadline, now + 0.001))
 
     def _own_by(self, ring: Ring) -> None:
-        self._owners, self._bus.shard.setting.epoch = ring, ring.view.epoch
+        self._owners, self._bus.shard.context.epoch = ring, ring.view.epoch
 
-    def _say(self, stage: int, now: float) -> None:
+    def _send_stage(self, stage: int, now: float) -> None:
         self._change.enter(stage, now)
         body = wire_messages.encode(wire_messages.Stage(self._change.epoch, stage))
-        for courier in self._bus.couriers.values():
-            courier.letters.put(wire_messages.STAGE, body)
+        for peer in self._bus.peers.values():
+            peer.outgoing.put(wire_messages.STAGE, body)
 
     def _release(self, now: float) -> None:
         """Flush and send away the rooms and users that this worker gives up, and its replicas of others that move."""
         bus, moved = self._bus, self._change.moved
         going = self._flush_moved(now)
-        kept = {room_id: record for room_id, record in bus.shelf.rooms.items() if moved(room_key(room_id))}
+        records = {room_id: record for room_id, record in bus.replicas.rooms.items() if moved(room_key(room_id))}
         bus.edge.drop_lanes([room.id for room in going])
         for room in going:
             bus.drop_lanes(room)
             if room.id in bus.edge.feeds:
-                bus.heard[room.id] = room.seq
-            kept[room.id] = record = let_room_go(bus.shard, room)
+                bus.received_seqs[room.id] = room.seq
+            records[room.id] = record = release_room(bus.shard, room)
             # in case the next owner is lost at once
-            bus.shelf.rooms[room.id] = structs.replace(record, final=False)
-        users = {user_id: record for user_id, record in bus.shelf.users.items() if moved(user_key(user_id))}
+            bus.replicas.rooms[room.id] = structs.replace(record, final=False)
+        users = {user_id: record for user_id, record in bus.replicas.users.items() if moved(user_key(user_id))}
         for user_id in [user_id for user_id in bus.shard.users if moved(user_key(user_id))]:
-            users[user_id] = bus.shelf.users[user_id] = let_user_go(bus.shard, user_id)
-            bus.forget_keeper(user_id)
+            users[user_id] = bus.replicas.users[user_id] = release_user(bus.shard, user_id)
+            bus.forget_replica_holder(user_id)
         owners = self._change.target
         self._own_by(owners)
         for room_id, ends in bus.shard.ends(now).items():  # a replica holder may have sent an older record
             if moved(room_key(room_id)):
-                self._post(self._owner_of_room(room_id), wire_messages.ENDS, wire_messages.EndsLetter(room_id, ends))
-        for room_id, record in kept.items():
+                self._send_to_peer(
+                    self._owner_of_room(room_id),
+                    wire_messages.MEMBERSHIP_ENDS,
+                    wire_messages.MembershipEnds(room_id, ends),
+                )
+        for room_id, record in records.items():
             self._give_room(room_id, record, bus.me)
         for user_id, user in users.items():
             self._give_user(user_id, user)
@@ -342,17 +346,17 @@ class OwnershipTransfer:
                 if owner == bus.me:
                     self._gather_room(room_id).presences[bus.me] = presence
                 else:
-                    self._post(owner, wire_messages.PRESENCE, RoomPresence(room_id=room_id, presence=presence))
+                    self._send_to_peer(owner, wire_messages.PRESENCE, RoomPresence(room_id=room_id, presence=presence))
                 bus.edge.drop_lanes([room_id])
-        for user_id, words in bus.edge.session_words().items():
+        for user_id, records in bus.edge.session_records().items():
             if self._change.moved(user_key(user_id)):
                 assert self._owners is not None
                 owner = self._owners.owner(user_key(user_id))
                 if owner == bus.me:
-                    self._gather_user(user_id).add_words(bus.me, words, bus.edge.newest)
+                    self._gather_user(user_id).add_sessions(bus.me, records, bus.edge.newest)
                 else:
-                    letter = wire_messages.SessionsLetter(user_id, bus.me, words, bus.edge.newest)
-                    self._post(owner, wire_messages.SESSIONS, letter)
+                    message = wire_messages.EdgeSessions(user_id, bus.me, records, bus.edge.newest)
+                    self._send_to_peer(owner, wire_messages.SESSIONS, message)
 
     def _settle(self, now: float) -> None:
         """Finish the change: all reports have arrived, or their time is up. Apply the gathered records and reports,
@@ -360,25 +364,27 @@ class OwnershipTransfer:
         bus = self._bus
         self._take_over(now)
         moved = self._change.moved
-        claims = _claims(bus.shard.rooms.values(), lambda room, user: room in self._fresh or moved(user_key(user)))
-        self._fresh.clear()
+        confirmations = _confirmations(
+            bus.shard.rooms.values(), lambda room, user: room in self._recovered_rooms or moved(user_key(user))
+        )
+        self._recovered_rooms.clear()
         self._change.settle()
         self._alarm.stop()
-        part_with(bus.shard, self._change.target.view.ids, self._lost_some, now)
-        say_again = self._lost_some or self._change.gave_up
-        self._lost_some = False
-        self._renew_records(now)
-        orphans = [command for command in self.orphans if not self._has_ended(command)]
-        waiting = [*orphans, *self._held, *self._early]
-        self.orphans = []
+        suspend_sessions_of_lost_edges(bus.shard, self._change.target.view.ids, self._lost_workers, now)
+        retry = self._lost_workers or self._change.gave_up
+        self._lost_workers = False
+        self._renew_replicas(now)
+        unacknowledged = [command for command in self.unacknowledged if not self._has_ended(command)]
+        waiting = [*unacknowledged, *self._held, *self._awaiting_ownership]
+        self.unacknowledged = []
         self._held.clear()
-        self._early.clear()
-        for command in [*waiting, *claims]:
+        self._awaiting_ownership.clear()
+        for command in [*waiting, *confirmations]:
             bus.send(command, now)
-        if say_again:
-            bus.edge.say_again(now)
-        bus.spread(now)
-        bus.hearing.settle(now)
+        if retry:
+            bus.edge.retry_pending(now)
+        bus.dispatch_effects(now)
+        bus.fence.settle(now)
         self._on_serving(self._change.epoch)
 
     def _has_ended(self, command: Command) -> bool:
@@ -387,12 +393,12 @@ class OwnershipTransfer:
         owner of the room, and been confirmed there."""
         if not isinstance(command, AdmitMember) or command.enter.call is not None:  # the room must answer a call
             return False
-        user_id, session_id = command.enter.user_id, command.enter.visitor.session_id
+        user_id, session_id = command.enter.user_id, command.enter.session_info.session_id
         if self._change.target.owner(user_key(user_id)) != self._bus.me:
             return False
         user = self._bus.shard.users.get(user_id)
         session = None if user is None else user.sessions.get(session_id)
-        return session is None or session.rooms.get(command.room_id) != command.stay
+        return session is None or session.rooms.get(command.room_id) != command.membership_id
 
     def _take_over(self, now: float) -> None:
         """Restore the gathered rooms and users, or apply late reports to those that exist."""
@@ -401,41 +407,41 @@ class OwnershipTransfer:
         users, self._users = self._users, {}
         self._gathered.clear()
         # A late record is from an owner that stalled: the last changes sent to it may be in no other record.
-        late = [] if self.recovering else [room_id for room_id, room in rooms.items() if room.best is not None]
+        delayed = [] if self.recovering else [room_id for room_id, room in rooms.items() if room.best is not None]
         for room_id, room in rooms.items():
             made = room_id not in bus.shard.rooms
             if made and (room.best is None or not room.best.final):
-                self._fresh.add(room_id)  # the last events of its previous owner may be lost
-            take_room(bus.shard, room_id, room, announced, self._change.target.view.ids, now)
+                self._recovered_rooms.add(room_id)  # the last events of its previous owner may be lost
+            take_over_room(bus.shard, room_id, room, announced, self._change.target.view.ids, now)
             if made:
-                self._doubts.note_room(bus.shard, room_id, room.presences, announced)
-                if room_id in self._fresh and room_id in bus.shard.rooms:
+                self._unconfirmed.note_room(bus.shard, room_id, room.presences, announced)
+                if room_id in self._recovered_rooms and room_id in bus.shard.rooms:
                     bus.shard.rooms[room_id].repeat_private(now)
-            bus.shelf.rooms.pop(room_id, None)
-            heard = bus.heard.pop(room_id, None)
+            bus.replicas.rooms.pop(room_id, None)
+            received_seq = bus.received_seqs.pop(room_id, None)
             taken = bus.shard.rooms.get(room_id)
             if taken is not None:
-                late_edges = room.behind(taken.flushed_seq)
+                lagging_edges = room.behind(taken.flushed_seq)
                 # The last events of its previous owner had not arrived here.
-                if heard is not None and heard != taken.flushed_seq:
-                    late_edges = late_edges | {bus.me}
-                for edge_id in sorted(late_edges):
-                    bus.show_anew(taken, edge_id, now)
+                if received_seq is not None and received_seq != taken.flushed_seq:
+                    lagging_edges = lagging_edges | {bus.me}
+                for edge_id in sorted(lagging_edges):
+                    bus.resend_snapshots(taken, edge_id, now)
                 for _, presence in sorted(room.presences.items()):  # after the snapshots, which introduce their members
                     reconcile.show_last_cursors(taken, presence, now)
                 self._give_lanes(room_id)
         for user_id, user in users.items():
             made = user_id not in bus.shard.users
             edges = self._change.target.view.ids
-            take_user(bus.shard, user_id, user, announced, edges, late=not self.recovering, now=now)
+            take_over_user(bus.shard, user_id, user, announced, edges, delayed=not self.recovering, now=now)
             if made:
-                self._doubts.note_user(bus.shard, user_id, user.words, announced)
-            bus.shelf.users.pop(user_id, None)
+                self._unconfirmed.note_user(bus.shard, user_id, user.sessions_by_edge, announced)
+            bus.replicas.users.pop(user_id, None)
         if not self.recovering:
-            found = [bus.shard.rooms[room_id] for room_id in late if room_id in bus.shard.rooms]
-            for claim in _claims(found, lambda room, user: True):
-                bus.send(claim, now)
-            bus.spread(now)
+            found = [bus.shard.rooms[room_id] for room_id in delayed if room_id in bus.shard.rooms]
+            for confirmation in _confirmations(found, lambda room, user: True):
+                bus.send(confirmation, now)
+            bus.dispatch_effects(now)
 
     def _give_lanes(self, room_id: str) -> None:
         room = self._bus.shard.rooms[room_id]
@@ -447,30 +453,30 @@ class OwnershipTransfer:
             elif member.attached:
                 self._bus.give_lane(room, member.session_id, member.edge)
 
-    def _renew_records(self, now: float) -> None:
+    def _renew_replicas(self, now: float) -> None:
         """Replicate the rooms whose replica holders have changed with the new view, and all users, and sweep the
         replicas here."""
         bus = self._bus
         for room in bus.shard.rooms.values():
-            room.keepers &= bus.couriers.keys()
+            room.replica_holders &= bus.peers.keys()
             # A worker that is no longer a replica holder has dropped its replica, and may be one again by the next
             # view.
-            if {self.heir(room_key(room.id)), *room.edges} - {bus.me} != room.keepers or not room.edges:
+            if {self.backup_owner(room_key(room.id)), *room.edges} - {bus.me} != room.replica_holders or not room.edges:
                 bus.shard.changed_room(room, now)
-        bus.shard.setting.touched_users.update(bus.shard.users)
-        self._sweep_shelf()
+        bus.shard.context.touched_users.update(bus.shard.users)
+        self._sweep_replicas()
 
-    def _sweep_shelf(self) -> None:
+    def _sweep_replicas(self) -> None:
         """Drop the replicas that other workers hold by this view. Those of an owner that has not announced itself by
         this view are kept: it may be gone, with records that no other worker has."""
         bus, silent = self._bus, self._change.target.view.ids - self._change.announced()
 
-        def keeps(key: str) -> bool:
-            return self.heir(key) == bus.me or (bool(silent) and self._change.target.owner(key) in silent)
+        def holds(key: str) -> bool:
+            return self.backup_owner(key) == bus.me or (bool(silent) and self._change.target.owner(key) in silent)
 
-        bus.shelf.sweep(
-            lambda room_id: room_id in bus.edge.feeds or keeps(room_key(room_id)),
-            lambda user_id: keeps(user_key(user_id)),
+        bus.replicas.sweep(
+            lambda room_id: room_id in bus.edge.feeds or holds(room_key(room_id)),
+            lambda user_id: holds(user_key(user_id)),
         )
 
     # --- gathered records and reports -----------------------------------------------------------------------------
@@ -487,12 +493,12 @@ class OwnershipTransfer:
         self._gathered.add(user_key(user_id))
         return self._users.setdefault(user_id, GatheredUser())
 
-    def _give_room(self, room_id: str, record: RoomRecord, keeper: int) -> None:
+    def _give_room(self, room_id: str, record: RoomRecord, holder: int) -> None:
         owner = self._owner_of_room(room_id)
         if owner == self._bus.me:
-            self._gather_room(room_id).add_record(keeper, record)
+            self._gather_room(room_id).add_record(holder, record)
         else:
-            self._post(owner, wire_messages.ROOM, wire_messages.RoomLetter(room_id, keeper, record))
+            self._send_to_peer(owner, wire_messages.ROOM, wire_messages.RoomReplica(room_id, holder, record))
 
     def _give_user(self, user_id: str, record: UserRecord) -> None:
         assert self._owners is not None
@@ -500,45 +506,45 @@ class OwnershipTransfer:
         if owner == self._bus.me:
             self._gather_user(user_id).add_record(record)
         else:
-            self._post(owner, wire_messages.USER, record)
+            self._send_to_peer(owner, wire_messages.USER, record)
 
     def _pass_on_room(self, room_id: str, room: GatheredRoom) -> None:
         """Send on what was gathered for a room that has yet another owner by now."""
         if room.best is not None:
             self._give_room(room_id, room.best, self._bus.me)
         for presence in room.presences.values():
-            word = RoomPresence(room_id=room_id, presence=presence)
-            self._post(self._owner_of_room(room_id), wire_messages.PRESENCE, word)
+            room_presence = RoomPresence(room_id=room_id, presence=presence)
+            self._send_to_peer(self._owner_of_room(room_id), wire_messages.PRESENCE, room_presence)
 
     def _pass_on_user(self, user_id: str, user: GatheredUser) -> None:
         assert self._owners is not None
         if user.best is not None:
             self._give_user(user_id, user.best)
-        for edge, words in user.words.items():
-            letter = wire_messages.SessionsLetter(user_id, edge, words, user.newest[edge])
-            self._post(self._owners.owner(user_key(user_id)), wire_messages.SESSIONS, letter)
+        for edge, records in user.sessions_by_edge.items():
+            message = wire_messages.EdgeSessions(user_id, edge, records, user.newest[edge])
+            self._send_to_peer(self._owners.owner(user_key(user_id)), wire_messages.SESSIONS, message)
 
-    def _post(self, worker: int, kind: int, letter: RoomRecord | UserRecord | SessionRecord | Any) -> None:
-        courier = self._bus.couriers.get(worker)
-        if courier is not None:
-            courier.letters.put(kind, wire_messages.encode(letter))
+    def _send_to_peer(self, worker: int, kind: int, message: RoomRecord | UserRecord | SessionRecord | Any) -> None:
+        peer = self._bus.peers.get(worker)
+        if peer is not None:
+            peer.outgoing.put(kind, wire_messages.encode(message))
 
 
-def _claims(rooms: Iterable[Room], wanted: Callable[[str, str], bool]) -> list[Command]:
+def _confirmations(rooms: Iterable[Room], wanted: Callable[[str, str], bool]) -> list[Command]:
     """Return the commands by which rooms report their members to new owners of users. The previous owner of a user may
     have received the end of a session, and be lost with it. Leases are reported in any case: no edge reports them, and
     the owner of a room may be lost before it does."""
     return [
-        ClaimMember(
+        ConfirmMember(
             user_id=member.user_id,
             room_id=room.id,
             session_id=member.session_id,
-            stay=member.stay,
+            membership_id=member.membership_id,
             connection=member.connection,
             connected=member.connected,
             grace_until=member.grace_until,
             profile=member.person.profile,
-            visitor=reconcile.visitor_of(member),
+            session_info=reconcile.session_info_of(member),
         )
         for room in rooms
         for member in room.members.values()

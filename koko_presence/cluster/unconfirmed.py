@@ -9,7 +9,7 @@ or resumed since has another membership or connection, and is not affected.
 from koko_presence.owner.shard import Shard
 from koko_presence.protocol.snapshots import Presence, SessionRecord
 
-Doubt = tuple[int, int, int]  # epoch of the take-over, connection, membership version (0: a user's session)
+Entry = tuple[int, int, int]  # epoch of the take-over, connection, membership version (0: a user's session)
 
 
 class Unconfirmed:
@@ -19,8 +19,8 @@ class Unconfirmed:
     __slots__ = ("_members", "_sessions")
 
     def __init__(self) -> None:
-        self._members: dict[int, dict[tuple[str, str], Doubt]] = {}  # by room and session
-        self._sessions: dict[int, dict[tuple[str, str], Doubt]] = {}  # by user and session
+        self._members: dict[int, dict[tuple[str, str], Entry]] = {}  # by room and session
+        self._sessions: dict[int, dict[tuple[str, str], Entry]] = {}  # by user and session
 
     def note_room(self, shard: Shard, room_id: str, presences: dict[int, Presence], announced: set[int]) -> None:
         """Record the members of a restored room whose edge is not among `announced`, and which no report in `presences`
@@ -29,39 +29,41 @@ class Unconfirmed:
         for member in room.members.values() if room is not None else ():
             named = member.edge in presences and member.session_id in presences[member.edge].sessions
             if member.connected and not member.leased and member.edge not in announced and not named:
-                doubts = self._members.setdefault(member.edge, {})
-                doubts[room_id, member.session_id] = (shard.setting.epoch, member.connection, member.stay)
+                unconfirmed = self._members.setdefault(member.edge, {})
+                unconfirmed[room_id, member.session_id] = (shard.context.epoch, member.connection, member.membership_id)
 
-    def note_user(self, shard: Shard, user_id: str, words: dict[int, list[SessionRecord]], announced: set[int]) -> None:
-        """Record the sessions of a restored user whose edge is not among `announced`, and which no report in `words`
-        has."""
+    def note_user(
+        self, shard: Shard, user_id: str, sessions_by_edge: dict[int, list[SessionRecord]], announced: set[int]
+    ) -> None:
+        """Record the sessions of a restored user whose edge is not among `announced`, and which no report in
+        `sessions_by_edge` has."""
         user = shard.users.get(user_id)
         for session_id, session in user.sessions.items() if user is not None else ():
-            named = any(word.session_id == session_id for word in words.get(session.edge, ()))
+            named = any(record.session_id == session_id for record in sessions_by_edge.get(session.edge, ()))
             if session.connected and not session.leased and session.edge not in announced and not named:
-                doubts = self._sessions.setdefault(session.edge, {})
-                doubts[user_id, session_id] = (shard.setting.epoch, session.connection, 0)
+                unconfirmed = self._sessions.setdefault(session.edge, {})
+                unconfirmed[user_id, session_id] = (shard.context.epoch, session.connection, 0)
 
-    def hear_room(self, room_id: str, presence: Presence) -> None:
+    def confirm_room(self, room_id: str, presence: Presence) -> None:
         """Confirm the members in an edge's late report of a room."""
-        doubts = self._members.get(presence.edge, {})
+        unconfirmed = self._members.get(presence.edge, {})
         for session_id in presence.sessions:
-            doubts.pop((room_id, session_id), None)
+            unconfirmed.pop((room_id, session_id), None)
 
-    def hear_user(self, user_id: str, edge: int, words: list[SessionRecord]) -> None:
+    def confirm_user(self, user_id: str, edge: int, records: list[SessionRecord]) -> None:
         """Confirm the sessions in an edge's late report of a user."""
-        doubts = self._sessions.get(edge, {})
-        for word in words:
-            doubts.pop((user_id, word.session_id), None)
+        unconfirmed = self._sessions.get(edge, {})
+        for record in records:
+            unconfirmed.pop((user_id, record.session_id), None)
 
     def settle(self, shard: Shard, edge: int, epoch: int, now: float) -> bool:
         """Hold all sessions of an edge that it has not reported: it has now sent all its reports for view `epoch`.
         Return whether there were any."""
-        gone = [key for doubts in (self._sessions, self._members) for key in _take(doubts, edge, epoch)]
-        for (owner_id, session_id), (_, connection, stay) in gone:
+        gone = [key for unconfirmed in (self._sessions, self._members) for key in _take(unconfirmed, edge, epoch)]
+        for (owner_id, session_id), (_, connection, membership_id) in gone:
             user, room = shard.users.get(owner_id), shard.rooms.get(owner_id)
-            session = user.sessions.get(session_id) if user is not None and not stay else None
-            member = room.members.get(session_id) if room is not None and stay else None
+            session = user.sessions.get(session_id) if user is not None and not membership_id else None
+            member = room.members.get(session_id) if room is not None and membership_id else None
             if user is not None and session is not None and session.connected and session.connection == connection:
                 user.hold(session_id, now)
                 shard.changed_user(user, now)
@@ -69,7 +71,7 @@ class Unconfirmed:
                 room is not None
                 and member is not None
                 and member.connected
-                and (member.connection, member.stay) == (connection, stay)
+                and (member.connection, member.membership_id) == (connection, membership_id)
             ):
                 room.drop(member, now)
                 shard.changed_room(room, now)
@@ -83,9 +85,9 @@ class Unconfirmed:
 
 
 def _take(
-    doubts: dict[int, dict[tuple[str, str], Doubt]], edge: int, epoch: int
-) -> list[tuple[tuple[str, str], Doubt]]:
-    found = [(key, doubt) for key, doubt in doubts.get(edge, {}).items() if doubt[0] <= epoch]
+    unconfirmed: dict[int, dict[tuple[str, str], Entry]], edge: int, epoch: int
+) -> list[tuple[tuple[str, str], Entry]]:
+    found = [(key, entry) for key, entry in unconfirmed.get(edge, {}).items() if entry[0] <= epoch]
     for key, _ in found:
-        del doubts[edge][key]
+        del unconfirmed[edge][key]
     return found

@@ -78,7 +78,7 @@ class ViewChange:
         others = self.target.view.ids - self._given_up - {self._me}
         return {worker for worker in others if self._stage_of(worker) < self.stage}
 
-    def may_go_on(self, now: float) -> bool:
+    def may_advance(self, now: float) -> bool:
         """Return whether all workers have finished the present stage. After the deadline the missing ones are given up
         for this change."""
         if self.stage == STABLE:

@@ -15,21 +15,21 @@ from koko_presence.protocol.codec import decode as decode_message
 from koko_presence.protocol.commands import Command, RoomAction
 from koko_presence.protocol.edge_messages import EdgeMessage
 from koko_presence.protocol.messages import Broadcast, CursorMessage
-from koko_presence.protocol.snapshots import RoomPresence, RoomRecord, SessionRecord, StayEnd, UserRecord
+from koko_presence.protocol.snapshots import MembershipEnd, RoomPresence, RoomRecord, SessionRecord, UserRecord
 
 from .placement import room_key, user_key
 
 # Kinds. The order of messages between two workers is kept: a stage (view_change.py) covers all that precedes it.
 CURSORS = wire.CURSORS
 (
-    COMMAND, KEPT_COMMAND, GOT, NEWS, PACKET, LANE, STAGE, ROOM, USER, PRESENCE, SESSIONS, USER_KEPT, WANT, REFRESH,
-    DELAY, ENDS,
+    COMMAND, RELIABLE_COMMAND, CONFIRMED, EDGE_MESSAGE, PACKET, LANE, STAGE, ROOM, USER, PRESENCE, SESSIONS,
+    USER_REPLICA, REPLICA_REQUEST, REFRESH, DELAY, MEMBERSHIP_ENDS,
 ) = range(2, 18)  # fmt: skip
 
-MAX_LETTER_BYTES = 64 << 20
+MAX_PEER_MESSAGE_BYTES = 64 << 20
 
 
-class RelayedAct(commands.ClusterMessage, kw_only=True):
+class RelayedAction(commands.ClusterMessage, kw_only=True):
     """A `RoomAction` between workers; `text` is the client's message as JSON."""
 
     room_id: str
@@ -57,19 +57,19 @@ class Stage(Struct, array_like=True):
     stage: int
 
 
-class RoomLetter(Struct, array_like=True):
-    """The record that `keeper` has of a room."""
+class RoomReplica(Struct, array_like=True):
+    """The record that `holder` has of a room."""
 
     room_id: str
-    keeper: int
+    holder: int
     record: RoomRecord
 
 
-class EndsLetter(Struct, array_like=True):
+class MembershipEnds(Struct, array_like=True):
     """The memberships of a room that have ended recently, from its owner to the next one."""
 
     room_id: str
-    ends: list[StayEnd]
+    ends: list[MembershipEnd]
 
 
 class Delay(Struct, array_like=True):
@@ -86,7 +86,7 @@ class Refresh(Struct, array_like=True):
     edge: int
 
 
-class SessionsLetter(Struct, array_like=True):
+class EdgeSessions(Struct, array_like=True):
     """An edge's report of the sessions of one user that are connected there. Connections above `newest` are not
     covered."""
 
@@ -106,11 +106,11 @@ _command: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(
     | commands.ChangeStatus
     | commands.ChangePrivacy
     | commands.ChangeGrant
-    | commands.TakeLook
-    | commands.AskLeases
+    | commands.SpendQueryBudget
+    | commands.QueryLeases
     | commands.RenewLeases
     | commands.RoomLeft
-    | commands.ClaimMember
+    | commands.ConfirmMember
     | commands.AdmitMember
     | commands.RemoveMember
     | commands.SuspendMember
@@ -119,29 +119,29 @@ _command: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(
     | commands.ApplyProfile
     | commands.ApplyPrivacy
     | commands.UpdatePermissions
-    | commands.AskActive
+    | commands.QueryActive
     | commands.ServerBroadcast
-    | RelayedAct
+    | RelayedAction
 )
 _decoders: dict[int, msgspec.msgpack.Decoder[Any]] = {
-    GOT: msgspec.msgpack.Decoder(int),
-    NEWS: msgspec.msgpack.Decoder(EdgeMessage),
+    CONFIRMED: msgspec.msgpack.Decoder(int),
+    EDGE_MESSAGE: msgspec.msgpack.Decoder(EdgeMessage),
     LANE: msgspec.msgpack.Decoder(LaneGiven),
     STAGE: msgspec.msgpack.Decoder(Stage),
-    ROOM: msgspec.msgpack.Decoder(RoomLetter),
+    ROOM: msgspec.msgpack.Decoder(RoomReplica),
     USER: msgspec.msgpack.Decoder(UserRecord),
     REFRESH: msgspec.msgpack.Decoder(Refresh),
     DELAY: msgspec.msgpack.Decoder(Delay),
-    ENDS: msgspec.msgpack.Decoder(EndsLetter),
-    WANT: msgspec.msgpack.Decoder(str),
-    USER_KEPT: msgspec.msgpack.Decoder(UserRecord),
+    MEMBERSHIP_ENDS: msgspec.msgpack.Decoder(MembershipEnds),
+    REPLICA_REQUEST: msgspec.msgpack.Decoder(str),
+    USER_REPLICA: msgspec.msgpack.Decoder(UserRecord),
     PRESENCE: msgspec.msgpack.Decoder(RoomPresence),
-    SESSIONS: msgspec.msgpack.Decoder(SessionsLetter),
+    SESSIONS: msgspec.msgpack.Decoder(EdgeSessions),
 }
 
 
 # decided by the user's owner, although they name a room
-_FOR_USERS = (commands.EnterRoom, commands.LeaveRoom, commands.ChangeGrant, commands.RoomLeft, commands.ClaimMember)
+_FOR_USERS = (commands.EnterRoom, commands.LeaveRoom, commands.ChangeGrant, commands.RoomLeft, commands.ConfirmMember)
 
 
 def key_of(command: Command) -> str:
@@ -160,7 +160,7 @@ def encode_command(command: Command) -> bytes:
     """Return the body of a command's message."""
     if isinstance(command, RoomAction):
         text = msgspec.json.encode(command.message)
-        relayed = RelayedAct(
+        relayed = RelayedAction(
             room_id=command.room_id,
             session_id=command.session_id,
             edge=command.edge,
@@ -176,7 +176,7 @@ def decode_command(body: bytes) -> Command:
     """Return the command in a message's body. Errors: msgspec.MsgspecError, PresenceError for what no worker of this
     version writes."""
     command = _command.decode(body)
-    if isinstance(command, RelayedAct):
+    if isinstance(command, RelayedAction):
         message: Any = decode_message(command.text)
         return RoomAction(
             room_id=command.room_id,
@@ -195,12 +195,12 @@ def decode(kind: int, body: bytes) -> Any:
 
 
 # repeated by the edge that waits for the answer, or by the room when owners change
-_ASKED_AGAIN = (commands.OpenSession, commands.EnterRoom, commands.LeaveRoom, commands.ClaimMember)
+_RETRIED_BY_EDGE = (commands.OpenSession, commands.EnterRoom, commands.LeaveRoom, commands.ConfirmMember)
 
 
-def is_kept(command: Command) -> bool:
+def is_reliable(command: Command) -> bool:
     """Return whether an unconfirmed command of a lost worker is repeated to the backup owner. All commands may be that
     are idempotent. A broadcast is delivered at most once [J2], and a cursor is followed by the next one."""
     if isinstance(command, RoomAction):
         return not isinstance(command.message, (Broadcast, CursorMessage))
-    return not isinstance(command, (*_ASKED_AGAIN, commands.ServerBroadcast))
+    return not isinstance(command, (*_RETRIED_BY_EDGE, commands.ServerBroadcast))

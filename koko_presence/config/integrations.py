@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
-from koko_presence.protocol.webhook_events import HAPPENING_TYPES, HappeningType
+from koko_presence.protocol.webhook_events import WEBHOOK_EVENT_TYPES, WebhookEventType
 
 from .sections import Section, ValueFile, check_secret, url_problem
 from .trpc_rules import parse_rule
@@ -77,13 +77,13 @@ class Webhooks(Section, frozen=True):
     ] = ""
     secret_file: ValueFile = ""
     events: Annotated[
-        tuple[HappeningType, ...],
+        tuple[WebhookEventType, ...],
         Meta(
             min_length=1,
             description="Events that are sent: user_entered, user_left, room_created, room_emptied, room_shown, "
             "room_hidden, room_full, control_changed.",
         ),
-    ] = HAPPENING_TYPES
+    ] = WEBHOOK_EVENT_TYPES
     batch_events: Annotated[int, Meta(ge=1, le=1000, description="Maximum number of events in one request.")] = 100
     batch_s: Annotated[
         float, Meta(ge=0.0, le=60.0, description="Time for which events are collected for one request.")

@@ -33,7 +33,7 @@ def _row(room: Room) -> dict[str, Any]:
         "invisible_user_count": len(room.people) - users,
         "invisible_session_count": len(room.members) - sessions,
         "controller": UNSET if room.control.user_id is None else room.control.user_id,
-        "created_at": room.setting.wall.iso(room.created_at),
+        "created_at": room.context.wall.iso(room.created_at),
     }
 
 
@@ -47,7 +47,7 @@ def room_detail(room: Room, now: float) -> RoomDetail:
             current_time=playback.position(now),
             playback_rate=playback.playback_rate,
             version=playback.version,
-            server_time=room.setting.wall.ms(now),
+            server_time=room.context.wall.ms(now),
         )
     return RoomDetail(
         **_row(room),
@@ -60,7 +60,7 @@ def room_detail(room: Room, now: float) -> RoomDetail:
 
 
 def _member(room: Room, member: Member) -> MemberRow:
-    wall, profile = room.setting.wall, member.person.profile
+    wall, profile = room.context.wall, member.person.profile
     return MemberRow(
         user_id=member.user_id,
         session_id=member.session_id,

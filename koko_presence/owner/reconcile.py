@@ -1,21 +1,21 @@
 """Converts rooms and users to replicated records and back, and reconciles them with the edges' reports [N-b].
 
-Pure: `record_of` and `memo_of` only read, `restore_*` return a new object, `reconcile`, `meet` and `hold_absent` apply
-which sessions an edge reports as connected. All of them are idempotent and tolerate late records and reports.
-"""
+Pure: `record_of` and `delta_of` only read, `restore_*` return a new object, `reconcile`, `merge_live_session` and
+`hold_absent` apply which sessions an edge reports as connected. All of them are idempotent and tolerate late records
+and reports."""
 
 from collections.abc import Collection, Iterable, Mapping
 
 from koko_presence.protocol.commands import EnterRoom, RemoveMember, SessionInfo
 from koko_presence.protocol.snapshots import (
-    ASKED,
-    HEARS,
-    IN_WITHOUT_EVENTS,
+    JOINING,
+    NOT_SUBSCRIBED,
+    SUBSCRIBED,
     MemberRecord,
     PlaybackRecord,
     Presence,
+    RoomDelta,
     RoomHead,
-    RoomMemo,
     RoomRecord,
     SessionRecord,
     UserRecord,
@@ -26,13 +26,13 @@ from koko_presence.rooms.control import Request
 from koko_presence.rooms.member import Member, Person, PrivateRoom
 from koko_presence.rooms.playback import Playback
 from koko_presence.rooms.presence_state import REGISTERS, submit
-from koko_presence.rooms.room import UNHEARD_S, Room
+from koko_presence.rooms.room import RESUME_MARGIN_S, Room
 from koko_presence.users.session import NONE, UserSession
 from koko_presence.users.user import User
 
 # the fields of `UserSession` that are in a `SessionRecord`
 SESSION_FIELDS = tuple(name for name in UserSession.__slots__ if name not in ("away_at", "named"))
-NOBODY_NEWER: Mapping[int, int] = {}
+NONE_NEWER: Mapping[int, int] = {}
 JUMP = 1000  # above all numbers that a lost owner can have given and no remaining worker has received
 
 
@@ -46,8 +46,8 @@ def member_record(member: Member) -> MemberRecord:
         user_id=member.user_id,
         edge=member.edge,
         connection=member.connection,
-        stay=member.stay,
-        told=member.told,
+        membership_id=member.membership_id,
+        session_version=member.session_version,
         privacy_version=member.privacy_version,
         granted=member.granted,
         lease_until=member.lease_until,
@@ -76,7 +76,7 @@ def member_record(member: Member) -> MemberRecord:
     )
 
 
-def visitor_of(member: Member) -> SessionInfo:
+def session_info_of(member: Member) -> SessionInfo:
     """Return the session of a member, as the room has received it."""
     return SessionInfo(
         edge=member.edge,
@@ -85,7 +85,7 @@ def visitor_of(member: Member) -> SessionInfo:
         name=member.name,
         image=member.image,
         connection=member.connection,
-        opening=member.told,
+        session_version=member.session_version,
         lease_until=member.lease_until,
         privacy_version=member.privacy_version,
         disabled=member.disabled,
@@ -122,21 +122,23 @@ def head_of(room: Room) -> RoomHead:
     )
 
 
-def whole_memo(room: Room) -> RoomMemo:
+def full_delta(room: Room) -> RoomDelta:
     """Return the whole room at its present revision, for a worker without a replica of it."""
     members = [member_record(member) for member in room.members.values()]
-    return RoomMemo(seq=room.seq, revision=room.revision, head=head_of(room), members=members, gone=[], whole=True)
+    return RoomDelta(
+        seq=room.seq, revision=room.revision, head=head_of(room), members=members, removed=[], complete=True
+    )
 
 
-def memo_of(room: Room, session_ids: Iterable[str]) -> RoomMemo:
+def delta_of(room: Room, session_ids: Iterable[str]) -> RoomDelta:
     """Return the delta for the replicas of the room: these sessions, and the room's own state."""
     members = {session_id: room.members.get(session_id) for session_id in sorted(session_ids) if session_id}
-    return RoomMemo(
+    return RoomDelta(
         seq=room.seq,
         revision=room.revision,
         head=head_of(room),
         members=[member_record(member) for member in members.values() if member is not None],
-        gone=[session_id for session_id, member in members.items() if member is None],
+        removed=[session_id for session_id, member in members.items() if member is None],
     )
 
 
@@ -146,14 +148,14 @@ def release_waiting(room: Room, now: float) -> None:
     for member in list(room.members.values()):
         for kind in member.pending:
             value = member.pending.take(kind)
-            room.setting.deadlines.cancel((kind, room.id, member.session_id))
+            room.context.deadlines.cancel((kind, room.id, member.session_id))
             REGISTERS[kind].apply(room, member, value, now)
     playback_sync.release_playback(room, now, at_once=True)
 
 
 def forget_deadlines(room: Room) -> None:
     """Cancel all deadlines of this room and its members."""
-    cancel = room.setting.deadlines.cancel
+    cancel = room.context.deadlines.cancel
     lifetime.forget_deadlines(room)
     for member in room.members.values():
         for kind in (*member.pending, "grace", "away", "typing_stop", "report_stale"):
@@ -164,18 +166,18 @@ def record_of(room: Room) -> RoomRecord:
     """Return the whole room, as its final record by an owner that gives it up."""
     return RoomRecord(
         seq=room.seq,
-        revision=room.setting.next_version(room.revision),
+        revision=room.context.next_version(room.revision),
         head=head_of(room),
         members={session_id: member_record(member) for session_id, member in room.members.items()},
         final=True,
     )
 
 
-def restore_room(room_id: str, record: RoomRecord, seq: int, setting: ShardContext, now: float) -> Room:
+def restore_room(room_id: str, record: RoomRecord, seq: int, context: ShardContext, now: float) -> Room:
     """Restore the room from a record. Leases and grace periods end at their original times; other deadlines begin anew.
     `seq` is the highest one that any worker has received."""
-    head, limits, deadlines = record.head, setting.limits, setting.deadlines
-    room = Room(room_id, head.type, setting, now)
+    head, limits, deadlines = record.head, context.limits, context.deadlines
+    room = Room(room_id, head.type, context, now)
     room.created_at, room.shown = head.created_at, head.shown
     room.sync_enabled = head.sync_enabled
     room.flushed_seq = seq
@@ -204,12 +206,12 @@ def restore_room(room_id: str, record: RoomRecord, seq: int, setting: ShardConte
 
 
 def _restore_member(room: Room, record: MemberRecord, alone: PrivateRoom, now: float) -> None:
-    setting = room.setting
-    limits, deadlines = setting.limits, setting.deadlines
+    context = room.context
+    limits, deadlines = context.limits, context.deadlines
     person = room.people.get(record.user_id)
     if person is None:
         person = room.people[record.user_id] = Person(record.user_id, record.profile, limits, alone)
-    visitor = SessionInfo(
+    session_info = SessionInfo(
         edge=record.edge,
         session_id=record.session_id,
         user_id=record.user_id,
@@ -226,31 +228,33 @@ def _restore_member(room: Room, record: MemberRecord, alone: PrivateRoom, now: f
     enter = EnterRoom(
         user_id=record.user_id,
         room_id=room.id,
-        visitor=visitor,
+        session_info=session_info,
         can_control=record.can_control,
         can_broadcast=record.can_broadcast,
         moderator=record.moderator,
     )
-    member = Member(enter, record.stay, person, limits, now)
+    member = Member(enter, record.membership_id, person, limits, now)
     for name in (
         "color", "index", "joined_at", "last_active_at", "connected", "attached", "cursor", "cursor_put_away",
-        "selection", "typing", "watching", "told", "granted",
+        "selection", "typing", "watching", "session_version", "granted",
     ):  # fmt: skip
         setattr(member, name, getattr(record, name))
     person.members[member.session_id] = room.members[member.session_id] = member
     if not member.connected:
-        room.hold(member, record.grace_until, now, not_before=now + UNHEARD_S)
-    room.prolong(member, member.lease_until)
+        room.hold(member, record.grace_until, now, not_before=now + RESUME_MARGIN_S)
+    room.extend_lease(member, member.lease_until)
     if member.typing is not None:
         deadlines.set(("typing_stop", room.id, member.session_id), now + limits.typing_stop_s)
     if member.watching:
         deadlines.set(("report_stale", room.id, member.session_id), now + limits.report_fresh_s)
 
 
-def reconcile(room: Room, presence: Presence, edges: Collection[int], now: float, *, late: bool = False) -> list[str]:
+def reconcile(
+    room: Room, presence: Presence, edges: Collection[int], now: float, *, delayed: bool = False
+) -> list[str]:
     """Apply an edge's report to the room. A member of that edge, with a connection up to the report's `newest`, that
     the report lacks is held for the grace period; a reported one is resumed, unless it is connected at another of
-    `edges`. `late`: the room may have answered a join since the edge reported that the session receives no events.
+    `edges`. `delayed`: the room may have answered a join since the edge reported that the session receives no events.
     Return the sessions that receive the room's events but are not in it."""
     edge, sessions = presence.edge, presence.sessions
     for member in list(room.members.values()):
@@ -258,19 +262,20 @@ def reconcile(room: Room, presence: Presence, edges: Collection[int], now: float
         if spoken_of and member.connected and member.session_id not in sessions:
             room.drop(member, now)
     lost = []
-    for session_id, (hears, connection, _) in sessions.items():
+    for session_id, (subscribed, connection, _) in sessions.items():
         found = room.members.get(session_id)
         if found is None:
-            if hears:  # a session without the room's events gets the answer at its next join
+            if subscribed:  # a session without the room's events gets the answer at its next join
                 lost.append(session_id)
             continue
         if found.edge != edge and found.connected and found.edge in edges:
             continue
         if not found.connected or found.edge != edge:
-            if late and found.connection != connection:
+            if delayed and found.connection != connection:
                 continue  # the user's owner decides which of the two connections is the later one
             room.resume(found, edge, connection, now)
-        found.attached = hears or (late and found.attached)  # `resume` has ended the events of another connection
+        # `resume` has ended the events of another connection
+        found.attached = subscribed or (delayed and found.attached)
     return lost
 
 
@@ -307,9 +312,9 @@ def session_record(session_id: str, session: UserSession) -> SessionRecord:
         edge=session.edge,
         connection=session.connection,
         accepted_at=session.accepted_at,
-        opening=session.opening,
+        session_version=session.session_version,
         privacy_version=session.privacy_version,
-        heard=session.heard,
+        received_privacy_seq=session.received_privacy_seq,
         lease_until=session.lease_until,
         grace_until=session.grace_until,
         connected=session.connected,
@@ -324,62 +329,66 @@ def session_record(session_id: str, session: UserSession) -> SessionRecord:
 
 def user_record(user: User) -> UserRecord:
     """Return the record of the whole user."""
-    wishes = (user.wishes.invisible, user.wishes.share_cursor, user.wishes.share_selection)
+    privacy_defaults = (
+        user.privacy_defaults.invisible,
+        user.privacy_defaults.share_cursor,
+        user.privacy_defaults.share_selection,
+    )
     return UserRecord(
         user_id=user.id,
         revision=user.revision,
         manual=user.manual,
         status_message=user.status_message,
-        wishes=tuple(wish if isinstance(wish, bool) else None for wish in wishes),  # type: ignore[arg-type]
+        privacy_defaults=tuple(value if isinstance(value, bool) else None for value in privacy_defaults),  # type: ignore[arg-type]
         sessions=[session_record(session_id, session) for session_id, session in user.sessions.items()],
     )
 
 
-def restore_user(user_id: str, record: UserRecord | None, setting: ShardContext, now: float) -> User:
+def restore_user(user_id: str, record: UserRecord | None, context: ShardContext, now: float) -> User:
     """Restore the user from a record; without one return a new user."""
-    user = User(user_id, setting)
+    user = User(user_id, context)
     if record is None:
-        user.blank = setting.next_version()
+        user.restored_empty_version = context.next_version()
         return user
     user.revision, user.manual, user.status_message = record.revision, record.manual, record.status_message
-    _take_wishes(user, record)
+    _restore_privacy_defaults(user, record)
     for each in record.sessions:
         user.sessions[each.session_id] = _restored_session(each)
         if not each.connected:
-            user.hold_until(each.session_id, each.grace_until, not_before=now + UNHEARD_S)
+            user.hold_until(each.session_id, each.grace_until, not_before=now + RESUME_MARGIN_S)
         elif each.lease_until:
-            setting.deadlines.set(("session", user_id, each.session_id), each.lease_until)
+            context.deadlines.set(("session", user_id, each.session_id), each.lease_until)
     user.activity = user.liveliest()
     return user
 
 
-def take_late_privacy(user: User, record: UserRecord) -> None:
+def merge_delayed_privacy(user: User, record: UserRecord) -> None:
     """Apply a late record, of an owner that stalled: what a session hides with a higher version than here counts,
     together with what the user hides with scope "user"."""
     newer = [
-        word
-        for word in record.sessions
-        if word.session_id in user.sessions and word.privacy_version > user.sessions[word.session_id].privacy_version
+        each
+        for each in record.sessions
+        if each.session_id in user.sessions and each.privacy_version > user.sessions[each.session_id].privacy_version
     ]
-    for word in newer:
-        user.believe_privacy(word.session_id, word)
+    for each in newer:
+        user.restore_privacy(each.session_id, each)
     if newer:
-        _take_wishes(user, record)
+        _restore_privacy_defaults(user, record)
 
 
-def _take_wishes(user: User, record: UserRecord) -> None:
+def _restore_privacy_defaults(user: User, record: UserRecord) -> None:
     """Take what the user hides with scope "user" from a record, where it is not known here."""
-    for name, wish in zip(("invisible", "share_cursor", "share_selection"), record.wishes, strict=True):
-        if wish is not None and not isinstance(getattr(user.wishes, name), bool):
-            setattr(user.wishes, name, wish)
+    for name, default in zip(("invisible", "share_cursor", "share_selection"), record.privacy_defaults, strict=True):
+        if default is not None and not isinstance(getattr(user.privacy_defaults, name), bool):
+            setattr(user.privacy_defaults, name, default)
 
 
-def take_late_record(user: User, record: UserRecord) -> bool:
+def merge_delayed_record(user: User, record: UserRecord) -> bool:
     """Apply the late record of a user that was restored without one. Return whether it changes the user."""
-    if not user.believed < record.revision < user.blank:
+    if not user.restored_profile_version < record.revision < user.restored_empty_version:
         return False
-    user.blank, user.manual, user.status_message = 0, record.manual, record.status_message
-    _take_wishes(user, record)
+    user.restored_empty_version, user.manual, user.status_message = 0, record.manual, record.status_message
+    _restore_privacy_defaults(user, record)
     return True
 
 
@@ -392,64 +401,70 @@ def _restored_session(record: SessionRecord) -> UserSession:
     return session
 
 
-def meet(user: User, word: SessionRecord, *, tell: bool) -> SessionRecord | None:
+def merge_live_session(user: User, record: SessionRecord, *, notify_rooms: bool) -> SessionRecord | None:
     """Apply an edge's report of one of the user's sessions. When two connections have the session, the one with the
-    higher `opening` keeps it, and the other one is returned [D16]. `tell`: notify the rooms in any case."""
-    session = user.sessions.get(word.session_id)
+    higher `session_version` keeps it, and the other one is returned [D16]. `notify_rooms`: notify the rooms in any
+    case."""
+    session = user.sessions.get(record.session_id)
     loser, unknown = None, session is None
     if session is None:
-        session = user.sessions[word.session_id] = _restored_session(word)
+        session = user.sessions[record.session_id] = _restored_session(record)
         session.rooms = {}
         session.connected = False
-    elif session.connection != word.connection:
-        if session.opening > word.opening:
-            return word
-        loser = session_record(word.session_id, session) if session.connected else None
-        session.edge, session.connection, session.heard = word.edge, word.connection, word.heard
+    elif session.connection != record.connection:
+        if session.session_version > record.session_version:
+            return record
+        loser = session_record(record.session_id, session) if session.connected else None
+        session.edge = record.edge
+        session.connection = record.connection
+        session.received_privacy_seq = record.received_privacy_seq
         # Resumed since: the new connection has received which rooms the session is in.
         session.connected, session.rooms = False, {}
-    session.accepted_at, session.opening = word.accepted_at, max(session.opening, word.opening)
-    if word.privacy_version > session.privacy_version:
-        user.believe_privacy(word.session_id, word)
-    session.activity = word.activity
-    user.keep(word.session_id)
+    session.accepted_at = record.accepted_at
+    session.session_version = max(session.session_version, record.session_version)
+    if record.privacy_version > session.privacy_version:
+        user.restore_privacy(record.session_id, record)
+    session.activity = record.activity
+    user.end_grace(record.session_id)
     # the record of a stalled owner has versions of memberships here, which no edge reports
-    session.named = frozenset(room_id for room_id, how in word.rooms.items() if how <= ASKED) or NONE
-    for room_id, how in word.rooms.items():
-        if how != ASKED:
-            session.rooms.setdefault(room_id, 0)  # the version comes with the next join or the room's `ClaimMember`
-    if tell or not session.connected:
+    session.named = frozenset(room_id for room_id, how in record.rooms.items() if how <= JOINING) or NONE
+    for room_id, how in record.rooms.items():
+        if how != JOINING:
+            session.rooms.setdefault(room_id, 0)  # the version comes with the next join or the room's `ConfirmMember`
+    if notify_rooms or not session.connected:
         session.connected = True
-        _tell_rooms(user, session, word)
-    if word.privacy_version < session.privacy_version:  # another session has changed it with scope "user"
-        user.tell_privacy(word.session_id)
+        _resume_in_rooms(user, session, record)
+    if record.privacy_version < session.privacy_version:  # another session has changed it with scope "user"
+        user.send_privacy_to_edge(record.session_id)
     if unknown:  # the edge has the client's last change of privacy, which no room may have received yet
-        user.setting.effects += [user.privacy_word(word.session_id, room_id) for room_id in sorted(session.rooms)]
+        user.context.effects += [user.privacy_command(record.session_id, room_id) for room_id in sorted(session.rooms)]
     return loser
 
 
-def leave_left_rooms(user: User, word: SessionRecord) -> None:
+def leave_left_rooms(user: User, record: SessionRecord) -> None:
     """Leave the rooms that the session's edge reports as left, after the user was restored from a record: a lost owner
     may not have replicated these leaves."""
-    session = user.sessions[word.session_id]
-    if (session.edge, session.connection) == (word.edge, word.connection):
-        for room_id, reason in word.left.items():
-            if room_id in session.rooms and room_id not in word.rooms:
-                user.step_out(RemoveMember(room_id=room_id, session_id=word.session_id, reason=reason))
+    session = user.sessions[record.session_id]
+    if (session.edge, session.connection) == (record.edge, record.connection):
+        for room_id, reason in record.left.items():
+            if room_id in session.rooms and room_id not in record.rooms:
+                user.leave_room(RemoveMember(room_id=room_id, session_id=record.session_id, reason=reason))
 
 
-def _tell_rooms(user: User, session: UserSession, word: SessionRecord) -> None:
+def _resume_in_rooms(user: User, session: UserSession, record: SessionRecord) -> None:
     """Notify the session's rooms that it is connected, because they may hold it as lost; also rooms with a join that is
     not answered yet. In rooms that the edge does not report the session receives no events: it may have left, or been
     removed."""
     for room_id in sorted(session.rooms):
-        hears = word.rooms.get(room_id, IN_WITHOUT_EVENTS) in (HEARS, ASKED)
-        stay = session.rooms[room_id]
-        user.setting.effects.append(user.resume_word(word.session_id, room_id, stay, hears=hears))
+        subscribed = record.rooms.get(room_id, NOT_SUBSCRIBED) in (SUBSCRIBED, JOINING)
+        membership_id = session.rooms[room_id]
+        user.context.effects.append(
+            user.resume_command(record.session_id, room_id, membership_id, subscribed=subscribed)
+        )
 
 
 def hold_absent(
-    user: User, edges: Collection[int], named: dict[int, set[str]], now: float, newest: Mapping[int, int] = NOBODY_NEWER
+    user: User, edges: Collection[int], named: dict[int, set[str]], now: float, newest: Mapping[int, int] = NONE_NEWER
 ) -> None:
     """Begin the grace period of each session that no edge holds any more. Its edge is not among `edges`, or has
     reported its sessions (`named`, by edge) without it, although its connection is not above the edge's `newest`, up to

@@ -9,12 +9,12 @@ from koko_presence.protocol.events import encode, error_reply
 from koko_presence.rooms.context import ShardContext
 
 
-def answer(setting: ShardContext, call: Call, result: Any) -> None:
+def answer(context: ShardContext, call: Call, result: Any) -> None:
     """Answer a call that has succeeded; msgspec encodes `result`."""
-    setting.effects.append((call.edge, CallAnswered(number=call.number, payload=encode(result))))
+    context.effects.append((call.edge, CallAnswered(number=call.number, payload=encode(result))))
 
 
-def refuse(setting: ShardContext, call: Call, error: PresenceError, room_id: str | None = None) -> None:
+def refuse(context: ShardContext, call: Call, error: PresenceError, room_id: str | None = None) -> None:
     """Answer a call that has failed."""
     payload = error_reply(error, None, room_id)
-    setting.effects.append((call.edge, CallAnswered(number=call.number, payload=payload, refused=True)))
+    context.effects.append((call.edge, CallAnswered(number=call.number, payload=payload, refused=True)))

@@ -22,9 +22,9 @@ from koko_presence.protocol.commands import (
     AdmitMember,
     ApplyPrivacy,
     ApplyProfile,
-    AskActive,
     Call,
     Command,
+    QueryActive,
     RemoveMember,
     RenewLease,
     ResumeMember,
@@ -39,11 +39,11 @@ from koko_presence.protocol.errors import NOT_CHECKED, NOT_CHECKED_RETRY_S, Pres
 from koko_presence.protocol.events import ActiveReply, ServerNotice, encode, encode_ack, error_reply
 from koko_presence.protocol.limits import Limits, RoomOptions
 from koko_presence.protocol.messages import Broadcast, CursorMessage, PlaybackMessage, RoomMessage
-from koko_presence.protocol.snapshots import StayEnd
+from koko_presence.protocol.snapshots import MembershipEnd
 from koko_presence.rooms import call_scopes, lifetime, playback_sync, presence_state, snapshot_view, webhook_recorder
 from koko_presence.rooms.context import ShardContext
 from koko_presence.rooms.deadlines import Deadlines
-from koko_presence.rooms.due import what_is_due
+from koko_presence.rooms.due import handle_due
 from koko_presence.rooms.member import Member
 from koko_presence.rooms.message_handlers import ACTIONS
 from koko_presence.rooms.room import Room
@@ -57,12 +57,12 @@ from .user_handlers import UserHandlers, refuse_join
 
 
 class Ended(NamedTuple):
-    """The end of a membership: its version (`stay`), when the room emitted it (`told_at`; 0.0: the session was not in
-    the room), when it was recorded, and when the room was created (0.0: there was none). Times are monotonic
+    """The end of a membership: its version (`membership_id`), when the room emitted it (`notified_at`; 0.0: the session
+    was not in the room), when it was recorded, and when the room was created (0.0: there was none). Times are monotonic
     seconds."""
 
-    stay: int
-    told_at: float
+    membership_id: int
+    notified_at: float
     noted_at: float
     created_at: float
 
@@ -80,7 +80,7 @@ class Shard:
 
     def __init__(self, limits: Limits, options: RoomOptions, wall: WallClock) -> None:
         self.deadlines = Deadlines()
-        self.setting = ShardContext(limits, options, wall, self.deadlines)
+        self.context = ShardContext(limits, options, wall, self.deadlines)
         self.rooms: dict[str, Room] = {}
         self.users: dict[str, User] = {}
         self.freed: list[Room] = []  # rooms that are gone, whose replicas are to be deleted
@@ -93,9 +93,9 @@ class Shard:
         # Recent ends of memberships: an `AdmitMember` that took another way may come after the `RemoveMember`.
         self._ended: dict[str, dict[str, Ended]] = {}  # by room and session
         self._swept_at = 0.0
-        self._desk = UserHandlers(self.setting, self.users, self.denied, self.trusts)
+        self._user_handlers = UserHandlers(self.context, self.users, self.denied, self.trusts)
         self._handlers: dict[type, Callable[[Any, float], None]] = {
-            **self._desk.handlers,
+            **self._user_handlers.handlers,
             AdmitMember: self._admit,
             RemoveMember: self._remove,
             SuspendMember: self._drop,
@@ -105,7 +105,7 @@ class Shard:
             ApplyPrivacy: self._apply_privacy,
             UpdatePermissions: self._regrant,
             RoomAction: self._act,
-            AskActive: self._ask_active,
+            QueryActive: self._query_active,
             ServerBroadcast: self._announce,
         }
 
@@ -117,19 +117,20 @@ class Shard:
         if room is not None and not (kind is RoomAction and type(command.message) is CursorMessage):  # type: ignore[union-attr]
             room.settle()  # earlier cursors are encoded first, for the members that were to receive them
         self._handlers[kind](command, now)
-        if self.setting.kept and kind in self._desk.handlers:  # commands to rooms name users of other owners, too
-            self.setting.touched_users.add(command.user_id)  # type: ignore[union-attr]
+        # commands to rooms name users of other owners, too
+        if self.context.replicated and kind in self._user_handlers.handlers:
+            self.context.touched_users.add(command.user_id)  # type: ignore[union-attr]
 
     def take_effects(self) -> list[Effect]:
         """Return the effects of `handle` and `tick` since the last call, in order."""
-        effects, self.setting.effects = self.setting.effects, []
+        effects, self.context.effects = self.context.effects, []
         return effects
 
     # --- time -----------------------------------------------------------------------------------------------------
 
     def trusts(self, now: float) -> bool:
         """Return whether a session that is unknown here may have been held by a lost owner [N-c]."""
-        return now < self.setting.delays.ends(self._trust_from, self._trust_s)
+        return now < self.context.delays.ends(self._trust_from, self._trust_s)
 
     def trust_for(self, seconds: float, now: float) -> None:
         """Accept resume tokens of unknown sessions for `seconds`, longer while the service is behind: an owner was
@@ -148,8 +149,8 @@ class Shard:
                 if user is not None and sub_id in user.sessions:
                     user.expire(sub_id, now)
                     if sub_id not in user.sessions:
-                        self.setting.touched_users.add(owner_id)
-                        self._desk.drop_if_gone(user)
+                        self.context.touched_users.add(owner_id)
+                        self._user_handlers.drop_if_gone(user)
                 continue
             room = self.rooms.get(owner_id)
             if room is None:
@@ -160,7 +161,7 @@ class Shard:
                 self._touch(room, now, "", *room.members)
                 self._free_if_empty(room, now)
                 continue
-            due = what_is_due(room, kind, sub_id, now)
+            due = handle_due(room, kind, sub_id, now)
             if due.ended:
                 self._after_removal(room, sub_id, now)
             if due.touched is not None:
@@ -171,13 +172,13 @@ class Shard:
     def edges_of(self, room: Room) -> list[int]:
         """Return the edges that a room's flush goes to: those with members, and those whose last member has just
         left."""
-        edges = {member.edge for member in room.members.values() if member.attached} | room.parted
-        room.parted.clear()
+        edges = {member.edge for member in room.members.values() if member.attached} | room.edges_to_notify
+        room.edges_to_notify.clear()
         return sorted(edges)
 
     def packet(self, room: Room, items: list[StreamFrame], now: float) -> RoomBatch:
         """Return the room's flush."""
-        return RoomBatch(room.id, items, self.setting.wall.iso(now))
+        return RoomBatch(room.id, items, self.context.wall.iso(now))
 
     def changed_room(self, room: Room, now: float) -> None:
         """Flush and replicate the whole room: anything in it may have changed."""
@@ -185,12 +186,12 @@ class Shard:
 
     def changed_user(self, user: User, now: float) -> None:
         """Replicate the user, and drop it when it has no sessions: anything of it may have changed."""
-        self.setting.touched_users.add(user.id)
-        self._desk.drop_if_gone(user)
+        self.context.touched_users.add(user.id)
+        self._user_handlers.drop_if_gone(user)
 
     def _touch(self, room: Room, now: float, *session_ids: str) -> None:
         """Schedule the room's flush, and the replication of these sessions."""
-        if self.setting.kept and session_ids:
+        if self.context.replicated and session_ids:
             room.changed.update(session_ids)
             self.plan.urge(room, now) if not room.out else self.plan.touch(room, now)
             return
@@ -201,103 +202,107 @@ class Shard:
     def _admit(self, command: AdmitMember, now: float) -> None:
         enter = command.enter
         room = self.rooms.get(command.room_id)
-        before = None if room is None else room.members.get(enter.visitor.session_id)
+        before = None if room is None else room.members.get(enter.session_info.session_id)
         made, known = room is None, before is not None
         might_play = before is not None and before.may_play
         shown = room is not None and room.shown
-        if before is not None and enter.call is None and command.stay < before.stay:
+        if before is not None and enter.call is None and command.membership_id < before.membership_id:
             return  # from an owner that stalled: the session has joined again since
-        ended = self.ended(command.room_id, enter.visitor.session_id)
-        if command.stay <= ended.stay:
+        ended = self.ended(command.room_id, enter.session_info.session_id)
+        if command.membership_id <= ended.membership_id:
             if enter.call is not None:
-                replies.refuse(self.setting, enter.call, PresenceError("UNAVAILABLE"), enter.room_id)
+                replies.refuse(self.context, enter.call, PresenceError("UNAVAILABLE"), enter.room_id)
             return  # from an owner that stalled: the session has left since
         try:
-            if enter.stays and before is None:
+            if enter.members_only and before is None:
                 raise PresenceError("FORBIDDEN", NOT_CHECKED, retry_after_s=NOT_CHECKED_RETRY_S)
             if room is None:
                 if enter.room_type is None:
                     raise unnamed_type()
-                room = self.rooms[command.room_id] = Room(command.room_id, enter.room_type, self.setting, now)
-            room.admit(enter, command.stay, command.profile, now)
+                room = self.rooms[command.room_id] = Room(command.room_id, enter.room_type, self.context, now)
+            room.admit(enter, command.membership_id, command.profile, now)
         except PresenceError as error:
-            out = room is None or enter.visitor.session_id not in room.members  # a refused second join changes nothing
-            refuse_join(self.setting, enter, error, out=out)
+            # a refused second join changes nothing
+            out = room is None or enter.session_info.session_id not in room.members
+            refuse_join(self.context, enter, error, out=out)
             if out:
-                sid = enter.visitor.session_id
-                word = RoomLeft(user_id=enter.user_id, room_id=enter.room_id, session_id=sid, stay=command.stay)
-                self.setting.effects.append(word)
+                sid = enter.session_info.session_id
+                room_left = RoomLeft(
+                    user_id=enter.user_id, room_id=enter.room_id, session_id=sid, membership_id=command.membership_id
+                )
+                self.context.effects.append(room_left)
             return
-        member = room.members[enter.visitor.session_id]
+        member = room.members[enter.session_info.session_id]
         if not known:
             # in the same loop iteration as its last leave: the events of the two memberships need different times
-            if member.joined_at <= ended.told_at:
-                member.joined_at = nextafter(ended.told_at, inf)
+            if member.joined_at <= ended.notified_at:
+                member.joined_at = nextafter(ended.notified_at, inf)
             webhook_recorder.entered(room, member, now, made=made, begun=room.shown and not shown)
         elif might_play and not member.may_play:  # it has joined again, with fewer rights
             playback_sync.lose_control(room, member, now)
         if enter.call is not None:
-            replies.answer(self.setting, enter.call, snapshot_view.joined_reply(room, member, None, now))
+            replies.answer(self.context, enter.call, snapshot_view.joined_reply(room, member, None, now))
         self._touch(room, now, *room.people[enter.user_id].members)  # they share the profile
 
     def _remove(self, command: RemoveMember, now: float) -> None:
         room, member = self._find(command.room_id, command.session_id)
-        self._note_end(command, now if member is None else max(now, member.joined_at), told=member is not None)
-        if room is not None and member is not None and not 0 < command.stay < member.stay:
+        self._note_end(command, now if member is None else max(now, member.joined_at), notified=member is not None)
+        if room is not None and member is not None and not 0 < command.membership_id < member.membership_id:
             room.remove(member, command.reason, now, id=command.id)  # decided by the user's owner
             self._after_removal(room, member.session_id, now)
         if command.call is not None:
             left = command.left if member is not None else command.left - 1
-            replies.answer(self.setting, command.call, {"success": True, "left": left})
+            replies.answer(self.context, command.call, {"success": True, "left": left})
 
     def ended(self, room_id: str, session_id: str) -> Ended:
         """Return the last recent end of a membership of the session in the room; `NEVER` for none."""
         return self._ended.get(room_id, NO_ENDS).get(session_id, NEVER)
 
-    def ends(self, now: float) -> dict[str, list[StayEnd]]:
+    def ends(self, now: float) -> dict[str, list[MembershipEnd]]:
         """Return the recent ends of memberships, by room."""
         self._sweep_ends(now)
         return {
-            room_id: [StayEnd(session_id, *end) for session_id, end in ends.items()]
+            room_id: [MembershipEnd(session_id, *end) for session_id, end in ends.items()]
             for room_id, ends in self._ended.items()
         }
 
-    def note_ends(self, room_id: str, ends: list[StayEnd], now: float) -> None:
+    def note_ends(self, room_id: str, ends: list[MembershipEnd], now: float) -> None:
         """Merge the ends that the room's previous owner has recorded."""
         for end in ends:
             known = self.ended(room_id, end.session_id)
             self._ended.setdefault(room_id, {})[end.session_id] = Ended(
-                max(known.stay, end.stay),
-                max(known.told_at, end.told_at),
+                max(known.membership_id, end.membership_id),
+                max(known.notified_at, end.notified_at),
                 max(known.noted_at, end.noted_at),
                 max(known.created_at, end.created_at),
             )
         if room_id in self.rooms:
-            self.tell_of_ended_rivals(self.rooms[room_id], now)
+            self.repeat_entries_after_competing_end(self.rooms[room_id], now)
 
-    def tell_of_ended_rivals(self, room: Room, now: float) -> None:
+    def repeat_entries_after_competing_end(self, room: Room, now: float) -> None:
         """Record the entries of the present members once more when another owner, without a record of this room, has
         created it too and reported its end: the application's back end takes the room for empty."""
-        rivals = [end for end in self._ended.get(room.id, NO_ENDS).values() if end.created_at > room.created_at]
-        if not rivals:
+        competing_ends = [end for end in self._ended.get(room.id, NO_ENDS).values() if end.created_at > room.created_at]
+        if not competing_ends:
             return
-        made_at, told_at = max(end.created_at for end in rivals), max(end.told_at for end in rivals)
-        webhook_recorder.entered_before_creation(room, made_at, told_at, now)
+        made_at = max(end.created_at for end in competing_ends)
+        notified_at = max(end.notified_at for end in competing_ends)
+        webhook_recorder.entered_before_creation(room, made_at, notified_at, now)
 
-    def _note_end(self, command: RemoveMember, at: float, *, told: bool) -> None:
+    def _note_end(self, command: RemoveMember, at: float, *, notified: bool) -> None:
         if at > self._swept_at + ENDED_S:
             self._sweep_ends(at)
             self._swept_at = at
         known, room = self.ended(command.room_id, command.session_id), self.rooms.get(command.room_id)
         made_at = known.created_at if room is None else room.created_at
-        end = Ended(max(known.stay, command.stay), at if told else known.told_at, at, made_at)
+        end = Ended(max(known.membership_id, command.membership_id), at if notified else known.notified_at, at, made_at)
         self._ended.setdefault(command.room_id, {})[command.session_id] = end
 
     def _sweep_ends(self, now: float) -> None:
         for room_id, ends in list(self._ended.items()):
-            late = {session_id: end for session_id, end in ends.items() if now - end.noted_at <= ENDED_S}
-            if late:
-                self._ended[room_id] = late
+            recent = {session_id: end for session_id, end in ends.items() if now - end.noted_at <= ENDED_S}
+            if recent:
+                self._ended[room_id] = recent
             else:
                 del self._ended[room_id]
 
@@ -305,23 +310,23 @@ class Shard:
         room, member = self._find(command.room_id, command.session_id)
         found = room is not None and member is not None and member.leased
         if room is not None and member is not None and member.leased:
-            room.prolong(member, max(member.lease_until, command.lease_until))  # it may come twice
+            room.extend_lease(member, max(member.lease_until, command.lease_until))  # it may come twice
             self._touch(room, now, member.session_id)
         else:  # lost with an owner: notify the user's owner
-            self.setting.effects.append(
+            self.context.effects.append(
                 RoomLeft(
                     user_id=command.user_id,
                     room_id=command.room_id,
                     session_id=command.session_id,
-                    stay=command.stay,
+                    membership_id=command.membership_id,
                 )
             )
         if command.call is not None:
             renewed = command.renewed if found else command.renewed - 1
             if renewed:
-                replies.answer(self.setting, command.call, {"success": True, "renewed": renewed})
+                replies.answer(self.context, command.call, {"success": True, "renewed": renewed})
             else:
-                replies.refuse(self.setting, command.call, http_sessions.nothing_to_renew())
+                replies.refuse(self.context, command.call, http_sessions.nothing_to_renew())
 
     def _after_removal(self, room: Room, session_id: str, now: float) -> None:
         self._touch(room, now, session_id)
@@ -336,16 +341,16 @@ class Shard:
         lifetime.forget_deadlines(room)
         if self.rooms.get(room.id) is room:
             del self.rooms[room.id]
-            if self.setting.kept:
+            if self.context.replicated:
                 self.freed.append(room)
 
     def _drop(self, command: SuspendMember, now: float) -> None:
         room, member = self._find(command.room_id, command.session_id)
-        if room is None or member is None or member.leased or command.version < member.told:
+        if room is None or member is None or member.leased or command.version < member.session_version:
             return
         if member.connection != command.connection and (member.connected or command.grace_until <= member.grace_until):
             return
-        member.told = command.version
+        member.session_version = command.version
         if member.connected:
             presence_state.settle(room, member, now)
             room.drop(member, now, command.grace_until, command.away_at)
@@ -358,25 +363,25 @@ class Shard:
     def _resume(self, command: ResumeMember, now: float) -> None:
         room, member = self._find(command.room_id, command.session_id)
         if room is None or member is None:
-            if command.stay:  # else restored from an edge's report, which the room receives itself
-                self.setting.effects.append(
+            if command.membership_id:  # else restored from an edge's report, which the room receives itself
+                self.context.effects.append(
                     RoomLeft(
                         user_id=command.user_id,
                         room_id=command.room_id,
                         session_id=command.session_id,
-                        stay=command.stay,
+                        membership_id=command.membership_id,
                     )
                 )
             return
-        if command.version < member.told:
+        if command.version < member.session_version:
             return  # repeated, or from a previous owner
-        member.told = command.version
+        member.session_version = command.version
         if member.connected and (member.edge, member.connection) == (command.edge, command.connection):
-            if not command.hears or member.attached:
+            if not command.subscribed or member.attached:
                 return  # repeated to the backup owner of an owner that had sent it
         else:
             room.resume(member, command.edge, command.connection, now)
-        if command.hears:  # it has not received what the room has sent meanwhile
+        if command.subscribed:  # it has not received what the room has sent meanwhile
             send_snapshot(room, member, None, now)
         self._touch(room, now, member.session_id)
 
@@ -422,8 +427,8 @@ class Shard:
         if room is None or member is None:
             tally.refused(message, "NOT_IN_ROOM")
             error = error_reply(PresenceError("NOT_IN_ROOM"), message.id, command.room_id)
-            news = Reply(session_id=command.session_id, payload=error, refusal=True)
-            self.setting.effects.append((command.edge, news))
+            edge_message = Reply(session_id=command.session_id, payload=error, refusal=True)
+            self.context.effects.append((command.edge, edge_message))
             return
         try:
             if command.hidden and not _is_own_matter(message):
@@ -451,12 +456,12 @@ class Shard:
                 result = None if dropped else self._do(room, member, message, now)
         except PresenceError as refusal:
             tally.refused(message, refusal.code)
-            replies.refuse(self.setting, call, refusal, command.room_id)
+            replies.refuse(self.context, call, refusal, command.room_id)
             return
-        replies.answer(self.setting, call, result or {"success": True})
+        replies.answer(self.context, call, result or {"success": True})
         if member.last_active_at == now and not member.leased:  # counted as an interaction [D12]
-            news = SessionActed(session_id=member.session_id, activity="active")
-            self.setting.effects.append((member.edge, news))
+            edge_message = SessionActed(session_id=member.session_id, activity="active")
+            self.context.effects.append((member.edge, edge_message))
         self._touch_after(room, member, message, now)
 
     def _do(self, room: Room, member: Member, message: RoomMessage, now: float) -> presence_state.Result:
@@ -479,9 +484,9 @@ class Shard:
         """Send the advised send interval to a room's members, when it differs from what they have [N17]."""
         room.advised_ms = self.plan.advised_ms
         interval_ms = room.send_interval_ms
-        if interval_ms == room.told_ms:
+        if interval_ms == room.announced_ms:
             return
-        room.told_ms = interval_ms
+        room.announced_ms = interval_ms
         notice = ServerNotice(
             code="SEND_INTERVAL",
             message=f"Send cursors and selections at most every {interval_ms} ms in this room.",
@@ -490,7 +495,7 @@ class Shard:
         )
         room.out.append(StreamFrame(frame_text(encode(notice))))
 
-    def _ask_active(self, command: AskActive, now: float) -> None:
+    def _query_active(self, command: QueryActive, now: float) -> None:
         room = self.rooms.get(command.room_id)
         known_type = None if room is None else room.type_for(room.people.get(command.user_id))
         if room is None or known_type is None:  # [C13]
@@ -504,18 +509,18 @@ class Shard:
         else:
             reply = snapshot_view.active_reply(room, command)
         if command.call is not None:
-            replies.answer(self.setting, command.call, reply)
+            replies.answer(self.context, command.call, reply)
             return
-        news = Reply(session_id=command.session_id, payload=encode(reply), tells_of=command.room_id)
-        self.setting.effects.append((command.edge, news))
+        edge_message = Reply(session_id=command.session_id, payload=encode(reply), shown_room_id=command.room_id)
+        self.context.effects.append((command.edge, edge_message))
 
-    def _refuse_active(self, command: AskActive, error: PresenceError) -> None:
+    def _refuse_active(self, command: QueryActive, error: PresenceError) -> None:
         tally.refused(command.message, error.code)
         if command.call is not None:
-            replies.refuse(self.setting, command.call, error, command.room_id)
+            replies.refuse(self.context, command.call, error, command.room_id)
             return
         payload = error_reply(error, command.message.id, command.room_id)
-        self.setting.effects.append((command.edge, Reply(session_id=command.session_id, payload=payload, refusal=True)))
+        self.context.effects.append((command.edge, Reply(session_id=command.session_id, payload=payload, refusal=True)))
 
     def _announce(self, command: ServerBroadcast, now: float) -> None:
         room = self.rooms.get(command.room_id)

@@ -26,11 +26,12 @@ TRUST_S = 1.0  # for which a resume token is accepted beyond the grace period af
 class GatheredRoom:
     """The gathered records and reports of one room that this worker is to own."""
 
-    __slots__ = ("best", "presences", "rivals", "seqs")
+    __slots__ = ("best", "competing_rooms", "presences", "seqs")
 
     def __init__(self) -> None:
         self.best: RoomRecord | None = None
-        self.rivals: list[RoomRecord] = []  # superseded by `best`: the same room as another owner has created it
+        # superseded by `best`: the same room as another owner has created it
+        self.competing_rooms: list[RoomRecord] = []
         self.presences: dict[int, Presence] = {}
         self.seqs: dict[int, int] = {}  # the room's `seq` at each worker
 
@@ -48,29 +49,29 @@ class GatheredRoom:
         if record.revision > self.best.revision:
             self.best, other = record, self.best
         if other.head.created_at != self.best.head.created_at:
-            self.rivals.append(other)
+            self.competing_rooms.append(other)
 
 
 class GatheredUser:
     """The gathered records and reports of one user that this worker is to own."""
 
-    __slots__ = ("best", "newest", "words")
+    __slots__ = ("best", "newest", "sessions_by_edge")
 
     def __init__(self) -> None:
         self.best: UserRecord | None = None
-        self.words: dict[int, list[SessionRecord]] = {}
+        self.sessions_by_edge: dict[int, list[SessionRecord]] = {}
         self.newest: dict[int, int] = {}  # by edge: up to which connection its report goes
 
     def add_record(self, record: UserRecord) -> None:
         if self.best is None or record.revision > self.best.revision:
             self.best = record
 
-    def add_words(self, edge: int, words: list[SessionRecord], newest: int) -> None:
+    def add_sessions(self, edge: int, records: list[SessionRecord], newest: int) -> None:
         """Add an edge's report, in place of an earlier one."""
-        self.words[edge], self.newest[edge] = words, newest
+        self.sessions_by_edge[edge], self.newest[edge] = records, newest
 
 
-def let_room_go(shard: Shard, room: Room) -> RoomRecord:
+def release_room(shard: Shard, room: Room) -> RoomRecord:
     """Remove a room that moves to another owner, and return its record; it must have been flushed."""
     reconcile.forget_deadlines(room)
     del shard.rooms[room.id]
@@ -78,16 +79,16 @@ def let_room_go(shard: Shard, room: Room) -> RoomRecord:
     return reconcile.record_of(room)
 
 
-def let_user_go(shard: Shard, user_id: str) -> UserRecord:
+def release_user(shard: Shard, user_id: str) -> UserRecord:
     """Remove a user that moves to another owner, and return its record."""
     user = shard.users.pop(user_id)
     for session_id in user.sessions:
-        shard.setting.deadlines.cancel(("session", user_id, session_id))
-    user.revision = shard.setting.next_version(user.revision)
+        shard.context.deadlines.cancel(("session", user_id, session_id))
+    user.revision = shard.context.next_version(user.revision)
     return reconcile.user_record(user)
 
 
-def take_room(
+def take_over_room(
     shard: Shard,
     room_id: str,
     gathered: GatheredRoom,
@@ -105,16 +106,16 @@ def take_room(
         if room is None:
             return
     elif best is not None:
-        for record in (best, *gathered.rivals):
+        for record in (best, *gathered.competing_rooms):
             if record.revision > room.restored_revision:  # of an owner that stalled
-                _tell_of_rival(shard, room, record, now)
+                _record_competing_room(shard, room, record, now)
     lost: dict[int, set[str]] = {}
     silent = {edge: Presence(edge=edge, newest=ALL, sessions={}) for edge in (announced if made else ())}
     for edge, presence in sorted((silent | gathered.presences).items()):
         if made:  # just restored: no connection has joined since
             presence.newest = ALL
-        lost[edge] = set(reconcile.reconcile(room, presence, edges, now, late=not made))
-    _lose(shard, lost)
+        lost[edge] = set(reconcile.reconcile(room, presence, edges, now, delayed=not made))
+    _send_session_lost(shard, lost)
     shard.changed_room(room, now)
 
 
@@ -123,117 +124,123 @@ def _restored(shard: Shard, room_id: str, gathered: GatheredRoom, now: float) ->
     when there is no record, or when all its members have left, which has ended the room."""
     record = gathered.best
     members = () if record is None else record.members.values()
-    ended = [member for member in members if member.stay <= shard.ended(room_id, member.session_id).stay]
+    ended = [
+        member for member in members if member.membership_id <= shard.ended(room_id, member.session_id).membership_id
+    ]
     gone = {member.session_id for member in ended}
     if record is None or (gone and gone == record.members.keys()):
-        _lose(shard, {edge: presence.sessions.keys() - gone for edge, presence in gathered.presences.items()})
+        _send_session_lost(
+            shard, {edge: presence.sessions.keys() - gone for edge, presence in gathered.presences.items()}
+        )
         if record is not None:
-            _tell_of_ended_room(shard, room_id, record, ended, now)
+            _record_ended_room(shard, room_id, record, ended, now)
         return None
     left = {session_id: member for session_id, member in record.members.items() if session_id not in gone}
     seq = max(gathered.seqs.values())
-    room = reconcile.restore_room(room_id, structs.replace(record, members=left), seq, shard.setting, now)
+    room = reconcile.restore_room(room_id, structs.replace(record, members=left), seq, shard.context, now)
     shard.rooms[room_id] = room
-    _tell_of_ended(shard, room, ended, now)
-    for rival in gathered.rivals:
-        _tell_of_rival(shard, room, rival, now)
-    shard.tell_of_ended_rivals(room, now)
+    _record_missed_leaves(shard, room, ended, now)
+    for competing in gathered.competing_rooms:
+        _record_competing_room(shard, room, competing, now)
+    shard.repeat_entries_after_competing_end(room, now)
     return room
 
 
-def _tell_of_rival(shard: Shard, room: Room, record: RoomRecord, now: float) -> None:
+def _record_competing_room(shard: Shard, room: Room, record: RoomRecord, now: float) -> None:
     """Record webhook events for a room that two owners have created, of which the other one's is given up: the leaves
     of the members that were only in that one. If that was created later, its `room_created` has cleared the entries of
     this one: record them once more."""
-    _tell_of_ended(shard, room, (each for key, each in record.members.items() if key not in room.members), now)
+    _record_missed_leaves(shard, room, (each for key, each in record.members.items() if key not in room.members), now)
     created_at = record.head.created_at
     if created_at > room.created_at:
         webhook_recorder.entered_before_creation(room, created_at, created_at, now)
 
 
-def _tell_of_ended(shard: Shard, room: Room, ended: Iterable[MemberRecord], now: float) -> None:
+def _record_missed_leaves(shard: Shard, room: Room, ended: Iterable[MemberRecord], now: float) -> None:
     """Record the leaves of members whose entry was reported after the end of their last membership, by an owner that
     stalled and then handled older commands."""
     for member in ended:
-        if member.joined_at > shard.ended(room.id, member.session_id).told_at:
+        if member.joined_at > shard.ended(room.id, member.session_id).notified_at:
             webhook_recorder.left_with_its_owner(room, member, now)
 
 
-def _tell_of_ended_room(
+def _record_ended_room(
     shard: Shard, room_id: str, record: RoomRecord, ended: Collection[MemberRecord], now: float
 ) -> None:
     """Record webhook events for a room whose recorded members have all left here since, which has ended it. Its
     creation may have been reported once more."""
-    if shard.setting.happenings is None:
+    if shard.context.webhook_sink is None:
         return
     empty = structs.replace(record, members={}, head=structs.replace(record.head, controller=None, requests=[]))
-    room = reconcile.restore_room(room_id, empty, record.seq, shard.setting, now)
+    room = reconcile.restore_room(room_id, empty, record.seq, shard.context, now)
     reconcile.forget_deadlines(room)
-    _tell_of_ended(shard, room, ended, now)
-    if record.head.created_at > max(shard.ended(room_id, member.session_id).told_at for member in ended):
+    _record_missed_leaves(shard, room, ended, now)
+    if record.head.created_at > max(shard.ended(room_id, member.session_id).notified_at for member in ended):
         webhook_recorder.emptied(room, now)
 
 
-def _lose(shard: Shard, sessions: Mapping[int, Set[str]]) -> None:
+def _send_session_lost(shard: Shard, sessions: Mapping[int, Set[str]]) -> None:
     for edge, lost in sorted(sessions.items()):
         for session_id in sorted(lost):
-            shard.setting.effects.append((edge, SessionLost(session_id=session_id)))
+            shard.context.effects.append((edge, SessionLost(session_id=session_id)))
 
 
-def take_user(
+def take_over_user(
     shard: Shard,
     user_id: str,
     gathered: GatheredUser,
     announced: Collection[int],
     edges: Collection[int],
     *,
-    late: bool,
+    delayed: bool,
     now: float,
 ) -> None:
     """Restore a user. `announced` are the edges that have reported all their sessions, so that a session missing there
-    is not connected; `edges` are all workers of the view. `late`: the user was already reported to rooms as
+    is not connected; `edges` are all workers of the view. `delayed`: the user was already reported to rooms as
     unknown."""
-    late = late or user_id in shard.denied
+    delayed = delayed or user_id in shard.denied
     user = shard.users.get(user_id)
     made = user is None
     if user is None:
-        user = shard.users[user_id] = reconcile.restore_user(user_id, gathered.best, shard.setting, now)
+        user = shard.users[user_id] = reconcile.restore_user(user_id, gathered.best, shard.context, now)
     stale: list[SessionRecord] = []
     changed = False
     if not made and gathered.best is not None:  # it may have a later connection, but also sessions that have ended
-        changed = reconcile.take_late_record(user, gathered.best)
-        reconcile.take_late_privacy(user, gathered.best)
+        changed = reconcile.merge_delayed_record(user, gathered.best)
+        reconcile.merge_delayed_privacy(user, gathered.best)
         stale = [
-            word
-            for word in gathered.best.sessions
-            if word.connected and not word.lease_until and word.opening > _opening(user, word.session_id)
+            record
+            for record in gathered.best.sessions
+            if record.connected
+            and not record.lease_until
+            and record.session_version > _session_version(user, record.session_id)
         ]
-    for words in (stale, *(words for _, words in sorted(gathered.words.items()))):
-        for word in words:
-            loser = reconcile.meet(user, word, tell=late)
+    for records in (stale, *(records for _, records in sorted(gathered.sessions_by_edge.items()))):
+        for record in records:
+            loser = reconcile.merge_live_session(user, record, notify_rooms=delayed)
             if loser is not None:
-                news = SessionReplaced(session_id=loser.session_id, connection=loser.connection)
-                shard.setting.effects.append((loser.edge, news))
+                edge_message = SessionReplaced(session_id=loser.session_id, connection=loser.connection)
+                shard.context.effects.append((loser.edge, edge_message))
     if made:
-        for words in gathered.words.values():
-            for word in words:
-                reconcile.leave_left_rooms(user, word)
-    named = {edge: {word.session_id for word in words} for edge, words in gathered.words.items()}
+        for records in gathered.sessions_by_edge.values():
+            for record in records:
+                reconcile.leave_left_rooms(user, record)
+    named = {edge: {record.session_id for record in records} for edge, records in gathered.sessions_by_edge.items()}
     if made:
         for edge in announced:
             named.setdefault(edge, set())
     reconcile.hold_absent(user, edges, named, now, {} if made else gathered.newest)
-    if changed or (made and late):  # rooms may show an outdated profile
-        user.spread_profile(min(user.sessions, default=""), changed=True, interacted=False)
+    if changed or (made and delayed):  # rooms may show an outdated profile
+        user.publish_profile(min(user.sessions, default=""), changed=True, interacted=False)
     shard.changed_user(user, now)
 
 
-def _opening(user: User, session_id: str) -> int:
+def _session_version(user: User, session_id: str) -> int:
     session = user.sessions.get(session_id)
-    return ALL if session is None else session.opening
+    return ALL if session is None else session.session_version
 
 
-def part_with(shard: Shard, edges: Collection[int], lost_some: bool, now: float) -> None:
+def suspend_sessions_of_lost_edges(shard: Shard, edges: Collection[int], lost_some: bool, now: float) -> None:
     """Hold the places of all sessions at edges that are not among `edges`, the workers of the view."""
     shard.denied.clear()
     for room in list(shard.rooms.values()):
@@ -245,4 +252,4 @@ def part_with(shard: Shard, edges: Collection[int], lost_some: bool, now: float)
             reconcile.hold_absent(user, edges, {}, now)
             shard.changed_user(user, now)
     if lost_some:
-        shard.trust_for(shard.setting.limits.grace_s + TRUST_S, now)
+        shard.trust_for(shard.context.limits.grace_s + TRUST_S, now)

@@ -7,26 +7,26 @@ from typing import Any
 from koko_presence._fastpath.counters import tally
 from koko_presence._fastpath.throttle import TokenBucket
 from koko_presence.protocol.commands import (
-    AskLeases,
     ChangeGrant,
     ChangePrivacy,
     ChangeStatus,
-    ClaimMember,
+    ConfirmMember,
     EndSession,
     EnterRoom,
     LeaveRoom,
     OpenSession,
+    QueryLeases,
     RenewLeases,
     ReportActivity,
     RoomLeft,
-    TakeLook,
+    SpendQueryBudget,
 )
 from koko_presence.protocol.edge_messages import Reply, RoomRefused, SessionActed
 from koko_presence.protocol.errors import PresenceError
 from koko_presence.protocol.events import encode_ack, error_reply
 from koko_presence.protocol.messages import MessageId
 from koko_presence.rooms.context import ShardContext
-from koko_presence.users import http_sessions, room_claims
+from koko_presence.users import http_sessions, member_confirmation
 from koko_presence.users.user import User, presence_is_off
 from koko_presence.users.user_rate_limits import Budgets
 
@@ -39,13 +39,13 @@ class UserHandlers:
     owner."""
 
     def __init__(
-        self, setting: ShardContext, users: dict[str, User], denied: set[str], trusts: Callable[[float], bool]
+        self, context: ShardContext, users: dict[str, User], denied: set[str], trusts: Callable[[float], bool]
     ) -> None:
-        self._setting = setting
+        self._context = context
         self._users = users
         self._denied = denied
         self._trusts = trusts
-        self._looks = Budgets()  # of all HTTP callers, also those without a session
+        self._query_budgets = Budgets()  # of all HTTP callers, also those without a session
         self.handlers: dict[type, Callable[[Any, float], None]] = {
             OpenSession: self._open,
             EndSession: self._end,
@@ -55,17 +55,17 @@ class UserHandlers:
             ChangeStatus: self._change_status,
             ChangePrivacy: self._change_privacy,
             ChangeGrant: self._change_grant,
-            TakeLook: self._take_look,
-            AskLeases: self._ask_leases,
+            SpendQueryBudget: self._spend_query_budget,
+            QueryLeases: self._query_leases,
             RenewLeases: self._renew,
             RoomLeft: self._left,
-            ClaimMember: self._claim,
+            ConfirmMember: self._confirm_member,
         }
 
     def _open(self, command: OpenSession, now: float) -> None:
         user = self._users.get(command.user_id)
         if user is None:
-            user = self._users[command.user_id] = User(command.user_id, self._setting)
+            user = self._users[command.user_id] = User(command.user_id, self._context)
         user.open(command, now, trusting=self._trusts(now))
         self.drop_if_gone(user)  # it may have had no session to resume
 
@@ -78,17 +78,17 @@ class UserHandlers:
     def _enter(self, command: EnterRoom, now: float) -> None:
         try:
             if command.call is not None:
-                user = self._users.get(command.user_id) or User(command.user_id, self._setting)
+                user = self._users.get(command.user_id) or User(command.user_id, self._context)
                 http_sessions.prepare(user, command, now)
                 self._users[command.user_id] = user
             self._user(command.user_id).enter(command)
         except PresenceError as error:
-            refuse_join(self._setting, command, error)
+            refuse_join(self._context, command, error)
 
     def _leave(self, command: LeaveRoom, now: float) -> None:
         user = self._users.get(command.user_id)
         if command.call is not None:
-            self._leave_for(user or User(command.user_id, self._setting), command)
+            self._leave_for(user or User(command.user_id, self._context), command)
         elif user is not None:
             user.leave(command)
         if user is not None:
@@ -99,31 +99,31 @@ class UserHandlers:
         assert call is not None
         try:
             if not http_sessions.leave(user, command):
-                replies.answer(self._setting, call, {"success": True, "left": 0})
+                replies.answer(self._context, call, {"success": True, "left": 0})
         except PresenceError as error:
-            replies.refuse(self._setting, call, error, command.room_id)
+            replies.refuse(self._context, call, error, command.room_id)
 
     def _left(self, command: RoomLeft, now: float) -> None:
         user = self._users.get(command.user_id)
         if user is not None:
-            user.left(command.session_id, command.room_id, command.stay)
+            user.left(command.session_id, command.room_id, command.membership_id)
             self.drop_if_gone(user)
 
-    def _claim(self, command: ClaimMember, now: float) -> None:
+    def _confirm_member(self, command: ConfirmMember, now: float) -> None:
         user = self._users.get(command.user_id)
-        if command.visitor.lease_until:
-            user = user or User(command.user_id, self._setting)
-            http_sessions.adopt(user, command, now)
+        if command.session_info.lease_until:
+            user = user or User(command.user_id, self._context)
+            http_sessions.restore_http_session(user, command, now)
             if user.sessions:
                 self._users[user.id] = user
-                room_claims.agree(user, command)
+                member_confirmation.reconcile_shown(user, command)
             return
         if user is None:
             self._denied.add(command.user_id)
-            user = self._users[command.user_id] = User(command.user_id, self._setting)
-            user.blank = self._setting.next_version()
-        room_claims.claim(user, command, now)
-        room_claims.agree(user, command)
+            user = self._users[command.user_id] = User(command.user_id, self._context)
+            user.restored_empty_version = self._context.next_version()
+        member_confirmation.confirm(user, command, now)
+        member_confirmation.reconcile_shown(user, command)
 
     def _report(self, command: ReportActivity, now: float) -> None:
         user = self._users.get(command.user_id)
@@ -134,18 +134,18 @@ class UserHandlers:
         user, call = self._users.get(command.user_id), command.call
         if call is not None:
             try:
-                user = self._spender(command, now)
+                user = self._charged_user(command, now)
                 if command.disabled and any(not session.disabled for session in user.sessions.values()):
                     raise presence_is_off()  # they would show the status
                 result = user.change_status(command)
-                http_sessions.tell_edge(
+                http_sessions.send_to_edge(
                     user,
                     command.session_id,
                     SessionActed(session_id=command.session_id, activity=command.activity),
                 )
-                replies.answer(self._setting, call, result)
+                replies.answer(self._context, call, result)
             except PresenceError as error:
-                replies.refuse(self._setting, call, error)
+                replies.refuse(self._context, call, error)
         elif user is not None:
             self._acknowledge(user, command.session_id, command.message.id, user.change_status(command))
 
@@ -153,12 +153,14 @@ class UserHandlers:
         user, call = self._users.get(command.user_id), command.call
         if call is not None:
             try:
-                replies.answer(self._setting, call, http_sessions.change_privacy(self._spender(command, now), command))
+                replies.answer(
+                    self._context, call, http_sessions.change_privacy(self._charged_user(command, now), command)
+                )
             except PresenceError as error:
                 if user is not None and command.session_id in user.sessions:
-                    user.hear(command)
-                    user.tell_privacy(command.session_id)  # its edge may have applied it
-                replies.refuse(self._setting, call, error)
+                    user.accept_privacy_change(command)
+                    user.send_privacy_to_edge(command.session_id)  # its edge may have applied it
+                replies.refuse(self._context, call, error)
             return
         if user is None:
             return
@@ -168,11 +170,11 @@ class UserHandlers:
         try:
             result = user.change_privacy(command)
             if len(user.sessions) > 1:  # another session may have changed it meanwhile: send the result
-                user.tell_privacy(command.session_id)
+                user.send_privacy_to_edge(command.session_id)
             self._acknowledge(user, command.session_id, command.id, result)
         except PresenceError as error:
             if command.session_id in user.sessions:
-                user.tell_privacy(command.session_id)  # its edge has applied it
+                user.send_privacy_to_edge(command.session_id)  # its edge has applied it
             self._reply(user, command.session_id, error_reply(error, command.id))
 
     def _change_grant(self, command: ChangeGrant, now: float) -> None:
@@ -180,21 +182,21 @@ class UserHandlers:
         if user is not None:
             user.regrant(command)
 
-    def _take_look(self, command: TakeLook, now: float) -> None:
-        limits, call = self._setting.limits, command.call
+    def _spend_query_budget(self, command: SpendQueryBudget, now: float) -> None:
+        limits, call = self._context.limits, command.call
         if call is None:
             return
         try:
-            self._looks.take(command.user_id, limits.join_hz, limits.join_burst, now)
-            replies.answer(self._setting, call, {"success": True})
+            self._query_budgets.take(command.user_id, limits.join_hz, limits.join_burst, now)
+            replies.answer(self._context, call, {"success": True})
         except PresenceError as error:
-            replies.refuse(self._setting, call, error)
+            replies.refuse(self._context, call, error)
 
-    def _ask_leases(self, command: AskLeases, now: float) -> None:
+    def _query_leases(self, command: QueryLeases, now: float) -> None:
         user = self._users.get(command.user_id)
         if command.call is not None:
             replies.answer(
-                self._setting, command.call, [] if user is None else http_sessions.held(user, command.session_id)
+                self._context, command.call, [] if user is None else http_sessions.held(user, command.session_id)
             )
 
     def _renew(self, command: RenewLeases, now: float) -> None:
@@ -205,16 +207,16 @@ class UserHandlers:
             http_sessions.renew(user, command, now)
         except PresenceError as error:
             if command.call is not None:
-                replies.refuse(self._setting, command.call, error)
+                replies.refuse(self._context, command.call, error)
 
-    def _spender(self, command: ChangeStatus | ChangePrivacy, now: float) -> User:
+    def _charged_user(self, command: ChangeStatus | ChangePrivacy, now: float) -> User:
         """Return the user that a call changes, and charge its budget; a socket's session has such a budget at its edge.
         Errors: SESSION_REQUIRED, RATE_LIMITED."""
         user = self._users.get(command.user_id)
         if user is None or (command.session_id and command.session_id not in user.sessions):
             raise http_sessions.unknown_session()
         if user.budget is None:
-            user.budget = TokenBucket(self._setting.limits.status_hz, self._setting.limits.status_burst)
+            user.budget = TokenBucket(self._context.limits.status_hz, self._context.limits.status_burst)
         if not user.budget.take(now):
             raise PresenceError("RATE_LIMITED", retry_after_s=user.budget.ready_at(now) - now)
         return user
@@ -227,7 +229,7 @@ class UserHandlers:
     def _reply(self, user: User, session_id: str, payload: bytes) -> None:
         session = user.sessions.get(session_id)
         if session is not None:
-            self._setting.effects.append((session.edge, Reply(session_id=session_id, payload=payload)))
+            self._context.effects.append((session.edge, Reply(session_id=session_id, payload=payload)))
 
     def _user(self, user_id: str) -> User:
         user = self._users.get(user_id)
@@ -241,16 +243,16 @@ class UserHandlers:
             self._users.pop(user.id, None)
 
 
-def refuse_join(setting: ShardContext, enter: EnterRoom, error: PresenceError, *, out: bool = True) -> None:
+def refuse_join(context: ShardContext, enter: EnterRoom, error: PresenceError, *, out: bool = True) -> None:
     """Report a failed join to the edge, or to the HTTP call."""
     tally.join_refused(error.code)
     if enter.call is not None:
-        replies.refuse(setting, enter.call, error, enter.room_id)
+        replies.refuse(context, enter.call, error, enter.room_id)
         return
-    news = RoomRefused(
-        session_id=enter.visitor.session_id,
+    edge_message = RoomRefused(
+        session_id=enter.session_info.session_id,
         room_id=enter.room_id,
         payload=error_reply(error, enter.id, enter.room_id),
         out=out,
     )
-    setting.effects.append((enter.visitor.edge, news))
+    context.effects.append((enter.session_info.edge, edge_message))

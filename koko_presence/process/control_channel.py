@@ -70,7 +70,8 @@ class Reload(Message):
 
 class Drain(Message):
     """Stop accepting, close the client connections over at most `longest_s` seconds, answer `Drained`, and wait for
-    `Stop`. With `hand_over` other workers stay, and the undelivered webhook events go to the supervisor as `Untold`."""
+    `Stop`. With `hand_over` other workers stay, and the undelivered webhook events go to the supervisor as
+    `UndeliveredEvents`."""
 
     longest_s: float
     hand_over: bool = False
@@ -80,18 +81,18 @@ class Stop(Message):
     """Exit now."""
 
 
-class AskSnapshot(Message):
+class SnapshotRequest(Message):
     """Request for a `Snapshot` with the same number."""
 
     number: int
 
 
-class Ask(Message):
+class Query(Message):
     """A survey request of the operator port (protocol/survey.py), encoded; the worker answers with `Answer` of the same
     number."""
 
     number: int
-    inquiry: bytes
+    request: bytes
 
 
 # --- both directions ----------------------------------------------------------------------------------------------
@@ -136,11 +137,11 @@ class Drained(Message):
     """All client connections of the worker are closed."""
 
 
-LAST_WORDS = 0  # the number of a `Snapshot` that was not requested
+FINAL_SNAPSHOT = 0  # the number of a `Snapshot` that was not requested
 
 
 class Snapshot(Message):
-    """The worker's counters, as `admin/metrics_snapshot.py` encodes them: the answer to `AskSnapshot`, or the final
+    """The worker's counters, as `admin/metrics_snapshot.py` encodes them: the answer to `SnapshotRequest`, or the final
     counters of a worker that has drained."""
 
     number: int
@@ -148,7 +149,7 @@ class Snapshot(Message):
 
 
 class Answer(Message):
-    """The worker's answer to an `Ask`; empty after an error, which the worker logs."""
+    """The worker's answer to an `Query`; empty after an error, which the worker logs."""
 
     number: int
     answer: bytes
@@ -164,15 +165,17 @@ class Failed(Message):
 # --- both directions ----------------------------------------------------------------------------------------------
 
 
-class Untold(Message):
+class UndeliveredEvents(Message):
     """Undelivered webhook events, which a draining worker leaves to its successor: a list of webhook events as
     msgpack."""
 
     events: bytes
 
 
-ToWorker = Begin | Workers | Accept | OpenMesh | Untold | Reload | Drain | Stop | AskSnapshot | Ask | Share
-ToSupervisor = Ready | Serving | Beat | PeerStuck | Drained | Untold | Snapshot | Answer | Failed | Share
+ToWorker = (
+    Begin | Workers | Accept | OpenMesh | UndeliveredEvents | Reload | Drain | Stop | SnapshotRequest | Query | Share
+)
+ToSupervisor = Ready | Serving | Beat | PeerStuck | Drained | UndeliveredEvents | Snapshot | Answer | Failed | Share
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(ToWorker | ToSupervisor)

@@ -13,7 +13,7 @@ from koko_presence.cluster.placement import Peer, View
 
 from .accept_assignment import assign
 from .control_channel import Accept, Drain, Stop, Workers
-from .fleet_types import Action, Exit, Kill, Member, Phase, RollingReload, Spawn, StopListening, Tell, Turn
+from .fleet_types import Action, Exit, Kill, Member, Phase, RollingReload, SendMessage, Spawn, StopListening, Turn
 from .liveness import Vitals
 from .restart_backoff import Restarts
 
@@ -25,7 +25,7 @@ LATE_S = 1.0  # the age from which a heartbeat is late
 LATE_SHARE = 0.5  # a worker that is late for a larger share of half a minute is replaced
 REPLACE_LATE_EVERY_S = 60.0
 READY_WITHIN_S = 20.0  # without progress during the start
-FAILURES, NOBODY_FOR_S = 5, 10.0  # after so many failures, and so long without any worker, the service ends
+FAILURES, WITHOUT_WORKERS_S = 5, 10.0  # after so many failures, and so long without any worker, the service ends
 UNREACHABLE_S = 10.0  # a worker with heartbeats that another one cannot reach for this long is replaced
 DRAIN_LONGEST_S = 10.0
 STOP_WITHIN_S = 2.0  # from Stop to SIGKILL
@@ -56,7 +56,7 @@ class Fleet:
         self.deaths = 0  # unrequested ends of workers, since the start of the service
         self._restarts = Restarts()
         self._failures = 0  # since a worker was last present
-        self._nobody_since: float | None = None  # since when no worker is present
+        self._without_workers_since: float | None = None  # since when no worker is present
         self._late_replaced_at = float("-inf")
         self._ticked_at: float | None = None
         self._drain_at: float | None = None  # when a requested drain begins; None once it has begun
@@ -84,7 +84,7 @@ class Fleet:
         there = [member for member in self.members.values() if member.slot == slot and member.present]
         return max((member for member in there if not member.retiring), key=lambda member: member.id, default=None)
 
-    def heir(self, id: int) -> int | None:
+    def successor(self, id: int) -> int | None:
         """The worker that takes over what worker `id` leaves: the owner of its slot, else the present worker with the
         lowest id; None without one."""
         member = self.members.get(id)
@@ -125,7 +125,7 @@ class Fleet:
 
     def begin(self, now: float) -> list[Action]:
         """Start one worker for each slot."""
-        self._nobody_since = now
+        self._without_workers_since = now
         for slot in range(self.slots):
             self._spawn(slot, now)
         return self._take()
@@ -135,8 +135,8 @@ class Fleet:
         member = self.members.get(id)
         if member is None or member.ready or member.lost:
             return []
-        member.ready_at = member.heard_at = now
-        member.watch.heard()
+        member.ready_at = member.last_received_at = now
+        member.watch.note_received()
         if self.phase is Phase.RUNNING and member.present:
             self._publish()
         self._boot()
@@ -155,8 +155,8 @@ class Fleet:
         """Record a heartbeat of worker `id`."""
         member = self.members.get(id)
         if member is not None:
-            member.heard_at = now
-            member.watch.heard()
+            member.last_received_at = now
+            member.watch.note_received()
 
     def on_peer_stuck(self, id: int, peer: int, lossy: bool, now: float) -> list[Action]:
         """Worker `id` reports that it receives nothing from worker `peer`; with `lossy`, that it has dropped peer
@@ -170,23 +170,23 @@ class Fleet:
             return self._settle(now)
         if lossy:
             self._lose(member, f"worker {teller.slot} cannot reach it and has dropped peer messages to it", now)
-        elif not self.is_news(id, peer, lossy, now):
+        elif not self.is_new_report(id, peer, lossy, now):
             member.unreached.pop(id, None)
         else:
-            since, said = member.unreached.get(id, (now, now))
-            since = now if now - said > UNREACHABLE_S / 2 else since
+            since, reported_at = member.unreached.get(id, (now, now))
+            since = now if now - reported_at > UNREACHABLE_S / 2 else since
             member.unreached[id] = (since, now)
             if now - since >= UNREACHABLE_S:
                 self._lose(member, f"worker {teller.slot} cannot reach it", now)
         return self._settle(now)
 
-    def is_news(self, id: int, peer: int, lossy: bool, now: float) -> bool:
+    def is_new_report(self, id: int, peer: int, lossy: bool, now: float) -> bool:
         """Whether the report of worker `id` about worker `peer` adds to the heartbeats of both: with `lossy`, or while
         neither heartbeat is late."""
         member, teller = self.members.get(peer), self.members.get(id)
         if member is None or teller is None:
             return False
-        return lossy or max(now - teller.heard_at, now - member.heard_at) <= LATE_S
+        return lossy or max(now - teller.last_received_at, now - member.last_received_at) <= LATE_S
 
     def on_drained(self, id: int, now: float) -> list[Action]:
         """All client connections of worker `id` are closed."""
@@ -229,8 +229,8 @@ class Fleet:
         if self._ticked_at is not None and now - self._ticked_at > STALL_S:
             # The supervisor was stopped or got no CPU time; the workers' heartbeats of that time are still unread.
             for member in self.members.values():
-                member.heard_at = now
-                member.watch.heard()
+                member.last_received_at = now
+                member.watch.note_received()
                 member.lateness.forget()
             self._over_by = max(self._over_by, now + KILLED_WITHIN_S)
         self._ticked_at = now
@@ -251,7 +251,7 @@ class Fleet:
         return self._settle(now)
 
     def _look_at(self, member: Member, now: float) -> None:
-        silent_s = now - member.heard_at
+        silent_s = now - member.last_received_at
         if not member.ready:
             vitals = self._vitals(member.id)
             if now - member.watch.start_stands_still_since(vitals, member.started_at, now) >= READY_WITHIN_S:
@@ -365,7 +365,7 @@ class Fleet:
         self.view = View(epoch=epoch, peers=peers)
         for member in there:
             member.entered = member.entered or epoch
-            self._actions.append(Tell(member.id, Workers(view=self.view)))
+            self._actions.append(SendMessage(member.id, Workers(view=self.view)))
 
     def _lose(self, member: Member, why: str, now: float, *, kill: bool = True) -> None:
         if member.lost:
@@ -408,28 +408,28 @@ class Fleet:
         """End the service if no worker is present and one failure follows another: a new start of the service may
         help."""
         if any(member.present for member in self.members.values()):
-            self._failures, self._nobody_since = 0, None
+            self._failures, self._without_workers_since = 0, None
             return
-        if self._nobody_since is None:
-            self._nobody_since = now
-        if self._failures >= FAILURES and now - self._nobody_since >= NOBODY_FOR_S:
-            line = f"no worker could be started in {NOBODY_FOR_S:g} s, the last failure: {self._last_fault}"
+        if self._without_workers_since is None:
+            self._without_workers_since = now
+        if self._failures >= FAILURES and now - self._without_workers_since >= WITHOUT_WORKERS_S:
+            line = f"no worker could be started in {WITHOUT_WORKERS_S:g} s, the last failure: {self._last_fault}"
             self._stop(1, line, now)
 
     def _drain(self, member: Member, now: float, longest_s: float, *, hand_over: bool = False) -> None:
         member.drained_by = now + longest_s + DRAIN_MARGIN_S
-        self._actions.append(Tell(member.id, Drain(longest_s=longest_s, hand_over=hand_over)))
+        self._actions.append(SendMessage(member.id, Drain(longest_s=longest_s, hand_over=hand_over)))
 
     def _drained(self, member: Member, now: float) -> None:
         member.drained, member.drained_by = True, None
         if self.phase is Phase.RUNNING and member.retiring and member.present:
             member.gone_by = now + STOP_WITHIN_S
             self._publish()
-            self._actions.append(Tell(member.id, Stop()))
+            self._actions.append(SendMessage(member.id, Stop()))
 
     def _end(self, member: Member, now: float, within_s: float) -> None:
         member.gone_by = now + within_s
-        self._actions.append(Tell(member.id, Stop()))
+        self._actions.append(SendMessage(member.id, Stop()))
 
     def _stop(self, code: int, line: str, now: float) -> None:
         self.phase, self._roll, self._exit = Phase.STOPPING, None, Exit(code, line)
@@ -466,7 +466,7 @@ class Fleet:
     # --- accepting ------------------------------------------------------------------------------------------------
 
     def _is_fresh(self, member: Member, now: float) -> bool:
-        return now - member.heard_at <= FRESH_S
+        return now - member.last_received_at <= FRESH_S
 
     def _takers(self) -> list[Member]:
         """The workers that may accept connections: all that serve and are not leaving; while a batch of a rolling
@@ -486,7 +486,7 @@ class Fleet:
         for member in sorted(changed, key=lambda each: each.id not in wanted):  # gaining ones come first
             member.accepts = wanted.get(member.id, frozenset())
             if member.present and not member.leaving:
-                self._actions.append(Tell(member.id, Accept(slots=sorted(member.accepts))))
+                self._actions.append(SendMessage(member.id, Accept(slots=sorted(member.accepts))))
 
     # --- rolling reload -------------------------------------------------------------------------------------------
 

@@ -21,7 +21,7 @@ class Spawn(Struct, frozen=True):
     slot: int
 
 
-class Tell(Struct, frozen=True):
+class SendMessage(Struct, frozen=True):
     """Send `message` to worker `id`."""
 
     id: int
@@ -46,7 +46,7 @@ class Exit(Struct, frozen=True):
     line: str
 
 
-Action = Spawn | Tell | Kill | StopListening | Exit
+Action = Spawn | SendMessage | Kill | StopListening | Exit
 
 
 class Phase(Enum):
@@ -61,7 +61,7 @@ class Member:
 
     def __init__(self, id: int, slot: int, now: float) -> None:
         self.id, self.slot = id, slot
-        self.started_at = self.heard_at = now
+        self.started_at = self.last_received_at = now
         self.ready_at: float | None = None
         self.standby = False  # not in any view, ready or not, before all successors of its batch are ready
         self.entered = 0  # the first view that contained it

@@ -32,7 +32,7 @@ class Watch:
         self._progress_cpu_s = 0.0
         self._progress_at: float | None = None
 
-    def heard(self) -> None:
+    def note_received(self) -> None:
         """Record a sign of life."""
         self._cpu_s = None
 

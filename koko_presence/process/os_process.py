@@ -101,7 +101,7 @@ def set_title(title: str) -> None:
             ctypes.memmove(start, text.ljust(size, b"\0"), size)
 
 
-def reap_strangers(known: Container[int]) -> None:
+def reap_unknown_children(known: Container[int]) -> None:
     """Reap ended children whose pid is not in `known`: orphans that this process has inherited."""
     while True:
         try:

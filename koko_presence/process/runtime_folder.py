@@ -139,7 +139,7 @@ def find_server(path: Path) -> Running:
     except PermissionError:
         raise RuntimeFault(f"{path} belongs to another user: run this as the user that serves") from None
     except OSError:
-        raise NoServer(_nobody(path)) from None
+        raise NoServer(_no_server_text(path)) from None
     with os.fdopen(opened) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -148,7 +148,7 @@ def find_server(path: Path) -> Running:
             if len(lines) < 3:  # locked, but not written yet
                 raise NoServer(f"the server with {path} is still starting: try again in a moment") from None
             return Running(int(lines[0]), int(lines[2]))
-    raise NoServer(_nobody(path))
+    raise NoServer(_no_server_text(path))
 
 
 def tell_server(path: Path, *, rolling: bool) -> int:
@@ -162,13 +162,13 @@ def tell_server(path: Path, *, rolling: bool) -> int:
     try:
         os.kill(server.pid, signal.SIGUSR2 if rolling else signal.SIGHUP)
     except ProcessLookupError:
-        raise NoServer(_nobody(path)) from None
+        raise NoServer(_no_server_text(path)) from None
     except PermissionError:
         raise RuntimeFault(f"process {server.pid} is another user's: run this as the user that serves") from None
     return server.pid
 
 
-def _nobody(path: Path) -> str:
+def _no_server_text(path: Path) -> str:
     return (
         f"no server runs with {path}: give the same --config and --port as to serve; "
         "under systemd, use  systemctl reload koko-presence"

@@ -80,7 +80,7 @@ class Service(ABC):
         """The metrics as one document."""
 
     @abstractmethod
-    async def ask(self, inquiry: survey.AnyInquiry) -> survey.Answers:
+    async def ask(self, request: survey.AnySurveyRequest) -> survey.Answers:
         """Send a survey request of the server API to all workers and collect their answers."""
 
     @abstractmethod

@@ -40,12 +40,12 @@ from koko_presence.server.listeners import listening_sockets
 from . import control_channel, memory_headroom, runtime_folder, stack_dump
 from .control_channel import Begin, Channel, Snapshot
 from .fleet import Fleet
-from .fleet_types import Action, Exit, Kill, Phase, Spawn, StopListening, Tell
+from .fleet_types import Action, Exit, Kill, Phase, SendMessage, Spawn, StopListening
 from .fork_client import Forks, Wanted
 from .fork_protocol import Fork
 from .ids import new_hash_key
 from .liveness import Vitals
-from .os_process import Reserve, Terminal, adopt_orphans, prepare, reap_strangers, vitals
+from .os_process import Reserve, Terminal, adopt_orphans, prepare, reap_unknown_children, vitals
 from .service import Service, complain
 from .survey_client import Operating
 
@@ -177,7 +177,7 @@ class Supervisor(Service):
         if line:
             return complain(2, line)
         self._port = port
-        _tell_of_migration()
+        _report_migration()
         crowded = too_many_workers(self._config)
         if crowded:
             log.warning("%s", crowded)
@@ -209,8 +209,8 @@ class Supervisor(Service):
     async def stats(self) -> Stats:
         return await self._operating.stats()
 
-    async def ask(self, inquiry: survey.AnyInquiry) -> survey.Answers:
-        return await self._operating.ask(inquiry)
+    async def ask(self, request: survey.AnySurveyRequest) -> survey.Answers:
+        return await self._operating.ask(request)
 
     def apply(self, config: Config) -> None:
         self._config_before = reload.settle(self._config_before, config, rolling=False).config
@@ -285,7 +285,7 @@ class Supervisor(Service):
 
     def _do(self, actions: list[Action]) -> None:
         for action in actions:
-            if isinstance(action, Tell):
+            if isinstance(action, SendMessage):
                 worker = self._workers.get(action.id)
                 if worker is not None:
                     worker.channel.send(action.message)
@@ -381,12 +381,12 @@ class Supervisor(Service):
             self._do(self._fleet.on_serving(id, message.epoch, now))
         elif isinstance(message, control_channel.PeerStuck):
             members = self._fleet.members
-            if self._fleet.is_news(id, message.peer, message.lossy, now):
+            if self._fleet.is_new_report(id, message.peer, message.lossy, now):
                 self._watch.on_report(members[message.peer].slot, members[id].slot, now)
             self._do(self._fleet.on_peer_stuck(id, message.peer, message.lossy, now))
         elif isinstance(message, control_channel.Drained):
             self._do(self._fleet.on_drained(id, now))
-        elif isinstance(message, control_channel.Untold):
+        elif isinstance(message, control_channel.UndeliveredEvents):
             self._pass_on(id, message)
         elif isinstance(message, control_channel.Failed):
             self._do(self._fleet.on_failed(id, message.reason, message.final, now))
@@ -404,14 +404,14 @@ class Supervisor(Service):
             if other != id:
                 worker.channel.send(share)
 
-    def _pass_on(self, id: int, untold: control_channel.Untold) -> None:
+    def _pass_on(self, id: int, undelivered: control_channel.UndeliveredEvents) -> None:
         """Send the undelivered webhook events of worker `id` to the owner of its slot, or to another worker; without
         one they are counted as dropped."""
-        heir = self._fleet.heir(id)
-        if heir is not None and heir in self._workers:
-            self._workers[heir].channel.send(untold)
+        successor = self._fleet.successor(id)
+        if successor is not None and successor in self._workers:
+            self._workers[successor].channel.send(undelivered)
         else:
-            self._watch.on_events_dropped(len(msgspec.msgpack.decode(untold.events, type=list[msgspec.Raw])))
+            self._watch.on_events_dropped(len(msgspec.msgpack.decode(undelivered.events, type=list[msgspec.Raw])))
 
     def _on_lost(self, id: int) -> None:
         worker = self._workers[id]
@@ -443,7 +443,9 @@ class Supervisor(Service):
         self._watch.tick(now)
         self._forks.tick(now)
         if not self._forks.awaits_answer:
-            reap_strangers({*self._forks.pids, *(each.pid for each in self._workers.values() if each.pid is not None)})
+            reap_unknown_children(
+                {*self._forks.pids, *(each.pid for each in self._workers.values() if each.pid is not None)}
+            )
         self._do(self._fleet.tick(now))
         interval_s = self._notifier.watchdog_interval_s
         if interval_s is not None and now >= self._watchdog_at:
@@ -501,7 +503,7 @@ def _address_counts(workers: int) -> list[int]:
         return []
 
 
-def _tell_of_migration() -> None:
+def _report_migration() -> None:
     """Warn if the kernel resets connections that wait at a closing listening socket while other sockets of the port
     stay open.
 

@@ -13,7 +13,7 @@ from koko_presence.protocol import survey
 from koko_presence.protocol.metric_types import MainCounts
 
 from . import control_channel
-from .control_channel import LAST_WORDS, AskSnapshot, Channel, Snapshot
+from .control_channel import FINAL_SNAPSHOT, Channel, Snapshot, SnapshotRequest
 from .fleet import Fleet
 from .worker_queries import Questions
 
@@ -36,8 +36,8 @@ class Operating:
 
     def on_snapshot(self, id: int, snapshot: Snapshot) -> None:
         """Record a worker's counters: the answer to a request, or the final counters of a drained worker."""
-        if snapshot.number == LAST_WORDS:
-            self._ledger.hear(str(id), snapshot.counters)
+        if snapshot.number == FINAL_SNAPSHOT:
+            self._ledger.add_snapshot(str(id), snapshot.counters)
         else:
             self._questions.on_answer(id, snapshot.number, snapshot.counters)
 
@@ -77,19 +77,19 @@ class Operating:
     async def _scrape(self) -> tuple[list[tuple[str, bytes | None]], dict[str, str], dict[str, bytes]]:
         owners = {slot: self._fleet.owner(slot) for slot in range(self._fleet.slots)}
         ids = {str(slot): str(owner.id) for slot, owner in owners.items() if owner is not None}
-        asked = {id: channel.send for id, channel in self._present().items()}
-        answers = await self._questions.ask(asked, lambda number: AskSnapshot(number=number))
+        sends = {id: channel.send for id, channel in self._present().items()}
+        answers = await self._questions.ask(sends, lambda number: SnapshotRequest(number=number))
         there = self._channels()
-        said = {str(id): answer for id, answer in answers.items() if id in there}
-        return [(str(slot), said.pop(ids.get(str(slot), ""), None)) for slot in owners], ids, said
+        answered = {str(id): answer for id, answer in answers.items() if id in there}
+        return [(str(slot), answered.pop(ids.get(str(slot), ""), None)) for slot in owners], ids, answered
 
-    async def ask(self, inquiry: survey.AnyInquiry) -> survey.Answers:
+    async def ask(self, request: survey.AnySurveyRequest) -> survey.Answers:
         """Send a survey request to every worker that may hold connections, including those that are being replaced. The
         slot of a worker that does not answer within a second is missing, as is a slot without an owner."""
-        body = survey.encode(inquiry)
+        body = survey.encode(request)
         slots = {id: self._fleet.members[id].slot for id in self._present()}
-        asked = {id: channel.send for id, channel in self._present().items()}
-        answers = await self._questions.ask(asked, lambda number: control_channel.Ask(number=number, inquiry=body))
+        sends = {id: channel.send for id, channel in self._present().items()}
+        answers = await self._questions.ask(sends, lambda number: control_channel.Query(number=number, request=body))
         missing = {slot for id, slot in slots.items() if not answers.get(id)}
         missing |= {slot for slot in range(self._fleet.slots) if self._fleet.owner(slot) is None}
         found = [survey.decode_answer(answer) for answer in answers.values() if answer]

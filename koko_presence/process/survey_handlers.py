@@ -16,7 +16,8 @@ from koko_presence.owner.shard import Shard
 from koko_presence.protocol.commands import EndSession, LeaveRoom, ServerBroadcast
 from koko_presence.protocol.survey import (
     AnyAnswer,
-    AnyInquiry,
+    AnySurveyRequest,
+    BroadcastSent,
     Kick,
     Kicked,
     LimitedFound,
@@ -29,8 +30,7 @@ from koko_presence.protocol.survey import (
     RoomFound,
     RoomRow,
     RoomsFound,
-    Said,
-    Say,
+    SendBroadcast,
     ShowRoom,
     ShowUser,
     UserFound,
@@ -64,21 +64,21 @@ class Answering:
             ShowUser: self._show_user,
             Kick: self._kick,
             Recheck: self._recheck,
-            Say: self._say,
+            SendBroadcast: self._send_broadcast,
         }
 
-    def ask(self, inquiry: AnyInquiry, reply: Reply) -> None:
+    def ask(self, request: AnySurveyRequest, reply: Reply) -> None:
         """Answer a request, now or some loop iterations later; with None after a fault, which is logged."""
         try:
-            self._handlers[type(inquiry)](inquiry, reply)
+            self._handlers[type(request)](request, reply)
         except Exception:
-            log.exception("a survey request failed: %s", type(inquiry).__name__)
+            log.exception("a survey request failed: %s", type(request).__name__)
             reply(None)
 
     # --- queries --------------------------------------------------------------------------------------------------
 
-    def _list(self, inquiry: ListRooms, reply: Reply) -> None:
-        steps = self._listing(inquiry)
+    def _list(self, request: ListRooms, reply: Reply) -> None:
+        steps = self._listing(request)
 
         def go_on() -> None:
             try:
@@ -94,17 +94,17 @@ class Answering:
 
         go_on()
 
-    def _listing(self, inquiry: ListRooms) -> Iterator[RoomsFound | None]:
+    def _listing(self, request: ListRooms) -> Iterator[RoomsFound | None]:
         """Yields None between slices, and finally the answer."""
         ids, rooms, found = list(self._shard.rooms), self._shard.rooms, list[str]()
         for at in range(0, len(ids), SLICE):
             if at:
                 yield None
-            fitting = (room_id for room_id in ids[at : at + SLICE] if self._fits(inquiry, room_id))
-            found = nsmallest(inquiry.limit + 1, (*found, *fitting))
+            fitting = (room_id for room_id in ids[at : at + SLICE] if self._fits(request, room_id))
+            found = nsmallest(request.limit + 1, (*found, *fitting))
         rows: list[RoomRow] = []
         walked = 0
-        for room_id in found[: inquiry.limit]:
+        for room_id in found[: request.limit]:
             room = rooms.get(room_id)  # it may have ended meanwhile
             if room is None:
                 continue
@@ -113,15 +113,15 @@ class Answering:
             if walked > SLICE:
                 walked = 0
                 yield None
-        yield RoomsFound(rooms=rows, more=len(found) > inquiry.limit)
+        yield RoomsFound(rooms=rows, more=len(found) > request.limit)
 
-    def _fits(self, inquiry: ListRooms, room_id: str) -> bool:
-        if room_id <= inquiry.after or not room_id.startswith(inquiry.prefix):
+    def _fits(self, request: ListRooms, room_id: str) -> bool:
+        if room_id <= request.after or not room_id.startswith(request.prefix):
             return False
         room = self._shard.rooms.get(room_id)
-        return room is not None and inquiry.type in (None, room.type)
+        return room is not None and request.type in (None, room.type)
 
-    def _list_limited(self, inquiry: ListLimited, reply: Reply) -> None:
+    def _list_limited(self, request: ListLimited, reply: Reply) -> None:
         wall = self._hub.wall
         rows = [
             LimitedRow(address=each.address, limit=each.limit, refused=each.refused, last_at=wall.iso(each.at))
@@ -129,40 +129,40 @@ class Answering:
         ]
         reply(LimitedFound(limited=rows))
 
-    def _show_room(self, inquiry: ShowRoom, reply: Reply) -> None:
-        room = self._shard.rooms.get(inquiry.room_id)
+    def _show_room(self, request: ShowRoom, reply: Reply) -> None:
+        room = self._shard.rooms.get(request.room_id)
         reply(self._nothing() if room is None else RoomFound(room=admin_view.room_detail(room, self._hub.clock())))
 
-    def _show_user(self, inquiry: ShowUser, reply: Reply) -> None:
-        user = self._shard.users.get(inquiry.user_id)
+    def _show_user(self, request: ShowUser, reply: Reply) -> None:
+        user = self._shard.users.get(request.user_id)
         reply(self._nothing() if user is None else UserFound(user=admin_view.user_row(user)))
 
     def _nothing(self) -> NotHere:
-        handover = getattr(self._bus, "handover", None)  # of a worker among several
-        return NotHere(moving=handover is not None and handover.recovering)
+        transfer = getattr(self._bus, "transfer", None)  # of a worker among several
+        return NotHere(moving=transfer is not None and transfer.recovering)
 
     # --- server broadcasts ----------------------------------------------------------------------------------------
 
-    def _say(self, inquiry: Say, reply: Reply) -> None:
-        room = self._shard.rooms.get(inquiry.room_id)
+    def _send_broadcast(self, request: SendBroadcast, reply: Reply) -> None:
+        room = self._shard.rooms.get(request.room_id)
         if room is None:
             reply(self._nothing())
             return
-        delivered = presence_state.reach(room, inquiry.to)
-        self._bus.send(ServerBroadcast(room_id=room.id, data=inquiry.data, to=inquiry.to), self._hub.clock())
-        reply(Said(delivered=delivered))
+        delivered = presence_state.reach(room, request.to)
+        self._bus.send(ServerBroadcast(room_id=room.id, data=request.data, to=request.to), self._hub.clock())
+        reply(BroadcastSent(delivered=delivered))
 
     # --- kicks ----------------------------------------------------------------------------------------------------
 
-    def _kick(self, inquiry: Kick, reply: Reply) -> None:
-        now, thrown = self._hub.clock(), 0
-        for session in self._fitting(inquiry.user_id, inquiry.session_id):
-            if inquiry.room_id is None:
-                kick(session, inquiry.reason)
-                thrown += 1
+    def _kick(self, request: Kick, reply: Reply) -> None:
+        now, kicked = self._hub.clock(), 0
+        for session in self._fitting(request.user_id, request.session_id):
+            if request.room_id is None:
+                kick(session, request.reason)
+                kicked += 1
             elif session.state == "open":
-                thrown += session.rooms.expel(inquiry.room_id, inquiry.reason, now)
-        reply(Kicked(sessions=thrown + self._end_held(inquiry, now)))
+                kicked += session.rooms.expel(request.room_id, request.reason, now)
+        reply(Kicked(sessions=kicked + self._end_held(request, now)))
 
     def _fitting(self, user_id: str | None, session_id: str | None = None) -> list[Session]:
         """The authenticated sessions of this edge with this user id, this session id, or both."""
@@ -174,25 +174,25 @@ class Answering:
             and (session_id is None or session.session_id == session_id)
         ]
 
-    def _end_held(self, inquiry: Kick, now: float) -> int:
+    def _end_held(self, request: Kick, now: float) -> int:
         """End the matching sessions without an edge, which are in their grace period or held over HTTP: as the owner of
         the user, or of the room. Returns their number."""
         ended = 0
-        if inquiry.user_id is None and inquiry.session_id is None:
-            room = self._shard.rooms.get(inquiry.room_id or "")
+        if request.user_id is None and request.session_id is None:
+            room = self._shard.rooms.get(request.room_id or "")
             held = [] if room is None else [m for m in room.members.values() if not _has_socket(m)]
             for member in held:
-                self._leave(member.user_id, member.session_id, inquiry.room_id or "", now)
+                self._leave(member.user_id, member.session_id, request.room_id or "", now)
             return len(held)
-        if inquiry.user_id is None:
-            users = [user for user in self._shard.users.values() if inquiry.session_id in user.sessions]
+        if request.user_id is None:
+            users = [user for user in self._shard.users.values() if request.session_id in user.sessions]
         else:
-            users = [self._shard.users[inquiry.user_id]] if inquiry.user_id in self._shard.users else []
+            users = [self._shard.users[request.user_id]] if request.user_id in self._shard.users else []
         for user in users:
             for session_id, session in list(user.sessions.items()):
-                if _has_socket(session) or inquiry.session_id not in (None, session_id):
+                if _has_socket(session) or request.session_id not in (None, session_id):
                     continue
-                if inquiry.room_id is None:
+                if request.room_id is None:
                     command = EndSession(
                         user_id=user.id,
                         session_id=session_id,
@@ -201,8 +201,8 @@ class Answering:
                         reason="kicked",
                     )
                     self._bus.send(command, now)
-                elif inquiry.room_id in session.rooms:
-                    self._leave(user.id, session_id, inquiry.room_id, now)
+                elif request.room_id in session.rooms:
+                    self._leave(user.id, session_id, request.room_id, now)
                 else:
                     continue
                 ended += 1
@@ -213,18 +213,18 @@ class Answering:
 
     # --- access re-checks -----------------------------------------------------------------------------------------
 
-    def _recheck(self, inquiry: Recheck, reply: Reply) -> None:
-        self._hub.access.forget(inquiry.user_id, inquiry.room_id)
+    def _recheck(self, request: Recheck, reply: Reply) -> None:
+        self._hub.access.forget(request.user_id, request.room_id)
         check = Checks(reply)
-        for session in self._fitting(inquiry.user_id):
+        for session in self._fitting(request.user_id):
             if session.state != "open":  # its rooms are checked once it is open: on resume, or when it joins
                 continue
             for room_id in sorted(session.rooms.joined | session.rooms.joining.keys()):
-                if inquiry.room_id in (None, room_id):
+                if request.room_id in (None, room_id):
                     check.asked += 1
                     session.rooms.recheck(room_id, NO_LONGER_OPEN, check.on_answer)
         # HTTP sessions as well; some answers arrive before they are counted here
-        check.asked += self._hub.procedures.recheck(inquiry.user_id, inquiry.room_id, check.on_answer)
+        check.asked += self._hub.procedures.recheck(request.user_id, request.room_id, check.on_answer)
         check.all_asked = True
         if not check.conclude():
             self._timers.call_later(DECIDED_WITHIN_S, check.give_up)

@@ -42,7 +42,7 @@ from koko_presence.config.trpc_rules import parse_rule
 from koko_presence.config.trusted_proxies import Proxies
 from koko_presence.owner.shard import Shard
 from koko_presence.protocol.limits import Limits
-from koko_presence.protocol.webhook_events import AnyHappening
+from koko_presence.protocol.webhook_events import AnyWebhookEvent
 from koko_presence.server.accept_delay import AcceptDelay
 from koko_presence.server.acceptor import Acceptor
 from koko_presence.server.address_counts import AddressCounts
@@ -155,7 +155,7 @@ class Worker:
         self.shard = Shard(config.limits, config.rooms, self._wall)
         self._webhook_asker: HttpClient | None = None
         self._closing: set[asyncio.Future[None]] = set()  # access policies that are being closed
-        self._tell_webhooks(config)
+        self._set_webhooks(config)
         self.bus = self._make_bus()
         self.bus.pair(self._poller.round)
         edge_id = place.id if place is not None else 0
@@ -175,7 +175,7 @@ class Worker:
             timers=self._poller,
             round=self._poller.round,
             new_session_id=new_session_id,
-            delays=self.shard.setting.delays,
+            delays=self.shard.context.delays,
         )
         self.bus.attach(edge_id, self.hub)
         self.answering = Answering(self.hub, self.shard, self.bus, self._poller, self.addresses)
@@ -201,7 +201,7 @@ class Worker:
             ssl_context=_tls(config, certificate),
             poller=self._poller,
             addresses=self.addresses,
-            delays=self.shard.setting.delays,
+            delays=self.shard.context.delays,
         )
         self.hub.waits_for = self.door.work_waits_for
         self._arrivals = AcceptDelay(self.door.waits_for, self._lag.late_s, self.bus.note_delay)
@@ -264,7 +264,7 @@ class Worker:
 
     def take_over_webhooks(self, events: bytes) -> None:
         """Deliver the webhook events that another worker has left, before this worker's own, which are newer."""
-        found = msgspec.msgpack.decode(events, type=list[AnyHappening])
+        found = msgspec.msgpack.decode(events, type=list[AnyWebhookEvent])
         if self.webhooks is not None:
             self.webhooks.take_over(found)
         elif found:
@@ -309,12 +309,12 @@ class Worker:
         self._limit_addresses(config)
         self._memory.part_bytes = _memory_part(config)
         self._http_server.keepalive_s = config.server.keepalive_s
-        self._tell_webhooks(config)
+        self._set_webhooks(config)
 
     def set_limits(self, limits: Limits) -> None:
         """Apply limits to sessions, memberships and deadlines that begin from now on."""
         self.hub.limits = limits
-        self.shard.setting.limits = limits
+        self.shard.context.limits = limits
         self.bus.set_limits(limits)
         self.door.set_limits(limits.max_message_bytes, limits.max_frame_bytes, limits.send_stuck_s)
 
@@ -345,7 +345,7 @@ class Worker:
         self._closing.add(closing)
         closing.add_done_callback(self._closing.discard)
 
-    def _tell_webhooks(self, config: Config) -> None:
+    def _set_webhooks(self, config: Config) -> None:
         """Switch webhooks on or off, or pass a changed configuration to them."""
         if config.webhooks.url and self.webhooks is None:
             self._webhook_asker = HttpClient(
@@ -354,7 +354,7 @@ class Worker:
             self.webhooks = Webhooks(config.webhooks, self._webhook_asker)
         elif config.webhooks.url and self.webhooks is not None:
             self.webhooks.reload(config.webhooks)
-        self.shard.setting.happenings = self.webhooks if config.webhooks.url else None
+        self.shard.context.webhook_sink = self.webhooks if config.webhooks.url else None
 
     def _handler(self, connection: Connection) -> Handler:
         """Create the handler of a new WebSocket: a session of the presence protocol, or one behind tRPC."""
@@ -377,7 +377,12 @@ class Worker:
         if self.place is None:
             return LocalBus(self.shard, self._poller, monotonic, CpuTimes())
         self._mesh = Mesh(
-            self.place.id, self.place.mesh_address, self._on_letters, self._on_stuck, self._on_late, self._on_dead
+            self.place.id,
+            self.place.mesh_address,
+            self._on_peer_messages,
+            self._on_stuck,
+            self._on_overdue,
+            self._on_dead,
         )
         return ClusterBus(
             self.place.id,
@@ -389,15 +394,15 @@ class Worker:
             on_serving=lambda epoch: self.on_serving(epoch),
         )
 
-    def _on_letters(self, sender: int, found: list[tuple[int, bytes]]) -> None:
+    def _on_peer_messages(self, sender: int, found: list[tuple[int, bytes]]) -> None:
         assert isinstance(self.bus, ClusterBus)
-        self.bus.on_letters(sender, found)
+        self.bus.on_peer_messages(sender, found)
 
     def _on_stuck(self, peer: int, lossy: bool) -> None:
         self.on_peer_stuck(peer, lossy)
 
-    def _on_late(self, since: float, now: float) -> None:
-        self.shard.setting.delays.note(since, now)
+    def _on_overdue(self, since: float, now: float) -> None:
+        self.shard.context.delays.note(since, now)
 
     async def open_mesh(self) -> None:
         """Listen at `place.mesh_address`, after which the worker may be added to a view. To be called again if the
@@ -485,7 +490,7 @@ class Worker:
         self._wall.sync(monotonic(), time.time())
         logs.report()  # logs how many lines were dropped
         if self.webhooks is not None:
-            self.webhooks.tell_drops(monotonic())
+            self.webhooks.log_drops(monotonic())
         self.addresses.tidy()
         self._wall_timer = self._loop.call_later(WALL_SYNC_S, self._sync_wall)
 
@@ -501,7 +506,7 @@ class Worker:
         )
 
 
-def _hand_over(events: list[AnyHappening], hand_over: Callable[[bytes], None]) -> None:
+def _hand_over(events: list[AnyWebhookEvent], hand_over: Callable[[bytes], None]) -> None:
     for i in range(0, len(events), EVENTS_A_MESSAGE):
         hand_over(msgspec.msgpack.encode(events[i : i + EVENTS_A_MESSAGE]))
 

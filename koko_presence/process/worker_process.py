@@ -177,9 +177,9 @@ class SingleProcessServer(Service):
     async def stats(self) -> Stats:
         return stats([("0", self._worker.snapshot())], unready=self._reason)
 
-    async def ask(self, inquiry: survey.AnyInquiry) -> survey.Answers:
+    async def ask(self, request: survey.AnySurveyRequest) -> survey.Answers:
         answer: asyncio.Future[survey.AnyAnswer | None] = self._loop.create_future()
-        self._worker.answering.ask(inquiry, lambda found: None if answer.done() else answer.set_result(found))
+        self._worker.answering.ask(request, lambda found: None if answer.done() else answer.set_result(found))
         await asyncio.wait([answer], timeout=ANSWER_WITHIN_S)
         found = answer.result() if answer.done() else None
         return survey.Answers(found=[found] if found else [], missing=[] if found else [0])
@@ -286,7 +286,7 @@ class Member:
                 worker.door.take([sock for slot in message.slots for sock in self._listening[slot]])
         elif isinstance(message, control_channel.OpenMesh):
             self._start(self._open_mesh_again(worker))
-        elif isinstance(message, control_channel.Untold):
+        elif isinstance(message, control_channel.UndeliveredEvents):
             worker.take_over_webhooks(message.events)
         elif isinstance(message, control_channel.Reload):
             config = msgspec.msgpack.decode(message.config, type=Config)
@@ -294,10 +294,10 @@ class Member:
             worker.reload(config)
         elif isinstance(message, control_channel.Drain):
             self._start(self._drain(worker, message.longest_s, hand_over=message.hand_over))
-        elif isinstance(message, control_channel.AskSnapshot):
+        elif isinstance(message, control_channel.SnapshotRequest):
             self._channel.send(Snapshot(number=message.number, counters=worker.snapshot()))
-        elif isinstance(message, control_channel.Ask):
-            worker.answering.ask(survey.decode_inquiry(message.inquiry), partial(self._answer, message.number))
+        elif isinstance(message, control_channel.Query):
+            worker.answering.ask(survey.decode_request(message.request), partial(self._answer, message.number))
 
     def _answer(self, number: int, answer: survey.AnyAnswer | None) -> None:
         self._channel.send(control_channel.Answer(number=number, answer=survey.encode(answer) if answer else b""))
@@ -353,9 +353,11 @@ class Member:
             sock.close()
         self._listening = []  # an `Accept` that arrives later has no effect
         log.info("draining", extra={"connections": len(worker.hub.connections)})
-        hand = (lambda events: self._channel.send(control_channel.Untold(events=events))) if hand_over else None
+        hand = (
+            (lambda events: self._channel.send(control_channel.UndeliveredEvents(events=events))) if hand_over else None
+        )
         await worker.drain(longest_s, hand)
-        self._channel.send(Snapshot(number=control_channel.LAST_WORDS, counters=worker.snapshot()))
+        self._channel.send(Snapshot(number=control_channel.FINAL_SNAPSHOT, counters=worker.snapshot()))
         self._channel.send(Drained())
 
     def _beat(self) -> None:

@@ -8,7 +8,7 @@ from .control_channel import Message
 ANSWER_WITHIN_S = 1.0
 
 
-class _Asked:
+class _PendingQuery:
     def __init__(self, ids: set[int], complete: "asyncio.Future[None]") -> None:
         self.ids, self.complete = ids, complete
         self.answers: dict[int, bytes] = {}
@@ -18,7 +18,7 @@ class Questions:
     """The pending requests of the supervisor. Written by `ask`, and by `on_answer` when a worker answers."""
 
     def __init__(self) -> None:
-        self._out: dict[int, _Asked] = {}
+        self._out: dict[int, _PendingQuery] = {}
         self._last = 0
 
     async def ask(
@@ -29,21 +29,21 @@ class Questions:
         if not sends:
             return {}
         self._last += 1
-        number, asked = self._last, _Asked(set(sends), asyncio.get_running_loop().create_future())
-        self._out[number] = asked
+        number, pending = self._last, _PendingQuery(set(sends), asyncio.get_running_loop().create_future())
+        self._out[number] = pending
         message = make(number)
         for send in sends.values():
             send(message)
         try:
-            await asyncio.wait([asked.complete], timeout=ANSWER_WITHIN_S)
+            await asyncio.wait([pending.complete], timeout=ANSWER_WITHIN_S)
         finally:
             del self._out[number]
-        return asked.answers
+        return pending.answers
 
     def on_answer(self, id: int, number: int, body: bytes) -> None:
         """Record a worker's answer; a late one is dropped."""
-        asked = self._out.get(number)
-        if asked is not None:
-            asked.answers[id] = body
-            if asked.answers.keys() >= asked.ids and not asked.complete.done():
-                asked.complete.set_result(None)
+        pending = self._out.get(number)
+        if pending is not None:
+            pending.answers[id] = body
+            if pending.answers.keys() >= pending.ids and not pending.complete.done():
+                pending.complete.set_result(None)

@@ -44,9 +44,9 @@ class Call(Struct, array_like=True):
 
 class SessionInfo(Struct, kw_only=True):
     """What a room stores of a session and its user [A5, K1]. The session is connected at `edge` by `connection`, to
-    which the user's owner assigned it with version `opening`. `privacy_version` is the version of the privacy settings.
-    `lease_until` is the monotonic second at which an HTTP session ends unless it is renewed; 0.0: the session has a
-    socket [M2]."""
+    which the user's owner assigned it with version `session_version`. `privacy_version` is the version of the privacy
+    settings. `lease_until` is the monotonic second at which an HTTP session ends unless it is renewed; 0.0: the session
+    has a socket [M2]."""
 
     edge: int
     session_id: str
@@ -54,7 +54,7 @@ class SessionInfo(Struct, kw_only=True):
     name: str
     image: str | None
     connection: int = 0
-    opening: int = 0
+    session_version: int = 0
     lease_until: float = 0.0
     privacy_version: int = 0
     disabled: bool = False
@@ -81,7 +81,7 @@ class Profile(Struct, kw_only=True, frozen=True):
 
 
 class OpenSession(ClusterMessage, kw_only=True):
-    """An authenticated connection requests a session: `resume` names an earlier session, `fresh` a new one.
+    """An authenticated connection requests a session: `resume` names an earlier session, `new_session_id` a new one.
     `accepted_at` is the monotonic second at which the connection was accepted, on the clock that all workers of a host
     share: of two connections for one session the one accepted later gets it, in whatever order they reach the owner.
     `resumes_only`: the resume token is the only proof of identity, so the owner resumes that session or refuses."""
@@ -91,7 +91,7 @@ class OpenSession(ClusterMessage, kw_only=True):
     connection: int
     accepted_at: float = 0.0
     resumes_only: bool = False
-    fresh: str
+    new_session_id: str
     resume: str | None = None
     privacy: Privacy | None = None
     disabled: bool = False
@@ -100,13 +100,14 @@ class OpenSession(ClusterMessage, kw_only=True):
 class EnterRoom(ClusterMessage, kw_only=True):
     """A session requests membership in a room. The user's owner counts rooms, then the room's owner decides [C6, C10].
     For a `call` the user's owner looks up where the session is connected; `lease` requests an HTTP session [M1, M2].
-    `privacy` is set for calls only: the privacy in a socket's join is sent before as `ChangePrivacy` [K3]. `stays`: the
-    authoriser has not answered, so only a present member is admitted, with its present permissions."""
+    `privacy` is set for calls only: the privacy in a socket's join is sent before as `ChangePrivacy` [K3].
+    `members_only`: the authoriser has not answered, so only a present member is admitted, with its present
+    permissions."""
 
     user_id: str
     room_id: str
-    visitor: SessionInfo
-    stays: bool = False
+    session_info: SessionInfo
+    members_only: bool = False
     call: Call | None = None
     lease: bool = False
     room_type: RoomType | None = None
@@ -134,15 +135,15 @@ class LeaveRoom(ClusterMessage, kw_only=True):
 
 class EndSession(ClusterMessage, kw_only=True):
     """A session's socket is closed. `grace`: hold the session for the grace period, it may resume [D2]. `connection`
-    and its version `opening` distinguish the late close of an earlier socket from that of the present one [D16].
-    `migrates`: the worker is being replaced and has sent the client to another one, so the session is shown as
+    and its version `session_version` distinguish the late close of an earlier socket from that of the present one
+    [D16]. `migrates`: the worker is being replaced and has sent the client to another one, so the session is shown as
     connected for `users.user.MIGRATION_S` more."""
 
     user_id: str
     session_id: str
     connection: int
     edge: int = NO_EDGE
-    opening: int = 0
+    session_version: int = 0
     grace: bool
     reason: str
     migrates: bool = False
@@ -173,9 +174,9 @@ class ChangeStatus(ClusterMessage, kw_only=True):
 class ChangePrivacy(ClusterMessage, kw_only=True):
     """Changes what a session hides. `disabled` is the claim of a token, never the client's; None when the command does
     not come from a token [K1]. A `call` may name no session when the scope is the user. `of_join`: the change came with
-    a join and has no answer of its own. `word` is the number of this privacy message on its connection, from 1;
-    `opening` is the session version of the connection. Both are 0 for a change that did not come over the session's
-    socket."""
+    a join and has no answer of its own. `privacy_seq` is the number of this privacy message on its connection, from 1;
+    `session_version` is the session version of the connection. Both are 0 for a change that did not come over the
+    session's socket."""
 
     disabled: bool | None = None
     user_id: str
@@ -185,32 +186,32 @@ class ChangePrivacy(ClusterMessage, kw_only=True):
     call: Call | None = None
     of_join: bool = False
     connection: int = 0
-    opening: int = 0
-    word: int = 0
+    session_version: int = 0
+    privacy_seq: int = 0
 
 
 class ChangeGrant(ClusterMessage, kw_only=True):
     """The permissions that a session's new token gives in a room of which it is a member [A4]; sent for `connection`,
-    whose session version is `opening`."""
+    whose session version is `session_version`."""
 
     user_id: str
     room_id: str
     session_id: str
     connection: int
-    opening: int
+    session_version: int
     can_control: bool
     can_broadcast: bool
     moderator: bool
 
 
-class TakeLook(ClusterMessage, kw_only=True):
+class SpendQueryBudget(ClusterMessage, kw_only=True):
     """Takes one `getActive` over HTTP from the user's budget, which is one for all workers [M8]."""
 
     user_id: str
     call: Call | None = None
 
 
-class AskLeases(ClusterMessage, kw_only=True):
+class QueryLeases(ClusterMessage, kw_only=True):
     """Requests the HTTP sessions of a user with their rooms: all, or the one named `session_id`. The answer is a list
     of [sessionId, roomId]."""
 
@@ -231,30 +232,30 @@ class RenewLeases(ClusterMessage, kw_only=True):
 
 
 class RoomLeft(ClusterMessage, kw_only=True):
-    """From the room's owner to the user's owner: the session is not a member of the room. `stay` is the membership that
-    has ended; the user's owner ignores the command when the session has joined again since."""
+    """From the room's owner to the user's owner: the session is not a member of the room. `membership_id` is the
+    membership that has ended; the user's owner ignores the command when the session has joined again since."""
 
     user_id: str
     room_id: str
     session_id: str
-    stay: int
+    membership_id: int
 
 
-class ClaimMember(ClusterMessage, kw_only=True):
+class ConfirmMember(ClusterMessage, kw_only=True):
     """From a room to the new owner of a user: the room has this member and shows this profile of the user [N-b]. The
     user's owner replies with commands for every difference. `grace_until` is the monotonic second at which the grace
-    period of a disconnected member ends. In `visitor`, `opening` is the version of the last message that the room has
-    received about where the session is connected."""
+    period of a disconnected member ends. In `session_info`, `session_version` is the version of the last message that
+    the room has received about where the session is connected."""
 
     user_id: str
     room_id: str
     session_id: str
-    stay: int
+    membership_id: int
     connection: int
     connected: bool = True
     grace_until: float = 0.0
     profile: Profile
-    visitor: SessionInfo
+    session_info: SessionInfo
 
 
 UserCommand = (
@@ -266,11 +267,11 @@ UserCommand = (
     | ChangeStatus
     | ChangePrivacy
     | ChangeGrant
-    | TakeLook
-    | AskLeases
+    | SpendQueryBudget
+    | QueryLeases
     | RenewLeases
     | RoomLeft
-    | ClaimMember
+    | ConfirmMember
 )
 
 
@@ -278,24 +279,24 @@ UserCommand = (
 
 
 class AdmitMember(ClusterMessage, kw_only=True):
-    """`EnterRoom`, forwarded by the user's owner with the user's profile. Its version, `stay`, identifies the
+    """`EnterRoom`, forwarded by the user's owner with the user's profile. Its version, `membership_id`, identifies the
     membership that begins."""
 
     room_id: str
     enter: EnterRoom
-    stay: int
+    membership_id: int
     profile: Profile
 
 
 class RemoveMember(ClusterMessage, kw_only=True):
-    """Ends a membership at once; `reason` is that of `user_left` [D2]. `stay` is the membership that ends, so that a
-    repeated command does not end a later one; 0 when it is unknown. `id` is that of the client's own leave. Of several
-    commands for one HTTP leave the last carries the `call`, and its answer counts all of them (`left`)."""
+    """Ends a membership at once; `reason` is that of `user_left` [D2]. `membership_id` is the membership that ends, so
+    that a repeated command does not end a later one; 0 when it is unknown. `id` is that of the client's own leave. Of
+    several commands for one HTTP leave the last carries the `call`, and its answer counts all of them (`left`)."""
 
     room_id: str
     session_id: str
     reason: str
-    stay: int = 0
+    membership_id: int = 0
     id: MessageId | None = None
     call: Call | None = None
     left: int = 1
@@ -315,9 +316,9 @@ class SuspendMember(ClusterMessage, kw_only=True):
 
 
 class ResumeMember(ClusterMessage, kw_only=True):
-    """The session is connected again, on edge `edge` [D16]. `stay` 0: the user's owner has the membership from an
-    edge's record only. `hears`: the connection was never lost and its edge still subscribes to the room, so the room
-    attaches the member and sends a snapshot in place of the events that it has missed."""
+    """The session is connected again, on edge `edge` [D16]. `membership_id` 0: the user's owner has the membership from
+    an edge's record only. `subscribed`: the connection was never lost and its edge still subscribes to the room, so the
+    room attaches the member and sends a snapshot in place of the events that it has missed."""
 
     room_id: str
     session_id: str
@@ -325,8 +326,8 @@ class ResumeMember(ClusterMessage, kw_only=True):
     edge: int
     connection: int
     version: int
-    stay: int
-    hears: bool = False
+    membership_id: int
+    subscribed: bool = False
 
 
 class RenewLease(ClusterMessage, kw_only=True):
@@ -336,7 +337,7 @@ class RenewLease(ClusterMessage, kw_only=True):
     room_id: str
     session_id: str
     user_id: str
-    stay: int
+    membership_id: int
     lease_until: float
     call: Call | None = None
     renewed: int = 1
@@ -388,7 +389,7 @@ class RoomAction(ClusterMessage, kw_only=True):
     hidden: bool = False
 
 
-class AskActive(ClusterMessage, kw_only=True):
+class QueryActive(ClusterMessage, kw_only=True):
     """`get_active` of a member, or of a user who is permitted to join [C13, C14]."""
 
     room_id: str
@@ -417,7 +418,7 @@ RoomCommand = (
     | ApplyPrivacy
     | UpdatePermissions
     | RoomAction
-    | AskActive
+    | QueryActive
     | ServerBroadcast
 )
 Command = UserCommand | RoomCommand

@@ -8,8 +8,8 @@ from .messages import Activity, Privacy
 
 
 class SessionOpened(ClusterMessage, kw_only=True):
-    """The owner has assigned the session to the connection, with version `opening`. `privacy_version` is the version of
-    its privacy settings."""
+    """The owner has assigned the session to the connection, with version `session_version`. `privacy_version` is the
+    version of its privacy settings."""
 
     user_id: str
     connection: int
@@ -18,7 +18,7 @@ class SessionOpened(ClusterMessage, kw_only=True):
     rooms: list[str]
     activity: Activity
     privacy: Privacy
-    opening: int
+    session_version: int
     privacy_version: int
 
 
@@ -44,13 +44,13 @@ class SessionEvicted(ClusterMessage, kw_only=True):
 
 class Reply(ClusterMessage, kw_only=True):
     """A complete message for one session. `refusal`: it is an error, which the edge counts against the client.
-    `tells_of` is the room whose content it shows, if any: the edge drops it for a session that was expelled from that
-    room meanwhile."""
+    `shown_room_id` is the room whose content it shows, if any: the edge drops it for a session that was expelled from
+    that room meanwhile."""
 
     session_id: str
     payload: bytes
     refusal: bool = False
-    tells_of: str = ""
+    shown_room_id: str = ""
 
 
 class SessionLost(ClusterMessage, kw_only=True):
@@ -81,15 +81,15 @@ class Left(ClusterMessage, kw_only=True):
 
 class SessionActed(ClusterMessage, kw_only=True):
     """A command changed this session by another way than its socket [M1]. The edge counts `activity` as the session's
-    own, and stores `privacy`, of version `privacy_version`, which includes the first `heard` privacy messages of
-    `connection`."""
+    own, and stores `privacy`, of version `privacy_version`, which includes the first `received_privacy_seq` privacy
+    messages of `connection`."""
 
     session_id: str
     activity: Activity | None = None
     privacy: Privacy | None = None
     privacy_version: int = 0
     connection: int = 0
-    heard: int = 0
+    received_privacy_seq: int = 0
 
 
 class CallAnswered(ClusterMessage, kw_only=True):

@@ -18,8 +18,8 @@ class MemberRecord(Struct, array_like=True, kw_only=True):
     user_id: str
     edge: int
     connection: int
-    stay: int
-    told: int
+    membership_id: int
+    session_version: int
     privacy_version: int
     granted: int
     lease_until: float
@@ -76,17 +76,17 @@ class RoomHead(Struct, array_like=True, kw_only=True):
     alone: list[tuple[str, RoomType, float]] = []
 
 
-class RoomMemo(Struct, array_like=True, kw_only=True):
-    """The changes of a room since the last delta. `revision` increases with every delta, across owners; `whole`: this
-    is the complete state; `over`: the room has ended."""
+class RoomDelta(Struct, array_like=True, kw_only=True):
+    """The changes of a room since the last delta. `revision` increases with every delta, across owners; `complete`:
+    this is the complete state; `deleted`: the room has ended."""
 
     seq: int
     revision: int
     head: RoomHead | None
     members: list[MemberRecord]
-    gone: list[str]
-    whole: bool = False
-    over: bool = False
+    removed: list[str]
+    complete: bool = False
+    deleted: bool = False
 
 
 class RoomRecord(Struct, array_like=True, kw_only=True):
@@ -98,52 +98,52 @@ class RoomRecord(Struct, array_like=True, kw_only=True):
     members: dict[str, MemberRecord]
     final: bool = False
 
-    def apply(self, memo: RoomMemo) -> None:
+    def apply(self, delta: RoomDelta) -> None:
         """Apply a delta; one with a lower revision changes nothing."""
-        if memo.revision < self.revision:
+        if delta.revision < self.revision:
             return
-        self.seq, self.revision, self.final = memo.seq, memo.revision, False
-        if memo.whole:
+        self.seq, self.revision, self.final = delta.seq, delta.revision, False
+        if delta.complete:
             self.members.clear()
-        if memo.head is not None:
-            self.head = memo.head
-        for member in memo.members:
+        if delta.head is not None:
+            self.head = delta.head
+        for member in delta.members:
             self.members[member.session_id] = member
-        for session_id in memo.gone:
+        for session_id in delta.removed:
             self.members.pop(session_id, None)
 
 
-class StayEnd(Struct, array_like=True):
-    """The end of a membership, all times in monotonic seconds: `told_at` is when the room sent the events of it, 0.0
-    when the room did not have the member; `noted_at` is when it was recorded; `created_at` is when the room was
+class MembershipEnd(Struct, array_like=True):
+    """The end of a membership, all times in monotonic seconds: `notified_at` is when the room sent the events of it,
+    0.0 when the room did not have the member; `noted_at` is when it was recorded; `created_at` is when the room was
     created, 0.0 when there was no room."""
 
     session_id: str
-    stay: int
-    told_at: float
+    membership_id: int
+    notified_at: float
     noted_at: float
     created_at: float
 
 
 # an edge does not have the version of a membership and sends one of these in its place
-IN_WITHOUT_EVENTS = 0  # the session is a member and does not get the room's events
-HEARS = 1  # it is a member and gets the room's events
-ASKED = 2  # its join is not answered yet
+NOT_SUBSCRIBED = 0  # the session is a member and does not get the room's events
+SUBSCRIBED = 1  # it is a member and gets the room's events
+JOINING = 2  # its join is not answered yet
 
 
 class SessionRecord(Struct, array_like=True, kw_only=True):
     """One session of a user. In an owner's record `rooms` has the version of each membership. An edge sends the record
-    of a session that is connected there, with `IN_WITHOUT_EVENTS`, `HEARS` or `ASKED` for each room. `left`, from an
-    edge only, holds the rooms whose owner has confirmed a leave recently, with the reason. A room in neither may just
-    have been joined by a call at another edge."""
+    of a session that is connected there, with `NOT_SUBSCRIBED`, `SUBSCRIBED` or `JOINING` for each room. `left`, from
+    an edge only, holds the rooms whose owner has confirmed a leave recently, with the reason. A room in neither may
+    just have been joined by a call at another edge."""
 
     session_id: str
     edge: int
     connection: int
     accepted_at: float
-    opening: int
+    session_version: int
     privacy_version: int
-    heard: int
+    received_privacy_seq: int
     lease_until: float
     grace_until: float
     connected: bool
@@ -158,13 +158,14 @@ class SessionRecord(Struct, array_like=True, kw_only=True):
 
 class UserRecord(Struct, array_like=True, kw_only=True):
     """The snapshot of a user. `revision` increases with every change, across owners. `manual` is the manual status.
-    `wishes` are the privacy settings of scope "user": invisible, share cursor, share selection; None: not set [K6]."""
+    `privacy_defaults` are the privacy settings of scope "user": invisible, share cursor, share selection; None: not set
+    [K6]."""
 
     user_id: str
     revision: int
     manual: str | None
     status_message: str
-    wishes: tuple[bool | None, bool | None, bool | None]
+    privacy_defaults: tuple[bool | None, bool | None, bool | None]
     sessions: list[SessionRecord]
 
 

@@ -21,11 +21,11 @@ Count = Annotated[int, Meta(ge=0)]
 SYSTEM = "system"  # the user id of server broadcasts; no token may have it [J4]
 
 
-class Inquiry(Struct, kw_only=True, tag=True, tag_field="kind"):
+class SurveyRequest(Struct, kw_only=True, tag=True, tag_field="kind"):
     """Base of the survey requests."""
 
 
-class ListRooms(Inquiry):
+class ListRooms(SurveyRequest):
     """Requests up to `limit` rooms whose ids are greater than `after`, in the order of their ids."""
 
     after: str = ""
@@ -34,15 +34,15 @@ class ListRooms(Inquiry):
     prefix: str = ""
 
 
-class ShowRoom(Inquiry):
+class ShowRoom(SurveyRequest):
     room_id: str
 
 
-class ShowUser(Inquiry):
+class ShowUser(SurveyRequest):
     user_id: str
 
 
-class Kick(Inquiry):
+class Kick(SurveyRequest):
     """Kicks every session that matches all given fields; with `room_id` it is kicked from that room only."""
 
     user_id: str | None = None
@@ -51,14 +51,14 @@ class Kick(Inquiry):
     reason: str = ""
 
 
-class Recheck(Inquiry):
+class Recheck(SurveyRequest):
     """Drops cached access decisions and checks access again for every matching session [A6, N12]."""
 
     user_id: str | None = None
     room_id: str | None = None
 
 
-class Say(Inquiry):
+class SendBroadcast(SurveyRequest):
     """Sends a server broadcast to a room [J4]; `data` is a JSON object, `to` lists user ids, None means all."""
 
     room_id: str
@@ -66,11 +66,11 @@ class Say(Inquiry):
     to: list[str] | None = None
 
 
-class ListLimited(Inquiry):
+class ListLimited(SurveyRequest):
     """Requests the addresses of which something was refused in the last ten minutes [Q5]."""
 
 
-AnyInquiry = ListLimited | ListRooms | ShowRoom | ShowUser | Kick | Recheck | Say
+AnySurveyRequest = ListLimited | ListRooms | ShowRoom | ShowUser | Kick | Recheck | SendBroadcast
 
 
 # --- answers ------------------------------------------------------------------------------------------------------
@@ -206,7 +206,7 @@ class Rechecked(Struct, kw_only=True, tag=True, tag_field="kind"):
     undecided: int
 
 
-class Said(Struct, kw_only=True, tag=True, tag_field="kind"):
+class BroadcastSent(Struct, kw_only=True, tag=True, tag_field="kind"):
     """The number of visible sessions to which the broadcast was sent [M5]."""
 
     delivered: int
@@ -219,7 +219,7 @@ class NotHere(Struct, kw_only=True, tag=True, tag_field="kind"):
     moving: bool = False
 
 
-AnyAnswer = LimitedFound | RoomsFound | RoomFound | UserFound | Kicked | Rechecked | Said | NotHere
+AnyAnswer = LimitedFound | RoomsFound | RoomFound | UserFound | Kicked | Rechecked | BroadcastSent | NotHere
 
 
 class Answers(Struct, kw_only=True):
@@ -230,10 +230,10 @@ class Answers(Struct, kw_only=True):
 
 
 _encode = msgspec.msgpack.Encoder().encode
-decode_inquiry = msgspec.msgpack.Decoder(AnyInquiry).decode
+decode_request = msgspec.msgpack.Decoder(AnySurveyRequest).decode
 decode_answer = msgspec.msgpack.Decoder(AnyAnswer).decode
 
 
-def encode(message: AnyInquiry | AnyAnswer) -> bytes:
+def encode(message: AnySurveyRequest | AnyAnswer) -> bytes:
     """Encode a survey request or an answer for transport between processes."""
     return _encode(message)

@@ -22,7 +22,7 @@ class RoomCounts(Struct, kw_only=True, frozen=True, rename="camel", forbid_unkno
     visible_sessions: int
 
 
-class Happening(
+class WebhookEvent(
     Struct, kw_only=True, frozen=True, rename="camel", tag_field="type", tag="", forbid_unknown_fields=True
 ):
     """Base of the webhook events: its id, time and room. `timestamp` is ISO 8601 in UTC."""
@@ -34,7 +34,7 @@ class Happening(
     room: RoomCounts
 
 
-class UserEntered(Happening, frozen=True, kw_only=True, tag="user_entered"):
+class UserEntered(WebhookEvent, frozen=True, kw_only=True, tag="user_entered"):
     """A session has joined; `session_count` is the number of the user's sessions in the room, 1 for the first."""
 
     user_id: str
@@ -44,7 +44,7 @@ class UserEntered(Happening, frozen=True, kw_only=True, tag="user_entered"):
     session_count: int
 
 
-class UserLeft(Happening, frozen=True, kw_only=True, tag="user_left"):
+class UserLeft(WebhookEvent, frozen=True, kw_only=True, tag="user_left"):
     """A session has left, or its grace period is over; `session_count` 0: the user has left with it. `reason` is that
     of `user_left` [D2]."""
 
@@ -56,34 +56,34 @@ class UserLeft(Happening, frozen=True, kw_only=True, tag="user_left"):
     reason: str
 
 
-class RoomCreated(Happening, frozen=True, kw_only=True, tag="room_created"):
+class RoomCreated(WebhookEvent, frozen=True, kw_only=True, tag="room_created"):
     """The first session has joined; no state of an earlier room of this id exists. `invisible`: for others the room
     does not exist yet [K7]."""
 
     invisible: bool = False
 
 
-class RoomEmptied(Happening, frozen=True, kw_only=True, tag="room_emptied"):
+class RoomEmptied(WebhookEvent, frozen=True, kw_only=True, tag="room_emptied"):
     """The room has no member, and its state is deleted [C12]. `invisible`: for others it had ended before [K7]."""
 
     invisible: bool = False
 
 
-class RoomShown(Happening, frozen=True, kw_only=True, tag="room_shown"):
+class RoomShown(WebhookEvent, frozen=True, kw_only=True, tag="room_shown"):
     """The first visible member has joined a room of invisible ones: for others the room is created now [K7]."""
 
 
-class RoomHidden(Happening, frozen=True, kw_only=True, tag="room_hidden"):
+class RoomHidden(WebhookEvent, frozen=True, kw_only=True, tag="room_hidden"):
     """The last visible member has left and invisible ones remain: for others the room has ended with its state [K7]."""
 
 
-class RoomFull(Happening, frozen=True, kw_only=True, tag="room_full"):
+class RoomFull(WebhookEvent, frozen=True, kw_only=True, tag="room_full"):
     """The last free place has been taken [C6]."""
 
     limit: int
 
 
-class ControlChanged(Happening, frozen=True, kw_only=True, tag="control_changed"):
+class ControlChanged(WebhookEvent, frozen=True, kw_only=True, tag="control_changed"):
     """Playback has another controller, or none [I]. `version` is that of `control_granted` and `control_released`."""
 
     from_user_id: str | None
@@ -92,22 +92,24 @@ class ControlChanged(Happening, frozen=True, kw_only=True, tag="control_changed"
     version: int
 
 
-AnyHappening = UserEntered | UserLeft | RoomCreated | RoomEmptied | RoomShown | RoomHidden | RoomFull | ControlChanged
+AnyWebhookEvent = (
+    UserEntered | UserLeft | RoomCreated | RoomEmptied | RoomShown | RoomHidden | RoomFull | ControlChanged
+)
 
-HappeningType = Literal[
+WebhookEventType = Literal[
     "user_entered", "user_left", "room_created", "room_emptied", "room_shown", "room_hidden", "room_full",
     "control_changed",
 ]  # fmt: skip
-HAPPENING_TYPES: tuple[HappeningType, ...] = get_args(HappeningType)
+WEBHOOK_EVENT_TYPES: tuple[WebhookEventType, ...] = get_args(WebhookEventType)
 
 
 class Sink(Protocol):
     """Receives the webhook events of an owner, in order; a list is one."""
 
-    def append(self, happening: AnyHappening, /) -> None: ...
+    def append(self, event: AnyWebhookEvent, /) -> None: ...
 
 
-def happening_id(*parts: object) -> str:
+def webhook_event_id(*parts: object) -> str:
     """Return the event id of `parts`: equal for equal parts, and different for different ones."""
     text = "\0".join(str(part) for part in parts)
     return "evt_" + hashlib.blake2b(text.encode(), digest_size=12).hexdigest()

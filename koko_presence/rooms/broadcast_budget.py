@@ -1,7 +1,7 @@
 """Limits the bytes that a room sends for broadcasts, whose size and recipients are chosen by the senders [J]."""
 
 
-class Outflow:
+class BroadcastBudget:
     """A byte budget that saves up at most one second's worth. A broadcast of any size is allowed while the budget is
     above zero, and may drive it below zero; the next one waits until the debt is refilled. So the largest allowed
     broadcast always gets through. Pure: `now` is in monotonic seconds."""

@@ -14,13 +14,13 @@ EPOCH_BITS = 40
 
 
 class ShardContext:
-    """The settings and state shared by all rooms and users of one shard. A reload replaces `limits` and `happenings`;
+    """The settings and state shared by all rooms and users of one shard. A reload replaces `limits` and `webhook_sink`;
     each view of the workers by which this worker owns its keys sets `epoch`; the bus sets `advised_ms`. Rooms, users
     and the shard append to `effects` and `touched_users`; the bus takes both."""
 
     __slots__ = (
-        "_changes", "advised_ms", "deadlines", "delays", "effects", "epoch", "happenings", "kept", "limits",
-        "options", "touched_users", "wall",
+        "_changes", "advised_ms", "deadlines", "delays", "effects", "epoch", "limits", "options", "replicated",
+        "touched_users", "wall", "webhook_sink",
     )  # fmt: skip
 
     def __init__(self, limits: Limits, options: RoomOptions, wall: WallClock, deadlines: Deadlines) -> None:
@@ -30,8 +30,8 @@ class ShardContext:
         self.deadlines = deadlines
         self.delays = Delays()  # of all workers of the service
         self.effects: list[Any] = []
-        self.happenings: Sink | None = None  # collects webhook events; None: webhooks are off [M10]
-        self.kept = False  # whether other workers hold replicas of this shard's rooms and users
+        self.webhook_sink: Sink | None = None  # collects webhook events; None: webhooks are off [M10]
+        self.replicated = False  # whether other workers hold replicas of this shard's rooms and users
         self.touched_users: set[str] = set()  # users whose replica is out of date
         self.epoch = 0
         self.advised_ms = 0  # send interval advised to clients for this worker's load [N17]

@@ -16,7 +16,7 @@ class Due(NamedTuple):
     touched: tuple[str, ...] | None = ()
 
 
-def what_is_due(room: Room, kind: str, sub_id: str, now: float) -> Due:
+def handle_due(room: Room, kind: str, sub_id: str, now: float) -> Due:
     """Apply the deadline `kind` at monotonic second `now`. `sub_id` is a session, for `forget` and `control_request` a
     user, for `playback` empty."""
     if kind == "forget":
@@ -32,14 +32,16 @@ def what_is_due(room: Room, kind: str, sub_id: str, now: float) -> Due:
     else:
         member = room.members[sub_id]  # a member's deadlines are cancelled when it is removed
         if kind == "grace":
-            until = 0.0 if member.leased else room.setting.more_grace(member.grace_until, now)
+            until = 0.0 if member.leased else room.context.more_grace(member.grace_until, now)
             if until:
-                room.setting.deadlines.set(("grace", room.id, sub_id), until)
+                room.context.deadlines.set(("grace", room.id, sub_id), until)
                 return Due(touched=None)
             reason = "timeout" if member.leased else "disconnected"
             room.remove(member, reason, now)
-            left = RoomLeft(user_id=member.user_id, room_id=room.id, session_id=sub_id, stay=member.stay)
-            room.setting.effects.append(left)
+            left = RoomLeft(
+                user_id=member.user_id, room_id=room.id, session_id=sub_id, membership_id=member.membership_id
+            )
+            room.context.effects.append(left)
             return Due(ended=reason)
         if kind == "away":
             room.show_away(member, now)

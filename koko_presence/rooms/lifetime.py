@@ -22,7 +22,7 @@ def begin(room: RoomState, room_type: RoomType, now: float, but: Member | None =
     snapshot, except `but`, whose own change of privacy begins the room."""
     room.shown = True
     _reset(room, room_type, now)
-    _tell(room, now, but)
+    _repeat_snapshots(room, now, but)
 
 
 def note_removal(room: RoomState, reason: str, now: float, *, visible: bool = True) -> None:
@@ -36,7 +36,7 @@ def note_removal(room: RoomState, reason: str, now: float, *, visible: bool = Tr
     if reason == "left":
         end(room, now)
     else:
-        room.setting.deadlines.set(("empty", room.id, ""), now + room.setting.limits.room_linger_s)
+        room.context.deadlines.set(("empty", room.id, ""), now + room.context.limits.room_linger_s)
 
 
 def end(room: RoomState, now: float) -> None:
@@ -53,12 +53,12 @@ def end(room: RoomState, now: float) -> None:
         if member.viewer is not None:
             member.viewer.lapse()
     _reset(room, room.type, now)
-    _tell(room, now, None)
+    _repeat_snapshots(room, now, None)
 
 
 def forget_deadlines(room: RoomState) -> None:
     """Cancel the deadlines that belong to the room and not to a member."""
-    cancel = room.setting.deadlines.cancel
+    cancel = room.context.deadlines.cancel
     for kind in ("empty", "playback"):
         cancel((kind, room.id, ""))
     for user_id in room.gone:
@@ -68,22 +68,22 @@ def forget_deadlines(room: RoomState) -> None:
 
 
 def _reset(room: RoomState, room_type: RoomType, now: float) -> None:
-    setting = room.setting
+    context = room.context
     forget_deadlines(room)
     room.gone.clear()
     room.type, room.created_at = room_type, now
     room.playback = room.playback_waits = None
     room.sync_enabled = room_type in SYNCED_TYPES or not room.shown  # when not shown: `type_for` decides by user
     room.control = Control()
-    room.load = Load(setting.limits, now)
+    room.load = Load(context.limits, now)
     room.begin_anew(room.load.budget, room.load.meter, room_type in SYNCED_TYPES)
-    room.advised_ms = setting.advised_ms
-    room.told_ms = room.send_interval_ms
-    if setting.kept:
+    room.advised_ms = context.advised_ms
+    room.announced_ms = room.send_interval_ms
+    if context.replicated:
         room.changed.update(("", *room.members))
 
 
-def _tell(room: RoomState, now: float, but: Member | None) -> None:
+def _repeat_snapshots(room: RoomState, now: float, but: Member | None) -> None:
     """Send a new snapshot to each member but `but`. No member is visible at this point, so all snapshots together take
     time proportional to the number of members."""
     for member in room.members.values():

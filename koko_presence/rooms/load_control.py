@@ -4,7 +4,7 @@ window and advice of a worker [L4, N17]."""
 from koko_presence._fastpath.throttle import Meter, TokenBucket
 from koko_presence.protocol.limits import Limits
 
-from .broadcast_budget import Outflow
+from .broadcast_budget import BroadcastBudget
 
 LONGEST_INTERVAL_MS = 1000
 
@@ -18,7 +18,7 @@ class Load:
     def __init__(self, limits: Limits, now: float) -> None:
         self._hz = limits.room_events_hz
         self.budget = TokenBucket(self._hz, max(1.0, self._hz))
-        self.broadcasts = Outflow(limits.room_broadcast_bytes, now)
+        self.broadcasts = BroadcastBudget(limits.room_broadcast_bytes, now)
         self.meter = Meter(now)
         self._shortest_ms = round(1000.0 / limits.cursor_hz)
         self.advised_ms = self._shortest_ms
@@ -47,8 +47,8 @@ OVERLOAD_WINDOW_S = 1.0 / 30.0  # one frame at 30 Hz [L4]
 LONGEST_ADVICE_MS = 200  # five updates a second per member
 SLOWER, FASTER = 1.05, 0.95  # factor of the advised interval per tenth of a second
 # A smaller change of the advised interval is not sent to the clients; less than `FULL / RELIEVED`.
-TOLD_STEP = 1.15
-TOLD_EVERY_S = 0.5
+ANNOUNCE_STEP = 1.15
+ANNOUNCE_EVERY_S = 0.5
 MEMORY_S = 0.5  # averaging time of the load before clients are asked to send less
 
 
@@ -63,8 +63,8 @@ class FlushWindowController:
     """
 
     __slots__ = (
-        "_advice_ms", "_ceiling_s", "_load", "_longest_s", "_ran_s", "_shortest_ms", "_shortest_s", "_since",
-        "_told_at", "_waited_s", "advised_ms", "overloaded", "window_s",
+        "_advice_ms", "_announced_at", "_ceiling_s", "_load", "_longest_s", "_ran_s", "_shortest_ms", "_shortest_s",
+        "_since", "_waited_s", "advised_ms", "overloaded", "window_s",
     )  # fmt: skip
 
     def __init__(self, limits: Limits, now: float, ran_s: float, waited_s: float = 0.0) -> None:
@@ -73,7 +73,7 @@ class FlushWindowController:
         self.overloaded = False
         self._load = 0.0  # averaged share of the time in which the worker ran or waited for a core
         self._advice_ms = 0.0
-        self._told_at = now
+        self._announced_at = now
         self.advised_ms = 0
         self.set_limits(limits)
 
@@ -133,9 +133,9 @@ class FlushWindowController:
             self._advice_ms = min(longest_ms, self._advice_ms * SLOWER ** min(tenths, 1.0))
         elif self._load < RELIEVED:
             self._advice_ms = max(self._shortest_ms, self._advice_ms * FASTER**tenths)
-        wanted, told = round(self._advice_ms), self.advised_ms
-        if wanted == told or now - self._told_at < TOLD_EVERY_S:
+        wanted, announced = round(self._advice_ms), self.advised_ms
+        if wanted == announced or now - self._announced_at < ANNOUNCE_EVERY_S:
             return
         at_end = wanted in (self._shortest_ms, LONGEST_ADVICE_MS)
-        if at_end or not told / TOLD_STEP < wanted < told * TOLD_STEP:
-            self.advised_ms, self._told_at = wanted, now
+        if at_end or not announced / ANNOUNCE_STEP < wanted < announced * ANNOUNCE_STEP:
+            self.advised_ms, self._announced_at = wanted, now

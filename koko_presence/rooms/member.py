@@ -56,36 +56,35 @@ class Person:
 class Member(MemberCore):
     """One session in one room, with all that it shows; the base `MemberCore` holds what its cursor needs.
 
-    Versions given by the user's owner: `stay` identifies the membership, `told` orders changes of where the session is
-    connected, `privacy_version` what it hides, `granted` its permissions.
-    """
+    Versions given by the user's owner: `membership_id` identifies the membership, `session_version` orders changes of
+    where the session is connected, `privacy_version` what it hides, `granted` its permissions."""
 
     __slots__ = (
         "_row", "_row_shows", "away_at", "can_broadcast", "can_control", "connection", "edge", "grace_until", "granted",
-        "image", "joined_at", "lease_until", "moderator", "name", "person", "privacy_version", "report", "selection",
-        "share_selection", "stay", "told", "typing", "viewer", "watching",
+        "image", "joined_at", "lease_until", "membership_id", "moderator", "name", "person", "privacy_version",
+        "report", "selection", "session_version", "share_selection", "typing", "viewer", "watching",
     )  # fmt: skip
 
-    def __init__(self, enter: EnterRoom, stay: int, person: Person, limits: Limits, now: float) -> None:
-        visitor = enter.visitor
-        super().__init__(person.user_id, visitor.session_id, person.cursor, now)
+    def __init__(self, enter: EnterRoom, membership_id: int, person: Person, limits: Limits, now: float) -> None:
+        session_info = enter.session_info
+        super().__init__(person.user_id, session_info.session_id, person.cursor, now)
         self.person = person
-        self.edge = visitor.edge
-        self.connection = visitor.connection
-        self.stay = self.told = self.granted = stay
-        self.privacy_version = visitor.privacy_version
-        self.lease_until = visitor.lease_until
+        self.edge = session_info.edge
+        self.connection = session_info.connection
+        self.membership_id = self.session_version = self.granted = membership_id
+        self.privacy_version = session_info.privacy_version
+        self.lease_until = session_info.lease_until
         self.away_at = 0.0  # until then a lost session whose client was sent to another worker is shown as connected
         self.grace_until = 0.0  # the monotonic second at which a lost session's place is free; 0 while connected
-        self.name = visitor.name
-        self.image = visitor.image
+        self.name = session_info.name
+        self.image = session_info.image
         self.can_control = enter.can_control
         self.can_broadcast = enter.can_broadcast
         self.moderator = enter.moderator
-        self.disabled = visitor.disabled
-        self.invisible = visitor.invisible
-        self.share_cursor = visitor.share_cursor
-        self.share_selection = visitor.share_selection
+        self.disabled = session_info.disabled
+        self.invisible = session_info.invisible
+        self.share_cursor = session_info.share_cursor
+        self.share_selection = session_info.share_selection
         self.joined_at = now
         self.selection: Selection | None = None
         self.typing: str | None = None  # the context while typing; "" when none was given

@@ -32,7 +32,7 @@ def handle_playback(room: Room, member: Member, message: PlaybackMessage, now: f
     if not room.sync_enabled:
         raise PresenceError("SYNC_DISABLED")
     if data.action == "report":
-        submit(room, member, "report", (data, acted_at(data, room.setting.wall, now)), now)
+        submit(room, member, "report", (data, acted_at(data, room.context.wall, now)), now)
         return {"success": True}
     if data.action == "resync":
         _resync(room, member, now)
@@ -40,17 +40,17 @@ def handle_playback(room: Room, member: Member, message: PlaybackMessage, now: f
     _check_may_play(room, member)
     playback = room.playback
     if isinstance(data.base_version, int) and playback is not None and data.base_version != playback.version:
-        raise PresenceError("STALE", state=playback.row(room.setting.wall))
+        raise PresenceError("STALE", state=playback.row(room.context.wall))
     if playback is None:
         playback = room.playback = Playback(now)
-        playback.anchor = acted_at(data, room.setting.wall, now)
+        playback.anchor = acted_at(data, room.context.wall, now)
     member.last_active_at = now
-    playback.apply(data, acted_at(data, room.setting.wall, now))
+    playback.apply(data, acted_at(data, room.context.wall, now))
     if room.control.user_id == member.user_id and not member.leased:
         room.control.session_id = member.session_id  # another session of the controller takes over [H2]
     room.playback_waits = (member.user_id, member.session_id, data.action)
     release_playback(room, now)
-    return {"success": True, **_as_dict(playback.row(room.setting.wall))}
+    return {"success": True, **_as_dict(playback.row(room.context.wall))}
 
 
 def release_playback(room: Room, now: float, *, at_once: bool = False) -> None:
@@ -61,10 +61,10 @@ def release_playback(room: Room, now: float, *, at_once: bool = False) -> None:
     user_id, session_id, action = room.playback_waits
     person = room.people.get(user_id)  # a user who has left meanwhile has no budget to wait for
     if person is not None and not person.playback.take(now) and not at_once:
-        room.setting.deadlines.set(("playback", room.id, ""), person.playback.ready_at(now))
+        room.context.deadlines.set(("playback", room.id, ""), person.playback.ready_at(now))
         return
     room.playback_waits = None
-    room.setting.deadlines.cancel(("playback", room.id, ""))
+    room.context.deadlines.cancel(("playback", room.id, ""))
     room.urgent = True
     room.out.append(
         StreamFrame(room.frame("playback_synced", user_id, session_id, _synced(room, action), now, public=True))
@@ -80,7 +80,7 @@ def _synced(room: Room, action: str) -> PlaybackSynced:
         playback_rate=playback.playback_rate,
         action=action,
         version=playback.version,
-        server_time=room.setting.wall.ms(playback.anchor),
+        server_time=room.context.wall.ms(playback.anchor),
         sync_enabled=room.sync_enabled,
         duration=UNSET if playback.duration is None else playback.duration,
         target=UNSET if playback.target is None else playback.target,
@@ -109,10 +109,10 @@ def _switch_sync(room: Room, member: Member, message: PlaybackMessage, now: floa
 
 def _check_may_play(room: Room, member: Member) -> None:
     _check_visible(member)
-    state = room.playback.row(room.setting.wall) if room.playback is not None and room.playback.version else None
+    state = room.playback.row(room.context.wall) if room.playback is not None and room.playback.version else None
     if not member.may_play:
         raise PresenceError("FORBIDDEN", "Your token has no 'control' scope for this room.", state=state)
-    mode = room.setting.options.control_mode
+    mode = room.context.options.control_mode
     if room.control.user_id is not None:
         if room.control.user_id != member.user_id:
             raise PresenceError("NOT_CONTROLLER", state=state)
@@ -139,7 +139,7 @@ def _take_report(room: Room, member: Member, report: tuple[PlaybackData, float],
     if member.viewer is None:
         member.viewer = Viewer()
     changed = member.viewer.take(data, room.playback, at, now)
-    deadlines, limits = room.setting.deadlines, room.setting.limits
+    deadlines, limits = room.context.deadlines, room.context.limits
     deadlines.set(("report_stale", room.id, member.session_id), now + limits.report_fresh_s)
     # a paused video counts as watched while the user is active [D15]
     _set_watching(room, member, data.is_playing is True or member.person.profile.activity == "active", now)
@@ -200,15 +200,15 @@ def handle_control_request(room: Room, member: Member, message: ControlRequest, 
     spend(room, member.person.control, now)
     member.last_active_at = now
     control, user_id = room.control, member.user_id
-    may_take = member.moderator or room.setting.options.control_mode != "moderators"
+    may_take = member.moderator or room.context.options.control_mode != "moderators"
     if control.user_id is None and may_take:
         room.grant_control(member.person, None, now, to=member)
     elif control.user_id == user_id:
         control.session_id = member.session_id
     else:
-        life_s = room.setting.limits.control_request_s
+        life_s = room.context.limits.control_request_s
         is_new = control.ask(user_id, member.name, now, life_s)
-        room.setting.deadlines.set(("control_request", room.id, user_id), now + life_s)
+        room.context.deadlines.set(("control_request", room.id, user_id), now + life_s)
         if is_new:
             room.urgent = True
             room.emit("control_requested", member, {"requesterName": member.name}, now, to_self=True)
@@ -230,7 +230,7 @@ def handle_control_grant(room: Room, member: Member, message: ControlGrant, now:
         raise PresenceError("FORBIDDEN", "That user's token has no 'control' scope for this room.")
     spend(room, member.person.playback, now)
     member.last_active_at = now
-    room.setting.deadlines.cancel(("control_request", room.id, target))
+    room.context.deadlines.cancel(("control_request", room.id, target))
     room.grant_control(person, member, now)
     return {"success": True, "controller": target}
 
@@ -243,7 +243,7 @@ def handle_control_deny(room: Room, member: Member, message: ControlDeny, now: f
     if not room.control.withdraw(target):
         raise PresenceError("TARGET_NOT_IN_ROOM", "That user has no pending request.")
     member.last_active_at = now
-    room.setting.deadlines.cancel(("control_request", room.id, target))
+    room.context.deadlines.cancel(("control_request", room.id, target))
     room.urgent = True
     room.emit("control_denied", member, {"toUserId": target, "reason": "denied"}, now, to_self=True)
     return {"success": True}
@@ -284,7 +284,7 @@ def lose_control(room: Room, member: Member, now: float) -> None:
 
 def end_request(room: Room, member: Member, reason: str, now: float) -> None:
     """Emit the end of a pending request without a grant, with reason `cancelled` or `expired`."""
-    room.setting.deadlines.cancel(("control_request", room.id, member.user_id))
+    room.context.deadlines.cancel(("control_request", room.id, member.user_id))
     room.urgent = True
     room.emit("control_denied", member, {"toUserId": member.user_id, "reason": reason}, now, to_self=True)
 

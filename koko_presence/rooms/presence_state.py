@@ -48,7 +48,7 @@ def submit(room: Room, member: Member, kind: str, value: Any, now: float) -> Non
     elif at == WAITS:
         tally.superseded("playback" if kind == "report" else kind)
     else:
-        room.setting.deadlines.set((kind, room.id, member.session_id), at)
+        room.context.deadlines.set((kind, room.id, member.session_id), at)
 
 
 def release(room: Room, member: Member, kind: str, now: float) -> None:
@@ -62,7 +62,7 @@ def settle(room: Room, member: Member, now: float) -> None:
     """Apply a selection that waits for its budget when the connection is lost: it is the last one made [C5, E1]."""
     if "selection" in member.pending:
         _show_selection(room, member, member.pending.take("selection"), now)
-        room.setting.deadlines.cancel(("selection", room.id, member.session_id))
+        room.context.deadlines.cancel(("selection", room.id, member.session_id))
 
 
 def handle_cursor(room: Room, member: Member, message: CursorMessage, now: float) -> Result:
@@ -151,7 +151,7 @@ def _show_typing(room: Room, member: Member, data: TypingData, now: float) -> No
         return
     if member.typing is not None and member.typing != context:
         room.stop_typing(member, "changed", now)  # one context at a time [G5]
-    room.setting.deadlines.set(("typing_stop", room.id, member.session_id), now + room.setting.limits.typing_stop_s)
+    room.context.deadlines.set(("typing_stop", room.id, member.session_id), now + room.context.limits.typing_stop_s)
     if member.typing is None:  # a repeated true only extends the timer [G2]
         member.typing = context
         room.emit("typing_started", member, {"context": context} if context else {}, now)
@@ -164,8 +164,8 @@ def handle_broadcast(room: Room, member: Member, message: Broadcast, now: float)
         raise PresenceError("INVISIBLE")
     if not member.can_broadcast:
         raise PresenceError("FORBIDDEN", "Your token has no 'broadcast' scope for this room.")
-    if len(bytes(message.data)) > room.setting.limits.max_broadcast_bytes:
-        raise PresenceError("TOO_LARGE", f"data may have {room.setting.limits.max_broadcast_bytes} bytes.")
+    if len(bytes(message.data)) > room.context.limits.max_broadcast_bytes:
+        raise PresenceError("TOO_LARGE", f"data may have {room.context.limits.max_broadcast_bytes} bytes.")
     check_budget(room, member.person.broadcast, now)  # before parsing up to 8 KiB
     ready_at = room.load.broadcasts.ready_at(now)
     if ready_at > now:
@@ -174,9 +174,9 @@ def handle_broadcast(room: Room, member: Member, message: Broadcast, now: float)
     member.last_active_at = now
     spend(room, member.person.broadcast, now)
     named = None if message.to is None else set(message.to)
-    hearers = (m for m in room.members.values() if m.attached and m is not member)
+    recipients = (m for m in room.members.values() if m.attached and m is not member)
     # invisible sessions are not charged, or the time until RATE_LIMITED would reveal their number [K7]
-    receivers = sum(1 for m in hearers if m.visible and (named is None or m.user_id in named))
+    receivers = sum(1 for m in recipients if m.visible and (named is None or m.user_id in named))
     room.load.broadcasts.spend(len(bytes(message.data)), receivers, now)
     if message.to is None:
         delivered = sum(1 for m in room.members.values() if m.attached and m.visible and m is not member)
@@ -200,16 +200,16 @@ def announce(room: Room, data: bytes, to: list[str] | None, now: float) -> None:
     if to is None:
         room.out.append(StreamFrame(frame))
         return
-    for member in _hearers(room, to):
+    for member in _recipients(room, to):
         room.out.append(StreamFrame(frame, only=member.session_id))
 
 
 def reach(room: Room, to: list[str] | None) -> int:
     """Return the number of sessions that an announcement goes to, without the invisible ones [M5]."""
-    return sum(1 for member in _hearers(room, to) if member.visible)
+    return sum(1 for member in _recipients(room, to) if member.visible)
 
 
-def _hearers(room: Room, to: list[str] | None) -> list[Member]:
+def _recipients(room: Room, to: list[str] | None) -> list[Member]:
     return [m for m in room.members.values() if m.attached and (to is None or m.user_id in to)]
 
 

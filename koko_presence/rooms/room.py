@@ -29,7 +29,7 @@ from .room_state import RoomState, unnamed_type
 from .snapshot_delivery import repeat_snapshot, send_snapshot
 
 # Extra time for which a place is held after a take-over: a message about a resume may be under way.
-UNHEARD_S = 0.5
+RESUME_MARGIN_S = 0.5
 FORGET_S = 10.0  # leaving and joining again does not refill a budget [L1]
 
 
@@ -40,15 +40,15 @@ class Room(RoomState):
 
     # --- joins, leaves, losses, privacy ---------------------------------------------------------------------------
 
-    def admit(self, enter: EnterRoom, stay: int, profile: Profile, now: float) -> None:
+    def admit(self, enter: EnterRoom, membership_id: int, profile: Profile, now: float) -> None:
         """Add a session and emit `user_joined`; a second join of the same session only repeats the snapshot [C3].
 
         Errors: ROOM_TYPE_MISMATCH [C1], INVALID_MESSAGE [C2], ROOM_FULL [C6].
         """
-        visitor = enter.visitor
-        visible = not (visitor.invisible or visitor.disabled)
-        member = self.members.get(visitor.session_id)
-        person = self.people.get(visitor.user_id)
+        session_info = enter.session_info
+        visible = not (session_info.invisible or session_info.disabled)
+        member = self.members.get(session_info.session_id)
+        person = self.people.get(session_info.user_id)
         begins = visible and member is None and not self.shown
         known_type = self.type_for(person)
         room_type = enter.room_type or known_type
@@ -58,69 +58,69 @@ class Room(RoomState):
             raise PresenceError("ROOM_TYPE_MISMATCH", f"The room is a {known_type} room.")
         if member is not None:
             if not member.connected:
-                self.resume(member, visitor.edge, visitor.connection, now)
-            member.edge, member.connection = visitor.edge, visitor.connection
-            member.stay = member.told = stay
-            if not enter.stays:
-                member.granted = stay
+                self.resume(member, session_info.edge, session_info.connection, now)
+            member.edge, member.connection = session_info.edge, session_info.connection
+            member.membership_id = member.session_version = membership_id
+            if not enter.members_only:
+                member.granted = membership_id
                 member.can_control, member.can_broadcast = enter.can_control, enter.can_broadcast
                 member.moderator = enter.moderator
-            member.name, member.image = visitor.name, visitor.image
+            member.name, member.image = session_info.name, session_info.image
             self.apply_profile(member.person, profile, member.session_id, False, now)
-            self.prolong(member, visitor.lease_until)
-            if visitor.privacy_version > member.privacy_version:  # a change was lost with an owner
+            self.extend_lease(member, session_info.lease_until)
+            if session_info.privacy_version > member.privacy_version:  # a change was lost with an owner
                 self.apply_privacy(
                     member,
-                    version=visitor.privacy_version,
-                    invisible=visitor.invisible,
-                    disabled=visitor.disabled,
-                    share_cursor=visitor.share_cursor,
-                    share_selection=visitor.share_selection,
+                    version=session_info.privacy_version,
+                    invisible=session_info.invisible,
+                    disabled=session_info.disabled,
+                    share_cursor=session_info.share_cursor,
+                    share_selection=session_info.share_selection,
                     now=now,
                 )
             send_snapshot(self, member, enter.id, now)
             return
-        if person is None and len(self.people) >= self.setting.limits.max_users_per_room:
+        if person is None and len(self.people) >= self.context.limits.max_users_per_room:
             raise PresenceError("ROOM_FULL")
         if begins:
             lifetime.begin(self, room_type, now)
         if person is None:
-            person = self.gone.pop(visitor.user_id, None)
+            person = self.gone.pop(session_info.user_id, None)
             if person is None:
-                person = Person(visitor.user_id, profile, self.setting.limits, PrivateRoom(room_type, now))
-            self.setting.deadlines.cancel(("forget", self.id, visitor.user_id))
-            self.people[visitor.user_id] = person
+                person = Person(session_info.user_id, profile, self.context.limits, PrivateRoom(room_type, now))
+            self.context.deadlines.cancel(("forget", self.id, session_info.user_id))
+            self.people[session_info.user_id] = person
             person.profile = profile
-        self.apply_profile(person, profile, visitor.session_id, False, now)  # other sessions may show an older one
-        member = Member(enter, stay, person, self.setting.limits, now)
-        member.color = colors.choose(visitor.user_id, self._colors_taken(member))
+        self.apply_profile(person, profile, session_info.session_id, False, now)  # other sessions may show an older one
+        member = Member(enter, membership_id, person, self.context.limits, now)
+        member.color = colors.choose(session_info.user_id, self._colors_taken(member))
         if member.visible:
             member.index = self._free_index()
         person.members[member.session_id] = self.members[member.session_id] = member
-        self.prolong(member, visitor.lease_until)
+        self.extend_lease(member, session_info.lease_until)
         if member.visible:  # counted before the snapshot is taken, so that the stream continues exactly where it ends
-            self.setting.deadlines.cancel(("empty", self.id, ""))
+            self.context.deadlines.cancel(("empty", self.id, ""))
             self._emit_joined(member, now)
         send_snapshot(self, member, enter.id, now)
         if not member.visible:
             self._emit_joined(member, now)
 
-    def prolong(self, member: Member, lease_until: float) -> None:
+    def extend_lease(self, member: Member, lease_until: float) -> None:
         """Set the end of a leased member to monotonic second `lease_until`; 0 for a member with a socket [M2]."""
         member.lease_until = lease_until
         if lease_until:
-            self.setting.deadlines.set(("grace", self.id, member.session_id), lease_until)
+            self.context.deadlines.set(("grace", self.id, member.session_id), lease_until)
 
     def remove(self, member: Member, reason: str, now: float, *, id: MessageId | None = None) -> None:
         """End a membership and emit one `user_left`, which implies the end of all that the member showed [G6]."""
         if member.attached:  # first, so that it receives no event caused by its removal
-            self.parted.add(member.edge)
+            self.edges_to_notify.add(member.edge)
             frame = frame_text(encode(LeftReply(id=id, room_id=self.id))) if reason == "left" else b""
             self.out.append(StreamFrame(frame, only=member.session_id, detach=True))
         elif reason == "left" and not member.leased:  # resumed, but not joined again; or wrongly taken for lost
             payload = encode(LeftReply(id=id, room_id=self.id))
-            news = Left(session_id=member.session_id, room_id=self.id, payload=payload)
-            self.setting.effects.append((member.edge, news))
+            edge_message = Left(session_id=member.session_id, room_id=self.id, payload=payload)
+            self.context.effects.append((member.edge, edge_message))
         self.drop_late(member)
         member.attached = False
         del self.members[member.session_id]
@@ -130,11 +130,11 @@ class Room(RoomState):
             del self.people[person.user_id]
             if self.shown:  # budgets are kept after a leave
                 self.gone[person.user_id] = person
-                self.setting.deadlines.set(("forget", self.id, person.user_id), now + FORGET_S)
+                self.context.deadlines.set(("forget", self.id, person.user_id), now + FORGET_S)
         if person.visible_count == 0:
             self.control.withdraw(person.user_id)
         for kind in (*member.pending, "grace", "away", "typing_stop", "report_stale"):
-            self.setting.deadlines.cancel((kind, self.id, member.session_id))
+            self.context.deadlines.cancel((kind, self.id, member.session_id))
         self.emit("user_left", member, {"reason": reason, "sessionCount": person.visible_count}, now)
         webhook_recorder.left(self, member, reason, now)
         self.pass_control_on(member, reason, now)
@@ -144,11 +144,11 @@ class Room(RoomState):
         """Handle a lost socket: hold the place for the grace period, which ends at monotonic second `grace_until`; 0:
         it begins now. The session is shown as connected until monotonic second `away_at`; 0.0: it is shown as away at
         once [D2]."""
-        self.hold(member, grace_until or now + self.setting.limits.grace_s, now, not_before=away_at)
+        self.hold(member, grace_until or now + self.context.limits.grace_s, now, not_before=away_at)
         if away_at > now:
             member.away_at = away_at
             member.connected = member.attached = False
-            self.setting.deadlines.set(("away", self.id, member.session_id), away_at)
+            self.context.deadlines.set(("away", self.id, member.session_id), away_at)
         else:
             self.show_away(member, now)
 
@@ -160,7 +160,7 @@ class Room(RoomState):
         if member.typing is not None:
             self.stop_typing(member, "disconnected", now)
         for kind in member.pending:
-            self.setting.deadlines.cancel((kind, self.id, member.session_id))
+            self.context.deadlines.cancel((kind, self.id, member.session_id))
         member.pending.clear()
         self.drop_late(member)
         member.cursor_put_away = member.cursor is not None
@@ -168,24 +168,24 @@ class Room(RoomState):
         member.away_at = 0.0
         if member.viewer is not None:
             member.viewer.lapse()
-        self.setting.deadlines.cancel(("report_stale", self.id, member.session_id))
+        self.context.deadlines.cancel(("report_stale", self.id, member.session_id))
         if self.control.session_id == member.session_id:
             self._move_control(member)  # another session of the controller takes it, without an event [I6]
         self.emit_status(member, now)
 
     def hold(self, member: Member, grace_until: float, now: float, not_before: float = 0.0) -> None:
         """Set the end of a lost session's grace period to monotonic second `grace_until`. Its place is kept until then,
-        or until `not_before` when that is later. When `grace_until` has passed, the place is kept `UNHEARD_S` longer:
-        the user's owner, which still holds the session, then ends the membership or resumes it."""
+        or until `not_before` when that is later. When `grace_until` has passed, the place is kept `RESUME_MARGIN_S`
+        longer: the user's owner, which still holds the session, then ends the membership or resumes it."""
         member.grace_until = grace_until
-        free_at = max(grace_until if grace_until > now else now + UNHEARD_S, not_before)
-        self.setting.deadlines.set(("grace", self.id, member.session_id), free_at)
+        free_at = max(grace_until if grace_until > now else now + RESUME_MARGIN_S, not_before)
+        self.context.deadlines.set(("grace", self.id, member.session_id), free_at)
 
     def resume(self, member: Member, edge: int, connection: int, now: float) -> None:
         """Reconnect a member within its grace period; it emits only a `status_changed` [D2]. Its events resume at its
         next join [C4]."""
         for kind in ("grace", "away"):
-            self.setting.deadlines.cancel((kind, self.id, member.session_id))
+            self.context.deadlines.cancel((kind, self.id, member.session_id))
         member.edge, member.connection, member.grace_until = edge, connection, 0.0
         member.attached = False
         # a snapshot queued for the old connection is not valid for the new one
@@ -234,21 +234,21 @@ class Room(RoomState):
         member.share_cursor, member.share_selection = share_cursor, share_selection
         member.invisible, member.disabled = invisible, disabled
         if was_visible and not member.visible:
-            self._vanish(member, now)
+            self._hide_member(member, now)
         elif not was_visible and member.visible:
-            self._show(member, now)
+            self._reveal_member(member, now)
             if begins:
                 webhook_recorder.shown(self, now)
 
-    def _show(self, member: Member, now: float) -> None:
+    def _reveal_member(self, member: Member, now: float) -> None:
         """Show a member that was invisible as one that has just joined, at the end of the list [K2, K7]."""
         person = member.person
         for sessions in (self.members, person.members):
             sessions[member.session_id] = sessions.pop(member.session_id)
         member.last_active_at = now
         member.viewer, member.watching = None, False
-        self.setting.deadlines.cancel(("report_stale", self.id, member.session_id))
-        self.setting.deadlines.cancel(("empty", self.id, ""))
+        self.context.deadlines.cancel(("report_stale", self.id, member.session_id))
+        self.context.deadlines.cancel(("empty", self.id, ""))
         member.color = colors.choose(member.user_id, self._colors_taken(member))
         member.index = self._free_index()
         self._emit_joined(member, now)
@@ -260,13 +260,13 @@ class Room(RoomState):
         """Drop pending values that were sent while they were not to be shown: they count as dropped then [K3, K5]."""
         for kind in kinds:
             member.pending.drop(kind)
-            self.setting.deadlines.cancel((kind, self.id, member.session_id))
+            self.context.deadlines.cancel((kind, self.id, member.session_id))
 
-    def _vanish(self, member: Member, now: float) -> None:
+    def _hide_member(self, member: Member, now: float) -> None:
         member.index = None
         member.cursor = member.selection = member.typing = None
         for kind in (*member.pending, "typing_stop"):
-            self.setting.deadlines.cancel((kind, self.id, member.session_id))
+            self.context.deadlines.cancel((kind, self.id, member.session_id))
         member.pending.clear()
         self.drop_late(member)
         if member.person.visible_count == 0:
@@ -335,8 +335,8 @@ class Room(RoomState):
         if member.attached:
             self.out.append(StreamFrame(frame_text(payload), only=member.session_id, refusal=refusal))
         else:  # resumed, but not joined again yet: it receives no stream
-            news = Reply(session_id=member.session_id, payload=payload, refusal=refusal)
-            self.setting.effects.append((member.edge, news))
+            edge_message = Reply(session_id=member.session_id, payload=payload, refusal=refusal)
+            self.context.effects.append((member.edge, edge_message))
 
     def emit_status(self, member: Member, now: float) -> None:
         profile = member.person.profile
@@ -357,7 +357,7 @@ class Room(RoomState):
             user_id=user_id,
             session_id=session_id,
             data=data,
-            timestamp=self.setting.wall.iso(now),
+            timestamp=self.context.wall.iso(now),
         )
         if public:
             self.seq += 1
@@ -382,7 +382,7 @@ class Room(RoomState):
     def stop_typing(self, member: Member, reason: str, now: float) -> None:
         """End the shown typing [G1, G4]. `reason`: stopped, timeout, changed, disconnected."""
         context, member.typing = member.typing, None
-        self.setting.deadlines.cancel(("typing_stop", self.id, member.session_id))
+        self.context.deadlines.cancel(("typing_stop", self.id, member.session_id))
         data = {"context": context, "reason": reason} if context else {"reason": reason}
         self.emit("typing_stopped", member, data, now)
 
@@ -404,21 +404,21 @@ class Room(RoomState):
         frame = self.frame("control_released", member.user_id, member.session_id, data, now, public=True)
         self.out.append(StreamFrame(frame))
         webhook_recorder.control_changed(self, member.user_id, reason, now)
-        if not self.setting.options.auto_grant:
+        if not self.context.options.auto_grant:
             return
         for user_id in self.control.by_age():
-            heir = self.best_session(self.people[user_id])
-            if heir is not None and heir.may_hold:  # in its grace period, or without the scope by now
-                self.grant_control(heir.person, None, now)
+            successor = self.best_session(self.people[user_id])
+            if successor is not None and successor.may_hold:  # in its grace period, or without the scope by now
+                self.grant_control(successor.person, None, now)
                 return
 
     def _move_control(self, member: Member) -> bool:
-        heir = self.best_session(member.person, other_than=member)
-        if heir is not None and not heir.may_hold:
-            heir = None
-        if heir is not None:
-            self.control.session_id = heir.session_id
-        return heir is not None
+        successor = self.best_session(member.person, other_than=member)
+        if successor is not None and not successor.may_hold:
+            successor = None
+        if successor is not None:
+            self.control.session_id = successor.session_id
+        return successor is not None
 
     def best_session(self, person: Person, other_than: Member | None = None) -> Member | None:
         """Return the person's visible session with a connected socket that was active last, preferring those that may

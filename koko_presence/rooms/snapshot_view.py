@@ -2,7 +2,7 @@
 
 from msgspec import Raw
 
-from koko_presence.protocol.commands import AskActive
+from koko_presence.protocol.commands import QueryActive
 from koko_presence.protocol.errors import PresenceError
 from koko_presence.protocol.events import (
     ActiveReply,
@@ -24,7 +24,7 @@ def rows(room: RoomState, person: Person, session_id: str, *, alone: bool = Fals
 
     Rows are encoded once per change, not once per join: a hundred clients that reconnect at once share the same bytes.
     """
-    wall, room_type = room.setting.wall, room.type if room.shown else person.alone.type
+    wall, room_type = room.context.wall, room.type if room.shown else person.alone.type
     encoded = [
         encode(member.row(room.id, room_type, wall, full=True, own=True))
         if member.session_id == session_id and member.person is person  # over HTTP the caller chooses the id
@@ -37,7 +37,7 @@ def rows(room: RoomState, person: Person, session_id: str, *, alone: bool = Fals
 
 def outside_rows(room: RoomState) -> list[PresenceUser]:
     """Return what a user that is not in the room may see [C14]."""
-    wall = room.setting.wall
+    wall = room.context.wall
     return [
         member.row(room.id, room.type, wall, full=False, own=False)
         for member in room.members.values()
@@ -53,7 +53,7 @@ def counts(room: RoomState) -> tuple[int, int]:
     )
 
 
-def active_reply(room: RoomState, ask: AskActive) -> ActiveReply:
+def active_reply(room: RoomState, ask: QueryActive) -> ActiveReply:
     """Return the answer to get_active: all details for a user with a session in the room, fewer for others [C14]."""
     person = room.people.get(ask.user_id)
     user_count, session_count = counts(room)
@@ -69,7 +69,7 @@ def active_reply(room: RoomState, ask: AskActive) -> ActiveReply:
 def describe(room: RoomState, member: Member, *, alone: bool = False) -> PresenceRoom:
     """Return the room as `member` sees it [PresenceRoom, C5, H5, I5]. `alone`: no member is visible, so others are not
     examined."""
-    wall = room.setting.wall
+    wall = room.context.wall
     user_count, session_count = (0, 0) if alone else counts(room)
     room_type, since = (room.type, room.created_at) if room.shown else member.person.alone
     row = PresenceRoom(
@@ -103,7 +103,7 @@ def joined_reply(
         assigned_color=member.color,
         session_id=member.session_id,
         seq=room.seq,
-        server_time=room.setting.wall.ms(now),
+        server_time=room.context.wall.ms(now),
         send_interval_ms=room.send_interval_ms,
     )
 

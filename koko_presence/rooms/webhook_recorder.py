@@ -1,4 +1,4 @@
-"""Records the webhook events of a room [M10] in the `happenings` of its context; without one it records nothing.
+"""Records the webhook events of a room [M10] in the `webhook_sink` of its context; without one it records nothing.
 
 Only a room's owner records, and only changes that it makes itself: a take-over creates no room and no entry; a session
 that does not return leaves there.
@@ -8,7 +8,7 @@ from typing import Any
 
 from koko_presence.protocol.snapshots import MemberRecord
 from koko_presence.protocol.webhook_events import (
-    AnyHappening,
+    AnyWebhookEvent,
     ControlChanged,
     RoomCounts,
     RoomCreated,
@@ -18,7 +18,7 @@ from koko_presence.protocol.webhook_events import (
     RoomShown,
     UserEntered,
     UserLeft,
-    happening_id,
+    webhook_event_id,
 )
 
 from .member import Member
@@ -27,52 +27,54 @@ from .room_state import RoomState
 
 def shown(room: RoomState, now: float) -> None:
     """Record that the room begins to exist for users other than its invisible members [K7]."""
-    if room.setting.happenings is not None:
+    if room.context.webhook_sink is not None:
         _note(room, RoomShown, now, (room.id, room.created_at))
 
 
 def hidden(room: RoomState, now: float) -> None:
     """Record that the room has ended for all users but its invisible members [K7]."""
-    if room.setting.happenings is not None:
+    if room.context.webhook_sink is not None:
         _note(room, RoomHidden, now, (room.id, room.created_at))
 
 
 def entered(room: RoomState, member: Member, now: float, *, made: bool, begun: bool) -> None:
     """Record that a session has entered. `made`: the room was created for it; `begun`: the room becomes visible to
     other users with it. The session may have taken the last free place."""
-    if room.setting.happenings is None:
+    if room.context.webhook_sink is None:
         return
-    stay = (room.id, member.session_id, member.joined_at)
+    event_key = (room.id, member.session_id, member.joined_at)
     if made:
-        _note(room, RoomCreated, now, stay, by=member, invisible=not member.visible)
+        _note(room, RoomCreated, now, event_key, by=member, invisible=not member.visible)
     elif begun:
         shown(room, now)
-    _note_stay(room, UserEntered, member, now, stay)
-    limit = room.setting.limits.max_users_per_room
+    _record_membership(room, UserEntered, member, now, event_key)
+    limit = room.context.limits.max_users_per_room
     if len(room.people) == limit and len(member.person.members) == 1:
-        _note(room, RoomFull, now, stay, limit=limit)
+        _note(room, RoomFull, now, event_key, limit=limit)
 
 
-def entered_before_creation(room: RoomState, created_at: float, told_at: float, now: float) -> None:
-    """Record the entries of members once more when they joined at `told_at` or before. Another owner has reported the
-    creation of the same room, at `created_at`, by which the back end drops these entries."""
-    if room.setting.happenings is None:
+def entered_before_creation(room: RoomState, created_at: float, notified_at: float, now: float) -> None:
+    """Record the entries of members once more when they joined at `notified_at` or before. Another owner has reported
+    the creation of the same room, at `created_at`, by which the back end drops these entries."""
+    if room.context.webhook_sink is None:
         return
     for member in room.members.values():
-        if member.joined_at <= told_at:
-            _note_stay(room, UserEntered, member, now, (room.id, member.session_id, member.joined_at, created_at))
+        if member.joined_at <= notified_at:
+            _record_membership(
+                room, UserEntered, member, now, (room.id, member.session_id, member.joined_at, created_at)
+            )
 
 
 def left(room: RoomState, member: Member, reason: str, now: float) -> None:
     """Record that a session was removed from the room."""
-    if room.setting.happenings is not None:
-        stay = (room.id, member.session_id, member.joined_at)
-        _note_stay(room, UserLeft, member, now, stay, reason=reason)
+    if room.context.webhook_sink is not None:
+        event_key = (room.id, member.session_id, member.joined_at)
+        _record_membership(room, UserLeft, member, now, event_key, reason=reason)
 
 
 def left_with_its_owner(room: RoomState, record: MemberRecord, now: float) -> None:
     """Record the leave of a session that is not in the room, but whose entry an earlier owner has reported."""
-    if room.setting.happenings is None:
+    if room.context.webhook_sink is None:
         return
     person = room.people.get(record.user_id)
     _note(
@@ -91,13 +93,13 @@ def left_with_its_owner(room: RoomState, record: MemberRecord, now: float) -> No
 
 def emptied(room: RoomState, now: float, *, invisible: bool = False) -> None:
     """Record that the room is gone; `invisible`: for other users it had ended before."""
-    if room.setting.happenings is not None:
+    if room.context.webhook_sink is not None:
         _note(room, RoomEmptied, now, (room.id, room.created_at), invisible=invisible)
 
 
 def control_changed(room: RoomState, from_user_id: str | None, reason: str, now: float) -> None:
     """Record that control has passed from `from_user_id` to the present controller, if any."""
-    if room.setting.happenings is None:
+    if room.context.webhook_sink is None:
         return
     control = room.control
     _note(
@@ -112,7 +114,7 @@ def control_changed(room: RoomState, from_user_id: str | None, reason: str, now:
     )
 
 
-def _note_stay(
+def _record_membership(
     room: RoomState,
     kind: type[UserEntered | UserLeft],
     member: Member,
@@ -137,18 +139,18 @@ def _note_stay(
 
 def _note(
     room: RoomState,
-    kind: type[AnyHappening],
+    kind: type[AnyWebhookEvent],
     now: float,
     key: tuple[object, ...],
     by: Member | None = None,
     **fields: Any,
 ) -> None:
-    sink = room.setting.happenings
+    sink = room.context.webhook_sink
     assert sink is not None
     members = room.members.values()
-    happening = kind(
-        id=happening_id(kind.__struct_config__.tag, *key),
-        timestamp=room.setting.wall.iso(now),
+    event = kind(
+        id=webhook_event_id(kind.__struct_config__.tag, *key),
+        timestamp=room.context.wall.iso(now),
         room_id=room.id,
         room_type=room.type if room.shown or by is None else by.person.alone.type,
         room=RoomCounts(
@@ -159,4 +161,4 @@ def _note(
         ),
         **fields,
     )
-    sink.append(happening)
+    sink.append(event)

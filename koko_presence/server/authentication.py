@@ -46,14 +46,14 @@ class Authentication:
     """The identity of one session and the pending steps of its authentication. Written by its own methods only."""
 
     __slots__ = (
-        "_again_bucket", "_asked", "_check_at", "_failure", "_late", "_message", "_opening", "_patience", "_proof",
+        "_again_bucket", "_asked", "_check_at", "_failure", "_late", "_message", "_open_request", "_patience", "_proof",
         "_session", "_taken", "_unchecked", "_warned", "cookie", "identity",
     )  # fmt: skip
 
     def __init__(self, session: Session) -> None:
         self._session = session
         self._message: Auth | None = None  # the first `auth`, until it is answered
-        self._opening: OpenSession | None = None  # the command without an answer
+        self._open_request: OpenSession | None = None  # the command without an answer
         self._unchecked: Auth | None = None  # its resume token is accepted until its token can be checked
         self._proof: Resumable | None = None  # the content of that resume token
         self._check_at = inf  # monotonic second of the next check of the unchecked token
@@ -198,14 +198,14 @@ class Authentication:
         self.identity = identity
         if message.token is not UNSET:
             self.cookie = None
-        session.privacy_words = 0 if message.privacy is None else 1
-        command = self._opening = OpenSession(
+        session.privacy_seq = 0 if message.privacy is None else 1
+        command = self._open_request = OpenSession(
             user_id=identity.user_id,
             edge=hub.edge_id,
             connection=session.connection,
             accepted_at=session.opened_at,
             resumes_only=resumes_only,
-            fresh=hub.new_session_id(),
+            new_session_id=hub.new_session_id(),
             resume=resume,
             privacy=message.privacy,
             disabled=not identity.presence,
@@ -255,7 +255,7 @@ class Authentication:
         failure, self._failure = self._failure, None
         if message is None:
             return
-        self.identity = self._opening = None
+        self.identity = self._open_request = None
         self._session.move("over")
         message.resume_token = None
         if late is not None:
@@ -289,19 +289,19 @@ class Authentication:
 
     # ----------------------------------------------------------------------------------------------------------------
 
-    def say_again(self, now: float) -> None:
+    def retry_pending(self, now: float) -> None:
         """Repeat `OpenSession` after the loss of an owner, if it has no answer."""
-        if self._opening is not None and self._session.opening:
-            self._session.hub.bus.send(self._opening, now)
+        if self._open_request is not None and self._session.opening:
+            self._session.hub.bus.send(self._open_request, now)
 
-    def on_opened(self, news: SessionOpened, now: float) -> None:
+    def on_opened(self, opened: SessionOpened, now: float) -> None:
         """Answer the client's `auth`; the user's owner has opened or resumed the session."""
         message, self._message = self._message, None
-        self._opening = None
+        self._open_request = None
         assert message is not None
         resumed = "resumed" if self._unchecked is None else "resumed_unchecked"
-        tally.auth(resumed if news.resumed else "accepted")
-        self._answer(message, news.resumed, news.rooms, now)
+        tally.auth(resumed if opened.resumed else "accepted")
+        self._answer(message, opened.resumed, opened.rooms, now)
         late, self._late, self._failure = self._late, None, None
         if late is not None:
             self._on_checked(message, late)

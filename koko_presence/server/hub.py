@@ -113,10 +113,10 @@ class Hub:
         """The present time in seconds since 1970."""
         return self.wall.ms(self.clock()) / 1000.0
 
-    def heard_at(self) -> float:
+    def received_at(self) -> float:
         """The monotonic second at which the data being handled could have been read: rates and silences are judged by
         it [L3, D4]."""
-        return self.round.heard_at(self.clock())
+        return self.round.received_at(self.clock())
 
     # --- connections ----------------------------------------------------------------------------------------------
 
@@ -156,12 +156,12 @@ class Hub:
     def wake(self, session: Session, at: float) -> None:
         """Call the session's `on_tick` at monotonic second `at`."""
         self._deadlines.set(session.connection, at)
-        self._alarm.want(at)
+        self._alarm.schedule(at)
 
     def wake_waiting(self, session: Session, at: float) -> None:
         """Call the session's `release_waiting` at monotonic second `at`."""
         self._deadlines.set((session.connection, "waiting"), at)
-        self._alarm.want(at)
+        self._alarm.schedule(at)
 
     def await_answer(self, answer: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         """Run a check that queries another service as a task; these are the only tasks of an edge. A failure is
@@ -207,74 +207,74 @@ class Hub:
                 if self.clock() >= now + TICK_S:
                     break
         finally:  # a fault in one session must not stop the timers of the others
-            self._alarm.want(self._deadlines.next_at())
+            self._alarm.schedule(self._deadlines.next_at())
 
     # --- messages from owners -------------------------------------------------------------------------------------
 
-    def on_news(self, news: EdgeMessage, now: float) -> None:
+    def on_edge_message(self, message: EdgeMessage, now: float) -> None:
         """Deliver one message from an owner to its session or call. A session that has closed meanwhile is no error."""
-        if isinstance(news, SessionOpened):
-            session = self.connections.get(news.connection)
-            if session is not None and session.session_id == news.session_id and session.state == "open":
-                session.version = max(session.version, news.opening)
+        if isinstance(message, SessionOpened):
+            session = self.connections.get(message.connection)
+            if session is not None and session.session_id == message.session_id and session.state == "open":
+                session.version = max(session.version, message.session_version)
                 return  # repeated by the backup owner after the owner had sent it and was lost
             if session is None or not session.opening:  # closed while its session was opened: end the session
-                migrates = self.drains and news.resumed
+                migrates = self.drains and message.resumed
                 if migrates:
-                    self.migrating.add(news.connection)
+                    self.migrating.add(message.connection)
                 self.bus.send(
                     EndSession(
-                        user_id=news.user_id,
-                        session_id=news.session_id,
+                        user_id=message.user_id,
+                        session_id=message.session_id,
                         edge=self.edge_id,
-                        connection=news.connection,
-                        opening=news.opening,
-                        grace=news.resumed,
+                        connection=message.connection,
+                        session_version=message.session_version,
+                        grace=message.resumed,
                         reason="disconnected",
                         migrates=migrates,
                     ),
                     now,
                 )
                 return
-            self.sessions[news.session_id] = session
-            session.on_opened(news, now)
-        elif isinstance(news, SessionRefused):
-            session = self.connections.get(news.connection)
+            self.sessions[message.session_id] = session
+            session.on_opened(message, now)
+        elif isinstance(message, SessionRefused):
+            session = self.connections.get(message.connection)
             if session is not None:
-                session.on_refused(news.code, now)
-        elif isinstance(news, (SessionReplaced, SessionEvicted)):
-            self.migrating.discard(news.connection)
-            session = self.connections.get(news.connection)
+                session.on_refused(message.code, now)
+        elif isinstance(message, (SessionReplaced, SessionEvicted)):
+            self.migrating.discard(message.connection)
+            session = self.connections.get(message.connection)
             if session is not None:
-                session.on_ended(4409 if isinstance(news, SessionReplaced) else 4429, now)
-        elif isinstance(news, SessionLost):
-            session = self.sessions.get(news.session_id)
+                session.on_ended(4409 if isinstance(message, SessionReplaced) else 4429, now)
+        elif isinstance(message, SessionLost):
+            session = self.sessions.get(message.session_id)
             if session is not None:
                 session.finish(1012)
-        elif isinstance(news, RoomRefused):
-            session = self.sessions.get(news.session_id)
+        elif isinstance(message, RoomRefused):
+            session = self.sessions.get(message.session_id)
             if session is not None:
-                if news.out and news.room_id not in session.hearing:  # a room restored by a resume
-                    session.rooms.joined.discard(news.room_id)
-                session.on_room_refused(news.room_id, news.payload, now)
-        elif isinstance(news, Left):
-            session = self.sessions.get(news.session_id)
-            if session is not None and not session.rooms.unanswered.has_gone_on(news.room_id):
-                session.write(news.payload)
-                session.on_detach(news.room_id)
-        elif isinstance(news, Reply):
-            session = self.sessions.get(news.session_id)
-            if session is not None and news.tells_of not in session.barred:
-                tally.sent(news.payload)
-                session.outbox.write(frame_text(news.payload))
-                if news.refusal:
+                if message.out and message.room_id not in session.hearing:  # a room restored by a resume
+                    session.rooms.joined.discard(message.room_id)
+                session.on_room_refused(message.room_id, message.payload, now)
+        elif isinstance(message, Left):
+            session = self.sessions.get(message.session_id)
+            if session is not None and not session.rooms.unanswered.has_gone_on(message.room_id):
+                session.write(message.payload)
+                session.on_detach(message.room_id)
+        elif isinstance(message, Reply):
+            session = self.sessions.get(message.session_id)
+            if session is not None and message.shown_room_id not in session.barred:
+                tally.sent(message.payload)
+                session.outbox.write(frame_text(message.payload))
+                if message.refusal:
                     session.on_refusal()
-        elif isinstance(news, SessionActed):
-            session = self.sessions.get(news.session_id)
+        elif isinstance(message, SessionActed):
+            session = self.sessions.get(message.session_id)
             if session is not None:
-                note_acted(session, news, now)
-        elif isinstance(news, CallAnswered):
-            self.calls.on_answer(news)
+                note_acted(session, message, now)
+        elif isinstance(message, CallAnswered):
+            self.calls.on_answer(message)
 
     def on_packet(self, packet: RoomBatch, now: float) -> None:
         """Copy a room's flush to the outbox of each subscriber here, in stream order."""
@@ -325,26 +325,26 @@ class Hub:
         for session in self.sessions.values():
             asked = session.rooms.unanswered.entering | called.get(session.session_id, NONE)
             for room_id in session.rooms.joined | session.hearing | asked:
-                hears = room_id in session.hearing
+                subscribed = room_id in session.hearing
                 cursor = session.gate.last_cursor(room_id)
-                found.setdefault(room_id, {})[session.session_id] = (hears, session.connection, cursor)
+                found.setdefault(room_id, {})[session.session_id] = (subscribed, session.connection, cursor)
         return found
 
-    def say_again(self, now: float) -> None:
+    def retry_pending(self, now: float) -> None:
         """Repeat all requests without an answer, after the loss of an owner."""
         for session in list(self.connections.values()):
-            session.login.say_again(now)
-            session.rooms.say_again(now)
-        self.calls.say_again(now)
+            session.login.retry_pending(now)
+            session.rooms.retry_pending(now)
+        self.calls.retry_pending(now)
 
-    def session_words(self) -> dict[str, list[SessionRecord]]:
+    def session_records(self) -> dict[str, list[SessionRecord]]:
         """By user: the records of the open sessions of this edge."""
         found: dict[str, list[SessionRecord]] = {}
         called = self.calls.joins()
         for session in self.sessions.values():
             if session.state == "open":
-                word = session.record(called.get(session.session_id, NONE))
-                found.setdefault(session.user_id, []).append(word)
+                record = session.record(called.get(session.session_id, NONE))
+                found.setdefault(session.user_id, []).append(record)
         return found
 
     def _find(self, session_id: str) -> Subscriber | None:

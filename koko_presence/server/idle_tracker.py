@@ -37,7 +37,7 @@ class ActivityWatch:
         self._gate.note_stir(now)
         return self._become("active", now)
 
-    def claim(self, activity: Activity, now: float) -> Activity | None:
+    def declare(self, activity: Activity, now: float) -> Activity | None:
         """Apply the activity that a heartbeat or a status carries; idle does not change away."""
         if activity == "active":
             self._gate.note_stir(now)

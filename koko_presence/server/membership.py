@@ -20,7 +20,7 @@ from koko_presence._fastpath.counters import tally
 from koko_presence._fastpath.throttle import GO, WAITS, Coalescer, TokenBucket
 from koko_presence.access.policy import UNSURE, Action, Grant
 from koko_presence.protocol.codec import decode
-from koko_presence.protocol.commands import AskActive, EnterRoom, LeaveRoom, ReportActivity, RoomAction, SessionInfo
+from koko_presence.protocol.commands import EnterRoom, LeaveRoom, QueryActive, ReportActivity, RoomAction, SessionInfo
 from koko_presence.protocol.errors import PresenceError
 from koko_presence.protocol.events import LeftReply
 from koko_presence.protocol.limits import MERGED_BURST
@@ -43,12 +43,12 @@ from koko_presence.protocol.messages import (
     Typing,
     is_plain,
 )
-from koko_presence.protocol.snapshots import ASKED, HEARS, IN_WITHOUT_EVENTS
+from koko_presence.protocol.snapshots import JOINING, NOT_SUBSCRIBED, SUBSCRIBED
 from koko_presence.users.session import NONE
 
 from .held_messages import BEHIND_JOINS
 from .reauthorization import NO_LONGER_OPEN, NOT_OPEN, Reauthorization
-from .room_checks import check_room_id, claimed_type, settled_type
+from .room_checks import check_room_id, requested_type, settled_type
 from .self_service import changes_privacy, hide_with_join, last_shown
 from .unanswered import UnansweredRequests
 
@@ -129,7 +129,7 @@ class Memberships(Reauthorization):
         session, room_id, entered = self._session, message.room_id, False
         hub, is_member = session.hub, room_id in self.joined
         answer = hub.access.check(
-            session.identity, room_id, claimed_type(message.room_type), session_id=session.session_id, action="join"
+            session.identity, room_id, requested_type(message.room_type), session_id=session.session_id, action="join"
         )
         if isinstance(answer, Grant):
             self._enter(message, answer)
@@ -169,8 +169,9 @@ class Memberships(Reauthorization):
         if message.room_id not in self.joining and message.room_id not in self.joined:
             return  # expelled during the access check
         try:
-            stays = grant.retry_after_s is not None and message.room_id in self.joined
-            if not grant.allow and not stays:  # before the check of the type: a refusal must not reveal the room's type
+            members_only = grant.retry_after_s is not None and message.room_id in self.joined
+            # before the check of the type: a refusal must not reveal the room's type
+            if not grant.allow and not members_only:
                 raise grant.refusal()
             room_type = settled_type(message, grant)
         except PresenceError as error:
@@ -181,20 +182,20 @@ class Memberships(Reauthorization):
         if message.room_id in session.barred:
             session.barred -= {message.room_id}
         identity = session.identity
-        visitor = SessionInfo(
+        session_info = SessionInfo(
             edge=session.hub.edge_id,
             session_id=session.session_id,
             user_id=identity.user_id,
             name=identity.name,
             image=identity.image,
             connection=session.connection,
-            opening=session.version,
+            session_version=session.version,
         )
         command = EnterRoom(
             user_id=identity.user_id,
             room_id=message.room_id,
-            visitor=visitor,
-            stays=stays,
+            session_info=session_info,
+            members_only=members_only,
             room_type=room_type,
             can_control=grant.can_control,
             can_broadcast=grant.can_broadcast,
@@ -203,7 +204,7 @@ class Memberships(Reauthorization):
         )
         self.unanswered.enter(command)
         self._send(command, now)
-        if stays:
+        if members_only:
             self.note_undecided(message.room_id, now)
 
     def leave(self, message: Leave, size: int, within: bool, now: float) -> None:
@@ -232,8 +233,8 @@ class Memberships(Reauthorization):
     def record(self, called: Set[str]) -> dict[str, int]:
         """All rooms of the session with their states in `SessionRecord`, for the next owner of its user. `called` are
         the rooms that it joins by pending calls."""
-        asked = dict.fromkeys((*self.unanswered.entering, *sorted(called)), ASKED)
-        return asked | {room: HEARS if room in self.hearing else IN_WITHOUT_EVENTS for room in self.joined}
+        asked = dict.fromkeys((*self.unanswered.entering, *sorted(called)), JOINING)
+        return asked | {room: SUBSCRIBED if room in self.hearing else NOT_SUBSCRIBED for room in self.joined}
 
     def on_attach(self, room_id: str) -> None:
         """Complete the join when the room's snapshot has been written: the session is in the room and subscribed. Held
@@ -277,7 +278,7 @@ class Memberships(Reauthorization):
         self.unanswered.leave(command, now)
         self._send(command, now)
 
-    def say_again(self, now: float) -> None:
+    def retry_pending(self, now: float) -> None:
         """Repeat commands without an answer, after the loss of an owner."""
         self._session.barred = NONE  # the lost owner sends no more frames
         for command in self.unanswered.again(now):
@@ -285,7 +286,7 @@ class Memberships(Reauthorization):
                 # the new owner may not have the member, and then sends no `left`
                 self._session.hub.mute(self._session, command.room_id)
                 self._session.send(LeftReply(id=command.id, room_id=command.room_id))
-                self.unanswered.tell(command.room_id)
+                self.unanswered.note_notified(command.room_id)
             self._send(command, now)
 
     def _release_held(self, room_id: str) -> None:
@@ -357,7 +358,7 @@ class Memberships(Reauthorization):
         self.note_crowd()
 
     def _check(self, room_id: str, room_type: Any, then: Callable[[Grant], None], action: Action = "join") -> None:
-        session, type_ = self._session, claimed_type(room_type)
+        session, type_ = self._session, requested_type(room_type)
         answer = session.hub.access.check(
             session.identity, room_id, type_, session_id=session.session_id, action=action
         )
@@ -455,7 +456,7 @@ class Memberships(Reauthorization):
     def _next_release(self, now: float) -> float:
         return min(self._buckets[kind].ready_at(now) for kind, _ in self._waiting)
 
-    def ask_active(self, message: GetActive, size: int, within: bool, now: float) -> None:
+    def query_active(self, message: GetActive, size: int, within: bool, now: float) -> None:
         """Handle presence.getActive: for members, and for users who may enter [C13, C14]. Errors: INVALID_MESSAGE,
         FORBIDDEN, RATE_LIMITED."""
         check_room_id(message.room_id)
@@ -483,7 +484,7 @@ class Memberships(Reauthorization):
     def _ask(self, message: GetActive) -> None:
         session = self._session
         self._send(
-            AskActive(
+            QueryActive(
                 room_id=message.room_id,
                 user_id=session.user_id,
                 session_id=session.session_id,
@@ -558,7 +559,7 @@ async def _await_grant(session: Session, answer: Awaitable[Grant], then: Callabl
 ROOM_HANDLERS: dict[type, Callable[[Memberships, Any, int, bool, float], None]] = {
     Join: Memberships.join,
     Leave: Memberships.leave,
-    GetActive: Memberships.ask_active,
+    GetActive: Memberships.query_active,
     CursorMessage: Memberships.show,
     SelectionMessage: Memberships.show,
     Typing: Memberships.act,

@@ -59,7 +59,7 @@ class PendingRequests:
         answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._pending[number] = (answer, command)
         self._deadlines.set(number, now + PATIENCE_S)
-        self._alarm.want(now + PATIENCE_S)
+        self._alarm.schedule(now + PATIENCE_S)
         try:
             self._bus.send(command, now)
             return await answer
@@ -72,22 +72,22 @@ class PendingRequests:
         found: dict[str, set[str]] = {}
         for _, command in self._pending.values():
             if isinstance(command, EnterRoom):
-                found.setdefault(command.visitor.session_id, set()).add(command.room_id)
+                found.setdefault(command.session_info.session_id, set()).add(command.room_id)
         return found
 
-    def on_answer(self, news: CallAnswered) -> None:
+    def on_answer(self, answered: CallAnswered) -> None:
         """Complete the call with the owner's answer. A second answer, or one to a call that has ended, is ignored."""
-        answer, _ = self._pending.get(news.number, (None, None))
+        answer, _ = self._pending.get(answered.number, (None, None))
         if answer is None or answer.done():
             return
-        if news.refused:
-            answer.set_exception(_error_in(news.payload))
+        if answered.refused:
+            answer.set_exception(_error_in(answered.payload))
         else:
-            answer.set_result(news.payload)
+            answer.set_result(answered.payload)
 
-    def say_again(self, now: float) -> None:
+    def retry_pending(self, now: float) -> None:
         """Repeat pending joins and leaves after the loss of an owner, as sessions do. Other commands are repeated by
-        the bus (wire_messages.is_kept), or must not be executed twice; so must a leave that names no session, which
+        the bus (wire_messages.is_reliable), or must not be executed twice; so must a leave that names no session, which
         could match another session the second time."""
         for answer, command in list(self._pending.values()):
             again = isinstance(command, EnterRoom) or (
@@ -108,7 +108,7 @@ class PendingRequests:
             answer, _ = self._pending[number]
             if not answer.done():
                 answer.set_exception(PresenceError("UNAVAILABLE", _NOT_KNOWN))
-        self._alarm.want(self._deadlines.next_at())
+        self._alarm.schedule(self._deadlines.next_at())
 
 
 def _error_in(payload: bytes) -> PresenceError:

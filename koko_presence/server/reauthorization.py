@@ -87,7 +87,7 @@ class Reauthorization:
                 room_id=room_id,
                 session_id=session.session_id,
                 connection=session.connection,
-                opening=session.version,
+                session_version=session.version,
                 can_control=grant.can_control,
                 can_broadcast=grant.can_broadcast,
                 moderator=grant.moderator,

@@ -16,7 +16,7 @@ def check_room_id(room_id: str) -> None:
         raise PresenceError("INVALID_MESSAGE", "A roomId has 1 to 128 printable characters.")
 
 
-def claimed_type(room_type: Any) -> RoomType | None:
+def requested_type(room_type: Any) -> RoomType | None:
     """The room type in a client's message, None when it has none."""
     return None if room_type is UNSET else room_type
 
@@ -24,4 +24,4 @@ def claimed_type(room_type: Any) -> RoomType | None:
 def settled_type(message: Join | GetActive, grant: Grant) -> RoomType | None:
     """The room's type from the authoriser, a known prefix of its id, or the message [C1, C2]. Errors:
     ROOM_TYPE_MISMATCH when the message's differs from the others."""
-    return settled(message.room_id, claimed_type(message.room_type), grant)
+    return settled(message.room_id, requested_type(message.room_type), grant)

@@ -19,17 +19,17 @@ from koko_presence.access.policy import UNSURE, Action, Grant
 from koko_presence.auth.hmac_jwt import Identity
 from koko_presence.protocol.commands import (
     NO_EDGE,
-    AskActive,
-    AskLeases,
     ChangePrivacy,
     ChangeStatus,
     EnterRoom,
     LeaveRoom,
+    QueryActive,
+    QueryLeases,
     RenewLeases,
     RoomAction,
     Scopes,
     SessionInfo,
-    TakeLook,
+    SpendQueryBudget,
 )
 from koko_presence.protocol.errors import PresenceError
 from koko_presence.protocol.messages import Join, SetPrivacy, SetStatus, Wire
@@ -39,7 +39,7 @@ from koko_presence.users.user_rate_limits import Budgets
 
 from .address_limits import RETRY_CONNECTION_S
 from .http_session_holders import Lease, Leaseholders
-from .room_checks import check_room_id, claimed_type, settled_type
+from .room_checks import check_room_id, requested_type, settled_type
 from .rpc_inputs import HeartbeatInput, LeaveInput, RoomTarget, Target, read, read_message
 from .self_service import change_privacy, hide_with_join
 
@@ -150,11 +150,11 @@ class Procedures:
             hide_with_join(own, message.privacy, self._hub.clock())
             message.privacy = UNSET
         grant = await self._checked(caller, message.room_id, message.room_type, "join")
-        stays = self._stays(caller, message.room_id, session_id, grant)
-        if not grant.allow and not stays:
+        members_only = self._keeps_membership(caller, message.room_id, session_id, grant)
+        if not grant.allow and not members_only:
             raise grant.refusal()
         command = self._enter(caller.identity, message, grant, session_id)
-        command.lease, command.stays = lease, stays
+        command.lease, command.members_only = lease, members_only
         result = _joined.decode(await self._ask(caller, command))
         if is_lease(result.session_id):
             result.lease_seconds = self._hub.limits.silence_s
@@ -162,7 +162,7 @@ class Procedures:
         return result
 
     def _enter(self, identity: Identity, message: Join, grant: Grant, session_id: str) -> EnterRoom:
-        visitor = SessionInfo(
+        session_info = SessionInfo(
             edge=NO_EDGE,  # set by the user's owner for a session with a socket
             session_id=session_id,
             user_id=identity.user_id,
@@ -173,7 +173,7 @@ class Procedures:
         return EnterRoom(
             user_id=identity.user_id,
             room_id=message.room_id,
-            visitor=visitor,
+            session_info=session_info,
             room_type=settled_type(message, grant),
             can_control=grant.can_control,
             can_broadcast=grant.can_broadcast,
@@ -221,7 +221,7 @@ class Procedures:
     async def _open_leases(self, caller: Caller, session_id: str) -> list[tuple[str, str]]:
         """The caller's leases, all or the named one, with their rooms, that the access check still allows. The others
         are ended. Errors: FORBIDDEN when none is allowed."""
-        command = AskLeases(user_id=caller.identity.user_id, session_id=session_id)
+        command = QueryLeases(user_id=caller.identity.user_id, session_id=session_id)
         still_open, refusal = [], None
         for lease, room_id in _leases.decode(await self._ask(caller, command)):
             try:
@@ -267,10 +267,10 @@ class Procedures:
     async def _get_active(self, caller: Caller, name: str, input: Any) -> ActiveResult:
         target, message = read(input, RoomTarget), read_message(input, name)
         check_room_id(message.room_id)
-        await self._ask(caller, TakeLook(user_id=caller.identity.user_id))
+        await self._ask(caller, SpendQueryBudget(user_id=caller.identity.user_id))
         grant = await self._grant(caller, message.room_id, message.room_type, "get_active")
         message.room_type = settled_type(message, grant) or UNSET
-        command = AskActive(
+        command = QueryActive(
             room_id=message.room_id,
             user_id=caller.identity.user_id,
             session_id=_session(caller, target),
@@ -293,7 +293,7 @@ class Procedures:
         hidden = own is not None and own.hidden  # when the call arrives, not when the access check is done [K3]
         grant = await self._checked(caller, message.room_id, UNSET, "join")
         if not grant.allow:
-            if not self._stays(caller, message.room_id, session_id, grant):
+            if not self._keeps_membership(caller, message.room_id, session_id, grant):
                 raise grant.refusal()
             grant = MEMBERS_OWN
         command = RoomAction(
@@ -346,7 +346,7 @@ class Procedures:
             raise grant.refusal()
         return grant
 
-    def _stays(self, caller: Caller, room_id: str, session_id: str, grant: Grant) -> bool:
+    def _keeps_membership(self, caller: Caller, room_id: str, session_id: str, grant: Grant) -> bool:
         """True when the access check has no answer and the caller's session is in the room with its socket here. Such a
         session keeps its permissions, and the check is repeated later."""
         own = self._here(caller, session_id) if grant.retry_after_s is not None else None
@@ -366,7 +366,7 @@ class Procedures:
 
     async def _checked(self, caller: Caller, room_id: str, room_type: Any, action: Action) -> Grant:
         # without a session id: only the user's owner can verify the one in the header
-        answer = self._hub.access.check(caller.identity, room_id, claimed_type(room_type), action=action)
+        answer = self._hub.access.check(caller.identity, room_id, requested_type(room_type), action=action)
         return answer if isinstance(answer, Grant) else await _granted(answer)
 
 

@@ -35,8 +35,8 @@ _SWITCHES = ("invisible", "share_cursor", "share_selection")
 def handle_heartbeat(session: Session, message: Heartbeat, now: float) -> None:
     """Handle presence.heartbeat: accepted at any rate, answered at most every 5 s [D3, D7, D9]."""
     status = message.status
-    if isinstance(status, str) and (status == session.activity.activity or session.claims.take(now)):
-        session.rooms.report(session.activity.claim(status, now), now, interacted=status == "active")
+    if isinstance(status, str) and (status == session.activity.activity or session.activity_changes.take(now)):
+        session.rooms.report(session.activity.declare(status, now), now, interacted=status == "active")
     if now - session.ponged_at < session.hub.limits.heartbeat_min_interval_s:
         return
     session.ponged_at = now
@@ -50,7 +50,7 @@ def handle_status(session: Session, message: SetStatus, now: float) -> None:
         raise PresenceError("RATE_LIMITED", retry_after_s=session.status_bucket.ready_at(now) - now)
     session.activity.interact(now)
     if message.data.status == "idle":
-        session.activity.claim("idle", now)
+        session.activity.declare("idle", now)
     command = ChangeStatus(
         user_id=session.user_id,
         session_id=session.session_id,
@@ -82,34 +82,34 @@ def change_privacy(session: Session, privacy: Privacy) -> ChangePrivacy:
     were hidden and are not any more are dropped [K3, K5]. Until the owner has confirmed the change, it takes precedence
     over the privacy that the owner sends."""
     hidden = _hidden(session.privacy)
-    session.privacy_words += 1
+    session.privacy_seq += 1
     for name in _SWITCHES:
         if isinstance(value := getattr(privacy, name), bool):
             setattr(session.privacy, name, value)
-            session.privacy_unheard = {**session.privacy_unheard, name: session.privacy_words}
+            session.unacknowledged_privacy = {**session.unacknowledged_privacy, name: session.privacy_seq}
     _note_change(session, hidden)
     return ChangePrivacy(
         user_id=session.user_id,
         session_id=session.session_id,
         privacy=privacy,
         connection=session.connection,
-        opening=session.version,
-        word=session.privacy_words,
+        session_version=session.version,
+        privacy_seq=session.privacy_seq,
     )
 
 
-def _on_privacy(session: Session, news: SessionActed) -> None:
+def _on_privacy(session: Session, acted: SessionActed) -> None:
     """Apply the owner's privacy of the session, unless it is older than the last one. Switches that the client has
     changed since keep their values: the owner has not received these changes yet [K3]."""
-    privacy = news.privacy
-    if privacy is None or news.privacy_version < session.privacy_version:
+    privacy = acted.privacy
+    if privacy is None or acted.privacy_version < session.privacy_version:
         return
-    heard = news.heard if news.connection == session.connection else 0
-    unheard = {name: word for name, word in session.privacy_unheard.items() if word > heard}
-    for name in unheard:
+    received = acted.received_privacy_seq if acted.connection == session.connection else 0
+    unacknowledged = {name: seq for name, seq in session.unacknowledged_privacy.items() if seq > received}
+    for name in unacknowledged:
         setattr(privacy, name, getattr(session.privacy, name))
     hidden, session.privacy = _hidden(session.privacy), privacy
-    session.privacy_version, session.privacy_unheard = news.privacy_version, unheard
+    session.privacy_version, session.unacknowledged_privacy = acted.privacy_version, unacknowledged
     _note_change(session, hidden)
 
 
@@ -146,15 +146,15 @@ def changes_privacy(session: Session, message: Any) -> bool:
     )
 
 
-def note_acted(session: Session, news: SessionActed, now: float) -> None:
+def note_acted(session: Session, acted: SessionActed, now: float) -> None:
     """Apply what a call over HTTP has changed for this session [M1]: privacy, and activity as of a message of the
     socket."""
     if session.state != "open":
         return
-    _on_privacy(session, news)
-    if news.activity is not None:
+    _on_privacy(session, acted)
+    if acted.activity is not None:
         session.activity.note_life(now)
-        session.rooms.report(session.activity.claim(news.activity, now), now, interacted=False)
+        session.rooms.report(session.activity.declare(acted.activity, now), now, interacted=False)
 
 
 def _hidden(privacy: Privacy) -> set[type]:

@@ -50,8 +50,9 @@ if TYPE_CHECKING:
     from .hub import Hub
 
 # How often heartbeats may change a session's activity: each change is an event for all members of its rooms.
-CLAIM_HZ, CLAIM_BURST = 0.5, 4
-NO_WORDS: dict[str, int] = {}  # shared and never written: a dictionary of each session's own would use 64 bytes
+ACTIVITY_CHANGE_HZ, ACTIVITY_CHANGE_BURST = 0.5, 4
+# shared and never written: a dictionary of each session's own would use 64 bytes
+NONE_UNACKNOWLEDGED: dict[str, int] = {}
 
 
 class Session:
@@ -63,10 +64,10 @@ class Session:
     """
 
     __slots__ = (
-        "__weakref__", "_link_watch", "_strangers", "abuse", "activity", "address_use", "barred", "claims",
-        "connection", "gate", "held", "hub", "link", "login", "opened_at", "outbox", "ponged_at", "privacy",
-        "privacy_unheard", "privacy_version", "privacy_words", "refusal", "rooms", "session_id", "state",
-        "status_bucket", "version",
+        "__weakref__", "_link_watch", "_messages_before_auth", "abuse", "activity", "activity_changes", "address_use",
+        "barred", "connection", "gate", "held", "hub", "link", "login", "opened_at", "outbox", "ponged_at", "privacy",
+        "privacy_seq", "privacy_version", "refusal", "rooms", "session_id", "state", "status_bucket",
+        "unacknowledged_privacy", "version",
     )  # fmt: skip
 
     def __init__(self, hub: Hub, connection: int, link: Link, address_use: AddressUse = FREE) -> None:
@@ -87,19 +88,19 @@ class Session:
         )
         self.barred: frozenset[str] = NONE
         self.activity = ActivityWatch(limits, now, self.gate)
-        self.claims = TokenBucket(CLAIM_HZ, CLAIM_BURST)
+        self.activity_changes = TokenBucket(ACTIVITY_CHANGE_HZ, ACTIVITY_CHANGE_BURST)
         self.status_bucket = TokenBucket(limits.status_hz, limits.status_burst)
         self.opened_at = now
         self.refusal = ""  # text of the last error sent to the client
-        self._strangers = 0  # messages before `auth`
+        self._messages_before_auth = 0  # messages before `auth`
         self.held = HeldMessages()
         self._link_watch = LinkWatch(limits, now)
         self.ponged_at = -1e9
         self.version = 0  # with which the user's owner opened the session for this connection
         self.privacy = Privacy()  # the privacy that applies at this edge
         self.privacy_version = 0  # version of the last privacy received from the owner
-        self.privacy_words = 0  # number of the client's privacy changes
-        self.privacy_unheard: dict[str, int] = NO_WORDS  # unconfirmed switches: number of the change
+        self.privacy_seq = 0  # number of the client's privacy changes
+        self.unacknowledged_privacy: dict[str, int] = NONE_UNACKNOWLEDGED  # unconfirmed switches: number of the change
         hub.wake(self, now + limits.auth_timeout_s)
 
     @property
@@ -143,7 +144,7 @@ class Session:
         """Handle a complete text message, valid UTF-8."""
         if self.state == "closed":
             return
-        now = self.hub.heard_at()
+        now = self.hub.received_at()
         self.activity.note_life(now)
         within = self.abuse.take(now)
         if not within and self.abuse.flooding_for(now) >= self.hub.limits.flood_s:
@@ -253,10 +254,10 @@ class Session:
                 tally.refused(message, error.code)
                 self.refuse(error, message.id)
         elif self.state == "new":  # [A2]
-            self._strangers += 1
+            self._messages_before_auth += 1
             tally.refused(message, "UNAUTHENTICATED")
             self.refuse(PresenceError("UNAUTHENTICATED"), message.id)
-            if self._strangers >= 3:
+            if self._messages_before_auth >= 3:
                 self.finish(4401)
         else:
             tally.refused(message, "RATE_LIMITED")
@@ -299,18 +300,20 @@ class Session:
     def _again(self, message: Auth, now: float) -> None:
         self.login.again(message)
 
-    def on_opened(self, news: SessionOpened, now: float) -> None:
+    def on_opened(self, opened: SessionOpened, now: float) -> None:
         """Open the session, which the user's owner has made or resumed; answer the client, then handle held
         messages."""
         self.move("opened")
-        self.session_id = news.session_id
+        self.session_id = opened.session_id
         self.address_use.settle()
-        self.version, self.privacy, self.privacy_version = news.opening, news.privacy, news.privacy_version
+        self.version = opened.session_version
+        self.privacy = opened.privacy
+        self.privacy_version = opened.privacy_version
         self.rooms.note_crowd()
-        self.activity.restore(news.activity, now)
-        self.rooms.resume(news.rooms)
-        self.login.on_opened(news, now)
-        if news.resumed:
+        self.activity.restore(opened.activity, now)
+        self.rooms.resume(opened.rooms)
+        self.login.on_opened(opened, now)
+        if opened.resumed:
             self.rooms.check_again(now)  # the token may open fewer rooms than the one before
         self.on_tick(now)
         self.dispatch_held(OPENING)
@@ -466,7 +469,7 @@ class Session:
                     session_id=session_id,
                     edge=self.hub.edge_id,
                     connection=self.connection,
-                    opening=self.version,
+                    session_version=self.version,
                     grace=grace,
                     reason=reason,
                     migrates=migrates,
@@ -504,9 +507,9 @@ class Session:
             edge=self.hub.edge_id,
             connection=self.connection,
             accepted_at=self.opened_at,
-            opening=self.version,
+            session_version=self.version,
             privacy_version=self.privacy_version,
-            heard=0,  # the lost owner may not have replicated the changes it has received
+            received_privacy_seq=0,  # the lost owner may not have replicated the changes it has received
             lease_until=0.0,
             grace_until=0.0,
             connected=True,
@@ -516,7 +519,7 @@ class Session:
             share_selection=hidden.share_selection is not False,
             activity=self.activity.activity,
             rooms=self.rooms.record(called),
-            left=self.rooms.unanswered.left_lately(self.hub.clock()),
+            left=self.rooms.unanswered.recently_left(self.hub.clock()),
         )
 
     def send(self, message: Any) -> None:

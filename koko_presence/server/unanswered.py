@@ -16,7 +16,7 @@ class UnansweredRequests:
     owner answers it, and the user's owner may be lost before another worker has the leave. A repeated join may be
     answered twice, with different results."""
 
-    __slots__ = ("_entering", "_granted", "_leaving", "_left", "_refused", "_told", "_twice")
+    __slots__ = ("_entering", "_granted", "_leaving", "_left", "_notified", "_refused", "_twice")
 
     def __init__(self) -> None:
         self._twice: frozenset[str] = NONE  # rooms with a repeated join, usually none
@@ -25,7 +25,7 @@ class UnansweredRequests:
         self._leaving: dict[str, tuple[LeaveRoom, float]] = {}
         # answered leaves: reason and time; None: there are none
         self._left: dict[str, tuple[str, float]] | None = None
-        self._told: frozenset[str] = NONE  # rooms whose leave the edge has acknowledged to the client in advance
+        self._notified: frozenset[str] = NONE  # rooms whose leave the edge has acknowledged to the client in advance
         self._granted: dict[str, tuple[ChangeGrant, float]] | None = None  # new permissions, and when; None: none
 
     def enter(self, command: EnterRoom) -> None:
@@ -72,12 +72,12 @@ class UnansweredRequests:
 
     def has_gone_on(self, room_id: str) -> bool:
         """True when the client has the acknowledgement of its leave, or joins again."""
-        return room_id in self._told or room_id in self._entering
+        return room_id in self._notified or room_id in self._entering
 
-    def tell(self, room_id: str) -> None:
+    def note_notified(self, room_id: str) -> None:
         """Record that the edge has acknowledged a leave to the client before the owner."""
         if room_id in self._leaving:
-            self._told |= {room_id}
+            self._notified |= {room_id}
 
     def left(self, room_id: str) -> None:
         """Record the owner's answer to a leave."""
@@ -96,8 +96,8 @@ class UnansweredRequests:
     def _forget_leave(self, room_id: str) -> None:
         self.entered_again(room_id)
         self._leaving.pop(room_id, None)
-        if room_id in self._told:
-            self._told -= {room_id}
+        if room_id in self._notified:
+            self._notified -= {room_id}
 
     @property
     def entering(self) -> set[str]:
@@ -113,6 +113,6 @@ class UnansweredRequests:
         granted = [grant for grant, at in (self._granted or {}).values() if now - at < LEAVING_S]
         return [*self._entering.values(), *(leave for leave, _ in self._leaving.values()), *granted]
 
-    def left_lately(self, now: float) -> dict[str, str]:
+    def recently_left(self, now: float) -> dict[str, str]:
         """Rooms that the session has left within LEAVING_S, with the reasons, and has not joined again."""
         return {room: reason for room, (reason, at) in (self._left or {}).items() if now - at < LEAVING_S}

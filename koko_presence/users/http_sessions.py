@@ -12,7 +12,7 @@ import hashlib
 from koko_presence.protocol.commands import (
     NO_EDGE,
     ChangePrivacy,
-    ClaimMember,
+    ConfirmMember,
     EnterRoom,
     LeaveRoom,
     RemoveMember,
@@ -54,38 +54,42 @@ def prepare(user: User, command: EnterRoom, now: float) -> None:
     """Complete a call's `EnterRoom`: the edge and connection of the session, or the end of its lease. Errors:
     SESSION_REQUIRED, TOO_MANY_SESSIONS [C11], TOO_MANY_ROOMS [C10]; FORBIDDEN when the caller's token disables presence
     and the session is a socket's with presence, which other users would see [K1]."""
-    visitor = command.visitor
-    session = user.sessions.get(visitor.session_id)
+    session_info = command.session_info
+    session = user.sessions.get(session_info.session_id)
     if session is None and command.lease:
         user.check_rooms(command.room_id)
         if user.full:
             raise PresenceError("TOO_MANY_SESSIONS")
-        session = _begin(user, visitor)
+        session = _begin(user, session_info)
     if session is None or not session.connected:
         raise unknown_session()
     if session.leased or command.lease:
         if session.rooms and command.room_id not in session.rooms:
             raise PresenceError("SESSION_REQUIRED", _ONE_ROOM)
-        _hold(user, visitor.session_id, now + user.setting.limits.silence_s)
-        user.set_disabled(visitor.session_id, visitor.disabled)
+        _hold(user, session_info.session_id, now + user.context.limits.silence_s)
+        user.set_disabled(session_info.session_id, session_info.disabled)
         session.activity = "active"
-        user.update_activity(visitor.session_id, interacted=False)
-    elif visitor.disabled and not session.disabled:
+        user.update_activity(session_info.session_id, interacted=False)
+    elif session_info.disabled and not session.disabled:
         raise presence_is_off()
-    visitor.edge, visitor.connection, visitor.opening = session.edge, session.connection, session.opening
-    visitor.lease_until = session.lease_until
+    session_info.edge = session.edge
+    session_info.connection = session.connection
+    session_info.session_version = session.session_version
+    session_info.lease_until = session.lease_until
 
 
-def _begin(user: User, visitor: SessionInfo) -> UserSession:
-    version = user.setting.next_version()
-    session = user.sessions[visitor.session_id] = UserSession(NO_EDGE, 0, 0.0, version, disabled=visitor.disabled)
-    session.hide(user.wishes)
+def _begin(user: User, session_info: SessionInfo) -> UserSession:
+    version = user.context.next_version()
+    session = user.sessions[session_info.session_id] = UserSession(
+        NO_EDGE, 0, 0.0, version, disabled=session_info.disabled
+    )
+    session.hide(user.privacy_defaults)
     return session
 
 
 def _hold(user: User, session_id: str, until: float) -> None:
     user.sessions[session_id].lease_until = until
-    user.setting.deadlines.set(("session", user.id, session_id), until)
+    user.context.deadlines.set(("session", user.id, session_id), until)
 
 
 def held(user: User, session_id: str) -> list[tuple[str, str]]:
@@ -104,7 +108,7 @@ def renew(user: User, command: RenewLeases, now: float) -> None:
     leases = [each for each in command.sessions if each in user.sessions and user.sessions[each].leased]
     if not leases:
         raise nothing_to_renew()
-    until = now + user.setting.limits.silence_s
+    until = now + user.context.limits.silence_s
     for number, session_id in enumerate(leases, 1):
         session = user.sessions[session_id]
         _hold(user, session_id, until)
@@ -112,13 +116,13 @@ def renew(user: User, command: RenewLeases, now: float) -> None:
         if command.activity is not None:
             session.activity = command.activity
         user.update_activity(session_id, interacted=command.activity == "active")
-        for room_id, stay in session.rooms.items():
-            user.setting.effects.append(
+        for room_id, membership_id in session.rooms.items():
+            user.context.effects.append(
                 RenewLease(
                     room_id=room_id,
                     session_id=session_id,
                     user_id=user.id,
-                    stay=stay,
+                    membership_id=membership_id,
                     lease_until=until,
                     call=command.call if number == len(leases) else None,
                     renewed=len(leases),
@@ -153,7 +157,7 @@ def leave(user: User, command: LeaveRoom) -> bool:
         raise unknown_session()
     for number, session_id in enumerate(leavers, 1):
         last = number == len(leavers)
-        user.step_out(
+        user.leave_room(
             RemoveMember(
                 room_id=room_id,
                 session_id=session_id,
@@ -173,31 +177,31 @@ def change_privacy(user: User, command: ChangePrivacy) -> dict[str, object]:
     if command.session_id not in user.sessions:
         raise unknown_session()
     result = user.change_privacy(command)
-    user.tell_privacy(command.session_id)
+    user.send_privacy_to_edge(command.session_id)
     return result
 
 
-def tell_edge(user: User, session_id: str, news: SessionActed) -> None:
+def send_to_edge(user: User, session_id: str, edge_message: SessionActed) -> None:
     """Notify the session's edge, if it has one, of an action for the session that did not come over its socket."""
     session = user.sessions.get(session_id)
     if session is not None and session.connected and not session.leased:
-        user.setting.effects.append((session.edge, news))
+        user.context.effects.append((session.edge, edge_message))
 
 
-def adopt(user: User, command: ClaimMember, now: float) -> None:
+def restore_http_session(user: User, command: ConfirmMember, now: float) -> None:
     """Restore a lease that a room holds and that the new owner of its user may not have [N-b]. It ends when it has run
     out or the user has too many sessions."""
-    visitor = command.visitor
+    session_info = command.session_info
     session = user.sessions.get(command.session_id)
     if session is None:
-        if visitor.lease_until <= now or user.full:
-            word = RemoveMember(room_id=command.room_id, session_id=command.session_id, reason="timeout")
-            user.setting.effects.append(word)
+        if session_info.lease_until <= now or user.full:
+            removal = RemoveMember(room_id=command.room_id, session_id=command.session_id, reason="timeout")
+            user.context.effects.append(removal)
             return
-        session = _begin(user, visitor)
-        session.invisible = visitor.invisible
-        session.share_cursor, session.share_selection = visitor.share_cursor, visitor.share_selection
-        session.privacy_version = visitor.privacy_version
-        _hold(user, command.session_id, visitor.lease_until)
+        session = _begin(user, session_info)
+        session.invisible = session_info.invisible
+        session.share_cursor, session.share_selection = session_info.share_cursor, session_info.share_selection
+        session.privacy_version = session_info.privacy_version
+        _hold(user, command.session_id, session_info.lease_until)
         user.update_activity(command.session_id, interacted=False)
-    session.rooms[command.room_id] = max(command.stay, session.rooms.get(command.room_id, 0))
+    session.rooms[command.room_id] = max(command.membership_id, session.rooms.get(command.room_id, 0))

@@ -1,5 +1,5 @@
-"""Holds one session of a user, as the user's owner sees it. Written by `User`, http_sessions.py, room_claims.py and
-owner/reconcile.py."""
+"""Holds one session of a user, as the user's owner sees it. Written by `User`, http_sessions.py, member_confirmation.py
+and owner/reconcile.py."""
 
 from koko_presence.protocol.messages import Activity, Privacy
 
@@ -9,14 +9,13 @@ NONE: frozenset[str] = frozenset()  # shared by all sessions: an empty set of it
 class UserSession:
     """One session: where it is connected, the rooms it is in, what it hides.
 
-    `opening` is the version of the last change of its connection, `privacy_version` that of what it hides, `heard` how
-    many privacy changes of the connection that includes. The connection was accepted at monotonic second `accepted_at`;
-    0.0: the session is a lease, or known only from statements of rooms.
-    """
+    `session_version` is the version of the last change of its connection, `privacy_version` that of what it hides,
+    `received_privacy_seq` how many privacy changes of the connection that includes. The connection was accepted at
+    monotonic second `accepted_at`; 0.0: the session is a lease, or known only from statements of rooms."""
 
     __slots__ = (
-        "accepted_at", "activity", "away_at", "connected", "connection", "disabled", "edge", "grace_until",
-        "heard", "invisible", "lease_until", "named", "opening", "privacy_version", "rooms", "share_cursor",
+        "accepted_at", "activity", "away_at", "connected", "connection", "disabled", "edge", "grace_until", "invisible",
+        "lease_until", "named", "privacy_version", "received_privacy_seq", "rooms", "session_version", "share_cursor",
         "share_selection",
     )  # fmt: skip
 
@@ -24,8 +23,8 @@ class UserSession:
         self.edge = edge
         self.connection = connection
         self.accepted_at = accepted_at
-        self.opening = self.privacy_version = version
-        self.heard = 0
+        self.session_version = self.privacy_version = version
+        self.received_privacy_seq = 0
         self.lease_until = 0.0
         self.away_at = 0.0  # until then a lost session whose client was sent to another worker counts as connected
         self.grace_until = 0.0  # the monotonic second at which a lost session ends; 0 while it is connected
@@ -35,7 +34,8 @@ class UserSession:
         # By room: the version of the membership, to ignore a `RoomLeft` of an earlier one
         self.rooms: dict[str, int] = {}
         # Rooms that its edge has reported, pending joins included, and that the session has neither joined nor left
-        # since. The `ClaimMember` of such a room is accepted, even after its owner, which may be new, has reported that
+        # since. The `ConfirmMember` of such a room is accepted, even after its owner, which may be new, has reported
+        # that
         # the session is not in it.
         self.named: frozenset[str] = NONE
         self.invisible = False

@@ -50,17 +50,17 @@ def presence_is_off() -> PresenceError:
 
 
 class User:
-    """The state and rules of one user. Commands for rooms and messages for edges go into `setting.effects`, in
+    """The state and rules of one user. Commands for rooms and messages for edges go into `context.effects`, in
     order."""
 
     __slots__ = (
-        "activity", "believed", "blank", "budget", "id", "manual", "revision", "sessions", "setting",
-        "status_message", "wishes",
+        "activity", "budget", "context", "id", "manual", "privacy_defaults", "restored_empty_version",
+        "restored_profile_version", "revision", "sessions", "status_message",
     )  # fmt: skip
 
-    def __init__(self, user_id: str, setting: ShardContext) -> None:
+    def __init__(self, user_id: str, context: ShardContext) -> None:
         self.id = user_id
-        self.setting = setting
+        self.context = context
         self.sessions: dict[str, UserSession] = {}
         self.manual: str | None = None
         self.status_message = ""
@@ -69,9 +69,9 @@ class User:
         self.budget: TokenBucket | None = None  # of HTTP calls for status and privacy [M8]
         # The version at which the user was restored without a record: rooms have more of what the user shows. 0: it was
         # not.
-        self.blank = 0
-        self.believed = 0  # the version of the profile that was restored from rooms
-        self.wishes = Privacy()  # what the user hides with scope "user" [K6]
+        self.restored_empty_version = 0
+        self.restored_profile_version = 0  # the version of the profile that was restored from rooms
+        self.privacy_defaults = Privacy()  # what the user hides with scope "user" [K6]
 
     @property
     def profile(self) -> Profile:
@@ -82,7 +82,7 @@ class User:
             status=status,  # type: ignore[arg-type]
             status_message=self.status_message,
             activity=self.activity,
-            version=self.setting.next_version(),
+            version=self.context.next_version(),
         )
 
     # --- sessions -------------------------------------------------------------------------------------------------
@@ -90,11 +90,11 @@ class User:
     def open(self, command: OpenSession, now: float, *, trusting: bool = False) -> None:
         """Open a new session, or resume an earlier one; at the limit a session in its grace period is ended first
         [C11]. `trusting`: an owner was lost a short time ago, which may have held the session."""
-        effects = self.setting.effects
+        effects = self.context.effects
         if command.resumes_only and command.resume not in self.sessions and not trusting:
             effects.append((command.edge, SessionRefused(connection=command.connection, code="UNAUTHENTICATED")))
             return
-        session_id = command.resume if command.resume in self.sessions else command.fresh
+        session_id = command.resume if command.resume in self.sessions else command.new_session_id
         session = self.sessions.get(session_id)
         if session is not None and session.connection == command.connection and session.connected:
             pass  # repeated to the backup owner of a lost owner that had opened it
@@ -105,14 +105,16 @@ class User:
         elif session is not None:
             if session.connected or session.away_at:
                 effects.append((session.edge, SessionReplaced(session_id=session_id, connection=session.connection)))
-            self.keep(session_id)
+            self.end_grace(session_id)
             session.edge, session.connection, session.connected = command.edge, command.connection, True
-            session.accepted_at, session.opening, session.heard = command.accepted_at, self.setting.next_version(), 0
+            session.accepted_at = command.accepted_at
+            session.session_version = self.context.next_version()
+            session.received_privacy_seq = 0
             session.named = NONE
             self.set_disabled(session_id, command.disabled)
-            self._take_first_word(session_id, command.privacy)
+            self._apply_initial_privacy(session_id, command.privacy)
             for room_id in sorted(session.rooms):
-                effects.append(self.resume_word(session_id, room_id, session.rooms[room_id], hears=False))
+                effects.append(self.resume_command(session_id, room_id, session.rooms[room_id], subscribed=False))
             self.update_activity(session_id, interacted=False)
         else:
             if not self._make_place():
@@ -124,11 +126,11 @@ class User:
                 command.edge,
                 command.connection,
                 command.accepted_at,
-                self.setting.next_version(),
+                self.context.next_version(),
                 disabled=command.disabled,
             )
-            session.hide(self.wishes)
-            self._take_first_word(session_id, command.privacy)
+            session.hide(self.privacy_defaults)
+            self._apply_initial_privacy(session_id, command.privacy)
             self.update_activity(session_id, interacted=False)
         effects.append(
             (
@@ -142,27 +144,27 @@ class User:
                     rooms=sorted(session.rooms),
                     activity=session.activity,
                     privacy=session.privacy(),
-                    opening=session.opening,
+                    session_version=session.session_version,
                     privacy_version=session.privacy_version,
                 ),
             )
         )
 
-    def _take_first_word(self, session_id: str, privacy: Privacy | None) -> None:
+    def _apply_initial_privacy(self, session_id: str, privacy: Privacy | None) -> None:
         """Apply the privacy in a new connection's `auth`, which is the first of its privacy changes."""
         if privacy is not None:
-            self.sessions[session_id].heard = 1
-            self.spread_privacy(session_id, privacy)
+            self.sessions[session_id].received_privacy_seq = 1
+            self.apply_privacy(session_id, privacy)
 
     @property
     def full(self) -> bool:
         """Has the user the maximum number of sessions, those in their grace period included [C11]?"""
-        return len(self.sessions) >= self.setting.limits.max_sessions_per_user
+        return len(self.sessions) >= self.context.limits.max_sessions_per_user
 
     def _make_place(self) -> bool:
         """Make place for one more socket. A session in its grace period is ended first [C11], then the lease that ends
         first: a lease must not keep a user's own tab out. Return False when there is no place."""
-        limits = self.setting.limits
+        limits = self.context.limits
         if not self.full:
             return True
         for session_id, session in self.sessions.items():  # oldest first
@@ -175,7 +177,7 @@ class User:
             return True
         if limits.evict_oldest:
             session_id, session = next(iter(self.sessions.items()))
-            self.setting.effects.append(
+            self.context.effects.append(
                 (session.edge, SessionEvicted(session_id=session_id, connection=session.connection))
             )
             self.forget(session_id, "kicked")
@@ -189,15 +191,15 @@ class User:
         session = self.sessions.get(command.session_id)
         if session is None:
             return
-        resumed_elsewhere = not session.connected and command.opening > session.opening
+        resumed_elsewhere = not session.connected and command.session_version > session.session_version
         if session.connection != command.connection:
             if not resumed_elsewhere:
                 return
             session.edge, session.connection = command.edge, command.connection
-        if not command.grace or (self.setting.limits.grace_s <= 0.0 and not command.migrates):
+        if not command.grace or (self.context.limits.grace_s <= 0.0 and not command.migrates):
             self.forget(command.session_id, command.reason)
         elif session.connected or resumed_elsewhere:
-            session.opening = self.setting.next_version()  # later messages of this connection are outdated
+            session.session_version = self.context.next_version()  # later messages of this connection are outdated
             self.hold(command.session_id, now, away_at=now + MIGRATION_S if command.migrates else 0.0)
 
     def hold(self, session_id: str, now: float, *, away_at: float = 0.0) -> None:
@@ -205,17 +207,17 @@ class User:
         connected until monotonic second `away_at`."""
         session = self.sessions[session_id]
         session.connected, session.away_at = False, away_at
-        self.hold_until(session_id, now + self.setting.limits.grace_s)
+        self.hold_until(session_id, now + self.context.limits.grace_s)
         if away_at:
-            self.setting.deadlines.set(("session", self.id, session_id), away_at)
+            self.context.deadlines.set(("session", self.id, session_id), away_at)
         for room_id in sorted(session.rooms):
-            self.setting.effects.append(
+            self.context.effects.append(
                 SuspendMember(
                     room_id=room_id,
                     session_id=session_id,
                     connection=session.connection,
                     grace_until=session.grace_until,
-                    version=self.setting.next_version(),
+                    version=self.context.next_version(),
                     away_at=away_at,
                 )
             )
@@ -225,13 +227,13 @@ class User:
         """Set the end of a lost session's grace period to monotonic second `grace_until`; the session ends then, or at
         `not_before` when that is later."""
         self.sessions[session_id].grace_until = grace_until
-        self.setting.deadlines.set(("session", self.id, session_id), max(grace_until, not_before))
+        self.context.deadlines.set(("session", self.id, session_id), max(grace_until, not_before))
 
-    def keep(self, session_id: str) -> None:
+    def end_grace(self, session_id: str) -> None:
         """End the session's grace period, if it is in one: it has a connection."""
         session = self.sessions[session_id]
         session.grace_until = session.away_at = 0.0
-        self.setting.deadlines.cancel(("session", self.id, session_id))
+        self.context.deadlines.cancel(("session", self.id, session_id))
 
     def expire(self, session_id: str, now: float) -> None:
         """Handle the session's deadline: its `away_at`, the end of its grace period, or the end of its lease. From
@@ -245,18 +247,20 @@ class User:
             if session.grace_until > now:
                 self.hold_until(session_id, session.grace_until)
                 return
-        until = 0.0 if session.leased else self.setting.more_grace(session.grace_until, now)
+        until = 0.0 if session.leased else self.context.more_grace(session.grace_until, now)
         if until:
-            self.setting.deadlines.set(("session", self.id, session_id), until)
+            self.context.deadlines.set(("session", self.id, session_id), until)
         else:
             self.forget(session_id, "timeout" if session.leased else "disconnected")
 
     def forget(self, session_id: str, reason: str) -> None:
         """End the session and its memberships; `reason` is that of `user_left`."""
         session = self.sessions.pop(session_id)
-        self.setting.deadlines.cancel(("session", self.id, session_id))
-        for room_id, stay in sorted(session.rooms.items()):
-            self.setting.effects.append(RemoveMember(room_id=room_id, session_id=session_id, reason=reason, stay=stay))
+        self.context.deadlines.cancel(("session", self.id, session_id))
+        for room_id, membership_id in sorted(session.rooms.items()):
+            self.context.effects.append(
+                RemoveMember(room_id=room_id, session_id=session_id, reason=reason, membership_id=membership_id)
+            )
         self.update_activity(session_id, interacted=False)
 
     # --- rooms ----------------------------------------------------------------------------------------------------
@@ -264,62 +268,67 @@ class User:
     def enter(self, command: EnterRoom) -> None:
         """Count the room and pass the join on to its owner. Errors: TOO_MANY_ROOMS [C10], UNAUTHENTICATED for a session
         that has ended meanwhile."""
-        session = self.sessions.get(command.visitor.session_id)
+        session = self.sessions.get(command.session_info.session_id)
         if session is None:
             raise PresenceError("UNAUTHENTICATED", "This session has ended. Connect again.")
         if command.call is None:
-            if self._is_late(session, command.visitor.connection, command.visitor.opening):
+            if self._is_outdated(session, command.session_info.connection, command.session_info.session_version):
                 return  # repeated for a connection that no longer has the session
-            if not session.connected or session.connection != command.visitor.connection:
+            if not session.connected or session.connection != command.session_info.connection:
                 # a lost owner had given it the session, or its edge's report came too late
-                hears = session.connection == command.visitor.connection
-                session.edge, session.connection = command.visitor.edge, command.visitor.connection
+                subscribed = session.connection == command.session_info.connection
+                session.edge, session.connection = command.session_info.edge, command.session_info.connection
                 session.named = NONE
-                session.opening, session.connected = max(session.opening, command.visitor.opening), True
-                self.keep(command.visitor.session_id)
-                self._tell_back(command.visitor.session_id, command.room_id, hears=hears)
+                session.session_version = max(session.session_version, command.session_info.session_version)
+                session.connected = True
+                self.end_grace(command.session_info.session_id)
+                self._resume_in_other_rooms(command.session_info.session_id, command.room_id, subscribed=subscribed)
         if command.privacy is not None:  # even when the join fails: the edge has applied it
-            self.spread_privacy(command.visitor.session_id, command.privacy)
+            self.apply_privacy(command.session_info.session_id, command.privacy)
             if command.call is not None:
-                self.tell_privacy(command.visitor.session_id)
+                self.send_privacy_to_edge(command.session_info.session_id)
         self.check_rooms(command.room_id)
-        stay = session.rooms[command.room_id] = self.setting.next_version()
+        membership_id = session.rooms[command.room_id] = self.context.next_version()
         session.forget_named(command.room_id)
-        visitor = command.visitor
-        visitor.privacy_version, visitor.disabled = session.privacy_version, session.disabled
-        visitor.invisible = session.invisible
-        visitor.share_cursor, visitor.share_selection = session.share_cursor, session.share_selection
-        self.setting.effects.append(
-            AdmitMember(room_id=command.room_id, enter=command, stay=stay, profile=self.profile)
+        session_info = command.session_info
+        session_info.privacy_version, session_info.disabled = session.privacy_version, session.disabled
+        session_info.invisible = session.invisible
+        session_info.share_cursor, session_info.share_selection = session.share_cursor, session.share_selection
+        self.context.effects.append(
+            AdmitMember(room_id=command.room_id, enter=command, membership_id=membership_id, profile=self.profile)
         )
 
     @staticmethod
-    def _is_late(session: UserSession, connection: int, opening: int) -> bool:
+    def _is_outdated(session: UserSession, connection: int, session_version: int) -> bool:
         """Return whether a command comes from a connection that no longer has the session."""
-        return opening < session.opening and not (session.connected and session.connection == connection)
+        return session_version < session.session_version and not (
+            session.connected and session.connection == connection
+        )
 
     def regrant(self, command: ChangeGrant) -> None:
         """Pass on the session's new permissions in a room [A4]."""
         session = self.sessions.get(command.session_id)
-        if session is None or self._is_late(session, command.connection, command.opening):
+        if session is None or self._is_outdated(session, command.connection, command.session_version):
             return
-        word = UpdatePermissions(
+        update = UpdatePermissions(
             room_id=command.room_id,
             session_id=command.session_id,
-            version=self.setting.next_version(),
+            version=self.context.next_version(),
             can_control=command.can_control,
             can_broadcast=command.can_broadcast,
             moderator=command.moderator,
         )
-        self.setting.effects.append(word)
+        self.context.effects.append(update)
 
-    def _tell_back(self, session_id: str, but: str, *, hears: bool) -> None:
+    def _resume_in_other_rooms(self, session_id: str, but: str, *, subscribed: bool) -> None:
         """Notify all rooms of the session but `but` that it is connected."""
         session = self.sessions[session_id]
         for room_id in sorted(session.rooms.keys() - {but}):
-            self.setting.effects.append(self.resume_word(session_id, room_id, session.rooms[room_id], hears=hears))
+            self.context.effects.append(
+                self.resume_command(session_id, room_id, session.rooms[room_id], subscribed=subscribed)
+            )
 
-    def resume_word(self, session_id: str, room_id: str, stay: int, *, hears: bool) -> ResumeMember:
+    def resume_command(self, session_id: str, room_id: str, membership_id: int, *, subscribed: bool) -> ResumeMember:
         """Return the command that notifies a room that the session is connected."""
         session = self.sessions[session_id]
         return ResumeMember(
@@ -328,38 +337,38 @@ class User:
             user_id=self.id,
             edge=session.edge,
             connection=session.connection,
-            version=self.setting.next_version(),
-            stay=stay,
-            hears=hears,
+            version=self.context.next_version(),
+            membership_id=membership_id,
+            subscribed=subscribed,
         )
 
     def check_rooms(self, room_id: str) -> None:
         """Check the limit of rooms. Errors: TOO_MANY_ROOMS when `room_id` would be one too many [C10]."""
         rooms = {room_id for each in self.sessions.values() for room_id in each.rooms}
-        if room_id not in rooms and len(rooms) >= self.setting.limits.max_rooms_per_user:
+        if room_id not in rooms and len(rooms) >= self.context.limits.max_rooms_per_user:
             raise PresenceError("TOO_MANY_ROOMS")
 
     def leave(self, command: LeaveRoom) -> None:
         """Handle a client's own leave; the room answers it."""
-        word = RemoveMember(
+        removal = RemoveMember(
             room_id=command.room_id, session_id=command.session_id, reason=command.reason, id=command.id
         )
-        self.step_out(word)
+        self.leave_room(removal)
 
-    def step_out(self, word: RemoveMember) -> None:
-        """Remove a session from a room, to which `word` is sent; a lease ends with its room."""
-        session = self.sessions.get(word.session_id)
+    def leave_room(self, removal: RemoveMember) -> None:
+        """Remove a session from a room, to which `removal` is sent; a lease ends with its room."""
+        session = self.sessions.get(removal.session_id)
         if session is not None:
-            session.forget_named(word.room_id)
+            session.forget_named(removal.room_id)
             # the membership that ends; if unknown, any up to now
-            word.stay = session.rooms.pop(word.room_id, 0) or self.setting.next_version()
-        self.setting.effects.append(word)
-        self._end_lease(word.session_id, word.reason)
+            removal.membership_id = session.rooms.pop(removal.room_id, 0) or self.context.next_version()
+        self.context.effects.append(removal)
+        self._end_lease(removal.session_id, removal.reason)
 
-    def left(self, session_id: str, room_id: str, stay: int) -> None:
+    def left(self, session_id: str, room_id: str, membership_id: int) -> None:
         """Handle the room's message that the session is not in it, or no longer; ignored for an earlier membership."""
         session = self.sessions.get(session_id)
-        if session is not None and session.rooms.get(room_id) == stay:
+        if session is not None and session.rooms.get(room_id) == membership_id:
             del session.rooms[room_id]
             self._end_lease(session_id, "timeout")
 
@@ -380,7 +389,7 @@ class User:
     def change_status(self, command: ChangeStatus) -> dict[str, object]:
         """setStatus: active and idle clear the manual status [D8]. Return the fields of the acknowledgement [M5]."""
         data = command.message.data
-        before, self.blank = self.profile.shows, 0
+        before, self.restored_empty_version = self.profile.shows, 0
         self.manual = data.status if data.status in MANUAL else None
         if isinstance(data.status_message, str):
             self.status_message = data.status_message
@@ -388,7 +397,7 @@ class User:
         if session is not None:
             session.activity = command.activity
             self.activity = self.liveliest()
-        self.spread_profile(command.session_id, changed=self.profile.shows != before, interacted=True)
+        self.publish_profile(command.session_id, changed=self.profile.shows != before, interacted=True)
         return {"success": True, "status": self.profile.status, "statusMessage": self.status_message}
 
     def change_privacy(self, command: ChangePrivacy) -> dict[str, object]:
@@ -397,13 +406,13 @@ class User:
         session = self.sessions.get(command.session_id)
         if session is None:
             raise PresenceError("UNAUTHENTICATED", "This session has ended. Connect again.")
-        new = self.hear(command)
+        new = self.accept_privacy_change(command)
         if new and command.disabled is not None:
             self.set_disabled(command.session_id, command.disabled)
         if new and session.disabled and command.privacy.invisible is False:
             raise presence_is_off()
         if new:
-            self.spread_privacy(command.session_id, command.privacy)
+            self.apply_privacy(command.session_id, command.privacy)
         return {
             "success": True,
             "invisible": session.invisible,
@@ -415,38 +424,41 @@ class User:
         """Apply the privacy that came with a join. It is not answered, and a session with disabled presence stays
         disabled."""
         if command.session_id in self.sessions:
-            if self.hear(command):
-                self.spread_privacy(command.session_id, command.privacy)
+            if self.accept_privacy_change(command):
+                self.apply_privacy(command.session_id, command.privacy)
             if len(self.sessions) > 1:  # another session may have changed it meanwhile
-                self.tell_privacy(command.session_id)
+                self.send_privacy_to_edge(command.session_id)
 
-    def hear(self, command: ChangePrivacy) -> bool:
+    def accept_privacy_change(self, command: ChangePrivacy) -> bool:
         """Return whether a change of privacy is new and in order, and count it. One sent over the socket may be
         repeated to a backup owner, or arrive when the session has another connection that has changed its privacy."""
         session = self.sessions[command.session_id]
-        if not command.word:  # not over the session's socket
+        if not command.privacy_seq:  # not over the session's socket
             return True
         if command.connection != session.connection:
-            return not session.heard or not self._is_late(session, command.connection, command.opening)
-        before, session.heard = session.heard, max(session.heard, command.word)
-        return command.word > before
+            return not session.received_privacy_seq or not self._is_outdated(
+                session, command.connection, command.session_version
+            )
+        before = session.received_privacy_seq
+        session.received_privacy_seq = max(session.received_privacy_seq, command.privacy_seq)
+        return command.privacy_seq > before
 
-    def spread_privacy(self, session_id: str, privacy: Privacy) -> None:
+    def apply_privacy(self, session_id: str, privacy: Privacy) -> None:
         """Apply `privacy` to the session, or with scope "user" to all sessions of the user [K6]."""
         targets = [session_id]
         if privacy.scope == "user":
             targets = list(self.sessions)
             for name in ("invisible", "share_cursor", "share_selection"):  # for later sessions, too
                 if isinstance(value := getattr(privacy, name), bool):
-                    setattr(self.wishes, name, value)
+                    setattr(self.privacy_defaults, name, value)
         hidden = {each for each in targets if self.sessions[each].hidden}
         changed = [each for each in targets if self.sessions[each].hide(privacy)]
         for each in changed:
-            self.sessions[each].privacy_version = self.setting.next_version()
+            self.sessions[each].privacy_version = self.context.next_version()
         self._send_privacy(session_id, changed, hidden)
         for each in changed:
             if each != session_id:
-                self.tell_privacy(each)
+                self.send_privacy_to_edge(each)
 
     def _send_privacy(self, session_id: str, changed: list[str], hidden: set[str]) -> None:
         """Send the rooms what these sessions hide now; those in `hidden` were hidden before. The user's activity
@@ -459,31 +471,31 @@ class User:
     def _send_privacy_of(self, session_ids: list[str]) -> None:
         for session_id in session_ids:
             for room_id in sorted(self.sessions[session_id].rooms):
-                self.setting.effects.append(self.privacy_word(session_id, room_id))
+                self.context.effects.append(self.privacy_command(session_id, room_id))
 
-    def tell_privacy(self, session_id: str) -> None:
+    def send_privacy_to_edge(self, session_id: str) -> None:
         """Send what a session hides to its edge, if it has one, after a change that did not come over its socket
         [K6]."""
         session = self.sessions[session_id]
         if session.connected and not session.leased:
-            news = SessionActed(
+            edge_message = SessionActed(
                 session_id=session_id,
                 privacy=session.privacy(),
                 privacy_version=session.privacy_version,
                 connection=session.connection,
-                heard=session.heard,
+                received_privacy_seq=session.received_privacy_seq,
             )
-            self.setting.effects.append((session.edge, news))
+            self.context.effects.append((session.edge, edge_message))
 
     def set_disabled(self, session_id: str, disabled: bool) -> None:
         """Apply the token's switch of presence [K1]."""
         session = self.sessions[session_id]
         if session.disabled != disabled:
             hidden = {session_id} if session.hidden else set()
-            session.disabled, session.privacy_version = disabled, self.setting.next_version()
+            session.disabled, session.privacy_version = disabled, self.context.next_version()
             self._send_privacy(session_id, [session_id], hidden)
 
-    def believe_privacy(self, session_id: str, source: SessionInfo | SessionRecord) -> None:
+    def restore_privacy(self, session_id: str, source: SessionInfo | SessionRecord) -> None:
         """Apply what a room or edge has from an earlier owner with a higher version on what the session hides."""
         session = self.sessions[session_id]
         before, hidden = session.hides, {session_id} if session.hidden else set()
@@ -493,7 +505,7 @@ class User:
         if session.hides != before:
             self._send_privacy(session_id, [session_id], hidden)
 
-    def privacy_word(self, session_id: str, room_id: str) -> ApplyPrivacy:
+    def privacy_command(self, session_id: str, room_id: str) -> ApplyPrivacy:
         """Return the command that sends a room what the session hides."""
         session = self.sessions[session_id]
         return ApplyPrivacy(
@@ -518,9 +530,9 @@ class User:
         """Compute the user's activity after a change of this session, and send it to the rooms if it has changed."""
         before = self.activity
         self.activity = self.liveliest()
-        self.spread_profile(session_id, changed=self.activity != before, interacted=interacted)
+        self.publish_profile(session_id, changed=self.activity != before, interacted=interacted)
 
-    def spread_profile(self, session_id: str, *, changed: bool, interacted: bool) -> None:
+    def publish_profile(self, session_id: str, *, changed: bool, interacted: bool) -> None:
         """Send the profile to the rooms: to all of the user's when it has `changed`, else to the session's own."""
         if not (changed or interacted):
             return
@@ -528,7 +540,7 @@ class User:
         rooms = {room_id for each in self.sessions.values() for room_id in each.rooms} if changed else own
         profile = self.profile
         for room_id in sorted(rooms):
-            self.setting.effects.append(
+            self.context.effects.append(
                 ApplyProfile(
                     room_id=room_id,
                     user_id=self.id,

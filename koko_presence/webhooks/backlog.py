@@ -7,9 +7,9 @@ who caused it: the user of the `user_entered` that follows the creation, or the 
 from collections import OrderedDict
 from collections.abc import Hashable
 
-from koko_presence.protocol.webhook_events import AnyHappening, ControlChanged, RoomCreated, UserEntered, UserLeft
+from koko_presence.protocol.webhook_events import AnyWebhookEvent, ControlChanged, RoomCreated, UserEntered, UserLeft
 
-Entry = tuple[AnyHappening, float]  # with the monotonic second from which it waits
+Entry = tuple[AnyWebhookEvent, float]  # with the monotonic second from which it waits
 
 
 class Backlog:
@@ -20,12 +20,12 @@ class Backlog:
         self._entries: OrderedDict[int, Entry] = OrderedDict()  # by number, in order
         self._person_of: dict[int, Hashable] = {}
         self._numbers: dict[Hashable, OrderedDict[int, None]] = {}  # of each user's events, in order
-        self._crowds: dict[int, OrderedDict[Hashable, None]] = {}  # users by the number of their events
+        self._persons_by_count: dict[int, OrderedDict[Hashable, None]] = {}  # users by the number of their events
         self._most = 0
         self._next = 0
         # the last user in each room, also of events that were removed
         self._last_in: OrderedDict[str, Hashable] = OrderedDict()
-        self._last: AnyHappening | None = None
+        self._last: AnyWebhookEvent | None = None
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -35,51 +35,51 @@ class Backlog:
         """The monotonic second at which the oldest event was added. There must be one."""
         return next(iter(self._entries.values()))[1]
 
-    def put(self, happening: AnyHappening, now: float, limit: int) -> None:
+    def put(self, event: AnyWebhookEvent, now: float, limit: int) -> None:
         """Append an event at monotonic second `now`. The last users of at most `limit` rooms are stored."""
-        person = self._person(happening)
-        before, self._last = self._last, happening
-        made = isinstance(before, RoomCreated) and before.room_id == happening.room_id
-        if made and isinstance(happening, UserEntered) and self._next - 1 in self._entries:
+        person = self._person(event)
+        before, self._last = self._last, event
+        made = isinstance(before, RoomCreated) and before.room_id == event.room_id
+        if made and isinstance(event, UserEntered) and self._next - 1 in self._entries:
             self._unlist(self._next - 1)  # this user has created the room
             self._list(self._next - 1, person)
-        if isinstance(happening, UserEntered | UserLeft):
-            self._last_in.pop(happening.room_id, None)
-            self._last_in[happening.room_id] = person
+        if isinstance(event, UserEntered | UserLeft):
+            self._last_in.pop(event.room_id, None)
+            self._last_in[event.room_id] = person
             while len(self._last_in) > limit:
                 self._last_in.popitem(last=False)
-        self._entries[self._next] = (happening, now)
+        self._entries[self._next] = (event, now)
         self._list(self._next, person)
         self._next += 1
 
-    def take(self) -> AnyHappening:
+    def take(self) -> AnyWebhookEvent:
         """Remove and return the oldest event."""
         return self._remove(next(iter(self._entries)))
 
-    def take_all(self) -> list[AnyHappening]:
+    def take_all(self) -> list[AnyWebhookEvent]:
         """Remove and return all events, in order."""
         return [self.take() for _ in range(len(self))]
 
-    def drop(self) -> AnyHappening:
+    def drop(self) -> AnyWebhookEvent:
         """Remove and return the oldest event of the user with the most events, or the oldest of all while no user has
         more than one."""
         if self._most <= 1:
             return self.take()
-        person = next(iter(self._crowds[self._most]))
+        person = next(iter(self._persons_by_count[self._most]))
         return self._remove(next(iter(self._numbers[person])))
 
     def clear(self) -> None:
         """Remove all events."""
         self.__init__()  # type: ignore[misc]
 
-    def _person(self, happening: AnyHappening) -> Hashable:
-        if isinstance(happening, UserEntered | UserLeft):
-            return happening.user_id
-        if isinstance(happening, ControlChanged):
-            return happening.to_user_id or happening.from_user_id or ("room", happening.room_id)
-        return self._last_in.get(happening.room_id, ("room", happening.room_id))
+    def _person(self, event: AnyWebhookEvent) -> Hashable:
+        if isinstance(event, UserEntered | UserLeft):
+            return event.user_id
+        if isinstance(event, ControlChanged):
+            return event.to_user_id or event.from_user_id or ("room", event.room_id)
+        return self._last_in.get(event.room_id, ("room", event.room_id))
 
-    def _remove(self, number: int) -> AnyHappening:
+    def _remove(self, number: int) -> AnyWebhookEvent:
         self._unlist(number)
         return self._entries.pop(number)[0]
 
@@ -99,11 +99,11 @@ class Backlog:
 
     def _move(self, person: Hashable, before: int, now: int) -> None:
         if before:
-            crowd = self._crowds[before]
-            del crowd[person]
-            if not crowd:
-                del self._crowds[before]
+            persons = self._persons_by_count[before]
+            del persons[person]
+            if not persons:
+                del self._persons_by_count[before]
         if now:
-            self._crowds.setdefault(now, OrderedDict())[person] = None
-        if now > self._most or (before == self._most and before not in self._crowds):
+            self._persons_by_count.setdefault(now, OrderedDict())[person] = None
+        if now > self._most or (before == self._most and before not in self._persons_by_count):
             self._most = now

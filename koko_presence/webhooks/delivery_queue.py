@@ -7,7 +7,7 @@ within a room and between rooms.
 
 from collections.abc import Callable, Sequence
 
-from koko_presence.protocol.webhook_events import AnyHappening
+from koko_presence.protocol.webhook_events import AnyWebhookEvent
 
 from .backlog import Backlog
 
@@ -28,7 +28,7 @@ class WebhookQueue:
         self.limit, self.batch_events, self.batch_s, self.tries = limit, batch_events, batch_s, tries
         self._chance = chance
         self._waiting = Backlog()
-        self._batch: tuple[AnyHappening, ...] = ()
+        self._batch: tuple[AnyWebhookEvent, ...] = ()
         self._failures = 0
         self._again_at = 0.0
         self.delivered = self.given_up = self.dropped = 0  # events
@@ -42,29 +42,29 @@ class WebhookQueue:
         """The number of failed tries of the batch in delivery."""
         return self._failures
 
-    def put(self, happening: AnyHappening, now: float) -> None:
+    def put(self, event: AnyWebhookEvent, now: float) -> None:
         """Append an event. Above `limit` the oldest event of the user with the most events is dropped: later events
         have newer counts, and a user who joins and leaves repeatedly causes no loss of other users' events."""
-        self._waiting.put(happening, now, self.limit)
+        self._waiting.put(event, now, self.limit)
         while len(self._waiting) > self.limit:
             self._waiting.drop()
             self.dropped += 1
 
-    def take_waiting(self) -> list[AnyHappening]:
+    def take_waiting(self) -> list[AnyWebhookEvent]:
         """Remove and return the waiting events, in order, for another worker; not the batch in delivery."""
         return self._waiting.take_all()
 
-    def take_all(self) -> list[AnyHappening]:
+    def take_all(self) -> list[AnyWebhookEvent]:
         """Remove and return the batch in delivery and the waiting events, in order, for another worker."""
         batch = list(self._batch)
         self._end_batch()
         return batch + self._waiting.take_all()
 
-    def take_over(self, older: Sequence[AnyHappening], now: float) -> None:
+    def take_over(self, older: Sequence[AnyWebhookEvent], now: float) -> None:
         """Put the events of another worker before all that wait here."""
         newer = self._waiting.take_all()
-        for happening in (*older, *newer):
-            self.put(happening, now)
+        for event in (*older, *newer):
+            self.put(event, now)
 
     def due_at(self, *, hurry: bool = False) -> float | None:
         """Return the monotonic second at which a batch is to be sent, None when there is no event. `hurry`: do not wait
@@ -76,14 +76,14 @@ class WebhookQueue:
         full = len(self._waiting) >= self.batch_events
         return self._waiting.since + (0.0 if full or hurry else self.batch_s)
 
-    def take(self) -> Sequence[AnyHappening]:
+    def take(self) -> Sequence[AnyWebhookEvent]:
         """Return the batch to send now: the one that has failed, or a new one."""
         if not self._batch:
             count = min(self.batch_events, len(self._waiting))
             self._batch = tuple(self._waiting.take() for _ in range(count))
         return self._batch
 
-    def told(self) -> None:
+    def succeeded(self) -> None:
         """The batch was delivered."""
         self.delivered += len(self._batch)
         self._end_batch()

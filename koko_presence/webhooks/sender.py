@@ -15,7 +15,7 @@ from typing import Protocol
 import msgspec
 
 from koko_presence.config.integrations import Webhooks as Options
-from koko_presence.protocol.webhook_events import AnyHappening, happening_id
+from koko_presence.protocol.webhook_events import AnyWebhookEvent, webhook_event_id
 
 from . import signature
 from .delivery_queue import WebhookQueue
@@ -23,7 +23,7 @@ from .delivery_queue import WebhookQueue
 log = logging.getLogger("koko_presence.webhooks")
 
 MIN_PAUSE_S = 0.001
-TELL_S = 10.0  # between two log lines about dropped events
+LOG_DROPS_EVERY_S = 10.0  # between two log lines about dropped events
 
 encode = msgspec.json.Encoder().encode
 
@@ -68,7 +68,7 @@ class Webhooks:
         self._rings_at = 0.0
         self._sending: asyncio.Task[None] | None = None
         self._hurry = False
-        self._told_drops, self._tell_at = 0, 0.0
+        self._logged_drops, self._log_drops_at = 0, 0.0
         self._stopped = False
 
     @property
@@ -82,12 +82,12 @@ class Webhooks:
         """The number of events that are neither delivered nor given up."""
         return len(self._queue)
 
-    def tell_drops(self, now: float) -> None:
-        """Log how many events were dropped since the last line, at most every `TELL_S` seconds. Called once a second;
-        `now` is in monotonic seconds."""
-        dropped = self._queue.dropped - self._told_drops
-        if dropped and now >= self._tell_at:
-            self._told_drops, self._tell_at = self._queue.dropped, now + TELL_S
+    def log_drops(self, now: float) -> None:
+        """Log how many events were dropped since the last line, at most every `LOG_DROPS_EVERY_S` seconds. Called once
+        a second; `now` is in monotonic seconds."""
+        dropped = self._queue.dropped - self._logged_drops
+        if dropped and now >= self._log_drops_at:
+            self._logged_drops, self._log_drops_at = self._queue.dropped, now + LOG_DROPS_EVERY_S
             log.warning(
                 "%d webhook events dropped: at most %d may wait",
                 dropped,
@@ -95,30 +95,30 @@ class Webhooks:
                 extra={"events": dropped, "waiting": self.waiting},
             )
 
-    def append(self, happening: AnyHappening, /) -> None:
+    def append(self, event: AnyWebhookEvent, /) -> None:
         """Queue an event, if its type is configured, and return at once."""
-        if self._stopped or happening.__struct_config__.tag not in self._kinds:
+        if self._stopped or event.__struct_config__.tag not in self._kinds:
             return
-        self._queue.put(happening, self._clock())
+        self._queue.put(event, self._clock())
         self._plan()
 
     def shed(self) -> int:
         """Memory is short: drop the waiting events beyond one batch. Returns how many, for the caller to log."""
         lost = self._queue.shed()
-        self._told_drops += lost
+        self._logged_drops += lost
         return lost
 
-    def take_over(self, older: Sequence[AnyHappening]) -> None:
+    def take_over(self, older: Sequence[AnyWebhookEvent]) -> None:
         """Deliver the undelivered events of another worker, before those that wait here."""
         if older and not self._stopped:
             self._queue.take_over(older, self._clock())
             self._plan()
 
-    def take_waiting(self) -> list[AnyHappening]:
+    def take_waiting(self) -> list[AnyWebhookEvent]:
         """Remove and return the waiting events, for another worker. The batch in delivery is not included."""
         return self._queue.take_waiting()
 
-    async def take_rest(self, longest_s: float) -> list[AnyHappening]:
+    async def take_rest(self, longest_s: float) -> list[AnyWebhookEvent]:
         """Wait at most `longest_s` seconds for the batch in delivery, stop, and return all undelivered events for
         another worker."""
         if self._sending is not None:
@@ -161,9 +161,9 @@ class Webhooks:
         self._drop_rest()
 
     def _drop_rest(self) -> None:
-        self.tell_drops(self._clock() + TELL_S)
+        self.log_drops(self._clock() + LOG_DROPS_EVERY_S)
         lost = self._queue.drop_all()
-        self._told_drops += lost
+        self._logged_drops += lost
         if lost:
             log.warning("webhook events dropped at shutdown", extra={"events": lost})
 
@@ -201,16 +201,16 @@ class Webhooks:
                 log.exception("webhook delivery failed: out of memory")  # `config.out_of_memory` ends the process
         self._sending = None
         if not why:
-            self._queue.told()
+            self._queue.succeeded()
         elif self._queue.failed(self._clock()):
             log.error("webhook events given up: delivery failed", extra={"why": why, "tries": self._options.tries})
         elif self._queue.failures == 1:
             log.warning("webhook delivery failed, will be retried", extra={"why": why})
         self._plan()
 
-    async def _try(self, batch: Sequence[AnyHappening]) -> str:
+    async def _try(self, batch: Sequence[AnyWebhookEvent]) -> str:
         """Send a batch and return why it was not acknowledged; an empty text when it was."""
-        body = encode({"id": happening_id("batch", *(event.id for event in batch)), "events": batch})
+        body = encode({"id": webhook_event_id("batch", *(event.id for event in batch)), "events": batch})
         headers = {
             "content-type": "application/json",
             signature.HEADER: signature.sign(self._options.secret, body, self._wall()),

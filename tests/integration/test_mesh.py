@@ -15,7 +15,7 @@ import pytest
 
 from koko_presence._fastpath.wire import PeerBuffer
 from koko_presence.cluster import mesh
-from koko_presence.cluster.mesh import GREETING, Mesh
+from koko_presence.cluster.mesh import HANDSHAKE, Mesh
 from koko_presence.cluster.placement import Peer
 from tests.integration.conftest import Run
 from tests.waiting import until
@@ -28,20 +28,20 @@ class End:
         self.peer = Peer(id=number, slot=number, address=str(folder / f"w{number}.sock"))
         self.got: list[tuple[int, bytes]] = []
         self.stuck: list[int] = []
-        self.late: list[tuple[float, float]] = []
+        self.overdue: list[tuple[float, float]] = []
         self.mesh = Mesh(
             number,
             self.peer.address,
-            self._on_letters,
+            self._on_peer_messages,
             lambda peer, lossy: self.stuck.append(peer),
-            lambda since, now: self.late.append((since, now)),
+            lambda since, now: self.overdue.append((since, now)),
         )
 
-    def _on_letters(self, sender: int, found: list[tuple[int, bytes]]) -> None:
+    def _on_peer_messages(self, sender: int, found: list[tuple[int, bytes]]) -> None:
         self.got += [(sender, body) for _, body in found]
 
 
-def letter(number: int, size: int = 0) -> bytes:
+def message(number: int, size: int = 0) -> bytes:
     out = PeerBuffer(lambda: None)
     out.put(9, struct.pack("<I", number) + b"." * size)
     return out.take()
@@ -63,13 +63,13 @@ async def two(folder: Path) -> AsyncIterator[tuple[End, End]]:
             end.mesh.close()
 
 
-def test_letters_arrive_in_order_and_a_peer_that_is_not_there_yet_gets_them_later(run: Run, tmp_path: Path) -> None:
+def test_messages_arrive_in_order_and_a_peer_that_is_not_there_yet_gets_them_later(run: Run, tmp_path: Path) -> None:
     async def test() -> None:
         early, late = End(1, tmp_path), End(2, tmp_path)
         await early.mesh.open()
         link = early.mesh.open_link(late.peer)
         for number in range(50):
-            link.write(letter(number))
+            link.write(message(number))
         await asyncio.sleep(0.05)
         await late.mesh.open()
         await until(lambda: len(late.got) == 50)
@@ -86,7 +86,7 @@ def test_a_lost_connection_loses_nothing_and_repeats_nothing(run: Run, tmp_path:
         async with two(tmp_path) as (one, other):
             link = one.mesh.open_link(other.peer)
             for number in range(300):
-                link.write(letter(number, 5000))
+                link.write(message(number, 5000))
                 if number % 30 == 10:
                     await asyncio.sleep(0.02)
                     if side == "writer" and link._transport is not None:
@@ -113,18 +113,18 @@ def test_what_is_written_is_with_the_kernel_before_the_loop_turns(run: Run, tmp_
             loop = asyncio.get_running_loop()
             reader, _ = await loop.sock_accept(listening)
             with reader:
-                assert (await loop.sock_recv(reader, 100)).startswith(GREETING)
+                assert (await loop.sock_recv(reader, 100)).startswith(HANDSHAKE)
                 await loop.sock_sendall(reader, struct.pack("<q", 0))
                 await until(lambda: link._transport is not None)
-                link.write(letter(1))
-                assert reader.recv(1000, socket.MSG_DONTWAIT) == letter(1)
-                large = letter(2, 4 << 20)  # more than the kernel takes: the rest waits in the loop's transport
-                for piece in (large, letter(3)):
+                link.write(message(1))
+                assert reader.recv(1000, socket.MSG_DONTWAIT) == message(1)
+                large = message(2, 4 << 20)  # more than the kernel takes: the rest waits in the loop's transport
+                for piece in (large, message(3)):
                     link.write(piece)
                 got = b""
-                while len(got) < len(large) + len(letter(3)):
+                while len(got) < len(large) + len(message(3)):
                     got += await loop.sock_recv(reader, 1 << 20)
-                assert got == large + letter(3)
+                assert got == large + message(3)
             link.close()
 
     run(test())
@@ -135,8 +135,8 @@ def test_what_the_other_side_has_counted_is_not_kept(run: Run, tmp_path: Path) -
         async with two(tmp_path) as (one, other):
             link = one.mesh.open_link(other.peer)
             for number in range(40):
-                link.write(letter(number, 50_000))
-            await until(lambda: len(other.got) == 40 and link._kept_bytes < 2 * mesh.COUNT_BYTES)
+                link.write(message(number, 50_000))
+            await until(lambda: len(other.got) == 40 and link._unacknowledged_bytes < 2 * mesh.COUNT_BYTES)
 
     run(test())
 
@@ -154,8 +154,8 @@ def test_a_worker_that_does_not_read_is_told_of_once_and_memory_is_bounded(
         listening.listen()
         link = one.mesh.open_link(deaf)
         for number in range(100):
-            link.write(letter(number, 100_000))
-        assert one.stuck == [2] and not link._kept
+            link.write(message(number, 100_000))
+        assert one.stuck == [2] and not link._unacknowledged
         link.close()
         listening.close()
 
@@ -165,7 +165,13 @@ def test_a_worker_that_does_not_read_is_told_of_once_and_memory_is_bounded(
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Signs of life every 20 ms; a second without one is too long."""
-    for name, seconds in (("SILENT_S", 1.0), ("LATE_S", 0.8), ("STALL_S", 0.5), ("WATCH_S", 0.02), ("COUNT_S", 0.02)):
+    for name, seconds in (
+        ("SILENT_S", 1.0),
+        ("OVERDUE_S", 0.8),
+        ("STALL_S", 0.5),
+        ("WATCH_S", 0.02),
+        ("COUNT_S", 0.02),
+    ):
         monkeypatch.setattr(mesh, name, seconds)
 
 
@@ -184,8 +190,10 @@ def test_a_worker_that_gives_no_sign_of_life_is_told_of_as_long_as_that_lasts(
                 await until(lambda: one.stuck.count(3) > 1 and one.stuck.count(4) > 1)
                 assert set(one.stuck) == {3, 4} and not other.stuck
                 # and before that of how long people wait who have come to it
-                assert not other.late and all(now - since > mesh.LATE_S - mesh.COUNT_S for since, now in one.late)
-                assert max(now - since for since, now in one.late) > mesh.SILENT_S - mesh.COUNT_S
+                assert not other.overdue and all(
+                    now - since > mesh.OVERDUE_S - mesh.COUNT_S for since, now in one.overdue
+                )
+                assert max(now - since for since, now in one.overdue) > mesh.SILENT_S - mesh.COUNT_S
                 for link in links:
                     link.close()
 
@@ -202,7 +210,7 @@ def test_a_worker_that_was_stopped_itself_blames_nobody(run: Run, tmp_path: Path
                 time.sleep(0.2)  # the loop stands still, as after SIGSTOP
             await asyncio.sleep(0.1)
             assert not one.stuck and not other.stuck
-            assert not one.late and not other.late
+            assert not one.overdue and not other.overdue
 
     run(test())
 
@@ -261,8 +269,8 @@ def test_another_user_of_the_machine_is_refused(run: Run, tmp_path: Path) -> Non
                 if path != Path("/") and path != Path("/tmp"):
                     path.chmod(0o755)
             Path(other.peer.address).chmod(0o666)
-            hello = (GREETING + struct.pack("<q", 1)).hex()
-            command = [sys.executable, "-c", STRANGER, other.peer.address, hello]
+            handshake = (HANDSHAKE + struct.pack("<q", 1)).hex()
+            command = [sys.executable, "-c", STRANGER, other.peer.address, handshake]
             child = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
             said, _ = await child.communicate()
             assert said.strip() == b"0" and not other.mesh.incoming
@@ -288,18 +296,18 @@ def test_what_was_read_in_one_go_is_handled_in_slices_and_in_order(
 
             def hear(sender: int, found: list[tuple[int, bytes]]) -> None:
                 sizes[turns[0]] = sizes.get(turns[0], 0) + sum(len(body) + 5 for _, body in found)
-                other._on_letters(sender, found)
+                other._on_peer_messages(sender, found)
 
             loop.call_soon(tick)
-            other.mesh.on_letters = hear
+            other.mesh.on_peer_messages = hear
             link = one.mesh.open_link(other.peer)
             count = 40_000 if size == 0 else 20
-            link.write(b"".join(letter(number, size) for number in range(count)))
+            link.write(b"".join(message(number, size) for number in range(count)))
             await until(lambda: len(other.got) == count)
             assert numbers(other) == list(range(count))
             # a slice that follows a read, one of those that wait, and the end of a letter begun before
             assert max(sizes.values()) <= 2 * mesh.SLICE_BYTES + size + 9
-            await until(lambda: not link._kept)  # all of it has been counted
+            await until(lambda: not link._unacknowledged)  # all of it has been counted
 
     run(test())
 
@@ -316,8 +324,8 @@ def test_what_waits_when_the_writer_is_gone_is_handled(
             sock.setblocking(False)
             loop = asyncio.get_running_loop()
             await loop.sock_connect(sock, other.peer.address)
-            data = b"".join(letter(number) for number in range(10_000))
-            sock.send(GREETING + struct.pack("<q", 1) + data)
+            data = b"".join(message(number) for number in range(10_000))
+            sock.send(HANDSHAKE + struct.pack("<q", 1) + data)
             sock.close()
             await until(lambda: len(other.got) == 10_000)
             assert numbers(other) == list(range(10_000))

@@ -321,13 +321,13 @@ def test_m10_events_that_are_dropped_are_said_and_counted(run: Run, caplog: pyte
     async def test() -> None:
         async with application() as app:
             webhooks, asker = sender(app, batch_s=3600.0, queue_events=10)
-            webhooks.tell_drops(50.0)
+            webhooks.log_drops(50.0)
             for event in events(40):
                 webhooks.append(event)
-            webhooks.tell_drops(100.0)
+            webhooks.log_drops(100.0)
             webhooks.append(events(1)[0])
-            webhooks.tell_drops(101.0)  # not so soon again
-            webhooks.tell_drops(110.0)
+            webhooks.log_drops(101.0)  # not so soon again
+            webhooks.log_drops(110.0)
             webhooks.stop()
             assert webhooks.counts["dropped"] == 41
             await asker.close()

@@ -34,7 +34,7 @@ def told(app: Application) -> list[dict[str, Any]]:
     return [event for _, _, body in app.got for event in json.loads(body)["events"]]
 
 
-def test_m10_each_happening_is_told_once_whichever_worker_people_come_to(run: Run) -> None:
+def test_m10_each_event_is_delivered_once_whichever_worker_people_come_to(run: Run) -> None:
     async def test() -> None:
         async with application() as app:
             hooks = Webhooks(url=f"{app.url}/hooks", secret=SECRET, batch_s=0.0)
@@ -90,7 +90,7 @@ def test_m10_webhooks_are_switched_on_and_off_by_a_reload(run: Run) -> None:
                 await until(lambda: [event["userId"] for event in told(app)] == ["bob"])
                 for worker in server.workers:
                     worker.reload(off)
-                assert all(worker.shard.setting.happenings is None for worker in server.workers)
+                assert all(worker.shard.context.webhook_sink is None for worker in server.workers)
 
     run(test())
 

@@ -370,8 +370,8 @@ def test_the_workers_go_when_the_supervisor_is_killed_also_those_that_hang() -> 
         os.kill(pids[0], signal.SIGSTOP)
         it.signal(signal.SIGKILL)
         wait_until(lambda: not any(map(is_alive, pids)))
-        with service(port=it.port, workers=2) as heir:
-            heir.up()
+        with service(port=it.port, workers=2) as successor:
+            successor.up()
 
 
 @pytest.mark.long

@@ -68,7 +68,7 @@ def test_rooms_that_nobody_hears_any_more_are_not_remembered() -> None:
         client.hang_up(1006)
         world.sleep(world.limits.grace_s + 0.1)
     world.sleep(world.limits.room_linger_s)
-    assert max(len(bus_of(node).heard) for node in world.nodes.values()) <= 65
+    assert max(len(bus_of(node).received_seqs) for node in world.nodes.values()) <= 65
 
 
 def test_a_room_does_not_end_the_record_of_a_user_whom_it_does_not_own() -> None:
@@ -76,21 +76,21 @@ def test_a_room_does_not_end_the_record_of_a_user_whom_it_does_not_own() -> None
     user's owner the manual status, the message and what is hidden were lost [N-b, D8]."""
     world = World(workers=4)
     ring = ring_of(world)
-    owner, heir = ring.owner(user_key("ada")), ring.heir(user_key("ada"))
+    owner, backup = ring.owner(user_key("ada")), ring.backup_owner(user_key("ada"))
     rooms = [f"video_{n}" for n in range(40)]
-    room = next(room for room in rooms if ring.owner(room_key(room)) not in (owner, heir))
-    edge = next(node for number, node in world.nodes.items() if number not in (owner, heir))
+    room = next(room for room in rooms if ring.owner(room_key(room)) not in (owner, backup))
+    edge = next(node for number, node in world.nodes.items() if number not in (owner, backup))
     ada = Client(world, edge.hub).auth("ada").join(room)
     ada.send(type="status", data={"status": "busy", "statusMessage": "in a call"})
     world.sleep(0.1)
-    assert bus_of(world.nodes[heir]).shelf.users["ada"].manual == "busy"
+    assert bus_of(world.nodes[backup]).replicas.users["ada"].manual == "busy"
     del world.nodes[owner]
     world.publish()
     world.sleep(1.0)
     assert world.shard.users["ada"].profile.status_message == "in a call"
 
 
-def test_a_leave_that_is_said_again_ends_no_later_stay() -> None:
+def test_a_leave_that_is_repeated_ends_no_later_membership() -> None:
     """The owner of a room was lost just after it had done a leave and the next join of the same session: the user's
     owner said the leave again to the next one, which put the session out, with a user_left for all [N-b]."""
     world = World(workers=4)
@@ -122,14 +122,14 @@ def test_who_has_begun_with_a_later_view_has_not_announced_for_this_one() -> Non
     for stage in (QUIESCED, TRANSFERRED, SYNCED):
         change.enter(stage, 0.0)
         change.note(2, 1, stage)
-        assert change.may_go_on(0.0)
+        assert change.may_advance(0.0)
     change.settle()
     change.begin(View(epoch=2, peers=peers), 1.0)
     change.note(2, 3, QUIESCED)
-    assert not change.may_go_on(1.0) and change.announced() == {1}
-    assert change.may_go_on(1.0 + PATIENCE_S) and change.gave_up
+    assert not change.may_advance(1.0) and change.announced() == {1}
+    assert change.may_advance(1.0 + PATIENCE_S) and change.gave_up
     change.begin(View(epoch=3, peers=peers), 1.1)
-    assert change.may_go_on(1.1) and not change.gave_up, "what it said early still counts"
+    assert change.may_advance(1.1) and not change.gave_up, "what it said early still counts"
 
 
 def test_a_resume_that_is_said_again_does_not_bring_an_old_connection_back() -> None:
@@ -140,7 +140,7 @@ def test_a_resume_that_is_said_again_does_not_bring_an_old_connection_back() -> 
     member = world.shard.rooms["video_1"].members[first.session_id]
     old = ResumeMember(
         room_id="video_1", session_id=first.session_id, user_id="ada", edge=member.edge, connection=member.connection,
-        version=member.told, stay=member.stay,
+        version=member.session_version, membership_id=member.membership_id,
     )  # fmt: skip
     first.hang_up(1006)
     second = world.client().auth("ada", resumeToken=first.resume_token).join("video_1")
@@ -156,12 +156,12 @@ def test_the_next_owner_shows_its_own_people_what_the_last_one_could_not() -> No
     connected there never heard of the newcomer [N-b, C4]."""
     world = World(workers=4)
     ring = ring_of(world)
-    owner, heir = ring.owner(room_key("video_1")), ring.heir(room_key("video_1"))
-    edge = next(node for number, node in world.nodes.items() if number not in (owner, heir))
+    owner, backup = ring.owner(room_key("video_1")), ring.backup_owner(room_key("video_1"))
+    edge = next(node for number, node in world.nodes.items() if number not in (owner, backup))
     user = next(f"u{n}" for n in range(40) if ring.owner(user_key(f"u{n}")) == edge.number)
-    bob = Client(world, world.nodes[heir].hub).auth("bob").join("video_1")
+    bob = Client(world, world.nodes[backup].hub).auth("bob").join("video_1")
     world.sleep(1.0)
-    world.nodes[owner].links[heir].cut = True
+    world.nodes[owner].links[backup].cut = True
     newcomer = Client(world, edge.hub).auth(user).join("video_1")
     assert newcomer.of("joined") and not bob.of("user_joined")
     del world.nodes[owner]
@@ -217,10 +217,10 @@ def test_the_late_word_of_an_edge_does_not_deafen_who_has_joined_since() -> None
     bob = world.person("bob")
     room = world.shard.rooms["video_123"]
     member = room.members[ada.session_id]
-    word = Presence(
+    presence = Presence(
         edge=member.edge, newest=member.connection, sessions={ada.session_id: (False, member.connection, None)}
     )
-    assert reconcile(room, word, (member.edge,), world.now, late=True) == []
+    assert reconcile(room, presence, (member.edge,), world.now, delayed=True) == []
     ada.take()
     bob.send(type="typing", roomId="video_123", data={"isTyping": True})
     assert ada.take("typing_started")
@@ -245,17 +245,17 @@ def test_whoever_a_late_edge_does_not_name_is_held_for_the_grace() -> None:
     ada = world.person("ada")
     bob = world.person("bob")
     room = world.shard.rooms["video_123"]
-    world.shard.setting.epoch = 7
-    doubts = Unconfirmed()
-    doubts.note_room(world.shard, room.id, {}, set())
-    doubts.note_user(world.shard, "ada", {}, set())
+    world.shard.context.epoch = 7
+    unconfirmed = Unconfirmed()
+    unconfirmed.note_room(world.shard, room.id, {}, set())
+    unconfirmed.note_user(world.shard, "ada", {}, set())
     edge = room.members[ada.session_id].edge
-    doubts.hear_room(room.id, Presence(edge=edge, newest=0, sessions={bob.session_id: (True, 0, None)}))
-    assert not doubts.settle(world.shard, edge, 6, world.now), "it says nothing of this change"
-    assert doubts.settle(world.shard, edge, 7, world.now)
+    unconfirmed.confirm_room(room.id, Presence(edge=edge, newest=0, sessions={bob.session_id: (True, 0, None)}))
+    assert not unconfirmed.settle(world.shard, edge, 6, world.now), "it says nothing of this change"
+    assert unconfirmed.settle(world.shard, edge, 7, world.now)
     assert not room.members[ada.session_id].connected and room.members[bob.session_id].connected
     assert not world.shard.users["ada"].sessions[ada.session_id].connected
-    assert not doubts.settle(world.shard, edge, 8, world.now)
+    assert not unconfirmed.settle(world.shard, edge, 8, world.now)
 
 
 def test_whoever_has_joined_again_is_not_meant_by_a_late_edge() -> None:
@@ -263,25 +263,25 @@ def test_whoever_has_joined_again_is_not_meant_by_a_late_edge() -> None:
     world = World(workers=1)
     ada = world.person("ada")
     room = world.shard.rooms["video_123"]
-    doubts = Unconfirmed()
-    doubts.note_room(world.shard, room.id, {}, set())
+    unconfirmed = Unconfirmed()
+    unconfirmed.note_room(world.shard, room.id, {}, set())
     ada.join()
-    doubts.settle(world.shard, room.members[ada.session_id].edge, 0, world.now)
+    unconfirmed.settle(world.shard, room.members[ada.session_id].edge, 0, world.now)
     assert room.members[ada.session_id].connected
 
 
-def test_a_status_outlives_its_users_owner_and_heir() -> None:
+def test_a_status_outlives_its_users_owner_and_backup_owner() -> None:
     """Both workers that kept it were lost at once: the rooms showed "busy" for ever, and the owner knew nothing of it.
     What rooms show is believed then [N-b, D8]."""
     world = World(workers=4)
     ring = ring_of(world)
-    owner, heir = ring.owner(user_key("ada")), ring.heir(user_key("ada"))
-    rest = [number for number in world.nodes if number not in (owner, heir)]
+    owner, backup = ring.owner(user_key("ada")), ring.backup_owner(user_key("ada"))
+    rest = [number for number in world.nodes if number not in (owner, backup)]
     room = next(f"video_{n}" for n in range(80) if ring.owner(room_key(f"video_{n}")) in rest)
     ada = Client(world, world.nodes[rest[0]].hub).auth("ada").join(room)
     ada.send(type="status", data={"status": "busy", "statusMessage": "in a call"})
     world.sleep(0.1)
-    del world.nodes[owner], world.nodes[heir]
+    del world.nodes[owner], world.nodes[backup]
     world.publish()
     world.sleep(1.0)
     profile = world.shard.users["ada"].profile
@@ -297,12 +297,12 @@ def test_an_older_status_that_is_said_again_does_not_come_back() -> None:
     session_id = next(iter(room.members))
     for version, status in ((20, "busy"), (19, "away")):
         profile = Profile(status=status, version=(1 << 40) + version)  # type: ignore[arg-type]
-        word = ApplyProfile(room_id=room.id, user_id="ada", session_id=session_id, profile=profile)
-        world.bus.send(word, world.now)
+        update = ApplyProfile(room_id=room.id, user_id="ada", session_id=session_id, profile=profile)
+        world.bus.send(update, world.now)
     assert room.people["ada"].profile.status == "busy"
 
 
-def test_a_leave_of_a_stay_that_is_not_known_ends_no_later_one() -> None:
+def test_a_leave_of_a_membership_that_is_not_known_ends_no_later_one() -> None:
     """A second leave, for which the user's owner knew no stay, was said again to the room's next owner, which put out
     who had joined again [N-b]."""
     world = World(workers=1)
@@ -312,7 +312,7 @@ def test_a_leave_of_a_stay_that_is_not_known_ends_no_later_one() -> None:
     user.leave(leave)
     user.leave(leave)
     *_, late = world.shard.take_effects()
-    assert isinstance(late, RemoveMember) and late.stay > 0
+    assert isinstance(late, RemoveMember) and late.membership_id > 0
     ada.send(type="leave", roomId="video_123")
     ada.join()
     world.bus.send(late, world.now)
@@ -320,14 +320,14 @@ def test_a_leave_of_a_stay_that_is_not_known_ends_no_later_one() -> None:
     assert ada.session_id in world.shard.rooms["video_123"].members
 
 
-def test_a_join_of_an_older_stay_does_not_bring_an_old_connection_back() -> None:
+def test_a_join_of_an_older_membership_does_not_bring_an_old_connection_back() -> None:
     """An Admit of a connection before the present one came late, from an owner that had been held up [N-b, D16]."""
     world = World(workers=1)
     first = world.client().auth("ada").join("video_1")
     member = world.shard.rooms["video_1"].members[first.session_id]
-    visitor = SessionInfo(edge=member.edge, session_id=first.session_id, user_id="ada", name="Ada", image=None)
-    enter = EnterRoom(user_id="ada", room_id="video_1", visitor=visitor, room_type="video")
-    late = AdmitMember(room_id="video_1", enter=enter, stay=member.stay, profile=Profile())
+    session_info = SessionInfo(edge=member.edge, session_id=first.session_id, user_id="ada", name="Ada", image=None)
+    enter = EnterRoom(user_id="ada", room_id="video_1", session_info=session_info, room_type="video")
+    late = AdmitMember(room_id="video_1", enter=enter, membership_id=member.membership_id, profile=Profile())
     first.hang_up(1006)
     second = world.client().auth("ada", resumeToken=first.resume_token).join("video_1")
     world.bus.send(late, world.now)
@@ -344,7 +344,7 @@ def test_a_join_that_was_refused_and_let_in_when_it_was_said_again_is_taken_back
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ada.session.hub.bus, "send", lambda command, now: commands.append(command))
         ada.join()
-        ada.session.rooms.say_again(world.now)
+        ada.session.rooms.retry_pending(world.now)
     first, second = (command for command in commands if isinstance(command, EnterRoom))
     world.bus.send(first, world.now)
     world.settle()
@@ -358,8 +358,8 @@ def test_a_join_that_was_refused_and_let_in_when_it_was_said_again_is_taken_back
 def test_a_refusal_that_comes_after_the_join_was_let_in_is_not_told() -> None:
     """The other way round: the client was in, and heard ROOM_FULL [C6, N-b]."""
     waiting = UnansweredRequests()
-    visitor = SessionInfo(edge=1, session_id="s", user_id="ada", name="Ada", image=None)
-    waiting.enter(EnterRoom(user_id="ada", room_id="video_1", visitor=visitor))
+    session_info = SessionInfo(edge=1, session_id="s", user_id="ada", name="Ada", image=None)
+    waiting.enter(EnterRoom(user_id="ada", room_id="video_1", session_info=session_info))
     assert len(waiting.again(0.0)) == 1
     waiting.entered("video_1")
     assert not waiting.refused("video_1", 1.0)
@@ -379,8 +379,8 @@ def test_an_owner_that_has_not_let_go_does_not_hear_the_next_one_before_itself()
     bus = bus_of(node)
     peers = [Peer(id=number, slot=world.slots[number], address="", owns=number != owner) for number in world.nodes]
     node.bus.on_view(View(epoch=ring.view.epoch + 1, peers=tuple(peers)), world.now)  # type: ignore[union-attr]
-    assert bus.handover.recovering and "video_1" in bus.shard.rooms
-    assert not bus.hearing.admits(other, "video_1", ring.view.epoch, b"")
+    assert bus.transfer.recovering and "video_1" in bus.shard.rooms
+    assert not bus.fence.admits(other, "video_1", ring.view.epoch, b"")
     assert ada.of("joined")
 
 
@@ -389,10 +389,10 @@ def test_no_alarm_rings_after_the_end() -> None:
     world = World(workers=2)
     node = world.nodes[1]
     bus = bus_of(node)
-    bus._confirm_alarm.want(world.now + 1.0)
-    bus.handover._alarm.want(world.now + 1.0)
+    bus._confirm_alarm.schedule(world.now + 1.0)
+    bus.transfer._alarm.schedule(world.now + 1.0)
     bus.stop()
-    assert bus._confirm_alarm._handle is None and bus.handover._alarm._handle is None
+    assert bus._confirm_alarm._handle is None and bus.transfer._alarm._handle is None
 
 
 def test_a_join_that_comes_after_its_connection_ended_does_not_connect_it_again() -> None:
@@ -400,12 +400,12 @@ def test_a_join_that_comes_after_its_connection_ended_does_not_connect_it_again(
     world = World(workers=1)
     ada = world.person("ada")
     session = world.shard.users["ada"].sessions[ada.session_id]
-    visitor = SessionInfo(
+    session_info = SessionInfo(
         edge=session.edge, session_id=ada.session_id, user_id="ada", name="Ada", image=None,
-        connection=session.connection, opening=session.opening,
+        connection=session.connection, session_version=session.session_version,
     )  # fmt: skip
     ada.hang_up(1006)
-    world.bus.send(EnterRoom(user_id="ada", room_id="video_9", visitor=visitor, room_type="video"), world.now)
+    world.bus.send(EnterRoom(user_id="ada", room_id="video_9", session_info=session_info, room_type="video"), world.now)
     world.sleep(world.limits.grace_s + 0.1)
     assert "ada" not in world.shard.users and not world.shard.rooms.get("video_9")
 
@@ -464,7 +464,7 @@ def test_a_plain_cursor_on_the_long_way_is_the_last_one_for_the_next_owner() -> 
     assert ann.last("joined")["room"]["users"][0]["cursor"] == {"timestamp": 2.0, "x": 0.2, "y": 0.2}
 
 
-def test_a_letter_that_fails_does_not_cost_those_that_came_with_it(
+def test_a_peer_message_that_fails_does_not_cost_those_that_came_with_it(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Whatever went wrong but a few kinds of errors left the rest of what had been read with it unhandled, and it is not
@@ -473,18 +473,18 @@ def test_a_letter_that_fails_does_not_cost_those_that_came_with_it(
     node, sender = world.nodes[1], 2
     bus = bus_of(node)
     ada = Client(world, node.hub).auth("ada")
-    letter = wire_messages.encode(Reply(session_id=ada.session_id, payload=b'{"type":"pong"}'))
+    message = wire_messages.encode(Reply(session_id=ada.session_id, payload=b'{"type":"pong"}'))
 
     faults = iter([AttributeError("a fault of ours")])
 
-    def fail(news: EdgeMessage, now: float) -> None:
-        hub_on_news(news, now)
+    def fail(message: EdgeMessage, now: float) -> None:
+        hub_on_edge_message(message, now)
         for fault in faults:
             raise fault
 
-    hub_on_news = node.hub.on_news
-    monkeypatch.setattr(node.hub, "on_news", fail)
-    bus.on_letters(sender, [(wire_messages.NEWS, letter)] * 3)
+    hub_on_edge_message = node.hub.on_edge_message
+    monkeypatch.setattr(node.hub, "on_edge_message", fail)
+    bus.on_peer_messages(sender, [(wire_messages.EDGE_MESSAGE, message)] * 3)
     world.settle()
     assert len(ada.of("pong")) == 3
     assert [record.message for record in caplog.records] == ["failed to handle a message from worker 2"]
@@ -510,10 +510,10 @@ def test_a_command_that_waits_for_a_view_is_not_confirmed_until_it_is_done() -> 
     world.sleep(0.5)
     mine.hang_up(1006)
     world.sleep(0.3)
-    assert any(isinstance(each, EndSession) for each in ahead.bus.couriers[2].kept)
+    assert any(isinstance(each, EndSession) for each in ahead.bus.peers[2].unconfirmed)
     late.bus.on_view(view, late.clock())
     world.sleep(0.5)
-    assert not ahead.bus.couriers[2].kept
+    assert not ahead.bus.peers[2].unconfirmed
 
 
 def test_other_workers_are_written_to_before_the_owners_own_clients(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -551,7 +551,7 @@ class Apart(NamedTuple):
     user: str
     room: str
     owner: Node
-    heir: Node
+    backup: Node
     room_owner: Node
     edge: Node
 
@@ -561,7 +561,7 @@ def apart() -> Apart:
     ring = ring_of(world)
     for number in range(10_000):
         user, room = f"user{number}", f"video_{number}"
-        at = [ring.owner(user_key(user)), ring.heir(user_key(user)), ring.owner(room_key(room))]
+        at = [ring.owner(user_key(user)), ring.backup_owner(user_key(user)), ring.owner(room_key(room))]
         if len(set(at)) == 3:
             edge = next(node for each, node in world.nodes.items() if each not in at)
             return Apart(world, user, room, *(world.nodes[each] for each in at), edge)
@@ -572,12 +572,12 @@ def apart() -> Apart:
 def test_a_join_by_call_that_its_edge_has_not_heard_of_is_no_leave(by_the_edge: bool) -> None:
     """A call for a connected session joins a room, and the user's owner dies before the session's edge has the answer."""
     it = apart()
-    bob = Client(it.world, it.heir.hub).auth("bob").join(it.room)
+    bob = Client(it.world, it.backup.hub).auth("bob").join(it.room)
     ada = Client(it.world, it.edge.hub).auth(it.user)
     it.world.sleep(1.0)
     bob.take()
     it.room_owner.links[it.edge.number].cut = True
-    hub = it.edge.hub if by_the_edge else it.heir.hub
+    hub = it.edge.hub if by_the_edge else it.backup.hub
     call = it.world.http(it.user, ada.session_id).start("join", {"roomId": it.room, "roomType": "video"}, hub=hub)
     it.world.sleep(0.05)
     it.world.kill(it.owner)
@@ -598,11 +598,11 @@ def test_who_was_thrown_out_is_sent_nothing_of_the_room_by_its_next_owners(stand
     it.world.sleep(1.0)
     ada.take()
     bob.take()
-    for node in (it.owner, it.heir):
+    for node in (it.owner, it.backup):
         node.dead = True
     ada.session.rooms.expel(it.room, "out", it.world.now)
     it.edge.stopped = []
-    for node in (it.owner, it.heir):
+    for node in (it.owner, it.backup):
         del it.world.nodes[node.number]
     view = it.world.next_view()
     for node in list(it.world.nodes.values()):
@@ -621,12 +621,12 @@ def test_leaves_are_known_for_a_while_after_their_answer() -> None:
     leave = LeaveRoom(user_id="ada", room_id="video_1", session_id="s", id=7, reason="kicked")
     unanswered.leave(leave, 10.0)
     unanswered.left("video_1")
-    assert unanswered.left_lately(12.0) == {"video_1": "kicked"} and unanswered.again(12.0) == []
-    assert unanswered.left_lately(30.0) == {}
+    assert unanswered.recently_left(12.0) == {"video_1": "kicked"} and unanswered.again(12.0) == []
+    assert unanswered.recently_left(30.0) == {}
     unanswered.leave(leave, 30.0)
     unanswered.left("video_1")
     unanswered.entered_again("video_1")
-    assert unanswered.left_lately(31.0) == {}
+    assert unanswered.recently_left(31.0) == {}
 
 
 def test_a_peer_that_confirms_nothing_is_noticed_and_one_that_confirms_is_not() -> None:
@@ -638,10 +638,10 @@ def test_a_peer_that_confirms_nothing_is_noticed_and_one_that_confirms_is_not() 
     peer = PeerConnection(Wire(), lambda: None)
     command = EndSession(user_id="ada", session_id="s", connection=1, grace=True, reason="left")
     assert peer.stuck_since(1.0) is None
-    peer.post(command, 2.0)
-    peer.post(command, 2.5)
+    peer.send_command(command, 2.0)
+    peer.send_command(command, 2.5)
     assert peer.stuck_since(3.0) == 2.0
-    peer.on_got(1)
+    peer.on_confirmed(1)
     assert peer.stuck_since(4.0) == 4.0 and peer.stuck_since(5.0) == 4.0
-    peer.on_got(2)
+    peer.on_confirmed(2)
     assert peer.stuck_since(6.0) is None

@@ -15,7 +15,7 @@ from koko_presence.access.webhook import WebhookAnswer, WebhookQuestion
 from koko_presence.config.schema import Config
 from koko_presence.config.trpc_rules import parse_rule
 from koko_presence.protocol.events import error_reply
-from koko_presence.protocol.webhook_events import HAPPENING_TYPES, AnyHappening
+from koko_presence.protocol.webhook_events import WEBHOOK_EVENT_TYPES, AnyWebhookEvent
 from koko_presence.webhooks import signature
 from tests.waiting import PATIENCE_S
 
@@ -31,16 +31,16 @@ def snippets(text: str, language: str) -> list[str]:
 
 class Batch(msgspec.Struct, forbid_unknown_fields=True):
     id: str
-    events: list[AnyHappening]
+    events: list[AnyWebhookEvent]
 
 
 def test_the_batch_has_an_example_of_every_event_with_every_field() -> None:
     (text,) = snippets(WEBHOOKS, "json batch")
     batch = msgspec.json.decode(text, type=Batch)
-    assert sorted(each.__struct_config__.tag for each in batch.events) == sorted(HAPPENING_TYPES)
+    assert sorted(each.__struct_config__.tag for each in batch.events) == sorted(WEBHOOK_EVENT_TYPES)
     assert msgspec.to_builtins(batch) == msgspec.json.decode(text)
     table = set(re.findall(r"^\| `(\w+)` \|", WEBHOOKS, re.MULTILINE))
-    assert table == set(HAPPENING_TYPES)
+    assert table == set(WEBHOOK_EVENT_TYPES)
 
 
 def test_the_question_and_the_answers_are_those_of_the_code() -> None:

@@ -108,7 +108,7 @@ def test_a_row_of_the_invisible_would_be_found(monkeypatch: pytest.MonkeyPatch) 
     wall_row = snapshot_view.outside_rows
 
     def with_all(room: Room) -> Any:
-        wall = room.setting.wall
+        wall = room.context.wall
         return [
             *wall_row(room),
             *(m.row(room.id, room.type, wall, full=False, own=False) for m in room.members.values() if not m.visible),
@@ -128,7 +128,7 @@ def test_what_is_kept_for_later_would_be_found(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.long
 def test_a_place_in_the_list_from_before_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    show = Room._show
+    show = Room._reveal_member
 
     def stay_in_place(self: Room, member: Any, now: float) -> None:
         before = list(self.members)
@@ -136,5 +136,5 @@ def test_a_place_in_the_list_from_before_would_be_found(monkeypatch: pytest.Monk
         for session_id in before:
             self.members[session_id] = self.members.pop(session_id)
 
-    monkeypatch.setattr(Room, "_show", stay_in_place)
+    monkeypatch.setattr(Room, "_reveal_member", stay_in_place)
     assert found()

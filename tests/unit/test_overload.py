@@ -218,7 +218,7 @@ class Road:
     def call_soon(self, callback: Callable[[], object]) -> None:
         self.soon.append(callback)
 
-    def want(self, at: float | None) -> None: ...
+    def schedule(self, at: float | None) -> None: ...
 
     def room(self, name: str, *, event: bool = False, urgent: bool = False) -> RoomCore:
         room = RoomCore(name, WallClock(), TokenBucket(100), Meter(0.0), False)

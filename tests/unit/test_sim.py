@@ -158,23 +158,23 @@ def test_a_ghost_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.long
 def test_a_lease_that_ends_too_early_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """In the room, 88 of its 90 s before its time."""
-    prolong = room.Room.prolong
+    extend_lease = room.Room.extend_lease
 
     def hasty(self: room.Room, member: Any, lease_until: float) -> None:
-        prolong(self, member, lease_until - 88.0 if lease_until else 0.0)
+        extend_lease(self, member, lease_until - 88.0 if lease_until else 0.0)
 
-    monkeypatch.setattr(room.Room, "prolong", hasty)
+    monkeypatch.setattr(room.Room, "extend_lease", hasty)
     found("but there are|holds")
 
 
 @pytest.mark.long
 def test_a_status_that_is_lost_with_its_owner_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """Users' records that say nothing of what people have set, and rooms that do not either."""
-    from koko_presence.users import room_claims
+    from koko_presence.users import member_confirmation
 
     whole = reconcile.user_record
     monkeypatch.setattr(reconcile, "user_record", lambda user: structs.replace(whole(user), manual=None))
-    monkeypatch.setattr(room_claims, "agree", lambda user, command: None)
+    monkeypatch.setattr(member_confirmation, "reconcile_shown", lambda user, command: None)
     found("with a worker went|shows")
 
 
@@ -186,21 +186,21 @@ def test_a_snapshot_again_and_again_would_be_found(monkeypatch: pytest.MonkeyPat
     def asking(self: ClusterBus, sender: int, body: bytes, now: float) -> None:
         on_packet(self, sender, body, now)
         for room_id in list(self.edge.feeds):
-            self.hearing.refresh(room_id, self.me, now)
+            self.fence.refresh(room_id, self.me, now)
 
     monkeypatch.setattr(ClusterBus, "_on_packet", asking)
     found("had not asked for")
 
 
 @pytest.mark.long
-def test_a_leave_of_an_older_stay_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_leave_of_an_older_membership_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every join is followed by a leave that does not say of which stay it is."""
     enter = User.enter
 
     def parting(self: User, command: EnterRoom) -> None:
         enter(self, command)
-        word = RemoveMember(room_id=command.room_id, session_id=command.visitor.session_id, reason="left")
-        self.setting.effects.append(word)
+        removal = RemoveMember(room_id=command.room_id, session_id=command.session_info.session_id, reason="left")
+        self.context.effects.append(removal)
 
     monkeypatch.setattr(User, "enter", parting)
     found("who has not|was put out")
@@ -235,7 +235,7 @@ def test_a_privacy_that_is_forgotten_by_both_would_be_found(monkeypatch: pytest.
         "change_privacy",
         lambda self, command: change(self, command) | {"invisible": command.privacy.invisible is True},
     )
-    monkeypatch.setattr(User, "spread_privacy", lambda self, session_id, privacy: None)
+    monkeypatch.setattr(User, "apply_privacy", lambda self, session_id, privacy: None)
     found("was told .*, but its owner has")
 
 
@@ -336,7 +336,7 @@ def test_a_grace_that_is_too_short_would_be_found(monkeypatch: pytest.MonkeyPatc
 
     def hasty(self: room.Room, member: Any, now: float, grace_until: float = 0.0, away_at: float = 0.0) -> None:
         hold(self, member, now)
-        self.setting.deadlines.set(("grace", self.id, member.session_id), now + self.setting.limits.grace_s / 2)
+        self.context.deadlines.set(("grace", self.id, member.session_id), now + self.context.limits.grace_s / 2)
 
     monkeypatch.setattr(room.Room, "drop", hasty)
     found("who was away|and is not in")
@@ -349,7 +349,7 @@ def test_a_grace_that_is_too_long_would_be_found(monkeypatch: pytest.MonkeyPatch
 
     def patient(self: room.Room, member: Any, now: float, grace_until: float = 0.0, away_at: float = 0.0) -> None:
         hold(self, member, now)
-        self.setting.deadlines.set(("grace", self.id, member.session_id), now + self.setting.limits.grace_s * 2)
+        self.context.deadlines.set(("grace", self.id, member.session_id), now + self.context.limits.grace_s * 2)
 
     monkeypatch.setattr(room.Room, "drop", patient)
     monkeypatch.setattr(

@@ -14,14 +14,14 @@ from koko_presence.process.fleet import (
     HURRIED_STOP_WITHIN_S,
     KILLED_WITHIN_S,
     LATE_S,
-    NOBODY_FOR_S,
     READY_WITHIN_S,
     SILENT_S,
     STOP_WITHIN_S,
     UNREACHABLE_S,
+    WITHOUT_WORKERS_S,
     Fleet,
 )
-from koko_presence.process.fleet_types import Exit, Kill, Phase, Spawn, StopListening, Tell
+from koko_presence.process.fleet_types import Exit, Kill, Phase, SendMessage, Spawn, StopListening
 from koko_presence.process.heartbeat_lateness import WINDOW_S
 from koko_presence.process.liveness import SILENT_CPU_S, START_CPU_S, STARVED_LONGEST_S, Vitals
 from koko_presence.process.restart_backoff import PAUSES_S, STEADY_S
@@ -80,7 +80,7 @@ class Yard:
                     self.do(self.fleet.on_ready(id, self.now))
                 if self.views.get(id) and member.served < self.views[id][-1].epoch:
                     self.do(self.fleet.on_serving(id, self.views[id][-1].epoch, self.now))
-                asked = [a.message for who, a in self.told if who == id and isinstance(a, Tell)]
+                asked = [a.message for who, a in self.told if who == id and isinstance(a, SendMessage)]
                 if any(isinstance(m, Drain) for m in asked) and not member.drained and id not in self.reluctant:
                     self.do(self.fleet.on_drained(id, self.now))
                 if id in self.killed or (any(isinstance(m, Stop) for m in asked) and id not in self.reluctant):
@@ -117,7 +117,7 @@ def owners(view: View) -> dict[int, int]:
 
 
 def kinds(actions: list[Any]) -> list[str]:
-    return [type(a.message).__name__ if isinstance(a, Tell) else type(a).__name__ for a in actions]
+    return [type(a.message).__name__ if isinstance(a, SendMessage) else type(a).__name__ for a in actions]
 
 
 # --- the start ----------------------------------------------------------------------------------------------------------
@@ -241,12 +241,12 @@ def test_the_service_ends_when_no_worker_can_start() -> None:
     yard = Yard(2).boot()
     began = yard.now
     while yard.exit is None:
-        assert yard.now - began < NOBODY_FOR_S + 3.0
+        assert yard.now - began < WITHOUT_WORKERS_S + 3.0
         for id in list(yard.alive):
             yard.die(id, 1)
         yard.pass_time(0.1, settle=False)
     assert yard.exit.code == 1 and "no worker could be started in 10 s, the last failure: " in yard.exit.line
-    assert yard.now - began >= NOBODY_FOR_S and yard.fleet.deaths > FAILURES
+    assert yard.now - began >= WITHOUT_WORKERS_S and yard.fleet.deaths > FAILURES
 
 
 def test_one_worker_that_cannot_start_does_not_hold_up_the_start_of_the_others() -> None:
@@ -756,9 +756,9 @@ def test_whatever_happens_a_stop_comes_to_its_end_and_without_one_every_slot_to_
 
 def test_regression_every_worker_was_said_to_report_one_that_was_stopped() -> None:
     yard = Yard().boot().pass_time(1.0)
-    assert yard.fleet.is_news(1, 2, False, yard.now) and not yard.fleet.is_news(1, 9, True, yard.now)
+    assert yard.fleet.is_new_report(1, 2, False, yard.now) and not yard.fleet.is_new_report(1, 9, True, yard.now)
     yard.silent.add(2)
     yard.pass_time(LATE_S + 0.2, settle=False)
-    assert not yard.fleet.is_news(1, 2, False, yard.now), "its beats say that it is late"
-    assert not yard.fleet.is_news(2, 1, False, yard.now), "nor does it judge"
-    assert yard.fleet.is_news(1, 2, True, yard.now), "what was dropped is news"
+    assert not yard.fleet.is_new_report(1, 2, False, yard.now), "its beats say that it is late"
+    assert not yard.fleet.is_new_report(2, 1, False, yard.now), "nor does it judge"
+    assert yard.fleet.is_new_report(1, 2, True, yard.now), "what was dropped is news"

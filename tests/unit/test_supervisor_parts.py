@@ -413,17 +413,19 @@ def test_memory_for_further_workers_is_that_of_the_machine_or_of_the_group_that_
     assert memory_headroom.how_many_more([50, 100]) == 2 and memory_headroom.how_many_more([500]) == 1
 
 
-def test_events_that_a_worker_leaves_go_to_its_heir_or_are_counted() -> None:
+def test_events_that_a_worker_leaves_go_to_its_successor_or_are_counted() -> None:
     """Those without an heir were logged and not counted."""
-    events = control_channel.Untold(events=msgspec.msgpack.encode([{"type": "user_left"}, {"type": "room_emptied"}]))
+    events = control_channel.UndeliveredEvents(
+        events=msgspec.msgpack.encode([{"type": "user_left"}, {"type": "room_emptied"}])
+    )
     watch, sent = MainWatch(is_supervisor=True), list[Any]()
-    heir = SimpleNamespace(channel=SimpleNamespace(send=sent.append))
-    parts = SimpleNamespace(_fleet=SimpleNamespace(heir=lambda id: 2), _workers={2: heir}, _watch=watch)
+    successor = SimpleNamespace(channel=SimpleNamespace(send=sent.append))
+    parts = SimpleNamespace(_fleet=SimpleNamespace(successor=lambda id: 2), _workers={2: successor}, _watch=watch)
     supervisor.Supervisor._pass_on(parts, 1, events)  # type: ignore[arg-type]
     assert sent == [events] and watch.counts().events_dropped == 0
     parts._workers.clear()
     supervisor.Supervisor._pass_on(parts, 1, events)  # type: ignore[arg-type]
-    parts._fleet.heir = lambda id: None
+    parts._fleet.successor = lambda id: None
     supervisor.Supervisor._pass_on(parts, 1, events)  # type: ignore[arg-type]
     assert sent == [events] and watch.counts().events_dropped == 4
 
@@ -439,7 +441,7 @@ def test_connections_that_a_stop_would_reset_are_warned_of(
     if said is not None:
         setting.write_text(said)
     monkeypatch.setattr(supervisor, "MIGRATE", setting)
-    supervisor._tell_of_migration()
+    supervisor._report_migration()
     assert [line.levelname for line in caplog.records] == ["WARNING"] * lines
     assert all("net.ipv4.tcp_migrate_req=1" in line.getMessage() for line in caplog.records)
 

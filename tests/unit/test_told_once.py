@@ -33,8 +33,8 @@ def scene() -> tuple[World, list[Client]]:
     world = World(workers=3, telling=True)
     people = [world.person(name) for name in ("ann", "bob", "carol", "dave")]
     world.sleep(0.1)
-    assert world.told is not None
-    world.told.clear()
+    assert world.webhook_events is not None
+    world.webhook_events.clear()
     return world, people
 
 
@@ -49,7 +49,7 @@ def test_n_b_a_room_that_is_taken_over_is_not_created_and_nobody_enters_again(
             world.client().auth(person.got[0]["userId"], resumeToken=person.resume_token).join()
     world.sleep(60.0)
     assert owner_of(world, "video_123").number != dead.number
-    assert world.told == []
+    assert world.webhook_events == []
 
 
 def test_n_b_who_does_not_come_back_after_the_loss_of_a_worker_has_left_once(
@@ -61,10 +61,10 @@ def test_n_b_who_does_not_come_back_after_the_loss_of_a_worker_has_left_once(
     assert gone, "somebody was connected to it"
     kill(world, dead, *people)
     world.sleep(world.limits.grace_s + 1.0)
-    assert world.told is not None
-    assert Counter(type(each) for each in world.told) == {UserLeft: len(gone)}
-    assert {each.session_id for each in world.told if isinstance(each, UserLeft)} == gone
-    assert {each.reason for each in world.told if isinstance(each, UserLeft)} == {"disconnected"}
+    assert world.webhook_events is not None
+    assert Counter(type(each) for each in world.webhook_events) == {UserLeft: len(gone)}
+    assert {each.session_id for each in world.webhook_events if isinstance(each, UserLeft)} == gone
+    assert {each.reason for each in world.webhook_events if isinstance(each, UserLeft)} == {"disconnected"}
 
 
 def test_n_b_who_leaves_a_room_that_was_taken_over_is_told_by_the_new_owner(
@@ -78,17 +78,17 @@ def test_n_b_who_leaves_a_room_that_was_taken_over_is_told_by_the_new_owner(
     for person in stayers:
         person.send({"type": "leave", "roomId": "video_123"})
     world.sleep(60.0)
-    assert world.told is not None
-    left = {each.session_id for each in world.told if isinstance(each, UserLeft) and each.reason == "left"}
+    assert world.webhook_events is not None
+    left = {each.session_id for each in world.webhook_events if isinstance(each, UserLeft) and each.reason == "left"}
     assert left == {person.session_id for person in stayers}
-    assert [type(each) for each in world.told].count(RoomEmptied) == 1
-    assert [each.reason for each in world.told if isinstance(each, ControlChanged)] == ["auto", "left"]
-    assert len({each.id for each in world.told}) == len(world.told)
+    assert [type(each) for each in world.webhook_events].count(RoomEmptied) == 1
+    assert [each.reason for each in world.webhook_events if isinstance(each, ControlChanged)] == ["auto", "left"]
+    assert len({each.id for each in world.webhook_events}) == len(world.webhook_events)
 
 
 def what_is_wrong(story: Story) -> str:
     """What a back end that follows the webhooks would find wrong, "" for nothing."""
-    told = story.world.told
+    told = story.world.webhook_events
     assert told is not None
     here: dict[str, set[str]] = {room: set() for room in ROOMS}
     there: set[str] = set()

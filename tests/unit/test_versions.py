@@ -12,14 +12,14 @@ from msgspec import Struct, structs
 from koko_presence.cluster import wire_messages
 from koko_presence.cluster.placement import Ring, room_key, user_key
 from koko_presence.owner import reconcile
-from koko_presence.owner.takeover import GatheredUser, take_user
+from koko_presence.owner.takeover import GatheredUser, take_over_user
 from koko_presence.protocol import commands, snapshots
 from koko_presence.protocol.commands import (
     AdmitMember,
     ApplyPrivacy,
     ChangeGrant,
     ChangePrivacy,
-    ClaimMember,
+    ConfirmMember,
     EnterRoom,
     ResumeMember,
     SuspendMember,
@@ -46,7 +46,7 @@ def send(world: World, command: Any) -> None:
     world.settle()
 
 
-def privacy_word(member: Any, version: int, *, invisible: bool) -> ApplyPrivacy:
+def privacy_command(member: Any, version: int, *, invisible: bool) -> ApplyPrivacy:
     return ApplyPrivacy(
         room_id="video_123", session_id=member.session_id, version=version, invisible=invisible, disabled=False,
         share_cursor=True, share_selection=True,
@@ -55,10 +55,10 @@ def privacy_word(member: Any, version: int, *, invisible: bool) -> ApplyPrivacy:
 
 def test_the_epoch_counts_more_than_any_count(world: World) -> None:
     """An owner that slept through a change may have said more than the next one."""
-    setting = world.shard.setting
-    old = max(setting.next_version() for _ in range(1000))
-    setting.epoch += 1
-    assert setting.next_version() > old and setting.next_version() >> EPOCH_BITS == setting.epoch
+    context = world.shard.context
+    old = max(context.next_version() for _ in range(1000))
+    context.epoch += 1
+    assert context.next_version() > old and context.next_version() >> EPOCH_BITS == context.epoch
 
 
 # --- to rooms
@@ -70,9 +70,9 @@ def test_a_late_word_on_privacy_shows_nobody_who_has_hidden(world: World) -> Non
     member = world.shard.rooms["video_123"].members[ada.session_id]
     ada.send(type="privacy", data={"invisible": True})
     bob.take()
-    send(world, privacy_word(member, member.privacy_version - 1, invisible=False))
+    send(world, privacy_command(member, member.privacy_version - 1, invisible=False))
     assert not member.visible and not bob.take("user_joined")
-    send(world, privacy_word(member, member.privacy_version + 1, invisible=False))
+    send(world, privacy_command(member, member.privacy_version + 1, invisible=False))
     assert member.visible and bob.take("user_joined")
 
 
@@ -88,7 +88,7 @@ def test_a_late_word_on_rights_gives_nothing_back(world: World) -> None:
     send(world, structs.replace(rights, version=rights.version - 1, can_control=True))
     assert not member.may_play
     ada.join()  # a join brings the rights of its own time
-    assert member.may_play and member.granted == member.stay
+    assert member.may_play and member.granted == member.membership_id
 
 
 def test_a_word_of_the_connection_before_changes_no_rights(world: World) -> None:
@@ -100,11 +100,11 @@ def test_a_word_of_the_connection_before_changes_no_rights(world: World) -> None
     member = world.shard.rooms["video_123"].members[second.session_id]
     late = ChangeGrant(
         user_id="ada", room_id="video_123", session_id=second.session_id, connection=first.session.connection,
-        opening=old, can_control=False, can_broadcast=False, moderator=False,
+        session_version=old, can_control=False, can_broadcast=False, moderator=False,
     )  # fmt: skip
     send(world, late)
     assert member.may_play
-    send(world, structs.replace(late, connection=second.session.connection, opening=second.session.version))
+    send(world, structs.replace(late, connection=second.session.connection, session_version=second.session.version))
     assert not member.may_play
 
 
@@ -112,13 +112,19 @@ def test_a_word_of_the_connection_before_changes_no_rights(world: World) -> None
 def test_a_late_word_on_where_somebody_is_changes_nothing(world: World, late: str) -> None:
     ada = world.person("ada")
     member = world.shard.rooms["video_123"].members[ada.session_id]
-    where = {"room_id": "video_123", "session_id": ada.session_id, "version": member.told - 1}
+    where = {"room_id": "video_123", "session_id": ada.session_id, "version": member.session_version - 1}
     if late == "drop":
         send(world, SuspendMember(connection=member.connection, grace_until=world.now + 5.0, **where))
     else:
         send(
             world,
-            ResumeMember(user_id="ada", edge=member.edge, connection=member.connection + 1, stay=member.stay, **where),
+            ResumeMember(
+                user_id="ada",
+                edge=member.edge,
+                connection=member.connection + 1,
+                membership_id=member.membership_id,
+                **where,
+            ),
         )
     assert member.connected and member.connection == ada.session.connection and member.attached
 
@@ -127,19 +133,21 @@ def test_a_join_that_comes_behind_its_leave_makes_no_member(world: World) -> Non
     """It had waited at a worker that hung, the leave had gone to the room's new owner at once."""
     ada = world.person("ada")
     member = world.shard.rooms["video_123"].members[ada.session_id]
-    visitor = reconcile.visitor_of(member)
-    enter = EnterRoom(user_id="ada", room_id="video_123", visitor=visitor, room_type="video")
-    late = AdmitMember(room_id="video_123", enter=enter, stay=member.stay, profile=member.person.profile)
+    session_info = reconcile.session_info_of(member)
+    enter = EnterRoom(user_id="ada", room_id="video_123", session_info=session_info, room_type="video")
+    late = AdmitMember(
+        room_id="video_123", enter=enter, membership_id=member.membership_id, profile=member.person.profile
+    )
     world.shard.users["ada"].forget(ada.session_id, "left")
     for effect in world.shard.take_effects():
         send(world, effect)
     send(world, late)
     assert "video_123" not in world.shard.rooms
-    send(world, structs.replace(late, stay=late.stay + 1000))
+    send(world, structs.replace(late, membership_id=late.membership_id + 1000))
     assert "video_123" in world.shard.rooms, "a later one is another stay"
 
 
-def test_two_stays_that_are_read_in_one_turn_are_told_apart() -> None:
+def test_two_memberships_that_are_read_in_one_turn_have_different_ids() -> None:
     """Their webhooks had the same ids: a back end takes the second for a repeat of the first."""
     world = World(workers=1, telling=True)
     ada = world.client().auth("ada")
@@ -148,8 +156,8 @@ def test_two_stays_that_are_read_in_one_turn_are_told_apart() -> None:
         ada.post({"type": "join", "roomId": "video_123", "roomType": "video"})
         ada.post({"type": "leave", "roomId": "video_123"})
     world.settle()
-    assert world.told is not None
-    ids = [event.id for event in world.told if isinstance(event, UserEntered | UserLeft)]
+    assert world.webhook_events is not None
+    ids = [event.id for event in world.webhook_events if isinstance(event, UserEntered | UserLeft)]
     assert len(ids) == len(set(ids)) == 6
 
 
@@ -185,7 +193,7 @@ def test_the_owners_echo_does_not_undo_a_newer_change_at_the_edge(second: str) -
     for _ in range(20):
         world.sleep(0.02)
         assert ann.session.privacy.share_cursor is False
-    assert not ann.session.privacy_unheard
+    assert not ann.session.unacknowledged_privacy
     assert world.shard.users["ann"].sessions[ann.session_id].share_cursor is False
 
 
@@ -209,14 +217,14 @@ def test_what_the_owner_refuses_is_taken_back_at_the_edge() -> None:
         user.set_disabled(session_id, True)
     user.change_privacy(ChangePrivacy(user_id="ann", session_id=ann.session_id, privacy=Privacy(invisible=True)))
     world.sleep(0.1)
-    user.tell_privacy(ann.session_id)
-    world.owner_of(user_id="ann").bus.spread(world.now)  # type: ignore[union-attr]
+    user.send_privacy_to_edge(ann.session_id)
+    world.owner_of(user_id="ann").bus.dispatch_effects(world.now)  # type: ignore[union-attr]
     world.sleep(0.1)
     assert ann.session.privacy.invisible is True
     ann.send(type="privacy", data={"invisible": False})
     world.sleep(0.1)
     assert ann.last("error")["code"] == "FORBIDDEN"
-    assert ann.session.privacy.invisible is True and not ann.session.privacy_unheard
+    assert ann.session.privacy.invisible is True and not ann.session.unacknowledged_privacy
 
 
 def test_an_older_word_of_an_owner_changes_nothing_at_the_edge(world: World) -> None:
@@ -224,12 +232,14 @@ def test_an_older_word_of_an_owner_changes_nothing_at_the_edge(world: World) -> 
     ada = world.person("ada")
     ada.send(type="privacy", data={"invisible": True})
     user = world.shard.users["ada"]
-    user.tell_privacy(ada.session_id)
-    ((_, news),) = world.shard.take_effects()
-    assert isinstance(news, SessionActed)
-    world.hub.on_news(news, world.now)
-    late = structs.replace(news, privacy=Privacy(invisible=False), privacy_version=news.privacy_version - 1)
-    world.hub.on_news(late, world.now)
+    user.send_privacy_to_edge(ada.session_id)
+    ((_, edge_message),) = world.shard.take_effects()
+    assert isinstance(edge_message, SessionActed)
+    world.hub.on_edge_message(edge_message, world.now)
+    late = structs.replace(
+        edge_message, privacy=Privacy(invisible=False), privacy_version=edge_message.privacy_version - 1
+    )
+    world.hub.on_edge_message(late, world.now)
     assert ada.session.privacy.invisible is True
 
 
@@ -258,7 +268,7 @@ def test_a_change_of_the_connection_before_does_not_come_after_that_of_the_prese
     first = world.person("ada")
     late = ChangePrivacy(
         user_id="ada", session_id=first.session_id, privacy=Privacy(invisible=False),
-        connection=first.session.connection, opening=first.session.version, word=1,
+        connection=first.session.connection, session_version=first.session.version, privacy_seq=1,
     )  # fmt: skip
     first.hang_up(1006)
     second = world.client().auth("ada", resumeToken=first.resume_token, privacy={"invisible": True}).join()
@@ -272,15 +282,15 @@ def test_a_change_of_the_connection_before_does_not_come_after_that_of_the_prese
     assert not session.share_cursor, "when the present one has said nothing of it, the last word is the older one's"
 
 
-def claim_of(world: World, client: Client, **changes: Any) -> ClaimMember:
+def confirmation_of(world: World, client: Client, **changes: Any) -> ConfirmMember:
     """What a room says of a session to the next owner of its user."""
     room = world.shard.rooms["video_123"]
     member = room.members[client.session_id]
-    visitor = structs.replace(reconcile.visitor_of(member), **changes)
-    return ClaimMember(
-        user_id=member.user_id, room_id=room.id, session_id=member.session_id, stay=member.stay,
+    session_info = structs.replace(reconcile.session_info_of(member), **changes)
+    return ConfirmMember(
+        user_id=member.user_id, room_id=room.id, session_id=member.session_id, membership_id=member.membership_id,
         connection=member.connection, connected=member.connected, grace_until=member.grace_until,
-        profile=member.person.profile, visitor=visitor,
+        profile=member.person.profile, session_info=session_info,
     )  # fmt: skip
 
 
@@ -289,10 +299,10 @@ def test_the_newer_of_what_room_and_record_know_of_privacy_counts(world: World) 
     member = world.shard.rooms["video_123"].members[ada.session_id]
     session = world.shard.users["ada"].sessions[ada.session_id]
     newer = session.privacy_version + 1
-    send(world, claim_of(world, ada, invisible=True, privacy_version=newer))
+    send(world, confirmation_of(world, ada, invisible=True, privacy_version=newer))
     assert session.invisible and session.privacy_version == newer and ada.session.privacy.invisible is True
     member.invisible = False  # as if a word had been lost with an owner
-    send(world, claim_of(world, ada, privacy_version=newer - 1))
+    send(world, confirmation_of(world, ada, privacy_version=newer - 1))
     assert member.invisible
 
 
@@ -300,10 +310,10 @@ def test_a_session_that_rooms_alone_know_of_comes_back_hidden(world: World) -> N
     """Owner, heir and edge are gone: the session came back to an owner that knew nothing of what it had hidden."""
     ada, bob = world.person("ada"), world.person("bob")
     ada.send(type="privacy", data={"invisible": True})
-    claim = claim_of(world, ada)
+    confirmation = confirmation_of(world, ada)
     world.shard.users["ada"].sessions.clear()
     del world.shard.users["ada"]
-    send(world, claim)
+    send(world, confirmation)
     session = world.shard.users["ada"].sessions[ada.session_id]
     assert session.invisible and not session.connected and session.grace_until == world.now + 5.0 - 0.006
     bob.take()
@@ -314,9 +324,9 @@ def test_a_session_that_rooms_alone_know_of_comes_back_hidden(world: World) -> N
 
 def test_a_session_that_rooms_alone_know_of_ends_with_its_grace(world: World) -> None:
     ada = world.person("ada")
-    claim = claim_of(world, ada)
+    confirmation = confirmation_of(world, ada)
     del world.shard.users["ada"]
-    send(world, claim)
+    send(world, confirmation)
     world.sleep(world.limits.grace_s + 0.1)
     world.sleep(world.limits.room_linger_s)
     assert "ada" not in world.shard.users and "video_123" not in world.shard.rooms
@@ -328,23 +338,23 @@ def test_a_record_that_comes_late_is_believed_above_what_rooms_showed(world: Wor
     ada.send(type="status", data={"status": "busy", "statusMessage": "in a call"})
     ada.send(type="privacy", data={"shareSelection": False, "scope": "user"})
     user = world.shard.users["ada"]
-    user.revision = world.shard.setting.next_version()
+    user.revision = world.shard.context.next_version()
     record = reconcile.user_record(user)
-    words = [structs.replace(each, rooms={"video_123": 1}) for each in record.sessions]
+    records = [structs.replace(each, rooms={"video_123": 1}) for each in record.sessions]
     del world.shard.users["ada"]
     gathered = GatheredUser()
-    gathered.add_words(words[0].edge, words, words[0].connection)
-    take_user(world.shard, "ada", gathered, {words[0].edge}, {words[0].edge}, late=False, now=world.now)
-    assert world.shard.users["ada"].blank and world.shard.users["ada"].manual is None
+    gathered.add_sessions(records[0].edge, records, records[0].connection)
+    take_over_user(world.shard, "ada", gathered, {records[0].edge}, {records[0].edge}, delayed=False, now=world.now)
+    assert world.shard.users["ada"].restored_empty_version and world.shard.users["ada"].manual is None
     late = GatheredUser()
     late.add_record(record)
-    take_user(world.shard, "ada", late, set(), {words[0].edge}, late=True, now=world.now)
+    take_over_user(world.shard, "ada", late, set(), {records[0].edge}, delayed=True, now=world.now)
     user = world.shard.users["ada"]
-    assert (user.manual, user.status_message, user.wishes.share_selection) == ("busy", "in a call", False)
-    assert not user.blank
+    assert (user.manual, user.status_message, user.privacy_defaults.share_selection) == ("busy", "in a call", False)
+    assert not user.restored_empty_version
 
 
-def word_of(record: SessionRecord, **changes: Any) -> SessionRecord:
+def record_of(record: SessionRecord, **changes: Any) -> SessionRecord:
     return structs.replace(record, **changes)
 
 
@@ -353,10 +363,12 @@ def test_of_two_edges_that_name_a_session_that_of_the_later_opening_has_it(world
     ada = world.person("ada")
     user = world.shard.users["ada"]
     mine = reconcile.session_record(ada.session_id, user.sessions[ada.session_id])
-    later = word_of(mine, edge=7, connection=77, opening=mine.opening + 1, accepted_at=mine.accepted_at - 500.0)
-    loser = reconcile.meet(user, later, tell=False)
+    later = record_of(
+        mine, edge=7, connection=77, session_version=mine.session_version + 1, accepted_at=mine.accepted_at - 500.0
+    )
+    loser = reconcile.merge_live_session(user, later, notify_rooms=False)
     assert loser is not None and loser.connection == mine.connection
-    assert reconcile.meet(user, mine, tell=False) is mine
+    assert reconcile.merge_live_session(user, mine, notify_rooms=False) is mine
     assert user.sessions[ada.session_id].connection == 77
 
 

@@ -19,7 +19,8 @@ from koko_presence.protocol.messages import Wire
 from koko_presence.protocol.metric_types import Counters
 from koko_presence.protocol.survey import (
     Answers,
-    AnyInquiry,
+    AnySurveyRequest,
+    BroadcastSent,
     Kicked,
     LimitedFound,
     LimitedRow,
@@ -28,8 +29,7 @@ from koko_presence.protocol.survey import (
     Rechecked,
     RoomRow,
     RoomsFound,
-    Said,
-    Say,
+    SendBroadcast,
     ShowRoom,
 )
 from tests.unit.admin.test_metrics import counters
@@ -39,12 +39,14 @@ HEADERS = {"Authorization": f"Bearer {KEY}"}
 Story = Callable[[TestClient[Any, Any]], Awaitable[None]]
 
 
-def play(story: Story, *answers: Any, missing: tuple[int, ...] = (), asked: list[AnyInquiry] | None = None) -> None:
+def play(
+    story: Story, *answers: Any, missing: tuple[int, ...] = (), asked: list[AnySurveyRequest] | None = None
+) -> None:
     """Tell a story to an API whose workers give these answers."""
 
-    async def ask(inquiry: AnyInquiry) -> Answers:
+    async def ask(request: AnySurveyRequest) -> Answers:
         if asked is not None:
-            asked.append(inquiry)
+            asked.append(request)
         return Answers(found=list(answers), missing=list(missing))
 
     async def no_stats() -> Stats:
@@ -68,7 +70,7 @@ def row(room_id: str) -> RoomRow:
 
 
 def test_pages_of_several_workers_are_one_page() -> None:
-    asked: list[AnyInquiry] = []
+    asked: list[AnySurveyRequest] = []
 
     async def story(client: TestClient[Any, Any]) -> None:
         answer = await client.get("/api/rooms?limit=3&type=video&prefix=r&cursor=r0", headers=HEADERS)
@@ -124,13 +126,13 @@ def test_counts_of_several_workers_are_added_up() -> None:
         ([NotHere(), NotHere()], (), 404, "No room 'r' is open just now"),
         ([NotHere()], (1,), 503, "Worker 1 does not answer just now. Try again in a second."),
         ([NotHere(), NotHere(moving=True)], (), 503, "Rooms are moving just now. Try again in a second."),
-        ([NotHere(), Said(delivered=4)], (2,), 200, ""),
+        ([NotHere(), BroadcastSent(delivered=4)], (2,), 200, ""),
     ],
 )
 def test_who_might_know_decides_between_gone_and_try_again(
     answers: list[Any], missing: tuple[int, ...], status: int, what: str
 ) -> None:
-    asked: list[AnyInquiry] = []
+    asked: list[AnySurveyRequest] = []
 
     async def story(client: TestClient[Any, Any]) -> None:
         answer = await client.post(
@@ -142,7 +144,7 @@ def test_who_might_know_decides_between_gone_and_try_again(
         text = await answer.text()
         assert what in text
         assert ("Retry-After" in answer.headers) == (status == 503)
-        assert asked == [Say(room_id="r", data=b'{"a": 1.50}')], "as it was sent"
+        assert asked == [SendBroadcast(room_id="r", data=b'{"a": 1.50}')], "as it was sent"
 
     play(story, *answers, missing=missing, asked=asked)
 
@@ -187,7 +189,7 @@ def test_paths_and_methods_that_no_route_has_are_errors_in_json(method: str, pat
     ],
 )
 def test_any_room_id_can_stand_in_a_path(path: str, room_id: str) -> None:
-    asked: list[AnyInquiry] = []
+    asked: list[AnySurveyRequest] = []
 
     async def story(client: TestClient[Any, Any]) -> None:
         assert (await client.head(URL(f"/api/rooms/{path}", encoded=True), headers=HEADERS)).status == 404

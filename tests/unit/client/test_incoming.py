@@ -11,7 +11,7 @@ PAIRS = [
     (models.PlayerState, events.ViewerState),
     (models.ViewerState, events.SyncRow),
     (models.Playback, events.PlaybackRow),
-    (models.ControlWish, events.ControlRequestRow),
+    (models.ControlRequestRow, events.ControlRequestRow),
     (incoming.JoinedData, events.Joined),
     (incoming.CursorShown, events.CursorShown),
     (incoming.SelectionShown, events.SelectionShown),

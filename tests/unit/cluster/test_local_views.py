@@ -74,7 +74,7 @@ def test_two_of_four_die_unsaid_and_rooms_go_on_with_the_survivors() -> None:
     people = [world.person(f"u{number}", f"video_{number % 3}") for number in range(12)]
     views = {number: OwnViews() for number in world.nodes}
     for number, node in world.nodes.items():
-        views[number].on_view(node.bus.handover.target)  # type: ignore[union-attr]
+        views[number].on_view(node.bus.transfer.target)  # type: ignore[union-attr]
     for number in (1, 2):
         world.nodes[number].dead = True
         del world.nodes[number]

@@ -25,11 +25,11 @@ def test_every_worker_owns_about_as_much(count: int) -> None:
     assert len(owned) == count and all(abs(number - even) < 0.25 * even for number in owned.values())
 
 
-def test_only_what_a_lost_worker_owned_moves_and_it_moves_to_its_heir() -> None:
+def test_only_what_a_lost_worker_owned_moves_and_it_moves_to_its_backup_owner() -> None:
     before, after = ring(0, 1, 2, 3), ring(0, 1, 3)
     moved = [key for key in KEYS if before.owner(key) != after.owner(key)]
     assert {before.owner(key) for key in moved} == {12}
-    assert all(before.heir(key) == after.owner(key) for key in moved)
+    assert all(before.backup_owner(key) == after.owner(key) for key in moved)
 
 
 def test_a_worker_on_its_way_out_owns_nothing_but_is_there() -> None:
@@ -37,8 +37,8 @@ def test_a_worker_on_its_way_out_owns_nothing_but_is_there() -> None:
     assert set(map(view.owner, KEYS)) == {10} and view.view.ids == {10, 11}
 
 
-def test_one_worker_is_its_own_heir_and_a_view_without_owners_is_an_error() -> None:
-    assert ring(0).heir("r:x") == 10
+def test_one_worker_is_its_own_backup_owner_and_a_view_without_owners_is_an_error() -> None:
+    assert ring(0).backup_owner("r:x") == 10
     with pytest.raises(LookupError):
         ring(0, leaving=(0,)).owner("r:x")
 

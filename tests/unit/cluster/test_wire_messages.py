@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from koko_presence._fastpath.fanout import RoomBatch, StreamFrame
-from koko_presence._fastpath.wire import FrameDecoder, LetterTooLong, PeerBuffer, pack_packet, unpack_packet
+from koko_presence._fastpath.wire import FrameDecoder, PeerBuffer, PeerMessageTooLong, pack_packet, unpack_packet
 from koko_presence.cluster import wire_messages
 from koko_presence.cluster.peer import PeerConnection
 from koko_presence.protocol import commands as c
@@ -17,12 +17,22 @@ from koko_presence.protocol.errors import PresenceError
 from koko_presence.protocol.messages import GetActive, Privacy, SetStatus, StatusData
 
 PROFILE = c.Profile(status="busy", status_message="hi 👍", activity="idle")
-VISITOR = c.SessionInfo(edge=3, session_id="s", user_id="ü", name="Ann", image=None, connection=3 << 32, opening=7)
-ENTER = c.EnterRoom(user_id="ü", room_id="r", visitor=VISITOR, room_type="video", id=7, privacy=Privacy(invisible=True))
+SESSION_INFO = c.SessionInfo(
+    edge=3, session_id="s", user_id="ü", name="Ann", image=None, connection=3 << 32, session_version=7
+)
+ENTER = c.EnterRoom(
+    user_id="ü", room_id="r", session_info=SESSION_INFO, room_type="video", id=7, privacy=Privacy(invisible=True)
+)
 CALL = c.Call(edge=3, number=1 << 40, user_id="ü")
 COMMANDS: list[c.Command] = [
     c.OpenSession(
-        user_id="u", edge=1, connection=(1 << 32) + 5, accepted_at=2.0, fresh="f", resume="g", privacy=Privacy()
+        user_id="u",
+        edge=1,
+        connection=(1 << 32) + 5,
+        accepted_at=2.0,
+        new_session_id="f",
+        resume="g",
+        privacy=Privacy(),
     ),
     ENTER,
     c.LeaveRoom(user_id="u", room_id="r", session_id="s", id="x", reason="kicked"),
@@ -32,42 +42,44 @@ COMMANDS: list[c.Command] = [
         user_id="u", session_id="s", activity="idle", message=SetStatus(id=1, data=StatusData(status="busy"))
     ),
     c.ChangePrivacy(user_id="u", session_id="s", privacy=Privacy(share_cursor=False, scope="user"), disabled=False),
-    c.RoomLeft(user_id="u", room_id="r", session_id="s", stay=4),
-    c.ClaimMember(
+    c.RoomLeft(user_id="u", room_id="r", session_id="s", membership_id=4),
+    c.ConfirmMember(
         user_id="u",
         room_id="r",
         session_id="s",
-        stay=4,
+        membership_id=4,
         connection=9,
         grace_until=1.5,
         profile=PROFILE,
-        visitor=VISITOR,
+        session_info=SESSION_INFO,
     ),
     c.ChangeGrant(
         user_id="u",
         room_id="r",
         session_id="s",
         connection=9,
-        opening=1 << 41,
+        session_version=1 << 41,
         can_control=True,
         can_broadcast=False,
         moderator=False,
     ),
-    c.AdmitMember(room_id="r", enter=ENTER, stay=3, profile=PROFILE),
+    c.AdmitMember(room_id="r", enter=ENTER, membership_id=3, profile=PROFILE),
     c.RemoveMember(room_id="r", session_id="s", reason="left", id="a"),
     c.SuspendMember(room_id="r", session_id="s", connection=4, grace_until=12.5, version=1 << 42),
-    c.ResumeMember(room_id="r", session_id="s", user_id="u", edge=2, connection=8, version=3, stay=1, hears=True),
+    c.ResumeMember(
+        room_id="r", session_id="s", user_id="u", edge=2, connection=8, version=3, membership_id=1, subscribed=True
+    ),
     c.ApplyProfile(room_id="r", user_id="u", session_id="s", profile=PROFILE),
     c.ApplyPrivacy(
         room_id="r", session_id="s", version=9, invisible=True, disabled=False, share_cursor=True, share_selection=False
     ),
     c.UpdatePermissions(room_id="r", session_id="s", version=9, can_control=True, can_broadcast=False, moderator=True),
-    c.AskActive(room_id="r", user_id="u", session_id="s", edge=1, message=GetActive(room_id="r", id=3)),
+    c.QueryActive(room_id="r", user_id="u", session_id="s", edge=1, message=GetActive(room_id="r", id=3)),
     c.ServerBroadcast(room_id="r", data=b'{"a":1}', to=["u"]),
-    c.TakeLook(user_id="u", call=CALL),
-    c.AskLeases(user_id="u", session_id="s", call=CALL),
+    c.SpendQueryBudget(user_id="u", call=CALL),
+    c.QueryLeases(user_id="u", session_id="s", call=CALL),
     c.RenewLeases(user_id="u", sessions=["s"], activity="idle", call=CALL),
-    c.RenewLease(room_id="r", session_id="s", user_id="u", stay=3, lease_until=90.5, call=CALL, renewed=2),
+    c.RenewLease(room_id="r", session_id="s", user_id="u", membership_id=3, lease_until=90.5, call=CALL, renewed=2),
 ]
 TEXTS = [
     b'{"type":"cursor","roomId":"r","data":{"timestamp":1.25,"x":0.1,"y":0.2,"target":"left"}}',
@@ -115,7 +127,7 @@ def test_a_clients_message_is_the_same_on_the_other_side(text: bytes) -> None:
 
 def test_what_may_be_done_twice_is_kept_and_nothing_else() -> None:
     acts = {
-        msgspec.json.decode(text)["type"]: wire_messages.is_kept(
+        msgspec.json.decode(text)["type"]: wire_messages.is_reliable(
             c.RoomAction(room_id="r", session_id="s", edge=1, message=decode(text))
         )
         for text in TEXTS
@@ -128,7 +140,7 @@ def test_what_may_be_done_twice_is_kept_and_nothing_else() -> None:
 def test_garbage_is_refused_with_a_documented_error(body: bytes) -> None:
     for read in (
         wire_messages.decode_command,
-        lambda data: wire_messages.decode(wire_messages.NEWS, data),
+        lambda data: wire_messages.decode(wire_messages.EDGE_MESSAGE, data),
         unpack_packet,
     ):
         with contextlib.suppress(msgspec.MsgspecError, PresenceError, ValueError):
@@ -152,8 +164,8 @@ def fields(item: StreamFrame) -> tuple[object, ...]:
 
 def test_a_flush_is_the_same_on_the_other_side() -> None:
     body = pack_packet(RoomBatch("röom", ITEMS, "2025-01-15T10:30:00.000Z"), 7, 41, 43, b"memo")
-    packet, epoch, before, seq, memo = unpack_packet(body)
-    assert (packet.room_id, packet.timestamp, epoch, before, seq, memo) == (
+    packet, epoch, before, seq, delta = unpack_packet(body)
+    assert (packet.room_id, packet.timestamp, epoch, before, seq, delta) == (
         "röom", "2025-01-15T10:30:00.000Z", 7, 41, 43, b"memo",
     )  # fmt: skip
     assert [fields(item) for item in packet.items] == [fields(item) for item in ITEMS]
@@ -169,20 +181,20 @@ def test_a_flush_that_ends_too_early_is_refused() -> None:
 
 @given(st.lists(st.tuples(st.integers(2, 255), st.binary(max_size=50)), max_size=20), st.integers(1, 40))
 @settings(max_examples=100)
-def test_letters_come_out_whole_in_any_cut_of_the_stream(sent: list[tuple[int, bytes]], step: int) -> None:
+def test_peer_messages_come_out_whole_in_any_cut_of_the_stream(sent: list[tuple[int, bytes]], step: int) -> None:
     out = PeerBuffer(lambda: None)
     for kind, body in sent:
         out.put(kind, body)
-    data, opener, got = out.take(), FrameDecoder(1000), []
+    data, decoder, got = out.take(), FrameDecoder(1000), []
     for at in range(0, len(data), step):
-        got += opener.feed(data[at : at + step])
+        got += decoder.feed(data[at : at + step])
     assert got == sent
 
 
-def test_a_letter_that_is_too_long_is_nobody_of_ours() -> None:
+def test_a_peer_message_that_is_too_long_is_refused() -> None:
     out = PeerBuffer(lambda: None)
     out.put(5, b"x" * 1000)
-    with pytest.raises(LetterTooLong):
+    with pytest.raises(PeerMessageTooLong):
         FrameDecoder(999).feed(out.take())
 
 
@@ -199,26 +211,26 @@ class Wire:
 
 
 def test_commands_are_kept_until_the_other_side_has_confirmed_them_in_order() -> None:
-    courier = PeerConnection(Wire(), lambda: None)
+    peer = PeerConnection(Wire(), lambda: None)
     drops = [
         c.SuspendMember(room_id="r", session_id=str(n), connection=n, grace_until=12.5, version=n) for n in range(3)
     ]
     for drop in drops:
-        courier.post(drop, 0.0)
-    courier.post(COMMANDS[1], 0.0)  # asked again by its edge, not by us
-    assert list(courier.kept) == drops
-    courier.on_got(2)
-    assert list(courier.kept) == drops[2:]
-    courier.on_got(2)
-    courier.on_got(3)
-    assert not courier.kept
+        peer.send_command(drop, 0.0)
+    peer.send_command(COMMANDS[1], 0.0)  # asked again by its edge, not by us
+    assert list(peer.unconfirmed) == drops
+    peer.on_confirmed(2)
+    assert list(peer.unconfirmed) == drops[2:]
+    peer.on_confirmed(2)
+    peer.on_confirmed(3)
+    assert not peer.unconfirmed
 
 
 def test_what_a_command_has_caused_is_written_before_it_is_confirmed() -> None:
     wire = Wire()
-    courier = PeerConnection(wire, lambda: None)
-    courier.on_kept_command()
-    assert courier.confirm() is True and courier.letters.take() == b"", "its room's flush may still be to come"
-    assert courier.confirm() is False
-    ((kind, body),) = FrameDecoder(100).feed(courier.letters.take())
-    assert kind == wire_messages.GOT and wire_messages.decode(kind, body) == 1
+    peer = PeerConnection(wire, lambda: None)
+    peer.on_reliable_command()
+    assert peer.confirm() is True and peer.outgoing.take() == b"", "its room's flush may still be to come"
+    assert peer.confirm() is False
+    ((kind, body),) = FrameDecoder(100).feed(peer.outgoing.take())
+    assert kind == wire_messages.CONFIRMED and wire_messages.decode(kind, body) == 1

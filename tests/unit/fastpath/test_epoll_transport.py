@@ -283,7 +283,7 @@ def test_what_is_read_in_one_round_was_heard_at_its_beginning() -> None:
 
             def on_data() -> None:
                 clock.work(0.001)
-                heard.append(poller.round.heard_at(clock()))
+                heard.append(poller.round.received_at(clock()))
 
             for protocol, theirs in ends:
                 protocol.transport.promote()
@@ -291,7 +291,7 @@ def test_what_is_read_in_one_round_was_heard_at_its_beginning() -> None:
                 theirs.send(b"x")
             await until(lambda: len(heard) == 5)
             assert heard == [1000.0] * 5 and poller.round.started_at == 1000.0
-            assert poller.round.heard_at(clock()) == clock() > 1000.0
+            assert poller.round.received_at(clock()) == clock() > 1000.0
 
     run(test())
 

@@ -161,7 +161,7 @@ def test_a_fork_server_that_ends_fails_those_who_wait_and_the_next_request_start
 
 
 def test_regression_a_worker_that_died_before_its_pid_was_read_was_waited_for_as_a_stranger(play: Play) -> None:
-    """`reap_strangers` is not called while an answer is awaited: afterwards the pid may be another process's."""
+    """`reap_unknown_children` is not called while an answer is awaited: afterwards the pid may be another process's."""
 
     async def story(house: House) -> None:
         assert not house.forks.awaits_answer

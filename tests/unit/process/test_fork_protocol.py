@@ -23,7 +23,7 @@ from koko_presence.process.fork_protocol import (
     send_answer,
     send_request,
 )
-from koko_presence.process.os_process import reap_strangers
+from koko_presence.process.os_process import reap_unknown_children
 from tests.waiting import is_running, wait_until
 
 Pair = tuple[socket.socket, socket.socket]
@@ -91,7 +91,7 @@ def test_answers_come_as_they_are(pair: Pair, answer: Forked | NotForked) -> Non
 
 ORPHANS = """
 import os, sys, time
-from koko_presence.process.os_process import adopt_orphans, reap_strangers
+from koko_presence.process.os_process import adopt_orphans, reap_unknown_children
 adopt_orphans()
 middle = os.fork()
 if middle == 0:
@@ -104,12 +104,12 @@ known = os.fork()
 if known == 0:
     os._exit(3)
 while open(f"/proc/self/task/{os.getpid()}/children").read().split() != [str(known)]:
-    reap_strangers({known})
+    reap_unknown_children({known})
     if known and os.waitid(os.P_PID, known, os.WEXITED | os.WNOHANG | os.WNOWAIT):
         status, known = os.waitstatus_to_exitcode(os.waitpid(known, 0)[1]), 0
         print("known", status, flush=True)
         while open(f"/proc/self/task/{os.getpid()}/children").read().split():
-            reap_strangers(set())
+            reap_unknown_children(set())
         break
 print("none left", flush=True)
 """
@@ -118,7 +118,7 @@ print("none left", flush=True)
 def test_orphans_are_waited_for_and_children_of_ones_own_are_not() -> None:
     said = subprocess.run([sys.executable, "-c", ORPHANS], capture_output=True, text=True, timeout=60)
     assert said.stdout.split("\n") == ["known 3", "none left", ""], said.stderr
-    reap_strangers(set())  # nobody to wait for is no error
+    reap_unknown_children(set())  # nobody to wait for is no error
 
 
 def test_regression_a_stranger_for_whom_a_thread_has_waited_meanwhile_broke_off_the_supervisors_tick(
@@ -134,7 +134,7 @@ def test_regression_a_stranger_for_whom_a_thread_has_waited_meanwhile_broke_off_
         return found
 
     monkeypatch.setattr(os, "waitid", waitid)
-    reap_strangers(set())
+    reap_unknown_children(set())
     assert len(looked) == 1
 
 

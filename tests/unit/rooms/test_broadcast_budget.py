@@ -1,11 +1,11 @@
 """Bytes of broadcasts per room: the largest goes through, and what it costs is waited off."""
 
-from koko_presence.rooms.broadcast_budget import Outflow
+from koko_presence.rooms.broadcast_budget import BroadcastBudget
 from tests.world import World
 
 
 def test_what_is_spent_comes_back_with_time_and_no_more_than_a_seconds_worth() -> None:
-    flow = Outflow(1000, 10.0)
+    flow = BroadcastBudget(1000, 10.0)
     assert flow.ready_at(10.0) == 10.0
     flow.spend(500, 4, 10.0)
     assert abs(flow.ready_at(10.0) - 11.001) < 1e-9

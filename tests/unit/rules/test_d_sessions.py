@@ -168,7 +168,7 @@ def test_d2_a_short_grace_is_longer_too_while_the_service_is_behind() -> None:
     for _ in range(40):
         world.sleep(0.1)
         for node in world.nodes.values():
-            node.shard.setting.delays.note(began, world.now)
+            node.shard.context.delays.note(began, world.now)
     assert [event["type"] for event in bob.take()] == ["status_changed"]
     again = world.client().auth("ann", resumeToken=ann.resume_token).last("authenticated")
     assert again["resumed"] and again["rooms"] == ["video_123"]

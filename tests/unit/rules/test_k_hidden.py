@@ -213,13 +213,13 @@ def test_m10_a_room_that_begins_among_the_invisible_is_told_as_shown() -> None:
     hide(ghost, False)
     hide(ghost)
     say(ghost, "leave")
-    assert world.told is not None
-    told = [(type(each).__name__, getattr(each, "invisible", None)) for each in world.told]
+    assert world.webhook_events is not None
+    told = [(type(each).__name__, getattr(each, "invisible", None)) for each in world.webhook_events]
     assert told == [
         ("RoomCreated", True), ("UserEntered", True), ("RoomShown", None), ("UserEntered", False), ("UserLeft", False),
         ("RoomHidden", None), ("RoomShown", None), ("RoomHidden", None), ("UserLeft", True), ("RoomEmptied", True),
     ]  # fmt: skip
-    assert len({each.id for each in world.told}) == len(told)
+    assert len({each.id for each in world.webhook_events}) == len(told)
 
 
 # --- what would give somebody away

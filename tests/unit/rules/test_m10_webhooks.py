@@ -6,16 +6,16 @@ import msgspec
 import pytest
 
 from koko_presence.protocol.limits import RoomOptions
-from koko_presence.protocol.webhook_events import AnyHappening
+from koko_presence.protocol.webhook_events import AnyWebhookEvent
 from tests.world import Client, World
 
 
 def told(world: World) -> list[dict[str, Any]]:
     """What was told since the last call, as the receiver reads it."""
-    assert world.told is not None
-    new, world.told[:] = list(world.told), []
+    assert world.webhook_events is not None
+    new, world.webhook_events[:] = list(world.webhook_events), []
     for each in new:
-        assert msgspec.json.decode(msgspec.json.encode(each), type=AnyHappening) == each
+        assert msgspec.json.decode(msgspec.json.encode(each), type=AnyWebhookEvent) == each
     return [msgspec.to_builtins(each) for each in new]
 
 
@@ -188,4 +188,4 @@ def test_m10_cursors_typing_and_status_are_no_news(world: World) -> None:
 def test_m10_nobody_wants_to_know_and_nothing_is_told() -> None:
     world = World()
     say(world.person("ann"), "leave")
-    assert world.told is None
+    assert world.webhook_events is None

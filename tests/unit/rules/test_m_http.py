@@ -893,7 +893,7 @@ def test_m2_a_user_owner_that_never_heard_of_a_lease_adopts_it_from_the_room() -
     http = world.http("ann")
     session = http.call("join", **ROOM, roomType="video")["sessionId"]
     for node in world.nodes.values():
-        node.bus.shelf.users.clear()  # type: ignore[union-attr]
+        node.bus.replicas.users.clear()  # type: ignore[union-attr]
     owner = world.owner_of(user_id="ann")
     if "video_123" in owner.shard.rooms:
         world.kill(world.owner_of(room_id="video_123"))

@@ -9,6 +9,7 @@ from koko_presence.access.policy import UNSURE, Grant
 from koko_presence.process.survey_handlers import Answering
 from koko_presence.protocol.limits import Limits
 from koko_presence.protocol.survey import (
+    BroadcastSent,
     Kick,
     ListLimited,
     ListRooms,
@@ -17,13 +18,12 @@ from koko_presence.protocol.survey import (
     Rechecked,
     RoomFound,
     RoomsFound,
-    Said,
-    Say,
+    SendBroadcast,
     ShowRoom,
     ShowUser,
     UserFound,
     decode_answer,
-    decode_inquiry,
+    decode_request,
     encode,
 )
 from koko_presence.server.address_counts import AddressCounts
@@ -34,22 +34,22 @@ ROOM = "video_123"
 NO_ADDRESSES = AddressLimits(Limits(), AddressCounts(), lambda: 0.0)
 
 
-def ask(world: World, inquiry: Any, *, settle: bool = True) -> list[Any]:
+def ask(world: World, request: Any, *, settle: bool = True) -> list[Any]:
     """What every worker answers, as it travels between processes."""
     answers: list[Any] = []
     for node in world.nodes.values():
         timers = node.hub.timers if isinstance(node.hub.timers, NodeTimers) else world.timers
         desk = Answering(node.hub, node.shard, node.bus, timers, NO_ADDRESSES)  # type: ignore[arg-type]
         desk.ask(
-            decode_inquiry(encode(inquiry)), lambda answer: answers.append(answer and decode_answer(encode(answer)))
+            decode_request(encode(request)), lambda answer: answers.append(answer and decode_answer(encode(answer)))
         )
     if settle:
         world.settle()
     return answers
 
 
-def only(world: World, inquiry: Any, kind: type) -> Any:
-    found = ask(world, inquiry)
+def only(world: World, request: Any, kind: type) -> Any:
+    found = ask(world, request)
     assert len(found) == len(world.nodes)
     (one,) = (answer for answer in found if isinstance(answer, kind))
     assert all(isinstance(answer, kind | NotHere) for answer in found)
@@ -489,7 +489,7 @@ def test_a_long_list_is_walked_in_slices() -> None:
     world = World()
     shard = world.nodes[1].shard
     for number in range(10_000):
-        shard.rooms[f"video_{number:05}"] = Room(f"video_{number:05}", "video", shard.setting, world.now)
+        shard.rooms[f"video_{number:05}"] = Room(f"video_{number:05}", "video", shard.context, world.now)
     answers: list[RoomsFound] = []
     desk = Answering(world.hub, shard, world.bus, world.timers, NO_ADDRESSES)  # type: ignore[arg-type]
     desk.ask(ListRooms(after="video_00099", limit=200), answers.append)  # type: ignore[arg-type]
@@ -506,16 +506,16 @@ def test_the_server_broadcasts_as_system() -> None:
     world = World()
     ann, bob = world.person("ann"), world.person("bob")
     cat = world.person("cat", privacy={"invisible": True})
-    said = only(world, Say(room_id=ROOM, data=b'{"type":"notice","text":"Five minutes"}'), Said)
+    said = only(world, SendBroadcast(room_id=ROOM, data=b'{"type":"notice","text":"Five minutes"}'), BroadcastSent)
     assert said.delivered == 2, "not counting the invisible [M5]"
     events = [client.take("broadcast") for client in (ann, bob, cat)]
     assert all(len(each) == 1 for each in events)
     event = events[0][0]
     assert (event["userId"], event["data"]) == ("system", {"type": "notice", "text": "Five minutes"}), "[J4]"
     assert event["seq"] == events[1][0]["seq"] > ann.last("joined")["seq"], "in the room's one order [B11]"
-    assert only(world, Say(room_id=ROOM, data=b'{"a":1}', to=["bob"]), Said).delivered == 1
+    assert only(world, SendBroadcast(room_id=ROOM, data=b'{"a":1}', to=["bob"]), BroadcastSent).delivered == 1
     assert (ann.take("broadcast"), len(bob.take("broadcast"))) == ([], 1)
-    assert all(isinstance(answer, NotHere) for answer in ask(world, Say(room_id="nowhere", data=b"{}")))
+    assert all(isinstance(answer, NotHere) for answer in ask(world, SendBroadcast(room_id="nowhere", data=b"{}")))
 
 
 def test_a_fault_of_ours_is_an_answer_too(caplog: pytest.LogCaptureFixture) -> None:
@@ -571,7 +571,7 @@ def test_who_was_limited_by_address_q5() -> None:
         limits.take_request("203.0.113.9")
     desk = Answering(node.hub, node.shard, node.bus, world.timers, limits)  # type: ignore[arg-type]
     answers: list[Any] = []
-    desk.ask(decode_inquiry(encode(ListLimited())), answers.append)
+    desk.ask(decode_request(encode(ListLimited())), answers.append)
     (row,) = decode_answer(encode(answers[0])).limited
     assert (row.address, row.limit, row.refused) == ("203.0.113.9", "requests", 2)
     assert row.last_at == node.hub.wall.iso(world.now)

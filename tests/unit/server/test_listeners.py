@@ -188,13 +188,13 @@ def test_a_listener_that_stops_leaves_those_who_wait_to_whoever_holds_the_socket
                     await asyncio.sleep(0.005)
                 assert time.thread_time() - used_s < 0.05, "the loop is not woken by what it no longer reads"
                 assert len(first) == 1
-                heir = Listener(lambda sock, address: second.append(sock))
-                heir.take([held.dup()])
+                successor = Listener(lambda sock, address: second.append(sock))
+                successor.take([held.dup()])
                 while not second:
                     await asyncio.sleep(0.001)
                 second[0].send(b"x")
                 assert waiting.recv(1) == b"x"
-                heir.close()
+                successor.close()
             for sock in (*first, *second):
                 sock.close()
 

@@ -301,7 +301,7 @@ def test_a_late_word_that_the_session_is_over_does_not_end_one_that_was_resumed(
         s.provider.state = "down"
         client = s.come_back()
         hub = client.session.hub
-        hub.on_news(SessionRefused(connection=client.session.connection, code="UNAUTHENTICATED"), s.world.now)
+        hub.on_edge_message(SessionRefused(connection=client.session.connection, code="UNAUTHENTICATED"), s.world.now)
         s.assert_back(client)
         assert client.closed is None
 

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from koko_presence.protocol.webhook_events import (
-    HAPPENING_TYPES,
-    AnyHappening,
+    WEBHOOK_EVENT_TYPES,
+    AnyWebhookEvent,
     RoomCounts,
     RoomCreated,
     RoomEmptied,
@@ -19,7 +19,7 @@ from koko_presence.webhooks.delivery_queue import RETRY_FIRST_S, RETRY_LONGEST_S
 NOBODY = RoomCounts(users=0, sessions=0, visible_users=0, visible_sessions=0)
 
 
-def event(number: int) -> AnyHappening:
+def event(number: int) -> AnyWebhookEvent:
     return RoomCreated(id=f"evt_{number}", timestamp="", room_id="r", room_type="video", room=NOBODY)
 
 
@@ -51,9 +51,9 @@ def test_m10_the_next_batch_waits_for_the_one_that_is_tried_again() -> None:
     first = ids(q)
     assert not q.failed(101.0)
     assert ids(q) == first, "the same again, and nothing that came later with it"
-    q.told()
+    q.succeeded()
     assert ids(q) == ["evt_3", "evt_4"]
-    q.told()
+    q.succeeded()
     assert (q.delivered, q.given_up, q.dropped, len(q), q.due_at()) == (5, 0, 0, 0, None)
 
 
@@ -111,7 +111,7 @@ def test_m10_the_oldest_of_too_many_is_dropped_and_counted() -> None:
     for number in range(1, 8):
         q.put(event(number), 0.0)
     assert (q.dropped, len(q)) == (3, 5)
-    q.told()
+    q.succeeded()
     assert ids(q) == ["evt_4", "evt_5", "evt_6"]
     assert q.drop_all() == 4 and q.dropped == 7 and q.due_at() is None
 
@@ -127,7 +127,7 @@ def test_m10_every_event_is_told_given_up_or_dropped_once_and_in_order(story: li
             batch = [int(each.id.removeprefix("evt_")) for each in q.take()]
             if step == "tell":
                 told += batch
-                q.told()
+                q.succeeded()
             else:
                 q.failed(0.0)
         assert q.delivered + q.given_up + q.dropped + len(q) == put
@@ -136,11 +136,11 @@ def test_m10_every_event_is_told_given_up_or_dropped_once_and_in_order(story: li
 
 
 def test_every_type_of_event_has_its_name_in_the_configuration() -> None:
-    assert {kind.__struct_config__.tag for kind in (RoomCreated, UserEntered, UserLeft)} < set(HAPPENING_TYPES)
-    assert {kind.__struct_config__.tag for kind in AnyHappening.__args__} == set(HAPPENING_TYPES)  # type: ignore[attr-defined]
+    assert {kind.__struct_config__.tag for kind in (RoomCreated, UserEntered, UserLeft)} < set(WEBHOOK_EVENT_TYPES)
+    assert {kind.__struct_config__.tag for kind in AnyWebhookEvent.__args__} == set(WEBHOOK_EVENT_TYPES)  # type: ignore[attr-defined]
 
 
-def about(user_id: str, number: int, kind: Any = UserEntered, room_id: str = "r") -> AnyHappening:
+def about(user_id: str, number: int, kind: Any = UserEntered, room_id: str = "r") -> AnyWebhookEvent:
     fields: dict[str, Any] = {"reason": "left"} if kind is UserLeft else {}
     return kind(
         id=f"{user_id}_{number}", timestamp="", room_id=room_id, room_type="video", room=NOBODY, user_id=user_id,
@@ -178,7 +178,7 @@ def test_m10_what_is_dropped_is_always_of_a_person_with_the_most(steps: list[tup
     for number, (user, taken) in enumerate(steps):
         if taken and model:
             assert ids(q) == [model.pop(0)]
-            q.told()
+            q.succeeded()
         else:
             q.put(about(user, number), 1.0)
             model.append(f"{user}_{number}")
@@ -208,5 +208,5 @@ def test_a_webhook_that_keeps_up_loses_nothing_while_memory_is_short() -> None:
         q.put(event(number), 101.0)
     assert q.shed() == 14 and (q.dropped, len(q)) == (14, 6)
     assert q.shed() == 0
-    q.told()
+    q.succeeded()
     assert ids(q) == ["evt_17", "evt_18", "evt_19"], "the newest are kept"

@@ -1,0 +1,111 @@
+"""Reconciles a room's statement about a user's session with the state of the user's owner, when either owner is new
+[N-b]. Writes `User` and `UserSession`.
+
+For each value the higher version given by an owner wins, in whichever record it is.
+"""
+
+from koko_presence.protocol.commands import ApplyProfile, ConfirmMember, SuspendMember
+from koko_presence.rooms.room import RESUME_MARGIN_S
+
+from .session import UserSession
+from .user import MANUAL, User
+
+
+def confirm(user: User, command: ConfirmMember, now: float) -> None:
+    """Compare a room's statement that it holds this session with the state at monotonic second `now`, and send the room
+    the correction."""
+    room_id, session_id, effects = command.room_id, command.session_id, user.context.effects
+    session = user.sessions.get(session_id) or _restore_unknown_session(user, command, now)
+    if session is not None and (
+        not session.accepted_at  # known only from statements of rooms
+        or (room_id in session.named and session.connection == command.connection)
+    ):
+        session.rooms.setdefault(room_id, command.membership_id)
+    # Suspended, not removed: it may join again.
+    if session is None or not session.connected or room_id not in session.rooms:
+        if session is not None and not session.connected:
+            _reconcile_grace(user, session, command, now)
+        drop = SuspendMember(
+            room_id=room_id,
+            session_id=session_id,
+            connection=command.connection,
+            grace_until=command.grace_until or now + user.context.limits.grace_s,
+            version=user.context.next_version(),
+        )
+        effects.append(drop)
+    elif session.connection != command.connection or not command.connected:
+        # wrongly suspended; with the same connection its edge still receives the room's events
+        subscribed = session.connection == command.connection
+        effects.append(user.resume_command(session_id, room_id, command.membership_id, subscribed=subscribed))
+    if session is not None and room_id in session.rooms:
+        session.rooms[room_id] = max(session.rooms[room_id], command.membership_id)
+
+
+def _reconcile_grace(user: User, session: UserSession, command: ConfirmMember, now: float) -> None:
+    """Make the user's owner and the room hold a lost session until the same moment; it is returned in
+    `command.grace_until`. `command.session_info.session_version` is the version of the room's last change of where the
+    session is connected."""
+    until = command.grace_until or now + user.context.limits.grace_s
+    if session.connection == command.connection:
+        if 0.0 < command.grace_until < session.grace_until:  # lost with an owner: the room has the beginning
+            user.hold_until(command.session_id, command.grace_until, not_before=now + RESUME_MARGIN_S)
+    elif command.session_info.session_version > session.session_version and until > session.grace_until:
+        user.hold_until(command.session_id, until)  # a lost owner had resumed it, and the room has received that
+    command.grace_until = session.grace_until
+
+
+def _restore_unknown_session(user: User, command: ConfirmMember, now: float) -> UserSession | None:
+    """Restore a session of which all records are lost, perhaps with its edge: it may resume within its grace period,
+    and keeps what it hides. Return None when it has ended since, by the versions known here, or when the user has too
+    many sessions."""
+    session_info = command.session_info
+    if user.full or session_info.session_version >= user.restored_empty_version:
+        return None
+    session = UserSession(
+        session_info.edge, command.connection, 0.0, session_info.session_version, disabled=session_info.disabled
+    )
+    session.invisible, session.privacy_version = session_info.invisible, session_info.privacy_version
+    session.share_cursor, session.share_selection = session_info.share_cursor, session_info.share_selection
+    session.connected = False
+    user.sessions[command.session_id] = session
+    grace_until = command.grace_until or now + user.context.limits.grace_s
+    user.hold_until(command.session_id, grace_until, not_before=now + RESUME_MARGIN_S if grace_until <= now else 0.0)
+    return session
+
+
+def reconcile_shown(user: User, command: ConfirmMember) -> None:
+    """Reconcile what the room shows of the user, and what it lets the session hide, with the user's owner."""
+    _reconcile_privacy(user, command)
+    _reconcile_profile(user, command)
+
+
+def _reconcile_privacy(user: User, command: ConfirmMember) -> None:
+    session, known_info = user.sessions.get(command.session_id), command.session_info
+    if session is None:
+        return
+    hides = (known_info.invisible, known_info.disabled, known_info.share_cursor, known_info.share_selection)
+    if known_info.privacy_version > session.privacy_version:
+        known = session.hides
+        user.restore_privacy(command.session_id, known_info)
+        if hides != known:
+            user.send_privacy_to_edge(command.session_id)
+    elif hides != session.hides:
+        user.context.effects.append(user.privacy_command(command.session_id, command.room_id))
+
+
+def _reconcile_profile(user: User, command: ConfirmMember) -> None:
+    """Accept the profile that the room shows when all records of the user are lost, else send the room the present
+    one."""
+    shown = command.profile
+    if shown.shows == user.profile.shows:
+        return
+    if user.restored_profile_version < shown.version < user.restored_empty_version:
+        user.restored_profile_version = shown.version
+        user.manual = shown.status if shown.status in MANUAL and shown.status != shown.activity else None
+        user.status_message = shown.status_message
+        user.publish_profile(command.session_id, changed=True, interacted=False)
+    if shown.shows != user.profile.shows:
+        update = ApplyProfile(
+            room_id=command.room_id, user_id=user.id, session_id=command.session_id, profile=user.profile
+        )
+        user.context.effects.append(update)
