@@ -1,9 +1,9 @@
 from msgspec import Struct
 
 from koko_presence.protocol.errors import PresenceError
-from koko_presence.protocol.metric_types import Tallies
+from koko_presence.protocol.metric_types import CounterTotals
 
-class Tally:
+class CounterSet:
     accepted: int
     turned_away: int
     joins: int
@@ -17,6 +17,6 @@ class Tally:
     def superseded(self, type: str) -> None: ...
     def joined(self, seconds: float) -> None: ...
     def lagged(self, seconds: float) -> None: ...
-    def read(self) -> Tallies: ...
+    def read(self) -> CounterTotals: ...
 
-tally: Tally
+counters: CounterSet

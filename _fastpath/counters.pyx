@@ -1,8 +1,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
-"""The counters of a worker process: incremented where an event occurs, and read together as one `Tallies`.
+"""The counters of a worker process: incremented where an event occurs, and read together as one `CounterTotals`.
 
 They only grow; the count for a period is the difference of two readings. Counts of every cursor are fields of `hot`,
-written by the modules that cimport it; all others are incremented through calls of `tally`.
+written by the modules that cimport it; all others are incremented through calls of `counters`.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
@@ -16,9 +16,9 @@ from koko_presence.protocol.metric_types import (
     OTHER,
     RECEIVED_TYPES,
     SENT_TYPES,
-    SLOW_RECEIVER,
+    SLOW_CONSUMER,
     SUPERSEDED,
-    Tallies,
+    CounterTotals,
 )
 from koko_presence.protocol.metric_types import Histogram as Reading
 
@@ -73,7 +73,7 @@ cdef reading(Histogram* histogram):
     return Reading(buckets=[histogram.buckets[i] for i in range(BOUNDS + 1)], sum_s=histogram.sum_s)
 
 
-cdef class Tally:
+cdef class CounterSet:
     """The counters outside a cursor's path. Not thread-safe."""
 
     cdef public unsigned long long accepted
@@ -141,15 +141,15 @@ cdef class Tally:
         observe(&hot.lag, seconds)
 
     def read(self):
-        """Return all counters as `Tallies`."""
+        """Return all counters as `CounterTotals`."""
         cdef int i
         received, dropped = dict(self._received), {}
         received["cursor"] += hot.cursors_received
-        merged = {("cursor", SLOW_RECEIVER): hot.cursors_merged, ("selection", SLOW_RECEIVER): hot.selections_merged}
+        merged = {("cursor", SLOW_CONSUMER): hot.cursors_merged, ("selection", SLOW_CONSUMER): hot.selections_merged}
         for (type_, reason), count in {**self._dropped, **merged}.items():
             dropped.setdefault(type_, {})[reason] = count
         dropped["cursor"][SUPERSEDED] += hot.cursors_superseded
-        return Tallies(
+        return CounterTotals(
             accepted=self.accepted,
             turned_away=self.turned_away,
             joins=self.joins,
@@ -168,4 +168,4 @@ cdef class Tally:
         )
 
 
-tally = Tally()
+counters = CounterSet()

@@ -40,13 +40,13 @@ cdef enum:
     SHARED_BYTES = 16384
 
 # The interval of checks for the end of a pause; no pause is shorter (read_budget.pyx).
-cdef double REST_LOOK_S = 0.02
+cdef double THROTTLE_CHECK_S = 0.02
 
 # The time for data of the loop's own transports per loop iteration, in addition to a round.
-cdef double LONGEST_LOOP_TURN_S = 0.002
+cdef double LONGEST_LOOP_ITERATION_S = 0.002
 
 # The part of that time for connections without a room; after it they wait for a round of the admission queue.
-cdef double LOOP_TURN_LOBBY_S = 0.0005
+cdef double LOOP_ITERATION_ADMISSION_S = 0.0005
 
 # The decrypted bytes held for a TLS connection from which it is not read any more; one further read may be added.
 cdef enum:
@@ -64,13 +64,13 @@ cdef char[SHARED_BYTES] decrypted
 cdef object decrypted_view = PyMemoryView_FromMemory(decrypted, SHARED_BYTES, PyBUF_WRITE)
 
 
-cdef class Line:
+cdef class ReadyQueue:
     """The ready queue of one epoll: reported sockets that are not served yet, and sources whose data were read but not
     handled."""
 
     def __cinit__(self):
         self.epoll = epoll_create1(EPOLL_CLOEXEC)
-        self.bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)
+        self.wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)
         self.backlog = []
 
     cdef open(self):
@@ -78,7 +78,7 @@ cdef class Line:
         cdef epoll_event event
         event.events = EPOLLIN
         event.data.ptr = NULL
-        if self.epoll < 0 or self.bell < 0 or epoll_ctl(self.epoll, EPOLL_CTL_ADD, self.bell, &event) < 0:
+        if self.epoll < 0 or self.wake_fd < 0 or epoll_ctl(self.epoll, EPOLL_CTL_ADD, self.wake_fd, &event) < 0:
             error = errno
             self.close()
             raise OSError(error, "epoll")
@@ -87,20 +87,20 @@ cdef class Line:
         self.backlog.clear()
         if self.epoll >= 0:
             close(self.epoll)
-        if self.bell >= 0:
-            close(self.bell)
-        self.epoll = self.bell = -1
+        if self.wake_fd >= 0:
+            close(self.wake_fd)
+        self.epoll = self.wake_fd = -1
 
-    cdef int ring(self) except -1:
+    cdef int update_wake(self) except -1:
         """Make the epoll readable exactly while there is a backlog, which the kernel cannot detect."""
         cdef unsigned long long number = 1
-        if self.bell < 0 or self.rung == bool(self.backlog):
+        if self.wake_fd < 0 or self.wake_is_set == bool(self.backlog):
             return 0
-        self.rung = not self.rung
-        if self.rung:
-            write(self.bell, &number, sizeof(number))
+        self.wake_is_set = not self.wake_is_set
+        if self.wake_is_set:
+            write(self.wake_fd, &number, sizeof(number))
         else:
-            read(self.bell, &number, sizeof(number))
+            read(self.wake_fd, &number, sizeof(number))
         return 0
 
     cdef bint is_ready(self) noexcept:
@@ -138,17 +138,17 @@ cdef class Poller:
         self.round = Round() if round is None else round
         self._soon = []
         self._transports = set()
-        self._resting = []
-        self._inside = Line()
-        self._lobby = Line()
-        self._inside.open()
+        self._throttled = []
+        self._member_queue = ReadyQueue()
+        self._admission_queue = ReadyQueue()
+        self._member_queue.open()
         try:
-            self._lobby.open()
+            self._admission_queue.open()
         except OSError:
-            self._inside.close()
+            self._member_queue.close()
             raise
-        loop.add_reader(self._inside.epoll, self._on_ready)
-        loop.add_reader(self._lobby.epoll, self._on_lobby)
+        loop.add_reader(self._member_queue.epoll, self._on_ready)
+        loop.add_reader(self._admission_queue.epoll, self._on_admission)
 
     def adopt(self, int fd, protocol):
         """Take over the connected socket `fd`, which the poller closes from now on, for `protocol`, an
@@ -156,7 +156,7 @@ cdef class Poller:
         cdef PolledTransport transport = PolledTransport.__new__(PolledTransport)
         transport._poller = self
         transport._fd = fd
-        transport._line = self._lobby
+        transport._ready_queue = self._admission_queue
         transport._adopted_at = self.round.now()
         transport.set_protocol(protocol)
         if self.control(transport, EPOLL_CTL_ADD, EPOLLIN) < 0:
@@ -167,12 +167,12 @@ cdef class Poller:
         protocol.connection_made(transport)
         return transport
 
-    def lend(self, protocol):
+    def wrap_loop_transport(self, protocol):
         """Return the asyncio.BufferedProtocol for one of the loop's own transports, which reads for `protocol` within
         the budgets of this poller; `protocol` gets it as its transport."""
         cdef LoopTransport transport = LoopTransport.__new__(LoopTransport)
         transport._poller = self
-        transport._line = self._lobby
+        transport._ready_queue = self._admission_queue
         transport._adopted_at = self.round.now()
         transport.set_protocol(protocol)
         return transport
@@ -194,114 +194,114 @@ cdef class Poller:
         None cancels it."""
         self._next_round = callback
 
-    def lobby_waits_for(self, double now):
-        """`Round.lobby_waits_for`, or 0 if the admission queue is empty: the last connection may have joined a room, or
-        closed, outside of a round, and no further round records that."""
-        cdef double waited_s = self.round.lobby_waits_for(now)
-        if waited_s > 0.0 and not self._lobby.is_ready():
-            self.round.note_lobby(True, 0.0)
+    def admission_waits_for(self, double now):
+        """`Round.admission_waits_for`, or 0 if the admission queue is empty: the last connection may have joined a
+        room, or closed, outside of a round, and no further round records that."""
+        cdef double waited_s = self.round.admission_waits_for(now)
+        if waited_s > 0.0 and not self._admission_queue.is_ready():
+            self.round.note_admission(True, 0.0)
             return 0.0
         return waited_s
 
-    cdef tell_round(self):
+    cdef notify_round(self):
         callback, self._next_round = self._next_round, None
         callback()
 
     def close(self):
         """Abort all connections and stop watching."""
-        if self._inside.epoll < 0:
+        if self._member_queue.epoll < 0:
             return
         for transport in list(self._transports):
             transport.abort()
-        for line in (self._inside, self._lobby):
-            self._loop.remove_reader((<Line>line).epoll)
-            (<Line>line).close()
-        self._resting.clear()
-        if self._rest_timer is not None:
-            self._rest_timer.cancel()
+        for queue in (self._member_queue, self._admission_queue):
+            self._loop.remove_reader((<ReadyQueue>queue).epoll)
+            (<ReadyQueue>queue).close()
+        self._throttled.clear()
+        if self._throttle_timer is not None:
+            self._throttle_timer.cancel()
 
     def _on_ready(self):
-        self.run_round(self._inside, self.round.longest_s)
+        self.run_round(self._member_queue, self.round.longest_s)
 
-    def _on_lobby(self):
-        self.run_round(self._lobby, self.round.longest_lobby_s)
+    def _on_admission(self):
+        self.run_round(self._admission_queue, self.round.longest_admission_s)
 
-    cdef run_round(self, Line line, double longest_s):
+    cdef run_round(self, ReadyQueue queue, double longest_s):
         cdef bint served_all = False
-        if line.epoll < 0 or self._busy:
+        if queue.epoll < 0 or self._busy:
             return
         if self._next_round is not None:
-            self.tell_round()
+            self.notify_round()
         self.round.begin(longest_s)
         self._busy = True
         try:
-            served_all = self.serve_told(line) and self.serve_backlog(line) and self.serve_kernel(line)
+            served_all = self.serve_events(queue) and self.serve_backlog(queue) and self.serve_kernel(queue)
         finally:
             self._busy = False
             self.round.end()
-            self._inside.ring()
-            self._lobby.ring()
-            if line is self._lobby:  # all may be served when the time is over, and no further round follows then
-                served_all = served_all or not line.is_ready()
-                self.round.note_lobby(served_all, 0.0 if served_all else self.next_waits_since(line))
+            self._member_queue.update_wake()
+            self._admission_queue.update_wake()
+            if queue is self._admission_queue:  # all may be served when the time is over, and no further round follows then
+                served_all = served_all or not queue.is_ready()
+                self.round.note_admission(served_all, 0.0 if served_all else self.next_waits_since(queue))
             self.finish_round()
 
-    cdef double next_waits_since(self, Line line) except -1.0:
+    cdef double next_waits_since(self, ReadyQueue queue) except -1.0:
         """The monotonic second since when the next source of the queue waits, or a little earlier; 0.0 if unknown."""
         cdef Source source
         cdef int index
-        for index in range(line.next, line.count):
-            if line.events[index].data.ptr != NULL:
-                source = <Source><PyObject*>line.events[index].data.ptr
-                if source._line is line:
+        for index in range(queue.next, queue.count):
+            if queue.events[index].data.ptr != NULL:
+                source = <Source><PyObject*>queue.events[index].data.ptr
+                if source._ready_queue is queue:
                     return data_came_at(source, self.round.now())
-        if line.backlog:
-            return data_came_at(<Source>line.backlog[0], self.round.now())
-        return line.asked_at if line.count < SLICE else 0.0  # all reported then are served
+        if queue.backlog:
+            return data_came_at(<Source>queue.backlog[0], self.round.now())
+        return queue.polled_at if queue.count < SLICE else 0.0  # all reported then are served
 
-    cdef bint serve_told(self, Line line) except -1:
+    cdef bint serve_events(self, ReadyQueue queue) except -1:
         """Serve the sockets that the kernel has reported. False: the time of the round is over."""
         cdef Source source
         cdef int index
-        while line.next < line.count:
-            index = line.next
-            line.next += 1
-            if line.events[index].data.ptr == NULL:
+        while queue.next < queue.count:
+            index = queue.next
+            queue.next += 1
+            if queue.events[index].data.ptr == NULL:
                 continue
-            source = <Source><PyObject*>line.events[index].data.ptr
+            source = <Source><PyObject*>queue.events[index].data.ptr
             if source._served != self.round.number:
                 source._served = self.round.number
-                source.handle_events(line.events[index].events)
+                source.handle_events(queue.events[index].events)
                 if self.round.now() >= self.round.until:
                     return False
         return True
 
-    cdef bint serve_backlog(self, Line line) except -1:
+    cdef bint serve_backlog(self, ReadyQueue queue) except -1:
         """Handle data of earlier rounds for at most half of the remaining time. False: the time of the round is
         over."""
         cdef Source source
-        cdef list backlog = line.backlog
+        cdef list backlog = queue.backlog
         cdef Py_ssize_t done = 0
         cdef double until
         if not backlog:
             return True
         until = (self.round.now() + self.round.until) / 2
-        line.backlog = []
+        queue.backlog = []
         while done < len(backlog):
             source = <Source>backlog[done]
             done += 1
             source._in_backlog = False
-            if source._line is not line:  # it has moved to the other queue
+            if source._ready_queue is not queue:  # it has moved to the other queue
                 source.queue()
                 continue
             source._served = self.round.number
             source.serve()
             if self.round.now() >= until:
                 break
-        line.backlog = backlog[done:] + line.backlog
+        queue.backlog = backlog[done:] + queue.backlog
         return self.round.now() < self.round.until
 
-    cdef bint serve_kernel(self, Line line) except -1:
+    cdef bint serve_kernel(self, ReadyQueue queue) except -1:
         """Query the kernel and serve what it reports, until it reports no unserved socket. False: the time of the round
         is over.
 
@@ -310,25 +310,25 @@ cdef class Poller:
         cdef Source source
         cdef bint first = True, fresh
         cdef int index
-        while line.epoll >= 0:
-            line.next = 0
-            line.asked_at = self.round.started_at
-            line.count = epoll_wait(line.epoll, line.events, SLICE, 0)
-            if line.count <= 0:
-                line.count = 0
+        while queue.epoll >= 0:
+            queue.next = 0
+            queue.polled_at = self.round.started_at
+            queue.count = epoll_wait(queue.epoll, queue.events, SLICE, 0)
+            if queue.count <= 0:
+                queue.count = 0
                 return True
             fresh = False
-            for index in range(line.count):
-                if line.events[index].data.ptr != NULL:  # else it is the eventfd
-                    source = <Source><PyObject*>line.events[index].data.ptr
+            for index in range(queue.count):
+                if queue.events[index].data.ptr != NULL:  # else it is the eventfd
+                    source = <Source><PyObject*>queue.events[index].data.ptr
                     if source._served != self.round.number:
                         fresh = True
                         break
             if not fresh:  # all of these were served in this round
-                line.count = 0
+                queue.count = 0
                 return True
-            first = first and line.count < SLICE
-            if not self.serve_told(line):
+            first = first and queue.count < SLICE
+            if not self.serve_events(queue):
                 return False
             if first:
                 return True
@@ -345,51 +345,51 @@ cdef class Poller:
             except Exception:
                 log.exception("a callback failed")
 
-    cdef begin_loop_turn(self):
+    cdef begin_loop_iteration(self):
         """Begin the round of all reads by the loop's own transports in this loop iteration."""
         if not self.round.open:
             if self._next_round is not None:
-                self.tell_round()
-            self.round.begin(LONGEST_LOOP_TURN_S)
-            self._loop.call_soon(self._end_loop_turn)
+                self.notify_round()
+            self.round.begin(LONGEST_LOOP_ITERATION_S)
+            self._loop.call_soon(self._end_loop_iteration)
 
-    def _end_loop_turn(self):
+    def _end_loop_iteration(self):
         self.round.end()
 
-    cdef rest(self, Source source):
+    cdef throttle(self, Source source):
         """Check the pause of `source` at intervals from now on."""
-        self._resting.append(source)
-        if self._rest_timer is None:
-            self._rest_timer = self._loop.call_later(REST_LOOK_S, self._look_at_resting)
+        self._throttled.append(source)
+        if self._throttle_timer is None:
+            self._throttle_timer = self._loop.call_later(THROTTLE_CHECK_S, self._check_throttled)
 
-    def _look_at_resting(self):
+    def _check_throttled(self):
         cdef double now = self.round.now()
         cdef Source source
-        cdef list resting = self._resting
-        self._rest_timer = None
-        self._resting = []
-        for each in resting:
+        cdef list throttled = self._throttled
+        self._throttle_timer = None
+        self._throttled = []
+        for each in throttled:
             source = <Source>each
-            if source._resting and source._rests_until > now and not source._reading_over:
-                self._resting.append(source)
+            if source._throttled and source._throttled_until > now and not source._reading_over:
+                self._throttled.append(source)
             else:
-                source.end_rest()
-        if self._resting:
-            self._rest_timer = self._loop.call_later(REST_LOOK_S, self._look_at_resting)
-        self._inside.ring()
-        self._lobby.ring()
+                source.end_throttle()
+        if self._throttled:
+            self._throttle_timer = self._loop.call_later(THROTTLE_CHECK_S, self._check_throttled)
+        self._member_queue.update_wake()
+        self._admission_queue.update_wake()
 
     cdef int control(self, PolledTransport transport, int operation, unsigned int events):
         cdef epoll_event event
         event.events = events
         event.data.ptr = <void*>transport
-        return epoll_ctl(transport._line.epoll, operation, transport._fd, &event)
+        return epoll_ctl(transport._ready_queue.epoll, operation, transport._fd, &event)
 
 
 cdef class Source:
     """The poller's view of one connection: its protocol, its unhandled data and its pauses.
 
-    `_held` are bytes that were read but not handled; no more is read before they are. `_resting` is set while the
+    `_held` are bytes that were read but not handled; no more is read before they are. `_throttled` is set while the
     connection is above its budgets, `_paused` while its protocol has paused reading.
     """
 
@@ -405,7 +405,7 @@ cdef class Source:
         """Return bytes that were read: they are handled by the current protocol before any data still to be read."""
         if data and not self._reading_over:
             self.hold(data)
-            self._line.ring()
+            self._ready_queue.update_wake()
 
     def pause_reading(self):
         """Read nothing until `resume_reading`."""
@@ -418,19 +418,19 @@ cdef class Source:
         if self._paused:
             self._paused = False
             self.queue()
-            self._line.ring()
+            self._ready_queue.update_wake()
             self.watch_reading()
 
     def wake(self):
         """End the pause: the connection is closing, and its close frame must be read without delay."""
-        if self._resting:
-            self.end_rest()
-            self._line.ring()
+        if self._throttled:
+            self.end_throttle()
+            self._ready_queue.update_wake()
 
     cdef serve(self):
         """Handle the held data, which have reached the front of the backlog."""
         cdef bytes held = self._held
-        if held is None or self._reading_over or self._paused or self._resting:
+        if held is None or self._reading_over or self._paused or self._throttled:
             return
         self._held = None
         try:
@@ -450,13 +450,13 @@ cdef class Source:
         used = self._reader.take(data, size, self._poller.round)
         if self._reading_over or self._reader is None:
             return
-        if self._reader.rest_until > 0.0 and not self._resting:
-            self._resting = True
-            self._rests_until = self._reader.rest_until
-            self._poller.rest(self)
+        if self._reader.throttled_until > 0.0 and not self._throttled:
+            self._throttled = True
+            self._throttled_until = self._reader.throttled_until
+            self._poller.throttle(self)
         if used < size:
             self.hold(PyBytes_FromStringAndSize(data + used, size - used))
-        elif self._resting:
+        elif self._throttled:
             self.watch_reading()
 
     cdef hold(self, bytes rest):
@@ -467,12 +467,12 @@ cdef class Source:
 
     cdef queue(self):
         """Append the source to the backlog if it holds data that may be handled."""
-        if self._held is not None and not (self._in_backlog or self._resting or self._paused):
+        if self._held is not None and not (self._in_backlog or self._throttled or self._paused):
             self._in_backlog = True
-            self._line.backlog.append(self)
+            self._ready_queue.backlog.append(self)
 
-    cdef end_rest(self):
-        self._resting = False
+    cdef end_throttle(self):
+        self._throttled = False
         if not self._reading_over:
             self.queue()
             self.watch_reading()
@@ -487,7 +487,7 @@ cdef class Source:
 
     cdef bint is_wanted(self):
         """Whether more is to be read."""
-        return not (self._reading_over or self._resting or self._paused) and self._held is None
+        return not (self._reading_over or self._throttled or self._paused) and self._held is None
 
 
 cdef class PolledTransport(Source):
@@ -504,7 +504,7 @@ cdef class PolledTransport(Source):
     family = 0  # read by aiohttp before it sets TCP_NODELAY, which is set already
 
     def __cinit__(self):
-        self._doomed_fd = -1
+        self._fd_to_close = -1
 
     # --- asyncio.Transport ------------------------------------------------------------------------------------------
 
@@ -515,10 +515,10 @@ cdef class PolledTransport(Source):
     def promote(self):
         """Move the connection from the admission queue to the queue of connections in rooms; its data are read in the
         rounds of that queue from now on."""
-        if self._fd >= 0 and self._line is not self._poller._inside:
+        if self._fd >= 0 and self._ready_queue is not self._poller._member_queue:
             self._poller.control(self, EPOLL_CTL_DEL, 0)
-            self._line.forget(<void*>self)
-            self._line = self._poller._inside
+            self._ready_queue.forget(<void*>self)
+            self._ready_queue = self._poller._member_queue
             self._unwatched = False
             self._poller.control(self, EPOLL_CTL_ADD, self.wanted())
 
@@ -702,13 +702,13 @@ cdef class PolledTransport(Source):
         self._closing = self._reading_over = True
         self._unsent = None
         self._unsent_bytes = 0
-        self._doomed_fd = self._fd
+        self._fd_to_close = self._fd
         self.forget()
         self._poller._loop.call_soon(self._lost, self._write_error if error is None else error)
 
     cdef forget(self):
         self._poller.control(self, EPOLL_CTL_DEL, 0)
-        self._line.forget(<void*>self)  # its events in the current slice may be unserved
+        self._ready_queue.forget(<void*>self)  # its events in the current slice may be unserved
         self._fd = -1
         self._held = None
         self._poller._transports.discard(self)
@@ -719,7 +719,7 @@ cdef class PolledTransport(Source):
         try:
             protocol.connection_lost(error)
         finally:
-            close(self._doomed_fd)
+            close(self._fd_to_close)
 
 
 cdef class LoopTransport(Source):
@@ -753,23 +753,23 @@ cdef class LoopTransport(Source):
         """Handle or hold the `size` bytes that were decrypted."""
         if self._reading_over:
             return
-        self._poller.begin_loop_turn()
-        if self._resting or self._paused or self._held is not None or self.is_turn_over():
+        self._poller.begin_loop_iteration()
+        if self._throttled or self._paused or self._held is not None or self.is_iteration_over():
             self.hold(PyBytes_FromStringAndSize(decrypted, size))
-            self._line.ring()
+            self._ready_queue.update_wake()
             return
         try:
             self.handle(decrypted, size)
         except Exception:
             log.exception("a connection failed and is closed")
             self.abort()
-        self._line.ring()
+        self._ready_queue.update_wake()
 
-    cdef bint is_turn_over(self) except -1:
+    cdef bint is_iteration_over(self) except -1:
         """Whether the time for this connection in this loop iteration is over, so that its data wait for a round."""
         cdef Round round = self._poller.round
         cdef double now = round.now()
-        if self._line is self._poller._lobby and now >= round.started_at + LOOP_TURN_LOBBY_S:
+        if self._ready_queue is self._poller._admission_queue and now >= round.started_at + LOOP_ITERATION_ADMISSION_S:
             return True
         return now >= round.until
 
@@ -794,7 +794,7 @@ cdef class LoopTransport(Source):
             return
         event.events = EPOLLOUT
         event.data.ptr = <void*>self
-        self._kernel_is_full = epoll_ctl(self._poller._inside.epoll, EPOLL_CTL_ADD, self._fd, &event) == 0
+        self._kernel_is_full = epoll_ctl(self._poller._member_queue.epoll, EPOLL_CTL_ADD, self._fd, &event) == 0
 
     cdef bint is_open(self) except -1:
         """Whether the descriptor still belongs to this connection. The loop's transport closes it one loop iteration
@@ -812,7 +812,7 @@ cdef class LoopTransport(Source):
         """The kernel has room again, or the connection has ended."""
         cdef epoll_event event
         if self._kernel_is_full and self.is_open():
-            epoll_ctl(self._poller._inside.epoll, EPOLL_CTL_DEL, self._fd, &event)
+            epoll_ctl(self._poller._member_queue.epoll, EPOLL_CTL_DEL, self._fd, &event)
         self._kernel_is_full = False
         try:
             self.note_fullness()
@@ -823,9 +823,9 @@ cdef class LoopTransport(Source):
     cdef note_fullness(self):
         """Call `pause_writing` or `resume_writing` of the protocol if the state has changed."""
         cdef bint is_full = self._base_is_full or self._kernel_is_full
-        if is_full == self._told_full or self._lost or self._protocol is None:
+        if is_full == self._reported_full or self._lost or self._protocol is None:
             return
-        self._told_full = is_full
+        self._reported_full = is_full
         if is_full:
             self._protocol.pause_writing()
         else:
@@ -845,7 +845,7 @@ cdef class LoopTransport(Source):
         if protocol is None or self._base is None:  # notified already, or TLS failed before `connection_made`
             return
         self._reader = None  # the reader refers to the connection, which refers to this transport
-        self._poller._inside.forget(<void*>self)
+        self._poller._member_queue.forget(<void*>self)
         self._reading_over = self._closing = True
         self._held = None
         error, self._error = self._error, None
@@ -860,7 +860,7 @@ cdef class LoopTransport(Source):
 
     def promote(self):
         """Move the connection from the admission queue to the queue of connections in rooms."""
-        self._line = self._poller._inside
+        self._ready_queue = self._poller._member_queue
 
     def get_extra_info(self, name, default=None):
         return default if self._base is None else self._base.get_extra_info(name, default)
@@ -871,16 +871,16 @@ cdef class LoopTransport(Source):
         return self._closing or self._base is None or not (self._at_eof or self._lost) and self._base.is_closing()
 
     def get_write_buffer_size(self):
-        if self._is_mute():
+        if self._is_write_closed():
             return 0
         return self._base.get_write_buffer_size() + (self.not_sent() if self._kernel_is_full else 0)
 
     def set_write_buffer_limits(self, high=None, low=None):
-        if not self._is_mute():
+        if not self._is_write_closed():
             self._base.set_write_buffer_limits(high, low)
 
     def write(self, data):
-        if self._is_mute():
+        if self._is_write_closed():
             return
         self._base.write(data)
         if not self._kernel_is_full:
@@ -903,7 +903,7 @@ cdef class LoopTransport(Source):
         if self._base is not None and not self._lost:
             self._base.abort()
 
-    cdef bint _is_mute(self):
+    cdef bint _is_write_closed(self):
         """Whether there is nothing to write to, before `connection_made` or after the end of the stream."""
         return self._at_eof or self._lost or self._base is None
 

@@ -248,11 +248,11 @@ cdef class RoomSubscription:
         cdef str session_id
         cdef bytes frames, all_plain = None, all_compact = None
         cdef bint made_plain = False, made_compact = False
-        cdef Py_ssize_t receivers
+        cdef Py_ssize_t subscribers
         if len(items) == 1:
             self.fan_out_one(<StreamFrame>items[0], timestamp)
             return
-        receivers = len(self.outboxes)
+        subscribers = len(self.outboxes)
         special = set()
         for item in items:
             special.add(item.skip)
@@ -260,7 +260,7 @@ cdef class RoomSubscription:
             if not item.kind:
                 item.kind = kind_of(item.frame)
             if not item.only:  # reduced below for each subscriber that does not get it
-                hot.sent[item.kind] += receivers
+                hot.sent[item.kind] += subscribers
         for session_id, found in self.outboxes.items():
             outbox = <Outbox>found
             if outbox.slow:
@@ -286,17 +286,17 @@ cdef class RoomSubscription:
         """Append a flush of a single frame, without joining."""
         cdef Outbox outbox
         cdef str session_id
-        cdef dict receivers = self.outboxes
+        cdef dict subscribers = self.outboxes
         if not item.kind:
             item.kind = kind_of(item.frame)
         if item.only:  # looked up by id, without a scan of all subscribers
-            found = receivers.get(item.only)
-            receivers = {} if found is None else {item.only: found}
+            found = subscribers.get(item.only)
+            subscribers = {} if found is None else {item.only: found}
             if found is not None and not (<Outbox>found).slow:
                 hot.sent[item.kind] += 1
         else:
-            hot.sent[item.kind] += len(receivers)
-        for session_id, found in receivers.items():
+            hot.sent[item.kind] += len(subscribers)
+        for session_id, found in subscribers.items():
             if item.skip == session_id:
                 hot.sent[item.kind] -= 1
                 continue

@@ -14,7 +14,7 @@ cdef class DeferredSender:
 
 
 cdef class FlushScheduler:
-    cdef readonly FlushQueue plan
+    cdef readonly FlushQueue flush_queue
     cdef object _timers
     cdef object _clock
     cdef object _alarm
@@ -23,20 +23,20 @@ cdef class FlushScheduler:
     cdef object _judge
     cdef object _advise
     cdef double _judge_at
-    cdef dict _feeds
-    cdef WriteBatch _turn
+    cdef dict _subscriptions
+    cdef WriteBatch _write_batch
     cdef bint _soon
     cdef double _alarm_at
-    cdef list _line
+    cdef list _backlog
     cdef Round _round
-    cdef list _waiters
-    cdef double _waiters_at
+    cdef list _senders
+    cdef double _senders_at
 
-    cpdef plan_flush(self, double now)
-    cdef wait(self, DeferredSender waiter, double at, double now)
+    cpdef schedule_flush(self, double now)
+    cdef wait(self, DeferredSender sender, double at, double now)
     cdef release(self, double now)
     cdef write(self, double now)
-    cdef list line_up(self, list due)
+    cdef list order(self, list due)
     cdef count(self, list served, Py_ssize_t size, double now)
     cdef deliver(self, RoomCore room, list items, double now)
 
@@ -47,8 +47,8 @@ cdef class CursorRoute:
     cdef bint holds  # `value` waits for the session's own budget
     cdef CursorText value
     cdef RoomCore _room
-    cdef MemberCore _pointer
-    cdef FlushScheduler _road
+    cdef MemberCore _member
+    cdef FlushScheduler _scheduler
     cdef object _on_second
 
     cdef bint admits(self, CursorText* cursor) except -1

@@ -45,7 +45,7 @@ cdef class DeferredSender:
 
 
 cdef class FlushScheduler:
-    """Flushes rooms when `plan` requires it: by `call_soon` for a time that has passed, otherwise by `alarm`.
+    """Flushes rooms when `flush_queue` requires it: by `call_soon` for a time that has passed, otherwise by `alarm`.
 
     `deliver(room, items, now)` delivers a flush through the bus; `flushed(now)` follows when all, or as many as are
     written at once, are delivered. `judge(now)` is called about every tenth of a second in which a room is flushed,
@@ -54,8 +54,8 @@ cdef class FlushScheduler:
     group those scheduled first.
     """
 
-    def __init__(self, FlushQueue plan not None, timers, clock, alarm, deliver, flushed, judge, advise):
-        self.plan = plan
+    def __init__(self, FlushQueue flush_queue not None, timers, clock, alarm, deliver, flushed, judge, advise):
+        self.flush_queue = flush_queue
         self._timers = timers
         self._clock = clock
         self._alarm = alarm
@@ -65,25 +65,25 @@ cdef class FlushScheduler:
         self._advise = advise
         self._judge_at = -INFINITY
         self._alarm_at = INFINITY
-        self._line = []
-        self._waiters = []
-        self._waiters_at = INFINITY
+        self._backlog = []
+        self._senders = []
+        self._senders_at = INFINITY
 
-    def shorten(self, dict feeds, WriteBatch turn):
+    def use_fast_path(self, dict subscriptions, WriteBatch write_batch):
         """Enable direct delivery: while all subscribers are at the one edge of this worker, a flush that does not
-        change the subscribers goes straight to the subscriptions in `feeds`; None disables it. `turn` is the write
-        batch of this worker."""
-        self._feeds = feeds
-        self._turn = turn
+        change the subscribers goes straight to the subscriptions in `subscriptions`; None disables it. `write_batch` is
+        the write batch of this worker."""
+        self._subscriptions = subscriptions
+        self._write_batch = write_batch
 
-    def pair(self, Round round not None):
+    def use_round(self, Round round not None):
         """Shorten the reading of `round` while due rooms wait."""
         self._round = round
 
-    cpdef plan_flush(self, double now):
+    cpdef schedule_flush(self, double now):
         """Ensure that `run` is called at the next scheduled time."""
-        cdef double at = self.plan.soonest if self.plan.soonest < self._waiters_at else self._waiters_at
-        if at <= now or self._line:
+        cdef double at = self.flush_queue.soonest if self.flush_queue.soonest < self._senders_at else self._senders_at
+        if at <= now or self._backlog:
             if not self._soon:
                 self._soon = True
                 self._timers.call_soon(self.run)
@@ -91,102 +91,102 @@ cdef class FlushScheduler:
             self._alarm_at = at
             self._alarm.schedule(at)
 
-    cdef wait(self, DeferredSender waiter, double at, double now):
-        """Call `waiter.release` at monotonic second `at`, or in a flush soon after."""
-        if not waiter.listed:
-            waiter.listed = True
-            self._waiters.append(waiter)
-        if at < self._waiters_at:
-            self._waiters_at = at
-            self.plan_flush(now)
+    cdef wait(self, DeferredSender sender, double at, double now):
+        """Call `sender.release` at monotonic second `at`, or in a flush soon after."""
+        if not sender.listed:
+            sender.listed = True
+            self._senders.append(sender)
+        if at < self._senders_at:
+            self._senders_at = at
+            self.schedule_flush(now)
 
     cdef release(self, double now):
-        cdef list waiters = self._waiters
-        cdef DeferredSender waiter
+        cdef list senders = self._senders
+        cdef DeferredSender sender
         cdef double at, soonest = INFINITY
-        self._waiters, self._waiters_at = [], INFINITY
-        for each in waiters:
-            waiter = <DeferredSender>each
-            waiter.listed = False
+        self._senders, self._senders_at = [], INFINITY
+        for each in senders:
+            sender = <DeferredSender>each
+            sender.listed = False
             try:
-                at = waiter.release(now)
+                at = sender.release(now)
             except Exception:  # a fault in one value must not affect the others
                 log.exception("a deferred value failed")
                 continue
-            if at != INFINITY and not waiter.listed:
-                waiter.listed = True
-                self._waiters.append(waiter)
+            if at != INFINITY and not sender.listed:
+                sender.listed = True
+                self._senders.append(sender)
             if at < soonest:
                 soonest = at
-        if soonest < self._waiters_at:
-            self._waiters_at = soonest
+        if soonest < self._senders_at:
+            self._senders_at = soonest
 
     def run(self):
         """Flush the due rooms, for PART_S at most; the rest follows after the next round of reading."""
         cdef double now = read_clock(self._clock), until = now + PART_S
         cdef RoomCore room
-        cdef list line
+        cdef list rooms
         cdef Py_ssize_t done = 0
         self._soon = False
         self._alarm_at = INFINITY
-        if self._waiters_at <= now:
+        if self._senders_at <= now:
             self.release(now)
-        line = self.line_up(self.plan.take_due(now))
-        if self._turn is not None:
-            self._turn.hold()
+        rooms = self.order(self.flush_queue.take_due(now))
+        if self._write_batch is not None:
+            self._write_batch.hold()
         try:
-            for room in line:
+            for room in rooms:
                 done += 1
-                self.plan.begun(room)
+                self.flush_queue.begun(room)
                 try:
-                    if room.advised_ms != self.plan.advised_ms:
+                    if room.advised_ms != self.flush_queue.advised_ms:
                         self._advise(room)
                     self.deliver(room, room.take_items(now), now)
                     if room._late:
-                        self.plan.touch(room, now)
+                        self.flush_queue.touch(room, now)
                 except Exception:  # a fault in one room must not affect the others
                     log.exception("a flush failed")
                     if room._late:  # deferred cursors do not schedule a flush themselves
-                        self.plan.touch(room, now + SAMPLE_S)
-                if self._turn is not None and self._turn.waiting() >= WRITES_AT_ONCE:
+                        self.flush_queue.touch(room, now + SAMPLE_S)
+                if self._write_batch is not None and self._write_batch.waiting() >= WRITES_AT_ONCE:
                     self.write(now)
                     now = read_clock(self._clock)
                     if now >= until:
                         break
-                    self._turn.hold()
+                    self._write_batch.hold()
         finally:
             self.write(now)
-            self.count(line, done, now)
-            if done < len(line):
-                self._line = line[done:]
+            self.count(rooms, done, now)
+            if done < len(rooms):
+                self._backlog = rooms[done:]
             if self._round is not None:
-                self._round.behind = done < len(line)
+                self._round.behind = done < len(rooms)
             if now >= self._judge_at:
                 self._judge_at = now + SAMPLE_S
                 self._judge(now)
-            self.plan_flush(now)
+            self.schedule_flush(now)
 
     cdef write(self, double now):
         """Write what has been delivered. Messages to other workers go first: if this worker dies in between, its
         clients have seen nothing that other workers lack."""
-        if self._feeds is None:
+        if self._subscriptions is None:
             self._flushed(now)
-        if self._turn is not None:
-            self._turn.write()
+        if self._write_batch is not None:
+            self._write_batch.write()
 
-    cdef list line_up(self, list due):
+    cdef list order(self, list due):
         """All due rooms in the order in which they are flushed."""
         cdef RoomCore room
-        cdef list line = self._line, events, cursors
-        if line:
-            line.extend(due)
-            self._line = []
+        cdef list rooms = self._backlog, events, cursors
+        if rooms:
+            rooms.extend(due)
+            self._backlog = []
         else:
-            line = due
-        if len(line) < 2:
-            return line
+            rooms = due
+        if len(rooms) < 2:
+            return rooms
         due, events, cursors = [], [], []
-        for room in line:
+        for room in rooms:
             if room.urgent:
                 due.append(room)
             elif room.eventful:
@@ -211,14 +211,14 @@ cdef class FlushScheduler:
 
     cdef deliver(self, RoomCore room, list items, double now):
         cdef StreamFrame item
-        if self._feeds is not None:
+        if self._subscriptions is not None:
             for item in items:
                 if item.attach or item.detach or item.refusal:
                     break
             else:
-                feed = self._feeds.get(room.id) if items else None
-                if feed is not None:
-                    (<RoomSubscription>feed).fan_out(items, room.wall.iso(now) if (<RoomSubscription>feed).any_compact else "")
+                subscription = self._subscriptions.get(room.id) if items else None
+                if subscription is not None:
+                    (<RoomSubscription>subscription).fan_out(items, room.wall.iso(now) if (<RoomSubscription>subscription).any_compact else "")
                 return
         self._deliver(room, items, now)
 
@@ -227,12 +227,12 @@ cdef class CursorRoute:
     """Routes the plain cursors of one session into one room. `on_second(room, now)` is called when a second of events
     has been counted [L2]."""
 
-    def __init__(self, RoomCore room not None, MemberCore pointer not None, FlushScheduler road not None, on_second):
+    def __init__(self, RoomCore room not None, MemberCore member not None, FlushScheduler scheduler not None, on_second):
         self.key = room.id.encode()
         self.at = -INFINITY
         self._room = room
-        self._pointer = pointer
-        self._road = road
+        self._member = member
+        self._scheduler = scheduler
         self._on_second = on_second
 
     def last(self):
@@ -244,22 +244,22 @@ cdef class CursorRoute:
 
     cdef bint admits(self, CursorText* cursor) except -1:
         """Whether the room would accept the cursor with no check left but the budgets."""
-        return self._pointer.may_show() and (cursor.has_timestamp or not self._room.needs_timestamp)
+        return self._member.may_show() and (cursor.has_timestamp or not self._room.needs_timestamp)
 
     cdef bint unsent(self) except -1:
         """Whether the previous cursor is not encoded yet, so that the next one replaces it."""
-        return self._pointer.is_fresh()
+        return self._member.is_fresh()
 
     cdef put(self, CursorText* cursor, double now):
         """Pass an admitted cursor to the room, which shows it or defers it until its budgets allow it."""
         cdef RoomCore room = self._room
-        cdef MemberCore pointer = self._pointer
+        cdef MemberCore member = self._member
         cdef State before
         if room.meter.tick(now):
             self._on_second(room, now)
-        pointer.last_active_at = now
-        before = pointer._state
-        room.offer(pointer, cursor, now)
-        if pointer._state != before:  # otherwise it has replaced a cursor that is scheduled
-            self._road.plan.touch(room, now)
-            self._road.plan_flush(now)
+        member.last_active_at = now
+        before = member._state
+        room.offer(member, cursor, now)
+        if member._state != before:  # otherwise it has replaced a cursor that is scheduled
+            self._scheduler.flush_queue.touch(room, now)
+            self._scheduler.schedule_flush(now)

@@ -3,7 +3,7 @@ from koko_presence._fastpath.rounds cimport Round
 
 
 cdef class FrameReader:
-    cdef readonly double rest_until
+    cdef readonly double throttled_until
     cdef FrameListener _listener
     cdef Py_ssize_t _longest
     cdef char* _begun
@@ -18,6 +18,6 @@ cdef class FrameReader:
 
     cdef Py_ssize_t take(self, const char* data, Py_ssize_t size, Round round) except -1
     cdef Py_ssize_t take_frame(self, const char* data, Py_ssize_t size) except -1
-    cdef Py_ssize_t keep(self, const char* data, Py_ssize_t size) except -1
-    cdef tell_of_control(self)
+    cdef Py_ssize_t buffer_partial(self, const char* data, Py_ssize_t size) except -1
+    cdef report_control_frames(self)
     cdef drop(self)

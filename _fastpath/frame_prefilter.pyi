@@ -1,8 +1,8 @@
 from .listener import FrameListener
 
 class FrameReader:
-    kept_bytes: int
-    rest_until: float
+    buffered_bytes: int
+    throttled_until: float
     def __init__(self, listener: FrameListener, longest: int) -> None: ...
     def feed(self, data: bytes) -> None: ...
     def eof_received(self) -> bool: ...

@@ -17,13 +17,13 @@ from cpython.mem cimport PyMem_RawFree, PyMem_RawRealloc
 from libc.string cimport memcpy
 
 from koko_presence._fastpath.frame_boundaries cimport *
-from koko_presence._fastpath.read_budget cimport Intake
+from koko_presence._fastpath.read_budget cimport ReadBudget
 from koko_presence._fastpath.listener cimport FrameListener
 from koko_presence._fastpath.rounds cimport Round
 
 cdef enum:
     LONGEST_TEXT = 1024  # the longest plain cursor [C17]
-    LEAST_KEPT = 64
+    MIN_CAPACITY = 64
     # after a close frame was sent; more than both kernels hold of one connection, so that a regular answer is found
     MOST_AFTER_CLOSE_BYTES = 262144
 
@@ -45,7 +45,7 @@ cdef class FrameReader:
     """Passes the frames of one client to `listener`; a payload of more than `longest` bytes ends the connection.
     Transports call `take`. After `connection_lost` it holds no reference and no buffer.
 
-    `rest_until` is set by `take`: if above 0, the monotonic second before which nothing is to be read.
+    `throttled_until` is set by `take`: if above 0, the monotonic second before which nothing is to be read.
     """
 
     def __init__(self, FrameListener listener not None, Py_ssize_t longest):
@@ -56,7 +56,7 @@ cdef class FrameReader:
         PyMem_RawFree(self._begun)
 
     @property
-    def kept_bytes(self):
+    def buffered_bytes(self):
         """The bytes allocated for an incomplete frame."""
         return self._capacity
 
@@ -92,29 +92,29 @@ cdef class FrameReader:
 
     cdef Py_ssize_t take(self, const char* data, Py_ssize_t size, Round round) except -1:
         """Handle `data`, received in `round` and not kept afterwards. Returns the number of bytes handled: fewer than
-        `size` if the connection has used its share; the caller passes the rest again, after `rest_until`."""
+        `size` if the connection has used its share; the caller passes the rest again, after `throttled_until`."""
         cdef Py_ssize_t left = size, step
         cdef double received_at = round.started_at if round.open else round.now()
         cdef double until = 0.0
         cdef FrameListener listener = self._listener
-        cdef Intake intake = None if listener is None else listener.intake
+        cdef ReadBudget read_budget = None if listener is None else listener.read_budget
         cdef bint within = True
-        self.rest_until = 0.0
-        while left and self._listener is not None and not listener.deaf:
+        self.throttled_until = 0.0
+        while left and self._listener is not None and not listener.ignores_input:
             self._whole = self._slow = False
             step = 0 if self._begun_size else self.take_frame(data, left)
             if step == 0:
-                step = self.keep(data, left)
+                step = self.buffer_partial(data, left)
             data += step
             left -= step
             if listener.closing:
                 self._after_close_bytes += step
                 if self._after_close_bytes > MOST_AFTER_CLOSE_BYTES:
                     listener.on_flood_after_close()
-            elif self._whole and intake is not None:
-                within = intake.frame(received_at)
-                if not intake.invited and intake.is_uninvited():
-                    listener.on_uninvited()
+            elif self._whole and read_budget is not None:
+                within = read_budget.frame(received_at)
+                if not read_budget.preauth_lifted and read_budget.exceeds_preauth_limit():
+                    listener.on_preauth_limit()
                 if not within:
                     break
             if self._slow:  # cursors are limited by the bytes per read
@@ -124,20 +124,20 @@ cdef class FrameReader:
                         until = round.until
                 elif left and round.now() >= until:
                     break
-        if self._listener is None or listener.deaf:
+        if self._listener is None or listener.ignores_input:
             self.drop()
             return size
         if self._pings or self._pongs:
-            self.tell_of_control()
-        if intake is not None and not listener.closing:
-            if not intake.bytes_read(size - left, received_at) or not within:
-                self.rest_until = intake.resume_at
-                listener.on_rest(self.rest_until)
+            self.report_control_frames()
+        if read_budget is not None and not listener.closing:
+            if not read_budget.bytes_read(size - left, received_at) or not within:
+                self.throttled_until = read_budget.resume_at
+                listener.on_throttled(self.throttled_until)
                 if listener.closing:
-                    self.rest_until = 0.0
+                    self.throttled_until = 0.0
         return size - left
 
-    cdef tell_of_control(self):
+    cdef report_control_frames(self):
         cdef int pings = self._pings, pongs = self._pongs
         cdef bytes ping = self._ping
         self._pings = self._pongs = 0
@@ -171,7 +171,7 @@ cdef class FrameReader:
             self._slow = True
             payload = PyBytes_FromStringAndSize(NULL, header.length)
             unmask(PyBytes_AS_STRING(payload), data + at, header.length, header.mask)
-            if listener.intake is not None:
+            if listener.read_budget is not None:
                 if header.opcode == PING:
                     self._ping = payload
                     self._pings += 1
@@ -180,11 +180,11 @@ cdef class FrameReader:
                     self._pongs += 1
                     return at + header.length
                 if header.opcode == CLOSE:
-                    self.tell_of_control()
+                    self.report_control_frames()
             listener.on_frame(header.opcode, header.fin, payload)
         return at + header.length
 
-    cdef Py_ssize_t keep(self, const char* data, Py_ssize_t size) except -1:
+    cdef Py_ssize_t buffer_partial(self, const char* data, Py_ssize_t size) except -1:
         """Append to the incomplete frame the bytes of `data` that belong to it, and handle it once it is complete.
         Returns their number. The payload is only awaited after a valid header."""
         cdef Header header
@@ -194,7 +194,7 @@ cdef class FrameReader:
         cdef Py_ssize_t capacity
         cdef char* begun
         if needed > self._capacity:
-            capacity = max(needed, min(whole, 2 * self._capacity), LEAST_KEPT)
+            capacity = max(needed, min(whole, 2 * self._capacity), MIN_CAPACITY)
             begun = <char*>PyMem_RawRealloc(self._begun, capacity)
             if begun == NULL:
                 raise MemoryError

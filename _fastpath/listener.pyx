@@ -6,30 +6,31 @@ Python.
 import logging
 
 from koko_presence._fastpath.session_limits cimport SessionRateLimiter
-from koko_presence._fastpath.read_budget cimport Intake
+from koko_presence._fastpath.read_budget cimport ReadBudget
 
 log = logging.getLogger("koko_presence.connection")
 
 
 cdef class FrameListener:
     """Base of the connection. `closing` is set once a close frame was sent or received, after which only a close frame
-    is handled; `deaf` once nothing is handled any more. `parts` is a list while a fragmented message is incomplete,
-    `gate` the rate limiter of the session, None before there is one. `intake` has the connection's budgets; None means
-    no limits.
+    is handled; `ignores_input` once nothing is handled any more. `parts` is a list while a fragmented message is
+    incomplete, `rate_limiter` the rate limiter of the session, None before there is one. `read_budget` has the
+    connection's budgets; None means no limits.
 
     Subclasses implement `on_frame(kind, fin, payload)` for every frame that is not a plain cursor, `on_bad_frame(code,
     reason)` for a protocol error, after which they must set `deaf`, `pause_writing`, `resume_writing`, and `on_lost`,
-    the last call, which occurs once. With an `intake` also `on_pings(payload, count)` and `on_pongs(count)` for those
-    of one read, `on_rest(until)` when the connection exceeds its budgets and is not read before monotonic second
-    `until`, `on_uninvited` for each frame beyond those allowed before authentication, and `on_flood_after_close`.
+    the last call, which occurs once. With an `read_budget` also `on_pings(payload, count)` and `on_pongs(count)` for
+    those of one read, `on_throttled(until)` when the connection exceeds its budgets and is not read before monotonic
+    second `until`, `on_preauth_limit` for each frame beyond those allowed before authentication, and
+    `on_flood_after_close`.
     """
 
     cdef bint take_text(self, const char* text, Py_ssize_t size):
         """Handle a complete text message if it is a plain cursor that the rate limiter accepts; False for any other."""
-        if self.gate is None or self.parts is not None or self.closing:
+        if self.rate_limiter is None or self.parts is not None or self.closing:
             return False
         try:
-            return self.gate.pass_through(text, size)
+            return self.rate_limiter.pass_through(text, size)
         except Exception:  # a fault in one cursor must not affect other messages, as on the bus
             log.exception("a cursor failed")
             return True

@@ -4,7 +4,7 @@ from koko_presence._fastpath.delivery_window cimport DeliveryWindow
 cdef class WriteBatch:
     cdef list _dirty
     cdef object _call_soon
-    cdef bint _planned
+    cdef bint _scheduled
 
     cdef note(self, Outbox outbox)
     cdef inline Py_ssize_t waiting(self):
@@ -21,7 +21,7 @@ cdef class Outbox:
     cdef object _transport
     cdef object _clock
     cdef DeliveryWindow _window
-    cdef WriteBatch _turn
+    cdef WriteBatch _write_batch
     cdef bytes _first
     cdef list _more
     cdef dict _merged

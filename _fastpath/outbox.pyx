@@ -34,18 +34,18 @@ cdef class WriteBatch:
 
     cdef note(self, Outbox outbox):
         self._dirty.append(outbox)
-        if not self._planned:
-            self._planned = True
+        if not self._scheduled:
+            self._scheduled = True
             self._call_soon(self.write)
 
     cpdef hold(self):
         """Do not schedule `write`: the caller delivers and calls it itself."""
-        self._planned = True
+        self._scheduled = True
 
     cpdef write(self):
         """Write all outboxes, once per socket."""
         cdef list dirty = self._dirty
-        self._planned = False
+        self._scheduled = False
         if not dirty:
             return
         self._dirty = []
@@ -64,11 +64,11 @@ cdef class Outbox:
     author follows. `on_slow()` is called at `hard_bytes`.
     """
 
-    def __init__(self, wire, Py_ssize_t soft_bytes, Py_ssize_t hard_bytes, WriteBatch turn not None, on_slow):
+    def __init__(self, wire, Py_ssize_t soft_bytes, Py_ssize_t hard_bytes, WriteBatch write_batch not None, on_slow):
         self._wire = wire
         self._soft_bytes = soft_bytes
         self._hard_bytes = hard_bytes
-        self._turn = turn
+        self._write_batch = write_batch
         self._on_slow = on_slow
         self._fd = -1
 
@@ -118,7 +118,7 @@ cdef class Outbox:
         answer must not wait for them."""
         if self._first is None:
             self._first = frames  # one write per iteration is the common case and needs no list
-            self._turn.note(self)
+            self._write_batch.note(self)
             return
         if self._more is None:
             self._more = []

@@ -1,8 +1,8 @@
-cdef class Intake:
-    cdef readonly bint invited
+cdef class ReadBudget:
+    cdef readonly bint preauth_lifted
     cdef readonly long long frames
     cdef readonly double resume_at
-    cdef int _uninvited_frames
+    cdef int _preauth_frames
     cdef double _frame_s
     cdef double _frames_slack_s
     cdef double _frames_full_at
@@ -13,4 +13,4 @@ cdef class Intake:
     cpdef bint frame(self, double now)
     cpdef bint bytes_read(self, Py_ssize_t size, double now)
     cdef bint allows(self, double ready_at, double now) noexcept
-    cpdef bint is_uninvited(self)
+    cpdef bint exceeds_preauth_limit(self)

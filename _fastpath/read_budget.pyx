@@ -10,31 +10,31 @@ cdef double LEAST_PAUSE_S = 0.02
 cdef double ROUNDING_S = 1e-6  # of many additions
 
 
-cdef class Intake:
+cdef class ReadBudget:
     """The budgets of one connection. Times are monotonic seconds, at which the data could have been read.
 
     `frames_hz` frames per second with `frames_burst` at once; likewise bytes, whose burst must hold one whole frame.
-    Before `invite` at most `uninvited_frames` frames are allowed. `frames` counts all frames. Written by
+    Before `lift_preauth_limit` at most `preauth_frames` frames are allowed. `frames` counts all frames. Written by
     `FrameReader` and the connection.
     """
 
     def __init__(self, double frames_hz, double frames_burst, double bytes_hz, double bytes_burst,
-                 int uninvited_frames):
+                 int preauth_frames):
         if frames_hz <= 0.0 or frames_burst < 1.0 or bytes_hz <= 0.0 or bytes_burst < 1.0:
             raise ValueError("rates must be above 0 and bursts at least 1")
         self._frame_s = 1.0 / frames_hz
         self._frames_slack_s = frames_burst / frames_hz
         self._byte_s = 1.0 / bytes_hz
         self._bytes_slack_s = bytes_burst / bytes_hz
-        self._uninvited_frames = uninvited_frames
+        self._preauth_frames = preauth_frames
 
-    def invite(self):
+    def lift_preauth_limit(self):
         """The client is authenticated: lift the limit on frames."""
-        self.invited = True
+        self.preauth_lifted = True
 
-    def expel(self):
+    def restore_preauth_limit(self):
         """The authentication has failed: apply the limit on frames again, from 0."""
-        self.invited = False
+        self.preauth_lifted = False
         self.frames = 0
 
     cpdef bint frame(self, double now):
@@ -56,6 +56,6 @@ cdef class Intake:
             self.resume_at = ready_at
         return False
 
-    cpdef bint is_uninvited(self):
+    cpdef bint exceeds_preauth_limit(self):
         """Whether the client has sent more frames than are allowed before authentication."""
-        return not self.invited and self.frames > self._uninvited_frames
+        return not self.preauth_lifted and self.frames > self._preauth_frames

@@ -32,7 +32,7 @@ cdef class RoomCore:
     cdef readonly WallClock wall
     cdef readonly TokenBucket budget
     cdef readonly Meter meter
-    cdef readonly FlushPacing pace
+    cdef readonly FlushPacing pacing
     cdef readonly dict members
     cdef public bint urgent
     cdef public int advised_ms  # the send interval that the room has announced last
@@ -42,17 +42,17 @@ cdef class RoomCore:
     cdef MemberCore _first  # the members with a FRESH cursor, in the order of arrival
     cdef MemberCore _last
     cdef list _late  # the members with a deferred cursor, in the order in which they began to wait
-    cdef double planned_at
+    cdef double scheduled_at
     cdef double touched_at  # when the first of the pending frames arrived
     cdef double flushing_since  # `touched_at` of the frames being flushed; below 0 for none
 
     cdef encode_all(self)
     cpdef list take_items(self, double now)
-    cdef offer(self, MemberCore pointer, CursorText* cursor, double now)
+    cdef offer(self, MemberCore member, CursorText* cursor, double now)
     cdef release(self, double now)
-    cdef admit(self, MemberCore pointer, double now)
+    cdef admit(self, MemberCore member, double now)
     cdef double late_at(self, double now)
-    cdef encode(self, MemberCore pointer)
+    cdef encode(self, MemberCore member)
 
 
 cdef class MemberCore:
@@ -92,8 +92,8 @@ cdef class FlushQueue:
 
     cpdef double window_for(self, Py_ssize_t members)
     cpdef touch(self, RoomCore room, double now)
-    cpdef urge(self, RoomCore room, double now)
+    cpdef schedule_now(self, RoomCore room, double now)
     cpdef list take_due(self, double now)
     cdef begun(self, RoomCore room)
-    cdef double pace(self, RoomCore room, double at)
-    cdef plan(self, RoomCore room, double at)
+    cdef double paced_at(self, RoomCore room, double at)
+    cdef schedule(self, RoomCore room, double at)

@@ -20,7 +20,7 @@ from msgspec import UNSET
 from koko_presence._fastpath.counters cimport hot
 from koko_presence._fastpath.fanout cimport CursorTemplate, StreamFrame
 from koko_presence._fastpath.cursor_parser cimport CursorText
-from koko_presence._fastpath.throttle cimport CROWDED_WAIT_S, Meter, TokenBucket, Coalescer
+from koko_presence._fastpath.throttle cimport SHARED_BUDGET_WAIT_S, Meter, TokenBucket, Coalescer
 from koko_presence._fastpath.wallclock cimport WallClock
 from koko_presence.protocol.messages import Cursor
 
@@ -31,7 +31,7 @@ cdef double BUSY = BUSY_FRAMES_PER_WINDOW
 cdef double MEMORY_S = 0.1
 cdef double WRITE_S = 5e-6  # the cost of one socket write
 cdef double SHARE = 1.0 / 16.0  # of a worker's time for the writes of one room: 8 ms for 100 members
-cdef double TAKEN_OUT = -INFINITY  # `planned_at` of a room that is about to be flushed
+cdef double TAKEN_OUT = -INFINITY  # `scheduled_at` of a room that is about to be flushed
 
 
 cdef class FlushPacing:
@@ -74,12 +74,12 @@ cdef class RoomCore:
         self.budget = budget
         self.meter = meter
         self.needs_timestamp = needs_timestamp  # a cursor in a room with a video has a media time [E4]
-        self.pace = FlushPacing()
+        self.pacing = FlushPacing()
         self.members = {}
         self._out = []
         self._late = []
         self.urgent = False  # playback and control do not wait for a window
-        self.planned_at = INFINITY
+        self.scheduled_at = INFINITY
 
     @property
     def out(self):
@@ -113,22 +113,22 @@ cdef class RoomCore:
         self.budget = budget
         self.meter = meter
         self.needs_timestamp = needs_timestamp
-        self.pace = FlushPacing()
+        self.pacing = FlushPacing()
 
     def settle(self):
         """Encode the FRESH cursors now: other events follow, or their visibility is about to change."""
         self.encode_all()
 
     cdef encode_all(self):
-        cdef MemberCore pointer
+        cdef MemberCore member
         while self._first is not None:
-            pointer = self._first
-            self._first = pointer._after
-            pointer._after = None
-            pointer._state = IDLE
+            member = self._first
+            self._first = member._after
+            member._after = None
+            member._state = IDLE
             if self._first is None:
                 self._last = None
-            self.encode(pointer)
+            self.encode(member)
 
     cpdef list take_items(self, double now):
         """Admit the cursors whose tokens are available, and take all frames out of the stream."""
@@ -139,107 +139,108 @@ cdef class RoomCore:
         items = self._out
         self._out = []
         self.urgent = self.eventful = False
-        self.pace.flushed(now, len(items))
+        self.pacing.flushed(now, len(items))
         return items
 
-    def show_cursor(self, MemberCore pointer not None, cursor not None, double now):
+    def show_cursor(self, MemberCore member not None, cursor not None, double now):
         """Accept a plain cursor from the Python path: into the stream if its budgets allow it, otherwise as the
         deferred one."""
         cdef CursorText text
         read_cursor(&text, cursor)
-        self.offer(pointer, &text, now)
+        self.offer(member, &text, now)
 
-    def show_now(self, MemberCore pointer not None, cursor not None, double now):
+    def show_now(self, MemberCore member not None, cursor not None, double now):
         """Accept a plain cursor whose tokens are taken."""
         cdef CursorText text
         read_cursor(&text, cursor)
         self.encode_all()
-        self.drop_late(pointer)
-        copy_value(&pointer._newest, &text)
-        self.admit(pointer, now)
+        self.drop_late(member)
+        copy_value(&member._newest, &text)
+        self.admit(member, now)
 
-    def drop_late(self, MemberCore pointer not None):
+    def drop_late(self, MemberCore member not None):
         """Drop the deferred cursor of a member; returns whether there was one."""
-        if pointer._state != LATE:
+        if member._state != LATE:
             return False
-        pointer._state = IDLE
-        self._late.remove(pointer)
+        member._state = IDLE
+        self._late.remove(member)
         return True
 
     def admit_late(self, double now):
         """Admit all deferred cursors regardless of their budgets, since they are not part of the room's record."""
         late, self._late = self._late, []
-        for pointer in late:
-            self.admit(<MemberCore>pointer, now)
+        for member in late:
+            self.admit(<MemberCore>member, now)
 
-    cdef offer(self, MemberCore pointer, CursorText* cursor, double now):
-        if pointer._state == IDLE and pointer.cursor_bucket.ready_at(now) <= now and self.budget.take(now):
-            pointer.cursor_bucket.take(now)
-            copy_value(&pointer._newest, cursor)
-            self.admit(pointer, now)
+    cdef offer(self, MemberCore member, CursorText* cursor, double now):
+        if member._state == IDLE and member.cursor_bucket.ready_at(now) <= now and self.budget.take(now):
+            member.cursor_bucket.take(now)
+            copy_value(&member._newest, cursor)
+            self.admit(member, now)
             return
-        if pointer._state == FRESH:
-            copy_value(&pointer._shown, cursor)
-            pointer._unread = True
-            pointer._came_at = now
+        if member._state == FRESH:
+            copy_value(&member._shown, cursor)
+            member._unread = True
+            member._came_at = now
             hot.cursors_superseded += 1
             return
-        copy_value(&pointer._newest, cursor)
-        if pointer._state == LATE:
+        copy_value(&member._newest, cursor)
+        if member._state == LATE:
             hot.cursors_superseded += 1
             return
-        pointer._state = LATE
-        self._late.append(pointer)
+        member._state = LATE
+        self._late.append(member)
 
-    cdef admit(self, MemberCore pointer, double now):
+    cdef admit(self, MemberCore member, double now):
         """Make the newest cursor the shown one; it is encoded later."""
-        pointer._shown = pointer._newest
-        pointer._unread = True
-        pointer.cursor_put_away = False
-        pointer._came_at = now
-        pointer._state = FRESH
+        member._shown = member._newest
+        member._unread = True
+        member.cursor_put_away = False
+        member._came_at = now
+        member._state = FRESH
         if self._last is None:
-            self._first = pointer
+            self._first = member
         else:
-            self._last._after = pointer
-        self._last = pointer
+            self._last._after = member
+        self._last = member
 
     cdef release(self, double now):
         """Admit deferred cursors, the earliest first, as far as their budgets allow."""
-        cdef MemberCore pointer
+        cdef MemberCore member
         cdef list late = self._late, still = []
         for each in late:
-            pointer = <MemberCore>each
-            if pointer.cursor_bucket.ready_at(now) <= now and self.budget.take(now):
-                pointer.cursor_bucket.take(now)
-                self.admit(pointer, now)
+            member = <MemberCore>each
+            if member.cursor_bucket.ready_at(now) <= now and self.budget.take(now):
+                member.cursor_bucket.take(now)
+                self.admit(member, now)
             else:
-                still.append(pointer)
+                still.append(member)
         self._late = still
 
     cdef double late_at(self, double now):
-        """When the first deferred cursor may get its token; a shared budget is checked again after CROWDED_WAIT_S."""
+        """When the first deferred cursor may get its token; a shared budget is checked again after
+        SHARED_BUDGET_WAIT_S."""
         cdef double at = INFINITY, ready_at
         for each in self._late:
             ready_at = (<MemberCore>each).cursor_bucket.ready_at(now)
             if ready_at < at:
                 at = ready_at
-        if self.budget.ready_at(now) > now and at < now + CROWDED_WAIT_S:
-            at = now + CROWDED_WAIT_S
+        if self.budget.ready_at(now) > now and at < now + SHARED_BUDGET_WAIT_S:
+            at = now + SHARED_BUDGET_WAIT_S
         return at
 
-    cdef encode(self, MemberCore pointer):
-        cdef CursorValue* value = &pointer._shown
-        if pointer._template is None:
-            pointer._template = CursorTemplate(
-                self.id, pointer.user_id, pointer.session_id, pointer._color, pointer._index,
-                "c" + pointer.session_id,
+    cdef encode(self, MemberCore member):
+        cdef CursorValue* value = &member._shown
+        if member._template is None:
+            member._template = CursorTemplate(
+                self.id, member.user_id, member.session_id, member._color, member._index,
+                "c" + member.session_id,
             )
         self._seq += 1
         self._out.append(
-            pointer._template.item(
+            member._template.item(
                 value.has_timestamp, value.has_point, value.timestamp, value.x, value.y,
-                self.wall.text(pointer._came_at), self._seq,
+                self.wall.text(member._came_at), self._seq,
             )
         )
 
@@ -341,14 +342,14 @@ cdef class FlushQueue:
         """Schedule the flush of a room that may have frames or deferred cursors."""
         cdef double at
         if room._first is not None or room._out:
-            if room.planned_at == INFINITY or room.touched_at > now:
+            if room.scheduled_at == INFINITY or room.touched_at > now:
                 room.touched_at = now
-            self.plan(room, now if room.urgent else self.pace(room, now))
+            self.schedule(room, now if room.urgent else self.paced_at(room, now))
         elif room._late:  # else the flush above admits them or schedules the next one
             at = room.late_at(now)
-            if room.planned_at == INFINITY:
+            if room.scheduled_at == INFINITY:
                 room.touched_at = at
-            self.plan(room, self.pace(room, at))
+            self.schedule(room, self.paced_at(room, at))
 
     cpdef double window_for(self, Py_ssize_t members):
         """The window of a busy room with this many members, in seconds."""
@@ -357,23 +358,23 @@ cdef class FlushQueue:
             return self.window_s
         return max(self.window_s, min(long_enough, self.ceiling_s))
 
-    cdef double pace(self, RoomCore room, double at):
+    cdef double paced_at(self, RoomCore room, double at):
         """When to flush a room whose frames are ready at monotonic second `at`."""
         cdef double window_s = self.window_for(len(room.members))
-        return room.pace.after(at, window_s) if self.full else room.pace.flush_at(at, window_s)
+        return room.pacing.after(at, window_s) if self.full else room.pacing.flush_at(at, window_s)
 
-    cpdef urge(self, RoomCore room, double now):
+    cpdef schedule_now(self, RoomCore room, double now):
         """Schedule a flush of the room now, regardless of its pacing: it sends its last frames."""
-        if room.planned_at == INFINITY or room.touched_at > now:
+        if room.scheduled_at == INFINITY or room.touched_at > now:
             room.touched_at = now
-        self.plan(room, now)
+        self.schedule(room, now)
 
-    cdef plan(self, RoomCore room, double at):
-        if at >= room.planned_at:
+    cdef schedule(self, RoomCore room, double at):
+        if at >= room.scheduled_at:
             return
-        if room.planned_at == INFINITY:
+        if room.scheduled_at == INFINITY:
             self._rooms.append(room)
-        room.planned_at = at
+        room.scheduled_at = at
         if at < self.soonest:
             self.soonest = at
 
@@ -384,18 +385,18 @@ cdef class FlushQueue:
         cdef list due = [], later = []
         cdef double soonest = INFINITY
         for room in self._rooms:
-            if room.planned_at <= now:
-                room.planned_at = TAKEN_OUT
+            if room.scheduled_at <= now:
+                room.scheduled_at = TAKEN_OUT
                 due.append(room)
             else:
                 later.append(room)
-                if room.planned_at < soonest:
-                    soonest = room.planned_at
+                if room.scheduled_at < soonest:
+                    soonest = room.scheduled_at
         self._rooms = later
         self.soonest = soonest
         return due
 
     cdef begun(self, RoomCore room):
         """The flush of a removed room begins: later frames belong to the next flush."""
-        room.planned_at = INFINITY
+        room.scheduled_at = INFINITY
         room.flushing_since = room.touched_at if room._first is not None or room._out or room._late else -1.0

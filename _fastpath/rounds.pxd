@@ -4,7 +4,7 @@ cdef class Round:
     cdef readonly bint open
     cdef readonly unsigned long long number
     cdef public double longest_s
-    cdef public double longest_lobby_s
+    cdef public double longest_admission_s
     cdef public double longest_behind_s
     cdef public bint behind
     cdef public double socket_s
@@ -12,9 +12,9 @@ cdef class Round:
     cdef object _clock
 
     cdef double now(self) except? -1.0
-    cdef double _lobby_waits_since
-    cdef void note_lobby(self, bint served_all, double since) noexcept
-    cpdef double lobby_waits_for(self, double now)
+    cdef double _admission_waits_since
+    cdef void note_admission(self, bint served_all, double since) noexcept
+    cpdef double admission_waits_for(self, double now)
     cdef int begin(self, double longest_s) except -1
     cdef void end(self) noexcept
     cpdef double received_at(self, double now)

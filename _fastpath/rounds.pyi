@@ -6,11 +6,11 @@ class Round:
     open: bool
     number: int
     longest_s: float
-    longest_lobby_s: float
+    longest_admission_s: float
     longest_behind_s: float
     behind: bool
     socket_s: float
     socket_bytes: int
     def __init__(self, clock: Callable[[], float] = ...) -> None: ...
-    def lobby_waits_for(self, now: float) -> float: ...
+    def admission_waits_for(self, now: float) -> float: ...
     def received_at(self, now: float) -> float: ...

@@ -15,7 +15,7 @@ from koko_presence._fastpath.system cimport monotonic
 cdef class Round:
     """The limits and the time of the round. Written by the poller of the same loop only, except for the limits.
 
-    `longest_s` is the time of a round for sockets in rooms, `longest_lobby_s` for sockets in the admission queue;
+    `longest_s` is the time of a round for sockets in rooms, `longest_admission_s` for sockets in the admission queue;
     `socket_bytes` and `socket_s` limit one socket per round. `started_at` is the monotonic second of the start, `open`
     is set during a round, `number` counts rounds. `clock` returns monotonic seconds; tests pass their own. While the
     worker is `behind` with writing, a round lasts `longest_behind_s` at most: data that are read faster than they are
@@ -25,7 +25,7 @@ cdef class Round:
     def __init__(self, clock=real_clock):
         self._clock = clock
         self.longest_s = 0.006
-        self.longest_lobby_s = 0.001
+        self.longest_admission_s = 0.001
         self.longest_behind_s = 0.003
         self.socket_s = 0.001
         self.socket_bytes = 16384
@@ -45,20 +45,20 @@ cdef class Round:
     cdef void end(self) noexcept:
         self.open = False
 
-    cdef void note_lobby(self, bint served_all, double since) noexcept:
+    cdef void note_admission(self, bint served_all, double since) noexcept:
         """Record the end of a round of the admission queue: with all sockets served, or by its time limit. In the
         latter case the next one has waited since monotonic second `since`; 0.0 if unknown."""
         if served_all:
-            self._lobby_waits_since = 0.0
+            self._admission_waits_since = 0.0
         elif since > 0.0:
-            self._lobby_waits_since = since
-        elif self._lobby_waits_since == 0.0:
-            self._lobby_waits_since = self.started_at
+            self._admission_waits_since = since
+        elif self._admission_waits_since == 0.0:
+            self._admission_waits_since = self.started_at
 
-    cpdef double lobby_waits_for(self, double now):
+    cpdef double admission_waits_for(self, double now):
         """The seconds that the next socket of the admission queue has waited. If unknown, the seconds since when the
         queue has not been served completely, which no socket of it has exceeded."""
-        return now - self._lobby_waits_since if self._lobby_waits_since else 0.0
+        return now - self._admission_waits_since if self._admission_waits_since else 0.0
 
     cpdef double received_at(self, double now):
         """When data handled at monotonic second `now` could have been read: the start of the current round, `now`

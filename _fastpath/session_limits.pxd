@@ -6,19 +6,19 @@ from koko_presence._fastpath.throttle cimport TokenBucket
 
 cdef class SessionRateLimiter(DeferredSender):
     cdef readonly double seen_at
-    cdef readonly double stirred_at
+    cdef readonly double last_activity_at
     cdef public bint open
-    cdef public bint awake
-    cdef public bint crowded
+    cdef public bint active
+    cdef public bint has_pending
     cdef TokenBucket _messages
     cdef TokenBucket _cursors
     cdef Py_ssize_t _max_bytes
     cdef object _clock
     cdef object _rooms
     cdef Round _round
-    cdef list _lanes
+    cdef list _routes
     cdef list _late
 
     cdef bint pass_through(self, const char* text, Py_ssize_t size) except -1
-    cdef hold(self, CursorRoute lane, CursorText* cursor, double now)
+    cdef hold(self, CursorRoute route, CursorText* cursor, double now)
     cdef CursorRoute find(self, str room_id)

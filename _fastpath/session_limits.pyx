@@ -30,11 +30,12 @@ log = logging.getLogger("koko_presence.connection")
 cdef class SessionRateLimiter(DeferredSender):
     """The rate limiter of one session.
 
-    `seen_at` is the time of the last message, `stirred_at` of the last one that was not only a heartbeat [D4]. Plain
-    cursors pass while the session is `open` (past auth), `awake` (no status change to active is due) and not `crowded`
-    (no cursor waits on the Python path, and the session is not invisible). `rooms.show_late(room_id, cursor, now)` gets a
-    deferred cursor that its route does not accept any more; `rooms.note_flood(now)` is called for each cursor above the
-    connection's rate and returns whether that is still tolerated.
+    `seen_at` is the time of the last message, `last_activity_at` of the last one that was not only a heartbeat [D4].
+    Plain cursors pass while the session is `open` (past auth), `active` (no status change to active is due) and not
+    `has_pending` (no cursor waits on the Python path, and the session is not invisible).
+    `rooms.show_late(room_id, cursor, now)` gets a deferred cursor that its route does not accept any more;
+    `rooms.note_flood(now)` is called for each cursor above the connection's rate and returns whether that is still
+    tolerated.
     """
 
     def __init__(self, TokenBucket messages not None, TokenBucket cursors not None, Py_ssize_t max_bytes, clock,
@@ -45,41 +46,41 @@ cdef class SessionRateLimiter(DeferredSender):
         self._clock = clock
         self._rooms = rooms
         self._round = round
-        self._lanes = []
+        self._routes = []
         self._late = []  # routes whose newest cursor waits for the session's budget, the longest first
-        self.seen_at = self.stirred_at = now
+        self.seen_at = self.last_activity_at = now
 
-    def note_life(self, double now):
+    def note_received(self, double now):
         """Record a message of any kind."""
         self.seen_at = now
 
-    def note_stir(self, double now):
+    def note_activity(self, double now):
         """Record a message other than a heartbeat."""
-        self.stirred_at = now
+        self.last_activity_at = now
 
-    def add_lane(self, CursorRoute lane not None):
+    def add_route(self, CursorRoute route not None):
         """Add the route to a room that the session has joined; a deferred cursor moves to it from a previous route."""
-        cdef CursorRoute before = self.find(lane.key.decode())
-        self._lanes = [lane] + [each for each in self._lanes if (<CursorRoute>each).key != lane.key]
+        cdef CursorRoute before = self.find(route.key.decode())
+        self._routes = [route] + [each for each in self._routes if (<CursorRoute>each).key != route.key]
         if before is not None and before.holds:
-            lane.holds, lane.value = True, before.value
-            self._late[self._late.index(before)] = lane
+            route.holds, route.value = True, before.value
+            self._late[self._late.index(before)] = route
 
-    def drop_lane(self, str room_id not None):
+    def drop_route(self, str room_id not None):
         """Remove the route to a room. Returns the deferred cursor, None without one."""
         waited = self.take_back(room_id)
         key = room_id.encode()
-        self._lanes = [each for each in self._lanes if (<CursorRoute>each).key != key]
+        self._routes = [each for each in self._routes if (<CursorRoute>each).key != key]
         return waited
 
     def take_back(self, str room_id not None):
         """Remove and return the deferred cursor for a room; None without one."""
-        cdef CursorRoute lane = self.find(room_id)
-        if lane is None or not lane.holds:
+        cdef CursorRoute route = self.find(room_id)
+        if route is None or not route.holds:
             return None
-        lane.holds = False
-        self._late.remove(lane)
-        return as_cursor(&lane.value)
+        route.holds = False
+        self._late.remove(route)
+        return as_cursor(&route.value)
 
     def take_all_back(self):
         """Remove and return all deferred cursors, as (room id, cursor), the longest waiting first."""
@@ -90,25 +91,25 @@ cdef class SessionRateLimiter(DeferredSender):
 
     def unsent(self, str room_id not None):
         """Whether the session's last cursor is still on its way into the room, so that the next one replaces it."""
-        cdef CursorRoute lane = self.find(room_id)
-        return lane is not None and lane.unsent()
+        cdef CursorRoute route = self.find(room_id)
+        return route is not None and route.unsent()
 
     def last_cursor(self, str room_id not None):
         """The session's last cursor in a room of another worker. None if unknown; a cursor without position and media
         time if it was hidden."""
-        cdef CursorRoute lane = self.find(room_id)
-        return None if lane is None else lane.last()
+        cdef CursorRoute route = self.find(room_id)
+        return None if route is None else route.last()
 
     def note_last(self, str room_id not None, cursor):
         """Record the last cursor in a room that took the Python path; None if the room's next owner must not get it."""
-        cdef CursorRoute lane = self.find(room_id)
-        if lane is not None:
-            lane.note_last(cursor)
+        cdef CursorRoute route = self.find(room_id)
+        if route is not None:
+            route.note_last(cursor)
 
     def forget_last(self):
         """Drop all last cursors, because the session hides its cursor or has hidden it until now: no next owner gets
         them."""
-        for each in self._lanes:
+        for each in self._routes:
             each.note_last(None)
 
     def take(self, bytes data not None):
@@ -117,51 +118,51 @@ cdef class SessionRateLimiter(DeferredSender):
 
     cdef CursorRoute find(self, str room_id):
         cdef bytes key = room_id.encode()
-        for each in self._lanes:
+        for each in self._routes:
             if (<CursorRoute>each).key == key:
                 return <CursorRoute>each
         return None
 
     cdef bint pass_through(self, const char* text, Py_ssize_t size) except -1:
         cdef CursorText cursor
-        cdef CursorRoute lane
+        cdef CursorRoute route
         cdef double now
-        if not self.open or not self.awake or self.crowded or size > self._max_bytes:
+        if not self.open or not self.active or self.has_pending or size > self._max_bytes:
             return False
         if not scan_cursor(text, size, &cursor):
             return False
-        for each in self._lanes:
-            lane = <CursorRoute>each
-            if PyBytes_GET_SIZE(lane.key) == cursor.room_size and (
-                memcmp(PyBytes_AS_STRING(lane.key), cursor.room, cursor.room_size) == 0
+        for each in self._routes:
+            route = <CursorRoute>each
+            if PyBytes_GET_SIZE(route.key) == cursor.room_size and (
+                memcmp(PyBytes_AS_STRING(route.key), cursor.room, cursor.room_size) == 0
             ):
                 break
         else:
             return False
         now = self._round.started_at if self._round.open else read_clock(self._clock)
-        if not lane.admits(&cursor):
+        if not route.admits(&cursor):
             return False
-        if lane.at != now and not self._messages.take(now) and not self._rooms.note_flood(now):
+        if route.at != now and not self._messages.take(now) and not self._rooms.note_flood(now):
             return False
-        lane.at = self.seen_at = self.stirred_at = now
+        route.at = self.seen_at = self.last_activity_at = now
         hot.cursors_received += 1
-        if lane.holds:
-            lane.value = cursor
+        if route.holds:
+            route.value = cursor
             hot.cursors_superseded += 1
-        elif lane.unsent() or self._cursors.take(now):
-            lane.put(&cursor, now)
+        elif route.unsent() or self._cursors.take(now):
+            route.put(&cursor, now)
         else:
-            self.hold(lane, &cursor, now)
+            self.hold(route, &cursor, now)
         return True
 
-    cdef hold(self, CursorRoute lane, CursorText* cursor, double now):
-        lane.holds, lane.value = True, cursor[0]
-        self._late.append(lane)
+    cdef hold(self, CursorRoute route, CursorText* cursor, double now):
+        route.holds, route.value = True, cursor[0]
+        self._late.append(route)
         if len(self._late) == 1:
-            lane._road.wait(self, self._cursors.ready_at(now), now)
+            route._scheduler.wait(self, self._cursors.ready_at(now), now)
 
     cdef double release(self, double now) except? -1.0:
-        cdef CursorRoute lane
+        cdef CursorRoute route
         while self._late:
             if not self.open:
                 for each in self._late:
@@ -170,13 +171,13 @@ cdef class SessionRateLimiter(DeferredSender):
                 break
             if not self._cursors.take(now):
                 return self._cursors.ready_at(now)
-            lane = <CursorRoute>self._late.pop(0)
-            lane.holds = False
+            route = <CursorRoute>self._late.pop(0)
+            route.holds = False
             try:
-                if lane.admits(&lane.value):
-                    lane.put(&lane.value, now)
+                if route.admits(&route.value):
+                    route.put(&route.value, now)
                 else:
-                    self._rooms.show_late(lane.key.decode(), as_cursor(&lane.value), now)
+                    self._rooms.show_late(route.key.decode(), as_cursor(&route.value), now)
             except Exception:  # a fault in one cursor must not affect those of other rooms
                 log.exception("a deferred cursor failed")
         return INFINITY

@@ -1,4 +1,4 @@
-cdef double CROWDED_WAIT_S
+cdef double SHARED_BUDGET_WAIT_S
 
 
 cdef class TokenBucket:

@@ -40,7 +40,7 @@ cdef double GO_AT = 0.0, WAITS_AT = -1.0
 GO, WAITS = GO_AT, WAITS_AT
 
 # when a shared budget is exhausted, all its waiting senders would otherwise retry at the same time, for one token
-cdef double CROWDED_WAIT_S = 0.02
+cdef double SHARED_BUDGET_WAIT_S = 0.02
 
 
 cdef class Coalescer:
@@ -61,7 +61,7 @@ cdef class Coalescer:
             own.take(now)
             return GO_AT
         if shared is not None and shared.ready_at(now) > now:
-            at = max(at, now + CROWDED_WAIT_S)
+            at = max(at, now + SHARED_BUDGET_WAIT_S)
         if self._values is None:
             self._values = {}
         self._values[key] = value

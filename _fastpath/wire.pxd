@@ -8,12 +8,12 @@ cdef class PeerBuffer:
     cdef Py_ssize_t _room
     cdef Py_ssize_t _batch_at
     cdef unsigned long long _batch  # its number; only cursors may follow a batch
-    cdef bint _planned
-    cdef object _plan
+    cdef bint _scheduled
+    cdef object _schedule
     cdef readonly long long put_bytes
 
     cdef char* grow(self, Py_ssize_t more) except NULL
-    cdef plan(self)
+    cdef schedule(self)
     cpdef put(self, int kind, bytes body)
     cdef Py_ssize_t put_cursor(self, unsigned int handle, CursorText* cursor) except -1
     cpdef bytes take(self)

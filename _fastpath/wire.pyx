@@ -42,10 +42,11 @@ cdef enum:
 
 
 cdef class PeerBuffer:
-    """The outgoing messages to one worker, in order. `plan()` is called for the first message since the last `take`."""
+    """The outgoing messages to one worker, in order. `schedule()` is called for the first message since the last
+    `take`."""
 
-    def __init__(self, plan):
-        self._plan = plan
+    def __init__(self, schedule):
+        self._schedule = schedule
         self._batch_at = -1
 
     def __dealloc__(self):
@@ -66,10 +67,10 @@ cdef class PeerBuffer:
         self.put_bytes += more
         return data
 
-    cdef plan(self):
-        if not self._planned:
-            self._planned = True
-            self._plan()
+    cdef schedule(self):
+        if not self._scheduled:
+            self._scheduled = True
+            self._schedule()
 
     cpdef put(self, int kind, bytes body):
         """Append one message."""
@@ -81,7 +82,7 @@ cdef class PeerBuffer:
         memcpy(out, &length, 4)
         out[4] = <char>kind
         memcpy(out + HEAD, PyBytes_AS_STRING(body), size)
-        self.plan()
+        self.schedule()
 
     cdef Py_ssize_t put_cursor(self, unsigned int handle, CursorText* cursor) except -1:
         """Append a cursor to the current batch. Returns its position, at which a newer one may replace it within the
@@ -95,7 +96,7 @@ cdef class PeerBuffer:
             length = 1
             memcpy(out, &length, 4)
             out[4] = 1
-            self.plan()
+            self.schedule()
         fill_record(&record, handle, cursor)
         hot.forwards += 1
         out = self.grow(sizeof(CursorRecord))
@@ -112,7 +113,7 @@ cdef class PeerBuffer:
         self._size = 0
         self._batch_at = -1
         self._batch += 1
-        self._planned = False
+        self._scheduled = False
         if self._room > 1 << 20:  # a large buffer is freed after a burst
             free(self._data)
             self._data, self._room = NULL, 0
@@ -165,11 +166,11 @@ cdef class RemoteCursorRoute(CursorRoute):
     """Routes the plain cursors of one session to a room of another worker. The owner of the room checks them; those
     that any rule concerns take the Python path there."""
 
-    def __init__(self, str room_id not None, unsigned int handle, PeerBuffer outgoing not None, FlushScheduler road not None):
-        """`road` is the flush scheduler of the edge: it releases cursors that wait for the session's budget."""
+    def __init__(self, str room_id not None, unsigned int handle, PeerBuffer outgoing not None, FlushScheduler scheduler not None):
+        """`scheduler` is the flush scheduler of the edge: it releases cursors that wait for the session's budget."""
         self.key = room_id.encode()
         self.at = -INFINITY
-        self._road = road
+        self._scheduler = scheduler
         self.room_id = room_id
         self.handle = handle
         self._outgoing = outgoing
@@ -209,25 +210,25 @@ cdef class RemoteCursorRoute(CursorRoute):
         self._has_last, self._noted = False, cursor
 
 
-def show_cursors(bytes body not None, dict lanes not None, double now, refused):
-    """Pass a batch of cursors to their rooms; `lanes` are the owner's cursor routes by handle. `refused(handle,
+def show_cursors(bytes body not None, dict routes not None, double now, refused):
+    """Pass a batch of cursors to their rooms; `routes` are the owner's cursor routes by handle. `refused(handle,
     cursor)` is called for each cursor that has to take the Python path. An unknown handle is ignored."""
     cdef CursorRecord record
     cdef CursorText cursor
     cdef Py_ssize_t at = 0, size = PyBytes_GET_SIZE(body)
-    cdef CursorRoute lane
+    cdef CursorRoute route
     while at + <Py_ssize_t>sizeof(CursorRecord) <= size:
         memcpy(&record, PyBytes_AS_STRING(body) + at, sizeof(CursorRecord))
         at += sizeof(CursorRecord)
-        found = lanes.get(record.handle)
+        found = routes.get(record.handle)
         if found is None:
             continue
-        lane = <CursorRoute>found
+        route = <CursorRoute>found
         cursor.room, cursor.room_size = NULL, 0
         cursor.has_timestamp, cursor.has_point = record.has & 1, record.has >> 1
         cursor.timestamp, cursor.x, cursor.y = record.timestamp, record.x, record.y
-        if lane.admits(&cursor):
-            lane.put(&cursor, now)
+        if route.admits(&cursor):
+            route.put(&cursor, now)
         else:
             refused(
                 record.handle,

@@ -21,7 +21,7 @@ from koko_presence._fastpath.frame_boundaries import unmasked
 from koko_presence._fastpath.frame_prefilter import FrameReader
 from koko_presence._fastpath.listener import FrameListener
 from koko_presence._fastpath.outbox import Outbox, WriteBatch
-from koko_presence._fastpath.read_budget import Intake
+from koko_presence._fastpath.read_budget import ReadBudget
 from koko_presence._fastpath.throttle import Coalescer, TokenBucket
 from koko_presence.protocol.codec import BadMessage, decode
 from tests.raw_ws import CONTINUATION, PING, TEXT, frame
@@ -137,23 +137,23 @@ class Wire:
 class Batch:
     """A flush of ten cursors to a number of receivers, of whom the first ten, or all in turn, are the authors."""
 
-    def __init__(self, receivers: int, *, compact: bool = False) -> None:
-        self.turn = WriteBatch(lambda callback: None)
-        self.feed = RoomSubscription(ROOM)
-        self.wires = {f"session_{number}": Wire() for number in range(receivers)}
+    def __init__(self, subscribers: int, *, compact: bool = False) -> None:
+        self.write_batch = WriteBatch(lambda callback: None)
+        self.subscription = RoomSubscription(ROOM)
+        self.wires = {f"session_{number}": Wire() for number in range(subscribers)}
         for session_id, wire in self.wires.items():
-            outbox = Outbox(wire, 64 * 1024, 1024 * 1024, self.turn, lambda: None)
+            outbox = Outbox(wire, 64 * 1024, 1024 * 1024, self.write_batch, lambda: None)
             outbox.compact = compact
-            self.feed.outboxes[session_id] = outbox
-        makers = [template(number % receivers, number).make for number in range(BATCH)]
+            self.subscription.outboxes[session_id] = outbox
+        makers = [template(number % subscribers, number).make for number in range(BATCH)]
         self.items = [make(*cursor_numbers(seq), ISO, seq) for seq, make in enumerate(makers)]
 
     def run(self, n: int) -> dict[str, Wire]:
-        fan_out, turn, items = self.feed.fan_out, self.turn, self.items
+        fan_out, write_batch, items = self.subscription.fan_out, self.write_batch, self.items
         for _ in repeat(None, n):
-            turn.hold()
+            write_batch.hold()
             fan_out(items, ISO)
-            turn.write()
+            write_batch.write()
         return self.wires
 
 
@@ -182,14 +182,14 @@ class Loop:
     def cancel(self) -> None:
         """Exists for the handle of a timer."""
 
-    def turn(self) -> None:
+    def iterate(self) -> None:
         for callback in self.soon:  # including callbacks added meanwhile
             callback()
         self.soon.clear()
 
     def advance(self, seconds: float) -> None:
         self.time[0] += seconds
-        self.turn()
+        self.iterate()
 
 
 class Browser(Client):
@@ -220,7 +220,7 @@ class Rooms:
         ]
         texts = [cursor_text(number, room) for number, room in enumerate(names)]
         self.members = list(chain.from_iterable(room.members.values() for room in self.world.shard.rooms.values()))
-        self._sends = cycle(zip((browser.session.gate.take for browser in self.people), texts, strict=True))
+        self._sends = cycle(zip((browser.session.rate_limiter.take for browser in self.people), texts, strict=True))
         self._join = msgspec.json.encode({"type": "join", "roomId": names[-1], "roomType": "video"})
         self._leave = msgspec.json.encode({"type": "leave", "roomId": names[-1]})
         self.echo(PEOPLE)  # each user has a cursor
@@ -238,8 +238,8 @@ class Rooms:
         """Feed the bytes of a client in two reads: three cursors, a ping, a message in two fragments, a split
         cursor."""
         listener = Listener()
-        listener.gate = self.people[0].session.gate
-        listener.intake = Intake(1e6, 1e6, 1e9, 1e9, 1 << 30)
+        listener.rate_limiter = self.people[0].session.rate_limiter
+        listener.read_budget = ReadBudget(1e6, 1e6, 1e9, 1e9, 1 << 30)
         feed, time, loop = FrameReader(listener, 64 * 1024).feed, self.loop.time, self.loop
         cursor = frame(TEXT, cursor_text(0, "video_0"))
         stream = cursor * 3 + frame(PING, b"there?") + frame(TEXT, TYPING[:20], fin=False)
@@ -249,7 +249,7 @@ class Rooms:
             time[0] += 0.1
             feed(first)
             feed(second)
-            loop.turn()
+            loop.iterate()
         return self.people
 
     def join_again(self, n: int) -> Any:
@@ -276,5 +276,5 @@ class Rooms:
             for text in texts:
                 loop.time[0] += 0.02  # the rate limit of a connection
                 on_text(text)
-                loop.turn()
+                loop.iterate()
         return browser.last[0]

@@ -91,7 +91,7 @@ def reload(arguments: argparse.Namespace) -> int:
     if config.server.port == 0 and not config.server.runtime_dir:
         raise WrongUse("reload: a server on port 0 is found by its folder only: set server.runtime_dir")
     try:
-        pid = runtime_folder.tell_server(
+        pid = runtime_folder.signal_server(
             runtime_folder.runtime_dir(config, config.server.port), rolling=arguments.rolling
         )
     except runtime_folder.OneWorker as fault:
@@ -218,7 +218,7 @@ def health(arguments: argparse.Namespace) -> int:
     """Exit with 0 when the server is ready, otherwise with 1."""
     from .admin import health_check
 
-    ready, line = health_check.ask(_operator_url(arguments, "health", "readyz"))
+    ready, line = health_check.query(_operator_url(arguments, "health", "readyz"))
     if ready:
         print(line)
         return OK
@@ -421,9 +421,9 @@ def _parser() -> argparse.ArgumentParser:
     add_config(add("check-token", check_token, "read a token from standard input and print its user and permissions"))
     add_config(add("check-config", check_config, "check the configuration and print a summary, or one line per fault"))
     add("default-config", default_config, "print a commented TOML file with every key, its default and its unit")
-    asking = add("health", health, "exit 0 when the server is ready; for scripts and probes")
-    add_config(asking)
-    asking.add_argument("--url", help="address to query (default: /readyz on the operator port)")
+    health_command = add("health", health, "exit 0 when the server is ready; for scripts and probes")
+    add_config(health_command)
+    health_command.add_argument("--url", help="address to query (default: /readyz on the operator port)")
     watching = add("top", top, "show connections, messages, latencies and workers live, from the operator port")
     add_config(watching)
     watching.add_argument("--url", help="address to query (default: /metrics on operator.host and operator.port)")

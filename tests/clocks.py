@@ -31,7 +31,7 @@ TIMES: dict[type, tuple[str, ...]] = {
 # and of the tuples in these lists, by position
 TUPLES: dict[tuple[type, str], tuple[int, ...]] = {
     (snapshots.RoomHead, "requests"): (2, 3),
-    (snapshots.RoomHead, "alone"): (2,),
+    (snapshots.RoomHead, "private_rooms"): (2,),
 }
 
 _delta = msgspec.msgpack.Decoder(snapshots.RoomDelta)

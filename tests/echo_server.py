@@ -14,7 +14,7 @@ import uvloop
 from aiohttp import web
 
 from koko_presence._fastpath.epoll_transport import Poller
-from koko_presence._fastpath.read_budget import Intake
+from koko_presence._fastpath.read_budget import ReadBudget
 from koko_presence.server.acceptor import Acceptor
 from koko_presence.server.http.site import HttpServer
 from koko_presence.server.websocket import Connection
@@ -29,7 +29,7 @@ class Echo:
         self._connection = connection
 
     def on_open(self, connection: Connection) -> None:
-        connection.invite()
+        connection.lift_preauth_limit()
 
     def on_text(self, data: bytes) -> None:
         self._connection.send_text(data)
@@ -44,9 +44,9 @@ class Echo:
 
     def on_pong(self, count: int = 1) -> None: ...
 
-    def on_rest(self, until: float) -> None: ...
+    def on_throttled(self, until: float) -> None: ...
 
-    def on_uninvited(self) -> None: ...
+    def on_preauth_limit(self) -> None: ...
 
     def on_close(self, code: int | None, clean: bool) -> None: ...
 
@@ -64,15 +64,15 @@ async def serve(
 ) -> None:
     """Echo until a signal comes. A rate of 0 is none."""
 
-    def make_intake() -> Intake | None:
+    def make_read_budget() -> ReadBudget | None:
         if not (frames_hz or bytes_hz):
             return None
         frames, size = frames_hz or UNLIMITED_HZ, bytes_hz or UNLIMITED_HZ
-        return Intake(frames, max(1.0, frames), size, max(size, 2.0 * max_bytes), 0)
+        return ReadBudget(frames, max(1.0, frames), size, max(size, 2.0 * max_bytes), 0)
 
-    door = Acceptor(
+    acceptor = Acceptor(
         make_handler=Echo,
-        make_intake=make_intake,
+        make_read_budget=make_read_budget,
         http_protocol=HttpServer(not_found),
         max_message_bytes=max_bytes,
         max_frame_bytes=max_bytes,
@@ -80,15 +80,15 @@ async def serve(
         ws_paths=None,
         poller=Poller(asyncio.get_running_loop()),
     )
-    await door.open(host, port)
+    await acceptor.open(host, port)
     scheme = "wss" if tls else "ws"
-    sys.stdout.write(f"listening on {scheme}://{host}:{next(iter(door.sockets)).getsockname()[1]}/\n")
+    sys.stdout.write(f"listening on {scheme}://{host}:{next(iter(acceptor.sockets)).getsockname()[1]}/\n")
     sys.stdout.flush()
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     await stopped.wait()
-    await door.close()
+    await acceptor.close()
 
 
 def main() -> None:

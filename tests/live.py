@@ -19,7 +19,7 @@ from koko_presence.auth.hmac_jwt import issue_token
 from koko_presence.cluster.placement import Peer, View
 from koko_presence.config.integrations import Webhooks
 from koko_presence.config.schema import Access, Auth, Config, Server
-from koko_presence.process.worker import Place, Worker
+from koko_presence.process.worker import Worker, WorkerIdentity
 from koko_presence.protocol.limits import Limits
 from koko_presence.server.listeners import listening_sockets
 from tests.waiting import PATIENCE_S
@@ -41,12 +41,12 @@ class Live:
     @property
     def url(self) -> str:
         """Where WebSocket clients go: of several workers the next one, each time that somebody asks."""
-        return self._url(list(next(self._next).door.sockets)[-1])
+        return self._url(list(next(self._next).acceptor.sockets)[-1])
 
     @property
     def shared_url(self) -> str:
         """The port of all workers, where the kernel decides."""
-        return self._url(next(iter(self.worker.door.sockets)))
+        return self._url(next(iter(self.worker.acceptor.sockets)))
 
     def _url(self, sock: socket.socket) -> str:
         scheme = "wss" if self.worker.config.server.tls_cert else "ws"
@@ -94,10 +94,10 @@ async def live(
     async with AsyncExitStack() as stack:
         count = workers or Live.default_workers
         if count == 1:
-            alone = Worker(config)
-            await alone.start()
-            stack.push_async_callback(alone.stop)
-            yield Live([alone])
+            single = Worker(config)
+            await single.start()
+            stack.push_async_callback(single.stop)
+            yield Live([single])
         else:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="koko")))
             yield Live(await _mesh_of(config, count, folder, stack))
@@ -105,19 +105,21 @@ async def live(
 
 async def _mesh_of(config: Config, count: int, folder: Path, stack: AsyncExitStack) -> list[Worker]:
     """The supervisor's part: workers that listen to each other, one view with all, and then the doors."""
-    workers = [Worker(config, place=Place(slot + 1, slot, str(folder / f"{slot + 1}"))) for slot in range(count)]
+    workers = [
+        Worker(config, identity=WorkerIdentity(slot + 1, slot, str(folder / f"{slot + 1}"))) for slot in range(count)
+    ]
     for worker in workers:
         stack.push_async_callback(worker.stop)
         await worker.open_mesh()
     serving = [_serving(worker) for worker in workers]
-    places = [worker.place for worker in workers if worker.place is not None]
-    peers = tuple(Peer(id=place.id, slot=place.slot, address=place.mesh_address) for place in places)
+    identities = [worker.identity for worker in workers if worker.identity is not None]
+    peers = tuple(Peer(id=identity.id, slot=identity.slot, address=identity.mesh_address) for identity in identities)
     for worker in workers:
         worker.on_view(View(epoch=1, peers=peers))
     async with asyncio.timeout(PATIENCE_S):
         await asyncio.gather(*serving)
     for worker, sockets in zip(workers, _listening(config, count), strict=True):
-        worker.door.take(sockets)
+        worker.acceptor.take(sockets)
     return workers
 
 

@@ -40,7 +40,7 @@ TYPES = ("video", "project", "comparison", "comment_thread")
 COMPACT = ("cat", "hal")
 BEGINS_OR_ENDS = {"room_created": "begins", "room_shown": "begins", "room_emptied": "ends", "room_hidden": "ends"}
 STEP_S = 0.02  # longer than anything that people do waits for
-TURN_S = 0.0017  # within a flush window; what two people say in one turn is nobody's promise as to its order
+ITERATION_S = 0.0017  # within a flush window; what two people say in one turn is nobody's promise as to its order
 
 
 class Tab:
@@ -84,7 +84,7 @@ class Story:
     def play(self, steps: Sequence[Step]) -> dict[str, Any]:
         end = self.world.now
         for kind, who, *what in steps:
-            end += what[0] if kind == "wait" else TURN_S if kind == "quick" else STEP_S
+            end += what[0] if kind == "wait" else ITERATION_S if kind == "quick" else STEP_S
             if kind != "wait" and (
                 self.hidden or not (who in (*HIDDEN, SHADOW) or (who == VEILED and self.veiled and kind != "veil"))
             ):

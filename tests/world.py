@@ -18,7 +18,7 @@ from koko_presence._fastpath.wallclock import WallClock
 from koko_presence._fastpath.wire import FrameDecoder
 from koko_presence.access.policy import AllowAll
 from koko_presence.auth.hmac_jwt import Identity, ResumeTokens, TokenRefused
-from koko_presence.auth.identity import MayAsk, freely
+from koko_presence.auth.identity import MayQuery, unlimited
 from koko_presence.cluster.bus import LocalBus
 from koko_presence.cluster.cluster_bus import ClusterBus
 from koko_presence.cluster.placement import Peer, View
@@ -85,9 +85,9 @@ class FakeVerifier:
         self.expires_at_s = int(UNIX_START_S) + 86_400
         self.presence = True
 
-    asks = False
+    is_remote = False
 
-    def verify(self, token: str, now_s: float, may_ask: MayAsk = freely) -> Identity:
+    def verify(self, token: str, now_s: float, may_query: MayQuery = unlimited) -> Identity:
         if token.startswith("bad"):
             raise TokenRefused("it is bad")
         user, _, rest = token.partition(":")
@@ -139,7 +139,7 @@ class Client:
 
     def promote(self) -> None: ...
 
-    def invite(self) -> None: ...
+    def lift_preauth_limit(self) -> None: ...
 
     def close(self, code: int, reason: str = "") -> None:
         self.closed = code
@@ -157,7 +157,7 @@ class Client:
         """Send without letting the loop turn."""
         if self.closed is None:
             data = message if isinstance(message, bytes) else msgspec.json.encode(message or fields)
-            if not self.session.gate.take(data):  # as the listener does
+            if not self.session.rate_limiter.take(data):  # as the listener does
                 self.session.on_text(data)
 
     def hang_up(self, code: int | None = 1000) -> None:
@@ -344,7 +344,7 @@ class NodeTimers:
 class Node:
     """One worker of a world."""
 
-    def __init__(self, world: "World", number: int, alone: bool) -> None:
+    def __init__(self, world: "World", number: int, standalone: bool) -> None:
         self.world = world
         self.number = number
         self.links: dict[int, FakeLink] = {}
@@ -352,7 +352,7 @@ class Node:
         self.urgent = 0
         self.dead = False
         self.served = 0
-        timers: Any = world.timers if alone else NodeTimers(self)
+        timers: Any = world.timers if standalone else NodeTimers(self)
         self.clock: Callable[[], float] = timers.clock
         self.loop = FakeLoop(timers)
         wall = WallClock()
@@ -360,7 +360,7 @@ class Node:
         self.shard = Shard(world.limits, world.options, wall)
         self.shard.context.webhook_sink = world.webhook_events
         self.bus: LocalBus | ClusterBus
-        if alone:
+        if standalone:
             self.bus = LocalBus(self.shard, timers, timers.clock)
         else:
             self.bus = ClusterBus(
@@ -468,7 +468,7 @@ class World:
     def add(self, number: int, slot: int) -> Node:
         """One more worker; it is in no view yet."""
         self.slots[number] = slot
-        self.nodes[number] = Node(self, number, alone=False)
+        self.nodes[number] = Node(self, number, standalone=False)
         return self.nodes[number]
 
     def next_view(self, leaving: frozenset[int] = frozenset()) -> View:

@@ -6,7 +6,7 @@ join is refused for now and may be retried; while the circuit breaker is open it
 Requests for one user must not cause refusals for others. Therefore an unusable answer counts as a sign that the
 application is up, and refuses only its own check. Missing answers open the circuit breaker only when they are nearly
 all of the requests of some time, for several users in several rooms. A request that fails for a transient reason is
-sent once more within the same time-out. `AskedAccess` and its `Breaker` are the only writers of their state, on one
+sent once more within the same time-out. `RemoteAccess` and its `Breaker` are the only writers of their state, on one
 event loop.
 """
 
@@ -18,16 +18,16 @@ from collections.abc import Awaitable, Callable, Hashable
 from typing import NamedTuple
 
 from koko_presence.admin.upstream_metrics import Upstream
-from koko_presence.auth.http_client import AskFailed, HttpClient, Late, Useless
+from koko_presence.auth.http_client import HttpClient, RequestFailed, ResponseTimeout, UnusableResponse
 from koko_presence.auth.identity import Identity
-from koko_presence.auth.ttl_cache import Kept, Memory
+from koko_presence.auth.ttl_cache import CachedValue, TtlCache
 from koko_presence.protocol.messages import RoomType
 
 from .policy import UNSURE, Access, Action, Grant
 
 log = logging.getLogger("koko_presence.access")
 
-ASK_TIMEOUT_S = 2.0
+REQUEST_TIMEOUT_S = 2.0
 CONNECTIONS = 64
 LONGEST_TTL_S = 60.0  # [A6]
 REFUSAL_TTL_S = 5.0
@@ -70,12 +70,12 @@ class Question(NamedTuple):
 class _Slot:
     """Counts the requests that ended within `SLOT_S` from `at` on. At most `OPENS_FOR` users and rooms are stored."""
 
-    __slots__ = ("answered", "asked_at", "at", "failed", "people", "rooms")
+    __slots__ = ("answered", "at", "failed", "people", "requested_at", "rooms")
 
     def __init__(self, at: float) -> None:
         self.at = at
         self.answered = self.failed = 0
-        self.asked_at = float("inf")  # when the first of the failed requests was sent
+        self.requested_at = float("inf")  # when the first of the failed requests was sent
         self.people: set[str] = set()
         self.rooms: set[str] = set()
 
@@ -106,13 +106,13 @@ class Breaker:
             self._slots.clear()
         self._slot(now).answered += 1
 
-    def failed(self, now: float, asked_at: float, user_id: str, room_id: str) -> None:
-        """A request about this user and room, sent at `asked_at`, had no answer: open the breaker if it is due."""
+    def failed(self, now: float, requested_at: float, user_id: str, room_id: str) -> None:
+        """A request about this user and room, sent at `requested_at`, had no answer: open the breaker if it is due."""
         if self.is_open:
             return
         slot = self._slot(now)
         slot.failed += 1
-        slot.asked_at = min(slot.asked_at, asked_at)
+        slot.requested_at = min(slot.requested_at, requested_at)
         for seen, one in ((slot.people, user_id), (slot.rooms, room_id)):
             if len(seen) < OPENS_FOR:
                 seen.add(one)
@@ -132,7 +132,7 @@ class Breaker:
         ended = failed + sum(slot.answered for slot in self._slots)
         return (
             failed >= max(OPENS_AT_FAILURES, OPENS_AT_SHARE * ended)
-            and now - min(slot.asked_at for slot in self._slots) >= OPENS_AFTER_S
+            and now - min(slot.requested_at for slot in self._slots) >= OPENS_AFTER_S
             and all(
                 len(set().union(*seen)) >= OPENS_FOR
                 for seen in ((slot.people for slot in self._slots), (slot.rooms for slot in self._slots))
@@ -140,13 +140,13 @@ class Breaker:
         )
 
 
-class AskedAccess(Access):
-    """Base of the authorisers that send requests. `clock` returns monotonic seconds; `asker` belongs to this object and
-    is closed with it."""
+class RemoteAccess(Access):
+    """Base of the authorisers that send requests. `clock` returns monotonic seconds; `http_client` belongs to this
+    object and is closed with it."""
 
     def __init__(
         self,
-        asker: HttpClient | None,
+        http_client: HttpClient | None,
         *,
         clock: Callable[[], float],
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -154,13 +154,15 @@ class AskedAccess(Access):
     ) -> None:
         """`pause` sleeps for the given seconds before a second try; requests are counted in `upstream`."""
         self._upstream = upstream or Upstream()
-        self._asker = asker or HttpClient(timeout_s=ASK_TIMEOUT_S, connections=CONNECTIONS, upstream=self._upstream)
+        self._http_client = http_client or HttpClient(
+            timeout_s=REQUEST_TIMEOUT_S, connections=CONNECTIONS, upstream=self._upstream
+        )
         self._clock = clock
         self._pause = pause
-        self._memory: Memory[Question, Grant] = Memory(MAX_ANSWERS)
+        self._cache: TtlCache[Question, Grant] = TtlCache(MAX_ANSWERS)
         self._breaker = Breaker()
         self._is_closed = False
-        self._on_their_way = 0
+        self._in_flight = 0
         self._of_user: dict[str, int] = {}  # of these, by user
 
     @abstractmethod
@@ -170,9 +172,9 @@ class AskedAccess(Access):
         """Return the key of the check; a `Grant` when it is decided without a request."""
 
     @abstractmethod
-    async def _ask(self, question: Question, identity: Identity, session_id: str) -> tuple[Grant, float]:
+    async def _query(self, question: Question, identity: Identity, session_id: str) -> tuple[Grant, float]:
         """Send the request; return the application's decision and the seconds for which it is valid. Errors:
-        `AskFailed`, `Unsure`."""
+        `RequestFailed`, `Unsure`."""
 
     def check(
         self,
@@ -186,10 +188,10 @@ class AskedAccess(Access):
         question = self._question(identity, room_id, room_type, action)
         if isinstance(question, Grant):
             return question
-        return self._memory.get(question, self._clock()) or self._find_out(question, identity, session_id)
+        return self._cache.get(question, self._clock()) or self._fetch_grant(question, identity, session_id)
 
     def forget(self, user_id: str | None = None, room_id: str | None = None) -> None:
-        self._memory.forget(lambda key: user_id in (None, key.user_id) and room_id in (None, key.room_id))
+        self._cache.forget(lambda key: user_id in (None, key.user_id) and room_id in (None, key.room_id))
 
     @property
     def breaker_open(self) -> bool:
@@ -197,13 +199,13 @@ class AskedAccess(Access):
 
     async def close(self) -> None:
         self._is_closed = True
-        self._memory.stop()
-        await self._asker.close()
+        self._cache.stop()
+        await self._http_client.close()
 
-    async def _find_out(self, question: Question, identity: Identity, session_id: str) -> Grant:
+    async def _fetch_grant(self, question: Question, identity: Identity, session_id: str) -> Grant:
         try:
-            return await self._memory.ask(
-                question, self._clock(), lambda: self._ask_once(question, identity, session_id)
+            return await self._cache.get_or_fetch(
+                question, self._clock(), lambda: self._query_once(question, identity, session_id)
             )
         except Unsure:
             return UNSURE
@@ -213,51 +215,55 @@ class AskedAccess(Access):
                 raise
             return UNSURE  # `close` has cancelled the request, not the caller: a reload has replaced this authoriser
 
-    async def _ask_once(self, question: Question, identity: Identity, session_id: str) -> Kept[Grant]:
+    async def _query_once(self, question: Question, identity: Identity, session_id: str) -> CachedValue[Grant]:
         user_id, of_user = question.user_id, self._of_user.get(question.user_id, 0)
-        if self._on_their_way >= MAX_QUESTIONS or of_user >= MAX_QUESTIONS_PER_USER:
+        if self._in_flight >= MAX_QUESTIONS or of_user >= MAX_QUESTIONS_PER_USER:
             self._upstream.skip()
             raise Unsure
-        asked_at = self._clock()
-        if not self._breaker.lets_pass(asked_at):
+        requested_at = self._clock()
+        if not self._breaker.lets_pass(requested_at):
             self._upstream.skip()
             raise Unsure
-        self._on_their_way += 1
+        self._in_flight += 1
         self._of_user[user_id] = of_user + 1
         try:
-            grant, ttl_s = await self._answer(question, identity, session_id, asked_at)
-        except (Unsure, Useless) as unsure:
+            grant, ttl_s = await self._answer(question, identity, session_id, requested_at)
+        except (Unsure, UnusableResponse) as unsure:
             self._breaker.answered(self._clock())
             log.warning("access check: unusable answer of the application", extra={"why": str(unsure)})
-            return Kept(UNSURE, self._clock() + UNSURE_TTL_S)
-        except AskFailed as failure:
-            self._breaker.failed(self._clock(), asked_at, user_id, question.room_id)
+            return CachedValue(UNSURE, self._clock() + UNSURE_TTL_S)
+        except RequestFailed as failure:
+            self._breaker.failed(self._clock(), requested_at, user_id, question.room_id)
             log.warning("access check: no answer of the application", extra={"why": str(failure)})
             raise Unsure from None
         finally:
-            self._on_their_way -= 1
+            self._in_flight -= 1
             self._of_user[user_id] -= 1
             if not self._of_user[user_id]:
                 del self._of_user[user_id]
         self._breaker.answered(self._clock())
         longest_s = LONGEST_TTL_S if grant.allow else REFUSAL_TTL_S
-        return Kept(grant, self._clock() + min(max(ttl_s, 0.0), longest_s))
+        return CachedValue(grant, self._clock() + min(max(ttl_s, 0.0), longest_s))
 
     async def _answer(
-        self, question: Question, identity: Identity, session_id: str, asked_at: float
+        self, question: Question, identity: Identity, session_id: str, requested_at: float
     ) -> tuple[Grant, float]:
         """Return the application's decision and the seconds for which it is valid. After a transient failure the
-        request is sent once more, both within `ASK_TIMEOUT_S`. Errors: `AskFailed`, `Unsure`."""
+        request is sent once more, both within `REQUEST_TIMEOUT_S`. Errors: `RequestFailed`, `Unsure`."""
         try:
-            return await self._ask(question, identity, session_id)
-        except (Unsure, AskFailed) as failure:
-            left_s = asked_at + ASK_TIMEOUT_S - self._clock() - AGAIN_AFTER_S
-            passing = failure.passing if isinstance(failure, Unsure) else not isinstance(failure, Late | Useless)
+            return await self._query(question, identity, session_id)
+        except (Unsure, RequestFailed) as failure:
+            left_s = requested_at + REQUEST_TIMEOUT_S - self._clock() - AGAIN_AFTER_S
+            passing = (
+                failure.passing
+                if isinstance(failure, Unsure)
+                else not isinstance(failure, ResponseTimeout | UnusableResponse)
+            )
             if not passing or left_s < SHORTEST_TRY_S:
                 raise
         await self._pause(AGAIN_AFTER_S)
         try:
             async with asyncio.timeout(left_s):
-                return await self._ask(question, identity, session_id)
+                return await self._query(question, identity, session_id)
         except TimeoutError:
-            raise AskFailed(f"it did not answer within {ASK_TIMEOUT_S:g} s, asked twice") from None
+            raise RequestFailed(f"it did not answer within {REQUEST_TIMEOUT_S:g} s, asked twice") from None

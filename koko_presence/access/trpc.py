@@ -22,7 +22,7 @@ from koko_presence.config.trpc_rules import Rule
 from koko_presence.protocol.messages import RoomType
 
 from .policy import NO, Action, Grant, granted, room_type_of
-from .remote import LONGEST_TTL_S, REFUSAL_TTL_S, AskedAccess, Question, Unsure, log
+from .remote import LONGEST_TTL_S, REFUSAL_TTL_S, Question, RemoteAccess, Unsure, log
 
 DENIES = frozenset(("FORBIDDEN", "NOT_FOUND", "UNAUTHORIZED"))
 
@@ -42,7 +42,7 @@ _decode = msgspec.json.Decoder(Envelope).decode
 _encode = msgspec.json.Encoder().encode
 
 
-class TrpcAccess(AskedAccess):
+class TrpcAccess(RemoteAccess):
     """Access by tRPC. `url` is the address of the procedures, such as https://app.example.com/trpc. The first rule that
     covers a room applies; a room without a rule is closed. `superjson`: inputs and results have the form of
     superjson."""
@@ -55,12 +55,12 @@ class TrpcAccess(AskedAccess):
         scopes: Sequence[str],
         ttl_s: float = LONGEST_TTL_S,
         superjson: bool = False,
-        asker: HttpClient | None = None,
+        http_client: HttpClient | None = None,
         clock: Callable[[], float] = time.monotonic,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
         upstream: Upstream | None = None,
     ) -> None:
-        super().__init__(asker, clock=clock, pause=pause, upstream=upstream)
+        super().__init__(http_client, clock=clock, pause=pause, upstream=upstream)
         self._url, self._rules, self._ttl_s, self._superjson = url.rstrip("/"), tuple(rules), ttl_s, superjson
         self._scopes = tuple(scopes)
 
@@ -79,18 +79,18 @@ class TrpcAccess(AskedAccess):
         # joining and looking need the same permission, so the action is not part of the key
         return Question(identity.user_id, room_id, room_type, "join", (rules, known_by))
 
-    async def _ask(self, question: Question, identity: Identity, session_id: str) -> tuple[Grant, float]:
+    async def _query(self, question: Question, identity: Identity, session_id: str) -> tuple[Grant, float]:
         assert isinstance(question.extra, tuple)
         rules: tuple[Rule, ...] = question.extra[0]
         for rule in rules:
-            grant, ttl_s = await self._ask_by(rule, question, identity)
+            grant, ttl_s = await self._query_rule(rule, question, identity)
             if grant.allow:
                 return grant, ttl_s
         return NO, REFUSAL_TTL_S
 
-    async def _ask_by(self, rule: Rule, question: Question, identity: Identity) -> tuple[Grant, float]:
+    async def _query_rule(self, rule: Rule, question: Question, identity: Identity) -> tuple[Grant, float]:
         url = f"{self._url}/{rule.procedure}?input={quote(self._input(rule, question.room_id), safe='')}"
-        answer = await self._asker.get(url, dict(identity.forward))
+        answer = await self._http_client.get(url, dict(identity.forward))
         try:
             envelope = _decode(answer.body)
             if envelope.error is None and envelope.result is not None and answer.status == 200:

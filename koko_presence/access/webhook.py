@@ -17,7 +17,7 @@ from koko_presence.protocol.messages import RoomType
 from koko_presence.webhooks import signature
 
 from .policy import NO, Action, Grant, granted
-from .remote import LONGEST_TTL_S, REFUSAL_TTL_S, AskedAccess, Question, Unsure
+from .remote import LONGEST_TTL_S, REFUSAL_TTL_S, Question, RemoteAccess, Unsure
 
 
 class WebhookQuestion(Struct, kw_only=True, rename="camel"):
@@ -44,27 +44,27 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(WebhookAnswer).decode
 
 
-class WebhookAccess(AskedAccess):
-    """Access by webhook. `wall` returns unix seconds; `pause` and `upstream` are those of `AskedAccess`."""
+class WebhookAccess(RemoteAccess):
+    """Access by webhook. `wall` returns unix seconds; `pause` and `upstream` are those of `RemoteAccess`."""
 
     def __init__(
         self,
         url: str,
         secret: str,
         *,
-        asker: HttpClient | None = None,
+        http_client: HttpClient | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
         upstream: Upstream | None = None,
     ) -> None:
-        super().__init__(asker, clock=clock, pause=pause, upstream=upstream)
+        super().__init__(http_client, clock=clock, pause=pause, upstream=upstream)
         self._url, self._secret, self._wall = url, secret, wall
 
     def _question(self, identity: Identity, room_id: str, room_type: RoomType | None, action: Action) -> Question:
         return Question(identity.user_id, room_id, room_type, action)
 
-    async def _ask(self, question: Question, identity: Identity, session_id: str) -> tuple[Grant, float]:
+    async def _query(self, question: Question, identity: Identity, session_id: str) -> tuple[Grant, float]:
         body = _encode(
             WebhookQuestion(
                 user_id=question.user_id,
@@ -78,7 +78,7 @@ class WebhookAccess(AskedAccess):
             "content-type": "application/json",
             signature.HEADER: signature.sign(self._secret, body, self._wall()),
         }
-        answer = await self._asker.post(self._url, headers, body)
+        answer = await self._http_client.post(self._url, headers, body)
         if answer.status != 200:
             raise Unsure(f"it answers with status {answer.status}", passing=answer.status >= 500)
         try:

@@ -11,7 +11,7 @@ def allowed() -> int:
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
-def kept() -> int:
+def reserved() -> int:
     """Return how many descriptors are reserved for other uses than client connections: files, the event loop, the log,
     the operator port."""
     return 32 if are_few() else 256

@@ -14,7 +14,7 @@ class Answer(NamedTuple):
     line: str  # the text to print
 
 
-def ask(url: str) -> Answer:
+def query(url: str) -> Answer:
     """Send a GET request to `url` with a time-out of two seconds; a status of 2xx is ready."""
     # proxies from the environment are not used for a probe
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))

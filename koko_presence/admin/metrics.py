@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from koko_presence.protocol.metric_types import BOUNDS_S, Counters, Histogram, MainCounts, Tallies
+from koko_presence.protocol.metric_types import BOUNDS_S, Counters, CounterTotals, Histogram, MainCounts
 
 PREFIX = "koko_presence_"
 
@@ -44,7 +44,7 @@ def _by(label: str, read: Callable[[Counters], Mapping[str, float]]) -> Callable
 def _drops(counters: Counters) -> Values:
     return {
         (("type", type_), ("reason", reason)): count
-        for type_, reasons in counters.tallies.dropped.items()
+        for type_, reasons in counters.totals.dropped.items()
         for reason, count in reasons.items()
     }
 
@@ -52,7 +52,7 @@ def _drops(counters: Counters) -> Values:
 def _upstream_requests(counters: Counters) -> Values:
     return {
         (("upstream", upstream), ("result", result)): count
-        for upstream, results in counters.tallies.upstream_requests.items()
+        for upstream, results in counters.totals.upstream_requests.items()
         for result, count in results.items()
     }
 
@@ -84,7 +84,7 @@ FAMILIES = (
         "connections_accepted_total",
         "counter",
         "Completed WebSocket handshakes.",
-        _one(lambda c: c.tallies.accepted),
+        _one(lambda c: c.totals.accepted),
     ),
     Family(
         "max_connections",
@@ -97,44 +97,44 @@ FAMILIES = (
         "connections_refused_total",
         "counter",
         "New connections answered with 403, 404, 408, 426, 431 or 503, and connections closed without reading.",
-        _one(lambda c: c.tallies.turned_away),
+        _one(lambda c: c.totals.turned_away),
     ),
     Family(
         "connections_given_up_total",
         "counter",
         "Connections that the client closed before the worker served them.",
-        _one(lambda c: c.tallies.given_up),
+        _one(lambda c: c.totals.given_up),
     ),
     Family(
         "address_refusals_total",
         "counter",
         "Refusals of addresses that have reached a limit, by limit.",
-        _by("limit", lambda c: c.tallies.limited),
+        _by("limit", lambda c: c.totals.limited),
     ),
     Family(
         "joins_total",
         "counter",
         "Joins answered with a snapshot, including repeated ones.",
-        _one(lambda c: c.tallies.joins),
+        _one(lambda c: c.totals.joins),
     ),
-    Family("auth_total", "counter", "Answers to auth, by result.", _by("result", lambda c: c.tallies.auth)),
+    Family("auth_total", "counter", "Answers to auth, by result.", _by("result", lambda c: c.totals.auth)),
     Family(
         "disconnects_total",
         "counter",
         "Closed WebSocket connections, by close code; 1006 without a close code.",
-        _by("code", lambda c: c.tallies.disconnects),
+        _by("code", lambda c: c.totals.disconnects),
     ),
     Family(
         "messages_received_total",
         "counter",
         "Messages from clients, by type.",
-        _by("type", lambda c: c.tallies.received),
+        _by("type", lambda c: c.totals.received),
     ),
     Family(
         "messages_sent_total",
         "counter",
         "Messages to clients, by type, counted per receiver; a row of compact cursors counts as one.",
-        _by("type", lambda c: c.tallies.sent),
+        _by("type", lambda c: c.totals.sent),
     ),
     Family(
         "messages_dropped_total",
@@ -146,31 +146,31 @@ FAMILIES = (
         "fanout_bytes_total",
         "counter",
         "Bytes of messages written to the sockets of clients.",
-        _one(lambda c: c.tallies.fanout_bytes),
+        _one(lambda c: c.totals.fanout_bytes),
     ),
     Family(
         "flushes_total",
         "counter",
         "Flushes: the collected events of a room, sent together.",
-        _one(lambda c: c.tallies.flushes),
+        _one(lambda c: c.totals.flushes),
     ),
     Family(
         "broadcast_duration_seconds",
         "histogram",
         "Seconds from the first event of a flush to the write to its last local receiver, or to the other workers.",
-        lambda c: c.tallies.broadcast,
+        lambda c: c.totals.broadcast,
     ),
     Family(
         "join_duration_seconds",
         "histogram",
         "Seconds from a join to its snapshot, without the time of the authoriser.",
-        lambda c: c.tallies.join,
+        lambda c: c.totals.join,
     ),
     Family(
         "join_access_duration_seconds",
         "histogram",
         "Seconds for which joins waited for the authoriser.",
-        lambda c: c.tallies.join_access,
+        lambda c: c.totals.join_access,
     ),
     Family(
         "upstream_requests_total",
@@ -182,7 +182,7 @@ FAMILIES = (
         "upstream_request_duration_seconds",
         "histogram",
         "Durations of requests to other servers, answered or not.",
-        lambda c: {(("upstream", name),): found for name, found in c.tallies.upstream_durations.items()},
+        lambda c: {(("upstream", name),): found for name, found in c.totals.upstream_durations.items()},
     ),
     Family(
         "access_breaker_open",
@@ -201,15 +201,15 @@ FAMILIES = (
         "shard_forwards_total",
         "counter",
         "Commands and cursors sent to another worker.",
-        _one(lambda c: c.tallies.forwards),
+        _one(lambda c: c.totals.forwards),
         None,
     ),
-    Family("mesh_bytes_total", "counter", "Bytes written to other workers.", _one(lambda c: c.tallies.mesh_bytes)),
+    Family("mesh_bytes_total", "counter", "Bytes written to other workers.", _one(lambda c: c.totals.mesh_bytes)),
     Family(
         "webhook_events_total",
         "counter",
         "Webhook events by result; dropped: queue full, memory short, or undelivered at shutdown.",
-        _by("result", lambda c: c.tallies.webhooks),
+        _by("result", lambda c: c.totals.webhooks),
     ),
     Family("webhook_queue_events", "gauge", "Undelivered webhook events.", _one(lambda c: c.webhook_queue)),
     Family(
@@ -265,7 +265,7 @@ FAMILIES = (
         "loop_lag_seconds",
         "histogram",
         "Lateness of an event loop timer, ten times a second.",
-        lambda c: c.tallies.lag,
+        lambda c: c.totals.lag,
         None,
     ),
     Family(
@@ -275,7 +275,7 @@ FAMILIES = (
         "turn_cpu_max_seconds",
         "gauge",
         "CPU time of the longest event loop iteration of the last minute.",
-        _one(lambda c: c.turn_cpu_max_s),
+        _one(lambda c: c.iteration_cpu_max_s),
         None,
     ),
     Family("cpu_seconds_total", "counter", "CPU time of the worker.", _one(lambda c: c.cpu_s), None),
@@ -306,7 +306,7 @@ FAMILIES = (
         "log_lines_lost_total",
         "counter",
         "Log lines lost in all processes: the queue was full, or the write failed.",
-        _one(lambda c: c.tallies.log_lines_lost),
+        _one(lambda c: c.totals.log_lines_lost),
     ),
     Family(
         "worker_start_time_seconds",
@@ -334,7 +334,7 @@ class CounterAggregator:
         """Store the counters of a worker. With another start time than before they are those of a new process."""
         before = self._last.get(worker)
         if before is not None and before.started_s != counters.started_s:
-            self._gone = plus(self._gone, msgspec.to_builtins(before.tallies))
+            self._gone = plus(self._gone, msgspec.to_builtins(before.totals))
         self._last[worker] = self._any = counters
 
     def add_snapshot(self, worker: str, data: bytes) -> None:
@@ -345,13 +345,13 @@ class CounterAggregator:
         """This worker has stopped and is not replaced under this id: keep its last counters in the sum."""
         last = self._last.pop(worker, None)
         if last is not None:
-            self._gone = plus(self._gone, msgspec.to_builtins(last.tallies))
+            self._gone = plus(self._gone, msgspec.to_builtins(last.totals))
 
     def all(self) -> list[Counters]:
         """Return the counters of all workers so far; those of stopped ones are merged into one."""
         known = list(self._last.values())
         if self._gone and self._any is not None:
-            known.append(msgspec.structs.replace(self._any, tallies=msgspec.convert(self._gone, Tallies)))
+            known.append(msgspec.structs.replace(self._any, totals=msgspec.convert(self._gone, CounterTotals)))
         return known
 
 
@@ -370,23 +370,23 @@ def render(
     *,
     restarts: int = 0,
     missing: int = 0,
-    ledger: CounterAggregator | None = None,
+    aggregator: CounterAggregator | None = None,
     ids: Mapping[str, str] | None = None,
     leaving: Mapping[str, bytes] | None = None,
     main: MainCounts | None = None,
 ) -> str:
     """Return the text. `snapshots` has the slot of each worker with its encoded counters, None for no answer;
     `restarts` is the number of replaced workers, `missing` that of slots without a serving worker; `main` are the
-    counters of the main process. With several workers `ledger` is the same one at every scrape, `ids` maps a slot to
-    its worker's id, and `leaving` has the encoded counters, by id, of workers that still drain beside their
+    counters of the main process. With several workers `aggregator` is the same one at every scrape, `ids` maps a slot
+    to its worker's id, and `leaving` has the encoded counters, by id, of workers that still drain beside their
     successor."""
-    ledger, ids = ledger or CounterAggregator(), ids or {}
+    aggregator, ids = aggregator or CounterAggregator(), ids or {}
     workers = [(worker, decode_counters(data)) for worker, data in snapshots if data]
     going = [(id, decode_counters(data)) for id, data in (leaving or {}).items()]
     for worker, counters in workers:
-        ledger.add(ids.get(worker, worker), counters)
+        aggregator.add(ids.get(worker, worker), counters)
     for id, counters in going:
-        ledger.add(id, counters)
+        aggregator.add(id, counters)
     builds: list[Sample] = [("", tuple(c.versions.items()), 1.0) for _, c in workers]
     up: list[Sample] = [("", (("worker", worker),), float(bool(data))) for worker, data in snapshots]
     main = main or MainCounts()
@@ -407,7 +407,7 @@ def render(
             "workers_missing", "gauge", "Slots whose worker does not serve; others cover them.", [("", (), missing)]
         ),
     ]
-    ever = [("", counters) for counters in ledger.all()]
+    ever = [("", counters) for counters in aggregator.all()]
     of_main = _of_main(main)
     for family in FAMILIES:
         grows = family.type != "gauge" and family.join is not None

@@ -1,7 +1,7 @@
 """Collects the counters and gauges of one worker for a scrape, and measures its event loop.
 
 Gauges are computed at the scrape from the sessions and rooms, a microsecond or less for each; no state is kept for them
-between scrapes. `LoopLag` and `TurnCpu` are the only writers of their state.
+between scrapes. `LoopLag` and `IterationCpu` are the only writers of their state.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ import msgspec
 
 from koko_presence import __version__
 from koko_presence.config.queued_stream import lost_lines
-from koko_presence.protocol.metric_types import ROOM_TYPES, WEBHOOK_RESULTS, Counters, Tallies
+from koko_presence.protocol.metric_types import ROOM_TYPES, WEBHOOK_RESULTS, Counters, CounterTotals
 
 from .file_descriptors import Descriptors, allowed
 from .memory import Use
@@ -28,7 +28,7 @@ from .upstream_metrics import Upstream
 
 LAG_EVERY_S = 0.1
 LAG_SLOT_S, LAG_SLOTS = 10.0, 6  # the longest lag and iteration of the last minute
-QUIET_S, TURN_S = 0.008, 0.001  # interval of the timer: while the loop is quiet, and while it is busy
+QUIET_S, ITERATION_S = 0.008, 0.001  # interval of the timer: while the loop is quiet, and while it is busy
 STILL_S, STILL_LOOK_S = 0.0005, 0.002  # the loop is idle below this CPU time, in 8 ms and between two calls of `look`
 BUSY_S, BUSY_SHARE = 0.004, 0.25  # the loop is busy from this CPU time, or share of the time, on
 BEGIN_S = 1.0  # of a worker's start, not measured
@@ -39,24 +39,26 @@ _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _encode = msgspec.msgpack.Encoder().encode
 
 
-class Tally(Protocol):
+class CounterSet(Protocol):
     """The counters of the process (`_fastpath/counters.pyx`)."""
 
     def lagged(self, seconds: float) -> None: ...
 
-    def read(self) -> Tallies: ...
+    def read(self) -> CounterTotals: ...
 
 
 class LoopLag:
     """Measures the lateness of a timer that fires ten times a second, and calls `on_ring` each time."""
 
-    def __init__(self, loop: AbstractEventLoop, tally: Tally, on_ring: Callable[[], None] = lambda: None) -> None:
-        self._loop, self._tally, self._on_ring = loop, tally, on_ring
+    def __init__(
+        self, loop: AbstractEventLoop, counters: CounterSet, on_ring: Callable[[], None] = lambda: None
+    ) -> None:
+        self._loop, self._counters, self._on_ring = loop, counters, on_ring
         self._slots: deque[float] = deque([0.0], LAG_SLOTS)
         self._slot_ends = time.monotonic() + LAG_SLOT_S
         self._handle: TimerHandle | None = None
         self._due = 0.0
-        self._plan()
+        self._schedule()
 
     @property
     def longest_s(self) -> float:
@@ -74,23 +76,23 @@ class LoopLag:
             self._handle.cancel()
             self._handle = None
 
-    def _plan(self) -> None:
+    def _schedule(self) -> None:
         self._due = time.monotonic() + LAG_EVERY_S
         self._handle = self._loop.call_later(LAG_EVERY_S, self._ring)
 
     def _ring(self) -> None:
         now = time.monotonic()
         late_s = max(0.0, now - self._due)
-        self._tally.lagged(late_s)
+        self._counters.lagged(late_s)
         if now >= self._slot_ends:
             self._slots.append(0.0)
             self._slot_ends = now + LAG_SLOT_S
         self._slots[-1] = max(self._slots[-1], late_s)
         self._on_ring()
-        self._plan()
+        self._schedule()
 
 
-class TurnCpu:
+class IterationCpu:
     """Measures the CPU time of the longest event loop iteration of the last minute.
 
     A timer fires in every iteration while the loop is busy, and every 8 ms while it is not. The CPU time of the loop's
@@ -135,7 +137,7 @@ class TurnCpu:
         """Start the timer again when the loop was active since the timer stopped."""
         if self._handle is None and self._note()[0] >= STILL_LOOK_S:
             self._on_next_round(None)
-            self._handle = self._loop.call_later(TURN_S, self._ring)
+            self._handle = self._loop.call_later(ITERATION_S, self._ring)
 
     def _wake(self) -> None:
         """A round of reading begins: measure it when it is over. Rounds within 8 ms of each other are measured
@@ -151,7 +153,7 @@ class TurnCpu:
     def _ring(self) -> None:
         used_s, passed_s = self._note()
         if used_s >= BUSY_S or (used_s >= STILL_S and used_s > BUSY_SHARE * passed_s):
-            self._handle = self._loop.call_later(TURN_S, self._ring)
+            self._handle = self._loop.call_later(ITERATION_S, self._ring)
         elif used_s >= STILL_S:
             self._handle = self._loop.call_later(QUIET_S, self._ring)
         else:
@@ -172,12 +174,12 @@ class TurnCpu:
 
 
 def collect(
-    tally: Tally,
+    counters: CounterSet,
     lag: LoopLag,
-    turn: TurnCpu,
+    iteration: IterationCpu,
     *,
     started_s: float,
-    door: Any,
+    acceptor: Any,
     addresses: Any,
     hub: Any,
     shard: Any,
@@ -190,25 +192,25 @@ def collect(
     """Return the `Counters` of a worker with these components, as msgpack. `webhooks` is None when they are off;
     `events_dropped` counts webhook events of other workers that were dropped because of that. `memory` is the present
     use."""
-    tallies = tally.read()
-    tallies.given_up = door.given_up
-    tallies.forwards += getattr(bus, "forwards", 0)
-    tallies.limited = dict(addresses.refusals)
-    tallies.log_lines_lost = lost_lines()
-    tallies.webhooks = dict.fromkeys(WEBHOOK_RESULTS, 0) if webhooks is None else webhooks.counts
-    tallies.webhooks["dropped"] += events_dropped
-    tallies.upstream_requests = {name: upstream.results for name, upstream in upstreams.items()}
-    tallies.upstream_durations = {name: upstream.durations.read() for name, upstream in upstreams.items()}
-    tallies.join_access = hub.join_access.read()
+    totals = counters.read()
+    totals.given_up = acceptor.given_up
+    totals.forwards += getattr(bus, "forwards", 0)
+    totals.limited = dict(addresses.refusals)
+    totals.log_lines_lost = lost_lines()
+    totals.webhooks = dict.fromkeys(WEBHOOK_RESULTS, 0) if webhooks is None else webhooks.counts
+    totals.webhooks["dropped"] += events_dropped
+    totals.upstream_requests = {name: upstream.results for name, upstream in upstreams.items()}
+    totals.upstream_durations = {name: upstream.durations.read() for name, upstream in upstreams.items()}
+    totals.join_access = hub.join_access.read()
     transfer = getattr(bus, "transfer", None)  # of a worker among several
-    governor = bus.governor
+    window_controller = bus.window_controller
     outboxes = [session.outbox for session in hub.sessions.values()]
     rooms = Counter(room.type for room in shard.rooms.values())
     return _encode(
         Counters(
-            tallies=tallies,
+            totals=totals,
             versions=versions(),
-            connections=len(door.connections),
+            connections=len(acceptor.connections),
             sessions=len(outboxes),
             users=len(shard.users),
             rooms={type_: rooms[type_] for type_ in ROOM_TYPES},
@@ -216,7 +218,7 @@ def collect(
             send_queue_bytes=sum(outbox.waiting_bytes() for outbox in outboxes),
             slow_receivers=sum(outbox.slow for outbox in outboxes),
             lag_max_s=lag.longest_s,
-            turn_cpu_max_s=turn.longest_s,
+            iteration_cpu_max_s=iteration.longest_s,
             cpu_s=time.process_time(),
             resident_bytes=_resident.read_bytes(),
             started_s=started_s,
@@ -224,15 +226,15 @@ def collect(
             access_breaker_open=hub.access.breaker_open,
             view_epoch=0 if transfer is None else transfer.epoch,
             recovering=transfer is not None and transfer.recovering,
-            load=governor.load,
-            overloaded=governor.overloaded,
-            entry_wait_s=door.waits_for(time.monotonic()),
-            flush_window_s=governor.window_s,
-            advised_interval_s=governor.advised_ms / 1000.0,
-            connections_allowed=door.max_connections,
+            load=window_controller.load,
+            overloaded=window_controller.overloaded,
+            entry_wait_s=acceptor.waits_for(time.monotonic()),
+            flush_window_s=window_controller.window_s,
+            advised_interval_s=window_controller.advised_ms / 1000.0,
+            connections_allowed=acceptor.max_connections,
             memory_bytes=memory.used,
             memory_limit_bytes=memory.limit,
-            descriptors=_descriptors.used(door.open_count),
+            descriptors=_descriptors.used(acceptor.open_count),
             descriptors_allowed=allowed(),
         )
     )

@@ -83,7 +83,7 @@ def _content(kind: type) -> dict[str, Any]:
     return {"application/json": {"schema": {"$ref": _REF.format(name=re.sub(r"[^A-Za-z0-9.-]", "_", kind.__name__))}}}
 
 
-def _parameters(kind: type | None, place: str) -> list[dict[str, Any]]:
+def _parameters(kind: type | None, location: str) -> list[dict[str, Any]]:
     if kind is None:
         return []
     (_,), schemas = msgspec.json.schema_components((kind,))
@@ -91,8 +91,8 @@ def _parameters(kind: type | None, place: str) -> list[dict[str, Any]]:
     return [
         {
             "name": name,
-            "in": place,
-            "required": place == "path" or name in schema.get("required", ()),
+            "in": location,
+            "required": location == "path" or name in schema.get("required", ()),
             "description": one.pop("description", name),
             "schema": one,
         }

@@ -160,17 +160,17 @@ _ANY_OF = {
 
 
 class ServerApi:
-    """Serves the routes below /api. `key` returns the current bearer key, `ask` sends a survey request to all workers,
-    `stats` returns the counters, `drain` starts what SIGTERM starts, unless that is under way."""
+    """Serves the routes below /api. `key` returns the current bearer key, `run_survey` sends a survey request to all
+    workers, `stats` returns the counters, `drain` starts what SIGTERM starts, unless that is under way."""
 
     def __init__(
         self,
         key: Callable[[], str],
-        ask: Callable[[AnySurveyRequest], Awaitable[Answers]],
+        run_survey: Callable[[AnySurveyRequest], Awaitable[Answers]],
         stats: Callable[[], Awaitable[Stats]],
         drain: Callable[[], None],
     ) -> None:
-        self._ask, self._stats, self._drain = ask, stats, drain
+        self._run_survey, self._stats, self._drain = run_survey, stats, drain
         self.routes = (
             Route(
                 "GET", "/api/rooms", "listRooms", "List rooms", self._rooms, RoomsAnswer,
@@ -230,8 +230,8 @@ class ServerApi:
     async def _rooms(self, call: Call) -> RoomsAnswer:
         query: RoomsQuery = call.query
         type_ = None if isinstance(query.type, UnsetType) else query.type
-        asked = survey.ListRooms(after=query.cursor, limit=query.limit, type=type_, prefix=query.prefix)
-        answers = await self._ask(asked)
+        survey_request = survey.ListRooms(after=query.cursor, limit=query.limit, type=type_, prefix=query.prefix)
+        answers = await self._run_survey(survey_request)
         rooms = {row.id: row for each in answers.found for row in each.rooms}
         page = nsmallest(query.limit, rooms.values(), key=lambda row: row.id)
         more = len(rooms) > len(page) or any(each.more for each in answers.found)
@@ -240,13 +240,13 @@ class ServerApi:
 
     async def _room(self, call: Call) -> RoomAnswer:
         room_id = call.path.room_id
-        answers = await self._ask(survey.ShowRoom(room_id=room_id))
+        answers = await self._run_survey(survey.ShowRoom(room_id=room_id))
         found = _only(answers, survey.RoomFound, f"No room {room_id!r} is open just now.")
         return RoomAnswer(room=found.room, missing=answers.missing)
 
     async def _user(self, call: Call) -> UserAnswer:
         user_id = call.path.user_id
-        answers = await self._ask(survey.ShowUser(user_id=user_id))
+        answers = await self._run_survey(survey.ShowUser(user_id=user_id))
         answer = UserAnswer(user_id=user_id, sessions=[], missing=answers.missing)
         for each in answers.found:
             if isinstance(each, survey.UserFound):
@@ -255,7 +255,7 @@ class ServerApi:
         return answer
 
     async def _limits(self, call: Call) -> LimitsAnswer:
-        answers = await self._ask(survey.ListLimited())
+        answers = await self._run_survey(survey.ListLimited())
         limited: dict[tuple[str, str], LimitedRow] = {}
         for row in (row for each in answers.found for row in each.limited):
             known = limited.setdefault((row.address, row.limit), row)
@@ -272,18 +272,18 @@ class ServerApi:
 
     async def _kick(self, call: Call) -> KickAnswer:
         body: KickBody = call.body
-        asked = survey.Kick(
+        survey_request = survey.Kick(
             user_id=_named(body.user_id),
             room_id=_named(body.room_id),
             session_id=_named(body.session_id),
             reason=body.reason,
         )
-        answers = await self._ask(asked)
+        answers = await self._run_survey(survey_request)
         return KickAnswer(kicked=sum(each.sessions for each in answers.found), missing=answers.missing)
 
     async def _recheck(self, call: Call) -> RecheckAnswer:
         body: RecheckBody = call.body
-        answers = await self._ask(survey.Recheck(user_id=_named(body.user_id), room_id=_named(body.room_id)))
+        answers = await self._run_survey(survey.Recheck(user_id=_named(body.user_id), room_id=_named(body.room_id)))
         return RecheckAnswer(
             checked=sum(each.checked for each in answers.found),
             refused=sum(each.refused for each in answers.found),
@@ -301,7 +301,7 @@ class ServerApi:
             raise ApiError(400, "INVALID_BODY", error.message) from None
         to = None if isinstance(body.to, UnsetType) else body.to
         room_id = call.path.room_id
-        answers = await self._ask(survey.SendBroadcast(room_id=room_id, data=bytes(body.data), to=to))
+        answers = await self._run_survey(survey.SendBroadcast(room_id=room_id, data=bytes(body.data), to=to))
         found = _only(answers, survey.BroadcastSent, f"No room {room_id!r} is open just now, so no member received it.")
         return BroadcastAnswer(delivered=found.delivered)
 

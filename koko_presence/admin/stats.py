@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from koko_presence.protocol.messages import Wire
-from koko_presence.protocol.metric_types import BOUNDS_S, Counters, Histogram, Tallies
+from koko_presence.protocol.metric_types import BOUNDS_S, Counters, CounterTotals, Histogram
 
 from .metrics import CounterAggregator, decode_counters, plus
 
@@ -86,21 +86,21 @@ def stats(
     snapshots: Sequence[tuple[str, bytes | None]],
     *,
     restarts: int = 0,
-    ledger: CounterAggregator | None = None,
+    aggregator: CounterAggregator | None = None,
     ids: Mapping[str, str] | None = None,
     leaving: Mapping[str, bytes] | None = None,
     unready: str = "",
 ) -> Stats:
     """Return the document. The arguments are those of `metrics.render`; `unready` is why the service is not ready."""
-    ledger, ids = ledger or CounterAggregator(), ids or {}
+    aggregator, ids = aggregator or CounterAggregator(), ids or {}
     workers = {slot: decode_counters(data) if data else None for slot, data in snapshots}
     going = {id: decode_counters(data) for id, data in (leaving or {}).items()}
     there = [*(counters for counters in workers.values() if counters is not None), *going.values()]
     for slot, counters in workers.items():
         if counters is not None:
-            ledger.add(ids.get(slot, slot), counters)
+            aggregator.add(ids.get(slot, slot), counters)
     for id, counters in going.items():
-        ledger.add(id, counters)
+        aggregator.add(id, counters)
     rooms: dict[str, int] = {}
     for each in there:
         rooms = plus(rooms, each.rooms)
@@ -120,20 +120,20 @@ def stats(
         view_epoch=max((each.view_epoch for each in there), default=0),
         restarts=restarts,
         bounds_seconds=list(BOUNDS_S),
-        totals=_totals(ledger),
+        totals=_totals(aggregator),
         workers=[_worker(int(slot), counters) for slot, counters in workers.items()],
         missing=sorted(int(slot) for slot, counters in workers.items() if counters is None),
     )
 
 
-def _totals(ledger: CounterAggregator) -> Totals:
+def _totals(aggregator: CounterAggregator) -> Totals:
     nothing = Histogram(buckets=[0] * (len(BOUNDS_S) + 1), sum_s=0.0)
-    empty = Tallies(
+    empty = CounterTotals(
         accepted=0, turned_away=0, joins=0, auth={}, disconnects={}, received={}, sent={}, dropped={}, fanout_bytes=0,
         flushes=0, forwards=0, mesh_bytes=0, broadcast=nothing, join=nothing, lag=nothing,
     )  # fmt: skip
-    all_of_them = [msgspec.to_builtins(each.tallies) for each in ledger.all()]
-    sum_ = msgspec.convert(reduce(plus, all_of_them, msgspec.to_builtins(empty)), Tallies)
+    all_of_them = [msgspec.to_builtins(each.totals) for each in aggregator.all()]
+    sum_ = msgspec.convert(reduce(plus, all_of_them, msgspec.to_builtins(empty)), CounterTotals)
     return Totals(
         connections_accepted=sum_.accepted,
         connections_refused=sum_.turned_away,
@@ -169,6 +169,6 @@ def _worker(slot: int, counters: Counters | None) -> WorkerRow:
         cpu_seconds=counters.cpu_s,
         resident_bytes=counters.resident_bytes,
         loop_lag_max_seconds=max(0.0, counters.lag_max_s),
-        loop_lag=_histogram(counters.tallies.lag),
-        forwards=counters.tallies.forwards,
+        loop_lag=_histogram(counters.totals.lag),
+        forwards=counters.totals.forwards,
     )

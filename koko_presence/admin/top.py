@@ -228,7 +228,7 @@ class Unreachable(Exception):
     """The metrics cannot be read; the text names the cause and the remedy."""
 
 
-def ask(url: str) -> Reading:
+def fetch(url: str) -> Reading:
     """Fetch one reading. Errors: `Unreachable`."""
     # proxies from the environment are not used
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -253,10 +253,10 @@ def run(url: str, interval_s: float = 1.0, once: bool = False, out: TextIO | Non
     marks = UNICODE if (out.encoding or "").lower().replace("-", "") == "utf8" else ASCII
     width = shutil.get_terminal_size().columns
     try:
-        before = ask(url)
+        before = fetch(url)
         if once or not out.isatty():
             time.sleep(interval_s)
-            out.write(draw(before, ask(url), width, 1000, marks=marks) + "\n")
+            out.write(draw(before, fetch(url), width, 1000, marks=marks) + "\n")
             return 0
     except Unreachable as error:
         print(f"koko-presence: top: {error}", file=sys.stderr)
@@ -284,7 +284,7 @@ def _live(url: str, interval_s: float, out: TextIO, marks: str, first: Reading) 
             out.flush()
             time.sleep(interval_s)
             try:
-                trail.append(ask(url))
+                trail.append(fetch(url))
                 problem = ""
             except Unreachable as error:
                 problem = str(error)

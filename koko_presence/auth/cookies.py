@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from msgspec import structs
 
-from .identity import FORM, Identity, MayAsk, TokenRefused, TokenVerifier, freely
+from .identity import FORM, Identity, MayQuery, TokenRefused, TokenVerifier, unlimited
 from .introspection import COOKIE_PREFIXES
 
 OTHER_PAGE = "a cookie counts only from a page on the list server.origins: send a token"
@@ -48,10 +48,10 @@ def find_cookie(headers: Iterable[str], name: str) -> SessionCookie:
 
 
 def verify_cookie(
-    verifier: TokenVerifier, cookie: SessionCookie, now_s: float, may_ask: MayAsk = freely
+    verifier: TokenVerifier, cookie: SessionCookie, now_s: float, may_query: MayQuery = unlimited
 ) -> Identity | Awaitable[Identity]:
     """Return the identity of a cookie's value. Errors: those of `TokenVerifier.verify`."""
-    answer = verifier.verify(cookie.value, now_s, may_ask)
+    answer = verifier.verify(cookie.value, now_s, may_query)
     return _as_cookie(answer, cookie) if isinstance(answer, Identity) else _later(answer, cookie)
 
 

@@ -24,12 +24,12 @@ from .identity import Identity, TokenVerifier
 from .introspection import (
     CONNECTIONS,
     GOOD_BEFORE_S,
-    KEPT_CONNECTIONS,
+    RENEWAL_CONNECTIONS,
+    Endpoint,
     IntrospectVerifier,
     Question,
-    Remembered,
-    Road,
-    Told,
+    Verdict,
+    VerdictCache,
 )
 from .introspection import TIMEOUT_S as INTROSPECT_TIMEOUT_S
 from .jwks import TIMEOUT_S as JWKS_TIMEOUT_S
@@ -38,7 +38,7 @@ from .jwt_claims import ClaimRules
 from .public_key_jwt import FixedKeys, KeyVerifier
 from .public_keys import Key, keys_from_pem
 from .shared_cache import CacheEntry
-from .ttl_cache import Kept
+from .ttl_cache import CachedValue
 from .verifier_chain import VerifierChain
 
 SHARE_EVERY_S = 0.1  # answers of this time are sent together
@@ -86,14 +86,14 @@ class Verifiers:
         self._unshared: list[CacheEntry] = []
         self._sharing: asyncio.TimerHandle | None = None
         self._jwks: Jwks | None = None
-        self._introspect: tuple[Question, tuple[Road, Road], Remembered] | None = None
+        self._introspect: tuple[Question, tuple[Endpoint, Endpoint], VerdictCache] | None = None
         self._closing: set[asyncio.Future[None]] = set()
 
     def make(self, config: Config) -> TokenVerifier:
         """Return one verifier for `config`; verifiers made before must not be used any more. Errors: ValueError for an
         unusable key, which `key_faults` reports beforehand."""
         auth, forwards = config.auth, config.access.mode == "trpc"
-        self._keep_of(auth)
+        self._close_changed(auth)
         made: list[TokenVerifier] = []
         for name in dict.fromkeys(auth.verifiers):
             made += self._jwt(auth, forwards) if name == "jwt" else [self._introspection(auth, forwards)]
@@ -113,18 +113,18 @@ class Verifiers:
                     keys = _decode_keys(entry.value)
                     self._jwks.learn(keys.body, keys.read_at, keys.withdrawn)
             elif self._introspect is not None:
-                question, _, remembered = self._introspect
+                question, _, verdicts = self._introspect
                 source = _source(question)
                 if entry.key.startswith(source):
                     answer = _decode_answer(entry.value)
-                    told: Told = answer.refusal if answer.identity is None else answer.identity
-                    remembered.learn(entry.key[len(source) :], Kept(told, answer.until_s), now_s)
+                    verdict: Verdict = answer.refusal if answer.identity is None else answer.identity
+                    verdicts.learn(entry.key[len(source) :], CachedValue(verdict, answer.until_s), now_s)
 
     async def close(self) -> None:
         """Cancel all requests and close their connections."""
         if self._sharing is not None:
             self._sharing.cancel()
-        self._keep_of(None)
+        self._close_changed(None)
         await asyncio.gather(*self._closing)
 
     def _jwt(self, auth: Auth, forwards: bool) -> list[TokenVerifier]:
@@ -153,21 +153,21 @@ class Verifiers:
             made.append(KeyVerifier(FixedKeys(keys), algorithms, rules, forwards=forwards))
         if auth.jwks.url:
             if self._jwks is None:
-                asker = HttpClient(timeout_s=JWKS_TIMEOUT_S, upstream=self._upstreams["jwks"])
-                self._jwks = Jwks(auth.jwks.url, asker, self._clock, self._on_keys(auth.jwks.url))
+                http_client = HttpClient(timeout_s=JWKS_TIMEOUT_S, upstream=self._upstreams["jwks"])
+                self._jwks = Jwks(auth.jwks.url, http_client, self._clock, self._on_keys(auth.jwks.url))
             made.append(KeyVerifier(self._jwks, auth.key_algorithms, rules, forwards=forwards))
         return made
 
     def _introspection(self, auth: Auth, forwards: bool) -> TokenVerifier:
         if self._introspect is None:
             question = _question(auth)
-            roads = (self._road(CONNECTIONS), self._road(KEPT_CONNECTIONS))
-            self._introspect = (question, roads, Remembered(on_told=self._on_told(_source(question))))
-        question, roads, remembered = self._introspect
+            endpoints = (self._endpoint(CONNECTIONS), self._endpoint(RENEWAL_CONNECTIONS))
+            self._introspect = (question, endpoints, VerdictCache(on_verdict=self._on_verdict(_source(question))))
+        question, endpoints, verdicts = self._introspect
         return IntrospectVerifier(
             question,
-            roads,
-            remembered,
+            endpoints,
+            verdicts,
             questions_hz=auth.introspect.questions_hz,
             cache_s=auth.introspect.cache_s,
             session_s=auth.introspect.session_s,
@@ -175,9 +175,9 @@ class Verifiers:
             forwards=forwards,
         )
 
-    def _road(self, connections: int) -> Road:
+    def _endpoint(self, connections: int) -> Endpoint:
         upstream = self._upstreams["introspect"]
-        return Road(HttpClient(timeout_s=INTROSPECT_TIMEOUT_S, connections=connections, upstream=upstream))
+        return Endpoint(HttpClient(timeout_s=INTROSPECT_TIMEOUT_S, connections=connections, upstream=upstream))
 
     # --- answers for other workers ----------------------------------------------------------------------------------
 
@@ -188,16 +188,16 @@ class Verifiers:
 
         return on_read
 
-    def _on_told(self, source: bytes) -> Callable[[bytes, Kept[Told]], None]:
-        def on_told(key: bytes, told: Kept[Told]) -> None:
-            if isinstance(told.value, Identity):
-                answer = SharedAnswer(identity=told.value, refusal="", until_s=told.until)
-                self._pass_on(CacheEntry("answer", source + key, told.until, _encode(answer)))
+    def _on_verdict(self, source: bytes) -> Callable[[bytes, CachedValue[Verdict]], None]:
+        def on_verdict(key: bytes, verdict: CachedValue[Verdict]) -> None:
+            if isinstance(verdict.value, Identity):
+                answer = SharedAnswer(identity=verdict.value, refusal="", until_s=verdict.until)
+                self._pass_on(CacheEntry("answer", source + key, verdict.until, _encode(answer)))
             else:
-                answer = SharedAnswer(identity=None, refusal=told.value, until_s=told.until)
-                self._pass_on(CacheEntry("refusal", source + key, told.until + GOOD_BEFORE_S, _encode(answer)))
+                answer = SharedAnswer(identity=None, refusal=verdict.value, until_s=verdict.until)
+                self._pass_on(CacheEntry("refusal", source + key, verdict.until + GOOD_BEFORE_S, _encode(answer)))
 
-        return on_told
+        return on_verdict
 
     def _pass_on(self, entry: CacheEntry) -> None:
         if self._share is None:
@@ -211,18 +211,18 @@ class Verifiers:
         if self._share is not None:
             self._share(entries)
 
-    def _keep_of(self, auth: Auth | None) -> None:
+    def _close_changed(self, auth: Auth | None) -> None:
         """Close and drop the clients and cached data that `auth` does not use."""
         if self._jwks is not None and (auth is None or auth.jwks.url != self._jwks.url):
             self._close(self._jwks)
             self._jwks = None
         if self._introspect is not None and (auth is None or _question(auth) != self._introspect[0]):
-            for road in self._introspect[1]:
-                self._close(road.asker)
+            for endpoint in self._introspect[1]:
+                self._close(endpoint.http_client)
             self._introspect = None
 
-    def _close(self, asking: Jwks | HttpClient) -> None:
-        closing: asyncio.Future[None] = asyncio.ensure_future(asking.close())
+    def _close(self, source: Jwks | HttpClient) -> None:
+        closing: asyncio.Future[None] = asyncio.ensure_future(source.close())
         self._closing.add(closing)
         closing.add_done_callback(self._closing.discard)
 

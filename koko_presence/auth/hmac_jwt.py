@@ -14,7 +14,7 @@ from jwt.algorithms import HMACAlgorithm
 
 from koko_presence.config.sections import MIN_SECRET_BYTES
 
-from .identity import Identity, MayAsk, TokenRefused, TokenVerifier, VerifierUnavailable, freely
+from .identity import Identity, MayQuery, TokenRefused, TokenVerifier, VerifierUnavailable, unlimited
 from .jws import HMAC_ALGORITHMS, MAX_TOKEN_CHARS, other_algorithm, read_claims, read_header, sign
 from .jwt_claims import MAX_USER_ID_CHARS, SCOPES, ClaimRules, check_rooms, check_user_id
 from .resume_tokens import ResumeTokens
@@ -52,7 +52,7 @@ class HmacVerifier:
         self._rules = ClaimRules(issuer=issuer, audience=audience, leeway_s=leeway_s, max_ttl_s=max_ttl_s)
         self._forwards = forwards
 
-    asks = False
+    is_remote = False
 
     def was_refused(self, token: str, now_s: float) -> bool:
         """Return False: `verify` decides at any time without a request."""
@@ -62,7 +62,7 @@ class HmacVerifier:
         """Return False: no refusal is cached."""
         return False
 
-    def verify(self, token: str, now_s: float, may_ask: MayAsk = freely) -> Identity:
+    def verify(self, token: str, now_s: float, may_query: MayQuery = unlimited) -> Identity:
         """Return the identity of `token` at unix second `now_s`, without a request. Errors: `TokenRefused`."""
         if read_header(token).alg not in self._algorithms:
             raise other_algorithm(self._algorithms)

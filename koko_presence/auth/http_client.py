@@ -25,15 +25,15 @@ class Answer(NamedTuple):
     body: bytes
 
 
-class AskFailed(Exception):
+class RequestFailed(Exception):
     """The request has no usable answer. The text is for the operator and never contains the request."""
 
 
-class Useless(AskFailed):
+class UnusableResponse(RequestFailed):
     """The server has answered with a redirect or too long a body: it is reachable, and the next request may succeed."""
 
 
-class Late(AskFailed):
+class ResponseTimeout(RequestFailed):
     """The server has not answered within the time-out."""
 
 
@@ -59,12 +59,12 @@ class HttpClient:
         self._closed = False
 
     async def get(self, url: str, headers: Mapping[str, str] | None = None) -> Answer:
-        """Send a GET request and return the answer. Errors: `AskFailed`."""
-        return await self._ask("GET", url, headers or {}, None)
+        """Send a GET request and return the answer. Errors: `RequestFailed`."""
+        return await self._request("GET", url, headers or {}, None)
 
     async def post(self, url: str, headers: Mapping[str, str] | None, body: bytes) -> Answer:
-        """Send a POST request and return the answer. Errors: `AskFailed`."""
-        return await self._ask("POST", url, headers or {}, body)
+        """Send a POST request and return the answer. Errors: `RequestFailed`."""
+        return await self._request("POST", url, headers or {}, body)
 
     async def close(self) -> None:
         """Close all connections. Pending requests fail, and so do later ones."""
@@ -73,16 +73,16 @@ class HttpClient:
         if session is not None:
             await session.close()
 
-    async def _ask(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Answer:
+    async def _request(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Answer:
         session, began_at, result = self._open(), time.monotonic(), "unreachable"
         try:
             answer = await self._send(session, method, url, headers, body)
             result = "answered" if answer.status < 500 else "error"
             return answer
-        except Useless:
+        except UnusableResponse:
             result = "error"
             raise
-        except (Late, asyncio.CancelledError):
+        except (ResponseTimeout, asyncio.CancelledError):
             result = "timeout"
             raise
         finally:
@@ -94,15 +94,17 @@ class HttpClient:
         try:
             async with session.request(method, url, headers=headers, data=body, allow_redirects=False) as response:
                 if 300 <= response.status < 400:
-                    raise Useless(f"it answers with a redirect (status {response.status}), which is not followed")
+                    raise UnusableResponse(
+                        f"it answers with a redirect (status {response.status}), which is not followed"
+                    )
                 return Answer(response.status, await self._read(response))
         except TimeoutError:
-            raise Late(f"it did not answer within {self._timeout_s:g} s") from None
+            raise ResponseTimeout(f"it did not answer within {self._timeout_s:g} s") from None
         except (aiohttp.ClientError, OSError, ValueError, RuntimeError) as error:
             # the texts of these errors may contain a header; the kind of error and its errno text do not
             detail = getattr(error, "os_error", error)
             because = detail.strerror if isinstance(detail, OSError) and detail.strerror else type(error).__name__
-            raise AskFailed(f"it could not be asked: {because}") from None
+            raise RequestFailed(f"it could not be asked: {because}") from None
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
         parts, size = [], 0
@@ -110,13 +112,13 @@ class HttpClient:
             size += len(part)
             if size > self._max_bytes:
                 response.close()
-                raise Useless(f"its answer is longer than {self._max_bytes} bytes")
+                raise UnusableResponse(f"its answer is longer than {self._max_bytes} bytes")
             parts.append(part)
         return b"".join(parts)
 
     def _open(self) -> aiohttp.ClientSession:
         if self._closed:
-            raise AskFailed("the server is stopping")
+            raise RequestFailed("the server is stopping")
         if self._session is None:
             options: dict[str, Any] = {
                 "connector": aiohttp.TCPConnector(limit=self._connections, keepalive_timeout=KEEP_ALIVE_S),

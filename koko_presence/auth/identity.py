@@ -35,7 +35,7 @@ class VerifierUnavailable(TokenRefused):
         self.retry_after_s, self.is_silence = retry_after_s, is_silence
 
 
-class AskedTooOften(VerifierUnavailable):
+class TooManyQueries(VerifierUnavailable):
     """The client's address has sent too many unknown tokens [Q5]."""
 
 
@@ -65,10 +65,10 @@ class Identity(Struct, frozen=True, kw_only=True):
         yield "user_id", self.user_id
 
 
-MayAsk = Callable[[], bool]  # counts a request about an unknown token, and returns whether it may be sent
+MayQuery = Callable[[], bool]  # counts a request about an unknown token, and returns whether it may be sent
 
 
-def freely() -> bool:
+def unlimited() -> bool:
     """Permit every request."""
     return True
 
@@ -76,13 +76,13 @@ def freely() -> bool:
 class TokenVerifier(Protocol):
     """Verifies tokens, at once or after a request to another server."""
 
-    def verify(self, token: str, now_s: float, may_ask: MayAsk = freely) -> Identity | Awaitable[Identity]:
-        """Return the identity of `token` at unix second `now_s`; `may_ask` limits the requests that the client causes.
-        Errors: `TokenRefused`, `VerifierUnavailable`."""
+    def verify(self, token: str, now_s: float, may_query: MayQuery = unlimited) -> Identity | Awaitable[Identity]:
+        """Return the identity of `token` at unix second `now_s`; `may_query` limits the requests that the client
+        causes. Errors: `TokenRefused`, `VerifierUnavailable`."""
         ...
 
     @property
-    def asks(self) -> bool:
+    def is_remote(self) -> bool:
         """True when verification may need another server, so that a valid token cannot be checked during its outage."""
         ...
 

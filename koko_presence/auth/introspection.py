@@ -1,8 +1,8 @@
 """Verifies opaque tokens, such as session ids, by a request to the application [RFC 7662].
 
 Answers are cached by the token's SHA-256, for a minute at most and never beyond the token's end, and one request per
-token is sent at a time. Without an answer the token is not accepted, and the client may retry. `Remembered` writes the
-cached results, `Road` holds the pending requests of one connection pool.
+token is sent at a time. Without an answer the token is not accepted, and the client may retry. `VerdictCache` writes
+the cached results, `Endpoint` holds the pending requests of one connection pool.
 
 Clients can invent tokens. Therefore invalid tokens have a cache of their own, which evicts no valid one; requests about
 tokens that were never valid have a rate budget; and some connections are reserved for tokens that were valid before.
@@ -19,63 +19,63 @@ import msgspec
 from msgspec import Struct, structs
 
 from .hmac_jwt import bearer
-from .http_client import Answer, AskFailed, HttpClient
+from .http_client import Answer, HttpClient, RequestFailed
 from .identity import (
     FORM,
     SIGNATURE,
-    AskedTooOften,
     Identity,
-    MayAsk,
+    MayQuery,
     TokenRefused,
+    TooManyQueries,
     VerifierUnavailable,
-    freely,
     hash_of,
+    unlimited,
 )
 from .jws import check_length, looks_signed
 from .jwt_claims import check_rooms, check_user_id
 from .profile import clean_image, clean_name
 from .rate_budget import Budget
-from .ttl_cache import Kept, Memory
+from .ttl_cache import CachedValue, TtlCache
 
 log = logging.getLogger("koko_presence.introspect")
 
 TIMEOUT_S = 2.0
-MAX_REMEMBERED = 20_000
+MAX_CACHED = 20_000
 MAX_QUESTIONS = 2_048  # pending requests per connection pool; any client can cause one
 QUESTIONS_BURST_S = 5.0  # burst of the rate budget for unknown tokens, in seconds of its rate
 GOOD_BEFORE_S = 86_400.0  # how long it is cached that a token was valid, or that a valid one was refused later
-CONNECTIONS, KEPT_CONNECTIONS = 24, 8  # for unknown tokens, and for tokens that were valid before
-NOBODY_S = 5.0  # how long the refusal of a token is cached
+CONNECTIONS, RENEWAL_CONNECTIONS = 24, 8  # for unknown tokens, and for tokens that were valid before
+UNKNOWN_TTL_S = 5.0  # how long the refusal of a token is cached
 RETRY_AFTER_S = 5.0
-ASK_AGAIN_S = 1.0  # for an address with too many unknown tokens, which are counted per second
+QUERY_RETRY_S = 1.0  # for an address with too many unknown tokens, which are counted per second
 # the characters of a cookie's value [RFC 6265 section 4.1.1], and so also of a Bearer token
 _PRINTABLE = re.compile(r"[\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]+")
 # prefixes of the cookie's name; only __Host- prevents sibling domains from setting it [RFC 6265bis section 4.1.3.2]
 COOKIE_PREFIXES = ("__Host-", "__Secure-", "")
 
-NOBODY = "the application knows no such session: sign in again"
-Told = Identity | str  # the identity of a token, or the reason of its refusal
+UNKNOWN_SESSION = "the application knows no such session: sign in again"
+Verdict = Identity | str  # the identity of a token, or the reason of its refusal
 
 
-OnTold = Callable[[bytes, Kept[Told]], None]
+OnVerdict = Callable[[bytes, CachedValue[Verdict]], None]
 
 
-class Remembered:
+class VerdictCache:
     """The cached results for tokens, by their SHA-256: at most `limit` of each kind. Written by its verifiers only, and
     by `learn` with the results of other workers."""
 
-    def __init__(self, limit: int = MAX_REMEMBERED, on_told: OnTold = lambda key, told: None) -> None:
-        """`on_told` is called with results that other workers need: the identity of a token, and the refusal of a token
-        that was valid before. It is not called for tokens that were never valid, which clients can invent."""
-        self._people: Memory[bytes, Identity] = Memory(limit)
-        self._nobodies: Memory[bytes, str] = Memory(limit)
-        self._good_before: Memory[bytes, bool] = Memory(limit)
-        self._refused: Memory[bytes, bool] = Memory(limit)
-        self._on_told = on_told
+    def __init__(self, limit: int = MAX_CACHED, on_verdict: OnVerdict = lambda key, verdict: None) -> None:
+        """`on_verdict` is called with results that other workers need: the identity of a token, and the refusal of a
+        token that was valid before. It is not called for tokens that were never valid, which clients can invent."""
+        self._identities: TtlCache[bytes, Identity] = TtlCache(limit)
+        self._unknown: TtlCache[bytes, str] = TtlCache(limit)
+        self._good_before: TtlCache[bytes, bool] = TtlCache(limit)
+        self._refused: TtlCache[bytes, bool] = TtlCache(limit)
+        self._on_verdict = on_verdict
 
-    def get(self, key: bytes, now_s: float) -> Told | None:
+    def get(self, key: bytes, now_s: float) -> Verdict | None:
         """Return the cached result that is valid at unix second `now_s`, or None."""
-        return self._people.get(key, now_s) or self._nobodies.get(key, now_s)
+        return self._identities.get(key, now_s) or self._unknown.get(key, now_s)
 
     def was_good(self, key: bytes, now_s: float) -> bool:
         """Return True when the token was valid at the last request about it."""
@@ -85,42 +85,42 @@ class Remembered:
         """Return True when the token was valid once and was refused at the last request about it."""
         return self._refused.get(key, now_s) is not None
 
-    def put(self, key: bytes, told: Kept[Told], now_s: float) -> None:
+    def put(self, key: bytes, verdict: CachedValue[Verdict], now_s: float) -> None:
         """Store the answer of a request of this worker."""
-        if isinstance(told.value, Identity) or self.was_good(key, now_s):
-            self._on_told(key, told)
-        self._keep(key, told, now_s)
+        if isinstance(verdict.value, Identity) or self.was_good(key, now_s):
+            self._on_verdict(key, verdict)
+        self._store(key, verdict, now_s)
 
-    def learn(self, key: bytes, told: Kept[Told], now_s: float) -> None:
+    def learn(self, key: bytes, verdict: CachedValue[Verdict], now_s: float) -> None:
         """Store the answer of another worker's request. An identity does not replace a cached refusal of this worker,
         which may be newer."""
-        if told.until > now_s and isinstance(told.value, Identity):
-            if self._nobodies.get(key, now_s) is None:
-                self._keep(key, told, now_s)
-        elif isinstance(told.value, str):
+        if verdict.until > now_s and isinstance(verdict.value, Identity):
+            if self._unknown.get(key, now_s) is None:
+                self._store(key, verdict, now_s)
+        elif isinstance(verdict.value, str):
             self._good_before.put(key, True, now_s + GOOD_BEFORE_S)  # otherwise the other worker had not shared it
-            self._keep(key, told, now_s)
+            self._store(key, verdict, now_s)
 
-    def _keep(self, key: bytes, told: Kept[Told], now_s: float) -> None:
-        if isinstance(told.value, Identity):
-            self._people.put(key, told.value, told.until)
+    def _store(self, key: bytes, verdict: CachedValue[Verdict], now_s: float) -> None:
+        if isinstance(verdict.value, Identity):
+            self._identities.put(key, verdict.value, verdict.until)
             self._good_before.put(key, True, now_s + GOOD_BEFORE_S)
             self._refused.forget_one(key)
-            self._nobodies.forget_one(key)
+            self._unknown.forget_one(key)
             return
-        self._nobodies.put(key, told.value, told.until)
-        self._people.forget_one(key)
+        self._unknown.put(key, verdict.value, verdict.until)
+        self._identities.forget_one(key)
         if self.was_good(key, now_s):
             self._good_before.forget_one(key)
             self._refused.put(key, True, now_s + GOOD_BEFORE_S)
 
 
-class Road:
+class Endpoint:
     """One of the two connection pools to the application, with its pending requests."""
 
-    def __init__(self, asker: HttpClient) -> None:
-        self.asker = asker
-        self.questions: Memory[bytes, Told] = Memory(0)  # caches nothing; merges equal pending requests
+    def __init__(self, http_client: HttpClient) -> None:
+        self.http_client = http_client
+        self.questions: TtlCache[bytes, Verdict] = TtlCache(0)  # caches nothing; merges equal pending requests
 
 
 class Question(Struct, frozen=True, kw_only=True):
@@ -154,8 +154,8 @@ class IntrospectVerifier:
     def __init__(
         self,
         question: Question,
-        roads: tuple[Road, Road],
-        remembered: Remembered,
+        endpoints: tuple[Endpoint, Endpoint],
+        verdicts: VerdictCache,
         *,
         cache_s: float,
         session_s: float,
@@ -163,22 +163,22 @@ class IntrospectVerifier:
         skips_signed: bool = False,
         forwards: bool = False,
     ) -> None:
-        """`roads` are the pools for unknown tokens and for tokens that were valid before; `questions_hz` limits the
+        """`endpoints` are the pools for unknown tokens and for tokens that were valid before; `questions_hz` limits the
         requests about unknown ones per second. `cache_s`: seconds for which an answer is cached; `session_s`: seconds
         after which an identity expires unless the answer has an earlier end. `skips_signed`: tokens in the form of a
         JWT are refused, because another verifier reads them. `forwards`: identities carry the token as a header for the
         application's API."""
         self._question = question
-        self._roads = roads
+        self._endpoints = endpoints
         self._budget = Budget(questions_hz, questions_hz * QUESTIONS_BURST_S)
-        self._remembered = remembered
+        self._verdicts = verdicts
         self._cache_s = cache_s
         self._session_s = session_s
         self._skips_signed = skips_signed
         self._forwards = forwards
         self._is_silent = False  # the last request had no usable answer
 
-    asks = True
+    is_remote = True
 
     def was_refused(self, token: str, now_s: float) -> bool:
         """Return True when the latest answer about `token` was a refusal."""
@@ -186,11 +186,11 @@ class IntrospectVerifier:
 
     def has_refused(self, token_hash: bytes, now_s: float) -> bool:
         """The same for a token of which only the hash is known."""
-        known = self._remembered.get(token_hash, now_s)
-        return self._remembered.was_refused(token_hash, now_s) or isinstance(known, str)
+        known = self._verdicts.get(token_hash, now_s)
+        return self._verdicts.was_refused(token_hash, now_s) or isinstance(known, str)
 
-    def verify(self, token: str, now_s: float, may_ask: MayAsk = freely) -> Identity | Awaitable[Identity]:
-        """Return the identity of `token` at unix second `now_s`: at once when a cached answer is valid. `may_ask`
+    def verify(self, token: str, now_s: float, may_query: MayQuery = unlimited) -> Identity | Awaitable[Identity]:
+        """Return the identity of `token` at unix second `now_s`: at once when a cached answer is valid. `may_query`
         limits requests about tokens that were never valid. Errors: `TokenRefused`; from the awaitable also
         `VerifierUnavailable`."""
         check_length(token)
@@ -199,73 +199,73 @@ class IntrospectVerifier:
         if not _PRINTABLE.fullmatch(token):
             raise TokenRefused("it holds characters that no session id has", FORM)
         key = hash_of(token)
-        known = self._remembered.get(key, now_s)
-        return self._ask(key, token, now_s, may_ask) if known is None else self._told(known, token)
+        known = self._verdicts.get(key, now_s)
+        return self._query(key, token, now_s, may_query) if known is None else self._resolve(known, token)
 
-    async def _ask(self, key: bytes, token: str, now_s: float, may_ask: MayAsk) -> Identity:
-        known = self._remembered.get(key, now_s)
+    async def _query(self, key: bytes, token: str, now_s: float, may_query: MayQuery) -> Identity:
+        known = self._verdicts.get(key, now_s)
         if known is not None:  # answered before this coroutine ran
-            return self._told(known, token)
-        was_good = self._remembered.was_good(key, now_s)
-        road = self._roads[was_good]
-        if not road.questions.takes(key, MAX_QUESTIONS):
+            return self._resolve(known, token)
+        was_good = self._verdicts.was_good(key, now_s)
+        endpoint = self._endpoints[was_good]
+        if not endpoint.questions.accepts(key, MAX_QUESTIONS):
             raise VerifierUnavailable("too many ask now whose theirs is", RETRY_AFTER_S, is_silence=self._is_silent)
-        is_new = not (was_good or road.questions.is_asking(key))
-        if is_new and not may_ask():
+        is_new = not (was_good or endpoint.questions.is_pending(key))
+        if is_new and not may_query():
             text = "too many tokens that are not known come from where this one does"
-            raise AskedTooOften(text, ASK_AGAIN_S, is_silence=self._is_silent)
+            raise TooManyQueries(text, QUERY_RETRY_S, is_silence=self._is_silent)
         if is_new and not self._budget.take(now_s):
             raise VerifierUnavailable("too many ask now whose theirs is", RETRY_AFTER_S, is_silence=self._is_silent)
 
-        async def question() -> Kept[Told]:
-            told = await self._answer(road.asker, token, now_s)
-            self._remembered.put(key, told, now_s)
-            return told
+        async def question() -> CachedValue[Verdict]:
+            verdict = await self._answer(endpoint.http_client, token, now_s)
+            self._verdicts.put(key, verdict, now_s)
+            return verdict
 
-        return self._told(await road.questions.ask(key, now_s, question), token)
+        return self._resolve(await endpoint.questions.get_or_fetch(key, now_s, question), token)
 
-    def _told(self, known: Told, token: str) -> Identity:
+    def _resolve(self, known: Verdict, token: str) -> Identity:
         if isinstance(known, str):
             raise TokenRefused(known, SIGNATURE)
         return structs.replace(known, forward=self._forward(token)) if self._forwards else known
 
-    async def _answer(self, asker: HttpClient, token: str, now_s: float) -> Kept[Told]:
+    async def _answer(self, http_client: HttpClient, token: str, now_s: float) -> CachedValue[Verdict]:
         question = self._question
-        headers, body = _carried(question, token)
+        headers, body = _request_parts(question, token)
         try:
             if question.method == "GET":
-                answer = await asker.get(question.url, headers)
+                answer = await http_client.get(question.url, headers)
             else:
-                answer = await asker.post(question.url, headers, body)
-            said = _said(answer)
+                answer = await http_client.post(question.url, headers, body)
+            document = _parse_document(answer)
             self._is_silent = False
-        except AskFailed as failure:
+        except RequestFailed as failure:
             self._is_silent = True
             log.warning("token introspection failed", extra={"url": question.url, "why": str(failure)})
             raise VerifierUnavailable("the application does not say now whose it is", RETRY_AFTER_S) from None
         try:
-            identity = self._identity(said, now_s)
+            identity = self._identity(document, now_s)
         except TokenRefused as refused:
-            return Kept(str(refused), now_s + NOBODY_S)
-        return Kept(identity, min(now_s + self._cache_s, identity.expires_at_s))
+            return CachedValue(str(refused), now_s + UNKNOWN_TTL_S)
+        return CachedValue(identity, min(now_s + self._cache_s, identity.expires_at_s))
 
-    def _identity(self, said: Any, now_s: float) -> Identity:
+    def _identity(self, document: Any, now_s: float) -> Identity:
         question = self._question
-        user_id = _at(said, question.id)
+        user_id = _at(document, question.id)
         if isinstance(user_id, int) and not isinstance(user_id, bool):
             user_id = str(user_id)
-        if not user_id or not _is_active(said, question.needs_active):
-            raise TokenRefused(NOBODY)
+        if not user_id or not _is_active(document, question.needs_active):
+            raise TokenRefused(UNKNOWN_SESSION)
         user_id = check_user_id(user_id)
-        end_s = _unix(_at(said, question.expires))
+        end_s = _unix(_at(document, question.expires))
         if end_s is not None and end_s <= now_s:
             raise TokenRefused("it has expired: fetch a new one")
         longest_s = now_s + self._session_s
-        rooms = _at(said, question.rooms)
+        rooms = _at(document, question.rooms)
         return Identity(
             user_id=user_id,
-            name=clean_name(_at(said, question.name), user_id),
-            image=clean_image(_at(said, question.image)),
+            name=clean_name(_at(document, question.name), user_id),
+            image=clean_image(_at(document, question.image)),
             expires_at_s=int(longest_s if end_s is None else min(longest_s, end_s)),
             rooms={} if rooms is None else check_rooms(rooms),
         )
@@ -282,7 +282,7 @@ def cookies(name: str, value: str) -> str:
     return "; ".join(f"{prefix}{name}={value}" for prefix in COOKIE_PREFIXES)
 
 
-def _carried(question: Question, token: str) -> tuple[dict[str, str], bytes]:
+def _request_parts(question: Question, token: str) -> tuple[dict[str, str], bytes]:
     """Return headers and body of the request about `token`."""
     name, body = question.token_name, b""
     headers = {"authorization": question.authorization} if question.authorization else {}
@@ -302,35 +302,35 @@ def _carried(question: Question, token: str) -> tuple[dict[str, str], bytes]:
     return headers, body
 
 
-def _said(answer: Answer) -> Any:
-    """Return the decoded answer; None for status 401 and 403 and for `null`. Errors: `AskFailed` for any other status
-    than 200, and for a body that is not an object or `null`."""
+def _parse_document(answer: Answer) -> Any:
+    """Return the decoded answer; None for status 401 and 403 and for `null`. Errors: `RequestFailed` for any other
+    status than 200, and for a body that is not an object or `null`."""
     if answer.status in (401, 403):
         return None
     if answer.status != 200:
-        raise AskFailed(f"it answers with status {answer.status}")
+        raise RequestFailed(f"it answers with status {answer.status}")
     try:
-        said = msgspec.json.decode(answer.body)
+        document = msgspec.json.decode(answer.body)
     except (msgspec.DecodeError, UnicodeError, RecursionError):
-        raise AskFailed("its answer is not JSON") from None
-    if said is not None and not isinstance(said, dict):
-        raise AskFailed("its answer is neither an object nor null")
-    return said
+        raise RequestFailed("its answer is not JSON") from None
+    if document is not None and not isinstance(document, dict):
+        raise RequestFailed("its answer is neither an object nor null")
+    return document
 
 
-def _at(said: Any, path: str) -> Any:
+def _at(document: Any, path: str) -> Any:
     """Return the value at `path`, names joined by dots; None when it is missing."""
     for name in path.split(".") if path else ("",):
-        said = said.get(name) if isinstance(said, dict) else None
-    return said
+        document = document.get(name) if isinstance(document, dict) else None
+    return document
 
 
-def _is_active(said: Any, needed: bool) -> bool:
+def _is_active(document: Any, needed: bool) -> bool:
     """Return True when `active` is true, or absent where it is not `needed` [RFC 7662 section 2.2]. "true" and 1 do not
     count as true."""
-    if not isinstance(said, dict) or "active" not in said:
+    if not isinstance(document, dict) or "active" not in document:
         return not needed
-    return said["active"] is True
+    return document["active"] is True
 
 
 def _unix(value: Any) -> float | None:

@@ -11,7 +11,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Collection, Sequence
 
-from .http_client import AskFailed, HttpClient
+from .http_client import HttpClient, RequestFailed
 from .identity import SIGNATURE, TokenRefused, VerifierUnavailable
 from .jws import Header
 from .public_keys import MAX_KEYS, Key, keys_from_jwks
@@ -22,7 +22,7 @@ TIMEOUT_S = 10.0  # tokens with a known key do not wait for it
 TOKEN_WAITS_S = 3.0  # how long a token with an unknown key waits for a pending request, before it is refused for now
 REFRESH_S = 600.0
 RETRY_S = 30.0  # after a refresh that failed
-ASK_S = 30.0  # between two requests that tokens have caused
+MIN_QUERY_INTERVAL_S = 30.0  # between two requests that tokens have caused
 FIRST_S = 2.0  # in place of both while no keys are known
 
 NOT_AMONG = "its key (kid) is not among those of auth.jwks.url"
@@ -33,26 +33,26 @@ OnRead = Callable[[bytes, float, Sequence[str]], None]
 class Jwks:
     """The keys of one address. `start` begins the periodic refresh; `close` ends it."""
 
-    asks = True
+    is_remote = True
 
     def __init__(
         self,
         url: str,
-        asker: HttpClient,
+        http_client: HttpClient,
         clock: Callable[[], float],
         on_read: OnRead = lambda body, read_at, withdrawn: None,
     ) -> None:
         """`on_read` is called with the body, time and withdrawn key ids of every successful answer, for `learn` of
         other workers."""
         self.url = url
-        self._asker = asker
+        self._http_client = http_client
         self._clock = clock
         self._on_read = on_read
         self._keys: list[Key] = []
         self._names: set[str] = set()
         self._withdrawn: dict[str, None] = {}  # key ids of earlier answers that the newest one does not have
         self._read_at = float("-inf")
-        self._asked_at = float("-inf")
+        self._requested_at = float("-inf")
         self._why_not = ""  # why the last request failed; empty after a success
         self._fetching: asyncio.Future[None] | None = None
         self._refreshing: asyncio.Task[None] | None = None
@@ -61,7 +61,7 @@ class Jwks:
     def start(self) -> None:
         """Fetch the keys now, and again every ten minutes."""
         if self._refreshing is None:
-            self._refreshing = asyncio.ensure_future(self._keep_fresh())
+            self._refreshing = asyncio.ensure_future(self._refresh_loop())
 
     async def close(self) -> None:
         """End the refresh and close the client. A token that waits for an answer gets `VerifierUnavailable`."""
@@ -70,7 +70,7 @@ class Jwks:
             self._refreshing.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._refreshing
-        await self._asker.close()
+        await self._http_client.close()
 
     def find(self, header: Header) -> Sequence[Key]:
         """Return the keys named by `kid`, or without `kid` the only key for that algorithm; an empty sequence when none
@@ -122,7 +122,7 @@ class Jwks:
     async def _look_up(self, header: Header) -> Sequence[Key]:
         for _ in range(2):
             under_way = self._fetching is not None  # requested before this token came, so it may lack a new key
-            await self._ask_for_tokens()
+            await self._fetch_for_token()
             keys = self.find(header)
             if keys:
                 return keys
@@ -132,20 +132,20 @@ class Jwks:
                 break
         raise TokenRefused(NOT_AMONG, SIGNATURE)
 
-    async def _ask_for_tokens(self) -> None:
+    async def _fetch_for_token(self) -> None:
         if self._fetching is None:
-            wait_s = self._asked_at + self._pause_s() - self._clock()
-            if 0 < wait_s <= ASK_S:
+            wait_s = self._requested_at + self._pause_s() - self._clock()
+            if 0 < wait_s <= MIN_QUERY_INTERVAL_S:
                 text = "its key (kid) is not known yet, and it is too early to ask again"
                 raise VerifierUnavailable(text, wait_s, is_silence=bool(self._why_not))
-            self._asked_at = self._clock()
+            self._requested_at = self._clock()
         fetching = self._fetch_once()
         await asyncio.wait((fetching,), timeout=TOKEN_WAITS_S)
         if not fetching.done():
             raise VerifierUnavailable("the keys of auth.jwks.url are still being read", FIRST_S)
 
     def _pause_s(self) -> float:
-        return ASK_S if self._keys else FIRST_S
+        return MIN_QUERY_INTERVAL_S if self._keys else FIRST_S
 
     async def fetch(self) -> None:
         """Request the keys now, or wait for the pending request. A failure is logged, not raised."""
@@ -157,13 +157,13 @@ class Jwks:
         return self._fetching
 
     async def _fetch(self) -> None:
-        asked_at = self._clock()
+        requested_at = self._clock()
         try:
-            answer = await self._asker.get(self.url)
+            answer = await self._http_client.get(self.url)
             if answer.status != 200:
-                raise AskFailed(f"it answers with status {answer.status}")
+                raise RequestFailed(f"it answers with status {answer.status}")
             keys = keys_from_jwks(answer.body)
-        except (AskFailed, ValueError) as failure:
+        except (RequestFailed, ValueError) as failure:
             self._why_not = str(failure)
             if not self._closed:
                 log.warning(
@@ -173,8 +173,8 @@ class Jwks:
         else:
             if self._names_of(keys) != self._names or not self._keys:
                 log.info("JWKS keys read", extra={"url": self.url, "keys": len(keys)})
-            self._take(keys, asked_at, self._withdrawn)
-            self._on_read(answer.body, asked_at, list(self._withdrawn))
+            self._take(keys, requested_at, self._withdrawn)
+            self._on_read(answer.body, requested_at, list(self._withdrawn))
         finally:
             self._fetching = None
 
@@ -191,7 +191,7 @@ class Jwks:
     def _names_of(keys: Sequence[Key]) -> set[str]:
         return {key.kid for key in keys if key.kid is not None}
 
-    async def _keep_fresh(self) -> None:
+    async def _refresh_loop(self) -> None:
         while True:
             wait_s = self._read_at + REFRESH_S - self._clock()  # another worker may have fetched them
             if wait_s <= 0.0:

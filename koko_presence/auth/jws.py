@@ -61,7 +61,7 @@ def read_header(token: str) -> Header:
     except (ValueError, AttributeError, RecursionError):
         raise _malformed() from None
     if kid is not None and not isinstance(kid, str):
-        raise _asks_too_much()
+        raise _unsupported_header()
     return Header(alg if isinstance(alg, str) else "", kid)
 
 
@@ -80,7 +80,7 @@ def read_claims(token: str, key: Any, algorithms: Collection[str], wrong: str) -
     except (jwt.DecodeError, UnicodeError, ValueError, RecursionError):
         raise _malformed() from None
     except jwt.InvalidTokenError:
-        raise _asks_too_much() from None
+        raise _unsupported_header() from None
     if not isinstance(claims, dict):
         raise TokenRefused("its payload is not a JSON object")
     return claims
@@ -101,7 +101,7 @@ def _malformed() -> TokenRefused:
     return TokenRefused("it is not a well-formed JWT: was it cut or changed on its way?", FORM)
 
 
-def _asks_too_much() -> TokenRefused:
+def _unsupported_header() -> TokenRefused:
     return TokenRefused("its header asks for too much: leave out crit and b64; kid is a text", FORM)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Collection, Sequence
 from typing import Protocol
 
 from .hmac_jwt import bearer
-from .identity import SIGNATURE, Identity, MayAsk, TokenRefused, freely
+from .identity import SIGNATURE, Identity, MayQuery, TokenRefused, unlimited
 from .jws import Header, other_algorithm, read_claims, read_header
 from .jwt_claims import ClaimRules
 from .public_keys import Key
@@ -15,7 +15,7 @@ NOT_SIGNED = "its signature does not match: was it made with another key?"
 class KeySource(Protocol):
     """A source of public keys."""
 
-    asks: bool  # True when `look_up` can find a key that `find` did not
+    is_remote: bool  # True when `look_up` can find a key that `find` did not
 
     def find(self, header: Header) -> Sequence[Key]:
         """Return the keys that may have signed a token with this header; an empty sequence when its key is unknown.
@@ -44,27 +44,27 @@ class KeyVerifier:
         self._forwards = forwards
 
     @property
-    def asks(self) -> bool:
+    def is_remote(self) -> bool:
         """True when the source can request newer keys."""
-        return self._source.asks
+        return self._source.is_remote
 
-    def verify(self, token: str, now_s: float, may_ask: MayAsk = freely) -> Identity | Awaitable[Identity]:
-        """Return the identity of `token` at unix second `now_s`: at once when its key is known. `may_ask` is not used,
-        because the source limits its requests itself. Errors: `TokenRefused`; from the awaitable also
+    def verify(self, token: str, now_s: float, may_query: MayQuery = unlimited) -> Identity | Awaitable[Identity]:
+        """Return the identity of `token` at unix second `now_s`: at once when its key is known. `may_query` is not
+        used, because the source limits its requests itself. Errors: `TokenRefused`; from the awaitable also
         `VerifierUnavailable`."""
         header = read_header(token)
         if header.alg not in self._algorithms:
             raise other_algorithm(self._algorithms)
         keys = self._source.find(header)
         if not keys:
-            return self._after_asking(token, header, now_s)
+            return self._verify_remotely(token, header, now_s)
         try:
             return self._verified(token, header, keys, now_s)
         except TokenRefused as refused:
             # a key without `kid` may have been replaced by another one without `kid`
-            if refused.came != SIGNATURE or header.kid is not None or not self._source.asks:
+            if refused.came != SIGNATURE or header.kid is not None or not self._source.is_remote:
                 raise
-        return self._after_asking(token, header, now_s)
+        return self._verify_remotely(token, header, now_s)
 
     def was_refused(self, token: str, now_s: float) -> bool:
         """Return True when the key of `token` was withdrawn."""
@@ -77,7 +77,7 @@ class KeyVerifier:
         """Return False: no results for tokens are cached, only keys."""
         return False
 
-    async def _after_asking(self, token: str, header: Header, now_s: float) -> Identity:
+    async def _verify_remotely(self, token: str, header: Header, now_s: float) -> Identity:
         return self._verified(token, header, await self._source.look_up(header), now_s)
 
     def _verified(self, token: str, header: Header, keys: Sequence[Key], now_s: float) -> Identity:
@@ -95,7 +95,7 @@ class KeyVerifier:
 class FixedKeys:
     """The keys of the configuration. They have no key ids, so a token's `kid` is ignored."""
 
-    asks = False
+    is_remote = False
 
     def __init__(self, keys: Sequence[Key]) -> None:
         self._keys = keys

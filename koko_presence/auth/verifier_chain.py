@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Sequence
 
-from .identity import CLAIMS, Identity, MayAsk, TokenRefused, TokenVerifier, VerifierUnavailable, freely
+from .identity import CLAIMS, Identity, MayQuery, TokenRefused, TokenVerifier, VerifierUnavailable, unlimited
 
 
 class VerifierChain:
@@ -13,9 +13,9 @@ class VerifierChain:
         self._verifiers = verifiers
 
     @property
-    def asks(self) -> bool:
+    def is_remote(self) -> bool:
         """True when one of the verifiers does."""
-        return any(verifier.asks for verifier in self._verifiers)
+        return any(verifier.is_remote for verifier in self._verifiers)
 
     def was_refused(self, token: str, now_s: float) -> bool:
         """Return True when one verifier has refused it; verifiers for tokens of another form return False."""
@@ -25,18 +25,20 @@ class VerifierChain:
         """Return True when one verifier has refused it."""
         return any(verifier.has_refused(token_hash, now_s) for verifier in self._verifiers)
 
-    def verify(self, token: str, now_s: float, may_ask: MayAsk = freely) -> Identity | Awaitable[Identity]:
+    def verify(self, token: str, now_s: float, may_query: MayQuery = unlimited) -> Identity | Awaitable[Identity]:
         """Return the identity of `token` at unix second `now_s`, as an awaitable only when a verifier sends a request.
         Errors: `TokenRefused`, `VerifierUnavailable`."""
         refusals: list[TokenRefused] = []
         for at, verifier in enumerate(self._verifiers, start=1):
             try:
-                answer = verifier.verify(token, now_s, may_ask)
+                answer = verifier.verify(token, now_s, may_query)
             except TokenRefused as refused:
                 _note(refused, refusals)
                 continue
-            return answer if isinstance(answer, Identity) else self._go_on(answer, at, token, now_s, may_ask, refusals)
-        raise _told(refusals)
+            return (
+                answer if isinstance(answer, Identity) else self._go_on(answer, at, token, now_s, may_query, refusals)
+            )
+        raise _decisive(refusals)
 
     async def _go_on(
         self,
@@ -44,7 +46,7 @@ class VerifierChain:
         at: int,
         token: str,
         now_s: float,
-        may_ask: MayAsk,
+        may_query: MayQuery,
         refusals: list[TokenRefused],
     ) -> Identity:
         try:
@@ -53,11 +55,11 @@ class VerifierChain:
             _note(refused, refusals)
         for verifier in self._verifiers[at:]:
             try:
-                later = verifier.verify(token, now_s, may_ask)
+                later = verifier.verify(token, now_s, may_query)
                 return later if isinstance(later, Identity) else await later
             except TokenRefused as refused:
                 _note(refused, refusals)
-        raise _told(refusals)
+        raise _decisive(refusals)
 
 
 def _note(refused: TokenRefused, refusals: list[TokenRefused]) -> None:
@@ -66,6 +68,6 @@ def _note(refused: TokenRefused, refusals: list[TokenRefused]) -> None:
     refusals.append(refused)
 
 
-def _told(refusals: list[TokenRefused]) -> TokenRefused:
+def _decisive(refusals: list[TokenRefused]) -> TokenRefused:
     # of equals max returns the first
     return max(refusals, key=lambda refused: (isinstance(refused, VerifierUnavailable), refused.came))

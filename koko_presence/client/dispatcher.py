@@ -19,7 +19,7 @@ from .room import Room
 
 log = logging.getLogger("koko_presence.client")
 
-MAX_TOLD = 100
+MAX_WARNED = 100
 
 
 class Client(Protocol):
@@ -40,7 +40,7 @@ class Dispatcher:
         self._line = line
         self._requests = requests
         self._listeners = listeners
-        self._told: set[str] = set()
+        self._warned: set[str] = set()
 
     def take(self, data: bytes) -> None:
         """Decode and dispatch one message."""
@@ -57,7 +57,7 @@ class Dispatcher:
             handle(self, message, data)
         else:
             start = data[:40].decode(errors="replace")
-            self._tell_once(start, f"unknown message ignored: {start}...")
+            self._warn_once(start, f"unknown message ignored: {start}...")
 
     def _joined(self, message: incoming.Joined, data: bytes) -> None:
         room = self._client.rooms.get(message.room_id)
@@ -95,9 +95,9 @@ class Dispatcher:
         if self._requests.refuse(message.id, error):
             return
         room = self._client.rooms.get(message.room_id or "")
-        handled = room is not None and room.listeners.tell("error", error)
-        if not (self._listeners.tell("error", error) or handled):
-            self._tell_once(message.code, f"{error} (logged once; client.on('error', ...) gets every error)")
+        handled = room is not None and room.listeners.emit("error", error)
+        if not (self._listeners.emit("error", error) or handled):
+            self._warn_once(message.code, f"{error} (logged once; client.on('error', ...) gets every error)")
 
     def _expiring(self, message: incoming.AuthExpiring, data: bytes) -> None:
         self._line.renew(message.expires_at)
@@ -106,7 +106,7 @@ class Dispatcher:
         room = self._client.rooms.get(message.room_id or "")
         if room is not None:
             room.end(PresenceRefused("FORBIDDEN", message.reason or "You were removed.", room_id=room.id))
-        self._listeners.tell("kicked", message)
+        self._listeners.emit("kicked", message)
 
     def _notice(self, message: incoming.Notice, data: bytes) -> None:
         room = self._client.rooms.get(message.room_id or "")
@@ -114,11 +114,11 @@ class Dispatcher:
             room.advise(message.send_interval_ms)
         if message.retry_after_ms is not None:
             self._line.retry_after_s = message.retry_after_ms / 1000.0
-        self._listeners.tell("notice", message)
+        self._listeners.emit("notice", message)
 
-    def _tell_once(self, what: str, text: str) -> None:
-        if what not in self._told and len(self._told) < MAX_TOLD:
-            self._told.add(what)
+    def _warn_once(self, what: str, text: str) -> None:
+        if what not in self._warned and len(self._warned) < MAX_WARNED:
+            self._warned.add(what)
             log.warning("%s", text)
 
 

@@ -34,7 +34,7 @@ class Listeners:
 
         return undo
 
-    def tell(self, name: str, value: Any) -> bool:
+    def emit(self, name: str, value: Any) -> bool:
         """Call the callbacks of `name` and of `*`, in the order in which they were added. Returns False when there is
         none."""
         wanted = self._by_name.get(name, ()) + self._by_name.get("*", ()) if self._by_name else ()

@@ -18,11 +18,11 @@ MAX_HELD = 100
 
 
 class _Question:
-    __slots__ = ("answer", "message", "place", "repeat", "sent", "timer")
+    __slots__ = ("answer", "message", "repeat", "room_id", "sent", "timer")
 
-    def __init__(self, message: ClientMessage, place: str | None, repeat: bool, answer: asyncio.Future[Any]) -> None:
+    def __init__(self, message: ClientMessage, room_id: str | None, repeat: bool, answer: asyncio.Future[Any]) -> None:
         self.message = message
-        self.place = place
+        self.room_id = room_id
         self.repeat = repeat
         self.answer = answer
         self.sent = False
@@ -30,7 +30,7 @@ class _Question:
 
 
 class Requests:
-    """The pending requests of one client. A request waits until its `place` is ready: a room, by its id, or None for
+    """The pending requests of one client. A request waits until its `room_id` is ready: a room, by its id, or None for
     the connection."""
 
     def __init__(self, send: Callable[[ClientMessage], None], timers: Timers, timeout_s: float) -> None:
@@ -41,7 +41,7 @@ class Requests:
         self._open: dict[str | int, _Question] = {}
 
     def start(
-        self, message: ClientMessage, *, ready: bool, place: str | None = None, repeat: bool = False
+        self, message: ClientMessage, *, ready: bool, room_id: str | None = None, repeat: bool = False
     ) -> asyncio.Future[Any]:
         """Send a request now when `ready`, otherwise when its place is. With `repeat`, for idempotent requests, it is
         sent again after a lost connection. The future fails with `PresenceRefused` or `PresenceOffline`."""
@@ -49,19 +49,19 @@ class Requests:
             raise PresenceOffline(f"{MAX_HELD} calls wait for the connection already. Wait for the status 'online'.")
         self._last_id += 1
         message.id = self._last_id
-        question = _Question(message, place, repeat, asyncio.get_running_loop().create_future())
+        question = _Question(message, room_id, repeat, asyncio.get_running_loop().create_future())
         question.timer = self._timers.call_later(self._timeout_s, partial(self._expire, self._last_id))
         self._open[message.id] = question
         question.answer.add_done_callback(partial(self._forget, self._last_id))
         if ready:
-            self._ask(question)
+            self._transmit(question)
         return question.answer
 
-    def ready(self, place: str | None) -> None:
+    def ready(self, room_id: str | None) -> None:
         """Send the requests that wait for this place."""
         for question in list(self._open.values()):
-            if not question.sent and question.place == place:
-                self._ask(question)
+            if not question.sent and question.room_id == room_id:
+                self._transmit(question)
 
     def answer(self, id: str | int | None, value: Any) -> bool:
         """Complete the request `id` with `value`. Returns False when no such request is pending."""
@@ -87,13 +87,13 @@ class Requests:
             elif question.sent:
                 self.refuse(id, error)
 
-    def fail(self, error: Exception, place: str | None = None) -> None:
+    def fail(self, error: Exception, room_id: str | None = None) -> None:
         """Fail all requests, or those of one place."""
         for id, question in list(self._open.items()):
-            if place is None or question.place == place:
+            if room_id is None or question.room_id == room_id:
                 self.refuse(id, error)
 
-    def _ask(self, question: _Question) -> None:
+    def _transmit(self, question: _Question) -> None:
         question.sent = True
         self._send(question.message)
 

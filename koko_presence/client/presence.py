@@ -96,7 +96,7 @@ class PresenceClient:
         self._listeners = Listeners()
         self._raw: tuple[Callable[[bytes], object], ...] = ()
         self._privacy = privacy
-        self._asked_caps = list(caps)
+        self._requested_caps = list(caps)
         self._shown: StatusData | None = None
         self._resume_token: str | None = None
         self._inbox = Dispatcher(self, self._line, self._requests, self._listeners)
@@ -188,11 +188,11 @@ class PresenceClient:
         `PresenceRefused`, `PresenceOffline`."""
         before = self._privacy or Privacy()
         names = {"invisible": invisible, "share_cursor": share_cursor, "share_selection": share_selection}
-        asked: dict[str, Any] = {name: UNSET if value is None else value for name, value in names.items()}
+        requested: dict[str, Any] = {name: UNSET if value is None else value for name, value in names.items()}
         scope: Any = "user" if for_all_sessions else "session"
-        await self.ask(SetPrivacy(data=Privacy(**asked, scope=scope)), repeat=True)
-        kept = {name: getattr(before, name) if value is UNSET else value for name, value in asked.items()}
-        self._privacy = Privacy(**kept)
+        await self.ask(SetPrivacy(data=Privacy(**requested, scope=scope)), repeat=True)
+        merged = {name: getattr(before, name) if value is UNSET else value for name, value in requested.items()}
+        self._privacy = Privacy(**merged)
 
     def heartbeat(self, activity: Activity | None = None) -> None:
         """Send a heartbeat, with `activity` from now on. The client sends one every 30 s +- 10 % on its own [D3]."""
@@ -212,7 +212,9 @@ class PresenceClient:
         `PresenceRefused`, `PresenceOffline`."""
         self._check_open()
         ready = self.status == "online" if room is None else room.joined
-        return await self._requests.start(message, ready=ready, place=None if room is None else room.id, repeat=repeat)
+        return await self._requests.start(
+            message, ready=ready, room_id=None if room is None else room.id, repeat=repeat
+        )
 
     def forget(self, room: Room) -> None:
         """The client is not a member of the room any more: remove it and fail its pending requests."""
@@ -237,8 +239,8 @@ class PresenceClient:
         if room.entering is None:
             message = Join(
                 room_id=room.id,
-                room_type=UNSET if room.asked_type is None else room.asked_type,
-                privacy=UNSET if room.asked_privacy is None else room.asked_privacy,
+                room_type=UNSET if room.requested_type is None else room.requested_type,
+                privacy=UNSET if room.requested_privacy is None else room.requested_privacy,
             )
             room.entering = self._requests.start(message, ready=self._line.status == "online", repeat=True)
             room.entering.add_done_callback(partial(self._entered, room))
@@ -268,7 +270,7 @@ class PresenceClient:
     async def authenticate(self, token: str) -> incoming.Authenticated:
         """Authenticate at the start of a connection, and again with a new token [A4]. Errors: `PresenceRefused`,
         `PresenceOffline`."""
-        auth = Auth(token=token, resume_token=self._resume_token, caps=self._asked_caps, privacy=self._privacy)
+        auth = Auth(token=token, resume_token=self._resume_token, caps=self._requested_caps, privacy=self._privacy)
         authenticated = await self._requests.start(auth, ready=True)
         assert isinstance(authenticated, incoming.Authenticated)
         self._resume_token = authenticated.resume_token
@@ -293,7 +295,7 @@ class PresenceClient:
             self._requests.ready(None)
             for room in list(self.rooms.values()):
                 self._enter(room)
-        self._listeners.tell("status", status)
+        self._listeners.emit("status", status)
 
     def on_lost(self, error: PresenceOffline) -> None:
         """The connection is lost; the client may reconnect."""

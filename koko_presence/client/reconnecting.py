@@ -82,7 +82,7 @@ class ReconnectingConnection:
         self._random = random
         self._backoff = backoff
         self._link: Link | None = None
-        self._life: asyncio.Task[None] | None = None
+        self._connection_task: asyncio.Task[None] | None = None
         self._renewal: asyncio.Task[None] | None = None
         self._tokens_refused = 0
         self._online_at = 0.0
@@ -98,7 +98,7 @@ class ReconnectingConnection:
     async def connect(self) -> None:
         """Make one attempt; after it succeeds a task keeps the client connected. Errors: `AuthRefused`,
         `PresenceOffline`, RuntimeError when connected, and those of the token function."""
-        if self._life is not None or self.status != "closed":
+        if self._connection_task is not None or self.status != "closed":
             raise RuntimeError("this client is connected already; make another PresenceClient for another session")
         self._set_status("connecting")
         try:
@@ -106,23 +106,23 @@ class ReconnectingConnection:
         except BaseException:
             self._set_status("closed")
             raise
-        self._life = asyncio.create_task(self._stay(link))
+        self._connection_task = asyncio.create_task(self._keep_connected(link))
 
     async def close(self) -> None:
         """Close the connection with 1000 and do not reconnect."""
-        for task in (self._life, self._renewal):
+        for task in (self._connection_task, self._renewal):
             if task is not None:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
-        self._life = None
+        self._connection_task = None
         if self._link is not None:
             await self._link.close(1000)
         self._finish(1000)
 
     async def wait_closed(self) -> int:
         """Wait until there is no connection and no further attempt; returns the close code [L7]."""
-        if self._life is not None:
-            await asyncio.wait([self._life])
+        if self._connection_task is not None:
+            await asyncio.wait([self._connection_task])
         return self.close_code or 1000
 
     def send(self, data: bytes) -> None:
@@ -132,7 +132,7 @@ class ReconnectingConnection:
 
     # --- attempts ------------------------------------------------------------------------------------------------
 
-    async def _stay(self, link: Link) -> None:
+    async def _keep_connected(self, link: Link) -> None:
         """Reconnect after each loss by the policy of its close code, until that forbids it."""
         code = await link.wait_closed()
         while self._may_return(code):
@@ -250,9 +250,9 @@ class ReconnectingConnection:
         self._owner.send(Heartbeat(status=self.activity, client_time=now * 1000.0))
         self._stop_beating()
         self._beat_timer = self._timers.call_later(self.heartbeat_s * (0.9 + 0.2 * self._random()), self.heartbeat)
-        self._pong_timer = self._timers.call_later(PONG_WAIT_S, self._check_life)
+        self._pong_timer = self._timers.call_later(PONG_WAIT_S, self._check_pong)
 
-    def _check_life(self) -> None:
+    def _check_pong(self) -> None:
         if not self._received and self._link is not None:
             self._link.abort()
 

@@ -45,7 +45,7 @@ from .models import Playback
 from .state import RoomState
 from .timing import Pacer, ServerClock, Slot
 
-TYPING_LIFE_S = 5.0  # the server ends typing after it [G1]; an older start is not sent
+TYPING_LIFETIME_S = 5.0  # the server ends typing after it [G1]; an older start is not sent
 TYPING_INTERVAL_S = 0.5  # [Message Throttling]
 REPORT_STEADY_S, REPORT_CHANGE_S = 1.0, 0.2  # [H6]
 
@@ -77,8 +77,8 @@ class Room(RoomState):
         self.ended: Exception | None = None
         self.was_joined = False
         self.entering: asyncio.Future[Any] | None = None
-        self.asked_type = room_type
-        self.asked_privacy = privacy
+        self.requested_type = room_type
+        self.requested_privacy = privacy
         self.listeners = Listeners()
         self._client = client
         self._cursor = Slot(client.cursors, client.cursors.gap_s)
@@ -138,7 +138,7 @@ class Room(RoomState):
     def typing(self, on: bool = True, context: str | None = None) -> None:
         """Show that the user types, for 5 s from the last call with True [G1], or has stopped."""
         message = Typing(room_id=self.id, data=TypingData(is_typing=on, context=UNSET if context is None else context))
-        good_until = self._client.clock() + TYPING_LIFE_S if on else math.inf
+        good_until = self._client.clock() + TYPING_LIFETIME_S if on else math.inf
         self._typing.render = lambda now: message if now < good_until else None
         self._offer(self._typing)
 
@@ -172,9 +172,9 @@ class Room(RoomState):
                 ),
             )
 
-        said = (is_playing, playback_rate, buffering, follow)
-        if said != self._reported:
-            self._reported = said
+        report = (is_playing, playback_rate, buffering, follow)
+        if report != self._reported:
+            self._reported = report
             self._report.interval_s = REPORT_CHANGE_S
         self._report.render = render
         self._offer(self._report)
@@ -222,7 +222,7 @@ class Room(RoomState):
             at=self._at(),
         )
         try:
-            self._learn(await self._ask(PlaybackMessage(room_id=self.id, data=data)))
+            self._learn(await self._request(PlaybackMessage(room_id=self.id, data=data)))
         except PresenceRefused as refused:
             self._learn(refused.state)
             raise
@@ -230,30 +230,30 @@ class Room(RoomState):
 
     async def request_control(self) -> bool:
         """Request control. Returns True when it is granted at once, False when the request is pending [I1, I5]."""
-        return (await self._ask(ControlRequest(room_id=self.id))).get("granted") is True
+        return (await self._request(ControlRequest(room_id=self.id))).get("granted") is True
 
     async def grant_control(self, user_id: str) -> None:
         """Grant control to another user of the room [I2]."""
-        await self._ask(ControlGrant(room_id=self.id, data=ToUser(to_user_id=user_id)))
+        await self._request(ControlGrant(room_id=self.id, data=ToUser(to_user_id=user_id)))
 
     async def deny_control(self, user_id: str) -> None:
         """Deny another user's pending request for control [I5]."""
-        await self._ask(ControlDeny(room_id=self.id, data=ToUser(to_user_id=user_id)))
+        await self._request(ControlDeny(room_id=self.id, data=ToUser(to_user_id=user_id)))
 
     async def release_control(self) -> None:
         """Release control [I5]."""
-        await self._ask(ControlRelease(room_id=self.id))
+        await self._request(ControlRelease(room_id=self.id))
 
     async def cancel_request(self) -> None:
         """Cancel the user's own request for control [I5]."""
-        await self._ask(ControlCancel(room_id=self.id))
+        await self._request(ControlCancel(room_id=self.id))
 
     async def broadcast(self, data: Mapping[str, Any], to: Iterable[str] | None = None) -> int:
         """Send an object of the application to all members, or to at most 20 users [J]. Returns the number of sessions
         to which it was sent."""
         raw = Raw(msgspec.json.encode(data))
         message = Broadcast(room_id=self.id, data=raw, to=None if to is None else list(to))
-        return int((await self._ask(message)).get("delivered", 0))
+        return int((await self._request(message)).get("delivered", 0))
 
     async def leave(self) -> None:
         """Leave the room. Without a connection it is removed here at once, and left on the server after a reconnect."""
@@ -270,7 +270,7 @@ class Room(RoomState):
             if refused.code != "NOT_IN_ROOM":
                 raise
 
-    async def _ask(self, message: Any) -> Any:
+    async def _request(self, message: Any) -> Any:
         if self.ended is not None:
             raise PresenceRefused(
                 "NOT_IN_ROOM", f"This room is over ({self.ended}). Join it again.", room_id=self.id
@@ -302,7 +302,7 @@ class Room(RoomState):
             if slot.unsent or slot in self._lasting:
                 slot.sent_at = -math.inf
                 self._offer(slot)
-        self.listeners.tell("joined", self)
+        self.listeners.emit("joined", self)
 
     def advise(self, send_interval_ms: int) -> None:
         """Use the server's advised interval, in ms, for cursors and selections in this room [L2]."""
@@ -313,7 +313,7 @@ class Room(RoomState):
     def on_event(self, event: Any) -> None:
         """Apply an event of this room, then call the callbacks and fill the streams."""
         self.fold(event)
-        self.listeners.tell(event.type, event)
+        self.listeners.emit(event.type, event)
         if self._streams:
             for stream in list(self._streams):
                 stream.put(event)
@@ -325,7 +325,7 @@ class Room(RoomState):
             slot.pacer.drop(slot)
         self.ended = error if error is not None else PresenceRefused("NOT_IN_ROOM", "you left", room_id=self.id)
         self._client.forget(self)
-        self.listeners.tell("closed", error)
+        self.listeners.emit("closed", error)
         for stream in list(self._streams):
             stream.end()
 

@@ -39,14 +39,14 @@ class Timers(Protocol):
 
 
 class EdgePort(Protocol):
-    """What the bus needs of an edge. A flush that changes no subscribers may go directly to `feeds`
-    (fanout.RoomSubscription by room id), and is written with `turn`."""
+    """What the bus needs of an edge. A flush that changes no subscribers may go directly to `subscriptions`
+    (fanout.RoomSubscription by room id), and is written with `write_batch`."""
 
     @property
-    def feeds(self) -> dict[str, Any]: ...
+    def subscriptions(self) -> dict[str, Any]: ...
 
     @property
-    def turn(self) -> WriteBatch: ...
+    def write_batch(self) -> WriteBatch: ...
 
     def on_edge_message(self, message: EdgeMessage, now: float) -> None: ...
 
@@ -54,11 +54,11 @@ class EdgePort(Protocol):
 
     def on_flushed(self, now: float) -> None: ...
 
-    def on_lane(self, session_id: str, lane: CursorRoute) -> None:
+    def on_route(self, session_id: str, route: CursorRoute) -> None:
         """Give a session's cursors in one room their compiled route."""
         ...
 
-    def drop_lanes(self, room_ids: Iterable[str]) -> None:
+    def drop_routes(self, room_ids: Iterable[str]) -> None:
         """Drop the cursor routes of these rooms, which get another owner."""
         ...
 
@@ -86,7 +86,7 @@ class Bus(Protocol):
 
     def send(self, command: Command, now: float) -> None: ...
 
-    def lane(self, room_id: str, session_id: str) -> CursorRoute | None:
+    def cursor_route(self, room_id: str, session_id: str) -> CursorRoute | None:
         """Return the compiled route of a member's cursors; None when there is none."""
         ...
 
@@ -119,7 +119,7 @@ class Alarm:
 
 
 class LocalBus:
-    """The bus of a single worker. It writes the schedule of flushes (`Shard.plan`) together with the shard."""
+    """The bus of a single worker. It writes the schedule of flushes (`Shard.flush_queue`) together with the shard."""
 
     def __init__(
         self,
@@ -135,10 +135,10 @@ class LocalBus:
         self._edges: dict[int, EdgePort] = {}
         self._queue: deque[Command] = deque()
         self._draining = False
-        self.governor = FlushWindowController(shard.context.limits, clock(), *cpu_clock())
+        self.window_controller = FlushWindowController(shard.context.limits, clock(), *cpu_clock())
         self._flush_alarm = Alarm(timers, clock, self._flush)
-        self._road = FlushScheduler(
-            shard.plan, timers, clock, self._flush_alarm, self._deliver, self._flushed, self._judge, shard.advise
+        self._scheduler = FlushScheduler(
+            shard.flush_queue, timers, clock, self._flush_alarm, self._deliver, self._flushed, self._judge, shard.advise
         )
         self._tick_alarm = Alarm(timers, clock, self._tick)
         # Called before anything is ended at its deadline: this worker may be late itself.
@@ -148,27 +148,27 @@ class LocalBus:
         """Register `edge` as `edge_id`."""
         self._edges[edge_id] = edge
         if len(self._edges) == 1:
-            self._road.shorten(edge.feeds, edge.turn)
+            self._scheduler.use_fast_path(edge.subscriptions, edge.write_batch)
         else:
-            self._road.shorten(None, None)
+            self._scheduler.use_fast_path(None, None)
 
-    def pair(self, round: Round) -> None:
+    def use_round(self, round: Round) -> None:
         """Make flushes share the worker's time with reading, which is done in rounds like `round`."""
-        self._road.pair(round)
+        self._scheduler.use_round(round)
 
-    def lane(self, room_id: str, session_id: str) -> CursorRoute | None:
+    def cursor_route(self, room_id: str, session_id: str) -> CursorRoute | None:
         """Return the compiled route of a member's cursors, which bypasses commands and effects; None when the session
         is not a member."""
         room = self._shard.rooms.get(room_id)
         member = None if room is None else room.members.get(session_id)
         if room is None or member is None:
             return None
-        return CursorRoute(room, member, self._road, self._on_second)
+        return CursorRoute(room, member, self._scheduler, self._on_second)
 
     def set_limits(self, limits: Limits) -> None:
         """Apply new limits to the windows of busy rooms."""
-        self.governor.set_limits(limits)
-        self._shard.plan.ceiling_s = limits.flush_ceiling_ms / 1000.0
+        self.window_controller.set_limits(limits)
+        self._shard.flush_queue.ceiling_s = limits.flush_ceiling_ms / 1000.0
         self._govern()
 
     def send(self, command: Command, now: float) -> None:
@@ -198,7 +198,7 @@ class LocalBus:
                     log.exception("command failed: %s", type(command).__name__)
         finally:
             self._draining = False
-        self._plan(now)
+        self._schedule(now)
 
     def _apply(self, command: Command, now: float) -> None:
         self._shard.handle(command, now)
@@ -214,8 +214,8 @@ class LocalBus:
     def _send_to_edge(self, edge_id: int, message: EdgeMessage, now: float) -> None:
         self._edges[edge_id].on_edge_message(message, now)
 
-    def _plan(self, now: float) -> None:
-        self._road.plan_flush(now)
+    def _schedule(self, now: float) -> None:
+        self._scheduler.schedule_flush(now)
         self._tick_alarm.schedule(self._shard.next_at())
 
     def _tick(self) -> None:
@@ -228,7 +228,7 @@ class LocalBus:
             self._drain(now)
 
     def _flush(self) -> None:
-        self._road.run()
+        self._scheduler.run()
 
     def _deliver(self, room: Room, items: list[StreamFrame], now: float) -> None:
         packet = self._shard.packet(room, items, now)
@@ -240,13 +240,13 @@ class LocalBus:
             edge.on_flushed(now)
 
     def _judge(self, now: float) -> None:
-        self.governor.judge(now, *self._cpu_clock())
+        self.window_controller.judge(now, *self._cpu_clock())
         self._govern()
 
     def _govern(self) -> None:
-        plan, governor = self._shard.plan, self.governor
-        plan.window_s, plan.full = governor.window_s, governor.full
-        plan.advised_ms = self._shard.context.advised_ms = governor.advised_ms
+        flush_queue, window_controller = self._shard.flush_queue, self.window_controller
+        flush_queue.window_s, flush_queue.full = window_controller.window_s, window_controller.full
+        flush_queue.advised_ms = self._shard.context.advised_ms = window_controller.advised_ms
 
     def _on_second(self, room: Room, now: float) -> None:
         self._shard.on_second(room, now)

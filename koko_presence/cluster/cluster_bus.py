@@ -72,14 +72,14 @@ class ClusterBus(LocalBus):
         self._timers = timers
         self._open_link = open_link
         self._flushing = False
-        self._pace = FlushPacing()  # counts KiB
+        self._pacing = FlushPacing()  # counts KiB
         self._put_bytes = 0
         self._newest = 0  # highest worker id in any view
         self._from_unknown_workers: list[tuple[int, list[tuple[int, bytes]]]] = []
-        self._lanes: dict[int, CursorRoute] = {}
-        self._lane_of: dict[tuple[str, str], int] = {}
-        self._route_targets: dict[int, tuple[str, str]] = {}  # the inverse of `_lane_of`
-        self._last_lane = 0
+        self._routes: dict[int, CursorRoute] = {}
+        self._route_handles: dict[tuple[str, str], int] = {}
+        self._route_targets: dict[int, tuple[str, str]] = {}  # the inverse of `_route_handles`
+        self._last_handle = 0
         self._confirm_alarm = Alarm(timers, clock, self._confirm)
         self._stuck_alarm = Alarm(timers, clock, self._look_for_stuck)
         self._delay_sent_at = float("-inf")
@@ -99,7 +99,7 @@ class ClusterBus(LocalBus):
     def attach(self, edge_id: int, edge: EdgePort) -> None:
         """Register this worker's edge."""
         self._edges[edge_id] = edge
-        self._road.shorten(None, edge.turn)
+        self._scheduler.use_fast_path(None, edge.write_batch)
 
     def on_view(self, view: View, now: float) -> None:
         """Apply the supervisor's newest view."""
@@ -144,7 +144,7 @@ class ClusterBus(LocalBus):
             # It may be repeated to a backup owner, and must not mean a later moment then.
             if data.at is UNSET and data.action != "report":
                 data.at = float(self._shard.context.wall.ms(now))
-        owner = self.transfer.place(key_of(command), command)
+        owner = self.transfer.locate(key_of(command), command)
         if owner == self.me:
             super()._apply(command, now)
             self._replicate_users()
@@ -163,9 +163,9 @@ class ClusterBus(LocalBus):
         super()._tick()
         self._replicate_users()
 
-    def _plan(self, now: float) -> None:
+    def _schedule(self, now: float) -> None:
         self._end_replicas(now)
-        super()._plan(now)
+        super()._schedule(now)
 
     def dispatch_effects(self, now: float) -> None:
         """Send the effects of changes that were made outside of a command."""
@@ -180,7 +180,7 @@ class ClusterBus(LocalBus):
             return
         self._flushing = True
         now = self._clock()
-        wait_s = self._pace.flush_at(now, PEER_FLUSH_WINDOW_S) - now
+        wait_s = self._pacing.flush_at(now, PEER_FLUSH_WINDOW_S) - now
         if wait_s <= 0.0:
             self._timers.call_soon(self._flush_peers)
         else:
@@ -189,7 +189,7 @@ class ClusterBus(LocalBus):
     def _flush_peers(self) -> None:
         self._flushing = False
         put_bytes = sum(peer.outgoing.put_bytes for peer in self.peers.values())
-        self._pace.flushed(self._clock(), (put_bytes - self._put_bytes) // 1024)
+        self._pacing.flushed(self._clock(), (put_bytes - self._put_bytes) // 1024)
         self._put_bytes = put_bytes
         for peer in self.peers.values():
             peer.flush()
@@ -237,7 +237,7 @@ class ClusterBus(LocalBus):
 
     def _on_peer_message(self, sender: int, peer: PeerConnection, kind: int, body: bytes, now: float) -> None:
         if kind == wire_messages.CURSORS:
-            show_cursors(body, self._lanes, now, self._on_refused_cursor)
+            show_cursors(body, self._routes, now, self._on_refused_cursor)
         elif kind == wire_messages.PACKET:
             self._on_packet(sender, body, now)
         elif kind in (wire_messages.COMMAND, wire_messages.RELIABLE_COMMAND):
@@ -249,16 +249,16 @@ class ClusterBus(LocalBus):
             peer.on_confirmed(wire_messages.decode(kind, body))
         elif kind == wire_messages.EDGE_MESSAGE:
             self.edge.on_edge_message(wire_messages.decode(kind, body), now)
-        elif kind == wire_messages.LANE:
+        elif kind == wire_messages.ROUTE:
             given = wire_messages.decode(kind, body)
             if not self.transfer.is_owner(sender, room_key(given.room_id), given.epoch):
                 return  # not any more: cursors would be lost there
-            lane = RemoteCursorRoute(given.room_id, given.handle, peer.outgoing, self._road)
-            self.edge.on_lane(given.session_id, lane)
+            route = RemoteCursorRoute(given.room_id, given.handle, peer.outgoing, self._scheduler)
+            self.edge.on_route(given.session_id, route)
         elif kind == wire_messages.REFRESH:
-            asked = wire_messages.decode(kind, body)
-            self.fence.refresh(asked.room_id, asked.edge, now)
-            self._plan(now)
+            request = wire_messages.decode(kind, body)
+            self.fence.refresh(request.room_id, request.edge, now)
+            self._schedule(now)
         elif kind == wire_messages.DELAY:
             delay = wire_messages.decode(kind, body)
             self._shard.context.delays.note(delay.since, delay.until)
@@ -267,7 +267,7 @@ class ClusterBus(LocalBus):
             if room is not None:
                 room.replica_holders.discard(sender)
                 self._shard.changed_room(room, now)
-                self._plan(now)
+                self._schedule(now)
         elif kind == wire_messages.USER_REPLICA:
             self.replicas.store_user(wire_messages.decode(kind, body))
         else:
@@ -290,24 +290,24 @@ class ClusterBus(LocalBus):
         if delta and not self.replicas.store_room(packet.room_id, delta) and sender in self.peers:
             self.peers[sender].outgoing.put(wire_messages.REPLICA_REQUEST, wire_messages.encode(packet.room_id))
         received_seq = self.received_seqs.pop(packet.room_id, before)
-        if before <= seq < received_seq and (feed := self.edge.feeds.get(packet.room_id)) is not None:
+        if before <= seq < received_seq and (subscription := self.edge.subscriptions.get(packet.room_id)) is not None:
             # another room of the same id: the room that these members had was lost with all its replicas
-            for session_id in list(feed.receivers):
+            for session_id in list(subscription.subscribers):
                 self.edge.on_edge_message(SessionLost(session_id=session_id), now)
             received_seq = before
         # (`before` above `seq`: the room has begun anew for all but its invisible members, which have received that)
-        if received_seq != before and packet.room_id in self.edge.feeds:
+        if received_seq != before and packet.room_id in self.edge.subscriptions:
             # an owner was lost or cut off before all its flushes arrived: the members here need a new snapshot
             self.fence.refresh(packet.room_id, self.me, now)
         packet = self.fence.without_unknown(packet, now)
         self.replicas.note_seq(packet.room_id, seq)
         if packet.items:
             self.edge.on_packet(packet, now)
-        if packet.room_id in self.edge.feeds:
+        if packet.room_id in self.edge.subscriptions:
             self.received_seqs[packet.room_id] = seq  # not the maximum: a room of the same id may have begun anew
-        if len(self.received_seqs) > 2 * len(self.edge.feeds) + 64:  # rooms whose last member here has left
+        if len(self.received_seqs) > 2 * len(self.edge.subscriptions) + 64:  # rooms whose last member here has left
             self.received_seqs = {
-                room_id: seq for room_id, seq in self.received_seqs.items() if room_id in self.edge.feeds
+                room_id: seq for room_id, seq in self.received_seqs.items() if room_id in self.edge.subscriptions
             }
 
     def _deliver(self, room: Room, items: list[StreamFrame], now: float) -> None:
@@ -333,7 +333,7 @@ class ClusterBus(LocalBus):
                 else:
                     plain = body = plain or pack_packet(packet, self.transfer.epoch, before, room.seq, b"")
                 self.peers[edge_id].outgoing.put(wire_messages.PACKET, body)
-                self._give_lanes(room, edge_id, items)
+                self._grant_routes(room, edge_id, items)
         for worker, delta in deltas.items():
             self._send_delta(worker, room, delta, now)
 
@@ -346,7 +346,7 @@ class ClusterBus(LocalBus):
         room.revision = room.context.next_version(room.revision)
         for session_id in changed:
             if session_id not in room.members:
-                self._drop_lane(room.id, session_id)
+                self._drop_route(room.id, session_id)
         wanted = {*edges, self.transfer.backup_owner(room_key(room.id))} - {self.me}
         part = _encode(reconcile.delta_of(room, changed)) if wanted & room.replica_holders else b""
         full = _encode(reconcile.full_delta(room)) if wanted - room.replica_holders else b""
@@ -378,7 +378,7 @@ class ClusterBus(LocalBus):
                 self._send_delta(worker, room, _encode(_deletion_of(room)), now)
             room.replica_holders = set()
             for session_id in room.changed:
-                self._drop_lane(room.id, session_id)
+                self._drop_route(room.id, session_id)
             room.changed = set()
 
     def _replicate_users(self) -> None:
@@ -416,28 +416,28 @@ class ClusterBus(LocalBus):
 
     # --- cursor routes --------------------------------------------------------------------------------------------
 
-    def _give_lanes(self, room: Room, edge_id: int, items: list[StreamFrame]) -> None:
+    def _grant_routes(self, room: Room, edge_id: int, items: list[StreamFrame]) -> None:
         for item in items:
             if item.attach and (member := room.members.get(item.only)) is not None and member.edge == edge_id:
-                self.give_lane(room, item.only, edge_id)
+                self.grant_route(room, item.only, edge_id)
 
-    def give_lane(self, room: Room, session_id: str, edge_id: int) -> None:
+    def grant_route(self, room: Room, session_id: str, edge_id: int) -> None:
         """Send an edge the handle of the compiled route for a member's cursors."""
-        lane = self.lane(room.id, session_id)
-        if lane is None or edge_id not in self.peers:
+        route = self.cursor_route(room.id, session_id)
+        if route is None or edge_id not in self.peers:
             return
-        self._drop_lane(room.id, session_id)
-        self._last_lane += 1
-        handle = self._lane_of[(room.id, session_id)] = self._last_lane
+        self._drop_route(room.id, session_id)
+        self._last_handle += 1
+        handle = self._route_handles[(room.id, session_id)] = self._last_handle
         self._route_targets[handle] = (room.id, session_id)
-        self._lanes[handle] = lane
-        given = wire_messages.LaneGiven(room.id, session_id, handle, self.transfer.epoch)
-        self.peers[edge_id].outgoing.put(wire_messages.LANE, wire_messages.encode(given))
+        self._routes[handle] = route
+        given = wire_messages.RouteGranted(room.id, session_id, handle, self.transfer.epoch)
+        self.peers[edge_id].outgoing.put(wire_messages.ROUTE, wire_messages.encode(given))
 
-    def _drop_lane(self, room_id: str, session_id: str) -> None:
-        handle = self._lane_of.pop((room_id, session_id), None)
+    def _drop_route(self, room_id: str, session_id: str) -> None:
+        handle = self._route_handles.pop((room_id, session_id), None)
         if handle is not None:
-            del self._lanes[handle], self._route_targets[handle]
+            del self._routes[handle], self._route_targets[handle]
 
     def resend_snapshots(self, room: Room, edge_id: int, now: float) -> None:
         """Send a new snapshot to all members at an edge that has missed events of the room."""
@@ -450,10 +450,10 @@ class ClusterBus(LocalBus):
         """Flush a room now, whatever its schedule."""
         self._deliver(room, room.take_items(now), now)
 
-    def drop_lanes(self, room: Room) -> None:
+    def drop_routes(self, room: Room) -> None:
         """Drop the cursor routes of a room that has another owner now."""
         for session_id in room.members:
-            self._drop_lane(room.id, session_id)
+            self._drop_route(room.id, session_id)
 
 
 def _deletion_of(room: Room) -> RoomDelta:

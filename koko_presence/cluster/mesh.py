@@ -44,7 +44,7 @@ STALL_S = 1.0  # after a longer pause of this worker itself, heartbeats of the o
 WARN_OF_LOSS_AFTER_S = 0.5  # a worker that has ended is removed from the view sooner
 SOCKET_BUFFER_BYTES = 1 << 20
 SLICE_BYTES = 32 * 1024  # of one worker's messages at once; the rest waits until the other workers were served
-TURN_S = 0.002  # for the waiting messages of all workers, in one loop iteration
+ITERATION_S = 0.002  # for the waiting messages of all workers, in one loop iteration
 
 # errors of this process, not of a peer
 _LOCAL_FAULTS = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
@@ -231,7 +231,7 @@ class InLink(asyncio.Protocol):
         else:
             self._rest = data
             self._transport.pause_reading()
-            self._mesh.plan(self)
+            self._mesh.schedule(self)
 
     def take_slice(self) -> bool:
         """Handle the next slice of what waits. Return False when that was all; reading is resumed then."""
@@ -322,7 +322,7 @@ class Mesh:
         self._watched_at = self.loop.time()
         self._watch_timer: asyncio.TimerHandle | None = None
         self._waiting: deque[InLink] = deque()
-        self._planned = False
+        self._scheduled = False
 
     async def open(self) -> None:
         """Listen; again when the socket was removed from its folder, in which case existing connections stay. Errors:
@@ -341,15 +341,15 @@ class Mesh:
         link = self._links[peer.id] = OutLink(self._me, peer, self._on_stuck, self._on_dead)
         return link
 
-    def plan(self, link: InLink) -> None:
+    def schedule(self, link: InLink) -> None:
         """Handle in slices what `link` has read, alternating with other connections."""
         self._waiting.append(link)
-        if not self._planned:
-            self._planned = True
+        if not self._scheduled:
+            self._scheduled = True
             self.loop.call_soon(self._serve)
 
     def _serve(self) -> None:
-        until = self.loop.time() + TURN_S
+        until = self.loop.time() + ITERATION_S
         while self._waiting:
             link = self._waiting.popleft()
             try:
@@ -362,8 +362,8 @@ class Mesh:
                 self._waiting.append(link)
             if self.loop.time() >= until:
                 break
-        self._planned = bool(self._waiting)
-        if self._planned:
+        self._scheduled = bool(self._waiting)
+        if self._scheduled:
             self.loop.call_soon(self._serve)
 
     def forget(self, workers: "set[int] | frozenset[int]") -> None:

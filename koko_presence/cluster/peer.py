@@ -27,9 +27,9 @@ class PeerConnection:
         "_completed", "_confirmed", "_last_progress", "_link", "_received", "_reported", "outgoing", "unconfirmed",
     )  # fmt: skip
 
-    def __init__(self, link: PeerTransport, plan: Callable[[], object]) -> None:
+    def __init__(self, link: PeerTransport, schedule: Callable[[], object]) -> None:
         self._link = link
-        self.outgoing = PeerBuffer(plan)
+        self.outgoing = PeerBuffer(schedule)
         self.unconfirmed: deque[Command] = deque()
         self._confirmed = 0
         # The last progress seen: number of confirmed commands, and the monotonic second, while others were unconfirmed.

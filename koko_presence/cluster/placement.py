@@ -10,7 +10,7 @@ from hashlib import blake2b
 from msgspec import Struct
 
 _MASK = (1 << 64) - 1
-_KEPT = 100_000  # ids whose owner is cached
+MAX_CACHED = 100_000  # ids whose owner is cached
 
 
 class Peer(Struct, frozen=True, kw_only=True):
@@ -78,7 +78,7 @@ class Ring:
             if not ranked:
                 raise LookupError(f"no worker owns anything in view {self.view.epoch}")
             found = (self._owners[ranked[0]], self._owners[ranked[1] if len(ranked) > 1 else ranked[0]])
-            if len(self._found) >= _KEPT:
+            if len(self._found) >= MAX_CACHED:
                 self._found.clear()
             self._found[key] = found
         return found

@@ -87,8 +87,8 @@ class StreamFence:
             self._discarded = True
             return False
         self._epochs[room_id] = epoch
-        if len(self._epochs) > 2 * len(bus.edge.feeds) + 64:  # rooms without subscribers here
-            self._epochs = {each: known for each, known in self._epochs.items() if each in bus.edge.feeds}
+        if len(self._epochs) > 2 * len(bus.edge.subscriptions) + 64:  # rooms without subscribers here
+            self._epochs = {each: known for each, known in self._epochs.items() if each in bus.edge.subscriptions}
         return True
 
     def refresh(self, room_id: str, edge: int, now: float) -> None:
@@ -112,12 +112,12 @@ class StreamFence:
 
     def _await_snapshots(self, room_id: str, edge: int, now: float) -> None:
         """Wait for the snapshots of a room that another worker is to send, if `edge` is this worker's."""
-        feeds = self._bus.edge.feeds
-        if edge != self._bus.me or room_id not in feeds:
+        subscriptions = self._bus.edge.subscriptions
+        if edge != self._bus.me or room_id not in subscriptions:
             return
         if len(self._behind) > 64:
-            self._behind = {each: behind for each, behind in self._behind.items() if each in feeds}
-        self._behind[room_id] = set(feeds[room_id].receivers), now + SNAPSHOT_WITHIN_S
+            self._behind = {each: behind for each, behind in self._behind.items() if each in subscriptions}
+        self._behind[room_id] = set(subscriptions[room_id].subscribers), now + SNAPSHOT_WITHIN_S
 
     def without_unknown(self, packet: RoomBatch, now: float) -> RoomBatch:
         """Return the flush, without cursors and selections while snapshots are awaited: these may belong to members
@@ -136,10 +136,12 @@ class StreamFence:
         """Pass on the flushes that have waited: the change of owners is over. Rooms that still waited for a snapshot
         when their owner was lost are refreshed by the new one."""
         to_refresh, self._to_refresh = self._to_refresh, []
-        feeds, me = self._bus.edge.feeds, self._bus.me
+        subscriptions, me = self._bus.edge.subscriptions, self._bus.me
         behind, self._behind = self._behind, {}
         to_refresh += [
-            (room, me) for room, (who, _) in behind.items() if room in feeds and who & feeds[room].receivers.keys()
+            (room, me)
+            for room, (who, _) in behind.items()
+            if room in subscriptions and who & subscriptions[room].subscribers.keys()
         ]
         for room_id, edge in dict.fromkeys(to_refresh):
             self.refresh(room_id, edge, now)

@@ -72,11 +72,11 @@ class TransferBus(Protocol):
 
     def resend_snapshots(self, room: Room, edge_id: int, now: float) -> None: ...
 
-    def lane(self, room_id: str, session_id: str) -> CursorRoute | None: ...
+    def cursor_route(self, room_id: str, session_id: str) -> CursorRoute | None: ...
 
-    def give_lane(self, room: Room, session_id: str, edge_id: int) -> None: ...
+    def grant_route(self, room: Room, session_id: str, edge_id: int) -> None: ...
 
-    def drop_lanes(self, room: Room) -> None: ...
+    def drop_routes(self, room: Room) -> None: ...
 
     def forget_replica_holder(self, user_id: str) -> None: ...
 
@@ -158,7 +158,7 @@ class OwnershipTransfer:
 
     # --- routing of commands --------------------------------------------------------------------------------------
 
-    def place(self, key: str, command: Command) -> int | None:
+    def locate(self, key: str, command: Command) -> int | None:
         """Return the worker that a command goes to now; None when it waits here."""
         if self._owners is None:
             self._held.append(command)
@@ -290,10 +290,10 @@ class OwnershipTransfer:
         bus, moved = self._bus, self._change.moved
         going = self._flush_moved(now)
         records = {room_id: record for room_id, record in bus.replicas.rooms.items() if moved(room_key(room_id))}
-        bus.edge.drop_lanes([room.id for room in going])
+        bus.edge.drop_routes([room.id for room in going])
         for room in going:
-            bus.drop_lanes(room)
-            if room.id in bus.edge.feeds:
+            bus.drop_routes(room)
+            if room.id in bus.edge.subscriptions:
                 bus.received_seqs[room.id] = room.seq
             records[room.id] = record = release_room(bus.shard, room)
             # in case the next owner is lost at once
@@ -347,7 +347,7 @@ class OwnershipTransfer:
                     self._gather_room(room_id).presences[bus.me] = presence
                 else:
                     self._send_to_peer(owner, wire_messages.PRESENCE, RoomPresence(room_id=room_id, presence=presence))
-                bus.edge.drop_lanes([room_id])
+                bus.edge.drop_routes([room_id])
         for user_id, records in bus.edge.session_records().items():
             if self._change.moved(user_key(user_id)):
                 assert self._owners is not None
@@ -429,7 +429,7 @@ class OwnershipTransfer:
                     bus.resend_snapshots(taken, edge_id, now)
                 for _, presence in sorted(room.presences.items()):  # after the snapshots, which introduce their members
                     reconcile.show_last_cursors(taken, presence, now)
-                self._give_lanes(room_id)
+                self._grant_routes(room_id)
         for user_id, user in users.items():
             made = user_id not in bus.shard.users
             edges = self._change.target.view.ids
@@ -443,15 +443,15 @@ class OwnershipTransfer:
                 bus.send(confirmation, now)
             bus.dispatch_effects(now)
 
-    def _give_lanes(self, room_id: str) -> None:
+    def _grant_routes(self, room_id: str) -> None:
         room = self._bus.shard.rooms[room_id]
         for member in room.members.values():
             if member.attached and member.edge == self._bus.me:
-                lane = self._bus.lane(room_id, member.session_id)
-                if lane is not None:
-                    self._bus.edge.on_lane(member.session_id, lane)
+                route = self._bus.cursor_route(room_id, member.session_id)
+                if route is not None:
+                    self._bus.edge.on_route(member.session_id, route)
             elif member.attached:
-                self._bus.give_lane(room, member.session_id, member.edge)
+                self._bus.grant_route(room, member.session_id, member.edge)
 
     def _renew_replicas(self, now: float) -> None:
         """Replicate the rooms whose replica holders have changed with the new view, and all users, and sweep the
@@ -475,7 +475,7 @@ class OwnershipTransfer:
             return self.backup_owner(key) == bus.me or (bool(silent) and self._change.target.owner(key) in silent)
 
         bus.replicas.sweep(
-            lambda room_id: room_id in bus.edge.feeds or holds(room_key(room_id)),
+            lambda room_id: room_id in bus.edge.subscriptions or holds(room_key(room_id)),
             lambda user_id: holds(user_key(user_id)),
         )
 

@@ -22,7 +22,7 @@ from .placement import room_key, user_key
 # Kinds. The order of messages between two workers is kept: a stage (view_change.py) covers all that precedes it.
 CURSORS = wire.CURSORS
 (
-    COMMAND, RELIABLE_COMMAND, CONFIRMED, EDGE_MESSAGE, PACKET, LANE, STAGE, ROOM, USER, PRESENCE, SESSIONS,
+    COMMAND, RELIABLE_COMMAND, CONFIRMED, EDGE_MESSAGE, PACKET, ROUTE, STAGE, ROOM, USER, PRESENCE, SESSIONS,
     USER_REPLICA, REPLICA_REQUEST, REFRESH, DELAY, MEMBERSHIP_ENDS,
 ) = range(2, 18)  # fmt: skip
 
@@ -40,7 +40,7 @@ class RelayedAction(commands.ClusterMessage, kw_only=True):
     hidden: bool = False
 
 
-class LaneGiven(Struct, array_like=True):
+class RouteGranted(Struct, array_like=True):
     """The compiled route of one member's cursors: its `handle` at the owner, and the view by which the sender is the
     owner."""
 
@@ -126,7 +126,7 @@ _command: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(
 _decoders: dict[int, msgspec.msgpack.Decoder[Any]] = {
     CONFIRMED: msgspec.msgpack.Decoder(int),
     EDGE_MESSAGE: msgspec.msgpack.Decoder(EdgeMessage),
-    LANE: msgspec.msgpack.Decoder(LaneGiven),
+    ROUTE: msgspec.msgpack.Decoder(RouteGranted),
     STAGE: msgspec.msgpack.Decoder(Stage),
     ROOM: msgspec.msgpack.Decoder(RoomReplica),
     USER: msgspec.msgpack.Decoder(UserRecord),

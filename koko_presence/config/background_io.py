@@ -48,7 +48,7 @@ class OneAtATime:
         self._again = False
         self._task: asyncio.Task[None] | None = None
 
-    def ask(self) -> None:
+    def request(self) -> None:
         """Request a run. Returns at once."""
         self._again = True
         if self._task is None:

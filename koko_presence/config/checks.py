@@ -31,9 +31,9 @@ def warnings(config: Config, path: str | Path | None = None) -> list[str]:
             'auth.audience: is not set, so with access.mode = "allow_all" every token of that identity provider enters '
             "every room, also tokens that it issues for other applications"
         )
-    crowded = too_many_workers(config)
-    if crowded:
-        found.append(crowded)
+    warning = too_many_workers(config)
+    if warning:
+        found.append(warning)
     workers = config.server.worker_count
     if 0 < config.server.memory_bytes < workers * WORKER_MIN_BYTES:
         found.append(

@@ -189,15 +189,15 @@ class BoundedHandler(logging.StreamHandler[TextIO]):
                 if window is not None and now < window.ends_at:
                     return window
         if window is not None:
-            self._tell(key, window)
+            self._report(key, window)
         window = self._windows[key] = _Window(now + 1.0)
         return window
 
     def _close_windows(self, now: float) -> None:
         for key in [key for key, window in self._windows.items() if now >= window.ends_at]:
-            self._tell(key, self._windows.pop(key))
+            self._report(key, self._windows.pop(key))
 
-    def _tell(self, key: tuple[str, str], window: _Window) -> None:
+    def _report(self, key: tuple[str, str], window: _Window) -> None:
         if window.suppressed:
             text = f"suppressed {window.suppressed} more of: {key[1]}"
             made = {"name": key[0] or "koko_presence", "msg": text, "levelno": logging.WARNING, "levelname": "WARNING"}

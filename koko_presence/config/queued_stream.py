@@ -46,7 +46,7 @@ class QueuedStream(io.TextIOBase):
         self._thread: threading.Thread | None = None
         # each has one writer: the caller of `write` the first two, the thread the others
         self._put_bytes = self._dropped = 0
-        self._taken_bytes = self._failed = self._told = 0
+        self._taken_bytes = self._failed = self._reported = 0
         self._torn = False  # the last write ended within a line
 
     @property
@@ -77,7 +77,7 @@ class QueuedStream(io.TextIOBase):
 
     def remind(self) -> None:
         """Report lost lines that have not been reported yet, if the queue is empty. To be called from time to time."""
-        if self.lost > self._told and self._queue.empty():
+        if self.lost > self._reported and self._queue.empty():
             self._queue.put((b"", self._dropped))
             self._begin()
 
@@ -118,19 +118,19 @@ class QueuedStream(io.TextIOBase):
             entry = self._queue.get()
             if not isinstance(entry, threading.Event):
                 data, dropped = entry
-                self._tell(dropped)
+                self._report(dropped)
                 if not self._write(data):
                     self._failed += data.count(b"\n")
                 self._taken_bytes += len(data)
             if self._queue.empty():
-                self._tell(self._dropped)
+                self._report(self._dropped)
             if isinstance(entry, threading.Event):
                 entry.set()
 
-    def _tell(self, dropped: int) -> None:
-        count = dropped + self._failed - self._told
+    def _report(self, dropped: int) -> None:
+        count = dropped + self._failed - self._reported
         if count > 0 and self._write(f"{self.notice(count)}\n".encode("utf-8", "backslashreplace")):
-            self._told += count
+            self._reported += count
 
     def _write(self, data: bytes) -> bool:
         """Write all of `data`, however long that takes. False: it was not written, or only a part of it."""

@@ -25,7 +25,7 @@ from koko_presence.rooms.context import ShardContext
 from koko_presence.rooms.control import Request
 from koko_presence.rooms.member import Member, Person, PrivateRoom
 from koko_presence.rooms.playback import Playback
-from koko_presence.rooms.presence_state import REGISTERS, submit
+from koko_presence.rooms.presence_state import COALESCED_VALUES, submit
 from koko_presence.rooms.room import RESUME_MARGIN_S, Room
 from koko_presence.users.session import NONE, UserSession
 from koko_presence.users.user import User
@@ -118,7 +118,9 @@ def head_of(room: Room) -> RoomHead:
         control_version=room.control.version,
         requests=[(user_id, *request) for user_id, request in room.control.requests.items()],
         shown=room.shown,
-        alone=[] if room.shown else [(user_id, *person.alone) for user_id, person in room.people.items()],
+        private_rooms=[]
+        if room.shown
+        else [(user_id, *person.private_room) for user_id, person in room.people.items()],
     )
 
 
@@ -149,7 +151,7 @@ def release_waiting(room: Room, now: float) -> None:
         for kind in member.pending:
             value = member.pending.take(kind)
             room.context.deadlines.cancel((kind, room.id, member.session_id))
-            REGISTERS[kind].apply(room, member, value, now)
+            COALESCED_VALUES[kind].apply(room, member, value, now)
     playback_sync.release_playback(room, now, at_once=True)
 
 
@@ -189,9 +191,9 @@ def restore_room(room_id: str, record: RoomRecord, seq: int, context: ShardConte
         for name in PlaybackRecord.__struct_fields__:
             setattr(room.playback, name, getattr(head.playback, name))
         room.playback.version += jump  # clients that have the lost owner's last command must accept the next one [H16]
-    alone = {user_id: PrivateRoom(room_type, since) for user_id, room_type, since in head.alone}
+    private_rooms = {user_id: PrivateRoom(room_type, since) for user_id, room_type, since in head.private_rooms}
     for each in record.members.values():
-        _restore_member(room, each, alone.get(each.user_id, PrivateRoom(head.type, head.created_at)), now)
+        _restore_member(room, each, private_rooms.get(each.user_id, PrivateRoom(head.type, head.created_at)), now)
     control = room.control
     control.version = head.control_version + jump
     if head.controller_session in room.members:
@@ -205,12 +207,12 @@ def restore_room(room_id: str, record: RoomRecord, seq: int, context: ShardConte
     return room
 
 
-def _restore_member(room: Room, record: MemberRecord, alone: PrivateRoom, now: float) -> None:
+def _restore_member(room: Room, record: MemberRecord, private_room: PrivateRoom, now: float) -> None:
     context = room.context
     limits, deadlines = context.limits, context.deadlines
     person = room.people.get(record.user_id)
     if person is None:
-        person = room.people[record.user_id] = Person(record.user_id, record.profile, limits, alone)
+        person = room.people[record.user_id] = Person(record.user_id, record.profile, limits, private_room)
     session_info = SessionInfo(
         edge=record.edge,
         session_id=record.session_id,

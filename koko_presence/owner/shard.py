@@ -3,8 +3,8 @@
 Its state is written by `handle`, `tick` and `packet`, by `UserHandlers`, and by takeover.py. `handle` applies one
 command, `tick` what is due; `take_effects` returns their effects in order: commands for other owners and messages for
 edges. A room's stream is collected in the room and returned by `packet`, of which each edge with members gets a copy,
-when `plan` schedules it: at once when the room is quiet or has an event of playback or control, else at the end of a
-short window, so that events share a write [L4].
+when `flush_queue` schedules it: at once when the room is quiet or has an event of playback or control, else at the end
+of a short window, so that events share a write [L4].
 """
 
 from collections.abc import Callable, Mapping
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from msgspec import UNSET
 
-from koko_presence._fastpath.counters import tally
+from koko_presence._fastpath.counters import counters
 from koko_presence._fastpath.fanout import RoomBatch, StreamFrame, frame_text
 from koko_presence._fastpath.room_core import FlushQueue
 from koko_presence._fastpath.wallclock import WallClock
@@ -89,7 +89,7 @@ class Shard:
         # users that were reported to a room as unknown, since the last change of owners
         self.denied: set[str] = set()
         # The rooms with something to flush, and when.
-        self.plan = FlushQueue(limits.flush_window_ms / 1000.0, limits.flush_ceiling_ms / 1000.0)
+        self.flush_queue = FlushQueue(limits.flush_window_ms / 1000.0, limits.flush_ceiling_ms / 1000.0)
         # Recent ends of memberships: an `AdmitMember` that took another way may come after the `RemoveMember`.
         self._ended: dict[str, dict[str, Ended]] = {}  # by room and session
         self._swept_at = 0.0
@@ -193,9 +193,9 @@ class Shard:
         """Schedule the room's flush, and the replication of these sessions."""
         if self.context.replicated and session_ids:
             room.changed.update(session_ids)
-            self.plan.urge(room, now) if not room.out else self.plan.touch(room, now)
+            self.flush_queue.schedule_now(room, now) if not room.out else self.flush_queue.touch(room, now)
             return
-        self.plan.touch(room, now)
+        self.flush_queue.touch(room, now)
 
     # --- commands to rooms ----------------------------------------------------------------------------------------
 
@@ -337,7 +337,7 @@ class Shard:
         if room.members or room.shown:
             return
         if room.out:  # flushed before anything of a new room with the same id
-            self.plan.urge(room, now)
+            self.flush_queue.schedule_now(room, now)
         lifetime.forget_deadlines(room)
         if self.rooms.get(room.id) is room:
             del self.rooms[room.id]
@@ -406,7 +406,7 @@ class Shard:
             )
             self._touch(room, now, member.session_id)
             if not room.out:  # its place in this iteration's order of flushes must not depend on invisible members [K7]
-                self.plan.urge(room, now)
+                self.flush_queue.schedule_now(room, now)
 
     def _regrant(self, command: UpdatePermissions, now: float) -> None:
         room, member = self._find(command.room_id, command.session_id)
@@ -425,7 +425,7 @@ class Shard:
         room, member = self._find(command.room_id, command.session_id)
         message = command.message
         if room is None or member is None:
-            tally.refused(message, "NOT_IN_ROOM")
+            counters.refused(message, "NOT_IN_ROOM")
             error = error_reply(PresenceError("NOT_IN_ROOM"), message.id, command.room_id)
             edge_message = Reply(session_id=command.session_id, payload=error, refusal=True)
             self.context.effects.append((command.edge, edge_message))
@@ -439,7 +439,7 @@ class Shard:
             if result is not None:
                 room.send(member, encode_ack(message.id, result))
         except PresenceError as refusal:
-            tally.refused(message, refusal.code)
+            counters.refused(message, refusal.code)
             payload = error_reply(refusal, message.id, room.id)
             room.send(member, payload, refusal=True)
         self._touch_after(room, member, message, now)
@@ -455,7 +455,7 @@ class Shard:
                 dropped = call_scopes.is_dropped(member, message, call.scopes)
                 result = None if dropped else self._do(room, member, message, now)
         except PresenceError as refusal:
-            tally.refused(message, refusal.code)
+            counters.refused(message, refusal.code)
             replies.refuse(self.context, call, refusal, command.room_id)
             return
         replies.answer(self.context, call, result or {"success": True})
@@ -482,7 +482,7 @@ class Shard:
 
     def advise(self, room: Room) -> None:
         """Send the advised send interval to a room's members, when it differs from what they have [N17]."""
-        room.advised_ms = self.plan.advised_ms
+        room.advised_ms = self.flush_queue.advised_ms
         interval_ms = room.send_interval_ms
         if interval_ms == room.announced_ms:
             return
@@ -515,7 +515,7 @@ class Shard:
         self.context.effects.append((command.edge, edge_message))
 
     def _refuse_active(self, command: QueryActive, error: PresenceError) -> None:
-        tally.refused(command.message, error.code)
+        counters.refused(command.message, error.code)
         if command.call is not None:
             replies.refuse(self.context, command.call, error, command.room_id)
             return

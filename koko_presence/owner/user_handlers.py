@@ -4,7 +4,7 @@ shard.py."""
 from collections.abc import Callable
 from typing import Any
 
-from koko_presence._fastpath.counters import tally
+from koko_presence._fastpath.counters import counters
 from koko_presence._fastpath.throttle import TokenBucket
 from koko_presence.protocol.commands import (
     ChangeGrant,
@@ -245,7 +245,7 @@ class UserHandlers:
 
 def refuse_join(context: ShardContext, enter: EnterRoom, error: PresenceError, *, out: bool = True) -> None:
     """Report a failed join to the edge, or to the HTTP call."""
-    tally.join_refused(error.code)
+    counters.join_refused(error.code)
     if enter.call is not None:
         replies.refuse(context, enter.call, error, enter.room_id)
         return

@@ -13,8 +13,19 @@ from koko_presence.cluster.placement import Peer, View
 
 from .accept_assignment import assign
 from .control_channel import Accept, Drain, Stop, Workers
-from .fleet_types import Action, Exit, Kill, Member, Phase, RollingReload, SendMessage, Spawn, StopListening, Turn
-from .liveness import Vitals
+from .fleet_types import (
+    Action,
+    Exit,
+    Kill,
+    Member,
+    Phase,
+    Replacement,
+    RollingReload,
+    SendMessage,
+    Spawn,
+    StopListening,
+)
+from .liveness import ProcessStats
 from .restart_backoff import Restarts
 
 log = logging.getLogger("koko_presence.fleet")
@@ -35,21 +46,21 @@ DRAIN_MARGIN_S = 5.0  # beyond the drain time of a worker, which waits for its c
 STALL_S = 1.0  # after a pause of this length in the supervisor itself the age of the heartbeats means nothing
 
 
-def _unknown(id: int) -> Vitals | None:
+def _unknown(id: int) -> ProcessStats | None:
     return None
 
 
 class Fleet:
     """The workers of one service, and the state of its start, rolling reload, drain and stop."""
 
-    def __init__(self, slots: int, folder: str, vitals: Callable[[int], Vitals | None] = _unknown) -> None:
-        """`folder` contains the workers' mesh sockets; `vitals` returns the process statistics of a worker by its
-        id."""
+    def __init__(self, slots: int, folder: str, process_stats: Callable[[int], ProcessStats | None] = _unknown) -> None:
+        """`folder` contains the workers' mesh sockets; `process_stats` returns the process statistics of a worker by
+        its id."""
         self.slots = slots
         self.phase = Phase.BOOT
         self.members: dict[int, Member] = {}
         self.view = View(epoch=0, peers=())
-        self._folder, self._vitals = folder, vitals
+        self._folder, self._process_stats = folder, process_stats
         self._last_id = 0
         self.rolled = False  # whether the last rolling reload was completed
         self._roll: RollingReload | None = None
@@ -76,7 +87,7 @@ class Fleet:
     @property
     def rolling(self) -> bool:
         """Whether a requested rolling reload is in progress."""
-        return self._roll is not None and self._roll.everyone
+        return self._roll is not None and self._roll.all_workers
 
     def owner(self, slot: int) -> Member | None:
         """The worker that owns the rooms and users of `slot`: the newest one that is present and not retiring; None
@@ -165,11 +176,11 @@ class Fleet:
         Without `lossy` the report counts only while the heartbeats of both are in time, since a late heartbeat is
         judged by its age alone. A worker whose heartbeats are in time, but which the same worker cannot reach for
         UNREACHABLE_S, is replaced."""
-        member, teller = self.members.get(peer), self.members.get(id)
-        if member is None or teller is None or member.lost:
+        member, reporter = self.members.get(peer), self.members.get(id)
+        if member is None or reporter is None or member.lost:
             return self._settle(now)
         if lossy:
-            self._lose(member, f"worker {teller.slot} cannot reach it and has dropped peer messages to it", now)
+            self._lose(member, f"worker {reporter.slot} cannot reach it and has dropped peer messages to it", now)
         elif not self.is_new_report(id, peer, lossy, now):
             member.unreached.pop(id, None)
         else:
@@ -177,16 +188,16 @@ class Fleet:
             since = now if now - reported_at > UNREACHABLE_S / 2 else since
             member.unreached[id] = (since, now)
             if now - since >= UNREACHABLE_S:
-                self._lose(member, f"worker {teller.slot} cannot reach it", now)
+                self._lose(member, f"worker {reporter.slot} cannot reach it", now)
         return self._settle(now)
 
     def is_new_report(self, id: int, peer: int, lossy: bool, now: float) -> bool:
         """Whether the report of worker `id` about worker `peer` adds to the heartbeats of both: with `lossy`, or while
         neither heartbeat is late."""
-        member, teller = self.members.get(peer), self.members.get(id)
-        if member is None or teller is None:
+        member, reporter = self.members.get(peer), self.members.get(id)
+        if member is None or reporter is None:
             return False
-        return lossy or max(now - teller.last_received_at, now - member.last_received_at) <= LATE_S
+        return lossy or max(now - reporter.last_received_at, now - member.last_received_at) <= LATE_S
 
     def on_drained(self, id: int, now: float) -> list[Action]:
         """All client connections of worker `id` are closed."""
@@ -253,14 +264,14 @@ class Fleet:
     def _look_at(self, member: Member, now: float) -> None:
         silent_s = now - member.last_received_at
         if not member.ready:
-            vitals = self._vitals(member.id)
-            if now - member.watch.start_stands_still_since(vitals, member.started_at, now) >= READY_WITHIN_S:
+            process_stats = self._process_stats(member.id)
+            if now - member.watch.start_stands_still_since(process_stats, member.started_at, now) >= READY_WITHIN_S:
                 self._lose(member, f"not ready within {READY_WITHIN_S:g} s", now)
             return
         member.lateness.note(silent_s > LATE_S, now)
         if silent_s <= LATE_S:
             return
-        starved = member.watch.is_starved(self._vitals(member.id), silent_s)
+        starved = member.watch.is_starved(self._process_stats(member.id), silent_s)
         if silent_s >= SILENT_S and not starved:
             self._lose(member, f"no heartbeat for {silent_s:.1f} s", now)
 
@@ -280,7 +291,7 @@ class Fleet:
             "a worker is replaced because its heartbeats are late",
             extra={"worker": member.slot, "id": member.id, "late_share": round(shares[member.id], 2)},
         )
-        self._roll = RollingReload([member.slot], self._last_id + 1, 1, everyone=False)
+        self._roll = RollingReload([member.slot], self._last_id + 1, 1, all_workers=False)
 
     # --- requests of the operator ---------------------------------------------------------------------------------
 
@@ -303,7 +314,7 @@ class Fleet:
         else:  # a single worker is being replaced: all others follow, and its successor as well
             roll.slots.clear()
             roll.slots.extend(range(self.slots))
-            roll.first_id, roll.batch, roll.everyone = first_id, batch or self.slots, True
+            roll.first_id, roll.batch, roll.all_workers = first_id, batch or self.slots, True
         return self._settle(now)
 
     def drain(self, now: float, longest_s: float, delay_s: float = 0.0) -> list[Action]:
@@ -374,7 +385,7 @@ class Fleet:
         if (
             self._roll is not None
             and not self._roll.draining
-            and any(turn.new == member.id for turn in self._roll.turns)
+            and any(replacement.new == member.id for replacement in self._roll.replacements)
         ):
             self._give_up_roll(member.slot, why, now)
         if was_there and self.phase is not Phase.BOOT:
@@ -404,7 +415,7 @@ class Fleet:
             self.phase = Phase.RUNNING
             self._publish()
 
-    def _look_for_anybody(self, now: float) -> None:
+    def _check_any_worker(self, now: float) -> None:
         """End the service if no worker is present and one failure follows another: a new start of the service may
         help."""
         if any(member.present for member in self.members.values()):
@@ -440,7 +451,7 @@ class Fleet:
 
     def _settle(self, now: float) -> list[Action]:
         if self.phase in (Phase.BOOT, Phase.RUNNING):
-            self._look_for_anybody(now)
+            self._check_any_worker(now)
         if self.phase is Phase.RUNNING:
             self._go_on_rolling(now)
         if self.phase is Phase.RUNNING or self._drain_at is not None:
@@ -473,9 +484,9 @@ class Fleet:
         reload drains, only its successors."""
         found = [member for member in self.members.values() if member.serving and not member.leaving]
         roll = self._roll
-        if roll is None or not (roll.draining and roll.everyone):
+        if roll is None or not (roll.draining and roll.all_workers):
             return found
-        first = min(turn.new for turn in roll.turns)
+        first = min(replacement.new for replacement in roll.replacements)
         return [member for member in found if member.id >= first] or found
 
     def _assign(self, now: float) -> None:
@@ -492,21 +503,27 @@ class Fleet:
 
     def _go_on_rolling(self, now: float) -> None:
         while (roll := self._roll) is not None:
-            if not roll.turns:
+            if not roll.replacements:
                 if not self._begin_batch(roll, now):
                     return
                 continue
             if not roll.draining and not self._switch(roll, now):
                 return
-            if any((old := self.members.get(turn.old)) is not None and old.present for turn in roll.turns):
+            if any(
+                (old := self.members.get(replacement.old)) is not None and old.present
+                for replacement in roll.replacements
+            ):
                 return
-            for turn in roll.turns:
-                log.info("a worker was replaced", extra={"worker": turn.slot, "id": turn.new, "left": len(roll.slots)})
-            roll.turns, roll.draining = [], False
+            for replacement in roll.replacements:
+                log.info(
+                    "a worker was replaced",
+                    extra={"worker": replacement.slot, "id": replacement.new, "left": len(roll.slots)},
+                )
+            roll.replacements, roll.draining = [], False
 
     def _begin_batch(self, roll: RollingReload, now: float) -> bool:
         """Start the successors of the next slots. Returns False if no slot is left."""
-        while roll.slots and len(roll.turns) < roll.batch:
+        while roll.slots and len(roll.replacements) < roll.batch:
             slot = roll.slots.popleft()
             old = self.owner(slot)
             starting = [member for member in self.members.values() if member.slot == slot and member.covers]
@@ -517,22 +534,22 @@ class Fleet:
                     self._end(member, now, 0.0)
             new = self._spawn(slot, now)
             new.standby = True
-            roll.turns.append(Turn(slot, old.id if old is not None else 0, new.id))
-        if not roll.turns:
-            if roll.everyone:
+            roll.replacements.append(Replacement(slot, old.id if old is not None else 0, new.id))
+        if not roll.replacements:
+            if roll.all_workers:
                 log.info("every worker was replaced")
                 self.rolled = True
             self._roll = None
-        return bool(roll.turns)
+        return bool(roll.replacements)
 
     def _switch(self, roll: RollingReload, now: float) -> bool:
         """Once all successors of the batch are ready, make them owners, slot by slot. Returns True once they serve and
         the old workers have been sent `Drain`."""
-        new = [self.members.get(turn.new) for turn in roll.turns]
+        new = [self.members.get(replacement.new) for replacement in roll.replacements]
         if not all(member is not None and member.ready for member in new):
             return False
-        for turn in roll.turns:
-            member, old = self.members[turn.new], self.members.get(turn.old)
+        for replacement in roll.replacements:
+            member, old = self.members[replacement.new], self.members.get(replacement.old)
             if member.standby:
                 member.standby = False
                 if old is not None:
@@ -542,8 +559,8 @@ class Fleet:
                 return False
         roll.draining = True
         self._assign(now)  # before any client is closed
-        for turn in roll.turns:
-            old = self.members.get(turn.old)
+        for replacement in roll.replacements:
+            old = self.members.get(replacement.old)
             if old is not None and old.present and not old.leaving:
                 self._drain(old, now, self._roll_longest_s, hand_over=True)
         return True
@@ -554,8 +571,8 @@ class Fleet:
         if roll is None or roll.draining:
             return
         published = False
-        for turn in roll.turns:
-            old, new = self.members.get(turn.old), self.members.get(turn.new)
+        for replacement in roll.replacements:
+            old, new = self.members.get(replacement.old), self.members.get(replacement.new)
             if old is not None:
                 old.retiring = False
             if new is None or new.lost or new.gone_by is not None:
@@ -567,9 +584,9 @@ class Fleet:
                 self._drain(new, now, self._roll_longest_s, hand_over=True)
         if published:
             self._publish()
-        for turn in roll.turns:  # a dead worker whose successor was also its replacement
-            if not self._is_covered(turn.slot) and not self._restarts.pauses(turn.slot):
-                self._restarts.failed(turn.slot, 0.0, now)
+        for replacement in roll.replacements:  # a dead worker whose successor was also its replacement
+            if not self._is_covered(replacement.slot) and not self._restarts.pauses(replacement.slot):
+                self._restarts.failed(replacement.slot, 0.0, now)
 
     def _give_up_roll(self, slot: int, why: str, now: float) -> None:
         self._cancel_roll(now)

@@ -100,7 +100,7 @@ class Member:
         return self.present and 0 < self.entered <= self.served
 
 
-class Turn(NamedTuple):
+class Replacement(NamedTuple):
     """One slot of a batch: worker `new` replaces `old`, which is 0 if the slot had no worker."""
 
     slot: int
@@ -113,12 +113,12 @@ class RollingReload:
     over what the old workers own; then they alone accept connections; only then the old workers close their clients. So
     a client that is closed never reconnects to a worker that is yet to be replaced."""
 
-    def __init__(self, slots: Iterable[int], first_id: int, batch: int, *, everyone: bool = True) -> None:
-        """`batch` is the number of successors that may run beside all other workers, limited by memory. `everyone` is
-        true for a requested reload, false for the replacement of one worker whose heartbeats are late."""
+    def __init__(self, slots: Iterable[int], first_id: int, batch: int, *, all_workers: bool = True) -> None:
+        """`batch` is the number of successors that may run beside all other workers, limited by memory. `all_workers`
+        is true for a requested reload, false for the replacement of one worker whose heartbeats are late."""
         self.slots = deque(slots)
         self.first_id = first_id  # workers from this id on are of the new generation
         self.batch = max(1, batch)
-        self.everyone = everyone
-        self.turns: list[Turn] = []  # of this batch
+        self.all_workers = all_workers
+        self.replacements: list[Replacement] = []  # of this batch
         self.draining = False  # the old workers of this batch were sent `Drain`

@@ -6,8 +6,8 @@ in a new fork server; the previous one is kept until the new workers serve. If t
 again: at once, or, if it was not loaded or ran for less than STEADY_S, with the next request.
 
 Each requested worker gets exactly one outcome: `prepare` followed by `forked` or `failed`; `prepare` that returns None;
-or `forget`. Requests are sent one at a time, in the order of `ask`. A fork server that is being replaced ends after the
-answer to its current request; its queued requests move to its replacement. `Forks` and `ForkServer` write their own
+or `forget`. Requests are sent one at a time, in the order of `request`. A fork server that is being replaced ends after
+the answer to its current request; its queued requests move to its replacement. `Forks` and `ForkServer` write their own
 state.
 """
 
@@ -27,7 +27,7 @@ import msgspec
 from koko_presence.config.background_io import in_thread
 
 from .fork_protocol import Fork, Forked, Loaded, NotForked, decode_answer, send_request
-from .liveness import Vitals, Watch
+from .liveness import ProcessStats, Watch
 from .os_process import start_fork_server
 
 log = logging.getLogger("koko_presence.forks")
@@ -67,17 +67,17 @@ class ForkServer:
     def __init__(
         self,
         requester: Requester,
-        vitals: Callable[[int], Vitals | None],
+        process_stats: Callable[[int], ProcessStats | None],
         on_gone: Callable[["ForkServer", str], None],
     ) -> None:
         """Errors: OSError."""
-        self._requester, self._vitals, self._on_gone = requester, vitals, on_gone
+        self._requester, self._process_stats, self._on_gone = requester, process_stats, on_gone
         self._loop = asyncio.get_running_loop()
         self._sock, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._sock.setblocking(False)
         self._process: Popen[bytes] | None = None
         self._queue: deque[int] = deque()
-        self._asked: int | None = None  # the worker of the current request
+        self._requested: int | None = None  # the worker of the current request
         self.started_at = self._since = self._loop.time()
         self._watch = Watch()  # of the current load or request, since `_since`
         self.closed = False
@@ -93,9 +93,9 @@ class ForkServer:
     @property
     def awaits_answer(self) -> bool:
         """Whether a request is in progress, so that a worker may exist whose pid is not received yet."""
-        return self._asked is not None and not self.closed
+        return self._requested is not None and not self.closed
 
-    def ask(self, id: int) -> None:
+    def request(self, id: int) -> None:
         """Start worker `id` after those already queued."""
         self._queue.append(id)
         self._next()
@@ -110,10 +110,13 @@ class ForkServer:
     def tick(self, now: float) -> None:
         """Check several times a second whether the load or the request makes progress; without progress for too long it
         counts as lost."""
-        if self.closed or self._process is None or (self.loaded.done() and self._asked is None):
+        if self.closed or self._process is None or (self.loaded.done() and self._requested is None):
             return
         within_s = ANSWER_WITHIN_S if self.loaded.done() else LOADED_WITHIN_S
-        if now - self._watch.start_stands_still_since(self._vitals(self._process.pid), self._since, now) >= within_s:
+        if (
+            now - self._watch.start_stands_still_since(self._process_stats(self._process.pid), self._since, now)
+            >= within_s
+        ):
             self._lose(
                 f"no answer within {within_s:g} s" if self.loaded.done() else f"not loaded within {within_s:g} s"
             )
@@ -124,7 +127,7 @@ class ForkServer:
         waiting = list(self._queue)
         self._queue.clear()
         self._leaves = True
-        if self._asked is None:
+        if self._requested is None:
             self.close()
         return waiting
 
@@ -156,7 +159,7 @@ class ForkServer:
             self._loop.add_reader(self._sock, self._read)
 
     def _next(self) -> None:
-        while self._asked is None and self.loaded.done() and not self.closed and self._queue:
+        while self._requested is None and self.loaded.done() and not self.closed and self._queue:
             id = self._queue.popleft()
             try:
                 wanted = self._requester.prepare(id)
@@ -169,7 +172,7 @@ class ForkServer:
                 continue
             if wanted is None:
                 continue
-            self._asked = id
+            self._requested = id
             self._watch, self._since = Watch(), self._loop.time()
             try:
                 send_request(self._sock, wanted.request, wanted.fds)
@@ -196,8 +199,8 @@ class ForkServer:
         if isinstance(answer, Loaded):
             if not self.loaded.done():
                 self.loaded.set_result("")
-        elif answer.id == self._asked:
-            self._asked = None
+        elif answer.id == self._requested:
+            self._requested = None
             if isinstance(answer, Forked):
                 self._requester.forked(answer.id, answer.pid)
             elif isinstance(answer, NotForked):
@@ -220,7 +223,7 @@ class ForkServer:
             why = f"the program could not be loaded: {why}"
             self.loaded.set_result(why)
         self.close()
-        waiting = [*([] if self._asked is None else [self._asked]), *self._queue]
+        waiting = [*([] if self._requested is None else [self._requested]), *self._queue]
         self._queue.clear()
         self._on_gone(self, why)
         for id in waiting:
@@ -239,8 +242,8 @@ class Forks:
     """The fork servers of one service: the current one, the previous one during a rolling reload, and those that
     end."""
 
-    def __init__(self, requester: Requester, vitals: Callable[[int], Vitals | None]) -> None:
-        self._requester, self._vitals = requester, vitals
+    def __init__(self, requester: Requester, process_stats: Callable[[int], ProcessStats | None]) -> None:
+        self._requester, self._process_stats = requester, process_stats
         self._loop = asyncio.get_running_loop()
         self._current: ForkServer | None = None
         self._before: ForkServer | None = None  # during a rolling reload
@@ -260,18 +263,18 @@ class Forks:
         each = [self._current, self._before, *self._ending]
         return any(server is not None and server.awaits_answer for server in each)
 
-    def vitals(self) -> Vitals | None:
+    def process_stats(self) -> ProcessStats | None:
         """The process statistics of the fork server that starts the next worker."""
         pid = None if self._current is None else self._current.pid
-        return None if pid is None else self._vitals(pid)
+        return None if pid is None else self._process_stats(pid)
 
-    def ask(self, id: int) -> None:
+    def request(self, id: int) -> None:
         """Start worker `id`; the requester gets the outcome."""
         server = "the service ends" if self._closed else self._get()
         if isinstance(server, str):
             self._requester.failed(id, server)
         else:
-            server.ask(id)
+            server.request(id)
 
     def forget(self, id: int) -> bool:
         """Drop worker `id` from the queues; the requester gets no outcome. Returns False if it is not queued."""
@@ -281,7 +284,7 @@ class Forks:
         """Load the installed program in a new fork server. Returns the reason for a failure, as text, after which
         nothing has changed; empty on success. The previous fork server is kept until `keep` or `go_back`."""
         try:
-            new = ForkServer(self._requester, self._vitals, self._on_gone)
+            new = ForkServer(self._requester, self._process_stats, self._on_gone)
         except OSError as error:
             return error.strerror or str(error)
         self._loading = new
@@ -327,7 +330,7 @@ class Forks:
     def _get(self) -> ForkServer | str:
         if self._current is None:
             try:
-                self._current = ForkServer(self._requester, self._vitals, self._on_gone)
+                self._current = ForkServer(self._requester, self._process_stats, self._on_gone)
             except OSError as error:
                 return error.strerror or str(error)
         return self._current
@@ -336,7 +339,7 @@ class Forks:
         """Retire a fork server that is neither current nor previous. Its queued workers move to the current one."""
         self._ending.append(server)
         for id in server.leave():
-            self._loop.call_soon(self.ask, id)  # the requester may be inside a call
+            self._loop.call_soon(self.request, id)  # the requester may be inside a call
 
     def _on_gone(self, server: ForkServer, why: str) -> None:
         if server in self._ending:

@@ -62,35 +62,35 @@ def _fork(
     """Fork one worker and send its pid to the supervisor. The worker continues only after the pid was sent, so that no
     worker runs without the supervisor holding its pid. Errors: OSError if the supervisor is gone."""
     try:
-        gate, opens = os.pipe()
+        start_reader, start_writer = os.pipe()
     except OSError as error:
         send_answer(sock, NotForked(id, error.strerror or str(error)))
         return
     try:
-        told, tells = os.pipe()
+        pid_reader, pid_writer = os.pipe()
     except OSError as error:
-        os.close(gate)
-        os.close(opens)
+        os.close(start_reader)
+        os.close(start_writer)
         send_answer(sock, NotForked(id, error.strerror or str(error)))
         return
     try:
         middle = os.fork()
     except OSError as error:
         result = -(error.errno or 1)
-        os.close(tells)
+        os.close(pid_writer)
     else:
         if middle == 0:
-            _fork_again(tells)
-            for fd in (told, tells, opens):
+            _fork_again(pid_writer)
+            for fd in (pid_reader, pid_writer, start_writer):
                 os.close(fd)
             sock.close()
-            _be_worker(slot, slots, shares_counts, fds, gate, supervisor)
-        os.close(tells)
-        answer = os.read(told, _PID.size)
+            _be_worker(slot, slots, shares_counts, fds, start_reader, supervisor)
+        os.close(pid_writer)
+        answer = os.read(pid_reader, _PID.size)
         os.waitpid(middle, 0)  # from here on the worker is the supervisor's child
         result = _PID.unpack(answer)[0] if len(answer) == _PID.size else 0
-    os.close(gate)
-    os.close(told)
+    os.close(start_reader)
+    os.close(pid_reader)
     try:
         if result <= 0:
             why = os.strerror(-result) if result else "the intermediate process was killed"
@@ -98,12 +98,12 @@ def _fork(
         else:
             send_answer(sock, Forked(id, result))
             with contextlib.suppress(BrokenPipeError):  # the worker was killed meanwhile
-                os.write(opens, b"+")
+                os.write(start_writer, b"+")
     finally:
-        os.close(opens)
+        os.close(start_writer)
 
 
-def _fork_again(tells: int) -> None:
+def _fork_again(pid_writer: int) -> None:
     """Fork the worker in the intermediate process; returns in the worker only."""
     status = 1
     try:
@@ -113,21 +113,23 @@ def _fork_again(tells: int) -> None:
             result = -(error.errno or 1)
         if result == 0:
             return
-        os.write(tells, _PID.pack(result))
+        os.write(pid_writer, _PID.pack(result))
         status = 0
     except BaseException:
         os._exit(status)
     os._exit(status)
 
 
-def _be_worker(slot: int, slots: int, shares_counts: bool, fds: Sequence[int], gate: int, supervisor: int) -> NoReturn:
+def _be_worker(
+    slot: int, slots: int, shares_counts: bool, fds: Sequence[int], start_reader: int, supervisor: int
+) -> NoReturn:
     try:
         gc.enable()
         os.setsid()  # Ctrl-C is for the supervisor
         set_title(f"koko-presence worker {slot}")
-        if os.read(gate, 1) != b"+":  # the fork server has ended before it sent the pid
+        if os.read(start_reader, 1) != b"+":  # the fork server has ended before it sent the pid
             os._exit(1)
-        os.close(gate)
+        os.close(start_reader)
         channel, *rest = fds
         counts = rest.pop() if shares_counts else None
         each = len(rest) // slots

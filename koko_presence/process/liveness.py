@@ -14,7 +14,7 @@ START_CPU_S = 30.0  # many times the cost of a start
 START_LONGEST_S = 600.0
 
 
-class Vitals(NamedTuple):
+class ProcessStats(NamedTuple):
     """Process statistics. `cpu_s`: the CPU time of the main thread in seconds; `wants_cpu`: the thread runs, waits for
     a core or for a page of memory, and neither sleeps nor is stopped."""
 
@@ -36,21 +36,25 @@ class Watch:
         """Record a sign of life."""
         self._cpu_s = None
 
-    def is_starved(self, vitals: Vitals | None, silent_s: float) -> bool:
+    def is_starved(self, process_stats: ProcessStats | None, silent_s: float) -> bool:
         """Whether a silence of `silent_s` seconds is due to a lack of CPU time. To be called repeatedly while the
-        worker is late. `vitals` is None if the statistics cannot be read; then the answer is False."""
-        if vitals is None:
+        worker is late. `process_stats` is None if the statistics cannot be read; then the answer is False."""
+        if process_stats is None:
             return False
         if self._cpu_s is None:
-            self._cpu_s = vitals.cpu_s
-        return vitals.wants_cpu and vitals.cpu_s - self._cpu_s < SILENT_CPU_S and silent_s < STARVED_LONGEST_S
+            self._cpu_s = process_stats.cpu_s
+        return (
+            process_stats.wants_cpu
+            and process_stats.cpu_s - self._cpu_s < SILENT_CPU_S
+            and silent_s < STARVED_LONGEST_S
+        )
 
-    def start_stands_still_since(self, vitals: Vitals | None, started_at: float, now: float) -> float:
+    def start_stands_still_since(self, process_stats: ProcessStats | None, started_at: float, now: float) -> float:
         """Since when a starting process makes no progress. To be called repeatedly during the start."""
         if self._progress_at is None:
             self._progress_at = started_at
-        if vitals is None or now - started_at > START_LONGEST_S or vitals.cpu_s > START_CPU_S:
+        if process_stats is None or now - started_at > START_LONGEST_S or process_stats.cpu_s > START_CPU_S:
             return self._progress_at
-        if vitals.wants_cpu or vitals.cpu_s > self._progress_cpu_s:
-            self._progress_at, self._progress_cpu_s = now, vitals.cpu_s
+        if process_stats.wants_cpu or process_stats.cpu_s > self._progress_cpu_s:
+            self._progress_at, self._progress_cpu_s = now, process_stats.cpu_s
         return self._progress_at

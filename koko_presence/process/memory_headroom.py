@@ -9,7 +9,7 @@ from pathlib import Path
 from koko_presence.admin.memory import own_groups, private_bytes, use_of
 
 WORKER_BYTES = 64 << 20  # the least that a worker needs
-KEPT = 0.1  # the share of the memory kept free for everything else
+RESERVED_SHARE = 0.1  # the share of the memory kept free for everything else
 
 MEMINFO = Path("/proc/meminfo")
 
@@ -31,7 +31,7 @@ def available_bytes() -> int | None:
     """Return the bytes still available: of the machine, or of this process's control groups if those allow less. None
     if neither can be read."""
     limits = [use for group in own_groups() if (use := use_of(group)) is not None]
-    found = [max(0, int((1.0 - KEPT) * use.limit) - use.used) for use in limits]
+    found = [max(0, int((1.0 - RESERVED_SHARE) * use.limit) - use.used) for use in limits]
     machine = _of_machine()
     return min(found if machine is None else [machine, *found], default=None)
 
@@ -42,4 +42,4 @@ def _of_machine() -> int | None:
         total, available = (int(fields[name].split()[0]) * 1024 for name in ("MemTotal", "MemAvailable"))
     except (OSError, ValueError, KeyError, IndexError):
         return None
-    return max(0, int(available - KEPT * total))
+    return max(0, int(available - RESERVED_SHARE * total))

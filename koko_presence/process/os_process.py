@@ -31,7 +31,7 @@ def prepare() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def go_first_for_memory(more: int = 200) -> None:
+def raise_oom_score(more: int = 200) -> None:
     """Make the kernel end this process before its parent, which replaces it, when the machine runs out of memory.
     `more` is added to the inherited score [proc(5), oom_score_adj]."""
     path = Path("/proc/self/oom_score_adj")
@@ -145,7 +145,7 @@ class Reserve:
         self._take()
 
 
-def vitals(pid: int) -> tuple[float, bool] | None:
+def process_stats(pid: int) -> tuple[float, bool] | None:
     """Return the CPU time of a process's main thread in seconds, and whether it is runnable: it runs, waits for a core,
     or for a page of memory [proc(5), states R and D]. None if that cannot be read."""
     try:

@@ -151,7 +151,7 @@ def find_server(path: Path) -> Running:
     raise NoServer(_no_server_text(path))
 
 
-def tell_server(path: Path, *, rolling: bool) -> int:
+def signal_server(path: Path, *, rolling: bool) -> int:
     """Send SIGHUP, or SIGUSR2 for a rolling reload, to the server that uses the folder; returns its pid. Errors:
     NoServer, OneWorker, RuntimeFault."""
     server = find_server(path)
@@ -197,19 +197,19 @@ def _make_private(path: Path) -> bool:
 def announce(config: Config, port: int, *, dev: bool) -> None:
     """Print the address of the demo, and with `dev` that of the tokens, for a user at a terminal."""
     scheme = "https" if config.server.tls_cert else "http"
-    place = authority(config.server.host, port)
+    address = authority(config.server.host, port)
     sys.stdout.flush()
     out = queued(1)
     if config.server.demo:
-        print(f"Demo:  {scheme}://{place}/demo   (open it in two windows)", file=out)
+        print(f"Demo:  {scheme}://{address}/demo   (open it in two windows)", file=out)
     if dev:
-        print(f"Token: {scheme}://{place}/dev/token?user=ID&name=NAME   Stop with Ctrl-C", file=out)
+        print(f"Token: {scheme}://{address}/dev/token?user=ID&name=NAME   Stop with Ctrl-C", file=out)
 
 
 def serving_fields(config: Config, port: int) -> dict[str, str]:
     """The addresses of the service, as fields of a log line."""
-    place, safe = authority(config.server.host, port), "s" if config.server.tls_cert else ""
-    return {"address": place, "websocket": f"ws{safe}://{place}/presence"}
+    address, safe = authority(config.server.host, port), "s" if config.server.tls_cert else ""
+    return {"address": address, "websocket": f"ws{safe}://{address}/presence"}
 
 
 def authority(host: str, port: int) -> str:
@@ -241,5 +241,5 @@ _ANOTHER_HOST = "Set server.host to an address of this machine, or to 0.0.0.0 or
 
 def no_operator_port(config: Config, error: OSError) -> str:
     """The message for an operator port that cannot be opened, with the remedy."""
-    place = authority(config.operator.host, config.operator.port)
-    return f"cannot open the operator port {place}: {error.strerror or error}. Set operator.port to a free one"
+    address = authority(config.operator.host, config.operator.port)
+    return f"cannot open the operator port {address}: {error.strerror or error}. Set operator.port to a free one"

@@ -57,7 +57,7 @@ class Service(ABC):
         self._folder: runtime_folder.RuntimeFolder
         self._folder_timer: asyncio.TimerHandle | None = None
         self._operator = OperatorPort(self.unready, self.metrics, self.missing)
-        ServerApi(lambda: self._config.operator.api_key, self.ask, self.stats, self.drain_as_told).add_to(
+        ServerApi(lambda: self._config.operator.api_key, self.run_survey, self.stats, self.drain_on_request).add_to(
             self._operator.app
         )
 
@@ -80,7 +80,7 @@ class Service(ABC):
         """The metrics as one document."""
 
     @abstractmethod
-    async def ask(self, request: survey.AnySurveyRequest) -> survey.Answers:
+    async def run_survey(self, request: survey.AnySurveyRequest) -> survey.Answers:
         """Send a survey request of the server API to all workers and collect their answers."""
 
     @abstractmethod
@@ -124,13 +124,13 @@ class Service(ABC):
             if not self.is_leaving():
                 self.drain()
         elif number == signal.SIGHUP and not self._terminal.is_gone:
-            self._reloads.ask()
+            self._reloads.request()
         elif number == signal.SIGUSR2:
             self.roll()
         else:
             self.drain()
 
-    def drain_as_told(self) -> None:
+    def drain_on_request(self) -> None:
         """Queue a drain for POST /api/drain: it acts as a first SIGTERM. It may be repeated, since a client repeats a
         request whose answer was lost."""
         self._signals.put_nowait(DRAIN_ONCE)

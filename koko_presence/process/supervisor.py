@@ -44,10 +44,10 @@ from .fleet_types import Action, Exit, Kill, Phase, SendMessage, Spawn, StopList
 from .fork_client import Forks, Wanted
 from .fork_protocol import Fork
 from .ids import new_hash_key
-from .liveness import Vitals
-from .os_process import Reserve, Terminal, adopt_orphans, prepare, reap_unknown_children, vitals
+from .liveness import ProcessStats
+from .os_process import Reserve, Terminal, adopt_orphans, prepare, process_stats, reap_unknown_children
 from .service import Service, complain
-from .survey_client import Operating
+from .survey_client import OperatorQueries
 
 log = logging.getLogger("koko_presence.supervisor")
 
@@ -103,12 +103,12 @@ class WorkerProcess:
         self.pid: int | None = None
         self.pidfd = -1
         self.status: int | None = None  # after its end: its exit code, or the negative number of a signal
-        self._doomed = False  # to be killed as soon as the pid is received
+        self._kill_requested = False  # to be killed as soon as the pid is received
 
     def begin(self, pid: int) -> None:
         """Set the pid, which is a child of this process. Errors: OSError."""
         self.pid = pid
-        if self._doomed:
+        if self._kill_requested:
             self.kill()
         self.pidfd = os.pidfd_open(pid)
 
@@ -120,7 +120,7 @@ class WorkerProcess:
 
     def kill(self) -> None:
         """Send SIGKILL, now or once the pid is received."""
-        self._doomed = True
+        self._kill_requested = True
         self.signal(signal.SIGKILL)
 
     def poll(self) -> int | None:
@@ -155,10 +155,10 @@ class Supervisor(Service):
         self._sockets, self._folder = sockets, folder
         self._counts = _address_counts(len(sockets))  # outlives the workers, as the sockets do
         self._reserve = Reserve()
-        self._fleet = Fleet(len(sockets), str(folder.path), self._vitals)
+        self._fleet = Fleet(len(sockets), str(folder.path), self._process_stats)
         self._workers: dict[int, WorkerProcess] = {}
         adopt_orphans()  # workers are forked twice
-        self._forks = Forks(self, _vitals_of)
+        self._forks = Forks(self, _process_stats_of)
         self._rolls = OneAtATime(self._roll)
         self._over: asyncio.Future[Exit] = self._loop.create_future()
         self._watchdog_at = 0.0
@@ -166,7 +166,7 @@ class Supervisor(Service):
         self._announced = self._was_whole = False  # whether it has served, and with all workers
         self._rolling = False
         self._watch = MainWatch(is_supervisor=True, workers=len(sockets))
-        self._operating = Operating(self._fleet, self._channels, self._watch.counts)
+        self._operator_queries = OperatorQueries(self._fleet, self._channels, self._watch.counts)
         self._shared = SharedCache()  # entries that workers have fetched, for their successors
 
     async def serve(self, port: int) -> int:
@@ -178,9 +178,9 @@ class Supervisor(Service):
             return complain(2, line)
         self._port = port
         _report_migration()
-        crowded = too_many_workers(self._config)
-        if crowded:
-            log.warning("%s", crowded)
+        warning = too_many_workers(self._config)
+        if warning:
+            log.warning("%s", warning)
         self._do(self._fleet.begin(monotonic()))
         self._tick()
         self.watch_folder()
@@ -204,19 +204,19 @@ class Supervisor(Service):
         return self._fleet.missing(monotonic())
 
     async def metrics(self) -> str:
-        return await self._operating.metrics()
+        return await self._operator_queries.metrics()
 
     async def stats(self) -> Stats:
-        return await self._operating.stats()
+        return await self._operator_queries.stats()
 
-    async def ask(self, request: survey.AnySurveyRequest) -> survey.Answers:
-        return await self._operating.ask(request)
+    async def run_survey(self, request: survey.AnySurveyRequest) -> survey.Answers:
+        return await self._operator_queries.run_survey(request)
 
     def apply(self, config: Config) -> None:
         self._config_before = reload.settle(self._config_before, config, rolling=False).config
-        told = control_channel.Reload(config=msgspec.msgpack.encode(config))
+        message = control_channel.Reload(config=msgspec.msgpack.encode(config))
         for worker in self._workers.values():
-            worker.channel.send(told)
+            worker.channel.send(message)
 
     def reloaded(self) -> None:
         if not self._rolling:
@@ -224,15 +224,15 @@ class Supervisor(Service):
 
     def _on_stacks(self) -> None:
         """Called in another thread after the supervisor's own stacks were written."""
-        self._loop.call_soon_threadsafe(self._ask_for_stacks)
+        self._loop.call_soon_threadsafe(self._request_stacks)
 
-    def _ask_for_stacks(self) -> None:
+    def _request_stacks(self) -> None:
         for id, worker in self._workers.items():
             if self._fleet.present(id):  # a worker that only starts has no handler yet
                 worker.signal(signal.SIGUSR1)
 
     def roll(self) -> None:
-        self._rolls.ask()
+        self._rolls.request()
 
     async def _roll(self) -> None:
         refusal = self._fleet.no_roll()
@@ -308,7 +308,7 @@ class Supervisor(Service):
     def _spawn(self, id: int) -> None:
         if self._fleet.wants(id):
             self.mend_folder()  # the new worker looks up the sockets of the others there
-            self._forks.ask(id)
+            self._forks.request(id)
         else:  # the fleet has cancelled it in the same loop iteration
             self._do(self._fleet.on_reaped(id, 0, monotonic()))
 
@@ -391,9 +391,9 @@ class Supervisor(Service):
         elif isinstance(message, control_channel.Failed):
             self._do(self._fleet.on_failed(id, message.reason, message.final, now))
         elif isinstance(message, Snapshot):
-            self._operating.on_snapshot(id, message)
+            self._operator_queries.on_snapshot(id, message)
         elif isinstance(message, control_channel.Answer):
-            self._operating.on_answer(id, message)
+            self._operator_queries.on_answer(id, message)
         elif isinstance(message, control_channel.Share):
             self._share(id, message)
 
@@ -429,13 +429,13 @@ class Supervisor(Service):
         self._loop.remove_reader(worker.pidfd)
         os.close(worker.pidfd)
         worker.channel.close()
-        self._operating.on_gone(id)
+        self._operator_queries.on_gone(id)
         self._do(self._fleet.on_reaped(id, status, monotonic()))
         self._folder.forget(self._fleet.address(id))
 
-    def _vitals(self, id: int) -> Vitals | None:
+    def _process_stats(self, id: int) -> ProcessStats | None:
         worker = self._workers.get(id)
-        return self._forks.vitals() if worker is None or worker.pid is None else _vitals_of(worker.pid)
+        return self._forks.process_stats() if worker is None or worker.pid is None else _process_stats_of(worker.pid)
 
     def _tick(self) -> None:
         now = monotonic()
@@ -489,9 +489,9 @@ class Supervisor(Service):
             self._notifier.ready(status)
 
 
-def _vitals_of(pid: int) -> Vitals | None:
-    found = vitals(pid)
-    return None if found is None else Vitals(*found)
+def _process_stats_of(pid: int) -> ProcessStats | None:
+    found = process_stats(pid)
+    return None if found is None else ProcessStats(*found)
 
 
 def _address_counts(workers: int) -> list[int]:

@@ -1,7 +1,7 @@
 """The supervisor's side of the operator port: queries the workers and aggregates their answers.
 
 Counters are added up in one `CounterAggregator`, so that counts of ended workers stay in the totals. Survey requests
-are answered by the workers that are present. `Operating` writes its own state.
+are answered by the workers that are present. `OperatorQueries` writes its own state.
 """
 
 import time
@@ -18,7 +18,7 @@ from .fleet import Fleet
 from .worker_queries import Questions
 
 
-class Operating:
+class OperatorQueries:
     """Queries the workers of `fleet`; `channels` returns the channel of each process by the worker's id."""
 
     def __init__(
@@ -29,7 +29,7 @@ class Operating:
     ) -> None:
         """`main` returns the counts of the supervisor itself."""
         self._fleet, self._channels, self._main = fleet, channels, main
-        self._ledger = CounterAggregator()
+        self._aggregator = CounterAggregator()
         self._questions = Questions()
 
     # --- answers of the workers -----------------------------------------------------------------------------------
@@ -37,7 +37,7 @@ class Operating:
     def on_snapshot(self, id: int, snapshot: Snapshot) -> None:
         """Record a worker's counters: the answer to a request, or the final counters of a drained worker."""
         if snapshot.number == FINAL_SNAPSHOT:
-            self._ledger.add_snapshot(str(id), snapshot.counters)
+            self._aggregator.add_snapshot(str(id), snapshot.counters)
         else:
             self._questions.on_answer(id, snapshot.number, snapshot.counters)
 
@@ -47,7 +47,7 @@ class Operating:
 
     def on_gone(self, id: int) -> None:
         """Move the counters of a worker that has ended to the totals."""
-        self._ledger.end(str(id))
+        self._aggregator.end(str(id))
 
     # --- requests of the operator port ----------------------------------------------------------------------------
 
@@ -60,7 +60,7 @@ class Operating:
             snapshots,
             restarts=self._fleet.deaths,
             missing=missing,
-            ledger=self._ledger,
+            aggregator=self._aggregator,
             ids=ids,
             leaving=leaving,
             main=self._main(),
@@ -71,25 +71,30 @@ class Operating:
         snapshots, ids, leaving = await self._scrape()
         unready = self._fleet.unready(time.monotonic())
         return stats(
-            snapshots, restarts=self._fleet.deaths, ledger=self._ledger, ids=ids, leaving=leaving, unready=unready
+            snapshots,
+            restarts=self._fleet.deaths,
+            aggregator=self._aggregator,
+            ids=ids,
+            leaving=leaving,
+            unready=unready,
         )
 
     async def _scrape(self) -> tuple[list[tuple[str, bytes | None]], dict[str, str], dict[str, bytes]]:
         owners = {slot: self._fleet.owner(slot) for slot in range(self._fleet.slots)}
         ids = {str(slot): str(owner.id) for slot, owner in owners.items() if owner is not None}
         sends = {id: channel.send for id, channel in self._present().items()}
-        answers = await self._questions.ask(sends, lambda number: SnapshotRequest(number=number))
+        answers = await self._questions.query(sends, lambda number: SnapshotRequest(number=number))
         there = self._channels()
         answered = {str(id): answer for id, answer in answers.items() if id in there}
         return [(str(slot), answered.pop(ids.get(str(slot), ""), None)) for slot in owners], ids, answered
 
-    async def ask(self, request: survey.AnySurveyRequest) -> survey.Answers:
+    async def run_survey(self, request: survey.AnySurveyRequest) -> survey.Answers:
         """Send a survey request to every worker that may hold connections, including those that are being replaced. The
         slot of a worker that does not answer within a second is missing, as is a slot without an owner."""
         body = survey.encode(request)
         slots = {id: self._fleet.members[id].slot for id in self._present()}
         sends = {id: channel.send for id, channel in self._present().items()}
-        answers = await self._questions.ask(sends, lambda number: control_channel.Query(number=number, request=body))
+        answers = await self._questions.query(sends, lambda number: control_channel.Query(number=number, request=body))
         missing = {slot for id, slot in slots.items() if not answers.get(id)}
         missing |= {slot for slot in range(self._fleet.slots) if self._fleet.owner(slot) is None}
         found = [survey.decode_answer(answer) for answer in answers.values() if answer]

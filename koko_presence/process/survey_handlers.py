@@ -51,7 +51,7 @@ SLICE = 2000  # ids compared, or members counted, per loop iteration: about a mi
 DECIDED_WITHIN_S = 0.8  # the longest wait of a re-check for the access checks
 
 
-class Answering:
+class SurveyHandlers:
     """Answers survey requests for one worker. Changes no state itself; edges and owners do."""
 
     def __init__(self, hub: Hub, shard: Shard, bus: Bus, timers: Timers, addresses: AddressLimits) -> None:
@@ -67,7 +67,7 @@ class Answering:
             SendBroadcast: self._send_broadcast,
         }
 
-    def ask(self, request: AnySurveyRequest, reply: Reply) -> None:
+    def handle(self, request: AnySurveyRequest, reply: Reply) -> None:
         """Answer a request, now or some loop iterations later; with None after a fault, which is logged."""
         try:
             self._handlers[type(request)](request, reply)
@@ -221,11 +221,11 @@ class Answering:
                 continue
             for room_id in sorted(session.rooms.joined | session.rooms.joining.keys()):
                 if request.room_id in (None, room_id):
-                    check.asked += 1
+                    check.started += 1
                     session.rooms.recheck(room_id, NO_LONGER_OPEN, check.on_answer)
         # HTTP sessions as well; some answers arrive before they are counted here
-        check.asked += self._hub.procedures.recheck(request.user_id, request.room_id, check.on_answer)
-        check.all_asked = True
+        check.started += self._hub.procedures.recheck(request.user_id, request.room_id, check.on_answer)
+        check.all_started = True
         if not check.conclude():
             self._timers.call_later(DECIDED_WITHIN_S, check.give_up)
 
@@ -240,8 +240,8 @@ class Checks:
 
     def __init__(self, reply: Reply) -> None:
         self._reply = reply
-        self.asked = self.answered = self.refused = self.unsure = 0
-        self.all_asked = self._over = False
+        self.started = self.answered = self.refused = self.unsure = 0
+        self.all_started = self._over = False
 
     def on_answer(self, allowed: bool | None) -> None:
         self.answered += 1
@@ -251,7 +251,7 @@ class Checks:
 
     def conclude(self) -> bool:
         """Reply if all checks are answered; returns whether the reply was sent."""
-        if self.all_asked and self.answered == self.asked:
+        if self.all_started and self.answered == self.started:
             self.give_up()
         return self._over
 
@@ -259,5 +259,5 @@ class Checks:
         """Reply with the answers received so far."""
         if not self._over:
             self._over = True
-            undecided = self.asked - self.answered + self.unsure
-            self._reply(Rechecked(checked=self.asked, refused=self.refused, undecided=undecided))
+            undecided = self.started - self.answered + self.unsure
+            self._reply(Rechecked(checked=self.started, refused=self.refused, undecided=undecided))

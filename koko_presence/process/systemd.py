@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import MutableMapping
 
 RETRY_S = 0.2
-MAX_UNSAID = 16  # the oldest are dropped: a later state replaces an earlier one
+MAX_UNSENT = 16  # the oldest are dropped: a later state replaces an earlier one
 
 
 class Notifier:
@@ -25,7 +25,7 @@ class Notifier:
         # is ignored
         self._address = "\0" + address[1:] if address.startswith("@") else address if address.startswith("/") else ""
         self._watchdog_interval_s = watchdog_interval_s if self._address else None
-        self._unsaid: deque[bytes] = deque(maxlen=MAX_UNSAID)
+        self._unsent: deque[bytes] = deque(maxlen=MAX_UNSENT)
         self._socket: socket.socket | None = None
 
     def __del__(self) -> None:
@@ -77,11 +77,11 @@ class Notifier:
     def _send(self, *assignments: str) -> None:
         if not self._address:
             return
-        self._unsaid.append("\n".join(assignments).encode("utf-8", "backslashreplace"))
-        if len(self._unsaid) == 1:
-            self._say()
+        self._unsent.append("\n".join(assignments).encode("utf-8", "backslashreplace"))
+        if len(self._unsent) == 1:
+            self._send_unsent()
 
-    def _say(self) -> None:
+    def _send_unsent(self) -> None:
         """Send the queued messages, as far as the socket has room."""
         try:
             if self._socket is None:
@@ -89,16 +89,16 @@ class Notifier:
                 # Not connected: systemd creates a new socket when it is upgraded
                 self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
                 self._socket.setblocking(False)
-            while self._unsaid:
-                self._socket.sendto(self._unsaid[0], self._address)
-                self._unsaid.popleft()
+            while self._unsent:
+                self._socket.sendto(self._unsent[0], self._address)
+                self._unsent.popleft()
         except BlockingIOError:
             try:
-                asyncio.get_running_loop().call_later(RETRY_S, self._say)
+                asyncio.get_running_loop().call_later(RETRY_S, self._send_unsent)
             except RuntimeError:  # no loop runs
-                self._unsaid.clear()
+                self._unsent.clear()
         except (OSError, ValueError):  # no receiver; ValueError: an address with a zero byte inside
-            self._unsaid.clear()
+            self._unsent.clear()
 
 
 def _status(text: str) -> str:

@@ -16,14 +16,14 @@ from typing import NamedTuple
 
 import msgspec
 
-from koko_presence._fastpath.counters import tally
+from koko_presence._fastpath.counters import counters
 from koko_presence._fastpath.epoll_transport import Poller
 from koko_presence._fastpath.wallclock import WallClock
 from koko_presence.access.policy import Access, AllowAll, ClaimsAccess
 from koko_presence.access.trpc import TrpcAccess
 from koko_presence.access.webhook import WebhookAccess
 from koko_presence.admin.memory import Level, MemoryWatch, Pressure, Use
-from koko_presence.admin.metrics_snapshot import LoopLag, TurnCpu, collect
+from koko_presence.admin.metrics_snapshot import IterationCpu, LoopLag, collect
 from koko_presence.admin.upstream_metrics import Upstreams
 from koko_presence.auth.factory import Verifiers
 from koko_presence.auth.hmac_jwt import ResumeTokens, issue_token
@@ -47,7 +47,7 @@ from koko_presence.server.accept_delay import AcceptDelay
 from koko_presence.server.acceptor import Acceptor
 from koko_presence.server.address_counts import AddressCounts
 from koko_presence.server.address_limits import AddressLimits
-from koko_presence.server.flood_limits import make_intake
+from koko_presence.server.flood_limits import make_read_budget
 from koko_presence.server.http.site import HttpSide, demo_files, sdk_files
 from koko_presence.server.http.trpc_http import TrpcHttp
 from koko_presence.server.http.trpc_websocket import PATH as TRPC_PATH
@@ -59,7 +59,7 @@ from koko_presence.users.user import MIGRATION_S
 from koko_presence.webhooks.sender import Webhooks
 
 from .ids import new_hash_key, new_session_id
-from .survey_handlers import Answering
+from .survey_handlers import SurveyHandlers
 
 log = logging.getLogger("koko_presence.worker")
 
@@ -105,7 +105,7 @@ class CpuTimes:
         return int(ran) / 1e9, self._waited_s
 
 
-class Place(NamedTuple):
+class WorkerIdentity(NamedTuple):
     """The identity of one of several workers. `mesh_address` is its Unix socket for the other workers, `address_counts`
     the descriptor of `server.address_counts.shared_memory`."""
 
@@ -123,14 +123,14 @@ class Worker:
         config: Config,
         *,
         dev: bool = False,
-        place: Place | None = None,
+        identity: WorkerIdentity | None = None,
         certificate: Certificate | None = None,
     ) -> None:
-        """`place` is None for a server of one worker. Without `certificate` it is read from the files that `config`
+        """`identity` is None for a server of one worker. Without `certificate` it is read from the files that `config`
         names. Errors: OSError; ssl.SSLError for an invalid certificate."""
         self.config = config
         self.dev = dev
-        self.place = place
+        self.identity = identity
         self.on_serving: Callable[[int], None] = lambda epoch: None
         self.on_peer_stuck: Callable[[int, bool], None] = lambda peer, lossy: None
         self.on_took_over: Callable[[View], None] = lambda view: None
@@ -145,29 +145,29 @@ class Worker:
         self._started_s = time.time()  # the time of the fork, not of the import
         self._wall = WallClock()
         self._wall_timer: asyncio.TimerHandle | None = None
-        self.addresses = AddressLimits(config.limits, _counts(place), monotonic)
+        self.addresses = AddressLimits(config.limits, _counts(identity), monotonic)
         self._limit_addresses(config)
         self.webhooks: Webhooks | None = None
         self._sync_wall()
         self._poller = Poller(loop)
-        self._turn_cpu = TurnCpu(loop, self._poller.on_next_round)
-        self._lag = LoopLag(loop, tally, self._on_lag_looked)
+        self._iteration_cpu = IterationCpu(loop, self._poller.on_next_round)
+        self._lag = LoopLag(loop, counters, self._on_lag_looked)
         self.shard = Shard(config.limits, config.rooms, self._wall)
-        self._webhook_asker: HttpClient | None = None
+        self._webhook_client: HttpClient | None = None
         self._closing: set[asyncio.Future[None]] = set()  # access policies that are being closed
         self._set_webhooks(config)
         self.bus = self._make_bus()
-        self.bus.pair(self._poller.round)
-        edge_id = place.id if place is not None else 0
+        self.bus.use_round(self._poller.round)
+        edge_id = identity.id if identity is not None else 0
         self._verifiers = Verifiers(
-            monotonic, upstreams=self.upstreams, share=None if place is None else self._share_learned
+            monotonic, upstreams=self.upstreams, share=None if identity is None else self._share_learned
         )
-        self.callers = HttpAuthenticator(self._verifiers.make(config), config.auth.cookie)
+        self.authenticator = HttpAuthenticator(self._verifiers.make(config), config.auth.cookie)
         self.hub = Hub(
             edge_id,
             bus=self.bus,
             limits=config.limits,
-            verifier=self.callers.verifier,
+            verifier=self.authenticator.verifier,
             access=_access(config, self.upstreams),
             resume_tokens=ResumeTokens(config.auth.secret),
             wall=self._wall,
@@ -178,18 +178,20 @@ class Worker:
             delays=self.shard.context.delays,
         )
         self.bus.attach(edge_id, self.hub)
-        self.answering = Answering(self.hub, self.shard, self.bus, self._poller, self.addresses)
+        self.survey_handlers = SurveyHandlers(self.hub, self.shard, self.bus, self._poller, self.addresses)
         self._http = HttpSide(local_only=dev)
         self._http.add_sdk(SDK_FOLDER)
-        self._http.add_trpc(TrpcHttp(self.hub.procedures, self.callers, lambda: self.door.origins, self.hub.unix_s))
+        self._http.add_trpc(
+            TrpcHttp(self.hub.procedures, self.authenticator, lambda: self.acceptor.origins, self.hub.unix_s)
+        )
         if config.server.demo:
             self._http.add_demo(DEMO_FOLDER)
         if dev:
             self._http.add_dev_tokens(self._dev_token)
         self._http_server = self._http.server(config.server.keepalive_s)
-        self.door = Acceptor(
+        self.acceptor = Acceptor(
             make_handler=self._handler,
-            make_intake=lambda: make_intake(self.hub.limits),
+            make_read_budget=lambda: make_read_budget(self.hub.limits),
             ws_paths=WS_PATHS,
             http_protocol=self._http_server,
             origins=self._origins(config),
@@ -203,13 +205,13 @@ class Worker:
             addresses=self.addresses,
             delays=self.shard.context.delays,
         )
-        self.hub.waits_for = self.door.work_waits_for
-        self._arrivals = AcceptDelay(self.door.waits_for, self._lag.late_s, self.bus.note_delay)
+        self.hub.waits_for = self.acceptor.work_waits_for
+        self._arrivals = AcceptDelay(self.acceptor.waits_for, self._lag.late_s, self.bus.note_delay)
         self.bus.before_deadlines = self._arrivals.look
-        self._http.add_websocket(WS_PATHS, self.door.turn)
+        self._http.add_websocket(WS_PATHS, self.acceptor.upgrade)
         self._verifiers.start()
         self._memory, self._pressure = MemoryWatch(_memory_part(config)), Pressure()
-        self._shed_events = self._shed_receivers = 0
+        self._shed_events = self._shed_sessions = 0
         self._events_dropped = 0  # events of another worker that arrived after the webhook was switched off
         self._memory_timer: asyncio.TimerHandle | None = None
         self._look_at_memory()
@@ -217,11 +219,11 @@ class Worker:
     @property
     def port(self) -> int:
         """The bound port, also if the configured port is 0."""
-        return int(next(iter(self.door.sockets)).getsockname()[1])
+        return int(next(iter(self.acceptor.sockets)).getsockname()[1])
 
     async def start(self) -> None:
         """Open the listening sockets and serve. Errors: OSError if an address cannot be bound."""
-        await self.door.open(self.config.server.host, self.config.server.port)
+        await self.acceptor.open(self.config.server.host, self.config.server.port)
 
     async def drain(self, longest_s: float = DRAIN_LONGEST_S, hand_over: Callable[[bytes], None] | None = None) -> None:
         """Stop accepting and close all client connections with 1012, in random order, over at most `longest_s` seconds
@@ -234,7 +236,7 @@ class Worker:
         `take_over_webhooks`, and after the close of the connections those whose delivery failed or did not end in time.
         Without `hand_over` delivery goes on for up to WEBHOOKS_LINGER_S seconds, and the rest is dropped."""
         end = monotonic() + longest_s + DRAIN_EXTRA_S
-        self.door.stop_accepting()
+        self.acceptor.stop_accepting()
         if self.webhooks is not None and hand_over is not None:
             _hand_over(self.webhooks.take_waiting(), hand_over)
         sessions = list(self.hub.connections.values())
@@ -247,7 +249,7 @@ class Worker:
             at += pause_s
             await asyncio.sleep(max(0.0, at - monotonic()))
         closed_at = monotonic()
-        while self.door.open_count and monotonic() < closed_at + DRAIN_LINGER_S:
+        while self.acceptor.open_count and monotonic() < closed_at + DRAIN_LINGER_S:
             for session in list(self.hub.connections.values()):
                 session.finish(1012, migrates=migrate)
             await asyncio.sleep(0.02)
@@ -274,7 +276,7 @@ class Worker:
     async def stop(self) -> None:
         """Close all connections, components and timers."""
         self._stopping = True
-        await self.door.close()
+        await self.acceptor.close()
         self.addresses.close()
         self._poller.close()
         self.hub.stop()
@@ -285,11 +287,11 @@ class Worker:
         if self._mesh is not None:
             self._mesh.close()
         self._lag.stop()
-        self._turn_cpu.stop()
+        self._iteration_cpu.stop()
         if self.webhooks is not None:
             self.webhooks.stop()
-        if self._webhook_asker is not None:
-            await self._webhook_asker.close()
+        if self._webhook_client is not None:
+            await self._webhook_client.close()
         for timer in (self._wall_timer, self._memory_timer, self._take_over_timer):
             if timer is not None:
                 timer.cancel()
@@ -301,11 +303,11 @@ class Worker:
             self._close_access(before)
         self.config = config
         self.set_limits(config.limits)
-        self.hub.verifier = self.callers.verifier = self._verifiers.make(config)
+        self.hub.verifier = self.authenticator.verifier = self._verifiers.make(config)
         self._verifiers.start()
-        self.callers.cookie = self.door.cookie = config.auth.cookie
+        self.authenticator.cookie = self.acceptor.cookie = config.auth.cookie
         self.hub.resume_tokens = ResumeTokens(config.auth.secret)
-        self.door.origins = self._origins(config)
+        self.acceptor.origins = self._origins(config)
         self._limit_addresses(config)
         self._memory.part_bytes = _memory_part(config)
         self._http_server.keepalive_s = config.server.keepalive_s
@@ -316,16 +318,16 @@ class Worker:
         self.hub.limits = limits
         self.shard.context.limits = limits
         self.bus.set_limits(limits)
-        self.door.set_limits(limits.max_message_bytes, limits.max_frame_bytes, limits.send_stuck_s)
+        self.acceptor.set_limits(limits.max_message_bytes, limits.max_frame_bytes, limits.send_stuck_s)
 
     def snapshot(self) -> bytes:
         """This worker's `Counters` as msgpack, for admin/metrics.py."""
         return collect(
-            tally,
+            counters,
             self._lag,
-            self._turn_cpu,
+            self._iteration_cpu,
             started_s=self._started_s,
-            door=self.door,
+            acceptor=self.acceptor,
             addresses=self.addresses,
             hub=self.hub,
             shard=self.shard,
@@ -337,7 +339,7 @@ class Worker:
         )
 
     def _on_lag_looked(self) -> None:
-        self._turn_cpu.look()
+        self._iteration_cpu.look()
         self._arrivals.look(monotonic())
 
     def _close_access(self, access: Access) -> None:
@@ -348,10 +350,10 @@ class Worker:
     def _set_webhooks(self, config: Config) -> None:
         """Switch webhooks on or off, or pass a changed configuration to them."""
         if config.webhooks.url and self.webhooks is None:
-            self._webhook_asker = HttpClient(
+            self._webhook_client = HttpClient(
                 timeout_s=WEBHOOK_TIMEOUT_S, connections=1, upstream=self.upstreams["webhook"]
             )
-            self.webhooks = Webhooks(config.webhooks, self._webhook_asker)
+            self.webhooks = Webhooks(config.webhooks, self._webhook_client)
         elif config.webhooks.url and self.webhooks is not None:
             self.webhooks.reload(config.webhooks)
         self.shard.context.webhook_sink = self.webhooks if config.webhooks.url else None
@@ -373,19 +375,19 @@ class Worker:
     # --- other workers ----------------------------------------------------------------------------------------------
 
     def _make_bus(self) -> LocalBus:
-        """Create the bus: to the worker's own shard, or, with a `place`, to all workers."""
-        if self.place is None:
+        """Create the bus: to the worker's own shard, or, with a `identity`, to all workers."""
+        if self.identity is None:
             return LocalBus(self.shard, self._poller, monotonic, CpuTimes())
         self._mesh = Mesh(
-            self.place.id,
-            self.place.mesh_address,
+            self.identity.id,
+            self.identity.mesh_address,
             self._on_peer_messages,
             self._on_stuck,
             self._on_overdue,
             self._on_dead,
         )
         return ClusterBus(
-            self.place.id,
+            self.identity.id,
             self.shard,
             self._poller,
             monotonic,
@@ -405,7 +407,7 @@ class Worker:
         self.shard.context.delays.note(since, now)
 
     async def open_mesh(self) -> None:
-        """Listen at `place.mesh_address`, after which the worker may be added to a view. To be called again if the
+        """Listen at `identity.mesh_address`, after which the worker may be added to a view. To be called again if the
         socket file was removed. Errors: OSError."""
         if self._mesh is not None:
             await self._mesh.open()
@@ -417,9 +419,9 @@ class Worker:
         `on_took_over`."""
         found = self._views.on_view(view)
         if found is not None:
-            self._go_by(found)
+            self._apply_view(found)
 
-    def _go_by(self, view: View) -> None:
+    def _apply_view(self, view: View) -> None:
         assert isinstance(self.bus, ClusterBus) and self._mesh is not None
         self.bus.on_view(view, monotonic())
         self._mesh.forget(view.ids)
@@ -444,7 +446,7 @@ class Worker:
             "workers died and the supervisor sent no new view: continuing without them",
             extra={"dead": dead, "epoch": view.epoch},
         )
-        self._go_by(view)
+        self._apply_view(view)
         self.on_took_over(view)
 
     def _share_learned(self, entries: list[CacheEntry]) -> None:
@@ -466,9 +468,9 @@ class Worker:
         """Apply the memory level: slow subscribers and queued webhook events are shed first, then new connections are
         refused."""
         before, level = self._pressure.level, self._pressure.update(use.share)
-        self.door.refuses_newcomers = self.hub.refuses_newcomers = level is Level.REFUSE
+        self.acceptor.refuses_new_clients = self.hub.refuses_new_clients = level is Level.REFUSE
         if level >= Level.SHED:
-            self._shed_receivers += self.hub.shed_slow()
+            self._shed_sessions += self.hub.shed_slow()
             self._shed_events += self.webhooks.shed() if self.webhooks is not None else 0
         if level is before:
             return
@@ -480,8 +482,8 @@ class Worker:
         elif level is Level.SHED:
             log.warning("memory is short: new connections are accepted again", extra=extra)
         else:
-            extra |= {"receivers": self._shed_receivers, "events": self._shed_events}
-            self._shed_receivers = self._shed_events = 0
+            extra |= {"receivers": self._shed_sessions, "events": self._shed_events}
+            self._shed_sessions = self._shed_events = 0
             log.info("memory is sufficient again", extra=extra)
 
     # --- clocks, tokens ---------------------------------------------------------------------------------------------
@@ -511,9 +513,9 @@ def _hand_over(events: list[AnyWebhookEvent], hand_over: Callable[[bytes], None]
         hand_over(msgspec.msgpack.encode(events[i : i + EVENTS_A_MESSAGE]))
 
 
-def _counts(place: Place | None) -> AddressCounts:
-    counts = AddressCounts(None if place is None else place.address_counts, key=new_hash_key())
-    if place is not None and not counts.is_shared:
+def _counts(identity: WorkerIdentity | None) -> AddressCounts:
+    counts = AddressCounts(None if identity is None else identity.address_counts, key=new_hash_key())
+    if identity is not None and not counts.is_shared:
         log.warning("limits by address are counted by this worker only: an address may reach them at every worker")
     return counts
 

@@ -36,9 +36,9 @@ from koko_presence.protocol import survey
 from . import control_channel, runtime_folder
 from .accept_assignment import assign
 from .control_channel import Beat, Begin, Channel, Drained, Failed, Ready, Serving, Snapshot
-from .os_process import SIGNALS, Terminal, end_with, go_first_for_memory, prepare
+from .os_process import SIGNALS, Terminal, end_with, prepare, raise_oom_score
 from .service import Service, complain
-from .worker import Place, Worker, monotonic
+from .worker import Worker, WorkerIdentity, monotonic
 from .worker_queries import ANSWER_WITHIN_S
 
 log = logging.getLogger("koko_presence.worker")
@@ -70,9 +70,9 @@ def load_ahead() -> None:
     versions()
 
 
-def say_what_fits(worker: Worker) -> None:
+def log_capacity(worker: Worker) -> None:
     """Log how many connections the worker can hold."""
-    fits = {"connections": worker.door.max_connections, "used": Descriptors().used(), "allowed": allowed()}
+    fits = {"connections": worker.acceptor.max_connections, "used": Descriptors().used(), "allowed": allowed()}
     log.info("connections that the descriptor limit allows", extra=fits)
 
 
@@ -85,10 +85,12 @@ def run(config: Config, *, dev: bool = False, reload_config: Callable[[], Config
     used, which no restart mends."""
     terminal = Terminal()
     prepare()
-    uvloop.run(_serve_alone(config, dev, reload_config or load, terminal))
+    uvloop.run(_serve_standalone(config, dev, reload_config or load, terminal))
 
 
-async def _serve_alone(config: Config, dev: bool, reload_config: Callable[[], Config], terminal: Terminal) -> NoReturn:
+async def _serve_standalone(
+    config: Config, dev: bool, reload_config: Callable[[], Config], terminal: Terminal
+) -> NoReturn:
     end_when_exhausted(asyncio.get_running_loop())
     end_process(await SingleProcessServer(config, dev, reload_config, terminal).serve())
 
@@ -128,16 +130,16 @@ class SingleProcessServer(Service):
         else:
             load_ahead()
             calm_collector()
-            say_what_fits(self._worker)
+            log_capacity(self._worker)
             log.info("serving", extra=runtime_folder.serving_fields(config, port))
-            await self._until_told(port)
+            await self._serve_until_stopped(port)
         await self.close_operator_port()
         await self._worker.stop()
         if folder is not None:
             folder.close()
         return 2 if line else 0
 
-    async def _until_told(self, port: int) -> None:
+    async def _serve_until_stopped(self, port: int) -> None:
         self.catch_signals()
         self._reason = ""
         runtime_folder.announce(self._config, port, dev=self._dev)
@@ -177,9 +179,9 @@ class SingleProcessServer(Service):
     async def stats(self) -> Stats:
         return stats([("0", self._worker.snapshot())], unready=self._reason)
 
-    async def ask(self, request: survey.AnySurveyRequest) -> survey.Answers:
+    async def run_survey(self, request: survey.AnySurveyRequest) -> survey.Answers:
         answer: asyncio.Future[survey.AnyAnswer | None] = self._loop.create_future()
-        self._worker.answering.ask(request, lambda found: None if answer.done() else answer.set_result(found))
+        self._worker.survey_handlers.handle(request, lambda found: None if answer.done() else answer.set_result(found))
         await asyncio.wait([answer], timeout=ANSWER_WITHIN_S)
         found = answer.result() if answer.done() else None
         return survey.Answers(found=[found] if found else [], missing=[] if found else [0])
@@ -234,7 +236,7 @@ def run_one(channel: int, listening: Sequence[Sequence[int]], address_counts: in
     end_with(supervisor)
     queued_stream.queue_stderr()
     prepare()
-    go_first_for_memory()
+    raise_oom_score()
     sockets = [[socket.socket(fileno=number) for number in slot] for slot in listening]
     uvloop.run(_serve(socket.socket(fileno=channel), sockets, address_counts))
 
@@ -250,7 +252,7 @@ class Member:
     def __init__(
         self, sock: socket.socket, listening: list[list[socket.socket]], address_counts: int | None = None
     ) -> None:
-        """`listening` are the sockets of each slot; `address_counts` is passed to `Place`."""
+        """`listening` are the sockets of each slot; `address_counts` is passed to `WorkerIdentity`."""
         self._worker: Worker | None = None
         self._listening, self._address_counts = listening, address_counts
         self._tasks: set[asyncio.Task[None]] = set()
@@ -283,7 +285,7 @@ class Member:
             worker.learn(message.entries)
         elif isinstance(message, control_channel.Accept):
             if self._listening:
-                worker.door.take([sock for slot in message.slots for sock in self._listening[slot]])
+                worker.acceptor.take([sock for slot in message.slots for sock in self._listening[slot]])
         elif isinstance(message, control_channel.OpenMesh):
             self._start(self._open_mesh_again(worker))
         elif isinstance(message, control_channel.UndeliveredEvents):
@@ -297,24 +299,24 @@ class Member:
         elif isinstance(message, control_channel.SnapshotRequest):
             self._channel.send(Snapshot(number=message.number, counters=worker.snapshot()))
         elif isinstance(message, control_channel.Query):
-            worker.answering.ask(survey.decode_request(message.request), partial(self._answer, message.number))
+            worker.survey_handlers.handle(survey.decode_request(message.request), partial(self._answer, message.number))
 
     def _answer(self, number: int, answer: survey.AnyAnswer | None) -> None:
         self._channel.send(control_channel.Answer(number=number, answer=survey.encode(answer) if answer else b""))
 
     def _begin(self, begin: Begin) -> None:
-        self._place = Place(begin.id, begin.slot, begin.mesh_address, self._address_counts)
+        self._identity = WorkerIdentity(begin.id, begin.slot, begin.mesh_address, self._address_counts)
         config = msgspec.msgpack.decode(begin.config, type=Config)
         self._log_as(config)
         try:
             certificate = Certificate(begin.certificate, begin.certificate_key) if begin.certificate else None
-            worker = self._worker = Worker(config, dev=begin.dev, place=self._place, certificate=certificate)
+            worker = self._worker = Worker(config, dev=begin.dev, identity=self._identity, certificate=certificate)
         except OSError as error:
             self._fail(runtime_folder.cannot_serve(config, error), final=True)
             return
         worker.on_serving = lambda epoch: self._channel.send(Serving(epoch=epoch))
         worker.on_peer_stuck = lambda peer, lossy: self._channel.send(control_channel.PeerStuck(peer=peer, lossy=lossy))
-        worker.on_took_over = self._stand_in
+        worker.on_took_over = self._cover_slots
         if begin.shares:
             worker.on_learned = lambda entries: self._channel.send(control_channel.Share(entries=entries))
         self._beat()
@@ -324,31 +326,31 @@ class Member:
         try:
             await worker.open_mesh()
         except OSError as error:
-            self._fail(f"cannot listen on {self._place.mesh_address}: {error.strerror or error}", final=False)
+            self._fail(f"cannot listen on {self._identity.mesh_address}: {error.strerror or error}", final=False)
             return
         except Exception as error:
             self._fail_by(error)
             return
         load_ahead()
         calm_collector()
-        say_what_fits(worker)
+        log_capacity(worker)
         self._channel.send(Ready())
 
-    def _stand_in(self, view: View) -> None:
+    def _cover_slots(self, view: View) -> None:
         """Accept for the slots of dead workers, by the assignment that the supervisor would make from `view`."""
         owners = {peer.id: peer.slot for peer in view.peers if peer.owns}
-        slots = assign(len(self._listening), owners, owners).get(self._place.id)
+        slots = assign(len(self._listening), owners, owners).get(self._identity.id)
         if slots is not None and self._listening and self._worker is not None:
-            self._worker.door.take([sock for slot in sorted(slots) for sock in self._listening[slot]])
+            self._worker.acceptor.take([sock for slot in sorted(slots) for sock in self._listening[slot]])
 
     async def _open_mesh_again(self, worker: Worker) -> None:
         try:
             await worker.open_mesh()
         except OSError as error:  # the supervisor checks again
-            log.error("cannot listen on %s: %s", self._place.mesh_address, error.strerror or error)
+            log.error("cannot listen on %s: %s", self._identity.mesh_address, error.strerror or error)
 
     async def _drain(self, worker: Worker, longest_s: float, *, hand_over: bool) -> None:
-        worker.door.stop_accepting()
+        worker.acceptor.stop_accepting()
         for sock in [sock for slot in self._listening for sock in slot]:
             sock.close()
         self._listening = []  # an `Accept` that arrives later has no effect
@@ -374,7 +376,7 @@ class Member:
         self._fail(f"cannot start: {type(error).__name__}: {text}", final=False)
 
     def _log_as(self, config: Config) -> None:
-        logs.configure(config.log, config.secrets, fields={"worker": self._place.slot, "id": self._place.id})
+        logs.configure(config.log, config.secrets, fields={"worker": self._identity.slot, "id": self._identity.id})
 
     def _start(self, work: Any) -> None:
         task = asyncio.ensure_future(work)

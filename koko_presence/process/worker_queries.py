@@ -15,13 +15,13 @@ class _PendingQuery:
 
 
 class Questions:
-    """The pending requests of the supervisor. Written by `ask`, and by `on_answer` when a worker answers."""
+    """The pending requests of the supervisor. Written by `query`, and by `on_answer` when a worker answers."""
 
     def __init__(self) -> None:
         self._out: dict[int, _PendingQuery] = {}
         self._last = 0
 
-    async def ask(
+    async def query(
         self, sends: Mapping[int, Callable[[Message], None]], make: Callable[[int], Message]
     ) -> dict[int, bytes]:
         """Send a request to all workers of `sends`, which has the send function by worker id; `make` builds the message

@@ -19,8 +19,8 @@ SENT_TYPES = (
     "control_denied", "control_released", "pong", "ack", "error", "authenticated", "joined", "left", "active",
     "server_notice", "auth_expiring", "kicked", OTHER,
 )  # fmt: skip
-SUPERSEDED, SLOW_RECEIVER = "superseded", "slow_receiver"
-DROP_REASONS = (SUPERSEDED, SLOW_RECEIVER, *sorted(code.lower() for code in ERRORS))
+SUPERSEDED, SLOW_CONSUMER = "superseded", "slow_receiver"
+DROP_REASONS = (SUPERSEDED, SLOW_CONSUMER, *sorted(code.lower() for code in ERRORS))
 AUTH_RESULTS = (
     "accepted", "resumed", "resumed_unchecked", "refreshed", "refused", "unavailable", "session_limit", "timeout",
 )  # fmt: skip
@@ -47,7 +47,7 @@ class Histogram(Struct, kw_only=True):
         return sum(self.buckets)
 
 
-class Tallies(Struct, kw_only=True):
+class CounterTotals(Struct, kw_only=True):
     """The counters that are incremented as events occur, since the process began."""
 
     accepted: int
@@ -77,7 +77,7 @@ class Tallies(Struct, kw_only=True):
 class Counters(Struct, kw_only=True):
     """One worker at the time of a scrape: its counters, and the values that are read for the scrape."""
 
-    tallies: Tallies
+    totals: CounterTotals
     versions: dict[str, str]
     connections: int
     sessions: int
@@ -87,7 +87,7 @@ class Counters(Struct, kw_only=True):
     send_queue_bytes: int
     slow_receivers: int
     lag_max_s: float
-    turn_cpu_max_s: float = 0.0
+    iteration_cpu_max_s: float = 0.0
     cpu_s: float
     resident_bytes: int
     started_s: float

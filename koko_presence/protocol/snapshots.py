@@ -61,8 +61,8 @@ class PlaybackRecord(Struct, array_like=True, kw_only=True):
 
 class RoomHead(Struct, array_like=True, kw_only=True):
     """The state of a room besides its members. `requests` are the pending requests for control: user id, name, time of
-    the request and time of expiry, in monotonic seconds. `alone` holds, while the room is not `shown`, its user ids
-    with the room type and the time of creation that each of these users sees [K7]."""
+    the request and time of expiry, in monotonic seconds. `private_rooms` holds, while the room is not `shown`, its user
+    ids with the room type and the time of creation that each of these users sees [K7]."""
 
     type: RoomType
     created_at: float
@@ -73,7 +73,7 @@ class RoomHead(Struct, array_like=True, kw_only=True):
     control_version: int
     requests: list[tuple[str, str, float, float]]
     shown: bool = True
-    alone: list[tuple[str, RoomType, float]] = []
+    private_rooms: list[tuple[str, RoomType, float]] = []
 
 
 class RoomDelta(Struct, array_like=True, kw_only=True):

@@ -17,10 +17,10 @@ class BroadcastBudget:
         self._fill(now)
         return now if self._left > 0.0 else now + (1.0 - self._left) / self._rate
 
-    def spend(self, size: int, receivers: int, now: float) -> None:
-        """Charge `size` bytes for each of `receivers` subscribers."""
+    def spend(self, size: int, recipients: int, now: float) -> None:
+        """Charge `size` bytes for each of `recipients` subscribers."""
         self._fill(now)
-        self._left -= size * receivers
+        self._left -= size * recipients
 
     def _fill(self, now: float) -> None:
         self._left = min(self._rate, self._left + max(0.0, now - self._at) * self._rate)

@@ -25,8 +25,8 @@ def nth(index: int) -> str:
     """Return colour number `index` (from 0), as #RRGGBB."""
     if index < len(PALETTE):
         return PALETTE[index]
-    turn = index - len(PALETTE)
-    red, green, blue = hls_to_rgb((turn * _GOLDEN_ANGLE) % 1.0, _LIGHTNESSES[turn % 3], 0.65)
+    step = index - len(PALETTE)
+    red, green, blue = hls_to_rgb((step * _GOLDEN_ANGLE) % 1.0, _LIGHTNESSES[step % 3], 0.65)
     return f"#{round(red * 255):02X}{round(green * 255):02X}{round(blue * 255):02X}"
 
 

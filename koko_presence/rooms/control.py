@@ -33,11 +33,11 @@ class Control:
         self.user_id = self.session_id = None
         self.version += 1
 
-    def ask(self, user_id: str, name: str, now: float, life_s: float) -> bool:
-        """Record a request that expires `life_s` seconds after `now`. Return False when one was pending; that one only
-        gets a new expiry [I5]."""
+    def add_request(self, user_id: str, name: str, now: float, lifetime_s: float) -> bool:
+        """Record a request that expires `lifetime_s` seconds after `now`. Return False when one was pending; that one
+        only gets a new expiry [I5]."""
         earlier = self.requests.get(user_id)
-        self.requests[user_id] = Request(name, earlier.requested_at if earlier else now, now + life_s)
+        self.requests[user_id] = Request(name, earlier.requested_at if earlier else now, now + lifetime_s)
         return earlier is None
 
     def withdraw(self, user_id: str) -> bool:

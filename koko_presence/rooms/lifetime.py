@@ -2,9 +2,9 @@
 [C12, K7].
 
 In between, the room is not `shown`: its invisible members remain, and each user among them sees a room of their own
-(`Person.alone`). So none of them can detect another by the room's age, type, sequence numbers or playback. A room that
-is not shown has no playback and no control, because an invisible session may not command any. When the room begins or
-ends for others, its invisible members receive a new `joined`.
+(`Person.private_room`). So none of them can detect another by the room's age, type, sequence numbers or playback. A
+room that is not shown has no playback and no control, because an invisible session may not command any. When the room
+begins or ends for others, its invisible members receive a new `joined`.
 """
 
 from koko_presence.protocol.messages import RoomType
@@ -48,7 +48,7 @@ def end(room: RoomState, now: float) -> None:
     room.shown = False
     (webhook_recorder.hidden if room.members else webhook_recorder.emptied)(room, now)
     for person in room.people.values():
-        person.alone = PrivateRoom(room.type, now)
+        person.private_room = PrivateRoom(room.type, now)
     for member in room.members.values():
         if member.viewer is not None:
             member.viewer.lapse()
@@ -90,4 +90,4 @@ def _repeat_snapshots(room: RoomState, now: float, but: Member | None) -> None:
         member.forget_row()
     for member in room.members.values():
         if member is not but:
-            repeat_snapshot(room, member, now, alone=True)
+            repeat_snapshot(room, member, now, own_only=True)

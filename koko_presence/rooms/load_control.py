@@ -108,18 +108,18 @@ class FlushWindowController:
         past_s = now - self._since
         ran, waited = (ran_s - self._ran_s) / past_s, (waited_s - self._waited_s) / past_s
         self._since, self._ran_s, self._waited_s = now, ran_s, waited_s
-        awake = min(1.0, ran + waited)
-        self._load += (awake - self._load) * min(1.0, past_s / MEMORY_S)
-        self._move_window(ran + WAITING_COUNTS * waited, awake)
+        runnable = min(1.0, ran + waited)
+        self._load += (runnable - self._load) * min(1.0, past_s / MEMORY_S)
+        self._move_window(ran + WAITING_COUNTS * waited, runnable)
         at_longest = self.window_s >= self._longest_s
         self.overloaded = at_longest and self._load > (RELIEVED if self.overloaded else FULL)
         self._advise(now, past_s)
 
-    def _move_window(self, busy: float, awake: float) -> None:
-        if self.window_s > self._ceiling_s or (self.window_s == self._ceiling_s and awake > FULL):
-            if awake > FULL:
+    def _move_window(self, busy: float, runnable: float) -> None:
+        if self.window_s > self._ceiling_s or (self.window_s == self._ceiling_s and runnable > FULL):
+            if runnable > FULL:
                 self.window_s = min(self._longest_s, self.window_s * LONGER)
-            elif awake < RELIEVED:
+            elif runnable < RELIEVED:
                 self.window_s = max(self._ceiling_s, self.window_s * SHORTER)
         elif busy > FILLING:
             self.window_s = min(self._ceiling_s, self.window_s * LONGER)

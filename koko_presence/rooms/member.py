@@ -32,13 +32,14 @@ class Person:
     """One user in one room, with what the user's sessions share: the profile and the budgets of L1 [E2]."""
 
     __slots__ = (
-        "alone", "broadcast", "control", "cursor", "members", "playback", "profile", "selection", "typing", "user_id",
+        "broadcast", "control", "cursor", "members", "playback", "private_room", "profile", "selection", "typing",
+        "user_id",
     )  # fmt: skip
 
-    def __init__(self, user_id: str, profile: Profile, limits: Limits, alone: PrivateRoom) -> None:
+    def __init__(self, user_id: str, profile: Profile, limits: Limits, private_room: PrivateRoom) -> None:
         self.user_id = user_id
         self.profile = profile
-        self.alone = alone  # valid while the room is not `shown`
+        self.private_room = private_room  # valid while the room is not `shown`
         self.members: dict[str, Member] = {}
         self.cursor = TokenBucket(limits.cursor_hz, MERGED_BURST)
         self.selection = TokenBucket(limits.selection_hz, MERGED_BURST)
@@ -60,9 +61,10 @@ class Member(MemberCore):
     where the session is connected, `privacy_version` what it hides, `granted` its permissions."""
 
     __slots__ = (
-        "_row", "_row_shows", "away_at", "can_broadcast", "can_control", "connection", "edge", "grace_until", "granted",
-        "image", "joined_at", "lease_until", "membership_id", "moderator", "name", "person", "privacy_version",
-        "report", "selection", "session_version", "share_selection", "typing", "viewer", "watching",
+        "_row", "_row_shows", "away_at", "can_broadcast", "can_control", "connection", "edge", "grace_until",
+        "granted", "image", "joined_at", "lease_until", "membership_id", "moderator", "name", "person",
+        "privacy_version", "report", "selection", "session_version", "share_selection", "typing", "viewer",
+        "watching",
     )  # fmt: skip
 
     def __init__(self, enter: EnterRoom, membership_id: int, person: Person, limits: Limits, now: float) -> None:

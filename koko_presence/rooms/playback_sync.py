@@ -17,7 +17,7 @@ from koko_presence.protocol.messages import (
 
 from .member import Member
 from .playback import Playback, Viewer, acted_at
-from .presence_state import REGISTERS, CoalescedValue, Result, spend, submit
+from .presence_state import COALESCED_VALUES, CoalescedValue, Result, spend, submit
 from .room import Room
 from .room_state import SYNCED_TYPES
 
@@ -187,7 +187,7 @@ def _follows(member: Member) -> bool:
     return not member.leased if member.viewer is None else member.viewer.following
 
 
-REGISTERS["report"] = CoalescedValue(lambda member: member.report, _take_report, public=False)
+COALESCED_VALUES["report"] = CoalescedValue(lambda member: member.report, _take_report, public=False)
 
 
 # --- control [I] --------------------------------------------------------------------------------------------------
@@ -206,9 +206,9 @@ def handle_control_request(room: Room, member: Member, message: ControlRequest, 
     elif control.user_id == user_id:
         control.session_id = member.session_id
     else:
-        life_s = room.context.limits.control_request_s
-        is_new = control.ask(user_id, member.name, now, life_s)
-        room.context.deadlines.set(("control_request", room.id, user_id), now + life_s)
+        lifetime_s = room.context.limits.control_request_s
+        is_new = control.add_request(user_id, member.name, now, lifetime_s)
+        room.context.deadlines.set(("control_request", room.id, user_id), now + lifetime_s)
         if is_new:
             room.urgent = True
             room.emit("control_requested", member, {"requesterName": member.name}, now, to_self=True)

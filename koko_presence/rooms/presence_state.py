@@ -10,7 +10,7 @@ from typing import Any
 
 from msgspec import UNSET, Raw
 
-from koko_presence._fastpath.counters import tally
+from koko_presence._fastpath.counters import counters
 from koko_presence._fastpath.fanout import StreamFrame
 from koko_presence._fastpath.throttle import GO, WAITS, TokenBucket
 from koko_presence.protocol.codec import check_free_data
@@ -39,14 +39,14 @@ Result = dict[str, object] | None
 def submit(room: Room, member: Member, kind: str, value: Any, now: float) -> None:
     """Apply a coalesced value now, or keep it until its budget allows, in place of an earlier pending one. A public
     value of an invisible session is dropped, and an invisible session takes none of the room's budget [K3, K7]."""
-    register = REGISTERS[kind]
-    if register.public and not member.visible:
+    coalesced = COALESCED_VALUES[kind]
+    if coalesced.public and not member.visible:
         return
-    at = member.pending.offer(kind, value, register.budget(member), room.budget if member.visible else None, now)
+    at = member.pending.offer(kind, value, coalesced.budget(member), room.budget if member.visible else None, now)
     if at == GO:
-        register.apply(room, member, value, now)
+        coalesced.apply(room, member, value, now)
     elif at == WAITS:
-        tally.superseded("playback" if kind == "report" else kind)
+        counters.superseded("playback" if kind == "report" else kind)
     else:
         room.context.deadlines.set((kind, room.id, member.session_id), at)
 
@@ -78,13 +78,13 @@ def handle_cursor(room: Room, member: Member, message: CursorMessage, now: float
         return None
     room.settle()
     if room.drop_late(member):
-        tally.superseded("cursor")
+        counters.superseded("cursor")
     submit(room, member, "cursor", cursor, now)
     return None
 
 
 def _needs_timestamp(room: Room, member: Member) -> bool:
-    return room.needs_timestamp if room.shown else member.person.alone.type in SYNCED_TYPES
+    return room.needs_timestamp if room.shown else member.person.private_room.type in SYNCED_TYPES
 
 
 def _show_cursor(room: Room, member: Member, cursor: Cursor | None, now: float) -> None:
@@ -174,10 +174,10 @@ def handle_broadcast(room: Room, member: Member, message: Broadcast, now: float)
     member.last_active_at = now
     spend(room, member.person.broadcast, now)
     named = None if message.to is None else set(message.to)
-    recipients = (m for m in room.members.values() if m.attached and m is not member)
+    others = (m for m in room.members.values() if m.attached and m is not member)
     # invisible sessions are not charged, or the time until RATE_LIMITED would reveal their number [K7]
-    receivers = sum(1 for m in recipients if m.visible and (named is None or m.user_id in named))
-    room.load.broadcasts.spend(len(bytes(message.data)), receivers, now)
+    recipients = sum(1 for m in others if m.visible and (named is None or m.user_id in named))
+    room.load.broadcasts.spend(len(bytes(message.data)), recipients, now)
     if message.to is None:
         delivered = sum(1 for m in room.members.values() if m.attached and m.visible and m is not member)
         room.emit("broadcast", member, message.data, now)
@@ -246,7 +246,7 @@ class CoalescedValue:
         self.public = public
 
 
-REGISTERS: dict[str, CoalescedValue] = {
+COALESCED_VALUES: dict[str, CoalescedValue] = {
     "cursor": CoalescedValue(lambda member: member.person.cursor, _show_cursor),
     "selection": CoalescedValue(lambda member: member.person.selection, _show_selection),
     "typing": CoalescedValue(lambda member: member.person.typing, _show_typing),

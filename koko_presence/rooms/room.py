@@ -215,7 +215,7 @@ class Room(RoomState):
         hides = invisible or disabled
         begins = not hides and not self.shown
         if begins:
-            lifetime.begin(self, member.person.alone.type, now, but=member)
+            lifetime.begin(self, member.person.private_room.type, now, but=member)
         if not was_visible and not hides:
             self._drop_pending(member, "cursor", "selection", "typing")
         if not member.share_cursor and share_cursor:

@@ -63,4 +63,4 @@ class RoomState(RoomCore):
         user in the room, None for a user that is not in it."""
         if self.shown:
             return self.type
-        return None if person is None else person.alone.type
+        return None if person is None else person.private_room.type

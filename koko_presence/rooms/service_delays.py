@@ -11,7 +11,7 @@ COUNTS_FROM_S = 1.0  # a shorter wait costs no client its place: clients begin t
 # Time to handle what was read last, and to receive the delay of another worker, which is sent once a second.
 AFTERWARDS_S = 1.5
 LONGEST_EXTRA_S = 60.0  # upper bound by which a grace period is extended, so that no session is listed for ever
-KEPT_S = 300.0  # longer than any extended grace period
+RETENTION_S = 300.0  # longer than any extended grace period
 
 
 class Delays:
@@ -33,15 +33,15 @@ class Delays:
         shorter than `COUNTS_FROM_S`. Intervals may overlap, and come in any order."""
         if until - since < COUNTS_FROM_S:
             return False
-        kept = []
+        merged = []
         for began, ended in self._times:
             if ended < since or began > until:
-                kept.append((began, ended))
+                merged.append((began, ended))
             else:
                 since, until = min(began, since), max(ended, until)
-        kept.append((since, until))
-        kept.sort()
-        self._times = [each for each in kept if each[1] > kept[-1][1] - KEPT_S]
+        merged.append((since, until))
+        merged.sort()
+        self._times = [each for each in merged if each[1] > merged[-1][1] - RETENTION_S]
         return True
 
     def ends(self, since: float, patience_s: float) -> float:

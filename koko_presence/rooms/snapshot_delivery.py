@@ -19,9 +19,9 @@ def send_snapshot(room: RoomState, member: Member, id: MessageId | None, now: fl
     room.out.append(StreamFrame(frame_text(encode(reply)), only=member.session_id, attach=True))
 
 
-def repeat_snapshot(room: RoomState, member: Member, now: float, *, alone: bool = False) -> None:
+def repeat_snapshot(room: RoomState, member: Member, now: float, *, own_only: bool = False) -> None:
     """Send a new snapshot, without a request, to a member that receives the stream; it replaces all that the client
-    holds of the room. `alone`: no member is visible."""
+    holds of the room. `own_only`: no member is visible."""
     if member.attached:
-        frame = frame_text(encode(joined_reply(room, member, None, now, alone=alone)))
+        frame = frame_text(encode(joined_reply(room, member, None, now, own_only=own_only)))
         room.out.append(StreamFrame(frame, only=member.session_id))

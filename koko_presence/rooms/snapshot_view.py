@@ -18,18 +18,18 @@ from .member import Member, Person
 from .room_state import SYNCED_TYPES, RoomState
 
 
-def rows(room: RoomState, person: Person, session_id: str, *, alone: bool = False) -> Raw:
+def rows(room: RoomState, person: Person, session_id: str, *, own_only: bool = False) -> Raw:
     """Return, as JSON, the sessions that session `session_id` of `person` may see, its own included [C7, C14, K4]. The
-    id of another user's session selects nothing. `alone`: no member is visible, so only the person's own are listed.
+    id of another user's session selects nothing. `own_only`: no member is visible, so only the person's own are listed.
 
     Rows are encoded once per change, not once per join: a hundred clients that reconnect at once share the same bytes.
     """
-    wall, room_type = room.context.wall, room.type if room.shown else person.alone.type
+    wall, room_type = room.context.wall, room.type if room.shown else person.private_room.type
     encoded = [
         encode(member.row(room.id, room_type, wall, full=True, own=True))
         if member.session_id == session_id and member.person is person  # over HTTP the caller chooses the id
         else member.encoded_row(room.id, room_type, wall)
-        for member in (person if alone else room).members.values()
+        for member in (person if own_only else room).members.values()
         if member.visible or member.person is person
     ]
     return Raw(b"[" + b",".join(encoded) + b"]")
@@ -53,35 +53,35 @@ def counts(room: RoomState) -> tuple[int, int]:
     )
 
 
-def active_reply(room: RoomState, ask: QueryActive) -> ActiveReply:
+def active_reply(room: RoomState, query: QueryActive) -> ActiveReply:
     """Return the answer to get_active: all details for a user with a session in the room, fewer for others [C14]."""
-    person = room.people.get(ask.user_id)
+    person = room.people.get(query.user_id)
     user_count, session_count = counts(room)
     return ActiveReply(
-        id=ask.message.id,
+        id=query.message.id,
         room_id=room.id,
-        users=outside_rows(room) if person is None else rows(room, person, ask.session_id),
+        users=outside_rows(room) if person is None else rows(room, person, query.session_id),
         total_count=user_count,
         session_count=session_count,
     )
 
 
-def describe(room: RoomState, member: Member, *, alone: bool = False) -> PresenceRoom:
-    """Return the room as `member` sees it [PresenceRoom, C5, H5, I5]. `alone`: no member is visible, so others are not
-    examined."""
+def describe(room: RoomState, member: Member, *, own_only: bool = False) -> PresenceRoom:
+    """Return the room as `member` sees it [PresenceRoom, C5, H5, I5]. `own_only`: no member is visible, so others are
+    not examined."""
     wall = room.context.wall
-    user_count, session_count = (0, 0) if alone else counts(room)
-    room_type, since = (room.type, room.created_at) if room.shown else member.person.alone
+    user_count, session_count = (0, 0) if own_only else counts(room)
+    room_type, since = (room.type, room.created_at) if room.shown else member.person.private_room
     row = PresenceRoom(
         id=room.id,
         type=room_type,
-        users=rows(room, member.person, member.session_id, alone=alone),
+        users=rows(room, member.person, member.session_id, own_only=own_only),
         user_count=user_count,
         session_count=session_count,
         sync_enabled=room.sync_enabled and room_type in SYNCED_TYPES,
         control_requests=[
-            ControlRequestRow(user_id=user, requester_name=ask.name, requested_at=wall.iso(ask.requested_at))
-            for user, ask in room.control.requests.items()
+            ControlRequestRow(user_id=user, requester_name=request.name, requested_at=wall.iso(request.requested_at))
+            for user, request in room.control.requests.items()
         ],
         created_at=wall.iso(since),
     )
@@ -93,13 +93,13 @@ def describe(room: RoomState, member: Member, *, alone: bool = False) -> Presenc
 
 
 def joined_reply(
-    room: RoomState, member: Member, id: MessageId | None, now: float, *, alone: bool = False
+    room: RoomState, member: Member, id: MessageId | None, now: float, *, own_only: bool = False
 ) -> JoinedReply:
-    """Return the answer to a join [C4]; `alone` as in `describe`."""
+    """Return the answer to a join [C4]; `own_only` as in `describe`."""
     return JoinedReply(
         id=id,
         room_id=room.id,
-        room=describe(room, member, alone=alone),
+        room=describe(room, member, own_only=own_only),
         assigned_color=member.color,
         session_id=member.session_id,
         seq=room.seq,

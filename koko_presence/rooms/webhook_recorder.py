@@ -152,7 +152,7 @@ def _note(
         id=webhook_event_id(kind.__struct_config__.tag, *key),
         timestamp=room.context.wall.iso(now),
         room_id=room.id,
-        room_type=room.type if room.shown or by is None else by.person.alone.type,
+        room_type=room.type if room.shown or by is None else by.person.private_room.type,
         room=RoomCounts(
             users=len(room.people),
             sessions=len(room.members),

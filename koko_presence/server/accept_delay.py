@@ -16,16 +16,16 @@ QUIET_S = 60.0  # at most one log line in this time
 
 class AcceptDelay:
     """Reports the longest wait of a new connection. `waits_for(now)` returns the seconds that a client has waited by
-    monotonic second `now`, `late_s(now)` the seconds that the worker has not run; `tell(since, now)` is called with the
-    beginning of the longer of the two and with `now`."""
+    monotonic second `now`, `late_s(now)` the seconds that the worker has not run; `report(since, now)` is called with
+    the beginning of the longer of the two and with `now`."""
 
     def __init__(
         self,
         waits_for: Callable[[float], float],
         late_s: Callable[[float], float],
-        tell: Callable[[float, float], object],
+        report: Callable[[float, float], object],
     ) -> None:
-        self._waits_for, self._late_s, self._tell = waits_for, late_s, tell
+        self._waits_for, self._late_s, self._report = waits_for, late_s, report
         self._complained_at = float("-inf")
 
     def look(self, now: float) -> None:
@@ -34,7 +34,7 @@ class AcceptDelay:
         waited_s = max(self._waits_for(now), self._late_s(now))
         if waited_s <= 0.0:
             return
-        self._tell(now - waited_s, now)
+        self._report(now - waited_s, now)
         if waited_s > LONG_S and now - self._complained_at > QUIET_S:
             self._complained_at = now
             log.warning("new connections are delayed", extra={"seconds": round(waited_s, 1)})

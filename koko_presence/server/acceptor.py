@@ -19,10 +19,10 @@ from typing import Any
 
 from aiohttp import web
 
-from koko_presence._fastpath.counters import tally
+from koko_presence._fastpath.counters import counters
 from koko_presence._fastpath.epoll_transport import Poller
 from koko_presence._fastpath.frame_prefilter import FrameReader
-from koko_presence._fastpath.read_budget import Intake
+from koko_presence._fastpath.read_budget import ReadBudget
 from koko_presence.admin import file_descriptors
 from koko_presence.auth.cookies import SessionCookie
 from koko_presence.config.trusted_proxies import Address
@@ -35,7 +35,7 @@ from .listeners import RECEIVE_BUFFER_BYTES, Listener
 from .origins import NONE_LISTED, Origins
 from .proxy_protocol import ProxyHeaders
 from .rpc import NO_MEMORY
-from .tls_handshakes import Hellos
+from .tls_handshakes import HandshakeLimiter
 from .websocket import CLOSE_TIMEOUT_S, SOMETHING_WAITS, Connection, Handler
 
 log = logging.getLogger("koko_presence.acceptor")
@@ -46,7 +46,7 @@ ROOM_AGAIN_SHARE = 0.95  # of max_connections: below it the next time that the l
 LOOKS_AT_STUCK = 4  # checks of the progress of an HTTP response within send_stuck_s
 BYTES_ACKED = 120  # offset of tcpi_bytes_acked in struct tcp_info
 TCP_INFO_BYTES = BYTES_ACKED + 8
-LET_IN_WITHIN_S = 0.25  # while accepted connections wait longer for their next step, accepting is held back
+ADMISSION_WAIT_LIMIT_S = 0.25  # while accepted connections wait longer for their next step, accepting is held back
 REFUSED_SHARE = 8  # connections that are being refused may use the reserved descriptors divided by this
 USUALLY_OPEN = 24  # descriptors that a process has open when it starts, with a margin
 TOO_MANY_OF_ADDRESS = "This address has as many connections as it may. Try again in a moment."
@@ -62,7 +62,7 @@ class Acceptor:
         self,
         *,
         make_handler: Callable[[Connection], Handler],
-        make_intake: Callable[[], Intake | None] = lambda: None,
+        make_read_budget: Callable[[], ReadBudget | None] = lambda: None,
         http_protocol: Callable[[AddressUse], asyncio.Protocol],
         poller: Poller,
         addresses: AddressLimits | None = None,
@@ -81,34 +81,34 @@ class Acceptor:
         """`origins` are the origins of browser pages that may connect, besides pages of this host. `cookie` is the name
         of the cookie that may authenticate a browser, empty for none. `ws_paths` None serves WebSocket on every path.
         An HTTP response is aborted when the client acknowledges no byte of it for `send_stuck_s`. `max_connections`
-        defaults to the file descriptor limit less a reserve. `make_intake` makes the read budget of each WebSocket,
-        None for none. `poller` reads all plain connections; the loop's own transports read TLS connections, within the
-        poller's budgets. `addresses` has the limits by address, None for none; `delays` the times in which the service
-        was behind, by which timeouts of clients are extended."""
+        defaults to the file descriptor limit less a reserve. `make_read_budget` makes the read budget of each
+        WebSocket, None for none. `poller` reads all plain connections; the loop's own transports read TLS connections,
+        within the poller's budgets. `addresses` has the limits by address, None for none; `delays` the times in which
+        the service was behind, by which timeouts of clients are extended."""
         self.origins = origins
         self.cookie = cookie
         self.connections: set[Connection] = set()
         self.open_count = 0
         self._is_full = False
-        self.refuses_newcomers = False  # set by the worker while memory is short
+        self.refuses_new_clients = False  # set by the worker while memory is short
         self.handshake_timeout_s = handshake_timeout_s
         self.send_stuck_s = send_stuck_s
         self.http_protocol = http_protocol
         self.max_connections = max_connections if max_connections is not None else default_max_connections()
-        self._refused_at_once = file_descriptors.kept() // REFUSED_SHARE  # in addition to max_connections
+        self._refused_at_once = file_descriptors.reserved() // REFUSED_SHARE  # in addition to max_connections
         self.ws_paths = ws_paths
         self._make_handler = make_handler
-        self._make_intake = make_intake
+        self._make_read_budget = make_read_budget
         self._max_message_bytes = max_message_bytes
         self._max_frame_bytes = max_frame_bytes
         self._backlog = backlog
         self._ssl = ssl_context
         self._listener: Listener | None = None
-        self._hellos: Hellos | None = None
+        self._handshakes: HandshakeLimiter | None = None
         self._headers: ProxyHeaders | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._transports: set[Any] = set()
-        self._carry_http: dict[Any, ProtocolSniffer] = {}  # connections that carry HTTP, by transport
+        self._http_sniffers: dict[Any, ProtocolSniffer] = {}  # connections that carry HTTP, by transport
         self._poller = poller
         self._addresses = addresses
         self.delays = Delays() if delays is None else delays
@@ -137,20 +137,20 @@ class Acceptor:
     def waits_for(self, now: float) -> float:
         """Seconds that a new connection has waited at most, by monotonic second `now`, for its next step: accept, TLS
         handshake, or the read of what it has sent."""
-        return max(0.0 if self._listener is None else self._listener.waits_for(now), self._let_in_wait_for(now))
+        return max(0.0 if self._listener is None else self._listener.waits_for(now), self._admission_waits_for(now))
 
     def work_waits_for(self, now: float) -> float:
         """`waits_for` without the wait for a free descriptor. Joins are refused by this value; a connected client needs
         no further descriptor."""
         lacks_room = self._listener is not None and self._listener.lacks_room
-        return self._let_in_wait_for(now) if lacks_room else self.waits_for(now)
+        return self._admission_waits_for(now) if lacks_room else self.waits_for(now)
 
-    def _let_in_wait_for(self, now: float) -> float:
-        hello_s = 0.0 if self._hellos is None else self._hellos.waits_for(now)
-        return max(hello_s, self._poller.lobby_waits_for(now))
+    def _admission_waits_for(self, now: float) -> float:
+        handshake_wait_s = 0.0 if self._handshakes is None else self._handshakes.waits_for(now)
+        return max(handshake_wait_s, self._poller.admission_waits_for(now))
 
     def _is_behind(self, now: float) -> bool:
-        return self._let_in_wait_for(now) > LET_IN_WITHIN_S
+        return self._admission_waits_for(now) > ADMISSION_WAIT_LIMIT_S
 
     def _has_no_descriptor(self) -> bool:
         """True when the next accept would use a descriptor reserved for the operator port and for files. A refused
@@ -160,7 +160,7 @@ class Acceptor:
     @property
     def given_up(self) -> int:
         """Connections dropped unserved because the client had closed them before accept or before the TLS handshake."""
-        return sum(each.given_up for each in (self._listener, self._hellos) if each is not None)
+        return sum(each.given_up for each in (self._listener, self._handshakes) if each is not None)
 
     def set_limits(self, max_message_bytes: int, max_frame_bytes: int, send_stuck_s: float) -> None:
         """Set the message limits of connections made from now on, and the timeout of HTTP responses without progress,
@@ -181,14 +181,14 @@ class Acceptor:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, NOT_SENT_BYTES)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self._addresses is None:
-            self._let_in(sock, FREE)
+            self._admit(sock, FREE)
         elif not self._addresses.proxy_protocol:
-            self._let_in(sock, self._addresses.arrive(sock.family, peer))
+            self._admit(sock, self._addresses.arrive(sock.family, peer))
         elif not self._addresses.is_proxy(sock.family, peer):
-            self._turn_away(sock)
+            self._reject(sock)
         elif self._entering >= self.max_connections:
             self._note_full()
-            self._turn_away(sock)
+            self._reject(sock)
         else:
             if self._headers is None:
                 self._headers = ProxyHeaders(self._on_proxy_header)
@@ -197,7 +197,7 @@ class Acceptor:
     def _refuse_late(self, sock: socket.socket) -> None:
         """Refuse a connection that has waited so long that its client would time out while it is served: with 503, or
         over TLS without a response."""
-        tally.turned_away += 1
+        counters.turned_away += 1
         if self._ssl is None:
             with contextlib.suppress(OSError):
                 sock.recv(MAX_HEAD_BYTES)  # closing with unread bytes sends a reset, which may discard the response
@@ -206,37 +206,37 @@ class Acceptor:
 
     def _on_proxy_header(self, sock: socket.socket, address: Address | None) -> None:
         assert self._addresses is not None
-        self._let_in(sock, FREE if address is None else self._addresses.come_from(address))
+        self._admit(sock, FREE if address is None else self._addresses.come_from(address))
 
     @property
     def _entering(self) -> int:
         """Number of accepted connections in any state: open, or waiting for a PROXY header or a TLS handshake."""
-        waiting = sum(len(each) for each in (self._hellos, self._headers) if each is not None)
+        waiting = sum(len(each) for each in (self._handshakes, self._headers) if each is not None)
         return self.open_count + waiting + len(self._tasks)
 
-    def _let_in(self, sock: socket.socket, use: AddressUse | None) -> None:
+    def _admit(self, sock: socket.socket, use: AddressUse | None) -> None:
         if self._ssl is None:
             if use is None:  # closing with unread bytes sends a reset, which may discard the response
                 with contextlib.suppress(OSError):
                     sock.recv(MAX_HEAD_BYTES)
             self._adopt(sock, use)
             return
-        if self._hellos is None:
-            self._hellos = Hellos(self._begin_tls)
+        if self._handshakes is None:
+            self._handshakes = HandshakeLimiter(self._begin_tls)
         if use is None:
-            self._turn_away(sock)
+            self._reject(sock)
         elif self._entering >= self.max_connections:
             self._note_full()
             use.end()
-            self._turn_away(sock)
+            self._reject(sock)
         else:
-            self._hellos.add(sock, self.handshake_timeout_s, use)
+            self._handshakes.add(sock, self.handshake_timeout_s, use)
 
     @staticmethod
-    def _turn_away(sock: socket.socket) -> None:
+    def _reject(sock: socket.socket) -> None:
         """Close a connection without reading from it, where no response is possible: before the TLS handshake or the
         PROXY header."""
-        tally.turned_away += 1
+        counters.turned_away += 1
         sock.close()
 
     def _adopt(self, sock: socket.socket, use: AddressUse | None) -> None:
@@ -265,10 +265,10 @@ class Acceptor:
             below.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
             # by default this transport would buffer 64 KiB before the TLS layer is told to pause
             below.set_write_buffer_limits(high=1)
-            lent = self._poller.lend(ProtocolSniffer(self, use))
+            transport = self._poller.wrap_loop_transport(ProtocolSniffer(self, use))
             secure = await loop.start_tls(
                 below,
-                lent,
+                transport,
                 context,
                 server_side=True,
                 ssl_handshake_timeout=self.handshake_timeout_s,
@@ -277,7 +277,7 @@ class Acceptor:
             assert secure is not None
             if secure.is_closing():  # lost before TLS began, which start_tls does not report
                 raise ConnectionResetError
-            lent.connection_made(secure)
+            transport.connection_made(secure)
         except BaseException as error:
             use.end()
             if below is not None:
@@ -289,7 +289,7 @@ class Acceptor:
     async def close(self) -> None:
         """Stop accepting and abort all connections that are open."""
         self.stop_accepting()
-        for waiting in (self._hellos, self._headers):
+        for waiting in (self._handshakes, self._headers):
             if waiting is not None:
                 waiting.close()
         for task in self._tasks:
@@ -327,20 +327,20 @@ class Acceptor:
             self._is_full = False
             log.info("connection limit no longer reached", extra={"connections": self.open_count})
 
-    def carry_http(self, transport: Any, threshold: "ProtocolSniffer | None") -> None:
-        """Record that a connection carries HTTP behind the sniffer `threshold`, or with None that it no longer does."""
-        if threshold is None:
-            self._carry_http.pop(transport, None)
+    def track_http(self, transport: Any, sniffer: "ProtocolSniffer | None") -> None:
+        """Record that a connection carries HTTP behind the sniffer `sniffer`, or with None that it no longer does."""
+        if sniffer is None:
+            self._http_sniffers.pop(transport, None)
         else:
-            self._carry_http[transport] = threshold
+            self._http_sniffers[transport] = sniffer
 
-    def turn(self, request: web.BaseRequest) -> bool:
+    def upgrade(self, request: web.BaseRequest) -> bool:
         """Take the connection of an upgrade request (`keepalive_upgrade.wants_websocket`) from aiohttp. Returns False
         when the connection is closed or not of this acceptor."""
-        threshold = self._carry_http.get(request.transport)
-        if threshold is None:
+        sniffer = self._http_sniffers.get(request.transport)
+        if sniffer is None:
             return False
-        threshold.turn(request)
+        sniffer.upgrade(request)
         return True
 
     def begin(
@@ -355,7 +355,7 @@ class Acceptor:
             cookie,
             self._max_message_bytes,
             self._max_frame_bytes,
-            self._make_intake(),
+            self._make_read_budget(),
             use,
             self._is_behind_proxies() or came_through_proxy(request.headers),
         )
@@ -379,11 +379,11 @@ class ProtocolSniffer(asyncio.Protocol):
     """Reads the head of the first request and passes the connection on. For WebSocket it is replaced; for HTTP it stays
     between transport and aiohttp, to count the connection and to abort responses without progress."""
 
-    __slots__ = ("_door", "_head", "_http", "_http_paused", "_timer", "_transport", "_use")
+    __slots__ = ("_acceptor", "_head", "_http", "_http_paused", "_timer", "_transport", "_use")
 
-    def __init__(self, door: Acceptor, use: AddressUse | None = FREE) -> None:
+    def __init__(self, acceptor: Acceptor, use: AddressUse | None = FREE) -> None:
         """`use` counts the connection for its address; None: the address has as many connections as it may."""
-        self._door = door
+        self._acceptor = acceptor
         self._use = use
         self._head = b""
         self._http: asyncio.Protocol | None = None
@@ -393,14 +393,14 @@ class ProtocolSniffer(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
-        if not self._door.enter(transport):
+        if not self._acceptor.enter(transport):
             self._refuse(503, "The server has no room for more connections. Try again in a moment.", RETRY_CONNECTION)
             return
         if self._use is None:
             self._refuse(503, TOO_MANY_OF_ADDRESS, RETRY_CONNECTION)
             return
         loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(self._door.handshake_timeout_s, self._too_slow, loop.time())
+        self._timer = loop.call_later(self._acceptor.handshake_timeout_s, self._too_slow, loop.time())
 
     def data_received(self, data: bytes) -> None:
         if self._http is not None:
@@ -423,10 +423,10 @@ class ProtocolSniffer(asyncio.Protocol):
             return
         self._upgrade(head)
 
-    def turn(self, request: web.BaseRequest) -> None:
+    def upgrade(self, request: web.BaseRequest) -> None:
         """Take the connection back from aiohttp for an upgrade that came after other requests."""
         self._http = None
-        self._door.carry_http(self._transport, None)
+        self._acceptor.track_http(self._transport, None)
         head, self._head = take(request)
         self._upgrade(head.in_origin_form())
 
@@ -438,10 +438,10 @@ class ProtocolSniffer(asyncio.Protocol):
         if not self._use.take_request(head.values):
             self._refuse(503, "This address sends too many requests.", RETRY_RATE)
             return
-        if self._door.refuses_newcomers:
+        if self._acceptor.refuses_new_clients:
             self._refuse(503, NO_MEMORY, RETRY_CONNECTION)
             return
-        refusal = refuse_upgrade(head, self._door.ws_paths, self._door.origins)
+        refusal = refuse_upgrade(head, self._acceptor.ws_paths, self._acceptor.origins)
         if refusal is not None:
             self._refuse(*refusal)
             return
@@ -459,29 +459,29 @@ class ProtocolSniffer(asyncio.Protocol):
         self._head = b""
         self._transport.write(answer)
         self._stop_timer()  # from now on the WebSocket connection watches unsent bytes
-        cookie = session_cookie(head, self._door.cookie, self._door.origins)
-        self._door.begin(self._transport, request, cookie, behind, use)
+        cookie = session_cookie(head, self._acceptor.cookie, self._acceptor.origins)
+        self._acceptor.begin(self._transport, request, cookie, behind, use)
 
     def _become_http(self) -> None:
         assert self._use is not None
         self._use.settle()
         if self._transport.get_extra_info("sslcontext") is not None:
             self._transport.set_write_buffer_limits(high=SOMETHING_WAITS)
-        self._door.carry_http(self._transport, self)
-        self._http = self._door.http_protocol(self._use)
+        self._acceptor.track_http(self._transport, self)
+        self._http = self._acceptor.http_protocol(self._use)
         self._http.connection_made(self._transport)
         self._http.data_received(self._head)
         self._head = b""
 
     def _refuse(self, status: int, reason: str, header: str = "") -> None:
         self._stop_timer()
-        tally.turned_away += 1
+        counters.turned_away += 1
         self._transport.write(_refusal(status, reason, header))
         self._transport.close()
 
     def _too_slow(self, since: float) -> None:
         loop = asyncio.get_running_loop()
-        until = self._door.delays.ends(since, self._door.handshake_timeout_s)
+        until = self._acceptor.delays.ends(since, self._acceptor.handshake_timeout_s)
         if until - loop.time() > 0.01:  # the service was behind: what the client sent may not have been read yet
             self._timer = loop.call_later(until - loop.time(), self._too_slow, since)
             return
@@ -505,14 +505,14 @@ class ProtocolSniffer(asyncio.Protocol):
             self._http.pause_writing()
 
     def _look_later(self, taken: int | None, since: float) -> asyncio.TimerHandle:
-        pause_s = self._door.send_stuck_s / LOOKS_AT_STUCK
+        pause_s = self._acceptor.send_stuck_s / LOOKS_AT_STUCK
         return asyncio.get_running_loop().call_later(pause_s, self._look_at_writing, taken, since)
 
     def _look_at_writing(self, taken_before: int | None, since: float) -> None:
         now, taken = asyncio.get_running_loop().time(), taken_bytes(self._transport)
         if taken is None or taken != taken_before:
             since = now
-        if now - since < self._door.send_stuck_s:
+        if now - since < self._acceptor.send_stuck_s:
             self._timer = self._look_later(taken, since)
         else:
             self._timer = None
@@ -528,10 +528,10 @@ class ProtocolSniffer(asyncio.Protocol):
         self._stop_timer()
         if self._http is not None:
             self._http.connection_lost(exc)
-            self._door.carry_http(self._transport, None)
+            self._acceptor.track_http(self._transport, None)
         if self._use is not None:
             self._use.end()
-        self._door.exit(self._transport)
+        self._acceptor.exit(self._transport)
 
 
 def _refusal(status: int, reason: str, header: str = "") -> bytes:
@@ -564,4 +564,4 @@ def default_max_connections() -> int:
         besides = max(0, file_descriptors.Descriptors().used() - USUALLY_OPEN)
     except OSError:
         besides = 0
-    return max(1, file_descriptors.allowed() - file_descriptors.kept() - besides)
+    return max(1, file_descriptors.allowed() - file_descriptors.reserved() - besides)

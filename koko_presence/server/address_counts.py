@@ -26,7 +26,7 @@ _HEAD_CELLS = 16  # of the memory: the key; of a row: whether it is in use, and 
 _USED, _SECONDS = 0, 1
 _ROW_CELLS = _HEAD_CELLS + len(KINDS) * TABLES * BUCKETS
 
-Places = tuple[int, ...]  # the index of an address's counter in each table
+CellIndexes = tuple[int, ...]  # the index of an address's counter in each table
 
 
 class _Row(NamedTuple):
@@ -68,7 +68,7 @@ class AddressCounts:
         """True when the counts include those of other workers."""
         return self._fd is not None
 
-    def places(self, address: str) -> Places:
+    def cell_indexes(self, address: str) -> CellIndexes:
         """The counters of `address`."""
         digest = hashlib.blake2b(address.encode(), key=self._key, digest_size=4 * TABLES).digest()
         return tuple(
@@ -76,18 +76,18 @@ class AddressCounts:
             for table in range(TABLES)
         )
 
-    def count(self, kind: int, places: Places) -> int:
+    def count(self, kind: int, cell_indexes: CellIndexes) -> int:
         """The present count of CONNECTIONS or UNAUTHENTICATED, over all workers."""
         used = [row.kinds[kind] for row in self._rows if row.head[_USED]]
-        return min(sum(cells[place] for cells in used) for place in places)
+        return min(sum(cells[cell_index] for cells in used) for cell_index in cell_indexes)
 
-    def add(self, kind: int, places: Places, change: int) -> None:
+    def add(self, kind: int, cell_indexes: CellIndexes, change: int) -> None:
         """Add `change`, 1 or -1, to this worker's counters."""
         cells = self._rows[self._own].kinds[kind]
-        for place in places:
-            cells[place] = max(0, cells[place] + change)
+        for cell_index in cell_indexes:
+            cells[cell_index] = max(0, cells[cell_index] + change)
 
-    def take(self, kind: int, places: Places, most: int, second: int) -> bool:
+    def take(self, kind: int, cell_indexes: CellIndexes, most: int, second: int) -> bool:
         """Count one event of RATES in monotonic second `second`. Returns False, without counting, when all workers
         together have counted `most` in that second."""
         second &= 0xFFFFFFFF
@@ -97,9 +97,9 @@ class AddressCounts:
             own.kinds[kind][:] = _NONE
             own.head[at] = second
         used = [row.kinds[kind] for row in self._rows if row.head[_USED] and row.head[at] == second]
-        if min(sum(cells[place] for cells in used) for place in places) >= most:
+        if min(sum(cells[cell_index] for cells in used) for cell_index in cell_indexes) >= most:
             return False
-        self.add(kind, places, 1)
+        self.add(kind, cell_indexes, 1)
         return True
 
     def tidy(self) -> None:

@@ -15,7 +15,7 @@ from koko_presence.config.trusted_proxies import Address, Header, Proxies, count
 from koko_presence.protocol.limits import Limits
 from koko_presence.protocol.metric_types import ADDRESS_LIMITS
 
-from .address_counts import CONNECTIONS, QUESTIONS, REQUESTS, UNAUTHENTICATED, AddressCounts, Places
+from .address_counts import CONNECTIONS, QUESTIONS, REQUESTS, UNAUTHENTICATED, AddressCounts, CellIndexes
 
 log = logging.getLogger("koko_presence.addresses")
 
@@ -107,28 +107,28 @@ class AddressLimits:
         caused too many in this second."""
         return self._take("questions", QUESTIONS, address, self._limits.address_questions_hz)
 
-    def enough(self, address: str, places: Places) -> bool:
+    def enough(self, address: str, cell_indexes: CellIndexes) -> bool:
         """True, and counted as a refusal, when the address has as many connections as it may, or as many that are not
         authenticated."""
-        if self._counts.count(CONNECTIONS, places) >= self._limits.address_connections:
+        if self._counts.count(CONNECTIONS, cell_indexes) >= self._limits.address_connections:
             self._refuse("connections", address)
             return True
-        return self.enough_unauthenticated(address, places)
+        return self.enough_unauthenticated(address, cell_indexes)
 
-    def enough_unauthenticated(self, address: str, places: Places) -> bool:
+    def enough_unauthenticated(self, address: str, cell_indexes: CellIndexes) -> bool:
         """True, and counted as a refusal, when the address has as many unauthenticated connections as it may."""
-        if self._counts.count(UNAUTHENTICATED, places) < self._limits.address_unauthenticated:
+        if self._counts.count(UNAUTHENTICATED, cell_indexes) < self._limits.address_unauthenticated:
             return False
         self._refuse("unauthenticated", address)
         return True
 
-    def places(self, address: str) -> Places:
+    def cell_indexes(self, address: str) -> CellIndexes:
         """The counters of `address`."""
-        return self._counts.places(address)
+        return self._counts.cell_indexes(address)
 
-    def add(self, kind: int, places: Places, change: int) -> None:
+    def add(self, kind: int, cell_indexes: CellIndexes, change: int) -> None:
         """Add `change`, 1 or -1, to the count of CONNECTIONS or UNAUTHENTICATED."""
-        self._counts.add(kind, places, change)
+        self._counts.add(kind, cell_indexes, change)
 
     def limited(self) -> list[Limited]:
         """The addresses refused in the last 600 s: at most `MAX_LIMITED`, the latest last."""
@@ -146,7 +146,7 @@ class AddressLimits:
         self._counts.close()
 
     def _take(self, limit: Limit, kind: int, address: str, most: int) -> bool:
-        if self._counts.take(kind, self._counts.places(address), most, int(self._clock())):
+        if self._counts.take(kind, self._counts.cell_indexes(address), most, int(self._clock())):
             return True
         self._refuse(limit, address)
         return False
@@ -178,12 +178,12 @@ class AddressUse:
     def begin(self) -> "AddressUse | None":
         """Count the connection, as unauthenticated. Returns None, without counting, when its address has as many as it
         may."""
-        places = self._limits.places(self.address)
-        if self._limits.enough(self.address, places):
+        cell_indexes = self._limits.cell_indexes(self.address)
+        if self._limits.enough(self.address, cell_indexes):
             return None
         self._connected = self._unauthenticated = True
-        self._limits.add(CONNECTIONS, places, 1)
-        self._limits.add(UNAUTHENTICATED, places, 1)
+        self._limits.add(CONNECTIONS, cell_indexes, 1)
+        self._limits.add(UNAUTHENTICATED, cell_indexes, 1)
         return self
 
     def begin_websocket(self, values: Values) -> "AddressUse | None":
@@ -194,11 +194,11 @@ class AddressUse:
             address = self._limits.client(values)
             return AddressUse(self._limits, address).begin() if address else FREE
         if self._connected and not self._unauthenticated:  # settled by an earlier HTTP request
-            places = self._limits.places(self.address)
-            if self._limits.enough_unauthenticated(self.address, places):
+            cell_indexes = self._limits.cell_indexes(self.address)
+            if self._limits.enough_unauthenticated(self.address, cell_indexes):
                 return None
             self._unauthenticated = True
-            self._limits.add(UNAUTHENTICATED, places, 1)
+            self._limits.add(UNAUTHENTICATED, cell_indexes, 1)
         return self
 
     def take_request(self, values: Values) -> bool:
@@ -207,13 +207,13 @@ class AddressUse:
         address = self.client(values)
         return not address or self._limits.take_request(address)
 
-    def may_ask(self) -> bool:
+    def may_query(self) -> bool:
         """Count a remote check of a token received on this connection. Returns False when its address has caused too
         many in this second."""
         return not self.address or self._limits.take_question(self.address)
 
-    def may_ask_for(self, values: Values) -> Callable[[], bool]:
-        """`may_ask` for a token of a request with the headers `values`."""
+    def may_query_for(self, values: Values) -> Callable[[], bool]:
+        """`may_query` for a token of a request with the headers `values`."""
         address = self.client(values)
         return lambda: not address or self._limits.take_question(address)
 
@@ -225,14 +225,14 @@ class AddressUse:
         """Count the connection as authenticated: its session is open, or it carries HTTP, which needs no `auth`."""
         if self._unauthenticated:
             self._unauthenticated = False
-            self._limits.add(UNAUTHENTICATED, self._limits.places(self.address), -1)
+            self._limits.add(UNAUTHENTICATED, self._limits.cell_indexes(self.address), -1)
 
     def end(self) -> None:
         """Uncount the connection when it is closed. Idempotent."""
         self.settle()
         if self._connected:
             self._connected = False
-            self._limits.add(CONNECTIONS, self._limits.places(self.address), -1)
+            self._limits.add(CONNECTIONS, self._limits.cell_indexes(self.address), -1)
 
 
 FREE = AddressUse(cast(AddressLimits, None), "")  # for connections that do not count

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import UNSET
 
-from koko_presence._fastpath.counters import tally
+from koko_presence._fastpath.counters import counters
 from koko_presence._fastpath.throttle import TokenBucket
 from koko_presence.auth.cookies import SessionCookie, verify_cookie
 from koko_presence.auth.hmac_jwt import Identity, TokenRefused, VerifierUnavailable
@@ -46,8 +46,8 @@ class Authentication:
     """The identity of one session and the pending steps of its authentication. Written by its own methods only."""
 
     __slots__ = (
-        "_again_bucket", "_asked", "_check_at", "_failure", "_late", "_message", "_open_request", "_patience", "_proof",
-        "_session", "_taken", "_unchecked", "_warned", "cookie", "identity",
+        "_again_bucket", "_check_at", "_failure", "_late", "_message", "_open_request", "_proof", "_resume_timer",
+        "_session", "_taken", "_tokens_received", "_unchecked", "_warned", "cookie", "identity",
     )  # fmt: skip
 
     def __init__(self, session: Session) -> None:
@@ -59,15 +59,17 @@ class Authentication:
         self._check_at = inf  # monotonic second of the next check of the unchecked token
         self._late: Identity | None = None  # result of that check, received while the session was being resumed,
         self._failure: VerifierUnavailable | None = None  # or its failure
-        self._patience: TimerHandle | None = None
+        self._resume_timer: TimerHandle | None = None
         self._warned = False
         self._again_bucket = TokenBucket(AGAIN_HZ, AGAIN_BURST)
-        self._asked = self._taken = 0  # number of tokens received after the first one, and number of the one in force
+        self._tokens_received = self._taken = (
+            0  # number of tokens received after the first one, and number of the one in force
+        )
         self.identity: Identity | None = None
         # the cookie of the upgrade, or why none counts: kept until the client has authenticated with a token
         self.cookie: SessionCookie | str | None = None
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """Release the session and the timer; the connection is closed."""
         self._stop_waiting()
         del self._session
@@ -85,7 +87,9 @@ class Authentication:
         self._message = message
         self._verify_first(message)
         if self._session.state == "verifying" and self._resumable(message) is not None:
-            self._patience = self._session.hub.timers.call_later(RESUME_WAITS_S, lambda: self._on_patience(message))
+            self._resume_timer = self._session.hub.timers.call_later(
+                RESUME_WAITS_S, lambda: self._on_resume_timeout(message)
+            )
 
     def again(self, message: Auth) -> None:
         """Handle a further `auth`: a token of the same user replaces the present one, a token of another user is
@@ -94,8 +98,8 @@ class Authentication:
         now = self._session.hub.clock()
         if not self._again_bucket.take(now):
             raise PresenceError("RATE_LIMITED", retry_after_s=self._again_bucket.ready_at(now) - now)
-        self._asked += 1
-        number = self._asked
+        self._tokens_received += 1
+        number = self._tokens_received
         self._verify(message, lambda identity: self._refresh(message, identity, number))
 
     def _check(self, message: Auth) -> None:
@@ -121,7 +125,7 @@ class Authentication:
     ) -> None:
         session, refuse = self._session, refuse or (lambda refused: self.on_token_refused(message, refused))
         try:
-            answer = self._ask(message, session.hub.unix_s())
+            answer = self._identify(message, session.hub.unix_s())
         except TokenRefused as refused:
             refuse(refused)
             return
@@ -137,10 +141,10 @@ class Authentication:
         unavailable = isinstance(refused, VerifierUnavailable)
         if message is self._unchecked:  # resumed without the check: the client has its answer, or gets it
             if not isinstance(refused, VerifierUnavailable):
-                self._tell_refused(message, refused)
+                self._send_refusal(message, refused)
                 session.finish(4401)
             elif not self._proof or not _stands(self._proof, refused):
-                self._tell_refused(message, refused)
+                self._send_refusal(message, refused)
                 session.finish(1013)
             elif session.state == "opening":
                 self._failure = refused
@@ -151,28 +155,28 @@ class Authentication:
                 self._failure = refused
                 self._resume_unchecked(message, resumable)
                 return
-        self._tell_refused(message, refused)
+        self._send_refusal(message, refused)
         if session.state == "verifying":
             self._stop_waiting()
             session.finish(1013 if unavailable else 4401)
 
-    def _tell_refused(self, message: Auth, refused: TokenRefused) -> None:
+    def _send_refusal(self, message: Auth, refused: TokenRefused) -> None:
         what = "cookie" if message.token is UNSET else "token"
         if isinstance(refused, VerifierUnavailable):  # the token may be valid: the client may retry with it
-            tally.auth("unavailable")
+            counters.auth("unavailable")
             text, retry_after_s = f"The {what} cannot be checked now", refused.retry_after_s
         else:
-            tally.auth("refused")
+            counters.auth("refused")
             text, retry_after_s = f"The {what} was refused", None
         error = PresenceError("UNAUTHENTICATED", f"{text}: {refused}.", retry_after_s=retry_after_s)
         self._session.refuse(error, message.id)
 
-    def _ask(self, message: Auth, now_s: float) -> Identity | Awaitable[Identity]:
-        verifier, cookie, may_ask = self._session.hub.verifier, self.cookie, self._session.address_use.may_ask
+    def _identify(self, message: Auth, now_s: float) -> Identity | Awaitable[Identity]:
+        verifier, cookie, may_query = self._session.hub.verifier, self.cookie, self._session.address_use.may_query
         if message.token is not UNSET:
-            return verifier.verify(message.token, now_s, may_ask)
+            return verifier.verify(message.token, now_s, may_query)
         if isinstance(cookie, SessionCookie):
-            return verify_cookie(verifier, cookie, now_s, may_ask)
+            return verify_cookie(verifier, cookie, now_s, may_query)
         raise TokenRefused(cookie or "there is none")
 
     def _on_verified(self, message: Auth, identity: Identity) -> None:
@@ -217,7 +221,7 @@ class Authentication:
     def _resumable(self, message: Auth) -> Resumable | None:
         """The content of the resume token of `message`, if it is accepted in place of a check of the token."""
         hub, token = self._session.hub, self._token(message)
-        if message.resume_token is None or not token or not hub.verifier.asks:
+        if message.resume_token is None or not token or not hub.verifier.is_remote:
             return None
         now_s = hub.unix_s()
         found = hub.resume_tokens.read_identity(message.resume_token, token, now_s)
@@ -232,12 +236,12 @@ class Authentication:
         return self.cookie.value if isinstance(self.cookie, SessionCookie) else ""
 
     def _stop_waiting(self) -> None:
-        if self._patience is not None:
-            self._patience.cancel()
-            self._patience = None
+        if self._resume_timer is not None:
+            self._resume_timer.cancel()
+            self._resume_timer = None
 
-    def _on_patience(self, message: Auth) -> None:
-        self._patience = None
+    def _on_resume_timeout(self, message: Auth) -> None:
+        self._resume_timer = None
         resumable = self._resumable(message) if self._session.state == "verifying" else None
         if resumable is not None:
             self._resume_unchecked(message, resumable)
@@ -270,11 +274,11 @@ class Authentication:
             return inf
         if now >= self._check_at:
             message = self._unchecked
-            self._plan_check(now)
+            self._schedule_check(now)
             self._verify_first(message)
         return self._check_at
 
-    def _plan_check(self, now: float) -> None:
+    def _schedule_check(self, now: float) -> None:
         # spread by connection number: many sessions are resumed at the same time
         self._check_at = now + CHECK_AGAIN_S * (1.0 + self._session.connection % 16 / 16.0)
 
@@ -284,7 +288,7 @@ class Authentication:
         if identity.user_id == self._session.user_id:
             self._take(identity, self._session.hub.clock())
         else:
-            self._tell_refused(message, TokenRefused("it is another user's than the session"))
+            self._send_refusal(message, TokenRefused("it is another user's than the session"))
             self._session.finish(4401)
 
     # ----------------------------------------------------------------------------------------------------------------
@@ -300,13 +304,13 @@ class Authentication:
         self._open_request = None
         assert message is not None
         resumed = "resumed" if self._unchecked is None else "resumed_unchecked"
-        tally.auth(resumed if opened.resumed else "accepted")
+        counters.auth(resumed if opened.resumed else "accepted")
         self._answer(message, opened.resumed, opened.rooms, now)
         late, self._late, self._failure = self._late, None, None
         if late is not None:
             self._on_checked(message, late)
         elif self._unchecked is not None:
-            self._plan_check(now)
+            self._schedule_check(now)
 
     def _refresh(self, message: Auth, identity: Identity, number: int) -> None:
         session = self._session
@@ -327,12 +331,12 @@ class Authentication:
         sends the change to the user's owner and rechecks all rooms."""
         session = self._session
         was_hidden, self.identity = session.hidden, identity
-        session.rooms.note_crowd()  # the token may switch presence off
+        session.rooms.update_has_pending()  # the token may switch presence off
         if session.hidden != was_hidden:
-            session.gate.forget_last()
+            session.rate_limiter.forget_last()
         self._warned = False
         if message is not None:
-            tally.auth("refreshed")
+            counters.auth("refreshed")
             self._answer(message, False, sorted(session.rooms.joined), now)
         command = change_privacy(session, Privacy())
         command.disabled = not identity.presence
@@ -348,7 +352,7 @@ class Authentication:
         assert self.identity is not None
         resume_until_s = self.identity.expires_at_s + int(hub.limits.auth_grace_s)
         tokens, token = hub.resume_tokens, self._token(message)
-        if token and hub.verifier.asks and with_identity:
+        if token and hub.verifier.is_remote and with_identity:
             checked = None if self._proof is None else self._proof.token_hash
             resume_token = tokens.issue_for(self.identity, session.session_id, resume_until_s, token, checked)
         else:

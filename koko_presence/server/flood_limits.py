@@ -1,27 +1,27 @@
 """Limits what one connection may send: the message rate, floods and errors [B13, E2, L3]. Pure: time is an argument.
 
-`Abuse` counts; the session decides what follows, and `Intake` (_fastpath/read_budget) limits what is read at all.
+`Abuse` counts; the session decides what follows, and `ReadBudget` (_fastpath/read_budget) limits what is read at all.
 """
 
 from typing import Literal
 
-from koko_presence._fastpath.read_budget import Intake
+from koko_presence._fastpath.read_budget import ReadBudget
 from koko_presence._fastpath.throttle import TokenBucket
 from koko_presence.protocol.limits import Limits
 
 READ_FACTOR = 5.0  # frames read per second, as a multiple of the connection's message rate [L3]
-UNINVITED_FRAMES = 16  # frames of any kind before `auth` [A2]
+PREAUTH_FRAMES = 16  # frames of any kind before `auth` [A2]
 
 # A flood ends when nothing has exceeded the rate for this long.
 _CALM_S = 1.0
 
 
-def make_intake(limits: Limits) -> Intake:
+def make_read_budget(limits: Limits) -> ReadBudget:
     """The read budget of one connection: frames and bytes per second, above which reading pauses [L3], and frames
     before `auth` [A2]."""
     hz = READ_FACTOR * limits.connection_hz
     per_s = float(limits.connection_bytes_hz)
-    return Intake(hz, max(1.0, hz), per_s, max(2 * per_s, 2.0 * limits.max_frame_bytes), UNINVITED_FRAMES)
+    return ReadBudget(hz, max(1.0, hz), per_s, max(2 * per_s, 2.0 * limits.max_frame_bytes), PREAUTH_FRAMES)
 
 
 class Abuse:

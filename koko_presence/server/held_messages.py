@@ -31,19 +31,19 @@ class Newest(NamedTuple):
 class HeldMessages:
     """The held messages of one connection. Written by its `Session`, its `Memberships` and its `TrpcSocket`."""
 
-    __slots__ = ("_places", "size")
+    __slots__ = ("_queues", "size")
 
     def __init__(self) -> None:
-        self._places: dict[str, list[bytes | Newest]] = {}
+        self._queues: dict[str, list[bytes | Newest]] = {}
         self.size = 0  # bytes, OVERHEAD_BYTES for each message included
 
-    def add(self, place: str, raw: bytes, *, known: bool = True, key: str = "") -> bool:
-        """Append a message to `place`; an earlier one with the same `key` there is dropped. Returns False, and changes
+    def add(self, queue: str, raw: bytes, *, known: bool = True, key: str = "") -> bool:
+        """Append a message to `queue`; an earlier one with the same `key` there is dropped. Returns False, and changes
         nothing, when it does not fit. `known`: the client is authenticated."""
         max_bytes, max_messages = (MAX_BYTES, MAX_MESSAGES) if known else (UNKNOWN_MAX_BYTES, UNKNOWN_MAX_MESSAGES)
-        messages = self._places.get(place, [])
+        messages = self._queues.get(queue, [])
         message: bytes | Newest = Newest(key, raw) if key else raw
-        earlier = self._find(place, key)
+        earlier = self._find(queue, key)
         of_its_kind = sum(isinstance(each, Newest) == bool(key) for each in messages)
         size = self.size + _cost(message) - (0 if earlier is None else _cost(earlier))
         if size > max_bytes or of_its_kind - (earlier is not None) >= max_messages:
@@ -51,37 +51,37 @@ class HeldMessages:
         if earlier is not None:
             messages.remove(earlier)
         messages.append(message)
-        self._places[place] = messages
+        self._queues[queue] = messages
         self.size = size
         return True
 
-    def has(self, place: str, key: str) -> bool:
-        """True when a message with this key is held in `place`."""
-        return self._find(place, key) is not None
+    def has(self, queue: str, key: str) -> bool:
+        """True when a message with this key is held in `queue`."""
+        return self._find(queue, key) is not None
 
-    def _find(self, place: str, key: str) -> Newest | None:
+    def _find(self, queue: str, key: str) -> Newest | None:
         if not key:
             return None
-        waiting = self._places.get(place, ())
+        waiting = self._queues.get(queue, ())
         return next((each for each in waiting if isinstance(each, Newest) and each.key == key), None)
 
-    def take(self, place: str) -> list[bytes]:
-        """Remove and return the messages of `place`, oldest first."""
-        messages = self._places.pop(place, [])
+    def take(self, queue: str) -> list[bytes]:
+        """Remove and return the messages of `queue`, oldest first."""
+        messages = self._queues.pop(queue, [])
         self.size -= sum(map(_cost, messages))
         return [_raw(each) for each in messages]
 
-    def first(self, place: str) -> bytes | None:
-        """The oldest message of `place`, which stays there; None when the place is empty."""
-        messages = self._places.get(place)
+    def first(self, queue: str) -> bytes | None:
+        """The oldest message of `queue`, which stays there; None when the place is empty."""
+        messages = self._queues.get(queue)
         return _raw(messages[0]) if messages else None
 
-    def take_first(self, place: str) -> bytes:
-        """Remove and return the oldest message of `place`. Errors: KeyError when the place is empty."""
-        messages = self._places[place]
+    def take_first(self, queue: str) -> bytes:
+        """Remove and return the oldest message of `queue`. Errors: KeyError when the place is empty."""
+        messages = self._queues[queue]
         first = messages.pop(0)
         if not messages:
-            del self._places[place]
+            del self._queues[queue]
         self.size -= _cost(first)
         return _raw(first)
 
@@ -100,8 +100,8 @@ class HeldMessages:
 
     def clear(self) -> None:
         """Drop all messages; the connection is closed."""
-        for place in list(self._places):
-            self.take(place)
+        for queue in list(self._queues):
+            self.take(queue)
 
 
 def _raw(message: bytes | Newest) -> bytes:

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
-from koko_presence._fastpath.counters import tally
+from koko_presence._fastpath.counters import counters
 from koko_presence._fastpath.fanout import RoomBatch, frame_text
 from koko_presence._fastpath.flush_scheduler import CursorRoute
 from koko_presence._fastpath.outbox import WriteBatch
@@ -92,19 +92,19 @@ class Hub:
         self.round = round or Round(clock)
         self.delays = Delays() if delays is None else delays
         # seconds that a new connection has waited for this worker's work, by monotonic second
-        self.waits_for: Callable[[float], float] = self.round.lobby_waits_for
+        self.waits_for: Callable[[float], float] = self.round.admission_waits_for
         self.sessions: dict[str, Session] = {}
         self.connections: dict[int, Session] = {}
         self.drains = False  # all clients are being moved to other workers
         self.migrating: set[int] = set()  # connections moved to other workers whose sessions are not resumed there yet
-        self.feeds: dict[str, RoomSubscription] = {}
-        self.turn = WriteBatch(timers.call_soon)
+        self.subscriptions: dict[str, RoomSubscription] = {}
+        self.write_batch = WriteBatch(timers.call_soon)
         self._last_connection = edge_id << 32  # connection numbers are unique over all workers
         self._tasks: set[asyncio.Task[None]] = set()
         self._deadlines = Deadlines()
         self._alarm = Alarm(timers, clock, self._tick)
         self.judges_from = 0.0  # monotonic second from which silence is judged again
-        self.refuses_newcomers = False  # set by the worker while memory is short
+        self.refuses_new_clients = False  # set by the worker while memory is short
         self.calls = PendingRequests(edge_id, bus, timers, clock)
         self.procedures = Procedures(self)
         self.join_access = Durations()  # waits of joins for the authoriser
@@ -124,7 +124,7 @@ class Hub:
         """Make the session of a new connection; `address_use` counts the connection for its address. The returned
         session is the connection's handler."""
         self._last_connection += 1
-        tally.accepted += 1
+        counters.accepted += 1
         session = Session(self, self._last_connection, link, address_use)
         self.connections[session.connection] = session
         return session
@@ -136,22 +136,22 @@ class Hub:
         self._deadlines.cancel((session.connection, "waiting"))
         if self.sessions.get(session.session_id) is session:
             del self.sessions[session.session_id]
-            for room_id in session.hearing:
-                feed = self.feeds.get(room_id)
-                if feed is not None:
-                    feed.drop(session.session_id)
-                    if not feed.receivers:
-                        del self.feeds[room_id]
-        session.hearing.clear()
+            for room_id in session.subscribed_rooms:
+                subscription = self.subscriptions.get(room_id)
+                if subscription is not None:
+                    subscription.drop(session.session_id)
+                    if not subscription.subscribers:
+                        del self.subscriptions[room_id]
+        session.subscribed_rooms.clear()
 
-    def mute(self, session: Session, room_id: str) -> None:
+    def unsubscribe(self, session: Session, room_id: str) -> None:
         """Remove the session from a room's subscription and drop what its outbox holds back of the room: the client
         gets nothing more of it."""
-        feed = self.feeds.get(room_id)
-        if feed is not None:
-            feed.drop(session.session_id)
+        subscription = self.subscriptions.get(room_id)
+        if subscription is not None:
+            subscription.drop(session.session_id)
         session.outbox.forget(room_id)
-        session.hearing.discard(room_id)
+        session.subscribed_rooms.discard(room_id)
 
     def wake(self, session: Session, at: float) -> None:
         """Call the session's `on_tick` at monotonic second `at`."""
@@ -254,7 +254,7 @@ class Hub:
         elif isinstance(message, RoomRefused):
             session = self.sessions.get(message.session_id)
             if session is not None:
-                if message.out and message.room_id not in session.hearing:  # a room restored by a resume
+                if message.out and message.room_id not in session.subscribed_rooms:  # a room restored by a resume
                     session.rooms.joined.discard(message.room_id)
                 session.on_room_refused(message.room_id, message.payload, now)
         elif isinstance(message, Left):
@@ -264,8 +264,8 @@ class Hub:
                 session.on_detach(message.room_id)
         elif isinstance(message, Reply):
             session = self.sessions.get(message.session_id)
-            if session is not None and message.shown_room_id not in session.barred:
-                tally.sent(message.payload)
+            if session is not None and message.shown_room_id not in session.expelled:
+                counters.sent(message.payload)
                 session.outbox.write(frame_text(message.payload))
                 if message.refusal:
                     session.on_refusal()
@@ -278,35 +278,37 @@ class Hub:
 
     def on_packet(self, packet: RoomBatch, now: float) -> None:
         """Copy a room's flush to the outbox of each subscriber here, in stream order."""
-        feed = self.feeds.get(packet.room_id)
-        if feed is None:
-            feed = self.feeds[packet.room_id] = RoomSubscription(packet.room_id)
-        feed.deliver(packet, self._find)
-        if feed.receivers:
-            self.feeds[packet.room_id] = feed  # a session that ended during delivery may have removed the subscription
+        subscription = self.subscriptions.get(packet.room_id)
+        if subscription is None:
+            subscription = self.subscriptions[packet.room_id] = RoomSubscription(packet.room_id)
+        subscription.deliver(packet, self._find)
+        if subscription.subscribers:
+            self.subscriptions[packet.room_id] = (
+                subscription  # a session that ended during delivery may have removed the subscription
+            )
         else:
-            self.feeds.pop(packet.room_id, None)
+            self.subscriptions.pop(packet.room_id, None)
 
     def on_flushed(self, now: float) -> None:
         """Write all outboxes with data, one write per socket, after all packets of a flush are delivered."""
-        self.turn.write()
+        self.write_batch.write()
 
     # --- view changes [N-b] ---------------------------------------------------------------------------------------
 
-    def on_lane(self, session_id: str, lane: CursorRoute) -> None:
+    def on_route(self, session_id: str, route: CursorRoute) -> None:
         """Add a cursor route to a session, if the session is still subscribed to the room."""
         session = self.sessions.get(session_id)
-        if session is not None and lane.key.decode() in session.hearing:
-            session.gate.add_lane(lane)
+        if session is not None and route.key.decode() in session.subscribed_rooms:
+            session.rate_limiter.add_route(route)
 
-    def drop_lanes(self, room_ids: Iterable[str]) -> None:
+    def drop_routes(self, room_ids: Iterable[str]) -> None:
         """Remove the cursor routes of rooms whose owner changes. Cursors of these rooms are handled in Python until the
         new owner provides new routes; a cursor that waited in a route is sent at once."""
         for room_id in room_ids:
-            feed = self.feeds.get(room_id)
-            for session_id in feed.receivers if feed is not None else ():
+            subscription = self.subscriptions.get(room_id)
+            for session_id in subscription.subscribers if subscription is not None else ():
                 session = self.sessions[session_id]
-                waited = session.gate.drop_lane(room_id)
+                waited = session.rate_limiter.drop_route(room_id)
                 if waited is not None:
                     session.rooms.show_late(room_id, waited, self.clock())
 
@@ -323,17 +325,17 @@ class Hub:
         found: dict[str, Present] = {}
         called = self.calls.joins()
         for session in self.sessions.values():
-            asked = session.rooms.unanswered.entering | called.get(session.session_id, NONE)
-            for room_id in session.rooms.joined | session.hearing | asked:
-                subscribed = room_id in session.hearing
-                cursor = session.gate.last_cursor(room_id)
+            pending = session.rooms.unanswered.entering | called.get(session.session_id, NONE)
+            for room_id in session.rooms.joined | session.subscribed_rooms | pending:
+                subscribed = room_id in session.subscribed_rooms
+                cursor = session.rate_limiter.last_cursor(room_id)
                 found.setdefault(room_id, {})[session.session_id] = (subscribed, session.connection, cursor)
         return found
 
     def retry_pending(self, now: float) -> None:
         """Repeat all requests without an answer, after the loss of an owner."""
         for session in list(self.connections.values()):
-            session.login.retry_pending(now)
+            session.authentication.retry_pending(now)
             session.rooms.retry_pending(now)
         self.calls.retry_pending(now)
 

@@ -14,40 +14,40 @@ class ActivityWatch:
     """The activity of one session. Methods that may change it return the new value, or None when it did not change.
     Times are monotonic seconds."""
 
-    __slots__ = ("_gate", "_idle_since", "_limits", "activity")
+    __slots__ = ("_idle_since", "_limits", "_rate_limiter", "activity")
 
-    def __init__(self, limits: Limits, now: float, gate: SessionRateLimiter) -> None:
-        """`gate` stores the times of the last message and of the last activity."""
+    def __init__(self, limits: Limits, now: float, rate_limiter: SessionRateLimiter) -> None:
+        """`rate_limiter` stores the times of the last message and of the last activity."""
         self._limits = limits
-        self._gate = gate
-        self._gate.awake = True
+        self._rate_limiter = rate_limiter
+        self._rate_limiter.active = True
         self._idle_since = now
         self.activity: Activity = "active"
 
-    def note_life(self, now: float) -> None:
+    def note_received(self, now: float) -> None:
         """Record a message of any kind."""
-        self._gate.note_life(now)
+        self._rate_limiter.note_received(now)
 
-    def note_stir(self, now: float) -> None:
+    def note_activity(self, now: float) -> None:
         """Record a message other than a heartbeat, as activity."""
-        self._gate.note_stir(now)
+        self._rate_limiter.note_activity(now)
 
     def interact(self, now: float) -> Activity | None:
         """Record an interaction: the session becomes active [D12]."""
-        self._gate.note_stir(now)
+        self._rate_limiter.note_activity(now)
         return self._become("active", now)
 
     def declare(self, activity: Activity, now: float) -> Activity | None:
         """Apply the activity that a heartbeat or a status carries; idle does not change away."""
         if activity == "active":
-            self._gate.note_stir(now)
+            self._rate_limiter.note_activity(now)
         elif self.activity == "away" and activity == "idle":
             return None  # still idle, only longer
         return self._become(activity, now)
 
     def lapse(self, now: float) -> Activity | None:
         """Become idle after `idle_after_s` without activity, then away after another `away_after_s`."""
-        if self.activity == "active" and now >= self._gate.stirred_at + self._limits.idle_after_s:
+        if self.activity == "active" and now >= self._rate_limiter.last_activity_at + self._limits.idle_after_s:
             return self._become("idle", now)
         if self.activity == "idle" and now >= self._idle_since + self._limits.away_after_s:
             return self._become("away", now)
@@ -60,12 +60,12 @@ class ActivityWatch:
     @property
     def silent_at(self) -> float:
         """The monotonic second at which the session ends unless a message arrives."""
-        return self._gate.seen_at + self._limits.silence_s
+        return self._rate_limiter.seen_at + self._limits.silence_s
 
     def next_at(self) -> float:
         """The monotonic second at which the activity changes or the session ends next unless a message arrives."""
         if self.activity == "active":
-            return min(self.silent_at, self._gate.stirred_at + self._limits.idle_after_s)
+            return min(self.silent_at, self._rate_limiter.last_activity_at + self._limits.idle_after_s)
         if self.activity == "idle":
             return min(self.silent_at, self._idle_since + self._limits.away_after_s)
         return self.silent_at
@@ -76,5 +76,5 @@ class ActivityWatch:
         if activity == "idle":
             self._idle_since = now
         self.activity = activity
-        self._gate.awake = activity == "active"
+        self._rate_limiter.active = activity == "active"
         return activity

@@ -1,4 +1,5 @@
-"""Accepts connections from the listening sockets of one worker, at most ACCEPTS_A_TURN per loop iteration and socket.
+"""Accepts connections from the listening sockets of one worker, at most ACCEPTS_PER_ITERATION per loop iteration and
+socket.
 
 uvloop's own server accepts all pending connections in one loop iteration: a thousand simultaneous reconnects then delay
 connected clients by a tenth of a second. `Listener` bounds that, and pauses like uvloop's server when file descriptors
@@ -25,15 +26,15 @@ from .tls_first_record import GIVEN_UP_AFTER_S, is_over
 
 log = logging.getLogger("koko_presence.listening")
 
-ACCEPTS_A_TURN = 16
+ACCEPTS_PER_ITERATION = 16
 RECEIVE_BUFFER_BYTES = 64 * 1024
-LOOKS_A_TURN = 64  # connections taken from the kernel per loop iteration, those closed by the client included
+LOOKS_PER_ITERATION = 64  # connections taken from the kernel per loop iteration, those closed by the client included
 PAUSE_S = 0.1  # without accepts when no descriptor or memory is free
 HELD_BACK_S = 0.01
 # Clients time out after 10 to 15 s, the time for serving them included. Clients that connect at the same moment also
 # time out at the same moment, which empties the queue; therefore connections are refused only when each one accepted
-# in LONG_LINE_S had waited for more than LONG_WAIT_S.
-LONG_WAIT_S, LONG_LINE_S = 7.5, 12.0
+# in LONG_QUEUE_S had waited for more than LONG_WAIT_S.
+LONG_WAIT_S, LONG_QUEUE_S = 7.5, 12.0
 LAST_DATA_RECV = 52  # offset of tcpi_last_data_recv, in milliseconds, in struct tcp_info
 QUIET_S = 10.0  # without a failed accept before the next one is logged
 _NO_ROOM = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
@@ -41,7 +42,7 @@ _NO_ROOM = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 
 class Listener:
     """Calls `on_connection(sock, peer_address)` for each accepted connection, and `on_late(sock)` instead for each one
-    after LONG_LINE_S in which all had waited for more than LONG_WAIT_S. The callee owns the socket. `holds_back(now)`
+    after LONG_QUEUE_S in which all had waited for more than LONG_WAIT_S. The callee owns the socket. `holds_back(now)`
     returns True while accepted connections are behind, which reduces the rate of accepts. `is_full()` returns True when
     another connection would use a reserved descriptor, which pauses accepting. `clock` returns monotonic seconds."""
 
@@ -107,8 +108,8 @@ class Listener:
     def _accept(self, listening: socket.socket) -> None:
         now, waited_s = self._clock(), 0.0
         held_back = self._holds_back(now)
-        may_accept = 1 if held_back else ACCEPTS_A_TURN
-        for _ in range(LOOKS_A_TURN):
+        may_accept = 1 if held_back else ACCEPTS_PER_ITERATION
+        for _ in range(LOOKS_PER_ITERATION):
             if self._is_full():
                 self.lacks_room = _has_waiting(listening)
                 if self.lacks_room:
@@ -141,7 +142,7 @@ class Listener:
                 self._long_since = None
             elif self._long_since is None:
                 self._long_since = now
-            is_late = self._long_since is not None and now - self._long_since > LONG_LINE_S
+            is_late = self._long_since is not None and now - self._long_since > LONG_QUEUE_S
             self._pass_on(sock, address, is_late)
             may_accept -= 1
             if not may_accept:
@@ -209,7 +210,7 @@ def listening_sockets(found: Iterable[Any], slots: int, *, backlog: int) -> list
     port = 0
     try:
         for family, kind, proto, _, address in dict.fromkeys(found):
-            place = (address[0], port or address[1], *address[2:])
+            bind_address = (address[0], port or address[1], *address[2:])
             for slot in range(slots):
                 sock = socket.socket(family, kind, proto)
                 made[slot].append(sock)
@@ -221,11 +222,11 @@ def listening_sockets(found: Iterable[Any], slots: int, *, backlog: int) -> list
                     sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
                 if slot:
                     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-                sock.bind(place)
+                sock.bind(bind_address)
                 if slots > 1 and slot == 0:
                     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
                 port = sock.getsockname()[1]
-                place = (address[0], port, *address[2:])
+                bind_address = (address[0], port, *address[2:])
         for sockets in made:
             for sock in sockets:
                 sock.listen(backlog)

@@ -1,9 +1,9 @@
 """Manages one session's rooms at its edge: pending joins, memberships, and the session's rates for messages to rooms.
 
-`Memberships` writes the sets `joining`, `joined` and `hearing`, and the session's held messages for rooms. A room is
-`joining` from the join until its first frame or its refusal arrives; the client's messages for it are held meanwhile,
-in order (`held_messages.HeldMessages`), because a join takes another route between workers than the messages that
-follow it. Then the room is `joined`. A change of privacy waits for all pending joins, and all later messages wait
+`Memberships` writes the sets `joining`, `joined` and `subscribed_rooms`, and the session's held messages for rooms. A
+room is `joining` from the join until its first frame or its refusal arrives; the client's messages for it are held
+meanwhile, in order (`held_messages.HeldMessages`), because a join takes another route between workers than the messages
+that follow it. Then the room is `joined`. A change of privacy waits for all pending joins, and all later messages wait
 behind it: held messages were sent before that change [K3].
 """
 
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET
 
-from koko_presence._fastpath.counters import tally
+from koko_presence._fastpath.counters import counters
 from koko_presence._fastpath.throttle import GO, WAITS, Coalescer, TokenBucket
 from koko_presence.access.policy import UNSURE, Action, Grant
 from koko_presence.protocol.codec import decode
@@ -69,8 +69,8 @@ class Memberships(Reauthorization):
     """The rooms of one session at its edge. Written by its session and by the hub's subscriptions."""
 
     __slots__ = (
-        "_began", "_buckets", "_catching_up", "_join_bucket", "_session", "_waiting", "cursors", "hearing", "joined",
-        "joining", "max_bytes", "outdated", "unanswered",
+        "_began", "_buckets", "_catching_up", "_join_bucket", "_session", "_waiting", "cursors", "joined", "joining",
+        "max_bytes", "outdated", "subscribed_rooms", "unanswered",
     )  # fmt: skip
 
     def __init__(self, session: Session) -> None:
@@ -82,7 +82,7 @@ class Memberships(Reauthorization):
         self.joining: dict[str, None] = {}  # a dict as an ordered set: usually empty, and an empty set has 216 bytes
         self._catching_up = False
         self.unanswered = UnansweredRequests()
-        self.hearing: set[str] = set()
+        self.subscribed_rooms: set[str] = set()
         self._began: dict[str, float] = {}  # pending joins, with the monotonic second of each
         self.outdated: frozenset[str] = NONE  # pending joins that were sent before the present token was verified
         self._join_bucket = TokenBucket(limits.join_hz, limits.join_burst)
@@ -93,7 +93,7 @@ class Memberships(Reauthorization):
         }
         self._waiting = Coalescer()  # the newest waiting value by kind and room
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """Release the session and drop waiting values; the connection is closed."""
         del self._session
         self._waiting.clear()
@@ -108,7 +108,7 @@ class Memberships(Reauthorization):
             raise PresenceError("RATE_LIMITED", retry_after_s=max(0.1, self._join_bucket.ready_at(now) - now))
         waits_for_s = self._session.hub.waits_for(now)
         # joins of resumed members, and of sessions that are in a room already, are served first
-        if waits_for_s > LONGEST_WAIT_TO_JOIN_S and not self.hearing and message.room_id not in self.joined:
+        if waits_for_s > LONGEST_WAIT_TO_JOIN_S and not self.subscribed_rooms and message.room_id not in self.joined:
             # spread by connection number, so that clients do not retry at the same moment
             raise PresenceError("RATE_LIMITED", retry_after_s=waits_for_s * (1.0 + self._session.connection % 16 / 8.0))
         if message.privacy is not UNSET:
@@ -119,9 +119,9 @@ class Memberships(Reauthorization):
             self.interacted(now)
             self.joining[message.room_id] = None
         self._began[message.room_id] = now
-        self._ask_to_enter(message, now)
+        self._request_entry(message, now)
 
-    def _ask_to_enter(self, message: Join, now: float) -> None:
+    def _request_entry(self, message: Join, now: float) -> None:
         """Enter the room, or refuse the join, after the access check. A session that is in the room already, as a
         resumed session without a subscription is, waits MEMBER_WAITS_S at most: then it enters with its present
         permissions, and a later answer is applied when it arrives. The wait is observed in `Hub.join_access` and not
@@ -146,7 +146,7 @@ class Memberships(Reauthorization):
         if is_member:
             of = weakref.ref(session)  # the timer must not keep a closed session alive
 
-            def on_patience() -> None:
+            def on_wait_over() -> None:
                 nonlocal entered
                 session = of()
                 if answering.done() or session is None or session.state != "open" or room_id not in self.joined:
@@ -155,11 +155,11 @@ class Memberships(Reauthorization):
                 session.rooms._note_wait(room_id, now)
                 session.rooms._enter(message, UNSURE)
 
-            hub.timers.call_later(MEMBER_WAITS_S, on_patience)
+            hub.timers.call_later(MEMBER_WAITS_S, on_wait_over)
 
-    def _note_wait(self, room_id: str, asked_at: float) -> None:
+    def _note_wait(self, room_id: str, requested_at: float) -> None:
         hub = self._session.hub
-        waited_s = max(0.0, hub.clock() - asked_at)
+        waited_s = max(0.0, hub.clock() - requested_at)
         hub.join_access.observe(waited_s)
         if room_id in self._began:
             self._began[room_id] += waited_s
@@ -175,12 +175,12 @@ class Memberships(Reauthorization):
                 raise grant.refusal()
             room_type = settled_type(message, grant)
         except PresenceError as error:
-            tally.refused(message, error.code)
+            counters.refused(message, error.code)
             session.refuse(error, message.id, message.room_id)
             self.on_refused(message.room_id, now)
             return
-        if message.room_id in session.barred:
-            session.barred -= {message.room_id}
+        if message.room_id in session.expelled:
+            session.expelled -= {message.room_id}
         identity = session.identity
         session_info = SessionInfo(
             edge=session.hub.edge_id,
@@ -233,8 +233,8 @@ class Memberships(Reauthorization):
     def record(self, called: Set[str]) -> dict[str, int]:
         """All rooms of the session with their states in `SessionRecord`, for the next owner of its user. `called` are
         the rooms that it joins by pending calls."""
-        asked = dict.fromkeys((*self.unanswered.entering, *sorted(called)), JOINING)
-        return asked | {room: SUBSCRIBED if room in self.hearing else NOT_SUBSCRIBED for room in self.joined}
+        pending = dict.fromkeys((*self.unanswered.entering, *sorted(called)), JOINING)
+        return pending | {room: SUBSCRIBED if room in self.subscribed_rooms else NOT_SUBSCRIBED for room in self.joined}
 
     def on_attach(self, room_id: str) -> None:
         """Complete the join when the room's snapshot has been written: the session is in the room and subscribed. Held
@@ -243,15 +243,15 @@ class Memberships(Reauthorization):
         if room_id not in self.joining and room_id not in self.joined and self.unanswered.is_refused(room_id, now):
             self._take_back(room_id, now)
             return
-        self.hearing.add(room_id)
+        self.subscribed_rooms.add(room_id)
         self.joined.add(room_id)
         self.unanswered.entered_again(room_id)
         if room_id in self._began:
-            tally.joined(now - self._began.pop(room_id))
+            counters.joined(now - self._began.pop(room_id))
         self._session.link.promote()
-        lane = self._session.hub.bus.lane(room_id, self._session.session_id)
-        if lane is not None:
-            self._session.gate.add_lane(lane)
+        route = self._session.hub.bus.cursor_route(room_id, self._session.session_id)
+        if route is not None:
+            self._session.rate_limiter.add_route(route)
         self._release_held(room_id)
         if room_id in self.outdated:
             self.outdated -= {room_id}
@@ -259,7 +259,7 @@ class Memberships(Reauthorization):
 
     def on_detach(self, room_id: str) -> None:
         """End the membership when the room's last frame for this session has been written."""
-        self.hearing.discard(room_id)
+        self.subscribed_rooms.discard(room_id)
         self.unanswered.left(room_id)
         if room_id not in self.joining:
             self._forget(room_id)
@@ -273,18 +273,18 @@ class Memberships(Reauthorization):
 
     def _take_back(self, room_id: str, now: float) -> None:
         """Leave a room that a repeated join has entered after the first one was refused: the client has the refusal."""
-        self.hearing.add(room_id)
+        self.subscribed_rooms.add(room_id)
         command = LeaveRoom(user_id=self._session.user_id, room_id=room_id, session_id=self._session.session_id)
         self.unanswered.leave(command, now)
         self._send(command, now)
 
     def retry_pending(self, now: float) -> None:
         """Repeat commands without an answer, after the loss of an owner."""
-        self._session.barred = NONE  # the lost owner sends no more frames
+        self._session.expelled = NONE  # the lost owner sends no more frames
         for command in self.unanswered.again(now):
-            if isinstance(command, LeaveRoom) and command.room_id in self.hearing:
+            if isinstance(command, LeaveRoom) and command.room_id in self.subscribed_rooms:
                 # the new owner may not have the member, and then sends no `left`
-                self._session.hub.mute(self._session, command.room_id)
+                self._session.hub.unsubscribe(self._session, command.room_id)
                 self._session.send(LeftReply(id=command.id, room_id=command.room_id))
                 self.unanswered.note_notified(command.room_id)
             self._send(command, now)
@@ -311,7 +311,7 @@ class Memberships(Reauthorization):
         if self._catching_up or not (self.behind or (self.joining and changes_privacy(self._session, message))):
             return False
         self.hold(BEHIND_JOINS, message, raw)
-        self.note_crowd()
+        self.update_has_pending()
         return True
 
     def _catch_up(self) -> None:
@@ -331,20 +331,20 @@ class Memberships(Reauthorization):
         finally:
             self._catching_up = False
         if session.state == "open":
-            self.note_crowd()
+            self.update_has_pending()
 
-    def hold(self, place: str, message: Any, raw: bytes) -> None:
+    def hold(self, queue: str, message: Any, raw: bytes) -> None:
         """Hold a message, received as `raw`, for a room that is joining, or in `BEHIND_JOINS`; only the newest cursor
         and the newest selection of a room are held [L3]. Errors: RATE_LIMITED when it does not fit, TOO_LARGE."""
         held, kind = self._session.held, _MERGED.get(type(message), "")
         key = f"{kind} {message.room_id}" if kind else ""
         if kind:
             self._check_size(len(raw))
-        supersedes = held.has(place, key)
-        if not held.add(place, raw, key=key):
+        supersedes = held.has(queue, key)
+        if not held.add(queue, raw, key=key):
             raise PresenceError("RATE_LIMITED", "Wait for the reply to join.", retry_after_s=1.0)
         if supersedes:
-            tally.superseded(kind)
+            counters.superseded(kind)
 
     def _forget(self, room_id: str) -> None:
         self.joined.discard(room_id)
@@ -352,10 +352,10 @@ class Memberships(Reauthorization):
             self.undecided -= {room_id}
         if room_id in self.outdated:
             self.outdated -= {room_id}
-        self._session.gate.drop_lane(room_id)
+        self._session.rate_limiter.drop_route(room_id)
         for kind in self._buckets:
             self._waiting.drop((kind, room_id))
-        self.note_crowd()
+        self.update_has_pending()
 
     def _check(self, room_id: str, room_type: Any, then: Callable[[Grant], None], action: Action = "join") -> None:
         session, type_ = self._session, requested_type(room_type)
@@ -380,7 +380,7 @@ class Memberships(Reauthorization):
             if message.data.is_typing:
                 self.interacted(now)
         elif isinstance(message, PlaybackMessage) and message.data.action == "report":
-            self._session.activity.note_stir(now)
+            self._session.activity.note_activity(now)
         else:
             self.interacted(now)
         self._pass_on(message, now)
@@ -392,29 +392,29 @@ class Memberships(Reauthorization):
         self._check_size(size)
         self.interacted(now)
         kind = type(message)
-        if kind is CursorMessage and self._takes_the_place(message, now):
+        if kind is CursorMessage and self._replaces_pending(message, now):
             self._pass_on(message, now)
             return
         at = self._waiting.offer((kind, message.room_id), message, self._buckets[kind], None, now)
         if at == GO:
             self._pass_on(message, now)
         elif at == WAITS:
-            tally.superseded(_MERGED[kind])
+            counters.superseded(_MERGED[kind])
         else:
-            self.note_crowd()
+            self.update_has_pending()
             self._session.hub.wake_waiting(self._session, self._next_release(now))
 
-    def _takes_the_place(self, message: Any, now: float) -> bool:
+    def _replaces_pending(self, message: Any, now: float) -> bool:
         """True when a cursor handled in Python replaces one that is still on its way into the room, which costs no
         token. A cursor of the room that waits in the rate limiter is dropped for it. When the cursor has to wait, too,
         the other cursors in the rate limiter are moved to `_waiting`, so that all wait in one place, in order."""
-        gate = self._session.gate
-        if gate.take_back(message.room_id) is not None:
-            tally.superseded("cursor")
-        if gate.unsent(message.room_id) and is_plain(message.data):
+        rate_limiter = self._session.rate_limiter
+        if rate_limiter.take_back(message.room_id) is not None:
+            counters.superseded("cursor")
+        if rate_limiter.unsent(message.room_id) and is_plain(message.data):
             return True
         if self.cursors.ready_at(now) > now:
-            for room_id, cursor in gate.take_all_back():
+            for room_id, cursor in rate_limiter.take_all_back():
                 self._waiting.hold((CursorMessage, room_id), CursorMessage(room_id=room_id, data=cursor))
         return False
 
@@ -435,23 +435,23 @@ class Memberships(Reauthorization):
             if key[0] in kinds:
                 self._waiting.drop(key)
         if CursorMessage in kinds:
-            self._session.gate.take_all_back()
-        self.note_crowd()
+            self._session.rate_limiter.take_all_back()
+        self.update_has_pending()
 
     def release_waiting(self, now: float) -> None:
         """Send waiting values, the oldest first, as far as their rates allow."""
         for key in self._waiting:
             if self._session.state == "open" and self._buckets[key[0]].take(now):
                 self._pass_on(self._waiting.take(key), now)
-        self.note_crowd()
+        self.update_has_pending()
         if self._waiting and self._session.state == "open":
             self._session.hub.wake_waiting(self._session, self._next_release(now))
 
-    def note_crowd(self) -> None:
+    def update_has_pending(self) -> None:
         """Update whether cursors must be handled in Python: while one waits there, while messages are held behind
         joins, and while the session is invisible."""
         waits = self.behind or any(kind is CursorMessage for kind, _ in self._waiting)
-        self._session.gate.crowded = waits or self._session.hidden
+        self._session.rate_limiter.has_pending = waits or self._session.hidden
 
     def _next_release(self, now: float) -> float:
         return min(self._buckets[kind].ready_at(now) for kind, _ in self._waiting)
@@ -462,26 +462,28 @@ class Memberships(Reauthorization):
         check_room_id(message.room_id)
         if not (within and self._join_bucket.take(now)):
             raise PresenceError("RATE_LIMITED", retry_after_s=max(0.1, self._join_bucket.ready_at(now) - now))
-        self._session.activity.note_stir(now)
+        self._session.activity.note_activity(now)
         if message.room_id in self.joined:
-            self._ask(message)
+            self._query_active(message)
         else:
-            self._check(message.room_id, message.room_type, lambda grant: self._ask_if(grant, message), "get_active")
+            self._check(
+                message.room_id, message.room_type, lambda grant: self._query_if_allowed(grant, message), "get_active"
+            )
 
-    def _ask_if(self, grant: Grant, message: GetActive) -> None:
+    def _query_if_allowed(self, grant: Grant, message: GetActive) -> None:
         try:
             if not grant.allow:
                 raise grant.refusal()
             message.room_type = settled_type(message, grant) or UNSET  # the type that was checked is the one shown [C1]
         except PresenceError as error:
-            tally.refused(message, error.code)
+            counters.refused(message, error.code)
             self._session.refuse(error, message.id, message.room_id)
             return
-        if message.room_id in self._session.barred:
-            self._session.barred -= {message.room_id}
-        self._ask(message)
+        if message.room_id in self._session.expelled:
+            self._session.expelled -= {message.room_id}
+        self._query_active(message)
 
-    def _ask(self, message: GetActive) -> None:
+    def _query_active(self, message: GetActive) -> None:
         session = self._session
         self._send(
             QueryActive(
@@ -528,7 +530,7 @@ class Memberships(Reauthorization):
     def _pass_on(self, message: RoomMessage, now: float) -> None:
         session = self._session
         if isinstance(message, CursorMessage):
-            session.gate.note_last(message.room_id, last_shown(session, message.data))
+            session.rate_limiter.note_last(message.room_id, last_shown(session, message.data))
         command = RoomAction(
             room_id=message.room_id,
             session_id=session.session_id,

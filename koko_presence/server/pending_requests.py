@@ -1,8 +1,8 @@
 """Matches the answers of owners with the HTTP calls that wait for them: one `CallAnswered` per numbered command [M9].
 
 Any worker accepts a call; the owner of the room or user answers it, on whichever worker. A call without an answer
-within `PATIENCE_S` fails with UNAVAILABLE: its owner, or the connection to it, was lost. `PendingRequests` of the `Hub`
-writes the table of pending calls.
+within `REQUEST_TIMEOUT_S` fails with UNAVAILABLE: its owner, or the connection to it, was lost. `PendingRequests` of
+the `Hub` writes the table of pending calls.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from koko_presence.protocol.errors import PresenceError
 from koko_presence.protocol.events import ErrorReply
 from koko_presence.rooms.deadlines import Deadlines
 
-PATIENCE_S = 5.0  # longer than a view change takes, a worker that hangs included
+REQUEST_TIMEOUT_S = 5.0  # longer than a view change takes, a worker that hangs included
 MAX_PENDING = 10_000
 
 _NOT_KNOWN = "No answer came in time, so it is not known whether this was done. Look, and try again."
@@ -47,10 +47,10 @@ class PendingRequests:
         if len(self._pending) >= MAX_PENDING:
             raise PresenceError("UNAVAILABLE", "More calls wait here than this server takes. Try again.")
 
-    async def ask(self, command: Any, user_id: str, scopes: Scopes | None = None) -> bytes:
+    async def request(self, command: Any, user_id: str, scopes: Scopes | None = None) -> bytes:
         """Send `command`, a command of commands.py with a field `call`, on behalf of `user_id`, and return the owner's
         answer as JSON. `scopes` are those of the caller's token in the room. Errors: the owner's PresenceError, or
-        UNAVAILABLE without an answer within `PATIENCE_S`."""
+        UNAVAILABLE without an answer within `REQUEST_TIMEOUT_S`."""
         self.check_free()
         now = self._clock()
         self._last_number += 1
@@ -58,8 +58,8 @@ class PendingRequests:
         command.call = Call(edge=self._edge_id, number=number, user_id=user_id, scopes=scopes)
         answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._pending[number] = (answer, command)
-        self._deadlines.set(number, now + PATIENCE_S)
-        self._alarm.schedule(now + PATIENCE_S)
+        self._deadlines.set(number, now + REQUEST_TIMEOUT_S)
+        self._alarm.schedule(now + REQUEST_TIMEOUT_S)
         try:
             self._bus.send(command, now)
             return await answer

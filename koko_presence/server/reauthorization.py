@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 NOT_OPEN = "Your new token does not open this room."
 NO_LONGER_OPEN = "You may not be in this room any more."
-ASK_AGAIN_S = 5.0  # until an undecided check is repeated, at most twice that
+RECHECK_S = 5.0  # until an undecided check is repeated, at most twice that
 
 
 def kick(session: Session, reason: str) -> None:
@@ -40,14 +40,14 @@ def kick(session: Session, reason: str) -> None:
 class Reauthorization:
     """Base of `Memberships`, whose state it shares."""
 
-    __slots__ = ("_ask_at", "undecided")
+    __slots__ = ("_recheck_at", "undecided")
 
     if TYPE_CHECKING:
         _session: Session
         _began: dict[str, float]
         joined: set[str]
         joining: dict[str, None]
-        hearing: set[str]
+        subscribed_rooms: set[str]
         unanswered: UnansweredRequests
 
         def _check(self, room_id: str, room_type: Any, then: Callable[[Grant], None]) -> None: ...
@@ -58,7 +58,7 @@ class Reauthorization:
 
     def __init__(self) -> None:
         self.undecided: frozenset[str] = NONE  # rooms of the session whose last access check had no answer
-        self._ask_at = 0.0
+        self._recheck_at = 0.0
 
     def check_again(self, now: float) -> None:
         """Recheck all rooms after a new token: the session is expelled from rooms that the token does not open, and
@@ -108,18 +108,18 @@ class Reauthorization:
         session = self._session
         if not self.undecided:
             # spread by connection number: many sessions become undecided at the same time
-            self._ask_at = now + ASK_AGAIN_S * (1.0 + session.connection % 16 / 16.0)
+            self._recheck_at = now + RECHECK_S * (1.0 + session.connection % 16 / 16.0)
             session.hub.wake(session, now)
         self.undecided |= {room_id}
 
-    def ask_undecided(self, now: float) -> float:
+    def recheck_undecided(self, now: float) -> float:
         """Recheck the undecided rooms when it is due. Returns the monotonic second of the next recheck, infinity for
         none."""
-        if self.undecided and now >= self._ask_at:
+        if self.undecided and now >= self._recheck_at:
             rooms, self.undecided = self.undecided, NONE
             for room_id in sorted(rooms):
                 self.recheck(room_id, NO_LONGER_OPEN)
-        return self._ask_at if self.undecided else inf
+        return self._recheck_at if self.undecided else inf
 
     def expel(self, room_id: str, reason: str, now: float) -> bool:
         """Expel the session from a room that it is in or joins: `kicked` is the next and last message that its client
@@ -127,9 +127,11 @@ class Reauthorization:
         session = self._session
         if room_id not in self.joined and room_id not in self.joining:
             return False
-        if room_id in self.hearing or self.unanswered.is_entering(room_id):
-            session.barred |= {room_id}
-        session.hub.mute(session, room_id)  # at once: the owner, perhaps on another worker, handles the leave later
+        if room_id in self.subscribed_rooms or self.unanswered.is_entering(room_id):
+            session.expelled |= {room_id}
+        session.hub.unsubscribe(
+            session, room_id
+        )  # at once: the owner, perhaps on another worker, handles the leave later
         session.send(Kicked(room_id=room_id, reason=reason))
         self.joining.pop(room_id, None)
         session.held.take(room_id)  # held messages get no answer but `kicked`

@@ -143,7 +143,7 @@ class Procedures:
         lease = target.client_key is not UNSET or not session_id
         if lease:
             session_id = _lease(caller, message.room_id, target)
-        if lease and self._hub.refuses_newcomers and session_id not in self._holders:
+        if lease and self._hub.refuses_new_clients and session_id not in self._holders:
             raise PresenceError("UNAVAILABLE", NO_MEMORY, retry_after_s=RETRY_CONNECTION_S)
         own = self._here(caller, session_id)
         if own is not None and message.privacy is not UNSET and caller.identity.presence:  # before the join, in order
@@ -155,7 +155,7 @@ class Procedures:
             raise grant.refusal()
         command = self._enter(caller.identity, message, grant, session_id)
         command.lease, command.members_only = lease, members_only
-        result = _joined.decode(await self._ask(caller, command))
+        result = _joined.decode(await self._request(caller, command))
         if is_lease(result.session_id):
             result.lease_seconds = self._hub.limits.silence_s
             self._note(caller, [(result.session_id, message.room_id)])
@@ -182,40 +182,40 @@ class Procedures:
         )
 
     async def _leave(self, caller: Caller, name: str, input: Any) -> Raw:
-        asked = read(input, LeaveInput)
-        check_room_id(asked.room_id)
-        session_id = _session(caller, asked)
-        if asked.client_key is not UNSET:
-            session_id = _lease(caller, asked.room_id, asked)
+        parsed = read(input, LeaveInput)
+        check_room_id(parsed.room_id)
+        session_id = _session(caller, parsed)
+        if parsed.client_key is not UNSET:
+            session_id = _lease(caller, parsed.room_id, parsed)
         command = LeaveRoom(
             user_id=caller.identity.user_id,
-            room_id=asked.room_id,
+            room_id=parsed.room_id,
             session_id=session_id,
-            lease=_lease(caller, asked.room_id, asked),
-            all=asked.all,
+            lease=_lease(caller, parsed.room_id, parsed),
+            all=parsed.all,
         )
-        return Raw(await self._ask(caller, command))
+        return Raw(await self._request(caller, command))
 
     async def _heartbeat(self, caller: Caller, name: str, input: Any) -> HeartbeatResult:
-        asked = read(input, HeartbeatInput)
-        if asked.room_id is not UNSET:
-            check_room_id(asked.room_id)
-            await self._still_open(caller, asked.room_id)
-        if asked.room_id is not UNSET and asked.session_id is UNSET:
-            leases = [(_lease(caller, asked.room_id, asked), asked.room_id)]
+        parsed = read(input, HeartbeatInput)
+        if parsed.room_id is not UNSET:
+            check_room_id(parsed.room_id)
+            await self._still_open(caller, parsed.room_id)
+        if parsed.room_id is not UNSET and parsed.session_id is UNSET:
+            leases = [(_lease(caller, parsed.room_id, parsed), parsed.room_id)]
         else:
-            leases = await self._open_leases(caller, _session(caller, asked))
+            leases = await self._open_leases(caller, _session(caller, parsed))
         command = RenewLeases(
             user_id=caller.identity.user_id,
             sessions=[session_id for session_id, _ in leases],
-            activity=None if asked.status is UNSET else asked.status,
+            activity=None if parsed.status is UNSET else parsed.status,
             disabled=not caller.identity.presence,
         )
-        result = _renewed.decode(await self._ask(caller, command))
+        result = _renewed.decode(await self._request(caller, command))
         self._note(caller, leases)
         now, wall = self._hub.clock(), self._hub.wall
         result.lease_seconds = self._hub.limits.silence_s
-        result.timestamp, result.server_time, result.echo = wall.iso(now), wall.ms(now), asked.client_time
+        result.timestamp, result.server_time, result.echo = wall.iso(now), wall.ms(now), parsed.client_time
         return result
 
     async def _open_leases(self, caller: Caller, session_id: str) -> list[tuple[str, str]]:
@@ -223,7 +223,7 @@ class Procedures:
         are ended. Errors: FORBIDDEN when none is allowed."""
         command = QueryLeases(user_id=caller.identity.user_id, session_id=session_id)
         still_open, refusal = [], None
-        for lease, room_id in _leases.decode(await self._ask(caller, command)):
+        for lease, room_id in _leases.decode(await self._request(caller, command)):
             try:
                 await self._still_open(caller, room_id)
                 still_open.append((lease, room_id))
@@ -267,7 +267,7 @@ class Procedures:
     async def _get_active(self, caller: Caller, name: str, input: Any) -> ActiveResult:
         target, message = read(input, RoomTarget), read_message(input, name)
         check_room_id(message.room_id)
-        await self._ask(caller, SpendQueryBudget(user_id=caller.identity.user_id))
+        await self._request(caller, SpendQueryBudget(user_id=caller.identity.user_id))
         grant = await self._grant(caller, message.room_id, message.room_type, "get_active")
         message.room_type = settled_type(message, grant) or UNSET
         command = QueryActive(
@@ -277,7 +277,7 @@ class Procedures:
             edge=self._hub.edge_id,
             message=message,
         )
-        return _active.decode(await self._ask(caller, command))
+        return _active.decode(await self._request(caller, command))
 
     # --- actions of members ---------------------------------------------------------------------------------------
 
@@ -300,7 +300,7 @@ class Procedures:
             room_id=message.room_id, session_id=session_id, edge=self._hub.edge_id, message=message, hidden=hidden
         )
         scopes = Scopes(grant.can_control, grant.can_broadcast, grant.moderator, caller.identity.presence)
-        return Raw(await self._hub.calls.ask(command, caller.identity.user_id, scopes))
+        return Raw(await self._hub.calls.request(command, caller.identity.user_id, scopes))
 
     async def _set_status(self, caller: Caller, name: str, input: Any) -> Raw:
         target, message = read(input, Target), read_message(input, name)
@@ -312,7 +312,7 @@ class Procedures:
             message=message,
             disabled=not caller.identity.presence,
         )
-        return Raw(await self._ask(caller, command))
+        return Raw(await self._request(caller, command))
 
     async def _set_privacy(self, caller: Caller, name: str, input: Any) -> Raw:
         target, message = read(input, Target), read_message(input, name)
@@ -326,7 +326,7 @@ class Procedures:
             command = change_privacy(own, message.data)
         else:
             command = ChangePrivacy(user_id=caller.identity.user_id, session_id=session_id, privacy=message.data)
-        return Raw(await self._ask(caller, command))
+        return Raw(await self._request(caller, command))
 
     # --- helpers --------------------------------------------------------------------------------------------------
 
@@ -335,8 +335,8 @@ class Procedures:
         session = self._hub.sessions.get(session_id)
         return session if session is not None and session.user_id == caller.identity.user_id else None
 
-    async def _ask(self, caller: Caller, command: Any) -> bytes:
-        return await self._hub.calls.ask(command, caller.identity.user_id)
+    async def _request(self, caller: Caller, command: Any) -> bytes:
+        return await self._hub.calls.request(command, caller.identity.user_id)
 
     async def _grant(self, caller: Caller, room_id: str, room_type: Any, action: Action = "join") -> Grant:
         """The grant of the caller's token in the room, checked for members as well: another token of the same user may

@@ -118,7 +118,7 @@ def _note_change(session: Session, before: set[type]) -> None:
     after = _hidden(session.privacy)
     session.rooms.drop_waiting(before - after)
     if CursorMessage in before ^ after:  # the last cursor is hidden now, or was sent while cursors were hidden
-        session.gate.forget_last()
+        session.rate_limiter.forget_last()
 
 
 def last_shown(session: Session, cursor: Cursor | None) -> Cursor | None:
@@ -153,7 +153,7 @@ def note_acted(session: Session, acted: SessionActed, now: float) -> None:
         return
     _on_privacy(session, acted)
     if acted.activity is not None:
-        session.activity.note_life(now)
+        session.activity.note_received(now)
         session.rooms.report(session.activity.declare(acted.activity, now), now, interacted=False)
 
 

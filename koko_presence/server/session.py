@@ -1,8 +1,8 @@
 """Handles one client's messages by the session's state, from `auth` to the last frame.
 
-`Session` writes its state by the table `LIFE`. It decodes messages, checks them against the connection's own limits
-[E2, L3] and sends commands to the owner of the room or user; replies and events arrive through the hub. Messages of one
-client are handled in the order received; messages that cannot be handled yet are held. Errors do not close the
+`Session` writes its state by the table `TRANSITIONS`. It decodes messages, checks them against the connection's own
+limits [E2, L3] and sends commands to the owner of the room or user; replies and events arrive through the hub. Messages
+of one client are handled in the order received; messages that cannot be handled yet are held. Errors do not close the
 connection; abuse does, after a warning.
 """
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Set
 from typing import TYPE_CHECKING, Any
 
-from koko_presence._fastpath.counters import tally
+from koko_presence._fastpath.counters import counters
 from koko_presence._fastpath.delivery_window import DeliveryWindow
 from koko_presence._fastpath.fanout import frame_text
 from koko_presence._fastpath.outbox import Outbox
@@ -44,7 +44,7 @@ from .idle_tracker import ActivityWatch
 from .keepalive import LinkWatch
 from .membership import ROOM_HANDLERS, Memberships
 from .self_service import handle_heartbeat, handle_privacy, handle_status
-from .session_states import CLOSED_LINK, LIFE, Link
+from .session_states import CLOSED_LINK, TRANSITIONS, Link
 
 if TYPE_CHECKING:
     from .hub import Hub
@@ -65,9 +65,9 @@ class Session:
 
     __slots__ = (
         "__weakref__", "_link_watch", "_messages_before_auth", "abuse", "activity", "activity_changes", "address_use",
-        "barred", "connection", "gate", "held", "hub", "link", "login", "opened_at", "outbox", "ponged_at", "privacy",
-        "privacy_seq", "privacy_version", "refusal", "rooms", "session_id", "state", "status_bucket",
-        "unacknowledged_privacy", "version",
+        "authentication", "connection", "expelled", "held", "hub", "link", "opened_at", "outbox", "ponged_at",
+        "privacy", "privacy_seq", "privacy_version", "rate_limiter", "refusal", "rooms", "session_id", "state",
+        "status_bucket", "unacknowledged_privacy", "version",
     )  # fmt: skip
 
     def __init__(self, hub: Hub, connection: int, link: Link, address_use: AddressUse = FREE) -> None:
@@ -79,15 +79,15 @@ class Session:
         self.address_use = address_use
         self.state = "new"
         self.session_id = ""
-        self.login = Authentication(self)
-        self.outbox = Outbox(link, limits.send_soft_bytes, limits.send_hard_bytes, hub.turn, self._on_slow)
+        self.authentication = Authentication(self)
+        self.outbox = Outbox(link, limits.send_soft_bytes, limits.send_hard_bytes, hub.write_batch, self._on_slow)
         self.abuse = Abuse(limits)
         self.rooms = Memberships(self)
-        self.gate = SessionRateLimiter(
+        self.rate_limiter = SessionRateLimiter(
             self.abuse.messages, self.rooms.cursors, self.rooms.max_bytes, hub.clock, now, self.rooms, hub.round
         )
-        self.barred: frozenset[str] = NONE
-        self.activity = ActivityWatch(limits, now, self.gate)
+        self.expelled: frozenset[str] = NONE
+        self.activity = ActivityWatch(limits, now, self.rate_limiter)
         self.activity_changes = TokenBucket(ACTIVITY_CHANGE_HZ, ACTIVITY_CHANGE_BURST)
         self.status_bucket = TokenBucket(limits.status_hz, limits.status_burst)
         self.opened_at = now
@@ -110,30 +110,30 @@ class Session:
     @property
     def is_known(self) -> bool:
         """True when the client is authenticated."""
-        return self.login.identity is not None
+        return self.authentication.identity is not None
 
     @property
-    def hearing(self) -> set[str]:
+    def subscribed_rooms(self) -> set[str]:
         """Rooms that this session is subscribed to."""
-        return self.rooms.hearing
+        return self.rooms.subscribed_rooms
 
     def move(self, event: str) -> None:
-        """Change the state by the table `LIFE`. Errors: KeyError for a transition that is not in it, a fault of the
-        caller."""
-        self.state = LIFE[self.state, event]
-        self.gate.open = self.state == "open"
+        """Change the state by the table `TRANSITIONS`. Errors: KeyError for a transition that is not in it, a fault of
+        the caller."""
+        self.state = TRANSITIONS[self.state, event]
+        self.rate_limiter.open = self.state == "open"
         if event == "auth":
-            self.link.invite()
+            self.link.lift_preauth_limit()
 
     # --- called by the connection ---------------------------------------------------------------------------------
 
     def on_open(self, connection: Any) -> None:
         """Attach rate limiter and outbox to the connection after the handshake. The timeout for `auth` runs since the
         session was made [A1]."""
-        connection.shorten(self.outbox, self.gate)
+        connection.use_fast_path(self.outbox, self.rate_limiter)
         if connection.is_proxied:
             self.bound_delivery()
-        self.login.cookie, connection.cookie = connection.cookie, None
+        self.authentication.cookie, connection.cookie = connection.cookie, None
 
     def bound_delivery(self) -> None:
         """Limit the unacknowledged data to the client by its pongs: the client is behind a proxy, which reads as fast
@@ -145,7 +145,7 @@ class Session:
         if self.state == "closed":
             return
         now = self.hub.received_at()
-        self.activity.note_life(now)
+        self.activity.note_received(now)
         within = self.abuse.take(now)
         if not within and self.abuse.flooding_for(now) >= self.hub.limits.flood_s:
             self.cut_for_abuse("You send more than this connection may.")
@@ -155,7 +155,7 @@ class Session:
         message = self._decode(data)
         if message is None:
             return
-        tally.received(message)
+        counters.received(message)
         if self.state == "open":
             self.dispatch(message, data, within, now)
         else:
@@ -166,7 +166,7 @@ class Session:
         try:
             return decode(data)
         except BadMessage as error:
-            tally.bad(error)
+            counters.bad(error)
             self.refuse(error, error.id, error.room_id)
             return None
 
@@ -182,8 +182,8 @@ class Session:
     def on_bad(self, error: PresenceError) -> None:
         """Answer input that is no message of the protocol."""
         if self.state != "closed":
-            tally.bad(error)
-            self.activity.note_life(self.hub.clock())
+            counters.bad(error)
+            self.activity.note_received(self.hub.clock())
             self.refuse(error)
 
     def on_ping(self, count: int = 1) -> None:
@@ -202,7 +202,7 @@ class Session:
         if not self.abuse.take(now, count) and self.abuse.flooding_for(now) >= self.hub.limits.flood_s:
             self.cut_for_abuse("You send more than this connection may.")
 
-    def on_rest(self, until: float) -> None:
+    def on_throttled(self, until: float) -> None:
         """Count as a flood that the client exceeds its read budget: it is not read before monotonic second `until`
         [L3]."""
         now = self.hub.clock()
@@ -210,7 +210,7 @@ class Session:
         if self.abuse.flooding_for(now) >= self.hub.limits.flood_s:
             self.cut_for_abuse("You send more than this connection may.")
 
-    def on_uninvited(self) -> None:
+    def on_preauth_limit(self) -> None:
         """Close a connection with more frames before `auth` than allowed [A2]."""
         if self.state == "new":
             self.refuse(PresenceError("UNAUTHENTICATED", "Too much came before the auth message."))
@@ -233,15 +233,15 @@ class Session:
     def on_close(self, code: int | None, clean: bool) -> None:
         """End the session when its connection is closed. A clean close with 1000 or without a code is a leave; after
         any other close the session may be resumed [D2]."""
-        said_goodbye = code in (1000, 1005) and clean
-        self._end(grace=not said_goodbye, reason="left" if said_goodbye else "disconnected")
+        closed_by_client = code in (1000, 1005) and clean
+        self._end(grace=not closed_by_client, reason="left" if closed_by_client else "disconnected")
         if self.link is CLOSED_LINK:
             return
         self.link = CLOSED_LINK
         self.held.clear()
         self.outbox.end(CLOSED_LINK)
-        self.login.let_go()
-        self.rooms.let_go()
+        self.authentication.release()
+        self.rooms.release()
 
     # --- messages -------------------------------------------------------------------------------------------------
 
@@ -249,18 +249,18 @@ class Session:
         """Handle the first `auth`, a message before it, or one that cannot be held while `auth` has no answer."""
         if isinstance(message, Auth) and self.state == "new":
             try:
-                self.login.begin(message)
+                self.authentication.begin(message)
             except PresenceError as error:
-                tally.refused(message, error.code)
+                counters.refused(message, error.code)
                 self.refuse(error, message.id)
         elif self.state == "new":  # [A2]
             self._messages_before_auth += 1
-            tally.refused(message, "UNAUTHENTICATED")
+            counters.refused(message, "UNAUTHENTICATED")
             self.refuse(PresenceError("UNAUTHENTICATED"), message.id)
             if self._messages_before_auth >= 3:
                 self.finish(4401)
         else:
-            tally.refused(message, "RATE_LIMITED")
+            counters.refused(message, "RATE_LIMITED")
             self.refuse(PresenceError("RATE_LIMITED", "Wait for the reply to auth.", retry_after_s=1.0), message.id)
 
     def dispatch(self, message: AnyClientMessage, raw: bytes, within: bool, now: float) -> None:
@@ -283,22 +283,22 @@ class Session:
                 raise PresenceError("RATE_LIMITED", retry_after_s=0.1)
             _HANDLERS[kind](self, message, now)
         except PresenceError as error:
-            tally.refused(message, error.code)
+            counters.refused(message, error.code)
             self.refuse(error, message.id, getattr(message, "room_id", None))
 
-    def dispatch_held(self, place: str) -> None:
+    def dispatch_held(self, queue: str) -> None:
         """Handle the messages of a place of `held`, in order."""
         now = self.hub.clock()
-        for raw in self.held.take(place):
+        for raw in self.held.take(queue):
             message = self._decode(raw) if self.state == "open" else None
             if message is None:
                 continue
-            if place == OPENING:  # messages of other places were decoded, and counted, when they arrived
-                tally.received(message)
+            if queue == OPENING:  # messages of other places were decoded, and counted, when they arrived
+                counters.received(message)
             self.dispatch(message, raw, True, now)
 
     def _again(self, message: Auth, now: float) -> None:
-        self.login.again(message)
+        self.authentication.again(message)
 
     def on_opened(self, opened: SessionOpened, now: float) -> None:
         """Open the session, which the user's owner has made or resumed; answer the client, then handle held
@@ -309,10 +309,10 @@ class Session:
         self.version = opened.session_version
         self.privacy = opened.privacy
         self.privacy_version = opened.privacy_version
-        self.rooms.note_crowd()
+        self.rooms.update_has_pending()
         self.activity.restore(opened.activity, now)
         self.rooms.resume(opened.rooms)
-        self.login.on_opened(opened, now)
+        self.authentication.on_opened(opened, now)
         if opened.resumed:
             self.rooms.check_again(now)  # the token may open fewer rooms than the one before
         self.on_tick(now)
@@ -323,10 +323,10 @@ class Session:
         ended."""
         if code == "UNAUTHENTICATED":
             if self.opening:  # otherwise another owner has opened it meanwhile
-                self.login.on_session_over()
+                self.authentication.on_session_over()
             return
-        tally.auth("session_limit")
-        self.refuse(PresenceError(code), self.login.message_id)
+        counters.auth("session_limit")
+        self.refuse(PresenceError(code), self.authentication.message_id)
         self.finish(4429)
 
     # --- timers ---------------------------------------------------------------------------------------------------
@@ -342,7 +342,7 @@ class Session:
         if self.state != "open":
             until = self.hub.delays.ends(self.opened_at, limits.auth_timeout_s)
             if judges and now >= until:
-                tally.auth("timeout")
+                counters.auth("timeout")
                 self.refuse(PresenceError("UNAUTHENTICATED", "No auth message came in time."))
                 self.finish(4408)
             else:
@@ -356,9 +356,9 @@ class Session:
             self.outbox.ping()
         times = [judges_from]
         if judges:
-            times = [self.activity.next_at(), self._link_watch.next_at(now), self.login.watch_expiry(now)]
+            times = [self.activity.next_at(), self._link_watch.next_at(now), self.authentication.watch_expiry(now)]
         if self.state == "open":
-            times += (self.login.check_again(now), self.rooms.ask_undecided(now))
+            times += (self.authentication.check_again(now), self.rooms.recheck_undecided(now))
         if self.state == "open":  # an expired token may have closed it
             self.hub.wake(self, min(times))
 
@@ -404,8 +404,8 @@ class Session:
         """Handle a refused join: send the error, unless the session was expelled meanwhile."""
         if not self.rooms.unanswered.refused(room_id, now):
             return
-        if room_id in self.barred:
-            self.barred -= {room_id}
+        if room_id in self.expelled:
+            self.expelled -= {room_id}
         else:
             self.write(payload)
             self.on_refusal()
@@ -485,8 +485,8 @@ class Session:
     @property
     def identity(self) -> Identity:
         """The verified identity. Errors: AssertionError before the token is verified."""
-        assert self.login.identity is not None
-        return self.login.identity
+        assert self.authentication.identity is not None
+        return self.authentication.identity
 
     @property
     def user_id(self) -> str:
@@ -529,7 +529,7 @@ class Session:
     def write(self, payload: bytes | None) -> None:
         """Write one encoded message; does nothing for None or when the session is closed."""
         if payload is not None and self.state != "closed":
-            tally.sent(payload)
+            counters.sent(payload)
             self.outbox.write(frame_text(payload))
 
     def _send_command(self, command: Any, now: float) -> None:

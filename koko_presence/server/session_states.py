@@ -1,12 +1,12 @@
 """Defines the states of a session as a table, and the interface that a session uses of its connection.
 
-`Session.move` alone takes the steps of `LIFE`.
+`Session.move` alone takes the steps of `TRANSITIONS`.
 """
 
 from typing import Protocol
 
 # (state, event) -> next state. A session that is verifying or opening holds its client's messages [A2].
-LIFE: dict[tuple[str, str], str] = {
+TRANSITIONS: dict[tuple[str, str], str] = {
     ("new", "auth"): "verifying",
     ("verifying", "verified"): "opening",
     ("opening", "opened"): "open",
@@ -30,7 +30,7 @@ class Link(Protocol):
 
     def promote(self) -> None: ...
 
-    def invite(self) -> None: ...
+    def lift_preauth_limit(self) -> None: ...
 
     def close(self, code: int, reason: str = "") -> None: ...
 
@@ -49,7 +49,7 @@ class ClosedLink:
 
     def promote(self) -> None: ...
 
-    def invite(self) -> None: ...
+    def lift_preauth_limit(self) -> None: ...
 
     def close(self, code: int, reason: str = "") -> None: ...
 

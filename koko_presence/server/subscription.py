@@ -8,18 +8,18 @@ from collections.abc import Callable
 from typing import Protocol
 
 from koko_presence._fastpath import fanout
-from koko_presence._fastpath.counters import tally
+from koko_presence._fastpath.counters import counters
 from koko_presence._fastpath.fanout import RoomBatch, StreamFrame, is_plain
 from koko_presence._fastpath.outbox import Outbox
 
 
 class Subscriber(Protocol):
     """A session that receives a room's stream. `on_attach` and `on_detach` are called when the stream begins and ends,
-    `on_refusal` after a frame that is an error. `barred` are rooms that the session was expelled from: frames of these
-    that are still in transit are not delivered, until the room has detached the session."""
+    `on_refusal` after a frame that is an error. `expelled` are rooms that the session was expelled from: frames of
+    these that are still in transit are not delivered, until the room has detached the session."""
 
     outbox: Outbox
-    barred: frozenset[str]
+    expelled: frozenset[str]
 
     def on_attach(self, room_id: str) -> None: ...
 
@@ -32,11 +32,11 @@ class RoomSubscription(fanout.RoomSubscription):
     """The attached sessions of one room at this edge. The compiled base class holds their outboxes. Written by the hub
     and by its own stream."""
 
-    __slots__ = ("receivers",)
+    __slots__ = ("subscribers",)
 
     def __init__(self, room_id: str) -> None:
         super().__init__(room_id)
-        self.receivers: dict[str, Subscriber] = {}
+        self.subscribers: dict[str, Subscriber] = {}
 
     def deliver(self, packet: RoomBatch, find: Callable[[str], Subscriber | None]) -> None:
         """Deliver a flush to the subscribers, in order. `find` returns a session of the edge by id."""
@@ -53,33 +53,33 @@ class RoomSubscription(fanout.RoomSubscription):
 
     def drop(self, session_id: str) -> None:
         """Remove a session from the subscribers."""
-        self.receivers.pop(session_id, None)
+        self.subscribers.pop(session_id, None)
         self.outboxes.pop(session_id, None)
 
     def _change(self, item: StreamFrame, find: Callable[[str], Subscriber | None]) -> None:
         if item.attach:
-            receiver = find(item.only)
-            if receiver is None or self.room_id in receiver.barred:
+            subscriber = find(item.only)
+            if subscriber is None or self.room_id in subscriber.expelled:
                 return
-            self.receivers[item.only] = receiver
-            self.outboxes[item.only] = receiver.outbox
-            self.any_compact = self.any_compact or receiver.outbox.compact
-            receiver.outbox.forget(self.room_id)  # values of an earlier membership, older than this snapshot
-            tally.sent(item.frame)
-            receiver.outbox.write(item.frame)
-            receiver.on_attach(self.room_id)
+            self.subscribers[item.only] = subscriber
+            self.outboxes[item.only] = subscriber.outbox
+            self.any_compact = self.any_compact or subscriber.outbox.compact
+            subscriber.outbox.forget(self.room_id)  # values of an earlier membership, older than this snapshot
+            counters.sent(item.frame)
+            subscriber.outbox.write(item.frame)
+            subscriber.on_attach(self.room_id)
             return
-        leaver = self.receivers.get(item.only)
+        leaver = self.subscribers.get(item.only)
         if leaver is None:
             leaver = find(item.only)
-            if leaver is not None and self.room_id in leaver.barred:  # later frames belong to another membership
-                leaver.barred -= {self.room_id}
+            if leaver is not None and self.room_id in leaver.expelled:  # later frames belong to another membership
+                leaver.expelled -= {self.room_id}
                 leaver.on_detach(self.room_id)
         else:
             self.drop(item.only)
             leaver.outbox.forget(self.room_id)
             if item.frame:  # empty when the session was expelled
-                tally.sent(item.frame)
+                counters.sent(item.frame)
                 leaver.outbox.write(item.frame)
             leaver.on_detach(self.room_id)
 
@@ -88,5 +88,5 @@ class RoomSubscription(fanout.RoomSubscription):
             return
         self.fan_out(items, timestamp)
         for item in items:  # after delivery: too many errors end a session, which removes it from the subscribers
-            if item.refusal and (receiver := self.receivers.get(item.only)) is not None:
-                receiver.on_refusal()
+            if item.refusal and (subscriber := self.subscribers.get(item.only)) is not None:
+                subscriber.on_refusal()

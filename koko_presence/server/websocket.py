@@ -14,10 +14,10 @@ import logging
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from koko_presence._fastpath.counters import tally
+from koko_presence._fastpath.counters import counters
 from koko_presence._fastpath.listener import FrameListener
 from koko_presence._fastpath.outbox import Outbox
-from koko_presence._fastpath.read_budget import Intake
+from koko_presence._fastpath.read_budget import ReadBudget
 from koko_presence._fastpath.session_limits import SessionRateLimiter
 from koko_presence.auth.cookies import SessionCookie
 
@@ -54,9 +54,9 @@ class Handler(Protocol):
 
     def on_pong(self, count: int = 1) -> None: ...
 
-    def on_rest(self, until: float) -> None: ...
+    def on_throttled(self, until: float) -> None: ...
 
-    def on_uninvited(self) -> None: ...
+    def on_preauth_limit(self) -> None: ...
 
     def on_close(self, code: int | None, clean: bool) -> None: ...
 
@@ -106,37 +106,37 @@ class Connection(FrameListener):
     """
 
     __slots__ = (
-        "_close_timer", "_door", "_max_frame_bytes", "_max_message_bytes", "_outbox", "_parts_bytes", "_parts_type",
-        "_peer_code", "_told_close", "_transport", "address_use", "close_code_sent", "cookie", "handler", "is_proxied",
-        "request",
+        "_acceptor", "_close_notified", "_close_timer", "_max_frame_bytes", "_max_message_bytes", "_outbox",
+        "_parts_bytes", "_parts_type", "_peer_code", "_transport", "address_use", "close_code_sent", "cookie",
+        "handler", "is_proxied", "request",
     )  # fmt: skip
 
     def __init__(
         self,
-        door: Acceptor,
+        acceptor: Acceptor,
         transport: Any,
         request: Any,
         cookie: SessionCookie | str | None,
         max_message_bytes: int,
         max_frame_bytes: int,
-        intake: Intake | None = None,
+        read_budget: ReadBudget | None = None,
         address_use: AddressUse = FREE,
         is_proxied: bool = False,
     ) -> None:
-        self.intake = intake
+        self.read_budget = read_budget
         self.is_proxied = is_proxied
         self.address_use = address_use
         self.handler: Handler | None = None
         self.request = request
         self.cookie = cookie
         self.close_code_sent: int | None = None
-        self._door = door
+        self._acceptor = acceptor
         self._transport = transport
         self._max_message_bytes = max_message_bytes
         self._max_frame_bytes = max_frame_bytes
         self._parts_bytes = 0
         self._parts_type = TEXT
-        self._told_close = False
+        self._close_notified = False
         self._peer_code: int | None = None
         self._close_timer: asyncio.TimerHandle | None = None
         self._outbox: Outbox | None = None
@@ -179,19 +179,19 @@ class Connection(FrameListener):
         except Exception:
             self._fail()
 
-    def on_rest(self, until: float) -> None:
+    def on_throttled(self, until: float) -> None:
         """Pass on that the client exceeds its read budget: nothing is read before monotonic second `until`."""
         try:
             if self.handler is not None:
-                self.handler.on_rest(until)
+                self.handler.on_throttled(until)
         except Exception:
             self._fail()
 
-    def on_uninvited(self) -> None:
+    def on_preauth_limit(self) -> None:
         """Pass on that the client has sent more frames than allowed before authentication [A2]."""
         try:
             if self.handler is not None:
-                self.handler.on_uninvited()
+                self.handler.on_preauth_limit()
         except Exception:
             self._fail()
 
@@ -207,14 +207,14 @@ class Connection(FrameListener):
     def on_lost(self) -> None:
         """Report the loss of the connection to handler and acceptor, and release all references."""
         self._stop_writing()
-        tally.closed(self.close_code_sent)
+        counters.closed(self.close_code_sent)
         self._drop_timer()
-        if not self._told_close:
-            self._tell_close(LOST, clean=False)
+        if not self._close_notified:
+            self._notify_close(LOST, clean=False)
         transport, self._transport = self._transport, _GONE
-        self.handler = self.gate = self._outbox = self.parts = self.request = None
-        self.deaf = True
-        self._door.leave(self, transport)
+        self.handler = self.rate_limiter = self._outbox = self.parts = self.request = None
+        self.ignores_input = True
+        self._acceptor.leave(self, transport)
 
     def pause_writing(self) -> None:
         if not self.closing and self.handler is not None:
@@ -289,7 +289,7 @@ class Connection(FrameListener):
         self._stop_writing()
         self.close_code_sent = code
         self._transport.write(_frame(CLOSE, payload[:2]))
-        self._tell_close(code, clean=True)
+        self._notify_close(code, clean=True)
         self._hang_up()
 
     # --- called by the handler --------------------------------------------------------------------------------------
@@ -348,7 +348,7 @@ class Connection(FrameListener):
     def abort(self) -> None:
         """Abort TCP at once, without a close frame."""
         self._stop_writing()
-        self.deaf = True
+        self.ignores_input = True
         self._transport.abort()
 
     def promote(self) -> None:
@@ -356,31 +356,31 @@ class Connection(FrameListener):
         that are still in the queue."""
         self._transport.promote()
 
-    def invite(self) -> None:
+    def lift_preauth_limit(self) -> None:
         """Lift the limit of frames before authentication, once the client has sent `auth` [A2]."""
-        if self.intake is not None:
-            self.intake.invite()
+        if self.read_budget is not None:
+            self.read_budget.lift_preauth_limit()
 
-    def expel(self) -> None:
+    def restore_preauth_limit(self) -> None:
         """Restore the limit of frames before authentication, counted anew, after a failed authentication."""
-        if self.intake is not None:
-            self.intake.expel()
+        if self.read_budget is not None:
+            self.read_budget.restore_preauth_limit()
 
     def stop_reading(self) -> None:
         """Stop reading and leave the connection open until it is closed from this side."""
         self._transport.pause_reading()
 
-    def shorten(self, outbox: Outbox, gate: SessionRateLimiter) -> None:
-        """Pass plain cursors to `gate`, and let `outbox` write to the socket directly; not over TLS, where the
+    def use_fast_path(self, outbox: Outbox, rate_limiter: SessionRateLimiter) -> None:
+        """Pass plain cursors to `rate_limiter`, and let `outbox` write to the socket directly; not over TLS, where the
         transport encrypts."""
-        self.gate = gate
+        self.rate_limiter = rate_limiter
         self._outbox = outbox
         if self._is_secure:
             self._transport.set_write_buffer_limits(high=SOMETHING_WAITS)
         else:
             outbox.use_socket(self._transport.get_extra_info("socket").fileno(), self._transport)
 
-    def take_long(self) -> None:
+    def allow_long_messages(self) -> None:
         """Accept messages up to the size limit of a frame, and report a full socket at once; for a handler with a
         protocol other than a session's."""
         self._max_message_bytes = self._max_frame_bytes
@@ -400,7 +400,7 @@ class Connection(FrameListener):
 
     def _hang_up(self) -> None:
         """Close TCP once unsent bytes are sent, after CLOSE_TIMEOUT_S at the latest; nothing more is read."""
-        self.deaf = True
+        self.ignores_input = True
         if not self.unsent_bytes:
             self._drop_timer()
         elif self._close_timer is None:  # the peer may never read them
@@ -412,8 +412,8 @@ class Connection(FrameListener):
             self._close_timer.cancel()
             self._close_timer = None
 
-    def _tell_close(self, code: int | None, *, clean: bool) -> None:
-        self._told_close = True
+    def _notify_close(self, code: int | None, *, clean: bool) -> None:
+        self._close_notified = True
         handler, self.handler = self.handler, None
         if handler is None:  # making it has failed
             return

@@ -117,7 +117,7 @@ class User:
                 effects.append(self.resume_command(session_id, room_id, session.rooms[room_id], subscribed=False))
             self.update_activity(session_id, interacted=False)
         else:
-            if not self._make_place():
+            if not self._free_slot():
                 effects.append((command.edge, SessionRefused(connection=command.connection, code="TOO_MANY_SESSIONS")))
                 return
             if trusting and command.resume is not None:  # signed, and lost with its owner's records [N-c]
@@ -161,7 +161,7 @@ class User:
         """Has the user the maximum number of sessions, those in their grace period included [C11]?"""
         return len(self.sessions) >= self.context.limits.max_sessions_per_user
 
-    def _make_place(self) -> bool:
+    def _free_slot(self) -> bool:
         """Make place for one more socket. A session in its grace period is ended first [C11], then the lease that ends
         first: a lease must not keep a user's own tab out. Return False when there is no place."""
         limits = self.context.limits

@@ -63,21 +63,21 @@ class StaticFile:
         known = request.if_none_match
         if known is not None and (headers["If-None-Match"] == "*" or self._is_in(known, weak=True)):
             return web.Response(status=304, headers=self._headers)
-        asked = headers.get("Range")
-        if asked is None or not self._has_parts or request.method != "GET":
+        requested = headers.get("Range")
+        if requested is None or not self._has_parts or request.method != "GET":
             return web.Response(body=self._body, headers=self._headers)
         if headers.get("If-Range", self._headers["ETag"]) != self._headers["ETag"]:
             return web.Response(body=self._body, headers=self._headers)
-        return self._part(asked)
+        return self._part(requested)
 
     def _is_in(self, tags: tuple[ETag, ...], *, weak: bool) -> bool:
         """Whether this file's tag is among `tags`, by weak or strong comparison [RFC 9110 section 8.8.3.2]."""
         return any(tag.value == self._tag and (weak or not tag.is_weak) for tag in tags)
 
-    def _part(self, asked: str) -> web.Response:
+    def _part(self, requested: str) -> web.Response:
         """The response to one range; the whole file for several ranges or an invalid header. A player seeks with ranges
         [RFC 9110 section 14]."""
-        found, size = RANGE.fullmatch(asked.strip()), len(self._body)
+        found, size = RANGE.fullmatch(requested.strip()), len(self._body)
         first, last = found.groups() if found is not None else ("", "")
         if (not first and not last) or (first and last and int(last) < int(first)):
             return web.Response(body=self._body, headers=self._headers)

@@ -100,7 +100,7 @@ class Webhooks:
         if self._stopped or event.__struct_config__.tag not in self._kinds:
             return
         self._queue.put(event, self._clock())
-        self._plan()
+        self._schedule()
 
     def shed(self) -> int:
         """Memory is short: drop the waiting events beyond one batch. Returns how many, for the caller to log."""
@@ -112,7 +112,7 @@ class Webhooks:
         """Deliver the undelivered events of another worker, before those that wait here."""
         if older and not self._stopped:
             self._queue.take_over(older, self._clock())
-            self._plan()
+            self._schedule()
 
     def take_waiting(self) -> list[AnyWebhookEvent]:
         """Remove and return the waiting events, for another worker. The batch in delivery is not included."""
@@ -144,7 +144,7 @@ class Webhooks:
             if self._sending is None:
                 if (due_at := self._queue.due_at(hurry=True)) is None or due_at >= end:
                     break  # no retry is due before the end
-                self._plan()
+                self._schedule()
             await self._next_change(left_s)
         if self._queue:
             if self._sending is not None:
@@ -169,7 +169,7 @@ class Webhooks:
 
     # --- one batch after the other --------------------------------------------------------------------------------
 
-    def _plan(self) -> None:
+    def _schedule(self) -> None:
         due_at = self._queue.due_at(hurry=self._hurry)
         if self._stopped or self._sending is not None or due_at is None:
             return
@@ -185,7 +185,7 @@ class Webhooks:
         self._timer = None
         due_at = self._queue.due_at(hurry=self._hurry)
         if due_at is not None and due_at > self._clock() + MIN_PAUSE_S:
-            self._plan()
+            self._schedule()
         elif due_at is not None:
             self._sending = self._loop.create_task(self._send())
 
@@ -206,7 +206,7 @@ class Webhooks:
             log.error("webhook events given up: delivery failed", extra={"why": why, "tries": self._options.tries})
         elif self._queue.failures == 1:
             log.warning("webhook delivery failed, will be retried", extra={"why": why})
-        self._plan()
+        self._schedule()
 
     async def _try(self, batch: Sequence[AnyWebhookEvent]) -> str:
         """Send a batch and return why it was not acknowledged; an empty text when it was."""

@@ -38,8 +38,8 @@ def get(address: str, path: str = "/healthz") -> bytes:
 def held(server: Live, address: str = HOME) -> tuple[int, int]:
     """Connections of an address, and those of them that have not said whose they are."""
     counts = server.worker.addresses._counts
-    places = counts.places(address)
-    return counts.count(CONNECTIONS, places), counts.count(UNAUTHENTICATED, places)
+    cell_indexes = counts.cell_indexes(address)
+    return counts.count(CONNECTIONS, cell_indexes), counts.count(UNAUTHENTICATED, cell_indexes)
 
 
 class Proxy:
@@ -107,7 +107,7 @@ def test_a_flood_of_websockets_takes_its_address_share_and_another_gets_in(
                 assert proxy.answer(get(HOME)).startswith("HTTP/1.1 200 "), "a request is no connection of the client"
 
             await asyncio.to_thread(played, server, trusting if tls else None, flood)
-            await until(lambda: server.worker.door.open_count == 0)
+            await until(lambda: server.worker.acceptor.open_count == 0)
             assert held(server) == held(server, OFFICE) == (0, 0)
             assert server.worker.addresses.refusals["unauthenticated"] == 7
 
@@ -153,7 +153,7 @@ def test_a_kept_connection_of_a_proxy_carries_many_addresses(run: Run, monkeypat
 
             got = await asyncio.to_thread(played, server, None, story)
             assert re.findall(rb"HTTP/1.1 (\d+) ", got) == [b"200", b"429", b"200", b"101"]
-            await until(lambda: server.worker.door.open_count == 0)
+            await until(lambda: server.worker.acceptor.open_count == 0)
             assert held(server, "192.0.2.77") == (0, 0)
 
     run(test())
@@ -166,10 +166,10 @@ def test_without_a_proxy_sockets_count_by_their_address_from_accept_to_their_end
 ) -> None:
     async def test() -> None:
         async with live(tls=certificate if tls else None, address_connections=2) as server:
-            door = server.worker.door
-            arrived = door._on_connection
+            acceptor = server.worker.acceptor
+            arrived = acceptor._on_connection
             # as if it came from somewhere else than this machine
-            monkeypatch.setattr(door._listener, "_on_connection", lambda sock, peer: arrived(sock, (HOME, peer[1])))
+            monkeypatch.setattr(acceptor._listener, "_on_connection", lambda sock, peer: arrived(sock, (HOME, peer[1])))
             plain = tls and ending == "silent"  # it waits for its ClientHello
 
             def story(proxy: Proxy) -> list[RawSocket]:
@@ -221,10 +221,10 @@ def test_a_reload_changes_the_limits_and_refusals_are_listed_and_counted(run: Ru
             worker.reload(structs.replace(worker.config, limits=limits))
             await asyncio.to_thread(played, server, None, flood)
             told: list[LimitedFound] = []
-            worker.answering.ask(ListLimited(), told.append)  # type: ignore[arg-type]
+            worker.survey_handlers.handle(ListLimited(), told.append)  # type: ignore[arg-type]
             (row,) = told[0].limited
             assert (row.address, row.limit, row.refused) == (HOME, "unauthenticated", 1)
             counters = msgspec.msgpack.decode(worker.snapshot(), type=Counters)
-            assert counters.tallies.limited["unauthenticated"] == 1
+            assert counters.totals.limited["unauthenticated"] == 1
 
     run(test())

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from koko_presence.auth.hmac_jwt import Identity, VerifierUnavailable
-from koko_presence.auth.identity import MayAsk, freely
+from koko_presence.auth.identity import MayQuery, unlimited
 from koko_presence.client import AuthRefused, PresenceClient, PresenceRefused, Privacy, Room
 from tests.integration.conftest import Run
 from tests.live import Live, live
@@ -234,9 +234,9 @@ class Down:
 
     asked = 0
 
-    asks = False
+    is_remote = False
 
-    def verify(self, token: str, now_s: float, may_ask: MayAsk = freely) -> Identity:
+    def verify(self, token: str, now_s: float, may_query: MayQuery = unlimited) -> Identity:
         self.asked += 1
         raise VerifierUnavailable("nobody answers", 0.01)
 

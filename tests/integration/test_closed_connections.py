@@ -225,7 +225,7 @@ async def all_gone(server: Live) -> None:
     """Every connection is over, and nobody is in a room."""
     async with asyncio.timeout(10):
         for worker in server.workers:
-            while worker.door.open_count or worker.hub.connections or worker.shard.rooms:
+            while worker.acceptor.open_count or worker.hub.connections or worker.shard.rooms:
                 await asyncio.sleep(0.01)
     await asyncio.sleep(0.02)  # whatever was called soon has been
 
@@ -233,7 +233,7 @@ async def all_gone(server: Live) -> None:
 async def tell(server: Live, story: Story, tls: ssl.SSLContext | None) -> None:
     """One client after the other, which then hangs up."""
     for worker in server.workers:
-        port = list(worker.door.sockets)[-1].getsockname()[1]
+        port = list(worker.acceptor.sockets)[-1].getsockname()[1]
 
         def talk(port: int = port, token: str = server.token("ann")) -> None:
             ws = Client(port, tls=tls)

@@ -19,8 +19,8 @@ import pytest
 
 from koko_presence.server.address_counts import CONNECTIONS, UNAUTHENTICATED
 from koko_presence.server.address_limits import FREE, AddressUse
-from koko_presence.server.flood_limits import UNINVITED_FRAMES
-from koko_presence.server.tls_handshakes import HANDSHAKES_A_TURN, Hellos
+from koko_presence.server.flood_limits import PREAUTH_FRAMES
+from koko_presence.server.tls_handshakes import HANDSHAKES_PER_ITERATION, HandshakeLimiter
 from tests.integration.conftest import Run
 from tests.live import Live, live
 from tests.raw_ws import CLOSE, CONTINUATION, PING, PONG, TEXT, RawSocket, frame
@@ -67,11 +67,11 @@ def talk(
 
 async def assert_nothing_is_left(server: Live, address: str) -> None:
     """The connections are closed, and counted for their address no more."""
-    await until(lambda: not server.worker.door.open_count)
+    await until(lambda: not server.worker.acceptor.open_count)
     if address:
         counts = server.worker.addresses._counts
-        assert counts.count(CONNECTIONS, counts.places(address)) == 0
-        assert counts.count(UNAUTHENTICATED, counts.places(address)) == 0
+        assert counts.count(CONNECTIONS, counts.cell_indexes(address)) == 0
+        assert counts.count(UNAUTHENTICATED, counts.cell_indexes(address)) == 0
 
 
 @pytest.mark.parametrize("tls", [False, pytest.param(True, marks=pytest.mark.long)], ids=["tcp", "tls"])
@@ -116,7 +116,7 @@ def test_as_many_frames_as_may_come_before_auth_are_let_through(run: Run, addres
             def story(ws: RawSocket) -> str:
                 ws.upgrade()
                 ws.send(
-                    frame(PING) * UNINVITED_FRAMES + frame(TEXT, json.dumps({"type": "auth", "token": token}).encode())
+                    frame(PING) * PREAUTH_FRAMES + frame(TEXT, json.dumps({"type": "auth", "token": token}).encode())
                 )
                 while (got := ws.read_frame()).opcode == PONG:
                     pass
@@ -164,7 +164,7 @@ def test_a_flood_of_a_member_is_read_at_five_times_the_rate_and_ends_with_4429_l
                 ws.upgrade()
                 ws.send(frame(TEXT, json.dumps({"type": "auth", "token": token}).encode()))
                 assert json.loads(ws.read_frame().payload)["type"] == "authenticated"
-                intake.append(next(iter(server.worker.door.connections)).intake)
+                read_budget.append(next(iter(server.worker.acceptor.connections)).read_budget)
                 began = time.monotonic()
                 ws.send(frame(PONG) * 20_000)
                 notice: dict[str, Any] = {}
@@ -174,12 +174,12 @@ def test_a_flood_of_a_member_is_read_at_five_times_the_rate_and_ends_with_4429_l
                 took_s.append(time.monotonic() - began)
                 return notice, int.from_bytes(got.payload[:2], "big")
 
-            intake: list[Any] = []
+            read_budget: list[Any] = []
             took_s: list[float] = []
             notice, code = await asyncio.to_thread(talk, server, story, trusting if tls else None, address)
             assert code == 4429
             assert notice["type"] == "server_notice" and notice["retryAfterMs"] == 10_000
-            assert intake[0].frames <= 100 + 100 * took_s[0] + 10
+            assert read_budget[0].frames <= 100 + 100 * took_s[0] + 10
             await assert_nothing_is_left(server, address)
 
     run(test())
@@ -259,7 +259,7 @@ def test_handshakes_wait_for_their_whole_first_record_and_begin_a_few_at_a_time(
             begun.append(len(sizes))
             sizes.clear()
 
-        hellos = Hellos(begin)
+        handshakes = HandshakeLimiter(begin)
         listening = socket.create_server(("127.0.0.1", 0))
         record = b"\x16\x03\x01\x00\x64" + b"x" * 100
         clients = []
@@ -267,28 +267,28 @@ def test_handshakes_wait_for_their_whole_first_record_and_begin_a_few_at_a_time(
             client = socket.create_connection(listening.getsockname())
             server, _ = listening.accept()
             server.setblocking(False)
-            hellos.add(server, 5.0, FREE)
+            handshakes.add(server, 5.0, FREE)
             clients.append(client)
             client.send(record[:50])
         await asyncio.sleep(0.05)
-        assert len(hellos) == 10 and not begun
+        assert len(handshakes) == 10 and not begun
         for client in clients:
             client.send(record[50:])
         async with asyncio.timeout(5):
             while sum(begun) < 10:
                 await asyncio.sleep(0.005)
-        assert max(begun) <= HANDSHAKES_A_TURN and len(hellos) == 0
+        assert max(begun) <= HANDSHAKES_PER_ITERATION and len(handshakes) == 0
         plain = socket.create_connection(listening.getsockname())
         server, _ = listening.accept()
         server.setblocking(False)
-        hellos.add(server, 5.0, FREE)
+        handshakes.add(server, 5.0, FREE)
         plain.send(b"GET / HTTP/1.1\r\n")
         with pytest.raises(ConnectionResetError):  # this is no TLS, and is not read
             await loop.run_in_executor(None, plain.recv, 10)
         silent = socket.create_connection(listening.getsockname())
         server, _ = listening.accept()
         server.setblocking(False)
-        hellos.add(server, 0.01, FREE)
+        handshakes.add(server, 0.01, FREE)
         assert await loop.run_in_executor(None, silent.recv, 10) == b"", "it said nothing in time"
         for client in [*clients, plain, silent]:
             client.close()

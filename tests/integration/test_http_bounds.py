@@ -61,7 +61,7 @@ def test_pipelined_requests_whose_answers_are_not_read_are_cut(
                 return whole  # type: ignore[return-value]
 
             deaf: Any = await asyncio.to_thread(flood)
-            await until(lambda: server.worker.door.open_count == 0)
+            await until(lambda: server.worker.acceptor.open_count == 0)
             deaf.close()
 
     run(test())
@@ -85,7 +85,7 @@ def test_every_head_of_a_connection_is_bounded(run: Run, kind: str, before: list
             said = await talk(server, *before, heads[kind])
             assert said.count(b"HTTP/1.1 200 ") == bool(before)
             assert said.count(b"HTTP/1.1 431 ") == 1 and b"16384 bytes and 32 fields" in said
-            await until(lambda: server.worker.door.open_count == 0)
+            await until(lambda: server.worker.acceptor.open_count == 0)
 
     run(test())
 

@@ -14,9 +14,9 @@ from aiohttp import web
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from koko_presence.auth.http_client import AskFailed, HttpClient
+from koko_presence.auth.http_client import HttpClient, RequestFailed
 from koko_presence.auth.identity import Identity, TokenRefused, VerifierUnavailable
-from koko_presence.auth.introspection import IntrospectVerifier, Remembered, Road
+from koko_presence.auth.introspection import Endpoint, IntrospectVerifier, VerdictCache
 from koko_presence.auth.jwks import Jwks
 from koko_presence.auth.jwt_claims import ClaimRules
 from koko_presence.auth.public_key_jwt import KeyVerifier
@@ -99,19 +99,22 @@ def test_an_answer_that_is_none_comes_soon_and_leads_nowhere_else(run: Run, way:
         async with provider() as idp:
             idp.handle = way
             never = way in (hang, drip)
-            asker = HttpClient(timeout_s=0.3 if never else PATIENCE_S)
-            for ask in (asker.get(f"{idp.base}/jwks"), asker.post(f"{idp.base}/jwks", {"cookie": "a=b"}, b"x")):
-                with pytest.raises(AskFailed, match=reason):
+            http_client = HttpClient(timeout_s=0.3 if never else PATIENCE_S)
+            for ask in (
+                http_client.get(f"{idp.base}/jwks"),
+                http_client.post(f"{idp.base}/jwks", {"cookie": "a=b"}, b"x"),
+            ):
+                with pytest.raises(RequestFailed, match=reason):
                     await ask
             assert set(idp.asked) == {"/jwks"}, "and nothing else"
             assert idp.asked["/jwks"] <= 3, "a GET whose connection was cut off is sent once more"
             idp.handle = idp.answer
             if never:
-                asker._timeout_s = PATIENCE_S
-            assert (await asker.get(f"{idp.base}/jwks")).status == 200, "it is still of use"
-            await asker.close()
-            with pytest.raises(AskFailed, match="is stopping"):
-                await asker.get(f"{idp.base}/jwks")
+                http_client._timeout_s = PATIENCE_S
+            assert (await http_client.get(f"{idp.base}/jwks")).status == 200, "it is still of use"
+            await http_client.close()
+            with pytest.raises(RequestFailed, match="is stopping"):
+                await http_client.get(f"{idp.base}/jwks")
 
     run(test())
 
@@ -122,26 +125,26 @@ def test_nothing_of_the_environment_and_of_earlier_answers_has_a_say(run: Run, m
 
     async def test() -> None:
         async with provider() as idp:
-            asker = HttpClient(timeout_s=PATIENCE_S)
+            http_client = HttpClient(timeout_s=PATIENCE_S)
             idp.handle = lambda request: web.Response(headers={"set-cookie": "who=eve"})
             for _ in range(2):
-                await asker.get(f"{idp.base}/x", {"x-one": "1"})
+                await http_client.get(f"{idp.base}/x", {"x-one": "1"})
             assert [seen.get("cookie") for seen in idp.seen] == [None, None]
             assert idp.seen[0]["x-one"] == "1" and idp.seen[0]["accept-encoding"] == "identity"
-            await asker.close()
+            await http_client.close()
 
     run(test())
 
 
 def test_nobody_there_and_a_header_of_two_lines_are_failures_that_show_nothing(run: Run) -> None:
     async def test() -> None:
-        asker = HttpClient(timeout_s=PATIENCE_S)
-        with pytest.raises(AskFailed, match="could not be asked: "):
-            await asker.get("http://127.0.0.1:1/")
-        with pytest.raises(AskFailed) as failed:
-            await asker.get("http://127.0.0.1:1/", {"cookie": "s3cret\r\nx: y"})
+        http_client = HttpClient(timeout_s=PATIENCE_S)
+        with pytest.raises(RequestFailed, match="could not be asked: "):
+            await http_client.get("http://127.0.0.1:1/")
+        with pytest.raises(RequestFailed) as failed:
+            await http_client.get("http://127.0.0.1:1/", {"cookie": "s3cret\r\nx: y"})
         assert "s3cret" not in str(failed.value)
-        await asker.close()
+        await http_client.close()
 
     run(test())
 
@@ -211,20 +214,20 @@ def test_an_application_that_fails_lets_nobody_in_and_says_come_back(run: Run, w
     async def test() -> None:
         async with provider() as idp:
             idp.handle = way
-            asker = HttpClient(timeout_s=2.0 if way is hang else PATIENCE_S)
+            http_client = HttpClient(timeout_s=2.0 if way is hang else PATIENCE_S)
             question = structs.replace(BETTER_AUTH, url=f"{idp.base}/get-session")
-            asking = IntrospectVerifier(
-                question, (Road(asker), Road(asker)), Remembered(10), cache_s=30, session_s=3600
+            introspector = IntrospectVerifier(
+                question, (Endpoint(http_client), Endpoint(http_client)), VerdictCache(10), cache_s=30, session_s=3600
             )
             with pytest.raises(VerifierUnavailable):
-                await verified(asking, "abc")
+                await verified(introspector, "abc")
             idp.handle = idp.answer
             idp.sign_in("abc", "ann")
-            assert (await verified(asking, "abc")).name == "Ann"
+            assert (await verified(introspector, "abc")).name == "Ann"
             idp.handle = way
-            assert (await verified(asking, "abc")).name == "Ann", "for as long as its answer is believed"
+            assert (await verified(introspector, "abc")).name == "Ann", "for as long as its answer is believed"
             assert set(idp.asked) == {"/get-session"}
-            await asker.close()
+            await http_client.close()
 
     run(test())
 
@@ -254,7 +257,7 @@ mode = "allow_all"
 """
 
 
-class Asking(Service):
+class IntrospectingService(Service):
     """A server without a secret, which asks an identity provider."""
 
     def configure(self, **settings: Any) -> None:
@@ -286,7 +289,7 @@ def test_people_get_in_by_a_keys_token_and_by_the_applications_cookie(run: Run, 
     async def test() -> None:
         async with provider() as idp:
             idp.sign_in("ben.c2ln%3D", "ben")
-            service = Asking(tmp_path, base=idp.base, workers=workers)
+            service = IntrospectingService(tmp_path, base=idp.base, workers=workers)
             try:
                 port = await asyncio.to_thread(lambda: service.up().port)
                 said = await enter(port, {"token": token()})

@@ -37,9 +37,9 @@ def test_an_upgrade_is_welcome_on_a_connection_that_was_kept(run: Run, path: str
         async with live() as server:
             await asyncio.to_thread(story, server.worker.port)
             async with asyncio.timeout(PATIENCE_S):
-                while server.worker.door.open_count:  # counted out once
+                while server.worker.acceptor.open_count:  # counted out once
                     await asyncio.sleep(0.01)
-            assert server.worker.door.open_count == 0 and not server.worker.door.connections
+            assert server.worker.acceptor.open_count == 0 and not server.worker.acceptor.connections
 
     run(both())
 

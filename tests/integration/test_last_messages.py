@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from koko_presence.server.http import request_turns
+from koko_presence.server.http import request_scheduler
 from tests.integration.conftest import Run
 from tests.live import Live, live
 from tests.raw_ws import TEXT, RawSocket, frame
@@ -98,7 +98,7 @@ def test_regression_the_last_messages_of_a_client_that_is_not_read_are_handled(
             broadcast_burst=100,
         ) as server:
             await asyncio.to_thread(story, server)
-            await until(lambda: server.worker.door.open_count == 0)
+            await until(lambda: server.worker.acceptor.open_count == 0)
 
     run(test())
 
@@ -108,7 +108,7 @@ def test_regression_a_call_over_http_is_done_though_its_connection_ends_at_once(
     run: Run, over_tls: bool, certificate: tuple[Path, Path], trusting: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As a page's last word is sent; many at once, so that they wait for their turn."""
-    monkeypatch.setattr(request_turns, "REQUESTS_A_TURN", 1)
+    monkeypatch.setattr(request_scheduler, "REQUESTS_PER_ITERATION", 1)
     people = 20
 
     def call_all(server: Live, name: str, input: dict[str, str]) -> None:

@@ -34,7 +34,7 @@ def limit(server: Live, memory_bytes: int) -> None:
     worker._keep_within(worker._memory.look())
 
 
-def knock(port: int) -> str:
+def connect(port: int) -> str:
     with RawSocket(port) as ws:
         ws.send(handshake())
         return ws.read_head() + "\r\n"
@@ -70,7 +70,7 @@ def test_newcomers_are_refused_and_those_inside_stay(run: Run) -> None:
             ann = await asyncio.to_thread(enter, server, "ann")
             assert (await call(server, "eve", "tab"))[0] == 200
             limit(server, MIB)
-            answer = await asyncio.to_thread(knock, server.worker.port)
+            answer = await asyncio.to_thread(connect, server.worker.port)
             assert answer.startswith("HTTP/1.1 503") and "\r\nRetry-After: 10\r\n" in answer
             status, headers = await call(server, "bob", "tab")
             assert (status, headers["retry-after"]) == (503, "10")
@@ -78,7 +78,7 @@ def test_newcomers_are_refused_and_those_inside_stay(run: Run) -> None:
             ann.send(frame(TEXT, b'{"type":"heartbeat"}'))
             assert (await asyncio.to_thread(hear, ann, "pong"))["type"] == "pong"
             limit(server, 0)
-            assert (await asyncio.to_thread(knock, server.worker.port)).startswith("HTTP/1.1 101")
+            assert (await asyncio.to_thread(connect, server.worker.port)).startswith("HTTP/1.1 101")
             ann.sock.close()
 
     run(story())
@@ -106,7 +106,7 @@ def test_slow_receivers_and_waiting_webhooks_go_before_newcomers_are_refused(run
             assert worker.webhooks.waiting <= 3 and worker.webhooks.counts["dropped"], (
                 "but for two batches, and what this caused"
             )
-            assert not worker.door.refuses_newcomers
+            assert not worker.acceptor.refuses_new_clients
             ann.sock.close()
             slow.sock.close()
 

@@ -283,19 +283,19 @@ def test_what_was_read_in_one_go_is_handled_in_slices_and_in_order(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     """Between two slices of a turn without time the loop does other things."""
-    monkeypatch.setattr(mesh, "TURN_S", 0.0)
+    monkeypatch.setattr(mesh, "ITERATION_S", 0.0)
 
     async def test() -> None:
         async with two(tmp_path) as (one, other):
             loop = asyncio.get_running_loop()
-            turns, sizes = [0], dict[int, int]()
+            iterations, sizes = [0], dict[int, int]()
 
             def tick() -> None:
-                turns[0] += 1
+                iterations[0] += 1
                 loop.call_soon(tick)
 
             def hear(sender: int, found: list[tuple[int, bytes]]) -> None:
-                sizes[turns[0]] = sizes.get(turns[0], 0) + sum(len(body) + 5 for _, body in found)
+                sizes[iterations[0]] = sizes.get(iterations[0], 0) + sum(len(body) + 5 for _, body in found)
                 other._on_peer_messages(sender, found)
 
             loop.call_soon(tick)
@@ -316,7 +316,7 @@ def test_what_waits_when_the_writer_is_gone_is_handled(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its last letters come from nowhere else."""
-    monkeypatch.setattr(mesh, "TURN_S", 0.0)
+    monkeypatch.setattr(mesh, "ITERATION_S", 0.0)
 
     async def test() -> None:
         async with two(tmp_path) as (one, other):

@@ -29,7 +29,7 @@ from tests.waiting import PATIENCE_S, until
 from .conftest import Run
 
 SECRET = "a secret of at least 32 bytes, from your vault"
-NOBODY = RoomCounts(users=0, sessions=0, visible_users=0, visible_sessions=0)
+EMPTY = RoomCounts(users=0, sessions=0, visible_users=0, visible_sessions=0)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -108,15 +108,15 @@ def who(user: str = "ann") -> Identity:
 
 
 def webhook_access(app: Application, timeout_s: float = 2.0) -> Access:
-    return WebhookAccess(f"{app.url}/access?x=1", SECRET, asker=HttpClient(timeout_s=timeout_s))
+    return WebhookAccess(f"{app.url}/access?x=1", SECRET, http_client=HttpClient(timeout_s=timeout_s))
 
 
 def trpc_access(app: Application, timeout_s: float = 2.0) -> Access:
     rules = [parse_rule("video_* -> video.getById(id)")]
-    return TrpcAccess(f"{app.url}/trpc", rules, scopes=("join", "control"), asker=HttpClient(timeout_s=timeout_s))
+    return TrpcAccess(f"{app.url}/trpc", rules, scopes=("join", "control"), http_client=HttpClient(timeout_s=timeout_s))
 
 
-async def ask(access: Access, room_id: str = "video_1", user: str = "ann") -> Grant:
+async def query(access: Access, room_id: str = "video_1", user: str = "ann") -> Grant:
     found = access.check(who(user), room_id, "video", session_id="session_1")
     return found if isinstance(found, Grant) else await found
 
@@ -126,9 +126,9 @@ def test_a6_the_webhook_is_asked_and_signed(run: Run) -> None:
         async with application() as app:
             access = webhook_access(app)
             app.how = [answer({"allow": True, "scopes": ["join", "broadcast"], "ttl": 10}), answer({"allow": False})]
-            assert await ask(access) == Grant(allow=True, can_broadcast=True)
-            assert await ask(access) == Grant(allow=True, can_broadcast=True)
-            assert await ask(access, "video_2") == NO
+            assert await query(access) == Grant(allow=True, can_broadcast=True)
+            assert await query(access) == Grant(allow=True, can_broadcast=True)
+            assert await query(access, "video_2") == NO
             assert [path for path, _, _ in app.got] == ["/access?x=1"] * 2
             for _, headers, body in app.got:
                 assert verify(SECRET, body, headers["koko-signature"], time.time())
@@ -145,8 +145,8 @@ def test_a6_the_trpc_api_is_asked_with_the_users_cookie(run: Run) -> None:
                 answer({"result": {"data": {"id": "1"}}}),
                 answer({"error": {"message": "no", "code": -32003, "data": {"code": "FORBIDDEN"}}}, 403),
             ]
-            assert (await ask(access)).can_control
-            assert await ask(access, "video_a/../b&x=1 #é%2f+") == NO
+            assert (await query(access)).can_control
+            assert await query(access, "video_a/../b&x=1 #é%2f+") == NO
             asked = [path.partition("?") for path, _, _ in app.got]
             assert {path for path, _, _ in asked} == {"/trpc/video.getById"}
             inputs = [parse_qs(query) for _, _, query in asked]
@@ -164,7 +164,7 @@ def test_a_redirect_to_loopback_is_not_followed(run: Run, make: Any, status: int
         async with application() as app:
             access = make(app)
             app.last = redirect(status)
-            assert await ask(access) == UNSURE
+            assert await query(access) == UNSURE
             assert len(app.got) == 1 and app.trapped == 0
             await access.close()
 
@@ -178,10 +178,10 @@ def test_one_that_hangs_keeps_nobody_waiting_for_long(run: Run, make: Any, how: 
         async with application() as app:
             access = make(app, timeout_s=0.3)
             app.last = how
-            grants = await asyncio.gather(*(ask(access, f"video_{n}", user=f"user{n}") for n in range(500)))
+            grants = await asyncio.gather(*(query(access, f"video_{n}", user=f"user{n}") for n in range(500)))
             assert set(grants) == {UNSURE}
             assert len(app.got) < 100, "waiting for a connection is in the time as well, so few of 500 have one of 32"
-            assert {await ask(access, f"video_later{n}", user=f"next{n}") for n in range(100)} == {UNSURE}
+            assert {await query(access, f"video_later{n}", user=f"next{n}") for n in range(100)} == {UNSURE}
             later = [target for target, _, body in app.got if "later" in target or b"later" in body]
             assert len(later) <= 1, "they are refused at once"
             await access.close()
@@ -195,7 +195,7 @@ def test_an_answer_of_5_mb_is_none(run: Run, make: Any) -> None:
         async with application() as app:
             access = make(app)
             app.last = flood
-            assert await ask(access) == UNSURE
+            assert await query(access) == UNSURE
             await access.close()
 
     run(test())
@@ -207,7 +207,7 @@ def test_an_answer_of_5_mb_is_none(run: Run, make: Any) -> None:
 def events(count: int) -> list[Any]:
     kinds = (RoomCreated, RoomEmptied)
     return [
-        kinds[n % 2](id=f"evt_{n}", timestamp="2025-01-15T10:30:00.000Z", room_id="r", room_type="video", room=NOBODY)
+        kinds[n % 2](id=f"evt_{n}", timestamp="2025-01-15T10:30:00.000Z", room_id="r", room_type="video", room=EMPTY)
         for n in range(count)
     ]
 
@@ -215,9 +215,9 @@ def events(count: int) -> list[Any]:
 def sender(
     app: Application, timeout_s: float = 2.0, chance: float = 0.02, **changes: Any
 ) -> tuple[Webhooks, HttpClient]:
-    asker = HttpClient(timeout_s=timeout_s, connections=1)
+    http_client = HttpClient(timeout_s=timeout_s, connections=1)
     options = Options(url=f"{app.url}/hooks", secret=SECRET, **({"batch_s": 0.02} | changes))
-    return Webhooks(options, asker, chance=lambda: chance), asker
+    return Webhooks(options, http_client, chance=lambda: chance), http_client
 
 
 def ids(app: Application) -> list[list[str]]:
@@ -227,7 +227,7 @@ def ids(app: Application) -> list[list[str]]:
 def test_m10_events_arrive_in_batches_signed_and_in_order(run: Run) -> None:
     async def test() -> None:
         async with application() as app:
-            webhooks, asker = sender(app, batch_events=40)
+            webhooks, http_client = sender(app, batch_events=40)
             for event in events(100):
                 webhooks.append(event)
             assert app.got == [], "nothing is sent while owners are at work"
@@ -239,7 +239,7 @@ def test_m10_events_arrive_in_batches_signed_and_in_order(run: Run) -> None:
                 assert verify(SECRET, body, headers["koko-signature"], time.time())
             assert len({json.loads(body)["id"] for _, _, body in app.got}) == 3
             webhooks.stop()
-            await asker.close()
+            await http_client.close()
 
     run(test())
 
@@ -247,7 +247,7 @@ def test_m10_events_arrive_in_batches_signed_and_in_order(run: Run) -> None:
 def test_m10_what_fails_is_tried_again_as_it_was_and_what_came_later_waits(run: Run) -> None:
     async def test() -> None:
         async with application() as app:
-            webhooks, asker = sender(app, timeout_s=1.0, batch_events=3)
+            webhooks, http_client = sender(app, timeout_s=1.0, batch_events=3)
             app.how = [answer({}, 500), redirect(307), hang, flood, answer({}, 429)]
             for event in events(5):
                 webhooks.append(event)
@@ -257,7 +257,7 @@ def test_m10_what_fails_is_tried_again_as_it_was_and_what_came_later_waits(run: 
             assert app.trapped == 0
             assert webhooks.counts == {"delivered": 5, "given_up": 0, "dropped": 0} and webhooks.waiting == 0
             webhooks.stop()
-            await asker.close()
+            await http_client.close()
 
     run(test())
 
@@ -265,7 +265,7 @@ def test_m10_what_fails_is_tried_again_as_it_was_and_what_came_later_waits(run: 
 def test_m10_after_the_last_try_the_next_batch_has_its_turn(run: Run) -> None:
     async def test() -> None:
         async with application() as app:
-            webhooks, asker = sender(app, batch_events=1, tries=3)
+            webhooks, http_client = sender(app, batch_events=1, tries=3)
             app.how = [answer({}, 500)] * 3
             for event in events(2):
                 webhooks.append(event)
@@ -273,7 +273,7 @@ def test_m10_after_the_last_try_the_next_batch_has_its_turn(run: Run) -> None:
             assert webhooks.counts == {"delivered": 1, "given_up": 1, "dropped": 0}
             assert ids(app) == [["evt_0"]] * 3 + [["evt_1"]]
             webhooks.stop()
-            await asker.close()
+            await http_client.close()
 
     run(test())
 
@@ -281,7 +281,7 @@ def test_m10_after_the_last_try_the_next_batch_has_its_turn(run: Run) -> None:
 def test_m10_nobody_at_the_address_costs_bounded_memory_and_is_counted(run: Run) -> None:
     async def test() -> None:
         async with application() as app:
-            webhooks, asker = sender(app, queue_events=50, batch_events=10)
+            webhooks, http_client = sender(app, queue_events=50, batch_events=10)
             app.last = answer({}, 503)
             for event in events(500):
                 webhooks.append(event)
@@ -291,7 +291,7 @@ def test_m10_nobody_at_the_address_costs_bounded_memory_and_is_counted(run: Run)
             assert webhooks.counts["dropped"] == 500 and webhooks.waiting == 0
             webhooks.append(events(1)[0])
             assert webhooks.waiting == 0, "stopped is stopped"
-            await asker.close()
+            await http_client.close()
 
     run(test())
 
@@ -299,7 +299,7 @@ def test_m10_nobody_at_the_address_costs_bounded_memory_and_is_counted(run: Run)
 def test_m10_only_the_events_that_are_wanted(run: Run) -> None:
     async def test() -> None:
         async with application() as app:
-            webhooks, asker = sender(app, events=("room_emptied",))
+            webhooks, http_client = sender(app, events=("room_emptied",))
             for event in events(4):
                 webhooks.append(event)
             await until(lambda: webhooks.counts["delivered"] == 2)
@@ -310,7 +310,7 @@ def test_m10_only_the_events_that_are_wanted(run: Run) -> None:
             path, headers, body = app.got[-1]
             assert path == "/new" and verify(SECRET + "2", body, headers["koko-signature"], time.time())
             webhooks.stop()
-            await asker.close()
+            await http_client.close()
 
     run(test())
 
@@ -320,7 +320,7 @@ def test_m10_events_that_are_dropped_are_said_and_counted(run: Run, caplog: pyte
 
     async def test() -> None:
         async with application() as app:
-            webhooks, asker = sender(app, batch_s=3600.0, queue_events=10)
+            webhooks, http_client = sender(app, batch_s=3600.0, queue_events=10)
             webhooks.log_drops(50.0)
             for event in events(40):
                 webhooks.append(event)
@@ -330,7 +330,7 @@ def test_m10_events_that_are_dropped_are_said_and_counted(run: Run, caplog: pyte
             webhooks.log_drops(110.0)
             webhooks.stop()
             assert webhooks.counts["dropped"] == 41
-            await asker.close()
+            await http_client.close()
 
     run(test())
     assert [record.getMessage() for record in caplog.records] == [
@@ -343,14 +343,14 @@ def test_m10_events_that_are_dropped_are_said_and_counted(run: Run, caplog: pyte
 def test_m10_when_memory_is_short_what_waits_beyond_a_batch_is_dropped(run: Run) -> None:
     async def test() -> None:
         async with application() as app:
-            webhooks, asker = sender(app, batch_s=3600.0, batch_events=10)
+            webhooks, http_client = sender(app, batch_s=3600.0, batch_events=10)
             for event in events(40):
                 webhooks.append(event)
             assert (webhooks.shed(), webhooks.waiting, webhooks.counts["dropped"]) == (30, 10, 30)
             webhooks.append(events(1)[0])
             assert webhooks.waiting == 11
             webhooks.stop()
-            await asker.close()
+            await http_client.close()
 
     run(test())
 
@@ -358,14 +358,14 @@ def test_m10_when_memory_is_short_what_waits_beyond_a_batch_is_dropped(run: Run)
 def test_m10_at_a_drain_what_waits_is_told_without_collecting_more(run: Run) -> None:
     async def test() -> None:
         async with application() as app:
-            webhooks, asker = sender(app, timeout_s=PATIENCE_S, batch_s=3600.0, batch_events=10)
+            webhooks, http_client = sender(app, timeout_s=PATIENCE_S, batch_s=3600.0, batch_events=10)
             app.how = [answer({}, 500)]
             for event in events(25):
                 webhooks.append(event)
             await webhooks.finish(PATIENCE_S)
             assert webhooks.counts["delivered"] == 25
             webhooks.stop()
-            await asker.close()
+            await http_client.close()
 
     run(test())
 
@@ -374,12 +374,12 @@ def test_m10_at_a_drain_what_waits_is_told_without_collecting_more(run: Run) -> 
 def test_m10_a_drain_does_not_wait_for_one_that_does_not_answer(run: Run, how: Handler) -> None:
     async def test() -> None:
         async with application() as app:
-            webhooks, asker = sender(app, timeout_s=3600.0, batch_s=3600.0, chance=1.0)  # else this would not end
+            webhooks, http_client = sender(app, timeout_s=3600.0, batch_s=3600.0, chance=1.0)  # else this would not end
             app.last = how
             webhooks.append(events(1)[0])
             await webhooks.finish(0.4)
             webhooks.stop()
-            await asker.close()
+            await http_client.close()
             assert webhooks.counts["dropped"] == 1
 
     run(test())

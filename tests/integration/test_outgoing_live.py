@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from koko_presence.access import remote
-from koko_presence.access.remote import ASK_TIMEOUT_S
+from koko_presence.access.remote import REQUEST_TIMEOUT_S
 from koko_presence.config.integrations import AccessTrpc, AccessWebhook, Webhooks
 from koko_presence.config.schema import Access
 from koko_presence.webhooks.signature import verify
@@ -63,8 +63,8 @@ def test_m10_each_event_is_delivered_once_whichever_worker_people_come_to(run: R
 
 def _counted(server: Live) -> int:
     counters = [msgspec.msgpack.decode(worker.snapshot()) for worker in server.workers]
-    assert all(each["webhook_queue"] == 0 or each["tallies"]["webhooks"] for each in counters)
-    return sum(each["tallies"]["webhooks"]["delivered"] for each in counters)
+    assert all(each["webhook_queue"] == 0 or each["totals"]["webhooks"] for each in counters)
+    return sum(each["totals"]["webhooks"]["delivered"] for each in counters)
 
 
 def test_m10_at_a_drain_what_waits_is_told(run: Run) -> None:
@@ -143,7 +143,7 @@ def test_a6_a_webhook_that_hangs_holds_nobody_for_longer_than_two_seconds(run: R
     async def test() -> None:
         async with application() as app, live(access=webhook(app)) as server, person(server, "ann", None) as ann:
             app.last = hang
-            assert ASK_TIMEOUT_S == 2.0
+            assert REQUEST_TIMEOUT_S == 2.0
             assert (await ann.join())["code"] == "FORBIDDEN"
             await ann.send(type="heartbeat", status="active")
             assert (await ann.get("pong", "error"))["type"] == "pong"

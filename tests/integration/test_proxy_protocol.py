@@ -10,7 +10,7 @@ import msgspec
 import pytest
 import uvloop
 
-from koko_presence._fastpath.counters import tally
+from koko_presence._fastpath.counters import counters
 from koko_presence.config.trusted_proxies import Address
 from koko_presence.server.address_counts import CONNECTIONS
 from koko_presence.server.address_limits import FREE
@@ -101,16 +101,16 @@ def test_connections_count_for_the_address_in_the_header_and_others_may_not_conn
             changed = msgspec.structs.replace(worker.config.server, proxy_protocol=True)
             worker.reload(msgspec.structs.replace(worker.config, server=changed))
             counts = worker.addresses._counts
-            places = counts.places("203.0.113.9")
+            cell_indexes = counts.cell_indexes("203.0.113.9")
             assert await answer(server, GET) == b"", "a header is required"
             kept = await asyncio.open_connection("127.0.0.1", worker.port)
             kept[1].write(header() + GET[:10])
-            await until(lambda: counts.count(CONNECTIONS, places) == 1)
+            await until(lambda: counts.count(CONNECTIONS, cell_indexes) == 1)
             assert (await answer(server, header() + GET)).startswith(b"HTTP/1.1 503 ")
             assert (await answer(server, header("198.51.100.1") + GET)).startswith(b"HTTP/1.1 200 ")
             assert (await answer(server, SIGNATURE + bytes((LOCAL, 0, 0, 0)) + GET)).startswith(b"HTTP/1.1 200 ")
             kept[1].close()
-            await until(lambda: counts.count(CONNECTIONS, places) == 0)
+            await until(lambda: counts.count(CONNECTIONS, cell_indexes) == 0)
             changed = msgspec.structs.replace(changed, trusted_proxies=("192.0.2.1",))
             worker.reload(msgspec.structs.replace(worker.config, server=changed))
             assert await answer(server, header("198.51.100.1") + GET) == b"", "this one is not trusted"
@@ -126,15 +126,15 @@ def test_who_waits_for_a_header_counts_as_a_connection_and_that_there_is_no_room
             worker = server.worker
             changed = msgspec.structs.replace(worker.config.server, proxy_protocol=True)
             worker.reload(msgspec.structs.replace(worker.config, server=changed))
-            door, before = worker.door, tally.turned_away
-            door.max_connections = 2
+            acceptor, before = worker.acceptor, counters.turned_away
+            acceptor.max_connections = 2
             silent = [await asyncio.open_connection("127.0.0.1", worker.port) for _ in range(2)]
-            await until(lambda: door._entering == 2)
-            assert await answer(server, header() + GET) == b"" and tally.turned_away == before + 1
+            await until(lambda: acceptor._entering == 2)
+            assert await answer(server, header() + GET) == b"" and counters.turned_away == before + 1
             assert [record.message for record in caplog.records if "connection limit reached" in record.message]
             for _, writer in silent:
                 writer.close()
-            await until(lambda: door._entering == 0)
+            await until(lambda: acceptor._entering == 0)
             assert (await answer(server, header() + GET)).startswith(b"HTTP/1.1 200 ")
 
     uvloop.run(test())

@@ -82,7 +82,7 @@ def test_what_a_client_does_is_not_logged(
 
     async def story() -> None:
         async with live(tls=certificate if secure else None) as server:
-            door, port = server.worker.door, server.worker.port
+            acceptor, port = server.worker.acceptor, server.worker.port
             for said in SAID.values():
                 for end in (hang_up, reset, read_all):
                     await asyncio.to_thread(say, port, said, end, tls)
@@ -90,7 +90,7 @@ def test_what_a_client_does_is_not_logged(
                 await asyncio.to_thread(say, port, (GET,), hang_up, None)
                 await asyncio.to_thread(garble, port, trusting)
             async with asyncio.timeout(PATIENCE_S):
-                while door.open_count:
+                while acceptor.open_count:
                     await asyncio.sleep(0.01)
 
     try:

@@ -115,7 +115,7 @@ def test_events_left_to_a_worker_that_has_no_webhook_are_counted(run: Run) -> No
         worker.take_over_webhooks(msgspec.msgpack.encode(left))
         counters = msgspec.msgpack.decode(worker.snapshot(), type=Counters)
         await worker.stop()
-        return counters.tallies.webhooks
+        return counters.totals.webhooks
 
     assert run(test()) == {"delivered": 0, "given_up": 0, "dropped": 3}
 

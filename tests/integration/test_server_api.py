@@ -207,7 +207,7 @@ def test_schemathesis_finds_nothing(served: Operated, tmp_path: Path) -> None:
     assert served.ready()
 
 
-class Doors(AllowAll):
+class ToggledAccess(AllowAll):
     """Everybody may enter, until `closed` says otherwise."""
 
     def __init__(self) -> None:
@@ -226,18 +226,18 @@ async def following(who: Person) -> Any:
 def test_a_recheck_over_real_sockets_is_the_next_frame(run: Run, workers: int) -> None:
     async def test() -> None:
         async with live(workers=workers) as server, AsyncExitStack() as stack:
-            doors = Doors()
+            access = ToggledAccess()
             for worker in server.workers:
-                worker.hub.access = doors
+                worker.hub.access = access
             victims = [await stack.enter_async_context(person(server, "vic", ROOM)) for _ in range(4)]
             others = [await stack.enter_async_context(person(server, f"user{number}", ROOM)) for number in range(4)]
             for victim in victims:
                 while (await victim.get("user_joined"))["userId"] != "user3":
                     pass
-            doors.closed.add("vic")
+            access.closed.add("vic")
             answers: list[Any] = []
             for worker in server.workers:
-                worker.answering.ask(Recheck(user_id="vic"), answers.append)
+                worker.survey_handlers.handle(Recheck(user_id="vic"), answers.append)
             for other in others:
                 await other.send(type="broadcast", roomId=ROOM, data={"n": 1})
             for victim in victims:

@@ -203,7 +203,7 @@ def test_regression_who_says_goodbye_and_never_reads_keeps_no_connection(
         async with stage(tls) as (server, deaf, session, ann):
             await fill(session, ann, 300_000)
             deaf.writer.write(frame(CLOSE, b"\x03\xe8"))
-            await until(lambda: server.worker.door.open_count == 1)
+            await until(lambda: server.worker.acceptor.open_count == 1)
 
     run(test())
 

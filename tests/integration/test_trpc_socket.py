@@ -424,7 +424,7 @@ def test_a_socket_that_does_not_read_stays_bounded_j2(run: Run, over_tls: bool, 
             deaf = await deaf_socket(server, certificate if over_tls else None)
             hub = server.worker.hub
             async with asyncio.timeout(PATIENCE_S):
-                while not any("video_1" in each.hearing for each in hub.sessions.values()):
+                while not any("video_1" in each.subscribed_rooms for each in hub.sessions.values()):
                     await asyncio.sleep(0.01)
             session = next(iter(hub.sessions.values()))
             most = 0

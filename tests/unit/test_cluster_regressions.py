@@ -422,7 +422,7 @@ def test_a_cursor_that_was_put_away_is_not_shown_again_by_the_next_owner(how: st
     ann = Client(world, hub).auth("ann").join("video_1")
     world.sleep(1.0)
     ann.send(type="cursor", roomId="video_1", data={"timestamp": 55, "x": 0.1, "y": 0.1})
-    assert ann.session.gate.last_cursor("video_1") is not None, "by the short way, or this shows nothing"
+    assert ann.session.rate_limiter.last_cursor("video_1") is not None, "by the short way, or this shows nothing"
     ann.send(type="typing", roomId="video_1", data={"isTyping": True})  # the room's record has the cursor, too
     world.sleep(1.0)
     for hidden in (True, False):

@@ -7,7 +7,7 @@ import msgspec
 
 from koko_presence.protocol.errors import ERRORS
 from koko_presence.protocol.limits import Limits
-from koko_presence.server.pending_requests import PATIENCE_S
+from koko_presence.server.pending_requests import REQUEST_TIMEOUT_S
 from koko_presence.server.rpc import CALL_BURST, CALL_HZ, ActiveResult, HeartbeatResult, JoinResult, Procedures
 from koko_presence.server.rpc_inputs import SHAPES, HeartbeatInput, LeaveInput
 
@@ -52,6 +52,6 @@ def test_the_answers_are_the_codes() -> None:
 def test_the_numbers_and_errors_are_the_codes() -> None:
     assert f"{Limits().silence_s:.0f} s from the last" in SECTION
     assert f"{CALL_HZ:.0f} calls a second on each worker, and {CALL_BURST:.0f}\nat once" in SECTION
-    assert f"nobody answered for {PATIENCE_S:.0f} s" in SECTION
+    assert f"nobody answered for {REQUEST_TIMEOUT_S:.0f} s" in SECTION
     assert "`METHOD_NOT_SUPPORTED`, 405" in SECTION and ERRORS["METHOD_NOT_SUPPORTED"].http_status == 405
     assert set(re.findall(r"`([A-Z_]{5,})`", SECTION)) <= set(ERRORS)

@@ -121,7 +121,7 @@ def raised(module: str, kind: str) -> list[str]:
 
 def source_texts(kind: str) -> list[str]:
     constants = (
-        [introspection.NOBODY, cookies.OTHER_PAGE, public_key_jwt.NOT_SIGNED, hmac_jwt._WRONG]
+        [introspection.UNKNOWN_SESSION, cookies.OTHER_PAGE, public_key_jwt.NOT_SIGNED, hmac_jwt._WRONG]
         if kind == "TokenRefused"
         else []
     )

@@ -120,7 +120,7 @@ def test_a_row_of_the_invisible_would_be_found(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.long
 def test_what_is_kept_for_later_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    selection = presence_state.REGISTERS["selection"]
+    selection = presence_state.COALESCED_VALUES["selection"]
     monkeypatch.setattr(selection, "public", False)
     monkeypatch.setattr(selection, "apply", lambda room, member, value, now: setattr(member, "selection", value))
     assert found()

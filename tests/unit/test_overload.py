@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from koko_presence._fastpath.counters import tally
+from koko_presence._fastpath.counters import counters
 from koko_presence._fastpath.fanout import StreamFrame
 from koko_presence._fastpath.flush_scheduler import FlushScheduler
 from koko_presence._fastpath.outbox import Outbox, WriteBatch
@@ -21,7 +21,7 @@ def cursor(number: float, room: str = "video_123") -> dict[str, Any]:
 
 
 def superseded() -> int:
-    return tally.read().dropped["cursor"]["superseded"]
+    return counters.read().dropped["cursor"]["superseded"]
 
 
 def shown(client: Client) -> list[float]:
@@ -34,11 +34,11 @@ def shown(client: Client) -> list[float]:
 def test_several_cursors_of_one_turn_are_one_and_cost_one_token() -> None:
     world = World()
     ann, bob = world.person("ann"), world.person("bob")
-    for turn in range(10):
+    for iteration in range(10):
         for number in range(5):
-            ann.post(cursor(turn * 5 + number))
+            ann.post(cursor(iteration * 5 + number))
         world.sleep(0.05)
-        assert shown(bob) == [turn * 5 + 4], "the newest, in the turn in which it came"
+        assert shown(bob) == [iteration * 5 + 4], "the newest, in the turn in which it came"
 
 
 def test_a_flood_of_cursors_is_counted_and_the_last_one_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,7 +176,7 @@ class Wire:
     def send_frames(self, data: bytes) -> None: ...
 
 
-class Road:
+class Stage:
     """A FlushScheduler whose rooms have `members` receivers each; its clock moves by `write_s` per write."""
 
     def __init__(self, members: int = 1, write_s: float = 0.0) -> None:
@@ -185,14 +185,14 @@ class Road:
         self.soon: list[Callable[[], object]] = []
         self.served: list[str] = []
         self.fails = False
-        self.turn = WriteBatch(self.soon.append)
-        self.plan = FlushQueue(0.005, 0.016)
+        self.write_batch = WriteBatch(self.soon.append)
+        self.flush_queue = FlushQueue(0.005, 0.016)
         wires = [Wire() for _ in range(members)]
         for wire in wires:
             wire.send_frames = self._write  # type: ignore[method-assign]
-        self.outboxes = [Outbox(wire, 1 << 16, 1 << 20, self.turn, lambda: None) for wire in wires]
-        self.road = FlushScheduler(
-            self.plan,
+        self.outboxes = [Outbox(wire, 1 << 16, 1 << 20, self.write_batch, lambda: None) for wire in wires]
+        self.scheduler = FlushScheduler(
+            self.flush_queue,
             self,
             lambda: self.now,
             self,
@@ -201,9 +201,9 @@ class Road:
             lambda now: None,
             lambda room: None,
         )
-        self.road.shorten(None, self.turn)
+        self.scheduler.use_fast_path(None, self.write_batch)
         self.round = Round(lambda: self.now)
-        self.road.pair(self.round)
+        self.scheduler.use_round(self.round)
 
     def _write(self, data: bytes) -> None:
         self.now += self.write_s
@@ -225,15 +225,15 @@ class Road:
         room.out = [StreamFrame(b"x")]
         if not event:
             room.take_items(self.now - 1)  # forgets that somebody has looked
-            room.show_cursor(pointer(), Point(), self.now)
+            room.show_cursor(member_core(), Point(), self.now)
         room.urgent = urgent
-        self.plan.touch(room, self.now)
+        self.flush_queue.touch(room, self.now)
         return room
 
     def run(self) -> list[str]:
         """One part; who was served in it."""
         self.served.clear()
-        self.road.plan_flush(self.now)
+        self.scheduler.schedule_flush(self.now)
         soon, self.soon[:] = list(self.soon), []
         for callback in soon:
             callback()
@@ -248,54 +248,54 @@ class Point:
     x = y = 0.5
 
 
-def pointer() -> Any:
+def member_core() -> Any:
     from koko_presence._fastpath.room_core import MemberCore
 
     return MemberCore("ann", "s1", TokenBucket(20), 0.0)
 
 
 def test_playback_and_control_go_before_other_events_and_these_before_cursors() -> None:
-    road = Road()
-    road.room("cursors a")
-    road.room("typing", event=True)
-    road.room("cursors b")
-    road.room("playback", event=True, urgent=True)
-    assert road.run() == ["playback", "typing", "cursors a", "cursors b"]
+    stage = Stage()
+    stage.room("cursors a")
+    stage.room("typing", event=True)
+    stage.room("cursors b")
+    stage.room("playback", event=True, urgent=True)
+    assert stage.run() == ["playback", "typing", "cursors a", "cursors b"]
 
 
 def test_a_flush_that_fails_is_followed_by_one_for_the_cursors_that_wait() -> None:
-    road = Road()
-    room = road.room("r0")
-    late = pointer()
+    stage = Stage()
+    room = stage.room("r0")
+    late = member_core()
     for _ in range(2):
-        room.show_cursor(late, Point(), road.now)
+        room.show_cursor(late, Point(), stage.now)
         room.settle()
-    road.fails = True
-    assert road.run() == ["r0"]
-    road.fails = False
-    road.now += 0.2
-    assert road.run() == ["r0"]
+    stage.fails = True
+    assert stage.run() == ["r0"]
+    stage.fails = False
+    stage.now += 0.2
+    assert stage.run() == ["r0"]
 
 
 def test_a_long_flush_is_done_in_parts_and_what_is_urgent_overtakes() -> None:
-    road = Road(members=200, write_s=20e-6)  # 4 ms a room
+    stage = Stage(members=200, write_s=20e-6)  # 4 ms a room
     for number in range(4):
-        road.room(f"r{number}")
-    assert road.run() == ["r0"] and road.round.behind
-    urgent = road.room("playback", event=True, urgent=True)
-    assert road.run() == ["playback"], "it waited for one part, not for all rooms"
+        stage.room(f"r{number}")
+    assert stage.run() == ["r0"] and stage.round.behind
+    urgent = stage.room("playback", event=True, urgent=True)
+    assert stage.run() == ["playback"], "it waited for one part, not for all rooms"
     assert urgent.out == []
-    assert [road.run() for _ in range(3)] == [["r1"], ["r2"], ["r3"]]
-    assert not road.round.behind and road.run() == []
+    assert [stage.run() for _ in range(3)] == [["r1"], ["r2"], ["r3"]]
+    assert not stage.round.behind and stage.run() == []
 
 
 def test_a_room_in_the_line_is_not_flushed_twice() -> None:
-    road = Road(members=200, write_s=20e-6)
-    rooms = [road.room(f"r{number}") for number in range(3)]
-    road.run()
+    stage = Stage(members=200, write_s=20e-6)
+    rooms = [stage.room(f"r{number}") for number in range(3)]
+    stage.run()
     rooms[2].out = [*rooms[2].out, StreamFrame(b"y")]
-    road.plan.touch(rooms[2], road.now)
-    assert [road.run() for _ in range(3)] == [["r2"], ["r1"], []], "an event has come into it: it goes first, once"
+    stage.flush_queue.touch(rooms[2], stage.now)
+    assert [stage.run() for _ in range(3)] == [["r2"], ["r1"], []], "an event has come into it: it goes first, once"
 
 
 # --- asked for less ---------------------------------------------------------------------------------------------------

@@ -126,7 +126,7 @@ def compare(plan: list[tuple[Any, ...]]) -> None:
 
         def move_and_shut(session: Session, event: str) -> None:
             move(session, event)
-            session.gate.open = False
+            session.rate_limiter.open = False
 
         patch.setattr(Session, "move", move_and_shut)
         assert Story().play(plan) == short

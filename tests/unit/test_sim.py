@@ -185,7 +185,7 @@ def test_a_snapshot_again_and_again_would_be_found(monkeypatch: pytest.MonkeyPat
 
     def asking(self: ClusterBus, sender: int, body: bytes, now: float) -> None:
         on_packet(self, sender, body, now)
-        for room_id in list(self.edge.feeds):
+        for room_id in list(self.edge.subscriptions):
             self.fence.refresh(room_id, self.me, now)
 
     monkeypatch.setattr(ClusterBus, "_on_packet", asking)
@@ -248,7 +248,7 @@ def test_a_cursor_that_is_shown_though_it_is_hidden_would_be_found(monkeypatch: 
         show(room, member, cursor, now)
         member.share_cursor = shared
 
-    monkeypatch.setattr(presence_state.REGISTERS["cursor"], "apply", showing_all)
+    monkeypatch.setattr(presence_state.COALESCED_VALUES["cursor"], "apply", showing_all)
     found("is kept, which it hides|were not to be seen")
 
 

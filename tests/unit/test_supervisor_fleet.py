@@ -23,7 +23,7 @@ from koko_presence.process.fleet import (
 )
 from koko_presence.process.fleet_types import Exit, Kill, Phase, SendMessage, Spawn, StopListening
 from koko_presence.process.heartbeat_lateness import WINDOW_S
-from koko_presence.process.liveness import SILENT_CPU_S, START_CPU_S, STARVED_LONGEST_S, Vitals
+from koko_presence.process.liveness import SILENT_CPU_S, START_CPU_S, STARVED_LONGEST_S, ProcessStats
 from koko_presence.process.restart_backoff import PAUSES_S, STEADY_S
 
 
@@ -32,8 +32,8 @@ class Yard:
 
     def __init__(self, slots: int = 3) -> None:
         self.now = 1000.0
-        self.vitals: dict[int, Vitals] = {}
-        self.fleet = Fleet(slots, "/run/k", lambda id: self.vitals.get(id))
+        self.process_stats: dict[int, ProcessStats] = {}
+        self.fleet = Fleet(slots, "/run/k", lambda id: self.process_stats.get(id))
         self.accepting: dict[int, list[int]] = {}
         self.listening = True
         self.alive: dict[int, int] = {}  # id to slot
@@ -327,7 +327,7 @@ def test_a_worker_that_beats_is_not_dead_because_another_one_does_not_hear_it() 
 
 def test_a_worker_that_is_late_itself_does_not_judge() -> None:
     yard = Yard().boot().pass_time(1.0)
-    yard.vitals[3] = Vitals(5.0, wants_cpu=True)
+    yard.process_stats[3] = ProcessStats(5.0, wants_cpu=True)
     yard.silent.add(3)
     for _ in range(int(UNREACHABLE_S) + 5):
         yard.pass_time(1.0)
@@ -337,7 +337,7 @@ def test_a_worker_that_is_late_itself_does_not_judge() -> None:
 
 def test_a_starved_worker_whose_beats_come_late_and_with_gaps_is_not_called_unreachable() -> None:
     yard = Yard().boot().pass_time(1.0)
-    yard.vitals[1] = Vitals(5.0, wants_cpu=True)
+    yard.process_stats[1] = ProcessStats(5.0, wants_cpu=True)
     for _ in range(10):  # each time for half as long as it takes
         for _ in range(int(UNREACHABLE_S / 2)):
             yard.do(yard.fleet.on_peer_stuck(3, 1, False, yard.now))
@@ -366,7 +366,7 @@ def test_a_worker_that_gets_no_time_is_not_killed_for_its_silence() -> None:
     yard = Yard(2).boot().pass_time(1.0)
     yard.silent |= {1, 2}
     for step in range(1, 200):  # 5 % of a core for both
-        yard.vitals = {id: Vitals(3.0 + step * 0.0025, wants_cpu=True) for id in (1, 2)}
+        yard.process_stats = {id: ProcessStats(3.0 + step * 0.0025, wants_cpu=True) for id in (1, 2)}
         yard.pass_time(0.1)
     assert yard.killed == []
     yard.silent.clear()
@@ -384,7 +384,7 @@ def test_a_worker_that_has_had_its_time_or_does_not_want_any_is_hung(a_tenth_s: 
     yard.silent.add(1)
     for step in range(int(SILENT_S * 10) + 2):
         assert yard.killed == [] or step >= SILENT_S * 10
-        yard.vitals[1] = Vitals(3.0 + step * a_tenth_s, wants_cpu)
+        yard.process_stats[1] = ProcessStats(3.0 + step * a_tenth_s, wants_cpu)
         yard.pass_time(0.1, settle=False)
     assert yard.killed == [1] and 1.0 < SILENT_CPU_S < SILENT_S - 1.0
 
@@ -392,7 +392,7 @@ def test_a_worker_that_has_had_its_time_or_does_not_want_any_is_hung(a_tenth_s: 
 def test_no_worker_is_starved_for_ever() -> None:
     yard = Yard(2).boot().pass_time(1.0)
     yard.silent |= {1, 2}
-    yard.vitals = {id: Vitals(3.0, wants_cpu=True) for id in (1, 2)}
+    yard.process_stats = {id: ProcessStats(3.0, wants_cpu=True) for id in (1, 2)}
     yard.pass_time(STARVED_LONGEST_S - 1.0)
     assert yard.killed == []
     yard.pass_time(1.5, settle=False)
@@ -405,11 +405,14 @@ def test_a_worker_that_makes_progress_at_its_start_is_given_longer() -> None:
     yard.slow |= {1, 2}
     yard.do(yard.fleet.begin(yard.now))
     for second in range(3 * int(READY_WITHIN_S)):
-        yard.vitals = {1: Vitals(0.01 * second, wants_cpu=False), 2: Vitals(0.01 * second, wants_cpu=True)}
+        yard.process_stats = {
+            1: ProcessStats(0.01 * second, wants_cpu=False),
+            2: ProcessStats(0.01 * second, wants_cpu=True),
+        }
         yard.pass_time(1.0)
     assert yard.killed == []
-    yard.vitals[1] = Vitals(0.6, wants_cpu=False)  # it waits for something that does not come
-    yard.vitals[2] = Vitals(START_CPU_S + 1.0, wants_cpu=True)  # it turns in circles
+    yard.process_stats[1] = ProcessStats(0.6, wants_cpu=False)  # it waits for something that does not come
+    yard.process_stats[2] = ProcessStats(START_CPU_S + 1.0, wants_cpu=True)  # it turns in circles
     yard.pass_time(READY_WITHIN_S + 1.5, settle=False)
     assert sorted(yard.killed) == [1, 2]
 

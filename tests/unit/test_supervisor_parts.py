@@ -29,7 +29,7 @@ from koko_presence.config.reload import AT_RESTART, AT_ROLLING, read_again, sett
 from koko_presence.config.schema import Auth, Config, ConfigError, Operator, Server
 from koko_presence.process import control_channel, memory_headroom, supervisor
 from koko_presence.process.control_channel import Beat, Begin, Channel, Failed, Ready, Unpacker, pack
-from koko_presence.process.os_process import Reserve, vitals
+from koko_presence.process.os_process import Reserve, process_stats
 from koko_presence.process.runtime_folder import (
     NoServer,
     RuntimeFault,
@@ -239,15 +239,15 @@ def test_a_job_that_is_asked_for_while_it_runs_runs_once_more() -> None:
 
         jobs = OneAtATime(job)
         for _ in range(5):
-            jobs.ask()
+            jobs.request()
         await asyncio.sleep(0)
         for _ in range(5):
-            jobs.ask()
+            jobs.request()
         await asyncio.sleep(0)
         assert ran == 1
         go_on.set()
         await until(lambda: ran == 2)
-        jobs.ask()
+        jobs.request()
         await until(lambda: ran == 3)
 
     asyncio.run(test())
@@ -382,17 +382,17 @@ def test_vitals_tell_who_runs_from_who_sleeps_or_was_stopped() -> None:
     busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     idle = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     try:
-        wait_until(lambda: (found := vitals(busy.pid)) is not None and found[0] > 0.05 and found[1])
-        wait_until(lambda: (found := vitals(idle.pid)) is not None and not found[1])
-        before = vitals(idle.pid)
+        wait_until(lambda: (found := process_stats(busy.pid)) is not None and found[0] > 0.05 and found[1])
+        wait_until(lambda: (found := process_stats(idle.pid)) is not None and not found[1])
+        before = process_stats(idle.pid)
         busy.send_signal(signal.SIGSTOP)
-        wait_until(lambda: (found := vitals(busy.pid)) is not None and not found[1])
-        assert vitals(idle.pid) == before
+        wait_until(lambda: (found := process_stats(busy.pid)) is not None and not found[1])
+        assert process_stats(idle.pid) == before
     finally:
         for process in (busy, idle):
             process.kill()
             process.wait()
-    assert vitals(idle.pid) is None
+    assert process_stats(idle.pid) is None
 
 
 def test_memory_for_further_workers_is_that_of_the_machine_or_of_the_group_that_allows_less(

@@ -1,7 +1,8 @@
 """Answers a worker's HTTP requests: health check, browser SDK, demo page, development tokens, and the dispatch to tRPC.
 
 Runs on aiohttp's low-level server. Routes are exact paths and static files; `HttpSide` writes both tables before the
-server starts. Requests begin in the order received (`RequestTurns`), after the checks of rate, head size and host name.
+server starts. Requests begin in the order received (`RequestScheduler`), after the checks of rate, head size and host
+name.
 """
 
 from collections.abc import Awaitable, Callable, Iterable
@@ -25,7 +26,7 @@ from koko_presence.server.keepalive_upgrade import (
 from koko_presence.web.static_files import StaticFile, static_files
 
 from . import trpc_http
-from .request_turns import RequestTurns
+from .request_scheduler import RequestScheduler
 from .trpc_http import TrpcHttp, values_of
 
 Handler = Callable[[web.BaseRequest], web.Response]
@@ -141,13 +142,13 @@ class HttpSide:
         self._routes: dict[str, Handler] = {"/healthz": self._healthz}
         self._files: dict[str, StaticFile] = {}
         self._trpc: TrpcHttp | None = None
-        self._turns = RequestTurns()
-        self._turn: Callable[[web.BaseRequest], bool] = lambda request: False
+        self._request_scheduler = RequestScheduler()
+        self._upgrade: Callable[[web.BaseRequest], bool] = lambda request: False
 
-    def add_websocket(self, paths: Iterable[str], turn: Callable[[web.BaseRequest], bool]) -> None:
-        """Register the WebSocket `paths`; `turn` takes the connection of an upgrade request and returns False when it
-        cannot."""
-        self._turn = turn
+    def add_websocket(self, paths: Iterable[str], upgrade: Callable[[web.BaseRequest], bool]) -> None:
+        """Register the WebSocket `paths`; `upgrade` takes the connection of an upgrade request and returns False when
+        it cannot."""
+        self._upgrade = upgrade
         self._routes |= dict.fromkeys(paths, _upgrade_required)
 
     def add_trpc(self, trpc: TrpcHttp) -> None:
@@ -193,11 +194,11 @@ class HttpSide:
             return refused
         if self._local_only and not is_own(request.headers.getall("host", [])):
             return answer(421, {"error": "serve --dev answers to localhost and to addresses, and to no other name."})
-        await self._turns.wait()
-        if upgrade and self._turn(request):
+        await self._request_scheduler.wait()
+        if upgrade and self._upgrade(request):
             raise given_away()
         if self._trpc is not None and request.path.startswith(trpc_http.PATH):
-            return await self._trpc.handle(request, use.may_ask_for(values))
+            return await self._trpc.handle(request, use.may_query_for(values))
         route = self._routes.get(request.path)
         file = self._files.get(request.path)
         if route is None and file is None:

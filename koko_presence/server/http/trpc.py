@@ -168,7 +168,7 @@ def wrap(value: Any, wrapped: bool) -> Any:
 # --- a request ----------------------------------------------------------------------------------------------------
 
 
-class Asked(NamedTuple):
+class RawRequest(NamedTuple):
     """The parts of a request that tRPC uses. `paths` is the path after /trpc/; `content_type` is None without one."""
 
     method: str
@@ -191,24 +191,25 @@ class Call(NamedTuple):
 class Request:
     """The calls of one request. Errors of the constructor: TrpcError for the whole request."""
 
-    def __init__(self, asked: Asked, kinds: Mapping[str, ProcedureKind]) -> None:
-        self._asked = asked
+    def __init__(self, raw_request: RawRequest, kinds: Mapping[str, ProcedureKind]) -> None:
+        self._raw_request = raw_request
         self._inputs: list[Input] | TrpcError | None = None
-        if asked.method == "POST" and _media_type(asked.content_type) != "application/json":
+        if raw_request.method == "POST" and _media_type(raw_request.content_type) != "application/json":
             # strict: this content type makes a browser send a CORS preflight before a cross-site request with cookies
-            what = "Missing content-type header" if asked.content_type is None else "Unsupported content-type"
-            named = "" if asked.content_type is None else f' "{asked.content_type[:100]}"'
+            what = "Missing content-type header" if raw_request.content_type is None else "Unsupported content-type"
+            named = "" if raw_request.content_type is None else f' "{raw_request.content_type[:100]}"'
             raise TrpcError("UNSUPPORTED_MEDIA_TYPE", f"{what}{named}; send application/json")
-        paths = asked.paths.split(",") if asked.batch else [asked.paths]
+        paths = raw_request.paths.split(",") if raw_request.batch else [raw_request.paths]
         if len(paths) > MAX_BATCH:
             raise TrpcError("BAD_REQUEST", f"Batch call exceeds maximum size of {MAX_BATCH}")
-        if asked.jsonl and not asked.batch:
+        if raw_request.jsonl and not raw_request.batch:
             raise TrpcError("BAD_REQUEST", "Streaming requests must be batched (you can do a batch of 1)")
         found = {kind for path in paths if (kind := kind_of(path, kinds)) is not None}
         if len(found) > 1:
             raise TrpcError("BAD_REQUEST", f"Cannot mix procedure types in call: {', '.join(sorted(found))}")
         self.calls = [
-            Call(path, path.removeprefix(PREFIX), _refusal(asked.method, path, kind_of(path, kinds))) for path in paths
+            Call(path, path.removeprefix(PREFIX), _refusal(raw_request.method, path, kind_of(path, kinds)))
+            for path in paths
         ]
 
     def input(self, index: int) -> Any:
@@ -233,12 +234,12 @@ class Request:
         return self._inputs
 
     def _parse(self) -> list[Input]:
-        asked = self._asked
-        data = asked.query_input if asked.method == "GET" else asked.body
+        raw_request = self._raw_request
+        data = raw_request.query_input if raw_request.method == "GET" else raw_request.body
         if not data:
             return [NOTHING] * len(self.calls)
         value = read_json(data)
-        if not asked.batch:
+        if not raw_request.batch:
             return [unwrap(value)]
         if not isinstance(value, dict):
             raise TrpcError("BAD_REQUEST", '"input" needs to be an object when doing a batch call')
@@ -280,16 +281,16 @@ def envelope(path: str | None, outcome: Outcome, wrapped: bool) -> dict[str, Any
     return {"result": {} if outcome is UNSET else {"data": wrap(outcome, wrapped)}}
 
 
-def answer(asked: Asked, request: Request, outcomes: Sequence[Outcome]) -> Answer:
+def answer(raw_request: RawRequest, request: Request, outcomes: Sequence[Outcome]) -> Answer:
     """The response to a request with these outcomes of its calls; 207 when the statuses of a batch differ."""
     statuses = {outcome.status if isinstance(outcome, TrpcError) else 200 for outcome in outcomes}
     errors = [outcome for outcome in outcomes if isinstance(outcome, TrpcError)]
     wrapped = request.wrapped
-    if asked.jsonl:
+    if raw_request.jsonl:
         return _one_line(request, outcomes, errors)
     envelopes = [envelope(call.path, outcome, wrapped) for call, outcome in zip(request.calls, outcomes, strict=True)]
     status = statuses.pop() if len(statuses) == 1 else 207
-    return Answer(status, _headers(errors), encode(envelopes if asked.batch else envelopes[0]))
+    return Answer(status, _headers(errors), encode(envelopes if raw_request.batch else envelopes[0]))
 
 
 def _one_line(request: Request, outcomes: Sequence[Outcome], errors: Sequence[TrpcError]) -> Answer:

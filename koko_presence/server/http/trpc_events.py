@@ -23,7 +23,7 @@ _REPLIES = frozenset(("ack", "pong", "active"))  # not delivered: the call has i
 Id = int | str
 
 
-class Told(msgspec.Struct, rename="camel"):
+class EventHead(msgspec.Struct, rename="camel"):
     """The fields of a session's message that select its subscriptions."""
 
     type: str
@@ -37,7 +37,7 @@ class Filter(msgspec.Struct, rename="camel"):
     room_id: RoomId | UnsetType = UNSET
 
 
-_told = msgspec.json.Decoder(Told)
+_event_heads = msgspec.json.Decoder(EventHead)
 
 
 class _Params(msgspec.Struct):
@@ -70,26 +70,26 @@ class Subscription(NamedTuple):
     room_id: str | UnsetType
     wrapped: bool
 
-    def wants(self, told: Told) -> bool:
-        return self.room_id is UNSET or told.room_id is UNSET or told.room_id == self.room_id
+    def wants(self, head: EventHead) -> bool:
+        return self.room_id is UNSET or head.room_id is UNSET or head.room_id == self.room_id
 
 
 class Subscriptions:
     """The subscriptions of one socket. `authenticated` is the session's message of that type, once it has been written.
     Written by its `TrpcSocket`."""
 
-    __slots__ = ("_hearing", "_live", "_starting", "authenticated")
+    __slots__ = ("_delivering", "_live", "_starting", "authenticated")
 
     def __init__(self) -> None:
         self._live: dict[Id, Subscription] = {}
         self._starting: dict[bytes, Id] = {}  # subscriptions whose `started` is not written yet
-        self._hearing: dict[Id, Subscription] = {}  # subscriptions whose `started` is written
+        self._delivering: dict[Id, Subscription] = {}  # subscriptions whose `started` is written
         self.authenticated: bytes | None = None
 
     @property
-    def heard(self) -> bool:
+    def is_delivering(self) -> bool:
         """True when at least one subscription gets events."""
-        return bool(self._hearing)
+        return bool(self._delivering)
 
     def add(self, id_: Id, given: Input) -> bytes:
         """Add a subscription and return its `started`. Errors: TrpcError BAD_REQUEST."""
@@ -110,14 +110,14 @@ class Subscriptions:
 
     def stop(self, id_: Id) -> bytes | None:
         """Remove a subscription and return its `stopped`; None when there is no such subscription."""
-        self._hearing.pop(id_, None)
+        self._delivering.pop(id_, None)
         if self._live.pop(id_, None) is None:
             return None
         return trpc.encode({"id": id_, "result": {"type": "stopped"}})
 
     def clear(self) -> None:
         """Remove all subscriptions; the socket is closed."""
-        for each in (self._live, self._starting, self._hearing):
+        for each in (self._live, self._starting, self._delivering):
             each.clear()
 
     def begin(self, written: bytes) -> Iterator[bytes]:
@@ -126,25 +126,25 @@ class Subscriptions:
         id_ = self._starting.pop(written, None)
         subscription = None if id_ is None else self._live.get(id_)
         if id_ is not None and subscription is not None:
-            self._hearing[id_] = subscription
+            self._delivering[id_] = subscription
             if self.authenticated is not None:
                 yield _event(id_, subscription, self.authenticated)
 
     def translate(self, payload: bytes) -> Iterator[bytes]:
         """The envelopes for one message that the session writes: one for each subscription that selects it."""
-        told = _told.decode(payload)
-        if told.type in _REPLIES:
+        head = _event_heads.decode(payload)
+        if head.type in _REPLIES:
             return
-        if told.type == "error":
-            if told.id is None:  # an error without a call; errors of calls are in their own answers
+        if head.type == "error":
+            if head.id is None:  # an error without a call; errors of calls are in their own answers
                 yield trpc.encode({"id": None, "error": _error_of(payload).shape(None)})
             return
-        if told.id is not None:
+        if head.id is not None:
             payload = _without_id(payload)
-        if told.type == "authenticated":
+        if head.type == "authenticated":
             self.authenticated = payload
-        for id_, subscription in self._hearing.items():
-            if subscription.wants(told):
+        for id_, subscription in self._delivering.items():
+            if subscription.wants(head):
                 yield _event(id_, subscription, payload)
 
 

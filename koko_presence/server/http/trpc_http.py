@@ -13,13 +13,13 @@ from aiohttp import web
 from msgspec import UNSET
 
 from koko_presence.auth.http_auth import HttpAuthenticator
-from koko_presence.auth.identity import AskedTooOften, Identity, MayAsk, TokenRefused, VerifierUnavailable, freely
+from koko_presence.auth.identity import Identity, MayQuery, TokenRefused, TooManyQueries, VerifierUnavailable, unlimited
 from koko_presence.protocol.errors import PresenceError
 from koko_presence.server.origins import Origins, Values
 from koko_presence.server.rpc import Caller, Procedures
 
 from . import trpc
-from .trpc import Asked, Call, Outcome, ProcedureKind, Request, TrpcError
+from .trpc import Call, Outcome, ProcedureKind, RawRequest, Request, TrpcError
 
 log = logging.getLogger("koko_presence.trpc")
 
@@ -36,7 +36,7 @@ PREFLIGHT = {
 
 def unauthorized(refused: TokenRefused) -> TrpcError:
     """The tRPC error of a missing or refused token, or of one that cannot be checked now."""
-    if isinstance(refused, AskedTooOften):
+    if isinstance(refused, TooManyQueries):
         return trpc.from_presence(PresenceError("RATE_LIMITED", f"{refused}.", retry_after_s=refused.retry_after_s))
     if isinstance(refused, VerifierUnavailable):
         return trpc.from_presence(PresenceError("UNAVAILABLE", f"{refused}.", retry_after_s=refused.retry_after_s))
@@ -58,17 +58,17 @@ class TrpcHttp:
     def __init__(
         self,
         procedures: Procedures,
-        callers: HttpAuthenticator,
+        authenticator: HttpAuthenticator,
         origins: Callable[[], Origins],
         unix_s: Callable[[], float],
     ) -> None:
         self._procedures = procedures
-        self._callers = callers
+        self._authenticator = authenticator
         self._origins = origins
         self._unix_s = unix_s
 
-    async def handle(self, request: web.BaseRequest, may_ask: MayAsk = freely) -> web.StreamResponse:
-        """Answer one request below /trpc/; `may_ask` counts remote checks of tokens against the limits of its
+    async def handle(self, request: web.BaseRequest, may_query: MayQuery = unlimited) -> web.StreamResponse:
+        """Answer one request below /trpc/; `may_query` counts remote checks of tokens against the limits of its
         address."""
         origin = request.headers.getall("origin", [])
         if not self._origins().allow(values_of(request)):
@@ -82,19 +82,19 @@ class TrpcHttp:
         if origin:
             cors["access-control-expose-headers"] = "retry-after"
         try:
-            asked = await self._read(request)
-            calls = Request(asked, KINDS)
+            raw_request = await self._read(request)
+            calls = Request(raw_request, KINDS)
         except TrpcError as error:
             response = _response(trpc.refuse(error), cors)
             if error.code in ("PAYLOAD_TOO_LARGE", "TIMEOUT"):
                 response.force_close()  # the rest of the body is not read
             return response
-        outcomes = await self._run(request, calls, may_ask)
-        return _response(trpc.answer(asked, calls, outcomes), cors)
+        outcomes = await self._run(request, calls, may_query)
+        return _response(trpc.answer(raw_request, calls, outcomes), cors)
 
-    async def _read(self, request: web.BaseRequest) -> Asked:
+    async def _read(self, request: web.BaseRequest) -> RawRequest:
         content_type, query_input = request.headers.get("content-type"), request.query.get("input")
-        return Asked(
+        return RawRequest(
             method=request.method,
             paths=clean(request.path[len(PATH) :]),
             batch=request.query.get("batch") == "1",
@@ -104,16 +104,16 @@ class TrpcHttp:
             jsonl=request.headers.get("trpc-accept") == "application/jsonl",
         )
 
-    async def _run(self, request: web.BaseRequest, calls: Request, may_ask: MayAsk) -> list[Outcome]:
+    async def _run(self, request: web.BaseRequest, calls: Request, may_query: MayQuery) -> list[Outcome]:
         """Execute all calls concurrently, each once, and return their outcomes in order."""
         if all(call.refusal is not None for call in calls.calls):
             return [call.refusal for call in calls.calls]
         try:
-            answer = self._callers.identify(
+            answer = self._authenticator.identify(
                 request.headers,
                 origin_allowed=self._cookie_counts(request),
                 now_s=self._unix_s(),
-                may_ask=may_ask,
+                may_query=may_query,
             )
             identity = answer if isinstance(answer, Identity) else await answer
         except TokenRefused as refused:

@@ -36,7 +36,7 @@ NO_TOKEN = "There is no token: give wsLink connectionParams, as in () => ({ toke
 RECONNECT = b'{"id":null,"method":"reconnect"}'
 
 
-class Asking(NamedTuple):
+class PendingCall(NamedTuple):
     """One call of this socket."""
 
     id: Id
@@ -71,10 +71,10 @@ class TrpcSocket:
 
     def on_open(self, connection: "Connection") -> None:
         """Authenticate by the headers of the handshake, unless the first message is to contain connectionParams."""
-        connection.take_long()
+        connection.allow_long_messages()
         if connection.is_proxied:
             self._session.bound_delivery()
-        self._session.login.cookie, connection.cookie = connection.cookie, None
+        self._session.authentication.cookie, connection.cookie = connection.cookie, None
         self._bearer = _bearer(connection.headers.get("authorization", ""))
         self._wants_params = parse_qs(connection.target.partition("?")[2]).get("connectionParams") == ["1"]
         if not self._wants_params:
@@ -88,7 +88,7 @@ class TrpcSocket:
             return
         if session.state == "closed":
             return
-        session.activity.note_life(session.hub.clock())  # sent by the client's script: even PONG shows that it runs
+        session.activity.note_received(session.hub.clock())  # sent by the client's script: even PONG shows that it runs
         if data in (b"PING", b"PONG"):
             session.on_ping()
             if data == b"PING":
@@ -137,10 +137,10 @@ class TrpcSocket:
     def on_pong(self, count: int = 1) -> None:
         self._session.on_pong(count)
 
-    def on_rest(self, until: float) -> None:
-        self._session.on_rest(until)
+    def on_throttled(self, until: float) -> None:
+        self._session.on_throttled(until)
 
-    def on_uninvited(self) -> None:
+    def on_preauth_limit(self) -> None:
         """Stop reading after too many frames before authentication or after its failure. The connection stays open
         until the timeout of `auth`: wsLink would reconnect at once after a close [A2]."""
         self._connection.stop_reading()
@@ -179,7 +179,7 @@ class TrpcSocket:
         auth = {name: params[name] for name in ("token", "resumeToken") if params.get(name) is not None}
         if bearer:
             auth.setdefault("token", bearer)
-        if "token" not in auth and session.login.cookie is None:
+        if "token" not in auth and session.authentication.cookie is None:
             session.refuse(PresenceError("UNAUTHENTICATED", NO_TOKEN))
         else:
             session.on_text(trpc.encode({"type": "auth", **auth}))
@@ -188,12 +188,12 @@ class TrpcSocket:
 
     # --- failed authentication --------------------------------------------------------------------------------------
 
-    def _stay(self, reason: str) -> None:
+    def _refuse_later(self, reason: str) -> None:
         """Keep the connection open after a failed authentication, until the timeout of `auth`. Requests, held ones
         included, are answered with the reason, up to `MAX_REFUSALS`."""
         session, hub = self._session, self._session.hub
         self._refused = reason
-        self._connection.expel()
+        self._connection.restore_preauth_limit()
         left_s = max(0.0, session.opened_at + hub.limits.auth_timeout_s - hub.clock())
         self._timer = hub.timers.call_later(left_s, lambda: self._connection.close(4401, CLOSES[4401].reason))
         for raw in session.held.take(CALLS):
@@ -265,14 +265,14 @@ class TrpcSocket:
             except TrpcError as error:
                 self._fail(id_, path, error, given.wrapped)
         else:
-            self._ask(Asking(id_, Call(path, path.removeprefix(trpc.PREFIX), None), given, size), within)
+            self._start_call(PendingCall(id_, Call(path, path.removeprefix(trpc.PREFIX), None), given, size), within)
 
-    def _ask(self, asking: Asking, within: bool) -> None:
-        if within and self._calls < MAX_WAITING and self._session.held.reserve(asking.size):
+    def _start_call(self, pending: PendingCall, within: bool) -> None:
+        if within and self._calls < MAX_WAITING and self._session.held.reserve(pending.size):
             self._calls += 1
-            self._session.hub.await_answer(self._answer(asking))
+            self._session.hub.await_answer(self._answer(pending))
         else:
-            self._fail(asking.id, asking.call.path, trpc.from_presence(_busy(within)), asking.input.wrapped)
+            self._fail(pending.id, pending.call.path, trpc.from_presence(_busy(within)), pending.input.wrapped)
 
     def _refuse_busy(self, data: bytes, within: bool) -> None:
         """Refuse each request of a message that does not fit into the held messages."""
@@ -282,33 +282,35 @@ class TrpcSocket:
         for id_, path, wrapped in requests:
             self._fail(id_, path, trpc.from_presence(_busy(within)), wrapped)
 
-    async def _answer(self, asking: Asking) -> None:
+    async def _answer(self, pending: PendingCall) -> None:
         caller = Caller(self._session.identity, self._session.session_id)
         try:
-            outcome = await outcome_of(self, caller, asking.call, asking.input.value)
+            outcome = await outcome_of(self, caller, pending.call, pending.input.value)
         finally:
             self._calls -= 1
-            self._session.held.release(asking.size)
+            self._session.held.release(pending.size)
         if isinstance(outcome, TrpcError):
-            self._fail(asking.id, asking.call.path, outcome, asking.input.wrapped)
+            self._fail(pending.id, pending.call.path, outcome, pending.input.wrapped)
             return
         result = (
-            {"type": "data"} if outcome is UNSET else {"type": "data", "data": trpc.wrap(outcome, asking.input.wrapped)}
+            {"type": "data"}
+            if outcome is UNSET
+            else {"type": "data", "data": trpc.wrap(outcome, pending.input.wrapped)}
         )
-        self._write(trpc.encode({"id": asking.id, "result": result}))
+        self._write(trpc.encode({"id": pending.id, "result": result}))
 
     async def call(self, caller: Caller, name: str, input: Any) -> Any:
         """Execute a procedure for this socket. A heartbeat that names no room and no session is the session's own, and
         not one of leases [D3, D7]."""
         if name == "heartbeat":
-            asked = read(input, HeartbeatInput)
-            if (asked.room_id, asked.session_id, asked.client_key) == (UNSET, UNSET, UNSET):
+            parsed = read(input, HeartbeatInput)
+            if (parsed.room_id, parsed.session_id, parsed.client_key) == (UNSET, UNSET, UNSET):
                 session, now = self._session, self._session.hub.clock()
-                beat = Heartbeat(status=asked.status, client_time=asked.client_time)
+                beat = Heartbeat(status=parsed.status, client_time=parsed.client_time)
                 session.dispatch(beat, trpc.encode(beat), True, now)
                 wall = session.hub.wall
                 return HeartbeatResult(
-                    success=True, renewed=0, timestamp=wall.iso(now), server_time=wall.ms(now), echo=asked.client_time
+                    success=True, renewed=0, timestamp=wall.iso(now), server_time=wall.ms(now), echo=parsed.client_time
                 )
         return await self._session.hub.procedures.call(caller, name, input)
 
@@ -339,7 +341,7 @@ class TrpcSocket:
         if not self._open and self._subscriptions.authenticated is not None:
             self._open = True
             self._session.hub.timers.call_soon(self._opened)  # not at once: the outbox is being written
-        if not self._shown and self._open and self._subscriptions.heard:
+        if not self._shown and self._open and self._subscriptions.is_delivering:
             self._shown = True
             self._session.hub.timers.call_soon(self._show_rooms)
 
@@ -351,14 +353,14 @@ class TrpcSocket:
     def promote(self) -> None:
         self._connection.promote()
 
-    def invite(self) -> None:
-        self._connection.invite()
+    def lift_preauth_limit(self) -> None:
+        self._connection.lift_preauth_limit()
 
     def close(self, code: int, reason: str = "") -> None:
         """Close the connection. With 1012 the client is first requested to open its next connection. A client whose
         authentication failed stays connected: wsLink would reconnect at once after a close [A2]."""
         if code == 4401 and not self._open:
-            self._stay(self._session.refusal or "There is no valid token.")
+            self._refuse_later(self._session.refusal or "There is no valid token.")
             return
         if code == 1012:
             self._connection.send_text(RECONNECT)

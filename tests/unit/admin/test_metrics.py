@@ -10,11 +10,11 @@ import pytest
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from koko_presence._fastpath.counters import tally
+from koko_presence._fastpath.counters import counters as counter_set
 from koko_presence.admin.metrics import FAMILIES, CounterAggregator, render
 from koko_presence.admin.upstream_metrics import Upstreams
 from koko_presence.protocol import metric_types
-from koko_presence.protocol.metric_types import BOUNDS_S, Counters, Histogram, MainCounts, Tallies
+from koko_presence.protocol.metric_types import BOUNDS_S, Counters, CounterTotals, Histogram, MainCounts
 from tests.world import Client, World
 
 DOCS = Path(__file__).parents[3] / "docs"
@@ -28,7 +28,7 @@ def histogram(**of: int) -> Histogram:
 
 def counters(**changes: Any) -> Counters:
     """A worker that has counted something of everything."""
-    tallies: dict[str, Any] = {
+    totals: dict[str, Any] = {
         "accepted": 5,
         "turned_away": 2,
         "joins": 4,
@@ -61,7 +61,7 @@ def counters(**changes: Any) -> Counters:
         "send_queue_bytes": 77,
         "slow_receivers": 1,
         "lag_max_s": 0.5,
-        "turn_cpu_max_s": 0.012,
+        "iteration_cpu_max_s": 0.012,
         "cpu_s": 1.25,
         "resident_bytes": 60_000_000,
         "started_s": 1_736_937_000.5,
@@ -75,16 +75,16 @@ def counters(**changes: Any) -> Counters:
         "recovering": False,
     }
     for name, value in changes.items():
-        (tallies if name in tallies else gauges)[name] = value
-    return Counters(tallies=Tallies(**tallies), **gauges)
+        (totals if name in totals else gauges)[name] = value
+    return Counters(totals=CounterTotals(**totals), **gauges)
 
 
 def told(
-    *workers: Counters | None, ledger: CounterAggregator | None = None, main: MainCounts | None = None
+    *workers: Counters | None, aggregator: CounterAggregator | None = None, main: MainCounts | None = None
 ) -> dict[str, Metric]:
     """The families of the text by name, as Prometheus reads it."""
     snapshots = [(str(i), None if each is None else msgspec.msgpack.encode(each)) for i, each in enumerate(workers)]
-    families = text_string_to_metric_families(render(snapshots, restarts=6, ledger=ledger, main=main))
+    families = text_string_to_metric_families(render(snapshots, restarts=6, aggregator=aggregator, main=main))
     return {family.name.removeprefix("koko_presence_"): family for family in families}
 
 
@@ -190,9 +190,9 @@ def test_labels_come_from_tables() -> None:
         "code": {*metric_types.CLOSE_CODES, metric_types.OTHER},
         "worker": {"0"},
     }
-    read = tally.read()
+    read = counter_set.read()
     read.upstream_requests = {name: upstream.results for name, upstream in Upstreams().items()}
-    for family in told(msgspec.structs.replace(counters(), tallies=read)).values():
+    for family in told(msgspec.structs.replace(counters(), totals=read)).values():
         for sample in family.samples:
             for label, text in sample.labels.items():
                 assert family.name.endswith("build_info") or label == "le" or text in allowed[label], (
@@ -217,7 +217,7 @@ def test_nobody_answers() -> None:
 
 
 def test_a_sum_never_falls() -> None:
-    ledger, joins = CounterAggregator(), []
+    aggregator, joins = CounterAggregator(), []
     for workers in (
         (counters(joins=10), counters(joins=20)),
         (counters(joins=11), None),  # busy just now
@@ -225,7 +225,7 @@ def test_a_sum_never_falls() -> None:
         (counters(joins=12), counters(joins=3, started_s=2.0)),
         (None, counters(joins=2, started_s=3.0)),  # and once more
     ):
-        families = told(*workers, ledger=ledger)
+        families = told(*workers, aggregator=aggregator)
         joins.append(value(families, "joins_total"))
     assert joins == [30, 31, 33, 35, 37]
     assert value(families, "broadcast_duration_seconds_count") == 5 * 4, "four workers there have been"
@@ -237,7 +237,7 @@ def test_a_sum_never_falls() -> None:
 # --- what is counted ----------------------------------------------------------------------------------------------
 
 
-def difference(before: Tallies, after: Tallies) -> dict[str, Any]:
+def difference(before: CounterTotals, after: CounterTotals) -> dict[str, Any]:
     """What was counted between two readings, without zeros."""
 
     def less(a: Any, b: Any) -> Any:
@@ -267,7 +267,7 @@ def cursor(number: float, room: str = "video_123") -> dict[str, Any]:
 
 @pytest.mark.parametrize("workers", [1, 4])
 def test_what_everybody_gets_is_counted_to_the_last_message(workers: int) -> None:
-    before = tally.read()
+    before = counter_set.read()
     world = World(workers=workers)
     people = [world.client().auth(f"user_{i}", caps=["cursors"] if i % 3 == 0 else []).join() for i in range(7)]
     for step in range(40):
@@ -283,7 +283,7 @@ def test_what_everybody_gets_is_counted_to_the_last_message(workers: int) -> Non
         world.sleep(0.06)
     people[6].send(type="leave", roomId="video_123")
     world.sleep(1.0)
-    found = difference(before, tally.read())
+    found = difference(before, counter_set.read())
     assert found["sent"] == got(*people)
     assert found["sent"]["cursor_moved"] > 500 and "other" not in found["sent"]
     assert found["received"]["cursor"] == sum(1 + step % 7 for step in range(40))
@@ -296,11 +296,11 @@ def test_what_everybody_gets_is_counted_to_the_last_message(workers: int) -> Non
 def test_cursors_that_come_too_fast_are_counted_as_superseded_by_the_last_one() -> None:
     world = World()
     ann, bob = world.person("ann"), world.person("bob")
-    before = tally.read()
+    before = counter_set.read()
     for number in range(10):
         ann.post(cursor(number))
     world.sleep(0.3)
-    found = difference(before, tally.read())
+    found = difference(before, counter_set.read())
     assert found["received"] == {"cursor": 10}
     assert found["dropped"]["cursor"]["superseded"] == 10 - found["sent"]["cursor_moved"]
     assert bob.last("cursor_moved")["data"]["timestamp"] == 9
@@ -309,7 +309,7 @@ def test_cursors_that_come_too_fast_are_counted_as_superseded_by_the_last_one() 
 def test_what_a_slow_receiver_misses_is_dropped_and_not_sent() -> None:
     world = World()
     ann, bob, cat = (world.person(user) for user in ("ann", "bob", "cat"))
-    before, at = tally.read(), got(ann, bob, cat)
+    before, at = counter_set.read(), got(ann, bob, cat)
     bob.unsent_bytes = 66 * 1024
     for number in range(6):  # the first of them finds out that bob is slow; of the rest he gets the last
         ann.send(cursor(number))
@@ -317,7 +317,7 @@ def test_what_a_slow_receiver_misses_is_dropped_and_not_sent() -> None:
     bob.unsent_bytes = 0
     bob.session.on_writable()
     world.settle()
-    found = difference(before, tally.read())
+    found = difference(before, counter_set.read())
     assert found["dropped"] == {"cursor": {"slow_receiver": 4}}
     assert found["sent"] == got(ann, bob, cat) - at == {"cursor_moved": 6 + 2}
 
@@ -325,14 +325,14 @@ def test_what_a_slow_receiver_misses_is_dropped_and_not_sent() -> None:
 def test_what_is_no_message_of_ours_is_counted_without_its_words() -> None:
     world = World()
     ann = world.person("ann")
-    before = tally.read()
+    before = counter_set.read()
     for data in (b"{", b'{"type":"drop table"}', b'{"type":"cursor","roomId":"video_123"}', b'{"type":7}'):
         ann.post(data)
     ann.session.on_binary(b"")
     stranger = world.client()
     stranger.post(cursor(1))
     stranger.post(type="auth", token="bad")
-    found = difference(before, tally.read())
+    found = difference(before, counter_set.read())
     assert found["received"] == {"invalid": 4, "cursor": 2, "auth": 1}
     assert found["auth"] == {"refused": 1}
     assert found["dropped"] == {
@@ -344,11 +344,11 @@ def test_what_is_no_message_of_ours_is_counted_without_its_words() -> None:
 def test_refusals_of_owners_are_counted_by_their_reason() -> None:
     world = World(max_users_per_room=1)
     ann, bob = world.person("ann"), world.person("bob")
-    before = tally.read()
+    before = counter_set.read()
     bob.send(type="join", roomId="video_123", roomType="video")
     bob.send(type="join", roomId="brand_new")
     ann.send(type="control_grant", roomId="video_123", data={"toUserId": "nobody"})
-    assert difference(before, tally.read())["dropped"] == {
+    assert difference(before, counter_set.read())["dropped"] == {
         "join": {"room_full": 1, "invalid_message": 1},
         "control_grant": {ann.last("error")["code"].lower(): 1},
     }

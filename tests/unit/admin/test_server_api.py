@@ -294,16 +294,18 @@ def test_the_live_page_lets_nothing_foreign_in() -> None:
 
 
 def test_stats_are_the_numbers_of_all_workers_and_of_those_that_are_gone() -> None:
-    ledger = CounterAggregator()
+    aggregator = CounterAggregator()
     encode = msgspec.msgpack.encode
     first, second = counters(), counters()
-    first.tallies.joins, second.tallies.joins = 7, 3
+    first.totals.joins, second.totals.joins = 7, 3
     first.connections, second.connections = 5, 6
-    both = stats([("0", encode(first)), ("1", encode(second))], ledger=ledger)
+    both = stats([("0", encode(first)), ("1", encode(second))], aggregator=aggregator)
     assert (both.connections, both.totals.joins, both.missing, both.ready) == (11, 10, [], True)
     newer: Counters = msgspec.structs.replace(second, started_s=second.started_s + 9)
-    newer.tallies = msgspec.structs.replace(second.tallies, joins=1)
-    later = stats([("0", None), ("1", encode(newer))], ledger=ledger, restarts=1, unready="1 of 2 workers serve")
+    newer.totals = msgspec.structs.replace(second.totals, joins=1)
+    later = stats(
+        [("0", None), ("1", encode(newer))], aggregator=aggregator, restarts=1, unready="1 of 2 workers serve"
+    )
     assert (later.connections, later.totals.joins, later.missing) == (6, 11, [0]), "no total ever falls"
     assert (later.ready, later.reason, later.restarts) == (False, "1 of 2 workers serve", 1)
     assert [row.up for row in later.workers] == [False, True]

@@ -199,10 +199,10 @@ class Terminal(io.StringIO):
 
 
 def answers(*given: Reading | Exception | type[BaseException]) -> Callable[[str], Reading]:
-    """Stands in for `ask`: one after the other, then Ctrl-C."""
+    """Stands in for `fetch`: one after the other, then Ctrl-C."""
     left = list(given)
 
-    def ask(url: str) -> Reading:
+    def fetch(url: str) -> Reading:
         if not left:
             raise KeyboardInterrupt
         answer = left.pop(0)
@@ -210,25 +210,25 @@ def answers(*given: Reading | Exception | type[BaseException]) -> Callable[[str]
             return answer
         raise answer
 
-    return ask
+    return fetch
 
 
 def test_once_is_one_plain_screen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(top, "ask", answers(BEFORE, NOW))
+    monkeypatch.setattr(top, "fetch", answers(BEFORE, NOW))
     out = Terminal()
     assert top.run("http://x/metrics", 0.0, True, out) == 0
     assert "cursor 1,000" in out.getvalue() and "\x1b" not in out.getvalue() and out.getvalue().endswith("\n")
 
 
 def test_what_is_no_terminal_gets_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(top, "ask", answers(BEFORE, NOW))
+    monkeypatch.setattr(top, "fetch", answers(BEFORE, NOW))
     out = io.StringIO()
     assert top.run("http://x/metrics", 0.0, False, out) == 0
     assert "cursor 1,000" in out.getvalue() and out.getvalue().isascii(), "nobody has said that it can show more"
 
 
 def test_the_terminal_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(top, "ask", answers(BEFORE, NOW, Unreachable("it is gone"), NOW))
+    monkeypatch.setattr(top, "fetch", answers(BEFORE, NOW, Unreachable("it is gone"), NOW))
     before = signal.getsignal(signal.SIGTERM)
     out = Terminal()
     assert top.run("http://x/metrics", 0.0, False, out) == 0
@@ -239,7 +239,7 @@ def test_the_terminal_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_terminal_is_given_back_after_a_fault_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(top, "ask", answers(BEFORE, ZeroDivisionError))
+    monkeypatch.setattr(top, "fetch", answers(BEFORE, ZeroDivisionError))
     out = Terminal()
     with pytest.raises(ZeroDivisionError):
         top.run("http://x/metrics", 0.0, False, out)

@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from koko_presence.auth.http_client import Answer, AskFailed
+from koko_presence.auth.http_client import Answer, RequestFailed
 
 NOW = 1_700_000_000
 GOOD = {"sub": "ann", "exp": NOW + 600}
@@ -17,12 +17,12 @@ class Clock:
         return self.now
 
 
-class FakeAsker:
+class FakeHttpClient:
     """Answers with `body`, or fails while `body` is None. `hold` keeps all waiting until it is set."""
 
     def __init__(self, body: bytes | None = None, status: int = 200) -> None:
         self.body, self.status = body, status
-        self.asked: list[tuple[str, dict[str, str], bytes]] = []
+        self.requests: list[tuple[str, dict[str, str], bytes]] = []
         self.hold: asyncio.Event | None = None
         self.closed = False
 
@@ -30,12 +30,12 @@ class FakeAsker:
         return await self.post(url, headers, b"")
 
     async def post(self, url: str, headers: Any, body: bytes) -> Answer:
-        self.asked.append((url, dict(headers or {}), body))
+        self.requests.append((url, dict(headers or {}), body))
         await asyncio.sleep(0)
         if self.hold is not None:
             await self.hold.wait()
         if self.body is None:
-            raise AskFailed("it did not answer within 1 s")
+            raise RequestFailed("it did not answer within 1 s")
         return Answer(self.status, self.body)
 
     async def close(self) -> None:

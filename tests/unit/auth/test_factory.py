@@ -20,7 +20,7 @@ from tests.provider import jwk, jwk_set, private_pem, public_pem, signed
 from tests.unit.config.test_schema import SECRET, faults, written
 from tests.waiting import until
 
-from .fakes import GOOD, NOW, FakeAsker
+from .fakes import GOOD, NOW, FakeHttpClient
 
 JWKS = '[auth]\nalgorithms = ["EdDSA"]\n[auth.jwks]\nurl = "https://id.example/jwks"\n'
 INTROSPECT = '[auth]\nverifiers = ["introspect"]\n[auth.introspect]\nurl = "https://app.example/get-session"\npreset = "better-auth-cookie"\n'
@@ -188,7 +188,7 @@ def test_a_reload_keeps_keys_of_the_same_address_and_answers_of_the_same_questio
         verifiers.make(before)
         jwks = verifiers._jwks
         assert jwks is not None
-        jwks._asker = asker = FakeAsker(jwk_set(jwk("EdDSA")))  # type: ignore[assignment]
+        jwks._http_client = http_client = FakeHttpClient(jwk_set(jwk("EdDSA")))  # type: ignore[assignment]
         await jwks.fetch()
         auth = structs.replace(before.auth, leeway_s=7.0)
         after = verifiers.make(structs.replace(before, auth=auth))
@@ -196,16 +196,16 @@ def test_a_reload_keeps_keys_of_the_same_address_and_answers_of_the_same_questio
         other = structs.replace(auth, jwks=structs.replace(auth.jwks, url="https://other.example/jwks"))
         verifiers.make(structs.replace(before, auth=other))
         await asyncio.sleep(0)
-        assert verifiers._jwks is not jwks and asker.closed
-        asking = config(tmp_path, INTROSPECT)
-        verifiers.make(asking)
+        assert verifiers._jwks is not jwks and http_client.closed
+        introspecting = config(tmp_path, INTROSPECT)
+        verifiers.make(introspecting)
         assert verifiers._jwks is None
         kept = verifiers._introspect
-        longer = structs.replace(asking.auth.introspect, cache_s=60.0)
-        verifiers.make(structs.replace(asking, auth=structs.replace(asking.auth, introspect=longer)))
+        longer = structs.replace(introspecting.auth.introspect, cache_s=60.0)
+        verifiers.make(structs.replace(introspecting, auth=structs.replace(introspecting.auth, introspect=longer)))
         assert kept is not None and verifiers._introspect is kept
         elsewhere = structs.replace(longer, url="https://b.example")
-        verifiers.make(structs.replace(asking, auth=structs.replace(asking.auth, introspect=elsewhere)))
+        verifiers.make(structs.replace(introspecting, auth=structs.replace(introspecting.auth, introspect=elsewhere)))
         assert verifiers._introspect is not kept
         await verifiers.close()
         assert len(asyncio.all_tasks()) == 1
@@ -224,11 +224,11 @@ def test_what_one_worker_was_told_its_successor_knows(tmp_path: Path) -> None:
         first, second = Verifiers(lambda: 1000.0, share=told.extend), Verifiers(lambda: 1100.0)
         verifier = first.make(read)
         assert first._jwks is not None and first._introspect is not None
-        first._jwks._asker = FakeAsker(jwk_set(jwk("EdDSA")))  # type: ignore[assignment]
+        first._jwks._http_client = FakeHttpClient(jwk_set(jwk("EdDSA")))  # type: ignore[assignment]
         await first._jwks.fetch()
         answer = b'{"active": true, "sub": "ann", "rooms": {"video_*": ["join"]}}'
-        for road in first._introspect[1]:
-            road.asker = FakeAsker(answer)  # type: ignore[assignment]
+        for endpoint in first._introspect[1]:
+            endpoint.http_client = FakeHttpClient(answer)  # type: ignore[assignment]
         ann = await verifier.verify("abc", now_s)  # type: ignore[misc]
         await until(lambda: len(told) == 2)
         cache = SharedCache()
@@ -245,7 +245,7 @@ def test_what_one_worker_was_told_its_successor_knows(tmp_path: Path) -> None:
         other.make(structs.replace(read, auth=structs.replace(read.auth, introspect=introspect, jwks=jwks)))
         other.learn(entries, now_s)
         assert other._jwks is not None and other._introspect is not None
-        assert not other._jwks._keys and len(other._introspect[2]._people) == 0
+        assert not other._jwks._keys and len(other._introspect[2]._identities) == 0
         for one in (first, second, other):
             await one.close()
 

@@ -22,12 +22,12 @@ NAME = "better-auth.session_token"
 TOKEN = make()
 
 
-def callers(cookie: str = NAME) -> HttpAuthenticator:
+def authenticator(cookie: str = NAME) -> HttpAuthenticator:
     return HttpAuthenticator(HmacVerifier(SECRET), cookie)
 
 
 def who(headers: Mapping[str, str], origin_allowed: bool = True, cookie: str = NAME) -> Identity:
-    answer = callers(cookie).identify(headers, origin_allowed=origin_allowed, now_s=NOW)
+    answer = authenticator(cookie).identify(headers, origin_allowed=origin_allowed, now_s=NOW)
     assert isinstance(answer, Identity)
     return answer
 

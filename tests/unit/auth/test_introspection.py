@@ -10,15 +10,15 @@ from msgspec import structs
 
 from koko_presence.auth import introspection
 from koko_presence.auth.factory import Verifiers
-from koko_presence.auth.identity import AskedTooOften, Identity, TokenRefused, VerifierUnavailable, hash_of
-from koko_presence.auth.introspection import IntrospectVerifier, Question, Remembered, Road, Told
-from koko_presence.auth.ttl_cache import Kept
+from koko_presence.auth.identity import Identity, TokenRefused, TooManyQueries, VerifierUnavailable, hash_of
+from koko_presence.auth.introspection import Endpoint, IntrospectVerifier, Question, Verdict, VerdictCache
+from koko_presence.auth.ttl_cache import CachedValue
 from koko_presence.config.schema import Auth, Config, load
 from koko_presence.server.http.trpc_http import unauthorized
 from tests.unit.config.test_schema import written
 from tests.waiting import until
 
-from .fakes import NOW, FakeAsker
+from .fakes import NOW, FakeHttpClient
 
 SESSION = {
     "session": {"token": "abc", "userId": "ann", "expiresAt": "2023-11-14T22:33:20.000Z"},  # NOW + 1200
@@ -34,34 +34,34 @@ GENERIC = Question(
 )  # fmt: skip
 
 
-def verifier(asker: FakeAsker, question: Question = BETTER_AUTH, **more: Any) -> IntrospectVerifier:
+def verifier(http_client: FakeHttpClient, question: Question = BETTER_AUTH, **more: Any) -> IntrospectVerifier:
     return IntrospectVerifier(
         question,
-        (Road(asker), Road(more.pop("kept", asker))),
-        Remembered(100),
+        (Endpoint(http_client), Endpoint(more.pop("kept", http_client))),
+        VerdictCache(100),
         **({"cache_s": 30.0, "session_s": 3600.0} | more),
     )  # type: ignore[arg-type]
 
 
-def answering(said: Any, status: int = 200) -> FakeAsker:
-    return FakeAsker(json.dumps(said).encode(), status)
+def answering(said: Any, status: int = 200) -> FakeHttpClient:
+    return FakeHttpClient(json.dumps(said).encode(), status)
 
 
-def told(asking: IntrospectVerifier, token: str = "abc.def", now_s: float = NOW) -> Identity:
-    answer = asking.verify(token, now_s)
+def told(introspector: IntrospectVerifier, token: str = "abc.def", now_s: float = NOW) -> Identity:
+    answer = introspector.verify(token, now_s)
     return asyncio.run(answer) if isinstance(answer, Coroutine) else answer  # type: ignore[arg-type,return-value]
 
 
 def test_better_auth_by_cookie_goes_out_under_every_name_that_it_may_have() -> None:
-    asker = answering(SESSION)
-    who = told(verifier(asker))
+    http_client = answering(SESSION)
+    who = told(verifier(http_client))
     assert (who.user_id, who.name, who.image, who.expires_at_s) == (
         "ann",
         "Ann",
         "https://x.example/ann.png",
         NOW + 1200,
     )
-    ((url, headers, body),) = asker.asked
+    ((url, headers, body),) = http_client.requests
     assert (url, body) == ("https://app.example/api/auth/get-session", b"")
     sent = headers["cookie"].split("; ")
     assert {"better-auth.session_token=abc.def", "__Secure-better-auth.session_token=abc.def"} <= set(sent)
@@ -69,9 +69,9 @@ def test_better_auth_by_cookie_goes_out_under_every_name_that_it_may_have() -> N
 
 
 def test_better_auth_by_bearer_token() -> None:
-    asker = answering(SESSION)
-    assert told(verifier(asker, structs.replace(BETTER_AUTH, token_in="bearer"))).user_id == "ann"
-    assert asker.asked[0][1] == {"authorization": "Bearer abc.def"}
+    http_client = answering(SESSION)
+    assert told(verifier(http_client, structs.replace(BETTER_AUTH, token_in="bearer"))).user_id == "ann"
+    assert http_client.requests[0][1] == {"authorization": "Bearer abc.def"}
 
 
 @pytest.mark.parametrize(
@@ -83,9 +83,9 @@ def test_better_auth_by_bearer_token() -> None:
     ],
 )  # fmt: skip
 def test_a_token_goes_where_the_application_expects_it(token_in: str, headers: dict[str, str], body: bytes) -> None:
-    asker = answering({"active": True, "sub": "ann", "exp": NOW + 60, "rooms": {"video_*": ["join", "fly"]}})
-    who = told(verifier(asker, structs.replace(GENERIC, token_in=token_in)), "a+b&c=")
-    assert asker.asked == [("https://id.example/introspect", headers, body)]
+    http_client = answering({"active": True, "sub": "ann", "exp": NOW + 60, "rooms": {"video_*": ["join", "fly"]}})
+    who = told(verifier(http_client, structs.replace(GENERIC, token_in=token_in)), "a+b&c=")
+    assert http_client.requests == [("https://id.example/introspect", headers, body)]
     assert (who.user_id, who.name, who.expires_at_s, who.rooms) == ("ann", "ann", NOW + 60, {"video_*": ("join",)})
 
 
@@ -102,12 +102,12 @@ def test_a_token_goes_where_the_application_expects_it(token_in: str, headers: d
     ],
 )
 def test_nobody_is_refused_and_remembered_for_a_moment(said: Any) -> None:
-    asker = answering(said)
-    asking = verifier(asker)
+    http_client = answering(said)
+    introspector = verifier(http_client)
     for at, questions in ((0, 1), (4.9, 1), (5.0, 2)):
         with pytest.raises(TokenRefused, match="knows no such session") as refused:
-            told(asking, now_s=NOW + at)
-        assert not isinstance(refused.value, VerifierUnavailable) and len(asker.asked) == questions
+            told(introspector, now_s=NOW + at)
+        assert not isinstance(refused.value, VerifierUnavailable) and len(http_client.requests) == questions
 
 
 @pytest.mark.parametrize("status", [401, 403])
@@ -147,32 +147,32 @@ def test_an_end_in_any_writing_and_an_hour_at_most(exp: Any, expires_at_s: int) 
     [(None, 200), (b"", 200), (b"<html>", 200), (b"[]", 200), (b'"ann"', 200), (b"[" * 5000, 200), (b"\xff", 200), (b"{}", 500), (b"{}", 404), (b"{}", 429), (b"{}", 201)],
 )  # fmt: skip
 def test_without_an_answer_nobody_gets_in_and_everybody_may_try_again(body: bytes | None, status: int) -> None:
-    asker = FakeAsker(body, status)
-    asking = verifier(asker)
+    http_client = FakeHttpClient(body, status)
+    introspector = verifier(http_client)
     for _ in range(2):
         with pytest.raises(VerifierUnavailable, match="does not say now"):
-            told(asking)
-    assert len(asker.asked) == 2, "a failure is not remembered"
+            told(introspector)
+    assert len(http_client.requests) == 2, "a failure is not remembered"
 
 
 def test_an_answer_is_believed_for_its_time_and_never_past_the_sessions_end() -> None:
-    asker = answering({"sub": "ann", "exp": NOW + 50})
-    asking = verifier(asker, GENERIC)
+    http_client = answering({"sub": "ann", "exp": NOW + 50})
+    introspector = verifier(http_client, GENERIC)
     for at, questions in ((0, 1), (29, 1), (30, 2), (49, 2)):
-        assert told(asking, now_s=NOW + at).user_id == "ann" and len(asker.asked) == questions
+        assert told(introspector, now_s=NOW + at).user_id == "ann" and len(http_client.requests) == questions
     with pytest.raises(TokenRefused, match="has expired"):
-        told(asking, now_s=NOW + 50)
-    assert len(asker.asked) == 3
+        told(introspector, now_s=NOW + 50)
+    assert len(http_client.requests) == 3
 
 
 def test_many_who_come_with_one_token_are_one_question_and_two_tokens_are_two() -> None:
     async def test() -> None:
-        asker = answering(SESSION)
-        asking = verifier(asker)
-        answers = [asking.verify(token, NOW) for token in ("abc",) * 50 + ("def",) * 50]
+        http_client = answering(SESSION)
+        introspector = verifier(http_client)
+        answers = [introspector.verify(token, NOW) for token in ("abc",) * 50 + ("def",) * 50]
         assert all([await answer for answer in answers])  # type: ignore[misc]
-        assert len(asker.asked) == 2
-        assert isinstance(asking.verify("abc", NOW), Identity), "at once, from now on"
+        assert len(http_client.requests) == 2
+        assert isinstance(introspector.verify("abc", NOW), Identity), "at once, from now on"
 
     asyncio.run(test())
 
@@ -181,29 +181,29 @@ def test_many_who_come_with_one_token_are_one_question_and_two_tokens_are_two() 
     "token", ["", "a b", "a\r\nx-evil: 1", "a;b", "a,b", 'a"b', "é", "a\x00", "\ud800", "x" * 8193]
 )
 def test_what_no_session_id_holds_is_not_asked_about(token: str) -> None:
-    asker = answering(SESSION)
+    http_client = answering(SESSION)
     with pytest.raises(TokenRefused):
-        told(verifier(asker), token)
-    assert asker.asked == []
+        told(verifier(http_client), token)
+    assert http_client.requests == []
 
 
 def test_what_is_remembered_is_no_token() -> None:
-    remembered: Any = Remembered(100)
-    asking: Any = verifier(answering(SESSION), forwards=True)
-    asking._remembered = remembered
-    told(asking, "s3cret.token")
-    assert len(remembered._people) == 1 and "s3cret" not in repr([vars(each) for each in vars(remembered).values()])
+    verdicts: Any = VerdictCache(100)
+    introspector: Any = verifier(answering(SESSION), forwards=True)
+    introspector._verdicts = verdicts
+    told(introspector, "s3cret.token")
+    assert len(verdicts._identities) == 1 and "s3cret" not in repr([vars(each) for each in vars(verdicts).values()])
 
 
 def test_the_application_knows_its_user_again_by_what_goes_along() -> None:
-    asker = answering(SESSION)
-    assert told(verifier(asker)).forward == ()
-    by_cookie = told(verifier(asker, forwards=True)).forward
+    http_client = answering(SESSION)
+    assert told(verifier(http_client)).forward == ()
+    by_cookie = told(verifier(http_client, forwards=True)).forward
     assert by_cookie[0][0] == "cookie" and "better-auth.session_token=abc.def" in by_cookie[0][1]
     bearer = structs.replace(BETTER_AUTH, token_in="bearer")
-    assert told(verifier(asker, bearer, forwards=True)).forward == (("authorization", "Bearer abc.def"),)
+    assert told(verifier(http_client, bearer, forwards=True)).forward == (("authorization", "Bearer abc.def"),)
     header = structs.replace(BETTER_AUTH, token_in="header", token_name="X-Session")
-    assert told(verifier(asker, header, forwards=True)).forward == (("x-session", "abc.def"),)
+    assert told(verifier(http_client, header, forwards=True)).forward == (("x-session", "abc.def"),)
 
 
 def test_no_repr_shows_how_we_are_known() -> None:
@@ -221,16 +221,16 @@ def test_no_repr_shows_how_we_are_known() -> None:
 )  # fmt: skip
 def test_presets_and_what_is_set_beside_them(tmp_path: Any, toml: str, sent: tuple[str, ...]) -> None:
     text = f'[auth]\nverifiers = ["introspect"]\n[auth.introspect]\nurl = "https://app.example/x"\n{toml}'
-    asking: Any = Verifiers().make(load(written(tmp_path, text), {}))
-    asked = asking._question
+    introspector: Any = Verifiers().make(load(written(tmp_path, text), {}))
+    asked = introspector._question
     assert (asked.method, asked.token_in, asked.token_name, asked.id, asked.expires) == sent
 
 
 def test_the_cookie_that_browsers_bring_is_the_one_that_the_application_reads(tmp_path: Any) -> None:
     text = '[server]\norigins = ["https://app.example"]\n[auth]\nverifiers = ["introspect"]\ncookie = "koko.session_token"\n'
     text += '[auth.introspect]\npreset = "better-auth-cookie"\nurl = "https://app.example/x"'
-    asking: Any = Verifiers().make(load(written(tmp_path, text), {}))
-    assert asking._question.token_name == "koko.session_token"
+    introspector: Any = Verifiers().make(load(written(tmp_path, text), {}))
+    assert introspector._question.token_name == "koko.session_token"
 
 
 def test_the_default_is_no_introspection() -> None:
@@ -241,20 +241,20 @@ def test_tokens_that_are_made_up_do_not_pile_up_as_questions(monkeypatch: pytest
     monkeypatch.setattr(introspection, "MAX_QUESTIONS", 10)
 
     async def story() -> None:
-        asker = answering(None)
-        asker.hold = asyncio.Event()
-        asking = verifier(asker)
-        waiting = [asyncio.ensure_future(asking.verify(f"token{n}", NOW)) for n in range(200)]  # type: ignore[arg-type]
+        http_client = answering(None)
+        http_client.hold = asyncio.Event()
+        introspector = verifier(http_client)
+        waiting = [asyncio.ensure_future(introspector.verify(f"token{n}", NOW)) for n in range(200)]  # type: ignore[arg-type]
         await until(lambda: sum(each.done() for each in waiting) == 190)
         await asyncio.sleep(0.01)
         done = [each for each in waiting if each.done()]
-        assert len(asker.asked) == 10 and len(done) == 190
+        assert len(http_client.requests) == 10 and len(done) == 190
         assert all(isinstance(each.exception(), VerifierUnavailable) for each in done)
-        asker.hold.set()
+        http_client.hold.set()
         results = await asyncio.gather(*waiting, return_exceptions=True)
         assert {type(each) for each in results} == {TokenRefused, VerifierUnavailable}
         with pytest.raises(TokenRefused, match="no such session"):
-            await asking.verify("token199", NOW)  # type: ignore[misc]
+            await introspector.verify("token199", NOW)  # type: ignore[misc]
 
     asyncio.run(story())
 
@@ -274,70 +274,72 @@ def test_the_generic_preset_wants_active_and_better_auth_has_none(tmp_path: Any)
     said = {"sub": "ann", **SESSION}
     for preset, counts in (("generic", False), ("better-auth-cookie", True), ("better-auth-bearer", True)):
         made: Any = Verifiers().make(load(written(tmp_path, text % preset), {}))
-        asking = verifier(answering(said), made._question)
+        introspector = verifier(answering(said), made._question)
         if counts:
-            assert told(asking).user_id == "ann"
+            assert told(introspector).user_id == "ann"
         else:
             with pytest.raises(TokenRefused, match="knows no such session"):
-                told(asking)
+                told(introspector)
 
 
 def test_made_up_tokens_push_nobody_out_who_is_signed_in() -> None:
     """20,000 answers "nobody" once threw out the answers about everybody else."""
-    asker = answering(SESSION)
-    asking = verifier(asker, questions_hz=10_000.0)
-    assert told(asking, "good").user_id == "ann"
-    asker.body = b"null"
+    http_client = answering(SESSION)
+    introspector = verifier(http_client, questions_hz=10_000.0)
+    assert told(introspector, "good").user_id == "ann"
+    http_client.body = b"null"
     for number in range(500):  # the memory holds 100
         with pytest.raises(TokenRefused):
-            told(asking, f"made up {number}".replace(" ", "_"))
-    asked = len(asker.asked)
-    assert told(asking, "good").user_id == "ann" and len(asker.asked) == asked
+            told(introspector, f"made up {number}".replace(" ", "_"))
+    asked = len(http_client.requests)
+    assert told(introspector, "good").user_id == "ann" and len(http_client.requests) == asked
 
 
 def test_made_up_tokens_have_a_budget_and_those_that_were_good_before_need_none() -> None:
     """One connection once made 1,413 questions a second of made-up tokens."""
-    asker, kept = answering(SESSION), answering(SESSION)
-    asking = verifier(asker, kept=kept, questions_hz=10.0)
-    assert told(asking, "good").user_id == "ann"
-    asker.body, refused = b"null", []
+    http_client, kept = answering(SESSION), answering(SESSION)
+    introspector = verifier(http_client, kept=kept, questions_hz=10.0)
+    assert told(introspector, "good").user_id == "ann"
+    http_client.body, refused = b"null", []
     for number in range(1000):
         with pytest.raises(TokenRefused) as error:
-            told(asking, f"made_up_{number}")
+            told(introspector, f"made_up_{number}")
         refused.append(isinstance(error.value, VerifierUnavailable))
     assert refused.count(False) == 49 and refused[-1], "five seconds' worth, less the first"
     assert isinstance(error.value, VerifierUnavailable) and not error.value.is_silence, "they were not asked about"
     later = NOW + 31.0
-    assert told(asking, "good", later).user_id == "ann" and len(kept.asked) == 1, "by connections that are kept for it"
+    assert told(introspector, "good", later).user_id == "ann" and len(kept.requests) == 1, (
+        "by connections that are kept for it"
+    )
     kept.body = b"null"
     with pytest.raises(TokenRefused):
-        told(asking, "good", later + 31.0)
-    before = len(asker.asked)
+        told(introspector, "good", later + 31.0)
+    before = len(http_client.requests)
     with pytest.raises(TokenRefused):
-        told(asking, "good", later + 62.0)
-    assert len(asker.asked) == before + 1, "it was somebody's, and is unknown now"
+        told(introspector, "good", later + 62.0)
+    assert len(http_client.requests) == before + 1, "it was somebody's, and is unknown now"
 
 
 def test_who_has_caused_too_many_questions_causes_no_more_q5() -> None:
-    asker, allowed = answering(SESSION), [True, False, False]
-    asking = verifier(asker)
+    http_client, allowed = answering(SESSION), [True, False, False]
+    introspector = verifier(http_client)
 
     def told_to(token: str) -> Identity:
-        answer = asking.verify(token, NOW, allowed.pop)
+        answer = introspector.verify(token, NOW, allowed.pop)
         return asyncio.run(answer) if isinstance(answer, Coroutine) else answer  # type: ignore[arg-type,return-value]
 
     allowed.reverse()
     assert told_to("abc").user_id == "ann"
     assert told_to("abc").user_id == "ann", "known: no question"
-    with pytest.raises(AskedTooOften) as caught:
+    with pytest.raises(TooManyQueries) as caught:
         told_to("def")
     assert not caught.value.is_silence
-    assert caught.value.retry_after_s == 1.0 and len(asker.asked) == 1 and allowed == [False]
-    asker.body = None
+    assert caught.value.retry_after_s == 1.0 and len(http_client.requests) == 1 and allowed == [False]
+    http_client.body = None
     allowed += [False, True]
     with pytest.raises(VerifierUnavailable):
         told_to("def")
-    with pytest.raises(AskedTooOften) as caught:
+    with pytest.raises(TooManyQueries) as caught:
         told_to("ghi")
     assert caught.value.is_silence, "nobody answered when it was asked last"
     error = unauthorized(caught.value)
@@ -347,65 +349,65 @@ def test_who_has_caused_too_many_questions_causes_no_more_q5() -> None:
 # --- between workers
 
 
-def passing_on(asker: FakeAsker) -> tuple[IntrospectVerifier, list[tuple[bytes, Kept[Told]]]]:
-    told_on: list[tuple[bytes, Kept[Told]]] = []
-    remembered = Remembered(100, lambda key, kept: told_on.append((key, kept)))
-    road = Road(asker)  # type: ignore[arg-type]
-    return IntrospectVerifier(BETTER_AUTH, (road, road), remembered, cache_s=30.0, session_s=3600.0), told_on
+def passing_on(http_client: FakeHttpClient) -> tuple[IntrospectVerifier, list[tuple[bytes, CachedValue[Verdict]]]]:
+    told_on: list[tuple[bytes, CachedValue[Verdict]]] = []
+    verdicts = VerdictCache(100, lambda key, kept: told_on.append((key, kept)))
+    endpoint = Endpoint(http_client)  # type: ignore[arg-type]
+    return IntrospectVerifier(BETTER_AUTH, (endpoint, endpoint), verdicts, cache_s=30.0, session_s=3600.0), told_on
 
 
 def test_what_one_worker_was_told_counts_at_another_for_as_long_as_it_would_have_there() -> None:
-    asking, told_on = passing_on(answering(SESSION))
-    assert told(asking).user_id == "ann"
+    introspector, told_on = passing_on(answering(SESSION))
+    assert told(introspector).user_id == "ann"
     ((key, kept),) = told_on
     assert kept.until == NOW + 30
-    successor, _ = passing_on(FakeAsker(None))
-    successor._remembered.learn(key, kept, NOW + 20)
+    successor, _ = passing_on(FakeHttpClient(None))
+    successor._verdicts.learn(key, kept, NOW + 20)
     assert told(successor, now_s=NOW + 29).name == "Ann"
     with pytest.raises(VerifierUnavailable):
         told(successor, now_s=NOW + 30)
-    late, _ = passing_on(FakeAsker(None))
-    late._remembered.learn(key, kept, NOW + 30)
+    late, _ = passing_on(FakeHttpClient(None))
+    late._verdicts.learn(key, kept, NOW + 30)
     with pytest.raises(VerifierUnavailable):
         told(late, now_s=NOW + 30)
 
 
 def test_who_has_signed_out_is_refused_everywhere_and_that_is_known_when_nobody_answers() -> None:
-    asker = answering(SESSION)
-    asking, told_on = passing_on(asker)
-    told(asking)
-    asker.body = b"null"
+    http_client = answering(SESSION)
+    introspector, told_on = passing_on(http_client)
+    told(introspector)
+    http_client.body = b"null"
     with pytest.raises(TokenRefused, match="knows no such session"):
-        told(asking, now_s=NOW + 30)
-    successor, _ = passing_on(FakeAsker(None))
+        told(introspector, now_s=NOW + 30)
+    successor, _ = passing_on(FakeHttpClient(None))
     for key, kept in told_on:
-        successor._remembered.learn(key, kept, NOW + 31)
-    for one in (asking, successor):
+        successor._verdicts.learn(key, kept, NOW + 31)
+    for one in (introspector, successor):
         assert one.was_refused("abc.def", NOW + 31) and one.was_refused("abc.def", NOW + 3600)
         assert not one.was_refused("another", NOW + 31)
         assert one.has_refused(hash_of("abc.def"), NOW + 31) and not one.has_refused(hash_of("another"), NOW + 31)
     with pytest.raises(VerifierUnavailable) as silence:
         told(successor, now_s=NOW + 40)
     assert silence.value.is_silence
-    asker.body = json.dumps(SESSION).encode()
-    told(asking, now_s=NOW + 50)
-    assert not asking.was_refused("abc.def", NOW + 51), "it has signed in again"
+    http_client.body = json.dumps(SESSION).encode()
+    told(introspector, now_s=NOW + 50)
+    assert not introspector.was_refused("abc.def", NOW + 51), "it has signed in again"
 
 
 def test_an_older_yes_of_another_worker_does_not_undo_a_no() -> None:
-    asking, told_on = passing_on(answering(SESSION))
-    told(asking)
+    introspector, told_on = passing_on(answering(SESSION))
+    told(introspector)
     other, _ = passing_on(answering(None))
     with pytest.raises(TokenRefused):
         told(other, now_s=NOW + 1)
-    other._remembered.learn(*told_on[0], NOW + 1.1)
+    other._verdicts.learn(*told_on[0], NOW + 1.1)
     with pytest.raises(TokenRefused):
         told(other, now_s=NOW + 1.2)
 
 
 def test_of_tokens_that_somebody_makes_up_other_workers_hear_nothing() -> None:
-    asking, told_on = passing_on(answering(None))
+    introspector, told_on = passing_on(answering(None))
     for number in range(50):
         with pytest.raises(TokenRefused):
-            told(asking, f"made-up-{number}")
+            told(introspector, f"made-up-{number}")
     assert told_on == []

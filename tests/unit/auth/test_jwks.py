@@ -9,26 +9,26 @@ import pytest
 
 from koko_presence.auth import jwks as jwks_module
 from koko_presence.auth.identity import Identity, TokenRefused, VerifierUnavailable
-from koko_presence.auth.jwks import ASK_S, FIRST_S, REFRESH_S, Jwks
+from koko_presence.auth.jwks import FIRST_S, MIN_QUERY_INTERVAL_S, REFRESH_S, Jwks
 from koko_presence.auth.jws import read_header
 from koko_presence.auth.jwt_claims import ClaimRules
 from koko_presence.auth.public_key_jwt import KeyVerifier
 from tests.provider import jwk, jwk_set, signed
 
-from .fakes import GOOD, NOW, Clock, FakeAsker
+from .fakes import GOOD, NOW, Clock, FakeHttpClient
 
 URL = "https://id.example/jwks"
 
 
 class Setting:
     def __init__(self, body: bytes | None = None) -> None:
-        self.asker, self.clock = FakeAsker(body), Clock()
-        self.jwks = Jwks(URL, self.asker, self.clock)  # type: ignore[arg-type]
+        self.http_client, self.clock = FakeHttpClient(body), Clock()
+        self.jwks = Jwks(URL, self.http_client, self.clock)  # type: ignore[arg-type]
         self.verifier = KeyVerifier(self.jwks, ["EdDSA", "ES256"], ClaimRules())
 
     @property
     def fetches(self) -> int:
-        return len(self.asker.asked)
+        return len(self.http_client.requests)
 
     def at_once(self, number: int, **headers: Any) -> Identity:
         answer = self.verifier.verify(signed("EdDSA", GOOD, number, **headers), NOW)
@@ -57,10 +57,10 @@ def test_a_key_that_is_known_answers_at_once_and_one_that_is_not_is_asked_for() 
 def test_who_comes_while_the_question_is_under_way_waits_for_the_same_answer() -> None:
     async def test() -> None:
         s = Setting(jwk_set(jwk("EdDSA")))
-        s.asker.hold = asyncio.Event()
+        s.http_client.hold = asyncio.Event()
         waiting = [asyncio.ensure_future(s.later(0)) for _ in range(100)]
         await asyncio.sleep(0)
-        s.asker.hold.set()
+        s.http_client.hold.set()
         assert len(await asyncio.gather(*waiting)) == 100 and s.fetches == 1
 
     on_a_loop(test())
@@ -102,14 +102,14 @@ def test_whoever_comes_too_early_for_a_question_is_told_when_to_come_again_and_t
     async def test() -> None:
         s = Setting(jwk_set(jwk("EdDSA")))
         await s.later(0)
-        s.clock.now += ASK_S
+        s.clock.now += MIN_QUERY_INTERVAL_S
         with pytest.raises(TokenRefused, match="not among those"):
             await s.later(0, kid="a stranger's, which uses the question up")
-        s.asker.body = jwk_set(jwk("EdDSA"), jwk("EdDSA", 1))
+        s.http_client.body = jwk_set(jwk("EdDSA"), jwk("EdDSA", 1))
         s.clock.now += 10
         with pytest.raises(VerifierUnavailable, match="too early") as unavailable:
             await s.later(1)
-        assert unavailable.value.retry_after_s == pytest.approx(ASK_S - 10)
+        assert unavailable.value.retry_after_s == pytest.approx(MIN_QUERY_INTERVAL_S - 10)
         assert not unavailable.value.is_silence, "the provider has answered"
         s.clock.now += unavailable.value.retry_after_s
         assert (await s.later(1)).user_id == "ann"
@@ -120,14 +120,14 @@ def test_whoever_comes_too_early_for_a_question_is_told_when_to_come_again_and_t
 def test_a_token_that_came_during_a_question_is_not_refused_by_an_answer_older_than_itself() -> None:
     async def test() -> None:
         s = Setting(jwk_set(jwk("EdDSA")))
-        s.asker.hold = asyncio.Event()
+        s.http_client.hold = asyncio.Event()
         refreshing = asyncio.ensure_future(s.jwks.fetch())
         await asyncio.sleep(0)
         waiting = asyncio.ensure_future(s.later(1))
         await asyncio.sleep(0)
-        s.asker.hold.set()
+        s.http_client.hold.set()
         await refreshing
-        s.asker.body = jwk_set(jwk("EdDSA"), jwk("EdDSA", 1))
+        s.http_client.body = jwk_set(jwk("EdDSA"), jwk("EdDSA", 1))
         assert (await waiting).user_id == "ann" and s.fetches == 2
 
     on_a_loop(test())
@@ -144,10 +144,10 @@ def test_the_last_good_keys_stay_when_the_address_fails_or_answers_nonsense() ->
             (jwk_set(jwk("EdDSA", 5)), 500),
             (b"<html>", 200),
         ):
-            s.asker.body, s.asker.status = body, status
+            s.http_client.body, s.http_client.status = body, status
             await s.jwks.fetch()
             assert s.at_once(0).user_id == "ann"
-            s.clock.now += ASK_S
+            s.clock.now += MIN_QUERY_INTERVAL_S
             with pytest.raises(VerifierUnavailable, match="cannot be read now"):
                 await s.later(5)
 
@@ -158,9 +158,9 @@ def test_a_key_that_is_withdrawn_counts_no_more() -> None:
     async def test() -> None:
         s = Setting(jwk_set(jwk("EdDSA"), jwk("EdDSA", 1)))
         await s.later(0)
-        s.asker.body = jwk_set(jwk("EdDSA", 1))
+        s.http_client.body = jwk_set(jwk("EdDSA", 1))
         await s.jwks.fetch()
-        s.clock.now += ASK_S
+        s.clock.now += MIN_QUERY_INTERVAL_S
         with pytest.raises(TokenRefused, match="not among those"):
             await s.later(0)
         assert s.at_once(1).user_id == "ann"
@@ -179,7 +179,7 @@ def test_without_any_key_one_may_come_back_soon() -> None:
             assert unavailable.value.retry_after_s <= FIRST_S
         assert s.fetches == 1
         s.clock.now += FIRST_S
-        s.asker.body = jwk_set(jwk("EdDSA"))
+        s.http_client.body = jwk_set(jwk("EdDSA"))
         assert (await s.later(0)).user_id == "ann"
 
     on_a_loop(test())
@@ -189,10 +189,10 @@ def test_without_a_kid_the_only_key_of_that_algorithm_is_meant() -> None:
     async def test() -> None:
         s = Setting(jwk_set(jwk("EdDSA", kid=None), jwk("ES256")))
         assert (await s.later(0, kid=None)).user_id == "ann"
-        s.asker.body = jwk_set(jwk("EdDSA", 1, kid=None), jwk("ES256"))  # exchanged, and nothing tells
-        s.clock.now += ASK_S
+        s.http_client.body = jwk_set(jwk("EdDSA", 1, kid=None), jwk("ES256"))  # exchanged, and nothing tells
+        s.clock.now += MIN_QUERY_INTERVAL_S
         assert (await s.later(1, kid=None)).user_id == "ann"
-        s.asker.body = jwk_set(jwk("EdDSA"), jwk("EdDSA", 1))
+        s.http_client.body = jwk_set(jwk("EdDSA"), jwk("EdDSA", 1))
         await s.jwks.fetch()
         with pytest.raises(TokenRefused, match="does not say which of several keys"):
             s.at_once(1, kid=None)
@@ -209,7 +209,7 @@ def test_the_keys_are_read_at_the_start_and_a_server_that_stops_asks_no_more() -
             await asyncio.sleep(0)
         assert s.at_once(0).user_id == "ann" and s.fetches == 1
         await s.jwks.close()
-        assert s.asker.closed and len(asyncio.all_tasks()) == 1
+        assert s.http_client.closed and len(asyncio.all_tasks()) == 1
 
     on_a_loop(test())
 
@@ -251,7 +251,7 @@ def test_of_two_answers_the_one_that_was_asked_for_later_counts() -> None:
         assert s.at_once(1).user_id == "ann"
         s.jwks.learn(jwk_set(jwk("EdDSA", 2)), s.clock.now + 1.0, [])
         assert s.at_once(2).user_id == "ann"
-        s.asker.body = jwk_set(jwk("EdDSA", 1))
+        s.http_client.body = jwk_set(jwk("EdDSA", 1))
         await s.jwks.fetch()  # asked for before the one that was learned
         assert s.at_once(2).user_id == "ann"
 
@@ -283,13 +283,13 @@ def test_a_withdrawn_key_is_refused_while_nobody_answers_by_a_new_worker_too() -
         s, told = Setting(jwk_set(jwk("EdDSA"), jwk("EdDSA", 1))), Read()
         s.jwks._on_read = told
         await s.jwks.fetch()
-        s.asker.body = jwk_set(jwk("EdDSA", 1))
+        s.http_client.body = jwk_set(jwk("EdDSA", 1))
         await s.jwks.fetch()
-        s.asker.body = None
+        s.http_client.body = None
         successor = Setting(None)
         successor.jwks.learn(*told.told[-1])
         for one in (s, successor):
-            one.clock.now += ASK_S
+            one.clock.now += MIN_QUERY_INTERVAL_S
             with pytest.raises(TokenRefused, match="not among those") as refused:
                 await one.later(0)
             assert not isinstance(refused.value, VerifierUnavailable)
@@ -298,7 +298,7 @@ def test_a_withdrawn_key_is_refused_while_nobody_answers_by_a_new_worker_too() -
                 await one.later(7)  # may be new
             assert not one.verifier.was_refused(signed("EdDSA", GOOD, 7), NOW)
             assert not one.verifier.was_refused("no.jwt", NOW)
-        s.asker.body = jwk_set(jwk("EdDSA"))
+        s.http_client.body = jwk_set(jwk("EdDSA"))
         await s.jwks.fetch()
         assert s.at_once(0).user_id == "ann" and not s.jwks.withdrew(read_header(signed("EdDSA", GOOD, 0)))
 
@@ -311,11 +311,11 @@ def test_a_token_does_not_wait_for_as_long_as_the_keys_may_take(monkeypatch: pyt
 
     async def test() -> None:
         s = Setting(jwk_set(jwk("EdDSA")))
-        s.asker.hold = asyncio.Event()
+        s.http_client.hold = asyncio.Event()
         with pytest.raises(VerifierUnavailable, match="still being read") as unavailable:
             await s.later(0)
         assert unavailable.value.retry_after_s == FIRST_S
-        s.asker.hold.set()
+        s.http_client.hold.set()
         await s.jwks.fetch()
         assert s.at_once(0).user_id == "ann" and s.fetches == 1, "the reading went on"
 

@@ -23,7 +23,7 @@ from koko_presence.auth.public_keys import PUBLIC_ALGORITHMS, keys_from_jwks, ke
 from tests.provider import jwk, jwk_set, private_key, private_pem, public_pem, signed
 from tests.unit.auth.test_hmac_jwt import EXPIRED, MALFORMED, NO_EXP, PARTS, TOO_FAR, TWICE, WHOLE, by_hand
 
-from .fakes import GOOD, NOW, Clock, FakeAsker
+from .fakes import GOOD, NOW, Clock, FakeHttpClient
 
 KINDS = ("RS256", "ES256", "ES384", "EdDSA")
 EVERY = jwk_set(*map(jwk, KINDS))
@@ -35,9 +35,9 @@ def by_pem(algorithms: Any = KINDS) -> KeyVerifier:
     return KeyVerifier(FixedKeys(keys_from_pem("".join(map(public_pem, KINDS)))), algorithms, RULES)
 
 
-def by_jwks(body: bytes | None = EVERY, algorithms: Any = KINDS) -> tuple[KeyVerifier, FakeAsker, Clock]:
-    asker, clock = FakeAsker(body), Clock()
-    return KeyVerifier(Jwks("https://id.example/jwks", asker, clock), algorithms, RULES), asker, clock  # type: ignore[arg-type]
+def by_jwks(body: bytes | None = EVERY, algorithms: Any = KINDS) -> tuple[KeyVerifier, FakeHttpClient, Clock]:
+    http_client, clock = FakeHttpClient(body), Clock()
+    return KeyVerifier(Jwks("https://id.example/jwks", http_client, clock), algorithms, RULES), http_client, clock  # type: ignore[arg-type]
 
 
 def verified(verifier: Any, token: str, now_s: float = NOW) -> Identity:
@@ -104,7 +104,7 @@ ISSUER, AUDIENCE = (
     "its audience (aud) is not the one in auth.audience",
 )
 EARLY = "it is not valid yet (nbf): compare the clocks"
-NOBODY = "it names no user: sub must be a text, not empty"
+NO_USER = "it names no user: sub must be a text, not empty"
 RSA_PEM, ED_PEM = public_pem("RS256").encode(), public_pem("EdDSA").encode()
 
 REFUSED: list[tuple[str, str, str]] = [
@@ -166,8 +166,8 @@ REFUSED: list[tuple[str, str, str]] = [
     ("aud another", with_claims(aud="other"), AUDIENCE),
     ("aud others", with_claims(aud=["a", "b"]), AUDIENCE),
     ("aud an object", with_claims(aud={"koko": 1}), AUDIENCE),
-    ("sub missing", with_claims(sub=None), NOBODY),
-    ("sub a number", with_claims(sub=5), NOBODY),
+    ("sub missing", with_claims(sub=None), NO_USER),
+    ("sub a number", with_claims(sub=5), NO_USER),
     ("J4: sub system", with_claims(sub="system"), "the user id 'system' is reserved for the server: use another sub"),
     ("payload a list", raw("EdDSA", b"[]"), "its payload is not a JSON object"),
     ("payload no JSON", raw("EdDSA", b"{"), MALFORMED),
@@ -187,11 +187,11 @@ def test_refused_from_pem(token: str, reason: str) -> None:
 
 @pytest.mark.parametrize(("token", "reason"), [case[1:] for case in REFUSED], ids=[case[0] for case in REFUSED])
 def test_refused_from_a_jwk_set(token: str, reason: str) -> None:
-    verifier, asker, _ = by_jwks()
+    verifier, http_client, _ = by_jwks()
     with pytest.raises(TokenRefused) as refused:
         verified(verifier, token)
     assert str(refused.value) == reason
-    assert len(asker.asked) <= 1
+    assert len(http_client.requests) <= 1
 
 
 JWKS_ONLY: list[tuple[str, str, str]] = [
@@ -209,11 +209,11 @@ JWKS_ONLY: list[tuple[str, str, str]] = [
 
 @pytest.mark.parametrize(("token", "reason"), [case[1:] for case in JWKS_ONLY], ids=[case[0] for case in JWKS_ONLY])
 def test_a_kid_is_a_key_of_our_own_map_and_nothing_in_a_token_is_an_address(token: str, reason: str) -> None:
-    verifier, asker, _ = by_jwks()
+    verifier, http_client, _ = by_jwks()
     with pytest.raises(TokenRefused) as refused:
         verified(verifier, token)
     assert str(refused.value) == reason
-    assert {url for url, _, _ in asker.asked} == {"https://id.example/jwks"}
+    assert {url for url, _, _ in http_client.requests} == {"https://id.example/jwks"}
 
 
 @pytest.mark.parametrize("algorithm", PUBLIC_ALGORITHMS)

@@ -4,74 +4,74 @@ import asyncio
 
 import pytest
 
-from koko_presence.auth.ttl_cache import Kept, Memory
+from koko_presence.auth.ttl_cache import CachedValue, TtlCache
 
 
 def test_an_answer_ends_at_its_time() -> None:
-    memory: Memory[str, str] = Memory(10)
-    memory.put("a", "x", 5.0)
-    assert memory.get("a", 4.9) == "x"
-    assert memory.get("a", 5.0) is None and len(memory) == 0
+    cache: TtlCache[str, str] = TtlCache(10)
+    cache.put("a", "x", 5.0)
+    assert cache.get("a", 4.9) == "x"
+    assert cache.get("a", 5.0) is None and len(cache) == 0
 
 
 def test_the_one_not_wanted_for_longest_goes_first() -> None:
-    memory: Memory[int, str] = Memory(3)
+    cache: TtlCache[int, str] = TtlCache(3)
     for key in (1, 2, 3):
-        memory.put(key, "x", 9.0)
-    memory.get(1, 0.0)
-    memory.put(4, "x", 9.0)
-    assert [key for key in (1, 2, 3, 4) if memory.get(key, 0.0)] == [1, 3, 4]
+        cache.put(key, "x", 9.0)
+    cache.get(1, 0.0)
+    cache.put(4, "x", 9.0)
+    assert [key for key in (1, 2, 3, 4) if cache.get(key, 0.0)] == [1, 3, 4]
 
 
 def test_what_is_forgotten_is_asked_for_again() -> None:
-    memory: Memory[str, str] = Memory(10)
+    cache: TtlCache[str, str] = TtlCache(10)
     for key in ("ann/1", "ann/2", "ben/1"):
-        memory.put(key, "x", 9.0)
-    memory.forget(lambda key: key.startswith("ann/"))
-    assert [memory.get(key, 0.0) for key in ("ann/1", "ann/2", "ben/1")] == [None, None, "x"]
-    memory.forget()
-    assert len(memory) == 0
+        cache.put(key, "x", 9.0)
+    cache.forget(lambda key: key.startswith("ann/"))
+    assert [cache.get(key, 0.0) for key in ("ann/1", "ann/2", "ben/1")] == [None, None, "x"]
+    cache.forget()
+    assert len(cache) == 0
 
 
 class Asked:
     def __init__(self) -> None:
         self.times = 0
-        self.answer: asyncio.Future[Kept[str]] = asyncio.get_running_loop().create_future()
+        self.answer: asyncio.Future[CachedValue[str]] = asyncio.get_running_loop().create_future()
 
-    async def __call__(self) -> Kept[str]:
+    async def __call__(self) -> CachedValue[str]:
         self.times += 1
         return await asyncio.shield(self.answer)
 
 
 def test_many_who_ask_make_one_question_and_one_who_goes_takes_it_from_nobody() -> None:
     async def test() -> None:
-        memory: Memory[str, str] = Memory(10)
+        cache: TtlCache[str, str] = TtlCache(10)
         asked = Asked()
-        waiting = [asyncio.ensure_future(memory.ask("a", 0.0, asked)) for _ in range(100)]
+        waiting = [asyncio.ensure_future(cache.get_or_fetch("a", 0.0, asked)) for _ in range(100)]
         await asyncio.sleep(0)
         waiting.pop(0).cancel()  # it was the first, for whom the question was begun
         await asyncio.sleep(0)
-        asked.answer.set_result(Kept("x", 5.0))
+        asked.answer.set_result(CachedValue("x", 5.0))
         assert await asyncio.gather(*waiting) == ["x"] * 99
-        assert await memory.ask("a", 1.0, asked) == "x" and asked.times == 1
+        assert await cache.get_or_fetch("a", 1.0, asked) == "x" and asked.times == 1
         asked.answer = asyncio.get_running_loop().create_future()
-        asked.answer.set_result(Kept("y", 9.0))
-        assert await memory.ask("a", 5.0, asked) == "y" and asked.times == 2
+        asked.answer.set_result(CachedValue("y", 9.0))
+        assert await cache.get_or_fetch("a", 5.0, asked) == "y" and asked.times == 2
 
     asyncio.run(test())
 
 
 def test_a_failure_is_for_all_who_wait_and_is_not_kept() -> None:
     async def test() -> None:
-        memory: Memory[str, str] = Memory(10)
+        cache: TtlCache[str, str] = TtlCache(10)
         asked = Asked()
-        waiting = [asyncio.ensure_future(memory.ask("a", 0.0, asked)) for _ in range(3)]
+        waiting = [asyncio.ensure_future(cache.get_or_fetch("a", 0.0, asked)) for _ in range(3)]
         await asyncio.sleep(0)
         asked.answer.set_exception(OSError("down"))
         assert all(isinstance(failed, OSError) for failed in await asyncio.gather(*waiting, return_exceptions=True))
         asked.answer = asyncio.get_running_loop().create_future()
-        asked.answer.set_result(Kept("x", 5.0))
-        assert await memory.ask("a", 0.0, asked) == "x" and asked.times == 2
+        asked.answer.set_result(CachedValue("x", 5.0))
+        assert await cache.get_or_fetch("a", 0.0, asked) == "x" and asked.times == 2
 
     asyncio.run(test())
 
@@ -80,16 +80,16 @@ def test_a_failure_that_nobody_waits_for_any_more_is_no_complaint_of_the_loop() 
     async def test() -> None:
         complaints: list[object] = []
         asyncio.get_running_loop().set_exception_handler(lambda loop, context: complaints.append(context))
-        memory: Memory[str, str] = Memory(10)
+        cache: TtlCache[str, str] = TtlCache(10)
         asked = Asked()
-        waiting = asyncio.ensure_future(memory.ask("a", 0.0, asked))
+        waiting = asyncio.ensure_future(cache.get_or_fetch("a", 0.0, asked))
         await asyncio.sleep(0)
         waiting.cancel()
         await asyncio.sleep(0)
         asked.answer.set_exception(OSError("down"))
         for _ in range(5):
             await asyncio.sleep(0)
-        del asked, waiting, memory
+        del asked, waiting, cache
         assert complaints == []
 
     asyncio.run(test())
@@ -97,24 +97,24 @@ def test_a_failure_that_nobody_waits_for_any_more_is_no_complaint_of_the_loop() 
 
 def test_an_answer_on_its_way_when_it_is_forgotten_is_told_and_not_kept() -> None:
     async def test() -> None:
-        memory: Memory[str, str] = Memory(10)
+        cache: TtlCache[str, str] = TtlCache(10)
         asked = Asked()
-        waiting = asyncio.ensure_future(memory.ask("a", 0.0, asked))
+        waiting = asyncio.ensure_future(cache.get_or_fetch("a", 0.0, asked))
         await asyncio.sleep(0)
-        memory.forget()
-        asked.answer.set_result(Kept("old", 99.0))
+        cache.forget()
+        asked.answer.set_result(CachedValue("old", 99.0))
         assert await waiting == "old"
-        assert memory.get("a", 0.0) is None
+        assert cache.get("a", 0.0) is None
 
     asyncio.run(test())
 
 
 def test_what_is_given_up_is_cancelled() -> None:
     async def test() -> None:
-        memory: Memory[str, str] = Memory(10)
-        waiting = asyncio.ensure_future(memory.ask("a", 0.0, Asked()))
+        cache: TtlCache[str, str] = TtlCache(10)
+        waiting = asyncio.ensure_future(cache.get_or_fetch("a", 0.0, Asked()))
         await asyncio.sleep(0)
-        memory.stop()
+        cache.stop()
         with pytest.raises(asyncio.CancelledError):
             await waiting
 

@@ -16,7 +16,7 @@ from koko_presence.auth.verifier_chain import VerifierChain
 from tests.provider import jwk, jwk_set, public_pem, signed
 from tests.unit.auth.test_hmac_jwt import SECRET, make
 
-from .fakes import GOOD, NOW, Clock, FakeAsker
+from .fakes import GOOD, NOW, Clock, FakeHttpClient
 from .test_introspection import SESSION, answering, verifier
 
 
@@ -24,7 +24,7 @@ class Setting:
     """A secret, a PEM key, a JWK set and the application, in this order."""
 
     def __init__(self) -> None:
-        self.provider, self.application = FakeAsker(jwk_set(jwk("ES256"))), answering(SESSION)
+        self.provider, self.application = FakeHttpClient(jwk_set(jwk("ES256"))), answering(SESSION)
         self.jwks = Jwks("https://id.example", self.provider, Clock())  # type: ignore[arg-type]
         rules = ClaimRules()
         self.all = [
@@ -48,7 +48,7 @@ class Setting:
 
     @property
     def asked(self) -> tuple[int, int]:
-        return len(self.provider.asked), len(self.application.asked)
+        return len(self.provider.requests), len(self.application.requests)
 
 
 @pytest.mark.parametrize(
@@ -108,4 +108,4 @@ def test_two_that_ask_are_asked_one_after_the_other() -> None:
     answer = several.verify("abc", NOW)
     assert isinstance(answer, Awaitable)
     assert asyncio.run(answer).user_id == "ann"  # type: ignore[arg-type]
-    assert (len(first.asked), len(second.asked)) == (1, 1)
+    assert (len(first.requests), len(second.requests)) == (1, 1)

@@ -12,7 +12,7 @@ def test_callbacks_hear_their_name_and_the_star_hears_all() -> None:
     listeners, heard = Listeners(), []
     listeners.add("a", lambda value: heard.append(("a", value)))
     listeners.add("*", lambda value: heard.append(("*", value)))
-    assert listeners.tell("a", 1) and listeners.tell("b", 2)
+    assert listeners.emit("a", 1) and listeners.emit("b", 2)
     assert heard == [("a", 1), ("*", 1), ("*", 2)]
 
 
@@ -22,7 +22,7 @@ def test_undo_takes_one_callback_away_and_may_be_called_twice() -> None:
     listeners.add("a", lambda value: heard.append(-value))
     undo()
     undo()
-    listeners.tell("a", 1)
+    listeners.emit("a", 1)
     assert heard == [-1]
 
 
@@ -34,8 +34,8 @@ def test_a_callback_may_undo_itself_while_it_is_called() -> None:
         undo()
 
     undo = listeners.add("a", once)
-    listeners.tell("a", 1)
-    assert listeners.tell("a", 2) is False and heard == [1]
+    listeners.emit("a", 1)
+    assert listeners.emit("a", 2) is False and heard == [1]
 
 
 def test_a_failing_callback_is_logged_and_the_next_one_is_called(caplog: pytest.LogCaptureFixture) -> None:
@@ -43,7 +43,7 @@ def test_a_failing_callback_is_logged_and_the_next_one_is_called(caplog: pytest.
     listeners.add("a", lambda value: 1 / 0)
     listeners.add("a", heard.append)
     with caplog.at_level(logging.ERROR):
-        listeners.tell("a", 1)
+        listeners.emit("a", 1)
     assert heard == [1] and "ZeroDivisionError" in caplog.text
 
 

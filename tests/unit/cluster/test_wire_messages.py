@@ -132,7 +132,7 @@ def test_what_may_be_done_twice_is_kept_and_nothing_else() -> None:
         )
         for text in TEXTS
     }  # type: ignore[arg-type]
-    assert {kind for kind, kept in acts.items() if not kept} == {"cursor", "broadcast"}
+    assert {kind for kind, reliable in acts.items() if not reliable} == {"cursor", "broadcast"}
 
 
 @given(st.binary(max_size=200))

@@ -321,7 +321,7 @@ def test_a_closed_socket_in_the_rest_of_a_slice_is_not_looked_at() -> None:
 
 def test_who_is_in_is_read_before_a_crowd_that_comes() -> None:
     async def test() -> None:
-        async with polled(101) as (_, [(inside, his_end), *crowd]):
+        async with polled(101) as (_, [(inside, his_end), *others]):
             handled = []
 
             def work() -> None:
@@ -333,7 +333,7 @@ def test_who_is_in_is_read_before_a_crowd_that_comes() -> None:
             inside.transport.promote()
             inside.transport.promote()
             inside.on_data = lambda: handled.append("inside")
-            for protocol, theirs in crowd:
+            for protocol, theirs in others:
                 protocol.on_data = work
                 theirs.send(b"x")
             his_end.send(b"x")
@@ -515,7 +515,7 @@ def test_a_slow_round_of_newcomers_after_which_none_is_left_is_no_line_of_them()
         round_ = Round(clock)
 
         def work() -> None:
-            waited.append(round_.lobby_waits_for(clock.now))
+            waited.append(round_.admission_waits_for(clock.now))
             clock.work(0.005)  # more than such a round may take
 
         async with polled(3, round_) as (_, ends):
@@ -525,7 +525,7 @@ def test_a_slow_round_of_newcomers_after_which_none_is_left_is_no_line_of_them()
             await until(lambda: len(waited) == 3)
             assert waited == pytest.approx([0.0, 0.005, 0.010])
             await until(lambda: not round_.open)
-            assert round_.lobby_waits_for(clock.now + 60.0) == 0.0
+            assert round_.admission_waits_for(clock.now + 60.0) == 0.0
 
     run(test())
 
@@ -549,7 +549,7 @@ def test_regression_the_last_newcomer_who_left_the_line_between_two_rounds_was_w
 
             def leave(last: Protocol) -> None:
                 if last not in seen:
-                    waited.append(poller.lobby_waits_for(clock.now))
+                    waited.append(poller.admission_waits_for(clock.now))
                     last.transport.promote() if how == "comes in" else last.transport.abort()
 
             for protocol, theirs in ends:
@@ -558,9 +558,9 @@ def test_regression_the_last_newcomer_who_left_the_line_between_two_rounds_was_w
             await until(lambda: len(seen) == (2 if how == "comes in" else 1))
             assert waited == [pytest.approx(0.005)]
             if how == "goes":  # and as far as the rounds know he is still there
-                assert round_.lobby_waits_for(clock.now) == pytest.approx(0.005)
-            assert poller.lobby_waits_for(clock.now + 60.0) == 0.0
-            assert round_.lobby_waits_for(clock.now + 60.0) == 0.0
+                assert round_.admission_waits_for(clock.now) == pytest.approx(0.005)
+            assert poller.admission_waits_for(clock.now + 60.0) == 0.0
+            assert round_.admission_waits_for(clock.now + 60.0) == 0.0
 
     run(test())
 
@@ -592,10 +592,10 @@ class Below:
         return True  # as uvloop's are from the other end's close_notify on
 
 
-def lend(poller: Poller) -> tuple[Protocol, Any, Below]:
+def wrap_loop_transport(poller: Poller) -> tuple[Protocol, Any, Below]:
     """A connection of the loop's own: the protocol, what stands before it, and what is below."""
     protocol, below = Protocol(), Below()
-    lent: Any = poller.lend(protocol)
+    lent: Any = poller.wrap_loop_transport(protocol)
     lent.connection_made(below)
     return protocol, lent, below
 
@@ -611,9 +611,9 @@ def test_regression_what_is_held_of_a_lost_connection_is_handled_before_the_end_
     async def test() -> None:
         clock = Clock()
         async with polled(0, Round(clock)) as (poller, _):
-            first, his, _ = lend(poller)
+            first, his, _ = wrap_loop_transport(poller)
             first.on_data = lambda: clock.work(1.0)  # the turn's time is over
-            protocol, lent, below = lend(poller)
+            protocol, lent, below = wrap_loop_transport(poller)
             protocol.on_data = lambda: lent.write(b"an answer")
             decrypt(his, b"x")
             decrypt(lent, b"last ")
@@ -632,7 +632,7 @@ def test_regression_what_is_held_of_a_lost_connection_is_handled_before_the_end_
 def test_what_is_held_over_tls_is_bounded_and_goes_with_a_connection_that_nobody_wants_to_read() -> None:
     async def test() -> None:
         async with polled(0, Round(Clock())) as (poller, _):
-            protocol, lent, below = lend(poller)
+            protocol, lent, below = wrap_loop_transport(poller)
             lent.pause_reading()
             assert not below.is_read
             decrypt(lent, b"x")  # what was under way
@@ -669,7 +669,7 @@ def test_regression_the_number_of_a_closed_connection_was_used_for_another_one_t
         async with polled(0) as (poller, _):
             ours, theirs = full_socket()
             protocol, below = Protocol(), Below(ours.fileno())
-            lent: Any = poller.lend(protocol)
+            lent: Any = poller.wrap_loop_transport(protocol)
             lent.connection_made(below)
             if closed:
                 below.number = -1  # as uvloop's says from then on
@@ -710,7 +710,7 @@ def test_newcomers_wait_for_as_long_as_the_next_of_them_and_not_since_there_was_
                 end = time.monotonic() + 0.002  # more than such a round may take
                 while time.monotonic() < end:
                     pass
-                waits.append(poller.round.lobby_waits_for(time.monotonic()))
+                waits.append(poller.round.admission_waits_for(time.monotonic()))
                 theirs.send(b"x")
 
             for _ in range(3):

@@ -40,16 +40,16 @@ class Stage:
 
     def __init__(self, compact: str = "") -> None:
         self.wires = {name: Wire() for name in "abc"}
-        self.turn = WriteBatch(lambda callback: None)
-        self.feed = RoomSubscription("video_1")
+        self.write_batch = WriteBatch(lambda callback: None)
+        self.subscription = RoomSubscription("video_1")
         for name, wire in self.wires.items():
-            box = Outbox(wire, 500, 1000, self.turn, lambda: None)
+            box = Outbox(wire, 500, 1000, self.write_batch, lambda: None)
             box.compact = name in compact
-            self.feed.outboxes[name] = box
+            self.subscription.outboxes[name] = box
 
     def flush(self, items: list[StreamFrame]) -> dict[str, list[bytes]]:
-        self.feed.fan_out(items, NOW)
-        self.turn.write()
+        self.subscription.fan_out(items, NOW)
+        self.write_batch.write()
         return {name: wire.writes for name, wire in self.wires.items()}
 
 
@@ -65,8 +65,8 @@ def test_everybody_gets_everything_but_their_own_in_order_and_in_one_write(items
 
 
 def test_j2_more_than_the_hard_limit_unsent_is_slow() -> None:
-    wire, slow, turn = Wire(), [], WriteBatch(lambda callback: None)
-    box = Outbox(wire, 500, 1000, turn, lambda: slow.append(True))
+    wire, slow, write_batch = Wire(), [], WriteBatch(lambda callback: None)
+    box = Outbox(wire, 500, 1000, write_batch, lambda: slow.append(True))
     wire.unsent_bytes = 1001
     box.write(b"x")
     box.flush()
@@ -168,14 +168,14 @@ def test_regression_nothing_newer_passes_a_cursor_that_is_held_back() -> None:
     stage.flush([cursor("b", 1, 0.1)])  # from now on it is known to be slow
     stage.flush([cursor("b", 1, 0.2)])
     wire.unsent_bytes = 100
-    stage.feed.outboxes["a"].write(b"an answer")
-    stage.turn.write()
+    stage.subscription.outboxes["a"].write(b"an answer")
+    stage.write_batch.write()
     wire.writes.clear()
     stage.flush([cursor("b", 1, 0.3)])
     assert wire.writes == []
     wire.unsent_bytes = 0
-    stage.feed.outboxes["a"].on_drained()
-    stage.turn.write()
+    stage.subscription.outboxes["a"].on_drained()
+    stage.write_batch.write()
     (write,) = wire.writes
     assert b"0.3" in write and b"0.2" not in write
 
@@ -190,7 +190,7 @@ def test_n1_a_slow_compact_client_gets_the_newest_cursor_of_each_when_it_reads_a
         stage.flush([cursor("b", 1, x), cursor("d", 2, x)])
     assert wire.writes == []
     wire.unsent_bytes = 0
-    stage.feed.outboxes["a"].on_drained()
-    stage.turn.write()
+    stage.subscription.outboxes["a"].on_drained()
+    stage.write_batch.write()
     rows = [msgspec.json.decode(frame)["data"] for write in wire.writes for frame in frames_in(write)]
     assert rows == [[[1, 1.5, 0.4, 0.5]], [[2, 1.5, 0.4, 0.5]]]

@@ -20,23 +20,23 @@ class Noting(FrameListener):
     def __init__(self) -> None:
         self.frames: list[tuple[int, bool, bytes]] = []
         self.bad: list[int] = []
-        self.told: list[str] = []
+        self.events: list[str] = []
 
     def on_frame(self, kind: int, fin: bool, payload: bytes) -> None:
         self.frames.append((kind, fin, payload))
 
     def on_bad_frame(self, code: int, reason: str) -> None:
         self.bad.append(code)
-        self.deaf = True
+        self.ignores_input = True
 
     def pause_writing(self) -> None:
-        self.told.append("pause")
+        self.events.append("pause")
 
     def resume_writing(self) -> None:
-        self.told.append("resume")
+        self.events.append("resume")
 
     def on_lost(self) -> None:
-        self.told.append("lost")
+        self.events.append("lost")
 
 
 def reading() -> tuple[Noting, FrameReader]:
@@ -54,9 +54,9 @@ def test_frames_are_whole_whatever_the_pieces(plan: list[tuple[int, bool, bytes]
     for cut in [*cuts, len(data)]:
         reader.feed(data[:cut])
         data = data[cut:]
-        assert reader.kept_bytes <= LONGEST + 14
+        assert reader.buffered_bytes <= LONGEST + 14
     assert listener.frames == plan and not listener.bad
-    assert reader.kept_bytes == 0
+    assert reader.buffered_bytes == 0
 
 
 def test_byte_by_byte_no_more_is_kept_than_twice_what_has_come() -> None:
@@ -64,8 +64,8 @@ def test_byte_by_byte_no_more_is_kept_than_twice_what_has_come() -> None:
     payload = os.urandom(LONGEST)
     for index, byte in enumerate(data := frame(BINARY, payload)):
         reader.feed(bytes([byte]))
-        assert reader.kept_bytes <= max(64, 2 * (index + 1)) and reader.kept_bytes <= len(data)
-    assert listener.frames == [(BINARY, True, payload)] and reader.kept_bytes == 0
+        assert reader.buffered_bytes <= max(64, 2 * (index + 1)) and reader.buffered_bytes <= len(data)
+    assert listener.frames == [(BINARY, True, payload)] and reader.buffered_bytes == 0
 
 
 @pytest.mark.parametrize(
@@ -77,14 +77,14 @@ def test_nothing_behind_a_bad_frame_is_read_or_kept(bad: bytes, step: int) -> No
     data = frame(PING, b"before") + bad + b"x" * 50_000 + frame(TEXT, b"behind")
     for at in range(0, len(data), step):
         reader.feed(data[at : at + step])
-        assert reader.kept_bytes <= 64
+        assert reader.buffered_bytes <= 64
     assert listener.bad == [1002] and listener.frames == [(PING, True, b"before")]
 
 
 def test_a_frame_that_is_too_big_is_refused_by_its_header() -> None:
     listener, reader = reading()
     reader.feed(frame(BINARY, bytes(LONGEST + 1))[:4])
-    assert listener.bad == [1009] and reader.kept_bytes == 0
+    assert listener.bad == [1009] and reader.buffered_bytes == 0
 
 
 def test_while_it_is_closing_only_a_close_frame_is_heard() -> None:
@@ -101,9 +101,9 @@ def test_after_the_connection_is_lost_nothing_is_kept_and_nothing_heard() -> Non
     reader.pause_writing()
     reader.resume_writing()
     reader.feed(frame(BINARY, bytes(2000))[:1500])
-    assert reader.kept_bytes >= 1500
+    assert reader.buffered_bytes >= 1500
     reader.connection_lost(None)
     reader.connection_lost(None)
     reader.feed(frame(TEXT, b"late"))
     reader.pause_writing()
-    assert listener.told == ["pause", "resume", "lost"] and not listener.frames and reader.kept_bytes == 0
+    assert listener.events == ["pause", "resume", "lost"] and not listener.frames and reader.buffered_bytes == 0

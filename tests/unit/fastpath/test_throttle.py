@@ -61,11 +61,11 @@ def test_the_newest_value_waits_and_its_time_is_told_once() -> None:
 
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.floats(0.0, 0.08)), min_size=1, max_size=60), st.booleans())
 def test_the_last_value_of_every_key_arrives_and_no_rate_is_exceeded(
-    plan: list[tuple[str, float]], crowded: bool
+    plan: list[tuple[str, float]], is_shared: bool
 ) -> None:
     """A sender with two kinds, each with its own budget, and one shared by all senders that is sometimes short."""
     own = {key: TokenBucket(20.0, 1.9) for key in "ab"}
-    shared = TokenBucket(12.0 if crowded else 1000.0)
+    shared = TokenBucket(12.0 if is_shared else 1000.0)
     waiting, due, sent, now = Coalescer(), {}, [], 10.0
 
     def offer(key: str, value: int, at: float) -> None:

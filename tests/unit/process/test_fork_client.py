@@ -15,7 +15,7 @@ import uvloop
 from koko_presence.process import fork_client
 from koko_presence.process.fork_client import ANSWER_WITHIN_S, LOADED_WITHIN_S, STEADY_S, Forks, Wanted
 from koko_presence.process.fork_protocol import Fork, Forked, Loaded, NotForked, receive_request, send_answer
-from koko_presence.process.liveness import Vitals
+from koko_presence.process.liveness import ProcessStats
 from tests.waiting import until
 
 
@@ -60,7 +60,7 @@ class House:
         self.broken: set[int] = set()
         self.refusal: OSError | None = None
         self.open = 0
-        self.forks = Forks(self, lambda pid: Vitals(cpu_s=1.0, wants_cpu=False))
+        self.forks = Forks(self, lambda pid: ProcessStats(cpu_s=1.0, wants_cpu=False))
 
     def start(self, sock: int, supervisor: int) -> FakeServer:
         if self.refusal is not None:
@@ -128,7 +128,7 @@ def play(monkeypatch: pytest.MonkeyPatch) -> Play:
 def test_workers_are_forked_one_after_the_other_in_their_order(play: Play) -> None:
     async def story(house: House) -> None:
         for id in (1, 2, 3, 4, 5):
-            house.forks.ask(id)
+            house.forks.request(id)
         house.unwanted, house.broken = {2}, {3}
         assert house.forks.forget(4) and not house.forks.forget(4)
         server = await house.loaded()
@@ -173,7 +173,7 @@ def test_regression_a_worker_that_died_before_its_pid_was_read_was_waited_for_as
         server.say(NotForked(2, "no"))
         await house.heard((2, "no"))
         assert not house.forks.awaits_answer
-        house.forks.ask(3)
+        house.forks.request(3)
         server.sock.close()
         await house.heard((3, "socket closed"))
         assert not house.forks.awaits_answer, "nobody will answer"
@@ -199,7 +199,7 @@ def test_regression_a_thread_that_was_given_up_started_a_fork_server_with_the_nu
         house = House()
         monkeypatch.setattr(fork_client, "start_fork_server", start)
         monkeypatch.setattr(fork_client, "FOUND_WITHIN_S", 0.05)
-        house.forks.ask(1)
+        house.forks.request(1)
         await until(lambda: house.told)
         house.forks.tick(0.0)
         gc.collect()
@@ -216,7 +216,7 @@ def test_regression_a_thread_that_was_given_up_started_a_fork_server_with_the_nu
 async def started(house: House, *ids: int, number: int = 0) -> FakeServer:
     """A fork server that has been asked for the first of these."""
     for id in ids:
-        house.forks.ask(id)
+        house.forks.request(id)
     server = await house.loaded(number)
     assert await asyncio.to_thread(server.asked) == ids[0]
     return server
@@ -258,11 +258,11 @@ def test_one_that_does_not_answer_as_it_should_is_ended(play: Play, how: str) ->
 
 def test_a_program_that_cannot_be_loaded_is_said(play: Play) -> None:
     async def story(house: House) -> None:
-        house.forks.ask(1)
+        house.forks.request(1)
         server = await house.server(0)
         server.sock.close()
         await house.heard((1, "the program could not be loaded: socket closed"))
-        house.forks.ask(2)
+        house.forks.request(2)
         server = await house.server(1)
         await until(lambda: house.forks.pids >= {1001})
         now = asyncio.get_running_loop().time()
@@ -270,7 +270,7 @@ def test_a_program_that_cannot_be_loaded_is_said(play: Play) -> None:
             house.forks.tick(now + step)
         await house.heard((2, "the program could not be loaded: not loaded within 20 s"))
         house.refusal = FileNotFoundError(2, "No such file or directory")
-        house.forks.ask(3)
+        house.forks.request(3)
         await house.heard((3, "the program could not be loaded: No such file or directory"))
 
     play(story)
@@ -283,13 +283,13 @@ def test_a_new_program_is_used_when_it_is_loaded_and_the_one_before_is_kept_unti
         await house.heard((1, 5))
         renewing = asyncio.ensure_future(house.forks.renew())
         await house.server(1)
-        house.forks.ask(2)
+        house.forks.request(2)
         assert await asyncio.to_thread(old.asked) == 2, "until then the old one is asked"
         old.say(Forked(2, 6))
         await house.heard((2, 6))
         await house.loaded(1)
         assert await renewing == ""
-        house.forks.ask(3)
+        house.forks.request(3)
         assert await asyncio.to_thread(house.servers[1].asked) == 3 and not old.killed
         house.servers[1].say(Forked(3, 7))
         await house.heard((3, 7))
@@ -341,7 +341,7 @@ def test_regression_requests_at_a_fork_server_that_was_not_needed_any_more_were_
         new = await house.loaded(1)
         assert await renewing == ""
         for id in (2, 3, 4):
-            house.forks.ask(id)
+            house.forks.request(id)
         assert await asyncio.to_thread(new.asked) == 2
         house.unwanted = {4}
         house.forks.go_back()
@@ -378,7 +378,7 @@ def test_regression_a_worker_whose_preparation_failed_for_a_fault_of_ours_was_ne
 
         house.prepare = faulty  # type: ignore[method-assign]
         server = await started(house, 2)
-        house.forks.ask(1)
+        house.forks.request(1)
         server.say(Forked(2, 5))
         await house.heard((2, 5), (1, "KeyError: 'slot'"))
 
@@ -429,7 +429,7 @@ def test_whatever_happens_every_worker_that_was_asked_for_is_answered_once(play:
             if what < 4:
                 asked += 1
                 house.unwanted |= {asked} if chance.random() < 0.2 else set()
-                house.forks.ask(asked)
+                house.forks.request(asked)
             elif what == 4 and asked and house.forks.forget(id := chance.randint(1, asked)):
                 forgotten.add(id)
             elif what == 5:

@@ -87,7 +87,7 @@ def test_regression_a_drain_that_was_asked_for_twice_over_http_did_not_wait() ->
         async def drains(*asked: int | None) -> int:
             for number in asked:
                 if number is None:
-                    service.drain_as_told()
+                    service.drain_on_request()
                 else:
                     service._signals.put_nowait(number)
             while not service._signals.empty():

@@ -16,7 +16,7 @@ class Worker:
         self, rooms: int, write_s: float = 0.0005, base: float = 0.1, obeys: bool = False, **limits: float
     ) -> None:
         self.obeys = obeys
-        self.governor = FlushWindowController(Limits(**limits), 0.0, 0.0)  # type: ignore[arg-type]
+        self.window_controller = FlushWindowController(Limits(**limits), 0.0, 0.0)  # type: ignore[arg-type]
         self.rooms, self.write_s, self.base = rooms, write_s, base
         self.now = self.cpu_s = 0.0
 
@@ -24,12 +24,14 @@ class Worker:
         """The window after each sample, in ms."""
         windows = []
         for _ in range(round(seconds / SAMPLE_S)):
-            reading = self.rooms * 0.005 * (50.0 / self.governor.advised_ms if self.obeys else 1.0)
-            load = min(1.0, self.base + reading + self.rooms * self.write_s / max(0.001, self.governor.window_s))
+            reading = self.rooms * 0.005 * (50.0 / self.window_controller.advised_ms if self.obeys else 1.0)
+            load = min(
+                1.0, self.base + reading + self.rooms * self.write_s / max(0.001, self.window_controller.window_s)
+            )
             self.now += SAMPLE_S
             self.cpu_s += load * SAMPLE_S
-            self.governor.judge(self.now, self.cpu_s)
-            windows.append(self.governor.window_s * 1000)
+            self.window_controller.judge(self.now, self.cpu_s)
+            windows.append(self.window_controller.window_s * 1000)
         return windows
 
 
@@ -49,8 +51,10 @@ def test_a_worker_that_is_full_waits_for_a_frame_at_30_hz_and_asks_for_less() ->
     worker = Worker(rooms=60)
     windows = worker.run(10)
     assert windows[-1] == max(windows) == pytest.approx(1000 / 30)
-    assert worker.governor.overloaded and worker.governor.full and worker.governor.load > FULL
-    assert worker.governor.advised_ms == 200, "five updates a second are left to everybody"
+    assert (
+        worker.window_controller.overloaded and worker.window_controller.full and worker.window_controller.load > FULL
+    )
+    assert worker.window_controller.advised_ms == 200, "five updates a second are left to everybody"
 
 
 def test_overload_ends_within_two_seconds_of_half_the_load() -> None:
@@ -58,9 +62,9 @@ def test_overload_ends_within_two_seconds_of_half_the_load() -> None:
     worker.run(10)
     worker.rooms = 10
     worker.run(2)
-    assert not worker.governor.overloaded and worker.governor.window_s <= 0.016
+    assert not worker.window_controller.overloaded and worker.window_controller.window_s <= 0.016
     worker.run(2)
-    assert worker.governor.advised_ms == 50 and worker.governor.window_s < 0.014
+    assert worker.window_controller.advised_ms == 50 and worker.window_controller.window_s < 0.014
 
 
 @pytest.mark.parametrize("rooms", range(20, 120, 3))
@@ -71,7 +75,7 @@ def test_the_advice_settles_and_does_not_swing(rooms: int, obeys: bool) -> None:
     advised = []
     for _ in range(100):
         worker.run(0.1)
-        advised.append(worker.governor.advised_ms)
+        advised.append(worker.window_controller.advised_ms)
     assert len(set(advised)) == 1
 
 
@@ -90,5 +94,5 @@ def test_the_window_shrinks_again_when_the_load_is_gone() -> None:
 def test_new_limits_hold_at_once() -> None:
     worker = Worker(rooms=20)
     worker.run(3)
-    worker.governor.set_limits(Limits(flush_ceiling_ms=8))
-    assert worker.governor.window_s == 0.008
+    worker.window_controller.set_limits(Limits(flush_ceiling_ms=8))
+    assert worker.window_controller.window_s == 0.008

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from koko_presence.rooms.service_delays import AFTERWARDS_S, COUNTS_FROM_S, KEPT_S, LONGEST_EXTRA_S, Delays
+from koko_presence.rooms.service_delays import AFTERWARDS_S, COUNTS_FROM_S, LONGEST_EXTRA_S, RETENTION_S, Delays
 
 GRACE_S = 5.0
 
@@ -58,7 +58,7 @@ def test_what_is_long_past_is_forgotten() -> None:
     delays = Delays()
     for start in range(0, 2000, 10):
         delays.note(float(start), start + 2.0)
-    assert len(delays.times) <= KEPT_S / 10 + 1 and delays.times[-1] == (1990.0, 1992.0)
+    assert len(delays.times) <= RETENTION_S / 10 + 1 and delays.times[-1] == (1990.0, 1992.0)
 
 
 _times = st.tuples(st.floats(0.0, 100.0), st.floats(0.0, 30.0)).map(lambda pair: (pair[0], pair[0] + pair[1]))

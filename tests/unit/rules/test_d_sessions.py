@@ -2,7 +2,7 @@
 
 import pytest
 
-from koko_presence.process.survey_handlers import Answering
+from koko_presence.process.survey_handlers import SurveyHandlers
 from koko_presence.protocol.survey import Kick, Kicked
 from tests.world import Client, World
 
@@ -140,8 +140,8 @@ def test_d2_a_client_on_its_way_to_another_worker_can_be_kicked(room_id: str | N
     world.settle()
     told: list[Kicked] = []
     for node in world.nodes.values():
-        answering = Answering(node.hub, node.shard, node.bus, world.timers, None)  # type: ignore[arg-type]
-        answering.ask(Kick(user_id="ann", session_id=None, room_id=room_id, reason=None), told.append)  # type: ignore[arg-type]
+        survey_handlers = SurveyHandlers(node.hub, node.shard, node.bus, world.timers, None)  # type: ignore[arg-type]
+        survey_handlers.handle(Kick(user_id="ann", session_id=None, room_id=room_id, reason=None), told.append)  # type: ignore[arg-type]
     world.settle()
     assert sum(each.sessions for each in told) == 1
     assert [event["type"] for event in bob.take()] == ["user_left"]

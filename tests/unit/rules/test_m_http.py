@@ -7,7 +7,7 @@ from msgspec import UNSET
 
 from koko_presence.access.policy import NO, UNSURE, ClaimsAccess, Grant
 from koko_presence.protocol.errors import ERRORS
-from koko_presence.server.pending_requests import PATIENCE_S
+from koko_presence.server.pending_requests import REQUEST_TIMEOUT_S
 from koko_presence.server.rpc import CALL_BURST, Procedures
 from koko_presence.server.rpc_inputs import SHAPES
 from tests.world import Client, Http, World
@@ -931,7 +931,7 @@ def test_m9_a_call_that_nobody_answers_fails_after_5_s() -> None:
     edge = next(node for node in world.nodes.values() if node is not owner)
     owner.stopped = []
     started = world.http("ann").start("broadcast", **ROOM, data={"a": 1}, sessionId=ann.session_id, hub=edge.hub)
-    world.sleep(PATIENCE_S - 0.1)
+    world.sleep(REQUEST_TIMEOUT_S - 0.1)
     assert not started.done and len(edge.hub.calls) == 1
     world.sleep(0.2)
     assert started.error is not None and started.error.code == "UNAVAILABLE" and len(edge.hub.calls) == 0

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from koko_presence.access.policy import UNSURE, Grant
-from koko_presence.process.survey_handlers import Answering
+from koko_presence.process.survey_handlers import SurveyHandlers
 from koko_presence.protocol.limits import Limits
 from koko_presence.protocol.survey import (
     BroadcastSent,
@@ -39,8 +39,8 @@ def ask(world: World, request: Any, *, settle: bool = True) -> list[Any]:
     answers: list[Any] = []
     for node in world.nodes.values():
         timers = node.hub.timers if isinstance(node.hub.timers, NodeTimers) else world.timers
-        desk = Answering(node.hub, node.shard, node.bus, timers, NO_ADDRESSES)  # type: ignore[arg-type]
-        desk.ask(
+        survey_handlers = SurveyHandlers(node.hub, node.shard, node.bus, timers, NO_ADDRESSES)  # type: ignore[arg-type]
+        survey_handlers.handle(
             decode_request(encode(request)), lambda answer: answers.append(answer and decode_answer(encode(answer)))
         )
     if settle:
@@ -186,7 +186,7 @@ def test_a_join_under_way_is_a_kick_and_no_snapshot() -> None:
         client.take()
         client.post({"type": "join", "roomId": ROOM, "roomType": "video"})
         client.post({"type": "get_active", "roomId": ROOM, "id": 1})
-        client.session.hub.turn.write()
+        client.session.hub.write_batch.write()
         if client.take():
             continue  # this worker is the owner: it was in at once
         ask(world, Kick(user_id=client.session.user_id, room_id=ROOM, reason="Out!"), settle=False)
@@ -213,7 +213,7 @@ def test_a_session_that_was_thrown_out_may_come_back_by_socket_and_by_http() -> 
         assert world.http("ann", ann.session_id).call("join", roomId=ROOM, roomType="video")["assignedColor"]
         world.settle()
         assert [message["type"] for message in ann.take()] == ["joined"]
-        assert ann.session.rooms.joined == {ROOM} and not ann.session.barred
+        assert ann.session.rooms.joined == {ROOM} and not ann.session.expelled
 
 
 @pytest.mark.parametrize("named", ["user", "session", "room", "user and room"])
@@ -259,7 +259,7 @@ def test_an_answer_under_way_to_get_active_does_not_come_after_a_kick() -> None:
     for number, client in enumerate(members):
         client.take()
         client.post({"type": "get_active", "roomId": ROOM, "id": 1})
-        client.session.hub.turn.write()
+        client.session.hub.write_batch.write()
         if client.take("active"):
             continue  # this worker is the owner: it was answered at once
         ask(world, Kick(user_id=f"user{number}", room_id=ROOM, reason="Out!"), settle=False)
@@ -283,7 +283,7 @@ def test_a_session_that_is_just_opening_is_thrown_out() -> None:
 # --- recheck ------------------------------------------------------------------------------------------------------
 
 
-class Doors:
+class ToggledAccess:
     """An access that an application can change its mind about; `forgotten` is what it was told to forget."""
 
     def __init__(self) -> None:
@@ -310,13 +310,13 @@ def recheck(world: World, *, settle: bool = True, **whom: Any) -> tuple[int, int
 
 
 def test_whoever_may_not_stay_gets_the_kick_next_and_nothing_after() -> None:
-    doors = Doors()
-    world = World(access=doors)
+    access = ToggledAccess()
+    world = World(access=access)
     ann, ann2, bob = world.person("ann"), world.person("ann"), world.person("bob")
     ann.join("video_456")
     for client in (ann, ann2, bob):
         client.take()
-    doors.closed.add(("ann", ROOM))
+    access.closed.add(("ann", ROOM))
     before = world.now
     assert recheck(world, user_id="ann", settle=False) == (3, 2, 0)
     bob.post({"type": "broadcast", "roomId": ROOM, "data": {"n": 1}})
@@ -328,36 +328,36 @@ def test_whoever_may_not_stay_gets_the_kick_next_and_nothing_after() -> None:
         assert client.closed is None
     assert [event["data"]["reason"] for event in bob.take("user_left")] == ["kicked", "kicked"]
     assert ann.session.rooms.joined == {"video_456"}
-    assert set(doors.forgotten) == {("ann", None)}
+    assert set(access.forgotten) == {("ann", None)}
     ann.join()
     assert ann.take()[-1]["code"] == "FORBIDDEN"
 
 
 def test_a_room_is_checked_and_a_pair_is() -> None:
-    doors = Doors()
-    world = World(access=doors)
+    access = ToggledAccess()
+    world = World(access=access)
     ann, bob = world.person("ann"), world.person("bob")
     ann.join("video_456")
     assert recheck(world, room_id=ROOM) == (2, 0, 0)
     assert recheck(world, user_id="ann", room_id="video_456") == (1, 0, 0)
     assert recheck(world, user_id="cat") == (0, 0, 0)
-    doors.closed |= {("ann", ROOM), ("bob", ROOM)}
+    access.closed |= {("ann", ROOM), ("bob", ROOM)}
     assert recheck(world, user_id="bob", room_id=ROOM) == (1, 1, 0)
     assert (bob.take()[-1]["type"], ann.take("kicked")) == ("kicked", [])
 
 
 def test_new_scopes_hold_at_once() -> None:
-    doors = Doors()
-    world = World(access=doors)
+    access = ToggledAccess()
+    world = World(access=access)
     ann = world.person("ann")
     ann.send({"type": "control_request", "roomId": ROOM})
     assert ann.take("control_granted")
-    doors.control = False
+    access.control = False
     assert recheck(world, user_id="ann") == (1, 0, 0)
     assert ann.take("control_released")
 
 
-class SlowDoors(Doors):
+class SlowAccess(ToggledAccess):
     """Answers when `answer` is called."""
 
     def __init__(self) -> None:
@@ -376,22 +376,22 @@ class SlowDoors(Doors):
 
 def test_a_slow_back_end_is_waited_for_and_then_named_undecided() -> None:
     async def story() -> None:
-        doors = SlowDoors()
-        world = World(access=doors)
+        access = SlowAccess()
+        world = World(access=access)
         ann, bob = world.person("ann"), world.person("bob")
         ann.take(), bob.take()
-        doors.slow, doors.closed = True, {("ann", ROOM), ("bob", ROOM)}
+        access.slow, access.closed = True, {("ann", ROOM), ("bob", ROOM)}
         answers = ask(world, Recheck(room_id=ROOM))
         for _ in range(3):
             await asyncio.sleep(0)
-        future, grant = doors.asked[0]
+        future, grant = access.asked[0]
         future.set_result(grant)
         for _ in range(3):
             await asyncio.sleep(0)
         world.sleep(1.0)
         assert (sum(a.checked for a in answers), sum(a.undecided for a in answers)) == (2, 1)
         assert sum(a.refused for a in answers) == 1
-        for future, grant in doors.asked[1:]:  # late, but not never
+        for future, grant in access.asked[1:]:  # late, but not never
             future.set_result(grant)
         for _ in range(3):
             await asyncio.sleep(0)
@@ -403,17 +403,17 @@ def test_a_slow_back_end_is_waited_for_and_then_named_undecided() -> None:
 
 def test_a_join_whose_question_was_asked_before_does_not_slip_in() -> None:
     async def story() -> None:
-        doors = SlowDoors()
-        world = World(access=doors)
+        access = SlowAccess()
+        world = World(access=access)
         ann = world.client().auth("ann")
         ann.take()
-        doors.slow = True
+        access.slow = True
         ann.send({"type": "join", "roomId": ROOM, "roomType": "video"})
-        doors.closed = {("ann", ROOM)}
+        access.closed = {("ann", ROOM)}
         ask(world, Recheck(user_id="ann"))
         for _ in range(3):
             await asyncio.sleep(0)
-        first, second = doors.asked
+        first, second = access.asked
         second[0].set_result(second[1])
         for _ in range(3):
             await asyncio.sleep(0)
@@ -491,8 +491,8 @@ def test_a_long_list_is_walked_in_slices() -> None:
     for number in range(10_000):
         shard.rooms[f"video_{number:05}"] = Room(f"video_{number:05}", "video", shard.context, world.now)
     answers: list[RoomsFound] = []
-    desk = Answering(world.hub, shard, world.bus, world.timers, NO_ADDRESSES)  # type: ignore[arg-type]
-    desk.ask(ListRooms(after="video_00099", limit=200), answers.append)  # type: ignore[arg-type]
+    survey_handlers = SurveyHandlers(world.hub, shard, world.bus, world.timers, NO_ADDRESSES)  # type: ignore[arg-type]
+    survey_handlers.handle(ListRooms(after="video_00099", limit=200), answers.append)  # type: ignore[arg-type]
     assert answers == [], "others have had their turn by then"
     world.settle()
     (answer,) = answers
@@ -524,7 +524,7 @@ def test_a_fault_of_ours_is_an_answer_too(caplog: pytest.LogCaptureFixture) -> N
     assert "a survey request failed: Recheck" in caplog.text
 
 
-class NobodyKnows(Doors):
+class NobodyKnows(ToggledAccess):
     """Whoever is to say who may enter cannot be reached, once `lost`."""
 
     lost = False
@@ -534,10 +534,10 @@ class NobodyKnows(Doors):
 
 
 def test_whoever_is_in_stays_in_when_nobody_can_say() -> None:
-    doors = NobodyKnows()
-    world = World(access=doors)
+    access = NobodyKnows()
+    world = World(access=access)
     ann = world.person("ann")
-    doors.lost = True
+    access.lost = True
     assert recheck(world, user_id="ann") == (1, 0, 1)
     assert (ann.take("kicked"), ann.session.rooms.joined) == ([], {ROOM})
 
@@ -569,9 +569,9 @@ def test_who_was_limited_by_address_q5() -> None:
     limits = AddressLimits(Limits(address_requests_hz=1), AddressCounts(), lambda: world.now)
     for _ in range(3):
         limits.take_request("203.0.113.9")
-    desk = Answering(node.hub, node.shard, node.bus, world.timers, limits)  # type: ignore[arg-type]
+    survey_handlers = SurveyHandlers(node.hub, node.shard, node.bus, world.timers, limits)  # type: ignore[arg-type]
     answers: list[Any] = []
-    desk.ask(decode_request(encode(ListLimited())), answers.append)
+    survey_handlers.handle(decode_request(encode(ListLimited())), answers.append)
     (row,) = decode_answer(encode(answers[0])).limited
     assert (row.address, row.limit, row.refused) == ("203.0.113.9", "requests", 2)
     assert row.last_at == node.hub.wall.iso(world.now)

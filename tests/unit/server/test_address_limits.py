@@ -41,7 +41,7 @@ class Place:
     def come(self, peer: tuple[str, int] = HOME) -> AddressUse | None:
         return self.limits.arrive(socket.AF_INET, peer)
 
-    def let_in(self, peer: tuple[str, int] = HOME) -> AddressUse:
+    def admit(self, peer: tuple[str, int] = HOME) -> AddressUse:
         use = self.come(peer)
         assert use is not None
         return use
@@ -56,7 +56,7 @@ def test_an_address_has_so_many_connections_and_another_is_served_meanwhile() ->
     place = Place()
     uses = []
     for _ in range(4):
-        uses.append(place.let_in())
+        uses.append(place.admit())
         uses[-1].settle()
     assert place.come() is None and place.come(("192.0.2.7", 1)) is None
     assert place.come(OFFICE) is not None
@@ -68,7 +68,7 @@ def test_an_address_has_so_many_connections_and_another_is_served_meanwhile() ->
 
 def test_and_so_many_that_have_not_said_whose_they_are() -> None:
     place = Place()
-    first, _ = place.let_in(), place.let_in()
+    first, _ = place.admit(), place.admit()
     assert place.come() is None and place.limits.refusals["unauthenticated"] == 1
     first.settle()
     assert place.come() is not None
@@ -76,26 +76,26 @@ def test_and_so_many_that_have_not_said_whose_they_are() -> None:
 
 def test_a_websocket_after_requests_is_one_that_has_not_said_whose_it_is() -> None:
     place = Place()
-    kept = place.let_in()
+    kept = place.admit()
     kept.settle()  # a request came over it
-    waiting = [place.let_in(), place.let_in()]
+    waiting = [place.admit(), place.admit()]
     assert kept.begin_websocket(header()) is None
     waiting[0].settle()
     assert kept.begin_websocket(header()) is kept
     assert place.come() is None
     kept.end()
-    assert place.counts.count(UNAUTHENTICATED, place.counts.places("192.0.2.7")) == 1
-    assert place.counts.count(CONNECTIONS, place.counts.places("192.0.2.7")) == 2
+    assert place.counts.count(UNAUTHENTICATED, place.counts.cell_indexes("192.0.2.7")) == 1
+    assert place.counts.count(CONNECTIONS, place.counts.cell_indexes("192.0.2.7")) == 2
 
 
 def test_requests_and_questions_are_counted_by_the_second() -> None:
     place = Place()
-    use = place.let_in()
+    use = place.admit()
     assert [use.take_request(header()) for _ in range(4)] == [True, True, True, False]
-    assert [use.may_ask(), use.may_ask(), use.may_ask_for(header())()] == [True, False, False]
-    assert place.let_in(OFFICE).take_request(header())
+    assert [use.may_query(), use.may_query(), use.may_query_for(header())()] == [True, False, False]
+    assert place.admit(OFFICE).take_request(header())
     place.clock.now += 1
-    assert use.take_request(header()) and use.may_ask()
+    assert use.take_request(header()) and use.may_query()
     assert place.limits.refusals == {"connections": 0, "unauthenticated": 0, "requests": 1, "questions": 2}
 
 
@@ -104,19 +104,19 @@ def test_loopback_is_free(peer: Any) -> None:
     place = Place()
     for _ in range(20):
         use = place.limits.arrive(socket.AF_INET6, peer)
-        assert use is not None and use.take_request(header()) and use.may_ask()
+        assert use is not None and use.take_request(header()) and use.may_query()
     assert place.limits.arrive(socket.AF_UNIX, "") is not None
 
 
 def test_what_a_trusted_proxy_passes_on_counts_for_the_address_in_its_header() -> None:
     place = Place(FEW, "127.0.0.1")
-    proxy = place.let_in(("127.0.0.1", 1))
+    proxy = place.admit(("127.0.0.1", 1))
     home, office = header(x_forwarded_for="192.0.2.7"), header(x_forwarded_for="192.0.2.7, 198.51.100.1")
     sockets = [proxy.begin_websocket(home) for _ in range(3)]
     assert [use is not None for use in sockets] == [True, True, False]
     assert proxy.begin_websocket(office) is not None
     assert [proxy.take_request(home) for _ in range(4)] == [True, True, True, False] and proxy.take_request(office)
-    assert proxy.may_ask_for(home)() and not proxy.may_ask_for(home)() and proxy.may_ask_for(office)()
+    assert proxy.may_query_for(home)() and not proxy.may_query_for(home)() and proxy.may_query_for(office)()
     assert all(proxy.take_request(header()) for _ in range(20)), "its own, such as a check of health"
     assert place.come() is None, "the same address without the proxy"
     proxy.end()
@@ -125,7 +125,7 @@ def test_what_a_trusted_proxy_passes_on_counts_for_the_address_in_its_header() -
 
 def test_the_header_of_a_peer_that_is_no_trusted_proxy_counts_for_nothing() -> None:
     place = Place()
-    use = place.let_in()
+    use = place.admit()
     made_up = header(x_forwarded_for="203.0.113.9", forwarded="for=203.0.113.9")
     assert [use.take_request(made_up) for _ in range(4)] == [True, True, True, False]
     assert use.begin_websocket(made_up) is use and use.client(made_up) == "192.0.2.7"
@@ -133,26 +133,26 @@ def test_the_header_of_a_peer_that_is_no_trusted_proxy_counts_for_nothing() -> N
 
 def test_only_the_configured_header_counts() -> None:
     place = Place(FEW, "127.0.0.1", header="forwarded")
-    proxy = place.let_in(("127.0.0.1", 1))
+    proxy = place.admit(("127.0.0.1", 1))
     assert proxy.client(header(x_forwarded_for="203.0.113.9", forwarded="for=192.0.2.7")) == "192.0.2.7"
     assert proxy.client(header(x_forwarded_for="203.0.113.9")) == ""
 
 
 def test_a_reload_holds_from_the_next_connection_on() -> None:
     place = Place()
-    uses = [place.let_in(), place.let_in()]
+    uses = [place.admit(), place.admit()]
     place.limits.set(Limits(address_unauthenticated=1), Proxies(["198.51.100.1"]), "forwarded")
     uses[0].settle()
     assert place.come() is None
     uses[1].settle()
     assert place.come() is not None
-    assert place.let_in(OFFICE).client(header(forwarded="for=192.0.2.7", x_forwarded_for="1.2.3.4")) == "192.0.2.7"
+    assert place.admit(OFFICE).client(header(forwarded="for=192.0.2.7", x_forwarded_for="1.2.3.4")) == "192.0.2.7"
 
 
 def test_who_is_limited_is_remembered_for_a_while_and_for_a_bounded_number() -> None:
     place = Place(Limits(address_requests_hz=1))
     for number in range(MAX_LIMITED + 10):
-        use = place.let_in((f"10.0.{number >> 8}.{number & 255}", 1))
+        use = place.admit((f"10.0.{number >> 8}.{number & 255}", 1))
         for _ in range(3):
             use.take_request(header())
     limited = place.limits.limited()
@@ -164,10 +164,10 @@ def test_who_is_limited_is_remembered_for_a_while_and_for_a_bounded_number() -> 
 
 def test_no_address_is_counted_too_low_however_many_there_are() -> None:
     counts = AddressCounts(key=bytes(range(KEY_BYTES)))
-    addresses = [counts.places(f"2001:db8:{number >> 16:x}:{number & 65535:x}::/64") for number in range(20_000)]
-    for places in addresses:
-        counts.add(CONNECTIONS, places, 1)
-    found = [counts.count(CONNECTIONS, places) for places in addresses]
+    addresses = [counts.cell_indexes(f"2001:db8:{number >> 16:x}:{number & 65535:x}::/64") for number in range(20_000)]
+    for cell_indexes in addresses:
+        counts.add(CONNECTIONS, cell_indexes, 1)
+    found = [counts.count(CONNECTIONS, cell_indexes) for cell_indexes in addresses]
     assert min(found) >= 1 and max(found) < 20, "and none so high that it is near a limit"
 
 
@@ -176,9 +176,9 @@ import sys
 from koko_presence.server.address_counts import CONNECTIONS, REQUESTS, AddressCounts
 counts = AddressCounts(int(sys.argv[1]))
 assert counts.is_shared
-places = counts.places("192.0.2.7")
-counts.add(CONNECTIONS, places, 3)
-assert counts.take(REQUESTS, places, 2, 1000)
+cell_indexes = counts.cell_indexes("192.0.2.7")
+counts.add(CONNECTIONS, cell_indexes, 3)
+assert counts.take(REQUESTS, cell_indexes, 2, 1000)
 print("counted", flush=True)
 sys.stdin.read()
 """
@@ -188,23 +188,23 @@ def test_workers_count_together_and_what_a_dead_one_held_is_forgotten() -> None:
     fd = shared_memory(1, bytes(range(KEY_BYTES)))
     try:
         counts = AddressCounts(fd)
-        places = counts.places("192.0.2.7")
-        counts.add(CONNECTIONS, places, 1)
+        cell_indexes = counts.cell_indexes("192.0.2.7")
+        counts.add(CONNECTIONS, cell_indexes, 1)
         command = [sys.executable, "-c", OTHER_WORKER, str(fd)]
         with subprocess.Popen(command, pass_fds=[fd], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
             assert other.stdout is not None and other.stdout.readline() == b"counted\n"
-            assert counts.count(CONNECTIONS, places) == 4
-            assert counts.take(REQUESTS, places, 2, 1000) and not counts.take(REQUESTS, places, 2, 1000)
-            assert counts.take(REQUESTS, places, 2, 1001), "the other one's are of the second before"
+            assert counts.count(CONNECTIONS, cell_indexes) == 4
+            assert counts.take(REQUESTS, cell_indexes, 2, 1000) and not counts.take(REQUESTS, cell_indexes, 2, 1000)
+            assert counts.take(REQUESTS, cell_indexes, 2, 1001), "the other one's are of the second before"
             counts.tidy()
-            assert counts.count(CONNECTIONS, places) == 4, "it lives"
+            assert counts.count(CONNECTIONS, cell_indexes) == 4, "it lives"
             other.kill()
         counts.tidy()
-        assert counts.count(CONNECTIONS, places) == 1
+        assert counts.count(CONNECTIONS, cell_indexes) == 1
         counts.close()
         successor = AddressCounts(fd)
-        assert successor.count(CONNECTIONS, places) == 0, "a successor begins with nothing"
-        counts.add(CONNECTIONS, places, 1)  # a connection that ends after its worker has
-        assert successor.count(CONNECTIONS, places) == 0, "and its row is its own"
+        assert successor.count(CONNECTIONS, cell_indexes) == 0, "a successor begins with nothing"
+        counts.add(CONNECTIONS, cell_indexes, 1)  # a connection that ends after its worker has
+        assert successor.count(CONNECTIONS, cell_indexes) == 0, "and its row is its own"
     finally:
         os.close(fd)

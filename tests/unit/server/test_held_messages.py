@@ -97,9 +97,9 @@ class Introspection:
             raise TokenRefused("it is bad")
         return Identity(user_id=token, name=token, image=None, expires_at_s=int(UNIX_START_S) + 3600, rooms={})
 
-    asks = False
+    is_remote = False
 
-    def verify(self, token: str, now_s: float, may_ask: Any = None) -> Any:
+    def verify(self, token: str, now_s: float, may_query: Any = None) -> Any:
         return self._answer(token)
 
 
@@ -152,10 +152,10 @@ class Wire:
         self.closed = code
         self.socket.on_close(code, False)
 
-    def take_long(self) -> None: ...
+    def allow_long_messages(self) -> None: ...
     def promote(self) -> None: ...
-    def invite(self) -> None: ...
-    def expel(self) -> None: ...
+    def lift_preauth_limit(self) -> None: ...
+    def restore_preauth_limit(self) -> None: ...
     def stop_reading(self) -> None: ...
     def send_ping(self, data: bytes) -> None: ...
 
@@ -216,7 +216,7 @@ def test_small_calls_before_the_answer_wait_undecoded_and_are_taken_in_order() -
         wire.say(b"no JSON")
         wire.say(call(3, "leave", {"roomId": "video_1"}))
         assert wire.told() == []
-        assert [len(each) for each in wire.socket._session.held._places.values()] == [3]
+        assert [len(each) for each in wire.socket._session.held._queues.values()] == [3]
         verifier.told.set()
         await settle(world)
         told = wire.told()

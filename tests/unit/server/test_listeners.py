@@ -10,7 +10,7 @@ import pytest
 import uvloop
 
 from koko_presence.server import listeners
-from koko_presence.server.listeners import ACCEPTS_A_TURN, Listener, listening_sockets
+from koko_presence.server.listeners import ACCEPTS_PER_ITERATION, Listener, listening_sockets
 from tests.waiting import PATIENCE_S
 
 
@@ -27,13 +27,13 @@ def test_a_crowd_comes_in_over_several_turns() -> None:
         came: list[socket.socket] = []
         listener = Listener(lambda sock, address: came.append(sock))
         await listener.open("127.0.0.1", 0, backlog=100)
-        ends = connect(listener, 3 * ACCEPTS_A_TURN)
-        turns = []
+        ends = connect(listener, 3 * ACCEPTS_PER_ITERATION)
+        iterations = []
         while len(came) < len(ends):
             before = len(came)
             await asyncio.sleep(0)
-            turns.append(len(came) - before)
-        assert max(turns) <= 2 * ACCEPTS_A_TURN, "two turns of the loop may lie between two of ours"
+            iterations.append(len(came) - before)
+        assert max(iterations) <= 2 * ACCEPTS_PER_ITERATION, "two turns of the loop may lie between two of ours"
         assert not came[0].getblocking()
         listener.close()
         assert listener.sockets == []
@@ -79,7 +79,7 @@ def test_a_listener_accepts_for_another_slot_and_gives_it_back() -> None:
         ports = [sock.getsockname()[1] for sock in (own, other)]
         listener = Listener(use)
 
-        async def knock() -> None:
+        async def connect_once() -> None:
             before, ends = len(came), [socket.create_connection(("127.0.0.1", port), PATIENCE_S) for port in ports]
             while len(came) == before:
                 await asyncio.sleep(0.001)
@@ -88,15 +88,15 @@ def test_a_listener_accepts_for_another_slot_and_gives_it_back() -> None:
                 end.close()
 
         listener.take([own])
-        await knock()
+        await connect_once()
         assert came == [ports[0]]
         listener.take([own, other])
         while len(came) < 2:  # who has waited there
             await asyncio.sleep(0.001)
-        await knock()
+        await connect_once()
         assert sorted(came) == sorted(ports * 2)
         listener.take([other])
-        await knock()
+        await connect_once()
         assert came[4:] == [ports[1]] and own.fileno() >= 0, "the socket stays, for whoever accepts there now"
         listener.close()
         own.close()
@@ -273,12 +273,12 @@ def test_while_those_who_were_let_in_are_behind_one_comes_in_at_a_time(monkeypat
 def test_how_long_somebody_has_waited_is_known_until_nobody_does(monkeypatch: pytest.MonkeyPatch) -> None:
     async def test() -> None:
         line = Line(monkeypatch)
-        sock = await line.open(2 * ACCEPTS_A_TURN)
+        sock = await line.open(2 * ACCEPTS_PER_ITERATION)
         assert line.listener.waits_for(line.now) == 0.0
         line.listener._accept(sock)  # the first of a crowd: how long it has waited is not known
         line.now += 3.0
         assert line.listener.waits_for(line.now) == 3.0
-        line.waited = [4.0] * ACCEPTS_A_TURN
+        line.waited = [4.0] * ACCEPTS_PER_ITERATION
         line.listener._accept(sock)
         assert line.listener.waits_for(line.now) == 0.0, "that was the last of them"
         line.close()

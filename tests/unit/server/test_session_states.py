@@ -2,7 +2,7 @@
 
 import pytest
 
-from koko_presence.server.session_states import LIFE
+from koko_presence.server.session_states import TRANSITIONS
 from tests.world import World
 
 STATES = ("new", "verifying", "opening", "open", "closed")
@@ -14,9 +14,9 @@ EVENTS = ("auth", "verified", "opened", "over", "end")
 def test_every_cell(state: str, event: str) -> None:
     session = World().client().session
     session.state = state
-    if (state, event) in LIFE:
+    if (state, event) in TRANSITIONS:
         session.move(event)
-        assert session.state == LIFE[state, event]
+        assert session.state == TRANSITIONS[state, event]
     else:
         with pytest.raises(KeyError):
             session.move(event)
@@ -24,10 +24,10 @@ def test_every_cell(state: str, event: str) -> None:
 
 
 def test_the_table_is_whole() -> None:
-    assert {state for state, _ in LIFE} | set(LIFE.values()) == set(STATES)
-    assert {event for _, event in LIFE} == set(EVENTS)
-    assert all((state, "end") in LIFE for state in STATES if state != "closed"), "everything can end"
-    assert not any(state == "closed" for state, _ in LIFE), "and nothing comes after"
+    assert {state for state, _ in TRANSITIONS} | set(TRANSITIONS.values()) == set(STATES)
+    assert {event for _, event in TRANSITIONS} == set(EVENTS)
+    assert all((state, "end") in TRANSITIONS for state in STATES if state != "closed"), "everything can end"
+    assert not any(state == "closed" for state, _ in TRANSITIONS), "and nothing comes after"
 
 
 def test_a_life() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from koko_presence.access.policy import Grant
 from koko_presence.auth.hmac_jwt import Identity, TokenRefused
-from koko_presence.auth.identity import MayAsk, freely
+from koko_presence.auth.identity import MayQuery, unlimited
 from tests.world import UNIX_START_S, World
 
 
@@ -16,9 +16,9 @@ class SlowVerifier:
             raise TokenRefused("it is bad")
         return Identity(user_id=token, name=token, image=None, expires_at_s=int(UNIX_START_S) + 3600, rooms={})
 
-    asks = False
+    is_remote = False
 
-    def verify(self, token: str, now_s: float, may_ask: MayAsk = freely) -> Any:
+    def verify(self, token: str, now_s: float, may_query: MayQuery = unlimited) -> Any:
         return self._answer(token)
 
 

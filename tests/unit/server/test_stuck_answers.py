@@ -58,8 +58,8 @@ class Stage:
         self.loop, self.taken, self.aborted = Loop(), 1000, False
         monkeypatch.setattr(asyncio, "get_running_loop", lambda: self.loop)
         monkeypatch.setattr(acceptor, "taken_bytes", lambda transport: self.taken)
-        self.threshold = ProtocolSniffer(SimpleNamespace(send_stuck_s=STUCK_S))  # type: ignore[arg-type]
-        self.threshold._transport = SimpleNamespace(abort=self._abort)
+        self.sniffer = ProtocolSniffer(SimpleNamespace(send_stuck_s=STUCK_S))  # type: ignore[arg-type]
+        self.sniffer._transport = SimpleNamespace(abort=self._abort)
 
     def _abort(self) -> None:
         self.aborted = True
@@ -67,7 +67,7 @@ class Stage:
 
 def test_an_answer_of_which_nothing_is_taken_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     stage = Stage(monkeypatch)
-    stage.threshold.pause_writing()
+    stage.sniffer.pause_writing()
     stage.loop.advance(STUCK_S - 0.1)
     assert not stage.aborted
     stage.loop.advance(STUCK_S / acceptor.LOOKS_AT_STUCK)
@@ -76,7 +76,7 @@ def test_an_answer_of_which_nothing_is_taken_is_given_up(monkeypatch: pytest.Mon
 
 def test_whoever_takes_a_byte_now_and_then_is_served_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     stage = Stage(monkeypatch)
-    stage.threshold.pause_writing()
+    stage.sniffer.pause_writing()
     for _ in range(50):
         stage.loop.advance(STUCK_S * 0.7)
         stage.taken += 1
@@ -87,11 +87,11 @@ def test_whoever_takes_a_byte_now_and_then_is_served_to_the_end(monkeypatch: pyt
 
 def test_while_nothing_waits_nothing_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     stage = Stage(monkeypatch)
-    stage.threshold.pause_writing()
-    stage.threshold.resume_writing()
+    stage.sniffer.pause_writing()
+    stage.sniffer.resume_writing()
     stage.loop.advance(5 * STUCK_S)
     assert not stage.aborted
-    stage.threshold.pause_writing()
+    stage.sniffer.pause_writing()
     stage.loop.advance(1.5 * STUCK_S)
     assert stage.aborted
 
@@ -100,18 +100,18 @@ def test_a_websocket_on_a_kept_connection_is_not_watched_as_an_answer_is(monkeyp
     """Its bytes wait on the transport too, and nobody tells the threshold when they are gone."""
     stage = Stage(monkeypatch)
     begun: list[Any] = []
-    stage.threshold._door = SimpleNamespace(  # type: ignore[assignment]
+    stage.sniffer._acceptor = SimpleNamespace(  # type: ignore[assignment]
         send_stuck_s=STUCK_S,
         ws_paths=None,
         origins=NONE_LISTED,
         cookie="",
-        refuses_newcomers=False,
+        refuses_new_clients=False,
         begin=lambda *args: begun.append(args),
     )
-    stage.threshold._transport = SimpleNamespace(
-        abort=stage._abort, write=lambda data: stage.threshold.pause_writing(), is_closing=lambda: False
+    stage.sniffer._transport = SimpleNamespace(
+        abort=stage._abort, write=lambda data: stage.sniffer.pause_writing(), is_closing=lambda: False
     )
-    stage.threshold.data_received(handshake())
+    stage.sniffer.data_received(handshake())
     assert len(begun) == 1
     stage.loop.advance(5 * STUCK_S)
     assert not stage.aborted
@@ -123,6 +123,6 @@ def test_where_nothing_says_what_is_taken_nothing_is_cut(monkeypatch: pytest.Mon
         assert acceptor.taken_bytes(SimpleNamespace(get_extra_info=lambda name: one)) is None
     stage = Stage(monkeypatch)
     stage.taken = None  # type: ignore[assignment]
-    stage.threshold.pause_writing()
+    stage.sniffer.pause_writing()
     stage.loop.advance(3 * STUCK_S)
     assert not stage.aborted

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import uvloop
 
 from koko_presence.server.address_limits import FREE
-from koko_presence.server.tls_handshakes import Hellos
+from koko_presence.server.tls_handshakes import HandshakeLimiter
 from tests.waiting import until
 
 HALF_HELLO = b"\x16\x03\x01\x02\x00abc"
@@ -21,7 +21,7 @@ def pair() -> tuple[socket.socket, socket.socket]:
     return ours, theirs
 
 
-class CountingHellos(Hellos):
+class CountingHandshakeLimiter(HandshakeLimiter):
     """Counts how often it looks at a socket."""
 
     def __init__(self, begin: Callable[[socket.socket], None]) -> None:
@@ -37,13 +37,13 @@ def test_half_a_hello_and_no_more_to_come_is_dropped_at_once() -> None:
     """Such a socket is readable for ever, whatever SO_RCVLOWAT says."""
 
     async def test() -> None:
-        hellos, (ours, theirs) = CountingHellos(lambda sock, use: sock.close()), pair()
-        hellos.add(ours, 60.0, FREE)
+        handshakes, (ours, theirs) = CountingHandshakeLimiter(lambda sock, use: sock.close()), pair()
+        handshakes.add(ours, 60.0, FREE)
         theirs.sendall(HALF_HELLO)
-        await until(lambda: hellos.looks == 1)
+        await until(lambda: handshakes.looks == 1)
         theirs.shutdown(socket.SHUT_WR)
-        await until(lambda: not len(hellos))
-        assert hellos.looks == 2 and ours.fileno() == -1
+        await until(lambda: not len(handshakes))
+        assert handshakes.looks == 2 and ours.fileno() == -1
         theirs.close()
 
     uvloop.run(test())
@@ -52,10 +52,10 @@ def test_half_a_hello_and_no_more_to_come_is_dropped_at_once() -> None:
 def test_a_hello_in_pieces_is_waited_for() -> None:
     async def test() -> None:
         begun: list[socket.socket] = []
-        hellos, (ours, theirs) = CountingHellos(lambda sock, use: begun.append(sock)), pair()
-        hellos.add(ours, 60.0, FREE)
+        handshakes, (ours, theirs) = CountingHandshakeLimiter(lambda sock, use: begun.append(sock)), pair()
+        handshakes.add(ours, 60.0, FREE)
         theirs.sendall(HALF_HELLO)
-        await until(lambda: hellos.looks == 1)
+        await until(lambda: handshakes.looks == 1)
         theirs.sendall(bytes(0x200 - 3))
         await until(lambda: begun == [ours])
         ours.close()
@@ -68,16 +68,16 @@ def test_a_client_that_has_given_up_in_the_line_gets_no_handshake() -> None:
     async def test() -> None:
         begun: list[socket.socket] = []
         now = [1000.0]
-        hellos = Hellos(lambda sock, use: begun.append(sock), lambda: now[0])
+        handshakes = HandshakeLimiter(lambda sock, use: begun.append(sock), lambda: now[0])
         pairs = [pair() for _ in range(3)]
         for ours, _ in pairs:
-            hellos.on_whole(ours, FREE, b"")
-        assert hellos.waits_for(now[0] + 4.0) == 4.0 and len(hellos) == 3
+            handshakes.on_whole(ours, FREE, b"")
+        assert handshakes.waits_for(now[0] + 4.0) == 4.0 and len(handshakes) == 3
         pairs[0][1].close()
         now[0] += 2.0
-        await until(lambda: not len(hellos))
-        assert begun == [ours for ours, _ in pairs[1:]] and hellos.given_up == 1
-        assert pairs[0][0].fileno() == -1 and hellos.waits_for(now[0]) == 0.0
+        await until(lambda: not len(handshakes))
+        assert begun == [ours for ours, _ in pairs[1:]] and handshakes.given_up == 1
+        assert pairs[0][0].fileno() == -1 and handshakes.waits_for(now[0]) == 0.0
         for ours, theirs in pairs:
             ours.close()
             theirs.close()

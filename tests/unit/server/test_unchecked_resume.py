@@ -10,13 +10,13 @@ import pytest
 
 from koko_presence.access.policy import NO, UNSURE, Access, Grant
 from koko_presence.auth.identity import (
-    AskedTooOften,
     Identity,
-    MayAsk,
+    MayQuery,
     TokenRefused,
+    TooManyQueries,
     VerifierUnavailable,
-    freely,
     hash_of,
+    unlimited,
 )
 from koko_presence.protocol.edge_messages import SessionRefused
 from koko_presence.server.authentication import RESUME_WAITS_S
@@ -38,7 +38,7 @@ class Provider:
     """A verifier that asks a provider: `up`, `down` (it fails at once), `hanging` (until `answers` is set) or `crowded`
     (too much is asked, so that nothing is asked about tokens that are not known)."""
 
-    asks = True
+    is_remote = True
 
     def __init__(self) -> None:
         self.state = "up"
@@ -54,14 +54,14 @@ class Provider:
     def has_refused(self, token_hash: bytes, now_s: float) -> bool:
         return token_hash in map(hash_of, self.known_refused)
 
-    def verify(self, token: str, now_s: float, may_ask: MayAsk = freely) -> Identity | Awaitable[Identity]:
+    def verify(self, token: str, now_s: float, may_query: MayQuery = unlimited) -> Identity | Awaitable[Identity]:
         self.asked += 1
         if self.state == "hanging":
             return self._later(token)
         if self.state == "down":
             raise VerifierUnavailable("nobody answers", 2.0)
         if self.state == "crowded" and not token.startswith("ann-"):  # not one that was good before
-            raise AskedTooOften("too many tokens that are not known", 1.0, is_silence=False)
+            raise TooManyQueries("too many tokens that are not known", 1.0, is_silence=False)
         return self._answer(token)
 
     async def _later(self, token: str) -> Identity:
@@ -121,14 +121,14 @@ class Scene:
     def come_back(self, token: str = "ann-1", **more: Any) -> Client:
         return self.world.client().auth(token, resumeToken=self.ann_token, **more)
 
-    async def turn(self, seconds: float = 0.0) -> None:
+    async def settle(self, seconds: float = 0.0) -> None:
         """Let tasks and timers go on."""
         for _ in range(5):
             await asyncio.sleep(0)
             self.world.settle()
         if seconds:
             self.world.sleep(seconds)
-            await self.turn()
+            await self.settle()
 
     def assert_back(self, client: Client) -> None:
         """Inside again, as the same person: nobody saw it leave, turn or be renamed."""
@@ -156,9 +156,9 @@ def test_a_resume_token_is_proof_enough_while_the_token_cannot_be_checked(worker
         s.provider.state = state
         client = s.come_back()
         if state == "hanging":
-            await s.turn(RESUME_WAITS_S - 0.1)
+            await s.settle(RESUME_WAITS_S - 0.1)
             assert not client.of("authenticated"), "an answer may still come"
-            await s.turn(0.1)
+            await s.settle(0.1)
         s.assert_back(client)
 
     scene(test, workers)
@@ -172,10 +172,10 @@ def test_a_token_that_was_not_checked_is_checked_later_and_counts_then(workers: 
         s.assert_back(client)
         s.world.sleep(30)
         asked = s.provider.asked
-        assert 1 < asked < 10 and client.closed is None and client.session.login._unchecked is not None
+        assert 1 < asked < 10 and client.closed is None and client.session.authentication._unchecked is not None
         s.provider.state, s.provider.name = "up", "Ann Smith"
         s.world.sleep(11)
-        assert client.session.login._unchecked is None and client.session.identity.name == "Ann Smith"
+        assert client.session.authentication._unchecked is None and client.session.identity.name == "Ann Smith"
         s.world.sleep(30)
         assert s.provider.asked == asked + 1 and client.closed is None and not client.of("error")
         client.send(type="heartbeat")
@@ -190,12 +190,12 @@ def test_a_token_that_turns_out_to_be_refused_ends_the_connection(workers: int, 
         s.lose(s.ann)
         s.provider.state = state
         client = s.come_back()
-        await s.turn(RESUME_WAITS_S)
+        await s.settle(RESUME_WAITS_S)
         s.assert_back(client)
         s.provider.refused.add("ann-1")
         s.provider.state = "up"
         s.provider.answers.set()
-        await s.turn(11)
+        await s.settle(11)
         assert client.closed == 4401 and "was refused: it has signed out" in client.last("error")["message"]
 
     scene(test, workers)
@@ -210,7 +210,7 @@ def test_a_refused_token_is_refused_whatever_resume_token_comes_with_it(workers:
         for state in ("down", "hanging"):  # and so it stays while nobody answers
             s.provider.state = state
             client = s.come_back()
-            await s.turn(RESUME_WAITS_S)
+            await s.settle(RESUME_WAITS_S)
             assert not client.of("authenticated")
             assert client.closed == (1013 if state == "down" else None)
 
@@ -225,7 +225,7 @@ def test_a_made_up_token_is_no_way_in_while_the_provider_answers(workers: int) -
         s.lose(s.ann)
         s.provider.state = "crowded"
         client = s.come_back(MADE_UP)
-        await s.turn(RESUME_WAITS_S)
+        await s.settle(RESUME_WAITS_S)
         assert not client.of("authenticated") and client.closed == 1013
         s.assert_back(s.come_back())
 
@@ -279,7 +279,7 @@ def test_a_session_that_is_over_is_not_brought_back(workers: int, state: str, ho
         s.world.sleep(s.world.limits.grace_s + 1.0)
         s.provider.state = state
         client = s.come_back()
-        await s.turn(RESUME_WAITS_S)
+        await s.settle(RESUME_WAITS_S)
         assert not client.of("authenticated")
         assert "ann" not in s.world.shard.users, "and no trace of it"
         if state == "down":
@@ -288,7 +288,7 @@ def test_a_session_that_is_over_is_not_brought_back(workers: int, state: str, ho
         assert client.closed is None, "the answer may still come"
         s.provider.state = "up"
         s.provider.answers.set()
-        await s.turn()
+        await s.settle()
         reply = client.last("authenticated")
         assert not reply["resumed"] and reply["sessionId"] != s.ann_session
 
@@ -313,13 +313,13 @@ def test_an_answer_that_comes_while_the_session_is_being_resumed_counts(workers:
         s.lose(s.ann)
         s.provider.state = "hanging"
         client = s.come_back()
-        login = client.session.login
+        authentication = client.session.authentication
         s.provider.state = "up"
         s.provider.answers.set()
-        login._on_patience(login._message)  # before the task has had its turn
-        await s.turn()
+        authentication._on_resume_timeout(authentication._message)  # before the task has had its turn
+        await s.settle()
         s.assert_back(client)
-        assert login._unchecked is None and client.session.login._patience is None
+        assert authentication._unchecked is None and client.session.authentication._resume_timer is None
 
     scene(test, workers)
 
@@ -331,7 +331,7 @@ def test_a_fresh_token_takes_the_place_of_one_that_could_not_be_checked(workers:
         client = s.come_back()
         s.provider.state = "up"
         client.auth("ann-2")
-        assert client.session.login._unchecked is None
+        assert client.session.authentication._unchecked is None
         s.provider.refused.add("ann-1")
         s.world.sleep(30)
         assert client.closed is None
@@ -348,17 +348,17 @@ def test_an_answer_about_a_token_that_has_been_replaced_meanwhile_counts_for_not
         s.provider.state = "down"
         client = s.come_back()
         s.provider.state = "hanging"
-        await s.turn(11)  # the first token is asked about again,
+        await s.settle(11)  # the first token is asked about again,
         asked = s.provider.asked
         s.provider.state = "up"
         client.auth("ann-2")  # and a newer one is good at once
-        assert s.provider.asked == asked + 1 and client.session.login._unchecked is None
+        assert s.provider.asked == asked + 1 and client.session.authentication._unchecked is None
         if answer == "refused":
             s.provider.refused.add("ann-1")
         elif answer == "none":
             s.provider.state = "down"
         s.provider.answers.set()
-        await s.turn()
+        await s.settle()
         assert client.closed is None and not client.of("error") and len(client.of("authenticated")) == 2
         client.send(type="heartbeat")
         assert client.of("pong") and client.session.identity.expires_at_s
@@ -375,7 +375,7 @@ def test_the_newest_token_holds_whichever_is_answered_first(workers: int) -> Non
         s.ann.auth("ann-3")
         s.provider.name = "Old Name"
         s.provider.answers.set()
-        await s.turn()
+        await s.settle()
         assert len(s.ann.of("authenticated")) == 3 and not s.ann.of("error"), "each is answered"
         assert s.ann.session.identity.name == "New Name"
 
@@ -390,7 +390,7 @@ def test_a_connection_that_ends_while_it_waits_leaves_nothing_behind(workers: in
         client.hang_up(1006)
         s.world.sleep(RESUME_WAITS_S)
         s.provider.answers.set()
-        await s.turn()
+        await s.settle()
         assert not client.of("authenticated")
 
     scene(test, workers)
@@ -449,13 +449,13 @@ def test_a_room_is_entered_while_the_authoriser_hangs_and_its_answer_counts(
     async def test(s: Scene) -> None:
         s.authoriser.hangs = True
         client = resumed(s).join("video_1")
-        await s.turn(MEMBER_WAITS_S - 0.1)
+        await s.settle(MEMBER_WAITS_S - 0.1)
         assert not client.of("joined"), "a no in time keeps it out"
-        await s.turn(0.1)
+        await s.settle(0.1)
         assert client.of("joined")
         s.authoriser.grant = grant
         s.authoriser.answers.set()
-        await s.turn()
+        await s.settle()
         assert bool(client.of("kicked")) is not stays and len(client.of("joined")) == 1
 
     scene(test, workers)
@@ -477,14 +477,14 @@ def test_the_time_of_the_authoriser_is_not_the_time_of_a_join(workers: int) -> N
         s.authoriser.hangs = True
         client = s.world.client().auth("cleo-1").join("video_1")
         began = client.session.rooms._began["video_1"]
-        await s.turn(1.5)
+        await s.settle(1.5)
         s.authoriser.answers.set()
         for _ in range(3):  # turns of the loop in which no time passes
             await asyncio.sleep(0)
         assert client.session.rooms._began["video_1"] == pytest.approx(s.world.now)
         waited = client.session.hub.join_access.read()
         assert (waited.count, waited.sum_s) == (1, pytest.approx(s.world.now - began))
-        await s.turn()
+        await s.settle()
         assert client.of("joined")
 
     scene(test, workers)

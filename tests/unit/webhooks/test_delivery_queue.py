@@ -16,11 +16,11 @@ from koko_presence.protocol.webhook_events import (
 )
 from koko_presence.webhooks.delivery_queue import RETRY_FIRST_S, RETRY_LONGEST_S, WebhookQueue
 
-NOBODY = RoomCounts(users=0, sessions=0, visible_users=0, visible_sessions=0)
+EMPTY = RoomCounts(users=0, sessions=0, visible_users=0, visible_sessions=0)
 
 
 def event(number: int) -> AnyWebhookEvent:
-    return RoomCreated(id=f"evt_{number}", timestamp="", room_id="r", room_type="video", room=NOBODY)
+    return RoomCreated(id=f"evt_{number}", timestamp="", room_id="r", room_type="video", room=EMPTY)
 
 
 def queue(chance: float = 1.0, **changes: Any) -> WebhookQueue:
@@ -143,7 +143,7 @@ def test_every_type_of_event_has_its_name_in_the_configuration() -> None:
 def about(user_id: str, number: int, kind: Any = UserEntered, room_id: str = "r") -> AnyWebhookEvent:
     fields: dict[str, Any] = {"reason": "left"} if kind is UserLeft else {}
     return kind(
-        id=f"{user_id}_{number}", timestamp="", room_id=room_id, room_type="video", room=NOBODY, user_id=user_id,
+        id=f"{user_id}_{number}", timestamp="", room_id=room_id, room_type="video", room=EMPTY, user_id=user_id,
         session_id="s", name="", invisible=False, session_count=1, **fields,
     )  # type: ignore[no-any-return]  # fmt: skip
 
@@ -165,10 +165,10 @@ def test_m10_rooms_that_one_makes_and_leaves_count_as_that_persons() -> None:
         q.put(about(f"user{number}", number), 1.0)
     for number in range(500):
         room = f"made_{number}"
-        q.put(RoomCreated(id=f"c{number}", timestamp="", room_id=room, room_type="video", room=NOBODY), 2.0)
+        q.put(RoomCreated(id=f"c{number}", timestamp="", room_id=room, room_type="video", room=EMPTY), 2.0)
         q.put(about("mallory", number, room_id=room), 2.0)
         q.put(about("mallory", number, UserLeft, room_id=room), 2.0)
-        q.put(RoomEmptied(id=f"e{number}", timestamp="", room_id=room, room_type="video", room=NOBODY), 2.0)
+        q.put(RoomEmptied(id=f"e{number}", timestamp="", room_id=room, room_type="video", room=EMPTY), 2.0)
     assert ids(q)[:10] == others and len(q) == 20
 
 

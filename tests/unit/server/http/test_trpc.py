@@ -10,7 +10,7 @@ from msgspec import UNSET
 
 from koko_presence.protocol.errors import ERRORS, PresenceError
 from koko_presence.server.http import trpc
-from koko_presence.server.http.trpc import Answer, Asked, ProcedureKind, Request, TrpcError
+from koko_presence.server.http.trpc import Answer, ProcedureKind, RawRequest, Request, TrpcError
 from koko_presence.server.rpc import Procedures
 
 KINDS: dict[str, ProcedureKind] = {**Procedures.KINDS, "onEvent": "subscription"}
@@ -18,24 +18,26 @@ ACTIVE, JOIN, LEAVE = "presence.getActive", "presence.join", "presence.leave"
 DATA = {"users": [], "totalCount": 0}
 
 
-def get(paths: str = ACTIVE, input: Any = None, **fields: Any) -> Asked:
-    return Asked("GET", paths, fields.pop("batch", False), None if input is None else json.dumps(input), **fields)
+def get(paths: str = ACTIVE, input: Any = None, **fields: Any) -> RawRequest:
+    return RawRequest("GET", paths, fields.pop("batch", False), None if input is None else json.dumps(input), **fields)
 
 
-def post(paths: str = JOIN, body: Any = None, content_type: str | None = "application/json", **fields: Any) -> Asked:
+def post(
+    paths: str = JOIN, body: Any = None, content_type: str | None = "application/json", **fields: Any
+) -> RawRequest:
     data = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
-    return Asked("POST", paths, fields.pop("batch", False), None, data, content_type, **fields)
+    return RawRequest("POST", paths, fields.pop("batch", False), None, data, content_type, **fields)
 
 
-def answered(asked: Asked, *outcomes: Any) -> Answer:
-    request = Request(asked, KINDS)
+def answered(raw_request: RawRequest, *outcomes: Any) -> Answer:
+    request = Request(raw_request, KINDS)
     results = [call.refusal or outcome for call, outcome in zip(request.calls, outcomes, strict=True)]
-    return trpc.answer(asked, request, results)
+    return trpc.answer(raw_request, request, results)
 
 
-def refusal(asked: Asked) -> TrpcError:
+def refusal(raw_request: RawRequest) -> TrpcError:
     with pytest.raises(TrpcError) as caught:
-        Request(asked, KINDS)
+        Request(raw_request, KINDS)
     return caught.value
 
 
@@ -124,7 +126,7 @@ def test_a_query_may_come_by_post() -> None:
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "TRACE"])
 def test_other_methods_are_refused(method: str) -> None:
-    answer = answered(Asked(method, ACTIVE, False, None), DATA)
+    answer = answered(RawRequest(method, ACTIVE, False, None), DATA)
     assert (answer.status, answer.headers["allow"]) == (405, "GET, POST")
 
 
@@ -182,9 +184,9 @@ def test_null_is_not_nothing() -> None:
 
 
 def test_a_mixed_batch_is_207_with_the_recorded_bytes() -> None:
-    asked = get(f"{ACTIVE},{ACTIVE}", {"0": {}, "1": {}}, batch=True)
+    raw_request = get(f"{ACTIVE},{ACTIVE}", {"0": {}, "1": {}}, batch=True)
     error = TrpcError("BAD_REQUEST", "Invalid enum value 'nope' - at `$.roomType`")
-    answer = answered(asked, DATA, error)
+    answer = answered(raw_request, DATA, error)
     assert answer.status == 207
     assert answer.body == (
         b'[{"result":{"data":{"users":[],"totalCount":0}}},{"error":{"message":"Invalid enum value \'nope\' - at '
@@ -239,17 +241,17 @@ UNDEFINED = {"json": None, "meta": {"values": ["undefined"], "v": 1}}
 
 
 def test_who_wraps_is_answered_wrapped() -> None:
-    asked = post(body={"json": {"roomId": "r"}})
-    assert Request(asked, KINDS).input(0) == {"roomId": "r"}
-    assert json.loads(answered(asked, DATA).body) == {"result": {"data": {"json": DATA}}}
-    failed = json.loads(answered(asked, bad("ROOM_FULL")).body)
+    raw_request = post(body={"json": {"roomId": "r"}})
+    assert Request(raw_request, KINDS).input(0) == {"roomId": "r"}
+    assert json.loads(answered(raw_request, DATA).body) == {"result": {"data": {"json": DATA}}}
+    failed = json.loads(answered(raw_request, bad("ROOM_FULL")).body)
     assert failed["error"]["json"]["data"]["reason"] == "ROOM_FULL"
 
 
 def test_superjsons_undefined_is_nothing() -> None:
-    asked = post("presence.heartbeat", UNDEFINED)
-    assert Request(asked, KINDS).input(0) is UNSET
-    assert json.loads(answered(asked, DATA).body) == {"result": {"data": {"json": DATA}}}
+    raw_request = post("presence.heartbeat", UNDEFINED)
+    assert Request(raw_request, KINDS).input(0) is UNSET
+    assert json.loads(answered(raw_request, DATA).body) == {"result": {"data": {"json": DATA}}}
 
 
 def test_superjsons_undefined_fields_are_absent() -> None:
@@ -263,13 +265,13 @@ def test_superjsons_undefined_fields_are_absent() -> None:
 
 
 def test_an_error_before_the_input_is_wrapped_too() -> None:
-    asked = get(JOIN, {"json": {}})
-    assert json.loads(answered(asked, DATA).body)["error"]["json"]["code"] == -32005
+    raw_request = get(JOIN, {"json": {}})
+    assert json.loads(answered(raw_request, DATA).body)["error"]["json"]["code"] == -32005
 
 
 def test_superjson_wraps_the_line_of_jsonl() -> None:
-    asked = get(f"{ACTIVE},{ACTIVE}", {"0": UNDEFINED, "1": UNDEFINED}, batch=True, jsonl=True)
-    line = json.loads(answered(asked, DATA, DATA).body)
+    raw_request = get(f"{ACTIVE},{ACTIVE}", {"0": UNDEFINED, "1": UNDEFINED}, batch=True, jsonl=True)
+    line = json.loads(answered(raw_request, DATA, DATA).body)
     assert line == {"json": {"0": [[{"result": {"data": DATA}}]], "1": [[{"result": {"data": DATA}}]]}}
 
 
@@ -301,9 +303,9 @@ JSON = st.recursive(
 )
 def test_whatever_comes_is_answered(body: bytes, paths: str, method: str, batch: bool, jsonl: bool) -> None:
     query_input = body.decode(errors="replace")
-    asked = Asked(method, paths, batch, query_input, body, "application/json", jsonl)
+    raw_request = RawRequest(method, paths, batch, query_input, body, "application/json", jsonl)
     try:
-        request = Request(asked, KINDS)
+        request = Request(raw_request, KINDS)
     except TrpcError as error:
         assert json.loads(trpc.refuse(error).body)["error"]["data"]["httpStatus"] == error.status
         return
@@ -313,6 +315,6 @@ def test_whatever_comes_is_answered(body: bytes, paths: str, method: str, batch:
             outcomes.append(call.refusal or request.input(index))
         except TrpcError as error:
             outcomes.append(error)
-    answer = trpc.answer(asked, request, outcomes)
+    answer = trpc.answer(raw_request, request, outcomes)
     assert answer.status in (200, 207, 400, 404, 405)
     json.loads(answer.body)

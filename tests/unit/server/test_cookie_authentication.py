@@ -7,7 +7,7 @@ import pytest
 
 from koko_presence.auth.cookies import SessionCookie
 from koko_presence.auth.hmac_jwt import Identity, VerifierUnavailable
-from koko_presence.auth.identity import MayAsk, freely
+from koko_presence.auth.identity import MayQuery, unlimited
 from tests.world import Client, World
 
 COOKIE = SessionCookie("__Secure-better-auth.session_token", "ann")
@@ -15,7 +15,7 @@ COOKIE = SessionCookie("__Secure-better-auth.session_token", "ann")
 
 def came_with(world: World, cookie: SessionCookie | str | None) -> Client:
     client = world.client()
-    client.session.login.cookie = cookie
+    client.session.authentication.cookie = cookie
     return client
 
 
@@ -40,7 +40,7 @@ def test_a_token_goes_before_the_cookie_which_is_then_forgotten() -> None:
     client = came_with(world, COOKIE)
     client.send(type="auth", token="ben")
     assert client.take()[0]["userId"] == "ben"
-    assert client.session.login.cookie is None
+    assert client.session.authentication.cookie is None
     client.send(type="auth", id=2)
     (message,) = client.take()
     assert (message["type"], message["code"], message["id"]) == ("error", "INVALID_MESSAGE", 2)
@@ -86,9 +86,9 @@ class Down:
     def __init__(self, how: str) -> None:
         self.how = how
 
-    asks = False
+    is_remote = False
 
-    def verify(self, token: str, now_s: float, may_ask: MayAsk = freely) -> Any:
+    def verify(self, token: str, now_s: float, may_query: MayQuery = unlimited) -> Any:
         if self.how == "at once":
             raise VerifierUnavailable("the application does not say now whose it is", 5.0)
         return self._later()
@@ -138,9 +138,9 @@ def test_a_refresh_that_cannot_be_checked_leaves_the_session_as_it_is() -> None:
 
 def test_what_goes_along_for_the_application_is_in_no_message_to_anybody() -> None:
     class Forwarding:
-        asks = False
+        is_remote = False
 
-        def verify(self, token: str, now_s: float, may_ask: MayAsk = freely) -> Identity:
+        def verify(self, token: str, now_s: float, may_query: MayQuery = unlimited) -> Identity:
             forward = (("cookie", "session=s3cret-cookie"),)
             return Identity(
                 user_id=token, name=token, image=None, expires_at_s=int(now_s) + 600, rooms={}, forward=forward

@@ -12,7 +12,7 @@ from koko_presence.access.policy import NO, REFUSED, UNSURE, Access, AllowAll, C
 from koko_presence.access.remote import MAX_QUESTIONS, MAX_QUESTIONS_PER_USER, STAYS_OPEN_S, UNSURE_TTL_S, Breaker
 from koko_presence.access.trpc import TrpcAccess
 from koko_presence.access.webhook import WebhookAccess
-from koko_presence.auth.http_client import Answer, AskFailed, Late, Useless
+from koko_presence.auth.http_client import Answer, RequestFailed, ResponseTimeout, UnusableResponse
 from koko_presence.auth.identity import Identity
 from koko_presence.config.trpc_rules import Rule, parse_rule
 from koko_presence.webhooks.signature import verify
@@ -27,18 +27,18 @@ def who(user_id: str = "ann", forward: tuple[tuple[str, str], ...] = COOKIE) -> 
     return Identity(user_id=user_id, name="Ann", image=None, expires_at_s=1, rooms={}, forward=forward)
 
 
-class FakeAsker:
+class FakeHttpClient:
     """An application that gives `answer` to everything, or fails with it; `gate` holds its answers back."""
 
     def __init__(self, answer: Any = b"", status: int = 200) -> None:
         self.answer = answer if isinstance(answer, bytes | Exception) else json.dumps(answer).encode()
         self.status = status
         self.gate: asyncio.Event | None = None
-        self.asked: list[tuple[str, Mapping[str, str], bytes]] = []
+        self.requests: list[tuple[str, Mapping[str, str], bytes]] = []
         self.closed = False
 
     async def post(self, url: str, headers: Mapping[str, str] | None, body: bytes) -> Answer:
-        self.asked.append((url, dict(headers or {}), body))
+        self.requests.append((url, dict(headers or {}), body))
         if self.gate is not None:
             await self.gate.wait()
         if isinstance(self.answer, Exception):
@@ -62,26 +62,28 @@ class Clock:
         self.now += seconds
 
 
-def webhook(asker: Any) -> tuple[WebhookAccess, Clock]:
+def webhook(http_client: Any) -> tuple[WebhookAccess, Clock]:
     clock = Clock()
-    return WebhookAccess(URL, SECRET, asker=asker, clock=clock, wall=lambda: NOW_S, pause=clock.pause), clock
+    return WebhookAccess(
+        URL, SECRET, http_client=http_client, clock=clock, wall=lambda: NOW_S, pause=clock.pause
+    ), clock
 
 
-def trpc(asker: Any, *rules: str, **options: Any) -> TrpcAccess:
+def trpc(http_client: Any, *rules: str, **options: Any) -> TrpcAccess:
     parsed = [parse_rule(rule) for rule in rules or ("video_* -> video.getById(id)",)]
     clock = Clock()
     return TrpcAccess(
         "https://app.example.com/trpc/",
         parsed,
         scopes=("join", "control"),
-        asker=asker,
+        http_client=http_client,
         clock=clock,
         pause=clock.pause,
         **options,
     )
 
 
-async def ask(access: Access, user_id: str = "ann", room_id: str = "video_1", **more: Any) -> Grant:
+async def query(access: Access, user_id: str = "ann", room_id: str = "video_1", **more: Any) -> Grant:
     answer = access.check(who(user_id), room_id, more.pop("room_type", None), **more)
     return answer if isinstance(answer, Grant) else await answer
 
@@ -91,11 +93,11 @@ async def ask(access: Access, user_id: str = "ann", room_id: str = "video_1", **
 
 def test_a6_the_webhook_gets_a_signed_question() -> None:
     async def test() -> None:
-        asker = FakeAsker({"allow": True, "scopes": ["join", "control", "paint"], "ttl": 30})
-        access, _ = webhook(asker)
-        grant = await ask(access, room_type="video", session_id="session_1")
+        http_client = FakeHttpClient({"allow": True, "scopes": ["join", "control", "paint"], "ttl": 30})
+        access, _ = webhook(http_client)
+        grant = await query(access, room_type="video", session_id="session_1")
         assert grant == Grant(allow=True, can_control=True)
-        ((url, headers, body),) = asker.asked
+        ((url, headers, body),) = http_client.requests
         assert url == URL and headers["content-type"] == "application/json"
         assert json.loads(body) == {
             "userId": "ann", "sessionId": "session_1", "roomId": "video_1", "roomType": "video", "action": "join",
@@ -120,17 +122,17 @@ def test_a6_the_webhook_gets_a_signed_question() -> None:
 )
 def test_a6_an_answer_counts_for_its_ttl(answer: dict[str, Any], counts_s: float) -> None:
     async def test() -> None:
-        asker = FakeAsker(answer)
-        access, clock = webhook(asker)
-        first = await ask(access)
+        http_client = FakeHttpClient(answer)
+        access, clock = webhook(http_client)
+        first = await query(access)
         assert first.allow is answer["allow"]
         if counts_s:
             clock.now += counts_s - 0.1
             assert access.check(who(), "video_1", None) == first, "at once, without a task"
-        assert len(asker.asked) == 1
+        assert len(http_client.requests) == 1
         clock.now += 0.2
-        await ask(access)
-        assert len(asker.asked) == 2
+        await query(access)
+        assert len(http_client.requests) == 2
 
     asyncio.run(test())
 
@@ -138,65 +140,65 @@ def test_a6_an_answer_counts_for_its_ttl(answer: dict[str, Any], counts_s: float
 @pytest.mark.parametrize("action", ["join", "get_active"])
 def test_a6_the_answer_may_differ_by_user_room_type_and_action(action: Any) -> None:
     async def test() -> None:
-        asker = FakeAsker({"allow": True})
-        access, _ = webhook(asker)
+        http_client = FakeHttpClient({"allow": True})
+        access, _ = webhook(http_client)
         for more in ({}, {"user_id": "bob"}, {"room_id": "video_2"}, {"room_type": "video"}):
-            await ask(access, action=action, **more)  # type: ignore[arg-type]
-            await ask(access, action=action, session_id="session_2", **more)  # type: ignore[arg-type]
-        assert len(asker.asked) == 4
+            await query(access, action=action, **more)  # type: ignore[arg-type]
+            await query(access, action=action, session_id="session_2", **more)  # type: ignore[arg-type]
+        assert len(http_client.requests) == 4
 
     asyncio.run(test())
 
 
 def test_a6_many_who_want_to_know_the_same_ask_once() -> None:
     async def test() -> None:
-        asker = FakeAsker({"allow": True})
-        asker.gate = asyncio.Event()
-        access, _ = webhook(asker)
-        asking = [asyncio.ensure_future(ask(access)) for _ in range(100)]
+        http_client = FakeHttpClient({"allow": True})
+        http_client.gate = asyncio.Event()
+        access, _ = webhook(http_client)
+        queries = [asyncio.ensure_future(query(access)) for _ in range(100)]
         await asyncio.sleep(0)
-        asker.gate.set()
-        assert all(grant.allow for grant in await asyncio.gather(*asking))
-        assert len(asker.asked) == 1
+        http_client.gate.set()
+        assert all(grant.allow for grant in await asyncio.gather(*queries))
+        assert len(http_client.requests) == 1
 
     asyncio.run(test())
 
 
 def test_n12_what_is_forgotten_is_asked_anew() -> None:
     async def test() -> None:
-        asker = FakeAsker({"allow": True})
-        access, _ = webhook(asker)
+        http_client = FakeHttpClient({"allow": True})
+        access, _ = webhook(http_client)
         pairs = [("ann", "video_1"), ("ann", "video_2"), ("bob", "video_1"), ("bob", "video_2")]
 
-        async def asked_anew(**which: str) -> list[tuple[str, str]]:
+        async def queried_anew(**which: str) -> list[tuple[str, str]]:
             for user, room in pairs:
-                await ask(access, user, room)
-            asker.asked.clear()
+                await query(access, user, room)
+            http_client.requests.clear()
             access.forget(**which)
             for user, room in pairs:
-                await ask(access, user, room)
-            return [(json.loads(body)["userId"], json.loads(body)["roomId"]) for _, _, body in asker.asked]
+                await query(access, user, room)
+            return [(json.loads(body)["userId"], json.loads(body)["roomId"]) for _, _, body in http_client.requests]
 
-        assert await asked_anew(user_id="ann") == pairs[:2]
-        assert await asked_anew(room_id="video_2") == [pairs[1], pairs[3]]
-        assert await asked_anew(user_id="bob", room_id="video_1") == [pairs[2]]
-        assert await asked_anew() == pairs
+        assert await queried_anew(user_id="ann") == pairs[:2]
+        assert await queried_anew(room_id="video_2") == [pairs[1], pairs[3]]
+        assert await queried_anew(user_id="bob", room_id="video_1") == [pairs[2]]
+        assert await queried_anew() == pairs
 
     asyncio.run(test())
 
 
 def test_n12_an_answer_that_was_on_its_way_when_it_was_forgotten_is_not_kept() -> None:
     async def test() -> None:
-        asker = FakeAsker({"allow": True})
-        asker.gate = asyncio.Event()
-        access, _ = webhook(asker)
-        early = asyncio.ensure_future(ask(access))
+        http_client = FakeHttpClient({"allow": True})
+        http_client.gate = asyncio.Event()
+        access, _ = webhook(http_client)
+        early = asyncio.ensure_future(query(access))
         await asyncio.sleep(0)
         access.forget(user_id="ann")
-        asker.gate.set()
+        http_client.gate.set()
         assert (await early).allow
-        asker.answer = b'{"allow": false}'
-        assert not (await ask(access)).allow
+        http_client.answer = b'{"allow": false}'
+        assert not (await query(access)).allow
 
     asyncio.run(test())
 
@@ -204,7 +206,7 @@ def test_n12_an_answer_that_was_on_its_way_when_it_was_forgotten_is_not_kept() -
 @pytest.mark.parametrize(
     ("answer", "status"),
     [
-        (AskFailed("it did not answer within 2 s"), 200),
+        (RequestFailed("it did not answer within 2 s"), 200),
         (b"", 200),
         (b"ok", 200),
         (b'{"allow": "true"}', 200),
@@ -223,26 +225,30 @@ def test_n12_an_answer_that_was_on_its_way_when_it_was_forgotten_is_not_kept() -
 )
 def test_a6_no_answer_is_no_and_says_try_again_and_is_remembered_for_a_moment_at_most(answer: Any, status: int) -> None:
     async def test() -> None:
-        asker = FakeAsker(answer, status)
-        access, clock = webhook(asker)
-        grant = await ask(access)
+        http_client = FakeHttpClient(answer, status)
+        access, clock = webhook(http_client)
+        grant = await query(access)
         assert grant == UNSURE and not grant.allow and "Try again" in grant.reason
         refusal = grant.refusal()
         assert (refusal.code, refusal.retry_after_ms) == ("FORBIDDEN", 2000)
-        asker.answer, asker.status = b'{"allow": true}', 200
-        if not isinstance(answer, AskFailed):  # that question alone is not asked again so soon
+        http_client.answer, http_client.status = b'{"allow": true}', 200
+        if not isinstance(answer, RequestFailed):  # that question alone is not asked again so soon
             tries = 2 if status >= 500 else 1
-            assert await ask(access) == UNSURE and len(asker.asked) == tries and (await ask(access, "ben")).allow
+            assert (
+                await query(access) == UNSURE
+                and len(http_client.requests) == tries
+                and (await query(access, "ben")).allow
+            )
         clock.now += UNSURE_TTL_S
-        assert (await ask(access)).allow
+        assert (await query(access)).allow
 
     asyncio.run(test())
 
 
 def test_a6_closed_and_unknown_rooms_are_refused_with_the_same_words() -> None:
     async def test() -> None:
-        access, _ = webhook(FakeAsker({"allow": False, "reason": "no such video"}))
-        grant = await ask(access)
+        access, _ = webhook(FakeHttpClient({"allow": False, "reason": "no such video"}))
+        grant = await query(access)
         assert grant == NO and grant.reason == REFUSED and grant.refusal().retry_after_ms is None
 
     asyncio.run(test())
@@ -316,15 +322,15 @@ def test_an_authoriser_that_fails_20_percent_of_the_time_in_bursts_refuses_nobod
     """Bursts of 20 ms in every tenth of a second once refused 121 of 200 joins: five failures in a row opened the
     breaker for two seconds each time."""
 
-    class Hiccups(FakeAsker):
+    class Hiccups(FakeHttpClient):
         async def post(self, url: str, headers: Mapping[str, str] | None, body: bytes) -> Answer:
-            self.answer = AskFailed("connection refused") if clock.now % 0.1 < 0.02 else b'{"allow": true}'
+            self.answer = RequestFailed("connection refused") if clock.now % 0.1 < 0.02 else b'{"allow": true}'
             return await super().post(url, headers, body)
 
     async def test() -> None:
         refused = 0
         for n in range(200):
-            refused += not (await ask(access, f"user{n}", f"video_{n}")).allow
+            refused += not (await query(access, f"user{n}", f"video_{n}")).allow
             clock.now += 0.003
         assert refused == 0
 
@@ -334,73 +340,74 @@ def test_an_authoriser_that_fails_20_percent_of_the_time_in_bursts_refuses_nobod
 
 @pytest.mark.parametrize("times_out", [False, True])
 def test_a_question_is_asked_twice_at_most_and_within_the_time(times_out: bool) -> None:
-    class Slow(FakeAsker):
+    class Slow(FakeHttpClient):
         async def post(self, url: str, headers: Mapping[str, str] | None, body: bytes) -> Answer:
             clock.now += 1.9 if times_out else 0.5
             return await super().post(url, headers, body)
 
     async def test() -> None:
-        assert await ask(access) == UNSURE
-        assert len(asker.asked) == (1 if times_out else 2), "no time was left for another try"
+        assert await query(access) == UNSURE
+        assert len(http_client.requests) == (1 if times_out else 2), "no time was left for another try"
 
-    asker = Slow(AskFailed("it could not be asked"))
-    access, clock = webhook(asker)
+    http_client = Slow(RequestFailed("it could not be asked"))
+    access, clock = webhook(http_client)
     asyncio.run(test())
 
 
 def test_what_has_timed_out_is_not_asked_again() -> None:
     async def test() -> None:
-        assert await ask(access) == UNSURE and len(asker.asked) == 1
+        assert await query(access) == UNSURE and len(http_client.requests) == 1
 
-    asker = FakeAsker(Late("it did not answer within 2 s"))
-    access, _ = webhook(asker)
+    http_client = FakeHttpClient(ResponseTimeout("it did not answer within 2 s"))
+    access, _ = webhook(http_client)
     asyncio.run(test())
 
 
 @pytest.mark.parametrize(
-    "useless", [Useless("it answers with a redirect"), Useless("its answer is longer than 65536 bytes")]
+    "useless",
+    [UnusableResponse("it answers with a redirect"), UnusableResponse("its answer is longer than 65536 bytes")],
 )
-def test_an_answer_of_no_use_is_a_sign_of_life(useless: Useless) -> None:
+def test_an_answer_of_no_use_is_a_sign_of_life(useless: UnusableResponse) -> None:
     """Five rooms with a long answer, or a redirect, once shut everybody out."""
 
     async def test() -> None:
-        asker = FakeAsker(useless)
-        access = trpc(asker)
+        http_client = FakeHttpClient(useless)
+        access = trpc(http_client)
         for n in range(50):
-            assert await ask(access, f"user{n % 10}", f"video_{n}") == UNSURE
-        assert len(asker.asked) == 50, "asked to the last"
+            assert await query(access, f"user{n % 10}", f"video_{n}") == UNSURE
+        assert len(http_client.requests) == 50, "asked to the last"
 
     asyncio.run(test())
 
 
 def test_one_person_has_but_a_few_questions_on_their_way() -> None:
     async def test() -> None:
-        asker = FakeAsker({"allow": True})
-        asker.gate = asyncio.Event()
-        access, _ = webhook(asker)
-        asking = [asyncio.ensure_future(ask(access, "mallory", f"video_{n}")) for n in range(100)]
-        other = asyncio.ensure_future(ask(access, "ann"))
+        http_client = FakeHttpClient({"allow": True})
+        http_client.gate = asyncio.Event()
+        access, _ = webhook(http_client)
+        queries = [asyncio.ensure_future(query(access, "mallory", f"video_{n}")) for n in range(100)]
+        other = asyncio.ensure_future(query(access, "ann"))
         for _ in range(4):
             await asyncio.sleep(0)
-        assert len(asker.asked) == MAX_QUESTIONS_PER_USER + 1
-        asker.gate.set()
-        assert [grant.allow for grant in await asyncio.gather(*asking)].count(True) == MAX_QUESTIONS_PER_USER
-        assert (await other).allow and (await ask(access, "mallory", "video_99")).allow, "nothing is left over"
+        assert len(http_client.requests) == MAX_QUESTIONS_PER_USER + 1
+        http_client.gate.set()
+        assert [grant.allow for grant in await asyncio.gather(*queries)].count(True) == MAX_QUESTIONS_PER_USER
+        assert (await other).allow and (await query(access, "mallory", "video_99")).allow, "nothing is left over"
 
     asyncio.run(test())
 
 
 def test_a_dead_webhook_is_asked_for_a_moment_and_thousands_are_refused_at_once() -> None:
     async def test() -> None:
-        asker = FakeAsker(AskFailed("it could not be asked: Connection refused"))
-        access, clock = webhook(asker)
+        http_client = FakeHttpClient(RequestFailed("it could not be asked: Connection refused"))
+        access, clock = webhook(http_client)
         for n in range(3000):
-            assert await ask(access, f"user{n}", f"video_{n}") == UNSURE
-        assert len(asker.asked) == 2 * 6 and access.breaker_open
+            assert await query(access, f"user{n}", f"video_{n}") == UNSURE
+        assert len(http_client.requests) == 2 * 6 and access.breaker_open
         assert access._upstream.results["skipped"] == 3000 - 6
-        asker.answer = b'{"allow": true}'
+        http_client.answer = b'{"allow": true}'
         clock.now += STAYS_OPEN_S
-        assert (await ask(access, "first")).allow and (await ask(access, "second")).allow
+        assert (await query(access, "first")).allow and (await query(access, "second")).allow
         assert not access.breaker_open
 
     asyncio.run(test())
@@ -408,16 +415,16 @@ def test_a_dead_webhook_is_asked_for_a_moment_and_thousands_are_refused_at_once(
 
 def test_only_so_many_questions_are_on_their_way() -> None:
     async def test() -> None:
-        asker = FakeAsker({"allow": True})
-        asker.gate = asyncio.Event()
-        access, _ = webhook(asker)
-        asking = [asyncio.ensure_future(ask(access, f"user{n}")) for n in range(MAX_QUESTIONS + 10)]
+        http_client = FakeHttpClient({"allow": True})
+        http_client.gate = asyncio.Event()
+        access, _ = webhook(http_client)
+        queries = [asyncio.ensure_future(query(access, f"user{n}")) for n in range(MAX_QUESTIONS + 10)]
         for _ in range(4):
             await asyncio.sleep(0)
-        assert len(asker.asked) == MAX_QUESTIONS
-        assert [task.done() for task in asking].count(True) == 10
-        asker.gate.set()
-        assert [grant.allow for grant in await asyncio.gather(*asking)].count(True) == MAX_QUESTIONS
+        assert len(http_client.requests) == MAX_QUESTIONS
+        assert [task.done() for task in queries].count(True) == 10
+        http_client.gate.set()
+        assert [grant.allow for grant in await asyncio.gather(*queries)].count(True) == MAX_QUESTIONS
 
     asyncio.run(test())
 
@@ -426,11 +433,11 @@ def test_strange_answers_do_not_open_the_breaker() -> None:
     """Somebody could make them with odd room ids, and so keep everybody out."""
 
     async def test() -> None:
-        asker = FakeAsker(b"boom", 500)
-        access, _ = webhook(asker)
+        http_client = FakeHttpClient(b"boom", 500)
+        access, _ = webhook(http_client)
         for n in range(20):
-            await ask(access, room_id=f"video_{n}")
-        assert len(asker.asked) == 2 * 20, "each twice, as it may have been for a moment"
+            await query(access, room_id=f"video_{n}")
+        assert len(http_client.requests) == 2 * 20, "each twice, as it may have been for a moment"
 
     asyncio.run(test())
 
@@ -439,16 +446,16 @@ def test_closing_gives_up_what_is_asked_and_tells_who_waits_for_it() -> None:
     """A reload that changed [access] left joins that were under way without any answer, and what waited behind them."""
 
     async def test() -> None:
-        asker = FakeAsker({"allow": True})
-        asker.gate = asyncio.Event()
-        access, _ = webhook(asker)
-        asking = asyncio.ensure_future(ask(access))
+        http_client = FakeHttpClient({"allow": True})
+        http_client.gate = asyncio.Event()
+        access, _ = webhook(http_client)
+        queries = asyncio.ensure_future(query(access))
         await asyncio.sleep(0)
-        given_up = asyncio.ensure_future(ask(access))
+        given_up = asyncio.ensure_future(query(access))
         await asyncio.sleep(0)
         given_up.cancel()
         await access.close()
-        assert await asking is UNSURE and asker.closed
+        assert await queries is UNSURE and http_client.closed
         with pytest.raises(asyncio.CancelledError):
             await given_up
 
@@ -471,9 +478,9 @@ def failure(code: str, message: str = "no") -> dict[str, Any]:
 
 def test_a6_the_applications_api_is_asked_as_the_user() -> None:
     async def test() -> None:
-        asker = FakeAsker({"result": {"data": {"id": "1", "title": "Reel"}}})
-        assert await ask(trpc(asker)) == Grant(allow=True, can_control=True)
-        ((url, headers, _),) = asker.asked
+        http_client = FakeHttpClient({"result": {"data": {"id": "1", "title": "Reel"}}})
+        assert await query(trpc(http_client)) == Grant(allow=True, can_control=True)
+        ((url, headers, _),) = http_client.requests
         assert url == "https://app.example.com/trpc/video.getById?input=%7B%22id%22%3A%221%22%7D"
         assert headers == dict(COOKIE)
 
@@ -494,9 +501,9 @@ def test_a6_the_applications_api_is_asked_as_the_user() -> None:
 )
 def test_a6_rules_and_what_they_ask(rule: str, room: str, room_type: Any, procedure: str, input_: Any) -> None:
     async def test() -> None:
-        asker = FakeAsker({"result": {"data": 1}})
-        assert (await ask(trpc(asker, rule), room_id=room, room_type=room_type)).allow
-        url = urlsplit(asker.asked[0][0])
+        http_client = FakeHttpClient({"result": {"data": 1}})
+        assert (await query(trpc(http_client, rule), room_id=room, room_type=room_type)).allow
+        url = urlsplit(http_client.requests[0][0])
         assert (url.netloc, url.path, url.fragment) == ("app.example.com", f"/trpc/{procedure}", "")
         assert {key: [json.loads(v) for v in vs] for key, vs in parse_qs(url.query).items()} == {"input": [input_]}
 
@@ -504,20 +511,23 @@ def test_a6_rules_and_what_they_ask(rule: str, room: str, room_type: Any, proced
 
 
 def test_a6_a_room_that_a_type_opened_is_asked_for_again_when_nobody_says_its_type() -> None:
-    class OnlyProjects(FakeAsker):
+    class OnlyProjects(FakeHttpClient):
         async def get(self, url: str, headers: Mapping[str, str] | None = None) -> Answer:
             found = {"result": {"data": 1}} if "/project." in url else failure("NOT_FOUND")
             self.answer, self.status = json.dumps(found).encode(), 200 if "/project." in url else 404
             return await super().get(url, headers)
 
     async def test() -> None:
-        asker = OnlyProjects()
-        access = trpc(asker, "video -> video.getById(id)", "project -> project.getById(id)", "x_* -> x.get(id)")
-        named, again = await ask(access, room_id="7", room_type="project"), await ask(access, room_id="7")
+        http_client = OnlyProjects()
+        access = trpc(http_client, "video -> video.getById(id)", "project -> project.getById(id)", "x_* -> x.get(id)")
+        named, again = await query(access, room_id="7", room_type="project"), await query(access, room_id="7")
         assert named.allow and named == again and again.room_type == "project"
-        assert [urlsplit(url).path for url, *_ in asker.asked[1:]] == ["/trpc/video.getById", "/trpc/project.getById"]
-        assert await ask(access, room_id="7", room_type="video") == NO
-        assert not (await ask(trpc(asker, "video -> video.getById(id)"), room_id="7")).allow
+        assert [urlsplit(url).path for url, *_ in http_client.requests[1:]] == [
+            "/trpc/video.getById",
+            "/trpc/project.getById",
+        ]
+        assert await query(access, room_id="7", room_type="video") == NO
+        assert not (await query(trpc(http_client, "video -> video.getById(id)"), room_id="7")).allow
 
     asyncio.run(test())
 
@@ -527,15 +537,15 @@ def test_a6_a_room_that_a_type_opened_is_asked_for_again_when_nobody_says_its_ty
 )
 def test_a6_a_room_without_a_rule_is_closed_and_nobody_is_asked(room: str, room_type: Any) -> None:
     async def test() -> None:
-        asker = FakeAsker({"result": {"data": 1}})
-        assert await ask(trpc(asker, "video_* -> video.getById(id)"), room_id=room, room_type=room_type) == NO
-        assert asker.asked == []
+        http_client = FakeHttpClient({"result": {"data": 1}})
+        assert await query(trpc(http_client, "video_* -> video.getById(id)"), room_id=room, room_type=room_type) == NO
+        assert http_client.requests == []
 
     asyncio.run(test())
 
 
 def test_a6_somebody_whom_the_application_does_not_know_is_not_asked_for() -> None:
-    access = trpc(FakeAsker({"result": {"data": 1}}))
+    access = trpc(FakeHttpClient({"result": {"data": 1}}))
     assert access.check(who(forward=()), "video_1", None) == NO
 
 
@@ -563,12 +573,12 @@ def test_a6_somebody_whom_the_application_does_not_know_is_not_asked_for() -> No
         (b"<html>403 Forbidden</html>", 403, None),
         (b"\xff", 200, None),
         (b"", 204, None),
-        (AskFailed("it answers with a redirect (status 302), which is not followed"), 302, None),
+        (RequestFailed("it answers with a redirect (status 302), which is not followed"), 302, None),
     ],
 )
 def test_a6_a_result_allows_and_three_errors_deny(answer: Any, status: int, grant: bool | None) -> None:
     async def test() -> None:
-        found = await ask(trpc(FakeAsker(answer, status)))
+        found = await query(trpc(FakeHttpClient(answer, status)))
         assert found == UNSURE if grant is None else found.allow is grant
         assert found.allow or found.reason == (UNSURE.reason if grant is None else REFUSED)
 
@@ -577,30 +587,30 @@ def test_a6_a_result_allows_and_three_errors_deny(answer: Any, status: int, gran
 
 def test_a6_superjson() -> None:
     async def test() -> None:
-        asker = FakeAsker({"result": {"data": {"json": {"id": "1"}}}})
-        assert (await ask(trpc(asker, superjson=True))).allow
-        query = parse_qs(urlsplit(asker.asked[0][0]).query)
-        assert json.loads(query["input"][0]) == {"json": {"id": "1"}}
+        http_client = FakeHttpClient({"result": {"data": {"json": {"id": "1"}}}})
+        assert (await query(trpc(http_client, superjson=True))).allow
+        query_string = parse_qs(urlsplit(http_client.requests[0][0]).query)
+        assert json.loads(query_string["input"][0]) == {"json": {"id": "1"}}
         nothing = {"result": {"data": {"json": None, "meta": {"values": ["undefined"], "v": 1}}}}
-        assert await ask(trpc(FakeAsker(nothing), superjson=True)) == NO
-        denied = FakeAsker({"error": {"json": failure("FORBIDDEN")["error"]}}, 403)
-        assert await ask(trpc(denied, superjson=True)) == NO
+        assert await query(trpc(FakeHttpClient(nothing), superjson=True)) == NO
+        denied = FakeHttpClient({"error": {"json": failure("FORBIDDEN")["error"]}}, 403)
+        assert await query(trpc(denied, superjson=True)) == NO
 
     asyncio.run(test())
 
 
 def test_a6_other_credentials_of_the_same_user_are_asked_for_themselves_and_nobody_sees_them() -> None:
     async def test() -> None:
-        asker = FakeAsker({"result": {"data": 1}})
-        access = trpc(asker)
+        http_client = FakeHttpClient({"result": {"data": 1}})
+        access = trpc(http_client)
         for forward in (COOKIE, COOKIE, (("authorization", "Bearer of-less"),)):
             answer = access.check(who(forward=forward), "video_1", None)
             assert (answer if isinstance(answer, Grant) else await answer).allow
-        assert len(asker.asked) == 2
-        kept = repr(access._memory._kept)
+        assert len(http_client.requests) == 2
+        kept = repr(access._cache._values)
         assert "of-less" not in kept and "session_token" not in kept
         access.forget(user_id="ann")
-        assert len(access._memory) == 0
+        assert len(access._cache) == 0
 
     asyncio.run(test())
 

@@ -17,7 +17,7 @@ import pytest
 import websockets
 from aiohttp import web
 
-from koko_presence._fastpath.counters import tally
+from koko_presence._fastpath.counters import counters
 from koko_presence._fastpath.epoll_transport import Poller
 from koko_presence.server import listeners
 from koko_presence.server.acceptor import Acceptor
@@ -36,12 +36,12 @@ async def hello(request: web.BaseRequest) -> web.Response:
 @asynccontextmanager
 async def opened(**settings: Any) -> AsyncIterator[tuple[Acceptor, int]]:
     poller = settings.pop("poller", None) or Poller(asyncio.get_running_loop())
-    door = Acceptor(make_handler=Echo, http_protocol=HttpServer(hello), poller=poller, **settings)
-    await door.open("127.0.0.1", 0)
+    acceptor = Acceptor(make_handler=Echo, http_protocol=HttpServer(hello), poller=poller, **settings)
+    await acceptor.open("127.0.0.1", 0)
     try:
-        yield door, next(iter(door.sockets)).getsockname()[1]
+        yield acceptor, next(iter(acceptor.sockets)).getsockname()[1]
     finally:
-        await door.close()
+        await acceptor.close()
 
 
 async def raw(port: int, *data: bytes, **options: Any) -> str:
@@ -74,29 +74,29 @@ def http(method: str, path: str, body: bytes = b"", *headers: str) -> bytes:
 class Behind(Poller):
     """One whose lobby has not been served to the end for a long time."""
 
-    def lobby_waits_for(self, now: float) -> float:
+    def admission_waits_for(self, now: float) -> float:
         return 3.0
 
 
 def test_a_door_whose_lobby_is_never_empty_still_lets_everybody_in_one_after_the_other(run: Run) -> None:
     async def test() -> None:
         poller = Behind(asyncio.get_running_loop())
-        async with opened(poller=poller) as (door, port):
+        async with opened(poller=poller) as (acceptor, port):
             answers = await asyncio.gather(*(raw(port, http("GET", f"/{number}")) for number in range(20)))
             assert all(f"GET /{number} " in answer for number, answer in enumerate(answers))
-            assert door.waits_for(asyncio.get_running_loop().time()) == 3.0
+            assert acceptor.waits_for(asyncio.get_running_loop().time()) == 3.0
 
     run(test())
 
 
 def test_who_has_waited_for_too_long_is_told_to_come_later(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listeners, "_waited_s", lambda sock: 20.0)
-    monkeypatch.setattr(listeners, "LONG_LINE_S", -1.0)
-    monkeypatch.setattr(listeners, "ACCEPTS_A_TURN", 1)  # so that the next one is looked at
+    monkeypatch.setattr(listeners, "LONG_QUEUE_S", -1.0)
+    monkeypatch.setattr(listeners, "ACCEPTS_PER_ITERATION", 1)  # so that the next one is looked at
 
     async def test() -> None:
-        async with opened() as (door, port):
-            before = tally.read().turned_away
+        async with opened() as (acceptor, port):
+            before = counters.read().turned_away
             with ExitStack() as clients:  # they are accepted once all have sent their requests, which waited, too
                 waiting = [clients.enter_context(RawSocket(port)) for _ in range(20)]
                 for number, client in enumerate(waiting):
@@ -104,29 +104,29 @@ def test_who_has_waited_for_too_long_is_told_to_come_later(run: Run, monkeypatch
                 answers = [(await asyncio.to_thread(client.read_to_end)).decode("latin-1") for client in waiting]
             refused = [answer for answer in answers if "GET" not in answer]
             assert refused and all("503" in one and "Retry-After: 5" in one and "behind" in one for one in refused)
-            assert tally.read().turned_away - before == len(refused) and not door.open_count
+            assert counters.read().turned_away - before == len(refused) and not acceptor.open_count
 
     run(test())
 
 
 def test_regression_joins_were_refused_while_others_waited_for_a_free_descriptor(run: Run) -> None:
     async def test() -> None:
-        async with opened(max_connections=1) as (door, port):
-            door._refused_at_once = 0
+        async with opened(max_connections=1) as (acceptor, port):
+            acceptor._refused_at_once = 0
             loop = asyncio.get_running_loop()
             _, first = await asyncio.open_connection("127.0.0.1", port)
-            await until(lambda: door.open_count == 1)
+            await until(lambda: acceptor.open_count == 1)
             reader, second = await asyncio.open_connection("127.0.0.1", port)
-            await until(lambda: door.waits_for(loop.time() + 60.0) > 60.0)  # his grace does not run out meanwhile
-            assert door.work_waits_for(loop.time() + 60.0) == 0.0
+            await until(lambda: acceptor.waits_for(loop.time() + 60.0) > 60.0)  # his grace does not run out meanwhile
+            assert acceptor.work_waits_for(loop.time() + 60.0) == 0.0
             first.close()
             second.write(http("GET", "/second"))
             assert b"GET /second" in await reader.read()
             second.close()
-            await until(lambda: door.open_count == 0)
+            await until(lambda: acceptor.open_count == 0)
             assert b"GET /third" in (await raw(port, http("GET", "/third"))).encode()
-            assert door._listener is not None
-            listener = door._listener
+            assert acceptor._listener is not None
+            listener = acceptor._listener
             await until(lambda: not listener.lacks_room)
 
     run(test())
@@ -135,10 +135,10 @@ def test_regression_joins_were_refused_while_others_waited_for_a_free_descriptor
 @pytest.mark.parametrize("behind", [False, True])
 def test_nobody_is_too_slow_while_the_server_is(run: Run, behind: bool) -> None:
     async def test() -> None:
-        async with opened(handshake_timeout_s=0.05) as (door, port):
+        async with opened(handshake_timeout_s=0.05) as (acceptor, port):
             now = asyncio.get_running_loop().time()
             if behind:
-                door.delays.note(now - 10.0, now)
+                acceptor.delays.note(now - 10.0, now)
             answers = await asyncio.gather(raw(port, b"GET / HT"), raw(port, b"GET / HT"))
             assert all("408" in answer for answer in answers)
             assert (asyncio.get_running_loop().time() >= now + 1.0) is behind
@@ -164,7 +164,7 @@ def test_tls_on_the_same_port_for_both(run: Run, certificate: tuple[Path, Path],
     context.load_cert_chain(*certificate)
 
     async def test() -> None:
-        async with opened(ssl_context=context) as (door, port):
+        async with opened(ssl_context=context) as (acceptor, port):
             async with websockets.connect(f"wss://localhost:{port}/presence", ssl=trusting) as ws:
                 await ws.send("x" * 10_000)
                 assert await ws.recv() == "x" * 10_000
@@ -173,7 +173,7 @@ def test_tls_on_the_same_port_for_both(run: Run, certificate: tuple[Path, Path],
                 return bytes(urllib.request.urlopen(f"https://localhost:{port}/any", context=trusting).read())
 
             assert b"GET /any" in await asyncio.to_thread(get)
-            await until(lambda: door.open_count == 0)
+            await until(lambda: acceptor.open_count == 0)
 
     run(test())
 
@@ -229,14 +229,14 @@ def test_regression_tls_handshakes_that_fail_took_something_off_the_number_of_co
             fail(port)
 
     async def test() -> None:
-        async with opened(ssl_context=context) as (door, port):
+        async with opened(ssl_context=context) as (acceptor, port):
             await asyncio.to_thread(several, port)
             async with websockets.connect(f"wss://localhost:{port}/presence", ssl=trusting):
-                assert len(door.connections) == 1  # and those who came before have had their turn
-            await until(lambda: not door._entering)
+                assert len(acceptor.connections) == 1  # and those who came before have had their turn
+            await until(lambda: not acceptor._entering)
             for _ in range(3):  # what follows is told in the turns after
                 await asyncio.sleep(0)
-            assert door.open_count == 0
+            assert acceptor.open_count == 0
 
     run(test())
 
@@ -246,17 +246,17 @@ def test_tls_handshakes_under_way_count_as_connections(run: Run, certificate: tu
     context.load_cert_chain(*certificate)
 
     async def test() -> None:
-        async with opened(ssl_context=context, max_connections=2, handshake_timeout_s=60.0) as (door, port):
+        async with opened(ssl_context=context, max_connections=2, handshake_timeout_s=60.0) as (acceptor, port):
             silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
             for reader, writer in silent:
                 writer.write(hello_of_a_client())
                 assert await reader.read(1) == b"\x16"  # the server has answered, and nothing more comes from here
-            assert door.open_count == 0
-            before = tally.turned_away
+            assert acceptor.open_count == 0
+            before = counters.turned_away
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             async with asyncio.timeout(10):
                 assert await reader.read() == b""
-            assert tally.turned_away == before + 1
+            assert counters.turned_away == before + 1
             for _, each in [*silent, (reader, writer)]:
                 each.close()
 
@@ -310,9 +310,9 @@ def test_a8_two_origins_are_none(run: Run) -> None:
 )  # fmt: skip
 def test_upgrades_that_are_none(run: Run, headers: dict[str, str | None], status: str) -> None:
     async def test() -> None:
-        async with opened() as (door, port):
+        async with opened() as (acceptor, port):
             assert status in await upgrade(port, **headers)
-            await until(lambda: door.open_count == 0)
+            await until(lambda: acceptor.open_count == 0)
 
     run(test())
 
@@ -337,23 +337,23 @@ def test_a_head_without_end_is_refused(run: Run) -> None:
 
 def test_a_slow_head_is_cut(run: Run) -> None:
     async def test() -> None:
-        async with opened(handshake_timeout_s=0.1) as (door, port):
+        async with opened(handshake_timeout_s=0.1) as (acceptor, port):
             assert "408" in await raw(port, b"GET / HT")
-            await until(lambda: door.open_count == 0)
+            await until(lambda: acceptor.open_count == 0)
 
     run(test())
 
 
 def test_too_many_connections_get_503_and_room_is_made_again(run: Run) -> None:
     async def test() -> None:
-        async with opened(max_connections=2) as (door, port):
+        async with opened(max_connections=2) as (acceptor, port):
             async with (
                 websockets.connect(f"ws://127.0.0.1:{port}/presence"),
                 websockets.connect(f"ws://127.0.0.1:{port}/presence"),
             ):
                 answer = await raw(port, handshake())
                 assert "503" in answer and "\r\nRetry-After: 10\r\n" in answer
-            await until(lambda: door.open_count == 0)
+            await until(lambda: acceptor.open_count == 0)
             assert "101" in await upgrade(port)
 
     run(test())
@@ -371,10 +371,10 @@ def test_that_there_is_no_room_is_said_once_and_again_when_there_was_room_meanwh
 
     async def test() -> None:
         caplog.set_level("INFO", "koko_presence.acceptor")
-        async with opened(max_connections=2) as (door, port):
+        async with opened(max_connections=2) as (acceptor, port):
             for _ in range(2):
                 await fill(port)
-                await until(lambda: door.open_count == 0)
+                await until(lambda: acceptor.open_count == 0)
 
     run(test())
     full = "connection limit reached: the file descriptor limit allows 2 connections"
@@ -385,7 +385,7 @@ def test_that_there_is_no_room_is_said_once_and_again_when_there_was_room_meanwh
 
 def test_every_kind_of_ending_is_counted_out(run: Run) -> None:
     async def test() -> None:
-        async with opened() as (door, port):
+        async with opened() as (acceptor, port):
 
             def endings() -> None:
                 for last in (
@@ -403,7 +403,7 @@ def test_every_kind_of_ending_is_counted_out(run: Run) -> None:
                         sock.send(data)
 
             await asyncio.to_thread(endings)
-            await until(lambda: door.open_count == 0 and not door.connections)
+            await until(lambda: acceptor.open_count == 0 and not acceptor.connections)
 
     run(test())
 
@@ -427,9 +427,11 @@ def test_an_exception_in_a_handler_closes_1011_and_hurts_no_other(run: Run, capl
             super().on_text(data)
 
     async def test() -> None:
-        door = Acceptor(make_handler=Broken, http_protocol=HttpServer(hello), poller=Poller(asyncio.get_running_loop()))
-        await door.open("127.0.0.1", 0)
-        url = f"ws://127.0.0.1:{next(iter(door.sockets)).getsockname()[1]}/presence"
+        acceptor = Acceptor(
+            make_handler=Broken, http_protocol=HttpServer(hello), poller=Poller(asyncio.get_running_loop())
+        )
+        await acceptor.open("127.0.0.1", 0)
+        url = f"ws://127.0.0.1:{next(iter(acceptor.sockets)).getsockname()[1]}/presence"
         async with websockets.connect(url) as one, websockets.connect(url) as two:
             await one.send("break")
             with pytest.raises(websockets.ConnectionClosedError) as closed:
@@ -437,7 +439,7 @@ def test_an_exception_in_a_handler_closes_1011_and_hurts_no_other(run: Run, capl
             assert closed.value.rcvd is not None and closed.value.rcvd.code == 1011
             await two.send("fine")
             assert await two.recv() == "fine"
-        await door.close()
+        await acceptor.close()
 
     run(test())
     assert sum("on purpose" in str(record.exc_info) for record in caplog.records) == 1
